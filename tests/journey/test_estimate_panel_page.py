@@ -1,10 +1,11 @@
 """The estimate on New run, and beside the measurement on Live, without a browser."""
 
+import re
+
 import seeding
 
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.machine import Disk
-from tabtune_core.training.memory.fitting import judge
 
 
 def new_run(app):
@@ -38,8 +39,10 @@ def test_time_is_unknown_before_the_first_run_and_then_comes_from_it(app, store)
     add_sample(store.home, "breast_cancer")
     new_run(app)
     assert "not known before a run like each of these has finished" in captions(app)
+    assert re.search(r"Training takes, over the loaded model: Full fine-tuning \d+ to \d+ MB; LoRA r=2 \d+ to \d+ MB", captions(app))
     seeding.finished_sweep(store)
     app.run()
+    assert re.search(r"Full fine-tuning about \d+ MB; LoRA r=2 about \d+ MB", captions(app))
     assert "in all if nothing stops early, from 4 finished runs like these" in captions(app)
 
 
@@ -70,10 +73,6 @@ def test_a_time_limit_of_nothing_is_refused_before_the_launch(app, store):
     errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
     assert "train.time_limit is 0.0; it must be above 0. It is in seconds; leave it out for no limit." in errors
     assert not [found for found in app.button if found.label.startswith("Launch") and not found.disabled]
-
-
-def test_judgement_leaves_room_for_the_error_of_the_estimate():
-    assert [judge(need, 100) for need in (80, 81, 100, 101)] == ["fits", "tight", "tight", "exceeds"]
 
 
 def launch_is_open(app):

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, beyond_limit, came_from, kind_of, pace_of, train_seconds
+from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, beyond_limit, came_from, growth_ratio, kind_of, pace_of, train_seconds
 from tabtune_core.events import RunPlanned
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
@@ -108,7 +108,8 @@ def test_a_pace_is_of_a_training_whose_seconds_are_known():
     plan = RunPlanned("cuda:0 (NVIDIA)", 10, 600, 200, 200, 100, 100, 5, ("a", "b"), 9, 9, (), {})
 
     def pace(seconds, steps=10):
-        return pace_of(types.SimpleNamespace(settings=RUN, result=types.SimpleNamespace(train_seconds=seconds, steps_done=steps)), plan)
+        result = types.SimpleNamespace(train_seconds=seconds, steps_done=steps, growth_memory_bytes=None)
+        return pace_of(types.SimpleNamespace(settings=RUN, result=result), plan)
 
     assert pace(20.0) == Pace(KIND, dataclasses.replace(SIZE, device="cuda"), 2.0)
     assert (pace(math.nan), pace(0.0, steps=0)) == (None, None)
@@ -119,3 +120,17 @@ def test_a_measurement_counts_until_a_run_like_it_has_finished():
     alone, beside = (train_seconds(SWEEP, paces, TABLE) for paces in ([measured], [measured, finished]))
     assert (alone.seconds, came_from(alone)) == (100.0, "from a measurement of a few steps on this machine")
     assert (beside.seconds, came_from(beside)) == (20.0, "from 1 finished run like this")
+
+
+def test_memory_is_that_of_finished_runs_like_it_for_their_estimate():
+    plan = RunPlanned("cpu", 10, 600, 200, 200, 100, 100, 5, ("a", "b"), 9, 9, (), {})
+    result = types.SimpleNamespace(train_seconds=1.0, steps_done=10, growth_memory_bytes=50_000_000)
+    alone, large, pack = (
+        pace_of(types.SimpleNamespace(settings=run, result=result), plan) for run in (RUN, other(rank=64), other(quick_sweep=True))
+    )
+    measured = dataclasses.replace(alone, measured=True, growth_ratio=9.0)
+    assert growth_ratio([alone, measured], TABLE, RUN) == alone.growth_ratio > 0
+    assert growth_ratio([large], TABLE, RUN) < alone.growth_ratio  # an adapter of that rank takes part of it
+    assert growth_ratio([measured], TABLE, RUN) == 9.0
+    assert growth_ratio([alone], TABLE, other(bias="all")) is None
+    assert pack.growth_ratio is None

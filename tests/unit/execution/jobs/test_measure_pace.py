@@ -6,11 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.analysis.runtime_estimate import TrainedOn, came_from, measured_paces, not_known, train_seconds
+from tabtune_core.analysis.runtime_estimate import TrainedOn, came_from, growth_ratio, measured_paces, not_known, train_seconds
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
-from tabtune_core.data.task import plan_split
+from tabtune_core.data.task import plan_split, prepare
+from tabtune_core.devices import name_of
 from tabtune_core.execution.jobs.measure_pace import measure_pace
-from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.session import Environment
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -33,6 +39,8 @@ def test_what_was_measured_is_the_time_of_these_runs(tmp_path, task):
     estimate = train_seconds(runs, paces, trained_on)
     assert estimate.seconds == pytest.approx(50 * (2 * paces[0].seconds_a_step + paces[1].seconds_a_step))
     assert min(pace.seconds_a_step for pace in paces) > 0
+    assert min(growth_ratio(paces, trained_on, run) for run in asked) > 0
+    assert growth_ratio([], trained_on, asked[0]) is None
     assert came_from(estimate) == "from a measurement of a few steps on this machine"
     assert not_known(runs, paces, trained_on) == []
     assert get_dataset(tmp_path, table).rows == 120
@@ -40,3 +48,34 @@ def test_what_was_measured_is_the_time_of_these_runs(tmp_path, task):
 
 def test_a_result_of_another_version_is_no_pace():
     assert measured_paces([{}, {"measured": [{"settings": {"odd": 1}}]}, {"measured": [{"seconds_a_step": 1.0}]}]) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("strategy", "lora", "train"),
+    [
+        ("base-ft", {}, {"gradient_checkpointing": True}),
+        ("peft", {"use_dora": True, "targets": ("late_layers",)}, {}),
+        ("peft", {"bias": "all", "targets": ("column_embeddings",)}, {"episode_set": 2, "views": 2, "optimizer": "sgd"}),
+    ],
+    ids=str,
+)
+def test_a_few_steps_tell_what_memory_another_rank_on_a_smaller_table_will_take(tmp_path, gpu, strategy, lora, train):
+    rng, runs = np.random.default_rng(0), []
+    for rows, rank in ((500, 2), (300, 8)):
+        frame = pd.DataFrame(rng.normal(size=(rows, 6))).add_prefix("x").assign(y=np.arange(rows) % 3)
+        table = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv").id
+        length = TrainSettings(steps=12, eval_every=6, **train)
+        adapter = LoraSettings(rank=rank, **lora)
+        runs.append(RunSettings(dataset=table, target="y", strategy=strategy, lora=adapter, train=length, device=name_of(gpu)))
+    (tmp_path / "job").mkdir()
+    paces = measured_paces([measure_pace(tmp_path, tmp_path / "job", settings=[runs[0].to_dict()])])
+    sizes = plan_split(load_frame(tmp_path, table), runs[1])
+    ratio = growth_ratio(paces, TrainedOn.plan(sizes, features=6, classes=3, on_gpu=True), runs[1])
+    told = ratio * estimate_memory(runs[1], get_card(runs[1].model), Sizes.plan(runs[1], sizes, features=6, classes=3), on_gpu=True).growth
+
+    with MemoryMeter(gpu, lambda event: None) as meter:
+        columns = get_dataset(tmp_path, table).columns
+        environment = Environment(device=gpu, meter=meter, folder=tmp_path / "run", emit=lambda event: None, shared=tmp_path / "shared")
+        result = fit(runs[1], lambda card: prepare(load_frame(tmp_path, table), columns, runs[1], max_classes=None), environment).result
+    assert told == pytest.approx(result.growth_memory_bytes, rel=0.2)

@@ -1,6 +1,7 @@
 """The estimate of memory: what can be counted is exact, what autograd keeps is what torch keeps, and more of anything never costs less."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.memory.breakdown import by_cause, held_bytes
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory, step_tape
+from tabtune_core.training.memory.fitting import Growth
 from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.recompute import checkpointed
 
 CPU = torch.device("cpu")
 PISSA = {"init_lora_weights": "pissa"}
@@ -55,7 +58,15 @@ def kept_bytes(model):
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 @pytest.mark.parametrize(
     ("strategy", "lora"),
-    [("base-ft", {}), ("peft", {}), ("peft", {"dropout": 0.0}), ("peft", {"use_dora": True}), ("peft", PISSA)],
+    [
+        ("base-ft", {}),
+        ("peft", {}),
+        ("peft", {"dropout": 0.0}),
+        ("peft", {"use_dora": True}),
+        ("peft", PISSA),
+        ("peft", {"targets": ("column_embeddings",), "rank": 1}),
+        ("peft", {"targets": ("late_layers",), "bias": "all"}),
+    ],
     ids=str,
 )
 def test_what_autograd_keeps_is_counted(model, strategy, lora, monkeypatch):
@@ -64,6 +75,21 @@ def test_what_autograd_keeps_is_counted(model, strategy, lora, monkeypatch):
     settings, loaded = opened(strategy, model, **lora)
     counted = step_tape(settings, loaded.card, SIZES, on_gpu=False).peak_bytes(checkpointed=False)
     assert counted == pytest.approx(kept_bytes(loaded), rel=0.08)
+
+
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
+@pytest.mark.parametrize("lora", [{}, {"targets": ("column_embeddings",)}], ids=str)
+def test_what_a_recomputed_step_holds_at_its_peak_is_counted(model, lora):
+    settings, loaded = opened("peft", model, **lora)
+    with checkpointed(loaded.module, loaded.card.family.block_lists):
+        loss_of(loaded).backward()
+        loaded.module.zero_grad()
+        with torch.profiler.profile(profile_memory=True) as profile:
+            loss_of(loaded).backward()
+    events = sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    peak = max(itertools.accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
+    counted = step_tape(settings, loaded.card, SIZES, on_gpu=False).peak_bytes(checkpointed=True)
+    assert counted == pytest.approx(peak, rel=0.2)
 
 
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
@@ -113,6 +139,18 @@ def test_what_saves_memory_lowers_the_estimate(train):
         for one in (settings, dataclasses.replace(settings, train=TrainSettings(**train)))
     )
     assert saving < usual
+
+
+def test_growth_is_a_number_where_a_run_like_it_was_measured_and_else_a_band():
+    settings = RunSettings(dataset="d", target="y", model="tabicl-v2")
+    estimate = estimate_memory(settings, get_card("tabicl-v2"), SIZES, on_gpu=False)
+    number, band, small = (Growth.of(estimate, ratio) for ratio in (1.1, None, 1e-3))
+    assert number.least == number.most == pytest.approx(1.1 * estimate.growth)
+    assert band.least < 0.9 * estimate.growth < 1.5 * estimate.growth < band.most
+    assert (small.least, small.most) == (0, 10e6)
+    measured = estimate.with_growth(number.most)
+    assert measured.growth == pytest.approx(number.most, rel=1e-6)
+    assert (measured.weights, measured.gradients) == (estimate.weights, estimate.gradients)
 
 
 def test_sizes_follow_the_split_and_the_settings():
