@@ -74,7 +74,7 @@ def pair(home: Path, rng: np.random.Generator) -> list[RunSettings]:
     Raises:
         SettingError, TargetError: what was drawn is refused by the product, too.
     """
-    rows, features, classes = between(rng, 120, 1200), between(rng, 3, 20), int(rng.choice(CLASSES))
+    rows, features, classes = between(rng, 250, 1500), between(rng, 4, 20), int(rng.choice(CLASSES))
     drawn = {name: values[rng.integers(len(values))] for name, values in LEVERS.items()}
     lora = {name.partition(".")[2]: value for name, value in drawn.items() if name.startswith("lora.")}
     lora |= VARIANTS[rng.integers(len(VARIANTS))]

@@ -19,8 +19,8 @@ Ratio = Callable[[RunSettings], float | None]
 """From a run to measured growth of memory over the estimated one, of runs like it; None where there are none."""
 LEAST, MOST = 0.7, 1.65
 """Measured growth of memory over the estimated one: nine in ten runs lie between, of which nothing was measured before."""
-SMALL_BYTES = 10e6
-"""Growth of which no number is told: it is a matter of a few pages."""
+SMALL_BYTES = 20e6
+"""Growth of which no number is told: two huge pages of 2 MB more or less are a fifth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gp
 def between(least: float, most: float, unit: float, digits: int) -> str:
     """A number, or a band where its ends differ as they are written.
 
-    >>> between(45e6, 95.4e6, 1e6, 0), between(0.52e9, 0.54e9, 1e9, 1), between(3e5, 10e6, 1e6, 0)
-    ('45 to 95', 'about 0.5', 'less than 10')
+    >>> between(45e6, 95.4e6, 1e6, 0), between(0.52e9, 0.54e9, 1e9, 1), between(3e5, 20e6, 1e6, 0)
+    ('45 to 95', 'about 0.5', 'less than 20')
     """
     low, high = (f"{end / unit:,.{digits}f}" for end in (least, most))
     return f"about {high}" if low == high else f"{low} to {high}" if low.strip("0.") else f"less than {high}"
