@@ -49,6 +49,6 @@ def against_measured(run: Run, name: str) -> None:
         said = f"{what} took {megabytes(growth_of(measured))} over the loaded model"
         if estimated:
             rows = cause_rows(name, "estimate", estimated) + rows
-            said += f"; {megabytes(growth_of(estimated))} were estimated ({growth_of(estimated) / growth_of(measured):.0%})"
+            said += f"; the architecture alone says {megabytes(growth_of(estimated))} ({growth_of(estimated) / growth_of(measured):.0%})"
         draw(rows, key=f"by_cause_chart_{run.id}")
         st.caption(plain(f"{said}. Weights, adapter, gradients and optimizer were counted; activations are the rest of the measured peak."))

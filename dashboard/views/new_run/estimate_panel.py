@@ -150,7 +150,7 @@ _HELP = (
 )
 _GROWTH_HELP = (
     "Where a run like it has finished here, or a few steps of one were measured, a number: nine in ten runs take within 20 % of it. Before"
-    " that a band, in which nine in ten lie. The chart shows its likely value."
+    " that a band, in which nine in ten lie. Less than 20 MB is said to be just that. The chart shows the likely value."
 )
 _WAY_OUT = (
     "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts "
