@@ -1,11 +1,11 @@
 """How near is the growth of memory that a page tells before a launch to what the run then takes? Runs are drawn at random from a seed.
 
-``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7`` prints Markdown; with ``--write`` it goes into the
+``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7 --runs 130`` prints Markdown; with ``--write`` it goes into the
 documentation. ``--home`` is a workspace that is made for it; what has ended there is not done again. About an hour of one core.
 
 Drawn are the model, the strategy, the table's rows, columns and classes, and the levers. Every second run has had a few steps under the meter
-before, as the form asks for them. The run after it is of its kind, with another rank and a table from half to twice its size, and is told
-from it once it has ended. Both are carried out by a worker. Measured is what rankings use: on the CPU the kernel's mark of the highest
+before, as the form asks for them. The run after it is of its kind, with another rank and a table from half to twice its size, and what it will
+take is told by what the first took. A worker carries out both. Measured is what rankings use: on the CPU the kernel's mark of the highest
 resident memory over that of the loaded model (VmHWM). Tables are noise.
 """
 
