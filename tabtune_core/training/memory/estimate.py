@@ -24,7 +24,7 @@ CPU_FIRST_USE_BYTES, CPU_FIRST_PREDICTION_BYTES = 4e6, 1e6
 HEAP, HEAP_RECOMPUTED = 1.3, 1.7
 """Resident bytes of a heap to those in use, where tensors are kept to the end of the forward pass, and where they go block by block.
 
-All four are rounded from 53 random runs of the three minis and twelve of TabICL v2; ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in
+All four are rounded from 53 random runs of the three minis and six of TabICL v2; ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in
 glibc's heap, and a step takes 30 to 40 % longer.
 """
 

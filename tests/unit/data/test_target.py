@@ -58,7 +58,9 @@ def test_rows_sorted_by_what_is_predicted_tell_no_less():
     assert ranked[0].column.name == "v"
 
 
-@pytest.mark.parametrize("name", ["y.box", "x y", "how many days of sick leave did you take last year", "in which class of costs do you see it"])
+@pytest.mark.parametrize(
+    "name", ["y.box", "x y", "how many days of sick leave did you take last year", "in which class of costs do you see it"]
+)
 def test_a_letter_or_a_word_within_a_question_is_no_name_of_a_target(name):
     assert name_weight(name) == 0
 
