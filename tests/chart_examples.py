@@ -129,7 +129,7 @@ def ranked() -> pd.DataFrame:
             "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
             "validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0],
             "validation_r2": [-0.1, 0.2, 0.1, 0.15],
-            "lora_gap_interval": [0.02, 0.01, 0.01, 0.0],
+            "lora_gap_half_width": [0.02, 0.01, 0.01, 0.0],
         }
     )
 

@@ -78,7 +78,7 @@ class Lab:
     def predict(self, run_id, right, before=range(10)):
         """Of the 40 rows of both parts the pairs numbered in ``right`` are predicted right, before training those in ``before``."""
         folder = self.store.run_dir(run_id)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         p_N, zero_N = (np.where(right_rows(rows), 0.9, 0.2) for rows in (right, before))
         label_N = np.tile(["no", "yes"], 20)
         predicted = {

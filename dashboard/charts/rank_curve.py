@@ -9,16 +9,17 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
 from tabtune_core.analysis.comparison import WRITTEN, told_by
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
-HALF = "lora_gap_interval"
+HALF = half_width("lora_gap")
 
 
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
     """``runs`` has one row a run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
 
-    A line for each setting of the others, each point a mean over seeds. A column ``lora_gap_interval`` (half the width of the 95 %
+    A line for each setting of the others, each point a mean over seeds. A column ``lora_gap_half_width`` (half the width of the 95 %
     interval of the difference to the best rank) draws bars, in the metric's unit.
     ``smallest`` is r*, the smallest rank within one standard error of the best.
     """

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.style import MEGABYTE, figure, leave_room, run_styles, say
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.metrics import METRICS
 
 Axis = Literal["score", "seconds", "memory"]
@@ -14,7 +15,7 @@ Axis = Literal["score", "seconds", "memory"]
 
 def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "test", axis: Axis = "score") -> go.Figure:
     """``curve`` has one row a state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes, ``<split>_<metric>`` and
-    ``<split>_<metric>_interval``, half of which is drawn as a bar.
+    ``<split>_<metric>_half_width``, half of which is drawn as a bar.
     """
     meaning, column = METRICS[metric], f"{split}_{metric}"
     title, name, unit = {
@@ -30,7 +31,7 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
     states = {str(state): rows for state, rows in curve.groupby("name", sort=False)}
     for state, style in run_styles(list(states)).items():
         rows = states[state].sort_values("context_rows")
-        half = rows.get(f"{name}_interval")
+        half = rows.get(half_width(name))
         drawn.add_scatter(
             x=rows["context_rows"].to_numpy(),
             y=values[rows.index].to_numpy(),

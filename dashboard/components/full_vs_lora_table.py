@@ -7,6 +7,8 @@ import streamlit as st
 
 from dashboard.formatting import duration, megabytes
 from tabtune_core.analysis.full_vs_lora import TIE, UNKNOWN
+from tabtune_core.analysis.gains import amount
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.metrics import METRICS
 
 NOT_RUN = "N/A"
@@ -48,9 +50,7 @@ def _against(row: dict[str, float], metric: str) -> str:
         return f"{row['ratio']:,.1f} times less" if row["ratio"] >= 1.05 else _about_or_more(1 / row["ratio"])
     if pd.isna(row["difference"]) or row["column"] in WRITTEN:
         return NOT_RUN
-    digits = METRICS[metric].decimals(row["full"])
-    error = "" if pd.isna(row["difference_interval"]) else f" ± {row['difference_interval']:.{digits}f}"
-    return f"{row['difference']:+z.{digits}f}{error}"
+    return amount(row["difference"], row[half_width("difference")], METRICS[metric], row["full"], signed=True)
 
 
 def _about_or_more(times: float) -> str:

@@ -11,6 +11,7 @@ from dashboard.queries.boards import (
     context_curves,
     curves,
     experienced,
+    gains_in_words,
     measure,
     paces,
     predictions,

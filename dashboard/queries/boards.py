@@ -4,8 +4,10 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -13,11 +15,14 @@ from dashboard.formatting import labels
 from dashboard.queries.workspace import active as any_active
 from dashboard.queries.workspace import home, listed, listed_in, of_workspace, selection_metric, stamp_of, store, store_of
 from tabtune_core.analysis import curves as series
+from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.context_rows import with_intervals
 from tabtune_core.analysis.full_vs_lora import full_or_lora
+from tabtune_core.analysis.gains import amount
+from tabtune_core.analysis.intervals import GAINS
 from tabtune_core.analysis.recommendation import Recommendation, recommend
-from tabtune_core.analysis.runs_table import leaderboard
+from tabtune_core.analysis.runs_table import gains_of, leaderboard
 from tabtune_core.analysis.runtime_estimate import Pace, latest, measured_paces, read_paces
 from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.data.datasets import get_dataset
@@ -31,6 +36,8 @@ from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
+MOST_GAINS = 200
+"""Lines of the board of all runs whose gains are told: the interval of each takes 10 ms, once."""
 MOST_CLAIMS = 20
 """Sweeps whose claims are worked out for one page."""
 KEPT_PACES = 40
@@ -39,12 +46,31 @@ KEPT_PACES = 40
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
-    runs = [run for run in listed_in(folder, sweep, stamp) if run.settings.task == METRICS[rank_by].task]
-    return leaderboard(runs, rank_by).assign(name=lambda board: board["run"].map(labels(runs)))
+    runs = {run.id: run for run in listed_in(folder, sweep, stamp) if run.settings.task == METRICS[rank_by].task}
+    board, names = leaderboard(list(runs.values()), rank_by), labels(list(runs.values()))
+    if sweep is None:
+        board.loc[MOST_GAINS:, [*GAINS]] = np.nan
+    return with_half_widths(board, lambda run: _half_widths(folder, run, runs[run].ended, rank_by)).assign(name=board["run"].map(names))
+
+
+@st.cache_data(max_entries=4000, show_spinner=False)
+def _half_widths(folder: str, run: str, ended: float | None, metric: str) -> dict[str, float]:
+    return half_widths(run, METRICS[metric], partial(read_predictions, store_of(folder)))
+
+
+def gains_in_words(run: Run) -> dict[str, str]:
+    """Column of a leaderboard -> by how much a run is better than zero-shot there, with its interval; without what is not known."""
+    name = run.settings.selection_metric
+    known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
+    halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
+    return {column: amount(gain, halves[column], METRICS[name], gain, signed=True) for column, gain in known.items()}
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
-    """The leaderboard of one sweep, or of all runs of the score's task; archived runs are in it where they are asked for, without place."""
+    """The leaderboard of one sweep, or of all runs of the score's task; archived runs are in it where they are asked for, without place.
+
+    Each gain stands with half the width of its interval; of all runs, the first MOST_GAINS have gains.
+    """
     board = _ranked(str(home()), sweep, rank_by, stamp_of(sweep))
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.analysis.incomplete import MODELS
+from tabtune_core.analysis.intervals import GAINS, half_width
 from tabtune_core.analysis.replicates import Difference, Replicates, RowGroups, TooFew, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
@@ -42,7 +43,7 @@ class Comparison:
     """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (those under other seeds too),
     and differences in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best LoRA
     (negative: better than it), ``gain`` over the runs' own zero-shot; ``test_lora_gap`` and ``test_gain`` are the same on the test rows.
-    ``..._interval`` is how far the 95 % interval of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may reach
+    ``..._half_width`` is how far the 95 % interval of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may reach
     further the other way); ``gap_error`` and ``lora_gap_error`` are standard errors. NaN where it is not known, or rows are too few."""
     seeds: tuple[int, ...]
     """On which they are compared."""
@@ -97,7 +98,28 @@ def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | 
     """Writes standard errors and half widths beside the column ``name``."""
     known = {c: delta for c, delta in differences.items() if isinstance(delta, Difference)}
     table[f"{name}_error"] = pd.Series({c: delta.error for c, delta in known.items()}, dtype="float64")
-    table[f"{name}_interval"] = pd.Series({c: delta.half for c, delta in known.items()}, dtype="float64")
+    table[half_width(name)] = pd.Series({c: delta.half for c, delta in known.items()}, dtype="float64")
+
+
+def with_half_widths(board: pd.DataFrame, own: Callable[[str], Mapping[str, float]]) -> pd.DataFrame:
+    """The leaderboard of runs, each gain with half the width of its interval; ``own`` gives those of a run, see ``half_widths``."""
+    known = {run: own(run) for run in board.loc[board[[*GAINS]].notna().any(axis=1), "run"]}
+    halves = {half_width(name): [known.get(run, {}).get(name, np.nan) for run in board["run"]] for name in GAINS}
+    return board.assign(**{name: np.array(column, dtype=np.float64) for name, column in halves.items()})
+
+
+def half_widths(run: str, metric: Metric, load: Load) -> dict[str, float]:
+    """Half the width of the 95 % interval of each of a run's own GAINS; NaN where it is not known, or rows are too few."""
+    halves = {}
+    for name, part in GAINS.items():
+        rows = load(run, part)
+        found = None
+        if rows is not None and rows.zero_shot is not None and len(rows.y_N):
+            groups = RowGroups([rows], metric)
+            after, before = (groups.leave_out(metric, rows, predicted) for predicted in (rows.predicted, rows.zero_shot))
+            found = difference([after], [before], metric)
+        halves[name] = found.half if isinstance(found, Difference) else np.nan
+    return halves
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
-from tabtune_core.analysis.intervals import half_intervals
-from tabtune_core.analysis.runs_table import NO_GAIN
+from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
+from tabtune_core.analysis.runs_table import NO_GAIN, SCORES
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -36,10 +36,10 @@ MEANS = [
 NOISE = {
     "tied_with_best": "tied",
     "behind_best": "gap",
-    "behind_best_interval": "gap_interval",
+    half_width("behind_best"): half_width("gap"),
     "behind_best_standard_error": "gap_error",
     "behind_best_lora": "lora_gap",
-    "behind_best_lora_interval": "lora_gap_interval",
+    half_width("behind_best_lora"): half_width("lora_gap"),
     "behind_best_lora_standard_error": "lora_gap_error",
 }
 """Column of the result -> column of a recommendation's configurations."""
@@ -50,7 +50,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
 
     Means are over the seeds under which every configuration of a sweep has the score ``rank_by``; where there is no such seed they are
     over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all ``apart``, which is not
-    compared with the others. ``..._interval`` is half the width of a 95 % interval, as ``interval_basis`` says: ROWS, for the score that
+    compared with the others. ``..._half_width`` is half the width of a 95 % interval, as ``interval_basis`` says: ROWS, for the score that
     ranks and the gains, where ``compared`` knows any; else SEEDS, which is Student's and takes their held-out rows for different ones.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
@@ -79,14 +79,14 @@ def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
 
 def _means(known: pd.DataFrame) -> pd.DataFrame:
     """Means and half intervals of what has a value under every seed; NaN where one is missing."""
-    scores = [name for name in known if str(name).startswith(("validation_", "test_", "zero_shot_validation_"))]
-    numbers = known[[*MEANS, *scores, "gain"]].astype("float64").assign(configuration=known["configuration"])
+    scores = [name for name in (*SCORES, *GAINS) if name in known]
+    numbers = known[[*MEANS, *scores]].astype("float64").assign(configuration=known["configuration"])
     groups = numbers.groupby("configuration")
     full = groups.count().eq(groups.size(), axis=0)
     means = groups.mean().where(full)
-    several = [name for name in (*scores, "gain") if not str(name).startswith("zero_shot")]
-    halves = half_intervals(groups[several].std(), groups[several].count()).where(full[several]).add_suffix("_interval")
-    return means.join(halves)
+    several = [name for name in scores if not name.startswith("zero_shot")]
+    halves = half_intervals(groups[several].std(), groups[several].count()).where(full[several])
+    return means.join(halves.rename(columns=half_width))
 
 
 def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -142,8 +142,8 @@ def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.D
     each = compared.explode("runs").drop_duplicates("runs").set_index("runs")
     of_first = each.reindex([next((run for run in runs if run in each.index), "") for runs in table["runs"]]).reset_index(drop=True)
     table = table.assign(**{name: of_first[source] for name, source in NOISE.items()})
-    sources = {score: "score", score.replace("validation_", "test_"): "test_score", "gain": "gain", "test_gain": "test_gain"}
-    intervals = {f"{name}_interval": of_first[f"{source}_interval"] for name, source in sources.items()}
+    sources = {score: "score", score.replace("validation_", "test_"): "test_score", **{name: name for name in GAINS}}
+    intervals = {half_width(name): of_first[half_width(source)] for name, source in sources.items()}
     if all(interval.isna().all() for interval in intervals.values()):
         return table
     return table.assign(**intervals, interval_basis=ROWS)  # of one kind in the whole table, also where it is not known

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.analysis.gains import effect
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.replicates import Difference, RowGroups, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, metrics_of
@@ -101,7 +102,7 @@ def score_curve(
     Returns:
         For each state, by number of context rows, part and metric: ``score``, the mean over the sets; ``gain`` over zero-shot with as
         many context rows and ``more`` over zero-shot with ``few_of(sizes)``, positive where better; each with half its interval in
-        ``<name>_interval``, NaN where the rows are too few to tell; and ``first``, the score with the first set.
+        ``<name>_half_width``, NaN where the rows are too few to tell; and ``first``, the score with the first set.
     """
     validation, better = held_out["validation"].y_N, METRICS[decides].better
     by_choice = [[METRICS[decides].function(validation, one["validation"]) for one in state] for state in predicted]
@@ -128,7 +129,7 @@ def score_curve(
                     scores = state[size].setdefault(part, {})[name] = {"first": drawn[0].score}
                     for what, found in told.items():
                         value, half = (found.value, found.half) if isinstance(found, Difference) else (math.nan, math.nan)
-                        scores |= {what: value, f"{what}_interval": half}
+                        scores |= {what: value, half_width(what): half}
                     scores["score"] = float(np.mean([one.score for one in drawn]))
     return curve
 
@@ -153,7 +154,7 @@ def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
         plain = {name: value for name, value in point.items() if name not in ("validation", "test")}
         rank = "" if point["rank"] is None else f" r={point['rank']}"
         scores = {
-            f"{part}_{name}" + ("" if what == "score" else f"_{what.removeprefix('score_')}"): value
+            f"{part}_{name}" + ("" if what == "score" else f"_{what.removeprefix('score_')}").replace("_interval", half_width("")): value
             for part in ("validation", "test")
             for name, told in point.get(part, {}).items()
             for what, value in told.items()
@@ -179,7 +180,7 @@ def in_words(frame: pd.DataFrame, metric: str) -> str:
 
     def told(what: str, strategy: str, against: str) -> str:
         point, name = by_state[strategy].loc[many], f"{part}_{metric}"
-        gain, half = point[f"{name}_{against}"], point[f"{name}_{against}_interval"]
+        gain, half = point[f"{name}_{against}"], point[half_width(f"{name}_{against}")]
         return effect(what, gain, half, meaning, size=point[name], part=part)
 
     start = f"All {many:,} training rows are context rows."

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.gains import ROUNDING
-from tabtune_core.analysis.intervals import half_interval
+from tabtune_core.analysis.intervals import half_interval, half_width
 from tabtune_core.analysis.recommendation import label_of, smallest_within
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
@@ -51,7 +51,7 @@ def aspects(rank_by: str) -> tuple[Aspect, ...]:
 
 
 def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str) -> pd.DataFrame:
-    """One row an aspect: aspect, column, guide, zero_shot, full, lora, small_lora, difference, difference_interval, ratio, winner.
+    """One row an aspect: aspect, column, guide, zero_shot, full, lora, small_lora, difference, difference_half_width, ratio, winner.
 
     ``full`` and ``lora`` are the best configurations of their kind, ``small_lora`` the smallest rank within one standard error of the
     best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
@@ -80,7 +80,7 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
                 "guide": aspect.guide,
                 **means,
                 "difference": difference,
-                "difference_interval": half,
+                half_width("difference"): half,
                 "ratio": ratio,
                 **names,
                 "winner": _winner(aspect, means, half, rank_by),
@@ -124,7 +124,7 @@ def _mean(values: "pd.Series[float]") -> float:
     return float(values.mean()) if len(values) and values.notna().all() else math.nan
 
 
-_GAPS = {"validation": "lora_gap_interval", "test": "test_lora_gap_interval"}
+_GAPS = {"validation": half_width("lora_gap"), "test": half_width("test_lora_gap")}
 """Column of a comparison with the interval of a score, by its part."""
 
 

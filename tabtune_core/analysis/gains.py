@@ -80,8 +80,8 @@ def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, 
     if math.isnan(gain + half):
         return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
     if abs(gain) <= half + ROUNDING:
-        return f"{what} makes no difference to {of} beyond noise: {_amount(metric.sign * gain, half, metric, size, signed=True)}."
-    return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {_amount(abs(gain), half, metric, size)}."
+        return f"{what} makes no difference to {of} beyond noise: {amount(metric.sign * gain, half, metric, size, signed=True)}."
+    return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {amount(abs(gain), half, metric, size)}."
 
 
 def versus(first: str, second: str, found: Found, metric: Metric, *, size: float, part: str) -> str:
@@ -97,9 +97,9 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
     sign = beyond_noise(found)
     if not sign:
         return (
-            f"{start} and {second} do not differ beyond noise: {_amount(metric.sign * found.value, found.half, metric, size, signed=True)}."
+            f"{start} and {second} do not differ beyond noise: {amount(metric.sign * found.value, found.half, metric, size, signed=True)}."
         )
-    return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {_amount(abs(found.value), found.half, metric, size)}."
+    return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {amount(abs(found.value), found.half, metric, size)}."
 
 
 def corrected(found: Difference) -> float:
@@ -114,9 +114,16 @@ def corrected(found: Difference) -> float:
     return float(best.x) * found.error
 
 
-def _amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False) -> str:
+def amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False) -> str:
+    """A difference with half the width of its interval (NaN where none is known) and its unit, in digits that fit a score of this ``size``.
+
+    >>> from tabtune_core.metrics import METRICS
+    >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)
+    ('+0.0700 ± 0.0200 nats', '0.0700 (noise not known)')
+    """
     digits = metric.decimals(size)
-    return f"{value:{'+z' if signed else ''}.{digits}f} ± {half:.{digits}f}{_unit(metric)}"
+    noise = f"{_unit(metric)} (noise not known)" if math.isnan(half) else f" ± {half:.{digits}f}{_unit(metric)}"
+    return f"{value:{'+z' if signed else ''}.{digits}f}{noise}"
 
 
 def _unit(metric: Metric) -> str:

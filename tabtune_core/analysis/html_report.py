@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.figures import CONFIG, plain_in_figure
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.pareto import front
 from tabtune_core.metrics import METRICS
 
@@ -15,7 +16,7 @@ _COSTS = {
     "run_growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
     "trainable_parameters": ("Trained parameters (thousands)", 1e3),
 }
-_INTERVALS = "Bars, and columns that end in _interval, are half the width of a 95 % interval."
+_INTERVALS = f"Bars, and columns that end in {half_width('')}, are half the width of a 95 % interval."
 _STYLE = (
     "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:right}"
 )
@@ -62,7 +63,7 @@ def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
         textposition="top center",
         name="Entries",
         marker={"size": 11},
-        error_y={"type": "data", "array": known[f"{score}_interval"]} if f"{score}_interval" in known else None,
+        error_y={"type": "data", "array": known[half_width(score)]} if half_width(score) in known else None,
         cliponaxis=False,
     )
     return figure

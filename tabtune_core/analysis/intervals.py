@@ -1,4 +1,4 @@
-"""How far a mean over seeds, or a score on resampled rows, may be off."""
+"""How far a mean over seeds, or a score on resampled rows, may be off, and the columns that say so."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,20 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
+
+from tabtune_core.data.splits import SplitName
+
+GAINS: dict[str, SplitName] = {"gain": "validation", "test_gain": "test"}
+"""Columns of leaderboards: how much better than zero-shot on the rows of a part."""
+
+
+def half_width(column: str) -> str:
+    """The name of the column that holds half the width of the 95 % interval of each number in ``column``.
+
+    >>> half_width("test_gain")
+    'test_gain_half_width'
+    """
+    return f"{column}_half_width"
 
 
 def half_interval(values: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from tabtune_core.analysis.against_references import Rival, against_guessing, ri
 from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, told_by
 from tabtune_core.analysis.gains import ROUNDING, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
@@ -125,13 +126,8 @@ def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFram
     return board.assign(**{name: each[source] for name, source in NOISE.items()})
 
 
-NOISE = {
-    "tied_with_best": "tied",
-    "gain_interval": "gain_interval",
-    "test_gain_interval": "test_gain_interval",
-    "lora_gap_interval": "lora_gap_interval",
-}
-"""Column of the leaderboard -> column of a recommendation's configurations. ``..._interval`` is half the width of a 95 % interval."""
+NOISE = {"tied_with_best": "tied", half_width("lora_gap"): half_width("lora_gap")}
+"""Column of the leaderboard -> column of a recommendation's configurations."""
 
 
 def within(gap: pd.Series, error: pd.Series) -> pd.Series:
@@ -220,7 +216,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
 
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     """What ``other`` costs against ``cheap``, one of which is the best LoRA, and how its validation score differs."""
-    half = max(cheap["lora_gap_interval"], other["lora_gap_interval"])
+    half = max(one[half_width("lora_gap")] for one in (cheap, other))
     gain = change(metric.sign * (other["score"] - cheap["score"]), half, metric, cheap["score"])
     parts = []
     for name, (words, (more, less), size) in COSTS.items():
@@ -247,11 +243,11 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
     """Whether it is better than LoRA on the validation rows, which is no claim, and on the test rows, which is one."""
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
-        validation, test = (change(-full[gap], full[f"{gap}_interval"], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
+        validation, test = (change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
         leads = full["lora_gap"] < -ROUNDING
         if _full_is_better(table):
             yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}."
-        elif leads and pd.isna(full["test_lora_gap_interval"]):
+        elif leads and pd.isna(full[half_width("test_lora_gap")]):
             yield f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}. No test rows confirm it."
         elif leads:
             lead = f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}"
@@ -261,7 +257,7 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
 def _full_is_better(table: pd.DataFrame) -> bool:
     """Than the best LoRA, beyond noise on the test rows."""
     full = table[table["strategy"] == "base-ft"].iloc[:1]
-    return bool((-full["test_lora_gap"] > full["test_lora_gap_interval"] + ROUNDING).any())
+    return bool((-full["test_lora_gap"] > full[half_width("test_lora_gap")] + ROUNDING).any())
 
 
 def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:

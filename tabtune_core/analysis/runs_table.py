@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tabtune_core.analysis.incomplete import MODELS, apart
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished, pack_costs
 from tabtune_core.metrics import METRICS, Metric, Task
@@ -76,7 +77,7 @@ _MEASURED = (
     "context_rows",
     "train_context_rows",
 )
-_SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
+SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
 _NUMBERS = (
     "alpha",
     "dropout",
@@ -86,7 +87,7 @@ _NUMBERS = (
     "train_wall_seconds",
     "shared_saved_seconds",
     "predict_seconds",
-    *_SCORES,
+    *SCORES,
     "gain",
     "test_gain",
 )
@@ -94,7 +95,7 @@ COLUMNS = (
     "place",
     *_SETTINGS,
     *_MEASURED,
-    *_SCORES,
+    *SCORES,
     "gain",
     "test_gain",
     "note",
@@ -159,8 +160,8 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The leaderboard without the scores of other tasks and their intervals."""
     others = tuple(f"_{name}" for name, metric in METRICS.items() if metric.task != task)
-    plain = {name: str(name).removesuffix("_interval") for name in board}
-    return board[[name for name in board if plain[name] not in _SCORES or not plain[name].endswith(others)]]
+    scores = {name for score in SCORES if score.endswith(others) for name in (score, half_width(score))}
+    return board.drop(columns=[name for name in board if name in scores])
 
 
 def _differing(runs: Sequence[Run]) -> dict[str, str]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.api.leaderboard_file import Fit, file_of, hash_of, read_fit, seeds_of, write_fit
-from tabtune_core.api.leaderboard_rows import rows_of
+from tabtune_core.api.leaderboard_rows import PARTS, rows_of
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.tuning_params import WITHHOLDING
 from tabtune_core.errors import SettingError, TabTuneError
@@ -105,8 +106,8 @@ class TabularLeaderboard:
 
         Args:
             rank_by: a metric of the task; log-loss, or RMSE for numbers, unless set.
-            repeats: how many seeds: the one in an entry's ``tuning_params`` and those after it. A column ``..._interval`` is the half width
-                of Student's 95 % interval of the mean over the seeds.
+            repeats: how many seeds: the one in an entry's ``tuning_params`` and those after it. A column ``..._half_width`` is half
+                the width of Student's 95 % interval of the mean over the seeds.
 
         Raises:
             SettingError: for a metric that the task does not have, or fewer than one repeat.
@@ -134,8 +135,8 @@ class TabularLeaderboard:
         Raises:
             SettingError: nothing has run.
         """
-        scores = [f"{part}_{self._rank_by}{end}" for part in ("validation", "test") for end in ("", "_interval")]
-        return self._board()[[*_SHORT, *scores, "gain", "note", "error"]]
+        scores = [f"{part}_{self._rank_by}" for part in PARTS]
+        return self._board()[[*_SHORT, *(name for score in (*scores, "gain") for name in (score, half_width(score))), "note", "error"]]
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the board. A text that a spreadsheet would take for a formula, such as ``=x``, gets a ``'`` in front."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tabtune_core.analysis.intervals import half_interval
+from tabtune_core.analysis.intervals import half_interval, half_width
 from tabtune_core.analysis.runs_table import NO_GAIN
 from tabtune_core.api.leaderboard_file import Fit
 from tabtune_core.events import RunFinished
@@ -19,7 +19,7 @@ from tabtune_core.settings import Strategy
 
 _PHASES = ("load", "zero-shot", "train", "evaluate")
 _WHOLE = ("place", "rank", "trainable_parameters")
-_PARTS = ("validation", "test")
+PARTS = ("validation", "test")
 
 
 def rows_of(entries: Mapping[str, Sequence[Fit]], rank_by: str) -> pd.DataFrame:
@@ -80,14 +80,17 @@ def _notes(strategy: Strategy, results: Sequence[RunFinished]) -> Iterator[str]:
 def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
     """Every metric of the task: mean and interval on the validation and test rows; ``gain`` is over zero-shot, seed by seed."""
     row: dict[str, float] = {}
-    for part in _PARTS:
+    for part in PARTS:
         for metric in metrics_of(task):
             values = _of([getattr(result, part) for result in results], metric)
-            row |= {f"{part}_{metric}": _mean(values), f"{part}_{metric}_interval": half_interval(values)}
+            row |= _told(f"{part}_{metric}", values)
     row |= {f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric)) for metric in metrics_of(task)}
     after, before = _of([r.validation for r in results], rank_by), _of([r.zero_shot_validation for r in results], rank_by)
-    gains = [METRICS[rank_by].sign * (late - early) for late, early in zip(after, before, strict=True)]
-    return row | {"gain": _mean(gains), "gain_interval": half_interval(gains)}
+    return row | _told("gain", [METRICS[rank_by].sign * (late - early) for late, early in zip(after, before, strict=True)])
+
+
+def _told(name: str, values: Sequence[float]) -> dict[str, float]:
+    return {name: _mean(values), half_width(name): half_interval(values)}
 
 
 def _of(scores: Sequence[Mapping[str, float]], metric: str) -> list[float]:

@@ -2,10 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
-from tabtune_core.metrics import metrics_of
+from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
@@ -35,12 +36,15 @@ def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
+    from tabtune_core.analysis.comparison import half_widths, with_half_widths
     from tabtune_core.analysis.recommendation import recommend, with_noise
     from tabtune_core.analysis.runs_table import leaderboard, of_task
     from tabtune_core.data.spreadsheet import safe_csv
+    from tabtune_core.store.predictions import read_predictions
 
     rank_by = score_to_rank_by(asked, runs[0].settings)
-    board = of_task(leaderboard(runs, rank_by), runs[0].settings.task)
+    own = partial(half_widths, metric=METRICS[rank_by], load=partial(read_predictions, store))
+    board = with_half_widths(of_task(leaderboard(runs, rank_by), runs[0].settings.task), own)
     found = recommend(store, board, rank_by)
     told = with_noise(board, found.configurations)
     if asked.format == "json":

@@ -204,7 +204,7 @@ def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabt
         "test_mae",
         "test_r2",
         "test_gain",
-        "test_gain_interval",
+        "test_gain_half_width",
     }
 
 

@@ -131,9 +131,9 @@ def answer_rows_shown(store, job):
     rows = []
     for strategy, run, accuracy in states:
         for shown in (64, 256, 341):
-            gains = {"gain": 0.03 * (strategy != "inference"), "more": 0.01, "gain_interval": 0.01, "more_interval": 0.01}
+            gains = {"gain": 0.03 * (strategy != "inference"), "more": 0.01, "gain_half_width": 0.01, "more_half_width": 0.01}
             made_up = seeding.made_up_scores(accuracy + shown / 10_000)
-            scores = {name: {"score": score, "first": score, "score_interval": 0.02, **gains} for name, score in made_up.items()}
+            scores = {name: {"score": score, "first": score, "score_half_width": 0.02, **gains} for name, score in made_up.items()}
             rank = store.run(run).settings.lora.rank if strategy == "peft" else None
             rows.append(
                 {

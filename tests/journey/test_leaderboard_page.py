@@ -228,7 +228,7 @@ def test_the_headline_agrees_with_the_exported_csv(app, store, per):
     table = pd.read_csv(io.StringIO(board_files.csv(exported, "accuracy")))
     rank, *numbers = HEADLINE.search(texts(app.markdown)).groups()
     best = table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True]).iloc[0]
-    half = best["test_gain_interval"]
+    half = best["test_gain_half_width"]
     assert (int(rank), half > 0) == (best["rank"], True)
     gain, low, high = map(float, numbers)
     assert (gain, low) == pytest.approx((best["test_gain"], best["test_gain"] - half), abs=5.005e-5)

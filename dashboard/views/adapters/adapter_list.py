@@ -4,6 +4,7 @@ In: runs with a package, and adapters from elsewhere. Out: the id of the chosen 
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -34,9 +35,10 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
         settle("run", given)
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
-    st.caption("Choose an adapter by the box before its row. A gain is over the run's own zero-shot score; positive is better.")
-    sizes = rows.reindex(columns=["Validation gain", "Test gain"]).abs().max(axis=None)
-    digits = max((METRICS[run.settings.selection_metric].decimals(sizes) for run in runs.values()), default=4)
+    st.caption(
+        "Choose an adapter by the box before its row. A gain is over the run's own zero-shot score; positive is better, ± is half the width"
+        " of a 95 % interval."
+    )
     picked = st.dataframe(
         rows,
         hide_index=True,
@@ -48,8 +50,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
         placeholder="",
         column_config={
             "Adapter": st.column_config.TextColumn(pinned=True),
-            "Validation gain": st.column_config.NumberColumn(format=f"%+.{digits}f", help="On the rows that chose the best checkpoint."),
-            "Test gain": st.column_config.NumberColumn(format=f"%+.{digits}f", help="On rows that nothing was chosen by."),
+            "Validation gain": st.column_config.TextColumn(help="On the rows that chose the best checkpoint."),
+            "Test gain": st.column_config.TextColumn(help="On rows that nothing was chosen by."),
             "On test rows": st.column_config.TextColumn(
                 help="Confirmed: the configuration that validation chose is better than zero-shot beyond a 95 % interval."
             ),
@@ -70,12 +72,12 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter]) -> pd.Da
     confirmed = queries.confirmed(tuple(dict.fromkeys(run.sweep for run in runs)))
     rows = {}
     for run in runs:
-        metric, gains = run.settings.selection_metric, gains_of(run, METRICS[run.settings.selection_metric])
-        table = tables.get(run.settings.dataset)
+        metric, table, in_words = run.settings.selection_metric, tables.get(run.settings.dataset), queries.gains_in_words(run)
+        gains = gains_of(run, METRICS[metric])
         rows[run.id] = {
             "Adapter": names[run.id],
-            "Validation gain": gains.get("gain"),
-            "Test gain": gains.get("test_gain"),
+            "Validation gain": in_words.get("gain", ""),
+            "Test gain": in_words.get("test_gain", ""),
             "On test rows": CONFIRMED if run.id in confirmed else "",
             "Score": METRICS[metric].written,
             "Predicts": run.settings.target,
@@ -83,14 +85,13 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter]) -> pd.Da
             "Model": run.settings.model,
             "Ended": moment(run.ended or run.created),
             "at": run.ended or run.created,
+            "by": gains.get("test_gain" if run.id in confirmed else "gain", math.nan),
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if len(frame):
-        frame = frame.astype({"Validation gain": "float64", "Test gain": "float64"})
-        is_confirmed = frame["On test rows"] == CONFIRMED
-        by = frame["Validation gain"].where(~is_confirmed, frame["Test gain"])
+        last = frame.groupby(["Table", "Predicts", "Score"])["at"].transform("max")
         frame = (
-            frame.assign(first=is_confirmed, by=by, at=frame.groupby(["Table", "Predicts", "Score"])["at"].transform("max"))
+            frame.assign(first=frame["On test rows"] == CONFIRMED, at=last)
             .sort_values(["first", "at", "by"], ascending=False, kind="stable")
             .drop(columns=["first", "at", "by"])
         )

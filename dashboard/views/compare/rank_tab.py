@@ -8,6 +8,7 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.one_run_rank import one_run_rank
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
 from tabtune_core.metrics import METRICS, Task
 
@@ -38,7 +39,7 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     smallest = smallest_tied(recommendation.configurations)
     star = None if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank else int(smallest["rank"])
     st.header(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
-    used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", "lora_gap_interval"]
+    used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", half_width("lora_gap")]
     drawn = CHARTS["rank_curve"].draw(board, metric=metric, smallest=star)
     show(drawn, key=f"rank_{metric}", label=f"{meaning.label} against rank", numbers=board[used])
     better = "Higher" if meaning.higher_is_better else "Lower"
@@ -58,7 +59,7 @@ def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
         st.caption(
             "Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds."
         )
-    if recommendation.configurations["lora_gap_interval"].notna().any():
+    if recommendation.configurations[half_width("lora_gap")].notna().any():
         st.caption(
             "Bars at a rank: half the width of the 95 % interval of its difference to the best rank on the validation rows. A bar that"
             " reaches the level of the best is not beyond noise."

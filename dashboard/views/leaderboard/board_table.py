@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from tabtune_core.analysis.configurations import SEEDS
 from tabtune_core.analysis.incomplete import MODELS
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -47,8 +48,8 @@ ALWAYS = {
     "Trainable (%)",
 }
 """Columns that are shown unless a person chooses others."""
-NOISE = (TIED, SPREAD, TEST_SPREAD, "± validation", "± test")
-"""Not known for every sweep, and not shown where it is known of no line."""
+NOISE = (TIED, "± validation", "± test")
+"""Not known for every sweep, and not shown where it is known of no line. What gains may be off by is shown even then, as unknown."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Test rows", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived", PACK)
@@ -73,15 +74,15 @@ def table(
         "Run": board["name"],
         "Status": board["status"].map(lambda status: STATUS.get(status, status)),
         "Validation": board[f"validation_{metric}"],
-        "± validation": board[f"validation_{metric}_interval"] if grouped else None,
+        "± validation": board[half_width(f"validation_{metric}")] if grouped else None,
         TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(_unknown(board)) if "tied_with_best" in board else None,
         CURVE: first.map(lambda run: curves.get(run, [])),
         "Test": board[f"test_{metric}"],
-        "± test": board[f"test_{metric}_interval"] if grouped else None,
+        "± test": board[half_width(f"test_{metric}")] if grouped else None,
         "Gain over zero-shot": board["gain"],
-        SPREAD: board.get("gain_interval"),
+        SPREAD: board[half_width("gain")],
         "Gain on test": board["test_gain"],
-        TEST_SPREAD: board.get("test_gain_interval"),
+        TEST_SPREAD: board[half_width("test_gain")],
         "Memory of training (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
         "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
         "Training (s)": board["train_seconds"],
@@ -136,16 +137,13 @@ def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
 
 
 def spread_meaning(board: pd.DataFrame) -> str:
-    """The sentence that says what ± is, the same for every line and column; empty where no line has one."""
-    named = [name for name in board if str(name).endswith("_interval") and board[name].notna().any()]
-    if not named:
-        return ""
-    by_seeds = "interval_basis" in board and (board["interval_basis"] == SEEDS).all()
-    rests = (
-        "over the seeds of the configuration, which takes their held-out rows for different ones"
-        if by_seeds
-        else "of the configuration, from differences row by row and, with several seeds, the spread between them"
-    )
+    """The sentence that says what ± is, the same for every line and column."""
+    if "interval_basis" not in board:
+        rests = "from differences row by row"
+    elif (board["interval_basis"] == SEEDS).all():
+        rests = "over the seeds of the configuration, which takes their held-out rows for different ones"
+    else:
+        rests = "of the configuration, from differences row by row and, with several seeds, the spread between them"
     return f"± is half the width of a 95 % interval {rests}. Empty: too few rows or seeds, or no predictions to tell."
 
 
@@ -210,7 +208,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
             help="Whether the validation score is at most one standard error behind the best one, which is the rule by which the smallest"
             " rank is chosen. Empty for references, and for runs that are not compared."
         ),
-        SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the configuration's gain on the validation rows."),
+        SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the gain on the validation rows."),
         "Gain on test": number(
             format=f"%+.{digits}f",
             help="Against the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves them;"
@@ -218,7 +216,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
         ),
         TEST_SPREAD: number(
             format=f"± %.{digits}f",
-            help=f"{HALF} of the configuration's gain on the test rows, row by row. A smaller gain may be noise.",
+            help=f"{HALF} of the gain on the test rows. A smaller gain may be noise.",
         ),
         "Not compared": text(
             width="medium",

@@ -138,8 +138,7 @@ chosen_rows = st.dataframe(
     selection_mode="multi-row",
     key=f"board_{hash((tuple(kept['name']), picked, per))}",  # other lines are not chosen because these were
 ).selection.rows
-if spread := board_table.spread_meaning(kept):
-    st.caption(spread)
+st.caption(board_table.spread_meaning(kept))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)

@@ -1,20 +1,28 @@
 """Whatever is missing of a sweep, its boards and what is said of it can be made."""
 
 import itertools
+import re
+from functools import partial
 
 import numpy as np
 import pytest
 from random_sweeps import random_sweep, two_halves
 
+from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.html_report import pareto
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.pareto import best_of, front
 from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.analysis.setting_effects import experience
-from tabtune_core.metrics import metrics_of
+from tabtune_core.metrics import METRICS, metrics_of
+from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
+
+A_GAIN = re.compile("(^|_)(gain|gap|more|difference|behind_best|behind_best_lora)$")
+"""A column that holds by how much something is better."""
 
 
 def say_everything(store, sweep, rank_by):
@@ -24,9 +32,14 @@ def say_everything(store, sweep, rank_by):
     assert len(board) == len(runs)
     found = recommend(store, board, rank_by)
     assert len(found.configurations) == len(found.configurations.dropna(subset=["score"]))
-    with_noise(board, found.configurations)
-    by_configuration(board, rank_by, found.configurations)
-    full_or_lora(board, found.configurations, rank_by)
+    of_run = partial(half_widths, metric=METRICS[rank_by], load=partial(read_predictions, store))
+    boards = [
+        with_half_widths(with_noise(board, found.configurations), of_run),
+        by_configuration(board, rank_by, found.configurations),
+        full_or_lora(board, found.configurations, rank_by),
+        found.configurations,
+    ]
+    assert [name for each in boards for name in each if A_GAIN.search(name) and half_width(name) not in each] == []
     experience(runs, rank_by, "t.csv")
     front(board, {"run_growth_memory_bytes": True, f"validation_{rank_by}": False})
     best_of(board, f"validation_{rank_by}", higher_is_better=True)

@@ -63,7 +63,7 @@ def test_a_line_is_the_mean_over_its_seeds_with_students_interval(store):
     table = lines(store, sweep).set_index("name")
     assert table["validation_log_loss"].to_dict() == pytest.approx({"LoRA r=4": 0.2, "LoRA r=8": 0.4})
     # two degrees of freedom: 4.302653 times 0.1 / root 3
-    assert table["validation_log_loss_interval"].to_dict() == pytest.approx({"LoRA r=4": 4.302653 * 0.1 / math.sqrt(3), "LoRA r=8": 0})
+    assert table["validation_log_loss_half_width"].to_dict() == pytest.approx({"LoRA r=4": 4.302653 * 0.1 / math.sqrt(3), "LoRA r=8": 0})
     assert table[["seeds", "seed_count", "place"]].to_dict("index") == {
         "LoRA r=4": {"seeds": "0 1 2", "seed_count": 3, "place": 1},
         "LoRA r=8": {"seeds": "0 1 2", "seed_count": 3, "place": 2},
@@ -73,7 +73,7 @@ def test_a_line_is_the_mean_over_its_seeds_with_students_interval(store):
 def test_one_seed_without_predictions_has_no_interval(store):
     table = lines(store, add(store, (lora(4), 0.1), (lora(8), 0.2)))
     assert table["validation_log_loss"].tolist() == [0.1, 0.2]
-    assert table["validation_log_loss_interval"].isna().all()
+    assert table["validation_log_loss_half_width"].isna().all()
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -135,6 +135,6 @@ def test_a_setting_that_was_tweaked_makes_another_line_and_is_named(store):
 
 def test_scores_of_other_tasks_go_with_their_intervals(store):
     table = of_task(lines(store, add(store, (lora(4), 0.1))), "regression")
-    assert "validation_rmse_interval" in table
+    assert "validation_rmse_half_width" in table
     assert not [name for name in table if "log_loss" in name]
     assert np.isnan(table["validation_rmse"]).all()

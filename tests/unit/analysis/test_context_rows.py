@@ -1,6 +1,7 @@
 """What the curve over rows shown says in words."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, same_split, score_curve
@@ -14,9 +15,9 @@ def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss"
     rows = []
     for strategy in states:
         for shown in sorted({few, many}):
-            told = {"score": 0.3, "score_interval": 0.1, "first": 0.3}
+            told = {"score": 0.3, "score_half_width": 0.1, "first": 0.3}
             for what in ("gain", "more"):
-                told[what], told[f"{what}_interval"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
+                told[what], told[f"{what}_half_width"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
             point = {"strategy": strategy, "rank": 8 if strategy == "peft" else None, "run": None, "context_rows": shown}
             rows.append({**point, "predict_seconds": 1.0, "growth_memory_bytes": 1e6, part: {metric: told}})
     return curve_frame({"rows": rows})
@@ -34,6 +35,15 @@ def test_full_fine_tuning_speaks_where_there_is_no_lora_and_validation_where_the
     found = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
     assert part_of(found, "log_loss") == "validation"
     assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(found, "log_loss")
+
+
+def test_a_result_with_the_names_of_before_gives_the_same_frame():
+    told = {"score": 0.3, "score_half_width": 0.1, "gain": 0.2, "gain_half_width": 0.02}
+    earlier = {name.replace("_half_width", "_interval"): value for name, value in told.items()}
+    point = {"strategy": "inference", "rank": None, "run": None, "context_rows": 64, "predict_seconds": 1.0, "growth_memory_bytes": 1}
+    frames = [curve_frame({"rows": [{**point, "test": {"log_loss": names}}]}) for names in (told, earlier)]
+    pd.testing.assert_frame_equal(*frames)
+    assert frames[0].loc[0, "test_log_loss_gain_half_width"] == 0.02
 
 
 def test_zero_shot_alone_and_a_small_table_are_said():
@@ -61,7 +71,7 @@ def test_a_curve_knows_the_luck_of_the_rows_and_never_shows_a_state_below_zero_s
         [-np.mean(np.log([0.60, 0.66, 0.56])), -np.log(0.85)]
     )
     assert base[64]["test"]["log_loss"]["gain"] == 0
-    assert lora[64]["test"]["log_loss"]["gain_interval"] > lora[128]["test"]["log_loss"]["gain_interval"] > 0, "the draws differ"
+    assert lora[64]["test"]["log_loss"]["gain_half_width"] > lora[128]["test"]["log_loss"]["gain_half_width"] > 0, "the draws differ"
     assert lora[200]["test"]["log_loss"]["more"] == pytest.approx(np.mean(np.log(0.85 / np.array(zero[:3]))))
 
 

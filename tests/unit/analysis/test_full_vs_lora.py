@@ -72,7 +72,7 @@ def test_a_score_wins_only_beyond_the_interval_of_the_paired_differences(tmp_pat
     assert row[["zero_shot", "full", "lora", "small_lora"]].tolist() == pytest.approx([0.5, 0.8, 0.75, 0.73])
     # two rows of 40 are right with full fine-tuning alone: Student's with half a row more in each direction
     half = stdtrit(39, 0.975) * math.sqrt((38 * 0.05**2 + 2 * 0.95**2) / (40 * 39) + 0.95**2 / 39**2)
-    assert (row["difference"], row["difference_interval"]) == pytest.approx((-0.05, half))
+    assert (row["difference"], row["difference_half_width"]) == pytest.approx((-0.05, half))
     assert row["winner"] == found.loc["test_accuracy", "winner"] == TIE
     assert (row["lora_name"], row["small_lora_name"]) == ("r=8", "r=2")
 
@@ -87,7 +87,7 @@ def test_the_winner_is_the_one_on_the_better_side(tmp_path, metric, winner):
 def test_a_sweep_without_predictions_knows_no_winner_of_scores(tmp_path):
     found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)})
     assert found.loc["validation_accuracy", "winner"] == UNKNOWN
-    assert math.isnan(found.loc["validation_accuracy", "difference_interval"])
+    assert math.isnan(found.loc["validation_accuracy", "difference_half_width"])
 
 
 def test_memory_of_different_meters_is_not_compared(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,13 @@ import pytest
 from made_sweeps import MEGABYTES, Lab, right_rows
 from scipy.special import ndtri
 
+from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.events import to_json
-from tabtune_core.metrics import metrics_of, score_all
+from tabtune_core.metrics import METRICS, metrics_of, score_all
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.predictions import PREDICTIONS_FILE, read_predictions
 
 
 @pytest.fixture
@@ -46,12 +48,14 @@ FOUR_RANKS = ((2, (0.5,), range(10)), (4, (0.75,), range(2, 17)), (32, (0.8,), r
 
 def test_differences_are_paired_row_by_row(lab):
     rows = lab.add(*FOUR_RANKS).rows()
-    assert rows.loc["2", ["gap", "gap_interval"]].tolist() == pytest.approx([0.3, half_width(right(range(16)) - right(range(10)))])
-    assert rows.loc["4", ["gap", "lora_gap_interval"]].tolist() == pytest.approx([0.05, half_width(right(range(16)) - right(range(2, 17)))])
+    assert rows.loc["2", ["gap", "gap_half_width"]].tolist() == pytest.approx([0.3, half_width(right(range(16)) - right(range(10)))])
+    assert rows.loc["4", ["gap", "lora_gap_half_width"]].tolist() == pytest.approx(
+        [0.05, half_width(right(range(16)) - right(range(2, 17)))]
+    )
     expected = [0.3, half_width(right(range(16)) - right(range(10)))]
-    assert rows.loc["32", ["gain", "gain_interval"]].tolist() == pytest.approx(expected)
-    assert rows.loc["32", ["test_gain", "test_gain_interval"]].tolist() == pytest.approx(expected)
-    assert rows.loc["inference", ["gain", "gain_interval"]].tolist() == [0, 0]
+    assert rows.loc["32", ["gain", "gain_half_width"]].tolist() == pytest.approx(expected)
+    assert rows.loc["32", ["test_gain", "test_gain_half_width"]].tolist() == pytest.approx(expected)
+    assert rows.loc["inference", ["gain", "gain_half_width"]].tolist() == [0, 0]
     # r=4 is within one standard error of r=32, not r=2
     assert rows["tied"].to_dict() == {"32": True, "4": True, "2": False, "inference": False}
 
@@ -347,11 +351,21 @@ def test_a_renamed_zero_shot_run_is_still_the_baseline(lab):
 def test_runs_know_their_place_in_the_noise(lab):
     lab.add(*FOUR_RANKS, (8, (math.nan,)))
     board = lab.board()
-    noisy = with_noise(board, recommend(lab.store, board, "accuracy").configurations)
+    own = partial(half_widths, metric=METRICS["accuracy"], load=partial(read_predictions, lab.store))
+    noisy = with_half_widths(with_noise(board, recommend(lab.store, board, "accuracy").configurations), own)
     assert list(noisy.columns[: len(board.columns)]) == list(board.columns)
     by_rank = noisy[noisy["strategy"] == "peft"].set_index("rank")
     assert by_rank["tied_with_best"].dropna().to_dict() == {2: False, 4: True, 32: True}
-    assert by_rank["test_gain_interval"].isna().to_dict() == {2: False, 4: False, 8: True, 32: False}
+    assert by_rank["test_gain_half_width"].isna().to_dict() == {2: False, 4: False, 8: True, 32: False}
+    assert by_rank.loc[32, "gain_half_width"] == pytest.approx(half_width(right(range(16)) - right(range(10))))
+
+
+def test_each_run_has_the_half_width_of_its_own_gain_and_a_configuration_that_of_its_mean(lab):
+    lab.add((4, (0.8, 0.75), range(16)), ("inference", (0.5, 0.5), range(10)))
+    lab.predict(lab.store.runs()[1].id, range(2, 17), range(10))
+    own = [half_widths(run.id, METRICS["accuracy"], partial(read_predictions, lab.store))["gain"] for run in lab.store.runs()[:2]]
+    assert own == pytest.approx([half_width(right(rows) - right(range(10))) for rows in (range(16), range(2, 17))])
+    assert lab.rows().loc["4", "gain_half_width"] not in own
 
 
 def test_differences_of_numbers_are_in_the_targets_unit_with_digits_that_tell(lab):

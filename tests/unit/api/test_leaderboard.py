@@ -79,7 +79,7 @@ def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     assert (small[costs] > 0).all()
     done = results.loc[["<b>small</b>", "tabicl-v2 Zero-shot"]]
     scores = [
-        f"{part}_{metric}{end}" for part in ("validation", "test") for metric in metrics_of("classification") for end in ("", "_interval")
+        f"{part}_{metric}{end}" for part in ("validation", "test") for metric in metrics_of("classification") for end in ("", "_half_width")
     ]
     assert done[scores].notna().all(axis=None)
     assert not any("rmse" in column for column in results)
@@ -125,7 +125,7 @@ def test_a_failure_keeps_its_row_says_why_and_stops_no_other(ran):
     ranking = board.get_ranking()
     assert ranking["name"].iloc[-1] == "no such card"
     assert ranking["validation_accuracy"].dropna().is_monotonic_decreasing
-    assert "test_accuracy_interval" in ranking
+    assert {"test_accuracy_half_width", "gain_half_width"} <= set(ranking)
 
 
 def test_the_interval_is_students_over_the_seeds():
@@ -150,7 +150,7 @@ def test_it_is_written_as_csv_json_and_a_page_with_the_trade_off(ran, tmp_path):
 def test_numbers_have_their_own_metrics_alone(checkpoint):
     results = board_of(checkpoint, "regression").run()
     assert results["validation_rmse"].is_monotonic_increasing
-    assert {"test_r2", "test_mae", "validation_rmse_interval"} <= set(results)
+    assert {"test_r2", "test_mae", "validation_rmse_half_width"} <= set(results)
     assert not any("accuracy" in column for column in results)
 
 

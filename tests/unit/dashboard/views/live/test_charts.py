@@ -69,13 +69,13 @@ def test_what_differs_beside_the_rank_has_a_line_of_its_own_with_its_intervals()
             "dropout": [0.0, 0.0, 0.0, 0.1],
             "seed": 0,
             "validation_log_loss": [0.4, 0.3, 0.35, 0.36],
-            "lora_gap_interval": [0.02, 0.0, 0.03, 0.04],
+            "lora_gap_half_width": [0.02, 0.0, 0.03, 0.04],
         }
     )
     lines = {line.name: line for line in rank_curve(runs).data}
     assert {name: line.y.tolist() for name, line in lines.items()} == {"LoRA, dropout 0": [0.4, 0.3, 0.35], "LoRA, dropout 0.1": [0.36]}
     assert [line.error_y.array.tolist() for line in lines.values()] == [[0.02, 0.0, 0.03], [0.04]]
-    assert rank_curve(runs.drop(columns="lora_gap_interval")).data[0].error_y.array is None
+    assert rank_curve(runs.drop(columns="lora_gap_half_width")).data[0].error_y.array is None
 
 
 def many_runs(ranks, seeds):
