@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from made_run import mixed_csv
 
 from tabtune_core import load_adapter
 from tabtune_core.analysis.context_rows import WEIGHTS_FILE, curve_frame, in_words, runs_of_curve
@@ -199,13 +200,22 @@ def test_the_curve_ends_at_the_runs_own_scores(run, gaining, home, tmp_path):
     assert "instead of 64" in in_words(curve, "log_loss")
 
 
-def test_a_smaller_number_gives_the_scores_of_a_run_that_is_shown_so_many(run, settings, home, tmp_path):
-    few = untrained(dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=64)))
-    _, (shown_few,) = run(few)
-    curve = curve_frame(context_curve(home, tmp_path, runs=[shown_few.id]))
-    assert curve.loc[curve["context_rows"] == 64, "test_log_loss_first"].iloc[0] == pytest.approx(
-        shown_few.result.test["log_loss"], abs=1e-6
-    )
+@pytest.mark.parametrize(("task", "target"), [("classification", "verdict"), ("regression", "weight")])
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+def test_every_number_of_the_curve_is_that_of_a_run_that_is_shown_so_many(run, home, tmp_path, model, task, target):
+    """On a table with words, dates and missing cells; the trained state is the one that was returned at all rows."""
+    pytest.importorskip("autogluon.tabular" if model == "mitra-mini" else "torch", reason="Mitra needs AutoGluon")
+    train = TrainSettings(steps=2, eval_every=1, context_rows=40, views=2)
+    dataset = add_dataset(home, mixed_csv(rows=200), "mixed.csv").id
+    lora = RunSettings(dataset=dataset, target=target, task=task, model=model, lora=LoraSettings(rank=2), train=train, device="cpu")
+    few, every = (dataclasses.replace(lora, train=dataclasses.replace(train, predict_context_rows=rows)) for rows in (64, None))
+    _, runs = run(untrained(few), untrained(every), lora)
+    curve = curve_frame(context_curve(home, tmp_path, runs=[runs[2].id])).set_index(["strategy", "context_rows"])
+    assert list(curve.index) == [(strategy, rows) for strategy in ("inference", "peft") for rows in (64, 120)]
+    for place, one in zip([("inference", 64), ("inference", 120), ("peft", 120)], runs, strict=True):
+        for part in ("validation", "test"):
+            own = getattr(one.result, part)
+            assert {metric: curve.loc[place, f"{part}_{metric}_first"] for metric in own} == pytest.approx(own, abs=1e-6)
 
 
 def test_what_cannot_be_compared_or_is_not_there_is_refused(run, gaining, home, tmp_path):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tabtune_core.analysis.context_rows import WEIGHTS_FILE, same_split, score_curve, sizes_up_to
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
-from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows
+from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows, strata_of
 from tabtune_core.data.task import Prepared, kinds_of, labels_of, make_context, split_table
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_device
@@ -142,11 +142,11 @@ def _drawn_contexts(
     features, whole = count_features(kinds, settings.target), split(None)
     most = with_shown_rows(unsaid, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
     all_rows = min(len(whole.train), most.train.predict_context_rows or 0)
-    texts_N, drawn = labels[whole.train].astype(str), list[Rows]()
+    strata_N, drawn = strata_of(labels)[whole.train].astype(str), list[Rows]()
     for size in sizes_up_to(all_rows, classes=len({label for label in labels if isinstance(label, str)})):
         drawn.append(split(size).context)
         others = (np.random.default_rng([settings.seed, 2, draw]) for draw in range(1, DRAWS if size < len(whole.train) else 1))
-        drawn += [whole.train[sample_rows(texts_N, size, rng)] for rng in others]
+        drawn += [whole.train[sample_rows(strata_N, size, rng)] for rng in others]
     return whole, drawn
 
 
