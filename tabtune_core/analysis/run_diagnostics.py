@@ -231,7 +231,10 @@ def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | Non
     ours, theirs = (result.validation.get("accuracy", math.nan) for result in (run.result, full.result))
     if not plan.validation_rows**-0.5 < theirs - ours < math.inf:
         return None
-    return Trouble("behind", f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}.")
+    return Trouble(
+        "behind",
+        f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}, more than one standard error above it.",
+    )
 
 
 def too_good(run: Run) -> Trouble | None:

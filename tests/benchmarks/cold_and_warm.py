@@ -127,7 +127,7 @@ def main() -> int:
     """Measures, prints, and ends with status 1 where the two are further apart than asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--context-rows", type=int, default=1024)
+    parser.add_argument("--context-rows", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--busy", type=int, default=0, metavar="N")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)

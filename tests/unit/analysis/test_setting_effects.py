@@ -28,13 +28,14 @@ def test_a_knob_with_several_values_says_what_each_gave(told):
     said = told(dropouts=(0.0, 0.1, 0.2))
     assert set(said) == {"rank", "dropout"}
     assert said["dropout"] == (
-        "In 6 of your runs on iris.csv that differ in nothing else: dropout 0.2 → log-loss 0.1780, 0.1 → 0.1940, 0 → 0.2100 (best first)."
+        "In 6 of your runs on iris.csv that differ in nothing else: dropout 0.2 → log-loss 0.1780, 0.1 → 0.1940, 0 → 0.2100 (best"
+        " first; the first and the last differ by 0.0320 ± 0.0000 nats)."
     )
-    assert said["rank"] == "In 6 of your runs on iris.csv that differ in nothing else: rank 2, 4 made no difference (log-loss 0.1940)."
+    assert said["rank"].endswith("rank 2 → log-loss 0.1940, 4 → 0.1940 (best first; they differ by 0.0000 ± 0.0000 nats).")
 
 
 def test_the_better_score_comes_first_whatever_its_direction(told):
-    assert "dropout 0.1 → accuracy 0.9100, 0 → 0.9000 (best first)" in told("accuracy", dropouts=(0.0, 0.1))["dropout"]
+    assert "dropout 0.1 → accuracy 0.9100, 0 → 0.9000 (best first;" in told("accuracy", dropouts=(0.0, 0.1))["dropout"]
 
 
 def test_runs_that_differ_in_something_else_too_are_not_compared(told):
@@ -44,4 +45,6 @@ def test_runs_that_differ_in_something_else_too_are_not_compared(told):
 
 
 def test_where_a_knob_had_one_value_nothing_is_said(told):
-    assert set(told()) == {"rank"}
+    said = told()
+    assert set(said) == {"rank"}
+    assert "they differ by 0.0000 nats (noise not known)" in said["rank"], "one pair of runs has no spread"
