@@ -90,7 +90,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
             _add(table, prefix + name, behind)
     left_out = tuple(int(seed) for seed in scores_SC.index.difference(shared_SC.index))
     others = scored[scored["apart"] != ""]
-    why = tuple(f"{name}: {reason}" for name, reason in zip(others["name"], others["apart"], strict=True))
+    why = tuple(f"{name} ({reason})" for name, reason in zip(others["name"], others["apart"], strict=True))
     return Comparison(table, seeds, left_out, why)
 
 

@@ -60,7 +60,7 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
         return f"{where} it improves {gain}, 95 % interval {found.low:.{digits}f} to {found.high:.{digits}f}{allows}."
     low, high = sorted(metric.sign * end for end in (found.low, found.high))
     moved = f"{metric.sign * found.value:+z.{digits}f}{_unit(metric)}, 95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}{allows}"
-    what = f"worsens {metric.written} against zero-shot" if sign else f"makes no difference to {metric.written} beyond noise"
+    what = f"worsens {metric.written} compared with zero-shot" if sign else f"makes no difference to {metric.written} beyond noise"
     return f"{where} it {what}: {moved}."
 
 

@@ -78,7 +78,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     bad = list(_no_better_than_guessing(lora_claim, metric, load, label(best), float(best["score"])))
     full = list(_full(table, metric, label(best)))
     sentences = [_beside(leader, metric, label(best), leads=True)] if leader else full
-    sentences += _headline(lora_claim, best, metric, label, among, "" if leader or bad or _full_is_better(table) else USE_PRETRAINED)
+    advice = "" if leader or bad else _advice(lora_claim, lora, table, label)
+    sentences += _headline(lora_claim, best, metric, label, among, advice)
     sentences += bad
     sentences += (_beside(one, metric, label(best)) for one in others if one is not leader)
     sentences += full if leader else []
@@ -86,8 +87,17 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
         sentences += _rank(lora, metric, label)
     sentences += _memory(table)
     if comparison.apart:
-        sentences.append(f"Not compared with the others: {'; '.join(comparison.apart)}.")
+        sentences.append(f"Left out of the comparison: {'; '.join(comparison.apart)}.")
     return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
+
+
+def _advice(claim: Claim, lora: pd.DataFrame, table: pd.DataFrame, label: Label) -> str:
+    """Which of LoRA and zero-shot to use, where neither a reference nor full fine-tuning is ahead; empty where a smaller rank may do."""
+    if _full_is_better(table):
+        return ""
+    if claim.verdict != "better":
+        return USE_PRETRAINED
+    return f"Use {label(lora.iloc[0])}." if smallest_within(lora).name == lora.iloc[0].name else ""
 
 
 def _leader(others: Sequence[Rival], best: pd.Series, metric: Metric) -> Rival | None:
@@ -150,7 +160,7 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
 def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, among: str, advice: str) -> Iterator[str]:
     """What validation chose, and what the test rows say about it.
 
-    ``among`` says of what, where the best of all is no LoRA run; ``advice`` is what to do where LoRA gained nothing.
+    ``among`` says of what, where the best of all is no LoRA run; ``advice`` is what to use.
     """
     if claim.verdict == "no gain":
         yield " ".join(["No LoRA run is better than zero-shot on the validation rows.", *[advice] * bool(advice)])
@@ -163,10 +173,9 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
         yield f"No gain over zero-shot is claimed: {why}."
         return
     yield gain_over_zero_shot(claim.found, metric, size=chosen["score"], part=part)
+    yield from [advice] * bool(advice)
     if claim.verdict == "better":
         yield from _winners_curse(claim.found)
-        return
-    yield from [advice] * bool(advice)
     if claim.verdict == "unclear" and claim.tested and claim.found.value > 0:
         yield _what_settles(claim)
 
@@ -176,20 +185,19 @@ def _winners_curse(found: Difference) -> Iterator[str]:
     if (likely := corrected(found)) < CURSED * found.value:
         about = np.format_float_positional(likely, precision=2, fractional=False, unique=False, trim="-")
         yield (
-            "Only gains beyond their interval are claimed, so small ones are overstated on average. Corrected for that, this gain is"
-            f" {f'about {about}' if likely > 0.1 * found.value else 'hardly above 0'}; more seeds tell."
+            "Small gains that are beyond noise are overstated on average, because only the lucky ones get there. Corrected for that, this"
+            f" gain is {f'about {about}' if likely > 0.1 * found.value else 'hardly above 0'}. Run more seeds to measure it."
         )
 
 
 def _what_settles(claim: Claim) -> str:
     """How many more seeds or rows would show a gain of this size."""
-    rows = f"about {claim.rows_needed:,} test rows" if claim.rows_needed else ""
+    start = "If LoRA's true gain is as large as this one,"
     if claim.more_seeds is None:
-        return f"Even {MOST_SEEDS} seeds would hardly show a true gain of this size" + (
-            f"; {rows} would in 80 % of cases." if rows else "."
-        )
-    seen = "the noise that was seen" if len(claim.runs) > 1 else "the noise of the rows (one seed does not tell how much seeds differ)"
-    return f"By {seen}, {counted(claim.more_seeds, 'more seed')} would show a true gain of this size in 80 % of cases."
+        rows = f"; about {claim.rows_needed:,} test rows would, in 80 % of cases" if claim.rows_needed else ""
+        return f"{start} even {MOST_SEEDS} seeds would probably not show it{rows}."
+    seen = "" if len(claim.runs) > 1 else " One seed does not tell how much seeds differ, so it may take more."
+    return f"{start} {counted(claim.more_seeds, 'more seed')} would show it in 80 % of cases.{seen}"
 
 
 def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
@@ -205,13 +213,13 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         head = f"On the validation rows {label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"
         yield f"{head}. {label(best)} {_price(smallest, best, metric)}."
     elif len(smaller):
-        head = f"On the validation rows {label(best)} is the best, and no smaller rank is within one standard error of it"
-        yield f"{head}. Against {label(smaller.iloc[0])} it {_price(smaller.iloc[0], best, metric)}."
+        head = f"On the validation rows {label(best)} is more than one standard error better than every smaller rank"
+        yield f"{head}. Compared with {label(smaller.iloc[0])} it {_price(smaller.iloc[0], best, metric)}."
     elif largest["rank"] > best["rank"]:
         head = f"{label(best)} is the smallest rank, and no larger one is better on the validation rows"
         yield f"{head}. {label(largest)} {_price(best, largest, metric)}."
     else:
-        yield f"{label(best)} is the only rank of this sweep; add other ranks to compare."
+        yield f"{label(best)} is the only rank that can be compared; run others beside it."
 
 
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
@@ -224,7 +232,8 @@ def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
         if pd.notna(amount) and round(abs(amount), 1) > 0:
             parts.append(words.format(f"{abs(amount):,.{1 if abs(amount) < 100 else 0}f}", more if amount > 0 else less))
     spent = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
-    return f"{spent or 'costs about the same'}, for {gain}"
+    noise = ", which may still be noise" if abs(other["score"] - cheap["score"]) <= half + ROUNDING else ""
+    return f"{spent or 'costs about the same'}, for {gain}{noise}"
 
 
 def _memory(table: pd.DataFrame) -> Iterator[str]:
@@ -232,7 +241,7 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
     growth = megabytes[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
     full = megabytes[table["strategy"] == "base-ft"].mean()
     if len(growth) > 1 and growth.max() - growth.min() < MEMORY_LEVER * growth.max():
-        yield f"Rank hardly changes the memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); context rows do."
+        yield f"Rank hardly changes memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); the number of context rows does."
     if len(growth) and pd.notna(full) and growth.min() > full:
         yield (
             f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB): nearly all of it is activations"
@@ -246,7 +255,9 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
         validation, test = (change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
         leads = full["lora_gap"] < -ROUNDING
         if _full_is_better(table):
-            yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}."
+            gains = full["test_gain"] > full[half_width("test_gain")] + ROUNDING
+            advice = " Use full fine-tuning." if gains else ""
+            yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}.{advice}"
         elif leads and pd.isna(full[half_width("test_lora_gap")]):
             yield f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}. No test rows confirm it."
         elif leads:
@@ -272,13 +283,13 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     unknown = f" {why}" if missing else ""
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     luck = (
-        f" They hold the noise of the rows and the spread over {len(claim.runs)} seeds."
+        f" It includes the noise of the rows and the spread over {len(claim.runs)} seeds."
         if len(claim.runs) > 1
-        else " This does not include variation from the split and the initialization; run several seeds to measure it."
+        else " It leaves out what the split and the initialization change; run several seeds to measure that."
     )
     used = f", of which each seed has {claim.chosen_by:.0%} that chose under another seed," if claim.chosen_by else UNUSED
     return (
-        f"± is half the width of a 95 % interval, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
+        f"± is half the width of a 95 % interval of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
         f"{used} can confirm an improvement.{'' if claim.units_known else UNKNOWN_UNITS}{compared}"
     )
 

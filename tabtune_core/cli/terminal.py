@@ -3,7 +3,6 @@
 In: the store and the ids of runs. Out: progress, and the runs when they have ended.
 """
 
-import math
 import os
 import re
 import sys
@@ -163,13 +162,11 @@ class RunView:
 
 def table(board: "pd.DataFrame", rank_by: str) -> str:
     """The leaderboard in MB, seconds and per cent."""
-    from tabtune_core.analysis.gains import amount
     from tabtune_core.analysis.intervals import half_width
 
     metric = METRICS[rank_by]
-    size = board[f"validation_{rank_by}"].abs().max()
-    digits = metric.decimals(size)
-    rows = [("", "run", "validation", "test", "gain", "train s", "train MB", "predict MB", "trainable", "adapter MB", "note")]
+    digits = metric.decimals(board[f"validation_{rank_by}"].abs().max())
+    rows = [("", "run", "validation", "test", "gain", "±", "train s", "train MB", "predict MB", "trainable", "adapter MB", "note")]
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
         note = row["note"] if row["status"] in RANKED else ""
@@ -181,7 +178,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 row["name"],
                 _cell(row[f"validation_{rank_by}"], f"{{:.{digits}f}}"),
                 _cell(row[f"test_{rank_by}"], f"{{:.{digits}f}}"),
-                "-" if math.isnan(row["gain"]) else amount(row["gain"], row[half_width("gain")], metric, size, signed=True),
+                _cell(row["gain"], f"{{:+.{digits}f}}"),
+                _cell(row[half_width("gain")], f"{{:.{digits}f}}"),
                 _cell(row["train_seconds"], "{:.1f}"),
                 _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
                 _cell(row["predict_growth_memory_bytes"], "{:.1f}", 1e-6),
@@ -192,8 +190,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         )
     direction = "higher" if metric.higher_is_better else "lower"
     head = (
-        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows; MB are the peaks of training and of"
-        " prediction over the loaded base."
+        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over the loaded base;"
+        " ± is half a 95 % interval."
     )
     return "\n".join((head, *_aligned(rows)))
 

@@ -152,6 +152,7 @@ def test_a_leaderboard_can_be_printed_again_in_other_forms(swept, home):
 def test_the_table_is_narrow_and_has_units(swept, home):
     lines = tabtune(home, "leaderboard").stdout.splitlines()
     assert "train MB  predict MB" in lines[1]
+    assert re.search(r"gain +± ", lines[1])
     assert max(map(len, lines)) <= 140
 
 

@@ -69,7 +69,7 @@ def test_a_gain_that_the_test_rows_confirm_is_claimed_with_its_interval(lab):
     )
     assert "± is half the width of a 95 % interval" in lab.said()
     assert "(40 validation and 40 test rows)" in lab.said()
-    assert "This does not include variation from the split and the initialization" in lab.said()
+    assert "It leaves out what the split and the initialization change" in lab.said()
 
 
 def test_the_choice_of_a_rank_names_its_rule_and_what_the_best_costs(lab):
@@ -77,16 +77,16 @@ def test_the_choice_of_a_rank_names_its_rule_and_what_the_best_costs(lab):
     half = half_width(right(range(16)) - right(range(2, 17)))
     assert (
         "On the validation rows r=4 is the smallest rank within one standard error of the best (r=32). r=32 used 3.0 MB more memory, "
-        f"trained 28.0 s longer and has an adapter that is 28.0 kB larger, for +0.0500 ± {half:.4f} accuracy."
+        f"trained 28.0 s longer and has an adapter that is 28.0 kB larger, for +0.0500 ± {half:.4f} accuracy, which may still be noise."
     ) in lab.said()
-    assert "Rank hardly changes the memory here (100.0 to 104.0 MB); context rows do." in lab.said()
+    assert "Rank hardly changes memory here (100.0 to 104.0 MB); the number of context rows does." in lab.said()
 
 
 def test_a_best_rank_that_costs_less_is_said_without_a_negative_number(lab, monkeypatch):
     monkeypatch.setitem(MEGABYTES, 4, 107.2)
     lab.add((2, (0.5,), range(10)), (4, (0.95,), range(19)), (32, (0.6,), range(12)), ("inference", (0.5,), range(10)))
     monkeypatch.setitem(MEGABYTES, 32, 90.0)
-    assert "Against r=2 it used 7.2 MB more memory, trained 2.0 s longer" in lab.said()
+    assert "Compared with r=2 it used 7.2 MB more memory, trained 2.0 s longer" in lab.said()
     assert not re.search(r"-\d+\.\d (MB|s|kB)", lab.said())
 
 
@@ -95,7 +95,9 @@ def test_a_gain_that_the_test_rows_do_not_confirm_is_no_claim_and_no_rank_is_bes
     said = lab.said()
     assert "Validation chooses r=4: its accuracy there is 0.9000, zero-shot has 0.8000." in said
     assert "On the test rows it makes no difference to accuracy beyond noise: +0.1000, 95 % interval -0.0" in said
-    assert "Use the pretrained model as it is. Even 20 seeds would hardly show a true gain of this size" in said
+    assert (
+        "Use the pretrained model as it is. If LoRA's true gain is as large as this one, even 20 seeds would probably not show it" in said
+    )
     assert "better than zero-shot" not in said
     assert "rank" not in said.replace("Rank is not the lever", "")
 
@@ -120,7 +122,7 @@ def test_a_gain_too_small_for_any_number_of_seeds_says_so(lab):
     lab.add((4, (0.55,), [*range(5, 16)]), ("inference", (0.5,), range(10)))
     assert lab.found().claim.more_seeds is None
     assert lab.found().claim.rows_needed is None, "more than ten times as many as there are"
-    assert "Even 20 seeds would hardly show a true gain of this size." in lab.said()
+    assert "even 20 seeds would probably not show it." in lab.said()
 
 
 def test_worse_on_the_test_rows_is_said(lab):
@@ -128,7 +130,7 @@ def test_worse_on_the_test_rows_is_said(lab):
     run = next(run for run in lab.store.runs() if run.settings.strategy == "peft")
     board = lab.board().assign(test_gain=lambda board: np.where(board["run"] == run.id, -0.45, 0.0))
     said = " ".join(recommend(lab.store, board, "accuracy").sentences)
-    assert "On the test rows it worsens accuracy against zero-shot: -0.4500, 95 % interval -0." in said
+    assert "On the test rows it worsens accuracy compared with zero-shot: -0.4500, 95 % interval -0." in said
     assert "Use the pretrained model as it is." in said
 
 
@@ -149,7 +151,7 @@ def test_lower_is_better_turns_the_sentence_round(lab):
 
 def test_one_rank_alone_asks_for_others(lab):
     lab.add((4, (0.95,), range(19)), ("inference", (0.5,), range(10)))
-    assert "r=4 is the only rank of this sweep; add other ranks to compare." in lab.said()
+    assert "r=4 is the only rank that can be compared; run others beside it." in lab.said()
 
 
 def test_a_best_rank_that_is_the_smallest(lab):
@@ -308,7 +310,7 @@ def test_a_stopped_run_is_listed_and_left_out_of_choice_and_price(lab):
     new = lab.store.duplicate(best.id, best.settings, "LoRA r=64")
     lab.end(new, dataclasses.replace(best.settings, lora=LoraSettings(rank=64)), 0.99, status="stopped")
     assert "Validation chooses r=32" in lab.said()
-    assert "Not compared with the others: LoRA r=64: stopped before its end." in lab.said()
+    assert "Left out of the comparison: LoRA r=64 (stopped before its end)." in lab.said()
     assert lab.board().set_index("run").loc[new, ["place", "apart"]].tolist() == [1, "stopped before its end"]
 
 
@@ -336,7 +338,7 @@ def test_runs_on_other_held_out_rows_are_never_paired(lab):
     lab.add(*FOUR_RANKS, extra={"rows_sha256": "a"})
     other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=8), validation_share=0.3)
     lab.end(lab.store.duplicate(lab.store.runs()[0].id, other, "more"), other, 0.9, [range(18)], extra={"rows_sha256": "b"})
-    assert "more: held-out rows are not those of the others" in lab.said()
+    assert "more (held-out rows are not those of the others)" in lab.said()
     assert "Validation chooses r=32" in lab.said()
 
 
