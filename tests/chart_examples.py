@@ -213,7 +213,7 @@ EXAMPLES = {
     "learning_rate": steps,
     "seconds": steps,
     "memory": memory,
-    "card": memory,
+    "gpu": memory,
     "phase_peaks": phases,
     "adapter_size": adapter_sizes,
     "memory_breakdown": causes,

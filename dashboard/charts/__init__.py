@@ -12,10 +12,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.adapter_size import adapter_size
-from dashboard.charts.card import card
 from dashboard.charts.class_counts import class_counts
 from dashboard.charts.confidence_rows import confidence_rows
 from dashboard.charts.confusion_matrix import confusion_matrix
+from dashboard.charts.gpu import gpu
 from dashboard.charts.layer_updates import layer_updates
 from dashboard.charts.memory import memory
 from dashboard.charts.memory_breakdown import memory_breakdown
@@ -48,7 +48,7 @@ class Chart:
     help: str
     """What one reads off it, for the page."""
     frame: str = "steps"
-    """Of those in ``queries.FRAMES``, the one that it draws on the Live page."""
+    """Of those in ``run_curves.KINDS``, the one that it draws on the Live page."""
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +83,7 @@ _ALL: dict[str, Chart] = {
     "learning_rate": Chart(learning_rate, "Learning rate: it warms up, then decays."),
     "seconds": Chart(seconds, "Time per step. Cached outputs of frozen layers count at the time that they took when they were computed."),
     "memory": Chart(memory, "Memory during the run. N/A means that this machine does not have the meter.", "memory"),
-    "card": Chart(card, "GPU utilization, power draw and temperature during the run.", "memory"),
+    "gpu": Chart(gpu, "GPU utilization, power draw and temperature during the run.", "memory"),
     "phase_peaks": Chart(phase_peaks, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"),
     "adapter_size": Chart(adapter_size, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves none."),
     "memory_breakdown": Chart(memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."),

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.style import PALE, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin
-from tabtune_core.analysis.group_means import LOW
+from tabtune_core.analysis.run_curves import LOW
 
 
 def lines(

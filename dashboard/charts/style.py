@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.group_means import HIGH, LOW
+from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8B5E3C", "#AD2E6A")

@@ -1,202 +1,127 @@
-"""A Plotly chart that keeps its zoom while data arrives.
+"""A Plotly chart that keeps its zoom while data arrives, and whose lines that do not change any more are sent once.
 
 Streamlit's own ``st.plotly_chart`` builds the chart anew on every change of data. This component hands the figure to
 ``Plotly.react``, which draws the difference; colours of text and grid come from the theme of the page.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
 import streamlit as st
 
-from dashboard.charts.composed import Drawn, compose
-from dashboard.charts.settled import Settled
+from dashboard.charts.style import X_TITLES
+from dashboard.components import browser_part
 from dashboard.server.application import PLOTLY_PATH
 from tabtune_core.analysis.figures import CONFIG
 
-_SCRIPT = """
-const load = (source) => (window.__labPlotly ??= new Promise((resolve, reject) => {
-  if (window.Plotly) return resolve(window.Plotly)
-  const script = document.createElement('script')
-  script.src = source
-  script.onload = () => resolve(window.Plotly)
-  script.onerror = () => { window.__labPlotly = undefined; reject(new Error('The chart library did not load.')) }
-  document.head.appendChild(script)
-}))
-
-const themed = (layout, element) => {
-  const css = getComputedStyle(element)
-  const read = (name, otherwise) => css.getPropertyValue(name).trim() || otherwise
-  const text = read('--st-text-color', '#0A121A')
-  const grid = read('--st-border-color', '#D9E0E7')
-  const page = read('--st-background-color', '#FFFFFF')
-  const axis = { gridcolor: grid, linecolor: grid, tickcolor: grid, zerolinecolor: grid }
-  layout.font = { ...layout.font, color: text, family: read('--st-font', 'sans-serif'), size: 12 }
-  layout.hoverlabel = { bgcolor: page, bordercolor: grid, font: { color: text } }
-  for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) layout[name] = { ...axis, ...layout[name] }
-  return layout
-}
-
-// what a person does in one chart holds for those beside it: which runs are hidden, and the stretch of an axis that means the same
-const views = (window.__labViews ??= new Map())
-const viewOf = (element) => {
-  const name = element.__labTogether, alone = (element.__labView ??= { hidden: new Set(), ranges: new Map() })
-  if (name && !views.has(name)) views.set(name, { hidden: new Set(), ranges: new Map() })
-  return name ? views.get(name) : alone
-}
-const together = (element) => element.__labTogether
-  ? [...document.querySelectorAll('.lab-figure')].filter((other) => other.__labTogether === element.__labTogether) : [element]
-const across = (element) => element.layout?.xaxis?.title?.text
-const alike = (element) => together(element).filter((other) => other !== element && across(other) === across(element))
-const runOf = (trace) => trace.legendgroup || trace.name
-const nearest = (places, place) => places.reduce((best, at, i) => Math.abs(at - place) < Math.abs(places[best] - place) ? i : best, 0)
-
-// charts in view are drawn at once, one by one; those that a person has to scroll to, when the page has nothing else to do
-const waiting = (window.__labWaiting ??= new Set())
-const inView = (element) => {
-  const { top, bottom } = element.getBoundingClientRect()
-  return bottom > 0 && top < innerHeight
-}
-const drawNext = () => {
-  for (const one of waiting) if (!one.isConnected) waiting.delete(one)
-  const next = [...waiting].find(inView) ?? [...waiting][0]
-  if (!next) return
-  waiting.delete(next)
-  next.__labDraw()
-}
-const drawSoon = (element) => {
-  waiting.add(element)
-  inView(element) ? setTimeout(drawNext) : setTimeout(() => requestIdleCallback(drawNext), 1000)
-}
-
-const watch = (element, Plotly) => {
-  if (element.__labWatched) return
-  element.__labWatched = true
-  const again = (charts) => charts.forEach((chart) => chart.__labDraw())
-  let clicked = null // a second click on the same run, soon, shows it alone
-  element.on('plotly_legendclick', ({ curveNumber }) => {
-    const view = viewOf(element), run = runOf(element.data[curveNumber])
-    const done = (hidden) => { clicked = null; view.hidden = hidden; again(together(element)) }
-    if (clicked?.run === run) {
-      clearTimeout(clicked.timer)
-      const others = [...new Set(element.data.map(runOf))].filter((other) => other !== run)
-      done(new Set(others.every((other) => view.hidden.has(other)) ? [] : others))
-    } else {
-      const turned = () => done(new Set(view.hidden.has(run) ? [...view.hidden].filter((other) => other !== run) : [...view.hidden, run]))
-      clicked = { run, timer: setTimeout(turned, 300) }
-    }
-    return false
-  })
-  element.on('plotly_legenddoubleclick', () => false)
-  element.on('plotly_relayout', (change) => {
-    const { ranges } = viewOf(element)
-    const range = change['xaxis.range'] ?? [change['xaxis.range[0]'], change['xaxis.range[1]']]
-    if (change['xaxis.autorange']) {
-      ranges.delete(across(element))
-      element.__labResets = (element.__labResets ?? 0) + 1
-      element.__labDraw()
-    } else if (range[0] !== undefined) ranges.set(across(element), range)
-    else return
-    again(alike(element))
-  })
-  element.on('plotly_hover', ({ event, points }) => {
-    if (!event?.isTrusted) return
-    for (const other of alike(element)) {
-      const curveNumber = other._fullData.findIndex((trace) => trace.name && trace.visible === true && trace.hoverinfo !== 'skip'
-        && runOf(trace) === runOf(points[0].data))
-      if (curveNumber < 0) Plotly.Fx.unhover(other)
-      else Plotly.Fx.hover(other, [{ curveNumber, pointNumber: nearest([...other._fullData[curveNumber].x], points[0].x) }])
-    }
-  })
-  element.on('plotly_unhover', ({ event }) => { if (event?.isTrusted) alike(element).forEach((other) => Plotly.Fx.unhover(other)) })
-}
-
-// a text that is cut shows whole where the pointer rests
-window.__labWhole ??= document.addEventListener('mouseover', ({ target }) => {
-  if (target.childElementCount === 0 && target.scrollWidth > target.clientWidth && !target.title) target.title = target.textContent
-}) ?? true
-
-export default function ({ data, parentElement }) {
-  const element = parentElement.querySelector('.lab-figure')
-  element.__labTogether = data.together
-  element.setAttribute('role', 'figure')
-  element.setAttribute('aria-label', data.label)
-  element.__labName = data.name
-  load(data.source).then((Plotly) => {
-    let text, figure
-    const place = (trace) => trace.legendrank ?? 1000
-    // where nothing hovers, as on a phone, the toolbar would lie over the legend for good
-    const displayModeBar = matchMedia('(hover: hover)').matches ? 'hover' : false
-    const config = { ...data.config, responsive: true, displayModeBar, doubleClick: 'autosize' }
-    const draw = () => {
-      const fed = window.__labFed?.get(data.name)
-      const newest = fed?.[0] === data.stamp ? fed[1] : data.figure
-      if (newest !== text) [text, figure] = [newest, JSON.parse(newest)]
-      const lines = figure.data
-      const sent = window.__labSettled?.get(data.settled)
-      if (sent) element.__labKept = { stamp: data.settled, lines: sent }
-      const settled = data.settled && element.__labKept?.stamp === data.settled ? element.__labKept.lines : null
-      if (data.settled && !settled) return // they are on their way
-      const layout = themed(structuredClone(figure.layout), element), { hidden, ranges } = viewOf(element)
-      const range = layout.xaxis && ranges.get(layout.xaxis.title?.text)
-      layout.uirevision += ` ${element.__labResets ?? 0}`
-      if (layout.xaxis) layout.xaxis.uirevision = `${layout.uirevision} ${layout.xaxis.range} ${range}`
-      if (range) Object.assign(layout.xaxis, { range: [...range], autorange: false })
-      // a refresh that brings the same lines in the same colours draws nothing
-      const drawn = [text, data.settled, JSON.stringify(layout), ...hidden].join()
-      if (element.__labDrawn === drawn) return
-      element.__labDrawn = drawn
-      const all = settled ? [...settled, ...lines].sort((one, other) => place(one) - place(other)) : lines
-      const shown = all.map((trace) => hidden.has(runOf(trace)) ? { ...trace, visible: 'legendonly' } : trace)
-      Plotly.react(element, shown, layout, config).then(() => watch(element, Plotly))
-    }
-    element.__labDraw = draw
-    element.__labSoon = () => drawSoon(element)
-    drawSoon(element)
-  }).catch((error) => { element.textContent = error.message })
-  return () => { element.__labDrawn = element.__labWatched = undefined; if (window.Plotly) window.Plotly.purge(element) }
-}
-"""
-# axes of parallel coordinates are black whatever the layout says
-_STYLE = ".lab-figure .parcoords .axis path, .lab-figure .parcoords .axis line { stroke: var(--st-text-color) !important; opacity: 0.5; }"
-_SETTLED = """
-export default function ({ data }) {
-  const held = (window.__labSettled ??= new Map())
-  if (!held.has(data.stamp)) {
-    held.set(data.stamp, JSON.parse(data.traces))
-    if (held.size > 40) held.delete(held.keys().next().value)
-    for (const element of document.querySelectorAll('.lab-figure')) element.__labDraw?.()
-  }
-}
-"""
-_FED = """
-export default function ({ data: { figures } }) {
-  const fed = (window.__labFed ??= new Map())
-  for (const [name, figure] of Object.entries(figures)) fed.delete(name), fed.set(name, figure)
-  while (fed.size > 40) fed.delete(fed.keys().next().value)
-  for (const element of document.querySelectorAll('.lab-figure')) if (element.__labName in figures) element.__labSoon?.()
-}
-"""
-_component = st.components.v2.component("lab_plotly", html="<div class='lab-figure'></div>", css=_STYLE, js=_SCRIPT, isolate_styles=False)
-_settled = st.components.v2.component("lab_plotly_settled", html="<span></span>", js=_SETTLED, isolate_styles=False)
-_fed = st.components.v2.component("lab_plotly_fed", html="<span></span>", js=_FED, isolate_styles=False)
+_component = browser_part("plotly_chart", "<div class='lab-part'></div>", isolate_styles=False)
 MOST_NUMBERS = 1_000
 """Rows of the table behind a chart that changes: the page sends it anew with every point."""
+FEW_STEPS = 10
+"""Up to which each has its tick; Plotly would put some between them."""
 
 
-def show(
-    figure: go.Figure,
-    *,
-    key: str,
-    label: str,
-    numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
-    together: str = "",
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A figure that is ready to be sent."""
+
+    figure: str
+    """As JSON."""
+    height: int
+    """In pixels."""
+
+    @property
+    def stamp(self) -> str:
+        """Another figure has another one."""
+        return _hash(self.figure)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds."""
+        return len(self.figure)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Lines that do not change any more, to which the browser adds those of another figure; ``legendrank`` orders them all."""
+
+    traces: str
+    """A list of Plotly traces as JSON."""
+    stamp: str
+    """Other lines have another stamp."""
+    layout: go.Layout
+    """For when the other figure has nothing to draw."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds."""
+        return len(self.traces)
+
+
+def settle(figure: go.Figure) -> Settled | None:
+    """What a figure draws; None when it draws nothing."""
+    if not figure.data:
+        return None
+    traces = json.dumps(json.loads(pio.to_json(figure, validate=False))["data"], separators=(",", ":"))
+    return Settled(traces, _hash(traces), figure.layout)
+
+
+def compose(
+    figure: go.Figure, *, key: str, settled: Settled | None = None, legend: bool = True, steps_to_come: float | None = None
+) -> Drawn:
+    """The figure with the axes of ``settled``, too, whose lines are sent beside it.
+
+    Zoom is kept as long as ``key`` and what the axes mean are the same. An axis of steps is as long as ``steps_to_come``, and has no ticks
+    between whole steps.
+    """
+    spec = join(figure, settled).to_plotly_json()
+    layout = spec["layout"]
+    across, up = layout.get("xaxis", {}), layout.get("yaxis", {})  # parallel coordinates have neither
+    level = up.get("range") is not None
+    axes = (across.get("title", {}).get("text"), up.get("title", {}).get("text"), up.get("type"))
+    # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
+    state = (bool(figure.data) or settled is not None, not level)
+    layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
+    if not level:
+        up["autorange"] = True
+    if steps_to_come and axes[0] == X_TITLES["step"]:
+        across |= {"range": [-0.02 * steps_to_come, 1.02 * steps_to_come], "tick0": 0}
+        across |= {"dtick": 1} if steps_to_come <= FEW_STEPS else {}
+    return Drawn(pio.to_json(spec, validate=False), layout["height"])
+
+
+def join(figure: go.Figure, settled: Settled | None) -> go.Figure:
+    """The figure with the axes of both; the lines of ``settled`` are not in it.
+
+    A range that was chosen because all values are one holds only if those of the other part do not reach beyond it.
+    """
+    if settled is None:
+        return figure
+    if not figure.data:
+        return go.Figure(layout=settled.layout)
+    ours, theirs = figure.layout.yaxis.range, settled.layout.yaxis.range
+    figure.layout.yaxis.range = (min(ours[0], theirs[0]), max(ours[1], theirs[1])) if ours and theirs else None
+    return figure
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+Numbers = pd.DataFrame | Callable[[], pd.DataFrame]
+"""The table behind a chart, or a function that is called when the table is opened."""
+
+
+def show(figure: go.Figure, *, key: str, label: str, numbers: Numbers | None = None, together: str = "") -> None:
     """Draws the figure and, behind it, the table of its numbers. ``label`` is what a screen reader says.
 
-    Zoom is kept as long as the axes mean the same. ``numbers`` may be a function, which is called when the table is opened. Charts that
-    name the same ``together`` hide a run, show it where the pointer rests, and zoom into axes across that mean the same at once.
+    Zoom is kept as long as the axes mean the same. Charts that name the same ``together`` hide a run, show it where the pointer rests, and
+    zoom into axes across that mean the same at once.
     """
     show_drawn(compose(figure, key=key), key=key, label=label, numbers=numbers, together=together)
 
@@ -206,7 +131,7 @@ def show_drawn(
     *,
     key: str,
     label: str,
-    numbers: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
+    numbers: Numbers | None = None,
     settled: Settled | None = None,
     together: str = "",
     every: float | None = None,
@@ -227,7 +152,7 @@ def show_drawn(
     with st.container(gap=None):
         _component(data=data, key=key, height=drawn.height)
         if settled:
-            _settled(data={"traces": settled.traces, "stamp": settled.stamp}, key=f"settled_{key}", height=1)
+            _component(data={"traces": settled.traces, "stamp": settled.stamp}, key=f"settled_{key}", height=1)
     if numbers is None:
         return
     behind = st.expander("Numbers", key=f"{key}_numbers", on_change="rerun")
@@ -240,10 +165,10 @@ def feed(figures: dict[str, tuple[str, str]]) -> None:
     """Replaces what charts draw and leaves alone all around them. By the key of a chart: the stamp of the figure that ``show_drawn`` was
     given, as others may have followed it in the browser, and the new figure.
     """
-    _fed(data={"figures": figures}, key="fed", height=1)
+    _component(data={"figures": figures}, key="fed", height=1)
 
 
-def _table(numbers: pd.DataFrame | Callable[[], pd.DataFrame]) -> None:
+def _table(numbers: Numbers) -> None:
     table = (numbers() if callable(numbers) else numbers).copy(deep=False)
     table.attrs = {}  # how runs look, which no table on the page holds: Streamlit would warn with each refresh
     if len(table) > MOST_NUMBERS and callable(numbers):

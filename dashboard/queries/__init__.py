@@ -19,7 +19,7 @@ from dashboard.queries.boards import (
     ranked,
     recommended,
 )
-from dashboard.queries.frames import FRAMES, Latest, Look, Refreshed, alike, drawn, frame, latest, look, reach, settled, watched
+from dashboard.queries.curves import Latest, Look, axis_end, frame, latest, look, of_look, shared, stamp, watched
 from dashboard.queries.tables import (
     BARS,
     LIMIT_BYTES,

@@ -32,17 +32,18 @@ class Progress:
     """A person's wait for the end of training, if it does not stop early; None until five steps are known, and when all are done."""
 
 
-def step_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate.
+def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
+    """The rows of runs of one kind of ``run_curves.KINDS``, one after the other.
 
-    This and ``memory_frame`` hold at most ``run_curves.MOST`` rows of a run, which says what they leave out.
+    ``steps``: one row a step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate.
+    ``scores``: one an evaluation on the validation or test rows: run, step, seconds (since training began), split, best, a column a metric.
+    ``memory``: one a sample of the meters: run, step (the last done), seconds (since the run started), phase, the meters of MemorySampled.
+    ``phases``: see ``phase_frame``. Of steps and samples at most ``run_curves.MOST`` a run, which says what is left out.
     """
-    return _of_each(store, ids, "steps")
-
-
-def score_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row an evaluation on the validation or test rows: run, step, seconds (since training began), split, best, a column a metric."""
-    return _of_each(store, ids, "scores")
+    if kind == "phases":
+        return phase_frame(store, ids)
+    frames = [rows for run_id in ids if len(rows := RunCurves(store, run_id).read_on().frames[kind])]
+    return pd.concat(frames, ignore_index=True) if frames else RunCurves(store, "").frames[kind]
 
 
 def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
@@ -53,11 +54,6 @@ def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int 
         if evaluation["split"] == "validation" and isinstance(value, int | float) and np.isfinite(value):
             scores.setdefault(evaluation["run"], []).append(value)
     return scores
-
-
-def memory_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a sample of the meters: run, step (the last done), seconds (since the run started), phase, the meters of MemorySampled."""
-    return _of_each(store, ids, "memory")
 
 
 def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
@@ -118,8 +114,3 @@ def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[s
     """Events whose ``seconds`` count from the start of their run."""
     started = {run.id: run.started or run.created for run in _runs(store, ids)}
     return [values | {"seconds": values["time"] - started[values["run"]]} for values in store.fields(ids, kind)]
-
-
-def _of_each(store: RunStore, ids: Sequence[str], frame: str) -> pd.DataFrame:
-    frames = [rows for run_id in ids if len(rows := RunCurves(store, run_id).read_on().frames[frame])]
-    return pd.concat(frames, ignore_index=True) if frames else RunCurves(store, "").frames[frame]

@@ -1,4 +1,4 @@
-"""The curves of one run, read on from the last event seen and never longer than a chart needs.
+"""The curves of one run, read on from the last event seen and never longer than a chart needs; and the means of several runs.
 
 In: the store, asked again and again. Out: frames of at most MOST rows (of evaluations: all), however many events the run emitted.
 
@@ -24,6 +24,10 @@ STEP_COLUMNS = ["run", "step", "seconds", "loss", "gradient_norm", "learning_rat
 SCORE_COLUMNS = ["run", "step", "seconds", "split", "best"]
 METER_COLUMNS = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
 MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS]
+LOW, HIGH = "_low", "_high"
+"""Ends of the names of the columns beside a mean."""
+BINS = 200
+"""Places along seconds, where the samples of runs do not fall together."""
 KINDS = {"steps": ("StepDone",), "scores": ("Evaluated",), "memory": ("MemorySampled",), "phases": ("PhaseStarted", "PhaseDone")}
 """The events that each frame is made of."""
 
@@ -128,3 +132,23 @@ def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in odd})
     return frame.astype({name: "str" for name in columns if name in words})
+
+
+def group_means(frame: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Runs that are drawn together: at each place the mean of those that have got there, with the lowest and the highest of them.
+
+    ``frame`` has ``run``, a category that several runs may share, and numbers in any unit; ``by`` is the column that their rows have in
+    common: ``step``, ``phase``, or ``seconds``, of which the nearest of BINS equal stretches counts.
+
+    What is neither a number nor a truth of all rows is left out; what is one for some runs alone is the mean over those.
+    """
+    place = frame[by]
+    if by == "seconds":
+        width = float(place.max()) / BINS if len(place) and place.max() > 0 else 1.0
+        place = (place / width).round()
+    numbers = [name for name in frame.select_dtypes("number") if name != by]
+    groups = frame.groupby([frame["run"], place.rename("place")], observed=True, sort=True)
+    spread = groups[numbers]
+    means = spread.mean().join(spread.min().add_suffix(LOW)).join(spread.max().add_suffix(HIGH))
+    means[by] = groups[by].mean() if by == "seconds" else means.index.get_level_values("place")
+    return means.reset_index().drop(columns="place").replace([np.inf, -np.inf], np.nan)

@@ -1,19 +1,31 @@
 """What runs told: their events, only ever added.
 
 In: events, and ids of runs. Out: the events again, or their fields alone, for frames.
+
+A run's process whose disk is full, or whose database is locked, goes on and tells later: a training that only has to tell how far it is
+loses nothing by waiting, and what it has learned would be lost by ending. What waits is kept in memory, in order.
 """
 
 import json
 import math
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from tabtune_core.errors import ShortageError
 from tabtune_core.events import Evaluated, Event, Resumed, StepDone, Unread, from_json, required, to_json
 from tabtune_core.store.database import Database, is_time
+
+PATIENCE_SECONDS = 60.0
+"""For somebody, or another run's end, to make room. What does not fit for longer ends the run, which can be resumed."""
+AGAIN_SECONDS = 0.5
+"""Between two tries."""
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +137,65 @@ def _stored(row: sqlite3.Row) -> Stored:
     except (ValueError, TypeError) as error:
         event = Unread(str(row["kind"]), str(error))
     return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)
+
+
+def patiently(write: Callable[[], Given]) -> Given:
+    """What ``write`` gives, tried again and again.
+
+    Raises:
+        ShortageError: it lacks what does not come back by itself, or has lacked it for too long.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return write()
+        except ShortageError as error:
+            if not error.passes or time.monotonic() > deadline:
+                raise
+        time.sleep(AGAIN_SECONDS)
+
+
+class Teller:
+    """Adds events to a run in the order in which they came; from several threads."""
+
+    def __init__(self, store: EventLog, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+        self._untold = deque[tuple[Event, float]]()
+        self._since: float | None = None
+        """Monotonic seconds at which the oldest of them could not be told."""
+        self._tried = -AGAIN_SECONDS
+        self._lock = threading.Lock()
+
+    def tell(self, event: Event) -> None:
+        """Now, or with one of the next events.
+
+        Raises:
+            ShortageError: an earlier one has waited for too long.
+        """
+        with self._lock:
+            self._untold.append((event, time.time()))
+            if self._since is not None and time.monotonic() - self._tried < AGAIN_SECONDS:
+                return
+            try:
+                self._write()
+            except ShortageError as error:
+                self._tried = time.monotonic()
+                self._since = self._tried if self._since is None else self._since
+                if not error.passes or self._tried - self._since > PATIENCE_SECONDS:
+                    raise
+
+    def finish(self) -> None:
+        """Waits until all is told.
+
+        Raises:
+            ShortageError: that took too long.
+        """
+        with self._lock:
+            patiently(self._write)
+
+    def _write(self) -> None:
+        while self._untold:
+            event, at = self._untold[0]
+            self._store.append(self._run_id, event, at)
+            self._untold.popleft()
+        self._since = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dashboard import queries
-from dashboard.queries.cast import Cast, cast_of
+from dashboard.queries.legend import Legend, legend_of
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.store.run_row import RANKED, Run
 
@@ -19,7 +19,7 @@ class Compared:
     """The score that a person chose."""
     runs: list[Run]
     """All that are not archived, in the order of the queue."""
-    cast: Cast
+    legend: Legend
     """What they are called and how they look."""
     board: pd.DataFrame
     """The leaderboard by that score, with ``run`` as the name and ``id``."""
@@ -33,15 +33,15 @@ class Compared:
         """
         every = queries.listed(sweep)
         runs = [run for run in every if not run.archived]
-        cast = cast_of(runs, every)
+        legend = legend_of(runs, every)
         board = queries.ranked(sweep, metric)
-        board = board[board["run"].isin(cast.labels)].reset_index(drop=True)
-        return cls(sweep, metric, runs, cast, cast.name(board.assign(id=board["run"])))
+        board = board[board["run"].isin(legend.labels)].reset_index(drop=True)
+        return cls(sweep, metric, runs, legend, legend.name(board.assign(id=board["run"])))
 
     @property
     def named(self) -> dict[str, str]:
         """What a run is called here, by id."""
-        return self.cast.labels
+        return self.legend.labels
 
     @property
     def task(self) -> Task:
@@ -55,4 +55,4 @@ class Compared:
 
     def as_run(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame with its column ``run`` (ids) as names, so that a run looks the same in every chart."""
-        return self.cast.name(frame)
+        return self.legend.name(frame)

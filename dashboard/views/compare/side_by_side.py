@@ -113,7 +113,7 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
         help=TRAIN_SECONDS_HELP,
     )
     left, right = st.columns(2)
-    frames = {kind: queries.frame(kind, runs, compared.cast) for kind in ("steps", "scores")}
+    frames = {kind: queries.frame(kind, runs, compared.legend) for kind in ("steps", "scores")}
     meaning, shared = METRICS[compared.metric], {"together": compared.sweep}
     with left:
         st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")

@@ -7,10 +7,9 @@ from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.components import full_vs_lora_table
 from dashboard.components.plotly_chart import show
-from dashboard.components.svg import show_picture
 from dashboard.formatting import plain, sweep_title
 from dashboard.views.guide import guide_text
-from dashboard.views.guide.lora_picture import layer_picture
+from dashboard.views.guide.lora_picture import show_layer
 from tabtune_core.analysis.run_diagnostics import GUIDE
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.models.catalogue import CATALOGUE
@@ -72,7 +71,7 @@ def layer() -> None:
     adapter, whole, even = capped * (d_in + d_out), d_in * d_out, d_in * d_out / (d_in + d_out)
     left, right = st.columns([1.2, 1], gap="large")
     with left:
-        show_picture(layer_picture(d_in, d_out, capped), key="guide_picture")
+        show_layer(d_in, d_out, capped)
     with right, st.container(horizontal=True):
         st.metric("Weight", f"{whole:,}", border=True, width="content", help="d_in × d_out parameters: what full fine-tuning trains.")
         st.metric("Adapter", f"{adapter:,}", border=True, width="content", help="r (d_in + d_out) parameters: what LoRA trains.")

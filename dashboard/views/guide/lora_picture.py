@@ -1,15 +1,22 @@
 """A picture of a layer with its adapter: blocks as large as the matrices are. Drawn as SVG, in the colours of the page's text.
 
-In: sizes. Out: text of an image. Nothing of a person's goes into it but whole numbers.
+In: sizes. Out: the picture on the page. Nothing of a person's goes into it but whole numbers.
 """
 
 from dashboard.charts.style import BASELINES, COLOURS
+from dashboard.components import browser_part
 
 SIDE = 150
 """Of the longer side of the weight, in the picture's own unit."""
 THINNEST = 4
 MIDDLE = 100
+_component = browser_part("svg", "<div class='lab-picture'></div>", isolate_styles=False)
 FROZEN, A_COLOUR, B_COLOUR = BASELINES["Zero-shot"].colour, COLOURS[0], COLOURS[1]
+
+
+def show_layer(d_in: int, d_out: int, rank: int) -> None:
+    """Draws it."""
+    _component(data={"picture": layer_picture(d_in, d_out, rank)}, key="guide_picture")
 
 
 def layer_picture(d_in: int, d_out: int, rank: int) -> str:

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
-from dashboard.queries.cast import cast_of
+from dashboard.queries.legend import legend_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
 
@@ -20,8 +20,8 @@ def show_chosen(runs: Sequence[Run], metric: str) -> None:
     drawn = list(runs[:MOST])
     sweeps = {run.sweep for run in drawn}
     # a run looks as it does in its own sweep; runs of several sweeps are told apart among themselves
-    cast = cast_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
-    scores = queries.frame("scores", drawn, cast)
+    legend = legend_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
+    scores = queries.frame("scores", drawn, legend)
     st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
     figure = CHARTS["score"].draw(scores, metric=metric)
     show(figure, key="chosen_score", label=f"Validation {METRICS[metric].written} of the chosen runs", numbers=scores)

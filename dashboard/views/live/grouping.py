@@ -6,7 +6,7 @@ In: the runs of a sweep. Out: what they can be grouped by, and a name for each r
 import dataclasses
 from collections.abc import Sequence
 
-from dashboard.queries.cast import Cast, cast_of, grouped
+from dashboard.queries.legend import Legend, grouped_legend, legend_of
 from dashboard.views.live.tweak import FIELDS, fields_of, value_of
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
@@ -35,11 +35,11 @@ def usual(runs: Sequence[Run]) -> str:
     return SEEDS if len(runs) > MOST_APART and SEEDS in groupings(runs) else EACH
 
 
-def cast(runs: list[Run], shown: list[Run], by: str) -> Cast:
+def legend(runs: list[Run], shown: list[Run], by: str) -> Legend:
     """The runs that are ``shown``, of all, under the names of their groups; strategies are never mixed."""
     if by == EACH:
-        return cast_of(shown, runs)
-    return grouped(_over_seeds(runs) if by == SEEDS else {run.id: _by_setting(run.settings, by) for run in runs}, shown)
+        return legend_of(shown, runs)
+    return grouped_legend(_over_seeds(runs) if by == SEEDS else {run.id: _by_setting(run.settings, by) for run in runs}, shown)
 
 
 def _over_seeds(runs: list[Run]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from dashboard.formatting import labels, plain, sweep_title
 from dashboard.queries import Latest, Look
 from dashboard.url_state import go, pick
 from dashboard.views.live import grouping, progress
-from dashboard.views.live.charts import Curves, Opened, charts, chosen
+from dashboard.views.live.charts import charts, chosen
+from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.one_run import one_run, pick_run
 from dashboard.views.live.pace import SELDOM, is_far_off, refresh_seconds
 from dashboard.views.live.queue import queue
@@ -65,8 +66,8 @@ st.fragment(queue, run_every=seldom)(sweep)
 with st.container():
     view = controls(settings.task, grouping.groupings(runs), grouping.usual(runs), sweep)
     shown = chosen(named, sweep)
-cast = grouping.cast(runs, [run for run in runs if run.id in shown], view.group)
-opened = Opened(every)
+legend = grouping.legend(runs, [run for run in runs if run.id in shown], view.group)
+opened = OpenCharts(every)
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
 
 def curves_of(now: list[Run], latest: dict[str, Latest]) -> Curves:
     """Of the runs that are shown."""
-    return Curves(named, [run for run in now if run.id in shown], cast, sweep, progress.steps_shown(now, latest))
+    return Curves(named, [run for run in now if run.id in shown], legend, sweep, progress.steps_shown(now, latest))
 
 
 @st.fragment

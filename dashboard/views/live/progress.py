@@ -142,7 +142,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     wide = 35 + 7 * max(len(row["Status"]) for row in rows)  # pixels: no state is cut
     st.dataframe(
-        queries.alike(look, "table", lambda: pa.Table.from_pandas(pd.DataFrame(rows))),
+        queries.of_look(look, "table", lambda: pa.Table.from_pandas(pd.DataFrame(rows))),
         hide_index=True,
         height="content" if len(rows) < 13 else 480,
         placeholder="",

@@ -5,7 +5,8 @@ import types
 import numpy as np
 import pytest
 
-from tabtune_core.analysis.curves import memory_frame, phase_frame, progress, score_frame, step_frame
+from tabtune_core.analysis.curves import frame_of, phase_frame, progress
+from tabtune_core.analysis.run_curves import KINDS
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, Resumed, RunPlanned, StepDone
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
@@ -32,7 +33,7 @@ def step(number, loss=0.5):
 
 def test_steps_of_several_runs_stand_in_one_frame(store):
     first, second = running(store, step(1), step(2, math.inf)), running(store, step(1, math.nan))
-    frame = step_frame(store, [first, second])
+    frame = frame_of(store, [first, second], "steps")
     assert list(frame.columns) == ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
     assert frame.groupby("run")["step"].apply(list).to_dict() == {first: [1, 2], second: [1]}
     assert frame.set_index(["run", "step"])["loss"].loc[[(first, 2), (second, 1)]].map(str).tolist() == ["inf", "nan"]
@@ -40,14 +41,14 @@ def test_steps_of_several_runs_stand_in_one_frame(store):
 
 def test_scores_have_a_column_a_metric(store):
     looks = (Evaluated(0, "validation", {"accuracy": 0.5}, True, 0.0), Evaluated(9, "test", {"accuracy": 0.7, "mcc": 0.1}, False, 4.0))
-    frame = score_frame(store, [running(store, *looks)])
+    frame = frame_of(store, [running(store, *looks)], "scores")
     assert list(frame.columns) == ["run", "step", "seconds", "split", "best", "accuracy", "mcc"]
     assert frame[["step", "split", "best", "accuracy"]].values.tolist() == [[0, "validation", True, 0.5], [9, "test", False, 0.7]]
     assert np.isnan(frame["mcc"][0])
 
 
 def test_a_meter_that_cannot_be_read_is_nan_and_never_zero(store):
-    frame = memory_frame(store, [running(store, MemorySampled("train", 5, nvml_device_bytes=None, torch_allocated_bytes=7))])
+    frame = frame_of(store, [running(store, MemorySampled("train", 5, nvml_device_bytes=None, torch_allocated_bytes=7))], "memory")
     row = frame.iloc[0]
     assert (row["phase"], row["resident_bytes"], row["torch_allocated_bytes"]) == ("train", 5, 7)
     assert np.isnan(row["nvml_device_bytes"])
@@ -70,10 +71,10 @@ def test_a_phase_cut_short_ends_with_its_run(store):
     assert phase_frame(store, [run_id])["end_seconds"].tolist() == [run.ended - run.started]
 
 
-@pytest.mark.parametrize("make", [step_frame, score_frame, memory_frame, phase_frame])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("runs", [0, 1])
-def test_without_events_a_frame_is_empty_and_has_its_columns(store, make, runs):
-    frame = make(store, [running(store) for _ in range(runs)])
+def test_without_events_a_frame_is_empty_and_has_its_columns(store, kind, runs):
+    frame = frame_of(store, [running(store) for _ in range(runs)], kind)
     assert len(frame) == 0
     assert "run" in frame.columns
 
@@ -132,4 +133,4 @@ def test_no_time_is_told_at_the_last_step(store):
 
 def test_a_look_at_the_meters_knows_the_last_step_done(store):
     looks = (MemorySampled("load", 5), step(1), step(2), MemorySampled("train", 6), step(3), MemorySampled("train", 7))
-    assert memory_frame(store, [running(store, *looks)])["step"].tolist() == [0, 2, 3]
+    assert frame_of(store, [running(store, *looks)], "memory")["step"].tolist() == [0, 2, 3]

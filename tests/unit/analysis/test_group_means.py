@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.analysis.group_means import BINS, group_means
+from tabtune_core.analysis.run_curves import BINS, group_means
 
 
 def frame(**columns):

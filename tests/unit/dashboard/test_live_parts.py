@@ -8,7 +8,7 @@ import pytest
 from chart_examples import EXAMPLES
 
 from dashboard.charts import CHARTS
-from dashboard.charts.settled import join, settle
+from dashboard.components.plotly_chart import join, settle
 from dashboard.views.live.time_left import time_left
 from dashboard.views.live.tweak import fields_of, name_of, tweaked, value_of
 from tabtune_core.analysis.curves import Progress

@@ -9,8 +9,9 @@ import seeding
 
 from dashboard import queries
 from dashboard.formatting import labels, moment
-from dashboard.queries import frames
-from dashboard.queries.cast import cast_of
+from dashboard.queries import curves
+from tabtune_core.analysis.curves import frame_of
+from tabtune_core.analysis.run_curves import KINDS
 from tabtune_core.store.runs import RunStore
 
 
@@ -28,7 +29,7 @@ def told(sweep, store, kind):
 def clock(monkeypatch):
     """Seconds that pass only when a test says so."""
     now = types.SimpleNamespace(seconds=1e6)
-    monkeypatch.setattr(frames, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(curves, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 
@@ -49,7 +50,7 @@ def read(monkeypatch):
 def test_every_event_is_read_once_however_often_pages_look(store, clock, read):
     sweep, runs = seeding.going_sweep(store)
     for step in (26, 27):
-        for kind in queries.FRAMES:
+        for kind in KINDS:
             told(sweep, store, kind)
         runs[3].step(step)
         clock.seconds += 1
@@ -74,37 +75,11 @@ def test_a_run_that_has_just_ended_is_read_to_its_end_at_once(store, clock):
     assert len(told(sweep, store, "memory")) == len(before) + 1
 
 
-def test_a_chart_is_drawn_once_for_all_tabs_until_there_is_something_new(store, clock, monkeypatch):
-    sweep, runs = seeding.going_sweep(store)
-    going, others = [run for run in store.runs(sweep) if run.id == runs[3].id], [run for run in store.runs(sweep) if run.id != runs[3].id]
-
-    def draw(chart):
-        return queries.drawn(chart, going, others, cast_of(store.runs(sweep)), key="k", legend=True, options={}, extra={})[0]
-
-    score, loss = draw("score"), draw("loss")
-    assert draw("loss") is loss
-    runs[3].step(26)  # no evaluation in it
-    clock.seconds += 1
-    assert draw("score") is score
-    assert draw("loss").figure != loss.figure
-
-
-def test_curves_of_deleted_runs_are_let_go(store):
-    sweep, runs = seeding.going_sweep(store)
-    told(sweep, store, "steps")
-    store.delete(runs[0].id)
-    new, _ = seeding.queue(store, seeding.sweep_settings(store.home))
-    told(new, store, "steps")
-    held = frames._curves_held(str(store.home))
-    there = {run.id for run in store.runs()}
-    assert len(held) == len(there)
-
-
-@pytest.mark.parametrize("kind", queries.FRAMES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_parts_give_the_same_as_one_read_of_all(store, kind):
     sweep, _ = seeding.going_sweep(store)
     runs = store.runs(sweep)
-    whole = queries.FRAMES[kind](store, [run.id for run in runs])
+    whole = frame_of(store, [run.id for run in runs], kind)
     names = {run.id: run.name for run in runs}
     parts = told(sweep, store, kind)
     assert list(parts["run"].cat.categories) == list(names.values())
@@ -133,7 +108,7 @@ def test_runs_of_two_sweeps_are_told_apart_by_what_differs(store):
     assert list(named.values()) == [ended[0], "LoRA r=2, dropout 0.05", ended[1], "LoRA r=2, dropout 0.2"]
 
 
-@pytest.mark.parametrize("kind", queries.FRAMES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_sweep_that_has_told_nothing_is_an_empty_frame(store, kind):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     assert len(told(sweep, store, kind)) == 0

@@ -4,15 +4,16 @@ import threading
 
 import pytest
 
-from dashboard.queries.shared import Shared
+from dashboard.queries.curves import LEAST_BYTES, Shared
 
 
-def cache(**more):
-    return Shared(**({"most_entries": 10, "most_bytes": 1e9} | more), size_bytes=len)
+class Sized:
+    def __init__(self, size_bytes):
+        self.size_bytes = size_bytes - LEAST_BYTES
 
 
 def test_what_many_ask_for_at_once_is_made_once():
-    held, made, begun = cache(), [], threading.Event()
+    held, made, begun = Shared(), [], threading.Event()
 
     def make():
         begun.set()
@@ -33,48 +34,41 @@ def test_what_many_ask_for_at_once_is_made_once():
 
 
 def test_what_went_wrong_is_told_and_tried_again():
-    held = cache()
+    held = Shared()
     with pytest.raises(ZeroDivisionError):
         held.get("key", lambda: 1 / 0)
     assert held.get("key", lambda: "value") == "value"
 
 
 def test_the_least_lately_asked_for_go_first():
-    held = cache(most_entries=2)
+    held = Shared(most_bytes=2 * LEAST_BYTES)
     for key in ("a", "b", "a", "c"):
         held.get(key, lambda key=key: key)
     assert held.get("a", lambda: "anew") == "a"
     assert held.get("b", lambda: "anew") == "anew"
-    assert len(held) == 2
+    assert held.bytes == 2 * LEAST_BYTES
 
 
 def test_the_bytes_are_bounded_also_of_what_grows():
-    held = cache(most_bytes=100)
-    growing = held.get("a", lambda: bytearray(10))
+    held = Shared(most_bytes=100_000)
+    growing = held.get("a", lambda: Sized(10_000))
     for key in "bcdef":
-        held.get(key, lambda: bytearray(18))
-    assert held.bytes == 100
-    growing.extend(bytes(40))
+        held.get(key, lambda: Sized(18_000))
+    assert held.bytes == 100_000
+    growing.size_bytes += 40_000
     held.get("a", lambda: growing)
     held.weigh("a", growing)
-    assert held.bytes <= 100
+    assert held.bytes <= 100_000
     assert held.get("a", lambda: None) is growing
 
 
 def test_one_value_that_is_larger_than_all_may_be_is_still_given():
-    assert len(cache(most_bytes=100).get("a", lambda: bytes(200))) == 200
-
-
-def test_keys_can_be_let_go():
-    held = cache()
-    for key in ("a", "b"):
-        held.get(key, lambda key=key: key)
-    held.let_go(lambda key: key == "a")
-    assert (len(held), held.bytes) == (1, 1)
+    large = Sized(200_000)
+    assert Shared(most_bytes=100_000).get("a", lambda: large) is large
 
 
 def test_a_tab_that_is_stopped_while_it_makes_a_value_stops_no_other():
-    held, begun, stop, seen = cache(), threading.Event(), threading.Event(), []
+    held, begun, stop, seen = Shared(), threading.Event(), threading.Event(), []
 
     def stopped():
         begun.set()

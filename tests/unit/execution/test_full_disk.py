@@ -8,10 +8,10 @@ from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
-from tabtune_core.execution import patience
 from tabtune_core.execution.identity import found
-from tabtune_core.execution.patience import Teller, patiently
 from tabtune_core.shortage import why_nothing_starts
+from tabtune_core.store import event_log
+from tabtune_core.store.event_log import Teller, patiently
 from tabtune_core.store.runs import RunStore
 
 
@@ -55,8 +55,8 @@ def test_a_training_goes_on_while_the_disk_is_full_and_tells_all_of_it_later(sto
 def test_patience_ends(store, disk, monkeypatch):
     (run_id,) = queue(store, "quick")
     teller = Teller(store, run_id)
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(patience, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(event_log, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(event_log, "AGAIN_SECONDS", 0.0)
     fill(disk)
     with pytest.raises(ShortageError, match=rf"The disk of {disk} is full \(0.0 MB of 21 MB are free at {disk}\)"):
         for step in range(1000):

@@ -5,7 +5,7 @@ import types
 
 import seeding
 
-from dashboard.views.live.grouping import EACH, SEEDS, cast, groupings, usual
+from dashboard.views.live.grouping import EACH, SEEDS, groupings, legend, usual
 
 
 def runs_of(home, dropouts=(), **sweep):
@@ -17,7 +17,7 @@ def runs_of(home, dropouts=(), **sweep):
 
 
 def names(runs, by, shown=None):
-    return dict(cast(runs, shown or runs, by).names)
+    return dict(legend(runs, shown or runs, by).names)
 
 
 def test_only_what_differs_can_be_grouped_by(tmp_path):
@@ -55,7 +55,7 @@ def test_configurations_of_one_rank_are_told_apart(tmp_path):
 
 def test_ranks_keep_their_colours_when_runs_are_drawn_together(tmp_path):
     runs = runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1))
-    alone, together = cast(runs, runs, EACH), cast(runs, runs, "rank")
+    alone, together = legend(runs, runs, EACH), legend(runs, runs, "rank")
     colours = {name: look.colour for (_, name), look in zip(alone.names, alone.styles, strict=True)}
     groups = dict(zip(dict.fromkeys(together.labels.values()), together.styles, strict=True))
     assert groups["LoRA r=4 · mean of 2"].colour == next(colour for name, colour in colours.items() if name.startswith("LoRA r=4"))

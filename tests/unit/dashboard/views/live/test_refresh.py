@@ -6,9 +6,9 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import labels
-from dashboard.queries.cast import cast_of
-from dashboard.views.live import charts
-from dashboard.views.live.charts import Curves, Opened
+from dashboard.queries.legend import legend_of
+from dashboard.views.live import drawing
+from dashboard.views.live.drawing import Curves, OpenCharts
 from tabtune_core.events import MemorySampled
 from tabtune_core.store.runs import RunStore
 
@@ -23,7 +23,7 @@ def store(tmp_path, monkeypatch):
 def shown(monkeypatch):
     """Figures that the page was drawn with, by key."""
     drawn = {}
-    monkeypatch.setattr(charts, "show_drawn", lambda figure, key, **_: drawn.update({key: figure}))
+    monkeypatch.setattr(drawing, "show_drawn", lambda figure, key, **_: drawn.update({key: figure}))
     return drawn
 
 
@@ -31,7 +31,7 @@ def shown(monkeypatch):
 def fed(monkeypatch):
     """What each refresh sent."""
     sent = []
-    monkeypatch.setattr(charts, "feed", sent.append)
+    monkeypatch.setattr(drawing, "feed", sent.append)
     return sent
 
 
@@ -39,13 +39,13 @@ def looked(sweep):
     """The sweep as a tab sees it a second later."""
     st.cache_resource.clear()
     look = queries.look(sweep)
-    return Curves(labels(look.runs), look.runs, cast_of(look.runs), sweep, 40), look
+    return Curves(labels(look.runs), look.runs, legend_of(look.runs), sweep, 40), look
 
 
 def test_what_has_changed_is_sent_with_each_refresh_and_belongs_to_the_figure_that_was_drawn(store, shown, fed):
     sweep, runs = seeding.going_sweep(store)
     curves, look = looked(sweep)
-    opened = Opened(1.0)
+    opened = OpenCharts(1.0)
     opened.draw(curves, "loss", key="loss", label="", unit="nats", x="step")
     opened.draw(curves, "score", key="score", label="", metric="accuracy", x="step")
     opened.refresh(curves, look)
@@ -71,8 +71,26 @@ def test_the_page_is_drawn_anew_where_another_meter_speaks(store, shown, fed, mo
     monkeypatch.setattr(st, "rerun", rerun)
     sweep, runs = seeding.going_sweep(store)
     curves, look = looked(sweep)
-    opened = Opened(1.0, meters=curves.meters())
+    opened = OpenCharts(1.0)
+    opened.meters = curves.meters()
     opened.refresh(curves, look)
     runs[3].tell(MemorySampled("train", 400_000_000, torch_allocated_bytes=5_000_000))
     with pytest.raises(DrawnAnew):
         opened.refresh(*looked(sweep))
+
+
+def test_a_chart_is_drawn_once_for_all_tabs_until_there_is_something_new(store, shown, fed):
+    sweep, runs = seeding.going_sweep(store)
+
+    def drawn(curves):
+        opened = OpenCharts(1.0)
+        for chart in ("loss", "score"):
+            opened.draw(curves, chart, key=chart, label="")
+        return opened.sent
+
+    curves, _ = looked(sweep)
+    first, again = drawn(curves), drawn(curves)
+    assert all(again[key] is first[key] for key in first)
+    runs[3].step(26)  # no evaluation in it
+    changed = drawn(looked(sweep)[0])
+    assert [changed[key].stamp != first[key].stamp for key in first] == [True, False]

@@ -11,7 +11,7 @@ from tabtune_core.store.run_row import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Legend:
     """The names of runs, in the order of a legend."""
 
     names: tuple[tuple[str, str], ...]
@@ -38,19 +38,19 @@ class Cast:
         return frame
 
 
-def cast_of(runs: list[Run], among: list[Run] | None = None) -> Cast:
+def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
     """Each run under a name of its own, with the name and look that it has ``among`` all runs of its sweep."""
     whole = among or runs
     in_time = sorted(whole, key=lambda run: run.created)  # not as queued, which a person can change
     looks = dict(zip([run.id for run in in_time], styles_of(roles([run.settings for run in in_time])), strict=True))
     named = labels(whole)
-    return Cast(tuple((run.id, named[run.id]) for run in runs), Styles(looks[run.id] for run in runs))
+    return Legend(tuple((run.id, named[run.id]) for run in runs), Styles(looks[run.id] for run in runs))
 
 
-def grouped(groups: dict[str, str], shown: list[Run]) -> Cast:
+def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
     """The runs that are ``shown`` under the name of their group, by run id; each group of all is a colour."""
     names = list(dict.fromkeys(groups.values()))
     looks = dict(zip(names, styles_of([Role(name, name) for name in names]), strict=True))
     sizes = Counter(groups[run.id] for run in shown)
     written = {name: name if size == 1 else f"{name} · mean of {size}" for name, size in sizes.items()}
-    return Cast(tuple((run.id, written[groups[run.id]]) for run in shown), Styles(looks[name] for name in sizes))
+    return Legend(tuple((run.id, written[groups[run.id]]) for run in shown), Styles(looks[name] for name in sizes))

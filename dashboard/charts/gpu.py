@@ -13,7 +13,7 @@ READINGS = {
 }
 
 
-def card(
+def gpu(
     samples: pd.DataFrame, *, meter: str = "utilisation_percent", x: str = "seconds", log: bool = False, smoothing: float = 0.0
 ) -> go.Figure:
     """``samples`` has one row a sample of the meters: run, step, seconds (since the run started) and a column a reading of the GPU."""
