@@ -26,8 +26,8 @@ from dashboard.server.access import (
     unowned_is_open,
 )
 from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.execution.choice import LOCAL
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
+from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import add_worker_flags, check_environment, chosen
 from tabtune_core.execution.worker_watch import watched
@@ -109,7 +109,7 @@ def free_port(address: str, asked: int | None) -> int:
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
                     raise SettingError(f"{address} is no address of this machine; choose another with --address.") from error
-                why = error.strerror
+                why = error.strerror or ""
                 continue
             return port
     if asked is None:

@@ -1,14 +1,18 @@
-"""Names the pages, in the order in which a person walks through them.
+"""Asks for a log-in where the server was started with ``--login``; names the pages, in the order in which a person walks through them.
 
 They lie in ``views``: Streamlit would serve a folder called ``pages`` by itself, without this file, to whoever opens a page by its address.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard.demo.banner import banner
-from dashboard.server.login import log_in_first
+from dashboard.formatting import plain
+from dashboard.server.access import listed_emails
+from dashboard.server.guard import admitted
+from dashboard.server.people import people_log_in
 
 STYLE = (
     "<style>a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
@@ -28,10 +32,36 @@ def _page(folder: str, title: str, icon: str, default: bool = False) -> st.Page:
     return st.Page(HERE / "views" / folder / "page.py", title=title, icon=icon, url_path=folder, default=default)
 
 
+def _log_in_first() -> None:
+    """Goes on where nobody is asked to log in or the person has; else asks, and stops the page."""
+    if not people_log_in():
+        return
+    emails = listed_emails(st.secrets.to_dict())
+    user = st.user.to_dict()
+    if admitted(user, emails):
+        return
+    st.title("LoRA Lab")
+    if user.get("is_logged_in"):
+        st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server. Ask the person who runs it.")
+        st.button("Log out", on_click=st.logout, icon=":material/logout:")
+        st.stop()
+    st.markdown("Log in to go on.")
+    providers = [name for name, values in st.secrets["auth"].items() if isinstance(values, Mapping)]
+    for name in providers or [None]:
+        st.button(
+            f"Log in with {name}" if name else "Log in",
+            on_click=st.login,
+            args=(name,) if name else (),
+            type="primary",
+            icon=":material/login:",
+        )
+    st.stop()
+
+
 st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), size="large")
 st.html(STYLE)
-log_in_first()
+_log_in_first()
 page = st.navigation(
     [
         _page("data", "Data", ":material/table_chart:", default=True),

@@ -28,7 +28,7 @@ def chosen(name: str, options: Sequence[str], default: str) -> str:
     if held in options:
         return str(held)
     asked = st.query_params.get(name)
-    return asked if asked in options else default
+    return asked if asked is not None and asked in options else default
 
 
 def choose(name: str, value: str) -> None:

@@ -12,26 +12,20 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts.adapter_size import adapter_size
-from dashboard.charts.class_counts import class_counts
-from dashboard.charts.confidence_rows import confidence_rows
+from dashboard.charts.calibration import confidence_rows, reliability_diagram
 from dashboard.charts.confusion_matrix import confusion_matrix
-from dashboard.charts.gpu import gpu
 from dashboard.charts.layer_updates import layer_updates
-from dashboard.charts.memory import memory
+from dashboard.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
+from dashboard.charts.memory import memory, phase_peaks
 from dashboard.charts.memory_breakdown import memory_breakdown
+from dashboard.charts.number_errors import predicted_true, residuals
 from dashboard.charts.parallel import parallel
 from dashboard.charts.pareto import pareto
-from dashboard.charts.phase_peaks import phase_peaks
-from dashboard.charts.predicted_true import predicted_true
 from dashboard.charts.rank_curve import rank_curve
-from dashboard.charts.reliability_diagram import reliability_diagram
-from dashboard.charts.residuals import residuals
 from dashboard.charts.rows_shown import rows_shown
 from dashboard.charts.score import score
-from dashboard.charts.seconds import seconds
 from dashboard.charts.spectrum import spectrum
-from dashboard.charts.step_lines import gradient_norm, learning_rate, loss
-from dashboard.charts.target_values import target_values
+from dashboard.charts.target import class_counts, target_values
 from dashboard.charts.truncation import truncation
 from tabtune_core.analysis.figures import plain_in_figure
 from tabtune_core.training.episodes import EVALUATION_ROWS

@@ -1,4 +1,4 @@
-"""One line a run over steps or seconds: the body of the loss, gradient norm, learning rate, speed and GPU charts."""
+"""Charts of one line a run over steps or seconds: loss, gradient norm, learning rate, time of a step, and what the GPU was read to do."""
 
 import numpy as np
 import pandas as pd
@@ -55,3 +55,52 @@ def lines(
             **common,
         )
     return drawn if drawn.data else say(drawn, nothing)
+
+
+def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
+    """``steps`` has one row a training step: run, step, seconds, loss (in ``unit``, on the query rows of the episode)."""
+    return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, log=log, smoothing=smoothing)
+
+
+def gradient_norm(steps: pd.DataFrame, *, x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
+    """``steps`` has one row a training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
+    return lines(steps, "gradient_norm", y_title="Gradient norm before clipping (no unit)", x=x, log=log, smoothing=smoothing)
+
+
+def learning_rate(steps: pd.DataFrame, *, x: str = "step", log: bool = False) -> go.Figure:
+    """``steps`` has one row a training step: run, step, seconds, learning_rate (a step; with LoRA+, that of the A factors)."""
+    return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, log=log, hover=".2e")
+
+
+def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False, smoothing: float = 0.0) -> go.Figure:
+    """``steps`` has one row a training step: run, step, seconds (since training began, validation included)."""
+    if cumulative:
+        return _from_zero(lines(steps, "seconds", y_title="Training time (s)", log=log), log)
+    by_run = steps.groupby("run", observed=True, sort=False)
+    spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
+    title = "Time per step, evaluation included (s)"
+    return _from_zero(lines(steps.assign(spent=spent), "spent", y_title=title, log=log, smoothing=smoothing), log)
+
+
+def _from_zero(drawn: go.Figure, log: bool) -> go.Figure:
+    """Times compare by their length, so the axis begins at 0."""
+    if not log:
+        drawn.update_yaxes(rangemode="tozero")
+    return drawn
+
+
+READINGS = {
+    "utilisation_percent": "GPU utilization (%)",
+    "power_watts": "GPU power (W)",
+    "temperature_celsius": "GPU temperature (°C)",
+}
+
+
+def gpu(
+    samples: pd.DataFrame, *, meter: str = "utilisation_percent", x: str = "seconds", log: bool = False, smoothing: float = 0.0
+) -> go.Figure:
+    """``samples`` has one row a sample of the meters: run, step, seconds (since the run started) and a column a reading of the GPU."""
+    known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
+    x_title = X_TITLES["step"] if x == "step" else "Time since the run started (s)"
+    nothing = "N/A: the NVIDIA driver has not reported this number"
+    return lines(known, meter, y_title=READINGS[meter], x=x, x_title=x_title, log=log, smoothing=smoothing, hover=",.0f", nothing=nothing)

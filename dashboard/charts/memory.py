@@ -1,4 +1,4 @@
-"""Memory of a run over its whole life, with the phases of one run shaded."""
+"""Memory of a run over its whole life, with the phases of one run shaded, and what each phase added over the loaded model."""
 
 import numpy as np
 import pandas as pd
@@ -68,17 +68,35 @@ def memory(
     if not drawn.data:
         return say(drawn, "N/A: this meter has reported no number")
     last = float(known["seconds"].max())
-    for row in (phases if phases is not None and x == "seconds" else pd.DataFrame()).itertuples():
-        end = last if pd.isna(row.end_seconds) else row.end_seconds
-        drawn.add_vrect(x0=row.start_seconds, x1=end, fillcolor=_SHADES[row.phase], opacity=0.12, line_width=0, layer="below")
-        if end - row.start_seconds > 0.1 * max(last, reach or 0.0):
+    for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():
+        start, phase = row["start_seconds"], row["phase"]
+        end = last if pd.isna(row["end_seconds"]) else row["end_seconds"]
+        drawn.add_vrect(x0=start, x1=end, fillcolor=_SHADES[phase], opacity=0.12, line_width=0, layer="below")
+        if end - start > 0.1 * max(last, reach or 0.0):
             drawn.add_annotation(
-                x=(row.start_seconds + end) / 2,
+                x=(start + end) / 2,
                 y=0.01,
                 yref="paper",
                 yanchor="bottom",
-                text=PHASES[row.phase],
+                text=PHASES[phase],
                 showarrow=False,
-                font={"size": 11, "color": _SHADES[row.phase]},
+                font={"size": 11, "color": _SHADES[phase]},
             )
     return drawn
+
+
+def phase_peaks(phases: pd.DataFrame) -> go.Figure:
+    """``phases`` has one row a finished phase: run, phase, growth_bytes (peak over the loaded base, or not a number)."""
+    drawn = figure("Phase of the run", "Memory over the loaded model (MB)")
+    known = phases[phases["growth_bytes"].notna()]
+    for label, rows, style in each_run(known):
+        drawn.add_bar(
+            x=rows["phase"].map(PHASES).to_numpy(dtype=object),
+            y=rows["growth_bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
+            name=label,
+            marker={"color": style.colour},
+            legendrank=style.place,
+            hovertemplate=f"{label}, %{{x}}<br>%{{y:,.1f}} MB over the loaded model<extra></extra>",
+        )
+    drawn.update_xaxes(categoryorder="array", categoryarray=list(PHASES.values()))
+    return drawn if drawn.data else say(drawn, "No phase has ended yet")

@@ -111,10 +111,10 @@ def group_runs(runs: pd.DataFrame) -> pd.Series:
     """What the legend calls each run, a category in its order: itself, with many runs its way and rank, with many ranks its way."""
     run = runs["run"]
     if not isinstance(run.dtype, pd.CategoricalDtype):
-        run = run.astype(pd.CategoricalDtype(run.unique()))
+        run = run.astype(pd.CategoricalDtype(list(run.unique())))
     ways = runs["strategy"].map(STRATEGY_NAMES)
     ranks = ways + runs["rank"].map(lambda rank: "" if pd.isna(rank) else f" r={rank:g}")
-    for names in (run, ranks.astype(pd.CategoricalDtype(ranks[runs["rank"].sort_values(na_position="first").index].unique()))):
+    for names in (run, ranks.astype(pd.CategoricalDtype(list(ranks[runs["rank"].sort_values(na_position="first").index].unique())))):
         if len(names.cat.categories) <= MOST_NAMED:
             return names
     return ways.astype("category")

@@ -1,6 +1,9 @@
-"""Waiting for the worker: how far the jobs of a page are, a way to cancel them, and what to do where no worker stays up."""
+"""Waiting for the worker: how far the jobs of a page are, a way to cancel them, what they made, and what to do where no worker stays up."""
 
 import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -68,6 +71,13 @@ def _cancel(job_ids: list[str]) -> None:
             queries.store().cancel_job(job_id)
 
 
+def ask_for(kind: str, arguments: Mapping[str, Any], known: Job | None) -> None:
+    """Asks the worker for a job, unless the ``known`` one of these arguments goes on: another tab may have asked for it."""
+    if known is None or known.status in JOB_ENDED:
+        queries.store().add_job(kind, arguments)
+    queries.keep_worker()
+
+
 def why_without_result(job: Job) -> None:
     """Says why a job that has ended brought nothing."""
     if job.status == "cancelled":
@@ -113,3 +123,14 @@ def _worker_ended(trouble: WorkerTrouble) -> None:
     if trouble.last_lines:
         st.code(trouble.last_lines, language=None, wrap_lines=True)
     st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")
+
+
+SMALL_BYTES = 5_000_000
+
+
+def data_of(path: Path) -> Any:
+    """What a download button takes: a large file is read when somebody downloads it, not when the page is drawn.
+
+    A small one is read at once: its address stays the same when the page is drawn again, which a click may run into.
+    """
+    return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.attempt import attempt
 from dashboard.formatting import plain
-from tabtune_core.errors import TabTuneError
 from tabtune_core.events import UNKNOWN
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
@@ -22,7 +22,7 @@ def runs() -> None:
     damaged(lines, "run", way_out, queries.store().delete)
 
 
-def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[[str], None]) -> None:
+def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[[str], object]) -> None:
     """A box with a line for each thing that cannot be read, by its id; nothing where there is none."""
     if not lines:
         return
@@ -35,17 +35,10 @@ def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[
                 st.button(
                     "Delete permanently",
                     key=f"delete_damaged_{noun}_{place}_{identity[:12]}",
-                    on_click=_delete,
+                    on_click=attempt,
                     args=(delete, identity),
                     icon=":material/delete:",
                 )
-
-
-def _delete(delete: Callable[[str], None], identity: str) -> None:
-    try:
-        delete(identity)
-    except TabTuneError as error:
-        st.toast(plain(str(error)))
 
 
 def unknown_fields(run: Run) -> None:

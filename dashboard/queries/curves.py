@@ -167,8 +167,12 @@ def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str =
 
 def axis_end(kind: str, column: str, runs: list[Run]) -> float:
     """The largest value of a column over runs; 0 where there is none."""
-    ends = [shared(("end", column, stamp(kind, [run])), lambda run=run: float(_frame_of(kind, run)[column].max())) for run in runs]
+    ends = [shared(("end", column, stamp(kind, [run])), partial(_column_end, kind, column, run)) for run in runs]
     return max((end for end in ends if end == end), default=0.0)
+
+
+def _column_end(kind: str, column: str, run: Run) -> float:
+    return float(_frame_of(kind, run)[column].max())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,28 +5,25 @@ The pages have no other way to the store, so a refusal does not hang on a hidden
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 from dashboard.server.people import check_may_change, may_change, person
 from tabtune_core.errors import StoreError
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
-More = ParamSpec("More")
-Result = TypeVar("Result")
+Change = TypeVar("Change", bound=Callable[..., Any])
 
 
-def _of_a_run(
-    change: Callable[Concatenate[RunStore, str, More], Result],
-) -> Callable[Concatenate[RunStore, str, More], Result]:
+def _of_a_run(change: Change) -> Change:
     """The same change of a run, for its owner alone."""
 
     @wraps(change)
-    def checked(store: RunStore, run_id: str, /, *args: More.args, **more: More.kwargs) -> Result:
+    def checked(store: RunStore, run_id: str, *args: Any, **more: Any) -> Any:
         check_may_change(store.owner_of(run_id))
         return change(store, run_id, *args, **more)
 
-    return checked
+    return cast(Change, checked)
 
 
 class OwnedStore(RunStore):

@@ -32,7 +32,7 @@ def of_workspace(
     """A read that is cached: the function is given the folder of the workspace, and whoever calls it the rest."""
 
     def decorate(read: Callable[Concatenate[str, Asked], Answer]) -> Callable[Asked, Answer]:
-        cached = st.cache_data(read, max_entries=entries, show_spinner=spinner)
+        cached = st.cache_data(max_entries=entries, show_spinner=spinner)(read)
 
         @functools.wraps(read)
         def asked(*args: Asked.args, **more: Asked.kwargs) -> Answer:

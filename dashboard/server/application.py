@@ -8,21 +8,24 @@ import importlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import plotly
 import streamlit as st
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.server import failures
 from dashboard.server.access import Access, bracketed
-from dashboard.server.borders import Borders
 from dashboard.server.guard import LoginGuard, TokenGuard
-from dashboard.server.table_report import report_html
+from tabtune_core.data.datasets import get_dataset, preview
 from tabtune_core.errors import TableError
 from tabtune_core.store.runs import default_home
 
@@ -48,6 +51,33 @@ def named_page(request: Request) -> Response:
     return HTMLResponse(page.replace("<head>", f"<head><script>{BASE}</script>", 1), headers={"Cache-Control": "no-cache"})
 
 
+MOST_ROWS = 10_000
+MOST_COLUMNS = 60
+"""Each column is a picture; beyond this the page takes minutes."""
+
+
+@lru_cache(maxsize=4)
+def report_html(home: Path, identity: str) -> str:
+    """A page of its own about the first rows and columns of a table.
+
+    Raises:
+        TableError: for a table that the workspace does not hold.
+    """
+    dataset = get_dataset(home, identity)
+    frame = preview(home, identity, MOST_ROWS).iloc[:, :MOST_COLUMNS]
+    from skrub import TableReport  # takes a second to import and few people ask for it
+
+    report = TableReport(
+        frame,
+        title=f"{dataset.name}, first {len(frame):,} rows",
+        verbose=0,
+        open_tab="distributions",
+        plot_distributions=True,
+        compute_associations=True,
+    )
+    return str(report.html())
+
+
 def report(request: Request) -> Response:
     """The picture of a table. Its cells are somebody's data, so the page is kept apart: its scripts reach nothing of ours."""
     try:
@@ -70,6 +100,44 @@ ROUTES = [
 """Addresses of ours; what holds something lies below ``/lab/``, because who has not logged in reaches nothing there."""
 
 
+FRAMES = "frame-ancestors 'self'"
+POLICY = (
+    f"{FRAMES}; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; frame-src 'self' data: blob:;"
+    " object-src 'none'; base-uri 'self'"
+)
+"""Of the pages: a picture, font or frame from another machine is not loaded, even if a text became markup."""
+
+
+class SameOrigin:
+    """ASGI middleware in front of all others but the check of the Host."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands on with headers. A websocket of another page is refused here: Streamlit would first look up this machine's address."""
+        if scope["type"] == "websocket" and not _from_here(HTTPConnection(scope)):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                headers = MutableHeaders(scope=message)
+                held = headers.get("content-security-policy")
+                headers["content-security-policy"] = f"{held}; {FRAMES}" if held else POLICY
+                headers.setdefault("x-frame-options", "SAMEORIGIN")
+                headers.setdefault("x-content-type-options", "nosniff")
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+def _from_here(connection: HTTPConnection) -> bool:
+    """Whether the page that opens it came from this very address, or no browser is asking."""
+    origin = connection.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
+
+
 NEEDED_FIRST = ("dashboard.queries", "sklearn.tree")
 """What takes longest to load of what the first two pages need."""
 
@@ -85,7 +153,7 @@ def application(access: Access) -> st.App:
     """The pages with everything in front of them: first the Host, then the token or the log-in."""
     middleware = [
         Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False),
-        Middleware(Borders),
+        Middleware(SameOrigin),
     ]
     if access.token is not None:
         middleware.append(Middleware(TokenGuard, token=access.token))

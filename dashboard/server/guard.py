@@ -25,7 +25,7 @@ from dashboard.server.slowdown import Slowdown
 HEALTH_PATH = "/_stcore/health"
 """Says ``ok`` to whoever watches over the process, and nothing else."""
 BEHIND_LOGIN = ("/lab/", "/media/", "/_stcore/upload_file/", "/_stcore/metrics")
-"""What answers without a page script; the scripts themselves ask for the log-in in ``dashboard.server.login``."""
+"""What answers without a page script; the scripts themselves ask for the log-in in ``dashboard.server.people``."""
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>LoRA Lab</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{head}
 <style>body {{ font: 16px sans-serif; max-width: 30rem; margin: 15vh auto; padding: 0 1rem }} input, button {{ font: inherit;

@@ -55,6 +55,7 @@ PAGES_REACH = (
     "execution.cluster_file",
     "execution.cores",
     "execution.doctor",
+    "execution.executor",
     "execution.end_messages",
     "execution.lock",
     "execution.worker_watch",

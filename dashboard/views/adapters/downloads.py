@@ -7,8 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.downloads import data_of
-from dashboard.components.job_status import wait_for, why_without_result
+from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
@@ -29,11 +28,9 @@ def export_jobs(run_id: str) -> dict[str, Job]:
 def prepare(run_id: str, form: Format) -> None:
     """Asks the worker for a file; a failed attempt makes way."""
     old = export_jobs(run_id).get(form)
-    if old is None or old.status in JOB_ENDED:  # another tab may have asked since this page was drawn
-        if old is not None:
-            remove(old.id)
-        queries.store().add_job("export", {"run": run_id, "format": form})
-    queries.keep_worker()
+    if old is not None and old.status in JOB_ENDED:
+        remove(old.id)
+    ask_for("export", {"run": run_id, "format": form}, old)
 
 
 def remove(job_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The rank curve from one run, on the second tab of Compare: asks for the job, waits for it, and shows what it found."""
+"""What the update of one run is worth: its rank curve, on the second tab of Compare, and how much it changed each layer."""
 
 from typing import Any
 
@@ -8,14 +8,15 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.charts import CHARTS
-from dashboard.components.job_status import wait_for, why_without_result
+from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, score
+from dashboard.formatting import duration, plain, score
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run
+from tabtune_core.wording import counted
 
 KIND = "rank_curve"
 DOING = "Truncating and scoring the update"
@@ -65,9 +66,7 @@ def button(run_ids: list[str], label: str, *, key: str) -> None:
 def _ask(run_ids: list[str]) -> None:
     known = queries.rank_curves()
     for run_id in run_ids:
-        if run_id not in known or known[run_id].status in JOB_ENDED:  # another tab may have asked since this page was drawn
-            queries.store().add_job(KIND, {"run": run_id})
-    queries.keep_worker()
+        ask_for(KIND, {"run": run_id}, known.get(run_id))
 
 
 def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:
@@ -105,7 +104,7 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
         )
 
 
-def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) -> str:
+def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> str:
     """What the spectrum and the curve say, in two sentences."""
     moved = [layer["singular_values"] for layer in layers if np.any(layer["singular_values"])]
     if not moved:
@@ -132,3 +131,29 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, object]], metric: str) 
         f"{first} Truncated to rank {kept}, its validation {written} is {score(scores[kept], metric)}; at its full rank {full} it is"
         f" {score(scores[full], metric)}, and without the update {score(scores[0], metric)}. The noise of these rows is not in them."
     )
+
+
+def update_sizes(compared: Compared, runs: list[Run]) -> None:
+    """One mark a layer and run; what is missing can be asked for."""
+    st.caption(CHARTS["layer_updates"].help)
+    lora = [run for run in runs if run.settings.strategy == "peft"]
+    if not lora:
+        st.info("Choose a LoRA run above: the other strategies have no low-rank update.", icon=":material/info:")
+        return
+    jobs = queries.rank_curves()
+    known = {run.id: job.result for run in lora if (job := jobs.get(run.id)) is not None and job.result is not None}
+    going = [job for run in lora if (job := jobs.get(run.id)) is not None and job.status not in JOB_ENDED]
+    for run in lora:
+        job = jobs.get(run.id)
+        if job is not None and job.error:
+            st.error(f"{plain(compared.named[run.id])}: {plain(job.error)}")
+    missing = [run.id for run in lora if run.id not in known and run.id not in {job.arguments["run"] for job in going}]
+    if going:
+        wait_for(going, DOING)
+    elif missing:
+        st.markdown(f"Not computed yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
+        button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
+    if known:
+        sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)
+        sizes = compared.as_run(sizes)
+        show(CHARTS["layer_updates"].draw(sizes), key="layer_updates", label=CHARTS["layer_updates"].help, numbers=sizes)

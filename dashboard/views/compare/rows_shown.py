@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.charts import CHARTS
-from dashboard.components.job_status import wait_for, why_without_result
+from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
@@ -58,10 +58,7 @@ def rows_shown(compared: Compared) -> None:
 
 def _ask(runs: list[Run]) -> None:
     ids = [run.id for run in runs]
-    known = queries.context_curves().get(tuple(ids))
-    if known is None or known.status in JOB_ENDED:  # another tab may have asked since this page was drawn
-        queries.store().add_job(KIND, {"runs": ids})
-    queries.keep_worker()
+    ask_for(KIND, {"runs": ids}, queries.context_curves().get(tuple(ids)))
 
 
 def _found(compared: Compared, result: dict[str, Any]) -> None:

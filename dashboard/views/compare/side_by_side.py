@@ -12,8 +12,8 @@ from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
 from dashboard.url_state import handed_over, keep
 from dashboard.views.compare.changed_rows import changed_rows
 from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.one_run_rank import update_sizes
 from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
-from dashboard.views.compare.update_sizes import update_sizes
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
@@ -28,7 +28,7 @@ View = Callable[[Compared, list[Run]], None]
 
 def flat(run: Run) -> dict[str, str]:
     """Settings with dots in their names, as they were used."""
-    settings = {}
+    settings: dict[str, str] = {}
     for name, value in run.settings.to_dict().items():
         settings |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
     settings["train.learning_rate"] = f"{run.settings.learning_rate:g}"

@@ -1,6 +1,7 @@
 """The first tab of Compare: two or three numbers of every run against each other, what fits within limits, and all settings at once."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -129,5 +130,5 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
     )
 
 
-def _number(value: object) -> float | None:
+def _number(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)

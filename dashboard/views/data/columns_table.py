@@ -5,6 +5,7 @@ In: a dataset. Out: the reading choices that the edited table asks for.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -47,8 +48,8 @@ def rows(dataset: Dataset) -> pd.DataFrame:
 
 def still_open(dataset: Dataset) -> ReadingChoices:
     """The choices under which the dataset was read, without those that nobody made: what is asked now is asked again."""
-    asked = {question.field for question in dataset.questions if question.field != "missing_marks"}
-    return dataclasses.replace(dataset.reading, **dict.fromkeys(asked, None))
+    asked: dict[str, Any] = {question.field: None for question in dataset.questions if question.field != "missing_marks"}
+    return dataclasses.replace(dataset.reading, **asked)
 
 
 def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
@@ -89,7 +90,7 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
         hide_index=True,
         key=_key(dataset),
         height="content" if len(shown) < MOST_HIGH else 420,
-        disabled=[name for name in shown if name != "Kind"],
+        disabled=[str(name) for name in shown if name != "Kind"],
         column_config={
             "Column": st.column_config.TextColumn(pinned=True, width="medium"),
             "Kind": st.column_config.SelectboxColumn(

@@ -7,8 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
-from dashboard.components.split_picker import ask_split
-from dashboard.components.target_picker import NOT_CHOSEN
+from dashboard.components.target_picker import NOT_CHOSEN, ask_split
 from dashboard.formatting import plain
 from dashboard.url_state import go, pick
 from dashboard.views.data import reading, table_views, uploads

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import streamlit as st
 
 from dashboard import queries
 from dashboard.charts import CHARTS
-from dashboard.charts.class_counts import MOST
+from dashboard.charts.target import MOST
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
@@ -184,14 +184,13 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
 
 def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) -> ReadingChoices:
     """The choices with the answers in them."""
+    made: dict[str, Any] = {}
     for question, options in answers:
         if question.field == "missing_marks":
-            used = dataclasses.replace(used, missing_marks=tuple(dict.fromkeys([*used.missing_marks, *options])))
-        elif question.field in WORDS:
-            used = dataclasses.replace(used, **{question.field: options[0] == "true"})
+            made["missing_marks"] = tuple(dict.fromkeys([*used.missing_marks, *options]))
         else:
-            used = dataclasses.replace(used, **{question.field: options[0]})
-    return used
+            made[question.field] = options[0] == "true" if question.field in WORDS else options[0]
+    return dataclasses.replace(used, **made)
 
 
 def target(dataset: Dataset) -> tuple[str, Way]:

@@ -3,6 +3,7 @@
 Each file's failure is told by itself; the others are kept.
 """
 
+from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 import streamlit as st
@@ -49,7 +50,7 @@ def use_sample(name: str) -> NoReturn:
     use(queries.keep_sample(name))
 
 
-def take(files: list[Uploaded]) -> NoReturn:
+def take(files: Sequence[Uploaded]) -> NoReturn:
     """Reads uploaded files and shows the first that could be read."""
     begin([Item(file.name, file.getvalue(), ReadingChoices()) for file in files])
     st.rerun()

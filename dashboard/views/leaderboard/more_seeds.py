@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.attempt import queue
 from dashboard.formatting import plain
 from dashboard.server.people import may_change
 from tabtune_core.analysis.claims import Claim
-from tabtune_core.errors import StoreError
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
@@ -42,11 +42,7 @@ def offer(claim: Claim, runs: Sequence[Run]) -> None:
 
 
 def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
-    try:
-        for run_settings in settings:
-            queries.store().duplicate(chosen.id, run_settings, f"{run_settings.label} seed {run_settings.seed}")
-    except StoreError as error:  # deleted from another tab meanwhile
-        st.toast(plain(str(error)))
-        return
-    st.toast(f"Queued: {len(settings)} runs", icon=":material/playlist_add:")
-    queries.keep_worker()
+    names = [f"{run_settings.label} seed {run_settings.seed}" for run_settings in settings]
+    queued = [queue(queries.store().duplicate, chosen.id, one, name) for one, name in zip(settings, names, strict=True)]
+    if all(queued):
+        st.toast(f"Queued: {len(settings)} runs", icon=":material/playlist_add:")

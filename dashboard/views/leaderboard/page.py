@@ -11,7 +11,7 @@ from dashboard.components.glossary import define
 from dashboard.formatting import plain, score, sweep_title
 from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, go, pick, renew
-from dashboard.views.leaderboard import board_files, board_filters, board_table, chosen_chart, more_seeds, run_actions
+from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -142,7 +142,7 @@ st.caption(board_table.spread_meaning(kept))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
-    chosen_chart.show_chosen(chosen_runs, metric)
+    run_actions.show_chosen(chosen_runs, metric)
 else:
     st.caption(f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them.")
 with st.container(horizontal=True):

@@ -1,4 +1,4 @@
-"""What can be done with chosen runs: another name, a note, the archive, and deleting with the disk space that it frees."""
+"""What can be done with chosen runs: their curves, another name, a note, the archive, and deleting with the disk space that it frees."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -6,10 +6,14 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import queries
+from dashboard.charts import CHARTS
 from dashboard.components.ownership import belongs
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain
+from dashboard.queries.legend import legend_of
 from dashboard.url_state import go
 from tabtune_core.errors import StoreError
+from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 
 MOST_COMPARED = 6
@@ -139,3 +143,21 @@ def _delete(runs: Sequence[Run]) -> None:
 
 def _key(runs: Sequence[Run]) -> str:
     return f"{runs[0].id}_{len(runs)}"
+
+
+MOST = 30
+"""Runs in one chart."""
+
+
+def show_chosen(runs: Sequence[Run], metric: str) -> None:
+    """The validation score of each run while it trained."""
+    drawn = list(runs[:MOST])
+    sweeps = {run.sweep for run in drawn}
+    # a run looks as it does in its own sweep; runs of several sweeps are told apart among themselves
+    legend = legend_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
+    scores = queries.frame("scores", drawn, legend)
+    st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
+    figure = CHARTS["score"].draw(scores, metric=metric)
+    show(figure, key="chosen_score", label=f"Validation {METRICS[metric].written} of the chosen runs", numbers=scores)
+    if len(runs) > MOST:
+        st.caption(f"The first {MOST} of {len(runs)} chosen runs.")

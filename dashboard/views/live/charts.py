@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.charts import CHARTS
-from dashboard.charts.gpu import READINGS
+from dashboard.charts.lines import READINGS
 from dashboard.charts.memory import METERS
 from dashboard.formatting import LOSS_UNITS, plain
 from dashboard.url_state import handed_over, keep
@@ -34,7 +34,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     left, right = st.columns(2)
     with left:
         heading("Training loss", "loss")
-        options = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
+        options: dict[str, Any] = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
         draw("loss", key="loss", label="Training loss of each run", **options)
     with right:
         memory(curves, opened, view)

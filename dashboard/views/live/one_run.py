@@ -4,10 +4,11 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import unreadable
+from dashboard.components.attempt import queue
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.formatting import STATUS, WAY_OUT, plain
 from dashboard.url_state import handed_over, keep
-from dashboard.views.live.actions import again, ask, resume
+from dashboard.views.live.actions import again, ask
 from dashboard.views.live.tweak import tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
@@ -138,8 +139,8 @@ def buttons(run: Run) -> None:
             saved = queries.store().has_last_state(run.id)
             st.button(
                 "Resume",
-                on_click=resume,
-                args=(run.id,),
+                on_click=queue,
+                args=(queries.store().resume, run.id),
                 key=f"resume_{run.id}",
                 type="primary",
                 icon=":material/play_circle:",

@@ -38,8 +38,8 @@ asked = st.query_params.get("sweep")
 if asked and asked not in sweeps:
     st.warning(f"There is no sweep {plain(repr(asked))} in this workspace; it may have been deleted. This is the newest one.")
 listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
-going = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
-sweep = pick("Sweep", listed, name="sweep", default=going, format_func=lambda name: sweep_title(sweeps[name]))
+current = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
+sweep = pick("Sweep", listed, name="sweep", default=current, format_func=lambda name: sweep_title(sweeps[name]))
 mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
 try:

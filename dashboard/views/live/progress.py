@@ -1,7 +1,10 @@
-"""How far a sweep is: the bar, the sentence, the table of its runs, and what can be asked of all of them."""
+"""How far a sweep is: the bar, the sentence with the time left, the table of its runs, and what can be asked of all of them."""
 
+import statistics
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -11,9 +14,9 @@ from dashboard import queries
 from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
 from dashboard.queries import Latest, Look
 from dashboard.views.live.actions import again_all, ask, to_the_form
-from dashboard.views.live.time_left import time_left
 from tabtune_core.analysis.curves import Progress
-from tabtune_core.execution.choice import LOCAL
+from tabtune_core.analysis.runtime_estimate import kind_of
+from tabtune_core.execution.executor import LOCAL
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
@@ -140,7 +143,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         for run in runs
     ]
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    wide = 35 + 7 * max(len(row["Status"]) for row in rows)  # pixels: no state is cut
+    wide = 35 + 7 * max(len(str(row["Status"])) for row in rows)  # pixels: no state is cut
     st.dataframe(
         queries.of_look(look, "table", lambda: pa.Table.from_pandas(pd.DataFrame(rows))),
         hide_index=True,
@@ -180,3 +183,36 @@ def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:
         icon=":material/cancel:",
         help="Runs in progress are discarded; queued runs are cancelled.",
     )
+
+
+def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
+    """Seconds until all have ended, if those to come take as long as those like them did that ended with a result.
+
+    A running run takes its rest of training, or what is left of such a run's time. Runs go on at once as many as do now.
+    """
+    still = [run for run in runs if run.status not in ENDED]
+    known = [left for run in still if (left := _left(run, runs, far[run.id], now)) is not None]
+    if not known or len(known) < len(still):
+        return None
+    going = sum(run.status == "running" for run in still)
+    return max(sum(known) / max(going, 1), *known)  # no run is shorter for what goes on beside it
+
+
+def _length(run: Run) -> tuple[Any, ...]:
+    """What the time of a run hangs on, in a sweep of one table."""
+    train = run.settings.train
+    return kind_of(run.settings), train.steps, train.epochs, train.time_limit, train.batch_size, train.context_rows
+
+
+def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+    if far.eta_seconds is not None:
+        return far.eta_seconds
+    whole = [
+        other.ended - other.started
+        for other in runs
+        if other.status in RANKED and _length(other) == _length(run) and other.ended is not None and other.started is not None
+    ]
+    if not whole:
+        return None
+    passed = now - run.started if run.status == "running" and run.started is not None else 0.0
+    return max(statistics.median(whole) - passed, 0.0)

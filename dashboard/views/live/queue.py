@@ -3,9 +3,10 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.attempt import attempt
 from dashboard.formatting import plain
 from dashboard.server.people import by, may_change
-from dashboard.views.live.actions import ask, to_front
+from dashboard.views.live.actions import ask
 from dashboard.views.live.tweak import tweak
 from tabtune_core.store.run_row import Run, Sweep
 
@@ -42,8 +43,8 @@ def row(run: Run, place: int, sweep: Sweep) -> None:
         st.markdown(f"{place}. **{plain(run.name)}** · {plain(title)}", width="stretch")
         st.button(
             "To the front",
-            on_click=to_front,
-            args=(run.id,),
+            on_click=attempt,
+            args=(queries.store().move_to_front, run.id),
             disabled=place == 1 or not allowed,
             key=f"front_{run.id}",
             icon=":material/vertical_align_top:",

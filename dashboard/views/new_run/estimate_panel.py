@@ -59,11 +59,11 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     """How many rows predictions are shown, in a sentence.
 
     >>> _rows_shown(None, 300, 300)
-    'Predictions are shown all of the 300 training rows.'
+    'Predictions use all of the 300 training rows as context.'
     >>> _rows_shown(5000, 300, 300)
-    'Predictions are shown all of the 300 training rows: 5,000 were asked for, and there are no more.'
+    'Predictions use all of the 300 training rows as context: 5,000 were requested, and there are no more.'
     >>> _rows_shown(None, 8192, 60000)
-    'Predictions are shown 8,192 of the 60,000 training rows, as many as the model, the memory and a reasonable prediction time allow.'
+    'Predictions use 8,192 of the 60,000 training rows as context, as many as the model, the memory and a reasonable prediction time allow.'
     """
     which = f"all of the {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
     why = ""

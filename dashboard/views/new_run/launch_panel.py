@@ -5,9 +5,10 @@ In: the sweep that the form describes, its model and table. Out: its runs in the
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import queries
@@ -93,9 +94,9 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         st.caption(f"Computed for {card.title}; your own weights file may differ.")
 
 
-_IDLE = {
+_IDLE: dict[str, Callable[[pd.DataFrame], bool]] = {
     "Parts": lambda priced: priced["Parts"].nunique() < 2,
-    "Capped layers": lambda priced: not priced["Capped layers"].any(),
+    "Capped layers": lambda priced: not bool(priced["Capped layers"].any()),
 }
 """Columns, and when they say nothing."""
 

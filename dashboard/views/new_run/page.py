@@ -6,8 +6,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.glossary import define
-from dashboard.components.split_picker import pick_split
-from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
+from dashboard.components.target_picker import NOT_CHOSEN, pick_split, pick_target, pick_way
 from dashboard.formatting import plain
 from dashboard.url_state import go, handed_over, pick
 from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launch_panel, text_panel

@@ -1,15 +1,15 @@
 """What the models said of the rows, side by side: scores where labels are known, where they differ, how sure they are, and the file."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.components.downloads import data_of
+from dashboard.components.job_status import data_of
 from dashboard.formatting import plain
-from dashboard.views.try_it.row_form import row_columns
+from dashboard.views.try_it.try_rows import row_columns
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import counted
@@ -83,8 +83,10 @@ def differ(predicted: pd.DataFrame, result: Mapping[str, Any]) -> pd.Series:
     """Rows in which the models do not say the same: another label, or numbers that are far apart."""
     names = list(models_of(result))
     if result["classes"]:
-        return predicted[names].nunique(axis=1) > 1
-    return predicted[names].max(axis=1) - predicted[names].min(axis=1) > FAR * result["deviation"]
+        different: pd.Series[bool] = predicted[names].nunique(axis=1) > 1
+    else:
+        different = predicted[names].max(axis=1) - predicted[names].min(axis=1) > FAR * result["deviation"]
+    return different
 
 
 def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame:
@@ -92,7 +94,8 @@ def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame
     first = shown.iloc[:, 0]
     if result["classes"]:
         return shown.ne(first, axis=0)
-    return shown.sub(first, axis=0).abs() > FAR * result["deviation"]
+    far: pd.DataFrame = shown.sub(first, axis=0).abs() > FAR * result["deviation"]
+    return far
 
 
 def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
@@ -152,7 +155,7 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
         frame[title] = part[name].to_numpy()
         if not classes:
             config[title] = st.column_config.NumberColumn(format=NUMBER)
-    titles = list(models.values())
+    titles: list[Hashable] = list(models.values())
     marks = unlike_first(frame[titles], result).map(lambda mark: MARK if mark else "")
     for name, title in models.items() if classes else ():
         sure = part[[f"{name}_{k}" for k in range(len(classes))]].max(axis=1)

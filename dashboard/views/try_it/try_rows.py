@@ -1,4 +1,11 @@
-"""The rows to predict: one of the table that a person edits, or a file."""
+"""The rows to predict: one of the table as a form, with a widget a field by what its column holds, or a file.
+
+Out: rows as a person left them, typed as reading a file types them.
+"""
+
+import datetime as dt
+from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -6,7 +13,6 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
-from dashboard.views.try_it.row_form import row_columns, row_form, typed
 from dashboard.views.try_it.try_choice import Choice
 from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
 from tabtune_core.data.values import words
@@ -79,3 +85,93 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     shown = rows.frame.head(SHOWN)
     st.dataframe(shown, hide_index=True, placeholder="missing", column_config=row_columns(shown))
     return rows.frame
+
+
+MOST_FIELDS = 60
+"""A page with more would be slow; the other columns are shown where a person asks for them."""
+MISSING = "(missing)"
+MOST_IN_SIGHT, HEIGHT = 6, 520
+"""Fields that need no frame that scrolls, and how high one is, in pixels: the button below it stays near."""
+
+
+def row_form(table: str, row: pd.DataFrame, kinds: dict[str, str], *, key: str) -> tuple[pd.DataFrame, bool]:
+    """The row as it is in the form, and whether its button was pressed. ``row`` is one row of the columns to predict from."""
+    names = [str(name) for name in row.columns]
+    shown = names[:MOST_FIELDS]
+    if len(names) > MOST_FIELDS:
+        more = st.multiselect(
+            "More columns to change",
+            names[MOST_FIELDS:],
+            key=f"more_{key}",
+            placeholder=f"The first {MOST_FIELDS} of {len(names):,} are below",
+            help="Columns that are not in the form keep the value that they have in the table.",
+        )
+        shown = [*shown, *more]
+    ranges = queries.ranges(table)
+    values: dict[str, Any] = {name: row[name].iloc[0] for name in names}
+    with st.form(f"row_{key}", enter_to_submit=False, border=False):
+        if len(shown) > MOST_IN_SIGHT:
+            st.caption(f"{len(shown)} fields. Scroll inside the frame to see all of them.")
+        with st.container(height=HEIGHT if len(shown) > MOST_IN_SIGHT else "content", border=True):
+            for name in shown:
+                values[name] = _field(table, name, kinds[name], row[name], ranges.get(name), f"{key}_{names.index(name)}")
+        pressed = st.form_submit_button("Predict this row", type="primary", icon=":material/play_arrow:", key="try_predict")
+    return typed(pd.DataFrame({name: [value] for name, value in values.items()}, dtype=object), kinds), pressed
+
+
+def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span | None, key: str) -> Any:
+    """One widget; what it holds, None where that is missing."""
+    held, label = (None if pd.isna(cell.iloc[0]) else cell.iloc[0]), plain(name)
+    if kind == "number":
+        step = 1.0 if span is None or span.whole else 10.0 ** np.floor(np.log10(span.high - span.low) - 1.5)
+        hint = "" if span is None else f" :gray[{span.low:.6g} to {span.high:.6g}]"
+        _start(key, None if held is None else float(held))
+        return st.number_input(f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing")
+    if kind == "date":
+        return _moment(label, held, key)
+    if kind == "encoded":
+        _start(key, "" if held is None else str(held))
+        return st.text_area(label, key=key, placeholder="missing") or None
+    words = queries.values(table, name)
+    if words is None:
+        _start(key, "" if held is None else str(held))
+        return st.text_input(label, key=key, placeholder="missing") or None
+    _start(key, MISSING if held is None else str(held))
+    chosen = st.selectbox(label, [MISSING, *words], key=key)
+    return None if chosen == MISSING else chosen
+
+
+def _moment(label: str, held: pd.Timestamp | None, key: str) -> Any:
+    """A day, or a time of day where the row has one; one with seconds is typed."""
+    if held is None or held == held.normalize():
+        _start(key, None if held is None else held.date())
+        return st.date_input(label, value=None, min_value=dt.date(1, 1, 1), max_value=dt.date(9999, 12, 31), key=key)
+    _start(key, str(held))
+    return st.text_input(label, key=key, placeholder="missing", help="For example 2025-04-03 12:30:00.") or None
+
+
+def _start(key: str, value: Any) -> None:
+    """What a field holds when it is drawn first; given so, it can be emptied."""
+    if key not in st.session_state:
+        st.session_state[key] = value
+
+
+def typed(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+    """The columns as reading a file leaves them, whatever the widgets made of missing ones."""
+    columns: dict[Hashable, pd.Series[Any]] = {}
+    for name in frame.columns:
+        column, kind = frame[name], kinds[name]
+        if kind == "number":
+            columns[name] = pd.to_numeric(column, errors="coerce").astype("float64")
+        elif kind == "date":
+            columns[name] = pd.to_datetime(column, errors="coerce").astype("datetime64[us]")
+        else:
+            columns[name] = column.astype(object).where(column.notna(), None)
+    return pd.DataFrame(columns, columns=frame.columns)
+
+
+def row_columns(rows: pd.DataFrame) -> dict[str, Any]:
+    """How a table of rows shows its columns: numbers as short as they are, days without a time."""
+    days = [name for name in rows.select_dtypes("datetime") if (known := rows[name].dropna()).eq(known.dt.normalize()).all()]
+    numbers = dict.fromkeys(map(str, rows.select_dtypes("number")), st.column_config.NumberColumn(format="%.6g"))
+    return numbers | dict.fromkeys(map(str, days), st.column_config.DateColumn(format="YYYY-MM-DD"))

@@ -9,7 +9,7 @@ from chart_examples import EXAMPLES
 
 from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import join, settle
-from dashboard.views.live.time_left import time_left
+from dashboard.views.live.progress import time_left
 from dashboard.views.live.tweak import fields_of, name_of, tweaked, value_of
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.errors import SettingError

@@ -27,7 +27,7 @@ from dashboard.server.access import (
     may_type_paths,
     typed_paths_are_open,
 )
-from dashboard.server.borders import Borders
+from dashboard.server.application import SameOrigin
 from dashboard.server.guard import LoginGuard, TokenGuard, user_of
 from tabtune_core.errors import SettingError
 
@@ -117,9 +117,9 @@ def test_the_right_token_opens_while_wrong_ones_wait_and_too_many_are_refused(gu
 
 
 def test_every_answer_forbids_foreign_frames_and_pictures():
-    bordered = client(Middleware(Borders))
+    guarded = client(Middleware(SameOrigin))
     for path in (*PATHS, "/none"):
-        headers = bordered.get(path).headers
+        headers = guarded.get(path).headers
         assert "frame-ancestors 'self'" in headers["content-security-policy"]
         assert "img-src 'self'" in headers["content-security-policy"]
         assert headers["x-frame-options"] == "SAMEORIGIN"
@@ -127,13 +127,13 @@ def test_every_answer_forbids_foreign_frames_and_pictures():
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://lab:3000", "http://lab", "null", "http://lab:8501.evil.example"])
 def test_a_websocket_of_another_page_is_refused_before_streamlit_sees_it(origin):
-    with pytest.raises(WebSocketDisconnect), client(Middleware(Borders)).websocket_connect(SOCKET, headers={"origin": origin}):
+    with pytest.raises(WebSocketDisconnect), client(Middleware(SameOrigin)).websocket_connect(SOCKET, headers={"origin": origin}):
         pass
 
 
 @pytest.mark.parametrize("headers", [{}, {"origin": "http://lab:8501"}, {"origin": "https://lab:8501"}])
 def test_a_websocket_of_the_page_itself_opens(headers):
-    with client(Middleware(Borders)).websocket_connect(SOCKET, headers={"host": "lab:8501", **headers}) as opened:
+    with client(Middleware(SameOrigin)).websocket_connect(SOCKET, headers={"host": "lab:8501", **headers}) as opened:
         assert opened.receive_text() == "reached"
 
 

@@ -14,7 +14,7 @@ import dashboard
 from dashboard import __main__ as program
 from dashboard.server import application
 from dashboard.server.access import OWN_NAMES
-from dashboard.server.borders import _from_here
+from dashboard.server.application import _from_here
 
 CONFIG = Path(dashboard.__file__).with_name(".streamlit") / "config.toml"
 
@@ -56,7 +56,7 @@ def test_the_start_says_no_address_that_streamlit_would_have_to_ask_for(tmp_path
 
 @pytest.mark.parametrize("host", ["lab:8501", "lab", "localhost:8501", "[::1]:8501"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_of_what_borders_hand_on_streamlit_looks_no_address_up(monkeypatch, host, scheme):
+def test_of_what_is_handed_on_streamlit_looks_no_address_up(monkeypatch, host, scheme):
     asked = []
     for name in ("get_internal_ip", "get_external_ip"):
         monkeypatch.setattr(net_util, name, lambda name=name: asked.append(name))

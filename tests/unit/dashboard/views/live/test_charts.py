@@ -5,11 +5,11 @@ import pandas as pd
 from chart_examples import EXAMPLES
 
 from dashboard.charts import CHARTS
+from dashboard.charts.lines import seconds
 from dashboard.charts.memory import memory, meters_read
 from dashboard.charts.pareto import pareto
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.score import score
-from dashboard.charts.seconds import seconds
 from dashboard.charts.style import compact, points_each, smooth, thin
 
 

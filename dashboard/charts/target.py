@@ -1,4 +1,4 @@
-"""How many rows each class of the target has."""
+"""What is to be predicted: how many rows each class of the target has, or how its numbers are spread."""
 
 import numpy as np
 import pandas as pd
@@ -39,3 +39,21 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
 def cut(label: str) -> str:
     """At most forty letters of a label."""
     return label if len(label) <= LABEL_LETTERS else f"{label[: LABEL_LETTERS - 1]}…"
+
+
+def target_values(bars: pd.DataFrame) -> go.Figure:
+    """``bars`` has one row a stretch of values: low, high (in the unit of the target), rows."""
+    drawn = figure("Value (unit of the target)", "Rows", height=260)
+    if bars.empty:
+        return say(drawn, "No number to show")
+    low, high = bars["low"].to_numpy(dtype=np.float64), bars["high"].to_numpy(dtype=np.float64)
+    drawn.add_bar(
+        x=(low + high) / 2,
+        y=bars["rows"].to_numpy(),
+        width=high - low,
+        marker={"color": COLOURS[0], "line": {"width": 1, "color": "white"}},
+        customdata=np.column_stack([low, high]),
+        hovertemplate="%{customdata[0]:,.5~g} to %{customdata[1]:,.5~g}: %{y:,} rows<extra></extra>",
+        showlegend=False,
+    )
+    return drawn

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says: how sure it was against how often that was right, bin by bin."""
+"""Whether a model is right as often as it says: how sure it was against how often that was right, bin by bin, and the rows of each bin."""
 
 import numpy as np
 import pandas as pd
@@ -42,4 +42,22 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
         )
     for update in (drawn.update_xaxes, drawn.update_yaxes):
         update(tickformat=".0%")
+    return drawn
+
+
+def confidence_rows(bins: pd.DataFrame) -> go.Figure:
+    """``bins`` has one row a bin of a run: run, low, high (confidence, 0 to 1), rows."""
+    drawn = figure("Confidence (share)", "Rows", height=260)
+    for label, rows, style in each_run(bins[bins["low"] >= bins.loc[bins["rows"] > 0, "low"].min()]):
+        drawn.add_bar(
+            x=((rows["low"] + rows["high"]) / 2).to_numpy(),
+            y=rows["rows"].to_numpy(),
+            name=label,
+            marker={"color": style.colour},
+            customdata=rows[["low", "high"]].to_numpy(),
+            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{y:,}} rows<extra></extra>",
+        )
+    if not drawn.data:
+        return say(drawn, "No prediction to count")
+    drawn.update_xaxes(tickformat=".0%")
     return drawn

@@ -1,0 +1,19 @@
+"""What an installed copy holds beside its Python."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+
+
+def matched(package, kind):
+    return {path for pattern in SETUPTOOLS[kind].get(package, []) for path in (ROOT / package).glob(pattern) if path.is_file()}
+
+
+@pytest.mark.parametrize("package", SETUPTOOLS["package-data"])
+def test_every_file_of_a_package_is_installed_with_it(package):
+    there = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert there - matched(package, "exclude-package-data") <= matched(package, "package-data")
