@@ -101,6 +101,6 @@ def gpu(
 ) -> go.Figure:
     """``samples`` has one row a sample of the meters: run, step, seconds (since the run started) and a column a reading of the GPU."""
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
-    x_title = X_TITLES["step"] if x == "step" else "Time since the run started (s)"
+    x_title = "" if x == "step" else "Time since the run started (s)"
     nothing = "N/A: the NVIDIA driver has not reported this number"
     return lines(known, meter, y_title=READINGS[meter], x=x, x_title=x_title, log=log, smoothing=smoothing, hover=",.0f", nothing=nothing)

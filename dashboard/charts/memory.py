@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import MEGABYTE, X_TITLES, band, compact, each_run, figure, points_each, say, thin
+from dashboard.charts.lines import lines
+from dashboard.charts.style import MEGABYTE, each_run, figure, say
+from tabtune_core.analysis.run_curves import HIGH, LOW
 
 METERS = {
     "resident_bytes": "Process memory (resident)",
@@ -48,25 +50,20 @@ def memory(
     ``phases`` holds the phases of one run to shade, over seconds alone: phase, start_seconds, end_seconds (not a number while it goes
     on). ``reach`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has none.
     """
-    drawn = figure(X_TITLES["step"] if x == "step" else "Time since the run started (s)", AXES[meter], log=log)
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
-    most = points_each(known)
-    unit = "s" if x == "seconds" else "steps"
-    for label, rows, style in each_run(known):
-        megabytes = rows[meter].to_numpy(dtype=np.float64) / MEGABYTE
-        band(drawn, rows, x, meter, label, style, size=MEGABYTE)
-        kept = thin(megabytes, most)
-        drawn.add_scatter(
-            x=compact(rows[x].to_numpy()[kept]),
-            y=compact(megabytes[kept]),
-            name=label,
-            mode="lines",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            legendrank=style.place,
-            hovertemplate=f"{label}<br>%{{x:,.6~g}} {unit}<br>%{{y:,.1f}} MB<extra></extra>",
-        )
+    megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
+    drawn = lines(
+        known.assign(**megabytes),
+        meter,
+        y_title=AXES[meter],
+        x=x,
+        x_title="" if x == "step" else "Time since the run started (s)",
+        log=log,
+        hover=",.1f",
+        nothing="N/A: this meter has reported no number",
+    )
     if not drawn.data:
-        return say(drawn, "N/A: this meter has reported no number")
+        return drawn
     last = float(known["seconds"].max())
     for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():
         start, phase = row["start_seconds"], row["phase"]

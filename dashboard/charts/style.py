@@ -167,14 +167,12 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
     )
 
 
-def band(
-    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, size: float = 1.0, weight: float = 0.0
-) -> None:
-    """From the lowest to the highest run of a group behind its mean, where ``rows`` has them; ``size`` is the unit of the axis."""
+def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0) -> None:
+    """From the lowest to the highest run of a group behind its mean, where ``rows`` has them."""
     if y + LOW not in rows:
         return
     places = rows[x].to_numpy(dtype=np.float64)
-    low, high = (smooth(rows[y + end].to_numpy(dtype=np.float64), weight) / size for end in (LOW, HIGH))
+    low, high = (smooth(rows[y + end].to_numpy(dtype=np.float64), weight) for end in (LOW, HIGH))
     kept = np.intersect1d(np.flatnonzero(np.isfinite(low + high)), np.union1d(thin(low, 200), thin(high, 200)))
     drawn.add_scatter(
         x=np.concatenate([places[kept], places[kept][::-1]]).astype(np.float32),

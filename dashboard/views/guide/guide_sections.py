@@ -32,10 +32,10 @@ def first_visit() -> None:
 
 def idea() -> None:
     """What LoRA is: the guide's sections 1 and 2.1."""
-    st.markdown(guide_text.IDEA)
+    st.markdown(guide_text.TEXTS["idea"])
     st.latex(guide_text.UPDATE)
     st.latex(guide_text.SHAPES)
-    st.markdown(guide_text.RANK)
+    st.markdown(guide_text.TEXTS["rank"])
 
 
 def layer_sizes() -> dict[str, tuple[int, int]]:
@@ -92,9 +92,9 @@ def scaling_and_dropout() -> None:
     """The guide's sections 2.2, 2.3 and 3."""
     st.header("Alpha and dropout")
     st.latex(guide_text.FORWARD)
-    st.markdown(guide_text.ALPHA)
+    st.markdown(guide_text.TEXTS["alpha"])
     st.header("What is trained, exactly")
-    st.markdown(guide_text.TRAINED)
+    st.markdown(guide_text.TEXTS["trained"])
 
 
 def choosing() -> None:
@@ -126,15 +126,15 @@ def choosing() -> None:
             f"For **{plain(newest.name)}** with {newest.rows:,} rows the table says **r = {fits.lora.rank}**. The guide's formula"
             f" r = max(4, rows / 50,000) gives {formula:.3g}; where the two disagree the table is used."
         )
-    st.markdown(guide_text.ADVICE)
+    st.markdown(guide_text.TEXTS["advice"])
     with st.grid(2, min_column_width=280):
         for title, icon, lines in (
-            ("Do", ":green[:material/check:]", guide_text.DO),
-            ("Do not", ":red[:material/close:]", guide_text.DO_NOT),
+            ("Do", ":green[:material/check:]", guide_text.TEXTS["do"]),
+            ("Do not", ":red[:material/close:]", guide_text.TEXTS["do_not"]),
         ):
             with st.container(border=True, height="stretch"):
                 st.markdown(f"**{title}**")
-                st.markdown("\n\n".join(f"{icon} {line}" for line in lines))
+                st.markdown("\n\n".join(f"{icon} {line.removeprefix('- ')}" for line in lines.splitlines()))
 
 
 def found() -> None:
