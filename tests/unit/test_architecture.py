@@ -62,6 +62,10 @@ PAGES_REACH = (
     "execution.jobs.export_formats",
 )
 """What the dashboard uses of the core: nothing that loads torch."""
+WALKS = (ROOT / "docs" / "pages" / "architecture" / "walks.md").read_text()
+ROOM = re.compile(r"^\d+\. `([\w/]+\.\w+)`, `([\w.]+)`: .+\.$", re.MULTILINE)
+MOST_ROOMS = {"A table from upload to adapter": 25, "A rank from form to layer": 12}
+"""The titles of the walks, and how many files each may pass."""
 VIEWS = sorted(path.name for path in (ROOT / "dashboard" / "views").iterdir() if (path / "page.py").exists())
 
 
@@ -157,6 +161,28 @@ def test_importing_it_does_not_import_ray(module):
 def test_who_plans_and_queues_runs_does_not_wait_for_scikit_learn(module):
     code = f"import {module}, tabtune_core.analysis.obstacles, tabtune_core.data.pair_leakage, sys; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def names_in(path):
+    """What a file of Python defines at its top, and in its classes with the class before it."""
+    for node in ast.parse(path.read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+            yield from (f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef))
+
+
+@pytest.mark.parametrize(("file", "name"), ROOM.findall(WALKS))
+def test_a_walk_passes_what_exists(file, name):
+    assert name in set(names_in(ROOT / file))
+
+
+@pytest.mark.parametrize("walk", re.split(r"^## ", WALKS, flags=re.MULTILINE)[1:], ids=lambda walk: walk.partition("\n")[0])
+def test_a_walk_is_short_and_each_of_its_lines_can_be_read(walk):
+    title, _, rooms = walk.partition("\n")
+    lines = [line for line in rooms.splitlines() if line.strip()]
+    assert len(ROOM.findall(rooms)) == len(lines) <= MOST_ROOMS[title]
 
 
 def test_only_the_store_has_sql():
