@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-import streamlit as st
 
 from dashboard.charts.memory import speaking_meter
 from dashboard.queries.legend import Legend, legend_of
@@ -89,14 +89,14 @@ def _size_bytes(value: Any) -> int:
     return LEAST_BYTES + (int(value.memory_usage().sum()) if frame else getattr(value, "size_bytes", 0))
 
 
-@st.cache_resource
-def _held(folder: str) -> Shared:
+@cache  # and not Streamlit's, which takes as long as all else of a look-up
+def _held(folder: Path) -> Shared:
     return Shared()
 
 
 def shared(key: Hashable, make: Callable[[], Value]) -> Value:
     """What is the same for all tabs on this workspace, made by the first that asks; its attribute ``size_bytes`` says what it holds."""
-    return _held(str(home())).get(key, make)
+    return _held(home()).get(key, make)
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ def _curves(run: Run) -> RunCurves:
         tick = _tick()
         read.curves.read_on()  # first, so that nobody takes what is not read yet for all that there is
         read.status, read.tick = run.status, tick
-        _held(str(home())).weigh(key, read)
+        _held(home()).weigh(key, read)
     return read.curves
 
 

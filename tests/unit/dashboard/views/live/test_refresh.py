@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import labels
+from dashboard.queries.curves import _held as held
 from dashboard.queries.legend import legend_of
 from dashboard.views.live import drawing
 from dashboard.views.live.drawing import Curves, OpenCharts
@@ -37,7 +38,7 @@ def fed(monkeypatch):
 
 def looked(sweep):
     """The sweep as a tab sees it a second later."""
-    st.cache_resource.clear()
+    held.cache_clear()
     look = queries.look(sweep)
     return Curves(labels(look.runs), look.runs, legend_of(look.runs), sweep, 40), look
 
