@@ -9,7 +9,6 @@ from dashboard.queries.boards import (
     configurations,
     confirmed,
     context_curves,
-    curves,
     experienced,
     gains_in_words,
     measure,
@@ -18,6 +17,7 @@ from dashboard.queries.boards import (
     rank_curves,
     ranked,
     recommended,
+    sparklines,
 )
 from dashboard.queries.curves import Latest, Look, axis_end, frame, latest, look, of_look, shared, stamp, watched
 from dashboard.queries.tables import (

@@ -121,7 +121,7 @@ def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int
     return series.sparklines(store_of(folder), [run.id for run in listed_in(folder, sweep, stamp)], metric)
 
 
-def curves(sweep: str | None, metric: str) -> dict[str, list[float]]:
+def sparklines(sweep: str | None, metric: str) -> dict[str, list[float]]:
     """Run id -> its validation score over the evaluations; at most ten seconds old where something still runs."""
     runs = listed(sweep)
     now = int(time.monotonic() / 10) if any(run.status == "running" for run in runs) else 0

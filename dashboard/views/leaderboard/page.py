@@ -122,7 +122,7 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, queries.curves(sweep, metric), tables, names, owners if people_log_in() else None)
+shown = board_table.table(kept, metric, queries.sparklines(sweep, metric), tables, names, owners if people_log_in() else None)
 with right:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
