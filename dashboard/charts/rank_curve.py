@@ -70,9 +70,9 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
                 hovertemplate=f"{name}: {written}",
             )
     if smallest is not None:
-        place = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
+        at = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
-        drawn.add_annotation(text=f" r* = {smallest}", **place)
+        drawn.add_annotation(text=f" r* = {smallest}", **at)
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
     return leave_room(drawn, known[column].to_numpy(dtype=np.float64))
 

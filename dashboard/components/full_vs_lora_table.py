@@ -1,6 +1,7 @@
 """The guide's table of full fine-tuning against LoRA, as a person reads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -26,9 +27,13 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Every number as text in its unit; N/A where there was no such run. The smallest LoRA as good has a column where it is another."""
     name, small_name = compared[["lora_name", "small_lora_name"]].iloc[0]
     best = f"Best LoRA ({name})" if name else "Best LoRA"
+
+    def scored(value: float) -> str:
+        return NOT_RUN if pd.isna(value) else f"{value:.{METRICS[metric].decimals(value)}f}"
+
     rows = []
     for row in compared.to_dict("records"):
-        write = WRITTEN.get(row["column"], lambda value: NOT_RUN if pd.isna(value) else f"{value:.{METRICS[metric].decimals(value)}f}")
+        write = WRITTEN.get(row["column"], scored)
         rows.append(
             {
                 "Aspect": row["aspect"],
@@ -44,7 +49,7 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _against(row: dict[str, float], metric: str) -> str:
+def _against(row: dict[Hashable, Any], metric: str) -> str:
     """Scores as a difference, costs as a ratio."""
     if not pd.isna(row["ratio"]):
         return f"{row['ratio']:,.1f} times less" if row["ratio"] >= 1.05 else _about_or_more(1 / row["ratio"])

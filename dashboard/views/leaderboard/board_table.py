@@ -1,8 +1,8 @@
 """The leaderboard as a person reads it: columns in their units, which of them are usual, and how each is written."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -68,7 +68,7 @@ def table(
     """
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
-    number = "Float64"
+    number = pd.Float64Dtype()
     columns_by_title = {
         "Place": board["place"],
         "Run": board["name"],
@@ -133,7 +133,7 @@ def table(
 def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
     """What stands in place of a yes or no: nothing for what is never compared."""
     compared = board["strategy"].isin(MODELS) & (board["apart"] == "") & ~board["archived"]
-    return pd.Series(np.where(compared, TOO_FEW, ""), index=board.index)
+    return compared.map({True: TOO_FEW, False: ""})
 
 
 def spread_meaning(board: pd.DataFrame) -> str:
@@ -168,10 +168,11 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
         st.session_state[key] = [name for name in frame if name in wanted]
     st.session_state[f"usual_{key}"] = now
     with st.expander("Columns", icon=":material/view_column:"):
-        return st.multiselect("Columns to show", list(frame), default=now, key=key, label_visibility="collapsed")
+        chosen: list[str] = st.multiselect("Columns to show", list(map(str, frame)), default=now, key=key, label_visibility="collapsed")
+    return chosen
 
 
-def columns(frame: pd.DataFrame, metric: str) -> dict[str, object]:
+def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     """How each column is written."""
     meaning = METRICS[metric]
     digits = meaning.decimals(float(frame["Validation"].abs().max()))
