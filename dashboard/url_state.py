@@ -90,3 +90,11 @@ def go(page: str, **choices: str) -> NoReturn:
     for name, value in choices.items():
         choose(name, value)
     st.switch_page(page, query_params=choices)
+
+
+def nothing_yet(text: str, icon: str, *, button: str = "Start a run", page: str = "views/new_run/page.py", **choices: str) -> NoReturn:
+    """Says why there is nothing to see, with a button that leads to where that changes, and ends the page."""
+    st.info(text, icon=f":material/{icon}:")
+    if st.button(button, type="primary"):
+        go(page, **choices)
+    st.stop()

@@ -6,7 +6,7 @@ from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import plain, sweep_title
-from dashboard.url_state import go, pick
+from dashboard.url_state import nothing_yet, pick
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
 from dashboard.views.compare.rows_shown import rows_shown
@@ -20,10 +20,7 @@ TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Context rows": rows_shown, 
 st.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"))
 sweeps = queries.sweeps()
 if not sweeps:
-    st.info("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", icon=":material/compare_arrows:")
-    if st.button("Start a run", type="primary"):
-        go("views/new_run/page.py")
-    st.stop()
+    nothing_yet("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", "compare_arrows")
 
 where, by = st.columns([2, 1])
 with where:
@@ -41,10 +38,8 @@ except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
 if not compared.done:
-    st.info("No run of this sweep has a result yet. Watch it on the Live page.", icon=":material/hourglass_top:")
-    if st.button("Go to Live", type="primary"):
-        go("views/live/page.py", sweep=sweep)
-    st.stop()
+    text = "No run of this sweep has a result yet. Watch it on the Live page."
+    nothing_yet(text, "hourglass_top", button="Go to Live", page="views/live/page.py", sweep=sweep)
 
 for pack in filter(None, compared.board["pack"].unique()):
     st.caption(plain(pack))

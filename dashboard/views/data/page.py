@@ -12,6 +12,7 @@ from dashboard.formatting import plain
 from dashboard.url_state import go, pick
 from dashboard.views.data import reading, table_views, uploads
 from dashboard.views.data.columns_table import has_unread_kinds
+from dashboard.views.data.table_notes import useless
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.data.target import Way
@@ -88,7 +89,7 @@ def show(dataset: Dataset) -> None:
 
     st.header("What was read")
     table_views.findings(table_views.all_findings(dataset))
-    table_views.leave_out(dataset, target)
+    table_views.leave_out(dataset, useless(dataset, target), key="useless")
     table_views.encode_texts(dataset, target)
     columns, first_rows = st.tabs(["Columns", "First rows"])
     with columns:

@@ -5,6 +5,7 @@ In: a dataset, and what is predicted. Out: findings, each with what to do.
 
 from collections.abc import Sequence
 
+from dashboard.formatting import few
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT, count_features
 from tabtune_core.data.findings import Column, Finding
@@ -30,10 +31,9 @@ def missing_note(columns: Sequence[Column]) -> list[Finding]:
     gaps = sorted((column for column in columns if column.missing and column.kind != "ignored"), key=lambda column: -column.missing)
     if not gaps:
         return []
-    shown = ", ".join(f"{column.name} ({column.missing:,})" for column in gaps[:NAMED])
-    more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
+    shown = few([f"{column.name} ({column.missing:,})" for column in gaps], NAMED)
     many = f"{len(gaps)} columns have" if len(gaps) > 1 else "1 column has"
-    message = f"{many} missing values: {shown}{more}. Nothing to do: the models handle missing values."
+    message = f"{many} missing values: {shown}. Nothing to do: the models handle missing values."
     return [Finding("info", "missing", message)]
 
 

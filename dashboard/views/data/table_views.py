@@ -12,12 +12,12 @@ from dashboard.charts.target import MOST
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
-from dashboard.formatting import megabytes, plain
+from dashboard.formatting import few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.reading import Item, begin
-from dashboard.views.data.table_notes import limit_notes, missing_note, size_note, useless
+from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked
@@ -80,12 +80,7 @@ def to_check(dataset: Dataset) -> None:
         st.caption(f"{counted(grave, 'issue')} to check first, under What was read.", width="content")
 
 
-def leave_out(dataset: Dataset, target: str) -> None:
-    """One click for all columns that can only be in the way."""
-    leave_out_these(dataset, useless(dataset, target), key="useless")
-
-
-def leave_out_these(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
+def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
     """A button that leaves columns out, where there are any."""
     if _pressed(dataset, "Leave out", names, "The models will not use them.", icon=":material/visibility_off:", key=f"leave_out_{key}"):
         _read_as(dataset, names, "ignored")
@@ -103,8 +98,9 @@ def encode_texts(dataset: Dataset, target: str) -> None:
 def _pressed(dataset: Dataset, verb: str, names: Sequence[str], means: str, *, icon: str, key: str) -> bool:
     if not names:
         return False
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return st.button(f"{verb} {plain(shown)}", icon=icon, key=f"{key}_{dataset.id[:12]}", help=f"{means} You can undo this under Columns.")
+    return st.button(
+        f"{verb} {plain(few(names, 4))}", icon=icon, key=f"{key}_{dataset.id[:12]}", help=f"{means} You can undo this under Columns."
+    )
 
 
 def _read_as(dataset: Dataset, names: Sequence[str], kind: Kind) -> None:
@@ -242,7 +238,7 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     pairs = queries.pair_leaks(dataset.id, column)
     findings([*seen, *pairs, *queries.suspects(dataset.id, column, way), *limits])
     given = [name for finding in pairs for name in (finding.column, finding.second) if name]
-    leave_out_these(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
+    leave_out(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
 
 
 def picture(dataset: Dataset) -> None:

@@ -8,9 +8,9 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import plain, score, sweep_title
+from dashboard.formatting import few, plain, score, sweep_title
 from dashboard.server.people import people_log_in
-from dashboard.url_state import chosen, go, pick, renew
+from dashboard.url_state import chosen, nothing_yet, pick, renew
 from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
@@ -56,17 +56,13 @@ def remarks(board: pd.DataFrame) -> None:
         st.caption(plain(pack))
     no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
     if no_gain:
-        names = ", ".join(no_gain[:10]) + (f" and {len(no_gain) - 10} more" if len(no_gain) > 10 else "")
-        st.caption(f"No gain over zero-shot: {names}. These runs kept the pretrained weights, because no evaluation beat them.")
+        st.caption(f"No gain over zero-shot: {few(no_gain, 10)}. These runs kept the pretrained weights, because no evaluation beat them.")
 
 
 st.title("Leaderboard", help=define("Held-out rows", "Gain", "Claim", "Selection metric"))
 sweeps = queries.sweeps()
 if not sweeps:
-    st.info("No run yet. Choose a table and a model first; every run then gets its line here.", icon=":material/leaderboard:")
-    if st.button("Start a run", type="primary"):
-        go("views/new_run/page.py")
-    st.stop()
+    nothing_yet("No run yet. Choose a table and a model first; every run then gets its line here.", "leaderboard")
 
 where, by, lines = st.columns([3, 2, 2])
 with where:

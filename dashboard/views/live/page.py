@@ -15,7 +15,7 @@ from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.queries import Latest, Look
-from dashboard.url_state import go, pick
+from dashboard.url_state import nothing_yet, pick
 from dashboard.views.live import grouping, progress
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.drawing import Curves, OpenCharts
@@ -29,10 +29,7 @@ from tabtune_core.store.run_row import ENDED, Run
 st.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"))
 sweeps = queries.sweeps()
 if not sweeps:
-    st.info("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", icon=":material/monitoring:")
-    if st.button("Start a run", type="primary"):
-        go("views/new_run/page.py")
-    st.stop()
+    nothing_yet("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", "monitoring")
 
 asked = st.query_params.get("sweep")
 if asked and asked not in sweeps:

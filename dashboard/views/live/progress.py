@@ -20,6 +20,7 @@ from tabtune_core.execution.executor import LOCAL
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
+from tabtune_core.wording import counted
 
 FAILED = ("failed", "interrupted")
 MOST_NAMED = 4
@@ -111,8 +112,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
         )
     saved = [run.result.shared_saved_seconds for run in runs if run.result and run.result.shared_saved_seconds >= LEAST_SAVING]
     if saved:
-        which = "1 run" if len(saved) == 1 else f"{len(saved)} runs"
-        st.caption(f"Frozen layers shared with {which}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
+        st.caption(f"Frozen layers shared with {counted(len(saved), 'run')}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
 
 
 def _where(run: Run) -> str:

@@ -9,6 +9,7 @@ from dashboard.server.people import by, may_change
 from dashboard.views.live.actions import ask
 from dashboard.views.live.tweak import tweak
 from tabtune_core.store.run_row import Run, Sweep
+from tabtune_core.wording import counted
 
 SHOWN = 8
 """Rows that are drawn at once: the page draws them anew every few seconds."""
@@ -19,7 +20,7 @@ def queue(shown: str) -> None:
     waiting = queries.store().runs(status="queued")
     others = sum(run.sweep != shown for run in waiting)
     of_others = "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
-    title = f"Queue: {len(waiting)} {'run' if len(waiting) == 1 else 'runs'} waiting{of_others}" if waiting else "Queue: empty"
+    title = f"Queue: {counted(len(waiting), 'run')} waiting{of_others}" if waiting else "Queue: empty"
     behind = st.expander(title, key="queue", on_change="rerun", icon=":material/queue:")
     if not behind.open:
         return

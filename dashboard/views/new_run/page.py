@@ -8,7 +8,7 @@ from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, pick_split, pick_target, pick_way
 from dashboard.formatting import plain
-from dashboard.url_state import go, handed_over, pick
+from dashboard.url_state import handed_over, nothing_yet, pick
 from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launch_panel, text_panel
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
@@ -19,10 +19,7 @@ from tabtune_core.metrics import SELECTION
 st.title("New run")
 tables = queries.tables()
 if not tables:
-    st.info("Add a table first: upload a CSV or use the sample.", icon=":material/table_chart:")
-    if st.button("Add a table", type="primary"):
-        go("views/data/page.py")
-    st.stop()
+    nothing_yet("Add a table first: upload a CSV or use the sample.", "table_chart", button="Add a table", page="views/data/page.py")
 
 if (handed := handed_over("settings")) is not None:
     text_panel.load(handed)
