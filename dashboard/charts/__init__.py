@@ -14,7 +14,6 @@ import plotly.graph_objects as go
 from dashboard.charts.adapter_size import adapter_size
 from dashboard.charts.calibration import confidence_rows, reliability_diagram
 from dashboard.charts.confusion_matrix import confusion_matrix
-from dashboard.charts.layer_updates import layer_updates
 from dashboard.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
 from dashboard.charts.memory import memory, phase_peaks
 from dashboard.charts.memory_breakdown import memory_breakdown
@@ -24,9 +23,8 @@ from dashboard.charts.pareto import pareto
 from dashboard.charts.rank_curve import rank_curve
 from dashboard.charts.rows_shown import rows_shown
 from dashboard.charts.score import score
-from dashboard.charts.spectrum import spectrum
 from dashboard.charts.target import class_counts, target_values
-from dashboard.charts.truncation import truncation
+from dashboard.charts.update import layer_updates, spectrum, truncation
 from tabtune_core.analysis.figures import plain_in_figure
 from tabtune_core.training.episodes import EVALUATION_ROWS
 

@@ -1,0 +1,148 @@
+"""A trained update: its directions in each layer, its scores where it is cut to lower ranks, and how much it changed each layer."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, each_run, figure, leave_room, say
+from tabtune_core.analysis.singular_values import MOST_OF_IT
+from tabtune_core.metrics import METRICS
+
+TITLES = {
+    "energy": "Share of the squared update (share)",
+    "relative_value": "Singular value over the layer's largest (no unit)",
+}
+
+
+def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
+    """``directions`` has one row a direction of a layer: layer, target, direction (from 1), singular_value, energy (0 to 1).
+
+    A thin line a layer in the colour of its target module; the thick line is their mean.
+    """
+    drawn = figure("Direction, strongest first (no unit)", TITLES[y], height=400)
+    if directions.empty:
+        return say(drawn, "The update is zero in every layer")
+    strongest = directions.groupby("layer", sort=False)["singular_value"].transform("max")
+    relative = directions.assign(relative_value=directions["singular_value"] / strongest)
+    for place, (target, rows) in enumerate(relative.groupby("target", sort=False)):
+        lines = [_with_gap(layer, y) for _, layer in rows.groupby("layer", sort=False)]
+        points = pd.concat(lines, ignore_index=True)
+        drawn.add_scatter(
+            x=points["direction"].to_numpy(),
+            y=points["value"].to_numpy(),
+            name=str(target),
+            mode="lines",
+            line={"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)], "width": 1},
+            opacity=0.55,
+            customdata=points["layer"].to_numpy(dtype=object),
+            hovertemplate="%{customdata}<br>direction %{x}: %{y:.4f}<extra></extra>",
+        )
+    table = relative.pivot(index="direction", columns="layer", values=y)
+    mean = (table.ffill() if y == "energy" else table.fillna(0.0)).mean(axis=1)  # a narrow layer has fewer directions
+    drawn.add_scatter(
+        x=mean.index.to_numpy(),
+        y=mean.to_numpy(),
+        name="Mean of the layers",
+        mode="lines+markers",
+        line={"color": COLOURS[3], "width": 4},
+        marker={"size": 9},
+        hovertemplate="mean, direction %{x}: %{y:.4f}<extra></extra>",
+    )
+    if y == "energy":
+        drawn.add_hline(MOST_OF_IT, line_color=FAINT, line_dash="dash", line_width=1.5)
+        drawn.update_yaxes(tickformat=".0%")
+    highest = int(relative["direction"].max())
+    drawn.update_xaxes(tickformat="d", dtick=1 if highest <= 16 else None, range=[0.5, highest + 0.5])
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn
+
+
+def _with_gap(layer: pd.DataFrame, y: str) -> pd.DataFrame:
+    """A layer's points and a point without a value, so that the lines of one trace do not join."""
+    points = pd.DataFrame({"layer": layer["layer"], "direction": layer["direction"].astype(float), "value": layer[y]})
+    return pd.concat([points, pd.DataFrame({"layer": [""], "direction": [np.nan], "value": [np.nan]})], ignore_index=True)
+
+
+def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.DataFrame | None = None) -> go.Figure:
+    """``curve`` has one row a rank that was kept: rank, ``validation_<metric>`` and, where there are test rows, ``test_<metric>``.
+
+    Rank 0 is zero-shot, a level line. ``trained``: rank and ``validation_<metric>`` of runs that trained at their rank.
+    """
+    meaning = METRICS[metric]
+    drawn = figure("Rank after truncation (no unit)", f"{meaning.label} ({meaning.unit})", height=400)
+    if curve.empty:
+        return say(drawn, "Not computed yet")
+    cut = curve[curve["rank"] > 0]
+    written = f"%{{y:,.{meaning.decimals(float(curve[f'validation_{metric}'].abs().max()))}f}}<extra></extra>"
+    ranks = cut["rank"].to_numpy(dtype=np.float64)
+    styles = {"validation": (COLOURS[0], "solid", "circle"), "test": (COLOURS[1], "dash", "square")}
+    for split, (colour, dash, marker) in styles.items():
+        column = f"{split}_{metric}"
+        if column not in curve:
+            continue
+        drawn.add_scatter(
+            x=ranks,
+            y=cut[column].to_numpy(dtype=np.float64),
+            name=f"Truncated to the rank, {split}",
+            mode="lines+markers",
+            line={"color": colour, "dash": dash, "width": 2},
+            marker={"size": 9, "symbol": marker},
+            hovertemplate=f"truncated to rank %{{x}}, {split}<br>{written}",
+        )
+        base = float(curve.loc[curve["rank"] == 0, column].iloc[0])
+        drawn.add_scatter(
+            x=ranks[[0, -1]],
+            y=[base, base],
+            name=f"Zero-shot, {split}",
+            mode="lines",
+            line={"color": BASELINES["Zero-shot"].colour, "dash": "dot" if split == "validation" else "dashdot", "width": 2},
+            hovertemplate=f"Zero-shot, {split}: {written}",
+        )
+    if trained is not None and len(trained):
+        drawn.add_scatter(
+            x=trained["rank"].to_numpy(dtype=np.float64),
+            y=trained[f"validation_{metric}"].to_numpy(dtype=np.float64),
+            name="Trained at the rank, validation",
+            mode="markers",
+            marker={"color": COLOURS[2], "symbol": "diamond-open", "size": 11, "line": {"width": 2}},
+            hovertemplate=f"trained at rank %{{x}}, validation<br>{written}",
+        )
+    drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
+    return leave_room(drawn, curve[f"validation_{metric}"].to_numpy(dtype=np.float64))
+
+
+MOST = 40
+LETTERS = 34
+
+
+def layer_updates(layers: pd.DataFrame) -> go.Figure:
+    """``layers`` has one row a layer of a run: run, layer, relative_update (Frobenius norm of the update over that of the weight).
+
+    The forty layers that changed most, in the order in which the model uses them.
+    """
+    known = layers.dropna(subset=["relative_update"])
+    largest = known.groupby("layer", sort=False)["relative_update"].max()
+    kept = list(largest.index[largest.rank(method="first", ascending=False) <= MOST])
+    drawn = figure("Norm of the update / norm of the weight (share)", "Adapted layer (no unit)", height=max(220, 120 + 18 * len(kept)))
+    if known.empty:
+        return say(drawn, "Not computed yet")
+    places = {name: place for place, name in enumerate(kept)}
+    for label, rows, style in each_run(known[known["layer"].isin(kept)]):
+        drawn.add_scatter(
+            x=rows["relative_update"].to_numpy(dtype=np.float64),
+            y=rows["layer"].map(places).to_numpy(),
+            name=label,
+            mode="markers",
+            marker={"color": style.colour, "symbol": style.marker, "size": 9, "line": {"width": 1, "color": "white"}},
+            customdata=rows["layer"].to_numpy(dtype=object),
+            hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.2%}}<extra></extra>",
+        )
+    downwards = [len(kept) - 0.5, -0.5]
+    drawn.update_yaxes(range=downwards, tickvals=list(places.values()), ticktext=[_cut(name) for name in kept], tickfont={"size": 10})
+    drawn.update_xaxes(tickformat=".1%", rangemode="tozero", side="bottom")
+    return drawn
+
+
+def _cut(path: str) -> str:
+    """The last letters of a path: its beginning is what paths share."""
+    return path if len(path) <= LETTERS else f"…{path[1 - LETTERS :].lstrip('.')}"
