@@ -43,12 +43,12 @@ def memory(
     x: str = "seconds",
     phases: pd.DataFrame | None = None,
     log: bool = False,
-    reach: float | None = None,
+    axis_end: float | None = None,
 ) -> go.Figure:
     """``samples`` has one row a sample of the meters: run, step (the last one done), seconds (since the run started), phase, bytes a meter.
 
     ``phases`` holds the phases of one run to shade, over seconds alone: phase, start_seconds, end_seconds (not a number while it goes
-    on). ``reach`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has none.
+    on). ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has none.
     """
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
@@ -69,7 +69,7 @@ def memory(
         start, phase = row["start_seconds"], row["phase"]
         end = last if pd.isna(row["end_seconds"]) else row["end_seconds"]
         drawn.add_vrect(x0=start, x1=end, fillcolor=_SHADES[phase], opacity=0.12, line_width=0, layer="below")
-        if end - start > 0.1 * max(last, reach or 0.0):
+        if end - start > 0.1 * max(last, axis_end or 0.0):
             drawn.add_annotation(
                 x=(start + end) / 2,
                 y=0.01,

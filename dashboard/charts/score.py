@@ -8,10 +8,12 @@ from dashboard.charts.style import LEVEL, X_TITLES, band, compact, each_run, fig
 from tabtune_core.metrics import METRICS
 
 
-def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, reach: float | None = None) -> go.Figure:
+def score(
+    scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, axis_end: float | None = None
+) -> go.Figure:
     """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
 
-    Zero-shot and references, which have one evaluation, are level lines up to ``reach`` on the horizontal axis (the last one unless given);
+    Zero-shot and references, which have one evaluation, are level lines up to ``axis_end`` (the last place unless given);
     the best evaluation of a run carries a ring.
     """
     meaning = METRICS[metric]
@@ -20,7 +22,7 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
     validation = scores[scores["split"] == "validation"]
     if metric not in validation or validation[metric].isna().all():
         return say(drawn, "Not validated yet")
-    reach = max(float(validation[x].max()) if reach is None else reach, 1.0)
+    axis_end = max(float(validation[x].max()) if axis_end is None else axis_end, 1.0)
     most = points_each(validation)
     digits = meaning.decimals(float(validation[metric].abs().max()))
     for label, rows, style in each_run(validation):
@@ -28,9 +30,9 @@ def score(scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", lo
         line = {"color": style.colour, "dash": style.dash, "width": 2}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
         if len(rows) == 1 and label.startswith(LEVEL):
-            band(drawn, pd.concat([rows, rows]).assign(**{x: [0, reach]}), x, metric, label, style)
+            band(drawn, pd.concat([rows, rows]).assign(**{x: [0, axis_end]}), x, metric, label, style)
             drawn.add_scatter(
-                x=[0, reach],
+                x=[0, axis_end],
                 y=[values[0], values[0]],
                 name=label,
                 mode="lines",

@@ -23,14 +23,14 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     opened.charts.clear()
     left, right = st.columns(2)
 
-    def reach(curves: Curves) -> dict[str, Any]:
-        return {"reach": max(queries.axis_end("scores", view.x, curves.shown), curves.steps if view.x == "step" else 0)}
+    def whole_axis(curves: Curves) -> dict[str, Any]:
+        return {"axis_end": max(queries.axis_end("scores", view.x, curves.shown), curves.steps if view.x == "step" else 0)}
 
     for place, key, metric, log in ((left, view.first, view.first, False), (right, "score", view.metric, view.log)):
         with place:
             st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
             label = f"Validation {METRICS[metric].written} of each run"
-            draw("score", key=key, label=label, extra=reach, metric=metric, x=view.x, log=log)
+            draw("score", key=key, label=label, extra=whole_axis, metric=metric, x=view.x, log=log)
     left, right = st.columns(2)
     with left:
         heading("Training loss", "loss")
@@ -106,7 +106,7 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     def extra(curves: Curves) -> dict[str, Any]:
         phases = queries.frame("phases", curves.fresh, curves.legend)
         end = queries.axis_end("memory", "seconds", curves.shown)
-        return {"phases": phases[phases["run"] == curves.shaded_name], "reach": end}
+        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
 
     # over steps a point has the last step done; over seconds, the whole life of the run is there
     opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x, log=view.log)

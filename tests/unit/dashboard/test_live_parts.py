@@ -92,7 +92,7 @@ def test_a_changed_run_says_so_in_its_name():
 @pytest.mark.parametrize("name", ["loss", "score", "memory"])
 def test_lines_drawn_in_two_parts_are_those_drawn_at_once(name):
     draw, rows = CHARTS[name].draw, EXAMPLES[name]()
-    more = {"reach": 20.0} if name == "score" else {}
+    more = {"axis_end": 20.0} if name == "score" else {}
     old = rows["run"].isin(["LoRA r=2"])
     whole = json.loads(draw(rows, **more).to_json())["data"]
     settled = settle(draw(rows[old], **more))
