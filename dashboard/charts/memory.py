@@ -64,6 +64,7 @@ def memory(
     )
     if not drawn.data:
         return drawn
+    drawn.for_each_trace(lambda trace: trace.update(legendgroup=None) if trace.name else None)  # of which the legend has a line each
     last = float(known["seconds"].max())
     for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():
         start, phase = row["start_seconds"], row["phase"]
