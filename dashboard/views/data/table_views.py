@@ -183,7 +183,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
     made: dict[str, Any] = {}
     for question, options in answers:
         if question.field == "missing_marks":
-            made["missing_marks"] = tuple(dict.fromkeys([*used.missing_marks, *options]))
+            made["missing_marks"] = tuple(dict.fromkeys([*made.get("missing_marks", used.missing_marks), *options]))
         else:
             made[question.field] = options[0] == "true" if question.field in WORDS else options[0]
     return dataclasses.replace(used, **made)
