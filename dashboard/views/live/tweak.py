@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -58,11 +59,10 @@ def tweaked(settings: RunSettings, name: str, text: str) -> RunSettings:
     Raises:
         SettingError: for a text that is no number, and for a value that the settings refuse.
     """
-    value = _number(text, FIELDS[name].label)
-    section = FIELDS[name].section
-    if not section:
-        return dataclasses.replace(settings, **{name: value})
-    return dataclasses.replace(settings, **{section: dataclasses.replace(getattr(settings, section), **{name: value})})
+    change: dict[str, Any] = {name: _number(text, FIELDS[name].label)}
+    if section := FIELDS[name].section:
+        change = {section: dataclasses.replace(getattr(settings, section), **change)}
+    return dataclasses.replace(settings, **change)
 
 
 def _number(text: str, label: str) -> float:

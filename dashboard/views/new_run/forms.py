@@ -124,12 +124,15 @@ def to_sweep(
     dropouts = read_numbers("Dropout", values["dropouts"]) or (LoraSettings().dropout,)
     rates = read_numbers("The learning rate", values["learning_rates"])
     sets = dict.fromkeys((tuple(values["targets"]), *map(read_target_set, values["target_sets"])))
+    patterns: dict[str, Any] = {
+        name: read_pattern(filter(str.strip, re.split("[\n,]", values[name])), kind) for name, kind in PATTERNS.items()
+    }
     lora = LoraSettings(
         alpha=alphas[0] if alphas else None,
         dropout=dropouts[0],
         targets=next(iter(sets)),
         **{name: values[name] for name in LORA_FIELDS},
-        **{name: read_pattern(filter(str.strip, re.split("[\n,]", values[name])), kind) for name, kind in PATTERNS.items()},
+        **patterns,
     )
     train = TrainSettings(
         steps=values["steps"] if values["length"] == "steps" else None,
@@ -150,7 +153,7 @@ def to_sweep(
         train=train,
         **{name: values[name] for name in RUN_FIELDS},
     )
-    axes = {"alphas": alphas, "dropouts": dropouts, "target_sets": tuple(sets), "learning_rates": rates}
+    axes: dict[str, Any] = {"alphas": alphas, "dropouts": dropouts, "target_sets": tuple(sets), "learning_rates": rates}
     full_rates = read_numbers("The rate of full fine-tuning", values["full_learning_rates"]) if values["full_fine_tuning"] else ()
     return SweepSettings(
         run=run,
