@@ -4,9 +4,9 @@ import json
 
 import pytest
 import seeding
-import streamlit as st
 
 from dashboard import queries
+from dashboard.queries.curves import _held as held
 from tabtune_core.events import MemorySampled, RunFailed
 from tabtune_core.store.runs import RunStore
 
@@ -243,7 +243,7 @@ def test_readings_of_the_card_are_not_available_without_one(live, app, store):
     app.run()
     assert drawn(app, "GPU utilization (%)")["data"] == []
     runs[3].tell(MemorySampled("train", 400_000_000, utilisation_percent=93, power_watts=411.6))
-    st.cache_resource.clear()  # a run that goes on is not read again at once, on a slow machine not for seconds
+    held.cache_clear()  # a run that goes on is not read again at once, on a slow machine not for seconds
     app.run()
     assert len(drawn(app, "GPU utilization (%)")["data"]) == 1
 
