@@ -184,7 +184,7 @@ def test_a_tooltip_says_what_the_knob_did_so_far(page, store):
     for run in seeding.queue(store, sweep)[1]:
         seeding.finish(run)
     page.run()
-    assert "In 4 of your runs on breast_cancer.csv that differ in nothing else: dropout 0, 0.1 made no" in page.multiselect(
+    assert "In 4 of your runs on breast_cancer.csv that differ in nothing else: dropout 0 → log-loss" in page.multiselect(
         key="dropouts"
     ).help.replace("\\", "")
     assert "rank 4 → log-loss" in page.pills(key="ranks").help.replace("\\", "")
