@@ -143,8 +143,7 @@ class RunFinished:
     train_seconds: float
     """The run's own: evaluations on the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what
     they cost then; hashing, events, files (checkpoints among them) and waits for a core that others used are not. So a run has the same
-    seconds whatever ran before it or beside it. NaN where they are not known: of a run that was trained together with others, ``extra`` has
-    what the pack took."""
+    seconds whatever ran before it or beside it. NaN where they are not known, as of a run of an earlier version's quick sweep."""
     predict_seconds: float
     """For the test rows, counted as those of training."""
     peak_memory_bytes: int | None
@@ -182,16 +181,6 @@ class RunFinished:
     def run_growth_memory_bytes(self) -> int | None:
         """The peak of training or of prediction over the loaded base, whichever is higher."""
         return max((grown for grown in (self.growth_memory_bytes, self.predict_growth_memory_bytes) if grown is not None), default=None)
-
-
-def pack_costs(result: RunFinished) -> str:
-    """What a run's quick sweep took, measured for the pack, in a sentence; empty for a run that trained alone."""
-    costs = result.extra.get("pack")
-    if costs is None:
-        return ""
-    growth = costs["growth_memory_bytes"]
-    memory = "memory that could not be read" if growth is None else f"{growth / 1e6:,.1f} MB over one model, loading the others included"
-    return f"Measured for the pack of {costs['runs']} runs that trained together: {costs['train_seconds']:,.1f} s of training and {memory}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +233,6 @@ def from_json(kind: str, payload: str) -> Event:
         try:
             values |= _not_known_any_more(values)
             hash(values["extra"].get("rows_sha256"))
-            pack_costs(RunFinished(**values))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"extra of {kind} is {values['extra']!r:.60}") from error
     event: Event = cls(**{name: tuple(value) if get_origin(hints[name]) is tuple else value for name, value in values.items()})

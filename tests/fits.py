@@ -1,7 +1,4 @@
-"""Whole fits of a small table in this process, alone or as a pack."""
-
-import functools
-import threading
+"""Whole fits of a small table in this process."""
 
 import numpy as np
 import torch
@@ -12,13 +9,12 @@ from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.packed_turns import ALONE, Pack
 from tabtune_core.training.session import Environment
 
 CPU = torch.device("cpu")
 
 
-def fitted(settings, folder, *, device=CPU, member=ALONE, stop_request=lambda events: None):
+def fitted(settings, folder, *, device=CPU, stop_request=lambda events: None):
     """Events, and the result or the error."""
     frame, words = small_table(80)
     y = words if settings.task == "classification" else np.random.default_rng(0).normal(size=80)
@@ -37,28 +33,11 @@ def fitted(settings, folder, *, device=CPU, member=ALONE, stop_request=lambda ev
                     emit=events.append,
                     stop_request=lambda: stop_request(events),
                     shared=folder.parent / f"shared {device.type}",
-                    member=member,
                 ),
             ).result
     except (Cancelled, RuntimeError) as error:
         result = error
     return events, result
-
-
-def together(runs, folder, stop_requests=None, **where):
-    """What ``fitted`` gives, for each of a pack."""
-    pack, found = Pack(len(runs)), {}
-
-    def go(place):
-        stop_request = (stop_requests or {}).get(place, lambda events: None)
-        found[place] = fitted(runs[place], folder / f"{place}", member=pack.members[place], stop_request=stop_request, **where)
-
-    threads = [threading.Thread(target=member.carry_out, args=(functools.partial(go, member.place),)) for member in pack.members]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=300)
-    return [found[place] for place in range(len(runs))]
 
 
 def losses(events):

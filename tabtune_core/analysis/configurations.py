@@ -106,7 +106,6 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "apart": groups["apart"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
             "archived": groups["archived"].all(),
             "resumed": groups["resumed"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
-            "pack": groups["pack"].agg(lambda own: " ".join(dict.fromkeys(filter(None, own)))),
         }
     ).fillna({"seeds": "", "seed_count": 0})
 

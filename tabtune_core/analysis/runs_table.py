@@ -13,7 +13,7 @@ import pandas as pd
 from tabtune_core.analysis.incomplete import MODELS, apart
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.errors import SettingError
-from tabtune_core.events import RunFinished, pack_costs
+from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
 from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
@@ -104,7 +104,6 @@ COLUMNS = (
     "apart",
     "archived",
     "resumed",
-    "pack",
 )
 _SHOWN_ELSEWHERE = {
     "dataset",
@@ -139,7 +138,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     ``gain`` and ``test_gain`` are how far the score of the validation and test rows lies on the better side of the run's own zero-shot;
     0 where no trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
     ``run_growth_memory_bytes`` is the peak of training or of prediction, whichever is higher: zero-shot has no training.
-    ``pack`` is what those took together that it trained with. ``resumed`` says that it went on after an interruption, and from where.
+    ``resumed`` says that it went on after an interruption, and from where.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -206,7 +205,6 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "tags": " ".join(run.tags),
         "archived": run.archived,
         "ended_by": "",
-        "pack": "",
         "resumed": run.resumed,
     }
     if settings.strategy in TRAINED:
@@ -233,7 +231,7 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
 
 def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(result, name) for name in _MEASURED if hasattr(result, name)}
-    row["steps"], row["pack"] = result.steps_done, pack_costs(result)
+    row["steps"] = result.steps_done
     row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
     row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}

@@ -36,7 +36,7 @@ def kind_of(settings: RunSettings) -> tuple[Any, ...]:
     lora, train = settings.lora, settings.train
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
-        adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.variant, settings.quick_sweep)
+        adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.variant)
     work = (train.gradient_checkpointing, train.cuda_graph, train.amp, train.views, train.episode_set)
     return (settings.model, settings.checkpoint, settings.task, settings.strategy, adapted, work)
 
@@ -200,7 +200,7 @@ def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
 
 def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> list[RunSettings]:
     """One run of each kind whose pace is not known, without what makes no difference to it."""
-    plain = {kind_of(run): run for run in reversed(runs) if run.strategy in TRAINED and not run.quick_sweep}
+    plain = {kind_of(run): run for run in reversed(runs) if run.strategy in TRAINED}
     return [run for run in plain.values() if step_seconds(run, paces, trained_on.size_of(run)) is None]
 
 
@@ -229,14 +229,12 @@ def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEst
 def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
     """All these runs one after the other, if none stops early; None where one of them has no near run of its kind.
 
-    A time limit is taken for the end of a run that would take longer. Of a quick sweep, whose runs train together, no time is known.
+    A time limit is taken for the end of a run that would take longer.
     """
     total, known = 0.0, dict[tuple[Any, ...], TimeEstimate | None]()
     for run in runs:
         if run.strategy not in TRAINED:
             continue
-        if run.quick_sweep:
-            return None
         kind, size = kind_of(run), trained_on.size_of(run)
         step = known.setdefault(kind, step_seconds(run, paces, size) if kind not in known else None)
         if step is None:

@@ -54,8 +54,6 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     else:
         print(shown(table(board, rank_by)))
         print(shown(paragraphs(found.sentences, found.basis)), end="")
-        for pack in filter(None, board["pack"].unique()):
-            print(shown(pack))
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:

@@ -62,8 +62,6 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
     estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
     if estimate is not None and estimate.seconds:
         say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
-    if any(one.quick_sweep for one in settings):
-        say("How long training takes is not known for a quick sweep, whose runs train together.")
     if short:
         say(f"warning: {short}")
 

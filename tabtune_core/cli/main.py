@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", usage=USAGE, help="one run", description="Trains one model on one table.")
     train.set_defaults(command=_of_launch("start_training"))
     _add_data(train)
-    _add_run(train, "settings.", leave_out_run=("dataset", "quick_sweep"))
+    _add_run(train, "settings.", leave_out_run=("dataset",))
     _add_output(train)
 
     leaderboard = commands.add_parser("leaderboard", help="rank the runs of a sweep", description="Prints the runs of a sweep, best first.")

@@ -25,7 +25,6 @@ from tabtune_core.store.run_row import LAST_STATE, STATES
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
-from tabtune_core.training.packed_turns import ALONE, Alone, Member
 from tabtune_core.training.session import Environment
 
 SHARED = "shared"
@@ -41,13 +40,11 @@ def run_experiment(
     stop_request: Callable[[], StopRequest | None],
     given: str | None = None,
     fresh: FreshProcess | None = None,
-    member: Member | Alone = ALONE,
 ) -> RunFinished:
     """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
 
     ``given`` is the device that the run was given, where the settings leave the choice. The adapter package is tried in ``fresh``, or in a
-    new interpreter. With ``member``, training is that of a pack of runs, and the run's turn in it has come. A run of its own goes on from
-    the last state in its folder, if there is one; a pack, a reference and zero-shot always start anew.
+    new interpreter. It goes on from the last state in its folder, if there is one; a reference and zero-shot always start anew.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -67,8 +64,7 @@ def run_experiment(
             emit=emit,
             stop_request=stop_request,
             shared=home / SHARED,
-            last_state=run_dir / STATES / LAST_STATE if member is ALONE else None,
-            member=member,
+            last_state=run_dir / STATES / LAST_STATE,
         )
         fitted = fit(
             settings,

@@ -8,13 +8,13 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneError, is_out_of_memory
-from tabtune_core.events import RunFailed, RunFinished
+from tabtune_core.events import RunFailed
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.processor_time import Standstill, disturbed
@@ -41,10 +41,9 @@ def memory_advice(settings: RunSettings) -> str:
     predicting = f"predict_context_rows (now {train.predict_context_rows or 'all that fit'})"
     if settings.strategy == "inference":
         return f"Lower {predicting}, and run it again."
-    together = "; or leave the quick sweep out, whose runs need their memory at once" if settings.quick_sweep else ""
     return (
         f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), or {predicting} where predictions did "
-        f"not fit, and run it again; the LoRA rank hardly changes the memory{together}."
+        f"not fit, and run it again; the LoRA rank hardly changes the memory."
     )
 
 
@@ -58,19 +57,19 @@ def discard(run_dir: Path) -> None:
 
 
 def run_child(
-    home: Path, run_ids: Sequence[str], experiment: str, device: str | None, cores: Collection[int] = (), threads: int | None = None
+    home: Path, run_id: str, experiment: str, device: str | None, cores: Collection[int] = (), threads: int | None = None
 ) -> None:
-    """One run, or several that train together; ``device`` is the one that they were given, None for what their settings say.
+    """One run; ``device`` is the one that it was given, None for what its settings say.
 
     ``cores`` are those that the process is held to, none for all, and ``threads`` how many compute there, None for what libraries choose.
-    Where the machine lacks something that comes back, such as room on the disk, the process ends with NO_ROOM_STATUS: its runs were
-    interrupted, and their last states stay.
+    Where the machine lacks something that comes back, such as room on the disk, the process ends with NO_ROOM_STATUS: its run was
+    interrupted, and its last state stays.
     """
     _stand_apart()
     if threads is not None:
         stay_on(cores, threads)
     try:
-        _run_all(home, run_ids, experiment, device)
+        _run(home, run_id, experiment, device)
     except Exception as error:
         lacking = shortage_of(error, folder=home)
         if lacking is None or not lacking.passes:
@@ -79,69 +78,27 @@ def run_child(
         sys.exit(NO_ROOM_STATUS)
 
 
-def _run_all(home: Path, run_ids: Sequence[str], experiment: str, device: str | None) -> None:
+def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     store = patiently(lambda: RunStore(home))
-    logs = [store.run_dir(run_id) / "log.txt" for run_id in run_ids]
-    for log in logs:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    write_to(logs[0])
-    for log in logs[1:]:  # one process has one log
-        try:
-            log.hardlink_to(logs[0])
-        except OSError:  # a file system without links
-            log.write_text(f"This run trains in one process with others, whose log is {logs[0]}.\n", encoding="utf-8")
-    fresh = [FreshProcess() for _ in run_ids]  # as long as there is one thread here
-    for run_id in run_ids:
-        store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
-        begin_again(store, run_id, alone=len(run_ids) == 1)
-    standstill = Standstill()
-    threading.Thread(target=_beat, args=(store, run_ids, standstill), name="heartbeat", daemon=True).start()
-    run_experiment = importlib.import_module(experiment).run_experiment
-    if len(run_ids) == 1:
-        _carry_out(store, run_ids[0], partial(run_experiment, given=device, fresh=fresh[0]), standstill)
-        return
-    from tabtune_core.training.packed_turns import Pack
-
-    threads: list[threading.Thread] = []
-    traced: list[Exception] = []
-    for run_id, member, own in zip(run_ids, Pack(len(run_ids)).members, fresh, strict=True):
-        work = partial(_carry_out, store, run_id, partial(run_experiment, given=device, fresh=own, member=member), standstill)
-        threads.append(threading.Thread(target=_traced_once, args=(partial(member.carry_out, work), traced), name=f"run-{run_id}"))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if lacking := next((error for error in traced if isinstance(error, ShortageError)), None):
-        raise lacking
-
-
-def begin_again(store: RunStore, run_id: str, *, alone: bool) -> None:
-    """Where an earlier process of the run was interrupted; of a pack of runs, none saves a state, so that all start anew."""
-    if store.run(run_id).resumptions:
-        if not alone:
-            store.forget_states(run_id)
-        store.begin_again(run_id)
-
-
-def _traced_once(work: Callable[[], None], traced: list[Exception]) -> None:
-    """In a thread: what went wrong for all runs of a pack has one trace in their log."""
-    try:
-        work()
-    except Exception as error:  # noqa: BLE001 - the run has failed, and says so
-        if error not in traced:
-            traced.append(error)
-            traceback.print_exception(error)
-
-
-def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished], standstill: Standstill) -> None:
     settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_to(run_dir / "log.txt")
+    fresh = FreshProcess()  # as long as there is one thread here
+    store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
+    if store.run(run_id).resumptions:
+        store.begin_again(run_id)
+    standstill = Standstill()
+    threading.Thread(target=_beat, args=(store, run_id, standstill), name="heartbeat", daemon=True).start()
+    run_experiment = importlib.import_module(experiment).run_experiment
     try:
         result = run_experiment(
             settings,
-            home=store.home,
+            home=home,
             run_dir=run_dir,
             emit=teller.tell,
             stop_request=lambda: store.wish(run_id),
+            given=device,
+            fresh=fresh,
         )
         for note in filter(None, (disturbed(), standstill.note())):
             teller.tell(note)
@@ -159,7 +116,7 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
         patiently(partial(store.append, run_id, RunFailed(message, kind_of_error(error))))
         patiently(partial(store.finish, run_id, "failed", error=message))
         store.forget_states(run_id)
-        raise  # the trace is written to stderr, which is the log; of a run alone, the exit status says that it failed
+        raise  # the trace is written to stderr, which is the log; the exit status says that it failed
     else:
         if store.wish(run_id) == "cancel":  # asked for after the last look at it
             discard(run_dir)
@@ -210,16 +167,15 @@ def write_to(log: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
 
 
-def _beat(store: RunStore, run_ids: Sequence[str], standstill: Standstill) -> None:
+def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
     """Signs of life; a process that was taken for dead, and whose run has another one by now, ends itself without a trace in the row."""
     identity = identity_of(os.getpid())
     while store.home.is_dir():
-        for run_id in run_ids:
-            with contextlib.suppress(StoreError, ShortageError):  # ended and deleted; or a disk without room, where the next beat may fit
-                store.beat(run_id)
-                run = store.run(run_id)
-                if run.status == "queued" or (run.status == "running" and run.identity != identity):
-                    os._exit(1)
+        with contextlib.suppress(StoreError, ShortageError):  # ended and deleted; or a disk without room, where the next beat may fit
+            store.beat(run_id)
+            run = store.run(run_id)
+            if run.status == "queued" or (run.status == "running" and run.identity != identity):
+                os._exit(1)
         standstill.sleep(HEARTBEAT_SECONDS)
     os._exit(1)  # the workspace was deleted: nobody could see what comes of it
 

@@ -4,7 +4,7 @@ In: queued runs, and what people ask of those that go on. Out: tasks, and why ea
 and is the only one who decides that a run is queued again; an executor never does. Nothing else knows which executor a run is on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -24,17 +24,17 @@ heartbeat in its rows has stayed the same for too long, and until then nothing m
 class Placement:
     """What starts next, and where."""
 
-    runs: tuple[Run, ...]
-    """Queued; several where they train together in one process."""
+    run: Run
+    """Queued."""
     slot: str
-    """What they hold until they have ended, as people read it in their rows: ``cuda:1``, ``cpu:0-3``."""
+    """What it holds until it has ended, as people read it in its row: ``cuda:1``, ``cpu:0-3``."""
     node: str
     """The machine's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Why a task is gone whose runs did not end their rows themselves."""
+    """Why a task is gone whose run did not end its row itself."""
 
     cause: str
     """A sentence."""
@@ -43,10 +43,10 @@ class Ended:
 
 
 class Task(Protocol):
-    """Runs that go on together in one process; each executor has a class of its own for what it knows besides."""
+    """A run that goes on; each executor has a class of its own for what it knows besides."""
 
-    ids: tuple[str, ...]
-    """Of the runs."""
+    id: str
+    """Of the run."""
 
 
 TaskType = TypeVar("TaskType", bound=Task)
@@ -61,19 +61,19 @@ class Executor(Protocol[TaskType]):
     def place(self, queued: Sequence[Run], going: Sequence[TaskType]) -> Placement | None:
         """What of the queue, which is in order, starts next; None where all has to wait."""
 
-    def start(self, runs: Sequence[Run], placement: Placement) -> TaskType | None:
-        """Begins those of a placement that were still queued, whose rows say 'running' now; None where no process could be started."""
+    def start(self, run: Run, placement: Placement) -> TaskType | None:
+        """Begins the run of a placement, whose row says 'running' now; None where no process could be started."""
 
     def adopt(self, runs: Sequence[Run]) -> list[TaskType]:
         """Tasks for all of these runs, which an earlier worker started; also where the process is gone, as ``poll`` says then."""
 
     def poll(self, task: TaskType) -> State:
-        """What has become of it. Where the runs cannot reach the store, writes what they told since the last time, heartbeat included."""
+        """What has become of it. Where the run cannot reach the store, writes what it told since the last time, heartbeat included."""
 
-    def ask(self, task: TaskType, wishes: Mapping[str, StopRequest | None]) -> None:
-        """Passes on what is asked of those of its runs that have not ended; again and again, for as long as it goes on.
+    def ask(self, task: TaskType, wish: StopRequest | Literal["end"] | None) -> None:
+        """Passes on what is asked of it, again and again, for as long as it goes on; 'end': its row has ended, and it is still there.
 
-        After a grace time it makes the process do so: if all are to be cancelled, or none is left and the process is still there.
+        After a grace time it makes the process cancel or end.
         """
 
     def end(self, task: TaskType) -> bool:

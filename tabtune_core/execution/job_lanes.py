@@ -53,14 +53,14 @@ class JobLanes:
 
     def reconcile(self, is_silent: Callable[[str, float | None], bool]) -> None:
         """Adopts the jobs of an earlier worker whose process lives, and ends the rows of others that say 'running'."""
-        known = {watched.ids[0] for watched in self.going}
+        known = {watched.id for watched in self.going}
         for job in self.store.jobs(status="running"):
             if job.id in known:
                 continue
             if job.pid == os.getpid():  # taken here, but no process was started for it
                 self.store.unclaim_job(job.id, os.getpid())
                 continue
-            watched = Watched((job.id,), job.pid or 0, job.identity, None, kind_of(job.kind).lane)
+            watched = Watched(job.id, job.pid or 0, job.identity, None, kind_of(job.kind).lane)
             state = found(job.pid, job.identity)
             if state == "alive":
                 _log.info("Adopted job %s in process %d.", job.id, watched.pid)
@@ -71,7 +71,7 @@ class JobLanes:
             if job_id in known:
                 continue
             if pid not in (None, os.getpid()) and found(pid, identity) == "alive":  # is pressed to end at the next look
-                self.going.append(Watched((job_id,), pid or 0, identity, None, LANES[-1]))
+                self.going.append(Watched(job_id, pid or 0, identity, None, LANES[-1]))
             else:
                 self._fail(job_id)
 
@@ -96,12 +96,12 @@ class JobLanes:
             time.sleep(AGAIN_SECONDS)
             return
         _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, started)
-        self.going.append(Watched((claimed.id,), started, identity_of(started), process, lane))
+        self.going.append(Watched(claimed.id, started, identity_of(started), process, lane))
 
     def _look_at(self, watched: Watched) -> None:
         job: Job | None = None
         with contextlib.suppress(StoreError):  # its row was deleted, or is damaged
-            job = self.store.job(watched.ids[0])
+            job = self.store.job(watched.id)
         if watched.process is None and job is not None and job.pid and job.identity:  # an adopted job names its process there
             watched.pid, watched.identity = job.pid, job.identity
         has_exit = watched.process is not None and watched.process.exitcode is not None
@@ -117,7 +117,7 @@ class JobLanes:
         if job is not None:
             self._close(watched, job)
         else:
-            self._fail(watched.ids[0])
+            self._fail(watched.id)
         self.going.remove(watched)
 
     def _press(self, watched: Watched, job: Job | None) -> None:

@@ -8,9 +8,10 @@ import functools
 import logging
 import platform
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
+from typing import Literal
 
 import psutil
 
@@ -25,7 +26,6 @@ from tabtune_core.execution.memory_needs import MemoryNeeds
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
 from tabtune_core.execution.scheduler import Slots, device_of, is_on_cpu
 from tabtune_core.machine import TIGHT, machine_memory
-from tabtune_core.store.packs import fellows
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
@@ -53,16 +53,16 @@ class LocalExecutor:
             _log.warning(self.shares.warning)
 
     def place(self, queued: Sequence[Run], going: Sequence[Watched]) -> Placement | None:
-        """The first run that a free slot would do for, with those that train with it; on the CPU, one that fits beside the others."""
-        fits = functools.partial(self._fits, queued, [task for task in going if is_on_cpu(task.slot)])
+        """The first run that a free slot would do for; on the CPU, one that fits beside the others."""
+        fits = functools.partial(self._fits, [task for task in going if is_on_cpu(task.slot)])
         chosen = self.slots.next(queued, [task.slot for task in going], fits)
-        return Placement(tuple(fellows(chosen[0], queued)), chosen[1], platform.node()) if chosen else None
+        return Placement(chosen[0], chosen[1], platform.node()) if chosen else None
 
-    def _fits(self, queued: Sequence[Run], beside: Sequence[Watched], run: Run) -> bool:
+    def _fits(self, beside: Sequence[Watched], run: Run) -> bool:
         """Whether what is free has room for it and for what the others still grow by; one that is alone starts, as it was launched."""
         if not beside:
             return True
-        held, need = [self.needs.of(task.ids) for task in beside], self.needs.of([fellow.id for fellow in fellows(run, queued)])
+        held, need = [self.needs.of(task.id) for task in beside], self.needs.of(run.id)
         if need is None or None in held:
             return False
         to_come = sum(max(0.0, (of_task or 0.0) - _resident(task.pid)) for of_task, task in zip(held, beside, strict=True))
@@ -75,34 +75,27 @@ class LocalExecutor:
             _log.info("Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.", *told)
         return False
 
-    def start(self, runs: Sequence[Run], placement: Placement) -> Watched | None:
-        """Forks their process."""
-        ids = tuple(run.id for run in runs)
+    def start(self, run: Run, placement: Placement) -> Watched | None:
+        """Forks its process."""
         device, held = device_of(placement.slot), self.shares
         threads = None if device else held.threads
         cores = cores_of(placement.slot, ()) if threads and held.pinned else ()
-        given = (self.store.home, ids, self.experiment, device, cores, threads)
-        process = self.context.Process(target=run_child, args=given, name=f"run-{ids[0]}")
+        given = (self.store.home, run.id, self.experiment, device, cores, threads)
+        process = self.context.Process(target=run_child, args=given, name=f"run-{run.id}")
         if (started := start(process)) is None:
             return None
-        _log.info("Run %s is process %d on %s.", " and ".join(ids), started, placement.slot)
-        return Watched(ids, started, identity_of(started), process, placement.slot)
+        _log.info("Run %s is process %d on %s.", run.id, started, placement.slot)
+        return Watched(run.id, started, identity_of(started), process, placement.slot)
 
     def adopt(self, runs: Sequence[Run]) -> list[Watched]:
-        """One for each process that their rows name."""
-        groups: dict[tuple[int, str | None], list[Run]] = {}
-        for run in runs:
-            groups.setdefault((run.pid or 0, run.identity), []).append(run)
-        return [
-            Watched(tuple(run.id for run in group), pid, identity, None, self.slots.of(group[0]))
-            for (pid, identity), group in groups.items()
-        ]
+        """By the processes that their rows name."""
+        return [Watched(run.id, run.pid or 0, run.identity, None, self.slots.of(run)) for run in runs]
 
     def poll(self, task: Watched) -> State:
         """By the process itself; an adopted run names its process in its row, also one that its worker claimed and left at once."""
         if task.process is None:
             with contextlib.suppress(StoreError):  # ended and deleted at once
-                run = self.store.run(task.ids[0])
+                run = self.store.run(task.id)
                 if run.pid and run.identity:
                     task.pid, task.identity = run.pid, run.identity
         exitcode = task.process.exitcode if task.process else None  # before the look: one that ends in between is gone at the next
@@ -112,11 +105,10 @@ class LocalExecutor:
             task.process = None
         return "gone" if state == "other" else state
 
-    def ask(self, task: Watched, wishes: Mapping[str, StopRequest | None]) -> None:
-        """The runs read in the store what is asked of them; a process that is late is sent TERM, later KILL."""
-        wanted: set[str | None] = {*wishes.values()} or {"end"}
-        if len(wanted) == 1 and (only := wanted.pop()) is not None and only in GRACE_SECONDS:
-            press(task, only, GRACE_SECONDS[only])
+    def ask(self, task: Watched, wish: StopRequest | Literal["end"] | None) -> None:
+        """The run reads in the store what is asked of it; a process that is late is sent TERM, later KILL."""
+        if wish in GRACE_SECONDS:
+            press(task, wish, GRACE_SECONDS[wish])
 
     def end(self, task: Watched) -> bool:
         """TERM, then KILL."""
@@ -126,7 +118,7 @@ class LocalExecutor:
         """Its files are in their place; what it started itself would keep the device's memory, and ends."""
         if task.identity and found(task.pid, task.identity) == "gone":
             signal_group(task.pid, signal.SIGKILL)
-        self.needs.forget(task.ids)
+        self.needs.forget(task.id)
         return Ended(*cause(task, "run"))
 
     def let_go(self, tasks: Sequence[Watched]) -> None:

@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 class Watched:
     """A process that carries out a run or a job."""
 
-    ids: tuple[str, ...]
-    """Of the job, or the run, or the runs that train together there."""
+    id: str
+    """Of the run or the job."""
     pid: int
     identity: str | None
     process: ForkServerProcess | None

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -114,19 +114,19 @@ class Worker:
 
     def reconcile(self) -> None:
         """Brings rows that say 'running' in line with what goes on: adopts the living, ends the others."""
-        known = {run_id for task in self.tasks for run_id in task.ids}
+        known = {task.id for task in self.tasks}
         lost: list[Run] = []
         for run in self.store.runs(status="running"):
             if run.id in known:
                 continue
             if run.pid == os.getpid() and found(run.pid, run.identity) == "alive":
-                self.store.unclaim([run.id], run.pid)  # claimed, and then the database or the forkserver was not there
+                self.store.unclaim(run.id, run.pid)  # claimed, and then the database or the forkserver was not there
             elif (run.executor or LOCAL) == self.executor.name:
                 lost.append(run)
             else:
                 self._look_at_another_executor(run)
         for task in self.executor.adopt(lost) if lost else ():
-            _log.info("Found %s going on.", " and ".join(task.ids))
+            _log.info("Found %s going on.", task.id)
             self.tasks.append(task)
             self.look_at(task)
         for unread in self.store.unreadable(status="running"):
@@ -138,9 +138,9 @@ class Worker:
         """What carries the run out is not at hand: it is closed where that can be known to be gone, or a person gives it up."""
         if (run.executor or LOCAL) == LOCAL:  # its process writes its own heartbeat
             if self.is_silent(run.id, run.heartbeat):
-                self.close([run], Ended("It was carried out on this machine, and has given no sign of life.", AGAIN))
+                self.close(run, Ended("It was carried out on this machine, and has given no sign of life.", AGAIN))
         elif run.wish == "cancel":
-            self.close([run], Ended("", AGAIN))
+            self.close(run, Ended("", AGAIN))
         else:
             note = Note(FOREIGN.format(executor=run.executor), "warning")
             if note not in [stored.event for stored in self.store.events(run.id, ["Note"])]:
@@ -163,12 +163,11 @@ class Worker:
         if why := why_nothing_starts(self.store.home):
             raise ShortageError(f"{why} Queued runs wait.", "room")
         pid, put = os.getpid(), {"slot": placement.slot, "executor": self.executor.name, "node": placement.node}
-        claimed = [self.store.claim(pid, identity_of(pid), run.id, **put) for run in placement.runs]
-        runs = [run for run in claimed if run]
-        if not runs:
+        run = self.store.claim(pid, identity_of(pid), placement.run.id, **put)
+        if run is None:
             return True  # cancelled in between; the next one may have a place
-        if (task := self.executor.start(runs, placement)) is None:
-            self.store.unclaim([run.id for run in runs], pid)
+        if (task := self.executor.start(run, placement)) is None:
+            self.store.unclaim(run.id, pid)
             time.sleep(POLL_SECONDS)
             return True
         self.tasks.append(task)
@@ -176,49 +175,47 @@ class Worker:
 
     def look_at(self, task: Task) -> None:
         """Closes what is gone; passes on what is asked of what goes on."""
-        state, runs = self.executor.poll(task), self.rows(task)
-        left = [run for run in runs if run.status not in ENDED]
+        state, run = self.executor.poll(task), self.row(task)
         if state == "alive":
-            self.executor.ask(task, {run.id: run.wish for run in left})
-        elif state == "gone" or all(self.is_silent(run.id, run.heartbeat) for run in left):
-            self.close(left, self.executor.collect(task))
+            self.executor.ask(task, run.wish if run else "end")
+        elif state == "gone" or run is None or self.is_silent(run.id, run.heartbeat):
+            ended = self.executor.collect(task)
+            if run:
+                self.close(run, ended)
             self.tasks.remove(task)
 
-    def rows(self, task: Task) -> list[Run]:
-        """The rows of its runs, without those that ended and were deleted at once."""
-        runs = []
-        for run_id in task.ids:
-            with contextlib.suppress(StoreError):
-                runs.append(self.store.run(run_id))
-        return runs
+    def row(self, task: Task) -> Run | None:
+        """The row of its run; None: it has ended, and may have been deleted at once."""
+        with contextlib.suppress(StoreError):
+            run = self.store.run(task.id)
+            return None if run.status in ENDED else run
+        return None
 
     def end_all(self) -> list[str]:
         """Ends what runs, whose rows become 'interrupted'. Returns the ids of what could not be told from another process, and goes on."""
         left: list[str] = []
         for task in self.tasks:
             if self.executor.end(task):
-                runs = self.rows(task)
-                self.close(runs, self.executor.collect(task), ENDED_BY_A_PERSON)
+                run, ended = self.row(task), self.executor.collect(task)
+                if run:
+                    self.close(run, ended, ENDED_BY_A_PERSON)
             else:
-                left += task.ids
+                left.append(task.id)
         return left + self.lanes.end_all(ENDED_BY_A_PERSON)
 
-    def close(self, runs: Sequence[Run], ended: Ended, error: str = "") -> None:
-        """Ends the rows of what is gone, unless it did so itself; ``error`` says that a person ended it, for good."""
-        for run in runs:
-            if run.status in ENDED:
-                continue
-            _log.warning("Run %s ended without an error message.", run.id)
-            why, told = ended, self.store.last(run.id, "RunFailed")
-            if told is not None and isinstance(told.event, RunFailed):  # as it said itself where it could
-                why = Ended(told.event.message, AGAIN)
-            if run.wish == "cancel":
-                discard(self.store.run_dir(run.id))
-                self.store.finish(run.id, "cancelled")
-            elif self.resume and not run.resumptions and not error:
-                self.store.requeue(run.id, why.cause)
-            else:
-                text = error or f"{why.cause} {why.way_out or memory_advice(run.settings)}"
-                if not (error or why.way_out):  # by its kind, whatever an executor's words are
-                    self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
-                self.store.finish(run.id, "interrupted", error=text)
+    def close(self, run: Run, ended: Ended, error: str = "") -> None:
+        """Ends the row of what is gone and did not do so itself; ``error`` says that a person ended it, for good."""
+        _log.warning("Run %s ended without an error message.", run.id)
+        why, told = ended, self.store.last(run.id, "RunFailed")
+        if told is not None and isinstance(told.event, RunFailed):  # as it said itself where it could
+            why = Ended(told.event.message, AGAIN)
+        if run.wish == "cancel":
+            discard(self.store.run_dir(run.id))
+            self.store.finish(run.id, "cancelled")
+        elif self.resume and not run.resumptions and not error:
+            self.store.requeue(run.id, why.cause)
+        else:
+            text = error or f"{why.cause} {why.way_out or memory_advice(run.settings)}"
+            if not (error or why.way_out):  # by its kind, whatever an executor's words are
+                self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
+            self.store.finish(run.id, "interrupted", error=text)

@@ -98,8 +98,6 @@ class Family:
     """From the architecture, without what the task never calls."""
     capturable: bool = False
     """Whether a training step of its models decides nothing on the CPU, so that a CUDA graph can hold it."""
-    packs: bool = False
-    """Whether the adapters of several runs can train on one of its models in one pass."""
     class_limit: int | None = None
     """Most classes of a table; None: the model splits more into several questions."""
     feature_limit: int | None = None

@@ -77,25 +77,10 @@ def check_request(settings: RunSettings) -> None:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
     if settings.train.amp != "off" and settings.device == "cpu":
         raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is cpu. Set it to 'off'.")
-    if settings.quick_sweep:
-        _check_pack(card, settings)
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy == "peft" and settings.checkpoint is None:  # which may have other layers
         _check_adapter(card, settings.task, settings.lora)
-
-
-def _check_pack(card: ModelCard, settings: RunSettings) -> None:
-    if not card.family.packs:
-        raise SettingError(
-            f"quick_sweep trains the runs of a sweep in one pass; TabICL models can do that, {card.title} cannot. Leave it out."
-        )
-    paths = (path.removesuffix(".weight") for path in card.adapted_shapes(settings.task, settings.lora.targets))
-    for path in paths:  # what these layers read is no table, of which each run has its own
-        if set(path.split(".")) & set(card.family.passed_over):
-            raise SettingError(
-                f"quick_sweep cannot train {path} of several runs in one pass. Leave it out of lora.targets, or quick_sweep."
-            )
 
 
 def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:

@@ -80,12 +80,9 @@ class RunSettings:
     time column stays a feature unless you leave it out."""
     split_at_median: bool = False
     """Turn a numeric target into two classes: up to its median, and above it."""
-    quick_sweep: bool = False
-    """Train LoRA runs of a sweep that differ only in rank, alpha, dropout or learning rate together in one pass, eight at most (TabICL).
-    Scores are the same as those of separate runs, up to rounding. It helps a GPU that waits for Python; a CPU is faster on small tables
-    only. Time and memory are measured for the pack, which holds the activations of all its runs at once; those of a single run are not
-    known."""
     _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
+    _earlier: ClassVar[frozenset[str]] = frozenset({"quick_sweep"})
+    """Settings of earlier versions, which changed how long a run takes and not what comes of it."""
 
     def __post_init__(self) -> None:
         check_kinds(self, "")
@@ -106,20 +103,6 @@ class RunSettings:
         for name in changed(self.train, LORA_ONLY):
             useless = f"train.{name} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
             require(self.strategy == "peft", useless)
-        lora, train = self.lora, self.train
-        alone = {
-            "lora.use_dora": lora.use_dora,
-            "lora.init_lora_weights": lora.init_lora_weights != "default",
-            "lora.bias": lora.bias != "none",
-            "train.amp": train.amp != "off",
-            "train.gradient_checkpointing": train.gradient_checkpointing,
-            "train.cuda_graph": train.cuda_graph,
-            "train.time_limit": train.time_limit is not None,
-        }
-        for name in (name for name, on in alone.items() if on):
-            require(not self.quick_sweep, f"quick_sweep cannot train runs in one pass with {name}; leave one of the two out.")
-        idle = f"quick_sweep changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
-        require(not self.quick_sweep or self.strategy == "peft", idle)
         for name, seed in (("seed", self.seed), ("split_seed", self.split_seed)):
             check_whole(name, seed, 0)
             require(seed < 2**32, f"{name} is {seed}; it must be below {2**32}.")
@@ -198,16 +181,15 @@ class RunSettings:
     def with_strategy(self, strategy: Strategy) -> "RunSettings":
         """The same run with another strategy, without the settings that this one has no use for.
 
-        >>> run = RunSettings(dataset="-", target="y", quick_sweep=True, train=TrainSettings(lr_ratio=4.0))
-        >>> zero_shot = run.with_strategy("inference")
-        >>> zero_shot.train.lr_ratio, zero_shot.quick_sweep
-        (1.0, False)
+        >>> run = RunSettings(dataset="-", target="y", train=TrainSettings(lr_ratio=4.0))
+        >>> run.with_strategy("inference").train.lr_ratio
+        1.0
         """
         if strategy == "peft":
             return dataclasses.replace(self, strategy=strategy)
         usual = TrainSettings()
         train = dataclasses.replace(self.train, **{name: getattr(usual, name) for name in LORA_ONLY})
-        return dataclasses.replace(self, strategy=strategy, train=train, quick_sweep=False)
+        return dataclasses.replace(self, strategy=strategy, train=train)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values without those that are None, ready for JSON and TOML."""

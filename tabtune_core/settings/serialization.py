@@ -116,6 +116,7 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
         SettingError: for an unknown name, which suggests the nearest, a missing one, and values out of range.
     """
     known = [f.name for f in dataclasses.fields(cls)]
+    values = {name: value for name, value in values.items() if name not in getattr(cls, "_earlier", ())}
     for name in values:
         if name not in known:
             near = nearest(name, known)

@@ -44,11 +44,10 @@ class RunLife(RunReader):
         if not self._write(sql, (pid, identity, time.time(), run_id)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
-    def unclaim(self, run_ids: Sequence[str], pid: int) -> None:
-        """Queues runs again that the worker ``pid`` took and could start no process for."""
+    def unclaim(self, run_id: str, pid: int) -> None:
+        """Queues a run again that the worker ``pid`` took and could start no process for."""
         sql = f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = 'running'"
-        for run_id in run_ids:
-            self._write(sql, (run_id, pid))
+        self._write(sql, (run_id, pid))
 
     def set_place(self, run_id: str, slot: str, node: str) -> None:
         """Notes where a running run was put after all."""

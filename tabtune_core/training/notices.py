@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tabtune_core.data.task import Prepared
-from tabtune_core.events import Note, RunFinished, RunPlanned, pack_costs
+from tabtune_core.events import Note, RunFinished, RunPlanned
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.loop import TrainResult
-from tabtune_core.wording import counted
 
 SAVING_REPORTED = 0.1
 """Seconds that were computed before; less is not worth a sentence."""
@@ -103,15 +102,9 @@ def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
         )
 
 
-def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None, others: int) -> Iterator[Note]:
-    """What the steps have in common; ``cut`` is the path of the last stage that runs once for each input, ``others`` train with the run."""
+def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> Iterator[Note]:
+    """What the steps have in common; ``cut`` is the path of the last stage that runs once for each input."""
     count = settings.train.episode_set
-    if others:
-        yield Note(
-            f"Quick sweep: the run trains in one pass with {counted(others, 'other')}. Seconds "
-            f"and memory are measured for the pack of {others + 1} runs. A run that ends early is evaluated and saved when the others have "
-            "been trained."
-        )
     if cut:
         yield Note(f"All layers up to {cut} are frozen: they are computed once per input and cached (up to {_LIMIT}).")
     if count:
@@ -127,7 +120,7 @@ def capture(why_not: str | None) -> Note:
 
 
 def costs(result: RunFinished) -> Iterator[Note]:
-    """What of a run's own time it did not have to spend, or that time and memory are those of several runs."""
+    """What of a run's own time it did not have to spend."""
     if result.shared_saved_seconds >= SAVING_REPORTED:
         yield Note(
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
@@ -138,8 +131,6 @@ def costs(result: RunFinished) -> Iterator[Note]:
             f"The earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that others used while they computed it. These"
             " seconds do not count."
         )
-    if pack_costs(result):
-        yield Note(f"{pack_costs(result)} The run's own time and memory are not known, and it is not ranked or compared by them.")
 
 
 def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:

@@ -31,7 +31,6 @@ from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.model_inputs import ModelRows
 from tabtune_core.training.notices import beginnings
-from tabtune_core.training.packed_turns import ALONE, Alone, Member
 from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.upstream import DISTRIBUTION
@@ -57,8 +56,6 @@ class Environment:
     """Folder of what fits share; None: a fit keeps for itself, in ``folder``, what it asks for again."""
     last_state: Path | None = None
     """File of the state from which the fit goes on if its process is killed, and goes on now if it is there; None: it starts anew."""
-    member: Member | Alone = ALONE
-    """Of a pack of fits that train together; this one's turn has come."""
 
     @property
     def goes_on(self) -> bool:
@@ -118,7 +115,7 @@ def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Pre
         for note in (*emulation(settings.train.amp, device), *beginnings(settings, table, report, plan)):
             emit(note)
     folder = environment.folder / PRIVATE if environment.shared is None else environment.shared
-    arrays = environment.member.share(SharedArrays(folder, _salt(model, plan)))
+    arrays = SharedArrays(folder, _salt(model, plan))
     stages = stages_of(model.card.family, model.module)
     prefix = SharedPrefix(model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off")
     return Session(

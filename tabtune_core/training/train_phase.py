@@ -14,7 +14,6 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.lora.inject import adapter_factors, dead_adapters
-from tabtune_core.models.base import Trainable
 from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
@@ -59,7 +58,7 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
     best = BestState(module, environment.folder)
     with environment.meter.phase("train"), _as_asked(session):
         captured = _is_captured(session)
-        for note in training_notes(session.settings, session.plan, session.prefix.cut, environment.member.others):
+        for note in training_notes(session.settings, session.plan, session.prefix.cut):
             environment.emit(note)
         optimizer = _optimizer(session, best, captured=captured)
         last = LastState(session, best, optimizer, result)
@@ -71,12 +70,10 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
                 with clock.aside():
                     tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last, captured=captured)
-        environment.member.wait_for_others(result.outcome, environment.stop_request)
         spent = clock.seconds, clock.charged_seconds, clock.charged_waits, clock.wall_seconds
         bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # three numbers a trained weight that nothing after the training needs
-    environment.member.wait_for_others(result.outcome, environment.stop_request)  # who goes on resets the meters of the process
     best.restore()
     return Trained(result, best, bytes_by_cause, *spent)
 
@@ -136,12 +133,11 @@ def _run_loop(
 ) -> None:
     """Every step of the training that is not done yet; its events are emitted."""
     environment, model, report = session.environment, session.model, session.report
-    trainable: Trainable = environment.member.join(model, session.prefix.cut)
     plan, clock = session.plan, session.arrays.clock
     assert plan.eval_every is not None, plan
     classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step
     take_step: Callable[[Episode], Stepped] = make_step(
-        trainable,
+        model,
         optimizer,
         classes=classes,
         clip_norm=session.settings.train.clip_norm,
@@ -156,7 +152,7 @@ def _run_loop(
         save_last=last.save,
     )
     for event in train(
-        trainable.module,
+        model.module,
         _episodes(session, most_classes=classes, done=result.steps_done),
         optimizer,
         take_step,

@@ -194,15 +194,14 @@ def differences(store: RunStore, run_ids: list[str], told: list[object], scores:
 
 
 def beginnings(journal: Path) -> tuple[list[int], str]:
-    """After which steps its processes began, and which one did so elsewhere than at the last state saved; that of a pack saves none."""
+    """After which steps its processes began, and which one did so elsewhere than at the last state saved."""
     began, saved, wrong = [], 0, ""
     for kind, step in (line.split() for line in journal.read_text().splitlines()):
         if kind == "saved":
             saved = int(step)
             continue
-        saved = 0 if kind == "packed" else saved
         began.append(int(step))
-        if int(step) not in (saved, saved + (EVALUATED_EVERY if kind == "began" else 0)):  # killed before it could write that it had saved
+        if int(step) not in (saved, saved + EVALUATED_EVERY):  # killed before it could write that it had saved
             wrong = f"began after step {step} although step {saved} was saved"
         saved = int(step)
     return began, wrong
@@ -217,7 +216,7 @@ def broken(store: RunStore) -> list[str]:
 
 def one_round(lab: Lab, told: list[object], scores: dict[str, float], *, answering: bool) -> list[str]:
     """Everything that was wrong."""
-    run_ids = queue(lab.store, "steady", "steady", quick_sweep=lab.chance.random() < 0.05) + queue(lab.store, "steady")
+    run_ids = queue(lab.store, "steady", "steady", "steady")
     lab.store.add_job("double", {"number": 1})
     for _ in range(lab.chance.randint(2, 4)):
         wait_for_work(lab, seconds=lab.chance.choice((0.0, 20.0, 20.0)))

@@ -20,10 +20,10 @@ JOURNAL = "journal.txt"
 """File of a steady run: a line for each of its processes and each state that was saved."""
 
 
-def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh, member=None):
+def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh):
     """Emits one step, then does as it is called; a steady run trains."""
     if settings.target == "steady":
-        return train_steadily(run_dir, emit, alone=member is None)
+        return train_steadily(run_dir, emit)
     print(f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: {os.environ.get('OMP_NUM_THREADS')}")
     (run_dir / "adapter.zip").write_bytes(b"weights")
     if settings.target == "bulky":
@@ -38,15 +38,15 @@ def result(outcome="finished"):
     return RunFinished(outcome, 1, 1, False, scores, scores, {"log_loss": 0.6}, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, None)
 
 
-def train_steadily(run_dir, emit, *, alone=True):
-    """A step every few milliseconds, whose loss follows from all before it; goes on from the last state, of which a pack saves none."""
+def train_steadily(run_dir, emit):
+    """A step every few milliseconds, whose loss follows from all before it; goes on from the last state."""
     file, at = run_dir / STATES / LAST_STATE, {"step": 0, "weight": 0, "went_on": []}
-    if alone and file.exists():
+    if file.exists():
         at = json.loads(file.read_text())
         at["went_on"].append(at["step"])
         emit(Resumed(at["step"]))
     with (run_dir / JOURNAL).open("a", buffering=1) as journal:
-        journal.write(f"{'began' if alone else 'packed'} {at['step']}\n")
+        journal.write(f"began {at['step']}\n")
         while at["step"] < STEPS:
             at["step"] += 1
             at["weight"] = (at["weight"] * 48_271 + at["step"]) % 2_147_483_647  # MINSTD (Park, Miller and Stockmeyer 1993) and the step
@@ -54,9 +54,8 @@ def train_steadily(run_dir, emit, *, alone=True):
             time.sleep(0.005)
             if at["step"] % EVALUATED_EVERY == 0:
                 emit(Evaluated(at["step"], "validation", {"log_loss": float(at["weight"])}, False, 0.5))
-                if alone:
-                    save(file, at)
-                    journal.write(f"saved {at['step']}\n")
+                save(file, at)
+                journal.write(f"saved {at['step']}\n")
     scores = {"log_loss": float(at["weight"])}
     return dataclasses.replace(result(), validation=scores, test=scores, steps_done=STEPS, resumed_steps=tuple(at["went_on"]))
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from fits import fitted, losses, scores, together
+from fits import fitted, losses, scores
 
 from tabtune_core.devices import gpu_module, random_states
 from tabtune_core.events import Note
@@ -72,29 +72,12 @@ def test_the_projection_of_a_wide_table_leaves_chance_alone(gpu):
     assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
 
 
-@pytest.mark.parametrize("targets", [(), ("icl_predictor",)], ids=["all layers", "late layers"])
-def test_a_pack_on_a_gpu_says_what_its_runs_say_alone(targets, gpu, tmp_path):
-    runs = [settings(lora={"rank": 2, "targets": targets}), settings(lora={"rank": 5, "targets": targets}, train={"learning_rate": 1e-3})]
-    for place, (told, _) in enumerate(together(runs, tmp_path, device=gpu)):
-        alone, _ = fitted(runs[place], tmp_path / f"alone-{place}", device=gpu)
-        np.testing.assert_allclose(losses(told), losses(alone), **NEAR)
-        np.testing.assert_allclose(scores(told), scores(alone), **NEAR)
-
-
-def test_dropout_on_a_gpu_goes_by_the_seed_in_a_pack_and_alone(gpu, tmp_path):
-    runs = [settings(lora={"dropout": dropout}) for dropout in (0.3, 0.3, 0.0)]
-    found = [losses(events) for events, _ in together(runs, tmp_path, device=gpu)]
-    torch.manual_seed(9)
+def test_dropout_on_a_gpu_goes_by_the_seed(gpu, tmp_path):
     seen = {}
-    alone = [losses(fitted(runs[0], tmp_path / name, device=gpu, stop_request=noting(gpu, seen))[0]) for name in ("once", "again")]
-    assert seen["", 3] - seen["", 2] == 1 or gpu.type == "cuda"
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
-    assert alone[0] == pytest.approx(alone[1], abs=1e-5)
-    assert found[0] != pytest.approx(found[2], abs=1e-4)
-
-
-def test_the_host_waits_once_a_step_of_each_run_of_a_pack(counting_gpu, tmp_path):
-    runs = [settings(lora={"rank": rank}) for rank in (2, 5, 8)]
-    seen = {}
-    together(runs, tmp_path, {place: noting(counting_gpu, seen, place) for place in range(3)}, device=counting_gpu)
-    assert seen[0, 3] - seen[0, 2] == 3
+    found = {
+        name: losses(fitted(settings(lora={"dropout": dropout}), tmp_path / name, device=gpu, stop_request=noting(gpu, seen, name))[0])
+        for name, dropout in (("once", 0.3), ("again", 0.3), ("without", 0.0))
+    }
+    assert seen["once", 3] - seen["once", 2] == 1 or gpu.type == "cuda"
+    assert found["once"] == pytest.approx(found["again"], abs=1e-5)
+    assert found["once"] != pytest.approx(found["without"], abs=1e-4)

@@ -25,7 +25,6 @@ BREAKS = {
     "a result without its scores": ("runs", "result", lambda text: json.dumps({"outcome": "finished"})),
     "a result with a text for a number": ("runs", "result", lambda text: text.replace('"best_step": 60', '"best_step": "many"')),
     "a result whose scores are a list": ("runs", "result", lambda text: text.replace('"validation": {', '"validation": [3], "was": {')),
-    "a result with a strange pack": ("runs", "result", lambda text: text.replace('"extra": {', '"extra": {"pack": 3, "x": {')[:-1] + "}}"),
     "a state of another version": ("runs", "status", lambda text: "paused"),
     "a plan without its rows": ("events", "payload", lambda text: json.dumps({"device": "cpu"})),
     "events that are no JSON": ("events", "payload", lambda text: "{"),

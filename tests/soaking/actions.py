@@ -57,10 +57,9 @@ def small_sweep(dataset: str, chance: random.Random) -> SweepSettings:
     steps = chance.choice([2, 4, 6, 8, 12, 150])
     train = TrainSettings(steps=steps, eval_every=chance.choice([2, 5]), batch_size=32, context_rows=64, patience=100)
     run = RunSettings(dataset=dataset, target=target, task=task, device="cpu", seed=chance.randrange(3), train=train)
-    quick = chance.random() < 0.25
-    ranks = tuple(chance.sample([1, 2, 4, 8], 2 if quick else chance.randrange(3)))
+    ranks = tuple(chance.sample([1, 2, 4, 8], chance.randrange(3)))
     if ranks:
-        run = dataclasses.replace(run, quick_sweep=quick, lora=LoraSettings(use_dora=not quick and chance.random() < 0.2))
+        run = dataclasses.replace(run, lora=LoraSettings(use_dora=chance.random() < 0.2))
     return SweepSettings(
         run=run,
         ranks=ranks,

@@ -41,8 +41,6 @@ if not compared.done:
     text = "No run of this sweep has a result yet. Watch it on the Live page."
     nothing_yet(text, "hourglass_top", button="Go to Live", page="views/live/page.py", sweep=sweep)
 
-for pack in filter(None, compared.board["pack"].unique()):
-    st.caption(plain(pack))
 for tab, draw in zip(st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params"), TABS.values(), strict=True):
     if tab.open:
         with tab:

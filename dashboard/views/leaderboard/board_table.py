@@ -22,7 +22,6 @@ HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
 SAVED = "Computed before (s)"
 WALL = "Training, on the wall clock (s)"
-PACK = "Time and memory of the pack"
 WALL_APART = 1.1
 """Times the training time: the wall clock is shown from there on."""
 ALWAYS = {
@@ -52,7 +51,7 @@ NOISE = (TIED, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line. What gains may be off by is shown even then, as unknown."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Test rows", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
-WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived", PACK)
+WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived")
 
 
 def table(
@@ -124,7 +123,6 @@ def table(
                 strict=True,
             )
         ],
-        PACK: board["pack"],
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     return pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
@@ -256,9 +254,6 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),
-        PACK: text(
-            width="medium", help="Measured for a quick sweep, whose runs train together; the time and memory of a single run are unknown."
-        ),
     }
 
 

@@ -52,8 +52,6 @@ def remarks(board: pd.DataFrame) -> None:
     away = int(board["archived"].sum())
     if away:
         st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} excluded from the ranking and the recommendation.")
-    for pack in filter(None, board["pack"].unique()):
-        st.caption(plain(pack))
     no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
     if no_gain:
         st.caption(f"No gain over zero-shot: {few(no_gain, 10)}. These runs kept the pretrained weights, because no evaluation beat them.")

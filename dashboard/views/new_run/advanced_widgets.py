@@ -11,7 +11,7 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings, desc
 FIELDS = (
     *("bias", "init_lora_weights", "lr_ratio", "use_rslora", "rate_scales_with_rank", "use_dora", "rank_pattern", "alpha_pattern"),
     *("optimizer", "class_weights", "weight_decay", "clip_norm", "schedule", "warmup_ratio", "warmup_steps", "beta_1", "beta_2", "eps"),
-    *("amp", "views", "time_limit", "episode_set", "quick_sweep", "gradient_checkpointing", "cuda_graph"),
+    *("amp", "views", "time_limit", "episode_set", "gradient_checkpointing", "cuda_graph"),
     *("selection_metric", "eval_every", "patience"),
     *("validation_share", "test_share", "validation_rows", "test_rows", "split_seed", "test_rows_move", "checkpoint"),
 )
@@ -37,7 +37,6 @@ def advanced_widgets(task: Task) -> None:
             number_field("Ensemble size", "views", TrainSettings, low=1)
             number_field("Time limit of a run (s)", "time_limit", TrainSettings, low=0, step=60, placeholder="none")
             number_field("Distinct episodes (0: a new one each step)", "episode_set", TrainSettings, low=0)
-        switch_field("Train the runs of the sweep together (quick sweep)", "quick_sweep", RunSettings)
         switch_field("Gradient checkpointing (recompute activations)", "gradient_checkpointing", TrainSettings)
         switch_field("Capture the training step (CUDA graph)", "cuda_graph", TrainSettings)
     with choosing:

@@ -175,9 +175,7 @@ def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: l
     """How long training takes at most, from earlier runs of this model here, or from a few steps that are measured now."""
     runs = sweep.expand()
     estimate = train_seconds(runs, paces, trained_on)
-    if sweep.run.quick_sweep:
-        st.caption("Training time: not known for a quick sweep, whose runs train together.")
-    elif estimate is None:
+    if estimate is None:
         weights_here = sweep.run.checkpoint is not None or is_here(card.weights_for(sweep.run.task))
         measuring = queries.measure(not_known(runs, paces, trained_on)) if may_measure and weights_here else None
         if measuring:

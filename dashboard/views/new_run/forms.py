@@ -44,7 +44,7 @@ TRAIN_FIELDS = (
     "eval_every",
     "patience",
 )
-RUN_FIELDS = ("model", "device", "validation_share", "test_share", "split_seed", "test_rows_move", "quick_sweep")
+RUN_FIELDS = ("model", "device", "validation_share", "test_share", "split_seed", "test_rows_move")
 SWEEP_FIELDS = ("zero_shot", "full_fine_tuning", "references")
 DECIMALS = (
     *("weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),

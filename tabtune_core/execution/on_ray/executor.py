@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
-from typing import Any
+from typing import Any, Literal
 
 from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.events import Note, StopRequest
@@ -85,12 +85,11 @@ class RayExecutor:
             if self._waits and not going:
                 raise ShortageError(self._waits, "turn")
             return None
-        return Placement((chosen[0],), "gpu" if self._asks(chosen[0]).gpus else "cpu", chosen[1].name)
+        return Placement(chosen[0], "gpu" if self._asks(chosen[0]).gpus else "cpu", chosen[1].name)
 
-    def start(self, runs: Sequence[Run], placement: Placement) -> Link | None:
+    def start(self, run: Run, placement: Placement) -> Link | None:
         """An actor, wherever a node that may hold it has room."""
-        (run,), nodes = runs, self.machines.nodes()
-        demand = self._demand(run)
+        nodes, demand = self.machines.nodes(), self._demand(run)
         holding = [node for node in nodes if demand and not self._why_not(run, demand, node)]
         if demand is None or not holding:  # the last one has left meanwhile
             return None
@@ -148,9 +147,9 @@ class RayExecutor:
         """As its thread has found it, which also writes down what it tells."""
         return task.state
 
-    def ask(self, task: Link, wishes: Mapping[str, StopRequest | None]) -> None:
+    def ask(self, task: Link, wish: StopRequest | Literal["end"] | None) -> None:
         """To the actor, which is killed when it is late; or when its row has ended and it has not."""
-        task.ask(wishes.get(task.ids[0], "cancel"), GRACE_SECONDS["cancel"])
+        task.ask("cancel" if wish == "end" else wish, GRACE_SECONDS["cancel"])
 
     def end(self, task: Link) -> bool:
         """Its actor is killed."""
@@ -160,7 +159,7 @@ class RayExecutor:
     def collect(self, task: Link) -> Ended:
         """All that there is has been brought."""
         task.join(JOIN_SECONDS)
-        self._needs.forget(task.ids)
+        self._needs.forget(task.id)
         return task.ended
 
     def let_go(self, tasks: Sequence[Link]) -> None:
@@ -193,7 +192,7 @@ class RayExecutor:
         asks = self._asks(run)
         if asks.gpus:
             return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN)
-        need = self._needs.of([run.id])
+        need = self._needs.of(run.id)
         return None if need is None else replace(asks, memory_bytes=need)
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from tabtune_core.data.datasets import folder_of
 from tabtune_core.errors import ShortageError, TabTuneError
 from tabtune_core.events import Note, StopRequest
-from tabtune_core.execution.child import begin_again, discard
+from tabtune_core.execution.child import discard
 from tabtune_core.execution.executor import AGAIN, Ended, State
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.demand import Demand
@@ -57,7 +57,7 @@ class Link:
         self, store: RunStore, run: Run, ray: Any, actor: Any, *, experiment: str, demand: Demand, node: str, name_of: Callable[[str], str]
     ) -> None:
         self.store, self.run, self.ray, self.experiment = store, run, ray, experiment
-        self.ids = (run.id,)
+        self.id = run.id
         self.demand, self.node = demand, node
         """What it holds, and the node's id: the one that was meant, until it is there."""
         self.name_of = name_of
@@ -205,7 +205,7 @@ class Link:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOG).touch()
         if run.resumptions and run.error is not None:  # else that was done before this was begun again
-            begin_again(self.store, run.id, alone=True)
+            self.store.begin_again(run.id)
         weights = carried(run.settings)
         table = folder_of(self.store.home, run.settings.dataset)
         files = {f"datasets/{run.settings.dataset}/{name}": table / name for name in TABLE_FILES}

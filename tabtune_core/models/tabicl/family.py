@@ -68,7 +68,6 @@ FAMILY = Family(
     late_blocks="icl_predictor.tf_icl.blocks",
     head=("icl_predictor.decoder",),
     capturable=True,
-    packs=True,
 )
 
 _V1: dict[str, Any] = dict(

@@ -87,28 +87,17 @@ class TabICLModel:
 
         Needs ``module.train()``, since upstream's other path keeps no graph.
         """
-        return self.loss_of(self.train_forward(x_BTF, y_BC, classes), y_BC, y_BQ, classes, weight_BQ)
-
-    def loss_of(
-        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """``loss`` of what ``train_forward`` gave."""
+        mean_B1, scale_B1 = _context_scale(y_BC) if not classes else (0.0, 1.0)
+        outputs_BQO = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
         if classes:
             logits_BQK = outputs_BQO[..., :classes] / TEMPERATURE
             logits_NK, y_N = logits_BQK.float().flatten(0, 1), y_BQ.flatten()
             return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
-        mean_B1, scale_B1 = _context_scale(y_BC)
         quantiles_BQL = outputs_BQO.float()
         levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]
         error_BQL = ((y_BQ - mean_B1) / scale_B1)[..., None] - quantiles_BQL
         loss_BQL = torch.maximum(levels_L * error_BQL, (levels_L - 1) * error_BQL)
         return loss_BQL.mean() if weight_BQ is None else averaged(loss_BQL.mean(dim=-1), weight_BQ)
-
-    def train_forward(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-        """``(B, Q, O)``: logits or quantiles, with a graph."""
-        mean_B1, scale_B1 = _context_scale(y_BC) if not classes else (0.0, 1.0)
-        outputs_BQO: torch.Tensor = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
-        return outputs_BQO
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""

@@ -11,7 +11,6 @@ from tabtune_core.machine import PROCESS_BYTES, TIGHT
 from tabtune_core.models.activation_tape import NUMBER_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.store.packs import largest_pack
 from tabtune_core.training.memory.estimate import CPU_FIRST_USE_BYTES, MemoryByCause, Sizes, estimate_memory, prediction_bytes
 
 Fit = Literal["fits", "tight", "exceeds"]
@@ -82,7 +81,7 @@ def judge(need: Need, free_bytes: float) -> Fit:
 
 
 def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool, ratio: Ratio = lambda run: None) -> Need:
-    """Most that a run of one seed, or the runs of a quick sweep that train together, take: while training, or while predicting."""
+    """Most that a run of one seed takes: while training, or while predicting."""
     distinct = {
         (run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in runs if run.strategy not in REFERENCES
     }
@@ -94,9 +93,8 @@ def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gp
     predicting = adapter + prediction_bytes(
         card, runs[0].task, shown=sizes.shown_rows, features=sizes.features, on_gpu=on_gpu, predicted_rows=sizes.predicted_rows
     )
-    together, fixed = largest_pack(runs), PROCESS_BYTES + NUMBER_BYTES * card.weights_for(runs[0].task).total_parameters
-    most *= together
-    return Need(fixed + max(together * least, predicting), fixed + max(most, predicting), predicting=predicting > most)
+    fixed = PROCESS_BYTES + NUMBER_BYTES * card.weights_for(runs[0].task).total_parameters
+    return Need(fixed + max(least, predicting), fixed + max(most, predicting), predicting=predicting > most)
 
 
 def between(least: float, most: float, unit: float, digits: int) -> str:

@@ -18,7 +18,7 @@ from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.memory_needs import MemoryNeeds, estimated, need_bytes
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.memory.estimate import Sizes
 from tabtune_core.training.memory.fitting import need_of
@@ -46,31 +46,25 @@ def as_before_a_launch(home, run):
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
 def test_it_is_what_was_estimated_before_the_launch(run, strategy):
     home, settings = run[0], run[1].with_strategy(strategy)
-    assert estimated(home, [settings]) == pytest.approx(as_before_a_launch(home, settings), rel=0.01)
-
-
-def test_runs_that_train_together_take_more_than_one(run):
-    home, one = run[0], dataclasses.replace(run[1], quick_sweep=True)
-    other = dataclasses.replace(one, lora=LoraSettings(rank=2))
-    assert estimated(home, [one, other]) > estimated(home, [one])
+    assert estimated(home, settings) == pytest.approx(as_before_a_launch(home, settings), rel=0.01)
 
 
 def test_a_process_of_its_own_tells_it_and_what_cannot_be_told_is_a_process_with_torch(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))  # a page that was tested before may stand there
     home, settings = run
     context = forkserver("fake_experiment", "fake_jobs")
-    assert need_bytes(context, home, [settings]) == pytest.approx(estimated(home, [settings]), rel=0.01)
-    assert need_bytes(context, home, [dataclasses.replace(settings, dataset="0" * 64)]) == PROCESS_BYTES
-    assert need_bytes(context, home, [dataclasses.replace(settings, strategy="linear")]) == PROCESS_BYTES
-    assert need_bytes(context, home, []) == PROCESS_BYTES
+    assert need_bytes(context, home, settings) == pytest.approx(estimated(home, settings), rel=0.01)
+    assert need_bytes(context, home, dataclasses.replace(settings, dataset="0" * 64)) == PROCESS_BYTES
+    assert need_bytes(context, home, dataclasses.replace(settings, strategy="linear")) == PROCESS_BYTES
+    assert need_bytes(context, home, None) == PROCESS_BYTES
 
 
 def test_the_worker_does_not_wait_for_an_estimate_that_takes_long(tmp_path, monkeypatch):
     go = threading.Event()
     asked = []
 
-    def slow(context, home, runs):
-        asked.append(runs)
+    def slow(context, home, run):
+        asked.append(run)
         assert go.wait(60)
         return 5e9
 
@@ -78,11 +72,11 @@ def test_the_worker_does_not_wait_for_an_estimate_that_takes_long(tmp_path, monk
     store = RunStore(tmp_path)
     needs, (run_id,) = MemoryNeeds(None, store), store.add_sweep([RunSettings(dataset="d", target="t")])[1]
     began = time.monotonic()
-    assert [needs.of([run_id]), needs.of([run_id])] == [None, None]
+    assert [needs.of(run_id), needs.of(run_id)] == [None, None]
     assert time.monotonic() - began < 5
     go.set()
-    wait_until(lambda: needs.of([run_id]) == 5e9)
+    wait_until(lambda: needs.of(run_id) == 5e9)
     assert len(asked) == 1
-    needs.forget([run_id])
-    needs.of([run_id])
+    needs.forget(run_id)
+    needs.of(run_id)
     assert len(asked) == 2

@@ -109,7 +109,7 @@ def test_after_a_killed_worker_both_are_adopted_with_their_slots_and_the_next_wa
 
 def test_what_does_not_fit_beside_the_others_waits_for_them_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
-    needs = "from tabtune_core.execution import memory_needs\nmemory_needs.need_bytes = lambda context, home, runs: 1e18 if runs[0].target == 'quick' else 1.0\n"
+    needs = "from tabtune_core.execution import memory_needs\nmemory_needs.need_bytes = lambda context, home, run: 1e18 if run.target == 'quick' else 1.0\n"
     worker = start_worker(store.home, "exit-when-idle", "parallel=3", before=needs)
     try:
         begun(store, first)
@@ -134,25 +134,13 @@ def test_room_is_kept_for_what_goes_on_to_grow_as_estimated(store, monkeypatch, 
     queue(store, "quick", "quick")
     needs = iter([10.0 - 1.0, 6.0])
     monkeypatch.setattr(memory_needs, "AT_ONCE_SECONDS", 60.0)
-    monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, runs: next(needs))
+    monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, run: next(needs))
     monkeypatch.setattr(local, "_resident", lambda pid: grown // 2)
     monkeypatch.setattr(local, "machine_memory", lambda: (free, 100))
     executor = LocalExecutor(store, forkserver("fake_experiment", "fake_jobs"), "fake_experiment", shares=Shares((0, 1), 2, 1))
     store.claim(1, "1 boot pid:[1]", slot="cpu:0")
     going = executor.adopt(store.runs(status="running"))
     assert (executor.place(store.runs(status="queued"), going) is not None) is starts
-
-
-def test_a_pack_has_one_place_and_what_is_behind_it_the_next(store):
-    packed = queue(store, "obedient", "obedient", quick_sweep=True)
-    (other,) = queue(store, "obedient")
-    worker = start_worker(store.home, "parallel=2")
-    try:
-        (first, third), second = begun(store, packed[0], other), store.run(packed[1])  # which has its turn after the first
-        assert first.pid == second.pid != third.pid
-        assert first.slot == second.slot
-    finally:
-        end(store, worker)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -189,27 +188,6 @@ def test_stop_keeps_the_best_and_cancel_discards_all_but_the_log(live):
     assert [run.status for run in runs] == ["stopped", "cancelled"]
     assert [run.result is not None for run in runs] == [True, False]
     assert [sorted(path.name for path in live.run_dir(run.id).iterdir()) for run in runs] == [["adapter.zip", "log.txt"], ["log.txt"]]
-
-
-def test_runs_of_a_quick_sweep_have_one_process_and_each_its_own_end(live):
-    cancelled, stopped = queue(live, "obedient", "obedient", quick_sweep=True)
-    wait_until(lambda: live.events(cancelled))
-    assert live.run(cancelled).pid == live.run(stopped).pid
-    live.ask(cancelled, "cancel")
-    assert wait_for_end(live, cancelled).status == "cancelled"
-    time.sleep(1)  # longer than a process may take to go away
-    live.ask(stopped, "stop")
-    assert wait_for_end(live, stopped).status == "stopped"
-    assert [sorted(path.name for path in live.run_dir(run).iterdir()) for run in (cancelled, stopped)] == [
-        ["log.txt"],
-        ["adapter.zip", "log.txt"],
-    ]
-
-
-def test_a_crash_ends_all_runs_of_its_process(live):
-    runs = [wait_for_end(live, run_id) for run_id in queue(live, "killed", "killed", quick_sweep=True)]
-    assert [run.status for run in runs] == ["interrupted"] * 2
-    assert all("signal 9" in run.error and "leave the quick sweep out" in run.error for run in runs)
 
 
 def test_a_run_that_does_not_hear_is_cancelled_all_the_same(live):

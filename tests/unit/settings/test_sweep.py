@@ -341,9 +341,9 @@ def test_a_grid_that_cannot_be_is_refused_with_the_reason(axes, message):
 
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "linear", "boosting"])
 def test_a_run_takes_another_strategy_whatever_lora_alone_was_set(strategy):
-    run = RunSettings(dataset="d", target="y", quick_sweep=True, train=TrainSettings(lr_ratio=4.0, rate_scales_with_rank=True, steps=7))
+    run = RunSettings(dataset="d", target="y", train=TrainSettings(lr_ratio=4.0, rate_scales_with_rank=True, steps=7))
     other = run.with_strategy(strategy)
-    assert (other.strategy, other.train, other.quick_sweep) == (strategy, TrainSettings(steps=7), False)
+    assert (other.strategy, other.train) == (strategy, TrainSettings(steps=7))
     assert other.with_strategy("peft").lora == run.lora
 
 

@@ -86,7 +86,7 @@ class Lives(RuleBasedStateMachine):
     @rule(place=PLACE, pid=st.sampled_from([7, 8]))
     def unclaim(self, place, pid):
         run_id, run = self.at(place)
-        self.store.unclaim([run_id], pid)
+        self.store.unclaim(run_id, pid)
         if run.status == "running" and pid == 7:
             run.status = "queued"
 

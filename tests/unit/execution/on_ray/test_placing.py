@@ -63,7 +63,7 @@ def opened(store, monkeypatch):
         machines = Machines(*nodes)
         monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
         monkeypatch.setattr(memory_needs, "AT_ONCE_SECONDS", 60.0)
-        monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, runs: estimated(home, runs))
+        monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, run: estimated(home, run))
         return ray_executor.RayExecutor(ExecutorChoice("ray", "auto", gpu_share), store, None, "fake_experiment")
 
     return make
