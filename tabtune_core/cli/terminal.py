@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
-from tabtune_core.execution.choice import EXECUTOR_VARIABLE, RAY
+from tabtune_core.execution.executor import EXECUTOR_VARIABLE, RAY
 from tabtune_core.execution.worker_watch import QUICK_STARTS, WorkerWatch
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES

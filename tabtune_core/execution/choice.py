@@ -6,19 +6,14 @@ In: names and numbers. Out: how to open an executor. Loads no Ray.
 import functools
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tabtune_core.errors import SettingError
-from tabtune_core.execution.executor import LOCAL
+from tabtune_core.execution.executor import EXECUTOR_VARIABLE, LOCAL, RAY, OpenExecutor
 
-if TYPE_CHECKING:
-    from tabtune_core.execution.service import OpenExecutor
-
-RAY = "ray"
 EXECUTORS = (LOCAL, RAY)
 LEAST_SHARE = 0.01
 """Of a GPU; of less than 0.0001 Ray makes none."""
-EXECUTOR_VARIABLE, ADDRESS_VARIABLE, GPU_SHARE_VARIABLE = "TABTUNE_EXECUTOR", "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE"
+ADDRESS_VARIABLE, GPU_SHARE_VARIABLE = "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +56,7 @@ class ExecutorChoice:
         told = (self.executor, self.address, f"{self.gpu_share:g}")
         environment.update(zip((EXECUTOR_VARIABLE, ADDRESS_VARIABLE, GPU_SHARE_VARIABLE), told, strict=True))
 
-    def opener(self) -> "OpenExecutor":
+    def opener(self) -> OpenExecutor:
         """What opens the executor."""
         if self.executor == LOCAL:
             from tabtune_core.execution.local import LocalExecutor
@@ -69,4 +64,4 @@ class ExecutorChoice:
             return LocalExecutor
         from tabtune_core.execution.on_ray.executor import RayExecutor
 
-        return functools.partial(RayExecutor, self)
+        return functools.partial(RayExecutor, self.address, self.gpu_share)

@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabtune_core.execution.choice import EXECUTOR_VARIABLE
-from tabtune_core.execution.executor import LOCAL
+from tabtune_core.execution.executor import EXECUTOR_VARIABLE, LOCAL
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.files.whole import write_text
 from tabtune_core.wording import counted

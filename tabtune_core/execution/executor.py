@@ -4,15 +4,19 @@ In: queued runs, and what people ask of those that go on. Out: tasks, and why ea
 and is the only one who decides that a run is queued again; an executor never does. Nothing else knows which executor a run is on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from multiprocessing.context import ForkServerContext
+from typing import Any, Literal, Protocol, TypeVar
 
 from tabtune_core.events import StopRequest
 from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
-LOCAL = "local"
-"""Name of the executor of this machine; rows of earlier versions, which name none, are its own."""
+LOCAL, RAY = "local", "ray"
+"""Names of the executors: of this machine, to which rows of earlier versions, which name none, belong, and of a Ray cluster."""
+EXECUTOR_VARIABLE = "TABTUNE_EXECUTOR"
+"""What names the executor of a worker whose command line names none."""
 AGAIN = "Resume it, or run it again."
 """What to do about most of what can happen to a run."""
 State = Literal["alive", "gone", "unknown"]
@@ -87,3 +91,7 @@ class Executor(Protocol[TaskType]):
 
     def wait(self, tasks: Sequence[TaskType], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """Until one of the tasks or jobs may have ended (whether that is so), or the time is over; ``jobs`` are sentinels of processes."""
+
+
+OpenExecutor = Callable[[RunStore, ForkServerContext, str], Executor[Any]]
+"""Makes an executor for a store, from the context of its processes and the module whose ``run_experiment`` carries out a run."""

@@ -10,14 +10,13 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from multiprocessing.context import ForkServerContext
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.execution.end_messages import EndMessages
-from tabtune_core.execution.executor import Executor
+from tabtune_core.execution.executor import OpenExecutor
 from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, start_early
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.leftovers import sweep_up
@@ -31,9 +30,6 @@ AGAIN_SECONDS = 1.0
 """After something that the machine lacked, such as room on the disk, before it is tried again."""
 LONGEST_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
 """Letters: the path of a socket has so many less than that on any system (unix(7): ``sun_path``)."""
-
-OpenExecutor = Callable[[RunStore, ForkServerContext, str], Executor[Any]]
-"""Makes an executor for a store; ``experiment`` is the module whose ``run_experiment`` carries out a run."""
 
 _log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable
 
 from tabtune_core.errors import SettingError
-from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE, ExecutorChoice
+from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTORS, GPU_SHARE_VARIABLE, ExecutorChoice
 from tabtune_core.execution.cores import Shares, divide
 from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
-from tabtune_core.execution.executor import LOCAL
+from tabtune_core.execution.executor import EXECUTOR_VARIABLE, LOCAL
 from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
 from tabtune_core.settings.validation import whole_number
 from tabtune_core.store.job_kinds import JOB_MINUTES_VARIABLE, read_minutes

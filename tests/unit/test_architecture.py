@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ def modules(package):
     return sorted((ROOT / package).rglob("*.py"))
 
 
+def every_module():
+    return [*modules("tabtune_core"), *modules("dashboard")]
+
+
+def file_of(files, name):
+    """The module that an imported name is, or is in."""
+    return name if name in files else parent if (parent := name.rpartition(".")[0]) in files else None
+
+
 def imported(source):
     """Dotted names of modules, or of names in modules, that a text of Python imports, wherever in it."""
     for node in ast.walk(ast.parse(source)):
@@ -107,6 +117,17 @@ def test_imports_point_down(path):
     too_high = [name for name in of_core(path) if HEIGHT[name.split(".")[0]] > HEIGHT[package(path)]]
     assert too_high == []
     assert not any(name.split(".")[0] == "dashboard" for name in imported(path.read_text()))
+
+
+def test_no_import_leads_back_to_where_it_came_from():
+    """Imports within functions and for types alone count too."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in every_module()}
+    known = {
+        name: {end for end in map(partial(file_of, files), imported(path.read_text())) if end} - {name} for name, path in files.items()
+    }
+    while ground := {name for name, ends in known.items() if not ends & known.keys()}:
+        known = {name: ends for name, ends in known.items() if name not in ground}
+    assert known == {}, "these import each other, or import those that do"
 
 
 @pytest.mark.parametrize("path", modules("dashboard"), ids=lambda p: str(p.relative_to(ROOT)))

@@ -9,7 +9,7 @@ import io
 import re
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice, pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -17,7 +17,8 @@ from pathlib import Path
 import duckdb
 
 from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
-from tabtune_core.data.reading.misfits import Lines, find_misfits, refuse_open_quote
+from tabtune_core.data.reading.layout import Dialect, Lines
+from tabtune_core.data.reading.misfits import find_misfits, refuse_open_quote
 from tabtune_core.data.reading.sql import first_row
 from tabtune_core.errors import LayoutError, TableError
 
@@ -36,29 +37,6 @@ MARK = "#"
 """At the start of a line: a comment, or, from some programs, a header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What a reader has to be told about a file."""
-
-    delimiter: str
-    quote: str
-    escape: str
-    skip: int
-    """Lines above the table."""
-
-    width: int
-    """Cells in a row."""
-
-    header: bool
-    """Whether the first line of the table holds names."""
-
-    short_header: bool
-    """The header is one cell short: the first column holds row names, as R writes them, or the lines end in a separator."""
-
-    comments: Lines = field(default_factory=Lines)
-    """Lines of the table that are none of its rows."""
 
 
 def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: ReadingChoices) -> Dialect:

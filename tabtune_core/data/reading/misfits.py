@@ -8,41 +8,15 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+from tabtune_core.data.reading.layout import Dialect, Lines
 from tabtune_core.errors import TableError
-
-if TYPE_CHECKING:
-    from tabtune_core.data.reading.dialect import Dialect
 
 LONGEST_RECORD = 2_000_000
 """Letters. DuckDB leaves out a record of more bytes."""
 BROKEN = '""!\n'
 """Stands for a line that is longer: outside of quotes it is wrong, and inside it ends nothing."""
-LISTED_LINES = 10
-
-
-@dataclass(slots=True)
-class Lines:
-    """Some lines of a file, by the numbers of the first."""
-
-    count: int = 0
-    first: list[int] = field(default_factory=list)
-
-    def add(self, number: int) -> None:
-        """Counts one more."""
-        self.count += 1
-        if len(self.first) < LISTED_LINES:
-            self.first.append(number)
-
-    def __str__(self) -> str:
-        """In words.
-
-        >>> str(Lines(1, [4])), str(Lines(12, [1, 2]))
-        ('Line 4', 'Lines 1, 2 and 10 more')
-        """
-        more = self.count - len(self.first)
-        return f"Line{'s' * (self.count > 1)} {', '.join(map(str, self.first))}" + (f" and {more:,} more" if more else "")
 
 
 @dataclass(slots=True)
@@ -80,7 +54,7 @@ def refuse_open_quote(opened: int | None) -> None:
         raise TableError(f"{message}: all that follows it is one cell. Close it in the file and add the file again.")
 
 
-def find_misfits(path: Path, dialect: "Dialect") -> Misfits:
+def find_misfits(path: Path, dialect: Dialect) -> Misfits:
     """Goes over all lines of a file."""
     found = Misfits()
     usual_limit = csv.field_size_limit(LONGEST_RECORD)
@@ -117,7 +91,7 @@ class _Bounded:
         return BROKEN
 
 
-def _look(found: Misfits, lines: _Bounded, dialect: "Dialect") -> None:
+def _look(found: Misfits, lines: _Bounded, dialect: Dialect) -> None:
     doubled = dialect.escape == dialect.quote
     escape = None if doubled else dialect.escape
     layout: dict[str, Any] = {"delimiter": dialect.delimiter, "quotechar": dialect.quote, "doublequote": doubled, "escapechar": escape}

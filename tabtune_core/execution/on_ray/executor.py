@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.events import Note, StopRequest
-from tabtune_core.execution.choice import RAY, ExecutorChoice
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
-from tabtune_core.execution.executor import Ended, Placement, State
+from tabtune_core.execution.executor import RAY, Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
 from tabtune_core.execution.memory_needs import MemoryNeeds
 from tabtune_core.execution.on_ray.demand import BYTES_OF_A_GPU_RUN, Demand, asks_of, wants_gpu
@@ -42,10 +41,10 @@ class RayExecutor:
 
     name = RAY
 
-    def __init__(self, choice: ExecutorChoice, store: RunStore, context: ForkServerContext, experiment: str) -> None:
-        self.choice, self.store, self.context, self.experiment = choice, store, context, experiment
+    def __init__(self, address: str, gpu_share: float, store: RunStore, context: ForkServerContext, experiment: str) -> None:
+        self.gpu_share, self.store, self.context, self.experiment = gpu_share, store, context, experiment
         try:
-            self.machines = Machines(choice.address, store.home)
+            self.machines = Machines(address, store.home)
         except ClusterError as error:
             with contextlib.suppress(OSError):
                 write_cluster(store.home, Cluster(waits=str(error)))
@@ -185,7 +184,7 @@ class RayExecutor:
     def _asks(self, run: Run) -> Demand:
         seen = self.machines.seen
         on_gpu = wants_gpu(run.settings, there_are_some=any(has.gpus for has in seen.values()))
-        return asks_of(on_gpu=on_gpu, gpu_share=self.choice.gpu_share, largest=_largest(seen))
+        return asks_of(on_gpu=on_gpu, gpu_share=self.gpu_share, largest=_largest(seen))
 
     def _demand(self, run: Run) -> Demand | None:
         """With its memory; None while that is estimated."""

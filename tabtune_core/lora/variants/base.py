@@ -11,9 +11,33 @@ from tabtune_core.lora.cost import is_whole
 if TYPE_CHECKING:
     import torch
 
-    from tabtune_core.lora.layers import LowRank
-
 Pair = tuple["torch.Tensor", "torch.Tensor"]
+
+
+class Adapter(Protocol):
+    """A module of torch with A and B (``lora.layers``)."""
+
+    rank: int
+    scaling: float
+
+    @property
+    def factors(self) -> "tuple[torch.nn.Parameter, torch.nn.Parameter]":
+        """A and B."""
+
+    def moved(self, weight: "torch.Tensor") -> "torch.Tensor":
+        """The weight with the update added."""
+
+    def get_buffer(self, target: str) -> "torch.Tensor":
+        """As torch has it."""
+
+    def get_parameter(self, target: str) -> "torch.nn.Parameter":
+        """As torch has it."""
+
+    def register_parameter(self, name: str, param: "torch.nn.Parameter") -> None:
+        """As torch has it."""
+
+    def register_buffer(self, name: str, tensor: "torch.Tensor") -> None:
+        """As torch has it."""
 
 
 class Tape(Protocol):
@@ -62,7 +86,7 @@ class Variant:
         """Why a weight cannot have it, with the way out; empty where it can."""
         return ""
 
-    def start(self, adapter: "LowRank", matrix: "torch.Tensor", *, from_file: bool) -> None:
+    def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
         """Prepares a fresh adapter, whose A is random and B zero, so that it changes nothing.
 
         Args:
@@ -75,12 +99,12 @@ class Variant:
         """The factors of what is added to the weight, from A, B and the adapter's buffers by name."""
         return a, b
 
-    def put(self, adapter: "LowRank", a: "torch.Tensor", b: "torch.Tensor") -> None:
+    def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:
         """Makes the update another one, given in the shapes of ``update``."""
         for factor, value in zip(adapter.factors, (a, b), strict=True):
             factor.data.copy_(value)
 
-    def row_scale(self, adapter: "LowRank", weight: "torch.Tensor") -> "torch.Tensor":
+    def row_scale(self, adapter: Adapter, weight: "torch.Tensor") -> "torch.Tensor":
         """What each updated row is multiplied with, ``(out,)``; asked for where ``rescales``."""
         raise NotImplementedError
 

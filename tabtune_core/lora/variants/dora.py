@@ -6,12 +6,10 @@ Each row has a length m that starts as ``||W||`` and trains; the norm below the 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tabtune_core.lora.variants.base import Tape, Variant
+from tabtune_core.lora.variants.base import Adapter, Tape, Variant
 
 if TYPE_CHECKING:
     import torch
-
-    from tabtune_core.lora.layers import LowRank
 
 
 class Dora(Variant):
@@ -33,21 +31,19 @@ class Dora(Variant):
             "Leave use_dora off, or leave these layers out of the targets."
         )
 
-    def start(self, adapter: "LowRank", matrix: "torch.Tensor", *, from_file: bool) -> None:
+    def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
         """The lengths are those of the weight."""
         from torch import nn
 
-        adapter.lora_magnitude_vector = nn.Parameter(matrix.detach().contiguous().norm(dim=1))
+        adapter.register_parameter("lora_magnitude_vector", nn.Parameter(matrix.detach().contiguous().norm(dim=1)))
 
-    def row_scale(self, adapter: "LowRank", weight: "torch.Tensor") -> "torch.Tensor":
+    def row_scale(self, adapter: Adapter, weight: "torch.Tensor") -> "torch.Tensor":
         """``m / ||W + s B A||``."""
         import torch
 
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):  # 16 bits would round m / ||W|| of a fresh adapter off 1
             norm: torch.Tensor = adapter.moved(weight).norm(dim=1)
-        lengths = adapter.lora_magnitude_vector
-        assert isinstance(lengths, torch.Tensor)
-        return lengths.div(norm)
+        return adapter.get_parameter("lora_magnitude_vector").div(norm)
 
     def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
         """Torch's own operations: a layer that is called keeps outputs too, a weight that is read two copies of itself."""

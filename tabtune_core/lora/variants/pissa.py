@@ -12,12 +12,10 @@ The package carries the start: no other machine's decomposition has to agree in 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tabtune_core.lora.variants.base import Pair, Tape, Variant
+from tabtune_core.lora.variants.base import Adapter, Pair, Tape, Variant
 
 if TYPE_CHECKING:
     import torch
-
-    from tabtune_core.lora.layers import LowRank
 
 
 class Pissa(Variant):
@@ -31,7 +29,7 @@ class Pissa(Variant):
         """The start of A and B."""
         return rank * (out + width)
 
-    def start(self, adapter: "LowRank", matrix: "torch.Tensor", *, from_file: bool) -> None:
+    def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
         """``A = sqrt(S / s) V^T``, ``B = U sqrt(S / s)``: section 3, equations 2 and 3.
 
         On the CPU in fp32 (fp64 of an fp64 weight), the same on each machine and for every seed. The sign of a pair is open and changes
@@ -61,7 +59,7 @@ class Pissa(Variant):
         assert first_b is not None
         return torch.cat([a, a - first_a]), torch.cat([b - first_b, first_b], dim=1)
 
-    def put(self, adapter: "LowRank", a: "torch.Tensor", b: "torch.Tensor") -> None:
+    def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:
         """The two halves of each as above, solved for A, B and their start."""
         (own_a, own_b), (first_a, first_b) = adapter.factors, (adapter.get_buffer(name) for name in ("start_A", "start_B"))
         (upper, lower), (left, right) = a.chunk(2), b.chunk(2, dim=1)

@@ -12,7 +12,7 @@ import pytest
 
 from tabtune_core.data.findings import not_asked
 from tabtune_core.data.reading.cells import load_text, tidy_names
-from tabtune_core.data.reading.dialect import Dialect
+from tabtune_core.data.reading.layout import Dialect
 from tabtune_core.data.reading.sql import connect, counts
 from tabtune_core.data.table import ReadingChoices, Table, read_table
 from tabtune_core.errors import TableError

@@ -8,8 +8,9 @@ import pytest
 from tabtune_core.cli.main import main
 from tabtune_core.errors import SettingError
 from tabtune_core.execution import service
-from tabtune_core.execution.choice import ADDRESS_VARIABLE, EXECUTOR_VARIABLE, GPU_SHARE_VARIABLE, ExecutorChoice
+from tabtune_core.execution.choice import ADDRESS_VARIABLE, GPU_SHARE_VARIABLE, ExecutorChoice
 from tabtune_core.execution.cluster_file import Cluster, read_cluster, write_cluster
+from tabtune_core.execution.executor import EXECUTOR_VARIABLE
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.store.runs import RunStore
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tabtune_core.execution.choice import EXECUTOR_VARIABLE
 from tabtune_core.execution.cluster_file import (
     CLUSTER,
     Cluster,
@@ -13,6 +12,7 @@ from tabtune_core.execution.cluster_file import (
     why_not_joined,
     write_cluster,
 )
+from tabtune_core.execution.executor import EXECUTOR_VARIABLE
 
 MADE = Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits.")
 

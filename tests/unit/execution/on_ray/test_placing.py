@@ -8,7 +8,6 @@ from small_table import small_table
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.execution import memory_needs
-from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.cluster_file import read_cluster, why_not_joined
 from tabtune_core.execution.memory_needs import estimated
 from tabtune_core.execution.on_ray import executor as ray_executor
@@ -64,7 +63,7 @@ def opened(store, monkeypatch):
         monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
         monkeypatch.setattr(memory_needs, "AT_ONCE_SECONDS", 60.0)
         monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, run: estimated(home, run))
-        return ray_executor.RayExecutor(ExecutorChoice("ray", "auto", gpu_share), store, None, "fake_experiment")
+        return ray_executor.RayExecutor("auto", gpu_share, store, None, "fake_experiment")
 
     return make
 
@@ -216,7 +215,7 @@ def test_a_cluster_that_cannot_be_joined_is_told_to_the_pages(store, monkeypatch
 
     monkeypatch.setattr(ray_executor, "Machines", refuse)
     with pytest.raises(ClusterError):
-        ray_executor.RayExecutor(ExecutorChoice("ray"), store, None, "fake_experiment")
+        ray_executor.RayExecutor("auto", 1.0, store, None, "fake_experiment")
     assert why_not_joined(store.home) == "There is no Ray cluster to join."
 
 
