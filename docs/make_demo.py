@@ -19,9 +19,10 @@ from contextlib import closing
 from pathlib import Path
 
 from dashboard.demo.workspace import ABOUT, PACKED
-from tabtune_core.analysis.context_rows import WEIGHTS_FILE, runs_of_curve
+from tabtune_core.analysis.context_rows import runs_of_curve
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.runs import RunStore
 
 DOCS = Path(__file__).parent

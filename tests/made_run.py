@@ -10,12 +10,11 @@ from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.engine.artifacts import write_adapter, write_predictions
 from tabtune_core.events import RunFinished
 from tabtune_core.lora.inject import adapter_factors
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.training.scoring import HeldOut
 
 

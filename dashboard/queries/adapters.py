@@ -9,9 +9,9 @@ import streamlit as st
 from dashboard.queries.workspace import home, store
 from dashboard.server.people import check_may_change, person
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
-from tabtune_core.lora.package_reader import ADAPTER_FILE, read_facts
+from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.store import deletion, uploaded_adapters
-from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
 

@@ -14,6 +14,7 @@ from tabtune_core.execution.cluster_file import Cluster, read_cluster
 from tabtune_core.execution.worker_watch import WorkerTrouble, tail, watch_of
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
+from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.run_row import ENDED, Run, Sweep, Unreadable
 from tabtune_core.store.runs import default_home
 
@@ -103,7 +104,7 @@ def mark(runs: list[Run]) -> str:
 
 def log_tail(run_id: str, lines: int = 200) -> str:
     """The end of a run's log; empty when there is none."""
-    return tail(store().run_dir(run_id) / "log.txt", lines)
+    return tail(store().run_dir(run_id) / LOG, lines)
 
 
 def keep_worker() -> None:

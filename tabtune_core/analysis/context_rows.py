@@ -19,11 +19,10 @@ from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 from tabtune_core.store.predictions import Predictions
+from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
-WEIGHTS_FILE = "weights.safetensors"
-"""In the folder of a run that trained all weights and gained by it."""
 _OF_A_STRATEGY = ("strategy", "lora", "train", "device")
 """Settings of a run that neither its rows nor its model follow from."""
 LEAST, FEW = 64, 256

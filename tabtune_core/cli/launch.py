@@ -19,12 +19,12 @@ from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.execution.lock import ensure_worker
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.lora.package_readme import without_labels
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSettings
 from tabtune_core.settings.serialization import from_values
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted

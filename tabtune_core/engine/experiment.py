@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from tabtune_core.analysis.context_rows import WEIGHTS_FILE
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
@@ -18,10 +17,8 @@ from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE
-from tabtune_core.store.run_row import LAST_STATE, STATES
+from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES, WEIGHTS_FILE
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows

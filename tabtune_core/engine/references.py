@@ -22,7 +22,7 @@ from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned, StopRequest
 from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.reference_models import fit_reference, most_rows

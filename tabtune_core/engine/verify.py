@@ -32,8 +32,7 @@ def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: st
     """Over all test rows: the largest difference (see ``TOLERANCE``), and the number of labels that differ."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.engine.adapted_model import load_adapter
-    from tabtune_core.lora.package_reader import ADAPTER_FILE
-    from tabtune_core.store.predictions import PREDICTIONS_FILE
+    from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 
     adapted = load_adapter(run_dir / ADAPTER_FILE, checkpoint=checkpoint, device=device)
     table = load_frame(home, adapted.settings.dataset)

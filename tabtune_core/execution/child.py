@@ -21,6 +21,7 @@ from tabtune_core.execution.processor_time import Standstill, disturbed
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Teller, patiently
+from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.runs import RunStore
 
 HEARTBEAT_SECONDS = 1.0
@@ -52,7 +53,7 @@ def discard(run_dir: Path) -> None:
     for path in run_dir.iterdir() if run_dir.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "log.txt":
+        elif path.name != LOG:
             path.unlink()
 
 
@@ -82,7 +83,7 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     store = patiently(lambda: RunStore(home))
     settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_to(run_dir / "log.txt")
+    write_to(run_dir / LOG)
     fresh = FreshProcess()  # as long as there is one thread here
     store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
     if store.run(run_id).resumptions:
@@ -133,14 +134,14 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
     folder = store.job_dir(job_id)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_to(folder / "log.txt")
+        write_to(folder / LOG)
         patiently(lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid())))
         job = store.job(job_id)
         if job.status != "running":  # its worker was killed before it told the process, and the next one took the job for lost
             return
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
-        message = explain(error, JOB_ADVICE, f"the job's log, {folder / 'log.txt'}", home)
+        message = explain(error, JOB_ADVICE, f"the job's log, {folder / LOG}", home)
         patiently(lambda: store.finish_job(job_id, "failed", error=message))
         raise  # for the log
     if store.job(job_id).wish == "cancel":  # asked for meanwhile

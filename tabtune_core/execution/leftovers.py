@@ -12,7 +12,8 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution.on_ray.node_files import drop_arriving
 from tabtune_core.scratch import sweep
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.run_row import ENDED, STATES
+from tabtune_core.store.run_folder import STATES
+from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 
 INCOMING = "incoming-"

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from tabtune_core.lora.cost import is_whole
 from tabtune_core.lora.half_copies import in_half
+from tabtune_core.variants.cost import is_whole
 
 LEVELS = 2**8
 CACHED = 2**19

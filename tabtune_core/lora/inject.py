@@ -17,8 +17,8 @@ from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRank
 from tabtune_core.lora.names import Groups, bias_of, pattern_values, some_of, under
 from tabtune_core.lora.package_facts import PREFIX
 from tabtune_core.lora.targets import Adaptable, Kind, find_targets
-from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.settings import Bias
+from tabtune_core.variants import VARIANTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The three ways in which a frozen weight gets a low-rank update: as a layer that is called, a weight that is read, a table looked up.
 
 Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh adapter changes
-nothing. A is drawn on the CPU: a seed has one start on every device. What else an update can be is a variant's: see ``lora.variants``,
-each of which works in any of the three.
+nothing. A is drawn on the CPU: a seed has one start on every device. What else an update can be is a variant's: see
+``tabtune_core.variants``, each of which works in any of the three.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
@@ -18,7 +18,7 @@ from torch.nn.utils import skip_init
 from tabtune_core.lora.fused_linear import low_rank_linear
 from tabtune_core.lora.half_copies import half_factors
 from tabtune_core.lora.lazy_weight import LowRankWeight
-from tabtune_core.lora.variants import VARIANTS
+from tabtune_core.variants import VARIANTS
 
 
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:

@@ -16,8 +16,6 @@ from tabtune_core.files.tensors import check_finite, read_header
 from tabtune_core.lora.package_facts import bytes_declared, check_facts, check_tensors
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
-ADAPTER_FILE = "adapter.zip"
-"""What a package is called in the folder of a run, or of an adapter from elsewhere."""
 FORMAT = 1
 FACTS_LIMIT_BYTES = 12_000_000
 """``tabtune.json`` lists the numbers of the context rows; so many bytes are more than a million of them."""

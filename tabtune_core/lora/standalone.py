@@ -19,9 +19,9 @@ from tabtune_core.files.torch_files import FLOATS, read_torch_file
 from tabtune_core.lora.inject import AdaptedLayer, LoraReport
 from tabtune_core.lora.package import FACTS, read_package
 from tabtune_core.lora.package_facts import HASH, PREFIX, SIDES, check_strength
-from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.variants import VARIANTS
 
 _SIDES = dict(zip(("lora_a", "lora_b"), SIDES, strict=True))
 _WRITTEN = ("rank", "alpha", *_SIDES, "scaling", "settings", "tensors", "task", "model", "base_sha256")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tabtune_core.lora.variants import VARIANTS
+from tabtune_core.variants import VARIANTS
 
 NUMBER_BYTES = 4
 """A float32."""

@@ -6,10 +6,10 @@ In: a model card and LoRA settings. Out: counts, the same as those that the inje
 from dataclasses import dataclass
 
 from tabtune_core.lora.names import bias_of, pattern_values
-from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import LoraSettings
+from tabtune_core.variants import VARIANTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings.serialization import from_values, plain_values
-from tabtune_core.settings.training import LORA_ONLY, VARIANTS, LoraSettings, TrainSettings
+from tabtune_core.settings.training import LORA_ONLY, LoraSettings, TrainSettings
 from tabtune_core.settings.validation import changed, check_kinds, check_number, check_whole, require
+from tabtune_core.variants import VARIANTS
 
 Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
 SplitBy = Literal["random", "time", "group"]
@@ -138,7 +139,7 @@ class RunSettings:
             said |= {f"class weights {train.class_weights}": train.class_weights != "none"}
         if self.strategy == "peft":
             said |= {
-                VARIANTS[lora.variant]: lora.variant != "lora",
+                VARIANTS[lora.variant].title: lora.variant != "lora",
                 "rsLoRA": lora.use_rslora,
                 f"bias {lora.bias}": lora.bias != "none",
                 "rank pattern": bool(lora.rank_pattern),

@@ -14,8 +14,6 @@ from tabtune_core.settings.validation import changed, check_kinds, check_number,
 
 Bias = Literal["none", "all", "lora_only"]
 Start = Literal["default", "pissa"]
-VARIANTS = {"lora": "LoRA", "dora": "DoRA", "pissa": "PiSSA"}
-"""What labels call the variants of ``lora.variants``."""
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "linear", "constant"]
 ClassWeights = Literal["none", "balanced"]
@@ -91,7 +89,7 @@ class LoraSettings:
 
     @property
     def variant(self) -> str:
-        """What the update is, by its name in ``lora.variants``."""
+        """What the update is, by its name in ``tabtune_core.variants``."""
         start = "lora" if self.init_lora_weights == "default" else self.init_lora_weights
         return "dora" if self.use_dora else start
 

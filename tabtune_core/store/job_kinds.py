@@ -1,7 +1,6 @@
-"""What each kind of job is called, beside which others it goes on, and how long it may take. Loads no torch.
+"""What each kind of job is called, what carries it out, beside which others it goes on, and how long it may take. Loads no torch.
 
-In: the kind of a job, or its arguments. Out: plain facts, for the pages, the command line and the worker. The function that carries a kind
-out is in ``tabtune_core.execution.jobs.registry``.
+In: the kind of a job, or its arguments. Out: plain facts, for the pages, the command line and the worker.
 """
 
 import math
@@ -22,19 +21,21 @@ class JobKind:
 
     title: str
     """For people, in the middle of a sentence, without an article."""
+    function: str
+    """What carries it out: a module of ``tabtune_core.execution.jobs``, and a name in it."""
     lane: Lane = "long"
     minutes: float = 60.0
     """How long it may take, unless a person says otherwise; then it is ended."""
 
 
 KINDS: dict[str, JobKind] = {
-    "predict": JobKind(title="prediction", lane="short", minutes=30.0),
-    "pace": JobKind(title="time measurement", lane="short", minutes=5.0),
-    "export": JobKind(title="export"),
-    "rank_curve": JobKind(title="rank curve"),
-    "context_curve": JobKind(title="context-row curve", minutes=120.0),
+    "predict": JobKind(title="prediction", function="predict.predict", lane="short", minutes=30.0),
+    "pace": JobKind(title="time measurement", function="measure_pace.measure_pace", lane="short", minutes=5.0),
+    "export": JobKind(title="export", function="export.export"),
+    "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
+    "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
 }
-UNKNOWN = JobKind(title="job")
+UNKNOWN = JobKind(title="job", function="")
 """What is assumed of a kind that only another version knows."""
 
 

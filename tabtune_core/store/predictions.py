@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from tabtune_core.data.splits import SplitName
 from tabtune_core.events import RunPlanned
 from tabtune_core.settings import SplitBy
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
-PREDICTIONS_FILE = "predictions.parquet"
 ZERO_SHOT = "zero_shot_"
 """How the columns begin that hold what the model said before it was trained."""
 

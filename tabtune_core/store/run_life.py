@@ -11,8 +11,9 @@ from contextlib import suppress
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
+from tabtune_core.store.run_folder import STATES
 from tabtune_core.store.run_reader import RunReader
-from tabtune_core.store.run_row import ENDED, STATES, Run, Status, Unreadable, read_run
+from tabtune_core.store.run_row import ENDED, Run, Status, Unreadable, read_run
 
 NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = '', received = 0"
 """Of a row that waits in the queue, again."""

@@ -12,7 +12,8 @@ from tabtune_core.events import StopRequest
 from tabtune_core.store.database import is_time, only, size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
-from tabtune_core.store.run_row import LAST_STATE, STATES, Run, Status, Sweep, Unreadable, read_run
+from tabtune_core.store.run_folder import LAST_STATE, STATES
+from tabtune_core.store.run_row import Run, Status, Sweep, Unreadable, read_run
 
 
 class RunReader(EventLog, JobQueue):

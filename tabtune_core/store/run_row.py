@@ -18,10 +18,6 @@ RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Ended with a result."""
 ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
 RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
-STATES = "states"
-"""Folder in a run's own, of its best and last state while it trains; taken away when the run has ended, unless it was interrupted."""
-LAST_STATE = "last.safetensors"
-"""File there, from which a run goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,14 @@ from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.tensors import read_header
 from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
-from tabtune_core.lora.package_reader import ADAPTER_FILE, read_parts
+from tabtune_core.lora.package_reader import read_parts
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import card_with, find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.run_folder import ADAPTER_FILE
 
 ID = re.compile(r"[0-9a-f]{64}")
 LIMIT_BYTES = 200_000_000

@@ -18,7 +18,6 @@ from tabtune_core.errors import LabelError
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
-from tabtune_core.lora.variants import VARIANTS
 from tabtune_core.models.adaptation import OWN, adapter_arguments
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
@@ -34,6 +33,7 @@ from tabtune_core.training.notices import beginnings
 from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.upstream import DISTRIBUTION
+from tabtune_core.variants import VARIANTS
 
 PRIVATE = "frozen"
 """Folder within the fit's own of what it makes once, where nothing is shared with other fits."""

@@ -10,7 +10,7 @@ import time
 
 from tabtune_core.errors import Cancelled, TargetError
 from tabtune_core.events import Evaluated, Resumed, RunFinished, StepDone
-from tabtune_core.store.run_row import LAST_STATE, STATES
+from tabtune_core.store.run_folder import LAST_STATE, STATES
 
 STEPS, EVALUATED_EVERY = 100, 10
 """Of a steady run."""

@@ -13,8 +13,8 @@ from tabtune_core import load_adapter
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.data.datasets import load_frame
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore, default_home
 

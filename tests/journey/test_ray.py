@@ -21,7 +21,7 @@ from tabtune_core.data.datasets import add_dataset
 from tabtune_core.execution.cluster_file import read_cluster
 from tabtune_core.scratch import sweep
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 

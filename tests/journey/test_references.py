@@ -16,7 +16,8 @@ from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, from_json, to_json
 from tabtune_core.models import checkpoints
 from tabtune_core.settings import REFERENCES, RunSettings, TrainSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE, ZERO_SHOT, read_predictions
+from tabtune_core.store.predictions import ZERO_SHOT, read_predictions
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
 

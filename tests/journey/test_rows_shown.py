@@ -11,7 +11,7 @@ import pytest
 from made_run import mixed_csv
 
 from tabtune_core import load_adapter
-from tabtune_core.analysis.context_rows import WEIGHTS_FILE, curve_frame, in_words, runs_of_curve
+from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
 from tabtune_core.data.datasets import add_dataset, add_sample, load_frame
 from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.engine import experiment
@@ -20,6 +20,7 @@ from tabtune_core.events import Evaluated, Note, RunPlanned
 from tabtune_core.execution.jobs.context_curve import context_curve
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training import model_inputs
 from tabtune_core.training.scoring import Scorer

@@ -19,9 +19,9 @@ from soaking.tables import TARGETS, broken_adapter, broken_table, good_table
 from tabtune_core.data.datasets import add_dataset, delete_dataset, list_datasets, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.errors import AdapterError, StoreError, TableError
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, RETRYABLE, Run
 from tabtune_core.store.uploaded_adapters import add_adapter, delete_adapter, list_adapters
 

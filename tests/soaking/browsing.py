@@ -16,7 +16,7 @@ from soaking.lab import patience
 from soaking.tables import broken_adapter, broken_table, good_table
 from tabtune_core.data.datasets import list_datasets
 from tabtune_core.errors import StoreError
-from tabtune_core.lora.package_reader import ADAPTER_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE
 
 if TYPE_CHECKING:
     from soaking.rounds import Round

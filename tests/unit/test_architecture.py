@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "events", "metrics", "gpus", "devices", "machine", "shortage", "scratch", "upstream", "wording", "files"},
+    {"errors", "events", "metrics", "gpus", "devices", "machine", "shortage", "scratch", "upstream", "wording", "files", "variants"},
     {"settings"},
     {"lora", "data"},
     {"models"},

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.context_rows import WEIGHTS_FILE, same_split, score_curve, sizes_up_to
+from tabtune_core.analysis.context_rows import same_split, score_curve, sizes_up_to
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows, strata_of
@@ -27,7 +27,6 @@ from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import RunPlanned
 from tabtune_core.lora.package import read_package
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import get_card
@@ -35,6 +34,7 @@ from tabtune_core.models.checkpoints import card_with
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions
+from tabtune_core.store.run_folder import ADAPTER_FILE, WEIGHTS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.kernel_warmup import use_once

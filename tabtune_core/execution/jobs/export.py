@@ -25,7 +25,6 @@ from tabtune_core.events import RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.lora.package import AdapterPackage, read_package
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.models.adaptation import OWN
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import get_card
@@ -34,7 +33,7 @@ from tabtune_core.models.snippets import Snippet, file_name
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import TrainSettings
 from tabtune_core.store.job_progress import write_progress
-from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE, LOG, PREDICTIONS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
@@ -199,7 +198,7 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
     done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work, source.trial.visible)
     if done.returncode:
         sys.stderr.write(done.stderr)  # the job's log
-        log = work.with_name("log.txt")
+        log = work.with_name(LOG)
         raise AdapterError(f"A fresh process could not open the file, so it is not offered. The log of this job says why: {log}")
     predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
     if told.views != source.run.settings.train.views:

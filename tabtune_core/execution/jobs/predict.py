@@ -23,13 +23,13 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_facts import labels_sha256
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import Counted
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import ID as UPLOADED
 from tabtune_core.store.uploaded_adapters import get_adapter, package_of

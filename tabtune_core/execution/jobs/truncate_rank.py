@@ -20,12 +20,12 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_tensors, adapter_updates, inject, load_factors
 from tabtune_core.lora.package import AdapterPackage, read_package
-from tabtune_core.lora.package_reader import ADAPTER_FILE
 from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapter_arguments
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions, read_predictions
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.scoring import HeldOut, Scorer, Shown
 

@@ -21,10 +21,11 @@ from tabtune_core.execution.executor import AGAIN, Ended, State
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.demand import Demand
 from tabtune_core.execution.on_ray.reach import first_line
-from tabtune_core.execution.on_ray.remote_run import EVENTS_AT_ONCE, LEAVING, LOG, LOG_BYTES_AT_ONCE, News, Order, Outcome, Where
+from tabtune_core.execution.on_ray.remote_run import EVENTS_AT_ONCE, LEAVING, LOG_BYTES_AT_ONCE, News, Order, Outcome, Where
 from tabtune_core.execution.on_ray.weights import carried
 from tabtune_core.shortage import shortage_of
-from tabtune_core.store.run_row import LAST_STATE, STATES, Run
+from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
+from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 POLL_SECONDS = 0.5

@@ -22,11 +22,11 @@ from tabtune_core.execution.on_ray.weights import Carried, lacks_release, lay_ou
 from tabtune_core.scratch import shared_scratch_folder, sweep
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of
-from tabtune_core.store.run_row import LAST_STATE, STATES, Status
+from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
+from tabtune_core.store.run_row import Status
 
 EVENTS_AT_ONCE = 2_000
 LOG_BYTES_AT_ONCE = 1_000_000
-LOG = "log.txt"
 LEAVING = "leaving"
 """Folder of states that are on their way to the worker."""
 

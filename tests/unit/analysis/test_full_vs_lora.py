@@ -12,7 +12,7 @@ from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.events import RunFinished, RunPlanned
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
 

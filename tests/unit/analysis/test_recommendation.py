@@ -18,7 +18,8 @@ from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.events import to_json
 from tabtune_core.metrics import METRICS, metrics_of, score_all
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.predictions import PREDICTIONS_FILE, read_predictions
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 
 
 @pytest.fixture

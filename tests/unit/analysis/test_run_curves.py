@@ -8,7 +8,7 @@ from tabtune_core.analysis import run_curves
 from tabtune_core.analysis.run_curves import MOST, RunCurves
 from tabtune_core.events import Evaluated, MemorySampled, Resumed, RunPlanned, StepDone, to_json
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.run_row import LAST_STATE, STATES
+from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.runs import RunStore
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.run_row import ENDED, LAST_STATE, STATES
+from tabtune_core.store.run_folder import LAST_STATE, STATES
+from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 
 SETTINGS = RunSettings(dataset="d", target="y")

@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tabtune_core.errors import StoreError
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.run_row import ENDED, LAST_STATE, RETRYABLE, STATES
+from tabtune_core.store.run_folder import LAST_STATE, STATES
+from tabtune_core.store.run_row import ENDED, RETRYABLE
 from tabtune_core.store.runs import RunStore
 
 PLACE = st.integers(0, 5)

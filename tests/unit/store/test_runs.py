@@ -17,7 +17,8 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.database import size_of
-from tabtune_core.store.run_row import ENDED, LAST_STATE, RETRYABLE, STATES
+from tabtune_core.store.run_folder import LAST_STATE, STATES
+from tabtune_core.store.run_row import ENDED, RETRYABLE
 from tabtune_core.store.runs import RunStore, default_home
 
 ROOT = Path(__file__).parents[3]

@@ -5,9 +5,9 @@ PEFT's configurations and earlier files mean here what they say: ``use_dora`` is
 a time; ``use_rslora`` is a factor that goes with any of them and is no variant.
 """
 
-from tabtune_core.lora.variants.base import Variant
-from tabtune_core.lora.variants.dora import Dora
-from tabtune_core.lora.variants.pissa import Pissa
+from tabtune_core.variants.base import Variant
+from tabtune_core.variants.dora import Dora
+from tabtune_core.variants.pissa import Pissa
 
 VARIANTS: dict[str, Variant] = {"lora": Variant(), "dora": Dora(), "pissa": Pissa()}
 """By the names that ``LoraSettings.variant`` gives."""

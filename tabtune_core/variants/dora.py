@@ -6,7 +6,7 @@ Each row has a length m that starts as ``||W||`` and trains; the norm below the 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tabtune_core.lora.variants.base import Adapter, Tape, Variant
+from tabtune_core.variants.base import Adapter, Tape, Variant
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Dora(Variant):
     """Lengths and directions of the rows train apart."""
 
+    title: ClassVar[str] = "DoRA"
     peft: ClassVar[Mapping[str, Any]] = {"use_dora": True}
     rescales: ClassVar[bool] = True
 

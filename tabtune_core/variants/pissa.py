@@ -12,7 +12,7 @@ The package carries the start: no other machine's decomposition has to agree in 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tabtune_core.lora.variants.base import Adapter, Pair, Tape, Variant
+from tabtune_core.variants.base import Adapter, Pair, Tape, Variant
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Pissa(Variant):
     """Training starts in the directions in which the weight is largest. Weight decay then pulls at these, as it does in PEFT."""
 
+    title: ClassVar[str] = "PiSSA"
     peft: ClassVar[Mapping[str, Any]] = {"init_lora_weights": "pissa"}
     peft_kinds: ClassVar[tuple[str, ...]] = ("linear",)
     loading: ClassVar[str] = "PiSSA decomposes every adapted weight into its singular vectors first, on the CPU."

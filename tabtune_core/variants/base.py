@@ -6,7 +6,7 @@ Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from tabtune_core.lora.cost import is_whole
+from tabtune_core.variants.cost import is_whole
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,8 @@ class Tape(Protocol):
 class Variant:
     """Plain LoRA: A starts at random and B at zero, and ``scaling B A`` is added to the weight."""
 
+    title: ClassVar[str] = "LoRA"
+    """For labels."""
     peft: ClassVar[Mapping[str, Any]] = {}
     """What asks for it in PEFT's ``LoraConfig`` and in ``LoraSettings``."""
     peft_kinds: ClassVar[tuple[str, ...]] = ("linear", "embedding")
