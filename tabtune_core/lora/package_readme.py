@@ -9,7 +9,7 @@ from typing import Any
 
 from tabtune_core.lora.package_facts import LABELS_SHA256, labels_sha256
 from tabtune_core.lora.package_reader import FACTS, README, read_parts
-from tabtune_core.settings.training import VARIANTS as TITLES
+from tabtune_core.variants import VARIANTS
 
 
 def without_labels(path: Path) -> bytes:
@@ -48,7 +48,7 @@ def readme(facts: Mapping[str, Any]) -> str:
     probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
     first = facts["layers"][0]
     variant = first.get("variant", "dora" if first.get("use_dora") else "lora")
-    variants = ", rsLoRA" * bool(lora.get("use_rslora")) + f", {TITLES[variant]}" * (variant != "lora")
+    variants = ", rsLoRA" * bool(lora.get("use_rslora")) + f", {VARIANTS[variant].title}" * (variant != "lora")
     biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
     return f"""# LoRA adapter for {base["model"]}
 
