@@ -168,7 +168,30 @@ class RunFinished:
     """Peak over the loaded base of the final prediction of the held-out rows; None of a trained run of an earlier version."""
     ended_by: EndedBy = ""
     """What ended training before its last step, beside a person and early stopping; then the last step done was evaluated."""
-    extra: dict[str, Any] = field(default_factory=dict)
+    used_rows: int = 0
+    """Query rows that were trained on."""
+    skipped_rows: int = 0
+    """Query rows that were not, because the context of their episode did not show their class."""
+    skipped_episodes: int = 0
+    """Steps that had no other rows."""
+    rows_sha256: str | None = None
+    """Of the numbers and targets of the held-out rows, by which runs on the same rows are known; None of a fit of a pipeline."""
+    context_sha256: str | None = None
+    """Of the context rows."""
+    memory_by_cause_bytes: dict[str, int] | None = None
+    """What the growth of memory was for; None where it is not known."""
+    estimated_bytes: dict[str, int] | None = None
+    """The same as it was to be expected; None of weights of another architecture than the model's own."""
+    shared_made: int = 0
+    """Arrays of the workspace that the run made."""
+    shared_reused: int = 0
+    """Those that an earlier run had made."""
+    scored_context_rows: int | None = None
+    """Of a fit of a pipeline: rows that were shown when the validation rows were scored; None where there are none."""
+    final_context_rows: int | None = None
+    """Of a fit of a pipeline: rows that its predictions are shown."""
+    other: dict[str, Any] = field(default_factory=dict)
+    """Fields of another version, which are kept and not used."""
     context_rows: int | None = None
     """Rows that predictions, zero-shot's too, were shown; None is a run of an earlier version."""
     train_context_rows: int | None = None
@@ -214,7 +237,7 @@ def to_json(event: Event) -> tuple[str, str]:
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """The event again. Fields that this version does not know are left out; those of a result are kept under UNKNOWN in its ``extra``.
+    """The event again. Fields that this version does not know are left out; those of a result are kept in ``other``.
 
     Raises:
         ValueError: the kind is unknown, or its fields are missing or of other types.
@@ -223,24 +246,17 @@ def from_json(kind: str, payload: str) -> Event:
         raise ValueError(f"{kind!r} is no event that this version knows")
     values, cls = _object(payload), EVENTS[kind]
     hints = hints_of(cls)
+    if cls is RunFinished and isinstance(values.get("extra"), dict):  # where an earlier version had some fields
+        values |= values.pop("extra")
     strange = {name: values.pop(name) for name in [*values] if name not in hints}
     if missing := [name for name in required(kind) if name not in values]:
         raise ValueError(f"{kind} lacks {', '.join(missing)}")
     if wrong := [name for name, value in values.items() if not _fits(value, hints[name])]:
         raise ValueError(f"{wrong[0]} of {kind} is {values[wrong[0]]!r:.60}")
     if cls is RunFinished:
-        values["extra"] = values.get("extra", {}) | ({UNKNOWN: strange} if strange else {})
-        try:
-            values |= _not_known_any_more(values)
-            hash(values["extra"].get("rows_sha256"))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"extra of {kind} is {values['extra']!r:.60}") from error
+        values |= _not_known_any_more(values, strange) | {"other": values.get("other", {}) | strange}
     event: Event = cls(**{name: tuple(value) if get_origin(hints[name]) is tuple else value for name, value in values.items()})
     return event
-
-
-UNKNOWN = "fields of another version"
-"""Where ``RunFinished.extra`` keeps what a result of another version says beside what this one knows."""
 
 
 def _object(payload: str) -> dict[str, Any]:
@@ -280,16 +296,16 @@ def _fits(value: Any, kind: Any) -> bool:
     return kind is float or (math.isfinite(value) and value == int(value) and abs(value) < 2**63)
 
 
-def _not_known_any_more(values: dict[str, Any]) -> dict[str, Any]:
+def _not_known_any_more(values: dict[str, Any], strange: dict[str, Any]) -> dict[str, Any]:
     """Of a result whose seconds, and whose growth where other runs had made its arrays, an earlier version measured in another way.
 
     It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out split.
     """
-    extra, known = values["extra"], dict[str, float | None]()
+    known, made = dict[str, float | None](), values.get("shared_made", 0)
     if "predict_growth_memory_bytes" not in values and values["total_parameters"] and not values["trainable_parameters"]:
         known = {"growth_memory_bytes": None, "predict_growth_memory_bytes": values["growth_memory_bytes"]}  # zero-shot's
-    if "shared_seconds" in extra and extra["shared_made"] + extra["shared_reused"] > 2:
+    if "shared_seconds" in strange and made + values.get("shared_reused", 0) > 2:
         known["train_seconds"] = math.nan
-        if extra["shared_made"] <= values["steps_done"]:
+        if made <= values["steps_done"]:
             known["growth_memory_bytes"] = None
     return known

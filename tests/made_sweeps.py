@@ -21,7 +21,7 @@ class Lab:
     def __init__(self, home):
         self.store = RunStore(home)
 
-    def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None, stopped=()):
+    def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None, stopped=()):
         """``runs`` are (rank, or a strategy, or settings; one score a seed; right ones of 20 pairs of rows, which are then written down).
 
         Those of the ranks ``stopped`` were stopped before their end.
@@ -30,10 +30,12 @@ class Lab:
         self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
         for run_id, (one, score, *right) in zip(ids, settings, strict=True):
             ended = "stopped" if one.strategy == "peft" and one.lora.rank in stopped else status
-            self.end(run_id, one, score, right, metric=metric, zero_shot=zero_shot, status=ended, best_step=best_step, extra=extra)
+            self.end(
+                run_id, one, score, right, metric=metric, zero_shot=zero_shot, status=ended, best_step=best_step, rows_sha256=rows_sha256
+            )
         return self
 
-    def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, extra=None):
+    def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None):
         """Ends a queued run; by ``right``, or where those are not given as good on test as on validation."""
         self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}))
         if right:
@@ -42,7 +44,7 @@ class Lab:
         if right and metric == "accuracy":
             on_test, before = ({metric: len(list(rows)) / 20} for rows in (*right, range(10))[:2])
             result = dataclasses.replace(result, test=on_test, zero_shot_test=before)
-        result = dataclasses.replace(result, best_step=0 if one.strategy == "inference" else best_step, extra=extra or {})
+        result = dataclasses.replace(result, best_step=0 if one.strategy == "inference" else best_step, rows_sha256=rows_sha256)
         self.store.finish(run_id, status, result=result)
 
     def settings(self, what, seed):

@@ -68,7 +68,7 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
                 test=told["test"],
                 zero_shot_validation=before["validation"],
                 zero_shot_test=before["test"],
-                extra={"rows_sha256": str(seed), "rows_shown": 256},
+                rows_sha256=str(seed),
             )
             what = {"lora": LoraSettings(rank=rank)} if rank else {"strategy": "inference"}
             settings = RunSettings(dataset="d", target="y", seed=seed, **what)

@@ -36,9 +36,8 @@ def draw(rows: list[dict[str, object]], *, key: str) -> None:
 
 def against_measured(run: Run, name: str) -> None:
     """For a run that ended: the estimate for its sizes beside what was measured, where there is either."""
-    extra = run.result.extra if run.result else {}
-    measured, estimated = extra.get("memory_by_cause_bytes"), extra.get("estimated_bytes")
-    if not all(isinstance(found, dict) and set(CAUSES) <= found.keys() for found in (measured, estimated) if found) or not measured:
+    measured, estimated = (run.result.memory_by_cause_bytes, run.result.estimated_bytes) if run.result else (None, None)
+    if not measured or any(set(CAUSES) - found.keys() for found in (measured, estimated) if found):
         return
     box = st.expander("Memory: estimate and measurement", key=f"by_cause_{run.id}", on_change="rerun", icon=":material/memory:")
     if not box.open:

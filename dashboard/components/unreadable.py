@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.attempt import attempt
 from dashboard.formatting import plain
-from tabtune_core.events import UNKNOWN
+from tabtune_core.errors import TabTuneError
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
 
@@ -43,7 +43,7 @@ def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[
 
 def unknown_fields(run: Run) -> None:
     """What a result of another version says beside what this one knows."""
-    found = run.result.extra.get(UNKNOWN) if run.result else None
+    found = run.result.other if run.result else None
     if found:
         written = ", ".join(f"{name} = {value!r:.60}" for name, value in found.items())
         st.caption(plain(f"This result has fields of another version, which are kept and not used: {written}."))

@@ -71,7 +71,7 @@ def _split(run: Run) -> Hashable:
 
 
 def _held_out(run: Run) -> Hashable:
-    return None if run.result is None else run.result.extra.get("rows_sha256")
+    return None if run.result is None else run.result.rows_sha256
 
 
 def _of_sweep(run: Run) -> Hashable:

@@ -148,9 +148,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         if withhold:
             scored_rows = len(context.y_C)
             context = show_all(table.frame, table.labels, labels.texts, resolved)
-        rows = {"scored_context_rows": scored_rows, "final_context_rows": len(context.y_C)}
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
-        events.append(dataclasses.replace(fitted.result, extra=fitted.result.extra | rows))
+        events.append(dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C)))
         session.model.module.requires_grad_(False).eval()
         self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
         self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
@@ -211,8 +210,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     def result(self) -> RunFinished:
         """Scores on the validation rows, before and after; seconds and bytes.
 
-        A fit's scores were measured with ``extra["scored_context_rows"]`` rows shown, all of them training rows; its predictions are
-        shown ``extra["final_context_rows"]``. Without validation rows there are no scores, and the first of the two is None.
+        A fit's scores were measured with ``scored_context_rows`` rows shown, all of them training rows; its predictions are
+        shown ``final_context_rows``. Without validation rows there are no scores, and the first of the two is None.
         """
         last = self.history[-1]
         assert isinstance(last, RunFinished)

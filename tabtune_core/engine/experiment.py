@@ -75,7 +75,7 @@ def run_experiment(
             parts, classes = session.rows.held_out, session.plan.classes
             units = units_of(session.table, dataset.columns, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
-            result = dataclasses.replace(result, extra={**result.extra, "rows_sha256": hash_rows(parts, classes)})
+            result = dataclasses.replace(result, rows_sha256=hash_rows(parts, classes))
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(

@@ -55,7 +55,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     x = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, cell["features"]))).add_prefix("x")
     pipeline = TabularPipeline(cell["model"], cell["strategy"], params).fit(x, np.arange(rows) % CLASSES)
     seconds = [event.seconds for event in pipeline.history if isinstance(event, StepDone)]
-    expected = pipeline.result.extra["estimated_bytes"]
+    expected = pipeline.result.estimated_bytes
     return {
         "step_ms": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])),
         "growth_bytes": pipeline.result.growth_memory_bytes,

@@ -77,8 +77,8 @@ def measure(shared: Path, context_rows: int) -> dict[str, float]:
         "wall": wall,
         "growth": float(result.growth_memory_bytes or 0),
         "peak": float(result.peak_memory_bytes),
-        "made": result.extra["shared_made"],
-        "reused": result.extra["shared_reused"],
+        "made": result.shared_made,
+        "reused": result.shared_reused,
     }
 
 

@@ -87,7 +87,7 @@ def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) 
     pipeline._fit(rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True)  # zero-shot is chosen by the same rows
     result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)
     return {
-        "context": result.extra["context_sha256"][:12],
+        "context": result.context_sha256[:12],
         "best_step": result.best_step,
         "steps": result.steps_done,
         "seconds": round(result.train_seconds, 1),

@@ -132,14 +132,14 @@ def test_equal_gpus_share_what_was_computed(two_gpus, settings, tmp_path):
         pytest.skip("the two GPUs are not of one kind")
     zero_shot = dataclasses.replace(settings, strategy="inference", train=TrainSettings())
 
-    def extra(gpu):
+    def result(gpu):
         run_dir, there = tmp_path / str(gpu.index), {"emit": lambda event: None, "stop_request": lambda: None}
         run_dir.mkdir()
-        return run_experiment(dataclasses.replace(zero_shot, device=name_of(gpu)), home=tmp_path, run_dir=run_dir, **there).extra
+        return run_experiment(dataclasses.replace(zero_shot, device=name_of(gpu)), home=tmp_path, run_dir=run_dir, **there)
 
-    first, second = map(extra, two_gpus)
-    assert first["shared_made"] > 0
-    assert second["shared_reused"] > 0
+    first, second = map(result, two_gpus)
+    assert first.shared_made > 0
+    assert second.shared_reused > 0
 
 
 @pytest.mark.gpu

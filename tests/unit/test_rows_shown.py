@@ -49,7 +49,7 @@ def test_predictions_are_shown_every_row_with_a_label(strategy):
     np.testing.assert_allclose(pipeline.predict_proba(NEW), with_all(pipeline, ROWS, y, labelled), atol=1e-6)
     without = np.abs(pipeline.predict_proba(NEW) - with_all(pipeline, ROWS, y, labelled[:45])).max()
     assert without > 1e-3, "the rows that are shown must matter, or any would pass"
-    assert pipeline.result.extra["final_context_rows"] == 58
+    assert pipeline.result.final_context_rows == 58
 
 
 def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alone():
@@ -59,7 +59,7 @@ def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alon
     x_N, y_N = ROWS.iloc[table.split.validation], table.context.labels.transform(list(LABELS[table.split.validation]))
     assert pipeline.result.validation == pytest.approx(score_all(y_N, predict_rows(pipeline._base, x_N, table.context, views=1)))
     (plan,) = [event for event in pipeline.history if isinstance(event, RunPlanned)]
-    assert pipeline.result.extra["scored_context_rows"] == len(table.split.train) == plan.context_rows < 60
+    assert pipeline.result.scored_context_rows == len(table.split.train) == plan.context_rows < 60
     assert notes(pipeline)[-1] == (
         "Predictions use all 60 labelled rows as context rows. The validation scores were measured with 48 context rows."
     )
@@ -70,7 +70,7 @@ def test_zero_shot_withholds_nothing_and_claims_no_score():
     result, (plan,) = pipeline.result, [event for event in pipeline.history if isinstance(event, RunPlanned)]
     assert (plan.train_rows, plan.validation_rows, plan.context_rows) == (60, 0, 60)
     assert (result.validation, result.zero_shot_validation, result.test) == ({}, {}, {})
-    assert (result.growth_memory_bytes, result.extra["scored_context_rows"]) == (None, None)
+    assert (result.growth_memory_bytes, result.scored_context_rows) == (None, None)
     assert "None was withheld, so no score was measured." in notes(pipeline)[-1]
 
 

@@ -13,15 +13,15 @@ RESULT = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "r
 
 
 def runs(*told, **usual):
-    """Three plain runs of one sweep, then one for each of ``told``: settings, status, rows shown and ``extra`` of the result, archived."""
+    """Three plain runs of one sweep, then one for each of ``told``: settings, status, rows shown and hash of the rows of the result, archived."""
     plain = [{"lora": LoraSettings(rank=rank)} for rank in (2, 4, 8)]
     made = []
     for number, one in enumerate([*plain, *told]):
         given = {**usual, **one}
-        status, shown, extra, archived = (
-            given.pop(name, default) for name, default in (("status", "finished"), ("shown", None), ("extra", {}), ("archived", False))
+        status, shown, rows, archived = (
+            given.pop(name, default) for name, default in (("status", "finished"), ("shown", None), ("rows", None), ("archived", False))
         )
-        settings, result = RunSettings(dataset="d", target="y", **given), dataclasses.replace(RESULT, extra=extra, context_rows=shown)
+        settings, result = RunSettings(dataset="d", target="y", **given), dataclasses.replace(RESULT, rows_sha256=rows, context_rows=shown)
         made.append(
             Run(
                 str(number), "s", "", status, settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, number, archived=archived
@@ -63,10 +63,10 @@ def test_a_run_that_stopped_early_by_itself_is_complete():
 def test_what_was_measured_goes_before_what_was_asked_for():
     told = why(
         {"shown": 256},
-        {"extra": {"rows_sha256": "b"}},
-        {"seed": 1, "shown": 300, "extra": {"rows_sha256": "c"}},
+        {"rows": "b"},
+        {"seed": 1, "shown": 300, "rows": "c"},
         shown=341,
-        extra={"rows_sha256": "a"},
+        rows="a",
     )
     assert told == ["shown 256 rows, the others 341", "held-out rows are not those of the others", ""]
 

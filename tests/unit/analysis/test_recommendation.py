@@ -336,9 +336,9 @@ def test_a_run_of_other_steps_or_rows_has_a_gain_of_its_own_and_no_part_in_the_c
 
 
 def test_runs_on_other_held_out_rows_are_never_paired(lab):
-    lab.add(*FOUR_RANKS, extra={"rows_sha256": "a"})
+    lab.add(*FOUR_RANKS, rows_sha256="a")
     other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=8), validation_share=0.3)
-    lab.end(lab.store.duplicate(lab.store.runs()[0].id, other, "more"), other, 0.9, [range(18)], extra={"rows_sha256": "b"})
+    lab.end(lab.store.duplicate(lab.store.runs()[0].id, other, "more"), other, 0.9, [range(18)], rows_sha256="b")
     assert "more (held-out rows are not those of the others)" in lab.said()
     assert "Validation chooses r=32" in lab.said()
 

@@ -51,7 +51,7 @@ def test_a_file_that_is_no_fit_is_refused_in_one_line(path, text):
 
 def test_seconds_of_hundreds_of_digits_are_refused(path):
     content = json.loads(path.read_text())
-    content["result"]["extra"] = {"used_rows": 10**400}
+    content["result"]["used_rows"] = 10**400
     path.write_text(json.dumps({"result": content["result"], "peaks": {}}))
     with pytest.raises(StoreError, match="whole number of 401 digits"):
         read_fit(path, SETTINGS)

@@ -405,8 +405,8 @@ def test_a_table_of_20_rows_trains_on_every_query_row():
     X, y = small_table(20)
     pipeline = TabularPipeline("tabicl-mini", "peft", FAST).fit(X, np.where(np.arange(20) < 2, "rare", y))
     assert pipeline.result.steps_done == 6
-    extra, plan = pipeline.result.extra, of(RunPlanned, pipeline)[0]
-    assert (extra["used_rows"], extra["skipped_rows"], extra["skipped_episodes"]) == (6 * plan.query_rows, 0, 0)
+    result, plan = pipeline.result, of(RunPlanned, pipeline)[0]
+    assert (result.used_rows, result.skipped_rows, result.skipped_episodes) == (6 * plan.query_rows, 0, 0)
 
 
 def test_it_keeps_scikit_learns_manners(fitted):

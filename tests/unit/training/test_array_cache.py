@@ -141,20 +141,20 @@ def run(home, name, strategy="peft", targets=("icl_predictor.tf_icl",), train=No
     result = run_experiment(settings, home=home, run_dir=folder, emit=events.append, stop_request=lambda: None)
     told = [(e.step, e.loss, e.gradient_norm) for e in events if isinstance(e, StepDone)]
     looks = [(e.step, e.split, *e.scores.values()) for e in events if isinstance(e, Evaluated)]
-    return told, looks, result.extra, [e.text for e in events if isinstance(e, Note)]
+    return told, looks, result, [e.text for e in events if isinstance(e, Note)]
 
 
-def counts(extra):
-    return extra["shared_made"], extra["shared_reused"]
+def counts(result):
+    return result.shared_made, result.shared_reused
 
 
 def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path, one_step_in_full):
-    told, looks, extra, notes = run(tmp_path, "first")
-    again, looks_again, extra_again, _ = run(tmp_path, "second")
+    told, looks, result, notes = run(tmp_path, "first")
+    again, looks_again, result_again, _ = run(tmp_path, "second")
     assert (told, looks) == (again, looks_again)
     # zero-shot of validation and test, the validation rows up to the cut and again in training, four episodes; two looks take theirs
-    assert counts(extra) == (8, 2)
-    assert counts(extra_again) == (2, 7), "the first episode and the first look of a run are its own"
+    assert counts(result) == (8, 2)
+    assert counts(result_again) == (2, 7), "the first episode and the first look of a run are its own"
     assert counts(run(tmp_path, "third", rank=2)[2]) == (2, 7)
     assert "All layers up to row_interactor are frozen: they are computed once per input and cached (up to 2 GB)." in notes
 
@@ -199,8 +199,8 @@ def test_live_and_the_result_read_one_clock_and_the_saving_is_told(tmp_path, one
 
 def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path, one_step_in_full):
     train = TrainSettings(steps=7, eval_every=7, episode_set=3, schedule="constant", warmup_steps=0, learning_rate=1e-12)
-    told, _, extra, _ = run(tmp_path, "rounds", targets=("late_layers",), dropout=0.0, train=train)
-    assert counts(extra) == (7, 5)  # four more episodes and the last look
+    told, _, result, _ = run(tmp_path, "rounds", targets=("late_layers",), dropout=0.0, train=train)
+    assert counts(result) == (7, 5)  # four more episodes and the last look
     losses = np.array(told)[:, 1]
     np.testing.assert_allclose(losses[3:], losses[:4], rtol=1e-5)
     assert len(set(losses[:3].round(6))) == 3
@@ -209,10 +209,10 @@ def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path, one_ste
 def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
     made = array_cache.SharedArrays
     monkeypatch.setattr("tabtune_core.training.session.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
-    _, _, extra, notes = run(tmp_path, "full disk", targets=("late_layers",))
+    _, _, result, notes = run(tmp_path, "full disk", targets=("late_layers",))
     refused = [note for note in notes if "were not cached: the cache may take" in note]
     assert len(refused) == 1
-    assert counts(extra)[0] > 6 > int(refused[0].split()[0]) > 0
+    assert counts(result)[0] > 6 > int(refused[0].split()[0]) > 0
 
 
 @pytest.mark.parametrize(("episode_set", "expected"), [(0, (3, 1)), (2, (5, 3))])
@@ -221,4 +221,4 @@ def test_a_fit_of_its_own_keeps_what_it_asks_for_again(episode_set, expected, on
     rng = np.random.default_rng(0)
     params = {"device": "cpu", "steps": 4, "eval_every": 2, "episode_set": episode_set, "peft_config": {"target_modules": ["late_layers"]}}
     fitted = TabularPipeline("tabicl-mini", "peft", params).fit(rng.normal(size=(60, 3)), np.arange(60) % 2)
-    assert counts(fitted.result.extra) == expected
+    assert counts(fitted.result) == expected

@@ -116,7 +116,10 @@ class Trained:
             peak_memory_bytes=0,
             growth_memory_bytes=0,
             resumed_steps=(),
-            extra={name: self.fitted.result.extra[name] for name in ("used_rows", "skipped_rows", "skipped_episodes")},
+            shared_made=0,
+            shared_reused=0,
+            memory_by_cause_bytes=None,
+            estimated_bytes=None,
         )
         steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
         looks = [dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.split == "validation"]
