@@ -111,7 +111,7 @@ class StoreError(TabTuneError, ValueError):
 
 
 FULL_MEMORY_CLASSES = ("OutOfMemoryError", "OutOfMemoryException")
-"""Of torch and DuckDB, by name: loading them to ask takes seconds. Arrow's is a MemoryError."""
+"""Of torch, Ray and DuckDB, by name: loading them to ask takes seconds. Arrow's is a MemoryError. The first is what a ``RunFailed`` has."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """What errors say that are raised for a full memory, of the machine or of a card, and have no class of their own."""
 

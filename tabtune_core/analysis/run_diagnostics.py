@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tabtune_core.errors import FULL_MEMORY_CLASSES
 from tabtune_core.events import Phase, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, RunSettings
@@ -29,8 +30,6 @@ LARGEST = 1e100
 """No loss or score of a run that went well is beyond it."""
 PREDICTING: tuple[Phase, ...] = ("zero-shot", "evaluate")
 """Phases that show the model the rows of predictions, and train nothing."""
-OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
-"""Class names of the errors that a full memory raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +131,7 @@ def troubles(
 
 def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase | None) -> Trouble | None:
     """The run asked for more memory than there is, or was killed for it."""
-    message = run.error or ""
-    full = failure in OUT_OF_MEMORY or "not enough memory" in message or "memory ran out" in message
-    if run.status not in ("failed", "interrupted") or not full:
+    if run.status not in ("failed", "interrupted") or failure != FULL_MEMORY_CLASSES[0]:
         return None
     name, rows = _rows_to_lower(run.settings, plan, phase)
     what = "needed more memory than there was" if run.status == "failed" else "was killed, most often because memory ran out"

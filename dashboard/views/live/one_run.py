@@ -158,7 +158,7 @@ def may_retry(run: Run) -> bool:
 
 def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None, *, allowed: bool) -> None:
     """What was seen, the row of the guide's table that helps, and a button for what can be tried at once."""
-    failed = queries.store().last(run.id, "RunFailed") if run.status == "failed" else None
+    failed = queries.store().last(run.id, "RunFailed") if run.status in ("failed", "interrupted") else None
     failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
     entered = queries.store().last(run.id, "PhaseStarted")
     phase = entered.event.phase if entered and isinstance(entered.event, PhaseStarted) else None

@@ -86,7 +86,7 @@ def notes(store, run):
 def test_a_run_goes_where_most_is_left_and_its_row_will_name_the_node(opened, queue):
     executor, queued = opened(machine("a", gpus=1), machine("b", gpus=2)), queue("auto")
     placement = executor.place(queued, [])
-    assert (placement.node, placement.slot, placement.runs) == ("b", "gpu", (queued[0],))
+    assert (placement.node, placement.slot, placement.run) == ("b", "gpu", queued[0])
     taken = [Going("b", Demand(1, 1e9, 1)), Going("b", Demand(1, 1e9, 1))]
     assert executor.place(queued, taken).node == "a"
     assert executor.place(queued, [*taken, Going("a", Demand(1, 1e9, 1))]) is None
@@ -101,7 +101,7 @@ def test_two_runs_share_a_gpu_where_a_person_said_so(opened, queue):
 
 def test_a_run_on_the_cpu_passes_one_that_waits_for_a_gpu(opened, queue):
     executor, queued = opened(machine("a", gpus=1)), queue("cuda", "cpu")
-    assert executor.place(queued, [Going("a", Demand(1, 1e9, 1))]).runs == (queued[1],)
+    assert executor.place(queued, [Going("a", Demand(1, 1e9, 1))]).run == queued[1]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_machine_that_lends_no_cpu_is_given_no_run(opened, queue, store):
 
 def test_a_gpu_that_the_cluster_never_had_is_refused(opened, queue, store):
     executor, queued = opened(machine("a")), queue("cuda", "cpu")
-    assert executor.place(queued, []).runs == (queued[1],)
+    assert executor.place(queued, []).run == queued[1]
     assert store.run(queued[0].id).status == "failed"
 
 
@@ -203,10 +203,10 @@ def test_an_actor_whose_run_began_while_the_cluster_was_looked_at_is_no_stray(op
 def test_a_run_whose_memory_is_not_known_yet_waits_and_is_not_overtaken(opened, queue):
     executor, queued = opened(machine("a")), queue("cpu", "cpu")
     needs = executor._needs
-    executor._needs = SimpleNamespace(of=lambda ids: None if ids == [queued[0].id] else needs.of(ids))
+    executor._needs = SimpleNamespace(of=lambda run_id: None if run_id == queued[0].id else needs.of(run_id))
     assert executor.place(queued, []) is None
     executor._needs = needs
-    assert executor.place(queued, []).runs == (queued[0],)
+    assert executor.place(queued, []).run == queued[0]
 
 
 def test_a_cluster_that_cannot_be_joined_is_told_to_the_pages(store, monkeypatch):
@@ -228,7 +228,7 @@ def test_a_name_that_an_earlier_try_has_taken_ends_that_one_and_not_the_worker(o
 
     monkeypatch.setattr(executor, "_actor", taken)
     executor.ray.get_actor, executor.ray.kill = lambda name: name, lambda actor, no_restart: killed.append(actor)
-    assert executor.start(queued, executor.place(queued, [])) is None
+    assert executor.start(queued[0], executor.place(queued, [])) is None
     assert killed == [f"run-{queued[0].id}-0"]
 
 
