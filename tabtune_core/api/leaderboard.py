@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.api.leaderboard_file import Fit, file_of, hash_of, read_fit, seeds_of, write_fit
+from tabtune_core.api.leaderboard_fits import Fit, hash_of, keep_fit, kept_fit, known_by, seeds_of
 from tabtune_core.api.leaderboard_rows import PARTS, rows_of
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.tuning_params import WITHHOLDING
 from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.events import PhaseDone
 from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
 
 _SHORT = ("place", "name", "strategy", "rank", "alpha", "dropout", "seeds", "trainable_percent", "train_seconds", "growth_memory_bytes")
 
@@ -53,14 +53,14 @@ class TabularLeaderboard:
             y_train: a class or number for each row of ``X_train``.
             y_test: the same for ``X_test``.
             task: 'classification' or 'regression', of all entries.
-            folder: keeps what has finished, in small files of scores and costs without any row. Another leaderboard on the same rows, also
-                after the first was killed, reads there what need not run again.
+            folder: a workspace, which keeps what has finished: events, scores and costs, and no row. Another leaderboard on the same
+                rows, also after the first was killed, reads there what need not run again.
             validation_share: of the rows of ``X_train``, withheld from every entry.
             validation_rows: most of them that are scored; of more a stratified sample.
         """
         self._train, self._test = (X_train, y_train), (X_test, y_test)
         self._task, self._share, self._most = task, validation_share, validation_rows
-        self._folder = None if folder is None else Path(folder)
+        self._store = None if folder is None else RunStore(Path(folder))
         self._entries: dict[str, tuple[RunSettings, dict[str, Any]]] = {}
         self._fits: dict[tuple[str, int], Fit] = {}
         self._rank_by, self._repeats = "", 1
@@ -119,12 +119,12 @@ class TabularLeaderboard:
         if not isinstance(repeats, int) or repeats < 1:
             raise SettingError(f"repeats is {repeats!r}; it must be a whole number of at least 1. 3 give an idea of the noise.")
         self._rank_by, self._repeats = rank_by, repeats
-        data = hash_of(*self._train, *self._test) if self._folder else ""
+        data = hash_of(*self._train, *self._test) if self._store else ""
         for name, (settings, params) in self._entries.items():
             for seeded in seeds_of(settings, repeats):
                 fit = self._fits.get((name, seeded.seed))
                 if fit is None or fit.error:
-                    fit = self._fits[name, seeded.seed] = self._fit(seeded, params, data)
+                    fit = self._fits[name, seeded.seed] = self._fit(name, seeded, params, data)
                 if fit.error:
                     break  # what stops one seed stops the others
         return self._board()
@@ -154,17 +154,16 @@ class TabularLeaderboard:
 
         Path(path).write_text(page(self._board(), self._rank_by), encoding="utf-8")
 
-    def _fit(self, settings: RunSettings, params: dict[str, Any], data: str) -> Fit:
+    def _fit(self, name: str, settings: RunSettings, params: dict[str, Any], data: str) -> Fit:
         """From the folder, or else from the rows."""
-        if self._folder is None:
+        if self._store is None:
             return self._train_and_test(settings, params)
-        path = file_of(self._folder, settings, data)
-        kept = read_fit(path, settings)
-        if kept is not None:
+        known = known_by(settings, data)
+        if kept := kept_fit(self._store, known):
             return kept
         fit = self._train_and_test(settings, params)
         if fit.result is not None:
-            write_fit(path, fit)
+            keep_fit(self._store, name, known, fit)
         return fit
 
     def _train_and_test(self, settings: RunSettings, params: dict[str, Any]) -> Fit:
@@ -181,11 +180,10 @@ class TabularLeaderboard:
                 pipeline.result, test=scores, predict_seconds=seconds, adapter_bytes=len(adapter.getvalue()) or None
             )
         except TabTuneError as refused:
-            return Fit(settings, None, {}, str(refused))
+            return Fit(settings, None, error=str(refused))
         except (RuntimeError, MemoryError, ValueError, OSError) as broken:  # out of memory on a GPU is a RuntimeError
-            return Fit(settings, None, {}, f"{type(broken).__name__}: {broken}")
-        peaks = {str(event.phase): event.peak_bytes[result.memory_meter] for event in pipeline.history if isinstance(event, PhaseDone)}
-        return Fit(settings, result, peaks)
+            return Fit(settings, None, error=f"{type(broken).__name__}: {broken}")
+        return Fit(settings, result, pipeline.history[:-1])
 
     def _board(self) -> pd.DataFrame:
         fits = {

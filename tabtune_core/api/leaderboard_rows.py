@@ -12,7 +12,7 @@ import pandas as pd
 
 from tabtune_core.analysis.intervals import half_interval, half_width
 from tabtune_core.analysis.runs_table import NO_GAIN
-from tabtune_core.api.leaderboard_file import Fit
+from tabtune_core.api.leaderboard_fits import Fit
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Task, metrics_of
 from tabtune_core.settings import Strategy

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tabtune_core.errors import StoreError
+from tabtune_core.events import Event, RunFinished
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.store.database import is_folder_name, new_id, size_of
@@ -54,6 +55,17 @@ class RunStore(RunLife):
             self._write("INSERT INTO sweeps (id, name, created, owner) VALUES (?, ?, ?, ?)", (sweep, name, time.time(), owner))
             ids = [self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)]
         return sweep, ids
+
+    def add_ended(self, name: str, settings: RunSettings, told: Sequence[Event], result: RunFinished, *, sweep: str = "") -> str:
+        """Adds a run that was carried out elsewhere, with what it told, to a sweep or one of its own. Returns the run's id."""
+        with self._together():
+            if not sweep:
+                self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep := new_id(), "", time.time()))
+            run_id = self._queue(sweep, name, settings)
+            for event in told:
+                self.append(run_id, event)
+            self.finish(run_id, result.outcome, result=result)
+        return run_id
 
     def _queue(self, sweep: str, name: str, settings: RunSettings) -> str:
         run_id = new_id()

@@ -13,10 +13,7 @@ import pytest
 from damaging.program import look
 
 PROGRAM = Path(__file__).parents[1] / "damaging" / "program.py"
-KINDS = (
-    *("adapter", "pipeline", "plain adapter", "TabICL weights", "TabDPT weights", "Mitra weights", "Mitra config", "settings"),
-    "leaderboard",
-)
+KINDS = ("adapter", "pipeline", "plain adapter", "TabICL weights", "TabDPT weights", "Mitra weights", "Mitra config", "settings")
 COUNT = int(os.environ.get("TABTUNE_DAMAGED_FILES", "40"))
 
 

@@ -5,7 +5,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +14,9 @@ import torch
 from tiny import tiny_checkpoint
 
 from tabtune_core import LoraSettings, RunSettings, SweepSettings, TabularPipeline, load_adapter
-from tabtune_core.api.leaderboard_file import Fit, read_fit, write_fit
 from tabtune_core.api.pipeline_file import CONTEXT, FACTS, _context
 from tabtune_core.cli.request import read_settings_file
-from tabtune_core.errors import AdapterError, CheckpointError, PipelineError, SettingError, StoreError
+from tabtune_core.errors import AdapterError, CheckpointError, PipelineError, SettingError
 from tabtune_core.files.tensors import read_header
 from tabtune_core.lora import package_facts
 from tabtune_core.lora.inject import adapter_tensors
@@ -174,12 +173,9 @@ def kinds(folder):
             base.set_adapter("default")
             base._adapters._adapters.pop(name)
 
-    fit = Fit(pipeline.settings(), pipeline.result, {"train": 1})
-    write_fit(folder / "fit.json", fit)
     for name in ("tabicl-v2", "tabdpt-1.3", "mitra-mini"):
         tiny_checkpoint(folder / ("mitra" if name.startswith("mitra") else name), name)
     assert package_facts.check_facts(read_facts(KEPT / "adapter.zip")).lora.rank == 1
-    assert asdict(fit)["peaks"] == {"train": 1}
     read = lambda *paths: tuple((folder / path).read_bytes() for path in paths)  # noqa: E731
     return {
         "adapter": Kind("zip", "zip", (AdapterError,), tuple(adapters(folder)), open_adapter),
@@ -192,5 +188,4 @@ def kinds(folder):
         ),
         "Mitra config": Kind("json", "json", (CheckpointError,), read("mitra/config.json"), open_config),
         "settings": Kind("toml", "toml", (SettingError,), ((KEPT / "sweep.toml").read_bytes(),), open_toml),
-        "leaderboard": Kind("json", "json", (StoreError,), read("fit.json"), lambda path: read_fit(path, fit.settings)),
     }

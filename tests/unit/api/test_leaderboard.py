@@ -1,6 +1,8 @@
 """The leaderboard of pipelines: the same rows for all, a failure keeps to its own row, nothing runs twice, and what it writes."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,13 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import TabularLeaderboard
 from tabtune_core.analysis.intervals import half_interval
-from tabtune_core.api.leaderboard_file import file_of
+from tabtune_core.analysis.runs_table import leaderboard
+from tabtune_core.api.leaderboard_fits import known_by
 from tabtune_core.api.pipeline import TabularPipeline
-from tabtune_core.errors import LabelError, SettingError, StoreError
+from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.metrics import metrics_of
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
 
 TRAIN, TEST = small_table(60), small_table(30, seed=1)
 
@@ -180,11 +184,18 @@ def test_a_fresh_leaderboard_goes_on_where_a_killed_one_stopped(checkpoint, fitt
     assert len(fitted) == 2
     board_of(checkpoint, "regression", folder=tmp_path).run()
     assert len(fitted) == 4, "other rows are another fit"
-    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 5_000
-    for path in tmp_path.iterdir():
-        path.write_text("{")
-    with pytest.raises(StoreError, match="Delete it, and the fit runs again"):
-        board_of(checkpoint, folder=tmp_path).run()
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
+        database.execute("UPDATE runs SET result = '{'")
+    pd.testing.assert_series_equal(board_of(checkpoint, folder=tmp_path).run()["validation_log_loss"], first["validation_log_loss"])
+    assert len(fitted) == 6, "what cannot be read runs again"
+
+
+def test_the_folder_is_a_workspace_whose_leaderboard_ranks_alike(checkpoint, tmp_path):
+    ours = board_of(checkpoint, folder=tmp_path).run()
+    theirs = leaderboard(RunStore(tmp_path).runs(), "log_loss")
+    columns = ["name", "place", "status", "rank", "validation_log_loss", "test_log_loss", "train_seconds", "gain"]
+    pd.testing.assert_frame_equal(ours[columns], theirs[columns], check_dtype=False)
+    assert theirs["sweep"].nunique() == 1
 
 
 def test_what_failed_runs_again(checkpoint, monkeypatch):
@@ -200,11 +211,11 @@ def test_what_failed_runs_again(checkpoint, monkeypatch):
 
 def test_other_weights_in_a_named_folder_are_another_fit(tmp_path):
     settings = RunSettings(dataset="-", target="y", model="mitra-v2", checkpoint=str(tmp_path))
-    files = []
+    known = []
     for content in (b"1", b"2", b"1"):
         (tmp_path / "model.safetensors").write_bytes(content)
-        files.append(file_of(tmp_path, settings, "data"))
-    assert files[0] == files[2] != files[1]
+        known.append(known_by(settings, "data"))
+    assert known[0] == known[2] != known[1]
 
 
 def test_what_cannot_be_asked_is_refused_at_once(checkpoint):
