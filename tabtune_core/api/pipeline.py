@@ -36,7 +36,7 @@ from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adaptation import OWN, adapter_arguments
+from tabtune_core.models.adaptation import OWN, put_on
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.scratch import scratch_folder
@@ -327,7 +327,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         for i, (name, lora) in enumerate(loras.items()):
             prefix = f"{i}/" if "adapters" in facts else ""
             tensors = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
-            pipeline._adapters.add(name, tensors, **adapter_arguments(base, lora))
+            put_on(pipeline._adapters, base, lora, tensors, name)
             pipeline._adapters.module.requires_grad_(False).eval()
         pipeline._adapters.set(facts.get("active_adapter", pipeline._adapters.active))
         base.module.requires_grad_(False).eval()
@@ -381,7 +381,7 @@ def pipeline_of_run(
     pipeline._params = copy.deepcopy(pipeline.get_params())
     pipeline._base, pipeline._adapters, pipeline._context, pipeline._history = base, AdapterSet(base.module), context, tuple(history)
     for name, tensors in adapters.items():
-        pipeline._adapters.add(name, tensors, **adapter_arguments(base, settings.lora))
+        put_on(pipeline._adapters, base, settings.lora, tensors, name)
         pipeline._adapters.module.requires_grad_(False).eval()
     pipeline._lora = dict.fromkeys(adapters, settings.lora)
     base.module.requires_grad_(False).eval()

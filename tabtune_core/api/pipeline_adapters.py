@@ -19,7 +19,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport, adapter_updates, merged_copy
 from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter, write_plain
-from tabtune_core.models.adaptation import adapter_arguments
+from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.settings import LoraSettings
 
@@ -128,7 +128,7 @@ class WithAdapters:
                 f"The adapter was trained on weights of {adapter.model} with the SHA-256 {adapter.base_sha256}; "
                 f"this pipeline has {self._base.source.model} with {self._base.source.sha256}."
             )
-        self._adapters.add(name, adapter.tensors, **adapter_arguments(self._base, adapter.settings))
+        put_on(self._adapters, self._base, adapter.settings, adapter.tensors, name)
         self._lora[name] = adapter.settings
         self._adapters.module.requires_grad_(False).eval()
         return name

@@ -18,7 +18,7 @@ from tabtune_core.errors import LabelError
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
-from tabtune_core.models.adaptation import OWN, adapter_arguments
+from tabtune_core.models.adaptation import OWN, put_on
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import check_features, get_card
@@ -146,7 +146,7 @@ def _open_model(settings: RunSettings, device: torch.device, emit: Callable[[Eve
     if settings.strategy == "peft":
         if loading := VARIANTS[settings.lora.variant].loading:
             emit(Note(loading))
-        adapters.add(OWN, **adapter_arguments(model, settings.lora))
+        put_on(adapters, model, settings.lora)
         model.module = adapters.module
     use_once(model, device=device)  # or it would count as the growth of zero-shot and training
     return model, adapters

@@ -31,7 +31,7 @@ from published import markdown_table, write_block
 from score_trail import CPU, TABICL, TARGETS, settings_of, trail
 
 from tabtune_core.lora.adapter_set import AdapterSet
-from tabtune_core.models.adaptation import adapter_arguments
+from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import BaseModel, load_model, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.training.optimizer import make_optimizer
@@ -135,7 +135,7 @@ def opened(name: str, folder: Path) -> tuple[BaseModel, AdapterSet]:
     model.module.requires_grad_(False)
     adapters = AdapterSet(model.module)
     torch.manual_seed(0)
-    adapters.add("lora", **adapter_arguments(model, settings_of(LORA[0], 1e-3, 0).lora))
+    put_on(adapters, model, settings_of(LORA[0], 1e-3, 0).lora, name="lora")
     with torch.no_grad():
         for parameter in adapters.module.parameters():
             if parameter.requires_grad:

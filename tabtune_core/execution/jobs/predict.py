@@ -24,7 +24,7 @@ from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.package_facts import labels_sha256
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adaptation import adapter_arguments
+from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
@@ -162,7 +162,7 @@ def _predict_group(
     adapters, alone = AdapterSet(model.module), set[tuple[str, int]]()
     title = f"Base {get_card(first.settings.model).title}"
     for place, adapter in enumerate(group):
-        adapters.add(str(place), adapter.package.tensors, **adapter_arguments(model, adapter.settings.lora))
+        put_on(adapters, model, adapter.settings.lora, adapter.package.tensors, str(place))
         adapted = AdaptedModel(with_module(model, adapters.module.requires_grad_(False).eval()), adapter.settings, adapter.package.facts)
         whole, table = _context(adapted, shown, adapter.title, notes)
         labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts["context"]["sha256"]

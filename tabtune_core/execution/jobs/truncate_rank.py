@@ -18,11 +18,12 @@ from tabtune_core.data.splits import SplitName
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import adapter_at, weight_name
-from tabtune_core.lora.inject import LoraReport, adapter_tensors, adapter_updates, inject, load_factors
+from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adaptation import adapter_arguments
+from tabtune_core.models.adaptation import adapt
+from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -65,8 +66,8 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     ranks, scored = ranks_up_to(max(len(found.values) for found in trained.found.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
-        trained.cut(rank)
-        scored.append({part: score_all(rows.y_N, scorer.predict(model, rows.x_NF)) for part, rows in held_out.items()})
+        cut = trained.cut(rank)
+        scored.append({part: score_all(rows.y_N, scorer.predict(cut, rows.x_NF)) for part, rows in held_out.items()})
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
@@ -90,9 +91,9 @@ class _Trained:
     """A model with the run's adapter on it, whose update can be cut again and again."""
 
     adapted: AdaptedModel
+    base: BaseModel
+    """The model without the adapter."""
     report: LoraReport
-    fresh: dict[str, torch.Tensor]
-    """All that trained, before it trained: B is zero, lengths and biases are the base's."""
     tensors: dict[str, torch.Tensor]
     """All that trained, as trained."""
     found: dict[str, Directions]
@@ -103,22 +104,22 @@ class _Trained:
     def on(cls, adapted: AdaptedModel, package: AdapterPackage) -> "_Trained":
         module = adapted.model.module
         norms = {name: float(parameter.detach().norm()) for name, parameter in module.named_parameters()}
-        report = inject(module, from_file=True, **adapter_arguments(adapted.model, adapted.settings.lora))
-        fresh = {name: parameter.detach().clone() for name, parameter in adapter_tensors(module, report).items()}
-        load_factors(module, report, package.tensors)
-        module.requires_grad_(False).eval()
-        updates = adapter_updates(module, report)
+        report = adapt(adapted.model, adapted.settings, package.tensors)
+        adapted.model.module.requires_grad_(False).eval()
+        updates = adapter_updates(adapted.model.module, report)
         found = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
-        return cls(adapted, report, fresh, package.tensors, found, norms)
+        return cls(adapted, with_module(adapted.model, module), report, package.tensors, found, norms)
 
-    def cut(self, rank: int) -> None:
-        """Leaves the first ``rank`` directions of every layer; without any, the model is the base."""
+    def cut(self, rank: int) -> BaseModel:
+        """The model with the first ``rank`` directions of every layer, on the one module; without any, the base."""
+        if not rank:
+            return self.base
         module = self.adapted.model.module
-        load_factors(module, self.report, self.tensors if rank else self.fresh)
-        if rank:
-            for layer in self.report.layers:
-                adapter = adapter_at(module, layer.path)
-                adapter.variant.put(adapter, *self.found[layer.path].factors(rank))
+        load_factors(module, self.report, self.tensors)
+        for layer in self.report.layers:
+            adapter = adapter_at(module, layer.path)
+            adapter.variant.put(adapter, *self.found[layer.path].factors(rank))
+        return self.adapted.model
 
     def layers(self) -> list[dict[str, Any]]:
         """The size of the update of each layer, and its singular values."""
