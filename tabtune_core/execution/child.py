@@ -8,13 +8,13 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneError, is_out_of_memory
-from tabtune_core.events import RunFailed
+from tabtune_core.events import RunFailed, RunFinished
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.processor_time import Standstill, disturbed
@@ -81,9 +81,9 @@ def run_child(
 
 def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     store = patiently(lambda: RunStore(home))
-    settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_to(run_dir / LOG)
+    log = store.run_dir(run_id) / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    write_to(log)
     fresh = FreshProcess()  # as long as there is one thread here
     store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
     if store.run(run_id).resumptions:
@@ -91,16 +91,13 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     standstill = Standstill()
     threading.Thread(target=_beat, args=(store, run_id, standstill), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
+    _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh), standstill)
+
+
+def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished], standstill: Standstill) -> None:
+    settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
     try:
-        result = run_experiment(
-            settings,
-            home=home,
-            run_dir=run_dir,
-            emit=teller.tell,
-            stop_request=lambda: store.wish(run_id),
-            given=device,
-            fresh=fresh,
-        )
+        result = run_experiment(settings, home=store.home, run_dir=run_dir, emit=teller.tell, stop_request=lambda: store.wish(run_id))
         for note in filter(None, (disturbed(), standstill.note())):
             teller.tell(note)
         teller.finish()

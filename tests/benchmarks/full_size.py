@@ -63,10 +63,11 @@ class Steps:
     _open: ExitStack = field(init=False, default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        module, name = self.model.module, self.model.card.name
+        name = self.model.card.name
         if self.targets is not None:
             lora = LoraSettings(rank=self.rank, dropout=self.dropout, targets=self.targets)
             adapt(self.model, RunSettings(dataset="-", target="-", model=name, lora=lora))
+        module = self.model.module
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self.optimizer = make_optimizer(named, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
         if self.cache is not None:

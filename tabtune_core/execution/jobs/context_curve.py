@@ -24,13 +24,12 @@ from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows, strata
 from tabtune_core.data.task import Prepared, kinds_of, labels_of, make_context, split_table
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_device
+from tabtune_core.engine.adapted_model import open_base
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import RunPlanned
 from tabtune_core.lora.package import read_package
 from tabtune_core.models.adaptation import adapt
-from tabtune_core.models.base import BaseModel, load_model
-from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.checkpoints import card_with
+from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import write_progress
 from tabtune_core.store.predictions import Predictions
@@ -154,13 +153,10 @@ def _open(store: RunStore, state: Run) -> BaseModel:
     """The model as a run returned it."""
     settings, folder = state.settings, store.home / "runs" / state.id
     bases = (stored.event.base for stored in store.events(state.id) if isinstance(stored.event, RunPlanned))
-    card = get_card(settings.model) if settings.checkpoint else card_with(settings.model, settings.task, next(bases)["sha256"])
-    model = load_model(card, settings.task, resolve_device(settings.device), settings.checkpoint)
+    sha256 = str(next(bases)["sha256"])
+    model = open_base(settings.model, settings.task, sha256, checkpoint=settings.checkpoint, device=settings.device)
     if settings.strategy == "peft":
-        package = read_package(folder / ADAPTER_FILE)
-        if package.facts["base"]["sha256"] != model.source.sha256:
-            raise AdapterError(f"{state.name} was trained on other weights than those in {model.source.file}; name the right checkpoint.")
-        adapt(model, settings, package.tensors)
+        adapt(model, settings, read_package(folder / ADAPTER_FILE).tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):
         if not (folder / WEIGHTS_FILE).is_file():
             raise AdapterError(f"The weights that {state.name} trained were not kept, as in earlier versions. Run it again.")

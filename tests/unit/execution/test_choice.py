@@ -47,13 +47,13 @@ def test_what_the_pages_were_told_reaches_the_worker(tmp_path, asked):
     choice = ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
     choice.tell(os.environ)
     assert main(["worker", "--home", str(tmp_path)]) == 0
-    assert asked[0].args == (choice,)
+    assert asked[0].args == ("10.0.0.1:6379", 0.5)
 
 
 def test_the_command_line_is_stronger_than_the_environment(tmp_path, asked):
     os.environ.update({EXECUTOR_VARIABLE: "ray", ADDRESS_VARIABLE: "a:1", GPU_SHARE_VARIABLE: "0.5"})
     assert main(["worker", "--home", str(tmp_path), "--address", "b:2", "--gpu-share", "1"]) == 0
-    assert asked[0].args == (ExecutorChoice("ray", "b:2", 1.0),)
+    assert asked[0].args == ("b:2", 1.0)
 
 
 def test_a_share_above_one_is_a_sentence(tmp_path, asked, capsys):

@@ -104,7 +104,7 @@ def test_why_a_process_is_gone_is_one_sentence(store, error, said, way_out):
 
 def test_a_full_memory_of_a_node_is_told_by_its_kind_with_what_to_lower(store):
     link, _ = follow(store, where=[ERRORS["OutOfMemoryError"]("much")])
-    Worker(store, None, None, None, None, resume=False).close(store.runs(), link.ended)
+    Worker(store, None, None, None, None, resume=False).close(store.runs()[0], link.ended)
     run, failed = store.runs()[0], store.last(store.runs()[0].id, "RunFailed").event
     assert run.error == failed.message
     assert "Lower context_rows (now 512)" in run.error
