@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from tabtune_core.lora.half_copies import in_half
-from tabtune_core.variants.cost import is_whole
+from tabtune_core.variants.base import is_whole
 
 LEVELS = 2**8
 CACHED = 2**19
@@ -59,17 +59,17 @@ def on_gpu(x: torch.Tensor) -> bool:
     return x.device.type != "cpu"
 
 
-def keep_mask(x: torch.Tensor, dropout: float, generator: torch.Generator | None = None) -> torch.Tensor:
+def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
     """Which numbers of x the update sees on a CPU, ``(N, I)`` of 1 and 0, a byte each.
 
     From eight random bits a number, against a level that is drawn between the two next to ``256 dropout`` so that the share is
     met: torch's Bernoulli numbers take as long as the layer itself there.
     """
-    hidden = math.floor(LEVELS * dropout + torch.rand((), generator=generator).item())
+    hidden = math.floor(LEVELS * dropout + torch.rand(()).item())
     if hidden in (0, LEVELS):
         return torch.full((x.numel() // x.shape[-1], x.shape[-1]), int(not hidden), dtype=torch.int8)
     last = hidden - LEVELS // 2 - 1
-    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     return words.view(torch.int8)[: x.numel()].clamp_(last, last + 1).sub_(last).view(-1, x.shape[-1])
 
 

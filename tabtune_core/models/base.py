@@ -34,10 +34,19 @@ def averaged(loss: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor
     return loss if weight_BQ is None else (loss.flatten() * weight_BQ.flatten()).sum() / weight_BQ.sum()
 
 
-class Trainable(Protocol):
-    """What a training step asks of a model."""
+class BaseModel(Protocol):
+    """A pretrained model that predicts query rows from context rows."""
 
     module: nn.Module
+    card: ModelCard
+    task: Task
+    source: Source
+    native_classes: int | None
+    """Most classes that one training episode may show; None for any number."""
+
+    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
+        """Learns the model's own normalisation from context rows."""
+        ...
 
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
@@ -48,20 +57,6 @@ class Trainable(Protocol):
         the model was pre-trained with, on the scale to which it brings the numbers of the context, whatever theirs is; y is float32.
         With ``weight_BQ``, which is 0 for a row of -1, the mean is weighted by row.
         """
-        ...
-
-
-class BaseModel(Trainable, Protocol):
-    """A pretrained model that predicts query rows from context rows."""
-
-    card: ModelCard
-    task: Task
-    source: Source
-    native_classes: int | None
-    """Most classes that one training episode may show; None for any number."""
-
-    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Learns the model's own normalisation from context rows."""
         ...
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import torch
 
 from tabtune_core.devices import gpu_module, is_gpu, name_of, on_device
 from tabtune_core.errors import DeviceError, is_out_of_memory
-from tabtune_core.models.base import Trainable
+from tabtune_core.models.base import BaseModel
 from tabtune_core.models.cards import Family
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import Episode
@@ -84,7 +84,7 @@ class CapturedStep:
 
     def __init__(
         self,
-        model: Trainable,
+        model: BaseModel,
         optimizer: torch.optim.Optimizer,
         *,
         classes: int,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.models.base import Trainable
+from tabtune_core.models.base import BaseModel
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.precision import Precision
 
@@ -20,7 +20,7 @@ Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
 """The loss of a step, the norm of its gradient before clipping, and how it went: ``overflow`` is a gradient too large for fp16's scale."""
 
 
-def episode_loss(model: Trainable, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
+def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
     """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored."""
     x_BTF, y_BC, y_BQ, weight_BQ = episode_tensors(episode, classes, device)
     return model.loss(x_BTF, y_BC, y_BQ, classes, weight_BQ)
@@ -83,7 +83,7 @@ def stepped(loss_norm_scale: torch.Tensor, precision: Precision) -> Stepped:
 
 
 def plain_step(
-    model: Trainable, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision, device: torch.device
+    model: BaseModel, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision, device: torch.device
 ) -> Callable[[Episode], Stepped]:
     """A step on whatever episode comes, for ``train``.
 
