@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tabtune_core.errors import AdapterError, TargetError
+from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, bias_owner, check_numbers, inject, load_factors
 from tabtune_core.lora.package import factor_tensors
@@ -68,17 +68,12 @@ class AdapterSet:
 
         Raises:
             AdapterError: the name is taken, or the tensors belong to another adapter; the set is as it was.
-            TargetError: see ``inject``, of a fresh one; the set is as it was.
+            TargetError: see ``inject``; the set is as it was.
         """
         if name in self._adapters:
             raise AdapterError(f"There is an adapter {name!r} already. Choose another name.")
         module = view(self.base)
-        try:
-            report = inject(module, from_file=tensors is not None, **settings)
-        except TargetError as error:
-            if tensors is not None:
-                raise AdapterError(f"The adapter does not fit the model: {error}") from error
-            raise
+        report = inject(module, from_file=tensors is not None, **settings)
         for bias in report.biases:
             owner, attribute = bias_owner(module, bias)
             of_base = owner.get_parameter(attribute).requires_grad_(False)

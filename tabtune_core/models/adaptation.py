@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
+from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.models.base import BaseModel
@@ -40,19 +41,24 @@ def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: 
         TargetError: a fresh one cannot be made so.
     """
     family = model.card.family
-    return adapters.add(
-        name,
-        tensors,
-        rank=lora.rank,
-        alpha=lora.alpha,
-        dropout=lora.dropout,
-        targets=lora.targets or family.targets,
-        bias=lora.bias,
-        groups=family.groups_in(model.task, (path for path, _ in adapters.base.named_parameters())),
-        passed_over=family.passed_over,
-        unused=family.unused[model.task],
-        use_rslora=lora.use_rslora,
-        variant=lora.variant,
-        rank_pattern=lora.rank_pattern,
-        alpha_pattern=lora.alpha_pattern,
-    )
+    try:
+        return adapters.add(
+            name,
+            tensors,
+            rank=lora.rank,
+            alpha=lora.alpha,
+            dropout=lora.dropout,
+            targets=lora.targets or family.targets,
+            bias=lora.bias,
+            groups=family.groups_in(model.task, (path for path, _ in adapters.base.named_parameters())),
+            passed_over=family.passed_over,
+            unused=family.unused[model.task],
+            use_rslora=lora.use_rslora,
+            variant=lora.variant,
+            rank_pattern=lora.rank_pattern,
+            alpha_pattern=lora.alpha_pattern,
+        )
+    except TargetError as error:
+        if tensors is None:
+            raise
+        raise AdapterError(f"The adapter does not fit {model.source.model}: {error}") from error
