@@ -28,10 +28,10 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.model_inputs import ModelRows
 from tabtune_core.training.notices import beginnings
 from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
+from tabtune_core.training.scoring import ModelRows
 from tabtune_core.upstream import DISTRIBUTION
 from tabtune_core.variants import VARIANTS
 

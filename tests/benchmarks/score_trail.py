@@ -30,7 +30,7 @@ from tabtune_core.models.tabicl.model import TabICLModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.model_inputs import ModelRows
+from tabtune_core.training.scoring import ModelRows
 from tabtune_core.training.session import Environment
 
 MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini", 2000, 0.2, 192, 64
