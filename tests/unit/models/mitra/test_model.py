@@ -29,11 +29,6 @@ def open_tiny(folder, case):
     return load_model(CATALOGUE[name], task, CPU, tiny_checkpoint(folder / "tiny", name, task=task))
 
 
-def adapt(model):
-    family = model.card.family
-    return inject(model.module, rank=4, alpha=8, dropout=0.0, targets=family.targets, groups=family.groups[model.task])
-
-
 def arrays(task, rows=50, seed=0):
     """Preprocessed rows with targets, and the number of classes: the first 30 rows are context."""
     rng = np.random.default_rng(seed)
@@ -62,28 +57,6 @@ def test_shapes_are_those_of_the_weights_that_lora_can_reach(case):
 
 
 @CASES
-def test_a_fresh_adapter_changes_nothing(tmp_path, case):
-    model = open_tiny(tmp_path, case)
-    before = predict(model)
-    adapt(model)
-    np.testing.assert_array_equal(predict(model), before)
-
-
-@CASES
-def test_a_step_moves_every_adapter_and_nothing_else(tmp_path, case):
-    model = open_tiny(tmp_path, case)
-    report = adapt(model)
-    before = {name: p.detach().clone() for name, p in model.module.named_parameters()}
-    model.module.train()
-    model.loss(*episode(case[1])).backward()
-    assert dead_adapters(model.module, report) == []
-    torch.optim.AdamW([p for p in model.module.parameters() if p.requires_grad], lr=0.1).step()
-    moved = {name for name, p in model.module.named_parameters() if not torch.equal(p, before[name])}
-    assert {name for name in before if "lora_B" in name} <= moved
-    assert all("lora_" in name for name in moved)
-
-
-@CASES
 def test_the_label_embedding_can_be_named(tmp_path, case):
     model = open_tiny(tmp_path, case)
     report = inject(
@@ -93,14 +66,6 @@ def test_the_label_embedding_can_be_named(tmp_path, case):
     assert report.left_out == ("y_embedding.y_mask",)
     model.loss(*episode(case[1])).backward()
     assert dead_adapters(model.module, report) == []
-
-
-@CASES
-def test_queries_do_not_see_each_other(tmp_path, case):
-    model = open_tiny(tmp_path, case)
-    x, y, classes = arrays(case[1])
-    alone = [model.predict(x[:30], y[:30], x[i : i + 1], classes) for i in range(30, 50)]
-    np.testing.assert_allclose(predict(model), np.concatenate(alone), atol=1e-5)
 
 
 @CASES

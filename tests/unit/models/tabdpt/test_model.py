@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_checkpoint
 
 from tabtune_core.errors import CheckpointError, TargetError
-from tabtune_core.lora.inject import adapter_factors, dead_adapters, inject
+from tabtune_core.lora.inject import adapter_factors, inject
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.tabdpt.model import read_checkpoint
@@ -167,33 +167,6 @@ def test_a_constant_target_is_predicted_as_it_is(tmp_path, context):
     model = open_tiny(tmp_path, "regression")
     predicted = model.predict(np.ones((len(context), 2), np.float32), np.array(context), np.zeros((3, 2), np.float32), 0)
     np.testing.assert_allclose(predicted, 7.0)
-
-
-@BOTH
-def test_an_untrained_adapter_is_invisible(tmp_path, task):
-    model = open_tiny(tmp_path, task)
-    before = model.loss(*episode(task))
-    adapt(model)
-    assert model.loss(*episode(task)) == before
-
-
-@BOTH
-def test_every_adapter_learns_and_nothing_else_does(tmp_path, task):
-    model = open_tiny(tmp_path, task)
-    base = {name: value.clone() for name, value in model.module.state_dict().items()}
-    report = adapt(model)
-    randomise(model, report)  # A's gradient is zero while B is
-    factors = {path: [f.detach().clone() for f in pair] for path, pair in adapter_factors(model.module, report).items()}
-    optimizer = torch.optim.SGD([p for p in model.module.parameters() if p.requires_grad], lr=1.0)
-    model.module.train()
-    model.loss(*episode(task)).backward()
-    optimizer.step()
-    assert dead_adapters(model.module, report) == []
-    still = [path for path, pair in adapter_factors(model.module, report).items() if any(map(torch.equal, pair, factors[path]))]
-    assert still == []
-    after = {name.replace(".base.", "."): value for name, value in model.module.state_dict().items() if ".lora_" not in name}
-    assert base.keys() == after.keys()
-    assert [name for name in base if not torch.equal(base[name], after[name])] == []
 
 
 @pytest.mark.parametrize(
