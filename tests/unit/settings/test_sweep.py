@@ -339,6 +339,12 @@ def test_a_grid_that_cannot_be_is_refused_with_the_reason(axes, message):
     assert message in str(caught.value)
 
 
+def test_a_setting_that_is_no_more_and_changed_no_result_is_passed_over():
+    assert RunSettings.from_dict({**RUN, "quick_sweep": True}) == RunSettings(**RUN)
+    text = 'ranks = [2]\n[run]\ndataset = "d"\ntarget = "y"\nquick_sweep = true'
+    assert SweepSettings.from_toml(text) == SweepSettings(run=RunSettings(**RUN), ranks=(2,))
+
+
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "linear", "boosting"])
 def test_a_run_takes_another_strategy_whatever_lora_alone_was_set(strategy):
     run = RunSettings(dataset="d", target="y", train=TrainSettings(lr_ratio=4.0, rate_scales_with_rank=True, steps=7))

@@ -3,8 +3,15 @@
 import pytest
 
 from tabtune_core.errors import SettingError
+from tabtune_core.execution.jobs.registry import JOBS
 from tabtune_core.store.job_kinds import KINDS, kind_of, read_minutes, uses
 from tabtune_core.store.job_progress import FILE, Counted, read_progress
+
+
+def test_every_kind_names_the_function_that_carries_it_out():
+    assert {kind: f"{function.__module__.rpartition('.')[2]}.{function.__name__}" for kind, function in JOBS.items()} == {
+        kind: known.function for kind, known in KINDS.items()
+    }
 
 
 def test_a_kind_of_another_version_is_taken_for_a_long_one():
