@@ -38,7 +38,7 @@ from worker_program import queue, start_worker  # noqa: E402
 from tabtune_core.events import Evaluated, StepDone  # noqa: E402
 from tabtune_core.execution.leftovers import sweep_up  # noqa: E402
 from tabtune_core.execution.lock import worker_of  # noqa: E402
-from tabtune_core.store.run_row import STATES  # noqa: E402
+from tabtune_core.store.run_folder import STATES  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 
 MARK = "TABTUNE_KILLS"

@@ -22,7 +22,7 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training import model_inputs
+from tabtune_core.training import scoring
 from tabtune_core.training.scoring import Scorer
 
 ROWS = 300
@@ -108,7 +108,7 @@ def test_more_rows_than_there_are_is_said(run, settings):
 
 
 def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, settings, monkeypatch):
-    monkeypatch.setattr(model_inputs, "EVALUATION_ROWS", 30)
+    monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
     store, (done, zero) = run(settings, untrained(settings))
     (plan,) = told(store, done, RunPlanned)
     assert (plan.evaluation_context_rows, plan.context_rows) == (30, 180)
@@ -120,7 +120,7 @@ def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, s
 
 def test_a_state_that_only_evaluations_call_better_gives_way_to_zero_shot(run, settings, home, monkeypatch):
     """Evaluations that praise every step, of a training that ruins the model: what is returned must still be zero-shot."""
-    monkeypatch.setattr(model_inputs, "EVALUATION_ROWS", 30)
+    monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
     praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
     monkeypatch.setattr(Scorer, "score", lambda self, model, part: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
     for strategy in ("peft", "base-ft"):
@@ -171,8 +171,7 @@ def test_a_context_is_part_of_every_larger_one(settings, home):
     frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
     labels = labels_of(frame, settings)
     contexts = [
-        split_table(frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=model_inputs))).context
-        for model_inputs in sizes
+        split_table(frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=size))).context for size in sizes
     ]
     assert [len(context) for context in contexts] == [20, 64, 128, 180]
     assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))

@@ -6,14 +6,14 @@ import itertools
 import numpy as np
 import pytest
 
-from tabtune_core.training import row_sampler
+from tabtune_core.training import episodes
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes, in_rounds
 
 
 @pytest.fixture(params=["whole", "part"])
 def pool(request, monkeypatch):
     """Drawn from a table small enough to be put in order as a whole, and from one that is not."""
-    monkeypatch.setattr(row_sampler, "WHOLE_ROWS", {"whole": row_sampler.WHOLE_ROWS, "part": 0}[request.param])
+    monkeypatch.setattr(episodes, "WHOLE_ROWS", {"whole": episodes.WHOLE_ROWS, "part": 0}[request.param])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_episode_of_few_classes_is_as_large_as_their_rows_allow(pool):
 
 
 def test_every_row_is_as_likely_as_any_other_in_a_part_of_a_large_table(monkeypatch):
-    monkeypatch.setattr(row_sampler, "WHOLE_ROWS", 0)
+    monkeypatch.setattr(episodes, "WHOLE_ROWS", 0)
     y = np.repeat([0, 1, 2], [50, 30, 20])
     drawn = np.concatenate([[*context, *query] for _, context, query in of_rows(y, EpisodeSize(15, 5), 2000)])
     assert np.bincount(drawn, minlength=100) == pytest.approx(np.full(100, 400), rel=0.25)
