@@ -148,7 +148,7 @@ def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
 
 
 def _growth_ratio(run: RunSettings, size: Size, growth_bytes: float | None) -> float | None:
-    if growth_bytes is None or run.quick_sweep:
+    if growth_bytes is None:
         return None
     sizes = Sizes(
         context_rows=size.context,

@@ -19,7 +19,7 @@ from tabtune_core.devices import is_gpu, memory_bytes, name_of, resolve_device
 from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.run_row import LAST_STATE
+from tabtune_core.store.run_folder import LAST_STATE
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.session import PRIVATE, Environment, open_session

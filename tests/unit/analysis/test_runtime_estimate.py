@@ -125,12 +125,9 @@ def test_a_measurement_counts_until_a_run_like_it_has_finished():
 def test_memory_is_that_of_finished_runs_like_it_for_their_estimate():
     plan = RunPlanned("cpu", 10, 600, 200, 200, 100, 100, 5, ("a", "b"), 9, 9, (), {})
     result = types.SimpleNamespace(train_seconds=1.0, steps_done=10, growth_memory_bytes=50_000_000)
-    alone, large, pack = (
-        pace_of(types.SimpleNamespace(settings=run, result=result), plan) for run in (RUN, other(rank=64), other(quick_sweep=True))
-    )
+    alone, large = (pace_of(types.SimpleNamespace(settings=run, result=result), plan) for run in (RUN, other(rank=64)))
     measured = dataclasses.replace(alone, measured=True, growth_ratio=9.0)
     assert growth_ratio([alone, measured], TABLE, RUN) == alone.growth_ratio > 0
     assert growth_ratio([large], TABLE, RUN) < alone.growth_ratio  # an adapter of that rank takes part of it
     assert growth_ratio([measured], TABLE, RUN) == 9.0
     assert growth_ratio([alone], TABLE, other(bias="all")) is None
-    assert pack.growth_ratio is None
