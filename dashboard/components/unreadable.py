@@ -7,7 +7,6 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.attempt import attempt
 from dashboard.formatting import plain
-from tabtune_core.errors import TabTuneError
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
 
