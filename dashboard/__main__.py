@@ -26,10 +26,10 @@ from dashboard.server.access import (
     unowned_is_open,
 )
 from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.execution.end_messages import NOTIFY_VARIABLE, checked_address
-from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE, ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import add_worker_flags, check_environment, chosen
+from tabtune_core.execution.end_messages import checked_address
+from tabtune_core.execution.executor import LOCAL, VARIABLE
+from tabtune_core.execution.lock import ensure_worker, worker_of
+from tabtune_core.execution.worker_flags import add_worker_flags, asked_by_environment, check_environment, chosen, tell_workers
 from tabtune_core.execution.worker_watch import watched
 from tabtune_core.shortage import check_limits, named
 from tabtune_core.store.runs import RunStore, default_home
@@ -71,13 +71,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
     )
     parser.add_argument("--upload-limit-mb", type=_megabytes, default=1000, help="largest file to upload, in megabytes (default: 1000)")
-    flags = parser.add_argument_group("the worker that this program starts", "One that runs already keeps its own.")
+    flags = parser.add_argument_group(
+        "the worker that this program starts", f"One that runs already keeps its own. {VARIABLE} may hold all flags of a worker."
+    )
     add_worker_flags(flags, address="--ray-address")
     parser.add_argument(
         "--notify",
         metavar="URL",
         help="address, such as a chat's webhook, to which the worker that this starts sends a small JSON document when a sweep has ended;"
-        " a worker that runs already keeps its own (default: TABTUNE_NOTIFY, else none)",
+        " a worker that runs already keeps its own (default: none)",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
@@ -190,21 +192,19 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     access = let_in(options)
     port = free_port(access.address, options.port)
     os.environ["TABTUNE_HOME"] = str(home)
-    os.environ["TABTUNE_UPLOAD_LIMIT_MB"] = str(options.upload_limit_mb)
-    for variable, number in ((PARALLEL_VARIABLE, options.parallel), (THREADS_VARIABLE, options.threads)):
-        os.environ[variable] = str(number or "")
-    choice, _ = chosen(options)  # here and at once, as the worker would end over it, with no more than a line in its log
-    choice.check()
-    choice.tell(os.environ)
     check_environment()
-    if options.notify is not None:
-        os.environ[NOTIFY_VARIABLE] = checked_address(options.notify) if options.notify else ""
+    where = {"executor": options.executor, "address": options.ray_address, "gpu_share": options.gpu_share, "notify": options.notify}
+    tell_workers(parallel=options.parallel, threads=options.threads, **where)
+    choice, _ = chosen(asked_by_environment())  # here and at once, as the worker would end over it, with no more than a line in its log
+    choice.check()
+    if options.notify:
+        checked_address(options.notify)
     with named(folder=home):
         store = RunStore(home)
         there = worker_of(home)
         ensure_worker(home, exit_when_idle=options.demo)
 
-    later = options.parallel or options.threads or options.executor != LOCAL
+    later = options.parallel or options.threads or choice.executor != LOCAL
     if later and there is not None and not there.outdated:
         print(
             f"The worker of {home}, process {there.pid}, was there before: --parallel, --threads and --executor hold for the next one. To"

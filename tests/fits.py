@@ -9,6 +9,7 @@ from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 CPU = torch.device("cpu")
@@ -24,10 +25,9 @@ def fitted(settings, folder, *, device=CPU, stop_request=lambda events: None):
     try:
         with MemoryMeter(device, events.append) as meter:
             result = fit(
-                settings,
-                lambda card: prepare_arrays(rows, y_N, labels, settings, max_classes=None),
+                Plan.of(settings, features=rows.shape[1], device=device),
+                lambda: prepare_arrays(rows, y_N, labels, settings, max_classes=None),
                 Environment(
-                    device=device,
                     meter=meter,
                     folder=folder,
                     emit=events.append,

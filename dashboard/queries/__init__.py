@@ -22,7 +22,6 @@ from dashboard.queries.boards import (
 from dashboard.queries.curves import Latest, Look, axis_end, frame, latest, look, of_look, shared, stamp, watched
 from dashboard.queries.tables import (
     BARS,
-    LIMIT_BYTES,
     TASKS,
     Span,
     class_counts,
@@ -46,6 +45,7 @@ from dashboard.queries.tables import (
     table_stops,
     table_titles,
     tables,
+    upload_limit,
     values,
     ways,
 )

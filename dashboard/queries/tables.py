@@ -1,7 +1,6 @@
 """Tables of the workspace, and what is found in them."""
 
 import dataclasses
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +46,11 @@ BARS = 30
 """Of a histogram, at most."""
 
 
-LIMIT_BYTES = 1_000_000 * int(os.environ.get("TABTUNE_UPLOAD_LIMIT_MB", "1000"))
+def upload_limit() -> int:
+    """Bytes of the largest file to upload."""
+    return 1_000_000 * int(st.get_option("server.maxUploadSize"))
+
+
 """The largest table that a page takes, also once it is unpacked."""
 
 
@@ -211,7 +214,7 @@ def pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
 
 def start_reading(source: Path | bytes, name: str, choices: ReadingChoices) -> ReadingProcess:
     """Begins to keep a file as a table of the person's, in a process of its own."""
-    return ReadingProcess(home(), source, name, choices, owner=person(), limit_bytes=LIMIT_BYTES)
+    return ReadingProcess(home(), source, name, choices, owner=person(), limit_bytes=upload_limit())
 
 
 def keep_sample(name: str) -> Dataset:

@@ -5,7 +5,6 @@ Keys are plain; bytes, seconds and per cent are in their names.
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ from tabtune_core.analysis.intervals import half_width
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
-from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
+from tabtune_core.settings import REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 
 NO_GAIN, NOT_MEASURED = "no gain over zero-shot", "its score is not defined on the validation rows, so that nothing was measured"
@@ -105,30 +104,6 @@ COLUMNS = (
     "archived",
     "resumed",
 )
-_SHOWN_ELSEWHERE = {
-    "dataset",
-    "target",
-    "task",
-    "model",
-    "strategy",
-    "lora",
-    "seed",
-    "train.learning_rate",
-    "train.views",
-    "train.optimizer",
-    "train.schedule",
-    "train.amp",
-    "train.lr_ratio",
-    "train.rate_scales_with_rank",
-    "train.selection_metric",
-    "train.class_weights",
-    "split_by",
-    "split_column",
-    "train.predict_context_rows",
-}
-"""Settings that have a column, or are in RunSettings.variant, or are no part of a configuration."""
-_OF_PREDICTION = ("predict_context_rows", "validation_rows", "test_rows")
-"""Train settings that matter without training."""
 
 
 def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
@@ -172,18 +147,14 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
     for alike in groups.values():
         each = [_others(run.settings) for run in alike]
         names = [name for name, value in each[0].items() if any(values[name] != value for values in each[1:])]
-        said |= {
-            run.id: ", ".join(f"{name.removeprefix('train.')} {values[name]}" for name in names)
-            for run, values in zip(alike, each, strict=True)
-        }
+        said |= {run.id: ", ".join(f"{name} {values[name]}" for name in names) for run, values in zip(alike, each, strict=True)}
     return said
 
 
 def _others(settings: RunSettings) -> dict[str, Any]:
-    train = [field.name for field in fields(settings.train)] if settings.strategy in TRAINED else _OF_PREDICTION
-    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "train"}
-    values |= {f"train.{name}": getattr(settings.train, name) for name in train}
-    return {name: value for name, value in values.items() if name not in _SHOWN_ELSEWHERE}
+    """What has no column, is not in ``RunSettings.variant``, and matters to the strategy."""
+    rows = (row for row in SETTINGS.values() if not (row.column or row.said))
+    return {row.name: settings.value(row.name) for row in rows if settings.strategy in row.strategies}
 
 
 def _row(run: Run, differing: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_r
 from tabtune_core.data.encoding import label_numbers
 from tabtune_core.data.task import Context
 from tabtune_core.data.values import places, present
-from tabtune_core.devices import is_gpu, memory_bytes, resolve_device
+from tabtune_core.devices import resolve_device
 from tabtune_core.engine.adapted_model import open_base, predict_rows
 from tabtune_core.errors import PipelineError, SettingError, warn
 from tabtune_core.events import Event, RunFinished
@@ -43,8 +43,8 @@ from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.notices import rows_shown
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 
@@ -134,20 +134,20 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         y_N = read_labels(y, len(frame))
         labels, weights = Labels.of(y_N, settings.task), read_weights(sample_weight, len(frame))
-        resolved = with_shown_rows(settings, features=frame.shape[1], memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
+        plan = Plan.of(settings, features=frame.shape[1], device=device)
         with scratch_folder() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
             fitted = fit(
-                settings,
-                lambda card: prepare_arrays(
-                    frame, y_N, labels, resolved, max_classes=card.family.class_limit, withhold=withhold, weights=weights
+                plan,
+                lambda: prepare_arrays(
+                    frame, y_N, labels, plan.shown, max_classes=plan.card.family.class_limit, withhold=withhold, weights=weights
                 ),
-                Environment(device=device, meter=meter, folder=folder, emit=emit),
+                Environment(meter=meter, folder=folder, emit=emit),
             )
         session = fitted.session
         table, context, scored_rows = session.table, session.table.context, None
         if withhold:
             scored_rows = len(context.y_C)
-            context = show_all(table.frame, table.labels, labels.texts, resolved)
+            context = show_all(table.frame, table.labels, labels.texts, plan.shown)
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
         events.append(dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C)))
         session.model.module.requires_grad_(False).eval()

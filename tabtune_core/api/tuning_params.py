@@ -4,7 +4,6 @@ In: the arguments of a pipeline. Out: the settings that a run has, or an error t
 accepted changes what it says; a key that could not is refused.
 """
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,25 +11,20 @@ from typing import Any
 
 from tabtune_core.errors import SettingError, nearest
 from tabtune_core.models.catalogue import BY_NAME, CATALOGUE
-from tabtune_core.settings import ADAM_ONLY, LORA_ONLY, REFERENCES, STRATEGY_NAMES, RunSettings, TrainSettings
+from tabtune_core.settings import LORA, MODELS, SETTINGS, RunSettings, Setting
+from tabtune_core.settings.serialization import plain_values
 
 FAMILY_MODELS: dict[str, tuple[str, str]] = {}
 for _card in CATALOGUE.values():
     if not _card.in_the_box:
         FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
 """A family's name stands for its release that comes first in the catalogue, or for what an environment variable names instead."""
-PEFT_NAMES = {
-    "r": "rank",
-    "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
-    "target_modules": "targets",
-    **{name: name for name in ("bias", "use_rslora", "use_dora", "init_lora_weights", "rank_pattern", "alpha_pattern")},
+ARGUMENTS: dict[str, Setting] = {
+    f"{'peft_config.' if row.section == 'lora' else ''}{row.argument or row.name}": row
+    for row in SETTINGS.values()
+    if row.argument is not None
 }
-"""The guide's section 3.1 and PEFT's, and ours."""
-RUN_NAMES = ("device", "seed", "checkpoint", "validation_share", "split_by", "split_column")
-PREDICTING = ("predict_context_rows", "views")
-"""Of the train settings, those that matter to a model that is not trained too."""
-TRAINING = tuple(f.name for f in dataclasses.fields(TrainSettings) if f.name not in (*PREDICTING, "test_rows"))
+"""What a pipeline takes, by the guide's and PEFT's names."""
 WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column")
 """Which rows choose and are not trained on: 'inference' has none, and a leaderboard the same for all entries."""
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
@@ -47,7 +41,7 @@ NEAR = {
     "targets": "peft_config.target_modules",
 }
 """What people write for a setting of ours, whose letters would not lead there."""
-KNOWN = (*RUN_NAMES, *PREDICTING, *TRAINING, *OTHER_NAMES, "peft_config", *(f"peft_config.{name}" for name in PEFT_NAMES))
+KNOWN = (*ARGUMENTS, *OTHER_NAMES, "peft_config")
 
 
 def model_of(name: str) -> str:
@@ -70,34 +64,24 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     Raises:
         SettingError: naming the argument, its value and what would do.
     """
-    known = [name for name in STRATEGY_NAMES if name not in REFERENCES]
-    if tuning_strategy not in known:
-        raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, known))}.")
+    if tuning_strategy not in MODELS:
+        raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, MODELS))}.")
     params = _flat(tuning_params or {})
     for name in params:
         _check_name(name)
-        _check_use(name, tuning_strategy, params.get("optimizer"))
+        _check_use(name, tuning_strategy, params)
     for name in [name for name in OTHER_NAMES if name in params]:
         if OTHER_NAMES[name] in params:
             raise SettingError(f"'{name}' and '{OTHER_NAMES[name]}' are the same setting; give one of them.")
         params[OTHER_NAMES[name]] = params.pop(name)
-    lora = {ours: params.get(f"peft_config.{name}") for name, ours in PEFT_NAMES.items()}
-    lora = {name: value for name, value in lora.items() if value is not None}
-    if lora.get("init_lora_weights") is True:  # PEFT's own default
-        del lora["init_lora_weights"]
-    targets = lora.pop("targets", ())
-    return RunSettings.from_dict(
-        {
-            "dataset": "(in memory)",
-            "target": "y",
-            "task": task,
-            "model": model_of(model_name),
-            "strategy": tuning_strategy,
-            "lora": {**lora, "targets": (targets,) if isinstance(targets, str) else targets},
-            "train": {name: params[name] for name in (*PREDICTING, *TRAINING) if name in params},
-            **{name: params[name] for name in RUN_NAMES if name in params},
-        }
-    )
+    rows = {name: ARGUMENTS[name] for name in params if name in ARGUMENTS}
+    values = {row.name: params[name] for name, row in rows.items() if row.section != "lora" or params[name] is not None}
+    if values.get("init_lora_weights") is True:  # PEFT's own default
+        del values["init_lora_weights"]
+    if isinstance(values.get("targets"), str):
+        values["targets"] = (values["targets"],)
+    run = RunSettings(dataset="(in memory)", target="y")
+    return run.changed(task=task, model=model_of(model_name), strategy=tuning_strategy, **values)
 
 
 def write_params(settings: RunSettings) -> dict[str, Any]:
@@ -106,19 +90,15 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     >>> write_params(RunSettings(dataset="d", target="y", seed=1, train=TrainSettings(epochs=3)))["tuning_params"]
     {'seed': 1, 'epochs': 3}
     """
-    usual = RunSettings(dataset=settings.dataset, target=settings.target, task=settings.task)
-    values, lora, train = settings.to_dict(), settings.to_dict()["lora"], settings.to_dict()["train"]
-    params = {name: values[name] for name in RUN_NAMES if name in values and getattr(settings, name) != getattr(usual, name)}
+    values = plain_values({name: settings.value(row.name) for name, row in ARGUMENTS.items() if not settings.is_usual(row.name)})
+    params = {name: value for name, value in values.items() if settings.strategy in ARGUMENTS[name].strategies}
     if settings.strategy == "inference":
         params = {name: value for name, value in params.items() if name not in WITHHOLDING}
+    config = {name: params.pop(name) for name in list(params) if name.startswith("peft_config.")}
+    if config:
+        params["peft_config"] = {name.removeprefix("peft_config."): value for name, value in config.items()}
     if "checkpoint" in params:
         params["checkpoint"] = Path(params["checkpoint"]).name
-    allowed = PREDICTING if settings.strategy == "inference" else (*PREDICTING, *TRAINING)
-    params |= {name: train[name] for name in allowed if name in train and getattr(settings.train, name) != getattr(usual.train, name)}
-    if settings.strategy == "peft":
-        changed = {name for name in lora if getattr(settings.lora, name) != getattr(usual.lora, name)}
-        config = {name: lora[ours] for name, ours in PEFT_NAMES.items() if ours in changed}
-        params |= {"peft_config": config} if config else {}
     return {
         "model_name": settings.model,
         "tuning_strategy": settings.strategy,
@@ -153,12 +133,15 @@ def _check_name(name: str) -> None:
         raise SettingError(f"Unknown setting {name!r}. {hint}")
 
 
-def _check_use(name: str, strategy: str, optimizer: object) -> None:
-    if (name.startswith("peft_config.") or name in LORA_ONLY) and strategy != "peft":
+def _check_use(name: str, strategy: str, params: Mapping[str, Any]) -> None:
+    row = ARGUMENTS.get(OTHER_NAMES.get(name, name))
+    if row is None:  # peft_config as a whole
+        return
+    if row.strategies == LORA and strategy != "peft":
         raise SettingError(f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'.")
-    if strategy == "inference" and OTHER_NAMES.get(name, name) in (*TRAINING, *WITHHOLDING):
+    if strategy not in row.strategies or (strategy == "inference" and row.name in WITHHOLDING):
         raise SettingError(
             f"'{name}' changes nothing with tuning_strategy 'inference', which neither trains nor withholds rows; leave it out."
         )
-    if name in ADAM_ONLY and optimizer == "sgd":
-        raise SettingError(f"'{name}' changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
+    if row.idle and params.get(row.idle.other) == row.idle.value:
+        raise SettingError(f"'{name}' changes nothing {row.idle.why}")

@@ -6,14 +6,14 @@ The docstring under a field is its help; a flag that is not given leaves the set
 import argparse
 import dataclasses
 import shlex
-import types
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
-from tabtune_core.settings.serialization import describe, read_pattern, read_target_set
+from tabtune_core.settings.fields import describe, rows_of
+from tabtune_core.settings.serialization import read_pattern, read_target_set
 
 INSIST = "--even-if-it-does-not-fit"
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -31,18 +31,11 @@ def add_flags(
 
     ``more`` is said after the docstring of a field; where it names a default, the dataclass's is not said.
     """
-    kinds = get_type_hints(settings)
-    for field in dataclasses.fields(settings):
-        if field.name in leave_out or dataclasses.is_dataclass(kinds[field.name]):
-            continue
-        added = (more or {}).get(field.name, "")
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            dest=f"{section}{field.name}",
-            default=argparse.SUPPRESS,
-            help=_help(f"{describe(settings, field.name)} {added}".strip(), None if "(default:" in added else field.default),
-            **_kind(kinds[field.name]),
-        )
+    for row in (row for row in rows_of(settings) if row.name not in leave_out):
+        added = (more or {}).get(row.name, "")
+        text = _help(f"{row.help} {added}".strip(), None if "(default:" in added else row.default)
+        flag = f"--{row.name.replace('_', '-')}"
+        group.add_argument(flag, dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind))
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
@@ -116,14 +109,12 @@ def _separator(text: str) -> str:
 
 def _help(text: str, default: object) -> str:
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    note = "" if shown in (None, "") or isinstance(default, dataclasses._MISSING_TYPE) else f" (default: {shown})"
+    note = "" if shown in (None, "", {}, dataclasses.MISSING) else f" (default: {shown})"
     return f"{text}{note}".replace("%", "%%")
 
 
 def _kind(hint: Any) -> dict[str, Any]:
     """How argparse reads a value of this type."""
-    if get_origin(hint) is types.UnionType:
-        hint = next(part for part in get_args(hint) if part is not types.NoneType)
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:

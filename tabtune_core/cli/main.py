@@ -19,26 +19,27 @@ from tabtune_core.cli.jobs_command import show_or_cancel
 from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
-from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.execution.end_messages import NOTIFY_VARIABLE
+from tabtune_core.errors import TabTuneError
+from tabtune_core.execution.executor import VARIABLE, flags_in_environment
 from tabtune_core.execution.lock import UNLESS_STOPPED
-from tabtune_core.execution.worker_flags import add_worker_flags, check_environment
+from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.shortage import check_limits, named
-from tabtune_core.store.job_kinds import JOB_MINUTES_VARIABLE, KINDS, read_minutes
 from tabtune_core.store.runs import default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
 
-NO_RESUME_VARIABLE = "TABTUNE_NO_RESUME"
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     try:
-        asked = _parser().parse_args(arguments)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        if given[:1] == ["worker"]:
+            given[1:1] = flags_in_environment()
+        asked = _parser().parse_args(given)
         if getattr(asked, "home", "none") is None:
             asked.home = default_home()
         command: Callable[[argparse.Namespace], int] = asked.command
@@ -169,7 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         "worker",
         help="execute queued runs, say what the worker does, or stop it",
         description="Executes the queued runs of a workspace. One worker of a workspace does; the other commands and the"
-        " pages start it. Started by a newer version, it takes over from one of an older version.",
+        f" pages start it. Started by a newer version, it takes over from one of an older version. Flags in the variable {VARIABLE}, for"
+        f" example {VARIABLE}='--parallel 2', go before those of the command line and hold for every worker that is started by itself.",
     )
     worker.set_defaults(command=work)
     worker.add_argument(UNLESS_STOPPED, action="store_true", help=argparse.SUPPRESS)
@@ -178,30 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     doing.add_argument("--status", action="store_true", help="say what the worker does; the exit status is 1 where none runs or responds")
     doing.add_argument("--stop", action="store_true", help="end the worker; what runs goes on, and the next worker takes it over")
     worker.add_argument("--now", action="store_true", help="with --stop: end what runs, too; it becomes interrupted")
-    worker.add_argument(
-        "--no-resume",
-        action="store_true",
-        default=os.environ.get(NO_RESUME_VARIABLE, "") not in ("", "0"),
-        help="leave a run whose process was killed to 'loralab resume' and the Live page; otherwise it goes on by itself, once"
-        f" (also with {NO_RESUME_VARIABLE}=1 in the environment of whatever starts the worker)",
-    )
-    add_worker_flags(worker, address="--address")
-    worker.add_argument(
-        "--job-minutes",
-        metavar="MINUTES",
-        type=_minutes,
-        default=os.environ.get(JOB_MINUTES_VARIABLE, ""),
-        help="how long a prediction, export or curve may take before it is ended: a number for all kinds, or some as predict=10,export=90"
-        f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())}; also with {JOB_MINUTES_VARIABLE} in the"
-        " environment of whatever starts the worker)",
-    )
-    worker.add_argument(
-        "--notify",
-        metavar="URL",
-        default=os.environ.get(NOTIFY_VARIABLE, ""),
-        help="send a small JSON document to this address when a sweep has ended, such as a chat's webhook"
-        f" (default: nothing is sent; also with {NOTIFY_VARIABLE} in the environment of whatever starts the worker)",
-    )
+    add_flags_of_worker(worker)
     _add_home(worker)
     return parser
 
@@ -218,13 +197,6 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
         return status
 
     return command
-
-
-def _minutes(text: str) -> dict[str, float]:
-    try:
-        return read_minutes(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _add_adapter(parser: argparse.ArgumentParser) -> None:

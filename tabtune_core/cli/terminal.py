@@ -3,7 +3,6 @@
 In: the store and the ids of runs. Out: progress, and the runs when they have ended.
 """
 
-import os
 import re
 import sys
 import textwrap
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
-from tabtune_core.execution.executor import EXECUTOR_VARIABLE, RAY
+from tabtune_core.execution.executor import RAY, executor_in_environment
 from tabtune_core.execution.worker_watch import QUICK_STARTS, WorkerWatch
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
@@ -86,7 +85,7 @@ class _WorkerCare:
             raise StoreError(f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it.")
         trouble, told = self.watch.look(), ""
         if trouble is None or trouble.why == "ended":
-            if trouble and trouble.what and os.environ.get(EXECUTOR_VARIABLE) == RAY:
+            if trouble and trouble.what and executor_in_environment() == RAY:
                 raise StoreError(f"{trouble.what} What is queued waits for a worker.")
             if trouble and trouble.starts > QUICK_STARTS:
                 raise StoreError(f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}.")

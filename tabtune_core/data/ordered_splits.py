@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from tabtune_core.data.findings import Finding
-from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, check_shares, sampled, strata_of
+from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, check_shares, sampled, strata_of
 from tabtune_core.data.target import absent
 from tabtune_core.data.values import column_kind, moments, numbers
 from tabtune_core.errors import LabelError, SettingError
@@ -34,59 +34,40 @@ FAR_OFF = 1.5
 WAY_OUT = "Choose another column, other shares of the parts, or a split at random."
 
 
-def split_by_column(
-    frame: pd.DataFrame,
-    column: str,
-    labels: NDArray[np.object_],
-    *,
-    by: By,
-    seed: int,
-    test_seed: int | None,
-    validation_share: float,
-    test_share: float,
-    context_rows: int | None,
-    validation_rows: int,
-    test_rows: int,
-) -> Split:
+def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_], rule: SplitRule, *, by: By) -> Split:
     """Splits the labelled rows; those without a value in the column only train.
 
     Args:
         frame: the table.
         column: a date or number that puts the rows in order, or whose values are groups.
         labels: one a row: a class as text, a number, or None where it is missing.
+        rule: how rows are drawn; the seed is also that of the order of groups.
         by: 'time' tests on the latest rows and validates on those before, whatever the seed; rows of one value stay together. 'group'
             draws whole groups.
-        seed: of the order of groups and of the samples.
-        test_seed: of those of the test rows; None for ``seed``.
-        validation_share: of the rows with a label and a value.
-        test_share: the same; 0 for a table whose test rows are elsewhere.
-        context_rows: most rows in ``context``; None for all that train.
-        validation_rows: most rows in ``validation``.
-        test_rows: most rows in ``test``.
 
     Raises:
         SettingError: the column is not there, holds no such values, is missing in most rows, or has fewer values than there are splits.
         LabelError: a split would have rows of one class, or of a class that no training row has.
     """
-    check_shares(validation_share, test_share)
-    shares = {"validation": validation_share} | ({"test": test_share} if test_share else {})
+    check_shares(rule.validation_share, rule.test_share)
+    shares = {"validation": rule.validation_share} | ({"test": rule.test_share} if rule.test_share else {})
     labelled, strata = np.flatnonzero([label is not None for label in labels]), strata_of(labels)
     values = split_values(frame, column, by).iloc[labelled]
     known = values.notna().to_numpy()
     rows_M, values_M = labelled[known], values[known]
     _check(values, by, parts=len(shares) + 1)
     place_M, values_U = pd.factorize(values_M, sort=by == "time")
-    group_seed = test_seed if by == "group" and test_share else None
+    group_seed = rule.test_seed if by == "group" and rule.test_share else None
     if by == "time":
         part_U = _by_time(np.bincount(place_M), list(shares.values()))
     else:
-        part_U = _by_group(place_M, strata[rows_M].astype(str), shares, seed, group_seed)
+        part_U = _by_group(place_M, strata[rows_M].astype(str), shares, rule.seed, group_seed)
     held_out = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
     train = np.setdiff1d(labelled, np.concatenate([*held_out.values()]))
     description = (
         _time_description(part_U[place_M], values_M)
         if by == "time"
-        else _group_description(part_U[place_M], part_U, column, seed, group_seed)
+        else _group_description(part_U[place_M], part_U, column, rule.seed, group_seed)
     )
     if not known.all():
         description += f" The {(~known).sum():,} rows without a value in it only train."
@@ -103,11 +84,7 @@ def split_by_column(
         train,
         held_out["validation"],
         held_out.get("test", train[:0]),
-        seed=seed,
-        test_seed=test_seed,
-        context_rows=context_rows,
-        validation_rows=validation_rows,
-        test_rows=test_rows,
+        rule,
         findings=tuple(finding for finding in findings if finding.message),
     )
 

@@ -135,30 +135,30 @@ def group_rows(rows: int) -> NDArray[np.int64]:
     return np.bincount(np.arange(rows) * groups // max(rows, 1), minlength=groups)
 
 
-def split_rows(
-    labels: NDArray[np.object_],
-    *,
-    seed: int,
-    test_seed: int | None,
-    validation_share: float,
-    test_share: float,
-    context_rows: int | None,
-    validation_rows: int,
-    test_rows: int,
-) -> Split:
-    """Splits the labelled rows.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRule:
+    """How rows are drawn and how many, whatever decides which rows belong together."""
+
+    seed: int
+    """Of the shuffles and the samples."""
+    test_seed: int | None
+    """Of those of the test rows; None for ``seed``."""
+    validation_share: float
+    """Of the rows with a label, and with a value in the column of a split by one."""
+    test_share: float
+    """The same; 0 for a table whose test rows are elsewhere."""
+    context_rows: int | None
+    """Most rows in ``context``; None for all that train. Under one seed a smaller context is part of every larger one."""
+    validation_rows: int
+    """Most rows in ``validation``."""
+    test_rows: int
+    """Most rows in ``test``."""
+
+
+def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
+    """Splits the labelled rows; ``labels`` has one a row of the table, None where it is missing.
 
     A class with fewer than three rows cannot be in all splits and stays with the training rows.
-
-    Args:
-        labels: one a row of the table, None where it is missing.
-        seed: of the shuffles.
-        test_seed: of the shuffles that hold the test rows out; None for ``seed``.
-        validation_share: of the labelled rows.
-        test_share: of the labelled rows; 0 for a table whose test rows are elsewhere.
-        context_rows: most rows in ``context``; None for all that train. Under one seed a smaller context is part of every larger one.
-        validation_rows: most rows in ``validation``.
-        test_rows: most rows in ``test``.
 
     Raises:
         LabelError: too few rows to split.
@@ -167,56 +167,38 @@ def split_rows(
 
     labelled = np.flatnonzero(np.array([label is not None for label in labels]))
     _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
-    held_out_sizes = held_out_rows(counts, validation_share, test_share)
+    held_out_sizes = held_out_rows(counts, rule.validation_share, rule.test_share)
     rare = counts[ids] < FEWEST_OF_A_CLASS
     spread = labelled[~rare]
     rest, test = spread, spread[:0]
     if held_out_sizes[1]:
-        first_seed = seed if test_seed is None else test_seed
+        first_seed = rule.seed if rule.test_seed is None else rule.test_seed
         rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=first_seed, stratify=labels[spread].astype(str))
-        rest, test = (rest, test) if test_seed is None else _with_every_class(labels, rest, test, left=2)
-    train, validation = train_test_split(rest, test_size=held_out_sizes[0], random_state=seed, stratify=_stratify(labels[rest].astype(str)))
-    if test_seed is not None:  # otherwise the split may be that of a run of an earlier version, which is to stay as it was
+        rest, test = (rest, test) if rule.test_seed is None else _with_every_class(labels, rest, test, left=2)
+    train, validation = train_test_split(
+        rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=_stratify(labels[rest].astype(str))
+    )
+    if rule.test_seed is not None:  # otherwise the split may be that of a run of an earlier version, which is to stay as it was
         train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])
-    return sampled(
-        labels,
-        train,
-        validation,
-        test,
-        seed=seed,
-        test_seed=test_seed,
-        context_rows=context_rows,
-        validation_rows=validation_rows,
-        test_rows=test_rows,
-    )
+    return sampled(labels, train, validation, test, rule)
 
 
 def sampled(
-    labels: NDArray[np.object_],
-    train: Rows,
-    validation: Rows,
-    test: Rows,
-    *,
-    seed: int,
-    test_seed: int | None,
-    context_rows: int | None,
-    validation_rows: int,
-    test_rows: int,
-    findings: tuple[Finding, ...] = (),
+    labels: NDArray[np.object_], train: Rows, validation: Rows, test: Rows, rule: SplitRule, findings: tuple[Finding, ...] = ()
 ) -> Split:
     """The split of these rows, in ascending order and no larger than is asked for."""
-    rng = np.random.default_rng([seed, 0])
-    test_rng = rng if test_seed is None else np.random.default_rng([test_seed, 0])
+    rng = np.random.default_rng([rule.seed, 0])
+    test_rng = rng if rule.test_seed is None else np.random.default_rng([rule.test_seed, 0])
 
     def at_most(rows: Rows, most: int, rng: np.random.Generator = rng) -> Rows:
         rows = np.sort(rows)
         return rows[sample_rows(labels[rows].astype(str), most, rng)]
 
     # first, so that no size of a context moves them
-    validation, test = at_most(validation, validation_rows), at_most(test, test_rows, test_rng)
+    validation, test = at_most(validation, rule.validation_rows), at_most(test, rule.test_rows, test_rng)
     train = np.sort(train)
-    return Split(train, validation, test, at_most(train, context_rows or len(train)), findings)
+    return Split(train, validation, test, at_most(train, rule.context_rows or len(train)), findings)
 
 
 def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.ordered_splits import split_by_column
-from tabtune_core.data.splits import Rows, Split, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
+from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
 from tabtune_core.data.values import words
 from tabtune_core.errors import SettingError
@@ -60,19 +60,19 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
         SettingError: the column of the split cannot be one.
     """
     train = settings.train
-    sizes: dict[str, Any] = {
-        "seed": settings.seed,
-        "test_seed": None if settings.test_rows_move else settings.split_seed,
-        "validation_share": settings.validation_share,
-        "test_share": settings.test_share if test_share is None else test_share,
-        "context_rows": train.predict_context_rows,
-        "validation_rows": train.validation_rows,
-        "test_rows": train.test_rows,
-    }
+    rule = SplitRule(
+        seed=settings.seed,
+        test_seed=None if settings.test_rows_move else settings.split_seed,
+        validation_share=settings.validation_share,
+        test_share=settings.test_share if test_share is None else test_share,
+        context_rows=train.predict_context_rows,
+        validation_rows=train.validation_rows,
+        test_rows=train.test_rows,
+    )
     if settings.split_by == "random":
-        return split_rows(strata_of(labels), **sizes)
+        return split_rows(strata_of(labels), rule)
     assert settings.split_column is not None
-    return split_by_column(frame, settings.split_column, labels, by=settings.split_by, **sizes)
+    return split_by_column(frame, settings.split_column, labels, rule, by=settings.split_by)
 
 
 def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:

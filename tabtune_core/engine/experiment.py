@@ -11,7 +11,7 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
 from tabtune_core.data.units import units_of
-from tabtune_core.devices import is_gpu, memory_bytes, name_of, resolve_device
+from tabtune_core.devices import name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
@@ -21,7 +21,7 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES, WEIGHTS_FILE
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
-from tabtune_core.training.memory.prediction_context import with_shown_rows
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 SHARED = "shared"
@@ -52,10 +52,9 @@ def run_experiment(
     device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
+    plan = Plan.of(settings, features=features, device=device)
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         environment = Environment(
-            device=device,
             meter=meter,
             folder=run_dir / STATES,
             emit=emit,
@@ -64,8 +63,8 @@ def run_experiment(
             last_state=run_dir / STATES / LAST_STATE,
         )
         fitted = fit(
-            settings,
-            lambda card: prepare(load_frame(home, settings.dataset), dataset.columns, resolved, max_classes=card.family.class_limit),
+            plan,
+            lambda: prepare(load_frame(home, settings.dataset), dataset.columns, plan.shown, max_classes=plan.card.family.class_limit),
             environment,
         )
         result, session = fitted.result, fitted.session
@@ -79,7 +78,7 @@ def run_experiment(
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(
-                    run_dir / ADAPTER_FILE, resolved, dataset, session.table, session.model, session.report, scores, result.best_step
+                    run_dir / ADAPTER_FILE, plan.shown, dataset, session.table, session.model, session.report, scores, result.best_step
                 )
                 verified, sentence = verify_in_fresh_process(
                     run_dir, home=home, device=name_of(device), checkpoint=settings.checkpoint, fresh=fresh

@@ -1,19 +1,17 @@
-"""Which executor a worker uses: as the command line says, or the environment of whatever starts the worker.
+"""Which executor a worker uses: as its flags say.
 
 In: names and numbers. Out: how to open an executor. Loads no Ray.
 """
 
 import functools
-from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from tabtune_core.errors import SettingError
-from tabtune_core.execution.executor import EXECUTOR_VARIABLE, LOCAL, RAY, OpenExecutor
+from tabtune_core.execution.executor import LOCAL, RAY, OpenExecutor
 
 EXECUTORS = (LOCAL, RAY)
 LEAST_SHARE = 0.01
 """Of a GPU; of less than 0.0001 Ray makes none."""
-ADDRESS_VARIABLE, GPU_SHARE_VARIABLE = "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +48,6 @@ class ExecutorChoice:
             from tabtune_core.execution.on_ray.reach import check
 
             check(self.address)
-
-    def tell(self, environment: MutableMapping[str, str]) -> None:
-        """Sets the variables for a worker that is started later."""
-        told = (self.executor, self.address, f"{self.gpu_share:g}")
-        environment.update(zip((EXECUTOR_VARIABLE, ADDRESS_VARIABLE, GPU_SHARE_VARIABLE), told, strict=True))
 
     def opener(self) -> OpenExecutor:
         """What opens the executor."""

@@ -4,12 +4,11 @@ In: the cluster's machines. Out: ``cluster.json`` in the workspace, and from it 
 """
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabtune_core.execution.executor import EXECUTOR_VARIABLE, LOCAL
+from tabtune_core.execution.executor import LOCAL, executor_in_environment
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.files.whole import write_text
 from tabtune_core.wording import counted
@@ -74,7 +73,7 @@ def read_cluster(home: Path) -> Cluster | None:
 
 def cluster_for_new_runs(home: Path) -> Cluster | None:
     """As ``read_cluster``; None also where a worker of the cluster has left and the one that would start now is for this machine alone."""
-    there = worker_of(home) is not None or os.environ.get(EXECUTOR_VARIABLE, LOCAL) != LOCAL
+    there = worker_of(home) is not None or executor_in_environment() != LOCAL
     return read_cluster(home) if there else None
 
 

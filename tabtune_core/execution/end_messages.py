@@ -16,8 +16,6 @@ from urllib.parse import urlsplit
 from tabtune_core.errors import SettingError
 from tabtune_core.store.run_row import ENDED, Sweep
 
-NOTIFY_VARIABLE = "TABTUNE_NOTIFY"
-"""Environment variable with the address, for workers that are started by the dashboard or a sweep."""
 PATIENCE_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)

@@ -4,19 +4,23 @@ In: queued runs, and what people ask of those that go on. Out: tasks, and why ea
 and is the only one who decides that a run is queued again; an executor never does. Nothing else knows which executor a run is on.
 """
 
+import argparse
+import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from typing import Any, Literal, Protocol, TypeVar
 
+from tabtune_core.errors import SettingError
 from tabtune_core.events import StopRequest
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 LOCAL, RAY = "local", "ray"
 """Names of the executors: of this machine, to which rows of earlier versions, which name none, belong, and of a Ray cluster."""
-EXECUTOR_VARIABLE = "TABTUNE_EXECUTOR"
-"""What names the executor of a worker whose command line names none."""
+VARIABLE = "TABTUNE_WORKER"
+"""Holds flags as on the command line of a worker, for example ``--parallel 2 --notify https://chat.example/hook``."""
 AGAIN = "Resume it, or run it again."
 """What to do about most of what can happen to a run."""
 State = Literal["alive", "gone", "unknown"]
@@ -95,3 +99,27 @@ class Executor(Protocol[TaskType]):
 
 OpenExecutor = Callable[[RunStore, ForkServerContext, str], Executor[Any]]
 """Makes an executor for a store, from the context of its processes and the module whose ``run_experiment`` carries out a run."""
+
+
+def flags_in_environment() -> list[str]:
+    """What every worker that is started from here is told before its own flags.
+
+    Raises:
+        SettingError: the variable cannot be split into flags.
+    """
+    try:
+        return shlex.split(os.environ.get(VARIABLE, ""))
+    except ValueError as error:
+        raise refusal(f"It cannot be split into flags ({error}).") from error
+
+
+def executor_in_environment() -> str:
+    """Name of the executor of a worker that is started from here."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--executor", default=LOCAL)
+    return str(parser.parse_known_args(flags_in_environment())[0].executor)
+
+
+def refusal(why: str) -> SettingError:
+    """An error about the variable."""
+    return SettingError(f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which no worker accepts: {why}")

@@ -156,5 +156,5 @@ class JobLanes:
 def _over(minutes: float) -> str:
     return (
         f"It was ended after {minutes:g} minutes, the longest that it may take. Ask for less at once, or let the worker wait longer: "
-        f"'loralab worker --job-minutes', or TABTUNE_JOB_MINUTES for one that the pages start."
+        f"'loralab worker --job-minutes', or the same flag in TABTUNE_WORKER for one that the pages start."
     )

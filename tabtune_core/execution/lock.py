@@ -19,8 +19,6 @@ from tabtune_core.execution.code_version import code_version
 from tabtune_core.execution.identity import identity_of, is_suspended
 from tabtune_core.shortage import named
 
-PARALLEL_VARIABLE, THREADS_VARIABLE = "TABTUNE_PARALLEL", "TABTUNE_THREADS"
-"""What a worker that is started here is asked for where its command line says nothing."""
 LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
 UNLESS_STOPPED = "--unless-stopped"
 """Flag of a worker that a program started: it ends at once where a person has stopped the worker since."""

@@ -4,21 +4,21 @@ In: a form, a TOML file, the command line or keyword arguments. Out: frozen data
 The docstring under each field is the widget's tooltip and the command line's help.
 """
 
-from tabtune_core.settings.run import LEARNING_RATES, REFERENCES, STRATEGY_NAMES, TRAINED, RunSettings, SplitBy, Strategy
-from tabtune_core.settings.serialization import describe, read_pattern
-from tabtune_core.settings.sweep import AXES_OF_LORA, AXIS_NAMES, LORA_AXES, MANY_RUNS, MOST_RUNS, SweepSettings
-from tabtune_core.settings.training import ADAM_ONLY, LORA_ONLY, Amp, Bias, LoraSettings, Optimizer, Schedule, TrainSettings
+from tabtune_core.settings.fields import LORA, MODELS, TRAINED, Setting, Strategy, describe, rows_of
+from tabtune_core.settings.run import LEARNING_RATES, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SplitBy
+from tabtune_core.settings.serialization import read_pattern
+from tabtune_core.settings.sweep import AXES, MANY_RUNS, MOST_RUNS, SweepSettings
+from tabtune_core.settings.training import Amp, Bias, LoraSettings, Optimizer, Schedule, TrainSettings
 
 __all__ = [
-    "ADAM_ONLY",
-    "AXES_OF_LORA",
-    "AXIS_NAMES",
+    "AXES",
     "LEARNING_RATES",
-    "LORA_AXES",
-    "LORA_ONLY",
+    "LORA",
     "MANY_RUNS",
+    "MODELS",
     "MOST_RUNS",
     "REFERENCES",
+    "SETTINGS",
     "STRATEGY_NAMES",
     "TRAINED",
     "Amp",
@@ -27,10 +27,12 @@ __all__ = [
     "Optimizer",
     "RunSettings",
     "Schedule",
+    "Setting",
     "SplitBy",
     "Strategy",
     "SweepSettings",
     "TrainSettings",
     "describe",
     "read_pattern",
+    "rows_of",
 ]

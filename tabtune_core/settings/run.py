@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from tabtune_core.metrics import SELECTION, Task, metrics_of
+from tabtune_core.settings.fields import LORA, MODELS, TRAINED, Idle, Setting, Strategy, rows_of, sections_of, setting
 from tabtune_core.settings.serialization import from_values, plain_values
-from tabtune_core.settings.training import LORA_ONLY, LoraSettings, TrainSettings
-from tabtune_core.settings.validation import changed, check_kinds, check_number, check_whole, require
+from tabtune_core.settings.training import LoraSettings, TrainSettings
+from tabtune_core.settings.validation import check, require
 from tabtune_core.variants import VARIANTS
 
-Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
 SplitBy = Literal["random", "time", "group"]
 STRATEGY_NAMES: dict[Strategy, str] = {
     "inference": "Zero-shot",
@@ -27,12 +27,11 @@ STRATEGY_NAMES: dict[Strategy, str] = {
     "linear": "Linear model",
     "boosting": "Gradient boosting",
 }
-TRAINED: tuple[Strategy, ...] = ("base-ft", "peft")
-"""Strategies that train a foundation model."""
 REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
 """Strategies that need none: scikit-learn's models on the same split, to compare with."""
 LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4, "linear": 0.0, "boosting": 0.0}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
+WITHOUT_A_SEED = Idle("test_rows_move", True, "with test_rows_move; leave one of the two out.")
 USUAL_RANK = 8
 """The rank that these rates are for; see ``rate_scales_with_rank``."""
 
@@ -41,52 +40,51 @@ USUAL_RANK = 8
 class RunSettings:
     """One run: which rows, which model, what may change."""
 
-    dataset: str
+    dataset: str = field(metadata={"argument": None, "column": True})
     """ID of the table in the workspace (a hash of its content)."""
-    target: str
+    target: str = field(metadata={"argument": None, "column": True})
     """Column to predict."""
-    task: Task = "classification"
+    task: Task = setting("classification", argument=None, column=True)
     """'classification' predicts classes, 'regression' predicts numbers."""
-    model: str = "tabicl-mini"
+    model: str = setting("tabicl-mini", "Model", argument=None, column=True)
     """Name of the base model in the catalogue."""
-    checkpoint: str | None = None
+    checkpoint: str | None = setting(None, "Weights file instead of the model's own", "Rows, weights")
     """Path of a weights file that replaces the model's own."""
-    strategy: Strategy = "peft"
+    strategy: Strategy = setting("peft", argument=None, column=True)
     """'inference' is zero-shot, 'base-ft' is full fine-tuning, 'peft' trains a LoRA adapter. The references use no foundation model:
     'linear' is logistic or ridge regression, 'boosting' is gradient boosting, both from scikit-learn."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-    seed: int = 0
+    seed: int = setting(0, "Seed", low=0, below=2**32, column=True)
     """Random seed of the training and validation rows (except in a split by time), the adapter's initialization and the episodes. Runs with
     the same seed share all of them. A run repeated on a CUDA GPU may differ in the last digits, because some sums have no fixed order
     there."""
-    split_seed: int = 0
+    device: str = setting("auto", "Device")
+    """'auto' takes a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given."""
+    validation_share: float = setting(0.2, "Validation rows (share)", "Rows, weights", low=0.05, high=0.5, step=0.05)
+    """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
+    test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)
+    """Share of the rows for the test, which is only reported."""
+    split_seed: int = setting(0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None, idle=WITHOUT_A_SEED)
     """Random seed of the test rows. They are held out once and are the same for every ``seed``, so that no run trains on them or chooses by
     them."""
-    test_rows_move: bool = False
+    test_rows_move: bool = setting(False, "Let the seeds move the test rows", "Rows, weights", argument=None)
     """Let ``seed`` draw the test rows too, as in earlier versions. Then test rows of one seed are training and validation rows of another,
     so a choice that was made over several seeds has used them."""
-    device: str = "auto"
-    """'auto' takes a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given."""
-    validation_share: float = 0.2
-    """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
-    test_share: float = 0.2
-    """Share of the rows for the test, which is only reported."""
-    split_by: SplitBy = "random"
+    split_by: SplitBy = setting("random", column=True)
     """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for training, later ones
     for validation, the latest for the test, with the same split for every seed. Group: all rows of one value, such as a customer, stay
     together. If a table has dates or repeated IDs, a random split gives better scores than new rows will."""
-    split_column: str | None = None
+    split_column: str | None = setting(None, column=True)
     """Column of the split by time or by group. Rows without a value in it are used for training only. A group column is not a feature; a
     time column stays a feature unless you leave it out."""
-    split_at_median: bool = False
+    split_at_median: bool = setting(False, argument=None)
     """Turn a numeric target into two classes: up to its median, and above it."""
-    _sections: ClassVar[dict[str, type]] = {"lora": LoraSettings, "train": TrainSettings}
     _earlier: ClassVar[frozenset[str]] = frozenset({"quick_sweep"})
     """Settings of earlier versions, which changed how long a run takes and not what comes of it."""
 
     def __post_init__(self) -> None:
-        check_kinds(self, "")
+        check(self)
         require(bool(self.dataset), "dataset is empty; add a table first.")
         require(bool(self.target), "target is empty; name the column to predict.")
         idle = f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' or 'group', or none."
@@ -99,18 +97,40 @@ class RunSettings:
         require(
             metric in (None, *fitting), f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
         )
-        weights = f"train.class_weights is {self.train.class_weights!r}; for regression, which has no classes, it must be 'none'."
-        require(self.task == "classification" or self.train.class_weights == "none", weights)
-        for name in changed(self.train, LORA_ONLY):
-            useless = f"train.{name} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
-            require(self.strategy == "peft", useless)
-        for name, seed in (("seed", self.seed), ("split_seed", self.split_seed)):
-            check_whole(name, seed, 0)
-            require(seed < 2**32, f"{name} is {seed}; it must be below {2**32}.")
-        idle = f"split_seed is {self.split_seed}, which changes nothing with test_rows_move; leave one of the two out."
-        require(not self.test_rows_move or not self.split_seed, idle)
-        check_number("validation_share", self.validation_share, 0.05, 0.5, "0.2 is usual.")
-        check_number("test_share", self.test_share, 0.05, 0.5, "0.2 is usual.")
+        for name in LORA_ONLY if self.strategy != "peft" else ():
+            useless = f"{SETTINGS[name].path} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
+            require(self.is_usual(name), useless)
+
+    def part(self, owner: type) -> Any:
+        """The run, or the section of that class."""
+        return self if owner is RunSettings else self.lora if owner is LoraSettings else self.train
+
+    def value(self, name: str) -> Any:
+        """A setting of the run, or of one of its sections, by its name."""
+        return getattr(self.part(SETTINGS[name].owner), name)
+
+    def is_usual(self, name: str) -> bool:
+        """Whether a setting is at its default."""
+        return bool(self.value(name) == SETTINGS[name].default)
+
+    def used(self, name: str) -> Any:
+        """The same as it is used, where nothing was set."""
+        usual = {"alpha": self.lora.effective_alpha, "learning_rate": self.base_rate}
+        return usual[name] if name in usual else self.value(name)
+
+    def changed(self, **values: Any) -> "RunSettings":
+        """The run with other values of some settings, whichever section they are in.
+
+        >>> RunSettings(dataset="-", target="y").changed(rank=4, steps=7, seed=1).label
+        'LoRA r=4'
+        """
+        named: dict[type, dict[str, Any]] = {RunSettings: {}, LoraSettings: {}, TrainSettings: {}}
+        for name, value in values.items():
+            named[SETTINGS[name].owner][name] = value
+        for name, owner in sections_of(RunSettings).items():
+            if named[owner]:
+                named[RunSettings][name] = dataclasses.replace(self.part(owner), **named[owner])
+        return dataclasses.replace(self, **named[RunSettings])
 
     @property
     def base_rate(self) -> float:
@@ -130,24 +150,13 @@ class RunSettings:
     @property
     def variant(self) -> str:
         """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
-        lora, train = self.lora, self.train
-        said = {f"ensemble of {train.views}": train.views > 1 and self.strategy not in REFERENCES}
-        if train.predict_context_rows is not None and self.strategy not in REFERENCES:
-            said |= {f"{train.predict_context_rows:,} context rows": True}
-        if self.strategy in TRAINED:
-            said |= {train.optimizer: train.optimizer != "adamw", train.schedule: train.schedule != "cosine", train.amp: train.amp != "off"}
-            said |= {f"class weights {train.class_weights}": train.class_weights != "none"}
-        if self.strategy == "peft":
-            said |= {
-                VARIANTS[lora.variant].title: lora.variant != "lora",
-                "rsLoRA": lora.use_rslora,
-                f"bias {lora.bias}": lora.bias != "none",
-                "rank pattern": bool(lora.rank_pattern),
-                "alpha pattern": bool(lora.alpha_pattern),
-                f"LoRA+ {train.lr_ratio:g}": train.lr_ratio != 1,
-                "rate by rank": train.rate_scales_with_rank,
-            }
-        return ", ".join(name for name, on in said.items() if on)
+
+        def said(of: tuple[Strategy, ...]) -> list[str]:
+            rows = [row for row in SAID if row.strategies == of and self.strategy in of and not self.is_usual(row.name)]
+            return [row.said(self.value(row.name)) for row in rows if row.said]
+
+        adapter = [VARIANTS[self.lora.variant].title] if self.strategy == "peft" and self.lora.variant != "lora" else []
+        return ", ".join([*said(MODELS), *said(TRAINED), *adapter, *said(LORA)])
 
     @property
     def split(self) -> str:
@@ -186,11 +195,8 @@ class RunSettings:
         >>> run.with_strategy("inference").train.lr_ratio
         1.0
         """
-        if strategy == "peft":
-            return dataclasses.replace(self, strategy=strategy)
-        usual = TrainSettings()
-        train = dataclasses.replace(self.train, **{name: getattr(usual, name) for name in LORA_ONLY})
-        return dataclasses.replace(self, strategy=strategy, train=train)
+        idle = {} if strategy == "peft" else {name: SETTINGS[name].default for name in LORA_ONLY}
+        return self.changed(strategy=strategy, **idle)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values without those that are None, ready for JSON and TOML."""
@@ -224,5 +230,12 @@ class RunSettings:
         """
         read = cls.stored(values)
         if read.train.predict_context_rows is None:
-            read = dataclasses.replace(read, train=dataclasses.replace(read.train, predict_context_rows=read.train.context_rows))
+            read = read.changed(predict_context_rows=read.train.context_rows)
         return read
+
+
+SETTINGS: dict[str, Setting] = {row.name: row for owner in (RunSettings, LoraSettings, TrainSettings) for row in rows_of(owner)}
+"""Every setting of a run by its name, which no other section uses."""
+SAID = tuple(row for row in SETTINGS.values() if row.said)
+LORA_ONLY = tuple(row.name for row in SETTINGS.values() if row.strategies == LORA and row.owner is not LoraSettings)
+"""Settings outside the LoRA section that the other strategies have no use for, and must not have."""

@@ -1,13 +1,9 @@
-"""Settings as plain values and as TOML, and the texts beside their fields.
+"""Settings as plain values and as TOML.
 
-In: a settings class and a document, or settings. Out: checked settings, or plain values. Knows no settings class by name: sections are
-those that the class says in ``_sections``.
+In: a settings class and a document, or settings. Out: checked settings, or plain values. Knows no settings class by name.
 """
 
-import ast
 import dataclasses
-import functools
-import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,6 +11,7 @@ from typing import Any
 from tabtune_core.errors import SettingError, nearest
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import check_values
+from tabtune_core.settings.fields import sections_of
 from tabtune_core.settings.validation import require
 
 MOST_LETTERS = 1_000_000
@@ -40,7 +37,7 @@ def read_toml(text: str, cls: Any, called: str = "The settings") -> dict[str, An
 
 
 def _check_sections(cls: Any, values: Mapping[str, Any], prefix: str) -> None:
-    for name, inner in getattr(cls, "_sections", {}).items():
+    for name, inner in sections_of(cls).items():
         section = values.get(name, {})
         require(isinstance(section, Mapping), f"'{prefix}{name}' is {section!r}; it must be a section of settings.")
         _check_sections(inner, section, f"{prefix}{name}.")
@@ -80,24 +77,6 @@ def written_targets(targets: Iterable[str]) -> str:
     return "+".join(targets) or OWN_TARGETS
 
 
-def describe(settings: type, name: str) -> str:
-    """The docstring under a field, for help texts. Raises KeyError for a field without one."""
-    return _field_docs(settings)[name]
-
-
-@functools.cache
-def _field_docs(settings: type) -> dict[str, str]:
-
-    tree = ast.parse(inspect.getsource(settings)).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    docs = {}
-    for item, following in zip(tree.body, tree.body[1:], strict=False):
-        match item, following:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
-                docs[name] = inspect.cleandoc(str(text))
-    return docs
-
-
 def plain_values(values: dict[str, Any]) -> dict[str, Any]:
     """Without what is None, and with lists for tuples: as JSON and TOML have it."""
     return {name: _plain(value) for name, value in values.items() if value is not None}
@@ -123,7 +102,7 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
             hint = f"Did you mean '{prefix}{near}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
             require(False, f"Unknown setting {prefix + name!r}. {hint}")
     _check_sections(cls, values, prefix)
-    sections = getattr(cls, "_sections", {})
+    sections = sections_of(cls)
     ready = {}
     for name, value in values.items():
         if name in sections:

@@ -5,14 +5,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 
 import tomli_w
 
-from tabtune_core.settings.run import REFERENCES, RunSettings, Strategy
+from tabtune_core.settings.fields import Setting, Strategy, rows_of, setting
+from tabtune_core.settings.run import REFERENCES, SETTINGS, RunSettings
 from tabtune_core.settings.serialization import from_values, plain_values, read_toml
-from tabtune_core.settings.training import ADAM_ONLY, LoraSettings
-from tabtune_core.settings.validation import check_kinds, check_whole, require
+from tabtune_core.settings.training import LoraSettings
+from tabtune_core.settings.validation import check, require
 from tabtune_core.wording import counted
 
 MOST_RUNS = 1_000
@@ -31,43 +32,38 @@ class SweepSettings:
 
     run: RunSettings
     """What the runs have in common."""
-    ranks: tuple[int, ...] = (2, 4, 8)
+    ranks: tuple[int, ...] = setting((2, 4, 8), "LoRA ranks to compare", axis="rank", counted="rank")
     """LoRA ranks to compare."""
-    alphas: tuple[float, ...] = ()
+    alphas: tuple[float, ...] = setting((), "Alpha, for every rank", axis="alpha", counted="alpha", placeholder="Type a number")
     """Alphas to compare, each with every rank. Default: the alpha of the LoRA settings."""
-    dropouts: tuple[float, ...] = ()
+    dropouts: tuple[float, ...] = setting((), "Dropout before the adapter", axis="dropout", counted="dropout", placeholder="0.05")
     """Dropouts to compare. Default: the dropout of the LoRA settings."""
-    target_sets: tuple[tuple[str, ...], ...] = ()
+    target_sets: tuple[tuple[str, ...], ...] = setting(
+        (), "Other sets of target modules to compare", axis="targets", counted="set of target modules"
+    )
     """Sets of target modules to compare. An empty set is the model's own list. Default: the targets of the LoRA settings."""
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: tuple[float, ...] = setting((), "LoRA learning rate", axis="learning_rate", counted="learning rate")
     """Peak learning rates of LoRA to compare. Default: the learning rate of the training settings."""
-    full_learning_rates: tuple[float, ...] = ()
+    full_learning_rates: tuple[float, ...] = setting((), "Full fine-tuning learning rate", axis="learning_rate", counted="rate")
     """Peak learning rates of full fine-tuning to compare, one run each. Default: 2e-5."""
-    zero_shot: bool = True
+    zero_shot: bool = setting(True, "Zero-shot: without training")
     """Add a zero-shot run: the base model without training."""
-    full_fine_tuning: bool = True
+    full_fine_tuning: bool = setting(True, "Full fine-tuning: every weight")
     """Add a full fine-tuning run, which trains every weight."""
-    references: bool = True
+    references: bool = setting(True, "Linear model and gradient boosting")
     """Add two reference runs without a foundation model: logistic or ridge regression, and gradient boosting (scikit-learn, seconds)."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = setting((0,), "Seeds", low=0, below=2**32)
     """Random seeds; every run is repeated with each of them."""
-    _sections: ClassVar[dict[str, type]] = {"run": RunSettings}
 
     def __post_init__(self) -> None:
-        check_kinds(self, "")
-        for name in (*LORA_AXES, "full_learning_rates", "seeds"):  # before each value is looked at, which takes its time
+        check(self)
+        for name in (*AXES, "seeds"):  # before each value is looked at, which takes its time
             number = len(getattr(self, name))
             require(number <= MOST_RUNS, f"{name} has {number:,} values; at most {MOST_RUNS:,} runs go into one sweep.")
-        for name, setting in AXES_OF_LORA.items():
-            for value in getattr(self, name):
-                dataclasses.replace(self.run.lora, **{setting: value})  # says itself what is wrong with a value
-        for rate in (*self.learning_rates, *self.full_learning_rates):
-            dataclasses.replace(self.run.train, learning_rate=rate)
-        for seed in self.seeds:
-            check_whole("seeds", seed, 0)
-            dataclasses.replace(self.run, seed=seed)
-        for name in (*LORA_AXES, "full_learning_rates"):
+        for name, axis in AXES.items():
             values = getattr(self, name)
+            for value in values:
+                self.run.changed(**{axis.axis: value})  # says itself what is wrong with a value
             require(len(set(values)) == len(values), f"{name} {_listed(values)} name one value twice.")
         require(
             len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} must be one or more, each once."
@@ -89,7 +85,7 @@ class SweepSettings:
     def formula(self) -> str:
         """How that number comes about, for example ``3 ranks x 2 dropouts + 2 baselines, x 3 seeds``."""
         counts = {name: len(getattr(self, name)) for name in LORA_AXES}
-        grid = " x ".join(counted(count, AXIS_NAMES[name]) for name, count in counts.items() if count > (name != "ranks"))
+        grid = " x ".join(counted(count, AXES[name].counted) for name, count in counts.items() if count > (name != "ranks"))
         if self._full_runs > 1:
             others = [*(["zero-shot"] if self.zero_shot else []), f"{self._full_runs} rates of full fine-tuning"]
         else:
@@ -125,23 +121,14 @@ class SweepSettings:
         runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in self._references]
         for rate in (self.full_learning_rates or (None,)) if self.full_fine_tuning else ():
             full = common.with_strategy("base-ft")
-            runs.append(dataclasses.replace(full, train=dataclasses.replace(full.train, learning_rate=rate)))
+            runs.append(full.changed(learning_rate=rate))
         return [*runs, *self._grid(common)]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
-        lora, train = common.lora, common.train
-        for rank, alpha, dropout, targets, rate in product(
-            self.ranks,
-            self.alphas or (lora.alpha,),
-            self.dropouts or (lora.dropout,),
-            self.target_sets or (lora.targets,),
-            self.learning_rates or (train.learning_rate,),
-        ):
-            yield dataclasses.replace(
-                common.with_strategy("peft"),
-                lora=dataclasses.replace(lora, rank=rank, alpha=alpha, dropout=dropout, targets=targets),
-                train=dataclasses.replace(train, learning_rate=rate),
-            )
+        axes = {AXES[name].axis: getattr(self, name) or (common.value(AXES[name].axis),) for name in LORA_AXES} | {"rank": self.ranks}
+        adapted = common.with_strategy("peft")
+        for point in product(*axes.values()):
+            yield adapted.changed(**dict(zip(axes, point, strict=True)))
 
     @classmethod
     def of(cls, runs: Sequence[RunSettings]) -> "SweepSettings":
@@ -151,13 +138,8 @@ class SweepSettings:
             SettingError: the grid is larger than a sweep may be, or the runs differ in what no sweep lists.
         """
         lora, full = ([run for run in runs if run.strategy == strategy] for strategy in ("peft", "base-ft"))
-        axes: dict[str, list[tuple[Any, Any]]] = {  # as set, and as used
-            "alphas": [(run.lora.alpha, run.lora.effective_alpha) for run in lora],
-            "dropouts": [(run.lora.dropout, run.lora.dropout) for run in lora],
-            "target_sets": [(run.lora.targets, run.lora.targets) for run in lora],
-            "learning_rates": [(run.train.learning_rate, run.base_rate) for run in lora],
-            "full_learning_rates": [(run.train.learning_rate, run.base_rate) for run in full],
-        }
+        listed = {"full_learning_rates": full, **dict.fromkeys(LORA_AXES[1:], lora)}
+        axes = {name: [(run.value(AXES[name].axis), run.used(AXES[name].axis)) for run in those] for name, those in listed.items()}
         values = {name: tuple(dict.fromkeys(used for _, used in axis)) for name, axis in axes.items() if len({was for was, _ in axis}) > 1}
         if full and full[0].train.learning_rate is not None:
             values.setdefault("full_learning_rates", (full[0].train.learning_rate,))
@@ -182,20 +164,13 @@ class SweepSettings:
         of the warm-up where its steps are given, the strategy and the seed, which the sweep's own replace; and axes without values.
         """
         values = plain_values(dataclasses.asdict(self))
-        run = values["run"]
-        replaced = {
-            "epochs": (run["train"], self.run.train.steps is not None),
-            "warmup_ratio": (run["train"], self.run.train.warmup_steps is not None),
-            "learning_rate": (run["train"], bool(self.learning_rates)),
-            **{setting: (run["lora"], name == "ranks" or bool(getattr(self, name))) for name, setting in AXES_OF_LORA.items()},
-            **{name: (run["train"], self.run.train.optimizer == "sgd") for name in ADAM_ONLY},
-            "strategy": (run, True),
-            "seed": (run, True),
-        }
-        for name, (section, left_out) in replaced.items():
-            if left_out:
-                section.pop(name, None)
-        return tomli_w.dumps({name: value for name, value in values.items() if value or name == "ranks" or name not in AXIS_NAMES})
+        replaced = {axis.axis for name, axis in AXES.items() if name in LORA_AXES and getattr(self, name)} | {"rank", "strategy", "seed"}
+        for row in SETTINGS.values():
+            idle = row.idle and row.idle.other in SETTINGS and self.run.value(row.idle.other) == row.idle.value
+            if row.name in replaced or idle or (row.replaced_by and self.run.value(row.replaced_by) is not None):
+                section = values["run"][row.section] if row.section else values["run"]
+                section.pop(row.name, None)
+        return tomli_w.dumps({name: value for name, value in values.items() if value or name == "ranks" or name not in AXES})
 
     @classmethod
     def from_toml(cls, text: str) -> "SweepSettings":
@@ -208,17 +183,9 @@ class SweepSettings:
         return read
 
 
-AXES_OF_LORA = {"ranks": "rank", "alphas": "alpha", "dropouts": "dropout", "target_sets": "targets"}
-"""An axis, and the LoRA setting of which it lists values."""
-AXIS_NAMES = {
-    "ranks": "rank",
-    "alphas": "alpha",
-    "dropouts": "dropout",
-    "target_sets": "set of target modules",
-    "learning_rates": "learning rate",
-    "full_learning_rates": "rate",
-}
-LORA_AXES = (*AXES_OF_LORA, "learning_rates")
+AXES: dict[str, Setting] = {row.name: row for row in rows_of(SweepSettings) if row.axis}
+LORA_AXES = tuple(name for name in AXES if name != "full_learning_rates")
+"""Those of the grid."""
 
 
 def _as_used(run: RunSettings) -> RunSettings:
@@ -226,7 +193,7 @@ def _as_used(run: RunSettings) -> RunSettings:
     lora, rate = LoraSettings(), run.base_rate if run.strategy in ("peft", "base-ft") else None
     if run.strategy == "peft":
         lora = run.lora if run.lora.rank_pattern else dataclasses.replace(run.lora, alpha=run.lora.effective_alpha)
-    return dataclasses.replace(run, lora=lora, train=dataclasses.replace(run.train, learning_rate=rate))
+    return dataclasses.replace(run, lora=lora).changed(learning_rate=rate)
 
 
 def _listed(values: tuple[Any, ...]) -> list[Any]:

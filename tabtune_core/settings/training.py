@@ -6,11 +6,12 @@ command line's help.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings.validation import changed, check_kinds, check_number, check_whole, require
+from tabtune_core.settings.fields import ALL, LORA, MODELS, TRAINED, Idle, Strategy, setting
+from tabtune_core.settings.validation import check, require
 
 Bias = Literal["none", "all", "lora_only"]
 Start = Literal["default", "pissa"]
@@ -20,9 +21,8 @@ ClassWeights = Literal["none", "balanced"]
 Amp = Literal["off", "bf16", "fp16"]
 MOST_VIEWS = 64
 """Of an ensemble; more would keep the machine busy, not predict better. A package from elsewhere is held to it too."""
-LORA_ONLY = ("lr_ratio", "rate_scales_with_rank")
-ADAM_ONLY = ("betas", "eps")
-"""Train settings that the other strategies, and the optimizer 'sgd', have no use for."""
+WITHOUT_CLASSES = Idle("task", "regression", "for regression, which has no classes; leave it out.")
+WITHOUT_MOMENTS = Idle("optimizer", "sgd", "with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
 
 
 USUAL_CONTEXT_ROWS = 512
@@ -44,43 +44,41 @@ USUAL_PATIENCE, LEAST_PATIENCE = 8, 4
 class LoraSettings:
     """How strongly, and where, a frozen model may change (Hu et al. 2021, arXiv 2106.09685)."""
 
-    rank: int = 8
+    rank: int = setting(8, "Rank", low=1, hint="Start with 8.", argument="r", column=True)
     """Rank r of the update, the width of its factors A and B. The adapter size grows in proportion."""
-    alpha: float | None = None
+    alpha: float | None = setting(
+        None, "Alpha", above=0, hint="With 0 the adapter would do nothing; twice the rank is usual.", argument="lora_alpha", column=True
+    )
     """The update is scaled by alpha / rank. Default: twice the rank."""
-    dropout: float = 0.05
+    dropout: float = setting(
+        0.05, "Dropout", low=0, below=1, hint="With 1 nothing would reach the adapter; 0.05 is usual.", argument="lora_dropout", column=True
+    )
     """Dropout probability on the adapter's input during training; use more on small tables. On a CPU it makes a step a tenth longer."""
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...] = setting((), "Target modules", argument="target_modules", column=True)
     """Target modules: which modules of the model get an adapter, by name, path prefix or group. Default: the model's own list."""
-    bias: Bias = "none"
-    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
-    use_rslora: bool = False
+    use_rslora: bool = setting(False, "Scale by alpha / root of the rank (rsLoRA)", "Adapter", said=lambda _: "rsLoRA")
     """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks then."""
-    use_dora: bool = False
+    use_dora: bool = setting(False, "Train lengths beside directions (DoRA)", "Adapter", column=True)
     """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
-    init_lora_weights: Start = "default"
+    bias: Bias = setting("none", "Biases that train", "Adapter", said="bias {}".format)
+    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
+    init_lora_weights: Start = setting("default", "Start of A and B", "Adapter", column=True)
     """Where A and B start: at random and zero (default), or as the principal singular vectors of each weight, which then train in their
     place (pissa). PiSSA keeps a frozen copy of its start, so that the adapter's file is twice as large; it may need a lower learning
     rate."""
-    rank_pattern: Mapping[str, int] = field(default_factory=dict, hash=False)
+    rank_pattern: Mapping[str, int] = setting({}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=lambda _: "rank pattern")
     """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first that fits counts."""
-    alpha_pattern: Mapping[str, float] = field(default_factory=dict, hash=False)
+    alpha_pattern: Mapping[str, float] = setting(
+        {}, "Other alphas", "Adapter", above=0, hint="Twice the rank is usual.", placeholder="decoder = 8", said=lambda _: "alpha pattern"
+    )
     """Other alphas for some layers, named as in the rank pattern; without one, alpha is the same for all or twice each rank."""
+    _section: ClassVar[str] = "lora"
+    _strategies: ClassVar[tuple[Strategy, ...]] = LORA
 
     def __post_init__(self) -> None:
-        check_kinds(self, "lora.")
-        for name, rank in self.rank_pattern.items():
-            check_whole(f"lora.rank_pattern.{name}", rank, 1)
-        for name, alpha in self.alpha_pattern.items():
-            check_number(f"lora.alpha_pattern.{name}", alpha, 0, math.inf, "Twice the rank is usual.", low_open=True)
-        check_whole("lora.rank", self.rank, 1, "Start with 8.")
-        if self.alpha is not None:
-            check_number(
-                "lora.alpha", self.alpha, 0, math.inf, "With 0 the adapter would do nothing; twice the rank is usual.", low_open=True
-            )
+        check(self)
         both = f"lora.use_dora and lora.init_lora_weights = {self.init_lora_weights!r} are two variants of LoRA; choose one of them."
         require(not self.use_dora or self.init_lora_weights == "default", both)
-        check_number("lora.dropout", self.dropout, 0, 1, "With 1 nothing would reach the adapter; 0.05 is usual.", high_open=True)
 
     @property
     def effective_alpha(self) -> float:
@@ -103,109 +101,116 @@ class LoraSettings:
 class TrainSettings:
     """Length and speed of training. A step is one optimizer step on one episode."""
 
-    steps: int | None = None
+    steps: int | None = setting(None, "Steps", low=1, step=10)
     """Number of optimizer steps. If set, it replaces the number of epochs."""
-    epochs: int = 30
+    epochs: int = setting(
+        30, "Epochs", low=1, hint="For no training at all, choose the strategy 'inference' (zero-shot).", replaced_by="steps", step=5
+    )
     """Passes over the training rows. One pass takes (training rows / query rows per step) steps."""
-    time_limit: float | None = None
-    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Cached results of
-    an earlier run count at the time that they took then. The learning rate follows the planned steps, so it has not decayed to 0 when the
-    limit ends a run."""
-    learning_rate: float | None = None
+    learning_rate: float | None = setting(
+        None, "Learning rate", above=0, high=1, hint="2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", column=True
+    )
     """Peak learning rate. Default: 2e-4 for LoRA and 2e-5 for full fine-tuning. In a sweep it applies to the LoRA runs only."""
-    rate_scales_with_rank: bool = False
-    """Multiply the rate by the root of 8 / rank: with alpha = 2 x rank the best rate falls about so, and one rate favours small ranks."""
-    lr_ratio: float = 1.0
-    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
-    optimizer: Optimizer = "adamw"
-    """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning rate."""
-    batch_size: int = 256
-    """Query rows per step: the rows that the model must predict from the context rows. At most a quarter of the training rows are used."""
-    context_rows: int = USUAL_CONTEXT_ROWS
+    context_rows: int = setting(USUAL_CONTEXT_ROWS, "Context rows while training", "Training", low=10, step=128)
     """Maximum number of context rows in a training step. It is the setting that changes training memory most."""
-    predict_context_rows: int | None = None
+    batch_size: int = setting(256, "Query rows per step (batch size)", "Training", low=1, step=32)
+    """Query rows per step: the rows that the model must predict from the context rows. At most a quarter of the training rows are used."""
+    predict_context_rows: int | None = setting(
+        None,
+        "Context rows at prediction",
+        "Training",
+        low=10,
+        strategies=MODELS,
+        step=1024,
+        placeholder="all that fit",
+        said="{:,} context rows".format,
+    )
     """Maximum number of context rows at prediction. Default: all training rows, up to what the model accepts and the memory holds."""
-    episode_set: int = 0
-    """Number of distinct training episodes to cycle through. With a fixed set, frozen layers run once per episode and are cached (up to
-    2 GB). 0 draws a new episode every step."""
-    views: int = 1
-    """Ensemble size: predictions are averaged over this many random column and class orders. Prediction time grows in proportion."""
-    validation_rows: int = 2000
-    """Maximum number of validation rows. If the share holds more, a stratified sample is scored."""
-    test_rows: int = 10000
-    """Maximum number of test rows. If the share holds more, a stratified sample is scored."""
-    weight_decay: float = 0.01
-    """Weight decay: in each step the trained weights shrink by this factor times the learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Exponential decay rates of Adam and AdamW for the first and second moment of the gradient."""
-    eps: float = 1e-8
-    """Small constant in Adam and AdamW that prevents division by zero."""
-    class_weights: ClassWeights = "none"
+    lr_ratio: float = setting(
+        1.0, "Rate of B against A (LoRA+)", "Adapter", above=0, hint="1 is plain LoRA.", strategies=LORA, said="LoRA+ {:g}".format
+    )
+    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
+    rate_scales_with_rank: bool = setting(False, "Scale the rate with the rank", "Adapter", strategies=LORA, said=lambda _: "rate by rank")
+    """Multiply the rate by the root of 8 / rank: with alpha = 2 x rank the best rate falls about so, and one rate favours small ranks."""
+    optimizer: Optimizer = setting("adamw", "Optimizer", "Optimizer", said=str)
+    """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning rate."""
+    class_weights: ClassWeights = setting(
+        "none", "Class weights of the loss", "Optimizer", idle=WITHOUT_CLASSES, said="class weights {}".format
+    )
     """Weight of a row in the training loss: equal (none), or inversely proportional to the size of its class (balanced). Balanced weights
     predict rare classes more often. The probabilities become those of a table with equally large classes, so log-loss may get worse and
     the pretrained weights may be kept: choose balanced accuracy or average precision as the selection metric."""
-    schedule: Schedule = "cosine"
-    """Learning rate schedule after the warm-up: cosine decay to 0, linear decay to 0, or constant."""
-    warmup_ratio: float = 0.1
-    """Share of the steps over which the learning rate rises from 0 to its peak."""
-    warmup_steps: int | None = None
-    """Number of warm-up steps. If set, it replaces the share."""
-    clip_norm: float = 1.0
+    weight_decay: float = setting(0.01, "Weight decay", "Optimizer", low=0, high=1, step=0.01)
+    """Weight decay: in each step the trained weights shrink by this factor times the learning rate."""
+    clip_norm: float = setting(1.0, "Gradient clipping (0: none)", "Optimizer", low=0, hint="1 is usual, 0 is no clipping.", step=0.1)
     """Maximum gradient norm: larger gradients are scaled down to it. 0 turns clipping off."""
-    amp: Amp = "off"
+    schedule: Schedule = setting("cosine", "Schedule after the warm-up", "Optimizer", said=str)
+    """Learning rate schedule after the warm-up: cosine decay to 0, linear decay to 0, or constant."""
+    warmup_ratio: float = setting(0.1, "Warm-up (share of steps)", "Optimizer", low=0, high=1, replaced_by="warmup_steps", step=0.05)
+    """Share of the steps over which the learning rate rises from 0 to its peak."""
+    warmup_steps: int | None = setting(None, "Warm-up (steps)", "Optimizer", low=0, step=10, placeholder="from the share")
+    """Number of warm-up steps. If set, it replaces the share."""
+    betas: tuple[float, float] = setting(
+        (0.9, 0.999), "Beta", "Optimizer", low=0, below=1, hint="0.9 and 0.999 are usual.", idle=WITHOUT_MOMENTS, step=0.001
+    )
+    """Exponential decay rates of Adam and AdamW for the first and second moment of the gradient."""
+    eps: float = setting(1e-8, "Epsilon", "Optimizer", above=0, high=1, idle=WITHOUT_MOMENTS, step=1e-8, format="%.0e")
+    """Small constant in Adam and AdamW that prevents division by zero."""
+    amp: Amp = setting("off", "Mixed precision, 16-bit (CUDA GPU only)", "Memory and time", said=str)
     """Mixed-precision training (autocast) on a CUDA GPU: bf16, or fp16 with loss scaling. Scores are always computed in fp32."""
-    gradient_checkpointing: bool = False
+    views: int = setting(
+        1,
+        "Ensemble size",
+        "Memory and time",
+        low=1,
+        high=MOST_VIEWS,
+        hint="4 is usual where a little more accuracy is worth four times the time.",
+        strategies=MODELS,
+        said="ensemble of {}".format,
+    )
+    """Ensemble size: predictions are averaged over this many random column and class orders. Prediction time grows in proportion."""
+    time_limit: float | None = setting(
+        None,
+        "Time limit of a run (s)",
+        "Memory and time",
+        above=0,
+        hint="It is in seconds; leave it out for no limit.",
+        step=60,
+        placeholder="none",
+    )
+    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Cached results of
+    an earlier run count at the time that they took then. The learning rate follows the planned steps, so it has not decayed to 0 when the
+    limit ends a run."""
+    episode_set: int = setting(
+        0, "Distinct episodes (0: a new one each step)", "Memory and time", low=0, hint="0 draws a fresh episode at every step."
+    )
+    """Number of distinct training episodes to cycle through. With a fixed set, frozen layers run once per episode and are cached (up to
+    2 GB). 0 draws a new episode every step."""
+    gradient_checkpointing: bool = setting(False, "Gradient checkpointing (recompute activations)", "Memory and time")
     """Gradient checkpointing: activations are recomputed in the backward pass. The result is the same, with less memory and more time.
     On the CPU, large blocks of memory are also returned to the system at once."""
-    cuda_graph: bool = False
+    cuda_graph: bool = setting(False, "Capture the training step (CUDA graph)", "Memory and time")
     """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU waits for Python, as
     with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and it trains without the graph."""
-    eval_every: int | None = None
+    selection_metric: str | None = setting(None, "Selection metric", column=True)
+    """The validation score that decides early stopping, the best checkpoint and the ranking. Default: log-loss or RMSE."""
+    eval_every: int | None = setting(None, "Steps between evaluations", "Best checkpoint", low=1, placeholder="by the rows")
     """Number of steps between two evaluations on the validation rows. Default: 10; up to 50 where an evaluation shows many more rows than
     a step, so that evaluations take about a tenth of the training time. A run has at least ten, or one every 10 steps."""
-    patience: int | None = None
+    patience: int | None = setting(
+        None, "Patience (0: never stop)", "Best checkpoint", low=0, hint="0 never stops early.", placeholder="8 or fewer"
+    )
     """Early stopping: training ends after this many evaluations without a better score. Default: 8, or as many as fit into 80 steps, at
     least 4, where evaluations are further apart by default. 0 turns early stopping off."""
-    selection_metric: str | None = None
-    """The validation score that decides early stopping, the best checkpoint and the ranking. Default: log-loss or RMSE."""
+    validation_rows: int = setting(2000, "Maximum validation rows", "Rows, weights", low=10, strategies=ALL, step=500)
+    """Maximum number of validation rows. If the share holds more, a stratified sample is scored."""
+    test_rows: int = setting(10000, "Maximum test rows", "Rows, weights", low=10, strategies=ALL, argument=None, step=1000)
+    """Maximum number of test rows. If the share holds more, a stratified sample is scored."""
+    _section: ClassVar[str] = "train"
+    _strategies: ClassVar[tuple[Strategy, ...]] = TRAINED
 
     def __post_init__(self) -> None:
-        check_kinds(self, "train.")
-        if self.steps is not None:
-            check_whole("train.steps", self.steps, 1)
-        check_whole("train.epochs", self.epochs, 1, "For no training at all, choose the strategy 'inference' (zero-shot).")
-        if self.time_limit is not None:
-            check_number("train.time_limit", self.time_limit, 0, math.inf, "It is in seconds; leave it out for no limit.", low_open=True)
-        if self.learning_rate is not None:
-            check_number(
-                "train.learning_rate", self.learning_rate, 0, 1, "2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", low_open=True
-            )
-        check_number("train.lr_ratio", self.lr_ratio, 0, math.inf, "1 is plain LoRA.", low_open=True)
-        check_whole("train.batch_size", self.batch_size, 1)
-        check_whole("train.context_rows", self.context_rows, 10)
-        if self.predict_context_rows is not None:
-            check_whole("train.predict_context_rows", self.predict_context_rows, 10)
-        check_whole("train.episode_set", self.episode_set, 0, "0 draws a fresh episode at every step.")
-        usual = "4 is usual where a little more accuracy is worth four times the time."
-        check_whole("train.views", self.views, 1, usual)
-        require(self.views <= MOST_VIEWS, f"train.views is {self.views}; it must be at most {MOST_VIEWS}. {usual}")
-        check_whole("train.validation_rows", self.validation_rows, 10)
-        check_whole("train.test_rows", self.test_rows, 10)
-        check_number("train.weight_decay", self.weight_decay, 0, 1, "0.01 is usual.")
-        require(len(self.betas) == 2, f"train.betas has {len(self.betas)} values; it takes two, for example 0.9 and 0.999.")
-        for beta in self.betas:
-            check_number("train.betas", beta, 0, 1, "0.9 and 0.999 are usual.", high_open=True)
-        check_number("train.eps", self.eps, 0, 1, "1e-8 is usual.", low_open=True)
-        for name in changed(self, ADAM_ONLY):
-            require(self.optimizer != "sgd", f"train.{name} changes nothing with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
-        check_number("train.warmup_ratio", self.warmup_ratio, 0, 1, "0.1 is usual.")
-        if self.warmup_steps is not None:
-            check_whole("train.warmup_steps", self.warmup_steps, 0)
-        check_number("train.clip_norm", self.clip_norm, 0, math.inf, "1 is usual, 0 is no clipping.")
-        if self.eval_every is not None:
-            check_whole("train.eval_every", self.eval_every, 1)
-        if self.patience is not None:
-            check_whole("train.patience", self.patience, 0, "0 never stops early.")
+        check(self)
         known = ", ".join(METRICS)
         require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
 

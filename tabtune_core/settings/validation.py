@@ -1,16 +1,14 @@
 """Checks on user input that every settings class makes of itself.
 
-In: a value, its name and its bounds. Out: nothing, or a SettingError that says what was asked and what would do.
+In: settings. Out: nothing, or a SettingError that says what was asked and what would do.
 """
 
-import dataclasses
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.errors import SettingError
-from tabtune_core.files.plain_values import hints_of
+from tabtune_core.settings.fields import Setting, rows_of, sections_of
 
 MOST_WHOLE = 2**53
 """Beyond it a whole number is not one any more once it has been a float."""
@@ -25,19 +23,85 @@ def require(ok: bool, message: str) -> None:
         raise SettingError(message if len(message) <= 2 * END_LETTERS else f"{message[:END_LETTERS]} … {message[-END_LETTERS:]}")
 
 
-def check_number(name: str, value: object, low: float, high: float, hint: str, *, low_open: bool = False, high_open: bool = False) -> None:
-    """Refuses what is no number between the bounds, which are open where it is said."""
+def check(settings: Any) -> None:
+    """Refuses what is no value of its setting, by the table of fields. Lists become tuples, and what maps names to numbers a dictionary."""
+    for row in rows_of(settings.__class__):
+        value = getattr(settings, row.name)
+        if value is not row.default and (value is not None or not row.optional):
+            object.__setattr__(settings, row.name, _checked(row, row.path, value))
+    parts = [getattr(settings, name) for name in sections_of(settings.__class__)]
+    for row in (row for part in (settings, *parts) for row in rows_of(part.__class__) if row.idle):
+        if row.idle and getattr(settings, row.idle.other, None) == row.idle.value:
+            part = next(part for part in (settings, *parts) if isinstance(part, row.owner))
+            require(getattr(part, row.name) == row.default, f"{row.path} changes nothing {row.idle.why}")
+
+
+def _checked(row: Setting, name: str, value: Any) -> Any:
+    kind, of = get_origin(row.kind) or row.kind, get_args(row.kind)
+    if kind is str:
+        require(isinstance(value, str), f"{name} is {value!r}; it must be text.")
+    elif kind is bool:
+        require(isinstance(value, bool), f"{name} is {value!r}; it must be true or false.")
+    elif kind is Literal:
+        require(value in of, f"{name} is {value!r}; it must be one of {', '.join(of)}.")
+    elif kind is Mapping:
+        named = isinstance(value, Mapping) and all(isinstance(part, str) and part for part in value)
+        require(named, f"{name} is {value!r}; it must give a number to each name, for example {{'decoder': 4}}.")
+        for part, number in value.items():
+            _check_number(row, f"{name}.{part}", number, of[1])
+        return dict(value)
+    elif kind is tuple:
+        return _checked_list(row, name, value, of)
+    else:
+        _check_number(row, name, value, kind)
+    return value
+
+
+def _checked_list(row: Setting, name: str, value: Any, of: tuple[Any, ...]) -> tuple[Any, ...]:
+    require(isinstance(value, list | tuple), f"{name} is {value!r}; it must be a list, for example [{value!r}].")
+    if of[0] is str:
+        require(_are_texts(value), f"{name} is {value!r}; it must be a list of texts.")
+    elif get_origin(of[0]) is tuple:
+        nested = all(isinstance(part, list | tuple) and _are_texts(part) for part in value)
+        require(nested, f"{name} is {value!r}; it must be a list of lists of texts, for example [['decoder'], []].")
+        return tuple(tuple(part) for part in value)
+    elif of[1] is not Ellipsis:
+        require(len(value) == len(of), f"{name} has {len(value)} values; it takes {len(of)}. {row.hint}")
+    if of[0] in (int, float) and not row.axis:  # the values of an axis are looked at by the setting that they are for
+        for number in value:
+            _check_number(row, name, number, of[0])
+    return tuple(value)
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def bounds(row: Setting) -> tuple[str, str]:
+    """Between which numbers a setting lies, in words: the lower bound, and the upper one or nothing."""
+    lower = f"at least {row.low}" if row.above is None else f"above {row.above}"
+    return lower, f"below {row.below}" if row.below is not None else f"at most {row.high}" if row.high is not None else ""
+
+
+def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
+    """Refuses what is no number between the bounds of a setting."""
+    whole, said = kind is int, f"{name} is {value!r}; it must be"
+    if whole and isinstance(value, int):
+        many = f"{name} has more digits than any run reaches; it must be at most {MOST_WHOLE:,}. {row.hint}"
+        require(value <= MOST_WHOLE, many.rstrip())
+    lower, upper = bounds(row)
     inside = (
-        isinstance(value, int | float)
+        isinstance(value, int if whole else int | float)
         and not isinstance(value, bool)
         and abs(value) <= sys.float_info.max  # also of whole numbers that no float holds; false of NaN
-        and (value > low if low_open else value >= low)
-        and (value < high if high_open else value <= high)
+        and (row.above is None or value > row.above)
+        and (row.low is None or value >= row.low)
     )
-    bounds = f"{'above' if low_open else 'at least'} {low:g}"
-    if math.isfinite(high):
-        bounds += f" and {'below' if high_open else 'at most'} {high:g}"
-    require(inside, f"{name} is {value!r}; it must be {bounds}. {hint}".rstrip())
+    under = inside and (row.below is None or value < row.below) and (row.high is None or value <= row.high)
+    if whole:
+        require(inside, f"{said} a whole number of {lower}. {row.hint}".rstrip())
+        require(under, f"{said} {upper}. {row.hint}".rstrip())
+    require(under, f"{said} {' and '.join(filter(None, (lower, upper)))}. {row.hint}".rstrip())
 
 
 def whole_number(text: str) -> int:
@@ -55,57 +119,3 @@ def whole_number(text: str) -> int:
         number = 0
     require(number > 0, f"{text[:20]!r} is no whole number of at least 1. Write for example 2.")
     return number
-
-
-def check_kinds(settings: Any, section: str) -> None:
-    """Refuses what is no text, choice, switch or list where one is wanted; numbers are checked one by one, with their bounds."""
-    kind: Any = type(settings)
-    for name, hint in hints_of(kind).items():
-        if name.startswith("_"):
-            continue
-        value = getattr(settings, name)
-        if value is None and type(None) in get_args(hint):
-            continue
-        if hint in (str, str | None):
-            require(isinstance(value, str), f"{section}{name} is {value!r}; it must be text.")
-        elif get_origin(hint) is Literal:
-            choices = get_args(hint)
-            require(value in choices, f"{section}{name} is {value!r}; it must be one of {', '.join(choices)}.")
-        elif hint is bool:
-            require(isinstance(value, bool), f"{section}{name} is {value!r}; it must be true or false.")
-        elif get_origin(hint) is tuple:
-            object.__setattr__(settings, name, _as_tuple(f"{section}{name}", value, get_args(hint)[0]))
-        elif get_origin(hint) is Mapping:
-            named = isinstance(value, Mapping) and all(isinstance(part, str) and part for part in value)
-            require(named, f"{section}{name} is {value!r}; it must give a number to each name, for example {{'decoder': 4}}.")
-            object.__setattr__(settings, name, dict(value))
-
-
-def _as_tuple(name: str, value: object, kind: Any) -> tuple[Any, ...]:
-    """A list of values of one kind; texts and lists of texts are checked here."""
-    require(isinstance(value, list | tuple), f"{name} is {value!r}; it must be a list, for example [{value!r}].")
-    assert isinstance(value, list | tuple)
-    if kind is str:
-        require(_are_texts(value), f"{name} is {value!r}; it must be a list of texts.")
-    elif get_origin(kind) is tuple:
-        nested = all(isinstance(part, list | tuple) and _are_texts(part) for part in value)
-        require(nested, f"{name} is {value!r}; it must be a list of lists of texts, for example [['decoder'], []].")
-        return tuple(tuple(part) for part in value)
-    return tuple(value)
-
-
-def _are_texts(values: Iterable[object]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def check_whole(name: str, value: object, low: int, hint: str = "") -> None:
-    """Refuses what is no whole number of at least ``low``, and one that no run reaches."""
-    if isinstance(value, int):
-        require(value <= MOST_WHOLE, f"{name} has more digits than any run reaches; it must be at most {MOST_WHOLE:,}. {hint}".rstrip())
-    ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
-    require(ok, f"{name} is {value!r}; it must be a whole number of at least {low}. {hint}".rstrip())
-
-
-def changed(settings: Any, names: tuple[str, ...]) -> list[str]:
-    """Those of the fields that are not at their default."""
-    return [f.name for f in dataclasses.fields(settings) if f.name in names and getattr(settings, f.name) != f.default]

@@ -64,10 +64,6 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-JOB_MINUTES_VARIABLE = "TABTUNE_JOB_MINUTES"
-"""What ``--job-minutes`` of a worker that is started here is, where its command line says nothing."""
-
-
 def read_minutes(text: str) -> dict[str, float]:
     """Kind -> minutes that it may take, from for example ``120`` (each kind) or ``predict=10,context_curve=240``.
 

@@ -117,4 +117,4 @@ def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
         classes=len(plan.classes),
         shown_rows=plan.context_rows,
     )
-    return asdict(estimate_memory(settings, card, sizes, on_gpu=is_gpu(session.environment.device)))
+    return asdict(estimate_memory(settings, card, sizes, on_gpu=is_gpu(session.device)))

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tabtune_core.data.task import Prepared
+from tabtune_core.devices import own_chance
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import RunFinished
-from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.catalogue import check_request
-from tabtune_core.settings import RunSettings
 from tabtune_core.training.evaluate_phase import evaluate, result_of
 from tabtune_core.training.notices import costs, endings
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment, Session, open_session
 from tabtune_core.training.train_phase import train_model
 from tabtune_core.training.zero_shot import Predictions, score_zero_shot
@@ -34,21 +33,20 @@ class Fitted:
     """Without an adapter package, which is not made here."""
 
 
-def fit(settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], environment: Environment) -> Fitted:
+def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environment) -> Fitted:
     """Loads the model, scores it as it is, trains it and scores it again.
 
     Args:
-        settings: the model, what may change of it, and how; where the rows come from is not read here.
-        prepare_table: makes the table ready for the model.
-        environment: where it runs, whom it reports to, and what it shares.
+        plan: the model, what may change of it, and how; where the rows come from is not read here.
+        prepare_table: makes the table ready for the plan's model; it is measured as part of loading.
+        environment: whom it reports to, and what it shares.
 
     Raises:
         Cancelled: a person asked for the end without a result.
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
-    check_request(settings)
-    with environment.seeded(settings.seed):
-        session = open_session(settings, prepare_table, environment)
+    with own_chance(plan.device, plan.settings.seed):
+        session = open_session(plan, prepare_table, environment)
         zero_shot = score_zero_shot(session)
         trained = train_model(session, zero_shot)
         if trained.result.outcome == "cancelled" or environment.stop_request() == "cancel":
@@ -56,7 +54,7 @@ def fit(settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], e
         chosen_step = trained.result.best_step
         evaluation = evaluate(session, zero_shot, trained)
     result = result_of(session, zero_shot, trained, evaluation)
-    for note in (*costs(result), *endings(settings, session.plan.steps, trained.result, session.arrays, chosen_step)):
+    for note in (*costs(result), *endings(plan.settings, session.plan.steps, trained.result, session.arrays, chosen_step)):
         environment.emit(note)
     before = zero_shot.predictions if result.best_step else evaluation.predictions
     return Fitted(session, evaluation.predictions, before, result)

@@ -112,19 +112,19 @@ class LastState:
             found[f"parameter {name}"] = parameter
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 found[f"optimizer {key} {name}"] = value
-        return found | {f"random {name}": state for name, state in random_states(self._session.environment.device).items()}
+        return found | {f"random {name}": state for name, state in random_states(self._session.device).items()}
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Raises StateFileError for a state of other settings, another table, model or kind of device."""
         if facts.get("identity") != self._identity():
             raise StateFileError("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
-        needed = {f"random {name}" for name in random_states(self._session.environment.device)}
+        needed = {f"random {name}" for name in random_states(self._session.device)}
         if shapes(held) != shapes(dict(self._best.named_parameters)) or needed - tensors.keys():
             raise StateFileError("it holds other parameters than the model, or was trained on another kind of device")
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-        device, parameters = self._session.environment.device, dict(self._best.named_parameters)
+        device, parameters = self._session.device, dict(self._best.named_parameters)
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"parameter {name}"])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import Target
-from tabtune_core.settings.run import Strategy
+from tabtune_core.settings import Strategy
 from tabtune_core.wording import counted
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
 """What a fit has in hand from its first phase to its last: the model, the rows, the plan, and what they are shared with.
 
-In: settings, a way to prepare the table, and the environment of the fit. Out: a session, with the model loaded and the plan told.
+In: a plan, a way to prepare the table, and the environment of the fit. Out: a session, with the model loaded and the plan told.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +12,14 @@ from pathlib import Path
 import torch
 
 from tabtune_core.data.task import Prepared
-from tabtune_core.devices import describe_device, own_chance
+from tabtune_core.devices import describe_device
 from tabtune_core.errors import LabelError
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.models.adaptation import OWN, put_on
 from tabtune_core.models.base import BaseModel, load_model
-from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.catalogue import check_features, get_card
+from tabtune_core.models.catalogue import check_features
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.models.stages import stages_of
 from tabtune_core.settings import RunSettings
@@ -29,6 +27,7 @@ from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.notices import beginnings
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.precision import Precision, emulation
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.training.scoring import ModelRows
@@ -41,9 +40,8 @@ PRIVATE = "frozen"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Where a fit runs, whom it reports to, and what it shares."""
+    """Whom a fit reports to, and what it shares."""
 
-    device: torch.device
     meter: MemoryMeter
     """Measures every phase."""
     folder: Path
@@ -62,18 +60,13 @@ class Environment:
         """Whether an earlier process of the run saved a state; what it told of zero-shot stays, unless the state proves to be of no use."""
         return self.last_state is not None and self.last_state.exists()
 
-    @contextmanager
-    def seeded(self, seed: int) -> Iterator[None]:
-        """While it lasts, torch's random numbers, of the adapter's start and of dropout, are those of the seed; then as they were."""
-        with own_chance(self.device, seed):
-            yield
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """One model and one table, ready to be scored and trained."""
 
-    settings: RunSettings
+    resolved: Plan
+    """What was asked for, and what was found out for it."""
     environment: Environment
     precision: Precision
     """Of a training step."""
@@ -90,22 +83,32 @@ class Session:
     """The stages of the model in which nothing trains, computed once for each input."""
 
     @property
+    def settings(self) -> RunSettings:
+        """As asked for."""
+        return self.resolved.settings
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.resolved.device
+
+    @property
     def trains(self) -> bool:
         """Whether there is more to do than to predict."""
         return self.settings.strategy != "inference"
 
 
-def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Prepared], environment: Environment) -> Session:
+def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environment: Environment) -> Session:
     """Loads the model and the table, and emits the plan.
 
     Raises:
         TabTuneError: what was asked cannot be done; the text says why and what would do.
     """
-    device, emit = environment.device, environment.emit
+    settings, device, emit = resolved.settings, resolved.device, environment.emit
     precision = Precision.of(settings.train.amp, device)
     with environment.meter.phase("load"):
-        table = prepare_table(get_card(settings.model))
-        model, adapters = _open_model(settings, device, emit)
+        table = prepare_table()
+        model, adapters = _open_model(resolved, emit)
         report = adapters.report(OWN) if adapters.names else None
         check_features(model.card, table.context.x_CF.shape[1])
         _check_classes(model, len(table.context.labels.classes))
@@ -119,7 +122,7 @@ def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Pre
     stages = stages_of(model.card.family, model.module)
     prefix = SharedPrefix(model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off")
     return Session(
-        settings=settings,
+        resolved=resolved,
         environment=environment,
         precision=precision,
         model=model,
@@ -133,9 +136,9 @@ def open_session(settings: RunSettings, prepare_table: Callable[[ModelCard], Pre
     )
 
 
-def _open_model(settings: RunSettings, device: torch.device, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
+def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
     """The base model with what the strategy trains, and nothing else, made trainable."""
-    card = get_card(settings.model)
+    settings, card, device = resolved.settings, resolved.card, resolved.device
     weights = card.weights_for(settings.task)
     if settings.checkpoint is None and not is_here(weights):
         emit(Note(f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows how far it is."))

@@ -85,7 +85,7 @@ def _as_asked(session: Session) -> Iterator[None]:
     with ExitStack() as contexts:
         if settings.train.gradient_checkpointing:
             contexts.enter_context(checkpointed(module, session.model.card.family.block_lists))
-            if environment.device.type == "cpu":
+            if session.device.type == "cpu":
                 contexts.enter_context(large_blocks_apart())
         contexts.enter_context(session.prefix.use(environment.shared is not None or settings.train.episode_set > 0))
         pairs = adapter_factors(module, session.report).values() if session.report else ()
@@ -100,7 +100,7 @@ def _is_captured(session: Session) -> bool:
     why = why_not(
         session.settings.train,
         session.model.card.family,
-        session.environment.device,
+        session.device,
         read_from_files=bool(session.prefix.cut),
         sizes_differ=_classes_shown(session) < len(session.plan.classes),
     )
@@ -142,7 +142,7 @@ def _run_loop(
         classes=classes,
         clip_norm=session.settings.train.clip_norm,
         precision=session.precision,
-        device=environment.device,
+        device=session.device,
     )
     callbacks = Callbacks(
         score_validation=lambda: _evaluate(session),

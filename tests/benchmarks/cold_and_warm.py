@@ -30,6 +30,7 @@ from tabtune_core.events import Event, PhaseDone
 from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 MODEL, TARGETS, FEATURES, CLASSES, STEPS = "tabicl-mini", ["icl_predictor"], 40, 3, 25
@@ -66,9 +67,9 @@ def measure(shared: Path, context_rows: int) -> dict[str, float]:
     events, device = list[Event](), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append) as meter:
         result = fit(
-            settings,
-            lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
-            Environment(device=device, meter=meter, folder=Path(folder), emit=events.append, shared=shared),
+            Plan.of(settings, features=FEATURES, device=device),
+            lambda: prepare_arrays(frame, y_N, labels, settings, max_classes=None),
+            Environment(meter=meter, folder=Path(folder), emit=events.append, shared=shared),
         ).result
     wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
     return {

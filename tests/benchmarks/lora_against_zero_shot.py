@@ -42,7 +42,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from tabtune_core import TabularPipeline
-from tabtune_core.data.splits import split_rows
+from tabtune_core.data.splits import SplitRule, split_rows
 from tabtune_core.data.values import words
 from tabtune_core.models.catalogue import CATALOGUE
 
@@ -102,13 +102,15 @@ def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str
     settings = TabularPipeline("tabicl-mini", "inference", {"seed": seed}).settings()
     train = split_rows(
         words(rows.y),
-        seed=seed,
-        test_seed=None,
-        validation_share=settings.validation_share,
-        test_share=0.0,
-        context_rows=knobs["context_rows"],
-        validation_rows=knobs["validation_rows"],
-        test_rows=TEST_ROWS,
+        SplitRule(
+            seed=seed,
+            test_seed=None,
+            validation_share=settings.validation_share,
+            test_share=0.0,
+            context_rows=knobs["context_rows"],
+            validation_rows=knobs["validation_rows"],
+            test_rows=TEST_ROWS,
+        ),
     ).train
     numbers, other = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
     if name == "logistic regression":

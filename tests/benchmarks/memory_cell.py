@@ -24,6 +24,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training import step as training_step
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 VALIDATION_SHARE, CLASSES, BATCH = 0.2, 3, 0.2
@@ -94,10 +95,9 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         meter = MemoryMeter(device, lambda event: events.append((time.process_time(), event)), nvml=open_nvml(device))
         with meter:
             result = fit(
-                settings,
-                lambda card: prepare_arrays(frame, y_N, labels, settings, max_classes=card.family.class_limit),
+                Plan.of(settings, features=cell["features"], device=device),
+                lambda: prepare_arrays(frame, y_N, labels, settings, max_classes=None),
                 Environment(
-                    device=device,
                     meter=meter,
                     folder=Path(folder),
                     emit=lambda event: events.append((time.process_time(), event)),

@@ -55,7 +55,7 @@ from tabtune_core.data.splits import sample_rows
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.settings.run import Strategy
+from tabtune_core.settings import Strategy
 from tabtune_core.training.reference_models import fit_reference
 
 LEAST = 0.001

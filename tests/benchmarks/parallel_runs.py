@@ -89,7 +89,7 @@ def sweep(table: Path, home: Path, way: tuple[int, int], asked: argparse.Namespa
     settings = ["--model", asked.model, "--device", "cpu", "--steps", asked.steps, "--patience", 0, "--no-references", "--ranks", *RANKS]
     command = [sys.executable, "-m", "tabtune_core", "sweep", table, "--target", "target", *settings, "--home", home, "--format", "csv"]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
-    environment |= {"PYTHONPATH": str(ROOT), "TABTUNE_PARALLEL": str(way[0]), "TABTUNE_THREADS": str(way[1])}
+    environment |= {"PYTHONPATH": str(ROOT), "TABTUNE_WORKER": f"--parallel {way[0]} --threads {way[1]}"}
     before, began = waited_seconds(), time.perf_counter()
     with timed() as watch:
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)

@@ -36,6 +36,7 @@ from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
@@ -67,8 +68,8 @@ def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
 
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(cpu, emit) as meter:
-        asked = settings_of(seed, trained, EVALUATED)
-        fitted = fit(asked, lambda card: prepared(EVALUATED), Environment(device=cpu, meter=meter, folder=Path(folder), emit=emit))
+        plan = Plan.of(settings_of(seed, trained, EVALUATED), features=rows.x.shape[1], device=cpu)
+        fitted = fit(plan, lambda: prepared(EVALUATED), Environment(meter=meter, folder=Path(folder), emit=emit))
     result, scores = fitted.result, {}
     for shown in SHOWN:
         of_size = prepared(shown)

@@ -30,6 +30,7 @@ from tabtune_core.models.tabicl.model import TabICLModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.scoring import ModelRows
 from tabtune_core.training.session import Environment
 
@@ -107,8 +108,8 @@ def _of_ours(table: Prepared, settings: RunSettings) -> list[dict[str, float]]:
             found.add(event.scores)
 
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(CPU, hear) as meter:
-        shared = Path(folder) / "shared"
-        fit(settings, lambda card: table, Environment(device=CPU, meter=meter, folder=Path(folder), emit=hear, shared=shared))
+        shared, plan = Path(folder) / "shared", Plan.of(settings, features=table.context.x_CF.shape[1], device=CPU)
+        fit(plan, lambda: table, Environment(meter=meter, folder=Path(folder), emit=hear, shared=shared))
     return found.looks
 
 

@@ -45,7 +45,7 @@ from peers import SCRIPT, clean_environment, tabtune_python
 from published import markdown_table, write_block
 from sklearn.datasets import load_breast_cancer
 
-from tabtune_core.execution.lock import PARALLEL_VARIABLE, THREADS_VARIABLE
+from tabtune_core.execution.executor import VARIABLE
 
 RANKS = (2, 4, 8, 16, 32)
 RUNS = ("inference", "base-ft", *(f"peft {rank}" for rank in RANKS))
@@ -81,7 +81,7 @@ def timed() -> Iterator[Stopwatch]:
 def tabtune_command(*arguments: object, threads: int) -> list[dict[str, str]]:
     """The leaderboard that our command line prints; a failed command is shown with what it said."""
     command = [sys.executable, "-m", "tabtune_core", *map(str, arguments), "--format", "csv"]
-    shares = {PARALLEL_VARIABLE: str(threads), THREADS_VARIABLE: "1"}
+    shares = {VARIABLE: f"--parallel {threads} --threads 1"}
     environment = {**clean_environment(1), **shares, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:

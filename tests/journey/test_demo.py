@@ -93,7 +93,7 @@ def test_it_is_gone_when_the_dashboard_ends_and_the_workspace_of_the_person_is_n
 
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setenv("TABTUNE_HOME", str(tmp_path / "mine"))
-    monkeypatch.setenv("TABTUNE_UPLOAD_LIMIT_MB", "")
+    monkeypatch.setenv("TABTUNE_WORKER", "")
     monkeypatch.setattr(served, "application", lambda access: Interrupted())
     monkeypatch.setattr("dashboard.__main__.signal.signal", lambda number, handler: None)
     monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home, **more: None)

@@ -24,7 +24,7 @@ def steps_of(store, run_id):
 
 
 def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_start(serve, tmp_path, monkeypatch):
-    monkeypatch.setenv("TABTUNE_PARALLEL", "1")
+    monkeypatch.setenv("TABTUNE_WORKER", "--parallel 1")
     store = RunStore(tmp_path)
     serve()
     dataset = add_sample(tmp_path, "iris")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tabtune_core.api.tuning_params import FAMILY_MODELS, KNOWN
+from tabtune_core.api.tuning_params import FAMILY_MODELS, OTHER_NAMES
 from tabtune_core.cli.main import main
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
@@ -96,9 +96,9 @@ def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
     assert f"{adapter_size(CATALOGUE[name], 'classification', LoraSettings(rank=8)).factors:,}" in row
 
 
-def test_every_setting_of_a_pipeline_and_every_familys_variable_is_listed():
+def test_every_other_name_of_a_setting_and_every_familys_variable_is_listed():
     page = (PAGES / "how-to" / "python.md").read_text()
-    names = [name.removeprefix("peft_config.") for name in KNOWN] + [variable for variable, _ in FAMILY_MODELS.values()]
+    names = [*OTHER_NAMES, *(variable for variable, _ in FAMILY_MODELS.values())]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 

@@ -94,7 +94,7 @@ def add() -> None:
         type=TYPES,
         key=f"upload_{number}",
         accept_multiple_files=True,
-        max_upload_size=queries.LIMIT_BYTES // 1_000_000,
+        max_upload_size=queries.upload_limit() // 1_000_000,
         help="CSV with any usual separator and encoding, also zipped, or Parquet. Each file is a table of its own. Files stay on the"
         " machine that this server runs on.",
     )

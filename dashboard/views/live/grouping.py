@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from dashboard.queries.legend import Legend, grouped_legend, legend_of
-from dashboard.views.live.tweak import FIELDS, fields_of, value_of
-from tabtune_core.settings import REFERENCES, STRATEGY_NAMES, RunSettings
+from dashboard.views.live.tweak import NAMES, fields_of, value_of
+from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.settings.serialization import written_targets
 from tabtune_core.store.run_row import Run
@@ -16,18 +16,18 @@ from tabtune_core.store.run_row import Run
 EACH, SEEDS = "run", "seeds"
 MOST_APART = 12
 """With more runs under several seeds, their means are shown first."""
-OTHERS = {"targets": "Target modules", "model": "Model"}
+TITLES = {name: SETTINGS[name].label for name in (*NAMES, "targets", "model")}
+"""Settings that runs can be grouped by."""
 
 
 def groupings(runs: Sequence[Run]) -> dict[str, str]:
     """What the runs can be grouped by, with its title: each alone, over seeds, and by every setting that differs within a strategy."""
     settings = [run.settings for run in runs]
-    titles = {name: field.label for name, field in FIELDS.items()} | OTHERS
     strategies = {one.strategy for one in settings}
-    values = {name: [{_value(one, name) for one in settings if one.strategy == strategy} for strategy in strategies] for name in titles}
-    differing = [name for name in titles if any(len(own) > 1 for own in values[name])]
+    values = {name: [{_value(one, name) for one in settings if one.strategy == strategy} for strategy in strategies] for name in TITLES}
+    differing = [name for name in TITLES if any(len(own) > 1 for own in values[name])]
     seeds = {SEEDS: "Configuration (mean over seeds)"} if len({one.seed for one in settings}) > 1 else {}
-    return {EACH: "None: each run"} | seeds | {name: titles[name] for name in differing}
+    return {EACH: "None: each run"} | seeds | {name: TITLES[name] for name in differing}
 
 
 def usual(runs: Sequence[Run]) -> str:
@@ -55,8 +55,8 @@ def _by_setting(settings: RunSettings, by: str) -> str:
     value = _value(settings, by)
     if value is None:
         return STRATEGY_NAMES[settings.strategy]
-    title = (FIELDS[by].label if by in FIELDS else OTHERS[by]).lower()
-    return f"{STRATEGY_NAMES[settings.strategy]} r={value}" if by == "rank" else f"{STRATEGY_NAMES[settings.strategy]}, {title} {value}"
+    name = STRATEGY_NAMES[settings.strategy]
+    return f"{name} r={value}" if by == "rank" else f"{name}, {TITLES[by].lower()} {value}"
 
 
 def _value(settings: RunSettings, name: str) -> str | None:

@@ -3,20 +3,21 @@
 In: what the form is for, such as a model and a task. Out: widgets, whose values this browser tab and its address bar hold.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
 
 from dashboard.components import tree_view
 from dashboard.components.device_names import ON_A_CLUSTER, device_names, free_memory
 from dashboard.formatting import plain
-from dashboard.views.new_run.forms import DECIMALS, DEFAULTS
+from dashboard.views.new_run.forms import DEFAULTS, FORM, LARGEST_WHOLE, is_decimal, is_idle, keys_of
 from dashboard.views.new_run.target_tree import as_data, paths_of, toggled
 from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import LEARNING_RATES, LoraSettings, RunSettings, SweepSettings, TrainSettings, describe
+from tabtune_core.settings import AXES, LEARNING_RATES, SETTINGS, Setting, SweepSettings, describe
 from tabtune_core.settings.labels import short_rate
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
@@ -29,58 +30,70 @@ USUAL_RANK = 8
 SEVERAL = "Choose several values to compare them in separate runs; type other values and press Enter."
 
 
-def number_field(label: str, name: str, owner: type, *, low: float, high: float | None = None, step: float = 1, **more: Any) -> None:
-    """A number field of one setting; whole numbers stay whole.
+def widget(name: str, told: str = "", **more: Any) -> None:
+    """The widget of a setting, as its type asks for; ``told`` says what the setting did so far.
 
     Bounds are those of the library or wider, so that no valid value is turned away; what only the library refuses, it explains.
     """
-    kind = float if name in DECIMALS else int
-    if kind is float:
-        more.setdefault("format", "%g")
-    st.number_input(
-        label,
-        kind(low),
-        None if high is None else kind(high),
-        DEFAULTS[name],
-        kind(step),
-        key=name,
-        help=more.pop("help", None) or describe(owner, name),
-        bind="query-params",
-        **more,
-    )
+    row = FORM[name]
+    about = {"help": f"{row.help} {plain(told)}".rstrip(), "bind": "query-params", **more}
+    if row.kind is bool:
+        st.toggle(row.label, DEFAULTS[name], key=name, **about)
+    elif get_origin(row.kind) is Literal:
+        options = get_args(row.kind)
+        st.selectbox(row.label, options, options.index(DEFAULTS[name]), key=name, **about)
+    elif get_origin(row.kind) is Mapping:
+        st.text_area(row.label, DEFAULTS[name], key=name, height=90, placeholder=f"{row.placeholder}\none per line", **about)
+    elif row.kind is str:
+        st.text_input(row.label, DEFAULTS[name], key=name, **about)
+    else:
+        _number_fields(row, about)
 
 
-def choice_field(label: str, name: str, owner: type) -> None:
-    """A setting that has one of a few values."""
-    options = get_args(get_type_hints(owner)[name])
-    st.selectbox(label, options, options.index(DEFAULTS[name]), key=name, help=describe(owner, name), bind="query-params")
+def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
+    kind: Any = float if is_decimal(row) else int
+    keys = keys_of(row)
+    for place, key in enumerate(keys, start=1):
+        st.number_input(
+            f"{row.label} {place}" if len(keys) > 1 else row.label,
+            kind(row.low if row.above is None else row.above),
+            None if (high := row.high if row.below is None else row.below) is None else kind(min(high, LARGEST_WHOLE)),
+            DEFAULTS[key],
+            kind(row.step),
+            row.format if kind is float else None,
+            key=key,
+            placeholder=row.placeholder or None,
+            **about,
+        )
 
 
-def switch_field(label: str, name: str, owner: type, about: str | None = None, told: str = "") -> None:
-    """A setting that is on or off; ``about`` is the field it sets, where that has another name, ``told`` what it did so far."""
-    st.toggle(label, DEFAULTS[name], key=name, help=f"{describe(owner, about or name)} {plain(told)}".rstrip(), bind="query-params")
+def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
+    """The widgets of a part of the form, but of what changes nothing beside ``values``: fields in a grid, switches, then patterns."""
+    kinds: dict[Any, list[str]] = defaultdict(list)
+    for row in FORM.values():
+        if row.place == place and not is_idle(row, values):
+            kind = get_origin(row.kind) or row.kind
+            kinds[kind if kind in (bool, str, Mapping) else "field"].append(row.name)
+    for kind, least in (("field", width), (bool, None), (Mapping, 240)):  # texts are drawn by hand
+        if names := kinds[kind]:
+            with st.grid(min_column_width=least) if least else st.container():
+                for name in names:
+                    widget(name)
 
 
-def text_field(label: str, name: str, owner: type, **more: Any) -> None:
-    """A setting that is typed."""
-    more.setdefault("help", describe(owner, name))
-    st.text_input(label, DEFAULTS[name], key=name, bind="query-params", **more)
-
-
-def numbers_field(
-    label: str, name: str, owner: type, usual: Iterable[str], *, about: str | None = None, told: str = "", **more: Any
-) -> None:
-    """A list of numbers of one setting, chosen or typed; ``about`` and ``told`` as for a switch."""
-    held = st.session_state.get(name, [])
+def numbers_field(name: str, usual: Iterable[str], told: str = "", placeholder: str = "") -> None:
+    """An axis: a list of numbers, chosen or typed; ``told`` as for a widget."""
+    axis, held = AXES[name], st.session_state.get(name, [])
+    about = SETTINGS[axis.axis].help if name != "full_learning_rates" else axis.help
     st.multiselect(
-        label,
+        axis.label,
         list(dict.fromkeys([*usual, *DEFAULTS[name], *held])),
         key=name,
         default=DEFAULTS[name],
         accept_new_options=True,
-        help=" ".join(part for part in (describe(owner, about or name), SEVERAL, plain(told)) if part),
+        help=" ".join(part for part in (about, SEVERAL, plain(told)) if part),
+        placeholder=placeholder or axis.placeholder,
         bind="query-params",
-        **more,
     )
 
 
@@ -93,30 +106,23 @@ def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
     """Ranks, strength, dropout and the parts to adapt. ``told`` says by setting what it did in runs so far."""
     held = st.session_state.get("ranks") or []
     st.pills(
-        "LoRA ranks to compare",
+        AXES["ranks"].label,
         sorted({*RANKS, *held}),
         selection_mode="multi",
         default=DEFAULTS["ranks"],
         key="ranks",
-        help=" ".join((describe(LoraSettings, "rank"), "Each rank is a separate run.", plain(told.get("rank", "")))),
+        help=" ".join((SETTINGS["rank"].help, "Each rank is a separate run.", plain(told.get("rank", "")))),
         bind="query-params",
         format_func=str,
     )
     left, right = st.columns(2)
     with left:
-        numbers_field(
-            "Dropout before the adapter",
-            "dropouts",
-            LoraSettings,
-            DROPOUTS,
-            about="dropout",
-            told=told.get("dropout", ""),
-            placeholder="0.05",
-        )
+        numbers_field("dropouts", DROPOUTS, told.get("dropout", ""))
     with right:
-        switch_field("Tie alpha to twice the rank", "tied", LoraSettings, "alpha", told.get("alpha", ""))
+        text = f"{SETTINGS['alpha'].help} {plain(told.get('alpha', ''))}".rstrip()
+        st.toggle("Tie alpha to twice the rank", DEFAULTS["tied"], key="tied", help=text, bind="query-params")
         if not st.session_state.tied:
-            numbers_field("Alpha, for every rank", "alphas", LoraSettings, ALPHAS, about="alpha", placeholder="Type a number")
+            numbers_field("alphas", ALPHAS)
     target_widgets(card, task, told.get("targets", ""))
 
 
@@ -124,11 +130,11 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
     """The set of parts to adapt, by name or in a tree of the model, and other sets to compare it with."""
     parts = dict.fromkeys([*parts_of(card, task), *st.session_state.get("targets", [])])
     st.multiselect(
-        "Target modules",
+        SETTINGS["targets"].label,
         list(parts),
         key="targets",
         default=DEFAULTS["targets"],
-        help=f"{describe(LoraSettings, 'targets')} {plain(told)}",
+        help=f"{SETTINGS['targets'].help} {plain(told)}",
         placeholder="The model's own list (all of them)",
         bind="query-params",
     )
@@ -139,12 +145,12 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
             tree_view.show(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
     sets = dict.fromkeys([*card.groups(task), *st.session_state.get("target_sets", [])])
     st.multiselect(
-        "Other sets of target modules to compare",
+        AXES["target_sets"].label,
         list(sets),
         key="target_sets",
         default=DEFAULTS["target_sets"],
         accept_new_options=True,
-        help=f"{describe(SweepSettings, 'target_sets')} Join the modules of one set with +; 'default' is the model's own list.",
+        help=f"{AXES['target_sets'].help} Join the modules of one set with +; 'default' is the model's own list.",
         placeholder="None; each set is a separate run",
         bind="query-params",
     )
@@ -169,34 +175,21 @@ def training_widgets(told: Mapping[str, str]) -> None:
             bind="query-params",
         )
     with two:
-        if st.session_state.length == "steps":
-            number_field("Steps", "steps", TrainSettings, low=1, step=10)
-        else:
-            number_field("Epochs", "epochs", TrainSettings, low=1, step=5)
-    numbers_field(
-        "LoRA learning rate",
-        "learning_rates",
-        TrainSettings,
-        LORA_RATES,
-        about="learning_rate",
-        told=told.get("learning_rate", ""),
-        placeholder=f"{short_rate(LEARNING_RATES['peft'])} (usual)",
-    )
-    with st.grid(min_column_width=240):
-        number_field("Context rows while training", "context_rows", TrainSettings, low=10, step=128)
-        number_field("Query rows per step (batch size)", "batch_size", TrainSettings, low=1, step=32)
-        number_field("Context rows at prediction", "predict_context_rows", TrainSettings, low=10, step=1024, placeholder="all that fit")
+        widget(st.session_state.length)
+    usual = f"{short_rate(LEARNING_RATES['peft'])} (usual)"
+    numbers_field("learning_rates", LORA_RATES, told.get("learning_rate", ""), usual)
+    widgets("Training", {}, width=240)
 
 
 def baseline_widgets() -> None:
     """What to compare with, and how often to repeat."""
-    switch_field("Zero-shot: without training", "zero_shot", SweepSettings)
-    switch_field("Full fine-tuning: every weight", "full_fine_tuning", SweepSettings)
+    widget("zero_shot")
+    widget("full_fine_tuning")
     if st.session_state.full_fine_tuning:
-        usual = f"{short_rate(LEARNING_RATES['base-ft'])} (usual)"
-        numbers_field("Full fine-tuning learning rate", "full_learning_rates", SweepSettings, FULL_RATES, placeholder=usual)
-    switch_field("Linear model and gradient boosting", "references", SweepSettings)
-    text_field("Seeds", "seeds", SweepSettings, help=describe(SweepSettings, "seeds") + " For example 0, 1, 2.")
+        numbers_field("full_learning_rates", FULL_RATES, placeholder=f"{short_rate(LEARNING_RATES['base-ft'])} (usual)")
+    widget("references")
+    help = f"{describe(SweepSettings, 'seeds')} For example 0, 1, 2."
+    st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=help, bind="query-params")
 
 
 def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None], cluster: Cluster | None) -> None:
@@ -207,11 +200,11 @@ def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple
     names = ON_A_CLUSTER if cluster else device_names(cards)
     held = st.session_state.get("device", "auto")
     st.selectbox(
-        "Device",
+        SETTINGS["device"].label,
         list(dict.fromkeys([*names, held])),
         key="device",
         format_func=lambda name: names.get(name, name),
-        help=describe(RunSettings, "device"),
+        help=SETTINGS["device"].help,
         persist_state="session",
     )
     if cluster is None:

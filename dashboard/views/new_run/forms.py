@@ -5,80 +5,56 @@ In: widget values by key, also out of the address bar. Out: checked settings, or
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import streamlit as st
 
 from dashboard.views.new_run.typed_values import read_numbers, read_seeds, written, written_rate
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
-from tabtune_core.settings import LoraSettings, RunSettings, SplitBy, SweepSettings, TrainSettings, read_pattern
+from tabtune_core.settings import SETTINGS, LoraSettings, RunSettings, Setting, SplitBy, SweepSettings, read_pattern, rows_of
 from tabtune_core.settings.serialization import read_target_set, written_targets
 
-LORA_FIELDS = ("bias", "use_rslora", "use_dora", "init_lora_weights")
-PATTERNS: dict[str, type[int] | type[float]] = {"rank_pattern": int, "alpha_pattern": float}
-"""Kept in a field of lines such as ``decoder = 4``."""
-TRAIN_FIELDS = (
-    "epochs",
-    "time_limit",
-    "rate_scales_with_rank",
-    "lr_ratio",
-    "optimizer",
-    "batch_size",
-    "context_rows",
-    "predict_context_rows",
-    "episode_set",
-    "views",
-    "validation_rows",
-    "test_rows",
-    "weight_decay",
-    "eps",
-    "class_weights",
-    "schedule",
-    "warmup_ratio",
-    "warmup_steps",
-    "clip_norm",
-    "amp",
-    "gradient_checkpointing",
-    "cuda_graph",
-    "eval_every",
-    "patience",
-)
-RUN_FIELDS = ("model", "device", "validation_share", "test_share", "split_seed", "test_rows_move")
-SWEEP_FIELDS = ("zero_shot", "full_fine_tuning", "references")
-DECIMALS = (
-    *("weight_decay", "beta_1", "beta_2", "eps", "warmup_ratio", "clip_norm"),
-    *("lr_ratio", "time_limit", "validation_share", "test_share"),
-)
-"""Settings that may be whole in a file, where a field of decimals takes no whole number."""
-
-
+BY_HAND = ("model", "device", "steps", "epochs", "selection_metric", "zero_shot", "full_fine_tuning", "references")
+"""Settings whose widgets are drawn one by one."""
+FORM = {row.name: row for row in (*SETTINGS.values(), *rows_of(SweepSettings)) if row.place or row.name in BY_HAND}
+"""What widgets hold as it is; the axes and the seeds are typed as lists."""
 LARGEST_WHOLE = 2**53 - 1
 """A browser counts no further."""
 USUAL_ALPHA = 16.0
 """Shown when alpha is no longer tied to the rank."""
 
 
+def keys_of(row: Setting) -> list[str]:
+    """Of the widgets of a setting: its name, or one for each of a pair of numbers, such as ``beta_1``."""
+    return [f"{row.name[:-1]}_{place}" for place in (1, 2)] if row.kind == tuple[float, float] else [row.name]
+
+
+def is_decimal(row: Setting) -> bool:
+    """Whether its widget takes no whole number, which a file may have."""
+    return row.kind in (float, tuple[float, float])
+
+
 def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
     """The value of every widget that shows this sweep; the table, the target and its task are the Data page's."""
-    run, lora, train = sweep.run, sweep.run.lora, sweep.run.train
-    values = {
-        **{name: getattr(run, name) for name in RUN_FIELDS},
-        **{name: getattr(lora, name) for name in LORA_FIELDS},
-        **{name: getattr(train, name) for name in TRAIN_FIELDS},
-        **{name: getattr(sweep, name) for name in SWEEP_FIELDS},
-        **{name: "\n".join(f"{part} = {value}" for part, value in getattr(lora, name).items()) for name in PATTERNS},
-        "selection_metric": run.selection_metric,
-        "checkpoint": run.checkpoint or "",
-        "ranks": list(sweep.ranks),
+    values: dict[str, Any] = {}
+    for row in FORM.values():
+        value = getattr(sweep, row.name) if row.owner is SweepSettings else sweep.run.value(row.name)
+        if get_origin(row.kind) is Mapping:
+            value = "\n".join(f"{part} = {number}" for part, number in value.items())
+        keys = keys_of(row)
+        for key, one in zip(keys, value if len(keys) > 1 else (value,), strict=True):
+            values[key] = float(one) if is_decimal(row) and one is not None else one
+    return {
+        **values,
         **_axis_values(sweep),
+        "selection_metric": sweep.run.selection_metric,
+        "checkpoint": sweep.run.checkpoint or "",
+        "ranks": list(sweep.ranks),
         "seeds": ", ".join(str(seed) for seed in sweep.seeds),
-        "length": "epochs" if train.steps is None else "steps",
-        "steps": train.steps or 100,
-        "beta_1": train.betas[0],
-        "beta_2": train.betas[1],
+        "length": "epochs" if sweep.run.train.steps is None else "steps",
+        "steps": sweep.run.train.steps or 100,
     }
-    return values | {name: float(values[name]) for name in DECIMALS if values[name] is not None}
 
 
 def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
@@ -111,47 +87,28 @@ def to_sweep(
     Raises:
         SettingError: naming the setting and what would do.
     """
-    values = {**DEFAULTS, "selection_metric": SELECTION[task], **values}
-    if values["optimizer"] == "sgd":  # which shows no fields for what it does not use
-        values |= {name: DEFAULTS[name] for name in ("beta_1", "beta_2", "eps")}
-    if values["test_rows_move"]:  # which has no seed of their own
-        values["split_seed"] = DEFAULTS["split_seed"]
-    if task == "regression":  # which has no classes to weigh
-        values["class_weights"] = DEFAULTS["class_weights"]
+    values = {**DEFAULTS, "selection_metric": SELECTION[task], **values, "task": task}
+    for row in FORM.values():
+        if is_idle(row, values):
+            values |= {key: DEFAULTS[key] for key in keys_of(row)}
     alphas = () if values["tied"] else read_numbers("Alpha", values["alphas"])
     if not alphas and not values["tied"]:
         raise SettingError("Alpha has no value; type one, or tie it to the rank.")
     dropouts = read_numbers("Dropout", values["dropouts"]) or (LoraSettings().dropout,)
     rates = read_numbers("The learning rate", values["learning_rates"])
     sets = dict.fromkeys((tuple(values["targets"]), *map(read_target_set, values["target_sets"])))
-    patterns: dict[str, Any] = {
-        name: read_pattern(filter(str.strip, re.split("[\n,]", values[name])), kind) for name, kind in PATTERNS.items()
+    values |= {
+        "steps": values["steps"] if values["length"] == "steps" else None,
+        "selection_metric": None if values["selection_metric"] == SELECTION[task] else values["selection_metric"],
+        "checkpoint": values["checkpoint"].strip() or None,
+        "alpha": alphas[0] if alphas else None,
+        "dropout": dropouts[0],
+        "targets": next(iter(sets)),
+        "learning_rate": rates[0] if rates else None,
     }
-    lora = LoraSettings(
-        alpha=alphas[0] if alphas else None,
-        dropout=dropouts[0],
-        targets=next(iter(sets)),
-        **{name: values[name] for name in LORA_FIELDS},
-        **patterns,
-    )
-    train = TrainSettings(
-        steps=values["steps"] if values["length"] == "steps" else None,
-        learning_rate=rates[0] if rates else None,
-        betas=(values["beta_1"], values["beta_2"]),
-        selection_metric=None if values["selection_metric"] == SELECTION[task] else values["selection_metric"],
-        **{name: values[name] for name in TRAIN_FIELDS},
-    )
-    run = RunSettings(
-        dataset=dataset,
-        target=target,
-        task=task,
-        split_at_median=split_at_median,
-        split_by=split[0],
-        split_column=split[1],
-        checkpoint=values["checkpoint"].strip() or None,
-        lora=lora,
-        train=train,
-        **{name: values[name] for name in RUN_FIELDS},
+    named = {name: _read(row, values) for name, row in SETTINGS.items() if keys_of(row)[0] in values}
+    run = RunSettings(dataset=dataset, target=target).changed(
+        **named, split_at_median=split_at_median, split_by=split[0], split_column=split[1]
     )
     axes: dict[str, Any] = {"alphas": alphas, "dropouts": dropouts, "target_sets": tuple(sets), "learning_rates": rates}
     full_rates = read_numbers("The rate of full fine-tuning", values["full_learning_rates"]) if values["full_fine_tuning"] else ()
@@ -161,8 +118,20 @@ def to_sweep(
         full_learning_rates=full_rates,
         seeds=read_seeds(values["seeds"]),
         **{name: axis for name, axis in axes.items() if len(axis) > 1 and values["ranks"]},
-        **{name: values[name] for name in SWEEP_FIELDS},
+        **{name: values[name] for name, row in FORM.items() if row.owner is SweepSettings},
     )
+
+
+def is_idle(row: Setting, values: Mapping[str, Any]) -> bool:
+    """Whether a setting changes nothing beside the other values, so that no widget shows it."""
+    return row.idle is not None and values.get(row.idle.other) == row.idle.value
+
+
+def _read(row: Setting, values: Mapping[str, Any]) -> Any:
+    if get_origin(row.kind) is Mapping:
+        return read_pattern(filter(str.strip, re.split("[\n,]", values[row.name])), get_args(row.kind)[1])
+    keys = keys_of(row)
+    return tuple(values[key] for key in keys) if len(keys) > 1 else values[row.name]
 
 
 DEFAULTS: dict[str, Any] = to_widgets(SweepSettings(run=RunSettings(dataset="-", target="-")))

@@ -15,13 +15,13 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
-from tabtune_core.devices import is_gpu, memory_bytes, name_of, resolve_device
+from tabtune_core.devices import name_of, own_chance, resolve_device
 from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import LAST_STATE
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.memory.prediction_context import with_shown_rows
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import PRIVATE, Environment, open_session
 from tabtune_core.training.train_phase import train_model
 from tabtune_core.training.zero_shot import ZeroShot
@@ -48,28 +48,26 @@ def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, An
 def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
     device, dataset = resolve_device(settings.device), get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    resolved = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
-    train = dataclasses.replace(settings.train, steps=STEPS, eval_every=STEPS, time_limit=MOST_SECONDS)
-    short, events = dataclasses.replace(settings, train=train), list[Event]()
+    short, events = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=MOST_SECONDS), list[Event]()
+    plan = Plan.of(short, features=features, device=device)
+    folder.mkdir(parents=True, exist_ok=True)
     with MemoryMeter(device, lambda event: None) as meter:
-        environment = Environment(
-            device=device, meter=meter, folder=folder, emit=events.append, shared=folder / PRIVATE, last_state=folder / LAST_STATE
-        )
-        with environment.seeded(settings.seed):
+        environment = Environment(meter=meter, folder=folder, emit=events.append, shared=folder / PRIVATE, last_state=folder / LAST_STATE)
+        with own_chance(device, settings.seed):
             frame = load_frame(home, settings.dataset)
             session = open_session(
-                short, lambda card: prepare(frame, dataset.columns, resolved, max_classes=card.family.class_limit), environment
+                plan, lambda: prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit), environment
             )
             train_model(session, ZeroShot({}, {}, _beaten(settings.selection_metric)))
     steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # none, where no row of a step could be scored
     evaluated = next(event.seconds for event in events if isinstance(event, Evaluated)) - steps[-1]
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
-    plan = next(event for event in events if isinstance(event, RunPlanned))
+    told = next(event for event in events if isinstance(event, RunPlanned))
     trained_on = TrainedOn(
-        train_rows=plan.train_rows,
-        validation_rows=plan.validation_rows,
-        features=plan.features,
-        classes=len(plan.classes),
+        train_rows=told.train_rows,
+        validation_rows=told.validation_rows,
+        features=told.features,
+        classes=len(told.classes),
         device=name_of(device).partition(":")[0],
     )
     return {

@@ -170,7 +170,7 @@ def test_what_all_runs_say_is_said_once_and_a_warning_every_time(tmp_path, monke
 @pytest.mark.parametrize("executor", ["ray", "local"])
 def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_path, monkeypatch, started, executor):
     there_is(monkeypatch, None)
-    monkeypatch.setenv("TABTUNE_EXECUTOR", executor)
+    monkeypatch.setenv("TABTUNE_WORKER", f"--executor {executor}")
     write_cluster(tmp_path, Cluster(waits="There was none yesterday."))
     care = care_of(tmp_path)
     care.look()

@@ -26,11 +26,11 @@ def shares(tmp_path, monkeypatch):
 
 def test_flags_go_before_the_environment_and_that_before_what_is_usual(shares):
     assert shares() == (2, 4)
-    assert shares(TABTUNE_PARALLEL="", TABTUNE_THREADS="") == (2, 4)
-    assert shares(TABTUNE_PARALLEL="8") == (8, 1)
-    assert shares(TABTUNE_PARALLEL="8", TABTUNE_THREADS="2") == (8, 2)
-    assert shares("--parallel", "1", "--threads", "3", TABTUNE_PARALLEL="8", TABTUNE_THREADS="2") == (1, 3)
-    assert shares("--parallel", "100", TABTUNE_THREADS="") == (100, 1)
+    assert shares(TABTUNE_WORKER="") == (2, 4)
+    assert shares(TABTUNE_WORKER="--parallel 8") == (8, 1)
+    assert shares(TABTUNE_WORKER="--parallel 8 --threads=2") == (8, 2)
+    assert shares("--parallel", "1", "--threads", "3", TABTUNE_WORKER="--parallel 8 --threads=2") == (1, 3)
+    assert shares("--parallel", "100", TABTUNE_WORKER="") == (100, 1)
 
 
 @pytest.mark.parametrize("flag", ["--parallel", "--threads"])
@@ -45,7 +45,7 @@ def test_what_is_no_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag
 
 def test_a_wrong_number_in_the_environment_is_refused_too(shares, capsys):
     with pytest.raises(SystemExit):
-        shares(TABTUNE_PARALLEL="0")
+        shares(TABTUNE_WORKER="--parallel 0")
     assert "argument --parallel: '0' is no whole number of at least 1." in capsys.readouterr().err
 
 
@@ -61,32 +61,34 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "why"),
+    ("text", "why"),
     [
-        ("TABTUNE_PARALLEL", "abc", "'abc' is no whole number of at least 1."),
-        ("TABTUNE_THREADS", "0", "'0' is no whole number of at least 1."),
-        ("TABTUNE_EXECUTOR", "slurm", "There is no executor 'slurm'"),
-        ("TABTUNE_GPU_SHARE", "half", "It is no number."),
-        ("TABTUNE_GPU_SHARE", "7", "a run is given at most one GPU"),
-        ("TABTUNE_JOB_MINUTES", "soon", "no number above 0"),
-        ("TABTUNE_NOTIFY", "me", "must begin with http:// or https://"),
+        ("--parallel abc", "'abc' is no whole number of at least 1."),
+        ("--threads 0", "'0' is no whole number of at least 1."),
+        ("--executor slurm", "invalid choice: 'slurm'"),
+        ("--gpu-share half", "invalid float value: 'half'"),
+        ("--gpu-share 7", "a run is given at most one GPU"),
+        ("--job-minutes soon", "no number above 0"),
+        ("--notify me", "must begin with http:// or https://"),
+        ("--notify 'http", "It cannot be split into flags"),
+        ("--home /tmp", "unrecognized arguments: --home /tmp"),
     ],
 )
-def test_a_variable_that_no_worker_accepts_is_named_before_anything_is_queued(tmp_path, monkeypatch, capsys, name, text, why):
-    monkeypatch.setenv(name, text)
+def test_a_variable_that_no_worker_accepts_is_named_before_anything_is_queued(tmp_path, monkeypatch, capsys, text, why):
+    monkeypatch.setenv("TABTUNE_WORKER", text)
     table = tmp_path / "t.csv"
     table.write_text("a,b\n1,x\n")
     assert main(["train", str(table), "--home", str(tmp_path / "home")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"loralab: The environment variable {name} is {text!r}, which no worker accepts. ")
+    assert said.startswith("loralab: The environment variable TABTUNE_WORKER is ")
     assert why in said
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize(("text", "resumes"), [("", True), ("0", True), ("1", False)])
-def test_no_resume_in_the_environment_is_1_or_nothing(tmp_path, monkeypatch, text, resumes):
+@pytest.mark.parametrize(("text", "resumes"), [("", True), ("--no-resume", False)])
+def test_no_resume_in_the_environment_holds_for_a_worker(tmp_path, monkeypatch, text, resumes):
     given = []
     monkeypatch.setattr(service, "run_worker", lambda home, **more: given.append(more["resume"]))
-    monkeypatch.setenv("TABTUNE_NO_RESUME", text)
+    monkeypatch.setenv("TABTUNE_WORKER", text)
     assert main(["worker", "--home", str(tmp_path)]) == 0
     assert given == [resumes]

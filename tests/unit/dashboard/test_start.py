@@ -1,6 +1,5 @@
 """The program that serves the pages says at once, in a line, where it cannot."""
 
-import os
 import re
 import socket
 import sys
@@ -12,16 +11,16 @@ import pytest
 from dashboard.__main__ import main
 from dashboard.server import application as served
 from tabtune_core.execution import cores
+from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.execution.on_ray import reach
+from tabtune_core.execution.worker_flags import asked_by_environment, chosen
 from tabtune_core.store.runs import RunStore
-
-OF_A_CLUSTER = ("TABTUNE_EXECUTOR", "TABTUNE_RAY_ADDRESS", "TABTUNE_GPU_SHARE")
 
 
 def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", *OF_A_CLUSTER):
+    for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as ended:
@@ -35,13 +34,13 @@ def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, m
 def served_once(tmp_path, monkeypatch):
     """Starts the program with some flags; what its worker would find in the environment."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", "TABTUNE_PARALLEL", "TABTUNE_THREADS", *OF_A_CLUSTER):
+    for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
     found = []
 
     def ensure_worker(home, *, exit_when_idle):
         assert not exit_when_idle, "that is for the demo"
-        found.append((os.environ["TABTUNE_PARALLEL"], os.environ["TABTUNE_THREADS"]))
+        found.append(asked_by_environment())
 
     monkeypatch.setattr(cores, "_cores", lambda: tuple(range(8)))
     monkeypatch.setattr(cores, "core_quota", lambda: None)
@@ -77,19 +76,23 @@ def test_more_threads_than_cores_are_refused_at_once(served_once, capsys):
 
 
 def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, monkeypatch):
-    assert served_once() == ("", "")
-    monkeypatch.setenv("TABTUNE_THREADS", "2")
-    assert served_once() == ("", "2")
-    assert served_once("--parallel", "3") == ("3", "2")
-    assert served_once("--parallel", "3", "--threads", "1") == ("3", "1")
+    def shares(*flags):
+        asked = served_once(*flags)
+        return asked.parallel, asked.threads
+
+    assert shares() == (None, None)
+    monkeypatch.setenv("TABTUNE_WORKER", "--threads 2 --no-resume")
+    assert shares() == (None, 2)
+    assert shares("--parallel", "3") == (3, 2)
+    assert shares("--parallel", "3", "--threads", "1") == (3, 1)
+    assert asked_by_environment().no_resume
 
 
 def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
     monkeypatch.setattr(reach, "check", lambda address: None)
-    served_once()
-    assert [os.environ[name] for name in OF_A_CLUSTER] == ["local", "auto", "1"]
-    served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
-    assert [os.environ[name] for name in OF_A_CLUSTER] == ["ray", "10.0.0.1:6379", "0.5"]
+    assert chosen(served_once())[0] == ExecutorChoice()
+    asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
+    assert chosen(asked)[0] == ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
     with pytest.raises(SystemExit):
         served_once("--executor", "ray", "--gpu-share", "1.5")
     assert "The share of a GPU is 1.5; a run is given at most one GPU" in capsys.readouterr().err
@@ -135,7 +138,7 @@ def test_ctrl_c_after_an_orderly_end_is_an_exit_status_and_no_traceback(tmp_path
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB"):
+    for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(served, "application", lambda access: Interrupted())
     monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home, **more: None)

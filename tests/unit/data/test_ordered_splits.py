@@ -6,7 +6,7 @@ import pytest
 
 from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_by_column
-from tabtune_core.data.splits import split_rows, strata_of
+from tabtune_core.data.splits import SplitRule, split_rows, strata_of
 from tabtune_core.data.task import check_split, kinds_of, labels_of, plan_split, prepare, split_table
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings
@@ -29,7 +29,7 @@ def table(rows=600, seed=0):
 
 def split(frame, column, by, *, seed=0, labels=None, **more):
     labels = frame["label"].to_numpy(dtype=object) if labels is None else labels
-    return split_by_column(frame, column, labels, by=by, seed=seed, **{**SIZES, **more})
+    return split_by_column(frame, column, labels, SplitRule(seed=seed, **{**SIZES, **more}), by=by)
 
 
 def parts(found):
@@ -69,7 +69,7 @@ def test_a_group_is_in_one_part_and_parts_have_their_shares_of_rows_and_classes(
 def test_a_split_at_random_does_leak_both_ways():
     """Or the tests above would pass trivially."""
     frame = table()
-    found = split_rows(strata_of(frame["label"].to_numpy(dtype=object)), seed=0, **SIZES)
+    found = split_rows(strata_of(frame["label"].to_numpy(dtype=object)), SplitRule(seed=0, **SIZES))
     assert frame["day"].iloc[found.train].max() > frame["day"].iloc[found.test].min()
     assert set(frame["customer"].iloc[found.train]) & set(frame["customer"].iloc[found.test])
 

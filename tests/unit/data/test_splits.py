@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.splits import sample_rows, split_rows
+from tabtune_core.data.splits import SplitRule, sample_rows, split_rows
 from tabtune_core.data.task import split_table
 from tabtune_core.errors import LabelError
 from tabtune_core.settings import RunSettings
@@ -19,7 +19,7 @@ def labels(**counts):
 def test_the_parts_are_disjoint_and_together_all_labelled_rows():
     values = labels(a=60, b=40)
     values[[3, 50]] = None
-    split = split_rows(values, seed=1, **SHARES)
+    split = split_rows(values, SplitRule(seed=1, **SHARES))
     together = np.concatenate([split.train, split.validation, split.test])
     assert sorted(together) == [i for i in range(100) if i not in (3, 50)]
     assert (len(split.validation), len(split.test)) == (20, 20)
@@ -27,39 +27,39 @@ def test_the_parts_are_disjoint_and_together_all_labelled_rows():
 
 def test_each_part_has_every_class_in_its_share():
     values = labels(a=300, b=100)
-    split = split_rows(values, seed=0, **SHARES)
+    split = split_rows(values, SplitRule(seed=0, **SHARES))
     for rows in (split.train, split.validation, split.test):
         assert np.mean(values[rows] == "b") == pytest.approx(0.25, abs=0.02)
 
 
 def test_a_class_of_two_rows_stays_with_the_training_rows():
     values = labels(a=30, b=30, c=2)
-    split = split_rows(values, seed=0, **SHARES)
+    split = split_rows(values, SplitRule(seed=0, **SHARES))
     assert set(np.flatnonzero(values == "c")) <= set(split.train)
 
 
 def test_twenty_rows_can_be_split():
-    split = split_rows(labels(a=10, b=10), seed=0, **SHARES)
+    split = split_rows(labels(a=10, b=10), SplitRule(seed=0, **SHARES))
     assert (len(split.train), len(split.validation), len(split.test)) == (12, 4, 4)
 
 
 def test_a_large_table_is_sampled_with_every_class():
     values = labels(a=5000, b=40)
-    split = split_rows(values, seed=0, **{**SHARES, "context_rows": 100, "validation_rows": 50, "test_rows": 60})
+    split = split_rows(values, SplitRule(seed=0, **{**SHARES, "context_rows": 100, "validation_rows": 50, "test_rows": 60}))
     assert (len(split.context), len(split.validation), len(split.test)) == (100, 50, 60)
     assert set(split.context) <= set(split.train)
     assert all({"a", "b"} == set(values[rows]) for rows in (split.context, split.validation, split.test))
 
 
 def test_no_row_is_spent_on_a_test_that_is_elsewhere():
-    split = split_rows(labels(a=60, b=40), seed=0, **{**SHARES, "test_share": 0.0})
+    split = split_rows(labels(a=60, b=40), SplitRule(seed=0, **{**SHARES, "test_share": 0.0}))
     assert (len(split.train), len(split.validation), len(split.test)) == (80, 20, 0)
 
 
 @pytest.mark.parametrize("values", [labels(a=30), labels(a=30, b=2), labels(a=2, b=2), labels(a=1, b=1)])
 def test_too_little_to_split_says_so(values):
     with pytest.raises(LabelError):
-        split_rows(values, seed=0, **SHARES)
+        split_rows(values, SplitRule(seed=0, **SHARES))
 
 
 def test_a_sample_keeps_a_class_that_a_plain_draw_would_lose():
@@ -70,7 +70,8 @@ def test_a_sample_keeps_a_class_that_a_plain_draw_would_lose():
 def test_how_many_rows_are_shown_moves_no_held_out_row_and_a_smaller_context_is_part_of_a_larger_one():
     values = labels(a=700, b=300)
     few, more, every = (
-        split_rows(values, seed=0, **{**SHARES, "context_rows": rows, "validation_rows": 50, "test_rows": 60}) for rows in (100, 300, None)
+        split_rows(values, SplitRule(seed=0, **{**SHARES, "context_rows": rows, "validation_rows": 50, "test_rows": 60}))
+        for rows in (100, 300, None)
     )
     for other in (more, every):
         assert np.array_equal(few.validation, other.validation)

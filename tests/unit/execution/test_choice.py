@@ -8,10 +8,10 @@ import pytest
 from tabtune_core.cli.main import main
 from tabtune_core.errors import SettingError
 from tabtune_core.execution import service
-from tabtune_core.execution.choice import ADDRESS_VARIABLE, GPU_SHARE_VARIABLE, ExecutorChoice
+from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.cluster_file import Cluster, read_cluster, write_cluster
-from tabtune_core.execution.executor import EXECUTOR_VARIABLE
 from tabtune_core.execution.local import LocalExecutor
+from tabtune_core.execution.worker_flags import tell_workers
 from tabtune_core.store.runs import RunStore
 
 
@@ -44,14 +44,13 @@ def test_a_worker_stays_on_its_machine_unless_told_otherwise(tmp_path, asked):
 
 
 def test_what_the_pages_were_told_reaches_the_worker(tmp_path, asked):
-    choice = ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
-    choice.tell(os.environ)
+    tell_workers(executor="ray", address="10.0.0.1:6379", gpu_share=0.5)
     assert main(["worker", "--home", str(tmp_path)]) == 0
     assert asked[0].args == ("10.0.0.1:6379", 0.5)
 
 
 def test_the_command_line_is_stronger_than_the_environment(tmp_path, asked):
-    os.environ.update({EXECUTOR_VARIABLE: "ray", ADDRESS_VARIABLE: "a:1", GPU_SHARE_VARIABLE: "0.5"})
+    tell_workers(executor="ray", address="a:1", gpu_share=0.5)
     assert main(["worker", "--home", str(tmp_path), "--address", "b:2", "--gpu-share", "1"]) == 0
     assert asked[0].args == ("b:2", 1.0)
 

@@ -12,7 +12,7 @@ from tabtune_core.execution.cluster_file import (
     why_not_joined,
     write_cluster,
 )
-from tabtune_core.execution.executor import EXECUTOR_VARIABLE
+from tabtune_core.execution.executor import VARIABLE
 
 MADE = Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits.")
 
@@ -45,9 +45,9 @@ def test_without_one_runs_stay_here(tmp_path):
 
 def test_a_cluster_whose_worker_has_left_is_none_for_new_runs_unless_the_next_joins_it(tmp_path, monkeypatch):
     write_cluster(tmp_path, MADE)
-    monkeypatch.delenv(EXECUTOR_VARIABLE, raising=False)
+    monkeypatch.delenv(VARIABLE, raising=False)
     assert cluster_for_new_runs(tmp_path) is None
-    monkeypatch.setenv(EXECUTOR_VARIABLE, "ray")
+    monkeypatch.setenv(VARIABLE, "--executor ray")
     assert cluster_for_new_runs(tmp_path) == MADE
 
 

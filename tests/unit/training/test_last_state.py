@@ -15,6 +15,7 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.training import last_state
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 TRAIN = TrainSettings(steps=12, eval_every=4, patience=9, batch_size=16, context_rows=32, learning_rate=3e-3)
@@ -82,7 +83,6 @@ class Trained:
         states = self.store.run_dir(self.id) / "states"
         with MemoryMeter(self.device, lambda event: None if isinstance(event, MemorySampled) else emit(event)) as meter:
             environment = Environment(
-                device=self.device,
                 meter=meter,
                 folder=states,
                 emit=emit,
@@ -91,8 +91,8 @@ class Trained:
             )
             try:
                 self.fitted = fit(
-                    self.settings,
-                    lambda card: prepare_arrays(frame, y_N, labels, self.settings, max_classes=card.family.class_limit, withhold=True),
+                    Plan.of(self.settings, features=frame.shape[1], device=self.device),
+                    lambda: prepare_arrays(frame, y_N, labels, self.settings, max_classes=None, withhold=True),
                     environment,
                 )
             except Killed:

@@ -43,7 +43,7 @@ def test_the_start_says_no_address_that_streamlit_would_have_to_ask_for(tmp_path
         def run(self, config):
             given.update(config)
 
-    for name in ("TABTUNE_HOME", "TABTUNE_UPLOAD_LIMIT_MB", program.LOGIN_VARIABLE, program.SERVER_PATHS_VARIABLE):
+    for name in ("TABTUNE_HOME", "TABTUNE_WORKER", program.LOGIN_VARIABLE, program.SERVER_PATHS_VARIABLE):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr("sys.argv", ["dashboard"])
     monkeypatch.setattr(program, "ensure_worker", lambda home, **more: None)

@@ -1,0 +1,118 @@
+"""Each setting of the table, in every text and form that is made from the table."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args, get_origin
+
+import pytest
+
+from dashboard.views.new_run import advanced_widgets, forms
+from tabtune_core.api.tuning_params import ARGUMENTS, read_params, write_params
+from tabtune_core.cli.arguments import given
+from tabtune_core.cli.main import _parser
+from tabtune_core.errors import SettingError
+from tabtune_core.settings import AXES, LORA, SETTINGS, LoraSettings, RunSettings, SweepSettings, TrainSettings, rows_of
+
+PLAIN = RunSettings(dataset="d", target="y")
+TEXTS = {"device": "cpu", "model": "tabdpt-mini", "checkpoint": "w.ckpt", "selection_metric": "accuracy", "split_column": "day"}
+TOGETHER = {"split_by": {"split_column": "day"}, "split_column": {"split_by": "group"}}
+"""What a setting cannot do without."""
+OF_TABLE = ("dataset", "target", "task", "split_by", "split_column", "split_at_median", "strategy")
+"""Chosen elsewhere than in the form."""
+AS_LISTS = ("seed", *(axis.axis for axis in AXES.values()))
+"""What a sweep lists the values of."""
+
+
+def another(row):
+    """A value that is not the default."""
+    origin, of = get_origin(row.kind), get_args(row.kind)
+    if row.kind is bool:
+        return not row.default
+    if origin is Literal:
+        return next(value for value in of if value != row.default)
+    if origin is Mapping:
+        return {"decoder": 4, "a.b": 2}
+    if origin is tuple:
+        return (0.5, 0.25) if of == (float, float) else ("decoder", "row_attention")
+    if row.kind is str:
+        return TEXTS[row.name]
+    if row.kind is int:
+        return max(row.low, row.default or 0) + 1
+    return ((row.low or row.above or 0) + (row.high or row.below or 9)) / 2 + 0.0625
+
+
+NAMES = [name for name in SETTINGS if name not in ("dataset", "target")]
+
+
+def changed(name):
+    """A run with another value of one setting, and of one that would make it idle."""
+    idle = SETTINGS[name].idle
+    decides = {idle.other: another(SETTINGS[idle.other])} if idle and PLAIN.value(idle.other) == idle.value else {}
+    return PLAIN.changed(**decides | TOGETHER.get(name, {}) | {name: another(SETTINGS[name])})
+
+
+def words(row, value):
+    """A flag with its value, as a person types it."""
+    flag = f"--{row.name.replace('_', '-')}"
+    if row.kind is bool:
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    texts = [f"{part}={number}" for part, number in value.items()] if isinstance(value, dict) else value
+    return [flag, *map(str, texts if isinstance(texts, list | tuple) else [texts])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_toml_and_stored_settings_keep_it(name):
+    run = changed(name)
+    assert not run.is_usual(name)
+    assert RunSettings.from_dict(run.to_dict()) == run
+    sweep = SweepSettings(run=run)
+    assert SweepSettings.from_toml(sweep.to_toml()).expand()[-1] == sweep.expand()[-1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_line_has_a_flag_for_it(name):
+    run = changed(name)
+    flags = [word for each in NAMES if not run.is_usual(each) for word in words(SETTINGS[each], run.value(each))]
+    asked = _parser().parse_args(["train", "data.csv", *flags])
+    assert RunSettings.from_dict({"dataset": "d", "target": "y"} | given(asked, {})) == run
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_TABLE])
+def test_the_form_shows_it(name):
+    run = changed(name)
+    widgets = forms.to_widgets(SweepSettings(run=run, ranks=(run.lora.rank,), seeds=(run.seed,)))
+    assert widgets != forms.to_widgets(SweepSettings(run=PLAIN, ranks=(PLAIN.lora.rank,)))
+    assert forms.to_sweep(widgets, dataset="d", target="y").expand()[-1] == run
+
+
+def test_each_part_of_the_form_is_drawn():
+    assert {row.place for row in forms.FORM.values()} - {""} == {"Training", *advanced_widgets.TABS}
+    assert set(AS_LISTS) | set(forms.FORM) | set(OF_TABLE) >= set(NAMES)
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_a_pipeline_takes_it_and_says_it_again(argument):
+    run = changed(ARGUMENTS[argument].name)
+    params = write_params(run)["tuning_params"]
+    assert argument.split(".")[0] in params
+    assert read_params(run.model, run.strategy, params, run.task).changed(dataset="d", target="y") == run
+
+
+@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.idle])
+def test_what_changes_nothing_is_refused_and_the_form_leaves_it_alone(name):
+    row = SETTINGS[name]
+    with pytest.raises(SettingError, match=f"^{row.path} changes nothing "):
+        PLAIN.changed(**{name: another(row), row.idle.other: row.idle.value})
+    values = forms.to_widgets(SweepSettings(run=changed(name))) | {row.idle.other: row.idle.value}
+    values.pop("selection_metric")
+    assert forms.to_sweep(values, dataset="d", target="y", task=values.pop("task", "classification")).run.is_usual(name)
+
+
+@pytest.mark.parametrize("owner", [RunSettings, LoraSettings, TrainSettings, SweepSettings])
+def test_every_setting_has_a_help_text_and_a_name_of_its_own(owner):
+    assert all(len(row.help) > 15 for row in rows_of(owner))
+    assert len(SETTINGS) == sum(len(rows_of(one)) for one in (RunSettings, LoraSettings, TrainSettings))
+
+
+@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.said and row.strategies != LORA])
+def test_the_label_of_a_run_says_it(name):
+    assert changed(name).variant == SETTINGS[name].said(another(SETTINGS[name]))
