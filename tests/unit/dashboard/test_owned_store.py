@@ -32,7 +32,7 @@ WORKERS = {
     *("claim_job", "set_job_process", "unclaim_job", "finish_job"),
 }
 """Writes that pages have no use for."""
-ADDING = {"add_sweep", "add_job", "cancel_job", "delete_job"}
+ADDING = {"add_ended", "add_sweep", "add_job", "cancel_job", "delete_job"}
 VIEWS = Path(inspect.getfile(queries)).parents[1] / "views"
 
 
