@@ -28,11 +28,24 @@ CHANGES = {
     "delete": (),
 }
 WORKERS = {
-    *("claim", "set_process", "set_place", "receive", "unclaim", "beat", "append", "finish", "forget_states", "requeue", "begin_again"),
+    *(
+        "claim",
+        "set_process",
+        "set_place",
+        "receive",
+        "unclaim",
+        "beat",
+        "append",
+        "finish",
+        "forget_states",
+        "requeue",
+        "begin_again",
+        "add_ended",
+    ),
     *("claim_job", "set_job_process", "unclaim_job", "finish_job"),
 }
 """Writes that pages have no use for."""
-ADDING = {"add_ended", "add_sweep", "add_job", "cancel_job", "delete_job"}
+ADDING = {"add_sweep", "add_job", "cancel_job", "delete_job"}
 VIEWS = Path(inspect.getfile(queries)).parents[1] / "views"
 
 
