@@ -56,6 +56,14 @@ def databases_are_closed():
     assert left == []
 
 
+@pytest.fixture
+def store(tmp_path):
+    """A new workspace."""
+    from tabtune_core.store.runs import RunStore
+
+    return RunStore(tmp_path)
+
+
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request):
     """The CPU, and a GPU where there is one: what can be shown on both is, so that the test itself is tried everywhere."""

@@ -8,7 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tabtune_core.lora.inject import LoraReport, adapter_factors
+from tabtune_core.models.adaptation import adapt
+from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings, RunSettings
 
 TABICL = {
     "embed_dim": 16,
@@ -124,3 +128,15 @@ def tiny_module(name: str = "tabicl-v2", seed: int = 0, task: str = "classificat
 def tiny_checkpoint(path: Path, name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> Path:
     FAMILIES[CATALOGUE[name].family.name][2](tiny_module(name, seed, task), tiny_config(name, task), path)
     return path
+
+
+def adapted(model: BaseModel) -> LoraReport:
+    """Adapts the model's own targets, with factors so far from their start that its predictions move."""
+    lora = LoraSettings(rank=4, alpha=8, dropout=0.1)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        report = adapt(model, RunSettings(dataset="-", target="-", task=model.task, model=model.card.name, lora=lora))
+    for _, b in adapter_factors(model.module, report).values():
+        nn.init.normal_(b, std=0.1, generator=torch.Generator().manual_seed(1))
+    model.module.eval()
+    return report

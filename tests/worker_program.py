@@ -54,10 +54,10 @@ def queue(store, *targets, devices=(), **more):
 
 
 def wait_until(condition):
-    """A minute at most."""
-    deadline = time.monotonic() + 60
+    """Two minutes at most."""
+    deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline, "waited for a minute"
+        assert time.monotonic() < deadline, "waited for two minutes"
         time.sleep(0.02)
 
 

@@ -3,10 +3,8 @@
 In: a cell as JSON. Out: one line of JSON. Weights of full-size models are random: neither time nor memory asks what they are.
 """
 
-import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +16,15 @@ from full_size import CLASSES, Steps, noise, opened, random_weights
 from tabtune_core import TabularPipeline
 from tabtune_core.devices import resolve_device, synchronize
 from tabtune_core.events import StepDone
-from tabtune_core.settings import TrainSettings
 
 VALIDATION_SHARE, QUERY_SHARE = 0.2, 0.2
 FIRST = 5
 """Steps that are not timed."""
 PROFILED = 3
-GRAPH = next((field.name for field in dataclasses.fields(TrainSettings) if "graph" in field.name), None)
-"""The setting that runs a step as a CUDA graph, where this version has it."""
 
 
 def measure(cell: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds of a step (median), and bytes that the run grew by, as measured and as estimated."""
+    """Milliseconds of a step (median), and megabytes that the run grew by, as measured and as estimated."""
     rows = round(cell["rows"] / (1 - VALIDATION_SHARE))
     query = round(QUERY_SHARE * cell["rows"])
     params: dict[str, Any] = {
@@ -41,11 +36,10 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         "context_rows": cell["rows"] - query,
         "amp": cell.get("amp", "off"),
         "gradient_checkpointing": cell.get("recompute", False),
+        "cuda_graph": cell.get("cuda_graph", False),
     }
     if "mini" not in cell["model"]:
         params["checkpoint"] = random_weights(cell["model"], Path(cell["folder"]))
-    if cell.get("graph") and GRAPH is not None:
-        params[GRAPH] = True
     if cell["strategy"] == "peft":
         params["peft_config"] = {
             "r": cell.get("rank", 8),
@@ -55,13 +49,12 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     x = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, cell["features"]))).add_prefix("x")
     pipeline = TabularPipeline(cell["model"], cell["strategy"], params).fit(x, np.arange(rows) % CLASSES)
     seconds = [event.seconds for event in pipeline.history if isinstance(event, StepDone)]
-    expected = pipeline.result.estimated_bytes
+    expected, growth = pipeline.result.estimated_bytes, pipeline.result.growth_memory_bytes
     return {
-        "step_ms": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])),
-        "growth_bytes": pipeline.result.growth_memory_bytes,
-        "estimated_bytes": None if expected is None else sum(expected[name] for name in ("gradients", "optimizer", "activations")),
-        "meter": pipeline.result.memory_meter,
-        "busy_ms": busy(cell) if cell.get("profile") else None,
+        "ms a step": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])),
+        "growth (MB)": None if growth is None else growth / 1e6,
+        "estimated (MB)": None if expected is None else sum(expected[name] for name in ("gradients", "optimizer", "activations")) / 1e6,
+        "card busy (ms)": busy(cell) if cell.get("profile") else None,
     }
 
 
@@ -82,6 +75,4 @@ def busy(cell: dict[str, Any]) -> float | None:
 
 
 if __name__ == "__main__":
-    asked = json.loads(sys.argv[1])
-    started = time.monotonic()
-    print(json.dumps({**measure(asked), "seconds": time.monotonic() - started}))
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

@@ -1,7 +1,7 @@
 """What ``first_hour_on_a_card.py`` measures, part by part. Each part runs in a process of its own and prints a line of JSON as soon as it knows
 something, so that what was found before its time was over is not lost.
 
-In: the name of a part and its setup as JSON. Out: lines of JSON. With ``tiny`` all sizes are small, for a try on the CPU.
+In: the name of a part and its setup as JSON. Out: lines of JSON, each a row of the page. With ``tiny`` all sizes are small, for a try on the CPU.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,36 +17,43 @@ from typing import Any
 BENCHMARKS = Path(__file__).parent
 ROOT = BENCHMARKS.parents[1]
 Found = dict[str, Any]
+FULL: Found = {"strategy": "base-ft"}
+LORA: Found = {"strategy": "peft"}
 KINDS: dict[str, Found] = {
-    "full, fp32": {"strategy": "base-ft"},
-    "LoRA, fp32, dropout 0": {"strategy": "peft"},
-    "LoRA, fp32, dropout 0.05": {"strategy": "peft", "dropout": 0.05},
-    "full, bf16": {"strategy": "base-ft", "amp": "bf16"},
-    "LoRA, bf16, dropout 0": {"strategy": "peft", "amp": "bf16"},
-    "LoRA, bf16, dropout 0.05": {"strategy": "peft", "amp": "bf16", "dropout": 0.05},
+    "full, fp32": FULL,
+    "LoRA, fp32, dropout 0": LORA,
+    "LoRA, fp32, dropout 0.05": {**LORA, "dropout": 0.05},
+    "full, bf16": {**FULL, "amp": "bf16"},
+    "LoRA, bf16, dropout 0": {**LORA, "amp": "bf16"},
+    "LoRA, bf16, dropout 0.05": {**LORA, "amp": "bf16", "dropout": 0.05},
+    "LoRA, fp32, dropout 0.05, CUDA graph": {**LORA, "dropout": 0.05, "cuda_graph": True},
 }
 HELD: dict[str, Found] = {
-    "full": {"strategy": "base-ft"},
-    "LoRA r = 8": {"strategy": "peft"},
-    "LoRA r = 32": {"strategy": "peft", "rank": 32},
-    "LoRA r = 8, late layers": {"strategy": "peft", "targets": ["late_layers"]},
-    "full, recomputed": {"strategy": "base-ft", "recompute": True},
-    "LoRA r = 8, recomputed": {"strategy": "peft", "recompute": True},
+    "full": FULL,
+    "LoRA r = 8": LORA,
+    "LoRA r = 32": {**LORA, "rank": 32},
+    "LoRA r = 8, late layers": {**LORA, "targets": ["late_layers"]},
+    "full, recomputed": {**FULL, "recompute": True},
+    "LoRA r = 8, recomputed": {**LORA, "recompute": True},
 }
 
 
 def gpu_tests(setup: Found) -> Iterator[Found]:
-    """The tests that need a card, by outcome; failures and skips with their reason."""
+    """How many tests that need a card passed; failures and skips with their reason."""
     report = Path(setup["folder"]) / "tests.xml"
     chosen = ["tests/gpu"] if setup["tiny"] else ["tests"]
     command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "gpu", f"--junitxml={report}", *chosen]
     subprocess.run(command, cwd=ROOT, stdout=sys.stderr)
     if not report.exists():
         raise SystemExit("pytest ended without a report")
+    counts = Counter[str]()
     for case in ElementTree.parse(report).iter("testcase"):
-        said = next(((kind, case.find(kind)) for kind in ("failure", "error", "skipped") if case.find(kind) is not None), ("passed", None))
-        reason = "" if said[1] is None else (said[1].get("message") or "no reason").splitlines()[0]
-        yield {"test": f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}", "outcome": said[0], "reason": reason}
+        said = next((case.find(kind) for kind in ("failure", "error", "skipped") if case.find(kind) is not None), None)
+        counts[outcome := "passed" if said is None else said.tag] += 1
+        if said is not None:
+            reason = (said.get("message") or "no reason").splitlines()[0]
+            yield {"test": f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}", "outcome": outcome, "reason": reason}
+    yield {"test": "all", "outcome": ", ".join(f"{number} {outcome}" for outcome, number in counts.items())}
 
 
 def estimates(setup: Found) -> Iterator[Found]:
@@ -57,29 +65,40 @@ def estimates(setup: Found) -> Iterator[Found]:
     }
     for model, tables in ({"tabicl-mini": [(64, 4)]} if setup["tiny"] else sizes).items():
         for rows, features in tables:
-            for strategy in ("base-ft", "peft"):
-                yield cell(setup, {"model": model, "strategy": strategy, "rows": rows, "features": features, "dropout": 0.05}, steps=6)
+            for kind, strategy in (("full", FULL), ("LoRA", LORA)):
+                told = cell(setup, {"model": model, "rows": rows, "features": features, "dropout": 0.05, **strategy}, steps=6)
+                yield {
+                    "training": kind,
+                    "model": model,
+                    **size(rows, features),
+                    **measured(told, "estimated (MB)", "growth (MB)"),
+                    "ratio": ratio(told.get("estimated (MB)"), told.get("growth (MB)")),
+                }
 
 
 def step_times(setup: Found) -> Iterator[Found]:
     """Milliseconds of a step by kind, and how many of them the card computes."""
-    kinds = dict(KINDS)
-    if has_graphs():
-        kinds |= {"LoRA, fp32, dropout 0.05, CUDA graph": {"strategy": "peft", "dropout": 0.05, "graph": True}}
-    if setup["device"] == "cpu":
-        kinds = {name: kind for name, kind in kinds.items() if "amp" not in kind and "graph" not in kind}
+    on_a_card = setup["device"] != "cpu"
     for rows, features in [(64, 4)] if setup["tiny"] else [(256, 10), (2048, 50)]:
-        for name, kind in kinds.items():
-            profile = "amp" not in kind and "graph" not in kind
-            table = {"model": big(setup), "rows": rows, "features": features, "profile": profile}
-            yield cell(setup, {"kind": name, **table, **kind}, steps=30)
+        first = None
+        for name, kind in KINDS.items():
+            plain = "amp" not in kind and "cuda_graph" not in kind
+            if plain or on_a_card:
+                asked = {"model": big(setup), "rows": rows, "features": features, "profile": plain, **kind}
+                told = cell(setup, asked, steps=30)
+                first = told.get("ms a step") if kind is FULL else first
+                shown = measured(told, "ms a step", "card busy (ms)")
+                yield {"step": name, **size(rows, features), **shown, "to full, fp32": ratio(told.get("ms a step"), first)}
 
 
 def memory(setup: Found) -> Iterator[Found]:
     """Growth over the loaded model, LoRA against full fine-tuning."""
-    rows, features = (64, 4) if setup["tiny"] else (2048, 50)
+    (rows, features), first = (64, 4) if setup["tiny"] else (2048, 50), None
     for name, kind in HELD.items():
-        yield cell(setup, {"kind": name, "model": big(setup), "rows": rows, "features": features, **kind}, steps=4)
+        told = cell(setup, {"model": big(setup), "rows": rows, "features": features, **kind}, steps=4)
+        first = told.get("growth (MB)") if name == "full" else first
+        shown = measured(told, "growth (MB)")
+        yield {"training": name, **size(rows, features), **shown, "to full": ratio(told.get("growth (MB)"), first)}
 
 
 def sweep(setup: Found) -> Iterator[Found]:
@@ -93,47 +112,39 @@ def sweep(setup: Found) -> Iterator[Found]:
     steps = "4" if setup["tiny"] else "100"
     asked = ["--target", "target", "--model", "tabicl-mini", "--ranks", "2", "8", "--no-references", "--device", setup["device"]]
     where = ["--home", str(folder / "home")]
-    tabtune("sweep", str(folder / "table.csv"), *asked, "--steps", steps, *where, "--adapters", str(folder / "adapters"))
+    loralab("sweep", str(folder / "table.csv"), *asked, "--steps", steps, *where, "--adapters", str(folder / "adapters"))
     store = RunStore(folder / "home")
     for run in store.runs():
         sampled = [stored.event for stored in store.events(run.id, ["MemorySampled"])]
         busy = [sample.utilisation_percent for sample in sampled if sample.utilisation_percent is not None]
+        levels, result = {sample.nvml_device_bytes for sample in sampled} - {None}, run.result
         yield {
             "run": run.settings.label,
             "status": run.status,
-            "error": run.error,
-            "samples": len(sampled),
-            "highest_utilisation": max(busy, default=None),
-            "nvml_levels": len({sample.nvml_device_bytes for sample in sampled} - {None}),
-            "nvml_process": any(sample.nvml_process_bytes is not None for sample in sampled),
-            **(
-                {}
-                if run.result is None
-                else {
-                    "train_seconds": run.result.train_seconds,
-                    "growth_bytes": run.result.growth_memory_bytes,
-                    "verified": run.result.adapter_verified,
-                    "test_log_loss": run.result.test.get("log_loss"),
-                }
-            ),
+            "levels of device memory": f"{len(levels)} in {len(sampled)} samples",
+            "process memory": any(sample.nvml_process_bytes is not None for sample in sampled),
+            "highest utilization (%)": max(busy, default=None),
+            **({} if result is None else {"training (s)": result.train_seconds, "growth (MB)": megabytes(result.growth_memory_bytes)}),
+            **({} if result is None else {"test log-loss": result.test.get("log_loss"), "adapter verified": result.adapter_verified}),
+            **({"error": run.error} if run.error else {}),
         }
     adapter = next(iter(sorted((folder / "adapters").glob("*.zip"))))
-    lines = tabtune("predict", str(adapter), str(folder / "table.csv"), "--device", setup["device"], *where).splitlines()
-    yield {"adapter": adapter.name, "predicted_rows": len(lines) - 1}
+    lines = loralab("predict", str(adapter), str(folder / "table.csv"), "--device", setup["device"], *where).splitlines()
+    yield {"run": f"`loralab predict {adapter.name}`", "predicted rows": len(lines) - 1}
 
 
 def together(setup: Found) -> Iterator[Found]:
     """Step times of one run alone on the card, and of two at a time."""
-    asked = {
-        "model": big(setup),
-        "strategy": "peft",
-        "dropout": 0.05,
-        "rows": 64 if setup["tiny"] else 256,
-        "features": 4 if setup["tiny"] else 10,
-    }
+    rows, features = (64, 4) if setup["tiny"] else (256, 10)
+    asked, alone = {"model": big(setup), **LORA, "dropout": 0.05, "rows": rows, "features": features}, None
     for runs in (1, 2):
         processes = [started(setup, asked, steps=150) for _ in range(runs)]
-        yield {"runs": runs, **asked, "each": [ended(process) for process in processes]}
+        told = [ended(process) for process in processes]
+        times = [one["ms a step"] for one in told if "error" not in one]
+        alone = times[0] if runs == 1 and times else alone
+        shown = ", ".join(one.get("error") or f"{one['ms a step']:.1f}" for one in told)
+        more = sum(alone / time for time in times) if alone and len(times) == runs else None
+        yield {"runs at a time": runs, **size(rows, features), "ms a step, each": shown, "steps a second, to one alone": more}
 
 
 PARTS = {
@@ -151,11 +162,24 @@ def big(setup: Found) -> str:
     return "tabicl-mini" if setup["tiny"] else "tabicl-v2"
 
 
-def has_graphs() -> bool:
-    """Whether this version can run a step as a CUDA graph."""
-    from card_cell import GRAPH
+def size(rows: int, features: int) -> Found:
+    """Of a table, as a cell of the page."""
+    return {"rows x columns": f"{rows} x {features}"}
 
-    return GRAPH is not None
+
+def measured(told: Found, *names: str) -> Found:
+    """What a cell found of these, or why it found nothing."""
+    return {name: told[name] for name in ("error",) if name in told} or {name: told[name] for name in names}
+
+
+def ratio(one: float | None, other: float | None) -> float | None:
+    """None where one of the two is not known."""
+    return one / other if one is not None and other else None
+
+
+def megabytes(size: float | None) -> float | None:
+    """Of bytes."""
+    return None if size is None else size / 1e6
 
 
 def started(setup: Found, asked: Found, *, steps: int) -> "subprocess.Popen[str]":
@@ -177,10 +201,10 @@ def ended(process: "subprocess.Popen[str]") -> Found:
 
 def cell(setup: Found, asked: Found, *, steps: int) -> Found:
     """One cell in a process of its own; one that fails does not keep the others from being measured."""
-    return asked | ended(started(setup, asked, steps=steps))
+    return ended(started(setup, asked, steps=steps))
 
 
-def tabtune(*arguments: str) -> str:
+def loralab(*arguments: str) -> str:
     """What a command of the product prints; its progress goes to stderr."""
     done = subprocess.run([sys.executable, "-m", "tabtune_core", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -7,7 +7,6 @@ CPU seconds of this process, medians of several. A fit is a straight line throug
 at all, 1 with the number itself. What is told of sizes beyond the largest measured one is that line, drawn on.
 """
 
-import argparse
 import os
 import statistics
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from named_machine import machine
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -115,10 +114,9 @@ def shown(name: str, value: float) -> str:
 
 def main() -> None:
     """Measures, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="the largest number that is measured")
     parser.add_argument("--runs", type=int, default=4_000, help="the same of runs")
-    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     asked = parser.parse_args()
     os.environ["TABTUNE_HOME"] = tempfile.gettempdir()
     events, runs = [asked.events // 100, asked.events // 10, asked.events], [asked.runs // 16, asked.runs // 4, asked.runs]
@@ -133,9 +131,7 @@ def main() -> None:
             f"{machine()}.",
         ]
     )
-    print(text)
-    if asked.write:
-        write_block("growth", text)
+    publish("growth", text, write=asked.write)
 
 
 if __name__ == "__main__":

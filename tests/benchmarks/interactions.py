@@ -10,16 +10,13 @@ button that goes on, the number of runs that follows from a rank, the runs of a 
 The first page is opened in a browser that has seen none.
 """
 
-import argparse
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -28,13 +25,14 @@ import seeding
 from named_machine import machine
 from page_steps import drawn
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
+from serving import NO_WORKER, served
 
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.lock import stop_workers
 from tabtune_core.store.runs import RunStore
 
-ROOT, PORT = Path(__file__).parents[2], 8765
+PORT = 8765
 POINTS = ".js-plotly-plot .scatterlayer .trace"
 WORKER_SECONDS = 20
 """For a worker to load what its runs share."""
@@ -51,26 +49,6 @@ BARS = {
     "Launch to the first point": 3.0,
 }
 """The most seconds that were aimed at."""
-SERVER = "from dashboard import __main__ as dashboard\ndashboard.main()"
-NO_WORKER = """
-from dashboard import __main__ as dashboard
-from tabtune_core.execution import lock
-lock.ensure_worker = dashboard.ensure_worker = lambda home, **more: None
-dashboard.main()
-"""
-"""The dashboard, and one whose queued runs nobody carries out."""
-
-
-@contextmanager
-def served(home: Path, program: str) -> Iterator[None]:
-    """A server of a workspace."""
-    command = [sys.executable, "-c", program, "--home", str(home), "--port", str(PORT), "--no-browser"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as server:
-        try:
-            next(line for line in server.stdout or () if "LoRA Lab is at" in line)
-            yield
-        finally:
-            server.terminate()
 
 
 def waited(act: Callable[[], object], shown: Locator) -> float:
@@ -132,21 +110,20 @@ def first_point(browser: Browser, store: RunStore, table: str) -> float:
 
 def main() -> None:
     """Measures, and prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
-    options = parser.parse_args()
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         home = Path(name)
         (large, *_) = seeding.many_runs(RunStore(home), per_sweep=50, sweeps=8, looks=20, steps=1000)
         table = add_sample(home, "breast_cancer").id
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        with served(home, NO_WORKER):
-            found = [one_round(browser, large, table) for _ in range(options.rounds)]
+        with served(home, PORT, NO_WORKER):
+            found = [one_round(browser, large, table) for _ in range(asked.rounds)]
         other = Path(name) / "other"
         table = add_sample(other, "breast_cancer").id
-        with served(other, SERVER):
+        with served(other, PORT):
             time.sleep(WORKER_SECONDS)
             for one in found:
                 one["Launch to the first point"] = first_point(browser, RunStore(other), table)
@@ -155,9 +132,7 @@ def main() -> None:
         [what, f"{found[0][what]:.1f}", f"{statistics.median(one[what] for one in found):.1f}", f"{most:g}"] for what, most in BARS.items()
     ]
     text = f"{markdown_table(['From a click to', 'first time (s)', f'median of {len(found)} (s)', 'aim (s)'], rows)}\n\n{machine()}."
-    print(text)
-    if options.write:
-        write_block("interactions", text)
+    publish("interactions", text, write=asked.write)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ counted on their own: what they do to all weights at once is one call here, and 
 it the loop reads its loss and the gradient's norm in one more, which a CPU's tensors do not show.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import torch
 from full_size import CLASSES, CPU, Steps, noise, opened
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 
 from dispatched import Dispatched, as_on_a_gpu  # isort: skip  # full_size puts tests/ on the path
 from tabtune_core.lora.half_copies import half_copies
@@ -47,8 +46,7 @@ def counted(dropout: float | None, dtype: torch.dtype | None, folder: Path) -> t
 
 def main() -> None:
     """Counts, prints and, where it is asked to, writes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
+    parser = options(__doc__)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
@@ -63,9 +61,7 @@ def main() -> None:
                 rows.append([precision, kind, str(number), *ratios, str(len(whole.waits)), str(len(whole.kernels) - number)])
     columns = ["", "Step", "Kernels", "Ratio to full fine-tuning", "Ratio to it in fp32", "Waits of the host", "Clipping and optimizer"]
     table = markdown_table(columns, rows)
-    print(table)
-    if asked.write:
-        write_block("kernels", table)
+    publish("kernels", table, write=asked.write)
 
 
 if __name__ == "__main__":

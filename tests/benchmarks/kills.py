@@ -17,13 +17,11 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 
@@ -31,23 +29,23 @@ import psutil
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "fakes"), str(TESTS.parent)]
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
 
 from fake_experiment import EVALUATED_EVERY, JOURNAL, train_steadily  # noqa: E402
+from soaking.lab import Lab, wait_until  # noqa: E402
 from worker_program import queue, start_worker  # noqa: E402
 
 from tabtune_core.events import Evaluated, StepDone  # noqa: E402
 from tabtune_core.execution.leftovers import sweep_up  # noqa: E402
-from tabtune_core.execution.lock import worker_of  # noqa: E402
 from tabtune_core.store.run_folder import STATES  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 
-MARK = "TABTUNE_KILLS"
-"""Environment variable that all processes of this program's workspace have."""
 TARGETS = {"run": 10, "worker": 2, "forkserver": 2, "set aside": 2, "dashboard": 1, "all": 1}
 """How often each is chosen, of those that are there; a dashboard takes seconds to be there again, and a worker one."""
 HOW = ("KILL", "KILL", "TERM", "STOP")
 MOST_LEFT = {"dashboard": 1, "worker": 1, "forkserver": 1}
-ROUND_SECONDS = 240.0
+ROUND_SECONDS = 120.0
+"""On an idle machine."""
 DASHBOARD = """
 import sys
 from dashboard import __main__ as pages
@@ -57,56 +55,40 @@ pages.main(sys.argv[1:])
 """
 
 
-class Lab:
+class Victims(Lab):
     """A workspace, its dashboard and workers, and what was sent to them."""
 
+    program = ("-c", DASHBOARD)
+
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        self.store, self.chance, self.folder = RunStore(folder / "workspace"), chance, folder
-        self.mark = os.environ[MARK] = str(folder)
+        super().__init__(folder)
+        self.chance, self.resumed = chance, 0
         self.sent: collections.Counter[str] = collections.Counter()
-        self.resumed = 0
-        self.children: list[subprocess.Popen] = []
-        self.address = ""
+        self.workers: list[subprocess.Popen] = []
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """What lives of this workspace, by what it is."""
         seen: dict[str, list[psutil.Process]] = {name: [] for name in TARGETS if name != "all"}
-        for process in psutil.process_iter():
+        for process in self.marked():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if process.environ().get(MARK) == self.mark and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                    seen.setdefault(kind_of(process), []).append(process)
+                seen.setdefault(kind_of(process), []).append(process)
         return seen
+
+    def reap(self) -> bool:
+        """Takes the exit status of what has ended; whether the dashboard goes on."""
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        return self.server is not None and self.server.poll() is None
 
     def keep(self) -> None:
         """Starts a dashboard, which sees to a worker, and a worker, each where none is there; resumes what is interrupted."""
         for run in self.store.runs(status="interrupted"):
             self.store.resume(run.id)
             self.resumed += 1
-        self.children = [child for child in self.children if child.poll() is None]  # takes their exit status, too
-        if not any("pages" in child.args[2] for child in self.children):
-            self.children.append(self.dashboard())
-        if worker_of(self.store.home) is None and len(self.children) == 1:
+        if not self.reap():
+            self.launch()
+        if self.worker is None and not self.workers:
             flags = self.chance.choice(([], ["no-resume"]))
-            self.children.append(start_worker(self.store.home, "parallel=2", *flags))
-
-    def dashboard(self) -> subprocess.Popen:
-        """As a person starts it, but for what its worker's runs compute."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}/_stcore/health"
-        arguments = ["--home", str(self.store.home), "--port", str(port), "--no-browser"]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:3])}
-        with (self.folder / "dashboard.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-c", DASHBOARD, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-            )
-
-    def answers(self) -> bool:
-        """Whether the dashboard does."""
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(self.address, timeout=5).status == 200
-        return False
+            self.workers.append(start_worker(self.home, "parallel=2", *flags))
 
     def attack(self) -> None:
         """Sends one signal to one process that is there, or to all."""
@@ -145,30 +127,26 @@ def send(processes: list[psutil.Process], how: str, seconds: float) -> bool:
     return bool(there)
 
 
-def wait_for_work(lab: Lab, *, seconds: float) -> None:
+def wait_for_work(lab: Victims, *, seconds: float) -> None:
     """Until a run goes on or none waits, so that not most signals reach what only starts."""
-    deadline = time.monotonic() + seconds
+    wait_until(lambda: lab.keep() or not lab.store.runs(status="queued") or lab.store.runs(status="running"), seconds)
+
+
+def unsettled(lab: Victims, *, answering: bool) -> list[str]:
+    """What waits or goes on; then that the dashboard does not answer where it has to; then the processes that are too many."""
     lab.keep()
-    while time.monotonic() < deadline and lab.store.runs(status="queued") and not lab.store.runs(status="running"):
-        time.sleep(0.1)
-        lab.keep()
+    store = lab.store
+    left = [*store.runs(status="queued"), *store.runs(status="running"), *store.jobs(status="queued"), *store.jobs(status="running")]
+    wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in left]
+    wrong = wrong or ["the dashboard does not answer"] * (answering and not lab.healthy())
+    there = {} if wrong else {kind: [one.pid for one in found] for kind, found in lab.processes().items() if kind != "tracker"}
+    wrong += [f"left: {kind} {pids}" for kind, pids in there.items() if len(pids) > MOST_LEFT.get(kind, 0)]
+    return wrong or [f"{run.id} is interrupted" for run in store.runs(status="interrupted")]
 
 
-def settle(lab: Lab, *, answering: bool) -> list[str]:
-    """Waits until nothing waits or goes on, the dashboard answers if it has to, and no process is too many; says what is not so in time."""
-    deadline, store, wrong = time.monotonic() + ROUND_SECONDS, lab.store, []
-    while time.monotonic() < deadline:
-        lab.keep()
-        left = [*store.runs(status="queued"), *store.runs(status="running"), *store.jobs(status="queued"), *store.jobs(status="running")]
-        wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in left]
-        wrong += ["the dashboard does not answer"] * (answering and not wrong and not lab.answers())
-        if not wrong:
-            there = {kind: [process.pid for process in found] for kind, found in lab.processes().items() if kind != "tracker"}
-            wrong = [f"left: {kind} {pids}" for kind, pids in there.items() if len(pids) > MOST_LEFT.get(kind, 0)]
-        if not wrong and not store.runs(status="interrupted"):
-            return []
-        time.sleep(0.2)
-    return wrong
+def settle(lab: Victims, *, answering: bool) -> list[str]:
+    """Waits until all is settled; says what is not so in time."""
+    return [] if wait_until(lambda: not unsettled(lab, answering=answering), ROUND_SECONDS) else unsettled(lab, answering=answering)
 
 
 def left_alone(folder: Path) -> tuple[list[object], dict[str, float]]:
@@ -214,7 +192,7 @@ def broken(store: RunStore) -> list[str]:
     return [] if said == ["ok"] else said
 
 
-def one_round(lab: Lab, told: list[object], scores: dict[str, float], *, answering: bool) -> list[str]:
+def one_round(lab: Victims, told: list[object], scores: dict[str, float], *, answering: bool) -> list[str]:
     """Everything that was wrong."""
     run_ids = queue(lab.store, "steady", "steady", "steady")
     lab.store.add_job("double", {"number": 1})
@@ -225,14 +203,13 @@ def one_round(lab: Lab, told: list[object], scores: dict[str, float], *, answeri
     return settle(lab, answering=answering) or [*differences(lab.store, run_ids, told, scores), *broken(lab.store)]
 
 
-def end(lab: Lab) -> list[str]:
+def end(lab: Victims) -> list[str]:
     """Ends all as a person does; what is left of it, of processes and of files."""
     deadline, wrong = time.monotonic() + 30.0, []
     for process in [*lab.processes()["dashboard"], *lab.processes()["worker"]]:
         process.terminate()
     while (left := [process for found in lab.processes().values() for process in found]) and time.monotonic() < deadline:
-        for child in lab.children:
-            child.poll()
+        lab.reap()
         time.sleep(0.1)
     wrong = [f"left at the end: {kind_of(process)} {process.pid}" for process in left]
     for process in left:
@@ -249,7 +226,7 @@ def main() -> int:
     asked = parser.parse_args()
     wrong, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, tempfile.TemporaryDirectory() as other:
-        lab = Lab(Path(folder), random.Random(asked.seed))
+        lab = Victims(Path(folder), random.Random(asked.seed))
         told, scores = left_alone(Path(other))
         stopped: list[int] = []
         signal.signal(signal.SIGINT, lambda number, frame: stopped.append(number))

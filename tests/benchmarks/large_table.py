@@ -1,17 +1,17 @@
 """A table of a million rows, read, checked and trained on: seconds and memory of every stage, against a tenth of it.
 
 ``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--rows 1000000 100000`` names other
-sizes, ``--parts stages steps looks`` leaves some out. About twelve minutes, half of it for Mitra's steps.
+sizes, ``--parts stages steps looks contexts`` leaves some out. About twelve minutes, half of it for Mitra's steps.
 
 Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and kept, then its label is checked, then LoRA r=4 is
 trained for 20 steps with TabICL mini, adapter package and its check in a fresh process included; each of the three is a process of its own
 and takes the product's own path. Memory is the kernel's mark of the highest resident size (VmHWM) of that process in a stage. Steps: CPU seconds of one
 training step, optimizer included, against context rows and features, with a least-squares fit that has a term for a step, for its rows, for
 rows x features, and for rows x context rows (attention). Looks: the evaluations at the validation rows in the first steps of a run by the
-defaults, and their share of its training. One thread; medians, of the one or two looks of the larger tables.
+defaults, and their share of its training. Contexts: what a context that TabICL computes once saves where many rows are predicted beside it;
+memory is over that before it. One thread; medians, of the one or two looks of the larger tables.
 """
 
-import argparse
 import json
 import re
 import resource
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from full_size import CPU, Steps
+from full_size import CLASSES, CPU, Steps, opened
 from named_machine import machine
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 from scipy.optimize import nnls
 
 from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
@@ -46,8 +47,9 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training import loop, train_phase
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
 from tabtune_core.training.loop import Callbacks
+from tabtune_core.training.scoring import Scorer
 
-TITLES = {"tabicl-mini": "TabICL mini", "tabdpt-mini": "TabDPT mini", "mitra-mini": "Mitra mini"}
+MODELS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")
 CONTEXTS, FEATURES, QUERY = (256, 512, 1024, 2048), (5, 10, 20, 40), 64
 SMALLER = {"mitra-mini": ((64, 128, 256, 512), (5, 10, 20))}
 """Context rows and features of the model whose step costs ten times as much."""
@@ -171,60 +173,31 @@ def median_seconds(run: Callable[[], Any], times: int = 3) -> float:
     return statistics.median(found)
 
 
-def linear(name: str) -> list[list[str]]:
-    """A line a size: measured, fitted, and how far off."""
+def linear(name: str) -> list[str]:
+    """The line of a model: a step at the smallest and the largest size, where its time goes there, and how far off the fit is."""
     contexts, widths = SMALLER.get(name, (CONTEXTS, FEATURES))
-    sizes = [(context, features) for context in contexts for features in widths]
-    step, rng, found = (
-        Steps(load_model(CATALOGUE[name], "classification", CPU), (), rank=RANK, dropout=LoraSettings().dropout).step,
-        np.random.default_rng(0),
-        [],
-    )
+    step = Steps(load_model(CATALOGUE[name], "classification", CPU), (), rank=RANK, dropout=LoraSettings().dropout).step
+    rng, found, sizes = np.random.default_rng(0), [], list(product(contexts, widths))
     for context, features in sizes:
         x, y = rng.normal(size=(context + QUERY, features)).astype(np.float32), np.arange(context + QUERY) % 3
         episode = next(draw_episodes(x, y, 3, EpisodeSize(context, QUERY), rng))
         found.append(median_seconds(lambda episode=episode: step(episode)))
     seconds = np.array(found)
-    rows = np.array([context + QUERY for context, _ in sizes], float)
-    features, context = np.array([f for _, f in sizes], float), np.array([c for c, _ in sizes], float)
+    context, features = np.array(sizes, float).T
+    rows = context + QUERY
     terms = np.stack([np.ones_like(rows), rows, rows * features, rows * context], axis=1)
     weights, _ = nnls(terms / seconds[:, None], np.ones_like(seconds))
     fitted = terms @ weights
-    shares = terms[-1] * weights / fitted[-1]
-    print(name, "seconds", dict(zip(sizes, seconds.round(4), strict=True)), file=sys.stderr)
-    off = np.abs(fitted / seconds - 1)
+    off, shares = np.abs(fitted / seconds - 1), terms[-1] * weights / fitted[-1]
     share = " / ".join(f"{one:.0%}" for one in shares)
-    largest = f"{contexts[-1]:,} x {widths[-1]}"
-    first, last = f"{seconds[0] * 1e3:,.0f}", f"{seconds[-1] * 1e3:,.0f}"
-    cells = (contexts[-1] + QUERY) * widths[-1] / ((contexts[0] + QUERY) * widths[0])
-    exponent = np.polyfit(np.log(rows * features), np.log(seconds), 1)[0]
-    return [
-        [
-            TITLES[name],
-            f"{first} to {last}",
-            f"{cells:.0f}",
-            f"{seconds[-1] / seconds[0]:.0f}",
-            f"{exponent:.2f}",
-            largest,
-            share,
-            f"{np.median(off):.0%}, {off.max():.0%}",
-        ]
-    ]
+    ends = f"{seconds[0] * 1e3:,.0f} to {seconds[-1] * 1e3:,.0f}"
+    return [CATALOGUE[name].title, ends, f"{contexts[-1]:,} x {widths[-1]}", share, f"{np.median(off):.0%}, {off.max():.0%}"]
 
 
 def steps() -> str:
     """A table with a line a model."""
-    head = [
-        "Model",
-        "ms a step",
-        "Cells x",
-        "Seconds x",
-        "Exponent",
-        "Largest",
-        "Step / rows / rows x features / attention",
-        "Off (median, most)",
-    ]
-    return markdown_table(head, [line for name in TITLES for line in linear(name)])
+    head = ["Model", "ms a step", "Largest", "Step / rows / rows x features / attention", "Off (median, most)"]
+    return markdown_table(head, [linear(name) for name in MODELS])
 
 
 def look(name: str, rows: int) -> list[str]:
@@ -259,27 +232,71 @@ def look(name: str, rows: int) -> list[str]:
     steps, looks = found["step"][1:], found["look"][1:]
     one_step, one_look = statistics.median(steps), statistics.median(looks)
     share = one_look / (one_look + every[0] * one_step)
-    return [TITLES[name], f"{rows:,}", f"{one_step:.2f}", f"{one_look:.2f}", f"{one_look / one_step:.2f}", f"{every[0]}", f"{share:.1%}"]
+    return [
+        CATALOGUE[name].title,
+        f"{rows:,}",
+        f"{one_step:.2f}",
+        f"{one_look:.2f}",
+        f"{one_look / one_step:.2f}",
+        f"{every[0]}",
+        f"{share:.1%}",
+    ]
 
 
 def looks() -> str:
     """A table with a line a model and size of table."""
     head = ["Model", "Rows", "A step, CPU s", "A look, CPU s", "A look in steps", "Steps between two", "Looks in all of training"]
-    return markdown_table(head, [look(name, rows) for name in TITLES for rows in LOOKS])
+    return markdown_table(head, [look(name, rows) for name in MODELS for rows in LOOKS])
+
+
+def kept_context(name: str, rows: int) -> list[str]:
+    """Many rows predicted beside a context that is kept, as the product does, and beside one that is computed for each lot; in turn."""
+    rng, context, lot = np.random.default_rng(0), 1024, 2048
+    x_CF, x_NF = (rng.normal(size=(number, 10)).astype(np.float32) for number in (context, rows))
+    y_C, taken, answers = np.arange(context) % CLASSES, {"kept": [], "again": []}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        model = opened(name, Path(folder))
+    model.module.eval()
+    ways = {
+        "kept": lambda: Scorer(x_CF, y_C, CLASSES, rows_at_once=lot).predict(model, x_NF),
+        "again": lambda: np.concatenate([model.predict(x_CF, y_C, x_NF[i : i + lot], CLASSES) for i in range(0, rows, lot)]),
+    }
+    for _ in range(3):
+        for way, predict in ways.items():
+            found, before = dict[str, Any](), resident("VmRSS")
+            with stage(found, way):
+                answers[way] = predict()
+            taken[way].append([found[way][0], found[way][2] - before])
+    (kept, kept_bytes), (again, again_bytes) = (np.median(taken[way], axis=0) for way in ways)
+    difference = f"{np.abs(answers['kept'] - answers['again']).max():.0e}"
+    cells = [f"{kept:.1f} / {again:.1f}", f"{kept / again:.2f}", difference, f"{kept_bytes / 1e6:,.0f} / {again_bytes / 1e6:,.0f}"]
+    return [CATALOGUE[name].title, f"{rows:,} beside {context:,}", *cells]
+
+
+def contexts() -> str:
+    """A table with a line a model of TabICL; the others have no context to keep."""
+    head = [
+        "Model",
+        "Rows predicted",
+        "Context kept / read again (CPU s)",
+        "Ratio",
+        "Largest difference of a probability",
+        "MB, kept / again",
+    ]
+    return markdown_table(head, [kept_context("tabicl-v2", 20_000), kept_context("tabicl-mini", 8_192)])
 
 
 def main() -> None:
     """Measures, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 100_000], help="the last is what the first is compared with")
-    parser.add_argument("--parts", nargs="+", choices=("stages", "steps", "looks"), default=["stages", "steps", "looks"])
-    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
-    asked = parser.parse_args()
     parts = {"stages": lambda: stages(asked.rows), "steps": steps, "looks": looks}
-    text = "\n\n".join([*(parts[name]() for name in asked.parts), f"{machine()}."])
-    print(text)
-    if asked.write:
-        write_block("large-table", text)
+    parser.add_argument("--parts", nargs="+", choices=[*parts, "contexts"], default=[*parts, "contexts"])
+    asked = parser.parse_args()
+    if "contexts" in asked.parts:
+        publish("cached-context", f"{contexts()}\n\n{machine()}.", write=asked.write)
+    if chosen := [measure() for part, measure in parts.items() if part in asked.parts]:
+        publish("large-table", "\n\n".join([*chosen, f"{machine()}."]), write=asked.write)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Tensors of the model's own shapes with random numbers, and Adam's two for each. 
 ``--write`` writes it into the documentation.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import torch
 from named_machine import machine
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
@@ -52,8 +51,7 @@ def seconds_of(work) -> str:
 
 def main() -> None:
     """Writes, and reads back, a state of each kind."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the table into the documentation")
+    parser = options(__doc__)
     parser.add_argument("--folder", type=Path, help="on the disk to be measured (default: the temporary one)")
     asked = parser.parse_args()
     lines = []
@@ -69,9 +67,7 @@ def main() -> None:
                 )
     table = markdown_table(["Model", "Trained", "MB", "Save, s", "Read, s", "Saved after"], lines)
     text = f"{table}\n\nMedian and longest of {TIMES}, with the wait for the disk. {machine()}."
-    print(text)
-    if asked.write:
-        write_block("last-state", text)
+    publish("last-state", text, write=asked.write)
 
 
 if __name__ == "__main__":

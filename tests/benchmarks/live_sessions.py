@@ -10,24 +10,26 @@ sessions before and after it, in steps a second. Printed are medians over the ro
 
 import argparse
 import asyncio
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import pandas as pd
 import psutil
 import seeding
 import websockets
-from live_page import wait_for
+from serving import ROOT, served
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
+from tabtune_core.execution.lock import ensure_worker, stop_workers
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -37,8 +39,6 @@ FEED = "lab_plotly_fed"
 """The component that brings the curves; parts of the page that change seldom are asked for on their own, without it."""
 LEAST_ELEMENTS = 30
 """Of a refresh of an earlier version, which drew the charts anew."""
-HERE = Path(__file__).resolve()
-ROOT = HERE.parents[2]
 
 
 @dataclass
@@ -137,13 +137,13 @@ def queue(home: Path, others: int, trainings: int) -> tuple[str, list[str]]:
     return sweep, ids[-trainings:]
 
 
-def python(tree: Path, *arguments: object) -> subprocess.Popen:
-    """A program of a source tree."""
-    environment = os.environ | {"PYTHONPATH": str(tree)}
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, cwd=tree, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def end(store: RunStore) -> None:
+    """The trainings and the worker."""
+    stop_workers(store.home)
+    for run in store.runs(status="running"):
+        store.ask(run.id, "cancel")
+    while store.runs(status="running"):
+        time.sleep(0.1)
 
 
 def steps_done(store: RunStore, run_id: str) -> tuple[float, int]:
@@ -161,67 +161,47 @@ async def window(store: RunStore, trainings: list[str], seconds: float) -> float
     return sum((late - early) / (ended - began) for (began, early), (ended, late) in zip(before, after, strict=True))
 
 
-@dataclass
-class Figures:
-    """Of one server, round by round."""
-
-    ratios: list[float] = field(default_factory=list)
-    intervals: list[float] = field(default_factory=list)
-    longest: list[float] = field(default_factory=list)
-    waits: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    """Cores that the server used."""
-    own: list[float] = field(default_factory=list)
-    """Cores that the sessions took themselves; people's browsers would be on other machines."""
-    kilobytes: list[float] = field(default_factory=list)
-    """A second and session."""
-
-
 async def measure(
     options: argparse.Namespace, store: RunStore, sweep: str, trainings: list[str], servers: dict[str, tuple[int, int]]
-) -> dict[str, Figures]:
-    """Round after round."""
-    figures = {name: Figures() for name in servers}
+) -> list[dict[str, float | str]]:
+    """Round after round, what was found of each server."""
+    found: list[dict[str, float | str]] = []
     alone = await window(store, trainings, options.seconds)
-    for _ in range(options.rounds):
-        for name, (port, pid) in servers.items():
-            sessions = [Session(port, f"sweep={sweep}") for _ in range(options.sessions)]
-            tasks = [asyncio.create_task(session.watch()) for session in sessions]
-            deadline = time.monotonic() + 300
-            while min(len(session.drawn) for session in sessions) < 3:
-                assert time.monotonic() < deadline, "the page did not open"
-                await asyncio.sleep(0.5)
-            process = psutil.Process(pid)
-            for session in sessions:
-                session.drawn.clear()
-                session.waits.clear()
-                session.received = 0
-            cpu, own, began = sum(process.cpu_times()[:2]), time.process_time(), time.monotonic()
-            speed = await window(store, trainings, options.seconds)
-            passed = time.monotonic() - began
-            mine = figures[name]
-            mine.cpu.append((sum(process.cpu_times()[:2]) - cpu) / passed)
-            mine.own.append((time.process_time() - own) / passed)
-            gaps = [passed / max(len(session.drawn), 1) for session in sessions]
-            mine.intervals.append(statistics.median(gaps))
-            mine.longest.append(max(gaps))
-            mine.waits.append(statistics.median([wait for session in sessions for wait in session.waits] or [float("inf")]))
-            mine.kilobytes.append(sum(session.received for session in sessions) / 1e3 / passed / len(sessions))
-            for session in sessions:
-                session.stop()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.sleep(3)
-            before, alone = alone, await window(store, trainings, options.seconds)
-            mine.ratios.append(speed / ((before + alone) / 2))
-            print(
-                f"{name}: {speed:.2f} steps/s against {before:.2f} and {alone:.2f} alone ({mine.ratios[-1]:.2f}); a refresh every"
-                f" {mine.intervals[-1]:.2f} s (slowest session {mine.longest[-1]:.2f} s), answered in {mine.waits[-1]:.2f} s; server"
-                f" {mine.cpu[-1]:.2f} cores, the sessions themselves {mine.own[-1]:.2f}, {mine.kilobytes[-1]:.0f} kB/s a session",
-                flush=True,
-            )
-    return figures
+    for name, (port, pid) in [server for _ in range(options.rounds) for server in servers.items()]:
+        sessions = [Session(port, f"sweep={sweep}") for _ in range(options.sessions)]
+        tasks = [asyncio.create_task(session.watch()) for session in sessions]
+        deadline = time.monotonic() + 300
+        while min(len(session.drawn) for session in sessions) < 3:
+            assert time.monotonic() < deadline, "the page did not open"
+            await asyncio.sleep(0.5)
+        process = psutil.Process(pid)
+        for session in sessions:
+            session.drawn.clear()
+            session.waits.clear()
+            session.received = 0
+        cpu, own, began = sum(process.cpu_times()[:2]), time.process_time(), time.monotonic()
+        speed = await window(store, trainings, options.seconds)
+        passed = time.monotonic() - began
+        gaps = [passed / max(len(session.drawn), 1) for session in sessions]
+        one = {
+            "interval": statistics.median(gaps),
+            "longest": max(gaps),
+            "wait": statistics.median([wait for session in sessions for wait in session.waits] or [float("inf")]),
+            "cores": (sum(process.cpu_times()[:2]) - cpu) / passed,
+            "own": (time.process_time() - own) / passed,  # people's browsers would be on other machines
+            "kilobytes": sum(session.received for session in sessions) / 1e3 / passed / len(sessions),
+        }
+        for session in sessions:
+            session.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(3)
+        before, alone = alone, await window(store, trainings, options.seconds)
+        found.append({"server": name, "share": speed / ((before + alone) / 2), **one})
+        shown = f"slowest session {one['longest']:.2f} s; {told(found[-1])}"
+        print(f"{name}: {speed:.2f} steps/s against {before:.2f} and {alone:.2f} alone; {shown}", flush=True)
+    return found
 
 
 def main() -> None:
@@ -236,47 +216,38 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="another source tree, whose server takes turns")
     options = parser.parse_args()
     trees = ({"before": options.before} if options.before else {}) | {"now": ROOT}
-    processes: list[subprocess.Popen] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         home = Path(folder) / "home"
         sweep, trainings = queue(home, options.others, options.trainings)
         store = RunStore(home)
-        try:
-            processes.append(python(ROOT, "-m", "tabtune_core", "worker", "--home", home))
-            servers = {}
-            for place, (name, tree) in enumerate(trees.items()):
-                port = options.port + place
-                processes.append(python(tree, "-m", "dashboard", "--home", home, "--port", port, "--no-browser"))
-                wait_for(port, processes[-1])
-                servers[name] = (port, processes[-1].pid)
-            deadline = time.monotonic() + 120
-            while not all(store.last(run_id, "StepDone") for run_id in trainings):
-                assert time.monotonic() < deadline, "the training did not start"
-                time.sleep(0.2)
-            time.sleep(5)
-            figures = asyncio.run(measure(options, store, sweep, trainings, servers))
-        finally:
-            for run in store.runs(status="running"):
-                store.ask(run.id, "cancel")
-            deadline = time.monotonic() + 30
-            while any(store.run(run_id).ended is None for run_id in trainings) and time.monotonic() < deadline:
-                time.sleep(0.2)
-            for process in processes:
-                process.terminate()
-                process.wait(timeout=30)
+        ensure_worker(home)
+        stack.callback(end, store)
+        ports = {name: (options.port + place, tree) for place, (name, tree) in enumerate(trees.items())}
+        servers = {name: (port, stack.enter_context(served(home, port, tree=tree))) for name, (port, tree) in ports.items()}
+        deadline = time.monotonic() + 120
+        while not all(store.last(run_id, "StepDone") for run_id in trainings):
+            assert time.monotonic() < deadline, "the training did not start"
+            time.sleep(0.2)
+        time.sleep(5)
+        figures = asyncio.run(measure(options, store, sweep, trainings, servers))
     report(options, figures)
 
 
-def report(options: argparse.Namespace, figures: dict[str, Figures]) -> None:
+def told(one: Mapping[str, float | str]) -> str:
+    """The figures of a round, or medians of several, in words."""
+    return (
+        f"a refresh every {one['interval']:.2f} s, answered in {one['wait']:.2f} s, server {one['cores']:.2f} cores,"
+        f" the sessions themselves {one['own']:.2f}, {one['kilobytes']:.0f} kB/s a session"
+    )
+
+
+def report(options: argparse.Namespace, found: list[dict[str, float | str]]) -> None:
     """Medians over the rounds, and whether the bar holds."""
-    for name, mine in figures.items():
-        cost, gap = 1 - statistics.median(mine.ratios), statistics.median(mine.intervals)
-        print(
-            f"{name}, {options.sessions} sessions: training costs {cost:.0%} (rounds {1 - max(mine.ratios):.0%} to {1 - min(mine.ratios):.0%}),"
-            f" a refresh every {gap:.2f} s, answered in {statistics.median(mine.waits):.2f} s, server {statistics.median(mine.cpu):.2f} cores,"
-            f" the sessions themselves {statistics.median(mine.own):.2f},"
-            f" {statistics.median(mine.kilobytes):.0f} kB/s a session: {'holds' if cost <= MOST_COST and gap < MOST_SECONDS else 'DOES NOT HOLD'}"
-        )
+    for name, rounds in pd.DataFrame(found).groupby("server", sort=False):
+        middle, cost = rounds.median(numeric_only=True), 1 - rounds["share"]
+        holds = "holds" if cost.median() <= MOST_COST and middle["interval"] < MOST_SECONDS else "DOES NOT HOLD"
+        spread = f"rounds {cost.min():.0%} to {cost.max():.0%}"
+        print(f"{name}, {options.sessions} sessions: training costs {cost.median():.0%} ({spread}), {told(middle)}: {holds}")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,8 @@ Beside them logistic regression and gradient boosting, trained on the same train
 shown its context rows alone.
 """
 
-import argparse
 import dataclasses
 import functools
-import json
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from published import markdown_table, write_block
+from published import Kept, markdown_table, options, publish
 from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 from scipy import stats
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -130,38 +127,32 @@ def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str
     }
 
 
-class Runs:
-    """The runs of a file, each made only once."""
+rows_of = functools.lru_cache(maxsize=1)(Rows.of)
+
+
+class Runs(Kept):
+    """Of a file, with their rows and sizes."""
 
     def __init__(self, path: Path, knobs: dict[str, Any]) -> None:
-        self.path, self.knobs = path, knobs
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.known = {self._key(run): run for run in map(json.loads, lines)}
+        super().__init__(path, "table", "model", "seed", "rank", "rate", "knobs", "weights")
+        self.knobs = knobs
 
-    def _key(self, run: dict[str, Any]) -> str:
-        return json.dumps([run[name] for name in ("table", "model", "seed", "rank", "rate", "knobs", "weights")])
+    def of(self, table: RealTable, model: str, seed: int, rank: int = 0, rate: float = 0.0) -> dict[str, Any]:
+        """One run; LoRA, zero-shot where the rank is 0, or a classic."""
 
-    def get(self, table: RealTable, model: str, seed: int, rank: int = 0, rate: float = 0.0) -> dict[str, Any]:
-        run = {"table": table.name, "model": model, "seed": seed, "rank": rank, "rate": rate, "knobs": self.knobs, "weights": WEIGHTS}
-        key = self._key(run)
-        if key not in self.known:
+        def make() -> dict[str, Any]:
             rows = rows_of(table)
-            run |= tuned(rows, self.knobs, seed, rank, rate) if model == "tabicl-mini" else classic(rows, self.knobs, seed, model)
+            run = tuned(rows, self.knobs, seed, rank, rate) if model == "tabicl-mini" else classic(rows, self.knobs, seed, model)
             run["test"]["log_loss"] = float(np.mean(run["losses"]))
-            self.known[key] = run
-            with self.path.open("a") as file:
-                file.write(json.dumps(run) + "\n")
-            print({name: value for name, value in run.items() if name not in ("losses", "knobs")}, file=sys.stderr, flush=True)
-        return self.known[key]
+            return run
 
-
-rows_of = functools.lru_cache(maxsize=1)(Rows.of)
+        return self.get(make, table=table.name, model=model, seed=seed, rank=rank, rate=rate, knobs=self.knobs, weights=WEIGHTS)
 
 
 def chosen(runs: Runs, table: RealTable) -> tuple[int, float]:
     """Rank and rate with the lowest validation log-loss under the first seed; rank 0 is zero-shot, which wins a tie."""
     candidates = [(0, 0.0), *((rank, rate) for rank in RANKS for rate in RATES)]
-    return min(candidates, key=lambda candidate: runs.get(table, "tabicl-mini", SEEDS[0], *candidate)["validation"]["log_loss"])
+    return min(candidates, key=lambda candidate: runs.of(table, "tabicl-mini", SEEDS[0], *candidate)["validation"]["log_loss"])
 
 
 def half_width(differences: NDArray[np.float64]) -> float:
@@ -172,10 +163,10 @@ def half_width(differences: NDArray[np.float64]) -> float:
 def line(runs: Runs, table: RealTable) -> Iterator[tuple[str, list[str]]]:
     """A row of the page's table for each score."""
     rank, rate = chosen(runs, table)
-    zero = [runs.get(table, "tabicl-mini", seed) for seed in SEEDS]
-    lora = [runs.get(table, "tabicl-mini", seed, rank, rate) for seed in SEEDS]
+    zero = [runs.of(table, "tabicl-mini", seed) for seed in SEEDS]
+    lora = [runs.of(table, "tabicl-mini", seed, rank, rate) for seed in SEEDS]
     assert [run["context"] for run in zero] == [run["context"] for run in lora]
-    classics = [[runs.get(table, name, seed) for seed in SEEDS] for name in CLASSICS]
+    classics = [[runs.of(table, name, seed) for seed in SEEDS] for name in CLASSICS]
     rows = sum(len(y) for y in (rows_of(table).y, rows_of(table).y_test))
     over_rows = half_width(np.mean([run["losses"] for run in zero], axis=0) - np.mean([run["losses"] for run in lora], axis=0))
     for score, sign in SCORES.items():
@@ -198,10 +189,9 @@ def line(runs: Runs, table: RealTable) -> Iterator[tuple[str, list[str]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--tables", nargs="+", help="only these")
-    parser.add_argument("--write", action="store_true", help="into the documentation")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--context-rows", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -231,9 +221,7 @@ def main() -> None:
         )
         for score, rows in lines.items()
     )
-    print(text)
-    if write:
-        write_block("lora", text)
+    publish("lora", text, write=write)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from named_machine import machine
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 from sklearn.datasets import load_breast_cancer
 from sweep_time import timed
 
@@ -150,12 +150,11 @@ def report(turns: list[dict[tuple[int, int], dict[str, Any]]], asked: argparse.N
 def main() -> None:
     """Takes turns, prints, and writes if asked to."""
     cores = len(os.sched_getaffinity(0))
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--model", default="tabicl-mini")
     parser.add_argument("--steps", type=int, default=30, help="of each run (default: 30)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="runs; those beyond the cores have one thread each")
-    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
     asked = parser.parse_args()
     ways = list(dict.fromkeys([ALONE, *((number, max(1, cores // number)) for number in asked.at_once)]))
     turns = []
@@ -169,9 +168,7 @@ def main() -> None:
                 print(f"round {number + 1}, {way}: {turn[way]['wall']:.1f} s, CPU {turn[way]['cpu']:.1f} s", file=sys.stderr, flush=True)
             turns.append(turn)
         text = f"{report(turns, asked)}\n\n{steps(Path(name) / '0-1-1', cores)}"
-    print(text)
-    if asked.write:
-        write_block("parallel", text)
+    publish("parallel", text, write=asked.write)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,30 @@
-"""A part of the documentation that a benchmark writes, between two comments that name it."""
+"""What the benchmarks share: their arguments, the runs that they keep, and the part of the documentation that they write.
 
+That part lies between two comments that name it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PAGES = Path(__file__).parents[2] / "docs" / "pages" / "measurements"
+
+
+def options(doc: str) -> argparse.ArgumentParser:
+    """The parser of a benchmark with a page; the first line of its text is the description."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="put what was measured into the documentation")
+    return parser
+
+
+def publish(name: str, text: str, *, write: bool) -> None:
+    """Prints what was measured, and writes it where that is asked for."""
+    print(text)
+    if write:
+        write_block(name, text)
 
 
 def write_block(name: str, text: str, pages: Path = PAGES) -> None:
@@ -23,3 +45,29 @@ def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown, the first column to the left and the others to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+class Kept:
+    """Runs in a file of JSON lines, each made only once; ``names`` are the fields that tell one run from another."""
+
+    def __init__(self, path: Path, *names: str) -> None:
+        self.path, self.names = path, names
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.known: dict[str, dict[str, Any]] = {self._key(run): run for run in map(json.loads, lines)}
+
+    def _key(self, run: dict[str, Any]) -> str:
+        return json.dumps([run[name] for name in self.names])
+
+    def has(self, **asked: Any) -> bool:
+        """Whether the file has this run."""
+        return self._key(asked) in self.known
+
+    def get(self, make: Callable[[], dict[str, Any]], **asked: Any) -> dict[str, Any]:
+        """The run that is asked for, with what ``make`` measures where the file does not have it."""
+        key = self._key(asked)
+        if key not in self.known:
+            self.known[key] = asked | make()
+            with self.path.open("a") as file:
+                file.write(json.dumps(self.known[key]) + "\n")
+            print({name: value for name, value in self.known[key].items() if not isinstance(value, list)}, file=sys.stderr, flush=True)
+        return self.known[key]

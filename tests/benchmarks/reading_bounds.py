@@ -1,12 +1,10 @@
 """Files that are odd, huge or endless once they unpack, each read in a process of its own: what it ends in, seconds and memory.
 
 ``python tests/benchmarks/reading_bounds.py`` prints Markdown, ``--write`` writes it into the documentation; names after it choose
-files, ``--list`` shows them. About ten minutes.
+files. About ten minutes.
 """
 
-import argparse
 import gzip
-import os
 import re
 import subprocess
 import sys
@@ -17,26 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from published import markdown_table, options, publish
 
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import TableError
 
 ROWS = b"".join(b"%d,%d,%s\n" % (i, i % 7, b"yes" if i % 3 else b"no") for i in range(1_000))
 HEAD = b"a,b,y\n"
-
-
-def write(*parts: bytes) -> Callable[[Path], Path]:
-    """A maker of a file with these bytes."""
-
-    def make(path: Path) -> Path:
-        with path.open("wb") as out:
-            for part in parts:
-                out.write(part)
-        return path
-
-    return make
 
 
 def wide_csv(path: Path) -> Path:
@@ -65,29 +50,6 @@ def long_table(path: Path) -> Path:
     return path
 
 
-def wide_words(path: Path) -> Path:
-    """200 rows x 4,000 columns, a third of them words and a third dates."""
-    rng = np.random.default_rng(0)
-    days = pd.date_range("2020-01-01", periods=200).astype(str)
-    kinds = (lambda: rng.normal(size=200), lambda: rng.choice(["a", "b", "c"], 200), lambda: days)
-    pd.DataFrame({f"x{i}": kinds[i % 3]() for i in range(4_000)}).to_csv(path, index=False)
-    return path
-
-
-def large_parquet(path: Path) -> Path:
-    """130,000 rows x 501 columns."""
-    numbers = np.random.default_rng(0).integers(0, 2_000, size=(130_000, 501)).astype(np.float32) / 8
-    pd.DataFrame(numbers).add_prefix("x").to_parquet(path)
-    return path
-
-
-def dictionary(path: Path) -> Path:
-    """180,000 rows of one word of 50,000 letters: 9 GB in a megabyte."""
-    word = pa.DictionaryArray.from_arrays(pa.array(np.zeros(180_000, dtype=np.int32)), pa.array(["y" * 50_000]))
-    pq.write_table(pa.table({"a": word, "b": pa.array(range(180_000))}), path)
-    return path
-
-
 def gzipped(path: Path) -> Path:
     """Equal rows, 865 MB in some megabytes."""
     with gzip.open(path, "wb", compresslevel=6) as out:
@@ -99,18 +61,13 @@ def gzipped(path: Path) -> Path:
 
 def short_rows(path: Path) -> Path:
     """Thirty million rows of two digits."""
-    return write(b"a,y\n", b"1,2\n3,4\n5,6\n" * 10_000_000)(path)
-
-
-def pipe(path: Path) -> Path:
-    """A pipe that nobody writes to."""
-    os.mkfifo(path)
+    path.write_bytes(b"a,y\n" + b"1,2\n3,4\n5,6\n" * 10_000_000)
     return path
 
 
-def folder(path: Path) -> Path:
-    """A folder."""
-    path.mkdir()
+def large_cell(path: Path) -> Path:
+    """Two thousand rows, and between them one with a cell of 50 MB."""
+    path.write_bytes(HEAD + ROWS + b"1,2," + b"x" * 50_000_000 + b"\n" + ROWS)
     return path
 
 
@@ -118,22 +75,9 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "60 rows x 4,999 columns": wide_csv,
     "5,000 rows x 2,000 columns": wide_numbers,
     "1,000,000 rows x 17 columns": long_table,
-    "200 rows x 4,000 columns of words, dates, numbers": wide_words,
-    "Parquet of 130,000 x 501": large_parquet,
-    "Parquet, 9 GB of dictionary words": dictionary,
     "gzip of 865 MB": gzipped,
     "30 million rows": short_rows,
-    "a cell of 50 MB": write(HEAD, ROWS, b"1,2,", b"x" * 50_000_000, b"\n", ROWS),
-    "a first line of 100 MB": write(b"x," * 50_000_000),
-    "a later line of 100 MB": write(HEAD, ROWS, b"x," * 50_000_000, b"\n", ROWS),
-    "20 MB of blank lines first": write(b"\n" * 20_000_000, HEAD, ROWS),
-    "blank lines alone, 20 MB": write(b"\n" * 20_000_000),
-    "quotes never closed": write(HEAD, b'"a,1,no\n' * 1_000_001),
-    "a byte order mark before each line": write(*[b"\xef\xbb\xbf1,2,no\n"] * 5_000),
-    "/proc/self/mem": lambda path: Path("/proc/self/mem"),
-    "/dev/zero": lambda path: Path("/dev/zero"),
-    "a pipe": pipe,
-    "a folder": folder,
+    "a cell of 50 MB": large_cell,
 }
 
 
@@ -153,16 +97,10 @@ def read(path: Path) -> None:
 
 def main() -> None:
     """Makes each file, reads it and prints a line of the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="files to read (default: all)")
-    parser.add_argument("--list", action="store_true", help="names the files")
-    parser.add_argument("--write", action="store_true", help="write the table into the documentation")
+    parser = options(__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FILES)} (default: all)")
     asked = parser.parse_args()
-    if asked.list:
-        print("\n".join(FILES))
-        return
     from named_machine import machine  # imports torch, which would count as memory of the one that reads
-    from published import markdown_table, write_block
 
     lines = []
     for name in asked.names or FILES:
@@ -172,9 +110,7 @@ def main() -> None:
             lines.append([name, *(done.stdout.strip().split("\t") if done.returncode == 0 else ["", "", "", done.stderr[-200:]])])
             print(lines[-1], file=sys.stderr, flush=True)
     text = f"{markdown_table(['File', 'CPU s', 'Seconds', 'Peak MB', 'Ends in'], lines)}\n\n{machine()}."
-    print(text)
-    if asked.write:
-        write_block("reading-bounds", text)
+    publish("reading-bounds", text, write=asked.write)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,18 @@ validation rows with all rows shown gives way to zero-shot.
 Each training is in a process of its own, so that its memory is; seconds are those that the processor worked, evaluations included.
 """
 
-import argparse
-import json
 import multiprocessing
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lora_against_zero_shot import WEIGHTS, Rows, half_width, true_class_losses
-from published import markdown_table, write_block
+from published import Kept, markdown_table, options, publish
 from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 
 from tabtune_core import TabularPipeline
@@ -47,9 +45,10 @@ KNOBS: dict[str, Any] = {"steps": 100, "batch_size": 128, "validation_rows": 500
 
 def settings_of(seed: int, trained: int, shown: int | None) -> RunSettings:
     """Of one training, with predictions that are shown so many rows."""
-    params = {"seed": seed, "device": "cpu", "validation_rows": KNOBS["validation_rows"], "predict_context_rows": shown}
+    params = {"seed": seed, "device": "cpu", "predict_context_rows": shown}
     if not trained:
-        return TabularPipeline("tabicl-mini", "inference", params).settings()
+        zero_shot = TabularPipeline("tabicl-mini", "inference", params).settings()
+        return replace(zero_shot, train=replace(zero_shot.train, validation_rows=KNOBS["validation_rows"]))  # chosen by the same rows
     return TabularPipeline("tabicl-mini", "peft", {**params, **KNOBS, "context_rows": trained, "peft_config": {"r": 8}}).settings()
 
 
@@ -94,35 +93,19 @@ def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     }
 
 
-class Runs:
-    """The runs of a file, each made only once."""
+def asked_for(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+    """What tells this run from the others."""
+    return {"table": table.name, "seed": seed, "trained": trained, "knobs": KNOBS, "weights": WEIGHTS}
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.known = {self._key(run): run for run in map(json.loads, lines)}
 
-    def _key(self, run: dict[str, Any]) -> str:
-        return json.dumps([run[name] for name in ("table", "seed", "trained", "knobs", "weights")])
+def run_of(runs: Kept, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+    """A run, made in a process of its own where the file does not have it."""
 
-    def has(self, table: RealTable, seed: int, trained: int) -> bool:
-        return self._key(self._asked(table, seed, trained)) in self.known
+    def make() -> dict[str, Any]:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as process:
+            return process.submit(_by_name, table.name, seed, trained).result()
 
-    def _asked(self, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
-        return {"table": table.name, "seed": seed, "trained": trained, "knobs": KNOBS, "weights": WEIGHTS}
-
-    def get(self, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
-        run = self._asked(table, seed, trained)
-        key = self._key(run)
-        if key not in self.known:
-            forkserver = multiprocessing.get_context("forkserver")
-            with ProcessPoolExecutor(1, mp_context=forkserver) as process:
-                run |= process.submit(_by_name, table.name, seed, trained).result()
-            self.known[key] = run
-            with self.path.open("a") as file:
-                file.write(json.dumps(run) + "\n")
-            print({name: value for name, value in run.items() if name != "knobs"}, file=sys.stderr, flush=True)
-        return self.known[key]
+    return runs.get(make, **asked_for(table, seed, trained))
 
 
 def _by_name(name: str, seed: int, trained: int) -> dict[str, Any]:
@@ -165,39 +148,36 @@ def price_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str,
     ]
 
 
-def make_all(runs: Runs, tables: list[RealTable], seeds: list[int]) -> None:
+def make_all(runs: Kept, tables: list[RealTable], seeds: list[int]) -> None:
     """The cheap runs first, seed by seed, so that what is broken off says something of every table."""
     for group in ((0, 256), (2048,)):
         for seed in seeds:
             for table in tables:
                 for trained in group:
-                    runs.get(table, seed, trained)
+                    run_of(runs, table, seed, trained)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--only-known", action="store_true", help="make no run: print the seeds of which the file has every run")
-    parser.add_argument("--write", action="store_true", help="into the documentation")
     asked = parser.parse_args()
     tables = [table for table in CLASSIFICATION if table.name in asked.tables] if asked.tables else list(ADAPTATION)
     scores, prices = [], []
-    runs = Runs(asked.runs)
+    runs = Kept(asked.runs, *asked_for(tables[0], 0, 0))
     if not asked.only_known:
         make_all(runs, tables, asked.seeds)
     for table in tables:
         for lines, line, ways in ((scores, scores_line, TRAINED[:2]), (prices, price_line, TRAINED)):
-            seeds = [seed for seed in asked.seeds if all(runs.has(table, seed, trained) for trained in ways)]
+            seeds = [seed for seed in asked.seeds if all(runs.has(**asked_for(table, seed, trained)) for trained in ways)]
             if seeds:
-                lines.append(line(table, *([runs.get(table, seed, trained) for seed in seeds] for trained in ways)))
+                lines.append(line(table, *([run_of(runs, table, seed, trained) for seed in seeds] for trained in ways)))
     shown = ["table (rows)", "seeds", *(f"{size:,} rows shown" if size else "all training rows" for size in SHOWN)]
     head = ["table", "seeds", "log-loss at 256 over 2,048", "s at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
     text = f"{markdown_table(shown, scores)}\n\n{markdown_table(head, prices)}"
-    print(text)
-    if asked.write:
-        write_block("rows-shown", text)
+    publish("rows-shown", text, write=asked.write)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ optimizer's state and room for it.
 - TabTune opens the same file of TabICL v2 and of Mitra; of TabDPT it knows version 1.1 alone, so that its step is not compared there.
 """
 
-import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import statistics
@@ -38,8 +36,8 @@ import peft
 import torch
 from full_size import CLASSES, Steps, noise, opened, random_weights
 from named_machine import machine
-from peers import TabTuneSteps, save_episode, tabtune_python
-from published import markdown_table, write_block
+from published import Kept, markdown_table, options, publish
+from tabtune_peer import TabTuneSteps, save_episode, tabtune_python
 
 from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 from tabtune_core.models.adapter_size import adapter_size
@@ -178,7 +176,7 @@ def measure(name: str, rows: int, features: int, processes: int, times: int, fol
                     for meter, seconds in step().items():
                         if turn >= WARM_UP:
                             found.setdefault(kind, {}).setdefault(meter, []).append(seconds)
-    return {"model": name, "rows": rows, "features": features, "machine": machine(), "seconds": found}
+    return {"machine": machine(), "seconds": found}
 
 
 def titled(kind: str) -> str:
@@ -232,28 +230,28 @@ def table(cells: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measures what is missing, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
     parser.add_argument("--tabtune", type=Path, help="folder of TabTune's environment; without it TabTune is left out")
     parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
     arguments = parser.parse_args()
     os.environ.update(RUN_ENVIRONMENT)
     torch.set_num_threads(1)
-    known = [json.loads(line) for line in arguments.runs.read_text().splitlines()] if arguments.runs.exists() else []
-    there = {(cell["model"], cell["rows"], cell["features"]) for cell in known}
+    runs = Kept(arguments.runs, "model", "rows", "features")
     python = tabtune_python(arguments.tabtune) if arguments.tabtune else None
-    with tempfile.TemporaryDirectory() as folder, arguments.runs.open("a") as runs:
-        for name in arguments.models:
-            for (rows, features), times in SIZES[name].items():
-                if (name, rows, features) not in there:
-                    known.append(measure(name, rows, features, *times, Path(folder), python))
-                    runs.write(json.dumps(known[-1]) + "\n")
-                    runs.flush()
-    text = table([cell for cell in known if cell["model"] in arguments.models])
-    print(text)
-    if arguments.write:
-        write_block("steps", text)
+    with tempfile.TemporaryDirectory() as folder:
+        cells = [
+            runs.get(
+                partial(measure, name, rows, features, *times, Path(folder), python),
+                model=name,
+                rows=rows,
+                features=features,
+            )
+            for name in arguments.models
+            for (rows, features), times in SIZES[name].items()
+        ]
+    text = table(cells)
+    publish("steps", text, write=arguments.write)
 
 
 if __name__ == "__main__":

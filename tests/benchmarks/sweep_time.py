@@ -40,10 +40,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tabtune_peer
 from named_machine import processor
-from peers import SCRIPT, clean_environment, tabtune_python
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 from sklearn.datasets import load_breast_cancer
+from tabtune_peer import clean_environment, tabtune_python
 
 from tabtune_core.execution.executor import VARIABLE
 
@@ -140,7 +141,12 @@ def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: ar
     checkpoint, _ = find_checkpoint(CATALOGUE[MODEL], "classification", None)
     sizes = {**sizes, "steps": asked.steps, "threads": asked.threads, "views": asked.views, "seed": seed}
     options = {"checkpoint": checkpoint, "rows": rows, **sizes}
-    command = [str(python), str(SCRIPT), "leaderboard", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
+    command = [
+        str(python),
+        tabtune_peer.__file__,
+        "leaderboard",
+        *(text for name, value in options.items() for text in (f"--{name}", str(value))),
+    ]
     with timed() as watch:
         done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(asked.threads), check=False)
     if done.returncode:
@@ -222,7 +228,7 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
 
 def main() -> None:
     """Takes turns, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--tabtune", type=Path, required=True, metavar="FOLDER", help="of TabTune's environment; made once")
     parser.add_argument("--steps", type=int, default=50, help="of each run (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
@@ -230,7 +236,6 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1, help="of TabTune's predictions (default: 1, as ours; its own default is 8)")
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="rows of the table")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="who takes turns")
-    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     asked = parser.parse_args()
     python = tabtune_python(asked.tabtune) if "TabTune" in asked.sides else None
     rounds: list[dict[str, dict[str, dict[str, Any]]]] = []
@@ -253,9 +258,7 @@ def main() -> None:
                     print(f"round {number + 1}, {targets}, {side}: {done['wall']:.1f} s, CPU {done['cpu']:.1f} s", file=sys.stderr)
             rounds.append(turn)
     text = report(rounds, sizes, asked)
-    print(text)
-    if asked.write:
-        write_block("sweep" if asked.threads == 1 else "sweep-all-cores", text)
+    publish("sweep" if asked.threads == 1 else "sweep-all-cores", text, write=asked.write)
 
 
 if __name__ == "__main__":

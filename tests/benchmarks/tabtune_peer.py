@@ -1,21 +1,21 @@
 """TabTune 0.2.1 in its own environment: its training step, one at a time, and its leaderboard. Imports nothing of ours.
 
 ``PEER/bin/python tests/benchmarks/tabtune_peer.py step --model TabICLv2 --checkpoint FILE --episode EPISODE.npz --rank 8`` answers every line
-on stdin with one training step, told as a line of JSON; ``leaderboard`` runs its ``TabularLeaderboard`` on a split; ``weights`` writes a
-checkpoint of random weights of TabDPT 1.1, the only TabDPT that it can open. ``peers.py`` makes the environment and takes turns with this.
+on stdin with one training step, told as a line of JSON; ``leaderboard`` runs its ``TabularLeaderboard`` on a split.
+``tabtune_python`` makes the environment, and ``TabTuneSteps`` is such a process for those that take turns with it.
 
-The training code that runs is TabTune's own and unchanged: ``TuningManager._finetune_tabicl``, ``_finetune_tabdpt`` or ``_finetune_mitra``
-(its "meta-learning" mode, the default), with its own LoRA injection, alpha 16 and dropout 0.05, and its own Adam without clipping. From
-outside we put in their place, and nothing else:
+The training code that runs is TabTune's own and unchanged: ``TuningManager._finetune_tabicl`` or ``_finetune_mitra`` (its "meta-learning"
+mode, the default), with its own LoRA injection, alpha 16 and dropout 0.05, and its own Adam without clipping. From outside we put in their
+place, and nothing else:
 
 - ``Adam`` by a subclass that waits for a line before ``zero_grad`` and tells after ``step``: what lies between is timed;
 - the episodes that it would draw at random by the one that is given, the rows in their order;
 - ``CrossEntropyLoss`` by a subclass that remembers its last value;
-- the constructor of TabICL by one that leaves out words of newer checkpoints which its copy does not know (``zero_init`` for version 2,
-  which concerns the start of pre-training alone; the switches that version 2 brought for version 1). The weights must fit all the same.
+- the constructor of TabICL by one that leaves out words of newer checkpoints which its copy does not know (``zero_init``, which concerns
+  the start of pre-training alone). The weights must fit all the same.
 
-Local weights need no patch: ``model_path`` of TabICL, ``model_weight_path`` of TabDPT and a folder for Mitra are options of its models. Its
-registry refuses the strategy "peft" for TabICL v2; ``finetune_method="peft"``, which its TuningManager reads, gives it all the same.
+Local weights need no patch: ``model_path`` of TabICL and a folder for Mitra are options of its models. Its registry refuses the strategy
+"peft" for TabICL v2; ``finetune_method="peft"``, which its TuningManager reads, gives it all the same.
 """
 
 import argparse
@@ -23,20 +23,22 @@ import importlib
 import inspect
 import json
 import os
+import subprocess
 import sys
 import time
-from typing import Any
+import venv
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
+import numpy as np
+
+TABTUNE = "tabtune==0.2.1"
 DEVICE = "cpu"
 NEVER_ENDING = 10**9
-CLASSIFIERS = {"TabICL": "tabicl", "TabICLv2": "tabiclv2"}
-"""A model by TabTune's name, and the folder of its code; TabICL is version 1 and 1.1."""
-TABDPT_1_1 = {
-    "env": {"device": DEVICE},
-    "training": {"dropout": 0.0},
-    "model": {"max_num_classes": 10, "nhead": 8, "emsize": 768, "nhid_factor": 2, "nlayers": 16, "max_num_features": 100},
-}
-"""The configuration of the released file: 76,866,827 parameters."""
+TABICL = "TabICLv2"
+RATE, FULL_RATE = 2e-4, 2e-5
+"""Of LoRA and of full fine-tuning."""
 
 
 class Turns:
@@ -64,7 +66,7 @@ class Turns:
         self.tell(**seconds, loss=float(self.loss), **self.facts)
 
 
-def take_turns(turns: Turns, rank: int) -> None:
+def take_turns(turns: Turns) -> None:
     """Puts the optimizer and the loss that tell in the place of those that TabTune's loops look up."""
     import torch
     from tabtune.TuningManager import tuning
@@ -78,8 +80,8 @@ def take_turns(turns: Turns, rank: int) -> None:
                 "total_parameters": sum(p.numel() for p in held),
                 "adapted_layers": adapted[0],
             }
-            if bool(adapted[0]) != bool(rank):  # it goes on with full fine-tuning where its injection fails
-                raise SystemExit(f"TabTune adapted {adapted[0]} layers, and the rank asked for is {rank}.")
+            if not adapted[0]:  # it goes on with full fine-tuning where its injection fails
+                raise SystemExit("TabTune adapted no layer.")
             super().__init__(held, **named)
             turns.tell(ready=True, **turns.facts)
 
@@ -110,9 +112,9 @@ def take_turns(turns: Turns, rank: int) -> None:
     torch.nn.CrossEntropyLoss = CrossEntropyLoss
 
 
-def classifier_code(model: str) -> Any:
-    """The module with TabTune's ``TabICLClassifier``, made to open newer checkpoints."""
-    code = importlib.import_module(f"tabtune.models.{CLASSIFIERS[model]}.sklearn.classifier")
+def classifier_code() -> Any:
+    """The module with TabTune's ``TabICLClassifier`` of version 2, made to open newer checkpoints."""
+    code = importlib.import_module("tabtune.models.tabiclv2.sklearn.classifier")
     build = code.TabICL
     known = inspect.signature(build).parameters
     code.TabICL = lambda **config: build(**{name: value for name, value in config.items() if name in known})
@@ -121,19 +123,18 @@ def classifier_code(model: str) -> Any:
 
 def step(asked: argparse.Namespace, answers: Any) -> None:
     """Sets up TabTune's model and its loop, which then waits for lines."""
-    import numpy as np
     import torch
     from tabtune.TuningManager import tuning
 
-    torch.set_num_threads(asked.threads)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     episode = np.load(asked.episode)
     x_TF, y_C, y_Q = episode["x_TF"].astype(np.float32), episode["y_C"].astype(np.int64), episode["y_Q"].astype(np.int64)
     y_T = np.concatenate([y_C, y_Q])
-    take_turns(Turns(answers), asked.rank)
+    take_turns(Turns(answers))
     params = {
         "device": DEVICE,
-        "learning_rate": asked.learning_rate,
+        "learning_rate": RATE,
         "show_progress": False,
         "epochs": NEVER_ENDING,
         "support_size": len(y_C),
@@ -142,9 +143,9 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
         "steps_per_epoch": 1000,
         "batch_size": 1,
     }
-    peft = {"r": asked.rank} if asked.rank else None
+    peft = {"r": asked.rank}
     manager = tuning.TuningManager()
-    if asked.model in CLASSIFIERS:
+    if asked.model == TABICL:
 
         class OneEpisode(torch.utils.data.Dataset):
             def __init__(self, *args: Any, n_episodes: int, **named: Any) -> None:
@@ -157,17 +158,11 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
                 return torch.from_numpy(x_TF), torch.from_numpy(y_C), torch.from_numpy(y_Q)
 
         tuning.TabICLMetaDataset = OneEpisode
-        model = classifier_code(asked.model).TabICLClassifier(
-            n_jobs=1, device=DEVICE, model_path=asked.checkpoint, allow_auto_download=False
-        )
+        model = classifier_code().TabICLClassifier(n_jobs=1, device=DEVICE, model_path=asked.checkpoint, allow_auto_download=False)
         manager._finetune_tabicl(model, x_TF, y_T, params=params, peft_config=peft)
     np.random.choice = lambda rows, size, replace: np.arange(size)
-    if asked.model == "TabDPT":
-        model = tuning.TabDPTClassifier(device=DEVICE, model_weight_path=asked.checkpoint)
-        manager._finetune_tabdpt(model, x_TF, y_T, params=params, peft_config=peft)
-    else:
-        model = tuning.Tab2D.from_pretrained(asked.checkpoint, device=DEVICE)
-        manager._finetune_mitra(model, x_TF, y_T, params=params, peft_config=peft)
+    model = tuning.Tab2D.from_pretrained(asked.checkpoint, device=DEVICE)
+    manager._finetune_mitra(model, x_TF, y_T, params=params, peft_config=peft)
 
 
 def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
@@ -177,14 +172,13 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
     and test together, so that it predicts what we predict. It asks for labels and for probabilities: two predictions of the same rows.
     """
     started = time.perf_counter()
-    import numpy as np
     import pandas as pd
     import torch
     from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
     from tabtune.TabularLeaderboard import leaderboard as code
 
     torch.set_num_threads(asked.threads)
-    classifier_code(asked.model)
+    classifier_code()
     imported = time.perf_counter() - started
     torch.manual_seed(asked.seed)
     rows = np.load(asked.rows)
@@ -212,12 +206,12 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
         "query_size": asked.query,
         "show_progress": False,
     }
-    full = {**loop, "learning_rate": asked.full_learning_rate}
-    lora = {**loop, "learning_rate": asked.learning_rate, "finetune_method": "peft"}
-    board.add_model(asked.model, "inference", dict(model), label="zero-shot")
-    board.add_model(asked.model, "finetune", dict(model), full, "meta-learning", label="full fine-tuning")
+    full = {**loop, "learning_rate": FULL_RATE}
+    lora = {**loop, "learning_rate": RATE, "finetune_method": "peft"}
+    board.add_model(TABICL, "inference", dict(model), label="zero-shot")
+    board.add_model(TABICL, "finetune", dict(model), full, "meta-learning", label="full fine-tuning")
     for rank in asked.ranks:
-        board.add_model(asked.model, "finetune", dict(model), {**lora, "peft_config": {"r": rank}}, "meta-learning", label=f"LoRA r={rank}")
+        board.add_model(TABICL, "finetune", dict(model), {**lora, "peft_config": {"r": rank}}, "meta-learning", label=f"LoRA r={rank}")
     board.run(display=False)
     failed = [f"{entry.label}: {entry.error}" for entry in board.entries if entry.error]
     if failed or len(predicted) != len(board.entries):
@@ -242,27 +236,93 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
     answers.write(json.dumps({"import_seconds": imported, "entries": entries}) + "\n")
 
 
-def weights(asked: argparse.Namespace, answers: Any) -> None:
-    """Random weights in the format of ``tabdpt1_1.safetensors``."""
-    import torch
-    from omegaconf import OmegaConf
-    from safetensors.torch import save_file
-    from tabtune.models.tabdpt.model import TabDPTModel
+def tabtune_python(folder: Path) -> Path:
+    """The Python of an environment with TabTune and all that it asks for (3 GB); made if the folder has none.
 
-    torch.manual_seed(0)
-    model = OmegaConf.create(TABDPT_1_1["model"])
-    module = TabDPTModel(
-        dropout=0.0,
-        n_out=model.max_num_classes,
-        nhead=model.nhead,
-        nhid=model.emsize * model.nhid_factor,
-        ninp=model.emsize,
-        nlayers=model.nlayers,
-        num_features=model.max_num_features,
-        use_flash=False,
-    )
-    save_file({name: part.contiguous() for name, part in module.state_dict().items()}, asked.out, metadata={"cfg": json.dumps(TABDPT_1_1)})
-    answers.write(json.dumps({"parameters": sum(p.numel() for p in module.parameters())}) + "\n")
+    Its torch should be the one that we run, so it is asked for by version.
+
+    Raises:
+        subprocess.CalledProcessError: pip could not install it.
+    """
+    python, done = folder / "bin" / "python", folder / "tabtune-installed"
+    if not done.exists():
+        import torch
+
+        venv.create(folder, with_pip=True)
+        print(f"Installing {TABTUNE} into {folder}", file=sys.stderr)
+        version = torch.__version__.partition("+")[0]
+        command = [str(python), "-m", "pip", "install", "--quiet", TABTUNE, f"torch=={version}"]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        done.write_text(TABTUNE + "\n")
+    return python
+
+
+def clean_environment(threads: int) -> dict[str, str]:
+    """Of a process whose code is not ours and which uses so many threads."""
+    numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    # with compiled code kept, as it is where a person has installed it
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+    # nothing can or should be downloaded while time is taken, nor told to anyone
+    return {**kept, **numbers, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def save_episode(path: Path, x_TF: Any, y_C: Any, y_Q: Any, classes: int) -> Path:
+    """An episode as ``step`` reads it; context rows first, class ids without a gap."""
+    np.savez(path, x_TF=x_TF, y_C=y_C, y_Q=y_Q, classes=classes)
+    return path
+
+
+class TabTuneSteps:
+    """A process of TabTune with a model on it and one episode, which does a step when asked and else waits.
+
+    Args:
+        python: of the environment.
+        model: TabICLv2 or Mitra.
+        checkpoint: file, or folder for Mitra.
+        episode: as ``save_episode`` writes it.
+        rank: of its LoRA.
+    """
+
+    def __init__(self, python: Path, model: str, checkpoint: Path, episode: Path, *, rank: int) -> None:
+        told = {"model": model, "checkpoint": checkpoint.absolute(), "episode": episode.absolute(), "rank": rank}
+        command = [str(python), __file__, "step", *(text for name, value in told.items() for text in (f"--{name}", str(value)))]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=clean_environment(1),
+            stderr=None if os.environ.get("PEER_LOG") else subprocess.DEVNULL,
+        )
+        self.facts = self._answer()
+        """Trainable and total parameters, adapted layers."""
+
+    def step(self) -> dict[str, Any]:
+        """Does one step: ``cpu_seconds``, ``wall_seconds``, ``loss``, ``trainable_parameters`` and more."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"TabTune's process ended with {self._process.wait()}; with PEER_LOG=1 its messages are shown.")
+        answer: dict[str, Any] = json.loads(line)
+        if answer.get("skipped"):
+            raise RuntimeError("TabTune leaves this episode out: a query row has a class that the context lacks.")
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
 
 
 def main() -> None:
@@ -271,29 +331,21 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("step")
     one.set_defaults(run=step)
-    one.add_argument("--model", choices=[*CLASSIFIERS, "TabDPT", "Mitra"], required=True)
+    one.add_argument("--model", choices=[TABICL, "Mitra"], required=True)
     one.add_argument("--checkpoint", required=True)
     one.add_argument("--episode", required=True, help="npz with x_TF (context rows first), y_C and y_Q")
-    one.add_argument("--rank", type=int, default=8, help="0 is full fine-tuning")
-    one.add_argument("--learning-rate", type=float, default=2e-4)
+    one.add_argument("--rank", type=int, required=True)
     board = commands.add_parser("leaderboard")
     board.set_defaults(run=leaderboard)
-    board.add_argument("--model", choices=list(CLASSIFIERS), default="TabICLv2")
     board.add_argument("--checkpoint", required=True)
     board.add_argument("--rows", required=True)
     board.add_argument("--ranks", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     board.add_argument("--steps", type=int, required=True)
     board.add_argument("--support", type=int, required=True, help="context rows of an episode")
     board.add_argument("--query", type=int, required=True, help="query rows of an episode")
-    board.add_argument("--learning-rate", type=float, default=2e-4)
-    board.add_argument("--full-learning-rate", type=float, default=2e-5)
     board.add_argument("--views", type=int, default=1, help="its n_estimators, 8 by default: predictions of so many views are averaged")
     board.add_argument("--seed", type=int, default=0)
-    for timed in (one, board):
-        timed.add_argument("--threads", type=int, default=1)
-    made = commands.add_parser("weights")
-    made.set_defaults(run=weights)
-    made.add_argument("out")
+    board.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

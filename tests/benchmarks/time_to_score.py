@@ -9,65 +9,161 @@ each of its epochs (about as often). Its step has two views of the rows, which i
 and has the looks in it, which cost all the same. Under seed 0 each way is trained at three rates, and the one with the lowest validation
 log-loss goes on under the other seeds.
 
-Then what a prediction costs with the base alone, with LoRA beside the weights and with LoRA in them, and what a step costs in bf16 (autocast)
-against fp32: on the CPU through the code that a card would use, since 16 bits are offered on a card alone.
+Ours go through the product's own ``fit``; tabicl's through its own ``FinetunedTabICLClassifier``, on the same training rows, with the same
+validation rows scored by us, from the same context, in place of its own look.
 """
 
-import argparse
-import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from full_size import noise, random_weights
 from named_machine import machine
-from published import markdown_table, write_block
-from score_trail import CPU, TABICL, TARGETS, settings_of, trail
+from published import Kept, markdown_table, options, publish
+from real_tables import CLASSIFICATION
+from sklearn.model_selection import train_test_split
+from tabicl import FinetunedTabICLClassifier
+from tabicl._finetune.base import ValidationMetrics
 
-from tabtune_core.lora.adapter_set import AdapterSet
-from tabtune_core.models.adaptation import put_on
-from tabtune_core.models.base import BaseModel, load_model, with_module
+from tabtune_core.api.tuning_params import read_params
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
+from tabtune_core.data.task import Prepared
+from tabtune_core.events import Evaluated, Event, PhaseStarted
+from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.precision import Precision
-from tabtune_core.training.scoring import Scorer
-from tabtune_core.training.step import episode_loss, take_step
+from tabtune_core.models.tabicl.model import TabICLModel
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
+from tabtune_core.training.scoring import ModelRows
+from tabtune_core.training.session import Environment
 
+MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini", 2000, 0.2, 192, 64
+STEPS, EVAL_EVERY = 60, 5
+TARGETS: dict[str, list[str] | None] = {"LoRA, all layers": [], "LoRA, late layers": ["icl_predictor"], "full fine-tuning": None}
+TABICL = "tabicl's own fine-tuning"
+CPU = torch.device("cpu")
 TABLES = ("banana", "segment", "penbased", "ring")
 SEEDS = (0, 1, 2)
 FULL, LORA = "full fine-tuning", ("LoRA, all layers", "LoRA, late layers")
 RATES = {**dict.fromkeys(LORA, (5e-4, 2e-3, 8e-3)), FULL: (5e-5, 2e-4, 8e-4), TABICL: (5e-5, 2e-4, 8e-4)}
-ROUNDS = 9
 
 Looks = list[dict[str, float]]
 
 
-class Trails:
-    """The runs of a file, each made only once."""
+@dataclass(slots=True)
+class Trail:
+    """Looks at the validation rows; the first is of the base, at 0 seconds."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.known: dict[tuple[Any, ...], Looks] = {}
-        for run in map(json.loads, lines):
-            self.known[run["table"], run["way"], run["rate"], run["seed"]] = run["looks"]
+    looks: Looks = field(default_factory=list)
+    cpu: float = 0.0
+    wall: float = 0.0
 
-    def get(self, table: str, way: str, rate: float, seed: int) -> Looks:
-        """The looks of a run."""
-        key = (table, way, rate, seed)
-        if key not in self.known:
-            started = time.monotonic()
-            looks = self.known[key] = trail(*key)
-            with self.path.open("a") as file:
-                file.write(json.dumps(dict(zip(("table", "way", "rate", "seed"), key, strict=True)) | {"looks": looks}) + "\n")
-            print(*key, f"{best(looks)['log_loss']:.4f} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
-        return self.known[key]
+    def start(self) -> None:
+        """The clocks begin here."""
+        self.cpu, self.wall = time.process_time(), time.monotonic()
+
+    def add(self, scores: dict[str, float]) -> None:
+        """A look that is over now."""
+        begun = bool(self.looks)
+        cpu, wall = (time.process_time() - self.cpu, time.monotonic() - self.wall) if begun else (0.0, 0.0)
+        self.looks.append({"cpu": cpu, "wall": wall, "log_loss": scores["log_loss"], "accuracy": scores["accuracy"]})
+
+
+def sample(name: str) -> tuple[pd.DataFrame, Any]:
+    """At most ``ROWS`` rows of a real table, of each class its share."""
+    x, y = next(table for table in CLASSIFICATION if table.name == name).load()
+    if len(y) > ROWS:
+        x, _, y, _ = train_test_split(x, y, train_size=ROWS, random_state=0, stratify=y)
+    return x.reset_index(drop=True), y.reset_index(drop=True)
+
+
+def settings_of(way: str, rate: float, seed: int) -> RunSettings:
+    """Of our ways; tabicl's has only the split and the context of them."""
+    params: dict[str, Any] = {
+        "device": "cpu",
+        "seed": seed,
+        "validation_share": VALIDATION_SHARE,
+        "context_rows": CONTEXT,
+        "predict_context_rows": CONTEXT,
+        "validation_rows": ROWS,
+        "steps": STEPS,
+        "eval_every": EVAL_EVERY,
+        "patience": 0,
+        "batch_size": BATCH,
+        "learning_rate": rate,
+    }
+    targets = TARGETS.get(way)
+    if targets is None:
+        return read_params(MODEL, "base-ft", params, "classification")
+    return read_params(MODEL, "peft", {**params, "peft_config": {"r": 8, "target_modules": targets}}, "classification")
+
+
+def trail(name: str, way: str, rate: float, seed: int) -> Looks:
+    """The looks of one training."""
+    x, y = sample(name)
+    frame, y_N, settings = read_rows(x), read_labels(y, len(x)), settings_of(way, rate, seed)
+    labels = Labels.of(y_N, "classification")
+    table = prepare_arrays(frame, y_N, labels, settings, max_classes=None)
+    return _of_tabicl(table, settings, rate, seed) if way == TABICL else _of_ours(table, settings)
+
+
+def _of_ours(table: Prepared, settings: RunSettings) -> Looks:
+    found = Trail()
+
+    def hear(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase == "train":
+            found.start()
+        if isinstance(event, Evaluated) and event.split == "validation":
+            found.add(event.scores)
+
+    with tempfile.TemporaryDirectory() as folder, MemoryMeter(CPU, hear) as meter:
+        shared, plan = Path(folder) / "shared", Plan.of(settings, features=table.context.x_CF.shape[1], device=CPU)
+        fit(plan, lambda: table, Environment(meter=meter, folder=Path(folder), emit=hear, shared=shared))
+    return found.looks
+
+
+def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -> Looks:
+    found, base = Trail(), load_model(get_card(MODEL), "classification", CPU)
+    assert isinstance(base, TabICLModel)
+    rows = ModelRows.of(table, base, settings.train)
+
+    class Scored(FinetunedTabICLClassifier):
+        """Its training loop, our look."""
+
+        def _run_validation(self, inner: Any, *arrays: Any) -> ValidationMetrics:
+            model = TabICLModel(base.card, base.task, base.source, self.model_, base.config, CPU)
+            scores = rows.scorer.score(model, rows.held_out["validation"])
+            found.add(scores)
+            if len(found.looks) == 1:
+                found.start()
+            return ValidationMetrics(primary=-scores["log_loss"])
+
+    (x_train, y_train), (x_validation, y_validation) = (table.part(part) for part in (table.split.train, table.split.validation))
+    chunks = -(-len(y_train) // (CONTEXT + BATCH))
+    rows_a_step = -(-len(y_train) // chunks)  # equal steps: its split fails where a small last one has a class once
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "mini.ckpt"
+        base.save(file)
+        Scored(
+            epochs=round(STEPS / chunks),
+            learning_rate=rate,
+            max_data_size=rows_a_step,
+            model_path=file,
+            allow_auto_download=False,
+            early_stopping=False,
+            eval_metric="log_loss",
+            device="cpu",
+            random_state=seed,
+        ).fit(np.nan_to_num(x_train), y_train, X_val=np.nan_to_num(x_validation), y_val=y_validation)
+    return found.looks
 
 
 def best(looks: Looks) -> dict[str, float]:
@@ -80,17 +176,23 @@ def reached(looks: Looks, log_loss: float, clock: str) -> float:
     return next(look[clock] for look in looks if look["log_loss"] <= log_loss)
 
 
-def chosen(trails: Trails, table: str, way: str) -> float:
+def looks_of(trails: Kept, table: str, way: str, rate: float, seed: int) -> Looks:
+    """Of a run, which is made where the file does not have it."""
+    looks: Looks = trails.get(lambda: {"looks": trail(table, way, rate, seed)}, table=table, way=way, rate=rate, seed=seed)["looks"]
+    return looks
+
+
+def chosen(trails: Kept, table: str, way: str) -> float:
     """The rate with the lowest validation log-loss under the first seed."""
-    return min(RATES[way], key=lambda rate: best(trails.get(table, way, rate, SEEDS[0]))["log_loss"])
+    return min(RATES[way], key=lambda rate: best(looks_of(trails, table, way, rate, SEEDS[0]))["log_loss"])
 
 
-def scores(trails: Trails) -> str:
+def scores(trails: Kept) -> str:
     """How low each way comes, and when."""
     rows, ratios = [], []
     for table in TABLES:
         rates = {way: chosen(trails, table, way) for way in RATES}
-        runs = {way: [trails.get(table, way, rates[way], seed) for seed in SEEDS] for way in RATES}
+        runs = {way: [looks_of(trails, table, way, rates[way], seed) for seed in SEEDS] for way in RATES}
         zero = np.mean([looks[0]["log_loss"] for looks in runs[FULL]])
         for way, of_way in runs.items():
             tops = [best(looks) for looks in of_way]
@@ -118,92 +220,14 @@ def scores(trails: Trails) -> str:
     )
 
 
-def in_turn(ways: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float]]:
-    """Median wall and CPU seconds of each way, taken in turn after a first round that does not count."""
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(ROUNDS + 1):
-        for name, do in ways.items():
-            wall, cpu = time.monotonic(), time.process_time()
-            do()
-            seen[name].append((time.monotonic() - wall, time.process_time() - cpu))
-    return {name: tuple(np.median(times[1:], axis=0)) for name, times in seen.items()}
-
-
-def opened(name: str, folder: Path) -> tuple[BaseModel, AdapterSet]:
-    """A model with an adapter of rank 8 that changes what it says."""
-    model = load_model(get_card(name), "classification", CPU, None if "mini" in name else random_weights(name, folder))
-    model.module.requires_grad_(False)
-    adapters = AdapterSet(model.module)
-    torch.manual_seed(0)
-    put_on(adapters, model, settings_of(LORA[0], 1e-3, 0).lora, name="lora")
-    with torch.no_grad():
-        for parameter in adapters.module.parameters():
-            if parameter.requires_grad:
-                parameter.normal_(std=0.01)
-    return model, adapters
-
-
-def predictions(name: str, folder: Path) -> list[list[str]]:
-    """Rows of the table of what a prediction costs."""
-    model, adapters = opened(name, folder)
-    shown, asked = noise(320, 10), np.random.default_rng(1).normal(size=(1024, 10)).astype(np.float32)
-    scorer = Scorer(shown.x_TF[: len(shown.y_C)], shown.y_C, 3)
-
-    modules = {"base": adapters.base, "unmerged": adapters.module}
-    adapters.merge()
-    modules["merged"] = adapters.module
-    ways = {way: partial(scorer.predict, with_module(model, module), asked) for way, module in modules.items()}
-    found = in_turn(ways)
-    difference = np.abs(ways["unmerged"]() - ways["merged"]()).max()
-    return [
-        [name, way, f"{wall:.3f}", f"{cpu:.3f}", f"{cpu / found['base'][1]:.2f}", f"{difference:.0e}" if way == "merged" else ""]
-        for way, (wall, cpu) in found.items()
-    ]
-
-
-def autocast_steps(name: str, folder: Path) -> list[list[str]]:
-    """Rows of the table of what a step costs in 16 bits."""
-    model, _ = opened(name, folder)
-    model.module.train()
-    named = [(n, p) for n, p in model.module.named_parameters() if p.requires_grad]
-    optimizer = make_optimizer(named, optimizer="adamw", learning_rate=1e-4, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
-    of, losses = noise(256, 10), dict[str, float]()
-
-    def step(kind: str, dtype: torch.dtype | None) -> None:
-        precision = Precision("cpu", dtype, torch.amp.GradScaler("cpu", enabled=False))
-        optimizer.zero_grad(set_to_none=True)
-        with precision.autocast():
-            loss = episode_loss(model, of, 3, CPU)
-        losses[kind] = take_step(loss, optimizer, clip_norm=1.0, precision=precision)[0]
-
-    found = in_turn({"fp32": lambda: step("fp32", None), "bf16": lambda: step("bf16", torch.bfloat16)})
-    return [[name, kind, f"{wall:.3f}", f"{cpu:.3f}", f"{cpu / found['fp32'][1]:.2f}"] for kind, (wall, cpu) in found.items()]
-
-
-def costs() -> str:
-    """What predictions and steps cost."""
-    with tempfile.TemporaryDirectory() as folder:
-        predicted = [row for name in ("tabicl-mini", "tabicl-v2") for row in predictions(name, Path(folder))]
-        steps = [row for name in ("tabicl-mini", "tabicl-v2") for row in autocast_steps(name, Path(folder))]
-    head = ["Model", "LoRA", "Seconds", "CPU seconds", "to the base", "largest difference of a probability"]
-    return (
-        f"1,024 rows predicted from 256, 10 columns; LoRA of rank 8 on all layers:\n\n{markdown_table(head, predicted)}\n\n"
-        f"A step of LoRA (256 x 10) on the CPU:\n\n{markdown_table(['Model', 'Numbers', 'Seconds', 'CPU seconds', 'to fp32'], steps)}"
-    )
-
-
 def main() -> None:
     """Trains what is missing, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not trained again")
-    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
-    arguments = parser.parse_args()
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    assert set(RATES) == {*TARGETS, TABICL}
-    text = f"{scores(Trails(arguments.runs))}\n\n{costs()}\n\n{machine()}."
-    print(text)
-    if arguments.write:
-        write_block("time-to-score", text)
+    trails = Kept(asked.runs, "table", "way", "rate", "seed")
+    publish("time-to-score", f"{scores(trails)}\n\n{machine()}.", write=asked.write)
 
 
 if __name__ == "__main__":

@@ -85,15 +85,6 @@ def test_every_adapter_gets_a_gradient_and_nothing_else_moves(case):
     assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
 
 
-def test_merged_weights_predict_as_the_adapter_does(case):
-    model, _ = opened(case, live=True)
-    data = table(case[1])
-    adapted = predicted(model, *data)
-    model.module = merged_copy(model.module)
-    np.testing.assert_allclose(predicted(model, *data), adapted, rtol=1e-5, atol=5e-5)
-    assert not any("lora_" in name for name in model.module.state_dict())
-
-
 def test_an_adapter_survives_the_disk_into_a_model_that_started_elsewhere(case):
     model, report = opened(case, live=True)
     data, saved = table(case[1]), factor_tensors(model.module, report)
@@ -105,11 +96,12 @@ def test_an_adapter_survives_the_disk_into_a_model_that_started_elsewhere(case):
     np.testing.assert_array_equal(predicted(other, *data), predicted(model, *data))
 
 
-def test_merged_weights_survive_the_disk(case, tmp_path):
+def test_merged_weights_predict_as_the_adapter_does_and_survive_the_disk(case, tmp_path):
     model, _ = opened(case, live=True)
     data = table(case[1])
     adapted = predicted(model, *data)
     model.module = merged_copy(model.module)
+    assert not any("lora_" in name for name in model.module.state_dict())
     model.save(tmp_path / "merged")
     again = load_model(CATALOGUE[case[0]], case[1], CPU, tmp_path / "merged")
     np.testing.assert_allclose(predicted(again, *data), adapted, rtol=1e-5, atol=1e-5)

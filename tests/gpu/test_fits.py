@@ -35,9 +35,9 @@ CASES = {
     "TabICL, late layers from files, numbers": settings(task="regression", train={"episode_set": 2}, lora={"targets": ("icl_predictor",)}),
     "TabICL, LoRA, captured": settings(train={"cuda_graph": True}),
     "TabICL, all weights, SGD": settings(strategy="base-ft", train={"optimizer": "sgd"}),
-    "TabDPT, DoRA": settings("tabdpt-mini", lora={"use_dora": True}),
+    "TabDPT, DoRA, three views": settings("tabdpt-mini", train={"views": 3}, lora={"use_dora": True}),
     "TabDPT, all weights, numbers": settings("tabdpt-mini", task="regression", strategy="base-ft"),
-    "Mitra, PiSSA": settings("mitra-mini", lora={"init_lora_weights": "pissa"}),
+    "Mitra, PiSSA, fewer rows shown": settings("mitra-mini", train={"predict_context_rows": 20}, lora={"init_lora_weights": "pissa"}),
     "Mitra, rsLoRA with biases, numbers": settings("mitra-mini", task="regression", lora={"use_rslora": True, "bias": "lora_only"}),
 }
 

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 import seeding
 import torch
 from tiny import tiny_checkpoint
+from worker_program import wait_until
 
 from dashboard.views.new_run.as_code import command_line
 from tabtune_core.cli import launch
@@ -62,13 +62,6 @@ def tabtune_here(monkeypatch, capsys):
         return end.value.code, *capsys.readouterr()
 
     return run
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "waited for two minutes"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

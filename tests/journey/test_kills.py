@@ -2,21 +2,14 @@
 
 import os
 import signal
-import time
 
 import psutil
+from worker_program import wait_until
 
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
-
-
-def wait_until(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {seconds} s"
-        time.sleep(0.1)
 
 
 def steps_of(store, run_id):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_checkpoint
+from tiny import adapted, tiny_checkpoint
 
-from tabtune_core.lora.inject import adapter_factors, inject, merge
+from tabtune_core.lora.inject import merge
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -112,19 +112,15 @@ def test_autogluons_own_estimators_agree_as_far_as_their_precision_goes(tmp_path
 
 @CASES
 def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path, case):
-    arrays, family = table(case[1]), CATALOGUE[case[0]].family
+    arrays = table(case[1])
     model = open_tiny(tmp_path / "tiny", case)
     base = ours(model, *arrays)
-    torch.manual_seed(0)  # of A
-    report = inject(model.module, rank=4, alpha=8, dropout=0.1, targets=family.targets, groups=family.groups[case[1]])
-    for _, b in adapter_factors(model.module, report).values():
-        torch.nn.init.normal_(b, std=0.1, generator=torch.Generator().manual_seed(1))
-    model.module.eval()
-    adapted = ours(model, *arrays)
+    report = adapted(model)
+    moved = ours(model, *arrays)
     merge(model.module, report)
     model.save(tmp_path / "merged")
-    assert np.abs(adapted - base).max() > 1e-2
-    np.testing.assert_allclose(the_module(tmp_path / "merged", *arrays, case[1]), adapted, atol=1e-5, rtol=1e-5)
+    assert np.abs(moved - base).max() > 1e-2
+    np.testing.assert_allclose(the_module(tmp_path / "merged", *arrays, case[1]), moved, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from tabdpt import TabDPTClassifier, TabDPTRegressor
-from tiny import tiny_checkpoint
+from tiny import adapted, tiny_checkpoint
 
-from tabtune_core.lora.inject import adapter_factors, inject, merge
+from tabtune_core.lora.inject import merge
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -69,21 +69,9 @@ def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path, fe
     data = table(features, classes)
     model = open_tiny(tmp_path, classes)
     base = ours(model, *data, classes)
-    report = inject(
-        model.module,
-        rank=4,
-        alpha=8,
-        dropout=0.1,
-        targets=CARD.family.targets,
-        groups=CARD.family.groups[model.task],
-        passed_over=CARD.family.passed_over,
-        unused=CARD.family.unused[model.task],
-    )
-    for _, b in adapter_factors(model.module, report).values():
-        torch.nn.init.normal_(b, std=0.1, generator=torch.Generator().manual_seed(1))
-    model.module.eval()
-    adapted = ours(model, *data, classes)
+    report = adapted(model)
+    moved = ours(model, *data, classes)
     merge(model.module, report)
     model.save(tmp_path / "merged.safetensors")
-    assert np.abs(adapted - base).max() > 1e-2
-    np.testing.assert_allclose(theirs(tmp_path / "merged.safetensors", *data, classes), adapted, atol=1e-5, rtol=0)
+    assert np.abs(moved - base).max() > 1e-2
+    np.testing.assert_allclose(theirs(tmp_path / "merged.safetensors", *data, classes), moved, atol=1e-5, rtol=0)

@@ -47,6 +47,9 @@ def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> boo
 class Lab:
     """Start it with ``with``; it leaves no process behind."""
 
+    program: tuple[str, ...] = ("-m", "dashboard")
+    """The server's, after Python."""
+
     def __init__(self, folder: Path) -> None:
         self.home, self.temporary, self.log = folder / "workspace", folder / "tmp", folder / "server.log"
         for path in (self.home, self.temporary):
@@ -75,15 +78,19 @@ class Lab:
             psutil.wait_procs(self.marked(), timeout=5)
         shutil.rmtree(self.temporary, ignore_errors=True)
 
-    def start(self) -> None:
+    def launch(self) -> None:
         """The dashboard, as a person starts it; it sees to the worker."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "dashboard", "--home", str(self.home), "--port", str(port), "--no-browser"]
+        command = [sys.executable, *self.program, "--home", str(self.home), "--port", str(port), "--no-browser"]
         with self.log.open("ab") as log:
             self.server = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
         self.address = f"http://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        """Launches the dashboard and waits until it answers."""
+        self.launch()
         if not wait_until(self.healthy):
             raise RuntimeError(f"The server did not answer at {self.address}; see {self.log}.")
 

@@ -102,12 +102,18 @@ def test_every_other_name_of_a_setting_and_every_familys_variable_is_listed():
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-@pytest.mark.parametrize("path", [path for path in BENCHMARKS if "write_block(" in path.read_text()], ids=named)
+@pytest.mark.parametrize("path", [path for path in BENCHMARKS if re.search(r"(?:write_block|publish)\(", path.read_text())], ids=named)
 def test_a_benchmark_writes_onto_a_page_that_has_its_place(path):
     pages = "".join(page.read_text() for page in (PAGES / "measurements").glob("*.md"))
-    names = re.findall(r"write_block\(\"([\w-]+)\"|def write_block", path.read_text())
+    names = re.findall(r"(?:write_block|publish)\((?:\"([\w-]+)\"|name)", path.read_text())
     assert names
     assert [name for name in names if name and (pages.count(f"<!-- {name}:begin -->"), pages.count(f"<!-- {name}:end -->")) != (1, 1)] == []
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=named)
+def test_a_benchmark_makes_a_figure_that_somebody_reads_or_is_a_part_of_one(path):
+    texts = [*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *(other for other in BENCHMARKS if other != path)]
+    assert any(re.search(rf"\b{path.stem}\b", text.read_text()) for text in texts)
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=named)

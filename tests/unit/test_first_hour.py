@@ -1,6 +1,7 @@
 """The first hour on a card: its order and budgets, what becomes of a part that fails or is late, and the page that is made of it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,40 +15,13 @@ import first_hour_on_a_card as first_hour
 import first_hour_page
 
 FACTS = {"name": "H100", "driver": "570.0", "total_bytes": 80e9, "exclusive_process": False, "idle": {"nvml_device_bytes": 3e6}}
-CELL = {"rows": 256, "features": 10, "model": "tabicl-v2", "strategy": "peft", "busy_ms": None}
 FOUND = {
-    "gpu tests": [
-        {"test": "a::b", "outcome": "passed", "reason": ""},
-        {"test": "a::c", "outcome": "failure", "reason": "assert 1 == 2"},
-        {"test": "a::d", "outcome": "skipped", "reason": "one card"},
-    ],
-    "estimate": [{**CELL, "growth_bytes": 40e6, "estimated_bytes": 50e6}, {**CELL, "error": "CUDA out of memory."}],
-    "step times": [
-        {**CELL, "kind": "full, fp32", "step_ms": 40.0, "busy_ms": 8.0},
-        {**CELL, "kind": "LoRA, fp32, dropout 0", "step_ms": 30.0},
-        {**CELL, "rows": 2048, "kind": "LoRA, fp32, dropout 0", "step_ms": 70.0},
-    ],
-    "memory": [{**CELL, "kind": "full", "growth_bytes": 200e6}, {**CELL, "kind": "LoRA r = 8", "growth_bytes": 50e6}],
-    "sweep": [
-        {
-            "run": "r=8",
-            "status": "finished",
-            "error": None,
-            "samples": 9,
-            "nvml_levels": 5,
-            "nvml_process": False,
-            "highest_utilisation": 71,
-            "train_seconds": 2.5,
-            "growth_bytes": 30e6,
-            "verified": True,
-            "test_log_loss": 0.25,
-        },
-        {"adapter": "lora.zip", "predicted_rows": 569},
-    ],
-    "two runs at once": [
-        {**CELL, "runs": 1, "each": [{"step_ms": 20.0}]},
-        {**CELL, "runs": 2, "each": [{"step_ms": 25.0}, {"step_ms": 40.0}]},
-    ],
+    "gpu tests": [{"test": "a::c", "outcome": "failure", "reason": "assert 1 | 2"}, {"test": "all", "outcome": "7 passed, 1 failure"}],
+    "estimate": [{"model": "tabicl-v2", "estimated (MB)": 50.0, "ratio": 1.25}, {"model": "tabicl-v2", "error": "CUDA out of memory."}],
+    "step times": [{"step": "full, fp32", "ms a step": 40.0, "card busy (ms)": 8.0, "to full, fp32": 1.0}],
+    "memory": [{"training": "LoRA r = 8", "growth (MB)": None, "to full": None}],
+    "sweep": [{"run": "r=8", "adapter verified": True}, {"run": "lora.zip", "predicted rows": 569}],
+    "two runs at once": [{"runs at a time": 2, "ms a step, each": "25.0, 40.0"}],
 }
 
 
@@ -60,7 +34,7 @@ def whole(*parts, dry_run=False):
 
 
 def rows_of(page):
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line[1:-1])] for line in page.splitlines() if line.startswith("|")]
 
 
 def test_every_part_runs_in_order_within_its_budget_and_all_of_them_in_half_an_hour():
@@ -73,7 +47,7 @@ def test_every_part_runs_in_order_within_its_budget_and_all_of_them_in_half_an_h
     found = first_hour.measure("cuda:0", tiny=False, facts=FACTS, keep=lambda so_far: kept.append(len(so_far["parts"])), run=run)
     assert asked == [(name, name, "cuda:0", budget) for name, budget in first_hour.BUDGETS.items()]
     assert sum(first_hour.BUDGETS.values()) < 30 * 60
-    assert list(first_hour.BUDGETS) == list(card_parts.PARTS) == list(first_hour_page.SECTIONS)
+    assert list(first_hour.BUDGETS) == list(card_parts.PARTS) == list(first_hour_page.TITLES)
     assert [one["status"] for one in found["parts"]] == ["done", "failed", "done", "done", "done", "done"]
     assert kept == [1, 2, 3, 4, 5, 6], "what was measured is on disk before the next part begins"
 
@@ -98,30 +72,45 @@ def test_a_part_that_is_late_is_ended_with_all_that_it_started_and_keeps_what_it
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_cell_that_fails_is_recorded_and_the_next_one_is_measured(monkeypatch, tmp_path):
-    monkeypatch.setattr(card_parts, "BENCHMARKS", tmp_path)
-    (tmp_path / "card_cell.py").write_text(
-        "import json, sys\ncell = json.loads(sys.argv[1])\n"
-        "sys.exit('CUDA out of memory.') if cell['strategy'] == 'base-ft' else print(json.dumps({'growth_bytes': cell['steps']}))\n"
+def cells(monkeypatch, folder, answer):
+    """Cells whose process says this of the cell that it is given, and no other."""
+    monkeypatch.setattr(card_parts, "BENCHMARKS", folder)
+    (folder / "card_cell.py").write_text(
+        f"import json, sys\ncell = json.loads(sys.argv[1])\nfull = cell['strategy'] == 'base-ft'\n{answer}\n"
     )
-    first, second = card_parts.estimates({"device": "cpu", "tiny": True, "folder": str(tmp_path)})
-    assert (first["strategy"], first["error"]) == ("base-ft", "CUDA out of memory.")
-    assert (second["strategy"], second["growth_bytes"]) == ("peft", 4)
+    return {"device": "cpu", "tiny": True, "folder": str(folder)}
 
 
-def test_the_page_has_every_number_that_was_measured_with_its_ratio():
+def test_a_cell_that_fails_is_recorded_and_the_next_one_is_measured(monkeypatch, tmp_path):
+    answer = "sys.exit('CUDA out of memory.') if full else print(json.dumps({'estimated (MB)': 5, 'growth (MB)': cell['steps']}))"
+    first, second = card_parts.estimates(cells(monkeypatch, tmp_path, answer))
+    assert (first["training"], first["error"], first["ratio"]) == ("full", "CUDA out of memory.", None)
+    assert (second["training"], second["growth (MB)"], second["ratio"]) == ("LoRA", 4, 1.25)
+
+
+def test_each_way_to_train_has_its_ratio_to_full_fine_tuning_of_its_size(monkeypatch, tmp_path):
+    answer = "print(json.dumps({'ms a step': 40 if full else 30, 'card busy (ms)': None, 'growth (MB)': 200 if full else 50}))"
+    setup = cells(monkeypatch, tmp_path, answer)
+    assert {one["step"]: one["to full, fp32"] for one in card_parts.step_times(setup)} == {
+        "full, fp32": 1.0,
+        "LoRA, fp32, dropout 0": 0.75,
+        "LoRA, fp32, dropout 0.05": 0.75,
+    }
+    ratios = {one["training"]: one["to full"] for one in card_parts.memory(setup)}
+    assert (ratios["full, recomputed"], ratios["LoRA r = 8"], len(ratios)) == (1.0, 0.25, 6)
+    assert [one["steps a second, to one alone"] for one in card_parts.together(setup)] == [1.0, 2.0]
+
+
+def test_the_page_has_all_that_was_measured():
     rows = rows_of(first_hour_page.page(whole(*map(part, FOUND))))
     for row in (
-        ["a::c", "failed", "assert 1 == 2"],
-        ["a::d", "skipped", "one card"],
-        ["tabicl-v2", "LoRA", "256 x 10", "50", "40", "1.25"],
-        ["tabicl-v2", "LoRA", "256 x 10", "CUDA out of memory.", "", ""],
-        ["full, fp32", "256 x 10", "40.0", "1.00", "8.0"],
-        ["LoRA, fp32, dropout 0", "256 x 10", "30.0", "0.75", ""],
-        ["LoRA, fp32, dropout 0", "2048 x 10", "70.0", "N/A", ""],
-        ["LoRA r = 8", "256 x 10", "50", "0.25"],
-        ["r=8", "finished", "2.5", "30", "0.2500", "yes", "5 in 9 samples", "N/A", "71"],
-        ["2", "256 x 10", "25.0, 40.0", "1.30"],
+        ["a::c", "failure", "assert 1 \\| 2"],
+        ["tabicl-v2", "50", "1.25", ""],
+        ["tabicl-v2", "", "", "CUDA out of memory."],
+        ["full, fp32", "40", "8", "1"],
+        ["LoRA r = 8", "N/A", "N/A"],
+        ["r=8", "yes", ""],
+        ["2", "25.0, 40.0"],
     ):
         assert row in rows
 

@@ -13,7 +13,6 @@ from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.runs import RunStore
 
 BASE = RunFinished(
     "finished",
@@ -34,11 +33,6 @@ BASE = RunFinished(
     7,
     True,
 )
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 def lora(rank, seed=0, **others):

@@ -9,14 +9,8 @@ from tabtune_core.analysis.curves import frame_of, phase_frame, progress
 from tabtune_core.analysis.run_curves import KINDS
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, Resumed, RunPlanned, StepDone
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.store.runs import RunStore
 
 PLAN = RunPlanned("cpu", 20, 60, 20, 20, 40, 15, 4, ("a", "b"), 100, 10, (), {})
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 def running(store, *events, **settings):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from tabtune_core.analysis import run_curves
 from tabtune_core.analysis.run_curves import MOST, RunCurves
@@ -10,11 +9,6 @@ from tabtune_core.events import Evaluated, MemorySampled, Resumed, RunPlanned, S
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.runs import RunStore
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 def running(store):

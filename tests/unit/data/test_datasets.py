@@ -109,13 +109,6 @@ def test_a_file_over_the_limit_that_is_not_sampled_is_refused_with_a_way_out(tmp
         add_dataset(tmp_path, path, "large", ReadingChoices(rows=rows), limit_bytes=path.stat().st_size // 2)
 
 
-def test_a_path_over_the_limit_is_refused_before_it_is_copied_whole(tmp_path):
-    file = tmp_path / "big.csv"
-    file.write_bytes(SOURCE * 100)
-    with pytest.raises(TableError, match="limit is 1,000"):
-        add_dataset(tmp_path, file, "big", limit_bytes=1000)
-
-
 def test_a_deleted_table_is_gone_and_the_others_stay(tmp_path):
     first = add_dataset(tmp_path, SOURCE, "first")
     second = add_dataset(tmp_path, SOURCE + b"2025-04-30,Rom,4\n", "second")

@@ -28,7 +28,7 @@ def splits(counts, shares, kind, seed):
         reject()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=75)
 @given(COUNTS, SHARES, st.sampled_from(["random", "group", "time"]), st.integers(0, 99))
 def test_every_score_is_a_number_on_the_rows_that_choose_and_test_or_the_split_is_refused(counts, shares, kind, seed):
     labels, split = splits(counts, shares, kind, seed)

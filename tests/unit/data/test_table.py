@@ -129,17 +129,6 @@ def test_a_file_over_the_limit_is_refused_also_once_unpacked(source):
         read_table(source, limit_bytes=300)
 
 
-def test_a_parquet_file_that_unpacks_over_the_limit_is_refused():
-    source = parquet(pd.DataFrame({"a": np.zeros(100_000), "b": np.zeros(100_000)}))
-    with pytest.raises(TableError, match="unpacks"):
-        read_table(source, limit_bytes=100_000)
-
-
-def test_a_path_that_is_no_file_is_refused(tmp_path):
-    with pytest.raises(TableError, match="no file"):
-        read_table(tmp_path / "absent.csv")
-
-
 def test_quoted_line_ends_and_quotes_stay_in_their_cell():
     table = read_table(b'a,b\n"x\ny",1\n"say ""hi"", you",2\n')
     assert table.frame["a"].tolist() == ["x\ny", 'say "hi", you']

@@ -18,20 +18,21 @@ from tabtune_core.lora.package_readme import without_labels
 KEPT = Path(__file__).parents[2] / "kept"
 
 
-def with_factors(path, value):
-    """The kept adapter with one number in all of its factors."""
+def changed(path, facts=lambda facts: None, value=None):
+    """The kept adapter, of which something else is said, or with one number in all of its factors."""
     with zipfile.ZipFile(KEPT / "adapter.zip") as archive:
-        members = {name: archive.read(name) for name in (FACTS, TENSORS)}
-    tensors = {name: np.full_like(tensor, value) for name, tensor in safetensors.numpy.load(members[TENSORS]).items()}
+        said, tensors = json.loads(archive.read(FACTS)), safetensors.numpy.load(archive.read(TENSORS))
+    facts(said)
+    filled = {name: tensor if value is None else np.full_like(tensor, value) for name, tensor in tensors.items()}
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(FACTS, members[FACTS])
-        archive.writestr(TENSORS, safetensors.numpy.save(tensors))
+        archive.writestr(FACTS, json.dumps(said))
+        archive.writestr(TENSORS, safetensors.numpy.save(filled))
     return path
 
 
 @pytest.mark.parametrize(("value", "told"), [(np.nan, "holds NaN or Infinity"), (np.inf, "holds NaN or Infinity"), (3e38, "")])
 def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, capsys, value, told):
-    adapter, merged = with_factors(tmp_path / "adapter.zip", value), tmp_path / "merged.ckpt"
+    adapter, merged = changed(tmp_path / "adapter.zip", value=value), tmp_path / "merged.ckpt"
     rows = ["--context", str(KEPT / "kept.csv"), "--device", "cpu"]
     assert main(["predict", str(adapter), str(KEPT / "kept.csv"), *rows]) == 2
     said = capsys.readouterr()
@@ -42,27 +43,15 @@ def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, 
     assert not merged.exists()
 
 
-def with_facts(path, change):
-    """The kept adapter, of which something else is said."""
-    with zipfile.ZipFile(KEPT / "adapter.zip") as archive:
-        members = {name: archive.read(name) for name in (FACTS, TENSORS)}
-    facts = json.loads(members[FACTS])
-    change(facts)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(FACTS, json.dumps(facts))
-        archive.writestr(TENSORS, members[TENSORS])
-    return path
-
-
 def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):
-    adapter = with_facts(tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"]))
+    adapter = changed(tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"]))
     with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini: No linear layer under 'no_such_part'"):
         load_adapter(adapter, device="cpu")
 
 
 @pytest.mark.parametrize("classes", [["small", "large"], ["large"], ["large", "small", "more"]])
 def test_an_adapter_that_names_other_classes_than_its_rows_have_does_not_predict(tmp_path, classes):
-    model = load_adapter(with_facts(tmp_path / "adapter.zip", lambda facts: facts.update(classes=classes)), device="cpu")
+    model = load_adapter(changed(tmp_path / "adapter.zip", lambda facts: facts.update(classes=classes)), device="cpu")
     with pytest.raises(AdapterError, match="The context has the classes 'large', 'small'; the adapter was trained for '"):
         model.context(pd.read_csv(KEPT / "kept.csv"))
 

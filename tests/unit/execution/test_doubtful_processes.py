@@ -14,7 +14,6 @@ from tabtune_core.execution import worker
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.execution.service import open_worker
-from tabtune_core.store.runs import RunStore
 
 CLOCK = """
 import os, psutil, sys, time
@@ -36,11 +35,6 @@ def stranger():
     yield process
     process.kill()
     process.wait()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 def elsewhere(pid, place):

@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+from worker_program import wait_until
 
 from tabtune_core.errors import StoreError
 from tabtune_core.execution import lock as worker_lock
@@ -12,13 +13,6 @@ from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.lock import WorkerLock, ask_to_leave, ensure_worker, is_stopped, stop_workers, worker_of
 from tabtune_core.execution.service import run_worker
 from tabtune_core.store.runs import RunStore
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited for a minute"
-        time.sleep(0.02)
 
 
 def test_the_lock_is_held_by_one_and_can_be_taken_after_the_release(tmp_path):

@@ -14,15 +14,9 @@ from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.processor_time import Standstill, disturbed
-from tabtune_core.store.runs import RunStore
 
 CORES = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CORES < 2, reason="two runs have cores of their own on a machine with two")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 def begun(store, *run_ids):

@@ -10,14 +10,8 @@ from tabtune_core.execution.identity import found
 from tabtune_core.execution.lock import ask_to_leave, worker_of
 from tabtune_core.execution.service import end_everything
 from tabtune_core.execution.worker import ENDED_BY_A_PERSON
-from tabtune_core.store.runs import RunStore
 
 OLD = "from tabtune_core.execution import lock\nlock.code_version = lambda: 'old'\n"
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 @pytest.fixture

@@ -43,11 +43,6 @@ RESULT = RunFinished(
 )
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
-
-
 def running(store):
     store.add_sweep([SETTINGS])
     return store.claim(1, None).id

@@ -15,7 +15,6 @@ from tabtune_core.execution.on_ray.demand import Demand, wants_gpu
 from tabtune_core.execution.on_ray.machines import Node
 from tabtune_core.execution.on_ray.versions import EVERY_RUN, Sight, difference, versions
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import RunStore
 
 HERE = versions()
 
@@ -49,11 +48,6 @@ class Going:
 
     def __init__(self, node, demand):
         self.node, self.demand = node, demand
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 @pytest.fixture

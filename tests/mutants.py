@@ -1,0 +1,129 @@
+"""Would the tests notice? Breaks one place of a module at a time and runs the tests that belong to it. Started by name; hours for all.
+
+    python tests/mutants.py analysis/claims lora/layers --mutants 20 --seed 0
+
+What is committed is cloned into a temporary folder and broken there. A mutant is killed where a test fails or does not end.
+"""
+
+import argparse
+import ast
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CLAIMS = (
+    "unit/analysis/test_claims.py unit/analysis/test_null_designs.py unit/analysis/test_outcomes.py unit/analysis/test_recommendation.py"
+)
+LORA = "unit/lora contract/test_variants.py parity/test_peft.py"
+SPLITS = "unit/data/test_splits.py unit/data/test_ordered_splits.py unit/data/test_held_out_rows.py unit/data/test_rare_classes.py"
+STATE = "unit/training/test_last_state.py unit/training/test_clock.py unit/training/test_loop.py"
+FILES = "unit/files unit/lora/test_package.py unit/lora/test_adapter_set.py"
+TESTS = {
+    **dict.fromkeys(("analysis/claims", "analysis/replicates", "analysis/comparison"), CLAIMS),
+    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py unit/analysis/test_any_sweep.py",
+    **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear"), LORA),
+    "lora/standalone": "unit/lora unit/api/test_pipeline.py",
+    **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state"), STATE),
+    "training/scoring": "unit/training/test_scoring.py unit/training/test_prefix_cache.py contract/test_models.py",
+    **dict.fromkeys(("data/splits", "data/ordered_splits"), SPLITS),
+    "data/encoding": "unit/data/test_encoding.py unit/data/test_values.py",
+    "data/leakage": "unit/data/test_leakage.py",
+    **dict.fromkeys((f"files/{path.stem}" for path in (ROOT / "tabtune_core" / "files").glob("[a-z]*.py")), FILES),
+}
+"""The files of tests that belong to a module."""
+OTHER: dict[type[ast.AST], type[ast.AST]] = {
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn},
+    **{ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add},
+    **{ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd},
+}
+
+
+def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
+    """Every place below a node that can be broken, and what breaks it; annotations and texts are left alone."""
+    if isinstance(node, ast.Compare):
+        yield from ((node, lambda at=at: node.ops.__setitem__(at, OTHER[type(node.ops[at])]())) for at in range(len(node.ops)))
+    elif isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in OTHER:
+        yield node, lambda: setattr(node, "op", OTHER[type(node.op)]())
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
+        yield node, lambda: setattr(node, "value", not node.value if isinstance(node.value, bool) else node.value + 1)
+    elif isinstance(node, ast.Return) and node.value is not None:
+        yield node, lambda: setattr(node, "value", None)
+    elif isinstance(node, ast.If | ast.While | ast.IfExp):
+        yield node, lambda: setattr(node, "test", ast.UnaryOp(ast.Not(), node.test))
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield node, lambda: setattr(node, "value", ast.Constant(None))
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns"):
+            for child in value if isinstance(value, list) else [value]:
+                yield from places(child) if isinstance(child, ast.AST) else ()
+
+
+def mutants(path: Path, number: int, chance: random.Random) -> Iterator[str]:
+    """Breaks a file so many times, says each time where and how, and leaves it as it was."""
+    whole = path.read_text()
+    count = len([*places(ast.parse(whole))])
+    for at in sorted(chance.sample(range(count), min(number, count))):
+        tree = ast.parse(whole)
+        node, apply = [*places(tree)][at]
+        before = ast.unparse(node).splitlines()[0]
+        apply()
+        path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
+        yield f"{path.name}:{node.lineno}: {before} -> {ast.unparse(node).splitlines()[0]}"
+    path.write_text(whole)
+
+
+def passes(clone: Path, tests: str, seconds: float) -> bool:
+    """Whether the tests of a module pass in the clone, in time."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        *(f"tests/{name}" for name in tests.split()),
+    ]
+    try:
+        done = subprocess.run(command, cwd=clone, env=os.environ | {"PYTHONPATH": str(clone)}, capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def main() -> None:
+    """Breaks the modules that are asked for, and counts."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("modules", nargs="*", default=[*TESTS], metavar="MODULE", help=f"of {', '.join(TESTS)} (default: all)")
+    parser.add_argument("--mutants", type=int, default=20, help="of each module (default: 20)")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    found: dict[str, list[bool]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+        for module in asked.modules:
+            began = time.monotonic()
+            assert passes(clone, TESTS[module], 3600), f"the tests of {module} fail although nothing is broken"
+            limit = 30 + 3 * (time.monotonic() - began)
+            path = clone / "tabtune_core" / f"{module}.py"
+            for said in mutants(path, asked.mutants, random.Random(f"{asked.seed} {module}")):
+                survived = passes(clone, TESTS[module], limit)
+                found.setdefault(module, []).append(not survived)
+                print(f"{'SURVIVED' if survived else 'killed'} {module}, {said}", flush=True)
+    for module, killed in found.items():
+        print(f"{module}: {sum(killed)} of {len(killed)} killed")
+    every = [one for killed in found.values() for one in killed]
+    print(f"all: {sum(every)} of {len(every)} killed ({sum(every) / len(every):.0%})")
+
+
+if __name__ == "__main__":
+    main()
