@@ -87,7 +87,7 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
 def write_params(settings: RunSettings) -> dict[str, Any]:
     """The arguments of a pipeline that stand for these settings; what is as usual is left out. The checkpoint is named without its folder.
 
-    >>> write_params(RunSettings(dataset="d", target="y", seed=1, train=TrainSettings(epochs=3)))["tuning_params"]
+    >>> write_params(RunSettings(dataset="d", target="y").changed(seed=1, epochs=3))["tuning_params"]
     {'seed': 1, 'epochs': 3}
     """
     values = plain_values({name: settings.value(row.name) for name, row in ARGUMENTS.items() if not settings.is_usual(row.name)})

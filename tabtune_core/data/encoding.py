@@ -154,7 +154,7 @@ def _levels(column: pd.Series) -> tuple[str | None, ...]:
 def _date_parts(column: pd.Series) -> NDArray[np.float64]:
     """Days since 1970, month and weekday; of a time with a zone, those of UTC."""
     dates = pd.Series(moments(column))
-    days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1)
+    days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(1, "D")
     return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
 
 

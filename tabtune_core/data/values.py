@@ -83,7 +83,7 @@ def numbers(column: pd.Series) -> NDArray[np.float64]:
 def _number(value: Any) -> float:
     """As float, nan for what is none; a text exactly, unlike ``pandas.to_numeric``."""
     if isinstance(value, timedelta | np.timedelta64):
-        return pd.Timedelta(value) / pd.Timedelta(seconds=1)
+        return pd.Timedelta(value) / pd.Timedelta(1, "s")
     if isinstance(value, time):
         return (datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min).total_seconds()
     if isinstance(value, str) and "_" not in value:

@@ -39,6 +39,7 @@ def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, An
         TabTuneError: such a run cannot be done.
     """
     measured = []
+    folder.mkdir(parents=True, exist_ok=True)
     for one in settings:
         with tempfile.TemporaryDirectory(dir=folder) as states:
             measured.append(_measured(RunSettings.from_dict(one), home, Path(states)))
@@ -50,7 +51,6 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
     short, events = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=MOST_SECONDS), list[Event]()
     plan = Plan.of(short, features=features, device=device)
-    folder.mkdir(parents=True, exist_ok=True)
     with MemoryMeter(device, lambda event: None) as meter:
         environment = Environment(meter=meter, folder=folder, emit=events.append, shared=folder / PRIVATE, last_state=folder / LAST_STATE)
         with own_chance(device, settings.seed):

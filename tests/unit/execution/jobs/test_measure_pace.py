@@ -16,6 +16,7 @@ from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, Trai
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 
@@ -76,6 +77,7 @@ def test_a_few_steps_tell_what_memory_another_rank_on_a_smaller_table_will_take(
 
     with MemoryMeter(gpu, lambda event: None) as meter:
         columns = get_dataset(tmp_path, table).columns
-        environment = Environment(device=gpu, meter=meter, folder=tmp_path / "run", emit=lambda event: None, shared=tmp_path / "shared")
-        result = fit(runs[1], lambda card: prepare(load_frame(tmp_path, table), columns, runs[1], max_classes=None), environment).result
+        environment = Environment(meter=meter, folder=tmp_path / "run", emit=lambda event: None, shared=tmp_path / "shared")
+        plan = Plan.of(runs[1], features=6, device=gpu)
+        result = fit(plan, lambda: prepare(load_frame(tmp_path, table), columns, plan.shown, max_classes=None), environment).result
     assert told == pytest.approx(result.growth_memory_bytes, rel=0.2)
