@@ -43,7 +43,7 @@ class Facts:
 
     @property
     def full_rates(self) -> tuple[float, ...]:
-        """Peak rates of full fine-tuning; none where it does not run."""
+        """Peak rates of full fine-tuning; empty if it does not run."""
         return (self.sweep.full_learning_rates or (LEARNING_RATES["base-ft"],)) if self.sweep.full_fine_tuning else ()
 
 

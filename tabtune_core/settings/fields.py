@@ -27,7 +27,7 @@ LORA: tuple[Strategy, ...] = ("peft",)
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """When a setting changes nothing: the form does not show it then, and nobody may set it."""
+    """When a setting changes nothing: the form then hides it, and setting it is an error."""
 
     other: str
     """The setting that decides."""
@@ -72,7 +72,7 @@ class Setting:
     label: str = ""
     """In the form; the tooltip is the docstring under the field."""
     place: str = ""
-    """The part of the form that draws it by its type; none: it is drawn by hand, or not at all."""
+    """The part of the form that draws it by its type; empty: it is drawn by hand, or not at all."""
     step: float = 1
     """How far the buttons of a number field go."""
     format: str = "%g"

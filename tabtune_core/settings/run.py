@@ -28,7 +28,7 @@ STRATEGY_NAMES: dict[Strategy, str] = {
     "boosting": "Gradient boosting",
 }
 REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
-"""Strategies that need none: scikit-learn's models on the same split, to compare with."""
+"""Strategies without a foundation model: scikit-learn's models on the same split, to compare with."""
 LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4, "linear": 0.0, "boosting": 0.0}
 """The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
 WITHOUT_A_SEED = Idle("test_rows_move", True, "with test_rows_move; leave one of the two out.")
@@ -81,13 +81,13 @@ class RunSettings:
     split_at_median: bool = setting(False, argument=None)
     """Turn a numeric target into two classes: up to its median, and above it."""
     _earlier: ClassVar[frozenset[str]] = frozenset({"quick_sweep"})
-    """Settings of earlier versions, which changed how long a run takes and not what comes of it."""
+    """Settings of earlier versions that changed the duration of a run, not its result."""
 
     def __post_init__(self) -> None:
         check(self)
         require(bool(self.dataset), "dataset is empty; add a table first.")
         require(bool(self.target), "target is empty; name the column to predict.")
-        idle = f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' or 'group', or none."
+        idle = f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' or 'group', or omit it."
         require(self.split_by != "random" or self.split_column is None, idle)
         wanted = f"split_by is {self.split_by!r}, which needs a column: name it as split_column."
         require(self.split_by == "random" or bool(self.split_column), wanted)

@@ -55,7 +55,7 @@ def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[
         try:
             pattern[name.strip()] = number(value)
         except ValueError as error:
-            raise SettingError(f"{text.strip()!r} is no layer with its number; write for example decoder=4.") from error
+            raise SettingError(f"{text.strip()!r} is not a layer with its number; write for example decoder=4.") from error
     return pattern
 
 

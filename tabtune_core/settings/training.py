@@ -31,7 +31,7 @@ benchmarks), with all training rows shown at prediction: test log-loss after tra
 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), with 512 rows 0.004 (-0.009 to 0.015), where zero-shot was 0.060 higher. With
 512 rows training took 23 to 50 % of the seconds and 40 to 59 % of the memory."""
 USUAL_EVERY, MOST_EVERY = 10, 50
-"""Steps between two evaluations, where nobody says."""
+"""Steps between two evaluations, unless set."""
 EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 10
 """Of the training time, which matters less than that a run has so many."""
 FORWARD_COST = 0.75
@@ -56,7 +56,7 @@ class LoraSettings:
     """Dropout probability on the adapter's input during training; use more on small tables. On a CPU it makes a step a tenth longer."""
     targets: tuple[str, ...] = setting((), "Target modules", argument="target_modules", column=True)
     """Target modules: which modules of the model get an adapter, by name, path prefix or group. Default: the model's own list."""
-    use_rslora: bool = setting(False, "Scale by alpha / root of the rank (rsLoRA)", "Adapter", said=lambda _: "rsLoRA")
+    use_rslora: bool = setting(False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", said=lambda _: "rsLoRA")
     """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks then."""
     use_dora: bool = setting(False, "Train lengths beside directions (DoRA)", "Adapter", column=True)
     """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
@@ -131,7 +131,7 @@ class TrainSettings:
     )
     """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
     rate_scales_with_rank: bool = setting(False, "Scale the rate with the rank", "Adapter", strategies=LORA, said=lambda _: "rate by rank")
-    """Multiply the rate by the root of 8 / rank: with alpha = 2 x rank the best rate falls about so, and one rate favours small ranks."""
+    """Multiply the rate by sqrt(8 / rank). With alpha = 2 x rank the best rate falls as the rank grows; one rate favours small ranks."""
     optimizer: Optimizer = setting("adamw", "Optimizer", "Optimizer", said=str)
     """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning rate."""
     class_weights: ClassWeights = setting(
@@ -230,7 +230,7 @@ class TrainSettings:
         return max(USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS, MOST_EVERY))
 
     def patience_of(self, eval_every: int) -> int:
-        """Evaluations without a better score before training stops; 0 is for ever.
+        """Evaluations without a better score before training stops; 0 never stops.
 
         >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16), TrainSettings(eval_every=16).patience_of(16)
         (8, 5, 8)

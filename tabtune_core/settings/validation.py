@@ -11,7 +11,7 @@ from tabtune_core.errors import SettingError
 from tabtune_core.settings.fields import Setting, rows_of, sections_of
 
 MOST_WHOLE = 2**53
-"""Beyond it a whole number is not one any more once it has been a float."""
+"""Larger whole numbers change when they are turned into a float and back."""
 
 END_LETTERS = 500
 """Of a message: its beginning names the setting, its end says what to do."""
@@ -24,7 +24,7 @@ def require(ok: bool, message: str) -> None:
 
 
 def check(settings: Any) -> None:
-    """Refuses what is no value of its setting, by the table of fields. Lists become tuples, and what maps names to numbers a dictionary."""
+    """Refuses a value that its setting does not take. Lists become tuples, and what maps names to numbers a dictionary."""
     for row in rows_of(settings.__class__):
         value = getattr(settings, row.name)
         if value is not row.default and (value is not None or not row.optional):
@@ -84,7 +84,7 @@ def bounds(row: Setting) -> tuple[str, str]:
 
 
 def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
-    """Refuses what is no number between the bounds of a setting."""
+    """Refuses anything but a number within the bounds of a setting."""
     whole, said = kind is int, f"{name} is {value!r}; it must be"
     if whole and isinstance(value, int):
         many = f"{name} has more digits than any run reaches; it must be at most {MOST_WHOLE:,}. {row.hint}"
@@ -111,11 +111,11 @@ def whole_number(text: str) -> int:
     2
 
     Raises:
-        SettingError: it is no whole number, or below 1.
+        SettingError: it is not a whole number of at least 1.
     """
     try:
         number = int(text)
     except ValueError:
         number = 0
-    require(number > 0, f"{text[:20]!r} is no whole number of at least 1. Write for example 2.")
+    require(number > 0, f"{text[:20]!r} is not a whole number of at least 1. Write for example 2.")
     return number

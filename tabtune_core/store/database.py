@@ -139,7 +139,7 @@ class Database:
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """All statements inside, or none."""
+        """Runs all statements inside, or changes nothing."""
         connection = self._connection
         with self._lacks_named():
             connection.execute("BEGIN IMMEDIATE")
@@ -152,7 +152,7 @@ class Database:
                 raise
 
     def _delete_in_steps(self, sql: str, values: Sequence[Any] = ()) -> None:
-        """Repeats a statement that deletes a few rows until none is left; who wants to write meanwhile gets a turn after each."""
+        """Repeats a statement that deletes a few rows until all are gone; other writers get a turn after each."""
         while True:
             began = time.monotonic()
             if not self._write(sql, values):
@@ -160,7 +160,7 @@ class Database:
             time.sleep(time.monotonic() - began)
 
     def _give_back(self, *, idle: bool) -> None:
-        """Makes the files as small as what they hold, in steps of milliseconds; what another process prevents is left for the next time.
+        """Shrinks the files to what they hold, in steps of milliseconds; what another process blocks is left for the next time.
 
         The database of an earlier version must be written anew once for that, which takes seconds: only if ``idle``.
         """
@@ -204,7 +204,7 @@ def refuse_network(home: Path) -> None:
 
 
 def size_of(*paths: Path) -> int:
-    """Bytes of files and of all files in folders; what is not there, or goes meanwhile, has none."""
+    """Bytes of files and of all files in folders; a file that is missing, or is deleted meanwhile, counts 0."""
     total = 0
     for path in paths:
         for file in path.rglob("*") if path.is_dir() else (path,):
@@ -229,24 +229,24 @@ def is_time(value: object) -> bool:
 
 
 def check_row(row: Row) -> Row:
-    """The same dataclass of a row; SQLite keeps whatever is written into a column, and somebody else may have written it.
+    """The same dataclass of a row; SQLite keeps whatever is written into a column, and another program may have written it.
 
     Raises:
-        Damaged: a field is of another kind, no time or no process id, or its id names no folder of its own.
+        Damaged: a field has the wrong type, or a timestamp, a process id or the id (which names a folder) is not valid.
     """
     check_fields(row)
     if not is_folder_name(getattr(row, "id", "a")):
-        raise Damaged("id is no name of a folder")
+        raise Damaged("id is not a folder name")
     for name in TIMES:
         if (value := getattr(row, name, None)) is not None and not is_time(value):
-            raise Damaged(f"{name} is {value!r}, which is no time")
+            raise Damaged(f"{name} is {value!r}, is not a timestamp")
     if not 0 <= (getattr(row, "pid", None) or 0) < 2**31:
-        raise Damaged("pid is no process id")
+        raise Damaged("pid is not a process id")
     return row
 
 
 def is_folder_name(row_id: object) -> bool:
-    """Whether a row's id leads to a folder of its own: one that somebody else wrote might lead out of the workspace.
+    """Whether a row's id leads to a folder of its own: one that another program wrote might lead out of the workspace.
 
     >>> is_folder_name(new_id()), is_folder_name("../.."), is_folder_name("")
     (True, False, False)

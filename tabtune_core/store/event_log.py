@@ -22,7 +22,7 @@ from tabtune_core.events import Evaluated, Event, Resumed, StepDone, Unread, fro
 from tabtune_core.store.database import Database, is_time
 
 PATIENCE_SECONDS = 60.0
-"""For somebody, or another run's end, to make room. What does not fit for longer ends the run, which can be resumed."""
+"""How long an event waits for room on the disk. After that the run ends; it can be resumed."""
 AGAIN_SECONDS = 0.5
 """Between two tries."""
 Given = TypeVar("Given")
@@ -79,7 +79,7 @@ class EventLog(Database):
         return _parsed(self._read(sql, (kind, *run_ids)), kind)
 
     def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
-        """The place of a run's latest event of each kind, all at one moment; 0 where there is none. Cheap to ask for."""
+        """The place of a run's latest event of each kind, all at one moment; 0 if there is no such event. Cheap to ask for."""
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
@@ -143,7 +143,7 @@ def patiently(write: Callable[[], Given]) -> Given:
     """What ``write`` gives, tried again and again.
 
     Raises:
-        ShortageError: it lacks what does not come back by itself, or has lacked it for too long.
+        ShortageError: what the machine lacks does not come back by itself, or was missing for too long.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

@@ -36,7 +36,7 @@ KINDS: dict[str, JobKind] = {
     "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
 }
 UNKNOWN = JobKind(title="job", function="")
-"""What is assumed of a kind that only another version knows."""
+"""What is assumed of a kind that this version does not know."""
 
 
 def kind_of(name: str) -> JobKind:
@@ -71,7 +71,7 @@ def read_minutes(text: str) -> dict[str, float]:
     {'predict': 10.0, 'export': 2.5}
 
     Raises:
-        SettingError: a kind that there is not, or no positive number.
+        SettingError: the kind is unknown, or the number is not positive.
     """
     if not text.strip():
         return {}
@@ -85,6 +85,6 @@ def read_minutes(text: str) -> dict[str, float]:
         except ValueError:
             minutes = math.nan
         if not minutes > 0:
-            raise SettingError(f"A job's minutes are {number.strip()!r}, which is no number above 0. Write for example 30, or predict=10.")
+            raise SettingError(f"A job's minutes are {number.strip()!r}; they must be a positive number. Write for example 30, or predict=10.")
         found |= dict.fromkeys([kind.strip()] if kind else KINDS, minutes)
     return found

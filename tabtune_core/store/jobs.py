@@ -86,7 +86,7 @@ class JobQueue(Database):
         return rows[0]
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
-        """Takes the oldest that waits, of one lane or all, for this process; of several askers only one gets it."""
+        """Claims the oldest waiting job, of one lane or all, for this process; of several claimants only one gets it."""
         in_lane = "COALESCE(? = IIF(kind IN (SELECT value FROM JSON_EACH(?)), 'short', 'long'), TRUE)"
         short = json.dumps([kind for kind, known in KINDS.items() if known.lane == "short"])
         rows = self._read(
@@ -112,7 +112,7 @@ class JobQueue(Database):
         ]
 
     def unclaim_job(self, job_id: str, pid: int) -> None:
-        """Gives a job back to its place in the queue that was taken by process ``pid``, which could start none for it."""
+        """Puts a job back in its place in the queue: process ``pid`` claimed it but could not start a process for it."""
         self._write(
             "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL"
             " WHERE id = ? AND status = 'running' AND pid = ?",
@@ -157,7 +157,7 @@ class JobQueue(Database):
 
 
 def _job(row: sqlite3.Row) -> Job | None:
-    """None where its arguments or its result are no JSON objects, or something else is not of its kind."""
+    """None if its arguments or its result are not JSON objects, or another field has the wrong type."""
     values = dict(row)
     try:
         values["arguments"] = json.loads(values["arguments"])

@@ -29,9 +29,9 @@ class Predictions:
     classes: tuple[str, ...] = ()
     """Names of the classes, by id."""
     zero_shot: NDArray[np.float64] | None = None
-    """What the run's own model said before it was trained, as ``predicted``; None where a run kept none."""
+    """What the run's own model said before it was trained, as ``predicted``; None if the run did not keep it."""
     units_N: NDArray[np.int64] | None = None
-    """Rows with equal numbers are one to an interval: a group, copies, or a place in the order of time. None of earlier versions' runs."""
+    """Rows with equal numbers are one to an interval: a group, copies, or a place in the order of time. None for earlier versions' runs."""
     split_by: SplitBy = "random"
 
 

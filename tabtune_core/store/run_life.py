@@ -25,7 +25,7 @@ class RunLife(RunReader):
     def claim(
         self, pid: int, identity: str | None, run_id: str | None = None, *, slot: str = "", executor: str = "", node: str = ""
     ) -> Run | None:
-        """Takes the first of the queue, or one that waits in it, for this process; of several askers only one gets it."""
+        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""
         now = time.time()
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, executor = ?, node = ?"
@@ -46,7 +46,7 @@ class RunLife(RunReader):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
     def unclaim(self, run_id: str, pid: int) -> None:
-        """Queues a run again that the worker ``pid`` took and could start no process for."""
+        """Queues a run again: the worker ``pid`` claimed it but could not start a process for it."""
         sql = f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = 'running'"
         self._write(sql, (run_id, pid))
 
@@ -75,7 +75,7 @@ class RunLife(RunReader):
         )
 
     def forget_states(self, run_id: str) -> None:
-        """Takes away the best and the last state of a training, of which what lasts was made, or nothing is to be made."""
+        """Deletes the best and the last state of a training, once its lasting files are written or are not wanted."""
         shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
 
     def requeue(self, run_id: str, why: str) -> None:
@@ -83,7 +83,7 @@ class RunLife(RunReader):
         self._queue_again(run_id, "running", why)
 
     def resume(self, run_id: str) -> None:
-        """Queues an interrupted run again, which goes on from its last state, or starts anew where it had saved none.
+        """Queues an interrupted run again, which goes on from its last state, or starts anew if it had not saved one.
 
         What was asked of it before is forgotten: who resumes a run wants it to go on.
 
@@ -142,5 +142,5 @@ class RunLife(RunReader):
 
 
 def _is_of_training(event: Event | Unread) -> bool:
-    """Whether it is a step or an evaluation between steps, none of zero-shot or of the end."""
+    """True for a step or an evaluation between steps; false for those of zero-shot and of the end."""
     return isinstance(event, StepDone) or (isinstance(event, Evaluated) and event.split == "validation" and event.step > 0)

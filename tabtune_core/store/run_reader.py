@@ -1,6 +1,6 @@
-"""The runs of a workspace, read.
+"""Reads the runs of a workspace.
 
-In: ids. Out: frozen rows, and what a list of them changes with.
+In: ids. Out: frozen rows, and a value that changes whenever a list of them does.
 """
 
 import sqlite3
@@ -83,7 +83,7 @@ class RunReader(EventLog, JobQueue):
         return rows[0]["wish"] if rows else None
 
     def received(self, run_id: str) -> int:
-        """How many of the events are here that the process of a run on another machine has told."""
+        """How many events of a run on another machine have arrived here."""
         return int(self._row(run_id)["received"])
 
     def has_last_state(self, run_id: str) -> bool:

@@ -52,7 +52,7 @@ class Run:
     archived: bool = False
     """Put away by a person."""
     slot: str = ""
-    """Where the worker put it: a card such as ``cuda:1``, or ``cpu``; empty while queued. What it computes on is in its ``RunPlanned``."""
+    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued. What it computes on is in its ``RunPlanned``."""
     executor: str = ""
     """What carries it out: ``local``, or the name of another; empty while queued, and where an earlier version wrote the row: local."""
     node: str = ""
@@ -117,7 +117,7 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
         result = None if values["result"] is None else from_json("RunFinished", values["result"])
         part = "its status"
         if values["status"] not in get_args(Status):
-            raise ValueError(f"{values['status']!r} is none that this version knows")
+            raise ValueError(f"{values['status']!r} is not a status that this version knows")
         read: Any = values | {
             "settings": settings,
             "result": result,

@@ -125,7 +125,7 @@ class RunStore(RunLife):
     def delete(self, run_id: str) -> int:
         """Removes an ended run with its events, its folder and the jobs about it, and its sweep with the last run.
 
-        With the last run of a table, what runs shared goes that was made in its time. Returns the bytes that were freed on disk.
+        With the last run of a table, the arrays that its runs shared are deleted too. Returns the bytes that were freed on disk.
         """
         run = self._row(run_id)
         if run["status"] in ("queued", "running"):
@@ -150,7 +150,7 @@ class RunStore(RunLife):
         return freed + max(0, before - self._file_bytes())
 
     def _drop_shared(self, run: sqlite3.Row) -> int:
-        """Bytes of the arrays that went. Other runs that want one make it anew; who reads one at this moment keeps it."""
+        """Bytes of the deleted arrays. Other runs that want one make it anew; a process that is reading one keeps it."""
         same = (
             "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT JSON_VALID(mine.settings)"
             " OR NOT JSON_VALID(other.settings)"

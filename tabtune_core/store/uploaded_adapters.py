@@ -1,7 +1,7 @@
 """Adapters that were made elsewhere, kept in the workspace. Loads no torch.
 
 In: a package (zip) from another machine. Out: ``home/adapters/<id>/`` with ``adapter.zip`` as given and ``about.json``; whether its base
-is here. The id is the hash of the file: no name of a person's is part of a path, and no code in the file is run.
+is here. The id is the hash of the file: a name that a person gave is never part of a path, and code in the file is never run.
 """
 
 import functools
@@ -60,7 +60,7 @@ def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> Store
     """Checks a package and keeps it. The same file is kept once, under the first name and owner, the person who logged in to add it.
 
     Raises:
-        AdapterError: it is none, is damaged or too large, or lacks something; then nothing is kept.
+        AdapterError: it is not an adapter, is damaged or too large, or lacks something; then nothing is kept.
     """
     if len(data) > LIMIT_BYTES:
         raise AdapterError(f"The file has {len(data) / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
@@ -102,7 +102,7 @@ def check_package(path: Path) -> dict[str, Any]:
 
 
 def _check_as_settings_say(card: ModelCard, settings: RunSettings, facts: dict[str, Any], numbers: int) -> None:
-    """Refuses what would not open on its base: a prediction would say so much later. ``numbers`` are in the tensors."""
+    """Refuses an adapter that would not open on its base, which a prediction would find much later. ``numbers`` are in the tensors."""
     try:
         ranks, size = asked_ranks(card, settings.task, settings.lora), adapter_size(card, settings.task, settings.lora)
     except TargetError as error:
@@ -205,7 +205,7 @@ def missing_base(adapter: StoredAdapter) -> str | None:
         if adapter.checkpoint is not None:
             here = named_checkpoint(card, settings.task, adapter.checkpoint)
         elif settings.checkpoint is not None:
-            return f"{wanted}, a weights file of somebody's own. Name where it lies on this machine."
+            return f"{wanted}, a checkpoint that you supplied. Name where it lies on this machine."
         elif not is_here(weights):
             files = " ".join(weights.files)
             return (
