@@ -51,7 +51,7 @@ def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str
 
 
 def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Found, SplitName]:
-    """How much better than guessing runs of several seeds are, or their zero-shot; on the test rows, or where there are none validation."""
+    """How much better than guessing runs of several seeds are, or their zero-shot; on the test rows, else on the validation rows."""
     names: tuple[SplitName, ...] = ("test", "validation")
     for part in names:
         parts = [one for run in runs if (one := load(run, part)) is not None and len(one.y_N)]

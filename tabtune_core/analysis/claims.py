@@ -1,4 +1,4 @@
-"""What may be claimed of the configuration that validation chose: its gain on the test rows, which nobody chose by.
+"""What may be claimed of the configuration that validation chose: its gain on the test rows, which were not used for any choice.
 
 In: the leaderboard of a sweep, its comparison and predictions. Out: a claim, with what would settle it.
 """
@@ -23,7 +23,7 @@ from tabtune_core.store.predictions import Predictions
 MOST_SEEDS = 20
 """More are no reasonable way to settle a difference."""
 MOST_TIMES = 10
-"""More test rows than so many times those that there are, are none to plan with."""
+"""Plans that need more than this many times the present test rows are not proposed."""
 POWER = float(ndtri(0.8))
 """Standard errors by which a true gain must be beyond the end of its interval to be claimed in 80 % of cases."""
 SIDES: dict[int | None, "Verdict"] = {1: "better", -1: "worse", 0: "unclear"}
@@ -39,9 +39,9 @@ class Claim:
     gain: float
     """On the validation rows: what it was chosen by, and so flattered."""
     test_gain: float | None
-    """On the test rows; None where there are none, or its score is not defined."""
+    """On the test rows; None without test rows, or if its score is not defined."""
     found: Difference | TooFew | None
-    """The gain on the test rows, or where there are none on the validation rows, with its interval; None: predictions are missing."""
+    """The gain on the test rows (without test rows: on the validation rows), with its interval; None: predictions are missing."""
     verdict: Verdict
     """``better`` and ``worse`` are beyond the 95 % interval; ``no gain``: the pretrained model was as good on the validation rows."""
     tested: bool = True
@@ -50,9 +50,9 @@ class Claim:
     """Share of the test rows of a seed that are validation rows of another one: the choice of the configuration used them, which the
     interval allows for."""
     units_known: bool = True
-    """Whether the runs say which rows go together. Of earlier versions' runs, rows are taken for independent."""
+    """Whether the runs say which rows go together. Rows of runs by earlier versions are treated as independent."""
     more_seeds: int | None = None
-    """How many more would show a true gain of this size in 80 % of cases; None where no reasonable number would, or none is needed."""
+    """How many more would show a true gain of this size in 80 % of cases; None if no reasonable number would, or more are not needed."""
     rows_needed: int | None = None
     """Test rows under one seed that would do the same, in two digits; None also where it takes MOST_TIMES as many as there are."""
 

@@ -1,4 +1,4 @@
-"""Which configurations of a sweep are really apart: one row a configuration, with intervals of paired differences.
+"""Which configurations of a sweep really differ: one row a configuration, with intervals of paired differences.
 
 In: the leaderboard of one sweep and the predictions of its runs. Out: a frame and what its intervals rest on.
 Letters: S seeds, C configurations.
@@ -29,7 +29,7 @@ WRITTEN: dict[str, Callable[[Any], str]] = {
     "variant": str,
     "learning_rate": lambda rate: f"rate {short_rate(rate)}",
 }
-"""What may tell configurations of one rank apart, and how it is written in a name."""
+"""Settings that may distinguish configurations of one rank, and how a name writes them."""
 COSTS = ["growth_memory_bytes", "train_seconds", "adapter_bytes"]
 Load = Callable[[str, SplitName], Predictions | None]
 """The predictions of a run for one part of its held-out rows, if they are there."""
@@ -46,7 +46,7 @@ class Comparison:
     ``..._half_width`` is how far the 95 % interval of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may reach
     further the other way); ``gap_error`` and ``lora_gap_error`` are standard errors. NaN where it is not known, or rows are too few."""
     seeds: tuple[int, ...]
-    """On which they are compared."""
+    """The seeds on which they are compared."""
     left_out: tuple[int, ...]
     """Seeds under which some configuration has no score."""
     apart: tuple[str, ...]

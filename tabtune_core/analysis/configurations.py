@@ -90,7 +90,7 @@ def _means(known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """What is a list or a text: ids, seeds, states and notes."""
+    """Lists and texts: ids, seeds, states and notes."""
     groups, seeds = each.groupby("configuration"), known.groupby("configuration")["seed"]
     return pd.DataFrame(
         {
@@ -117,7 +117,7 @@ def _states(own: pd.Series) -> str:
 
 
 def _notes(own: pd.Series) -> str:
-    """No gain is said where no run had one; errors always."""
+    """Reports a missing gain only if every run lacks one; errors are always reported."""
     return "; ".join(note for note in dict.fromkeys(filter(None, own)) if note != NO_GAIN or (own == NO_GAIN).all())
 
 

@@ -30,7 +30,7 @@ LEAST, FEW = 64, 256
 
 
 def sizes_up_to(most: int, *, classes: int = 0) -> list[int]:
-    """64, 128, ... below ``most``, and ``most``; none that is too small to show every class.
+    """64, 128, ... below ``most``, and ``most``; sizes too small to show every class are left out.
 
     >>> sizes_up_to(500), sizes_up_to(50), sizes_up_to(300, classes=100)
     ([64, 128, 256, 500], [50], [128, 256, 300])
@@ -68,13 +68,13 @@ def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int |
 
 
 def _is_kept(store: RunStore, run: Run) -> bool:
-    """Whether the state that a run returned can be had again."""
+    """Whether the state that a run returned can be loaded again."""
     trained = run.result is not None and run.result.best_step > 0
     return run.settings.strategy != "base-ft" or not trained or (store.home / "runs" / run.id / WEIGHTS_FILE).is_file()
 
 
 def _cost(run: Run, metric: str) -> float:
-    """The less, the better its validation score."""
+    """A sort key: smaller means a better validation score."""
     value = -METRICS[metric].sign * (run.result.validation.get(metric, np.nan) if run.result else np.nan)
     return value if np.isfinite(value) else np.inf
 
@@ -163,14 +163,14 @@ def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
 
 
 def part_of(frame: pd.DataFrame, metric: str) -> str:
-    """The rows to speak of: test, which nothing was chosen by, where there are any."""
+    """The rows to report: the test rows, which chose nothing, if there are any."""
     return "test" if f"test_{metric}" in frame and frame[f"test_{metric}"].notna().any() else "validation"
 
 
 def in_words(frame: pd.DataFrame, metric: str) -> str:
     """What more rows bring, what training brings with as many shown, and what both bring.
 
-    ``frame`` is that of ``curve_frame``. LoRA speaks for training, full fine-tuning where there is none.
+    ``frame`` is that of ``curve_frame``. LoRA stands for training, or full fine-tuning if there is no LoRA.
     """
     meaning, part = METRICS[metric], part_of(frame, metric)
     by_state = {strategy: rows.set_index("context_rows") for strategy, rows in frame.groupby("strategy")}

@@ -20,7 +20,7 @@ FULL, LORA, TIE, UNKNOWN = "Full fine-tuning", "LoRA", "within noise", "not know
 PARAMETER_BYTES = 4
 """Of a checkpoint: 32-bit numbers."""
 CLOCK_NOISE = 0.05
-"""Seconds and memory that are nearer than this share are called the same: clock and meter of a shared machine are not finer."""
+"""Seconds and memory that differ by less than this share count as equal: a shared machine measures no finer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Aspect:
 
 
 def aspects(rank_by: str) -> tuple[Aspect, ...]:
-    """The lines of the table; scalability, production and learning curve, which the guide also has, are nothing that a run measures."""
+    """The lines of the table; a run does not measure the guide's other aspects: scalability, production and learning curve."""
     label = METRICS[rank_by].written
     return (
         Aspect(f"Validation {label}", f"validation_{rank_by}", "score", "Full, about 1 % better"),

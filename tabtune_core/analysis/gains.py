@@ -14,7 +14,7 @@ from tabtune_core.metrics import TARGET_UNIT, Metric
 ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""
 Found = Difference | TooFew | None
-"""What predictions tell of a difference; None where there are none."""
+"""What predictions tell of a difference; None without predictions."""
 
 
 def beyond_noise(found: Found) -> int | None:
@@ -34,7 +34,7 @@ def too_few(found: TooFew, part: str) -> str:
 def change(better_by: float, half: float, metric: Metric, size: float) -> str:
     """For example ``+0.0123 ± 0.0045 accuracy``, or ``-0.0123 ± 0.0045 nats of log-loss (lower is better)`` where it is better by that.
 
-    As many digits as fit a score of this ``size``; ``half`` is half the width of a 95 % interval, NaN where none is known.
+    As many digits as fit a score of this ``size``; ``half`` is half the width of a 95 % interval, NaN if it is not known.
     """
     digits = metric.decimals(size)
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
@@ -115,7 +115,7 @@ def corrected(found: Difference) -> float:
 
 
 def amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False) -> str:
-    """A difference with half the width of its interval (NaN where none is known) and its unit, in digits that fit a score of this ``size``.
+    """A difference with half the width of its interval (NaN if not known) and its unit, in digits that fit a score of this ``size``.
 
     >>> from tabtune_core.metrics import METRICS
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)

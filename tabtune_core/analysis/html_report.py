@@ -26,7 +26,7 @@ _ALONE = (
     """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; """
     """style-src 'unsafe-inline'; img-src data: blob:">"""
 )
-"""The page asks no other machine for anything, whatever is in it."""
+"""The page never makes a network request, whatever text it holds."""
 
 
 def page(board: pd.DataFrame, rank_by: str) -> str:

@@ -11,7 +11,7 @@ from tabtune_core.settings import TRAINED, Strategy
 from tabtune_core.store.run_row import Run, Status
 
 MODELS: tuple[Strategy, ...] = ("inference", "base-ft", "peft")
-"""What is done with a model that is shown rows; other strategies are references that need none."""
+"""Strategies of a model that is shown rows; the others are references, which are not shown any."""
 ENDS: dict[Status, str] = {
     "stopped": "stopped before its end",
     "diverged": "diverged",
@@ -25,7 +25,7 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
     """Run id -> why the run is not compared with the rest of its sweep; empty where it is.
 
     Runs that were trained for other steps, or shown other rows, than most of their sweep are apart, and so are runs with other held-out
-    rows than most under their seed. Early stopping is part of a complete run. Of two ways that are as frequent the first is the usual one.
+    rows than most under their seed. Early stopping is part of a complete run. If two ways are equally frequent, the first counts as usual.
     Archived runs say nothing about what is usual.
     """
     reasons = {run.id: ENDS.get(run.status, "") for run in runs}
@@ -93,4 +93,4 @@ _SAME: tuple[tuple[Callable[[Run], Hashable], Callable[[Run], Hashable], Callabl
     (_train_rows, _of_sweep, "trained with {:,} context rows, the others with {:,}".format),
     (_rows_shown, _of_seed, "shown {:,} rows, the others {:,}".format),
 )
-"""What runs must have in common, among which runs, and what is said of one that has not."""
+"""What runs must have in common, among which runs, and what is said of a run that differs."""

@@ -1,6 +1,6 @@
 """What stops a sweep: each reason for which its runs would fail before their first step, found before any of them is queued.
 
-In: runs, and the table that they read. Out: errors that say what to do; none where the runs can start. The pages, the command line and
+In: runs, and the table that they read. Out: errors that say what to do; empty if the runs can start. The pages, the command line and
 Python ask here, and the runs themselves fail for the same reasons. Loads no torch.
 """
 
@@ -27,7 +27,7 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 
 def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
-    """All that stops runs on a table of a workspace, but for their memory, which is an estimate; see ``too_large``.
+    """Everything that stops runs on a table of a workspace, except their memory, which is an estimate; see ``too_large``.
 
     ``cluster_cards`` is as in ``stopped_by_request``.
 
@@ -42,7 +42,7 @@ def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | 
 
 
 def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Sequence[RunSettings]) -> list[TabTuneError]:
-    """Of the target, the columns to predict from and the split. What a model limits does not stop references, which have none."""
+    """Of the target, the columns to predict from and the split. The limits of a model do not stop references, which use no model."""
     run, kinds = runs[0], kinds_of(columns, runs[0])
     card = next((get_card(one.model) for one in runs if one.strategy not in REFERENCES), None)
     of_label = _collected(lambda: _check_label(frame, run, None if card is None else card.family.class_limit))

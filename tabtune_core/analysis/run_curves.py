@@ -1,4 +1,4 @@
-"""The curves of one run, read on from the last event seen and never longer than a chart needs; and the means of several runs.
+"""The curves of one run, continued from the last event seen and never longer than a chart needs; and the means of several runs.
 
 In: the store, asked again and again. Out: frames of at most MOST rows (of evaluations: all), however many events the run emitted.
 
@@ -103,7 +103,7 @@ class RunCurves:
 
 
 def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
-    """Of every four rows the ones with the lowest and the highest loss; one that is no number is the highest. The ends stay."""
+    """Of every four rows the ones with the lowest and the highest loss; NaN counts as the highest. The ends stay."""
     inner = (len(steps) - 2) // 4 * 4
     loss_G4 = np.nan_to_num(steps["loss"].to_numpy(dtype=np.float64)[1 : 1 + inner], nan=np.inf).reshape(-1, 4)  # G groups
     first_G = 1 + 4 * np.arange(len(loss_G4))
@@ -126,7 +126,7 @@ def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Column by column, which is faster than a frame of dicts. What should be a number and is none is NaN."""
+    """Column by column, which is faster than a frame of dicts. A value that should be a number but is not becomes NaN."""
     frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
     words = {"run", "phase", "split"}
     odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]

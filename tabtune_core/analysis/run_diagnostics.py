@@ -81,7 +81,7 @@ GUIDE: dict[str, Row] = {
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """Other settings for a run that went wrong."""
+    """Other settings to try for a run that went wrong."""
 
     label: str
     name: str
@@ -242,5 +242,5 @@ def too_good(run: Run) -> Trouble | None:
 
 
 def _finite(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows whose number can be reckoned with; beyond ``LARGEST`` a mean of some, or their spread, is none."""
+    """The rows whose number is usable; beyond ``LARGEST`` their mean or spread would not be finite."""
     return frame[frame[column].astype(np.float64).abs() <= LARGEST]

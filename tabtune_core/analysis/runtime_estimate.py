@@ -1,5 +1,5 @@
-"""How long a sweep will take, and by what its memory grows, from the user's own earlier runs; where none was like it, from a few steps that
-were measured on this machine, and where there are none either that is not known: no number is made up.
+"""How long a sweep will take and how much its memory grows, from the user's own earlier runs. If no run is similar, from a few steps that
+were measured on this machine. Without those steps the answer is unknown: a number is never made up.
 """
 
 import math
@@ -199,7 +199,7 @@ def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
 
 
 def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> list[RunSettings]:
-    """One run of each kind whose pace is not known, without what makes no difference to it."""
+    """One run of each kind whose pace is not known, without the settings that do not affect it."""
     plain = {kind_of(run): run for run in reversed(runs) if run.strategy in TRAINED}
     return [run for run in plain.values() if step_seconds(run, paces, trained_on.size_of(run)) is None]
 
@@ -227,7 +227,7 @@ def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEst
 
 
 def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
-    """All these runs one after the other, if none stops early; None where one of them has no near run of its kind.
+    """All these runs one after the other, without early stopping; None if one of them has no similar run.
 
     A time limit is taken for the end of a run that would take longer.
     """

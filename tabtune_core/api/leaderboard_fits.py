@@ -1,7 +1,7 @@
 """Finished fits of a leaderboard, as runs of a workspace, so that one that was stopped goes on where it was.
 
 In: settings and rows. Out: rows of the store. A fit is known by its settings, whose table is a hash of the rows and of all else that a fit
-depends on. A failed one is not kept: what stopped it may be mended.
+depends on. A failed fit is not kept: its cause may be fixed later.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ class Fit:
     history: Sequence[Event] = ()
     """What it told before the result; of a kept one, the ends of its phases."""
     error: str = ""
-    """Why there is no result."""
+    """Why the result is missing."""
 
     @property
     def peaks(self) -> Mapping[str, int | None]:
@@ -65,7 +65,7 @@ def known_by(settings: RunSettings, data_sha256: str) -> RunSettings:
 
 
 def _named_weights(settings: RunSettings) -> str | None:
-    """SHA-256 of the weights that the settings name, or of those in the box; None of others, and of what the fit will refuse."""
+    """SHA-256 of the named weights or those in this package; None for downloads, and for weights that the fit will refuse."""
     try:
         card = get_card(settings.model)
         if settings.checkpoint is None:
@@ -77,7 +77,7 @@ def _named_weights(settings: RunSettings) -> str | None:
 
 
 def kept_fit(store: RunStore, settings: RunSettings) -> Fit | None:
-    """A fit with these settings, as ``known_by`` made them; None where there is none, or none that can be read."""
+    """A fit with these settings, as ``known_by`` made them; None if there is no such fit, or it cannot be read."""
     run = next((run for run in store.runs() if run.settings == settings and run.result), None)
     if run is None:
         return None

@@ -94,10 +94,10 @@ def _told(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _of(scores: Sequence[Mapping[str, float]], metric: str) -> list[float]:
-    """A metric of each result; NaN where it is of an earlier version, which did not know the metric."""
+    """A metric of each result; NaN if an earlier version wrote the result without this metric."""
     return [result.get(metric, math.nan) for result in scores]
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    """NaN where one is missing, or there is none."""
+    """NaN if a value is missing, or there are no values."""
     return math.nan if not values or None in values else float(np.mean(np.array(values, dtype=np.float64)))

@@ -84,7 +84,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self.task = task
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, verbose: bool = False) -> Self:
-        """Trains on most rows, chooses by the rest and shows predictions all of them; 'inference' withholds none and only shows them.
+        """Trains on most rows, chooses by the rest and shows predictions all of them; 'inference' shows all rows and withholds nothing.
 
         The best state is never worse on the validation rows than zero-shot, where both are shown the other rows alone: the scores in
         ``result`` are those. After the choice, encoders and context are made anew from all rows with a label, or from a stratified sample
@@ -293,14 +293,14 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             device: to predict on; the one it was fitted on unless set.
 
         Raises:
-            PipelineError: the file is no saved pipeline, or is damaged.
+            PipelineError: the file is not a saved pipeline, or is damaged.
             AdapterError: the base is not the one that was tuned, or an adapter in the file does not fit it.
             CheckpointError: the base's weights cannot be found.
         """
         content = read_pipeline(Path(path))
         facts = content.facts
         with refused_as(
-            PipelineError, f"{Path(path).name} is no saved pipeline", " Save it again, or take the file from where it was made."
+            PipelineError, f"{Path(path).name} is not a saved pipeline", " Save it again, or take the file from where it was made."
         ):
             pipeline = cls(**params_today(facts["params"]))
             pipeline._params = pipeline.get_params()
@@ -340,7 +340,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
 
 def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]) -> TabularPipeline:
-    """The other way of ``TabularPipeline.__reduce_ex__``; ``params`` may have been set since the fit."""
+    """The inverse of ``TabularPipeline.__reduce_ex__``; ``params`` may have been set since the fit."""
     with scratch_folder() as folder:
         (file := folder / "pipeline.zip").write_bytes(saved)
         pipeline = kind.load(file)

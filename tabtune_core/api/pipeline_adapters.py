@@ -1,6 +1,6 @@
 """The adapters of a fitted pipeline: several on one base, switched without loading the base again.
 
-In: files, or what the fit trained. Out: a base with one of them on it, in its weights, or none; predictions of each side by side.
+In: files, or what the fit trained. Out: a base with one of them on it, in its weights, or without any; predictions of each side by side.
 """
 
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ class WithAdapters:
 
     @property
     def report(self) -> LoraReport | None:
-        """The layers of the adapter that is on, one by one; None where none is."""
+        """The layers of the adapter that is on, one by one; None without an adapter."""
         check_is_fitted(self)
         return None if self._adapters.active is None else self._adapters.report(self._adapters.active)
 
@@ -79,10 +79,10 @@ class WithAdapters:
         return self._adapters.active
 
     def set_adapter(self, name: str | None) -> None:
-        """Turns an adapter on in place of the present one, for all threads; None: the base alone. What predicts already keeps its own.
+        """Turns an adapter on in place of the present one, for all threads; None: the base alone. A prediction in progress keeps its own.
 
         Raises:
-            AdapterError: there is none of that name.
+            AdapterError: the name is unknown.
         """
         check_is_fitted(self)
         self._adapters.set(name)
@@ -144,7 +144,7 @@ class WithAdapters:
             name: which adapter; the one that is on unless set.
 
         Raises:
-            AdapterError: there is none.
+            AdapterError: there is no adapter.
         """
         check_is_fitted(self)
         name = name or self._adapters.active
@@ -168,7 +168,7 @@ class WithAdapters:
         """Puts the adapter that is on into the weights: a prediction costs what the base's costs. ``unmerge`` takes it out, bit by bit.
 
         Raises:
-            AdapterError: none is on.
+            AdapterError: no adapter is on.
         """
         check_is_fitted(self)
         self._adapters.merge()

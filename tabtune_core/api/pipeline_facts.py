@@ -32,7 +32,7 @@ MOST_ADAPTERS = 256
 
 
 def check_facts(facts: Mapping[str, Any]) -> None:
-    """Refuses facts that lack what a pipeline needs, or that none wrote.
+    """Refuses facts that lack what a pipeline needs, or hold what a pipeline never writes.
 
     Raises:
         Damaged: naming the entry.
@@ -43,7 +43,7 @@ def check_facts(facts: Mapping[str, Any]) -> None:
         entry(facts, name, str)
     for name in ("base.sha256", "context.sha256"):
         if not HASH.fullmatch(entry(facts, name, str)):
-            raise Damaged(f"its entry '{name}' is no SHA-256")
+            raise Damaged(f"its entry '{name}' is not a SHA-256")
     entry(facts, "params.tuning_params", (dict, type(None)))
     columns = entry(facts, "columns", list)
     if entry(facts, "named", bool):
@@ -77,12 +77,12 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:
     encoder = facts["context"]["encoder"]
-    encoder.setdefault("texts", [])  # earlier versions wrote none
+    encoder.setdefault("texts", [])  # earlier versions did not write it
     for name in ("numbers", "dates", "left_out", "texts"):
         texts(entry(encoder, name, list), name)
     for levels in entry(encoder, "categories", dict).values():
         if not isinstance(levels, list) or not levels or not all(isinstance(level, str | None) for level in levels):
-            raise Damaged("the categories of a column are no list of texts")
+            raise Damaged("the categories of a column are not a list of texts")
         if len(set(levels)) < len(levels):
             raise Damaged("the categories of a column name one thing twice")
     if not {*encoder["categories"], *encoder["numbers"], *encoder["dates"], *encoder["texts"]} <= set(facts["columns"]):
@@ -115,7 +115,7 @@ def read_history(history: Any) -> tuple[Event, ...]:
     """What the fit reported; the last is its result.
 
     Raises:
-        Damaged: it is no such list.
+        Damaged: it is not such a list.
     """
     events = list[Event]()
     for pair in history if isinstance(history, list) else [None]:
@@ -125,7 +125,7 @@ def read_history(history: Any) -> tuple[Event, ...]:
                 events.append(from_json(kind, payload))
                 check_fields(events[-1])
             case _:
-                raise Damaged("its history is no list of what a fit tells")
+                raise Damaged("its history is not a list of events")
     if not events or not isinstance(events[-1], RunFinished):
         raise Damaged("its history has no result")
     return tuple(events)

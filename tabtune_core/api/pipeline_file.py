@@ -94,22 +94,22 @@ def read_pipeline(path: Path) -> PipelineContent:
     """Reads a file.
 
     Raises:
-        PipelineError: it is no saved pipeline, is damaged, too large, or of a later format.
+        PipelineError: it is not a saved pipeline, is damaged, too large, or of a later format.
     """
     end = f" It should be a zip with {FACTS}, {WEIGHTS} and {CONTEXT}: save the pipeline again, or take the file from where it was made."
     if not path.exists():
         raise PipelineError(f"There is no saved pipeline at {path}.")
-    with refused_as(PipelineError, f"{path.name} is no saved pipeline", end), open_archive(path) as archive:
+    with refused_as(PipelineError, f"{path.name} is not a saved pipeline", end), open_archive(path) as archive:
         facts = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
         if not isinstance(facts, dict) or facts.get("format") not in READABLE:
-            raise Damaged(f"it is of no pipeline format that this version reads ({' or '.join(map(str, READABLE))})")
+            raise Damaged(f"its pipeline format is not one that this version reads ({' or '.join(map(str, READABLE))})")
         check_facts(facts)
         weights = archive.read(WEIGHTS, most_bytes=LARGEST_FILE_BYTES)
         tensors, _ = read_header(weights)
         check_finite(weights, tensors)
         adapters = facts.get("adapters")
         if adapters and {name.partition("/")[0] for name in tensors} - set(map(str, range(len(adapters)))):
-            raise Damaged(f"its {WEIGHTS} holds tensors of no adapter that it names")
+            raise Damaged(f"its {WEIGHTS} holds tensors that belong to none of its adapters")
         context = _context(facts["context"], archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
         return PipelineContent(facts, safetensors.torch.load(weights), context, read_history(facts["history"]))
 

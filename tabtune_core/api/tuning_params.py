@@ -26,7 +26,7 @@ ARGUMENTS: dict[str, Setting] = {
 }
 """What a pipeline takes, by the guide's and PEFT's names."""
 WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column")
-"""Which rows choose and are not trained on: 'inference' has none, and a leaderboard the same for all entries."""
+"""Which rows choose and are not trained on. 'inference' has no such rows; a leaderboard uses the same for all entries."""
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
 """The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
 NEAR = {
