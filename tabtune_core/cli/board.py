@@ -27,7 +27,7 @@ def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
 
 
 def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
-    """The score to rank by; refused where it is one of another task."""
+    """The score to rank by; refused if it belongs to another task."""
     fitting = metrics_of(settings.task)
     if asked.rank_by not in (None, *fitting):
         raise SettingError(f"--rank-by is {asked.rank_by!r}; for {settings.task} it must be one of {', '.join(fitting)}.")

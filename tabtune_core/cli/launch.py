@@ -57,7 +57,7 @@ def start_training(asked: argparse.Namespace) -> int:
 
 
 def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:
-    """What earlier runs tell of how long these take; nothing where none was like them."""
+    """Prints how long these runs take, judging by earlier runs; nothing if no earlier run is similar."""
     paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
     estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
     if estimate is not None and estimate.seconds:
@@ -123,7 +123,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
     if not ids:
         raise StoreError("No run of this sweep was interrupted, so there is nothing to resume. Name another with --sweep ID.")
     if strangers := [run_id for run_id in ids if run_id not in {run.id for run in runs}]:
-        raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} are none of sweep {runs[0].sweep}.")
+        raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} do not belong to the sweep {runs[0].sweep}.")
     for run_id in ids:
         goes_on = store.has_last_state(run_id)
         store.resume(run_id)
@@ -137,7 +137,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(
-            f"--adapters: {str(folder)!r} is no folder that can be written to ({error.strerror}). Choose another."
+            f"--adapters: {str(folder)!r} is not a folder that can be written to ({error.strerror}). Choose another."
         ) from error
 
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # as after "| head": nobody reads on, so nothing is left to say
+    except BrokenPipeError:  # as after "| head": the reader has gone, so there is nothing left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     resume = commands.add_parser(
         "resume",
         help="go on with interrupted runs",
-        description="Goes on with runs whose process was killed from the last state that each saved, or starts those anew that saved none.",
+        description="Goes on with runs whose process was killed from the last state that each saved, or starts it anew without one.",
     )
     resume.set_defaults(command=_of_launch("resume_runs"))
     resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted runs of the sweep)")
@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(UNLESS_STOPPED, action="store_true", help=argparse.SUPPRESS)
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
     doing = worker.add_mutually_exclusive_group()
-    doing.add_argument("--status", action="store_true", help="say what the worker does; the exit status is 1 where none runs or responds")
+    doing.add_argument("--status", action="store_true", help="say what the worker does; exits with 0 if it runs and responds, else 1")
     doing.add_argument("--stop", action="store_true", help="end the worker; what runs goes on, and the next worker takes it over")
     worker.add_argument("--now", action="store_true", help="with --stop: end what runs, too; it becomes interrupted")
     add_flags_of_worker(worker)
@@ -256,7 +256,7 @@ def program() -> NoReturn:
     """
     status = main()
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        with suppress(OSError):  # full: main has said so, if anybody can hear it
+        with suppress(OSError):  # full: main has reported it, if stderr still works
             stream.flush()
     if sys.argv[1:2] == ["worker"]:
         sys.exit(status)

@@ -52,10 +52,10 @@ def _say_question(question: Question) -> None:
 
 
 def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
-    """The settings of a TOML file, of the class ``cls``; none without one.
+    """The settings of a TOML file, of the class ``cls``; empty without a file.
 
     Raises:
-        SettingError: it cannot be read, or is no such file.
+        SettingError: it cannot be read, or is not such a file.
     """
     if path is None:
         return {}

@@ -80,7 +80,7 @@ class _WorkerCare:
         self.said = ""
 
     def look(self) -> None:
-        """Starts a worker if none runs; a StoreError where none stays up, or a person has stopped it."""
+        """Starts a worker if it does not run; a StoreError if it does not stay up, or a person has stopped it."""
         if not self.home.is_dir():
             raise StoreError(f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it.")
         trouble, told = self.watch.look(), ""

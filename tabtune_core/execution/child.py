@@ -62,7 +62,7 @@ def run_child(
 ) -> None:
     """One run; ``device`` is the one that it was given, None for what its settings say.
 
-    ``cores`` are those that the process is held to, none for all, and ``threads`` how many compute there, None for what libraries choose.
+    ``cores`` are those that the process is held to (empty: all), ``threads`` how many compute there (None: what libraries choose).
     Where the machine lacks something that comes back, such as room on the disk, the process ends with NO_ROOM_STATUS: its run was
     interrupted, and its last state stays.
     """
@@ -175,7 +175,7 @@ def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
             if run.status == "queued" or (run.status == "running" and run.identity != identity):
                 os._exit(1)
         standstill.sleep(HEARTBEAT_SECONDS)
-    os._exit(1)  # the workspace was deleted: nobody could see what comes of it
+    os._exit(1)  # the workspace was deleted: the result could not be seen
 
 
 def kind_of_error(error: Exception) -> str:

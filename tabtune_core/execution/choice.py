@@ -11,7 +11,7 @@ from tabtune_core.execution.executor import LOCAL, RAY, OpenExecutor
 
 EXECUTORS = (LOCAL, RAY)
 LEAST_SHARE = 0.01
-"""Of a GPU; of less than 0.0001 Ray makes none."""
+"""Of a GPU; Ray rounds a smaller share to 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ExecutorChoice:
     """Where runs are carried out.
 
     Raises:
-        SettingError: there is no such executor, or the share of a GPU is out of range.
+        SettingError: the executor is unknown, or the share of a GPU is out of range.
     """
 
     executor: str = LOCAL
@@ -39,7 +39,7 @@ class ExecutorChoice:
             )
 
     def check(self) -> None:
-        """That runs can be carried out there, as far as a moment tells.
+        """Checks, as far as a moment tells, that runs can be carried out there.
 
         Raises:
             ClusterError: Ray is not installed, or there is no cluster.

@@ -1,4 +1,4 @@
-"""Which code a worker has loaded, in a word: an installation that is edited in place keeps its version number."""
+"""Which code a worker has loaded, as one word: an installation that is edited in place keeps its version number."""
 
 import hashlib
 from pathlib import Path

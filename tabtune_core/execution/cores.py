@@ -50,7 +50,7 @@ class Shares:
         )
 
     def next(self, going: Collection[str], busy: Iterable[float] = ()) -> str | None:
-        """The slot of one more run beside those on ``going``, on cores that do least; None where there is none.
+        """The slot of one more run beside those on ``going``, on the least busy cores; None if no slot is free.
 
         ``busy`` is ``busy_percent()``.
         """
@@ -94,7 +94,7 @@ def _told_threads() -> int:
 
 
 def usual_threads(cores: int) -> int:
-    """Of a run, where nobody says: half of few cores, and four of many.
+    """Threads of a run unless set: half of few cores, and four of many.
 
     >>> [usual_threads(cores) for cores in (1, 2, 4, 8, 64)]
     [1, 1, 2, 4, 4]
@@ -118,7 +118,7 @@ def name_of(cores: Iterable[int]) -> str:
 
 
 def cores_of(slot: str, every: Collection[int]) -> set[int]:
-    """The cores of a slot; ``every`` one where it names none.
+    """The cores of a slot; ``every`` core if the slot names no cores.
 
     >>> cores_of("cpu:0-3,7", ()), cores_of("cpu", (0, 1))
     ({0, 1, 2, 3, 7}, {0, 1})

@@ -92,7 +92,7 @@ def _software() -> Iterator[Check]:
 
 
 def _unmet() -> Iterator[str]:
-    """Requirements of our own that the installed packages do not meet; none are known where we are not installed."""
+    """Our own requirements that the installed packages do not meet; empty if LoRA Lab itself is not installed."""
     try:
         needed = [Requirement(text) for text in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
@@ -139,7 +139,7 @@ def _gpus() -> Iterator[Check]:
     if not names:
         why = "torch has no CUDA" if cuda is None else f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}"
         advice = "Install the CUDA build of torch from pytorch.org." if cuda is None else "Name GPUs in it that are here, or unset it."
-        yield Check("GPUs", "note", f"{told.gpus} here, none for runs: {why}", advice)
+        yield Check("GPUs", "note", f"{told.gpus} here, but runs cannot use them: {why}", advice)
     for place, (name, room) in enumerate(zip(names, memory, strict=True)):
         free = "memory unknown" if room is None else f"{room[0] / 1e9:,.1f} of {room[1] / 1e9:,.1f} GB free"
         yield Check(f"cuda:{place}", "ok", f"{name}, {free}")
@@ -182,7 +182,7 @@ def _hub(*, online: bool) -> Check:
             pass
     except urllib.error.HTTPError:
         pass  # it answers
-    except (OSError, ValueError, HTTPException) as error:  # ValueError: HF_ENDPOINT is no address
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: HF_ENDPOINT is not an address
         why = getattr(error, "reason", None) or error
         advice = "Only the models that are here work. Behind a proxy set https_proxy; a mirror is named with HF_ENDPOINT."
         return Check("Hugging Face", "note", f"{ENDPOINT} cannot be reached: {why}", advice)

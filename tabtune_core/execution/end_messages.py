@@ -25,12 +25,12 @@ def checked_address(address: str) -> str:
     """The address again.
 
     Raises:
-        SettingError: it is none that a message can be sent to.
+        SettingError: a message cannot be sent to it.
     """
     try:
         parts = urlsplit(address)
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch(r"[!-~]+", address)
-    except ValueError:  # of brackets, or a port that is no number up to 65535
+    except ValueError:  # of brackets, or a port that is not a number up to 65535
         whole = None
     if not whole:
         raise SettingError(f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host.")
@@ -66,7 +66,7 @@ class EndMessages:
             request = urllib.request.Request(self.address, body, headers)
             with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
                 pass
-        except (OSError, ValueError, HTTPException) as error:  # as for an address that cannot be asked, or an answer that is none
+        except (OSError, ValueError, HTTPException) as error:  # as for an address that cannot be reached, or an invalid answer
             _log.warning("The end of sweep %s could not be told to %s: %s", content["sweep"], urlsplit(self.address).hostname, error)
 
 

@@ -18,7 +18,7 @@ from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 LOCAL, RAY = "local", "ray"
-"""Names of the executors: of this machine, to which rows of earlier versions, which name none, belong, and of a Ray cluster."""
+"""Names of the executors: of this machine, which rows of earlier versions without a name belong to, and of a Ray cluster."""
 VARIABLE = "TABTUNE_WORKER"
 """Holds flags as on the command line of a worker, for example ``--parallel 2 --notify https://chat.example/hook``."""
 AGAIN = "Resume it, or run it again."
@@ -122,4 +122,4 @@ def executor_in_environment() -> str:
 
 def refusal(why: str) -> SettingError:
     """An error about the variable."""
-    return SettingError(f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which no worker accepts: {why}")
+    return SettingError(f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which a worker does not accept: {why}")

@@ -17,7 +17,7 @@ EXPERIMENT = "tabtune_core.engine.experiment"
 JOBS = "tabtune_core.execution.jobs.registry"
 """Module whose ``run_job`` carries out a job."""
 PLENTY = 6
-"""Free memory, in processes with torch loaded, where one more is no loss."""
+"""Free memory, counted in processes with torch loaded, from which one more does no harm."""
 LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
 """What runs would load on their own, each of them: the first optimizer loads torch._dynamo, which takes more than a second."""
 RUN_ENVIRONMENT = {
@@ -25,14 +25,14 @@ RUN_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     # memory of large tensors in huge pages: a step on the CPU takes about 5 % less, and the same memory
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    # asked through NVML whether there is a card, the forkserver stays without CUDA, which would not survive a fork
+    # asked through NVML whether there is a GPU, the forkserver stays without CUDA, which would not survive a fork
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-    # a run's log is no terminal; this makes huggingface_hub draw its download bar there all the same
+    # a run's log is not a terminal; this makes huggingface_hub draw its download bar there all the same
     "TQDM_POSITION": "-1",
 }
 """Of the processes that carry out runs and jobs, where the worker's own says nothing else."""
 CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-"""Whatever the worker's own says: cuda:1 is the same card for torch as for the page, which asks NVML."""
+"""Whatever the worker's own says: cuda:1 is the same GPU for torch as for the page, which asks NVML."""
 
 
 def forkserver(experiment: str, jobs: str) -> ForkServerContext:

@@ -20,7 +20,7 @@ NOT_SAID = "-"
 
 
 def identity_of(pid: int) -> str | None:
-    """One text for the life of a process: its start in ticks since the boot, the boot and the namespace of pids; None: there is none.
+    """One text for the life of a process: its start in ticks since the boot, the boot and the namespace of pids; None: not running.
 
     Without ``/proc`` the start is unix seconds, as psutil knows it.
     """

@@ -22,7 +22,7 @@ from tabtune_core.store.runs import RunStore
 
 OUT_OF_MEMORY = "Ask again, or for less at once."
 AGAIN_SECONDS = 0.3
-"""Until another process is tried where none could be started."""
+"""Wait before the next try, after a process could not be started."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class JobLanes:
         for job in self.store.jobs(status="running"):
             if job.id in known:
                 continue
-            if job.pid == os.getpid():  # taken here, but no process was started for it
+            if job.pid == os.getpid():  # claimed here, but its process was never started
                 self.store.unclaim_job(job.id, os.getpid())
                 continue
             watched = Watched(job.id, job.pid or 0, job.identity, None, kind_of(job.kind).lane)

@@ -1,4 +1,4 @@
-"""One worker a workspace: who holds the lock, asking that worker to leave, and starting one where none runs.
+"""One worker a workspace: who holds the lock, asking that worker to leave, and starting one if it does not run.
 
 The kernel's lock on ``worker.lock`` decides, so it cannot go stale, and no clock and no container matters to it; what is written inside is
 for those who want to know whose it is. A worker is asked by a file, not by a signal: that reaches it in another container, too.
@@ -23,7 +23,7 @@ LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
 UNLESS_STOPPED = "--unless-stopped"
 """Flag of a worker that a program started: it ends at once where a person has stopped the worker since."""
 TAKE_SECONDS = 0.5
-"""Somebody who asks whether there is a worker holds the lock for some microseconds."""
+"""A process that asks whether there is a worker holds the lock for some microseconds."""
 MAKE_WAY_SECONDS = 60.0
 """For a worker that was asked to leave: it may be loading what runs need."""
 
@@ -98,7 +98,7 @@ class WorkerLock:
         os.ftruncate(self._file, len(content))
 
     def asked_to_leave(self) -> bool:
-        """Whether somebody wants this very worker to end."""
+        """Whether this very worker was asked to end."""
         try:
             return self._mine is not None and (self._home / LEAVE).read_text() == self._mine.identity
         except OSError:
@@ -111,7 +111,7 @@ class WorkerLock:
 
 
 def worker_of(home: Path) -> Holder | None:
-    """The worker that the workspace has; None where it has none."""
+    """The worker of the workspace; None without a worker."""
     try:
         file = os.open(home / LOCK, os.O_RDONLY)
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def ask_to_leave(home: Path, worker: Holder) -> bool:
 
 
 def stop_workers(home: Path) -> None:
-    """Notes that a person wants no worker there; no page starts one by itself until a person does."""
+    """Notes that a person wants no worker there; pages do not start one until a person does."""
     (home / STOPPED).touch()
 
 
@@ -174,7 +174,7 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
         elif is_stopped(home):
             return
         process = _started_worker(home, exit_when_idle=exit_when_idle)
-        if process is not None:  # someone has to collect its exit status, or it stays behind as a zombie
+        if process is not None:  # this process has to collect its exit status, or it stays behind as a zombie
             threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Where runs are put: one on each CUDA card at a time, and on the CPU one on each share of the cores, so that its figures stay its own.
+"""Where runs are put: one on each CUDA GPU at a time, and on the CPU one on each share of the cores, so that its figures stay its own.
 
 In: what a queued run asks for and what the slots hold. Out: the run to start next, and its slot.
 """
@@ -17,7 +17,7 @@ def slots_of(device: str, cards: int) -> list[str]:
     """The slots that would do for a setting ``device``, the preferred one first; ``cpu`` for any share of the cores.
 
     A device that is not there takes a slot of the CPU, where its process says so. That is also where 'auto' runs on a machine without a
-    card that the driver tells of, whatever torch finds there.
+    GPU that the driver reports, whatever torch finds there.
 
     >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2)
     (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'])
@@ -30,7 +30,7 @@ def slots_of(device: str, cards: int) -> list[str]:
 
 
 class Slots:
-    """Those of one machine. The cards are counted once: ``count`` asks the driver."""
+    """Those of one machine. The GPUs are counted once: ``count`` asks the driver."""
 
     def __init__(self, shares: Shares, count: Callable[[], int] = count_cards) -> None:
         self.shares = shares
@@ -39,7 +39,7 @@ class Slots:
     def next(self, queued: Sequence[Run], taken: Collection[str], fits: Callable[[Run], bool] = lambda run: True) -> tuple[Run, str] | None:
         """The first run that a free slot would do for, and that slot; None where all have to wait.
 
-        A run that leaves the choice takes a card that no other queued run asks for by name, if one is free. A run on the CPU that does not
+        A run that leaves the choice takes a GPU that no other queued run asks for by name, if one is free. A run on the CPU that does not
         fit beside the others waits, and those on the CPU behind it do: it would else never come.
         """
         on_cpu = self.shares.next([slot for slot in taken if is_on_cpu(slot)], busy_percent())
@@ -60,7 +60,7 @@ class Slots:
 
 
 def is_on_cpu(slot: str) -> bool:
-    """Whether a slot is of cores, and not a card."""
+    """Whether a slot is of cores, and not a GPU."""
     return slot.partition(":")[0] == CPU
 
 

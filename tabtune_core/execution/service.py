@@ -54,7 +54,7 @@ def run_worker(
     person wants the worker by starting it, but for ``unless_stopped``.
 
     Raises:
-        SettingError: ``notify`` is no address.
+        SettingError: ``notify`` is not an address.
         ClusterError: the executor needs a cluster that is not there.
     """
     messages = EndMessages(notify)

@@ -31,7 +31,7 @@ SILENT_SECONDS = 60.0
 """What cannot be told from another process, as after an upgrade or in another container, has ended after as long without a heartbeat.
 It is never signalled."""
 FOREIGN = (
-    "The executor '{executor}' carries it out, and the worker that runs now uses another one: nobody can tell whether it goes on, so it is"
+    "The executor '{executor}' carries it out, and the worker that runs now uses another one: it is not known whether it goes on, so it is"
     " not started here, too. A worker with --executor {executor} takes it over; Cancel gives it up."
 )
 ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'. Run it again."
@@ -54,7 +54,7 @@ class Worker:
         self.tasks: list[Task] = []
         self.leaving = False
         self.lacking = ""
-        """What the machine lacked at the last turn; empty where it lacked nothing. Nothing ends for it: all is tried again."""
+        """What the machine lacked at the last turn; empty if nothing. Runs do not end because of it: everything is tried again."""
         self.heard: dict[str, tuple[object, float]] = {}
         """Of what cannot be told from another process: its heartbeat, and since when, in monotonic seconds, it is the same."""
 
@@ -66,7 +66,7 @@ class Worker:
         """Starts, watches and closes runs until told to leave or, if asked to, until there is nothing to do."""
         reconciled = -RECONCILE_SECONDS
         while not self.leaving:
-            if not self.store.home.is_dir():  # deleted: nobody could queue or read anything there
+            if not self.store.home.is_dir():  # deleted: nothing can be queued or read there
                 self.leaving = True
                 return
             if self.lock.asked_to_leave():
@@ -74,7 +74,7 @@ class Worker:
                 self.leaving = True
                 return
             lacked, self.lacking, started = self.lacking, "", False
-            self.tell_ends(lacked)  # first: what an earlier worker left may end now, and a sweep is told of that was seen going on
+            self.tell_ends(lacked)  # first: what an earlier worker left may end now; only sweeps that this worker saw running are announced
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 reconciled = time.monotonic()
                 with self.surviving(lacked):
@@ -93,7 +93,7 @@ class Worker:
                 with self.surviving(lacked):
                     self.look_at(task)
             if self.lacking and ending:
-                time.sleep(AGAIN_SECONDS)  # who has ended and could not be closed would end the next wait at once
+                time.sleep(AGAIN_SECONDS)  # a task that has ended and could not be closed would end the next wait at once
 
     def tell_ends(self, said: str = "") -> None:
         """Sends a message for each sweep that has ended, where a person named an address."""
@@ -131,7 +131,7 @@ class Worker:
             self.look_at(task)
         for unread in self.store.unreadable(status="running"):
             if unread.id not in known and self.is_silent(unread.id, unread.heartbeat):
-                self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")  # else none could delete it
+                self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")  # or it could never be deleted
         self.lanes.reconcile(self.is_silent)
 
     def _look_at_another_executor(self, run: Run) -> None:

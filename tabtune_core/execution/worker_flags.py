@@ -82,10 +82,10 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
-    """Where the flags put runs, and how they divide the cores of this machine, which is nothing to a cluster.
+    """Where the flags put runs, and how they divide the cores of this machine, which a cluster ignores.
 
     Raises:
-        SettingError: a flag is out of range, or says nothing to the executor.
+        SettingError: a flag is out of range, or does not apply to the executor.
     """
     choice = ExecutorChoice(asked.executor, asked.ray_address, asked.gpu_share)
     if choice.executor == LOCAL:
@@ -99,7 +99,7 @@ def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
 
 
 def tell_workers(**given: object) -> None:
-    """Adds flags to the environment by their names; None is not given."""
+    """Adds flags to the environment by their names; None means not given."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     os.environ[VARIABLE] = shlex.join([*flags_in_environment(), *words])
 
@@ -108,7 +108,7 @@ def asked_by_environment() -> argparse.Namespace:
     """The flags of a worker that is started from here.
 
     Raises:
-        SettingError: the variable holds no such flags.
+        SettingError: the variable holds other text than such flags.
     """
     parser = _Strict(add_help=False, prog=VARIABLE, allow_abbrev=False)
     add_flags_of_worker(parser)
@@ -119,7 +119,7 @@ def check_environment() -> None:
     """Looks at the variable before anything waits for a worker.
 
     Raises:
-        SettingError: it says what no worker accepts.
+        SettingError: a worker would not accept its flags.
     """
     asked = asked_by_environment()
     try:
@@ -131,7 +131,7 @@ def check_environment() -> None:
 
 
 class _Strict(argparse.ArgumentParser):
-    """Ends no program."""
+    """A parser that never exits the program."""
 
     def error(self, message: str) -> NoReturn:
         raise refusal(message)

@@ -1,6 +1,6 @@
 """Keeps a worker of this version at a workspace, and starts one that cannot stay up less and less often.
 
-In: looks, of the server, a page or the command line. Out: a started worker, or why there is none that works.
+In: looks, of the server, a page or the command line. Out: a started worker, or why no worker runs.
 """
 
 import threading
@@ -71,7 +71,7 @@ class WorkerWatch:
         """Versions that were asked to make way, each once: two programs of two versions shall not go on replacing each other's worker."""
 
     def start(self) -> None:
-        """Starts a worker if none runs, as a person asked for it; earlier failures are forgotten.
+        """Starts a worker if it does not run, as a person asked for it; earlier failures are forgotten.
 
         Raises:
             ShortageError: the machine lacks what a process needs.
@@ -82,7 +82,7 @@ class WorkerWatch:
             self._start()
 
     def look(self) -> WorkerTrouble | None:
-        """Starts a worker if none runs and it is time for it; says so when one that was started is not there."""
+        """Starts a worker if it does not run and it is time; reports a started worker that is not there."""
         with self._lock:
             try:
                 with named(folder=self.home):
@@ -161,7 +161,7 @@ def watched(store: RunStore) -> Iterator[None]:
 
 
 def tail(path: Path, lines: int) -> str:
-    """The last lines of a text file; empty when there is none."""
+    """The last lines of a text file; empty without a file."""
     if not path.exists():
         return ""
     with path.open("rb") as file:

@@ -55,7 +55,7 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
 
     Returns:
         ``rows``: for each state and number of rows ``strategy``, ``rank``, ``run``, ``predict_seconds`` (for the test rows; the validation
-        rows where there are none), ``growth_memory_bytes`` (peak over the loaded model, None: could not be read), and what
+        rows if there are no test rows), ``growth_memory_bytes`` (peak over the loaded model, None: could not be read), and what
         ``score_curve`` finds; ``device``; ``train_rows``; ``seconds``.
 
     Raises:

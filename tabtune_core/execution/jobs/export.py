@@ -49,7 +49,7 @@ class _Trial:
     """Where the files of a run are made and tried."""
 
     device: str
-    """The run's own, or a card of the same kind; else what its settings say."""
+    """The run's own device, or a GPU of the same kind; else what its settings say."""
     visible: str | None
     """CUDA_VISIBLE_DEVICES of the fresh process, whose own choice is then this device; None leaves it alone."""
     tolerance: float

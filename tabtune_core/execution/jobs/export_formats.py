@@ -1,4 +1,4 @@
-"""The files that an adapter leaves the house as, and the Python that opens each. Text only; loads no torch.
+"""The files that an adapter can be exported to, and the Python that opens each. Text only; loads no torch.
 
 In: what an adapter package says of itself. Out: file names, what is inside, and a snippet. An export runs its snippet before it is
 offered, so that what a person copies has worked.
@@ -81,7 +81,7 @@ def command_lines(facts: Facts, run_id: str, *, table: str) -> str:
 
 
 def _choices(facts: Facts) -> str:
-    """How the run read its table, without what is as usual."""
+    """How the run read its table, without defaults."""
     choices = ReadingChoices.from_json(facts["reading"])
     given = {field.name: getattr(choices, field.name) for field in fields(choices) if getattr(choices, field.name) != field.default}
     return f"ReadingChoices({', '.join(f'{name}={value!r}' for name, value in given.items())})"

@@ -1,4 +1,4 @@
-"""How long a training step takes on this machine, and by what memory grows, before the first run: a few steps of each kind of run, then one
+"""How long a training step takes on this machine and how much memory grows, before the first run: a few steps of each kind of run, then one
 evaluation.
 
 In: settings of runs that a person is about to start. Out: seconds a step and bytes, with what they were measured on. Nothing else is kept.
@@ -59,7 +59,7 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
                 plan, lambda: prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit), environment
             )
             train_model(session, ZeroShot({}, {}, _beaten(settings.selection_metric)))
-    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # none, where no row of a step could be scored
+    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # empty if no row of a step could be scored
     evaluated = next(event.seconds for event in events if isinstance(event, Evaluated)) - steps[-1]
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
     told = next(event for event in events if isinstance(event, RunPlanned))

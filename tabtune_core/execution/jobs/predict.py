@@ -235,7 +235,7 @@ def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], 
 
 
 def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, float]:
-    """Those of the leaderboard, of the rows whose label is known; none without such rows."""
+    """The leaderboard's scores, on the rows whose label is known; empty without such rows."""
     if not known.any():
         return {}
     return score_all(column.context.labels.transform(list(truth[known])), column.predicted[known])

@@ -12,7 +12,7 @@ CPUS_OF_A_CPU_RUN = 4
 """Or as many as the largest node has beside those for its GPUs, where that is less."""
 CPUS_OF_A_GPU_RUN = 1
 BYTES_OF_A_GPU_RUN = 2 * PROCESS_BYTES
-"""Of the node's own memory: the table and the weights pass through it. What the card has is no resource of Ray's."""
+"""Of the node's own memory: the table and the weights pass through it. Ray does not count the GPU's own memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ class RayExecutor:
         return node.differs(self.machines.here, get_card(run.settings.model).family.distribution)
 
     def _wait_or_refuse(self, run: Run, demand: Demand, nodes: Sequence[Node]) -> str:
-        """Why a run waits for a node that was there before; one that none could ever carry out has failed, and the answer is empty."""
+        """Why a run waits for a node that was there before; a run too large for every node has failed, and the answer is empty."""
         reasons = " ".join(self._why_not(run, demand, node) for node in nodes)
         needs = f"The run needs {demand}, which no node of the cluster can give it now. {reasons}".strip()
         ever = any(demand.fits(has) for has in self.machines.seen.values())

@@ -95,7 +95,7 @@ class Link:
 
     def kill(self) -> None:
         """Ends the actor's process, and with it what it started."""
-        with contextlib.suppress(self.ray.exceptions.RayError, ValueError, TypeError):  # of none
+        with contextlib.suppress(self.ray.exceptions.RayError, ValueError, TypeError):  # of a run without an actor
             self.ray.kill(self._actor, no_restart=True)
 
     def join(self, timeout_seconds: float) -> bool:
@@ -112,7 +112,7 @@ class Link:
                 self.state = "gone"
             except _LetGoError:
                 return
-            except Exception as error:  # noqa: BLE001 - nobody else would hear of it; the run says so
+            except Exception as error:  # noqa: BLE001 - it would be lost otherwise; the run reports it
                 lacking = self._lacking_here(error)
                 if lacking is None and not self._may_answer_yet(error):
                     self._lose(self._why(error))
@@ -123,7 +123,7 @@ class Link:
                 time.sleep(AGAIN_SECONDS)
 
     def _lacking_here(self, error: Exception) -> ShortageError | None:
-        """What this machine lacks, such as room on its disk: all is begun again when it is there. What a node lacks is no such thing."""
+        """What this machine lacks, such as room on its disk: all is begun again when it is there. What a node lacks is not meant."""
         if isinstance(error, self.ray.exceptions.RayError | NodeTroubleError):
             return None
         return error if isinstance(error, ShortageError) else shortage_of(error, folder=self.store.home)

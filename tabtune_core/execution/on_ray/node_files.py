@@ -19,7 +19,7 @@ Sizes = dict[str, int]
 
 
 def missing(folder: Path, names: Sequence[str]) -> list[str]:
-    """Those of the names that are no files in a folder."""
+    """The names for which a folder has no file."""
     return [name for name in names if not (folder / name).is_file()]
 
 

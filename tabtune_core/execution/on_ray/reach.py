@@ -24,7 +24,7 @@ RAYLET = "raylet"
 
 
 def check(address: str) -> None:
-    """That joining is worth a try: Ray itself would try for minutes to reach an address where nobody listens.
+    """That joining is worth a try: Ray itself would try for minutes to reach an address where nothing listens.
 
     Raises:
         ClusterError: Ray is not installed, or there is no cluster.
@@ -45,9 +45,9 @@ def check(address: str) -> None:
         except (OSError, OverflowError) as error:
             raise no_cluster(named, error) from error
     elif named not in ("", AUTO):
-        raise no_cluster(named, "This is no address; write HOST:6379.")
+        raise no_cluster(named, "This is not an address; write HOST:6379.")
     if not any(process.info["name"] == RAYLET for process in psutil.process_iter(["name"])):
-        raise no_cluster(address, "This machine is part of none.")
+        raise no_cluster(address, "This machine is not part of a cluster.")
 
 
 def _speaks(host: str, port: int) -> bool:
@@ -65,7 +65,7 @@ def not_installed() -> ClusterError:
 
 
 def no_cluster(address: str, why: BaseException | str) -> ClusterError:
-    """What is raised where there is none, or none that lets us in."""
+    """What is raised if there is no cluster, or it does not let us in."""
     if OTHER_VERSION in str(why):
         return ClusterError(
             f"The Ray cluster at {address!r} cannot be joined. {' '.join(str(why).split())}. Install the same version of Ray and of Python"

@@ -39,7 +39,7 @@ class Order:
     experiment: str
     """Module whose ``run_experiment`` carries it out."""
     on_gpu: bool
-    """Whether it has a card here; its only one."""
+    """Whether it has a GPU here; its only one."""
     weights: Carried
     log_bytes: int
     """That earlier processes of the run have left in its log."""
@@ -125,7 +125,7 @@ class RemoteRun:
             return
         self._order = order
         if not order.on_gpu:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no card from an actor that asked for none
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not hide GPUs from an actor that asked for no GPU
         write_to(self.run_dir / LOG)
         threading.Thread(target=self._carry_out, args=(order,), name="run").start()
 

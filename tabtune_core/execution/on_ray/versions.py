@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], packages: Sequence[str]) -> str:
-    """A sentence with both versions of the first package that differs; empty where none does.
+    """A sentence with both versions of the first package that differs; empty if all are the same.
 
     >>> difference("b", {"torch": "2.9.0"}, {"torch": "2.8.0"}, ["torch"])
     'Node b has torch 2.8.0 and the worker has 2.9.0: install the same on both.'

@@ -31,7 +31,7 @@ def carried(settings: RunSettings) -> Carried:
 
     Raises:
         CheckpointError: the named file is not there.
-        SettingError: there is no such model, or it does not do the task.
+        SettingError: the model is unknown, or does not do the task.
     """
     if settings.strategy in REFERENCES:
         return Carried()
