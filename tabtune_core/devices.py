@@ -17,7 +17,7 @@ from tabtune_core.wording import counted
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the GPU with the most free memory, or the CPU where there is none; anything else is taken at its word.
+    """'auto' is the GPU with the most free memory, or the CPU if there is no GPU; any other name is taken literally.
 
     Raises:
         DeviceError: for a name torch does not know, a GPU that is not there, or one that cannot compute.
@@ -81,12 +81,12 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def gpu_module(device: torch.device) -> Any:
-    """Torch's functions for GPUs of this kind, by the names of ``torch.cuda``; those that take a device have to be given it."""
+    """Torch's functions for GPUs of this kind, named as in ``torch.cuda``; pass the device to those that take one."""
     return torch.get_device_module(device)
 
 
 def on_device(device: torch.device) -> AbstractContextManager[Any]:
-    """While it lasts, a GPU is torch's current one: what is asked of no GPU by name goes to that one, and would open another one else."""
+    """Makes a GPU torch's current one within the block; calls that name no GPU would otherwise open another GPU."""
     module: AbstractContextManager[Any] = gpu_module(device).device(device) if is_gpu(device) else nullcontext()
     return module
 
@@ -114,7 +114,7 @@ _ONE_DRAWS = threading.RLock()
 
 @contextmanager
 def own_chance(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """While it lasts, torch's random numbers on the CPU and on this device are those of the seed, if there is one; then as they were.
+    """Seeds torch's random numbers on the CPU and this device within the block, if there is a seed; then restores them.
 
     Threads take turns, since torch has one generator a device and dropout draws from it. Other GPUs are left alone, which
     ``torch.manual_seed`` would seed too.

@@ -1,4 +1,4 @@
-"""What can go wrong that a person can mend. Every message says what was asked, what was found and the way out."""
+"""Errors that a person can mend. Every message says what was asked, what was found and the way out."""
 
 import difflib
 import sys
@@ -11,7 +11,7 @@ REALLY_NEAR = 0.75
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name, or the one whose last part, that ``name`` is probably a slip of; None where none is really near.
+    """The known name, or the one whose last part, that ``name`` probably misspells; None if no name is close.
 
     >>> nearest("rnak", ["rank", "alpha"]), nearest("r", ["lora.r"]), nearest("weight", ["height_cm", "eight"]), nearest("sex", ["age"])
     ('rank', 'lora.r', 'eight', None)
@@ -30,7 +30,7 @@ Lack = Literal[
 ]
 """What a machine can be short of; a turn at a database that another program has locked."""
 PASSING: frozenset[Lack] = frozenset({"room", "quota", "turn", "processes", "files"})
-"""What comes back when a person or another program makes way, so that it is worth waiting for."""
+"""Kinds that return when a person or another program frees something, so that waiting helps."""
 
 
 class ShortageError(TabTuneError):
@@ -67,7 +67,7 @@ class TableError(TabTuneError, ValueError):
 
 
 class LayoutError(TableError):
-    """Text that may be a table if it is read with other reading choices."""
+    """Text that may be a table under other reading choices."""
 
 
 class LabelError(TabTuneError, ValueError):
@@ -79,7 +79,7 @@ class SettingError(TabTuneError, ValueError):
 
 
 class TargetError(TabTuneError, ValueError):
-    """LoRA targets that match nothing, or a rank that fits none of them."""
+    """LoRA targets that match nothing, or a rank that does not fit any of them."""
 
 
 class CheckpointError(TabTuneError, ValueError):
@@ -95,7 +95,7 @@ class AdapterError(TabTuneError, ValueError):
 
 
 class PipelineError(TabTuneError, ValueError):
-    """A file that is no saved pipeline, or a pipeline that cannot be saved."""
+    """A file that is not a saved pipeline, or a pipeline that cannot be saved."""
 
 
 class DeviceError(TabTuneError, ValueError):
@@ -111,9 +111,9 @@ class StoreError(TabTuneError, ValueError):
 
 
 FULL_MEMORY_CLASSES = ("OutOfMemoryError", "OutOfMemoryException")
-"""Of torch, Ray and DuckDB, by name: loading them to ask takes seconds. Arrow's is a MemoryError. The first is what a ``RunFailed`` has."""
+"""Of torch, Ray and DuckDB, by name: loading them takes seconds. Arrow's is a MemoryError. The first is what a ``RunFailed`` has."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""What errors say that are raised for a full memory, of the machine or of a card, and have no class of their own."""
+"""Words of errors for a full memory, of the machine or a GPU, that have no class of their own."""
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -57,7 +57,7 @@ class RunPlanned:
     base: dict[str, Any]
     """The base model: name, source, revision, sha256."""
     train_context_rows: int | None = None
-    """Rows that a training step is shown; None where nothing is trained, and in runs of earlier versions."""
+    """Rows that a training step is shown; None if nothing is trained, and in runs of earlier versions."""
     evaluation_context_rows: int | None = None
     """Rows that the evaluations while training are shown, zero-shot's (step 0) included; None as above."""
     eval_every: int | None = None
@@ -155,7 +155,7 @@ class RunFinished:
     trainable_parameters: int
     total_parameters: int
     adapter_bytes: int | None
-    """Size of the adapter package; None where there is none."""
+    """Size of the adapter package; None without an adapter."""
     adapter_verified: bool | None = None
     """Whether a fresh process gave the same predictions from the package."""
     shared_saved_seconds: float = 0.0
@@ -165,7 +165,7 @@ class RunFinished:
     train_wall_seconds: float = math.nan
     """That passed while the run was trained, with every wait and file; NaN of a run of an earlier version."""
     predict_growth_memory_bytes: int | None = None
-    """Peak over the loaded base of the final prediction of the held-out rows; None of a trained run of an earlier version."""
+    """Peak over the loaded base of the final prediction of the held-out rows; None for a trained run of an earlier version."""
     ended_by: EndedBy = ""
     """What ended training before its last step, beside a person and early stopping; then the last step done was evaluated."""
     used_rows: int = 0
@@ -175,25 +175,25 @@ class RunFinished:
     skipped_episodes: int = 0
     """Steps that had no other rows."""
     rows_sha256: str | None = None
-    """Of the numbers and targets of the held-out rows, by which runs on the same rows are known; None of a fit of a pipeline."""
+    """Of the numbers and targets of the held-out rows, by which runs on the same rows are known; None for a fit of a pipeline."""
     context_sha256: str | None = None
     """Of the context rows."""
     memory_by_cause_bytes: dict[str, int] | None = None
     """What the growth of memory was for; None where it is not known."""
     estimated_bytes: dict[str, int] | None = None
-    """The same as it was to be expected; None of weights of another architecture than the model's own."""
+    """The same, as expected; None for weights of another architecture than the model's own."""
     shared_made: int = 0
     """Arrays of the workspace that the run made."""
     shared_reused: int = 0
     """Those that an earlier run had made."""
     scored_context_rows: int | None = None
-    """Of a fit of a pipeline: rows that were shown when the validation rows were scored; None where there are none."""
+    """Of a fit of a pipeline: rows that were shown when the validation rows were scored; None without validation rows."""
     final_context_rows: int | None = None
     """Of a fit of a pipeline: rows that its predictions are shown."""
     other: dict[str, Any] = field(default_factory=dict)
     """Fields of another version, which are kept and not used."""
     context_rows: int | None = None
-    """Rows that predictions, zero-shot's too, were shown; None is a run of an earlier version."""
+    """Rows that predictions, zero-shot's too, were shown; None for a run of an earlier version."""
     train_context_rows: int | None = None
     """Rows that a training step was shown; None where nothing was trained, and as above."""
     resumed_steps: tuple[int, ...] = ()
@@ -237,13 +237,13 @@ def to_json(event: Event) -> tuple[str, str]:
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """The event again. Fields that this version does not know are left out; those of a result are kept in ``other``.
+    """Restores the event. Fields that this version does not know are left out; those of a result are kept in ``other``.
 
     Raises:
         ValueError: the kind is unknown, or its fields are missing or of other types.
     """
     if kind not in EVENTS:
-        raise ValueError(f"{kind!r} is no event that this version knows")
+        raise ValueError(f"{kind!r} is not an event that this version knows")
     values, cls = _object(payload), EVENTS[kind]
     hints = hints_of(cls)
     if cls is RunFinished and isinstance(values.get("extra"), dict):  # where an earlier version had some fields

@@ -1,6 +1,6 @@
 """Which NVIDIA GPUs a run could take, asked of the driver and not of torch, which would take seconds and hundreds of megabytes.
 
-The answer follows what torch does in the run's process: none for a build without CUDA, and CUDA_VISIBLE_DEVICES hides and orders
+The answer follows what torch does in the run's process: a build without CUDA has no GPU, and CUDA_VISIBLE_DEVICES hides and orders
 GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the GPUs as the driver does.
 """
 
@@ -35,7 +35,7 @@ class Driver:
 
 
 def driver() -> Driver | None:
-    """The driver; None where there is none, or it does not answer."""
+    """The driver; None if it is missing or does not answer."""
     try:
         _open(pynvml)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion()
@@ -70,7 +70,7 @@ def check_device(name: str) -> None:
 
 
 def _driver_tells() -> bool:
-    """Whether what is counted is all there is: there is no CUDA in torch, no CUDA driver, or one that answers."""
+    """Whether the count is complete: torch has no CUDA, there is no CUDA driver, or the driver answers."""
     if not torch_has_cuda() or find_library("cuda") is None:
         return True
     try:
@@ -137,7 +137,7 @@ def visible_cards(visible: str, uuids: list[str]) -> list[int]:
 
 
 def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
-    """What a question to the driver raises that it does not answer. A driver older than the package is an error of another family."""
+    """What is raised when the driver does not answer a question. A driver older than the package is an error of another family."""
     return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
 
 
@@ -172,7 +172,7 @@ def _handles(visible: str | None) -> list[Any]:
 
 
 def _is_sliced(handle: Any) -> bool:
-    """Whether a GPU is split into slices, so that it cannot be taken as a whole."""
+    """Whether a GPU is split into slices (MIG) and so cannot be used as a whole."""
     try:
         present, _ = pynvml.nvmlDeviceGetMigMode(handle)
     except nvml_errors(pynvml):  # a GPU that cannot be
@@ -181,7 +181,7 @@ def _is_sliced(handle: Any) -> bool:
 
 
 def _first_slice(handle: Any) -> Any:
-    """The first slice of a GPU in slices; None where none was made."""
+    """The first slice of a GPU that is split into slices; None if it has no slice."""
     for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         try:
             return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)

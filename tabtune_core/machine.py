@@ -16,7 +16,7 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 VMSTAT = Path("/proc/vmstat")
 PROCESS_BYTES = 450e6
 """Of a process: Python, torch and a CUDA context beside the tensors. 430 MB were resident on the CPU when TabICL mini was loaded; a context
-is as large. On a card cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation."""
+is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation."""
 TIGHT = 0.8
 """Share of the free memory up to which an estimate is trusted to fit; the estimate was up to a fifth off where it was measured."""
 MOUNTS = Path("/proc/self/mountinfo")
@@ -25,7 +25,7 @@ NETWORK_FILE_SYSTEMS = re.compile(
     "nfs4?|cifs|smb[23]|smbfs|ncpfs|afs|coda|ceph|lustre|gpfs|beegfs|panfs|pvfs2|orangefs|wekafs|glusterfs|gfs2|ocfs2|davfs"
     r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|lizardfs|moosefs|juicefs|s3fs|gcsfuse|rclone|davfs2|smbnetfs)"
 )
-"""By their names in the list of mounts. ``9p`` is none of them: it is also what some containers have for their own disk."""
+"""By their names in the list of mounts. ``9p`` is left out: some containers use it for their own disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def disk_of(path: Path) -> Disk | None:
 
 
 def network_file_system(folder: Path) -> tuple[str, str] | None:
-    """Name and place of the network file system that a folder lies on; None where it lies on none, or that is not told."""
+    """Name and place of the network file system that a folder lies on; None if it is on a local disk, or the system does not tell."""
     place, found = os.path.realpath(folder), ("", "")
     for line in _text(MOUNTS).splitlines():
         before, _, after = line.partition(" - ")
@@ -120,7 +120,7 @@ def oom_kills(groups: Path = CGROUP, root: Path = CGROUPS, vmstat: Path = VMSTAT
 
 
 def _number(file: Path, name: str = "") -> int | None:
-    """What a file says, or its line of that name; None where it says nothing or ``max``."""
+    """The number in a file, or in its line of that name; None if there is no number or it is ``max``."""
     found = re.search(rf"^{name + ' ' if name else ''}(\d+)$", _text(file), re.MULTILINE)
     return int(found[1]) if found else None
 

@@ -1,6 +1,6 @@
-"""Folders for what is needed for a while. They are gone afterwards, and where their process was killed, with the next one that is made.
+"""Temporary folders. Each is deleted after use; that of a killed process is deleted when the next one is made.
 
-In: the folder that they lie in. Out: a folder under a lock, which the kernel takes away with the process: so a folder in use is known.
+In: the parent folder. Out: a folder under a lock, which the kernel releases with the process; a locked folder is in use.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX, SUFFIX = "tabtune-", ".tmp"
-"""Of their names in the machine's temporary folder. Short: a socket's path, which may lie in one, has 103 letters at most."""
+"""Prefix of their names in the machine's temporary folder. Short: a socket's path, which may lie in one, has 103 letters at most."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator
 def shared_scratch_folder(name: str) -> Path:
     """A folder in the machine's temporary folder for all processes of this user that know its name, this one's for its life.
 
-    What lies in it stays for the next one; with no process left, it goes with the next sweep.
+    What lies in it stays for the next one; with no process left, the next sweep deletes it.
 
     Raises:
         OSError: the folder is another user's, or cannot be made.
@@ -47,7 +47,7 @@ def shared_scratch_folder(name: str) -> Path:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             if os.fstat(lock).st_uid != os.getuid():
                 raise PermissionError(f"{folder} belongs to another user.")
-            with suppress(OSError):  # where the file system knows no locks, nobody sweeps
+            with suppress(OSError):  # where the file system has no locks, folders are not swept
                 fcntl.flock(lock, fcntl.LOCK_SH)
             if os.path.samestat(folder.stat(), os.fstat(lock)):
                 return folder
@@ -68,7 +68,7 @@ def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
 
 
 def _locked(parent: Path | None, prefix: str) -> tuple[Path, int]:
-    """A new folder and its lock, which is none where the file system knows no locks; nobody sweeps there either."""
+    """A new folder and its lock, or None where the file system has no locks; folders there are never swept either."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX, dir=parent))
         with suppress(FileNotFoundError):  # swept up before it was locked: another

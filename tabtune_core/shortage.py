@@ -50,7 +50,7 @@ LEAST_LIMITS: dict[str, tuple[int, int, Lack, str]] = {
 
 
 def check_limits() -> None:
-    """Looks at what this process may have, before runs run into it; may it have more open files if it asks for them, it asks.
+    """Checks the limits of this process before runs reach them, and raises its limit of open files as far as it may.
 
     Raises:
         ShortageError: a limit is too low for runs.
@@ -72,7 +72,7 @@ def shortage_of(error: BaseException, doing: str = "", folder: Path | None = Non
         error: any.
         doing: what was being done, as the start of a sentence: ``The table could not be added``.
         folder: where that was written, where the error itself names no file.
-        starting: whether it was a process that should start; "try again" (EAGAIN) then means that there are too many.
+        starting: whether a process was being started; "try again" (EAGAIN) then means that there are too many.
     """
     if isinstance(error, TabTuneError) and not isinstance(error, ShortageError):
         return None  # it says itself what to do
@@ -91,7 +91,7 @@ def shortage_of(error: BaseException, doing: str = "", folder: Path | None = Non
 
 @contextmanager
 def named(doing: str = "", folder: Path | None = None, *, starting: bool = False) -> Iterator[None]:
-    """Raises ShortageError where the machine lacks something inside; all else as it is."""
+    """Turns an error inside the block into a ShortageError if the machine lacked something; other errors pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -130,7 +130,7 @@ def _by_words(error: BaseException) -> Lack | None:
 
 
 def _looked_up(path: Path | None, lack: Lack) -> Lack:
-    """What is plainly the matter with a disk of which SQLite says no more than that it could not be read or written."""
+    """What is wrong with a disk, where SQLite says only that it could not be read or written."""
     disk = None if path is None else disk_of(path)
     if 0 <= resource.getrlimit(resource.RLIMIT_FSIZE)[0] < LEAST_LIMITS["f"][1]:
         return "size"
@@ -162,7 +162,7 @@ SENTENCES: dict[Lack, str] = {
     "sound disk": "{Where} reports an error in reading or writing. Look for damage in the system's log, and try again.",
     "turn": "Another program has kept the database in {path} locked for too long. Close what uses it, and try again.",
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
-    "processes": "The system starts no more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
+    "processes": "The system cannot start more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
     "path": "There can be no file {path:.100}: the path is too long, or its links lead in a circle. Choose another.",
     "size": "A file may have {size:,} bytes here (ulimit -f), which is too little. Raise that, and try again.",
     "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, and try again.",

@@ -1,6 +1,6 @@
-"""What we rely on in other packages beyond what they promise, by name, so that a change of theirs is noticed and said.
+"""Names that we use of other packages beyond their public interface, so that a change there is noticed and reported.
 
-Each package has one file that lists it, an ``upstream.py`` beside the code that relies on it. Importing this loads none of them.
+Each package has one file that lists it, an ``upstream.py`` beside the code that relies on it. Importing this does not load them.
 """
 
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ class Upstream:
     tested: tuple[str, ...] = ()
     """Minor versions of which a test compares our numbers with its own; empty where only the names matter."""
     names: Mapping[str, str]
-    """``module:attribute.path`` of what it does not promise, and what for we rely on it."""
+    """``module:attribute.path`` of what is not public, and what we use it for."""
 
     @property
     def installed(self) -> str | None:
-        """The version that is here; None where none is."""
+        """The installed version; None if the package is missing."""
         return installed(self.distribution)
 
     @property
     def is_tested(self) -> bool:
-        """Whether the version that is here is one of those that were tested."""
+        """Whether the installed version is among the tested ones."""
         return self.installed is None or ".".join(self.installed.split(".")[:2]) in self.tested
 
     def missing(self) -> list[str]:
@@ -40,7 +40,7 @@ class Upstream:
 
 
 def installed_now(distribution: str) -> str | None:
-    """The version of a package that is here; None where none is. Found out without importing it."""
+    """The installed version of a package, found without importing it; None if it is missing."""
     try:
         return version(distribution)
     except PackageNotFoundError:
