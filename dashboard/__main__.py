@@ -1,4 +1,4 @@
-"""``python -m dashboard``: starts the worker if none runs, then serves the pages, on this machine only unless told otherwise.
+"""``python -m dashboard``: starts the worker if it does not run, then serves the pages, on this machine only unless told otherwise.
 
 In: the command line. Out: a line or two with the address, then a server until Ctrl-C.
 """
@@ -79,7 +79,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--notify",
         metavar="URL",
         help="address, such as a chat's webhook, to which the worker that this starts sends a small JSON document when a sweep has ended;"
-        " a worker that runs already keeps its own (default: none)",
+        " a worker that runs already keeps its own (default: nothing is sent)",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
@@ -95,12 +95,12 @@ def _megabytes(text: str) -> int:
 
 def _number(text: str, admitted: range) -> int:
     if not text.isdecimal() or len(text) > len(str(admitted.stop)) or int(text) not in admitted:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {admitted[0]} to {admitted[-1]:,}.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {admitted[0]} to {admitted[-1]:,}.")
     return int(text)
 
 
 def free_port(address: str, asked: int | None) -> int:
-    """The port that is asked for, or the first from USUAL_PORT on; refused where somebody listens on it."""
+    """The port that is asked for, or the first from USUAL_PORT on; refused if another program listens on it."""
     why = ""
     ports = range(USUAL_PORT, USUAL_PORT + MOST_PORTS) if asked is None else range(asked, asked + 1)
     for port in ports:
@@ -110,7 +110,7 @@ def free_port(address: str, asked: int | None) -> int:
                 probe.bind((address, port))
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    raise SettingError(f"{address} is no address of this machine; choose another with --address.") from error
+                    raise SettingError(f"{address} is not an address of this machine; choose another with --address.") from error
                 why = error.strerror or ""
                 continue
             return port

@@ -33,7 +33,7 @@ def _page(folder: str, title: str, icon: str, default: bool = False) -> st.Page:
 
 
 def _log_in_first() -> None:
-    """Goes on where nobody is asked to log in or the person has; else asks, and stops the page."""
+    """Continues if a log-in is not required or the person has logged in; else asks for it and stops the page."""
     if not people_log_in():
         return
     emails = listed_emails(st.secrets.to_dict())

@@ -73,7 +73,7 @@ def megabytes(size_bytes: float | None) -> str:
 
 
 def reading_words(readings: Sequence[ReadingChoices]) -> list[str]:
-    """What tells each of several ways to read files from the others; empty where nothing does.
+    """What distinguishes several ways to read a file; empty where nothing does.
 
     >>> reading_words([ReadingChoices(kinds=(("id", "ignored"),)), ReadingChoices(), ReadingChoices(delimiter=";")])
     ['without id', 'as detected', 'separator ;']

@@ -74,7 +74,7 @@ def pick(
 
 
 def settle(name: str, value: str) -> None:
-    """Holds a choice that no widget of the page holds, and writes it into the address bar."""
+    """Holds a choice that has no widget on the page, and writes it into the address bar."""
     st.session_state[_key(name)] = value
     keep(name, value)
 

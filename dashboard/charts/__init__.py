@@ -44,7 +44,7 @@ class Chart:
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with names that no chart takes for markup; categories stay in their order."""
+    """The frame with names that charts do not take for markup; categories stay in their order."""
     made = {}
     for name in NAMES:
         if name in frame and isinstance(frame[name].dtype, pd.CategoricalDtype):
@@ -77,7 +77,7 @@ _ALL: dict[str, Chart] = {
     "memory": Chart(memory, "Memory during the run. N/A means that this machine does not have the meter.", "memory"),
     "gpu": Chart(gpu, "GPU utilization, power draw and temperature during the run.", "memory"),
     "phase_peaks": Chart(phase_peaks, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"),
-    "adapter_size": Chart(adapter_size, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves none."),
+    "adapter_size": Chart(adapter_size, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves nothing."),
     "memory_breakdown": Chart(memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."),
     "class_counts": Chart(class_counts, "Rows of each class of the target."),
     "target_values": Chart(target_values, "Rows by value of the target."),
@@ -101,4 +101,4 @@ _ALL: dict[str, Chart] = {
     "residuals": Chart(residuals, "Distribution of the errors (residuals)."),
 }
 CHARTS = {name: replace(chart, draw=_with_plain_names(chart.draw)) for name, chart in _ALL.items()}
-"""By name; what a chart draws takes no name for markup."""
+"""By name; charts do not take names for markup."""

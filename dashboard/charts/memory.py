@@ -48,7 +48,7 @@ def memory(
     """``samples`` has one row a sample of the meters: run, step (the last one done), seconds (since the run started), phase, bytes a meter.
 
     ``phases`` holds the phases of one run to shade, over seconds alone: phase, start_seconds, end_seconds (not a number while it goes
-    on). ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has none.
+    on). ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has no label.
     """
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}

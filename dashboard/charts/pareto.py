@@ -108,7 +108,7 @@ def pareto(
 
 
 def group_runs(runs: pd.DataFrame) -> pd.Series:
-    """What the legend calls each run, a category in its order: itself, with many runs its way and rank, with many ranks its way."""
+    """What the legend calls each run, a category in its order: itself; with many runs strategy and rank; with many ranks strategy."""
     run = runs["run"]
     if not isinstance(run.dtype, pd.CategoricalDtype):
         run = run.astype(pd.CategoricalDtype(list(run.unique())))

@@ -1,6 +1,6 @@
-"""The devices that a run can be given, in words. What cards there are tells ``tabtune_core.gpus``, or the worker of a cluster."""
+"""The devices that a run can be given, in words. ``tabtune_core.gpus``, or the worker of a cluster, tells which GPUs there are."""
 
-ON_A_CLUSTER = {"auto": "auto: a GPU of the cluster; a CPU where it has none", "cpu": "cpu", "cuda:0": "cuda: a GPU of the cluster"}
+ON_A_CLUSTER = {"auto": "auto: a GPU of the cluster; a CPU if it has no GPU", "cpu": "cpu", "cuda:0": "cuda: a GPU of the cluster"}
 
 
 def device_names(cards: list[str]) -> dict[str, str]:
@@ -17,7 +17,7 @@ def device_names(cards: list[str]) -> dict[str, str]:
 
 
 def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> str:
-    """Free and total bytes, of the machine and of each card, in words; a card whose driver does not tell is N/A.
+    """Free and total bytes, of the machine and of each GPU, in words; a GPU whose driver does not tell is N/A.
 
     >>> free_memory((8 * 10**9, 16 * 10**9), [(71_200_000_000, 79_600_000_000), None])
     'Free now: cpu 8.0 of 16.0 GB, cuda:0 71.2 of 79.6 GB, cuda:1 N/A.'

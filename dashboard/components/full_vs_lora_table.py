@@ -24,7 +24,7 @@ WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "too few s
 
 
 def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Every number as text in its unit; N/A where there was no such run. The smallest LoRA as good has a column where it is another."""
+    """Every number as text in its unit; N/A where there was no such run. The smallest LoRA as good has its own column if it differs."""
     name, small_name = compared[["lora_name", "small_lora_name"]].iloc[0]
     best = f"Best LoRA ({name})" if name else "Best LoRA"
 
@@ -63,7 +63,7 @@ def _about_or_more(times: float) -> str:
 
 
 def show(compared: pd.DataFrame, metric: str) -> None:
-    """The table, with what its lines rest on; nothing before a run of its two sides has ended."""
+    """The table, with what its lines rest on; nothing until a run of each side has ended."""
     if compared[["full", "lora"]].isna().all(axis=None):
         return
     st.header("Full fine-tuning against LoRA", help="Section 14 of the guide, with the measurements of this sweep.")

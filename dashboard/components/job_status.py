@@ -1,4 +1,4 @@
-"""Waiting for the worker: how far the jobs of a page are, a way to cancel them, what they made, and what to do where no worker stays up."""
+"""Waiting for the worker: how far the jobs of a page are, a way to cancel them, what they made, and what to do if the worker ends."""
 
 import contextlib
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ def ask_for(kind: str, arguments: Mapping[str, Any], known: Job | None) -> None:
 
 
 def why_without_result(job: Job) -> None:
-    """Says why a job that has ended brought nothing."""
+    """Says why an ended job has no result."""
     if job.status == "cancelled":
         st.info("It was cancelled.", icon=":material/cancel:")
     else:
@@ -129,7 +129,7 @@ SMALL_BYTES = 5_000_000
 
 
 def data_of(path: Path) -> Any:
-    """What a download button takes: a large file is read when somebody downloads it, not when the page is drawn.
+    """What a download button takes: a large file is read when a person downloads it, not when the page is drawn.
 
     A small one is read at once: its address stays the same when the page is drawn again, which a click may run into.
     """

@@ -1,4 +1,4 @@
-"""What a page says of whose things are whose; nothing where nobody logs in."""
+"""What a page says about owners; nothing if people do not log in."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def only_mine(owners: Mapping[str, str], what: str) -> list[str]:
         return list(owners)
     own = [identity for identity, owner in owners.items() if owner == person()]
     if not own:
-        st.caption(f"None of these {what} is yours, so all are listed.")
+        st.caption(f"You own no {what} here, so all are listed.")
     return own or list(owners)
 
 

@@ -1,4 +1,4 @@
-"""A Plotly chart that keeps its zoom while data arrives, and whose lines that do not change any more are sent once.
+"""A Plotly chart that keeps its zoom while data arrives; lines that no longer change are sent once.
 
 Streamlit's own ``st.plotly_chart`` builds the chart anew on every change of data. This component hands the figure to
 ``Plotly.react``, which draws the difference; colours of text and grid come from the theme of the page.

@@ -22,7 +22,7 @@ def runs() -> None:
 
 
 def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[[str], object]) -> None:
-    """A box with a line for each thing that cannot be read, by its id; nothing where there is none."""
+    """A box with a line for each thing that cannot be read, by its id; nothing if all can be read."""
     if not lines:
         return
     title = f"{counted(len(lines), noun)} cannot be read"

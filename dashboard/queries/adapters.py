@@ -25,7 +25,7 @@ def facts(run: Run) -> dict[str, Any]:
     """What the adapter package of a run says of itself.
 
     Raises:
-        AdapterError: there is none, or it cannot be read.
+        AdapterError: there is no package, or it cannot be read.
     """
     path = store().run_dir(run.id) / ADAPTER_FILE
     return _facts(str(path), _changed(path))
@@ -43,7 +43,7 @@ def uploads() -> dict[str, StoredAdapter]:
 
 
 def keep_upload(data: bytes, name: str) -> StoredAdapter:
-    """Checks a package and keeps it as the person's. Raises AdapterError where it is none."""
+    """Checks a package and keeps it as the person's. Raises AdapterError if it is not an adapter."""
     return uploaded_adapters.add_adapter(home(), data, name, owner=person())
 
 
@@ -51,7 +51,7 @@ def delete_upload(identity: str) -> None:
     """Removes an adapter from elsewhere.
 
     Raises:
-        NotYoursError: it belongs to somebody else.
+        NotYoursError: it belongs to another person.
         StoreError: a job that is queued or running uses it.
         AdapterError: the workspace does not hold it.
     """
@@ -67,7 +67,7 @@ def name_weights(identity: str, path: str) -> None:
 
 def _check_upload(identity: str) -> None:
     held = uploads().get(identity)
-    check_may_change(held.owner if held else "")  # of one that cannot be read, nobody is known as the owner
+    check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
 
 
 def damaged_uploads() -> dict[str, str]:
@@ -82,14 +82,14 @@ def _test_rows(path: str, changed: int) -> list[int]:
 
 
 def test_rows(run: Run) -> list[int]:
-    """Numbers of the rows that a run only tested on; none where they were not kept."""
+    """Numbers of the rows that a run only tested on; empty if they were not kept."""
     path = store().run_dir(run.id) / PREDICTIONS_FILE
     changed = _changed(path)
     return _test_rows(str(path), changed) if changed else []
 
 
 def _changed(path: Path) -> int:
-    """When a file was changed, in nanoseconds; 0 where there is none, or none any more."""
+    """When a file was changed, in nanoseconds; 0 if it does not exist (any more)."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:

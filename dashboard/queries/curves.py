@@ -124,7 +124,7 @@ def _curves(run: Run) -> RunCurves:
     read = shared(key, lambda: _Read(RunCurves(store(), run.id)))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
         tick = _tick()
-        read.curves.read_on()  # first, so that nobody takes what is not read yet for all that there is
+        read.curves.read_on()  # first, so that a partly read curve is never taken for the whole
         read.status, read.tick = run.status, tick
         _held(home()).weigh(key, read)
     return read.curves
@@ -166,7 +166,7 @@ def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str =
 
 
 def axis_end(kind: str, column: str, runs: list[Run]) -> float:
-    """The largest value of a column over runs; 0 where there is none."""
+    """The largest value of a column over runs; 0 if the column is missing."""
     ends = [shared(("end", column, stamp(kind, [run])), partial(_column_end, kind, column, run)) for run in runs]
     return max((end for end in ends if end == end), default=0.0)
 

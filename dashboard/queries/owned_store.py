@@ -1,4 +1,4 @@
-"""The run store for page scripts: what a person adds is theirs, and what is another's they cannot change.
+"""The run store for page scripts: a person owns what they add, and cannot change what another person owns.
 
 The pages have no other way to the store, so a refusal does not hang on a hidden button.
 """
@@ -27,7 +27,7 @@ def _of_a_run(change: Change) -> Change:
 
 
 class OwnedStore(RunStore):
-    """As RunStore; each change raises a NotYoursError, which is a StoreError, where the run or job belongs to somebody else."""
+    """As RunStore; each change raises a NotYoursError, which is a StoreError, where the run or job belongs to another person."""
 
     ask = _of_a_run(RunStore.ask)
     retry = _of_a_run(RunStore.retry)

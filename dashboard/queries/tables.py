@@ -118,7 +118,7 @@ def ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
 
 
 def features(table: str, target: str, *, unseen: str | None = None) -> int:
-    """How many features a model gets beside the target; ``unseen`` is a column that is none."""
+    """How many features a model gets beside the target; ``unseen`` is a column that is not a feature."""
     return count_features({column.name: column.kind for column in tables()[table].columns if column.name != unseen}, target)
 
 
@@ -226,12 +226,12 @@ def delete_table(identity: str) -> None:
     """Removes a table and its file.
 
     Raises:
-        NotYoursError: it belongs to somebody else.
+        NotYoursError: it belongs to another person.
         StoreError: something that is queued or running uses it.
         TableError: the workspace does not hold it.
     """
     held = tables().get(identity)
-    check_may_change(held.owner if held else "")  # of one that cannot be read, nobody is known as the owner
+    check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
     deletion.delete_table(store(), identity)
 
 
@@ -241,7 +241,7 @@ def source_of(dataset: Dataset) -> Path:
 
 
 def forget_reading(old: str, new: str) -> None:
-    """Another reading of its file takes the place of a table, which goes unless a run used it or it is somebody else's."""
+    """Another reading of its file takes the place of a table, which is deleted unless a run used it or another person owns it."""
     if new != old and may_change(get_dataset(home(), old).owner) and not any(run.settings.dataset == old for run in store().runs()):
         with suppress(StoreError):  # a prediction is shown its rows just now
             deletion.delete_table(store(), old)

@@ -103,12 +103,12 @@ def mark(runs: list[Run]) -> str:
 
 
 def log_tail(run_id: str, lines: int = 200) -> str:
-    """The end of a run's log; empty when there is none."""
+    """The end of a run's log; empty without a log."""
     return tail(store().run_dir(run_id) / LOG, lines)
 
 
 def keep_worker() -> None:
-    """Starts the worker of the workspace if none runs."""
+    """Starts the worker of the workspace if it does not run."""
     watch_of(home()).start()
 
 
@@ -135,5 +135,5 @@ def memory_of_devices() -> tuple[tuple[int, int], list[tuple[int, int] | None]]:
 
 
 def cluster() -> Cluster | None:
-    """The machines that runs are put on; None where that is this one."""
+    """The machines that runs are put on; None if runs use this machine."""
     return read_cluster(home())

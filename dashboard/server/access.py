@@ -67,13 +67,13 @@ def decide(
         ValueError: with the way out, for an address that is not this machine's and for a token that is easily guessed.
     """
     if odd := [name for name in more_names if not re.fullmatch(r"[\w.:*-]+", name)]:
-        raise ValueError(f"{odd[0]!r} is no host name. Write it without http:// and without a port, for example lab.example.org.")
+        raise ValueError(f"{odd[0]!r} is not a host name. Write it without http:// and without a port, for example lab.example.org.")
     found = resolved(address)
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         raise ValueError(
-            f"{TOKEN_VARIABLE} has {len(given)} letters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it away:"
-            " a token is then made."
+            f"{TOKEN_VARIABLE} has {len(given)} letters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it out:"
+            " the server then makes one."
         )
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
     if login is not None:

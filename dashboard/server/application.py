@@ -40,7 +40,7 @@ async def plotly_script(request: Request) -> Response:
 
 
 def first_page(request: Request) -> Response:
-    """The page Data by its own name; as the first page it has none for Streamlit. Not from the root, which a proxy may have moved."""
+    """The page Data by its own name; as the first page it has no name in Streamlit. Not from the root, which a proxy may have moved."""
     query = request.url.query
     return RedirectResponse(f"./?{query}" if query else "./")
 
@@ -79,7 +79,7 @@ def report_html(home: Path, identity: str) -> str:
 
 
 def report(request: Request) -> Response:
-    """The picture of a table. Its cells are somebody's data, so the page is kept apart: its scripts reach nothing of ours."""
+    """The picture of a table. Its cells are a person's data, so the page is isolated: its scripts cannot reach ours."""
     try:
         html = report_html(default_home(), request.path_params["identity"])
     except TableError as error:

@@ -26,7 +26,7 @@ def show(error: Exception) -> bool:
 
 
 def answer(request: Request, error: Exception) -> Response:
-    """To a request that is no page."""
+    """Answers a request for something other than a page."""
     told = shortage_of(error, folder=default_home())
     if told is None:
         raise error

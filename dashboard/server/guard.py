@@ -84,7 +84,7 @@ class TokenGuard:
 
 
 class LoginGuard:
-    """ASGI middleware that lets only people who have logged in reach what no page script watches over."""
+    """ASGI middleware that lets only people who have logged in reach whatever the page scripts do not guard."""
 
     def __init__(self, app: ASGIApp, emails: tuple[str, ...]) -> None:
         self.app, self.emails = app, emails
@@ -98,20 +98,20 @@ class LoginGuard:
 
 
 def admitted(user: Mapping[str, Any], emails: tuple[str, ...]) -> bool:
-    """Whether somebody who has logged in may come in: everybody, unless addresses are listed."""
+    """Whether a person who has logged in may come in: everybody, unless addresses are listed."""
     if not user.get("is_logged_in"):
         return False
     return not emails or email_of(user) in {email.casefold() for email in emails}
 
 
 def email_of(user: Mapping[str, Any]) -> str:
-    """In small letters; empty where there is none, or the provider says that it has not seen that it is theirs."""
+    """In small letters; empty without one, or if the provider has not verified it."""
     unseen = str(user.get("email_verified", True)).casefold() == "false"
     return "" if unseen else str(user.get("email") or "").casefold()
 
 
 def user_of(connection: HTTPConnection) -> dict[str, Any]:
-    """What the signed cookie says that Streamlit sets after a log-in; nothing where there is none."""
+    """What the signed cookie says that Streamlit sets after a log-in; nothing without a cookie."""
 
     def opened(name: str) -> bytes | None:
         value = connection.cookies.get(name)

@@ -1,7 +1,7 @@
-"""Whose things are whose, on a server whose people log in: who looks at a page, and what of others' they may change.
+"""Owners, on a server where people log in: who looks at a page, and which things of others they may change.
 
 In: the log-in of the page script that asks, and the sections of Streamlit's secrets. Out: a name to record, and a yes or a refusal.
-Without a log-in nobody has a name and everybody may change everything.
+Without a log-in people have no names and may change everything.
 """
 
 import os
@@ -16,7 +16,7 @@ from tabtune_core.errors import StoreError
 
 
 class NotYoursError(StoreError):
-    """A person asked to change what belongs to somebody else."""
+    """A person asked to change what belongs to another person."""
 
 
 def people_log_in() -> bool:
@@ -25,7 +25,7 @@ def people_log_in() -> bool:
 
 
 def person() -> str:
-    """Who looks at the page, as recorded for what they add; empty where nobody logs in."""
+    """Who looks at the page, as recorded for what they add; empty if people do not log in."""
     return name_of(st.user.to_dict()) if people_log_in() else ""
 
 
@@ -38,7 +38,7 @@ def name_of(user: Mapping[str, Any]) -> str:
 
 
 def may_change(owner: str) -> bool:
-    """Whether the person may delete, stop, rename or else change what belongs to ``owner``; empty where nobody is known to own it."""
+    """Whether the person may delete, stop, rename or else change what belongs to ``owner``; empty if the owner is not known."""
     if not people_log_in():
         return True
     secrets, name = st.secrets.to_dict(), person()
@@ -59,12 +59,12 @@ def check_may_change(owner: str) -> None:
 
 def whose(owner: str) -> str:
     """A sentence about who owns a thing."""
-    return f"It belongs to {owner}." if owner else "It has no owner: it comes from the command line or from a time without log-in."
+    return f"It belongs to {owner}." if owner else "It has no owner: it comes from the command line or from before log-in was switched on."
 
 
 WHO_MAY = "Only its owner and the admins of this server can change or delete it."
 
 
 def by(owner: str) -> str:
-    """What a list adds to the name of a thing where people log in; empty for what nobody is known to own."""
+    """What a list adds to the name of a thing where people log in; empty if the owner is not known."""
     return f" · {' '.join(owner.split())}" if owner and people_log_in() else ""

@@ -1,4 +1,4 @@
-"""What we rely on in Streamlit."""
+"""Names that we use of Streamlit beyond its public interface."""
 
 from tabtune_core.upstream import Upstream
 

@@ -30,7 +30,7 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     if people_log_in():
         rows["Added by"] = [owners[name] for name in rows.index]
     listed = list(rows.index)
-    if (given := handed_over("run")) is not None:  # by code: in a list of its own, as this one holds the row of before
+    if (given := handed_over("run")) is not None:  # chosen by code: in a new list, as this one still holds the earlier row
         st.session_state["adapter_lists"] = st.session_state.get("adapter_lists", 0) + 1
         settle("run", given)
     shown = chosen("run", listed, listed[0])
@@ -51,7 +51,7 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
         column_config={
             "Adapter": st.column_config.TextColumn(pinned=True),
             "Validation gain": st.column_config.TextColumn(help="On the rows that chose the best checkpoint."),
-            "Test gain": st.column_config.TextColumn(help="On rows that nothing was chosen by."),
+            "Test gain": st.column_config.TextColumn(help="On rows that were not used for any choice."),
             "On test rows": st.column_config.TextColumn(
                 help="Confirmed: the configuration that validation chose is better than zero-shot beyond a 95 % interval."
             ),

@@ -29,7 +29,7 @@ class Compared:
         """Reads the store.
 
         Raises:
-            StoreError: there is no such sweep any more.
+            StoreError: the sweep no longer exists.
         """
         every = queries.listed(sweep)
         runs = [run for run in every if not run.archived]

@@ -33,7 +33,7 @@ def which_rows() -> SplitName:
 
 
 def predictions_of(compared: Compared, runs: list[Run], part: SplitName) -> dict[str, Predictions]:
-    """By run id; says of which runs there are none."""
+    """By run id; names the runs that have no predictions."""
     by_run = {run.id: queries.predictions(run.id, part) for run in runs}
     absent = [compared.named[run_id] for run_id, predictions in by_run.items() if predictions is None]
     if absent:
@@ -83,7 +83,7 @@ def number_errors(compared: Compared, runs: list[Run]) -> None:
 
 
 def _together(compared: Compared, by_run: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame | None:
-    """What is counted of each run in one frame, with the runs named; None without any."""
+    """The counts of each run in one frame, with the runs named; None without predictions."""
     if not by_run:
         return None
     return compared.as_run(pd.concat([count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()], ignore_index=True))

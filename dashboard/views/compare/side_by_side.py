@@ -44,7 +44,7 @@ def flat(run: Run) -> dict[str, str]:
 def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: bool) -> pd.DataFrame:
     """One row a setting, one column a run."""
     side_by_side = pd.DataFrame({named[run.id]: flat(run) for run in runs})
-    if differences_only:  # a setting that a run has no use for is no difference
+    if differences_only:  # a setting that a run does not use is not a difference
         side_by_side = side_by_side[side_by_side.nunique(axis=1) > 1]
     return side_by_side.fillna("N/A").rename(setting_words).rename_axis("Setting").reset_index()
 

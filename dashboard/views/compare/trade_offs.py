@@ -110,7 +110,7 @@ def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "r
 
 
 def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str = "runs") -> str:
-    """The best run within the limits and what it costs; where there is none, the least that runs took."""
+    """The best run within the limits and what it costs; without such a run, the least that runs took."""
     scored = board.dropna(subset=[f"validation_{metric}"])
     inside = scored[within_limits(scored, limits)]
     best = best_of(inside, f"validation_{metric}", higher_is_better=METRICS[metric].higher_is_better)

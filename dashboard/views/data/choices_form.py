@@ -43,7 +43,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             value=held.rows,
             key=f"reading_rows_{key}",
             placeholder="All rows",
-            help="For tables too long to be read whole: about so many rows, drawn at random.",
+            help="For tables too long to be read whole: about this many rows are drawn at random.",
         )
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None

@@ -47,7 +47,7 @@ def rows(dataset: Dataset) -> pd.DataFrame:
 
 
 def still_open(dataset: Dataset) -> ReadingChoices:
-    """The choices under which the dataset was read, without those that nobody made: what is asked now is asked again."""
+    """The choices under which the dataset was read, only the person's own choices: questions still open now are asked again."""
     asked: dict[str, Any] = {question.field: None for question in dataset.questions if question.field != "missing_marks"}
     return dataclasses.replace(dataset.reading, **asked)
 

@@ -78,9 +78,9 @@ def show(dataset: Dataset) -> None:
             go("views/new_run/page.py", table=dataset.id, target=target)
         if not ready:
             st.caption(
-                "Read the file again with the kinds that you chose under Columns, or choose those of before."
+                "Read the file again with the kinds that you chose under Columns, or go back to the earlier kinds."
                 if unread
-                else "Training cannot start as it stands."
+                else "Training cannot start with this table as it is."
                 if stops
                 else "Choose the column to predict first.",
                 width="content",

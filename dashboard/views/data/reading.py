@@ -146,7 +146,7 @@ def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
         return
     if item.replaces is not None:
         queries.forget_reading(item.replaces, new)
-        for asked in ("target", "way", "split"):  # another reading of the file is no other question
+        for asked in ("target", "way", "split"):  # another reading of the file does not change the question
             if asked in st.query_params:
                 choose(asked, st.query_params[asked])
     elif new in waiting.known:

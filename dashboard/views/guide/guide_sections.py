@@ -65,9 +65,7 @@ def layer() -> None:
         alpha = st.number_input("Alpha", 0.1, 1e6, 16.0, key="guide_alpha", format="%g", help="Twice the rank is usual.")
     capped = min(rank, d_in, d_out)
     if capped < rank:
-        st.warning(
-            f"No matrix of {d_out} by {d_in} has a higher rank than {capped}; here the adapter is held to that, and the report says so."
-        )
+        st.warning(f"A matrix of {d_out} by {d_in} has at most rank {capped}; the adapter is held to that here, and the report says so.")
     adapter, whole, even = capped * (d_in + d_out), d_in * d_out, d_in * d_out / (d_in + d_out)
     left, right = st.columns([1.2, 1], gap="large")
     with left:
@@ -150,7 +148,7 @@ def found() -> None:
         if not any(seen.counts.get(status) for status in RANKED):
             continue
         if not queries.listed(sweep):
-            continue  # none of its rows can be read
+            continue  # its rows cannot be read
         metric = queries.selection_metric(sweep)
         measured = queries.against_full(sweep, metric)
         if measured[["full", "lora"]].isna().any(axis=1).all():
@@ -186,5 +184,5 @@ def this_machine() -> None:
     if problems:
         st.error(f"Runs cannot work yet: see {', '.join(problems)}.", icon=":material/error:")
     else:
-        st.success("Nothing keeps runs from working.", icon=":material/check:")
+        st.success("Runs can work on this machine.", icon=":material/check:")
     st.code(report(checks), language=None)

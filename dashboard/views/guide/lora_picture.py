@@ -1,6 +1,6 @@
 """A picture of a layer with its adapter: blocks as large as the matrices are. Drawn as SVG, in the colours of the page's text.
 
-In: sizes. Out: the picture on the page. Nothing of a person's goes into it but whole numbers.
+In: sizes. Out: the picture on the page. A person's input reaches it only as whole numbers.
 """
 
 from dashboard.charts.style import BASELINES, COLOURS

@@ -17,7 +17,7 @@ class Filter:
 
     label: str
     values: Callable[[pd.DataFrame], "pd.Series[str]"]
-    """What to choose from, by run; empty where a run has none."""
+    """What to choose from, by run; empty if a run lacks it."""
     several: bool = False
     """Whether a run has several, with a space between them, of which one is enough."""
 

@@ -63,7 +63,7 @@ def table(
     owners: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """One row a run, or a configuration where the board has ``runs``. ``tables`` and ``sweeps`` are names by id; ``owners`` are those of
-    sweeps, None where nobody logs in.
+    sweeps, None if people do not log in.
     """
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
@@ -142,7 +142,7 @@ def spread_meaning(board: pd.DataFrame) -> str:
         rests = "over the seeds of the configuration, which takes their held-out rows for different ones"
     else:
         rests = "of the configuration, from differences row by row and, with several seeds, the spread between them"
-    return f"± is half the width of a 95 % interval {rests}. Empty: too few rows or seeds, or no predictions to tell."
+    return f"± is half the width of a 95 % interval {rests}. Empty: too few rows or seeds, or predictions are missing."
 
 
 def usual(frame: pd.DataFrame) -> list[str]:
@@ -179,7 +179,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     return {
         "Test rows": text(help="Hash of the table, the rule of the split and its seed: runs with the same one have the same test rows."),
-        "Place": number(width="small", help="Ranking by the validation score. Equal scores share a place; archived runs have none."),
+        "Place": number(width="small", help="Ranking by the validation score. Equal scores share a place; archived runs have no place."),
         "Run": text(pinned=True),
         "Rank": number(width="small"),
         "Seed": number(width="small"),
@@ -250,7 +250,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             format="localized", help="Number of context rows of a training step. Empty: the same as Context rows."
         ),
         "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
-        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty if there is none."),
+        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty without an adapter."),
         "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),

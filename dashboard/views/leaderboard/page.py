@@ -23,7 +23,7 @@ PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
 def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: str, *, going: bool) -> None:
-    """The sentences that people came for, or why there are none."""
+    """The recommendation, or why it is missing."""
     done = board[board["place"].notna() & (board["apart"] == "")]
     if recommendation is None:
         st.caption("Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare.")

@@ -48,7 +48,7 @@ def _go_on(runs: Sequence[Run]) -> None:
     ended = [run.id for run in runs if run.status in RANKED]
     adapters = [run.id for run in runs if run.result and run.result.adapter_verified]
     one_sweep = "" if len(sweeps) == 1 else " Choose runs of one sweep for it."
-    no_adapter = "" if adapters else " None of the chosen runs has a verified adapter."
+    no_adapter = "" if adapters else " The chosen runs have no verified adapter."
     several = "" if len(ended) > 1 else " Choose two runs with a result for it."
     with st.container(horizontal=True):
         if _button("Compare", "compare_arrows", "Settings, curves, errors and predictions side by side.", one_sweep or several):

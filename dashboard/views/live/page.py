@@ -33,7 +33,7 @@ if not sweeps:
 
 asked = st.query_params.get("sweep")
 if asked and asked not in sweeps:
-    st.warning(f"There is no sweep {plain(repr(asked))} in this workspace; it may have been deleted. This is the newest one.")
+    st.warning(f"The sweep {plain(repr(asked))} is not in this workspace; it may have been deleted. This is the newest one.")
 listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
 current = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
 sweep = pick("Sweep", listed, name="sweep", default=current, format_func=lambda name: sweep_title(sweeps[name]))
@@ -46,7 +46,7 @@ except StoreError as error:
     st.stop()
 runs, stamp = drawn.runs, drawn.stamp
 if not runs:
-    st.stop()  # none of them can be read, which was said above
+    st.stop()  # the runs cannot be read, as was said above
 named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
 every = refresh_seconds() if going else None
 seldom = SELDOM * every if every else None

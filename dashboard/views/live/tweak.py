@@ -27,7 +27,7 @@ def tweaked(settings: RunSettings, name: str, text: str) -> RunSettings:
     """The settings with one of them changed.
 
     Raises:
-        SettingError: for a text that is no number, and for a value that the settings refuse.
+        SettingError: for a text that is not a number, and for a value that the settings refuse.
     """
     return settings.changed(**{name: _number(text, SETTINGS[name].label)})
 

@@ -89,7 +89,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         placeholder="this machine's device",
         format="%g",
         persist_state="session",
-        help="Estimates for a GPU with this much memory, even if there is none here. Empty: the device chosen above.",
+        help="Estimates for a GPU with this much memory, even if this machine has no such GPU. Empty: the device chosen above.",
     )
     device = device_of(sweep.run.device, queries.cluster())
     if planned:

@@ -33,7 +33,7 @@ SEVERAL = "Choose several values to compare them in separate runs; type other va
 def widget(name: str, told: str = "", **more: Any) -> None:
     """The widget of a setting, as its type asks for; ``told`` says what the setting did so far.
 
-    Bounds are those of the library or wider, so that no valid value is turned away; what only the library refuses, it explains.
+    Bounds are those of the library or wider, so that every valid value is accepted; what only the library refuses, it explains.
     """
     row = FORM[name]
     about = {"help": f"{row.help} {plain(told)}".rstrip(), "bind": "query-params", **more}
@@ -193,7 +193,7 @@ def baseline_widgets() -> None:
 
 
 def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None], cluster: Cluster | None) -> None:
-    """Where to train. ``cards`` names the NVIDIA cards of this machine; memory is free and total bytes, of the machine and each card.
+    """Where to train. ``cards`` names the NVIDIA GPUs of this machine; memory is free and total bytes, of the machine and each GPU.
 
     With a ``cluster`` runs go to its nodes, whatever this machine has.
     """

@@ -146,7 +146,7 @@ def fill(sweep: SweepSettings) -> None:
     """Puts a sweep into the widgets. To be called before they are drawn, for example as a callback.
 
     Raises:
-        SettingError: for a whole number that no widget can hold; then nothing is put.
+        SettingError: for a whole number that a widget cannot hold; then nothing is put.
     """
     values = to_widgets(sweep)
     for name, value in [*values.items(), *(("ranks", rank) for rank in sweep.ranks)]:

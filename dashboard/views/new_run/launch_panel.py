@@ -83,7 +83,7 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
                 help="Weights of the adapted layers divided by the adapter's parameters. At 1 or below the adapter saves nothing.",
             ),
             "Scaling": st.column_config.TextColumn(
-                "Alpha / r", width=80, help="Strength of the update: alpha / rank, or with rsLoRA alpha / root of the rank."
+                "Alpha / r", width=80, help="Strength of the update: alpha / rank, or with rsLoRA alpha / square root of the rank."
             ),
             "Capped layers": st.column_config.NumberColumn(
                 width=100, help="Layers narrower than the rank; there the rank is the layer's own width."

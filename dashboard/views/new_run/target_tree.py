@@ -56,7 +56,7 @@ def paths_of(card: ModelCard, task: Task) -> list[str]:
 
 
 def adapted(card: ModelCard, task: Task, targets: Sequence[str]) -> set[str]:
-    """Paths of the weights under these targets; of the model's own list when there is none."""
+    """Paths of the weights under these targets; of the model's own list if no target is given."""
     return set(_reached(card, task, targets))
 
 

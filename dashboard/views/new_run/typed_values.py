@@ -23,14 +23,14 @@ def read_numbers(what: str, texts: Iterable[str]) -> tuple[float, ...]:
     """The numbers of a list that a person typed into, smallest first, each once.
 
     Raises:
-        SettingError: naming what is no number.
+        SettingError: naming the text that is not a number.
     """
     numbers = set()
     for text in texts:
         try:
             numbers.add(float(text))
         except ValueError as error:
-            raise SettingError(f"{what} is {text!r}, which is no number; type for example 0.1 or 2e-4.") from error
+            raise SettingError(f"{what} is {text!r}, which is not a number; type for example 0.1 or 2e-4.") from error
     return tuple(sorted(numbers))
 
 

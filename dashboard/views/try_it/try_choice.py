@@ -72,7 +72,7 @@ def candidates() -> dict[str, Candidate]:
 
 
 def _told_apart(found: dict[str, Candidate]) -> dict[str, Candidate]:
-    """With a number in the title of those that share one within their group; the oldest has none."""
+    """With a number in the title of those that share one within their group; the oldest has no number."""
     seen: dict[tuple[str, str], int] = {}
     apart = {}
     for name, candidate in reversed(found.items()):
@@ -166,7 +166,7 @@ def _other_table(facts: dict[str, Any]) -> Dataset | None:
     fitting = {name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}}
     if not fitting:
         st.warning(
-            f"An adapter predicts from context rows with a known {plain(facts['settings']['target'])}, and the package holds none. "
+            f"An adapter predicts from context rows with a known {plain(facts['settings']['target'])}, and the package holds no rows. "
             f"Add {plain(facts['table']['name'])} on the Data page, or another table with the same {len(needed):,} columns."
         )
         return None
