@@ -169,7 +169,7 @@ def test_what_a_page_cannot_take_is_said_at_its_button(app, store):
     choose(app, *zero_shot)
     assert "Choose runs of one sweep" in app.button(key="go_compare_arrows").help
     assert app.button(key="go_compare_arrows").disabled
-    assert "None of the chosen runs has a verified adapter" in app.button(key="go_inventory_2").help
+    assert "The chosen runs have no verified adapter" in app.button(key="go_inventory_2").help
 
 
 def test_a_run_that_was_stopped_is_marked_and_leads_nothing(app, store):

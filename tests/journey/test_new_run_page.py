@@ -39,7 +39,7 @@ def test_the_machines_of_a_cluster_stand_where_a_device_is_chosen(app, store):
     assert "Runs go to the nodes of a Ray cluster: 1 node, 8 CPUs, 2 GPUs (2 × NVIDIA L4)." in said
     assert "Node b has torch 2.8.0." in said
     assert "Free memory on a node of the cluster: not known." in said
-    assert next(box for box in page.selectbox if box.key == "device").options[0] == "auto: a GPU of the cluster; a CPU where it has none"
+    assert next(box for box in page.selectbox if box.key == "device").options[0] == "auto: a GPU of the cluster; a CPU if it has no GPU"
 
 
 def launch(page):

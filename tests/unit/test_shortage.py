@@ -38,7 +38,7 @@ def raised_from(error, cause):
         (MemoryError(), "memory", "not enough memory"),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block"), "memory", "not enough memory"),
         (duckdb.IOException('IO Error: Could not write file "/t/a": No space left on device'), "room", "is full"),
-        (RuntimeError("can't start new thread"), "processes", "starts no more processes or threads"),
+        (RuntimeError("can't start new thread"), "processes", "cannot start more processes or threads"),
         (raised_from(RuntimeError("the step failed"), system(errno.ENOSPC, "/tmp/a")), "room", "The disk of /tmp/a is full"),
     ],
     ids=str,
@@ -154,5 +154,5 @@ def test_a_thread_that_cannot_be_started_is_named(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(ShortageError, match="no more processes or threads"), named("The worker could not be started"):
+    with pytest.raises(ShortageError, match="cannot start more processes or threads"), named("The worker could not be started"):
         threading.Thread(target=print).start()

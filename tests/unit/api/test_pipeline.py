@@ -541,10 +541,10 @@ def test_a_crafted_file_cannot_run_code(fitted, tmp_path, member):
     mark, crafted = tmp_path / "ran", tmp_path / "crafted.joblib"
     fitted.save(tmp_path / "good.zip")
     with_member(tmp_path / "good.zip", crafted, member, pickle.dumps(Payload(mark)))
-    with pytest.raises(PipelineError, match=r"crafted.joblib is no saved pipeline"):
+    with pytest.raises(PipelineError, match=r"crafted.joblib is not a saved pipeline"):
         TabularPipeline.load(crafted)
     crafted.write_bytes(pickle.dumps(Payload(mark)))
-    with pytest.raises(PipelineError, match=r"crafted.joblib is no saved pipeline"):
+    with pytest.raises(PipelineError, match=r"crafted.joblib is not a saved pipeline"):
         TabularPipeline.load(crafted)
     assert not mark.exists()
     pickle.loads(pickle.dumps(Payload(mark))).close()
@@ -558,7 +558,7 @@ def test_a_file_whose_stream_is_broken_is_named(fitted, tmp_path):
     content = bytearray((tmp_path / "whole.zip").read_bytes())
     content[start : start + 40] = bytes(range(40))
     (tmp_path / "broken.zip").write_bytes(content)
-    with pytest.raises(PipelineError, match="broken.zip is no saved pipeline"):
+    with pytest.raises(PipelineError, match="broken.zip is not a saved pipeline"):
         TabularPipeline.load(tmp_path / "broken.zip")
 
 
@@ -570,10 +570,10 @@ def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
     with pytest.raises(PipelineError, match="do not have the hash"):
         TabularPipeline.load(tmp_path / "bad.zip")
     with_member(tmp_path / "good.zip", tmp_path / "late.zip", "pipeline.json", json.dumps({**facts, "format": 99}))
-    with pytest.raises(PipelineError, match=r"of no pipeline format that this version reads \(1 or 2 or 3\)"):
+    with pytest.raises(PipelineError, match=r"its pipeline format is not one that this version reads \(1 or 2 or 3\)"):
         TabularPipeline.load(tmp_path / "late.zip")
     with_member(tmp_path / "good.zip", tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
-    with pytest.raises(PipelineError, match="half.zip is no saved pipeline: it lacks the entry"):
+    with pytest.raises(PipelineError, match="half.zip is not a saved pipeline: it lacks the entry"):
         TabularPipeline.load(tmp_path / "half.zip")
     with pytest.raises(PipelineError, match="There is no saved pipeline at"):
         TabularPipeline.load(tmp_path / "nowhere.zip")
@@ -602,7 +602,7 @@ def test_tensors_of_no_adapter_are_refused(fitted, tmp_path):
     fitted.save(tmp_path / "good.zip")
     content = read_pipeline(tmp_path / "good.zip")
     write_pipeline(tmp_path / "bad.zip", dataclasses.replace(content, tensors={**content.tensors, "7/x": torch.zeros(3)}))
-    with pytest.raises(PipelineError, match="holds tensors of no adapter that it names"):
+    with pytest.raises(PipelineError, match="holds tensors that belong to none of its adapters"):
         TabularPipeline.load(tmp_path / "bad.zip")
 
 
@@ -639,7 +639,7 @@ def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitte
         ({"classes_type": "<U99999999"}, "which classes cannot be"),
         ({"columns": 3}, "'columns' is of another kind"),
         ({"history": []}, "its history has no result"),
-        ({"history": [["RunFinished", "{}"]]}, "is no saved pipeline"),
+        ({"history": [["RunFinished", "{}"]]}, "is not a saved pipeline"),
         ({"active_adapter": "other"}, "is not among them"),
         ({"adapters": [{"name": "default", "lora": {"rank": 10**9}}]}, None),
         (

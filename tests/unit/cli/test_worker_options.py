@@ -40,13 +40,13 @@ def test_what_is_no_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag
         shares(flag, number)
     assert ended.value.code == 2
     assert f"argument {flag}: " in (last := capsys.readouterr().err.splitlines()[-1])
-    assert "is no whole number of at least 1. Write for example 2." in last
+    assert "is not a whole number of at least 1. Write for example 2." in last
 
 
 def test_a_wrong_number_in_the_environment_is_refused_too(shares, capsys):
     with pytest.raises(SystemExit):
         shares(TABTUNE_WORKER="--parallel 0")
-    assert "argument --parallel: '0' is no whole number of at least 1." in capsys.readouterr().err
+    assert "argument --parallel: '0' is not a whole number of at least 1." in capsys.readouterr().err
 
 
 def test_a_workspace_that_is_a_file_is_refused_in_a_sentence(tmp_path, capsys):
@@ -63,12 +63,12 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("--parallel abc", "'abc' is no whole number of at least 1."),
-        ("--threads 0", "'0' is no whole number of at least 1."),
+        ("--parallel abc", "'abc' is not a whole number of at least 1."),
+        ("--threads 0", "'0' is not a whole number of at least 1."),
         ("--executor slurm", "invalid choice: 'slurm'"),
         ("--gpu-share half", "invalid float value: 'half'"),
         ("--gpu-share 7", "a run is given at most one GPU"),
-        ("--job-minutes soon", "no number above 0"),
+        ("--job-minutes soon", "they must be a positive number"),
         ("--notify me", "must begin with http:// or https://"),
         ("--notify 'http", "It cannot be split into flags"),
         ("--home /tmp", "unrecognized arguments: --home /tmp"),

@@ -118,7 +118,7 @@ def test_what_divides_this_machine_is_refused_for_a_cluster(served_once, capsys,
 def test_no_runs_at_once_are_refused_in_a_sentence(served_once, capsys):
     with pytest.raises(SystemExit):
         served_once("--parallel", "0")
-    assert "argument --parallel: '0' is no whole number of at least 1. Write for example 2." in capsys.readouterr().err
+    assert "argument --parallel: '0' is not a whole number of at least 1. Write for example 2." in capsys.readouterr().err
 
 
 def test_a_worker_that_was_there_before_is_said_to_keep_its_number(served_once, tmp_path, capsys):

@@ -99,7 +99,7 @@ def test_a_gpu_beside_a_torch_without_cuda_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "pynvml", nvml)
     monkeypatch.setattr(gpus, "torch_has_cuda", lambda: False)
     monkeypatch.setattr(doctor, "_cuda_of_torch", lambda: None)
-    assert found(tmp_path, "GPUs").found == "1 here, none for runs: torch has no CUDA"
+    assert found(tmp_path, "GPUs").found == "1 here, but runs cannot use them: torch has no CUDA"
 
 
 def test_the_version_of_torch_and_its_cuda_are_those_that_torch_says():

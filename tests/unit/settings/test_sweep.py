@@ -178,7 +178,7 @@ def test_toml_reads_back_what_it_wrote():
 @pytest.mark.parametrize("text", ["decoder", "decoder=four", "decoder=2.5", "decoder="])
 def test_a_pattern_that_cannot_be_read_says_how_to_write_it(text):
     assert read_pattern([" decoder = 4", "a.b=2"], int) == {"decoder": 4, "a.b": 2}
-    with pytest.raises(SettingError, match=f"'{text}' is no layer with its number; write for example decoder=4"):
+    with pytest.raises(SettingError, match=f"'{text}' is not a layer with its number; write for example decoder=4"):
         read_pattern([text], int)
 
 

@@ -30,7 +30,7 @@ def test_a_run_that_leads_out_of_the_workspace_cannot_be_read_and_goes_alone(sto
     run_id = store.runs(sweep)[0].id
     write(store, "runs", run_id)
     assert [found.id for found in store.unreadable(sweep)] == [OUT]
-    with pytest.raises(StoreError, match="id is no name of a folder"):
+    with pytest.raises(StoreError, match="id is not a folder name"):
         store.run_dir(OUT)
     store.delete(OUT)
     assert store.unreadable(sweep) == []

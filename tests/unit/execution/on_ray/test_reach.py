@@ -59,10 +59,10 @@ def test_without_the_package_it_is_said_how_to_get_it(monkeypatch, spec):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("auto", r"to join at 'auto': This machine is part of none\. Start one on this machine with 'ray start --head'"),
+        ("auto", r"to join at 'auto': This machine is not part of a cluster\. Start one on this machine with 'ray start --head'"),
         ("127.0.0.1:1", r"to join at '127.0.0.1:1': .*refused"),
         ("127.0.0.1:99999", "to join at '127.0.0.1:99999': "),
-        ("somewhere", r"to join at 'somewhere': This is no address; write HOST:6379\."),
+        ("somewhere", r"to join at 'somewhere': This is not an address; write HOST:6379\."),
         ("ray://127.0.0.1:10001", "is that of a Ray client"),
     ],
 )
@@ -79,7 +79,7 @@ def test_auto_is_the_address_that_the_environment_names(machine, monkeypatch):
 
 
 def test_a_machine_that_is_part_of_one_may_join_it(machine, port):
-    with pytest.raises(ClusterError, match="This machine is part of none"):
+    with pytest.raises(ClusterError, match="This machine is not part of a cluster"):
         reach.check(f"127.0.0.1:{port}")
     machine("bash", "raylet")
     reach.check("auto")

@@ -68,7 +68,7 @@ def test_a_value_out_of_range_from_the_address_bar_is_refused():
 
 @pytest.mark.parametrize("name", ["dropouts", "alphas", "learning_rates", "full_learning_rates"])
 def test_a_value_that_is_no_number_is_explained(name):
-    with pytest.raises(SettingError, match="is 'a lot', which is no number"):
+    with pytest.raises(SettingError, match="is 'a lot', which is not a number"):
         forms.to_sweep({name: ["a lot"], "tied": False}, dataset="d", target="t")
 
 
