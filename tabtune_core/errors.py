@@ -11,7 +11,7 @@ REALLY_NEAR = 0.75
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name, or the one whose last part, that ``name`` probably misspells; None if no name is close.
+    """The known name (or the one whose last part) that ``name`` probably misspells; None if no name is close.
 
     >>> nearest("rnak", ["rank", "alpha"]), nearest("r", ["lora.r"]), nearest("weight", ["height_cm", "eight"]), nearest("sex", ["age"])
     ('rank', 'lora.r', 'eight', None)

@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     resume = commands.add_parser(
         "resume",
         help="go on with interrupted runs",
-        description="Goes on with runs whose process was killed from the last state that each saved, or starts it anew without one.",
+        description="Resumes runs whose process was killed, each from its last saved state; a run without one starts anew.",
     )
     resume.set_defaults(command=_of_launch("resume_runs"))
     resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted runs of the sweep)")

@@ -239,7 +239,7 @@ def check_row(row: Row) -> Row:
         raise Damaged("id is not a folder name")
     for name in TIMES:
         if (value := getattr(row, name, None)) is not None and not is_time(value):
-            raise Damaged(f"{name} is {value!r}, is not a timestamp")
+            raise Damaged(f"{name} is {value!r}, which is not a timestamp")
     if not 0 <= (getattr(row, "pid", None) or 0) < 2**31:
         raise Damaged("pid is not a process id")
     return row
