@@ -85,6 +85,6 @@ def read_minutes(text: str) -> dict[str, float]:
         except ValueError:
             minutes = math.nan
         if not minutes > 0:
-            raise SettingError(f"A job's minutes are {number.strip()!r}; they must be a positive number. Write for example 30, or predict=10.")
+            raise SettingError(f"A job's time in minutes is {number.strip()!r}; it must be a positive number. Write 30, or predict=10.")
         found |= dict.fromkeys([kind.strip()] if kind else KINDS, minutes)
     return found

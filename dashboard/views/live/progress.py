@@ -37,7 +37,7 @@ def share_done(run: Run, far: Progress) -> float:
 
 
 def tab_title(runs: list[Run]) -> None:
-    """What the browser's tab says: how many have ended, how the sweep ended, or that every run failed."""
+    """What the browser's tab says: how many have ended; at the end, how many failed."""
     ended, failed = sum(run.status in ENDED for run in runs), sum(run.status in FAILED for run in runs)
     done = f"{failed} failed" if failed else "done"
     st.set_page_config(page_title=f"{done if ended == len(runs) else f'{ended}/{len(runs)}'} · LoRA Lab")
