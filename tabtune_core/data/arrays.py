@@ -51,7 +51,7 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     if hasattr(x, "toarray"):
         raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
-    # of a list NumPy would make one type: words of numbers beside words, numbers of booleans beside numbers
+    # NumPy would give a list one type: numbers beside words become words, booleans beside numbers become numbers
     values = np.asarray(x, dtype=object) if isinstance(x, list | tuple) else _array(x)
     if values.ndim != 2:
         raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
@@ -62,7 +62,7 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """As NumPy has it, with None for what a mask hides, which NumPy would show."""
+    """As NumPy has it, with None for the masked values, which NumPy would show."""
     hides = isinstance(values, np.ma.MaskedArray)
     return np.array(values.tolist(), dtype=object).reshape(values.shape) if hides else np.asarray(values)
 
@@ -107,7 +107,7 @@ def read_labels(y: Any, rows: int) -> pd.Series:
 
 
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
-    """One weight a row, 1 the largest, as float32 holds it; None where all rows count alike, which is the same as no weights.
+    """One weight a row, scaled so that the largest is 1, in float32; None where all weights are equal.
 
     Raises:
         LabelError: there are more or fewer, or some are negative, missing or infinite.
@@ -199,7 +199,7 @@ def _labelled(labels: NDArray[np.object_]) -> Rows:
 def _context(
     frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, rows: Rows, settings: RunSettings
 ) -> Context:
-    """As of a table; the kinds of columns are of the whole frame."""
+    """As for a table; the kinds of columns come from the whole frame."""
     return make_context(frame, labels, rows, _kinds(frame, settings), names=encoder)
 
 

@@ -56,7 +56,7 @@ class Dataset:
     """Of the file as given."""
 
     owner: str = ""
-    """Who added it, where people log in; empty: not known."""
+    """Who added it, where people log in; empty where not known."""
 
 
 def add_dataset(
@@ -138,7 +138,7 @@ def get_dataset(home: Path, id: str) -> Dataset:
         texts = [dataset.id, dataset.name, dataset.owner, *(text for column in dataset.columns for text in (column.name, column.kind))]
         numbers = [dataset.created, dataset.rows, dataset.size_bytes, *(n for c in dataset.columns for n in (c.missing, c.unique))]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
-            raise TypeError("an entry is of another kind")
+            raise TypeError("an entry has the wrong type")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TableError(
             f"The table {id[:12]} of the workspace cannot be read ({type(error).__name__}: {error}). It is damaged or of another version:"
@@ -178,7 +178,7 @@ def delete_dataset(home: Path, id: str) -> None:
         try:
             folder_of(home, id).rename(folder / "deleted")
         except FileNotFoundError:
-            folder_of(home, id)  # deleted in another tab, and it says so
+            folder_of(home, id)  # where it was deleted in another tab, this raises
 
 
 def folder_of(home: Path, identity: str) -> Path:
@@ -191,7 +191,7 @@ def folder_of(home: Path, identity: str) -> Path:
 
 @contextmanager
 def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
-    """A folder on the disk of the workspace that is gone afterwards, unless it was renamed to its place."""
+    """A temporary folder on the disk of the workspace; it is removed afterwards unless it was renamed."""
     datasets = home / "datasets"
     datasets.mkdir(parents=True, exist_ok=True)
     with scratch_folder(inside or datasets, "incoming-") as folder:

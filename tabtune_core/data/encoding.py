@@ -19,7 +19,7 @@ from tabtune_core.errors import LabelError, TableError
 from tabtune_core.wording import counted
 
 Target = NDArray[np.int64] | NDArray[np.float64]
-"""Class ids from 0, or numbers in the target's own unit."""
+"""Class ids from 0, or numbers in the target's unit."""
 
 LARGEST = 1e100
 """Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
@@ -49,7 +49,7 @@ class FeatureEncoder:
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
-        """Learns the categories of ``frame``; ``target`` is None where it is no column of it.
+        """Learns the categories of ``frame``; ``target`` is None where it is not a column.
 
         Raises:
             TableError: no column is left to predict from.
@@ -99,14 +99,14 @@ class FeatureEncoder:
         return features_NF
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
-        """A sentence for each column with values that ``transform`` takes for missing: no numbers, no dates, or categories all unknown."""
+        """A sentence for each column with values that ``transform`` reads as missing: not numbers or dates, or only unknown categories."""
         for name in (*self.numbers, *self.dates):
             read = np.abs(numbers(frame[name])) < LARGEST if name in self.numbers else ~np.isnat(moments(frame[name]))
             cells = [word(value) for value in present(frame[name][~read]) if value is not None]
             lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
             if lost:
                 what = "finite numbers" if name in self.numbers else "dates"
-                yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are no {what} and are read as missing."
+                yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are not {what} and are read as missing."
         for name, new, there in self.unknown(frame):
             if there and len(new) == there:
                 shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)
@@ -123,7 +123,7 @@ class FeatureEncoder:
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
-    """Refuses a table without anything to predict from; ``target`` is None where it is no column of it.
+    """Refuses a table without anything to predict from; ``target`` is None where it is not a column.
 
     Raises:
         TableError: what to do.

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
 Kind = Literal["number", "category", "text", "date", "boolean", "ignored", "encoded"]
-"""What a column holds. An ignored one was left out by the person: no model sees it, as none sees free text, unless the person chose to have
-it encoded: as numbers.
+"""What a column holds. An ignored one was left out by the person. Models see neither these nor free text, unless the person chose to have
+the text encoded as numbers.
 """
 Severity = Literal["info", "warning", "error"]
 
@@ -17,7 +17,7 @@ Severity = Literal["info", "warning", "error"]
 SET_SEPARATOR = "set the separator (Reading choices on the page, --delimiter on the command line)"
 """The way out of a file that was split at the wrong character."""
 MAX_ROWS = 5_000_000
-"""Of a table that is read whole: it takes a minute, and no model is shown a tenth of them."""
+"""Of a table that is read whole: it takes a minute, and models are shown less than a tenth of them."""
 SET_ROWS = "read a sample (Rows to read under Reading choices on the page, --rows on the command line)"
 """The way out of a table that is too long."""
 
@@ -52,7 +52,7 @@ class Finding:
     """Something the person should know about the file."""
 
     severity: Severity
-    """"error" means that the table cannot be trained on as it stands."""
+    """"error" means that this table cannot be trained on."""
 
     code: str
     """A stable word, such as "bom" or "id-like"."""
@@ -83,7 +83,7 @@ class Question:
     """What was found, how it was read for now, and what each answer would mean."""
 
     field: str
-    """The field of ReadingChoices that answers it; "split" for how the rows are divided, which is no matter of reading."""
+    """The field of ReadingChoices that answers it; "split" for how the rows are divided, which reading does not decide."""
 
     options: tuple[str, ...]
     """Answers: "true" / "false" for a yes or no, marks to read as missing, names of encodings, splits."""
@@ -95,14 +95,14 @@ class Question:
 
 
 def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
-    """The findings that no question says again."""
+    """The findings that are not repeated by a question."""
     asked = [question.message for question in questions]
     return [finding for finding in findings if not any(message.startswith(finding.message) for message in asked)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingChoices:
-    """How a file is read. None, or nothing: found out from the file."""
+    """How a file is read. What is None or empty is detected from the file."""
 
     encoding: str | None = None
     """A Python codec, such as "utf-8" or "cp1252"."""
@@ -142,9 +142,9 @@ class ReadingChoices:
         texts = [choices.encoding, choices.delimiter, *choices.missing_marks, *(name for name, _ in kinds)]
         switches = (choices.header, choices.day_first)
         if isinstance(choices.rows, bool) or not isinstance(choices.rows, int | None):
-            raise TypeError("the number of rows to read is of another kind")
+            raise TypeError("the number of rows to read has the wrong type")
         if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):
-            raise TypeError("the choices of how a table is read are of another kind")
+            raise TypeError("the choices of how a table is read have the wrong type")
         if not all(kind in get_args(Kind) for _, kind in kinds):
             raise ValueError("the choices of how a table is read name an unknown kind of column")
         return choices

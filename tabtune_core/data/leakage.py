@@ -58,7 +58,7 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
 
 
 def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The numbers with the lowest and highest in a hundred drawn in: one total would else be all that a squared error sees."""
+    """The numbers with the lowest and highest in a hundred drawn in: otherwise a single total would dominate the squared error."""
     low, high = np.quantile(y_N, [0.01, 0.99])
     return np.clip(y_N, low, high) if low < high else y_N
 

@@ -22,15 +22,15 @@ from tabtune_core.errors import LabelError, SettingError
 By = Literal["time", "group"]
 MOST_MISSING = 0.5
 DRAWS = 50
-"""Orders of the groups that are tried; the one whose parts come nearest to their shares is taken. Of scikit-learn's own splitters
-GroupShuffleSplit counts groups and not rows and keeps no proportions, and StratifiedGroupKFold has only parts of one size and took 7 s
+"""Orders of the groups that are tried; the one whose parts come nearest to their shares is taken. scikit-learn's
+GroupShuffleSplit counts groups instead of rows and ignores proportions; its StratifiedGroupKFold makes only equal parts and took 7 s
 for 20,000 groups, this 0.4 s."""
 UNTRAINED = 10
-"""What a stratum counts that no training row has, against 1 where another part lacks it."""
+"""The cost of a stratum without training rows, against 1 for one that another part lacks."""
 USUAL_VALIDATION = 0.25
 """Of the rows that do not test."""
 FAR_OFF = 1.5
-"""A part of so many times its share, or so many times less, is pointed out."""
+"""A part this many times larger or smaller than its share is reported."""
 WAY_OUT = "Choose another column, other shares of the parts, or a split at random."
 
 
@@ -74,7 +74,7 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     findings = [Finding("info", "split", f"Split by {by} on {column!r}: {description}", column)]
     findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held_out.items()]
     if by == "group" and len(values_U) == len(rows_M):
-        findings.append(Finding("warning", "split-idle", f"No value of {column!r} is in two rows: a split by it is one at random.", column))
+        findings.append(Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column))
     if isinstance(labels[labelled[0]], str):
         fixed, split = group_seed is not None, f"The split by {by} on {column!r}"
         held_out, lacking = _with_known_classes(held_out, train, labels, split, fixed=fixed)
@@ -92,7 +92,7 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
     """What a column says of each row: a date or a number where it orders them, missing where it says nothing.
 
-    A date that a person left out of the features is read where it is written as 2025-12-31.
+    A date column that a person left out of the features is read if its dates look like 2025-12-31.
 
     Raises:
         SettingError: there is no such column, or it cannot order rows.
@@ -134,7 +134,7 @@ def _check(values: pd.Series, by: By, *, parts: int) -> None:
 
 
 def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
-    """The split of each value, 0 the training rows, earliest first: cuts between two values, as near to the shares as there is one."""
+    """The split of each value, 0 the training rows, earliest first. Cuts lie between two values, as near to the shares as possible."""
     part_U, before_U, end = np.zeros(len(counts_U), dtype=np.int64), np.cumsum(counts_U) - counts_U, len(counts_U)
     taken = 0.0
     for part in range(len(shares), 0, -1):
@@ -212,7 +212,7 @@ def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], col
 
 
 def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
-    """Of a split that is far from its share; without a message for others."""
+    """A finding for a split far from its share; otherwise one without a message."""
     far = rows > FAR_OFF * wanted or wanted > FAR_OFF * rows
     message = f"The {part} part has {rows:,} rows, where its share is {wanted:,.0f}: many rows have one value of {column!r}." if far else ""
     return Finding("warning", "split-size", message, column)
@@ -223,7 +223,7 @@ def _with_known_classes(
 ) -> tuple[dict[str, Rows], list[Finding]]:
     """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a split lacks.
 
-    A rare class stays if training has it, too; not in test rows that are ``fixed``, as another seed may not train on it.
+    A rare class stays if training has it too, but not in test rows that are ``fixed``: another seed may not train on it.
     """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
@@ -232,7 +232,7 @@ def _with_known_classes(
         if unknown:
             raise LabelError(
                 f"{split} leaves the class {unknown[0]!r} without a training row, and {np.sum(labels[rows] == unknown[0]):,} {part} rows "
-                f"have it: no model could learn it. {WAY_OUT}"
+                f"have it: a model could not learn it. {WAY_OUT}"
             )
         kept[part] = rows[np.isin(labels[rows], list(usual if fixed and part == "test" else trained))]
         there = set(labels[kept[part]])

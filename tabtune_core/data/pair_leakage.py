@@ -25,9 +25,9 @@ MOST = 0.75
 NEARLY_ALL = 0.99
 """Share of the rows that the two columns must give to be named, also of those in which the target is not at its most frequent value."""
 ALONE = 0.95
-"""A column that is the target by itself in such a share of the rows, or has one value there, makes no pair."""
+"""A column that equals the target, or is constant, in this share of the rows is not paired."""
 CLOSE = 1e-3
-"""Relative error of a number that counts as given: totals of rounded parts are off by less."""
+"""Largest relative error of a number that counts as given: totals of rounded parts are off by less."""
 SPREAD = 0.05
 """Of the target's standard deviation, the largest error that counts as given: 0.1 % of a year is two years."""
 EXACT = 1e-9
@@ -42,7 +42,7 @@ FORMS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {"+": np.add, "-": np.
 def pairs_that_give(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, *, seed: int = 0) -> tuple[Finding, ...]:
     """One finding for each pair of number columns that gives the numeric target in at least 99 % of the rows that have all three.
 
-    "Gives" is an identity within 0.1 %, or half a unit in the target's last place: a regression on two columns, however good, is none.
+    "Gives" is an identity within 0.1 %, or half a unit in the target's last place; a regression, however good, is not one.
     """
     if not is_numeric_dtype(frame[target]) or is_bool_dtype(frame[target]):
         return ()
@@ -84,7 +84,7 @@ class _Judged:
     """With a value of both."""
     factor: float = 1.0
     exact: bool = False
-    """Whether the given rows are given to the last digit."""
+    """Whether the formula gives these rows to the last digit."""
 
 
 class _Near:

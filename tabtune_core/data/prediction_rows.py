@@ -28,7 +28,7 @@ from tabtune_core.wording import counted
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
-"""Of a job that predicts. The first has for the i-th model ``m<i>``, its label or number, and ``m<i>_<k>``, of its k-th class."""
+"""Files of a job that predicts. The first has, for the i-th model, ``m<i>`` (label or number) and ``m<i>_<k>`` (of its k-th class)."""
 ROWS = "rows.parquet"
 """The rows, in the folder of the job."""
 TRUTH = "truth"
@@ -45,7 +45,7 @@ class NewRows:
 
     frame: pd.DataFrame
     notes: tuple[str, ...]
-    """What is not as in the table that the adapter was trained on."""
+    """What differs from the table that the adapter was trained on."""
 
 
 def read_new_rows(
@@ -73,7 +73,7 @@ def read_new_rows(
         if table is None and candidate is not None:
             table, used = candidate, choices
     if table is None:
-        alone = " A text file of one column needs a second one, which may be empty." if len(needed) == 1 else ""
+        alone = " A text file with one column needs a second one, which may be empty." if len(needed) == 1 else ""
         raise TableError(
             f"The file cannot be read as rows: its lines do not have the same number of cells, whatever separates them.{alone}"
         )
@@ -86,7 +86,7 @@ def read_new_rows(
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
     wordy = [finding.column or "" for finding in typed.findings if finding.code == "not-numbers"]
-    notes += [f"Cells of {name!r} that are no numbers were read as missing." for name in wordy]
+    notes += [f"Cells of {name!r} that are not numbers were read as missing." for name in wordy]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
     return NewRows(typed.frame, tuple(notes))
@@ -183,7 +183,7 @@ def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:
     """Moves the rows into the folder of the job that asked for them.
 
     Raises:
-        TableError: there are none of that id.
+        TableError: no rows have that id.
     """
     kept, mine = home / "inputs" / f"{identity}.parquet", folder / ROWS
     if not ID.fullmatch(identity) or not (kept.is_file() or mine.is_file()):

@@ -27,7 +27,7 @@ PROGRESS, RESULT = "progress.txt", "result.json"
 UNSAID = 64
 """Exit status of a process that could not write its result, with the system's number of the reason added."""
 ENDED = "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."
-CRASHED = "Reading it failed for a reason that was not foreseen; the server's log has it. Save the table as CSV again, and add that file."
+CRASHED = "Reading the file failed unexpectedly; the server's log has the details. Save the table as CSV again, and add that file."
 TELL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 
@@ -61,7 +61,7 @@ class ReadingProcess:
         command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it ended at once, which its result tells
+        with suppress(BrokenPipeError):  # it ended at once; its result says why
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
 
@@ -98,7 +98,7 @@ class ReadingProcess:
         return str(answer["id"])
 
     def _lacking(self, number: int) -> ShortageError | None:
-        """What a process lacked that could not write its result, by the system's number; None where that is no such number."""
+        """What a process lacked that could not write its result, by the system's error number; None for other numbers."""
         return shortage_of(OSError(number, os.strerror(number), str(self._folder.parent))) if number in errno.errorcode else None
 
     def cancel(self) -> None:

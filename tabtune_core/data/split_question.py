@@ -1,6 +1,6 @@
-"""Whether a table wants another split than one at random: asked where a column of dates or of repeated ids is found.
+"""Whether a table needs a split other than at random: asked where it has a column of dates or of repeated ids.
 
-In: what is known of the columns. Out: a question with ready answers, or none. Nothing is read again by an answer.
+In: what is known of the columns. Out: a question with ready answers, or None. An answer does not make the table be read again.
 """
 
 import re
@@ -39,16 +39,16 @@ def split_question(columns: Sequence[Column], rows: int, target: str) -> Questio
         )
     if groups:
         why.append(
-            f"Values of {_listed(groups)} come again in several rows, as ids do: if new rows have new ones, split by group, so that none "
-            "is on two sides."
+            f"Values of {_listed(groups)} come again in several rows, as ids do: if new rows have new ones, split by group: each is then "
+            "in one part only."
         )
-    message = f"{' '.join(why)} A split at random shows the model rows that are like the test rows, and flatters fine-tuning."
+    message = f"{' '.join(why)} A split at random trains on rows like the test rows, so scores look too good."
     answers = [written("time", name) for name in times] + [written("group", name) for name in groups]
     return Question("split", message, "split", (AT_RANDOM, *answers))
 
 
 def all_answers(columns: Sequence[Column], target: str) -> list[str]:
-    """Every split that may be asked for. Whether a column can split is seen when its values are."""
+    """Every split that may be asked for. Whether a column can split is checked when its values are read."""
     names = [column.name for column in columns if column.name != target]
     times = [column.name for column in columns if column.name != target and column.kind in ("date", "number", "ignored")]
     return [AT_RANDOM, *(written("time", name) for name in times), *(written("group", name) for name in names)]

@@ -24,7 +24,7 @@ FEWEST_OF_A_CLASS = 3
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row numbers of the table, each in ascending order; rows without a label are in none."""
+    """Row numbers of the table, each in ascending order; rows without a label are left out."""
 
     train: Rows
     validation: Rows
@@ -54,7 +54,7 @@ class SplitSizes:
         only_train: int = 0,
         by_column: bool = False,
     ) -> "SplitSizes":
-        """Before the table is split: exact at random; with a column near it, as values are not cut in two.
+        """Sizes before the table is split: exact for a split at random, near for one by column, as rows of one value stay together.
 
         Args:
             rows: with a label.
@@ -102,7 +102,7 @@ def check_shares(validation_share: float, test_share: float) -> None:
     """Raises LabelError where nothing is left to train on."""
     if validation_share + test_share >= 1:
         raise LabelError(
-            f"validation_share is {validation_share:g} and test_share is {test_share:g}: together they take all rows and none is left to "
+            f"validation_share is {validation_share:g} and test_share is {test_share:g}: together they take all rows and leave no row to "
             "train on. Make one of them smaller; 0.2 is usual."
         )
 
@@ -163,7 +163,7 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     Raises:
         LabelError: too few rows to split.
     """
-    from sklearn.model_selection import train_test_split  # half a second to import, and who only plans a split needs none
+    from sklearn.model_selection import train_test_split  # takes half a second to import, and planning a split does not need it
 
     labelled = np.flatnonzero(np.array([label is not None for label in labels]))
     _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
@@ -178,7 +178,7 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     train, validation = train_test_split(
         rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=_stratify(labels[rest].astype(str))
     )
-    if rule.test_seed is not None:  # otherwise the split may be that of a run of an earlier version, which is to stay as it was
+    if rule.test_seed is not None:  # without one, runs of earlier versions must keep their split
         train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])
     return sampled(labels, train, validation, test, rule)
@@ -195,7 +195,7 @@ def sampled(
         rows = np.sort(rows)
         return rows[sample_rows(labels[rows].astype(str), most, rng)]
 
-    # first, so that no size of a context moves them
+    # first, so that they do not depend on the size of the context
     validation, test = at_most(validation, rule.validation_rows), at_most(test, rule.test_rows, test_rng)
     train = np.sort(train)
     return Split(train, validation, test, at_most(train, rule.context_rows or len(train)), findings)

@@ -12,7 +12,7 @@ FORMULA = re.compile(r"(?:^|[;\t\n])[\s\"\ufeff\u200b]*(?=[=+\-@\uff1d\uff0b\uff
 """Where a cell begins with what a spreadsheet takes for a formula, in full width too, after blanks and quotes that it may pass over.
 
 A spreadsheet of a country with a decimal comma splits lines at ; whatever the file says, and another at a tab; a quote within such a cell
-then holds no line together, so that a cell may begin after a line end too. A comma parts none: a text with commas is quoted.
+then holds no line together, so that a cell may begin after a line end too. A comma does not split a cell: a text with commas is quoted.
 """
 MARK = "'"
 """Put before such a text: spreadsheets show the text then."""

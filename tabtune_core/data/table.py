@@ -120,7 +120,7 @@ def finish(
         near = nearest(name, cells.names)
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
-        raise LayoutError(f"The column {name!r} {asked}, but the table has none of that name. {way_out}")
+        raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []

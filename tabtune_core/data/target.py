@@ -174,7 +174,7 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
 
 
 def absent(target: str, names: list[str]) -> str:
-    """The message for a label that is no column."""
+    """The message for a label that is not a column."""
     near = nearest(target, names)
     meant = f" Did you mean {near!r}?" if near else ""
     more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
@@ -184,7 +184,7 @@ def absent(target: str, names: list[str]) -> str:
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> list[Finding]:
     """Findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
     sizes = labels.value_counts()
-    offer = "To predict which half a row falls in, split it at its median (the switch on the page, --split-at-median on the command line)"
+    offer = "To predict which half a row is in, split it at its median (the switch on the page, --split-at-median on the command line)"
     if is_continuous(labels):
         raise LabelError(
             f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), not a class. "
@@ -212,8 +212,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. Too few to train, choose and test on; they only train, and no score "
-            "is of them. Merge them with others in the file if they matter."
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. Too few to train, choose and test on: they only train and do not "
+            "count in scores. Merge them with others in the file if they matter."
         )
         findings.append(Finding("warning", "rare-classes", message, target))
     sizes = sizes[sizes >= rows_per_class]

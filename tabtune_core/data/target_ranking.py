@@ -104,7 +104,7 @@ WEIGHTS = {
     **dict.fromkeys(("discount", "account", "promo"), 0.0),  # which end or begin as other words of these lists do
 }
 LABELLED = 6.7
-"""For a name that says nothing but "the column to predict": not fitted, as hardly a table of the list has one."""
+"""For a name that only says "the column to predict": not fitted, as few tables of the list have one."""
 PART = 0.65
 """Of a word's weight, where it is only part of the name."""
 IN_TITLE = 3.0
@@ -119,11 +119,11 @@ SURE = 0.75
 """Of the likelihood of all columns; where the best has less, a person is asked."""
 MOST_CLASSES, MOST_ASKED, LONG = 30, 4, 4
 SOME_ROWS = 1_000
-"""Looked at for what is a copy, and for what goes with the others: from all of the table, as files are sorted by what is predicted."""
+"""Rows sampled to find copies and correlations: from the whole table, as files are often sorted by the target."""
 BY_CHANCE = 2.0
 """Over the root of those rows: rank correlations up to it say nothing."""
 A_PHRASE = 6
-"""Words of a name from which on it is a question or a sentence, whose single words do not tell what it holds."""
+"""A name of this many words is a question or a sentence, whose single words do not tell what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ def word_weight(word: str) -> float:
 
 
 def in_title(columns: Iterable[Column], title: str) -> set[str]:
-    """Columns that share a word with the table's name; none where more than two do, as then the word tells nothing."""
+    """Columns that share a word with the table's name; empty where more than two do, as the word then tells nothing."""
     of_title = [word for word in words_of(title.rsplit(".", 1)[0]) if len(word) > 2]
     matching = {
         column.name

@@ -129,7 +129,7 @@ def make_context(
 ) -> Context:
     """Learns encoders from the rows ``rows`` of ``frame`` and applies them there.
 
-    ``target`` is a column of the frame that is no feature; ``names`` encodes the labels, learnt from the rows too unless given.
+    ``target`` is a column of the frame but not a feature; ``names`` encodes the labels, learnt from the rows too unless given.
     """
     context_frame, context_labels = frame.iloc[rows], list(labels[rows])
     encoder = FeatureEncoder.fit(context_frame, kinds, target)

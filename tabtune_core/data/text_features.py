@@ -84,13 +84,13 @@ def _weighed(counts_NH: "csr_matrix", rarity_H: NDArray[np.float64]) -> "csr_mat
 
 
 def _directions(weighed_NH: "csr_matrix") -> NDArray[np.float64]:
-    """At most ``DIRECTIONS``, strongest first, without those that no other arithmetic would find."""
+    """At most ``DIRECTIONS``, strongest first, without those that would differ on another machine."""
     from sklearn.decomposition import TruncatedSVD
 
     most = min(DIRECTIONS + 1, weighed_NH.shape[0] - 1)
     if most < 1:
         return np.zeros((0, HASHES))
-    with threadpool_limits(1), np.errstate(invalid="ignore", divide="ignore"):  # shares of no variance at all, which nobody reads
+    with threadpool_limits(1), np.errstate(invalid="ignore", divide="ignore"):  # shares of zero variance, which are not used
         svd = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed_NH)
     strengths_K, below_K = svd.singular_values_[:-1], -np.diff(svd.singular_values_)  # what is below the last one is not known
     above_K = np.append(np.inf, below_K)[:-1]

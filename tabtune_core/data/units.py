@@ -1,4 +1,4 @@
-"""Which held-out rows are one to an interval: those of one group, of one time, or copies of each other.
+"""Which held-out rows an interval counts as one: those of one group, of one time, or copies of each other.
 
 In: a prepared table and how it was split. Out: a number for each row of the table; rows with equal numbers go together.
 Shape letters: T rows of the table, N held-out rows of a part, F columns.
@@ -18,8 +18,8 @@ from tabtune_core.data.task import Prepared, kinds_of
 from tabtune_core.settings import RunSettings
 
 BY_CHANCE = 1.5
-"""Pairs of equal rows for each that is expected of independent ones, up to which they are no copies: in a table of a few columns of a few
-values, where others agree in all columns but one."""
+"""Up to this ratio of equal pairs to those expected by chance, equal rows are not copies: in a table of a few columns with few values, rows
+often agree in all columns but one."""
 
 
 def units_of(table: Prepared, columns: Iterable[Column], settings: RunSettings) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
 TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
-"""Words, in small letters, that say in a column of numbers or dates that there is none."""
+"""Words, in small letters, that mark a missing value in a column of numbers or dates."""
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64", "time"), "number"),
     **dict.fromkeys(("date", "datetime", "datetime64", "period"), "date"),
@@ -74,14 +74,14 @@ def present(column: pd.Series) -> list[Any]:
 
 
 def numbers(column: pd.Series) -> NDArray[np.float64]:
-    """Numbers ``(N,)``, nan where missing or none: of spans and times of day their seconds, of booleans 0 and 1."""
+    """Numbers ``(N,)``, nan where missing or not a number: of spans and times of day their seconds, of booleans 0 and 1."""
     if column.dtype.kind in "biuf":
         return column.to_numpy(np.float64, na_value=np.nan)
     return np.array([_number(value) for value in present(column)], dtype=np.float64)
 
 
 def _number(value: Any) -> float:
-    """As float, nan for what is none; a text exactly, unlike ``pandas.to_numeric``."""
+    """As float, nan for anything else; a text exactly, unlike ``pandas.to_numeric``."""
     if isinstance(value, timedelta | np.timedelta64):
         return pd.Timedelta(value) / pd.Timedelta(1, "s")
     if isinstance(value, time):
@@ -97,7 +97,7 @@ def _number(value: Any) -> float:
 
 
 def moments(column: pd.Series) -> "NDArray[np.datetime64]":
-    """Moments ``(N,)`` in UTC, in microseconds, NaT where missing or none; without a zone it is taken for UTC; a number is none."""
+    """Moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date, as a number is; without a zone it is taken for UTC."""
     if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and column.dtype.kind == "M":
         return pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
     values = present(column)
@@ -110,7 +110,7 @@ def moments(column: pd.Series) -> "NDArray[np.datetime64]":
 
 
 def _moment(value: Any) -> Any:
-    """In UTC without a zone, to the microsecond; NaT for what is none, or is written in another way than ISO 8601."""
+    """In UTC without a zone, to the microsecond; NaT for anything that is not a date in ISO 8601."""
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value.strip())

@@ -46,7 +46,7 @@ def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders)
     app.run()
     asked = app.radio(key="chosen_split")
     assert [option.replace("\\", "") for option in asked.options] == ["at random", "by time: day", "by group: customer_id"]
-    assert "flatters fine-tuning" in said(app.caption)
+    assert "so scores look too good" in said(app.caption)
     asked.set_value("by time: day").run()
     next(found for found in app.button if found.label == "Next: choose a model").click().run()
     app.switch_page("views/new_run/page.py").run()
@@ -62,7 +62,7 @@ def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders)
 def test_the_address_may_ask_for_a_split_that_no_question_names(app, orders):
     page = new_run(app, "by group: amount")
     assert (settings_of(page).run.split_by, settings_of(page).run.split_column) == ("group", "amount")
-    assert "No value of 'amount' is in two rows" in said(page.caption)
+    assert "Each row has its own 'amount'" in said(page.caption)
 
 
 @pytest.mark.parametrize(

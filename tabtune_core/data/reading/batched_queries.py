@@ -1,4 +1,4 @@
-"""Columns that are looked at side by side: a group of them lies in the table ``batch``, a cell a row, so that one query answers for all.
+"""Columns looked at side by side: a group of them lies in the table ``batch``, one cell a row, so that one query serves them all.
 
 A query's terms do not grow in number with the columns: to plan a term takes longer than to carry it out on a small column.
 Work on a column is a generator. Wherever it needs aggregates over the column's cells it yields their SQL and is sent the values.
@@ -23,7 +23,7 @@ class Ask:
 
     terms: tuple[str, ...]
     of_sample: bool = False
-    """Over the different ones of the column's first cells alone; every value is None where those are none."""
+    """Over the different ones of the column's first cells alone; every value is None where there are none."""
 
 
 Asking = Generator[Ask, tuple[Any, ...], Done]

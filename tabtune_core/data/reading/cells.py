@@ -25,7 +25,7 @@ USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
 FEWEST = 2
 """Rows and columns of a table that is to be trained on; what is only predicted may have one."""
 TALL_LINES = 100
-"""Of a row: line breaks in quotes make as many in long texts, and a stray quote makes them of other rows."""
+"""Lines of a row: long texts in quotes have this many line breaks, and a stray quote swallows whole rows."""
 SLACK = 0.9
 """Of a limit in bytes: the rows drawn vary around their share."""
 LONGEST_NAME = 500
@@ -48,7 +48,7 @@ class Cells:
 
 
 def cleaned(cell: str) -> str:
-    """The SQL for a trimmed cell that is NULL where it is missing; of few terms, as a wide table has it thousands of times."""
+    """The SQL for a trimmed cell that is NULL where it is missing; short, as a wide table repeats it thousands of times."""
     return f"CASE WHEN NOT regexp_full_match({cell}, $missing) THEN trim({cell}, {BLANK}) END"
 
 
@@ -177,9 +177,9 @@ def draw_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialec
 
 
 def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> list[Finding]:
-    """What to say of lines that are no rows; ``rows`` are read, those of too few cells among them where ``pad``.
+    """What to say of lines that are not rows; ``rows`` were read, with those of too few cells where ``pad``.
 
-    Raises TableError where that is too few, or the line of the names is no row.
+    Raises TableError where that is too few, or the line of the names is not a row.
     """
     if rows < fewest:
         refuse_open_quote(misfits.opened)
@@ -198,12 +198,12 @@ def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, 
     if left_out:
         which = str(misfits.wrong) if left_out == misfits.wrong.count else f"{left_out:,} of the lines"
         many = f" (up to {misfits.most_cells:,})" if misfits.most_cells > dialect.width + 1 else ""
-        lost = f", {misfits.lost:,} lines in all, as line breaks within quotes end no row" if misfits.lost > misfits.wrong.count else ""
+        lost = f", {misfits.lost:,} lines in all, as a line break in quotes ends no row" if misfits.lost > misfits.wrong.count else ""
         message = f"{which} had too many cells{many} or a broken quote and were left out{lost}. Mend the file if they matter."
         findings.append(Finding("warning", "ragged-lines", message))
     tall, start = misfits.tallest
     if tall > TALL_LINES:
-        message = f"A cell in quotes begins in line {start:,} or after and holds most of {tall:,} lines. If it is no text of that length, "
+        message = f"A cell in quotes begins in line {start:,} or after and holds most of {tall:,} lines. If no text is that long, "
         findings.append(Finding("warning", "long-quote", f"{message}a quote is missing there: mend it in the file."))
     if misfits.opened is not None:
         message = f"A quote opens in line {misfits.opened:,} and is never closed: that line and all after it were left out. Close it."

@@ -27,17 +27,17 @@ ID_NAME = re.compile(
 BARE_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
 SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
-"""Findings that hold for the kind a column has now: not while the person is asked which it is."""
+"""Findings about the present kind of a column: not made while the person is asked for its kind."""
 RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
 SPOKEN_WORDS = 3
-"""A text of as many is one that somebody wrote, be it unique, and no id."""
+"""A value with this many words is free text, even if unique; it is not an id."""
 LEAVE = "Leave it out, under Columns on the Data page."
 ENCODE = "If its words tell something, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
-KEEP_OR_LEAVE = "Keep it if it says something that a value is there at all; else leave it out, under Columns on the Data page."
+KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
 SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
 
@@ -57,7 +57,7 @@ class Facts:
     """Cells that look like a code for missing."""
 
     alike: tuple[tuple[str, ...], ...]
-    """Words of a category that differ in capitals, blanks or letters that nobody sees alone, the most frequent first."""
+    """Words of a category that differ only in capitals, blanks or invisible letters, the most frequent first."""
 
 
 def describe(
@@ -101,7 +101,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
             "sum(hash(value)::HUGEINT * (number + 1))",
             *(("min(value)", "max(value)") if number else ("NULL", "NULL")),
         )
-        # a value has a name of its own, or each term would repeat how it is read
+        # the value is named once, so that the terms do not repeat how it is read
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE place IN (SELECT unnest($places)))"
         rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place", {"places": places}).fetchall()
         coded = [place for place, *_, low, high in rows if {low, high} & SENTINELS]

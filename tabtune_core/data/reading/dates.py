@@ -36,7 +36,7 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: boo
     fitting, read, filled = yield from _fitting([STANDARD], forced)
     zones = (yield from zone_findings(name)) if fitting else ()
     shown = next((value for value, is_likely in zip(sample, likely, strict=True) if is_likely), "")
-    if read < filled and (forced or not is_number(shown)):  # no format is a plain number, and to try all is slow
+    if read < filled and (forced or not is_number(shown)):  # plain numbers fit no format, and trying all formats is slow
         formats = list(map(strptime, (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))))
         other, more, _ = yield from _fitting(formats, forced)
         fitting, read, zones = (other, more, ()) if more > read else (fitting, read, zones)
@@ -77,12 +77,12 @@ def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
     message = f"{name!r} holds times with an offset from UTC or a zone, such as {shorten(shown)!r}: each is read as its moment in UTC."
     if zoned == filled:
         return (Finding("info", "utc", message, name),)
-    bare = f"In {filled - zoned:,} of {filled:,} cells there is none: they are taken for UTC. Correct the file if they are not."
+    bare = f"{filled - zoned:,} of {filled:,} cells have no offset: they are taken for UTC. Correct the file if they are not."
     return (Finding("warning", "utc", f"{message} {bare}", name),)
 
 
 def _fitting(ways: list[str], forced: bool) -> Asking[tuple[list[str], int, int]]:
-    """SQL for a date, of the ways in which most cells are one, how many those are, and of how many; the sample is tried first."""
+    """SQL for a date in the formats that fit most cells, how many cells fit, and of how many; the sample is tried first."""
     seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways)), of_sample=True)
     least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
     likely = [way for way, count in zip(ways, counts, strict=True) if count and count >= least]

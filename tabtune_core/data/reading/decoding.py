@@ -81,8 +81,8 @@ def plain_file(
 ) -> tuple[Path, tuple[Finding, ...]]:
     """A file that is not compressed: the source itself, or one written to ``folder``.
 
-    Raises TableError for no file, an empty one, one over ``limit_bytes`` (also once unpacked) unless it is plain text to be ``sampled``,
-    and what is no table.
+    Raises TableError for a missing file, an empty one, one over ``limit_bytes`` (also once unpacked) unless it is plain text to be
+    ``sampled``, and a file that is not a table.
     """
     path = source if isinstance(source, Path) else folder / "given"
     if isinstance(source, bytes):
@@ -120,7 +120,7 @@ def plain_file(
 
 
 def check_is_file(path: Path) -> None:
-    """Raises TableError where there is nothing, or a folder, a pipe or a device, which has no end."""
+    """Raises TableError for a missing file, a folder, and a pipe or device, which has no end."""
     if path.is_dir():
         raise TableError(f"{shown_path(path)} is a folder. Give the path of one file in it.")
     if path.exists() and not path.is_file():
@@ -261,7 +261,7 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
     """Like ``transcode``, with a TableError where the encoding does not fit."""
     try:
         fits = transcode(path, target, encoding)
-    except (LookupError, ValueError) as error:  # the second for a name with a zero byte in it
+    except (LookupError, ValueError) as error:  # ValueError: a name with a zero byte in it
         known = "utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis"
         raise LayoutError(f"Unknown encoding {shorten(encoding)!r}. Known ones: {known}.") from error
     if not fits:

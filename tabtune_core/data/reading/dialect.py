@@ -1,4 +1,4 @@
-"""How a text file is laid out: separator, quotes, where the table starts, how wide it is, header or none.
+"""How a text file is laid out: separator, quotes, where the table starts, how wide it is, whether it has a header.
 
 Second step of reading. DuckDB's sniffer says what separates and whether there is a header; the width and the first line
 are counted here, because the sniffer takes lines that are too long or too short for a title.
@@ -155,7 +155,7 @@ def first_letters(path: Path) -> tuple[int, str]:
         lead = head[: len(head) - len(head.lstrip())]
         head = head[lead.rfind("\n") + 1 :] + text.read(SNIFFED_CHARACTERS)
         if "\n" not in head and "\n" not in text.read(LONGEST_LINE_CHARACTERS - len(head)) and text.read(1):
-            raise TableError("The first line is longer than 16 million letters: the file is no table of text, or its line ends were lost.")
+            raise TableError("The first line is longer than 16 million letters: this is not a table of text, or its line ends were lost.")
     return blank + lead.count("\n"), head[:SNIFFED_CHARACTERS]
 
 
@@ -204,7 +204,7 @@ def has_decimal_commas(head: str, quote: str) -> bool:
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:
-    """The most frequent number of cells in a record; of equals, the larger. One where most records have one cell."""
+    """The most frequent number of cells in a record, the larger of equals; 1 where most records have one cell."""
     counts = Counter(len(record) for _, record in records)
     several = {width: count for width, count in counts.items() if width > 1}
     if not several or (counts[1] > sum(several.values()) and counts[1] > 3):

@@ -14,7 +14,7 @@ import pyarrow as pa
 from tabtune_core.errors import TableError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Of a disk of ours: no fault of the file."""
+"""Of our own disk, not the file's fault."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def translated() -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise
-        reason = error.strerror or "no reason is given"
+        reason = error.strerror or "reason unknown"
         raise TableError(
             f"The file could not be read to its end ({reason}). Check that it is whole and that no program changes it."
         ) from error

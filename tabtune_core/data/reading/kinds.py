@@ -29,7 +29,7 @@ def type_column(
 ) -> Asking[Typed]:
     """Decides what a column holds.
 
-    ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the person's own word.
+    ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the kind that the person chose.
     """
     typed = yield from _decided(name, sample, delimiter, day_first, asked)
     shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]

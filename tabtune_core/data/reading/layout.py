@@ -48,4 +48,4 @@ class Dialect:
     """The header is one cell short: the first column holds row names, as R writes them, or the lines end in a separator."""
 
     comments: Lines = field(default_factory=Lines)
-    """Lines of the table that are none of its rows."""
+    """Lines of the table that are not rows."""

@@ -1,4 +1,4 @@
-"""Lines that are no row of their table. DuckDB leaves them out without a word; here they are counted and named.
+"""Lines that are not rows of their table. DuckDB leaves them out silently; here they are counted and named.
 
 Beside the third step of reading, where rows are fewer than lines. In: a UTF-8 file. Out: what is in it besides rows, found in one pass and
 little memory by Python's own reader of CSV: DuckDB's list of what it leaves out holds a line once for each cell too many.
@@ -24,7 +24,7 @@ class Misfits:
     """What a file holds."""
 
     records: int = 0
-    """Of any width; without blank lines. A line break in quotes starts no other one."""
+    """Of any width; without blank lines. A line break in quotes does not start a new one."""
 
     blank: int = 0
     """Lines of blank space, which are rows where rows of too few cells are."""
@@ -44,7 +44,7 @@ class Misfits:
     """The line at which a quote opens that is never closed; nothing after it is counted."""
 
     tallest: tuple[int, int] = (1, 0)
-    """Lines of the record that has the most, and the number of the first of them."""
+    """The longest record's number of lines, and the number of its first line."""
 
 
 def refuse_open_quote(opened: int | None) -> None:

@@ -12,11 +12,11 @@ DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Marks that turn the direction of writing: with them, "csv.exe" can read as "exe.csv"."""
 
 UNSEEN = re.compile(f"{DIRECTIONS.pattern}|[\u00ad\u200b\u2060\ufeff]")
-"""Those, and letters of no width that no word needs: two that join letters are left, which Persian and emoji are written with."""
+"""Those, and letters of zero width; the two joiners stay, which Persian and emoji need."""
 
 
 def shown_name(name: str) -> str:
-    r"""A file's name without line breaks, control letters, marks of direction and bytes that are no UTF-8; cut where it is long.
+    r"""A file's name without line breaks, control letters, marks of direction and bytes that are not UTF-8; cut where it is long.
 
     >>> shown_name("a\nb\x1b[31m.csv"), shown_name("caf\udce9.csv"), shown_name("\u202evsc.exe"), shown_name("\n")
     ('a b [31m.csv', 'caf�.csv', 'vsc.exe', 'table')
@@ -31,7 +31,7 @@ def shown_name(name: str) -> str:
 
 
 def column_name(name: str) -> str:
-    r"""A column's name in one line, without letters that nobody sees: with them, two columns would look like one.
+    r"""A column's name in one line, without invisible letters: with them, two columns could look alike.
 
     >>> column_name(" a\n b\x9b "), column_name("\ufeffage\u200b"), column_name("\u202enoitide")
     ('a b', 'age', 'noitide')
@@ -46,7 +46,7 @@ def shown_path(path: Path) -> str:
 
 
 def _from_system(name: str) -> bool:
-    """Whether all that is no Unicode in it stands for bytes of a file system."""
+    """True if every undecodable character stands for one byte of a file name."""
     return all("\udc80" <= letter <= "\udcff" for letter in name if "\ud800" <= letter <= "\udfff")
 
 

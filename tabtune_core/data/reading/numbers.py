@@ -16,7 +16,7 @@ LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids cou
 STRAY_SHARE = 0.1
 STRAY_WORDS = 3
 BAD_SHARE = 0.02
-"""Cells that are no number, of the filled: so few are slips, and the column is one of numbers, unless they look like codes."""
+"""Share of the filled cells that may be anything but numbers in a column of numbers: so few are slips, unless they look like codes."""
 CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
 BARE = r"regexp_replace(cell, '^([+-]?)\s*[$€£¥₹]\s*|\s*([$€£¥₹%]|USD|EUR|GBP|CHF)$', '\1', 'g')"
@@ -100,7 +100,7 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool) -> 
     else:
         typed, wrong = Typed("number", FINITE, infinite_finding(name, infinite)), UNREAD
     if forced:
-        told = f"{unread:,} of {filled:,} cells are none and became missing. Choose category if they matter."
+        told = f"{unread:,} of {filled:,} cells are not numbers and became missing. Choose category if they matter."
         message = f"{name!r} is read as numbers, as asked; {told}"
         return replace(typed, findings=(Finding("warning", "not-numbers", message, name), *typed.findings))
     if unread <= filled * BAD_SHARE:
@@ -111,15 +111,15 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool) -> 
 
 
 def unread_words(wrong: str) -> Asking[list[str]]:
-    """The cells for which the SQL ``wrong`` holds, as they are no number; the most frequent first."""
+    """The cells for which the SQL ``wrong`` holds, as they are not numbers; the most frequent first."""
     (times,) = yield Ask((f"histogram(cell) FILTER {wrong}",))
     return sorted(times, key=lambda word: (-times[word], word))
 
 
 def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int, *, what: str = "numbers") -> Finding:
-    """Shows the cells of a column of numbers, or of ``what`` else, that are none."""
+    """Shows the cells of a column of numbers, or of other ``what``, that cannot be read as such."""
     shown = ", ".join(repr(shorten(word)) for word in bad[:STRAY_WORDS]) + (", ..." if len(bad) > STRAY_WORDS else "")
-    cells = "1 cell is none and became" if unread == 1 else f"{unread:,} cells are none and became"
+    cells = "1 other cell became" if unread == 1 else f"{unread:,} other cells became"
     message = f"{name!r} holds {what} in {filled - unread:,} of {filled:,} cells; {cells} missing: {shown}. "
     return Finding("warning", "bad-cells", f"{message}Correct the file, or choose category under Columns, if they matter.", name)
 
@@ -156,7 +156,7 @@ class Fitting:
 
 
 def number_format(delimiter: str, filled: int) -> Asking[Fitting | None]:
-    """The format that most cells have, of those that nearly every cell of the sample has; the usual one where several are equal."""
+    """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one."""
     # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
     comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
     ways = [Fitting(style, signs, 0) for signs in (False, True) for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS)]
@@ -169,7 +169,7 @@ def number_format(delimiter: str, filled: int) -> Asking[Fitting | None]:
 
 
 def style_typed(name: str, sample: list[str], fitting: Fitting) -> Typed:
-    """A number column in a format other than the plain one; cells that do not have it are missing."""
+    """A number column in a format other than the plain one; cells in another format become missing."""
     style, text = fitting.style, BARE if fitting.signs else "cell"
     shown = next((value for value in sample if re.match(r"\W*\d", value)), sample[0])
     beside = " and a currency or percent sign" if fitting.signs else ""
@@ -180,7 +180,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting) -> Typed:
 
 
 def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = "number") -> Asking[Typed]:
-    """Text; where it is numbers, or dates, but for a few words, asks whether those mean missing."""
+    """Text; where all but a few words are numbers or dates, asks whether those words mean missing."""
     kind = (yield from as_words()).kind
     if unread > filled * STRAY_SHARE:
         return Typed(kind, "cell")

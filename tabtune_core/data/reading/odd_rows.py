@@ -1,4 +1,4 @@
-"""Rows that are no rows of the table: units below the names, a total at the end.
+"""Rows that do not belong to the table: units below the names, a total at the end.
 
 After the columns are typed. In: the frame and its columns, and the cells of the first row as they stand in the file. Out: findings, and a
 question where reading can be told what it is.
@@ -15,7 +15,7 @@ from tabtune_core.data.findings import Column, Finding, Question, not_asked, sho
 from tabtune_core.data.reading.sql import counts, first_row
 
 UNIT = re.compile(r"[^\d<>≤≥~+.,-][^\n]{0,20}")
-"""Of a measure: a short word that is no number, and no bound of one such as "<5"."""
+"""A unit of measure: a short word, not a number and not a bound such as "<5"."""
 TOTAL = re.compile(
     r"(grand |sub)?totals?|sums?|averages?|means?|∑|Σ|summen?|gesamt(summe)?|insgesamt|mittelwert|total général|totale|somme",
     re.IGNORECASE,
@@ -33,7 +33,7 @@ def with_units_row(
     findings: list[Finding],
     questions: list[Question],
 ) -> tuple[list[Finding], list[Question]]:
-    """All that is to be said and asked; where the first row has a word in each column of numbers, which is there once, that comes first."""
+    """All findings and questions. A first row of words in number columns comes first, where each of its words stands there once."""
     first = first_row(connection, "SELECT * FROM cells LIMIT 1")
     asked = {word for question in questions if question.code == "mixed-numbers" for word in question.options}
     places = [
@@ -51,7 +51,7 @@ def with_units_row(
     shown = ", ".join(map(repr, marks[:3])) + (", ..." if len(marks) > 3 else "")
     message = f"The first row has words where all others have numbers ({shown}), as a row of units has; it is read as a row of the table."
     if len(marks) > MOST_MARKS:
-        return [Finding("warning", "units-row", f"{message} Delete it in the file if it is none."), *findings], questions
+        return [Finding("warning", "units-row", f"{message} Delete it in the file if it does not belong there."), *findings], questions
     question = Question("units-row", f"{message} If these words are units, say so and they are read as missing.", "missing_marks", marks)
     answered = [other for other in questions if other.code == "mixed-numbers" and set(other.options) <= {*marks}]
     return (

@@ -33,7 +33,7 @@ from tabtune_core.errors import TableError
 CELLS_AT_ONCE = 8_000_000
 ROWS_AT_ONCE = 65_536
 FEW_ROWS = 256
-"""At once, where one cell may be huge and Arrow keeps no dictionary of the column."""
+"""Rows at once where one cell may be huge and Arrow keeps the column without a dictionary."""
 UNREAD = (duckdb.InternalException, duckdb.NotImplementedException, duckdb.InvalidInputException, duckdb.ConversionException)
 """What DuckDB says of a value that it cannot write as text."""
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
@@ -83,9 +83,9 @@ def load_parquet(
                 tell("Reading rows", read, metadata.num_rows)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # not of the file's content; it is translated where reading begins
+            raise  # not about the file's content; translated where reading begins
         raise TableError(
-            "The Parquet file is damaged or holds columns of a kind that has no text. Write it again, or save it as CSV."
+            "The Parquet file is damaged or holds columns that cannot be written as text. Write it again, or save it as CSV."
         ) from error
     tidy, findings = tidy_names(tuple(schema.names), told=True)
     return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], fewest)
@@ -100,8 +100,8 @@ def without_text(table: pa.Table, schema: pa.Schema) -> str:
                 connection.execute(f"CREATE TABLE text AS SELECT CAST({name} AS VARCHAR) FROM one")
         except UNREAD:
             field = schema.field(place)
-            return f"The column {column_name(field.name)!r} of the Parquet file, of the type {field.type}, holds values that have no text."
-    return "The Parquet file holds a column that has no text."
+            return f"The column {column_name(field.name)!r} of the Parquet file ({field.type}) holds values that cannot be written as text."
+    return "The Parquet file holds a column that cannot be written as text."
 
 
 def check_size(found: int, limit_bytes: int) -> None:
@@ -114,7 +114,7 @@ def check_size(found: int, limit_bytes: int) -> None:
 
 
 def prefixed(metadata: pq.FileMetaData) -> set[str]:
-    """Columns in which a word says only how it differs from the one before; Arrow makes no dictionary of them."""
+    """Columns whose words are stored as differences from the previous word; Arrow reads them without a dictionary."""
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
     return {chunk.path_in_schema for chunk in chunks if any("DELTA" in encoding for encoding in chunk.encodings)}

@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Tell(Protocol):
-    """Is told how far reading is; may raise an error of its own to end it."""
+    """Is called with the progress of reading; may raise an error to end it."""
 
     def __call__(self, stage: str, done: int, whole: int) -> None:
         """``whole`` is in the unit of ``done``: bytes, rows or columns, as the stage says; 0 where it is not known."""
 
 
 def untold(stage: str, done: int, whole: int) -> None:
-    """Nobody is told."""
+    """Reports nothing."""
 
 
 def in_words(stage: str, done: int, whole: int) -> str:

@@ -1,4 +1,4 @@
-"""The DuckDB connection that the reading steps share: bounded, closed off, gone with its folder.
+"""The DuckDB connection that the reading steps share: bounded, isolated, removed with its folder.
 
 In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...: no name or value of a person's file is
 ever part of a statement.
@@ -38,7 +38,7 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
     """Makes a file in ``folder`` the home of ``cells``, in groups of rows that fit into memory however many columns there are."""
     rows = max(VECTOR_ROWS, min(MOST_ROWS, CELLS_IN_MEMORY // columns) // VECTOR_ROWS * VECTOR_ROWS)
     where = str(folder / "cells.duckdb").replace("'", "''")
-    if not {"?", "\\"}.isdisjoint(where):  # which ATTACH takes for the start of options, or for nothing: the memory spills by itself
+    if not {"?", "\\"}.isdisjoint(where):  # ATTACH misreads these; without it, the memory spills by itself
         return
     connection.execute(f"ATTACH '{where}' AS held (ROW_GROUP_SIZE {rows}, BLOCK_SIZE 16384)")
     connection.execute("USE held")
@@ -46,7 +46,7 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
 
 @contextmanager
 def unplanned(connection: duckdb.DuckDBPyConnection, *, when: bool = True) -> Iterator[None]:
-    """Queries are carried out as they are written: to plan one over hundreds of columns takes longer than to carry it out.
+    """Queries run without the optimizer: for hundreds of columns it takes longer than the query itself.
 
     Until the end, or until reading ends in an error, after which a connection may be of no use.
     """

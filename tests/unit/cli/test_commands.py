@@ -130,9 +130,9 @@ def test_columns_that_are_left_out_are_shown_to_no_model(tmp_path, launched, cap
 
 def test_a_column_to_leave_out_that_is_not_there_is_refused_with_the_nearest(tmp_path, launched, capsys):
     assert main(["train", str(launched), "--target", "y", "--leave-out", "cd", "--home", str(tmp_path / "home")]) == 2
-    assert "'cd' is to be left out, but the table has none of that name. Did you mean 'c d'?" in " ".join(capsys.readouterr().err.split())
+    assert "'cd' is to be left out, but the table has no such column. Did you mean 'c d'?" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_column_is_suggested_that_is_not_really_near(tmp_path, launched, capsys):
     assert main(["train", str(launched), "--target", "y", "--leave-out", "price", "--home", str(tmp_path / "home")]) == 2
-    assert "but the table has none of that name. It has: a, b, c d, y." in " ".join(capsys.readouterr().err.split())
+    assert "but the table has no such column. It has: a, b, c d, y." in " ".join(capsys.readouterr().err.split())

@@ -72,7 +72,7 @@ def test_a_reading_that_is_killed_is_said(tmp_path):
 
 def test_a_reading_that_fails_by_itself_is_not_blamed_on_memory(tmp_path):
     reading = ReadingProcess(tmp_path, CSV, "t.csv", ReadingChoices(), limit_bytes="none")
-    with pytest.raises(TableError, match="not foreseen; the server's log has it"):
+    with pytest.raises(TableError, match="failed unexpectedly; the server's log has the details"):
         reading.result()
 
 

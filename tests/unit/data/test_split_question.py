@@ -29,7 +29,7 @@ def test_what_is_asked_about(found, answers):
     question = split_question([found, column("label")], ROWS, "label")
     assert question.options == ("at random", *answers)
     assert repr(found.name) in question.message
-    assert question.message.endswith("A split at random shows the model rows that are like the test rows, and flatters fine-tuning.")
+    assert question.message.endswith("A split at random trains on rows like the test rows, so scores look too good.")
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,7 @@ def test_a_few_cells_that_are_no_dates_become_missing_and_are_shown(style):
     assert table.columns[0].kind == "date"
     assert table.frame["x"].tolist()[:-2] == days
     (said,) = (finding.message for finding in table.findings if finding.code == "bad-cells")
-    assert said.startswith("'x' holds dates in 300 of 302 cells; 2 cells are none and became missing: 'Total', 'unknown'.")
+    assert said.startswith("'x' holds dates in 300 of 302 cells; 2 other cells became missing: 'Total', 'unknown'.")
 
 
 def test_a_date_that_is_asked_for_is_read_in_the_format_of_most_cells():
@@ -593,7 +593,7 @@ def test_few_bad_cells_leave_a_column_of_numbers_and_are_shown():
     table = numbers_with("1.2.3", "see note")
     (finding,) = (finding for finding in table.findings if finding.code == "bad-cells")
     assert (table.columns[0].kind, table.columns[0].missing, table.questions) == ("number", 2, ())
-    assert finding.message.startswith("'n' holds numbers in 700 of 702 cells; 2 cells are none and became missing: '1.2.3', 'see note'.")
+    assert finding.message.startswith("'n' holds numbers in 700 of 702 cells; 2 other cells became missing: '1.2.3', 'see note'.")
 
 
 def test_few_bad_cells_leave_a_column_of_decimal_commas_too():
@@ -604,7 +604,7 @@ def test_few_bad_cells_leave_a_column_of_decimal_commas_too():
     assert [question.code for question in table.questions] == ["units-row"]
     assert table.frame["n"].iloc[1:4].tolist() == [1000.5, 1001.5, 1002.5]
     said = {finding.code: finding.message for finding in table.findings if finding.column == "n"}
-    assert "3 cells are none and became missing: '1.2,3', '<5,0', 'mg/l'" in said["bad-cells"]
+    assert "3 other cells became missing: '1.2,3', '<5,0', 'mg/l'" in said["bad-cells"]
     assert "such as '1.000,5'" in said["decimal-comma"]
 
 

@@ -177,7 +177,7 @@ def test_one_row_is_enough_and_a_lost_line_is_said():
 
 def test_words_in_a_column_of_numbers_and_too_many_rows_are_said():
     rows = read_new_rows(b"age,zip,born\nold,1,2024-04-03\n7,1,2024-04-03\n", FACTS)
-    assert rows.notes == ("Cells of 'age' that are no numbers were read as missing.",)
+    assert rows.notes == ("Cells of 'age' that are not numbers were read as missing.",)
     with pytest.raises(TableError, match="The file has 2 rows; up to 1 are predicted at once"):
         read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", FACTS, limit_rows=1)
 
