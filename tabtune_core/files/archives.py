@@ -31,7 +31,7 @@ class _Bounded(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not -1 <= size <= LIST_BYTES:
-            raise Damaged("its list of members is longer than any package's")
+            raise Damaged("its list of members is too long for a package")
         return super().read(min(size, LIST_BYTES) if size >= 0 else LIST_BYTES) or b""
 
 
@@ -46,7 +46,7 @@ class Archive:
         """The content of a member, whose bytes are counted while they come.
 
         Raises:
-            Damaged: there is none of that name, it is larger than ``most_bytes`` or than what the file may unpack to, or it is damaged.
+            Damaged: no member has that name, it is larger than ``most_bytes`` or than what the file may unpack to, or it is damaged.
         """
         if name not in self.names:
             raise Damaged(f"it lacks the member {name}")
@@ -75,7 +75,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """A zip for reading.
 
     Raises:
-        Damaged: it is none, or its members are not as a package's: too many, encrypted, links, twice there or named out of their place.
+        Damaged: it is not a zip, or its members are not a package's: too many, encrypted, links, duplicates or named outside the zip.
     """
     size = check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
@@ -101,7 +101,7 @@ def _check_member(entry: zipfile.ZipInfo) -> None:
     if entry.flag_bits & ENCRYPTED:
         raise Damaged(f"its member {name[:60]!r} is encrypted")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise Damaged(f"its member {name[:60]!r} is packed in another way than deflate")
+        raise Damaged(f"its member {name[:60]!r} is not compressed with deflate")
 
 
 @contextmanager
@@ -111,14 +111,14 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-        raise Damaged(f"it is no zip that can be opened ({error})") from error
+        raise Damaged(f"it is not a zip that can be opened ({error})") from error
 
 
 def list_members(path: Path) -> list[zipfile.ZipInfo]:
     """What a zip says that it holds.
 
     Raises:
-        Damaged: it is none.
+        Damaged: it is not a zip.
     """
     with _opened(path) as archive:
         return archive.infolist()
@@ -130,13 +130,13 @@ def check_stored(path: Path) -> None:
     Its pickle is looked through too: torch finds it by where the list of members says that it begins, so it must be the list seen here.
 
     Raises:
-        Damaged: it is no such file.
+        Damaged: it is not such a file.
     """
     size = check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with _opened(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & ENCRYPTED for entry in entries):
-            raise Damaged("it is packed or encrypted, and torch.save does neither")
+            raise Damaged("it is compressed or encrypted, and torch.save does neither")
         if sum(entry.file_size for entry in entries) > size:
             raise Damaged("its members are larger than the file")
         if len({entry.filename for entry in entries}) < len(entries):

@@ -1,4 +1,4 @@
-"""What the readers in this folder say of a file that is not what it should be, and how a door says it on.
+"""What the readers in this folder say of a file that is not what it should be, and how a door passes it on.
 
 Every file that a person opens passes here, whether the page, the command line or Python asks: an adapter package, a pipeline, weights,
 settings. A reader raises ``Damaged`` with what it found; the door that knows what the file should be makes its own error of it.
@@ -63,7 +63,7 @@ def one_line(found: BaseException) -> str:
     text = " ".join(str(found)[: 4 * LONGEST].split()) or type(found).__name__
     told = f"it lacks the entry {text}" if isinstance(found, KeyError) else text
     if isinstance(found, TypeError | AttributeError | IndexError):
-        told = f"an entry of it is of another kind ({text})"
+        told = f"an entry of it has the wrong type ({text})"
     told = told if len(told) <= LONGEST else f"{told[: LONGEST - 1]}…"
     return told if told.endswith((".", "…")) else f"{told}."
 
@@ -72,7 +72,7 @@ def check_file(path: Path, *, most_bytes: int) -> int:
     """The size of a file that can be read; nothing of it is read.
 
     Raises:
-        Damaged: there is none, it is a folder or a device, it is empty or too large.
+        Damaged: it does not exist, is a folder or a device, is empty or too large.
     """
     try:
         if not path.exists():
@@ -94,10 +94,10 @@ def read_text(path: Path, *, most_bytes: int) -> str:
     """The text of a small file in UTF-8.
 
     Raises:
-        Damaged: it cannot be read, is too large, or is no such text.
+        Damaged: it cannot be read, is too large, or is not UTF-8.
     """
     check_file(path, most_bytes=most_bytes)
     try:
         return path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise Damaged(f"it is no text in UTF-8 (byte {error.start:,})") from error
+        raise Damaged(f"it is not text in UTF-8 (byte {error.start:,})") from error

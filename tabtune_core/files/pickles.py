@@ -1,5 +1,5 @@
-"""The pickle within a file of ``torch.save``, looked through before torch reads it: torch runs no code of it, but makes a hundred gigabytes
-where it says so in a line, and turns without end over tuples in tuples.
+"""The pickle within a file of ``torch.save``, checked before torch reads it: torch runs no code of it, but one line of it can ask for a
+hundred gigabytes, and nested tuples can keep torch busy without end.
 
 In: the bytes. Out: nothing, where they say no more than what ``torch.save`` writes of plain values and tensors.
 """
@@ -11,9 +11,9 @@ from typing import Any
 from tabtune_core.files.damaged import Damaged
 
 MADE = re.compile(r"collections OrderedDict|torch Size|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)")
-"""What may be asked for by its name. Torch itself knows more, such as ``bytearray``, which takes any number of bytes."""
+"""What a pickle may ask for by name. Torch itself knows more, such as ``bytearray``, which takes any number of bytes."""
 ATOM, HOLDER, A_NAME = 1, 100, 0
-"""Numbers on the stack; a tuple's is one and those of its parts. What may hold others counts much, so that a sum tells of it."""
+"""Numbers on the stack; a tuple's is one plus those of its parts. A list or dictionary counts so much that a sum shows it."""
 ADDED = dict.fromkeys(
     ("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE"),
     ATOM,
@@ -21,9 +21,9 @@ ADDED = dict.fromkeys(
 TAKEN = {"SETITEMS": None, "APPENDS": None, "TUPLE": None, "SETITEM": 2, "APPEND": 1, "BUILD": 1, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 """How many values each takes from the stack, to put them into the one below or into a tuple; None: all since the last mark."""
 MOST_WITHIN = 100_000
-"""Values of a tuple, and of its tuples each time that they are in it: to look at it takes as long."""
+"""Most values of a tuple, nested ones counted each time they occur: reading it takes as long."""
 OF_STORAGE = 6
-"""The name of a tensor's bytes: a tuple of five texts and numbers. Torch shows any other one in an error, however long that takes."""
+"""The name of a tensor's bytes: a tuple of five texts and numbers. Torch would show any other in an error, however large it is."""
 
 
 def check_pickle(content: bytes) -> None:
@@ -37,7 +37,7 @@ def check_pickle(content: bytes) -> None:
     except (ValueError, LookupError) as error:  # of the pickle's own reader, and of a stack that has run empty
         if isinstance(error, Damaged):
             raise
-        raise Damaged("its values (data.pkl) break off or are none") from error
+        raise Damaged("its values (data.pkl) are truncated or missing") from error
 
 
 def _follow(content: bytes) -> None:
@@ -78,13 +78,13 @@ def _take(stack: list[int], marks: list[int], name: str) -> None:
 def _make(stack: list[int], name: str, argument: str) -> None:
     if name == "GLOBAL":
         if not MADE.fullmatch(argument):
-            raise Damaged(f"it asks for {argument[:80]!r}, and a file of values and tensors needs no such thing")
+            raise Damaged(f"it asks for {argument[:80]!r}, which a file of values and tensors does not need")
         stack.append(A_NAME)
     elif name == "REDUCE":
         if stack[-2] != A_NAME:
-            raise Damaged("it calls what is no maker of tensors")
+            raise Damaged("it calls a function other than those that build tensors")
         stack[-2:] = [HOLDER]
     else:
         if stack[-1] != OF_STORAGE:
-            raise Damaged("a name of a tensor's bytes in it is none")
+            raise Damaged("the name of a tensor's bytes in it is invalid")
         stack[-1] = HOLDER

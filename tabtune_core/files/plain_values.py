@@ -1,4 +1,4 @@
-"""Values from a text that somebody else wrote: JSON, or what a TOML reader made. Bounded in size, depth and numbers.
+"""Values from an untrusted text: JSON, or what a TOML reader made. Bounded in size, depth and numbers.
 
 In: a text or values. Out: the same values, safe to look through, to write down and to show.
 """
@@ -20,30 +20,30 @@ MOST_CONTAINERS = 1_000_000
 MOST_TEXTS = 4_000_000
 """Quotation marks and commas beside numbers: each value takes some tens of bytes, however short it is written."""
 MOST_DIGITS = 18
-"""Of a whole number: fewer than make one that no 64 bits hold."""
+"""Digits of a whole number: fewer than overflow 64 bits."""
 LONGEST_TEXT = 10_000
 """Letters of the name of a class, a column or a layer."""
 HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_json(content: bytes) -> Any:
-    """Reads a JSON text. NaN and Infinity are read, as Python writes them: who uses a number looks whether it is one.
+    """Reads a JSON text. NaN and Infinity are read, as Python writes them: whoever uses a number checks that it is finite.
 
     Raises:
-        Damaged: it is no JSON, nested too deep, names an entry twice, or has numbers or letters that cannot be kept.
+        Damaged: it is not JSON, nested too deep, names an entry twice, or has numbers or letters that cannot be kept.
     """
     if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
         raise Damaged("its JSON holds more than a million lists")
     if content.count(b",") + content.count(b'"') > MOST_TEXTS:
-        raise Damaged("its JSON holds more than some million values")
+        raise Damaged("its JSON holds more than several million values")
     try:
         values = json.loads(content.decode(), parse_int=_whole, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
-        raise Damaged(f"its JSON is no text in UTF-8 (byte {error.start:,})") from error
+        raise Damaged(f"its JSON is not text in UTF-8 (byte {error.start:,})") from error
     except RecursionError as error:
         raise Damaged(f"its JSON is nested deeper than {DEPTH} levels") from error
     except json.JSONDecodeError as error:
-        raise Damaged(f"its JSON ends or breaks off ({error})") from error
+        raise Damaged(f"its JSON is malformed or truncated ({error})") from error
     check_values(values)
     if HALF_A_LETTER.search(content):
         try:
@@ -70,7 +70,7 @@ def check_values(values: Any) -> None:
     """Looks through lists and dictionaries level by level.
 
     Raises:
-        Damaged: they are nested too deep, or hold a whole number that no 64 bits hold.
+        Damaged: they are nested too deep, or hold a whole number that overflows 64 bits.
     """
     level, depth = [values], 0
     while level:
@@ -84,10 +84,10 @@ def check_values(values: Any) -> None:
 
 
 def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """The value of a dotted name, of a kind; a switch is no number.
+    """The value of a dotted name, of a given type; a switch is not a number.
 
     Raises:
-        Damaged: it is missing, or of another kind.
+        Damaged: it is missing, or has the wrong type.
     """
     found = values
     for part in name.split("."):
@@ -96,14 +96,14 @@ def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
         found = found[part]
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
-        raise Damaged(f"its entry '{name}' is of another kind ({type(found).__name__})")
+        raise Damaged(f"its entry '{name}' has the wrong type ({type(found).__name__})")
     if isinstance(found, float) and not math.isfinite(found):
-        raise Damaged(f"its entry '{name}' is {found}, which is no number to compute with")
+        raise Damaged(f"its entry '{name}' is {found}, which is not a finite number")
     return found
 
 
 def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Refuses entries that this version does not know: to leave them out could be to do something else than the file says.
+    """Refuses entries that this version does not know: ignoring them could do something other than the file says.
 
     Raises:
         Damaged: naming one of them.
@@ -119,10 +119,10 @@ def texts(values: Any, name: str, *, longest: int = LONGEST_TEXT) -> tuple[str, 
     """A list of different texts.
 
     Raises:
-        Damaged: it is none.
+        Damaged: it is not such a list.
     """
     if not isinstance(values, list) or not all(isinstance(part, str) and len(part) <= longest for part in values):
-        raise Damaged(f"its entry '{name}' is no list of texts")
+        raise Damaged(f"its entry '{name}' is not a list of texts")
     if len(set(values)) < len(values):
         raise Damaged(f"its entry '{name}' names one thing twice")
     return tuple(values)
@@ -138,7 +138,7 @@ def check_fields(values: Any) -> None:
     hints = hints_of(kind)
     for field in dataclasses.fields(values):
         if not fits(getattr(values, field.name), hints[field.name]):
-            raise Damaged(f"its {type(values).__name__} has a {field.name} of another kind")
+            raise Damaged(f"its {type(values).__name__} has a {field.name} of the wrong type")
 
 
 @functools.cache

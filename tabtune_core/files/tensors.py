@@ -1,4 +1,4 @@
-"""Tensors in the safetensors format, looked through without torch: names, shapes and kinds of numbers, and whether each is one.
+"""Tensors in the safetensors format, checked without torch: names, shapes, number types, and whether each number is finite.
 
 In: the bytes. Out: what the header says, once it is known to hold. The format: https://huggingface.co/docs/safetensors.
 """
@@ -20,7 +20,7 @@ FLOATS: dict[str, np.unsignedinteger[Any]] = {
     "F16": np.uint16(0x1F << 10),
     "BF16": np.uint16(0xFF << 7),
 }
-"""The bits of the exponent, which are all set in what is no finite number."""
+"""The bits of the exponent, which are all set in NaN and Infinity."""
 WHOLES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 Content = bytes | memoryview | mmap.mmap
 SIZES = {name: bits.itemsize for name, bits in FLOATS.items()} | WHOLES
@@ -56,7 +56,7 @@ def read_header(content: Content) -> tuple[dict[str, Stored], dict[str, str]]:
     """The tensors by name, and the texts beside them.
 
     Raises:
-        Damaged: the header is none, or does not fit the bytes after it.
+        Damaged: the header is invalid, or does not fit the bytes after it.
     """
     if len(content) < 8:
         raise Damaged("it is too short for tensors (safetensors)")
@@ -65,10 +65,10 @@ def read_header(content: Content) -> tuple[dict[str, Stored], dict[str, str]]:
         raise Damaged("its tensors (safetensors) have no header, or it is cut short")
     values = read_json(bytes(content[8 : 8 + length]))
     if not isinstance(values, dict):
-        raise Damaged("the header of its tensors is no list of them")
+        raise Damaged("the header of its tensors is invalid")
     beside = values.pop(METADATA, {})
     if not isinstance(beside, dict) or not all(isinstance(text, str) for text in beside.values()):
-        raise Damaged("the texts beside its tensors are none")
+        raise Damaged("its metadata is not text")
     tensors = {name: _stored(name, value, 8 + length, len(content)) for name, value in values.items()}
     place = 8 + length
     for stored in sorted(tensors.values(), key=lambda stored: (stored.start, stored.size_bytes)):
@@ -84,7 +84,7 @@ def _stored(name: str, value: object, first: int, size: int) -> Stored:
     match value:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)], **more} if not more:
             if dtype not in SIZES:
-                raise Damaged(f"its tensor {name[:60]!r} is of the kind {dtype[:20]!r}; read are {', '.join(SIZES)}")
+                raise Damaged(f"its tensor {name[:60]!r} has the type {dtype[:20]!r}; this version reads {', '.join(SIZES)}")
             whole = len(shape) <= 8 and all(isinstance(side, int) and 0 <= side < 2**40 for side in shape)
             if whole and math.prod(side or 1 for side in shape) < MOST_NUMBERS:
                 stored = Stored(dtype, tuple(shape), first + start)
@@ -107,4 +107,4 @@ def check_finite(content: Content, tensors: Mapping[str, Stored]) -> None:
             count = min(CHUNK, stored.numbers - first)
             numbers = np.frombuffer(content, bits.dtype, count, stored.start + first * bits.itemsize)
             if ((numbers & bits) == bits).any():
-                raise Damaged(f"its tensor {name[:120]!r} holds NaN or Infinity, with which nothing can be computed")
+                raise Damaged(f"its tensor {name[:120]!r} holds NaN or Infinity and cannot be used")

@@ -17,14 +17,14 @@ KNOWN = (*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 MOST_PARTS = 200_000
 """Values and tensors of one file."""
 TIMES_THE_FILE = 4
-"""So much all its tensors may take: a model's may be tied, which is to say that they are the same."""
+"""How many times the file its tensors may take: tied tensors of a model share their bytes."""
 
 
 def read_torch_file(path: Path) -> Any:
     """Reads a file.
 
     Raises:
-        Damaged: it is none of ``torch.save``, holds code, or tensors that are not plain, or numbers that are not finite.
+        Damaged: it is not a file of ``torch.save``, or holds code, tensors that are not plain, or numbers that are not finite.
     """
     check_stored(path)
     try:
@@ -56,19 +56,19 @@ def _check_parts(content: Any, most_bytes: int) -> None:
             if room < 0:
                 raise Damaged(f"its tensors take more than {TIMES_THE_FILE} times as much as the file, as they show the same numbers")
         elif not isinstance(part, str | int | float | bool | None):
-            raise Damaged(f"it holds a value of the kind {type(part).__name__}")
+            raise Damaged(f"it holds a value of the type {type(part).__name__}")
         elif isinstance(part, str) and not part.isascii():
-            part.encode()  # half of a letter cannot be written down
+            part.encode()  # a lone surrogate cannot be encoded
 
 
 def check_tensor(tensor: torch.Tensor, name: str = "a tensor") -> None:
-    """Refuses what is no plain tensor of finite numbers.
+    """Refuses anything but a plain tensor of finite numbers.
 
     Raises:
         Damaged: saying why.
     """
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized and tensor.dtype in KNOWN
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise Damaged(f"{name} in it is not plain: its kind is {tensor.dtype}, its shape {tuple(tensor.shape)}")
+        raise Damaged(f"{name} in it is not plain: its type is {tensor.dtype}, its shape {tuple(tensor.shape)}")
     if tensor.dtype in FLOATS and tensor.numel() and not all(extreme.isfinite() for extreme in torch.aminmax(tensor)):  # NaN is both
-        raise Damaged(f"{name} in it holds NaN or Infinity, with which nothing can be computed")
+        raise Damaged(f"{name} in it holds NaN or Infinity and cannot be used")

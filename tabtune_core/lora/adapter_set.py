@@ -55,7 +55,7 @@ class AdapterSet:
 
     @property
     def module(self) -> nn.Module:
-        """With the adapter that is on; it stays with whoever asked, whatever is turned on later."""
+        """The module with the active adapter; a caller keeps this one, whatever is turned on later."""
         return self.on[2]
 
     def add(self, name: str, tensors: Mapping[str, torch.Tensor] | None = None, **settings: Any) -> LoraReport:
@@ -126,7 +126,7 @@ class AdapterSet:
         """Puts the active adapter into the weights: predictions cost what the base's cost.
 
         Raises:
-            AdapterError: no adapter is on, or with it a weight would be no number.
+            AdapterError: no adapter is on, or merging would put NaN or Infinity into a weight.
         """
         if self.active is None:
             raise AdapterError(f"No adapter is on. Turn one on first: {self._names()}.")

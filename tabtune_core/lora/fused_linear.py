@@ -55,7 +55,7 @@ def _apply(*arguments: Any) -> torch.Tensor:
 
 
 def on_gpu(x: torch.Tensor) -> bool:
-    """Whether the number of kernels counts more than what each of them does. Tests and benchmarks say so of a CPU."""
+    """Whether the number of kernels costs more than their work. Tests and benchmarks set it for a CPU."""
     return x.device.type != "cpu"
 
 
@@ -115,7 +115,7 @@ class _LowRankLinear(torch.autograd.Function):
             del seen_NI  # with dropout a copy, as large as what comes now
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(given, _scaled(b, a, scaling).T if ctx.whole else b.T)
-        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x as it came, which other layers keep too: x_NI may be a copy
+        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # the original x, which other layers keep too: x_NI may be a copy
         result: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
         return result
 

@@ -12,7 +12,7 @@ from torch import nn
 
 
 class _Copies:
-    """Of one training; what is copied is held too, since its id is the key."""
+    """Copies of one training; their originals are held too, since the key is an original's id."""
 
     def __init__(self) -> None:
         self.frozen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}

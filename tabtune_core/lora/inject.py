@@ -68,7 +68,7 @@ class LoraReport:
     """Layers under a target that were passed over because an adapter there would be larger than the weight."""
     bias: Bias
     biases: tuple[str, ...]
-    """Names of the base's parameters that train beside the adapter: all else of the base stays bit by bit what it is."""
+    """Names of the base's parameters that train beside the adapter; the rest of the base stays the same bit by bit."""
 
     def __repr__(self) -> str:
         """In a line: what trains; ``rows()`` has it layer by layer."""
@@ -235,10 +235,10 @@ def bias_owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
-    """Copies all that an adapter holds, by the names of ``adapter_tensors``, into the model; a table's factors may be named as a linear's.
+    """Copies an adapter's tensors, by the names of ``adapter_tensors``, into the model; a table's factors may have a linear layer's names.
 
     Raises:
-        AdapterError: for missing, additional or differently shaped tensors, or numbers that are not finite; nothing has been copied then.
+        AdapterError: for missing, additional or differently shaped tensors, or numbers that are not finite; then nothing is copied.
     """
     tensors = adapter_tensors(module, report)
     tables = [layer.path for layer in report.layers if layer.kind == "embedding"]  # which a file written by hand does not tell apart
@@ -293,7 +293,7 @@ def merged_copy(module: nn.Module) -> nn.Module:
     """A plain copy of an adapted module, of the same function; the module itself stays as it is.
 
     Raises:
-        AdapterError: there is no adapter in it, or with it a weight would be no number.
+        AdapterError: there is no adapter in it, or merging would put NaN or Infinity into a weight.
     """
     plain = copy.deepcopy(module)
     paths = list(adapted_paths(plain))

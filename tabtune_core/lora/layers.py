@@ -201,7 +201,7 @@ class LoRAEmbedding(LowRank):
         return self.lora_A, self.lora_B
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Adds the update to the rows that are looked up."""
+        """Looks rows up and adds the update to them."""
         a, b = self.update
         moved: torch.Tensor = self.base(ids) + self.scaling * F.embedding(ids, a.T) @ b.T
         return self.variant.row_scale(self, self.base.weight.T) * moved if self.variant.rescales else moved

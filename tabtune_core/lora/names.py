@@ -1,4 +1,4 @@
-"""Which weights names stand for: targets, groups and patterns against the paths of a model. Loads no torch.
+"""Which weights a name stands for: targets, groups and patterns against the paths of a model. Loads no torch.
 
 In: paths of weights, as the module has them without a trailing ``.weight``, and names. Out: the paths by name.
 """

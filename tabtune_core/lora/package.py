@@ -41,7 +41,7 @@ def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Ten
     """Copies on the CPU of everything that the adapter holds, named as PEFT names it.
 
     Raises:
-        AdapterError: there is NaN or Infinity among it.
+        AdapterError: it holds NaN or Infinity.
     """
     tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in adapter_tensors(module, report).items()}
     check_numbers(tensors, "It cannot be saved; train it again with a lower learning rate.")
@@ -75,7 +75,7 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout:
     """Writes the zip in one move: a half-written file never bears the final name.
 
     Raises:
-        AdapterError: it could not be opened again: it would be too large, or holds NaN or Infinity.
+        AdapterError: the package could not be opened again: it is too large, or holds NaN or Infinity.
     """
     opens_with_peft = peft_config(report, dropout=dropout)
     everything = {
@@ -101,8 +101,8 @@ def read_package(path: Path) -> AdapterPackage:
     """Reads a package.
 
     Raises:
-        AdapterError: the file is no adapter package, is damaged, too large, or of a later format.
+        AdapterError: the file is not an adapter package, is damaged, too large, or of a later format.
     """
     facts, content = read_parts(path)
-    with refused_as(AdapterError, f"{path.name} is no adapter package", f" Its {TENSORS} cannot be read."):
+    with refused_as(AdapterError, f"{path.name} is not an adapter package", f" Its {TENSORS} cannot be read."):
         return AdapterPackage(safetensors.torch.load(content), facts)

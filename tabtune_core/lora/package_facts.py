@@ -50,7 +50,7 @@ VARIANT = ("variant", "use_dora")
 LONGEST_NAME = 1_000
 """Letters in the names that a page shows: of the file of a table, of weights."""
 MOST_STRENGTH = 1e30
-"""Of alpha: beyond it 32 bits soon hold no update."""
+"""Largest alpha: beyond it an update soon overflows 32 bits."""
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -65,18 +65,18 @@ def check_facts(facts: Any) -> RunSettings:
         only(entry(facts, part, dict) if part else facts, known, f"'{part}'" if part else "it")
     for name in ("base.model", "base.file", "table.name", "table.id"):
         if not 0 < len(entry(facts, name, str)) <= LONGEST_NAME:
-            raise Damaged(f"its entry '{name}' is a name that no table or file has")
+            raise Damaged(f"its entry '{name}' is not a valid name of a table or file")
     for name in ("base.sha256", "context.sha256"):
         if not HASH.fullmatch(entry(facts, name, str)):
-            raise Damaged(f"its entry '{name}' is no SHA-256")
+            raise Damaged(f"its entry '{name}' is not a SHA-256")
     if not HASH.fullmatch(entry({LABELS_SHA256: "0" * 64, **facts}, LABELS_SHA256, str)):
-        raise Damaged(f"its entry '{LABELS_SHA256}' is no SHA-256")
+        raise Damaged(f"its entry '{LABELS_SHA256}' is not a SHA-256")
     _check_columns(facts)
     _check_rows(facts)
     ReadingChoices.from_json(entry(facts, "reading", dict))
     settings = RunSettings.of_package(entry(facts, "settings", dict))
     if settings.strategy != "peft" or settings.model != facts["base"]["model"]:
-        raise Damaged("its settings are those of no LoRA run")
+        raise Damaged("its settings are not those of a LoRA run")
     if (settings.task == "classification") != bool(facts["classes"]):
         raise Damaged(f"its settings are for {settings.task}, and it names {len(facts['classes'])} classes")
     check_strength(settings.lora)
@@ -91,14 +91,14 @@ def labels_sha256(facts: Mapping[str, Any]) -> str:
 
 
 def check_strength(lora: LoraSettings) -> None:
-    """Refuses alphas with which no update is a number.
+    """Refuses alphas whose update would overflow.
 
     Raises:
         Damaged: naming the largest.
     """
     largest = max([lora.effective_alpha, *lora.alpha_pattern.values()])
     if largest > MOST_STRENGTH:
-        raise Damaged(f"its alpha is {largest:g}, and at most {MOST_STRENGTH:g} leaves an update that 32 bits hold")
+        raise Damaged(f"its alpha is {largest:g}, and above {MOST_STRENGTH:g} its update would overflow 32 bits")
 
 
 def _check_columns(facts: Mapping[str, Any]) -> None:
@@ -116,13 +116,13 @@ def _check_rows(facts: Mapping[str, Any]) -> None:
 
 def _check_layers(layers: list[Any]) -> None:
     if not layers:
-        raise Damaged("it names no adapted layer")
+        raise Damaged("it does not name an adapted layer")
     for layer in layers:
         for name, kind in LAYER.items():
             entry(layer, name, kind)
         only(layer, (*LAYER, *VARIANT), "a layer")
         if not 1 <= layer["rank"] <= min(layer["out_features"], layer["in_features"]) or layer["out_features"] >= 2**24:
-            raise Damaged(f"its layer {layer['path'][:120]!r} has the rank {layer['rank']}, which no weight of its shape has")
+            raise Damaged(f"its layer {layer['path'][:120]!r} has the rank {layer['rank']}, which is impossible for its shape")
     texts([layer["path"] for layer in layers], "layers")
 
 
@@ -151,6 +151,6 @@ def check_tensors(facts: Mapping[str, Any], tensors: Mapping[str, Stored]) -> No
     biases = {PREFIX + name for name in facts["biases"]}
     for name, stored in tensors.items():
         if stored.dtype not in FLOATS:
-            raise Damaged(f"its tensor {name[:120]!r} is of the kind {stored.dtype}; an adapter has {', '.join(FLOATS)}")
+            raise Damaged(f"its tensor {name[:120]!r} has the type {stored.dtype}; an adapter has {', '.join(FLOATS)}")
         if name in rest and not name.startswith(owners) and name not in biases:
-            raise Damaged(f"its tensor {name[:120]!r} belongs to no layer that it names")
+            raise Damaged(f"its tensor {name[:120]!r} does not belong to a layer that it names")

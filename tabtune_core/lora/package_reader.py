@@ -26,7 +26,7 @@ def read_parts(path: Path) -> tuple[dict[str, Any], bytes]:
     """The facts and the tensors, as they lie in the file.
 
     Raises:
-        AdapterError: the file is no adapter package, is damaged, too large, or of a later format.
+        AdapterError: the file is not an adapter package, is damaged, too large, or of a later format.
     """
     with _opened(path) as archive:
         facts = _facts(archive)
@@ -47,7 +47,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Archive]:
-    with refused_as(AdapterError, f"{path.name} is no adapter package", _END):
+    with refused_as(AdapterError, f"{path.name} is not an adapter package", _END):
         if not path.exists():
             raise AdapterError(f"There is no adapter package at {path}.")
         with open_archive(path) as archive:

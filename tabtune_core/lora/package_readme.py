@@ -15,10 +15,10 @@ from tabtune_core.variants import VARIANTS
 def without_labels(path: Path) -> bytes:
     """A package of the same predictions that does not name the classes: its loader takes their names from the context rows.
 
-    In their place is a hash, by which the loader knows them; whoever guesses all of them can tell that they are right.
+    A hash takes their place, by which the loader checks them; whoever guesses all of them can confirm the guess.
 
     Raises:
-        AdapterError: the file is no adapter package, or is damaged.
+        AdapterError: the file is not an adapter package, or is damaged.
     """
     facts, _ = read_parts(path)
     classes = [f"class {k}" for k in range(1, len(facts["classes"]) + 1)]

@@ -48,7 +48,7 @@ class LoraAdapter:
             AdapterError: saying which is which.
         """
         if task not in get_args(Task):
-            raise AdapterError(f"No adapter here is for {task!r}: the models predict classes (classification) or numbers (regression).")
+            raise AdapterError(f"There are no adapters for {task!r}: the models predict classes (classification) or numbers (regression).")
         if self.task not in (None, task):
             raise AdapterError(
                 f"The adapter was trained for {self.task} and cannot be used for {task}: it changes how {self.model} answers another "
@@ -64,7 +64,7 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
         task: what it must be for, 'classification' or 'regression'; any unless set.
 
     Raises:
-        AdapterError: the file is no adapter, or one of another task.
+        AdapterError: the file is not an adapter, or is for another task.
     """
     path = Path(path)
     adapter = _from_package(path) if _is_package(path) else _from_tensors(path)
@@ -106,7 +106,7 @@ def _update(layer: AdaptedLayer, tensors: Mapping[str, torch.Tensor]) -> tuple[t
 
 def _is_package(path: Path) -> bool:
     """Both are zips; in that of ``torch.save`` everything lies in a folder."""
-    with refused_as(AdapterError, f"{path.name} is no adapter"):
+    with refused_as(AdapterError, f"{path.name} is not an adapter"):
         return any(entry.filename == FACTS for entry in list_members(path))
 
 
@@ -119,7 +119,7 @@ def _from_package(path: Path) -> LoraAdapter:
 
 
 def _from_tensors(path: Path) -> LoraAdapter:
-    with refused_as(AdapterError, f"{path.name} is no adapter", " Save it again with save_adapter."):
+    with refused_as(AdapterError, f"{path.name} is not an adapter", " Save it again with save_adapter."):
         content = read_torch_file(path)
         if not isinstance(content, dict) or not {"rank", "alpha", *_SIDES} <= content.keys():
             raise Damaged("it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'")
@@ -137,7 +137,7 @@ def _written(content: Mapping[str, Any]) -> LoraAdapter:
     only(content, _WRITTEN, "it")
     task, model, sha256 = (content[name] for name in ("task", "model", "base_sha256"))
     if task not in (None, *get_args(Task)) or not isinstance(model, str | None) or not (sha256 is None or HASH.fullmatch(sha256)):
-        raise Damaged("its task, model or SHA-256 of the base is none")
+        raise Damaged("its task, model or SHA-256 of the base is invalid")
     return LoraAdapter(
         settings=LoraSettings(**content["settings"]), tensors=dict(content["tensors"]), task=task, model=model, base_sha256=sha256
     )

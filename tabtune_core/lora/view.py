@@ -1,4 +1,4 @@
-"""Modules over the same weights: what a call, or an adapter, puts on one of them is not on the others.
+"""Modules over the same weights: what a call or an adapter adds to one of them does not reach the others.
 
 So threads share a model: each has a view of its own, and nothing is put back afterwards.
 """

@@ -13,7 +13,7 @@ Pair = tuple["torch.Tensor", "torch.Tensor"]
 
 
 SKINNY = 3
-"""A product with the rank as one side takes so many times as long a number as one of full widths takes, both ways taken together."""
+"""Time per number of a product with the rank as one side, over that of a full-width product, forward and backward together."""
 
 
 def is_whole(out: int, width: int, rank: int) -> bool:
@@ -79,13 +79,13 @@ class Variant:
     title: ClassVar[str] = "LoRA"
     """For labels."""
     peft: ClassVar[Mapping[str, Any]] = {}
-    """What asks for it in PEFT's ``LoraConfig`` and in ``LoraSettings``."""
+    """The settings that choose it in PEFT's ``LoraConfig`` and in ``LoraSettings``."""
     peft_kinds: ClassVar[tuple[str, ...]] = ("linear", "embedding")
-    """Kinds of layers on which PEFT has it."""
+    """Kinds of layers for which PEFT supports it."""
     rescales: ClassVar[bool] = False
     """Whether the updated rows get other lengths; then the update cannot stay beside the weight."""
     loading: ClassVar[str] = ""
-    """What the start takes time for, said before it; empty where it takes none."""
+    """What the start spends time on, shown before it; empty where the start is instant."""
 
     def trained(self, out: int, width: int, rank: int) -> int:
         """Parameters that train beside A and B."""
@@ -96,7 +96,7 @@ class Variant:
         return 0
 
     def refusal(self, matrix: "torch.Tensor") -> str:
-        """Why a weight cannot have it, with the way out; empty where it can."""
+        """Why a weight cannot have this variant, with the way out; empty where it can."""
         return ""
 
     def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:

@@ -218,7 +218,7 @@ def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table
     (home / "broken.ckpt").write_bytes(b"no weights")
     done = tabtune(home, "train", table, "--target", "class", "--checkpoint", home / "broken.ckpt", *SMALL)
     assert done.returncode == 1
-    assert "it is no zip that can be opened" in " ".join(done.stderr.split())
+    assert "it is not a zip that can be opened" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
@@ -298,7 +298,7 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
         (["sweep", "{table}", "--target", "scale", "--class-weights", "balanced"], "for regression, which has no classes"),
         (["sweep", "{drift}", "--target", "y", "--split-by", "time", "--split-column", "day"], "without a training row, and 20 test rows"),
         (["train", "{table}", "--target", "class", "--targets", "nowhere"], "nowhere"),
-        (["predict", "{table}", "{table}"], "is no adapter package"),
+        (["predict", "{table}", "{table}"], "is not an adapter package"),
         (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
         (
             ["sweep", "{table}", "--target", "class", "--model", "mitra-mini", "--predict-context-rows", "10001"],

@@ -637,7 +637,7 @@ def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitte
     [
         ({"loader": 1}, "has the entry 'loader', which this version does not know"),
         ({"classes_type": "<U99999999"}, "which classes cannot be"),
-        ({"columns": 3}, "'columns' is of another kind"),
+        ({"columns": 3}, "'columns' has the wrong type"),
         ({"history": []}, "its history has no result"),
         ({"history": [["RunFinished", "{}"]]}, "is not a saved pipeline"),
         ({"active_adapter": "other"}, "is not among them"),

@@ -152,7 +152,7 @@ def test_an_adapter_of_another_task_base_or_kind_is_refused_with_the_reason(fit,
         numbers.load_adapter(path)
     with pytest.raises(AdapterError, match="was trained for classification and cannot be used for regression"):
         load_lora_adapter(path, task="regression")
-    with pytest.raises(AdapterError, match="No adapter here is for 'clustering'"):
+    with pytest.raises(AdapterError, match="There are no adapters for 'clustering'"):
         load_lora_adapter(path, task="clustering")
     other = fit("inference", checkpoint=str(tiny_checkpoint(tmp_path / "other.ckpt", seed=3)))
     with pytest.raises(AdapterError, match="trained on weights of tabicl-v2 with the SHA-256"):
@@ -179,7 +179,7 @@ class Payload:
 def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
     path = tmp_path / "crafted.pt"
     path.write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
-    with pytest.raises(AdapterError, match="crafted.pt is no adapter: it is no zip that can be opened"):
+    with pytest.raises(AdapterError, match="crafted.pt is not an adapter: it is not a zip that can be opened"):
         load_lora_adapter(path)
     assert not (tmp_path / "ran").exists()
     torch.save([1], path)
@@ -188,7 +188,7 @@ def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
     torch.save({"rank": 2, "alpha": 4, "lora_a": {}, "lora_b": {}, "tensors": {}}, path)
     with pytest.raises(AdapterError, match="it lacks the entry 'task'. Save it again with save_adapter"):
         load_lora_adapter(path)
-    with pytest.raises(AdapterError, match="nowhere.pt is no adapter: there is no file at"):
+    with pytest.raises(AdapterError, match="nowhere.pt is not an adapter: there is no file at"):
         load_lora_adapter(tmp_path / "nowhere.pt")
 
 

@@ -17,12 +17,12 @@ ODD = {
     "its twin in a list": (b"]K\x01" + DOUBLED * 60 + b"a.", "a tuple of more than 100,000 values"),
     "bytes by their number": (b"c__builtin__\nbytearray\n\x8a\x08" + (10**17).to_bytes(8, "little") + b"\x85R.", "it asks for"),
     "a tensor by its shape": (b"ctorch\nFloatTensor\nJ\xff\xff\xff\x0fJ\xff\xff\xff\x0f\x86R.", "it asks for 'torch FloatTensor'"),
-    "a call of a list": (b"])R.", "it calls what is no maker"),
-    "a list for a name": (b"]K\x01K\x02K\x03(K\x04]K\x05K\x06K\x07tQ.", "a name of a tensor's bytes"),
+    "a call of a list": (b"])R.", "it calls a function other than"),
+    "a list for a name": (b"]K\x01K\x02K\x03(K\x04]K\x05K\x06K\x07tQ.", "the name of a tensor's bytes"),
     "an object of a class": (b"ctorch\nSize\n)\x81.", "it says NEWOBJ"),
-    "broken off": (b"}K", "break off or are none"),
-    "an empty stack": (b"s.", "break off or are none"),
-    "what was never put by": (b"h\x07.", "break off or are none"),
+    "broken off": (b"}K", "are truncated or missing"),
+    "an empty stack": (b"s.", "are truncated or missing"),
+    "what was never put by": (b"h\x07.", "are truncated or missing"),
 }
 
 

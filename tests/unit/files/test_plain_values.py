@@ -27,8 +27,8 @@ def test_what_python_writes_is_read_back():
         (b"-" + b"9" * 6000, "a whole number of 6,001 digits"),
         (b'{"a": 1, "a": 2}', "names an entry twice"),
         (b'"\\ud800"', "half of a letter"),
-        (b"\xff", "no text in UTF-8"),
-        (b'{"a": ', "ends or breaks off"),
+        (b"\xff", "not text in UTF-8"),
+        (b'{"a": ', "malformed or truncated"),
         (b"[" + b"[]," * 1_000_001, "more than a million lists"),
     ],
 )
@@ -52,8 +52,8 @@ def test_an_entry_is_of_its_kind_or_named():
     assert entry(values, "a.b", int) == 1
     for name, kind, message in (
         ("a.x", int, "lacks"),
-        ("a.b", str, "another kind"),
-        ("a.c", int, "another kind"),
+        ("a.b", str, "wrong type"),
+        ("a.c", int, "wrong type"),
         ("a.d", float, "is nan"),
     ):
         with pytest.raises(Damaged, match=message):

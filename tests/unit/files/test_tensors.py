@@ -33,11 +33,11 @@ def test_the_header_says_what_lies_in_the_file():
     [
         (b"1234", "too short"),
         ((2**60).to_bytes(8, "little") + b"{}", "no header"),
-        (with_header([]), "no list of them"),
+        (with_header([]), "header of its tensors is invalid"),
         (with_header(one(), b"12"), "does not fit its bytes"),
         (with_header(one(shape=(2**39, 2**39)), b"1234"), "does not fit its bytes"),
         (with_header(one(shape=(-1,)), b"1234"), "does not fit its bytes"),
-        (with_header(one("F4"), b"1234"), "of the kind 'F4'"),
+        (with_header(one("F4"), b"1234"), "the type 'F4'"),
         (with_header(one(), b"12345"), "bytes after its tensors"),
         (with_header(one(offsets=(4, 8)), b"12345678"), "overlap, or leave out"),
     ],

@@ -89,7 +89,7 @@ def test_a_crafted_package_cannot_run_code(written, tmp_path, capsys):
     torch.save(Payload(), buffer)
     for payload in (pickle.dumps(Payload()), buffer.getvalue()):
         repacked(written[0], **{TENSORS: payload})
-        with pytest.raises(AdapterError, match="is no adapter package"):
+        with pytest.raises(AdapterError, match="is not an adapter package"):
             read_package(written[0])
         (tmp_path / "renamed.zip").write_bytes(payload)
         with pytest.raises(AdapterError):
@@ -138,7 +138,7 @@ def test_an_adapter_without_numbers_is_neither_saved_nor_put_on_a_model(written,
 @pytest.mark.parametrize("content", [b"", b"not a zip"])
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "x.zip").write_bytes(content)
-    with pytest.raises(AdapterError, match="is no adapter package"):
+    with pytest.raises(AdapterError, match="is not an adapter package"):
         read_package(tmp_path / "x.zip")
 
 

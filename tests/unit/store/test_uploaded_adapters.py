@@ -132,15 +132,15 @@ def with_settings(**changes):
 
 
 REFUSED = {
-    "a pickle": (pickle.dumps(Payload()), "is no adapter package: File is not a zip file"),
-    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "is no adapter package: .*have no header"),
-    "half a zip": (package()[:200], "is no adapter package"),
-    "a flipped bit": (flipped(package()), "is no adapter package"),
-    "nothing": (b"", "is no adapter package: it is empty"),
-    "no facts": (package({FACTS: ""}), "its JSON ends or breaks off"),
+    "a pickle": (pickle.dumps(Payload()), "is not an adapter package: File is not a zip file"),
+    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "is not an adapter package: .*have no header"),
+    "half a zip": (package()[:200], "is not an adapter package"),
+    "a flipped bit": (flipped(package()), "is not an adapter package"),
+    "nothing": (b"", "is not an adapter package: it is empty"),
+    "no facts": (package({FACTS: ""}), "its JSON is malformed or truncated"),
     "facts nested without end": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
     "facts nested a little": (package({FACTS: json.dumps(facts(scores=json.loads("[" * 90 + "]" * 90)))}), "nested deeper than 32 levels"),
-    "facts that are no text": (package({FACTS: b"\xff\xfe{}"}), "no text in UTF-8"),
+    "facts that are no text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
     "an entry twice": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
     "another format": (package({FACTS: json.dumps(facts(format=9))}), "not of the package format 1"),
     "an entry of a later version": (
@@ -153,16 +153,16 @@ REFUSED = {
     "factors of another shape": (package({TENSORS: factors(A=np.ones((2, 127), np.float32))}), "have the shapes .*127"),
     "NaN": (package({TENSORS: factors(A=np.full((2, 128), np.nan, np.float32))}), "holds NaN or Infinity"),
     "Infinity": (package({TENSORS: factors(B=np.full((256, 2), -np.inf, np.float32))}), "holds NaN or Infinity"),
-    "whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "is of the kind I64"),
+    "whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "has the type I64"),
     "a layer that the model lacks": (package({FACTS: json.dumps(facts(layers=[{**LAYER, "path": "x"}]))}), "have the shapes"),
     "a rank above its weight": (package({FACTS: json.dumps(facts(layers=[{**LAYER, "rank": 10**9}]))}), "has the rank 1000000000"),
     "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "huge facts": (package({FACTS: bytes(58_000_000)}), "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most"),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
     "a file elsewhere": (package({"../../outside.txt": "no"}), "would lie outside"),
-    "no base": (package({FACTS: json.dumps(facts(base=None))}), "its entry 'base' is of another kind"),
+    "no base": (package({FACTS: json.dumps(facts(base=None))}), "its entry 'base' has the wrong type"),
     "settings of nothing": (package({FACTS: json.dumps(facts(settings={"rank": 4}))}), "Unknown setting 'rank'"),
-    "no LoRA run": (with_settings(strategy="base-ft"), "of no LoRA run"),
+    "no LoRA run": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
     "an alpha beyond numbers": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
     "a feature of no kind": (package({FACTS: json.dumps(facts(features=["z"]))}), "what kind of column"),
@@ -173,7 +173,7 @@ REFUSED = {
     "a row twice": (package({FACTS: json.dumps(facts(context={"rows": [1, 1], "sha256": "0" * 64}))}), "not different rows"),
     "rows that no table has": (package({FACTS: json.dumps(facts(context={"rows": [10**30], "sha256": "0" * 64}))}), "number of 31 digits"),
     "half a letter": (package({FACTS: json.dumps(facts(table={"name": "\ud800", "id": "a", "rows": 30}))}), "half of a letter"),
-    "a name without end": (package({FACTS: json.dumps(facts(table={"name": "x" * 5000, "id": "a", "rows": 30}))}), "name that no table"),
+    "a name without end": (package({FACTS: json.dumps(facts(table={"name": "x" * 5000, "id": "a", "rows": 30}))}), "not a valid name"),
     "ranks of no settings": (with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}), "the rank of 'icl_predictor.decoder.0' is not"),
     "layers of no settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* is not as they say"),
     "numbers of no settings": (with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}), "768 numbers are not as"),
@@ -186,7 +186,7 @@ REFUSED = {
         "which TabICL mini does not have",
     ),
     "nothing with endless sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
-    "a reading of lists": (package({FACTS: json.dumps(facts(reading={**facts()["reading"], "encoding": ["x"]}))}), "of another kind"),
+    "a reading of lists": (package({FACTS: json.dumps(facts(reading={**facts()["reading"], "encoding": ["x"]}))}), "wrong type"),
 }
 
 
@@ -203,7 +203,7 @@ def test_what_is_no_adapter_is_refused_with_the_reason_and_leaves_nothing(tmp_pa
 def test_a_member_that_is_longer_than_it_says_is_not_read_to_its_end(tmp_path):
     data = package({"README.md": "x" * 1000})
     data = data.replace((len(json.dumps(facts()))).to_bytes(4, "little"), (5).to_bytes(4, "little"))
-    with pytest.raises(AdapterError, match="is no adapter package"):
+    with pytest.raises(AdapterError, match="is not an adapter package"):
         add_adapter(tmp_path, data, "x.zip")
 
 
