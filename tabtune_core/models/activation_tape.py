@@ -42,7 +42,7 @@ class Block:
     kept_bytes: float = 0.0
     """What is kept of it without, its input included."""
     passing_bytes: float = 0.0
-    """Gradients that come and go in its backward pass, at their most while all of it is still kept."""
+    """Most temporary gradients in its backward pass, while all of it is still kept."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Tape:
     mask_bytes: int = 4
     """Of one number's dropout in DoRA, which is torch's: CPU kernels keep a float, CUDA's a byte. LoRA's own is a byte."""
     live: bool = False
-    """Whether a weight that trains has been passed: only then does the tensor at hand need a gradient."""
+    """Whether a trainable weight came before: only then does the current tensor need a gradient."""
     blocks: list[Block] = field(default_factory=list)
     _kept: set[str] = field(default_factory=set)
 
@@ -77,19 +77,19 @@ class Tape:
         yield
 
     def keep(self, name: str, numbers: float, *, wide: bool = False, trains: bool = False) -> None:
-        """A tensor that the backward pass needs if there is one here; ``trains``: there is, since a weight at hand trains.
+        """A tensor that is kept if a backward pass reaches this layer, as it does where a weight here trains (``trains``).
 
         Args:
             name: of the tensor in this block.
             numbers: how many it has.
             wide: always float32.
-            trains: a weight at hand trains.
+            trains: a weight of this layer trains.
         """
         if (self.live or trains or self.trained.everything) and name not in self._kept:
             self.keep_bytes(name, numbers * (NUMBER_BYTES if wide else self.number_bytes))
 
     def keep_bytes(self, name: str, size_bytes: float) -> None:
-        """A tensor that is kept whatever is at hand, in bytes."""
+        """A tensor that is always kept, in bytes."""
         self._kept.add(name)
         self.blocks[-1].kept_bytes += size_bytes
 

@@ -19,7 +19,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 def adapt(model: BaseModel, settings: RunSettings, tensors: Tensors | None = None) -> LoraReport:
-    """Puts an adapter on a model, whose module is another one then, over the same weights. Raises as ``put_on``."""
+    """Puts an adapter on a model and gives it a new module over the same weights. Raises as ``put_on``."""
     adapters = AdapterSet(model.module)
     report = put_on(adapters, model, settings.lora, tensors)
     model.module = adapters.module

@@ -25,12 +25,12 @@ Array = NDArray[np.float32]
 
 
 def reduction(weight_BQ: torch.Tensor | None) -> str:
-    """What a loss of torch is told: the mean of all rows, or the loss of each for ``averaged``."""
+    """The ``reduction`` of a torch loss: the mean of all rows, or the loss of each for ``averaged``."""
     return "mean" if weight_BQ is None else "none"
 
 
 def averaged(loss: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
-    """The mean in which a row counts as much as its weight; a mean that is one already stays as it is."""
+    """The mean in which a row counts as much as its weight; values that are already means are returned unchanged."""
     return loss if weight_BQ is None else (loss.flatten() * weight_BQ.flatten()).sum() / weight_BQ.sum()
 
 
@@ -54,7 +54,7 @@ class BaseModel(Protocol):
         """Mean loss of the query rows with a graph, of what prediction would say; the first C rows are context.
 
         For classes: cross-entropy in nats, ids int64, query rows of -1 are left out. For numbers (``classes`` is 0): the loss that
-        the model was pre-trained with, on the scale to which it brings the numbers of the context, whatever theirs is; y is float32.
+        the model was pre-trained with, with targets scaled by the context's numbers; y is float32.
         With ``weight_BQ``, which is 0 for a row of -1, the mean is weighted by row.
         """
         ...
@@ -66,7 +66,7 @@ class BaseModel(Protocol):
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
         """``predict`` for many lots of query rows beside one context, which is computed once where the model can.
 
-        What it returns holds that context as the module is now: it is of no use after a step, and of another mode than ``eval``.
+        The result holds the context as the module is now: discard it after a training step. The module must be in ``eval`` mode.
         """
         ...
 

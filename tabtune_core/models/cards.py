@@ -1,4 +1,4 @@
-"""What a model is, as data: its family, its weights by task, its modules and limits. Loads no torch."""
+"""A model as data: its family, its weights by task, its modules and limits. Loads no torch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,11 +93,11 @@ class Family:
     passed_over: tuple[str, ...] = ()
     """Modules that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
-    """Paths of the lists of blocks, which gradient checkpointing computes again; none where the package does so by itself."""
+    """Paths of the lists of blocks that gradient checkpointing recomputes; empty where the package always does so."""
     layers: Callable[[dict[str, Any], Task], Layers]
     """From the architecture, without what the task never calls."""
     capturable: bool = False
-    """Whether a training step of its models decides nothing on the CPU, so that a CUDA graph can hold it."""
+    """Whether a training step of its models runs without decisions on the CPU, so that a CUDA graph can hold it."""
     class_limit: int | None = None
     """Most classes of a table; None: the model splits more into several questions."""
     feature_limit: int | None = None
@@ -128,11 +128,11 @@ class Family:
 
     @property
     def installed(self) -> bool:
-        """Whether its package is here; found out without importing it."""
+        """Whether its package is installed; checked without importing it."""
         return installed_now(self.distribution) is not None
 
     def missing_package(self) -> MissingPackageError:
-        """What to raise where it is not."""
+        """The error to raise where it is not installed."""
         return MissingPackageError(
             f"{self.name} needs the package {self.distribution}, which is not installed or not complete. Run: {self.install}"
         )
@@ -153,7 +153,7 @@ class ModelCard:
         """The checkpoint of a task.
 
         Raises:
-            SettingError: there is none.
+            SettingError: the model does not do the task.
         """
         if task not in self.weights:
             raise SettingError(f"{self.title} has no weights for {task}; it does {' and '.join(self.weights)}. Choose another model.")

@@ -40,12 +40,10 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     Raises:
         CheckpointError: it does not exist.
     """
-    file = Path(
-        os.environ.get(ELSEWHERE) or os.path.expanduser(path)
-    )  # which leaves alone the home of somebody whom the machine does not know
+    file = Path(os.environ.get(ELSEWHERE) or os.path.expanduser(path))  # leaves the home of an unknown user as it is
     if os.path.isdir(file):
         file /= Path(card.weights_for(task).file).name
-    if not os.path.isfile(file):  # which says no of a name that is too long, where a Path raises
+    if not os.path.isfile(file):  # False for a name that is too long, where a Path raises
         raise CheckpointError(f"There is no checkpoint at {file}. Name an existing file, or leave the path out to use {card.title}'s own.")
     return file
 

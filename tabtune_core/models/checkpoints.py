@@ -24,7 +24,7 @@ from tabtune_core.models.catalogue import WEIGHTS, get_card, named_checkpoint
 from tabtune_core.models.families import EARLIER
 
 ANSWER_SECONDS = 5.0
-"""For which an answer of huggingface.co is waited."""
+"""Seconds to wait for an answer of huggingface.co."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def card_with(name: str, task: Task, sha256: str) -> ModelCard:
     """The card of the weights that something was made with: that of the name, or an earlier one where those in the box are others by now.
 
     Raises:
-        SettingError: there is no such model.
+        SettingError: the model does not exist.
         CheckpointError: the installation is damaged.
     """
     card = get_card(name)
@@ -104,7 +104,7 @@ def is_here(weights: Weights) -> bool:
 
 
 def check_weights(card: ModelCard, task: Task, path: str | Path | None = None, *, ask_hub: bool = False) -> None:
-    """Refuses before launch weights that a run would not find; ``ask_hub`` asks huggingface.co whether those that are not here can be had.
+    """Refuses before launch weights that a run would not find; ``ask_hub`` asks huggingface.co for those that are not on this machine.
 
     Raises:
         CheckpointError: as ``find_checkpoint`` does, but for a file with another hash.

@@ -16,6 +16,6 @@ EARLIER: dict[str, tuple[ModelCard, ...]] = {
     for folder in FOLDERS
     for name, cards in getattr(import_module(f"tabtune_core.models.{folder}.family"), "EARLIER", {}).items()
 }
-"""Of a model's name, the weights that earlier versions had under it, each under a name of its own."""
+"""For a model's name, the weights that earlier versions had under it, each under a name of its own."""
 FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CARDS}
 """By name."""

@@ -1,4 +1,4 @@
-"""Weights out of a file that somebody else wrote, checked against the architecture that the same file describes before it is built.
+"""Weights from an untrusted file, checked against the architecture that the same file describes before it is built.
 
 In: a checkpoint's tensors and a way to build its module. Out: the module with these weights, no larger than the file.
 """
@@ -23,14 +23,14 @@ MOST_BLOCKS = 1_000
 """Layers, one after the other; each takes its time to build. The released models have 12 to 24."""
 WAY_OUT = " Name another checkpoint, or download this one again."
 BUFFER_BYTES = 64_000_000
-"""What a module keeps beside its weights, and does not write down."""
+"""Tensors that a module keeps but does not save."""
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors of a file and the texts beside them.
 
     Raises:
-        Damaged: it is no such file, or holds numbers that are not finite.
+        Damaged: it is not such a file, or holds numbers that are not finite.
     """
     check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with path.open("rb") as stream:
@@ -41,7 +41,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuses an architecture that would take for ever to build.
+    """Refuses an architecture that would take too long to build.
 
     Raises:
         Damaged: naming the entry.
@@ -49,11 +49,11 @@ def check_config(config: Mapping[str, Any]) -> None:
     check_values(dict(config))
     for name, value in config.items():
         if isinstance(value, int) and any(word in name for word in ("block", "layers")) and value > MOST_BLOCKS:
-            raise Damaged(f"its {name} is {value:,}, and no model has more than {MOST_BLOCKS:,}")
+            raise Damaged(f"its {name} is {value:,}, but models have at most {MOST_BLOCKS:,}")
 
 
 def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Tensor], package: str) -> Module:
-    """The module with these weights. It is made without memory first, so that what it would be is known.
+    """The module with these weights. It is first built without memory, so that its size is known.
 
     Args:
         path: of the file, for the error.
@@ -83,10 +83,10 @@ def read_config(path: Path) -> dict[str, Any]:
     """A small JSON file beside the weights.
 
     Raises:
-        Damaged: it is none.
+        Damaged: it is not such a file.
     """
     check_file(path, most_bytes=1_000_000)
     config = read_json(path.read_bytes())
     if not isinstance(config, dict):
-        raise Damaged(f"it holds {type(config).__name__} and not entries by name")
+        raise Damaged(f"it holds {type(config).__name__} instead of entries by name")
     return config

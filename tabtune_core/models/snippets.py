@@ -48,7 +48,7 @@ def views_of(facts: Facts) -> int:
 
 
 def own_rows(facts: Facts, run_id: str, table: str) -> str:
-    """The run's own rows, encoded; the merged weights would take any others."""
+    """The run's own rows, encoded; the merged weights accept any other rows too."""
     base = f", checkpoint={facts['base']['file']!r}" if "checkpoint" in facts["settings"] else ""
     return (
         f"run = load_adapter({file_name('adapter', facts, run_id)!r}{base}, device='cpu')  # only to read and encode rows as the run did\n"

@@ -1,7 +1,7 @@
-"""The stages of a forward pass: submodules in the order of their calls, and what stands in for one that need not run.
+"""The stages of a forward pass: submodules in the order of their calls, and what replaces one that need not run.
 
 A family's ``stages(module)`` lists those of a module, for whoever keeps what the first ones give while they are frozen. Between two
-stages upstream's own code runs as ever: a stage that is passed over gives something of the right shape, which nothing reads.
+stages upstream's own code runs as ever: a stage that is skipped returns an unused tensor of the right shape.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ class Stage:
     keep: Callable[..., list[torch.Tensor]] | None = None
     """From the stage's output and its arguments: all of the stages before it that the forward goes on with. None: not to be cut here."""
     give: Callable[..., Any] | None = None
-    """From ``Take`` and the stage's arguments: an output with which the forward goes on as if everything before had run."""
+    """From ``Take`` and the stage's arguments: the output with which the forward continues as if all earlier stages had run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +36,20 @@ class Stages:
     """Of a model."""
 
     every: tuple[Stage, ...]
-    """In the order of their calls. What lies under none of them is called or read anywhere."""
+    """In the order of their calls. Modules outside of them may be called or read anywhere."""
     entries: tuple[str, ...] = ("forward",)
     """Methods of the model that call the stages; one may call another."""
 
 
 def stages_of(family: Family, module: nn.Module) -> Stages:
-    """The stages of a model's forward pass; none where its package is not of a version that was tested, whose calls may be others."""
+    """The stages of a model's forward pass; empty where its package version was not tested, as its calls may differ."""
     stages: Stages = family.code("stages").stages(module) if family.upstream.is_tested else Stages(every=())
     return stages
 
 
 @contextmanager
 def replaced(stand_ins: Iterable[tuple[Any, str, Callable[..., Any]]]) -> Iterator[None]:
-    """While the context lasts, methods of some objects are others: owner, name and what stands there. Whatever stood there comes back."""
+    """Replaces methods of some objects while the context lasts: owner, name and replacement. The originals are then put back."""
     before = []
     try:
         for owner, name, stand_in in stand_ins:
@@ -81,5 +81,5 @@ def first_of(*positional: Any, **named: Any) -> Any:
 
 
 def spread(x: torch.Tensor, *shape: int) -> torch.Tensor:
-    """Zeros that take no memory, for those who do not write into them."""
+    """Zeros that take no memory, for callers that only read them."""
     return x.new_zeros(()).expand(shape)

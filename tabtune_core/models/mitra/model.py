@@ -29,7 +29,7 @@ except ImportError as error:
     raise FAMILY.missing_package() from error
 
 LARGEST = 1e38
-"""Beyond it float32 has no number, and differences of two such numbers overflow."""
+"""Largest number kept: the difference of two larger ones can overflow float32."""
 LOWEST_BIN, HIGHEST_BIN = -0.5, 1.5
 """Where a regressor's value bins begin and end, on the scale on which the context's numbers fill 0 to 1."""
 
@@ -56,9 +56,9 @@ class MitraModel:
         if config["task"] != task.upper():
             stored_task = str(config["task"]).lower()
             raise CheckpointError(f"{path.parent} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
-        with refused_as(CheckpointError, f"{path} is damaged or no Mitra checkpoint", WAY_OUT):
+        with refused_as(CheckpointError, f"{path} is damaged or not a Mitra checkpoint", WAY_OUT):
             tensors, _ = read_safetensors(path)
-        # "cpu" is upstream's word for attention without flash-attn, which cannot do fp32; it runs on a GPU as well
+        # upstream calls attention without flash-attn "cpu"; it runs on GPUs too, and flash-attn cannot do fp32
         how = {**config, "use_pretrained_weights": False, "path_to_weights": "", "device": "cpu"}
         return cls(card, task, source, build(path, lambda: Tab2D(**how), tensors, "autogluon.tabular"), device)
 
@@ -141,7 +141,7 @@ def _range(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _scaled(y_BN: torch.Tensor, low_B1: torch.Tensor, span_B1: torch.Tensor) -> torch.Tensor:
-    """The context's range becomes 0 to 1; a context of one number says nothing, and everything is 0."""
+    """The context's range becomes 0 to 1; where the context has a single value, everything is 0."""
     return ((y_BN - low_B1) / span_B1).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 

@@ -46,7 +46,7 @@ def _train(training: "Pretraining", until: int | None) -> None:
         signal.signal(number, lambda asked, _: asked_to_stop.append(asked))
     _say(f"From step {training.progress.step} in {training.folder}")
     if training.other_code:
-        _say("The state is of other code: its weights go on, but not on the tables that would have come.")
+        _say("Other code wrote this state: training continues with its weights, but on different tables.")
     for progress in training.steps(until):
         if asked_to_stop:
             training.save()

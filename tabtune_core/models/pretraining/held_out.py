@@ -1,7 +1,7 @@
-"""Synthetic tables that training never sees: the loss on them is what choices are made by. No real table is among them.
+"""Synthetic tables that training never sees: choices are made by the loss on them. None of them is real.
 
 In: a task. Out: lists of episodes by name, the same at every call. ``other prior`` are tables of ``tabicl``'s own generator, which training
-never draws: a model that learnt only the ways of ours would be found out there. Needs the extra ``pretrain`` (xgboost, for trees).
+never draws: they reveal a model that learnt only the quirks of ours. Needs the extra ``pretrain`` (xgboost, for trees).
 """
 
 import random

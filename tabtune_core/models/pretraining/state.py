@@ -1,4 +1,4 @@
-"""The state of a training on disk: it is there whole or not at all, and one that was cut, or is of something else, is refused.
+"""The state of a training on disk: written whole or not at all; a truncated or foreign one is refused.
 
 A file has a line with the version of its form and the SHA-256 of what follows, which is ``torch.save``'s. Beside it lie the averaged
 weights, and a JSON file of the same name with what led to them: a milestone that training can go on from on any machine.
@@ -48,7 +48,7 @@ class Progress:
     """Step at which the optimizers began; the rate warms up from there."""
     decay_from: int | None = None
     decay_steps: int = 0
-    """Steps over which the rate falls from ``decay_from`` on; without it the rate is held."""
+    """Steps over which the rate falls from ``decay_from`` on; without ``decay_from`` the rate is held."""
     step: int = 0
     tables: int = 0
     seconds: float = 0.0
@@ -104,7 +104,7 @@ def write_state(folder: Path, progress: Progress, tensors: Mapping[str, Any]) ->
 
 
 def _keep_names(folder: Path) -> None:
-    """What lies under which name is on disk for good."""
+    """Flushes the names in the folder to the disk."""
     entry = os.open(folder, os.O_RDONLY)
     os.fsync(entry)
     os.close(entry)
@@ -114,13 +114,13 @@ def read_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
     """What ``write_state`` wrote.
 
     Raises:
-        CheckpointError: it was cut or changed, or is of another form.
+        CheckpointError: it was truncated or changed, or has another format.
     """
     path = folder / STATE
     header, _, data = path.read_bytes().partition(b"\n")
     way_out = f"Take it away to start anew, from the averaged weights in the same folder with --start if you like: {folder}."
     if not header.startswith(FORM):
-        raise CheckpointError(f"{path} is no state of this version's pre-training. {way_out}")
+        raise CheckpointError(f"{path} is not a state of this version's pre-training. {way_out}")
     if header.removeprefix(FORM).decode(errors="replace") != hashlib.sha256(data).hexdigest():
         raise CheckpointError(f"{path} is damaged: its content is not what was written. {way_out}")
     tensors = torch.load(io.BytesIO(data), weights_only=True)
@@ -135,7 +135,7 @@ def _progress(told: Mapping[str, Any], path: Path) -> Progress:
 
 
 def check_same(progress: Progress, asked: Mapping[str, Any], folder: Path) -> None:
-    """Refuses to go on with something else than was begun.
+    """Refuses to resume with settings other than those it began with.
 
     Raises:
         CheckpointError: naming the difference.
@@ -176,7 +176,7 @@ def weights_file(path: Path) -> Path:
 
 
 def read_milestone(weights: Path) -> Progress | None:
-    """What led to the weights, None where nothing says it.
+    """What led to the weights; None where no file says so.
 
     Raises:
         CheckpointError: the weights are not those that it was written for.
@@ -187,6 +187,6 @@ def read_milestone(weights: Path) -> Progress | None:
     told = json.loads(path.read_text(encoding="utf-8"))
     if (digest := sha256_of(weights_file(weights))) != told.pop("sha256"):
         raise CheckpointError(
-            f"{weights} has the SHA-256 {digest}, and {path} is about other weights: one of them was cut or copied alone."
+            f"{weights} has the SHA-256 {digest}, and {path} describes other weights: one of them was truncated or copied alone."
         )
     return _progress(told, path)

@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 class _Drawn(TorchFunctionMode):
-    """While it lasts, what this thread draws of normal numbers is the same every time; torch's global generator is not touched."""
+    """While it lasts, this thread draws the same normal numbers every time; torch's global generator is not touched."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dty
 def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation ``(B, 1)`` of the context's numbers, in double precision.
 
-    Upstream adds 1e-6 to the deviation, which makes targets of that size vanish; here only a constant target has another one.
+    Upstream adds 1e-6 to the deviation, which makes targets of that size vanish; here only a constant target's deviation is replaced.
     """
     y_BC = y_BC.double()
     mean_B1 = y_BC.mean(dim=1, keepdim=True)
@@ -200,9 +200,9 @@ def read_checkpoint(path: Path) -> tuple[Network, str]:
     """The upstream module of a safetensors file, and its configuration as the JSON text that the file has.
 
     Raises:
-        CheckpointError: for a file of another kind or version.
+        CheckpointError: for another kind of file or another version.
     """
-    with refused_as(CheckpointError, f"{path} is no TabDPT checkpoint", WAY_OUT):
+    with refused_as(CheckpointError, f"{path} is not a TabDPT checkpoint", WAY_OUT):
         tensors, beside = read_safetensors(path)
         if "cfg" not in beside:
             raise Damaged("its metadata lacks the entry 'cfg'")

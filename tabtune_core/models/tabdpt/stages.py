@@ -6,7 +6,7 @@ from tabtune_core.models.stages import Instead, Stage, Stages, first_of, spread
 
 
 def stages(module: nn.Module) -> Stages:
-    """The encoder, then label encoder and layer in turn; a layer gives what its input is to be moved by."""
+    """The encoder, then label encoder and layer in turn; a layer returns the change of its input."""
     width = int(module.ninp)  # type: ignore[arg-type]
 
     def layer(i: int) -> tuple[Stage, ...]:

@@ -8,7 +8,7 @@ UPSTREAM = Upstream(
     names={
         "tabdpt.model:TabDPTModel": "the class of the module, its submodules, sizes and state dict",
         "tabdpt.model:TabDPTModel.load": "a module from the configuration in a checkpoint",
-        "tabdpt.model:TransformerEncoderLayer": "a stage, which returns what its input is to be moved by",
+        "tabdpt.model:TransformerEncoderLayer": "a stage, which returns the change of its input",
         "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, of three numbers of the layer",
     },
 )

@@ -1,4 +1,4 @@
-"""TabICL without the work that nobody reads, but beside a cache: upstream computes it, and drops or overwrites what it says.
+"""TabICL without computations whose results upstream drops or overwrites, except when a cached context is used.
 
 - The columns that it reserves for the rows' CLS tokens go through the whole column stage as if they were data.
 - The last in-context block and the head answer for the context rows too.
@@ -38,7 +38,7 @@ class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
     """The last in-context block, which answers for the query rows alone."""
 
     def forward(self, q: torch.Tensor, *positional: Any, train_size: int | None = None, **named: Any) -> Any:
-        """``(B, T, D)`` to ``(B, Q, D)``: the query rows attend to the context. Another call, as to fill a cache, is upstream's."""
+        """``(B, T, D)`` to ``(B, Q, D)``: the query rows attend to the context. Other calls, such as filling a cache, are upstream's."""
         if train_size is None or positional or named.keys() - {"rope"}:
             return super().forward(q, *positional, train_size=train_size, **named)
         shown_BCD = q[..., :train_size, :]
@@ -56,7 +56,7 @@ class LeanInContext(ICLearning):  # type: ignore[misc]
 
 
 class _Labels(torch.Tensor):
-    """Class ids, or numbers, whose largest nobody needs: a training episode shows no more classes than the module has outputs."""
+    """Class ids or numbers without their largest: a training episode never has more classes than the module has outputs."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -110,7 +110,7 @@ def lean(module: nn.Module) -> None:
     """Changes the classes of a ``TabICL``'s layers, nothing else; those of a version that was not tested stay."""
     if not UPSTREAM.is_tested:
         return
-    ssmax._logn = _logarithm  # the same numbers, for which nobody waits twice
+    ssmax._logn = _logarithm  # the same numbers, without a second wait
     for layer in module.modules():
         layer.__class__ = LEAN.get(type(layer), type(layer))
     *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()

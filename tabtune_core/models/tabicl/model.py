@@ -179,15 +179,15 @@ def read_checkpoint(path: Path) -> tuple[TabICL, dict[str, Any]]:
     """The upstream module of a file with ``config`` and ``state_dict``, read without running any code in it, and its configuration.
 
     Raises:
-        CheckpointError: for a file of another kind.
+        CheckpointError: for another kind of file.
     """
-    with refused_as(CheckpointError, f"{path} is no TabICL checkpoint", WAY_OUT):
+    with refused_as(CheckpointError, f"{path} is not a TabICL checkpoint", WAY_OUT):
         content = read_torch_file(path)
         if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("config", "state_dict")):
             raise Damaged("it needs the entries 'config' and 'state_dict'")
         config, tensors = content["config"], content["state_dict"]
         if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-            raise Damaged("its 'state_dict' holds something else than tensors")
+            raise Damaged("its 'state_dict' holds something other than tensors")
         check_config(config)
     return build(path, lambda: TabICL(**config), tensors, "tabicl"), config
 

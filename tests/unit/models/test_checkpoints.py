@@ -92,7 +92,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
     (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Payload()))
     torch.save({"config": Payload(), "state_dict": {}}, tmp_path / "evil2.ckpt")
     for name in ("evil.ckpt", "evil2.ckpt"):
-        with pytest.raises(CheckpointError, match="is no TabICL checkpoint"):
+        with pytest.raises(CheckpointError, match="is not a TabICL checkpoint"):
             read_checkpoint(tmp_path / name)
     assert "this code ran" not in capsys.readouterr().out
 
@@ -122,7 +122,7 @@ def changed(path, **config):
     ("config", "message"),
     [
         ({"embed_dim": 2**20}, "of the tensor .* the file has .*, and the model that it describes "),
-        ({"icl_num_blocks": 10**9}, "its icl_num_blocks is 1,000,000,000, and no model has more than 1,000"),
+        ({"icl_num_blocks": 10**9}, "its icl_num_blocks is 1,000,000,000, but models have at most 1,000"),
         ({"icl_num_blocks": 900}, "the file has no such tensor, and"),
         ({"icl_nhead": 0}, "does not fit the installed tabicl package"),
     ],

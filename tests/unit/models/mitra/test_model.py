@@ -169,8 +169,8 @@ def _of_numbers(folder):
     ("change", "message"),
     [
         (_without_config, "config.json is missing or does not describe a Mitra model"),
-        (_half_a_file, "model.safetensors is damaged or no Mitra checkpoint"),
-        (_a_pickle, "model.safetensors is damaged or no Mitra checkpoint"),
+        (_half_a_file, "model.safetensors is damaged or not a Mitra checkpoint"),
+        (_a_pickle, "model.safetensors is damaged or not a Mitra checkpoint"),
         (_deeper, "model.safetensors does not fit the installed autogluon.tabular package: of the tensor .* the file has no such tensor"),
         (_of_numbers, "holds a model for regression, and the task is classification. Name a checkpoint for classification."),
     ],

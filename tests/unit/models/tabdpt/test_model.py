@@ -51,10 +51,10 @@ def randomise(model, report):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="is no TabDPT checkpoint: its tensors .* have no header, or it is cut short"):
+    with pytest.raises(CheckpointError, match="is not a TabDPT checkpoint: its tensors .* have no header, or it is cut short"):
         load_model(CARD, "regression", CPU, path)
     save_file({"weight": torch.ones(2)}, path)
-    with pytest.raises(CheckpointError, match="is no TabDPT checkpoint: its metadata lacks the entry 'cfg'"):
+    with pytest.raises(CheckpointError, match="is not a TabDPT checkpoint: its metadata lacks the entry 'cfg'"):
         read_checkpoint(path)
 
 
@@ -69,8 +69,8 @@ def test_the_weights_of_an_earlier_version_are_named_as_such(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{", "its JSON ends or breaks off"),
-        ("[]", "an entry of it is of another kind"),
+        ("{", "its JSON is malformed or truncated"),
+        ("[]", "an entry of it has the wrong type"),
         ("{}", "it lacks the entry 'model'"),
         ('{"env": {}, "training": {"dropout": 0.0}, "model": {"max_num_classes": 4}}', "does not fit the installed tabdpt package"),
     ],
