@@ -16,7 +16,7 @@ from tabtune_core.files.plain_values import hints_of
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
 EndedBy = Literal["", "time limit"]
 StopRequest = Literal["stop", "cancel"]
-"""What a person asks of a run that goes on: stop and keep the best state, or cancel and discard."""
+"""What a person asks of a running run: stop and keep the best state, or cancel and discard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ def _object(payload: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict):
-        raise ValueError(f"it is {values!r:.60}, which has no fields")
+        raise ValueError(f"it is {values!r:.60} instead of a set of fields")
     return values
 
 

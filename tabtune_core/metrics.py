@@ -51,7 +51,7 @@ class Metric:
 
     @property
     def signed(self) -> bool:
-        """Whether it can be negative, so that no logarithm shows it."""
+        """Whether it can be negative, so that a log scale cannot show it."""
         return self.unit in ("-1 to 1", "at most 1")
 
     def text(self, value: float) -> str:
@@ -59,7 +59,7 @@ class Metric:
         return f"{value:,.{self.decimals(value)}f}"
 
     def decimals(self, size: float) -> int:
-        """Digits after the point of scores of this size: four, or in the target's unit as many as make five that tell.
+        """Digits after the point of scores of this size: four, or in the target's unit enough for five significant ones.
 
         >>> [METRICS["rmse"].decimals(size) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals(0.9)
         ([0, 4, 8], 4)
@@ -220,7 +220,7 @@ def metrics_of(task: Task) -> tuple[str, ...]:
 
 
 def guess(y_N: NDArray[Any], like: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Predictions shaped as ``like`` that know nothing of a row: the share of each class, or the mean."""
+    """Predictions shaped as ``like`` that ignore the row: the share of each class, or the mean."""
     if like.ndim == 1:
         return np.full(len(y_N), float(np.mean(y_N)))
     return np.tile(np.bincount(y_N, minlength=like.shape[1]) / len(y_N), (len(y_N), 1))

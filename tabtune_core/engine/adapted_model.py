@@ -67,7 +67,7 @@ class AdaptedModel:
         """The run's own context rows out of its table.
 
         Raises:
-            AdapterError: the table is another one: the rows do not have the hash that the run wrote down, or other classes than it names.
+            AdapterError: the table differs: the rows do not have the hash, or the classes, that the run stored.
         """
         rows = np.array(self.facts["context"]["rows"], dtype=np.int64)
         if len(table) <= rows.max():
@@ -140,10 +140,10 @@ def predict_rows(
 ) -> NDArray[np.float64]:
     """Probabilities ``(rows, classes)`` or numbers ``(rows,)`` of what the model is shown beside a context.
 
-    ``told`` is told how many more rows of a view were predicted.
+    ``told`` is called with how many more rows of a view were predicted.
 
     Raises:
-        AdapterError: the model answers NaN or Infinity, from which nobody could tell a prediction.
+        AdapterError: the model returns NaN or Infinity, which are not predictions.
     """
     shown = Shown.to(model, context, views=views)
     predicted = replace(shown.scorer, told=told).predict(model, shown.read(rows))
@@ -160,7 +160,7 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
     """The base model that something was trained on.
 
     Raises:
-        AdapterError: the weights are not those.
+        AdapterError: the weights are not those it was trained on.
         CheckpointError: the weights cannot be found.
     """
     card = get_card(name) if checkpoint else card_with(name, task, sha256)
@@ -182,7 +182,7 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
         device: 'auto', 'cpu', 'cuda' or 'cuda:0'.
 
     Raises:
-        AdapterError: the file is no adapter package or the base is not the one it was trained on.
+        AdapterError: the file is not an adapter package, or the base is not the one it was trained on.
         CheckpointError: the base's weights cannot be found.
     """
     package = read_package(Path(path))

@@ -80,7 +80,7 @@ def write_adapter(
     scores: Mapping[str, Mapping[str, float]],
     best_step: int,
 ) -> None:
-    """Writes the adapter package with all that its loader needs; no value of the table goes in but the class names."""
+    """Writes the adapter package with all that its loader needs; of the table's values only the class names go in."""
     encoder, context = table.context.encoder, table.context
     facts = {
         "base": model.source.to_dict(),

@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class FreshProcess:
-    """A fork of this process as it is now; to be made before there is a second thread, a model or CUDA here."""
+    """A fork of this process as it is now; to be made before this one has a second thread, a model or CUDA."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("fork")
@@ -40,7 +40,7 @@ class FreshProcess:
 def die_with(parent: int) -> None:
     """This process is killed when the thread that started it ends, whose process is ``parent``: on Linux, prctl(2), PR_SET_PDEATHSIG.
 
-    A kill reaches no child, and on a cluster no process group either.
+    A kill does not reach children, nor, on a cluster, the process group.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -91,7 +91,7 @@ def run_reference(
             train_seconds, wall_seconds = clock.seconds, clock.wall_seconds
             emit(Note(reference.said))
         if stop_request() == "cancel":
-            raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
+            raise Cancelled("The run was cancelled; only its log is kept.")
         with meter.phase("evaluate"):
             predictions, scores, predict_seconds = dict[SplitName, NDArray[np.float64]](), {}, 0.0
             for name, part in held_out.items():

@@ -1,7 +1,7 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
 A run of the worker has such a process waiting, with nothing of any run in it but the packages loaded. Elsewhere, in the tests, and where
-that process gives no answer, it is a new interpreter, which also has another order of sets:
+that process does not answer, it is a new interpreter, which also has another order of sets:
 ``python -m tabtune_core.engine.verify RUN_DIR --home HOME`` prints the largest difference.
 """
 

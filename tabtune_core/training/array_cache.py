@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from tabtune_core.training.clock import OwnClock
 
 FORMAT = 3
-"""Part of every hash: whoever changes what a file holds, or what it is made of, adds one, and files of before are made anew."""
+"""Part of every hash: increase it when a file's content or inputs change; files of earlier versions are then made anew."""
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
 COUNTED_AGAIN = 0.05
 """Of that limit: whoever has written so much counts the files anew, as other runs write at the same time."""
 ABANDONED_SECONDS = 3600
-"""Age at which a file that was begun and not ended is taken away: its run was killed."""
+"""Age at which an unfinished file is deleted: its run was killed."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class SharedArrays:
     made: int = 0
     reused: int = 0
     refused: int = 0
-    """Of those made, not kept: the files were at their limit, or the disk was full."""
+    """Number of arrays made but not kept: the files were at their limit, or the disk was full."""
     _used_bytes: int = field(init=False, default=0)
     _own_bytes: int = field(init=False, default=0)
     """Written here since the files were counted."""

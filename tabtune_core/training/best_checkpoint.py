@@ -33,7 +33,7 @@ class BestState:
         self._tidy()
 
     def rely(self) -> None:
-        """The best state is kept until this is said of a later one: a last state that names it was saved."""
+        """Keeps the best state until a saved last state names a later one."""
         self._relied_on = self._best
         self._tidy()
 

@@ -1,8 +1,8 @@
 """A run's own time, which depends neither on what earlier runs left in the folder of shared arrays nor on what else its cores compute.
 
 In: a clock of the machine, and how long its thread waited for a core; what sharing costs, and what it saves. Out: the seconds that the same
-training takes with an empty folder and cores of its own. Waits of other threads, as in a sum that several of them compute, are not told
-from computing: they spin meanwhile.
+training takes with an empty folder and cores of its own. Waits of other threads, as in a sum that several of them compute, count as
+computing: they spin meanwhile.
 """
 
 import threading
@@ -43,7 +43,7 @@ class OwnClock:
         self._wall_began, self._waits_began = self._machine(), self._waited()
         self._began, self._set_aside = self._now(), 0.0
         self.charged_seconds, self.charged_waits = 0.0, 0.0
-        """What others had computed and this run used, since ``start``, and what they had waited for a core meanwhile."""
+        """Seconds since ``start`` that others had computed and this run used, and that they had waited for a core."""
 
     def go_on(self, seconds: float, charged_seconds: float, wall_seconds: float) -> None:
         """Training goes on here that took ``seconds`` in an earlier process, what was charged there among them."""
@@ -57,12 +57,12 @@ class OwnClock:
 
     @property
     def wall_seconds(self) -> float:
-        """What a person waited for: without what was charged, with all else."""
+        """Elapsed time for the person: everything but the charged seconds."""
         return self._machine() - self._wall_began
 
     @property
     def waited_seconds(self) -> float:
-        """For a core, in this process."""
+        """Seconds waited for a core, in this process."""
         return self._waited() - self._waits_began
 
     @property
@@ -82,7 +82,7 @@ class OwnClock:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done within is bookkeeping: hashing, files, events, questions to the store. Nobody's own time. May be nested."""
+        """Excludes bookkeeping from the run's time: hashing, files, events, questions to the store. May be nested."""
         if self._aside_since is not None:
             yield
             return

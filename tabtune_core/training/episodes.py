@@ -82,7 +82,7 @@ class Episode:
     x_TF: NDArray[np.float32]
     y_C: Target
     y_Q: Target
-    """A class id is -1 where the class is absent from the context, which has fewer rows than there are classes: nobody could know it."""
+    """A class id is -1 where the class is absent from the context, which has fewer rows than there are classes."""
     weight_Q: NDArray[np.float64] | None = None
     """How much a query row counts in the loss, 0 where its class id is -1; None: all alike."""
 

@@ -63,7 +63,7 @@ def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictio
 
 
 def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluation: Evaluation) -> RunFinished:
-    """Everything that the leaderboard shows; without an adapter package, which is not made here."""
+    """Everything that the leaderboard shows; without an adapter package, which a later step makes."""
     meter, plan, result, scores = session.environment.meter, session.plan, trained.result, evaluation.scores
     assert result.outcome != "cancelled"
     growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}  # None where nothing ran
@@ -104,7 +104,7 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
 
 
 def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
-    """What was to be expected for these very sizes; None for weights of another architecture than the model's own, or no rows."""
+    """The estimate for exactly these sizes; None for weights of another architecture than the model's own, or without rows."""
     settings, card, plan, held_out = session.settings, session.model.card, session.plan, session.rows.held_out
     if not held_out or weights_bytes != NUMBER_BYTES * card.weights_for(settings.task).total_parameters:
         return None

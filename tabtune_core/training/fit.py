@@ -30,7 +30,7 @@ class Fitted:
     zero_shot: Predictions
     """The same before training; the very same where no trained state was better."""
     result: RunFinished
-    """Without an adapter package, which is not made here."""
+    """Without an adapter package, which a later step makes."""
 
 
 def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environment) -> Fitted:
@@ -50,7 +50,7 @@ def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environm
         zero_shot = score_zero_shot(session)
         trained = train_model(session, zero_shot)
         if trained.result.outcome == "cancelled" or environment.stop_request() == "cancel":
-            raise Cancelled("The run was cancelled; nothing of it is kept but its log.")
+            raise Cancelled("The run was cancelled; only its log is kept.")
         chosen_step = trained.result.best_step
         evaluation = evaluate(session, zero_shot, trained)
     result = result_of(session, zero_shot, trained, evaluation)

@@ -1,4 +1,4 @@
-"""What torch does once, at the first use of its kernels and optimizers: code, threads and buffers that are no run's own.
+"""What torch does once, at the first use of its kernels and optimizers: code, threads and buffers that belong to no single run.
 
 In: a model that has just been loaded. Out: nothing; the process is larger, and the model as it was.
 Shape letters: C context rows, Q query rows, F features.

@@ -20,7 +20,7 @@ from tabtune_core.training.session import Session
 from tabtune_core.training.state_file import StateFileError, read_state, write_state
 
 FORMAT = 1
-"""Part of what a state belongs to: whoever changes what a file holds adds one, and states of before are not gone on from."""
+"""Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
 LIGHT_BYTES = 32_000_000
 """A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini, 8.7 MB of TabICL v2, 0.04 and
 0.35 s on a disk and a machine under load; ``tests/benchmarks/last_state.py``)."""
@@ -38,7 +38,7 @@ class LastState:
         self._bytes, self._longest_seconds, self._spent_seconds = 0, 0.0, 0.0
 
     def save(self) -> None:
-        """Writes the state of this moment, if the run can go on from one and the time for it is there; nobody's own time."""
+        """Writes the state of this moment, if the run can go on from one and time allows; it does not count as the run's time."""
         clock = self._session.arrays.clock
         if self._file is None or not self._may_take_time(clock.seconds):
             return
@@ -92,7 +92,7 @@ class LastState:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
-        """What is no tensor."""
+        """Everything that is not a tensor."""
         arrays, meter = self._session.arrays, self._session.environment.meter
         return {
             "identity": self._identity(),

@@ -34,7 +34,7 @@ class TrainResult:
     stopped_early: bool = False
     ended_by: EndedBy = ""
     used_rows: int = 0
-    """Query rows that were trained on, a row counted each time."""
+    """Query rows that were trained on; a row counts each time."""
     skipped_rows: int = 0
     """Query rows whose class was absent from the context of their episode."""
     skipped_episodes: int = 0
@@ -102,7 +102,7 @@ class Callbacks:
 
 
 def _steps_to_do(plan: LoopPlan, result: TrainResult) -> range:
-    """From the one after the last that is done; none where training ended before its last step."""
+    """Steps after the last one done; empty where training ended before its last step."""
     done = plan.steps if result.stopped_early or result.ended_by else result.steps_done
     return range(done + 1, plan.steps + 1)
 

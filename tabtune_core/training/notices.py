@@ -51,7 +51,7 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
 
 
 def _untested(settings: RunSettings) -> Iterator[Note]:
-    """That a shorter way is not taken, because nobody has compared its numbers with this version's."""
+    """Says that shortcuts are off, because their results were not compared with this package version."""
     upstream = get_card(settings.model).family.upstream
     if not upstream.is_tested:
         yield Note(
@@ -120,7 +120,7 @@ def capture(why_not: str | None) -> Note:
 
 
 def costs(result: RunFinished) -> Iterator[Note]:
-    """What of a run's own time it did not have to spend."""
+    """The part of a run's own time that it did not have to spend."""
     if result.shared_saved_seconds >= SAVING_REPORTED:
         yield Note(
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
@@ -134,7 +134,7 @@ def costs(result: RunFinished) -> Iterator[Note]:
 
 
 def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
-    """What turned out otherwise, said when all is scored; ``evaluated_step`` is the step that the evaluations while training chose."""
+    """What went differently than planned, said after scoring; ``evaluated_step`` is the step that the evaluations while training chose."""
     if result.ended_by == "time limit":
         single_step = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(
@@ -187,6 +187,6 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
     """How many of the rows that a pipeline was given its predictions are shown, and how many its scores were (None: there are none)."""
     of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
-    nothing = "None was withheld, so no score was measured."
+    nothing = "No rows were withheld, so no score was measured."
     measured = nothing if scored is None else f"The validation scores were measured with {scored:,} context rows."
     return Note(f"Predictions use {of_all} labelled rows as context rows. {measured}")

@@ -31,7 +31,7 @@ class Precision:
         """What a setting stands for on a device.
 
         Raises:
-            DeviceError: 16-bit training was asked for, and the device is no CUDA GPU.
+            DeviceError: 16-bit training was asked for, and the device is not a CUDA GPU.
         """
         if amp != "off" and not is_gpu(device):
             raise DeviceError(f"train.amp is {amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")

@@ -1,4 +1,4 @@
-"""The frozen first stages of a model, run once for each input, without a graph, whoever asks: a step, an evaluation, another run.
+"""The frozen first stages of a model, run once for each input, without a graph, for every step, evaluation and other run.
 
 In: a model, its stages in the order of their calls, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies after
 the last stage before which nothing trains; what goes on from there comes from a file by the hash of all that went into the model.
@@ -31,7 +31,7 @@ With one or two, the peak of memory was 23 and 11 MB below the 140 of an empty f
 def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
     """The first stages, up to the cut, in which nothing trains, no adapter sits and nothing is drawn at random.
 
-    None where something trains that is in no stage: nobody knows when it is read.
+    None where something outside all stages trains, as it may be read at any time.
     """
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     if any(not any(under(name, stage.path) for stage in stages) for name in trained):
@@ -48,49 +48,49 @@ def _is_frozen(stage: nn.Module) -> bool:
 
 
 def _floats(stage: nn.Module) -> Iterator[nn.Module]:
-    """Submodules whose dropout, if they have one, is a number; one that is a module is among them itself."""
+    """Submodules with dropout as a number; a dropout that is a module is listed itself."""
     return (layer for layer in stage.modules() if isinstance(layer, nn.Dropout) or isinstance(getattr(layer, "dropout", None), float))
 
 
 @dataclass(slots=True)
 class SharedPrefix:
-    """Of one model. Exact, without autocast: frozen stages give the same numbers for the same input, all of which is in the key."""
+    """Stages of one model. Exact without autocast: frozen stages give the same numbers for the same input, and the key covers it all."""
 
     module: nn.Module
     stages: Stages
     arrays: SharedArrays
     on: bool = True
-    """Off, nobody takes or keeps anything."""
+    """When off, nothing is read from or written to the cache."""
     _frozen: list[Stage] = field(init=False, default_factory=list)
     _within: bool = False
-    """A forward of the model is going on."""
+    """Whether a forward pass of the model is running."""
     _found: NDArray[Any] | None = None
     """What an earlier forward with the same input kept, flat; None while it is made."""
     _taken: int = 0
     _made: list[NDArray[Any]] = field(init=False, default_factory=list)
     _seconds: float = 0.0
-    """What the frozen stages of this forward took, that a file would save."""
+    """Seconds that the frozen stages of this forward pass took, which a file would save."""
     _waits: float = 0.0
-    """What they waited for a core beside."""
+    """Seconds that they waited for a core besides."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
     """How many numbers went into each forward that was computed in full, by entry and whether it was a step's; None: files go first."""
 
     @property
     def cut(self) -> str | None:
-        """Path of the last stage that runs once; None where there is none."""
+        """Path of the last stage that runs once for each input, or None."""
         frozen = frozen_stages(self.module, self.stages.every) if self.on else []
         return frozen[-1].path if frozen else None
 
     def begin_in_full(self) -> None:
         """From here on the first forwards are computed in full, though files have them: ``STEPS_IN_FULL`` steps, and one evaluation.
 
-        So what follows has the peak of memory that it has with an empty folder, whatever earlier runs left there.
+        So the peak of memory is the same as with an empty folder.
         """
         self._in_full = {}
 
     @contextmanager
     def use(self, when: bool = True) -> Iterator[None]:
-        """While the context lasts, whoever runs the model takes what was kept, and keeps what was not there. May be nested."""
+        """While the context lasts, forward passes read from the cache and fill it. May be nested."""
         before = self._frozen
         if when and self.on and not before:
             self._frozen = frozen_stages(self.module, self.stages.every)
@@ -156,7 +156,7 @@ class SharedPrefix:
             began, waits = clock.seconds, clock.waited_seconds
             output = forward(*positional, **named)
             if last:
-                synchronize(next(self.module.parameters()).device)  # or the copy below would wait for what is counted here
+                synchronize(next(self.module.parameters()).device)  # otherwise the copy below would wait for the work that is timed here
             if last or stage.skip is not None:
                 self._seconds, self._waits = self._seconds + clock.seconds - began, self._waits + clock.waited_seconds - waits
             if last:

@@ -27,7 +27,7 @@ Predict = Callable[[Array], Array]
 MOST_CELLS = 2_000_000
 """Training rows times features, and times the classes where there are more than two: what takes some seconds on two cores."""
 FEWEST_ROWS = 1_000
-"""Of a table so wide that MOST_CELLS would leave fewer."""
+"""Fewest rows, for a table so wide that MOST_CELLS would leave fewer."""
 CELLS_OF_FOLDS = 200_000
 """Up to so many, the choice is by cross-validation; of larger tables one fold is enough."""
 FOLDS = 5
@@ -41,7 +41,7 @@ LEVELS_OF_TREES = 250
 MOST_ROUNDS = 200
 ROUNDS_AT_ONCE = 20
 PATIENCE = 2
-"""Times ROUNDS_AT_ONCE without a better score, after which no more rounds are tried."""
+"""Boosting stops after this many times ROUNDS_AT_ONCE without a better score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
     rounds = 1 + int(np.argmin(np.sum([curve[:shortest] for curve in curves], axis=0))) if shortest else ROUNDS_AT_ONCE
     columns, model = _trees(categories, classes, rounds, seed)
     encoded_NF = columns.fit_transform(x_NF)
-    known_F = np.isfinite(encoded_NF).any(axis=0)  # of gaps alone there is nothing to put into bins
+    known_F = np.isfinite(encoded_NF).any(axis=0)  # a column of missing values only cannot be binned
     model.fit(encoded_NF[:, known_F], y_N)
     ask = model.predict_proba if classes else model.predict
     said = f"Gradient boosting with {counted(rounds, 'round')}, chosen {_how(folds)}."
@@ -155,7 +155,7 @@ def _curve(
 
 
 def _trees(categories: int, classes: int, rounds: int, seed: int) -> "tuple[ColumnTransformer, Any]":
-    """What makes category ids fit for trees, and the boosting itself."""
+    """The preprocessing of category ids, and the boosting itself."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.preprocessing import OrdinalEncoder

@@ -133,7 +133,7 @@ class ModelRows:
     """Of the splits that have rows: validation, then test."""
     scorer: Scorer
     evaluator: Scorer
-    """As ``scorer``, beside fewer rows where there are many: what scores the validation rows while training goes on."""
+    """As ``scorer``, with fewer context rows where there are many: it scores the validation rows while training goes on."""
     size: EpisodeSize
 
     @classmethod

@@ -57,7 +57,7 @@ class Environment:
 
     @property
     def goes_on(self) -> bool:
-        """Whether an earlier process of the run saved a state; what it told of zero-shot stays, unless the state proves to be of no use."""
+        """Whether an earlier process of the run saved a state; its zero-shot events stay valid unless the state cannot be used."""
         return self.last_state is not None and self.last_state.exists()
 
 

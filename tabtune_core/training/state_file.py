@@ -18,11 +18,11 @@ from tabtune_core.files.whole import in_one_move
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}
 _NO_DIGEST = "0" * 128
-"""In its place until the tensors were written."""
+"""A placeholder until the tensors are written."""
 
 
 class StateFileError(ValueError):
-    """The file is damaged or none of ours; the text says how."""
+    """The file is damaged or not of this package; the text says how."""
 
 
 def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> int:

@@ -55,7 +55,7 @@ def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_nor
 
     Args:
         loss: of the episode.
-        optimizer: a fused one of torch's, which takes the word of a tensor for whether to step.
+        optimizer: a fused one of torch's, which reads from a tensor whether to step.
         clip_norm: longer gradients are shortened to it; 0 leaves them.
         precision: of the loss.
 

@@ -66,7 +66,7 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
         last.restore()
         if not result.steps_done:  # an earlier process has had that peak
             session.prefix.begin_in_full()
-            if environment.goes_on:  # not from that state, and what was told before it is void
+            if environment.goes_on:  # the state was not used, so its earlier reports are void
                 with clock.aside():
                     tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last, captured=captured)

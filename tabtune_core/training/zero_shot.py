@@ -1,4 +1,4 @@
-"""The zero-shot phase: how the model predicts before anything of it has changed. This is candidate 0, which training must beat.
+"""The zero-shot phase: how the model predicts before any change. This is candidate 0, which training must beat.
 
 In: a session. Out: predictions and scores of the held-out rows, kept in files for the other runs of the table.
 """

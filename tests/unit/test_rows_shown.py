@@ -71,7 +71,7 @@ def test_zero_shot_withholds_nothing_and_claims_no_score():
     assert (plan.train_rows, plan.validation_rows, plan.context_rows) == (60, 0, 60)
     assert (result.validation, result.zero_shot_validation, result.test) == ({}, {}, {})
     assert (result.growth_memory_bytes, result.scored_context_rows) == (None, None)
-    assert "None was withheld, so no score was measured." in notes(pipeline)[-1]
+    assert "No rows were withheld, so no score was measured." in notes(pipeline)[-1]
 
 
 @pytest.mark.parametrize("strategy", ["inference", "peft"])

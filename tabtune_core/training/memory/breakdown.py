@@ -20,7 +20,7 @@ def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> di
 
 
 def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:
-    """The same with activations: what the peak grew by over the loaded model, less gradients and optimizer; None where it is not known."""
+    """The same with activations: what the peak grew by over the loaded model, less gradients and optimizer; None where unknown."""
     if growth_bytes is None:
         return None
     return without_activations | {"activations": max(0, growth_bytes - without_activations["gradients"] - without_activations["optimizer"])}

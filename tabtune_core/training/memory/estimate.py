@@ -1,7 +1,7 @@
 """What memory a run will take, before it starts: from the architecture in the catalogue and the sizes of the table. Loads no torch.
 
 In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
-too (see ``activations``), with constants of the CPU for what no architecture says: what torch still touches at the first steps, and
+too (see ``activations``), with constants of the CPU for the rest: what torch still touches at the first steps, and
 the gaps that glibc's heap has. On a GPU loading pays for the first use (see ``training.kernel_warmup``). The gaps differ from run to run,
 so that this alone is a band; a few steps under the meter make it a number (see ``fitting``).
 ``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.

@@ -15,11 +15,11 @@ from tabtune_core.training.memory.estimate import CPU_FIRST_USE_BYTES, MemoryByC
 
 Fit = Literal["fits", "tight", "exceeds"]
 Ratio = Callable[[RunSettings], float | None]
-"""From a run to measured growth of memory over the estimated one, of runs like it; None where there are none."""
+"""Maps a run to measured over estimated growth of memory of similar runs; None without such runs."""
 LEAST, MOST = 0.7, 1.65
 """Measured growth of memory over the estimated one: nine in ten runs lie between, of which nothing was measured before."""
 SMALL_BYTES = 20e6
-"""Growth of which no number is told: two huge pages of 2 MB more or less are a fifth of it."""
+"""Growth too small to be shown as a number: two huge pages of 2 MB more or less are a fifth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class DeviceMemory:
     """In words: ``the CPU`` or ``cuda:0``."""
     free_bytes: float | None
     all_bytes: float | None
-    """None where its driver does not tell."""
+    """None where its driver does not report it."""
     on_gpu: bool
 
     @classmethod
     def of(cls, asked: str, machine: tuple[int, int], cards: Sequence[tuple[int, int] | None]) -> "DeviceMemory":
-        """For a setting ``device``; free and total bytes of the machine and of each card."""
+        """For a setting ``device``; free and total bytes of the machine and of each GPU."""
         if asked == "cpu" or (asked == "auto" and not cards):
             return cls("the CPU", *machine, False)
         place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
@@ -53,7 +53,7 @@ class Growth:
 
     @classmethod
     def of(cls, estimate: MemoryByCause, ratio: float | None) -> "Growth":
-        """A number where runs like it were measured, whose ``ratio`` is known; else a band. What is small is a band always."""
+        """A number where similar runs were measured, whose ``ratio`` is known; else a band. Small values are always a band."""
         if ratio is None:
             return cls(LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES), max(SMALL_BYTES, MOST * estimate.growth))
         likely = ratio * estimate.growth
@@ -62,7 +62,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What the one of some runs that takes most takes at once, with its process; bytes."""
+    """Bytes that the largest of some runs takes at once, with its process."""
 
     least: float
     most: float

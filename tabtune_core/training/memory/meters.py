@@ -33,7 +33,7 @@ _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as 
 class NvmlReader:
     """Reads one GPU through NVML. ``library`` is the module ``pynvml`` or an object that answers like it.
 
-    ``pid`` is this process as the driver knows it, None where that cannot be told: no other process is taken for it.
+    ``pid`` is this process as the driver knows it, None where that is unknown, so that another process is never taken for it.
     """
 
     def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
@@ -228,7 +228,7 @@ class MemoryMeter:
             return {meter: self._peaks.get(meter) for meter in METERS} | self._exact_peaks()
 
     def _exact_peaks(self) -> dict[str, int | None]:
-        """Peaks kept by torch and the kernel, which no spike between two samples escapes."""
+        """Peaks kept by torch and the kernel, which include spikes between two samples."""
         if is_gpu(self._device):
             gpu, device = gpu_module(self._device), self._device
             return {"torch_allocated": gpu.max_memory_allocated(device), "torch_reserved": gpu.max_memory_reserved(device)}

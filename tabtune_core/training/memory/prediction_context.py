@@ -1,4 +1,4 @@
-"""How many rows predictions are shown, where a person has not said it: as many as the model, the memory and a bearable time allow.
+"""How many context rows predictions use, unless a person says it: as many as the model, the memory and a bearable time allow.
 
 In: settings, a model card, the width of the table and the memory of the device. Out: settings with a number, which is stored with whatever
 is made, so that another machine shows the same rows. Loads no torch.
@@ -31,7 +31,7 @@ def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, 
         on_gpu: whether that is a GPU.
 
     Raises:
-        SettingError: there is no such model, or it does not do the task.
+        SettingError: the model does not exist or does not do the task.
     """
     if settings.train.predict_context_rows is not None:
         return settings
