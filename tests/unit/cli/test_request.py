@@ -16,7 +16,7 @@ REFUSED = {
     "lists in lists": ("ranks = " + "[" * 5000, "nested too deep"),
     "names in names": ("run" + ".a" * 5000 + " = 1", "nested deeper than 32 levels"),
     "no TOML": ("ranks = = 1", "line 1"),
-    "no text": (b"\xff\xfe\x00", "no text in UTF-8"),
+    "no text": (b"\xff\xfe\x00", "not text in UTF-8"),
     "nothing": ("", "it is empty"),
 }
 

@@ -160,7 +160,7 @@ def test_a_state_or_weights_that_were_cut_are_never_loaded(tmp_path, share):
         file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
     with pytest.raises(CheckpointError, match="state.pt is (damaged|no state)"):
         training(tmp_path)
-    with pytest.raises(CheckpointError, match="one of them was cut"):
+    with pytest.raises(CheckpointError, match="one of them was truncated"):
         training(tmp_path / "other", start=weights)
     weights.with_suffix(".json").unlink()
     with pytest.raises(CheckpointError, match="holds no weights"):
