@@ -131,7 +131,7 @@ def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
     if not count_features(kinds, target):
         beside = f"Beside {target!r} there" if target else "There"
         raise TableError(
-            f"{beside} is no column of numbers, dates or categories to predict from: free text and what you left out do not count. "
+            f"{beside} are no columns of numbers, dates or categories: free text and columns that you left out do not count. "
             "Change the kind of a column (of free text, to encoded text), or add one in the file."
         )
 

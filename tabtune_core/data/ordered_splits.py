@@ -208,7 +208,7 @@ def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], col
         if (part_M == part).any()
     ]
     seeds = f"seed {seed}" if test_seed is None else f"seed {seed}; every seed has these test groups, of split seed {test_seed}"
-    return f"{', '.join(texts)} ({seeds}). No group is in two parts, and no model sees {column!r}."
+    return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
 
 
 def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
@@ -237,8 +237,8 @@ def _with_known_classes(
         kept[part] = rows[np.isin(labels[rows], list(usual if fixed and part == "test" else trained))]
         there = set(labels[kept[part]])
         if len(there) < 2:
-            named = f"of the class {next(iter(there))!r} alone" if there else "of no class that trains"
-            raise LabelError(f"{split} gives {part} rows {named}, on which no score tells models apart. {WAY_OUT}")
+            named = f"of the class {next(iter(there))!r} alone" if there else "only of classes without training rows"
+            raise LabelError(f"{split} gives {part} rows {named}, on which scores cannot tell models apart. {WAY_OUT}")
         lacking = sorted(usual - there)
         if lacking:
             class_names = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")

@@ -137,7 +137,7 @@ def group_rows(rows: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRule:
-    """How rows are drawn and how many, whatever decides which rows belong together."""
+    """How rows are drawn and how many, for every kind of split."""
 
     seed: int
     """Of the shuffles and the samples."""

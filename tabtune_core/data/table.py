@@ -72,7 +72,7 @@ def read_table(
         tell: is called with how far reading is.
 
     Raises:
-        TableError: it is no table that can be read; the text says the way out.
+        TableError: it is not a readable table; the text says the way out.
     """
     with scratch_folder(inside) as folder, translated():
         given = Path(source) if isinstance(source, str) else source

@@ -73,7 +73,7 @@ def verify_in_fresh_process(
 ) -> tuple[bool, str]:
     """Whether the package of a run gives the run's predictions, and a sentence that says so; in ``fresh`` if there is one.
 
-    On the run's own device; on the CPU, where the GPU is in exclusive-process mode: labels at the edge may be others there.
+    On the run's own device; on the CPU, where the GPU is in exclusive-process mode: labels near a decision boundary may differ there.
     """
     exclusive, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
     if exclusive:

@@ -35,7 +35,7 @@ def read_json(content: bytes) -> Any:
     if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
         raise Damaged("its JSON holds more than a million lists")
     if content.count(b",") + content.count(b'"') > MOST_TEXTS:
-        raise Damaged("its JSON holds more than several million values")
+        raise Damaged("its JSON holds too many values (several million)")
     try:
         values = json.loads(content.decode(), parse_int=_whole, object_pairs_hook=_once)
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """The stages of a forward pass: submodules in the order of their calls, and what replaces one that need not run.
 
 A family's ``stages(module)`` lists those of a module, for whoever keeps what the first ones give while they are frozen. Between two
-stages upstream's own code runs as ever: a stage that is skipped returns an unused tensor of the right shape.
+stages upstream's own code runs unchanged: a stage that is skipped returns an unused tensor of the right shape.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -20,7 +20,7 @@ from tabtune_core.training.precision import Precision
 from tabtune_core.training.step import Stepped, episode_tensors, queue_step, stepped
 
 EARLY = 3
-"""Steps that run as ever, on the stream that is recorded: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
+"""Steps that run uncaptured first, on the recorded stream: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
 Work = Callable[[], None]
 
 
@@ -45,7 +45,7 @@ def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_
 
 
 class Graph:
-    """Does the same work at each call: the first times as ever, then recorded as a CUDA graph, then by replaying that."""
+    """Does the same work at each call: first plainly, then recorded as a CUDA graph, then by replaying it."""
 
     def __init__(self, work: Work, device: torch.device) -> None:
         self._work, self._device, self._gpu, self._early = work, device, gpu_module(device), EARLY

@@ -86,7 +86,7 @@ class LastState:
         return self._bytes or 3 * sum(p.numel() * p.element_size() for _, p in self._best.named_parameters)
 
     def _identity(self) -> str:
-        """What a state belongs to: the settings, with the table, the rows shown, the base's weights and the steps."""
+        """What a state belongs to: the settings, with the table, the context rows, the base's weights and the steps."""
         plan, table = self._session.plan, self._session.table
         told = [FORMAT, self._session.settings.to_dict(), plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -17,9 +17,9 @@ from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.loop import TrainResult
 
 SAVING_REPORTED = 0.1
-"""Seconds that were computed before; less is not worth a sentence."""
+"""Fewest seconds computed by earlier runs that are mentioned."""
 LEAST_WAITED, WAITED_SHARE = 1.0, 0.1
-"""Seconds, and share of what they computed, that earlier runs waited for a core; less is not worth one either."""
+"""Fewest seconds, and share of what they computed, of earlier runs' waits for a core that are mentioned."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 
@@ -62,7 +62,7 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
 
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
-    """Which rows predictions and evaluations are shown, where that is not simply all."""
+    """Which context rows predictions and evaluations use, where that is not simply all."""
     requested = settings.train.predict_context_rows
     if plan.context_rows < plan.train_rows:
         yield Note(
@@ -185,7 +185,7 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
 
 
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
-    """How many of the rows that a pipeline was given its predictions are shown, and how many its scores were (None: there are none)."""
+    """How many of a pipeline's rows are context rows of its predictions, and how many were of its scores (None: no scores)."""
     of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
     nothing = "No rows were withheld, so no score was measured."
     measured = nothing if scored is None else f"The validation scores were measured with {scored:,} context rows."

@@ -17,7 +17,7 @@ from tabtune_core.models.stages import replaced
 
 @contextmanager
 def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
-    """Checkpoints the blocks while the context lasts; without a graph they run as ever. Dropout draws the same masks again.
+    """Checkpoints the blocks while the context lasts; without a graph they run as usual. Dropout draws the same masks again.
 
     Args:
         module: the model.

@@ -331,7 +331,7 @@ STOPS = {
     "one class": (b"n,y\n" + b"1,a\n2,a\n" * 20, "is 'a' in every row, so there is nothing to learn"),
     "nothing to predict from": (
         b"note,y\n" + b"".join(b"note %d of somebody who wrote at length,%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(40)),
-        "no column of numbers, dates or categories to predict from",
+        "no columns of numbers, dates or categories",
     ),
     "too few rows": (b"n,y\n1,a\n2,a\n3,a\n4,b\n5,b\n6,b\n", ""),
     "rare classes": (b"n,y\n1,a\n2,a\n3,a\n4,b\n5,c\n6,d\n7,e\n8,e\n", "has fewer than two classes with 3 rows"),

@@ -97,4 +97,4 @@ def test_settings_from_a_text_bring_their_split(app, orders):
     page.text_area(key="pasted_toml").set_value(text).run()
     next(found for found in page.button if found.label == "Put them into the form").click().run()
     assert page.selectbox(key="chosen_split").value == "by group: customer_id"
-    assert "of split seed 0). No group is in two parts, and no model sees 'customer_id'" in said(page.caption)
+    assert "of split seed 0). Each group is in one part only, and models do not see 'customer_id'" in said(page.caption)

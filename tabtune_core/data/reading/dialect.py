@@ -116,7 +116,7 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool) -> Line
     """Empties the comments of a file, and takes the ``#`` off a header; returns which lines those comments were.
 
     A comment is a line outside of quotes that starts with a ``#`` and has too few or too many cells for a row, or a number behind the
-    mark: a row that somebody took out.
+    mark: a row that was commented out.
     """
     comments = Lines()
     with path.open("rb") as held, mmap(held.fileno(), 0, access=ACCESS_READ) as text:

@@ -17,7 +17,7 @@ from tabtune_core.errors import MissingPackageError
 from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, draw_episode, read_episode
 
 SEED = 2**40
-"""Of the lists; a training has a smaller one."""
+"""Size of the lists; a training may have a smaller one."""
 OTHER = "other prior"
 ROWS = {"to 256 rows": (64, 256), "to 1,024 rows": (257, 1024), "to 2,048 rows": (1025, 2048)}
 PRIORS = ("mlp_scm", "tree_scm", "graph_scm")

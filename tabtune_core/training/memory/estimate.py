@@ -137,7 +137,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
 
 
 def prediction_bytes(card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE) -> float:
-    """What a prediction takes at its peak beside the loaded model, with so many rows shown and so many predicted at once."""
+    """What a prediction takes at its peak beside the loaded model, with so many context rows and so many rows predicted at once."""
     first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_PREDICTION_BYTES, HEAP)
     counts = card.family.code("activations")
     return first + heap * float(counts.predicting(card.weights_for(task).config, context=shown, query=predicted_rows, features=features))

@@ -17,7 +17,7 @@ OPERATIONS = {"cpu": 2.5e11, "cuda": 2.5e14}
 20 to 40 billion a second that were measured, or of a GPU a thousand times as fast. On the CPU TabICL mini and TabDPT mini are shown 8,192
 rows (1,000 predictions took 3.3 and 4.3 s; beside 16,384 rows 10 and 16 s), Mitra mini 4,096 of 16 columns (9 s; 31 s beside 8,192)."""
 ALWAYS = 2048
-"""Rows that are shown however long that takes, memory and model permitting."""
+"""Context rows used however long that takes, memory and model permitting."""
 LEAST, MOST = 128, 2**20
 
 

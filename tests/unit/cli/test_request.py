@@ -59,7 +59,7 @@ def test_the_command_ends_with_the_sentence(tmp_path, capsys, content, message):
     [
         (["--device", "cuda:77"], "The device 'cuda:77' was requested, but this machine has"),
         (["--checkpoint", "/nowhere/weights.ckpt"], "There is no checkpoint at /nowhere/weights.ckpt"),
-        ([], "no column of numbers, dates or categories to predict from"),
+        ([], "no columns of numbers, dates or categories"),
     ],
     ids=["a device", "weights", "columns"],
 )

@@ -57,7 +57,7 @@ def test_rows_that_lack_a_column_are_refused_by_name():
 
 
 def test_a_table_of_free_text_alone_has_nothing_to_predict_from():
-    with pytest.raises(TableError, match="no column of numbers, dates or categories"):
+    with pytest.raises(TableError, match="no columns of numbers, dates or categories"):
         FeatureEncoder.fit(FRAME[["t", "y"]], KINDS, "y")
 
 

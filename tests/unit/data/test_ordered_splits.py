@@ -159,7 +159,7 @@ def test_a_column_that_cannot_split_is_refused_with_the_reason(column, by, chang
 @pytest.mark.parametrize(
     ("late", "message"),
     [
-        (["no"] * 120, "gives test rows of the class 'no' alone, on which no score tells models apart"),
+        (["no"] * 120, "gives test rows of the class 'no' alone, on which scores cannot tell models apart"),
         (["new", "no"] * 60, "leaves the class 'new' without a training row, and 60 test rows have it"),
     ],
 )

@@ -142,7 +142,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
-@pytest.mark.parametrize(("content", "message"), [(b"", "it is empty"), (b"PK", "is not a Tab"), (b"\x80\x02N.", "is no Tab")])
+@pytest.mark.parametrize(("content", "message"), [(b"", "it is empty"), (b"PK", "is not a Tab"), (b"\x80\x02N.", "is not a Tab")])
 def test_a_file_of_nothing_and_one_of_something_else_are_no_checkpoint(tmp_path, name, content, message):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
