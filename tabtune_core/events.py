@@ -45,7 +45,7 @@ class RunPlanned:
     validation_rows: int
     test_rows: int
     context_rows: int
-    """Rows that predictions are shown; in versions before ``train_context_rows``, those of a step too."""
+    """Context rows of predictions; in versions before ``train_context_rows``, of a step too."""
     query_rows: int
     features: int
     classes: tuple[str, ...]
@@ -59,7 +59,7 @@ class RunPlanned:
     train_context_rows: int | None = None
     """Rows that a training step is shown; None if nothing is trained, and in runs of earlier versions."""
     evaluation_context_rows: int | None = None
-    """Rows that the evaluations while training are shown, zero-shot's (step 0) included; None as above."""
+    """Context rows of the evaluations while training, zero-shot's (step 0) included; None as above."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
 
@@ -93,7 +93,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Training goes on in another process, from a state that an earlier one saved; what that one reported of later steps is void."""
+    """Training resumes in another process from a saved state; reports of later steps by the earlier process are void."""
 
     step: int
     """After which it goes on; 0: from the start."""
@@ -189,13 +189,13 @@ class RunFinished:
     scored_context_rows: int | None = None
     """Of a fit of a pipeline: rows that were shown when the validation rows were scored; None without validation rows."""
     final_context_rows: int | None = None
-    """Of a fit of a pipeline: rows that its predictions are shown."""
+    """Of a fit of a pipeline: context rows of its predictions."""
     other: dict[str, Any] = field(default_factory=dict)
     """Fields of another version, which are kept and not used."""
     context_rows: int | None = None
     """Rows that predictions, zero-shot's too, were shown; None for a run of an earlier version."""
     train_context_rows: int | None = None
-    """Rows that a training step was shown; None where nothing was trained, and as above."""
+    """Context rows of a training step; None where nothing was trained, and as above."""
     resumed_steps: tuple[int, ...] = ()
     """After which training went on in another process, because the one before was interrupted. The seconds are those up to such a step and
     from there on; the peaks of memory are the highest of all processes."""
@@ -297,7 +297,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _not_known_any_more(values: dict[str, Any], strange: dict[str, Any]) -> dict[str, Any]:
-    """Of a result whose seconds, and whose growth where other runs had made its arrays, an earlier version measured in another way.
+    """Of a result whose seconds, and whose growth where other runs had made its arrays, an earlier version measured differently.
 
     It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out split.
     """

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs a run could take, asked of the driver and not of torch, which would take seconds and hundreds of megabytes.
+"""Which NVIDIA GPUs a run could take, asked of the driver instead of torch, which would take seconds and hundreds of megabytes.
 
 The answer follows what torch does in the run's process: a build without CUDA has no GPU, and CUDA_VISIBLE_DEVICES hides and orders
 GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the GPUs as the driver does.
@@ -31,7 +31,7 @@ class Driver:
     cuda: str
     """The newest CUDA that it knows, such as ``12.8``."""
     gpus: int
-    """All, also those that no run may take."""
+    """All GPUs, also those that runs may not take."""
 
 
 def driver() -> Driver | None:
@@ -54,7 +54,7 @@ def check_device(name: str) -> None:
     """Refuses a device that a run cannot have, as the run itself would, without asking torch.
 
     Raises:
-        DeviceError: the name is unknown, or the GPU is not there. Where the driver tells nothing of its GPUs, the run finds out.
+        DeviceError: the name is unknown, or the GPU is not there. Where the driver does not report its GPUs, the run finds out.
     """
     if name in ("auto", "cpu"):
         return

@@ -1,6 +1,6 @@
 """What the machine gives this process: room on its disks; memory and cores within the limits of its control group (of a container, say).
 
-In: paths. Out: bytes, cores, and how often the system ended a process because memory ran out. What the system does not tell is None.
+In: paths. Out: bytes, cores, and how often the system ended a process because memory ran out. Unreported values are None.
 """
 
 import os
@@ -93,7 +93,7 @@ def _limits(groups: Path, root: Path) -> Iterator[tuple[int, int]]:
 
 
 def core_quota(groups: Path = CGROUP, root: Path = CGROUPS) -> float | None:
-    """Of how many cores the control groups around this process give it the time; None where they set no limit."""
+    """How many cores' time the control groups around this process allow; None where they do not set a limit."""
     quotas = []
     for folder in _folders(groups, root, "cpu"):
         told = _text(folder / "cpu.max").split() or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]

@@ -163,7 +163,7 @@ SENTENCES: dict[Lack, str] = {
     "turn": "Another program has kept the database in {path} locked for too long. Close what uses it, and try again.",
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
     "processes": "The system cannot start more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
-    "path": "There can be no file {path:.100}: the path is too long, or its links lead in a circle. Choose another.",
+    "path": "The file {path:.100} cannot exist: the path is too long, or its links lead in a circle. Choose another.",
     "size": "A file may have {size:,} bytes here (ulimit -f), which is too little. Raise that, and try again.",
     "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, and try again.",
 }
@@ -190,5 +190,5 @@ def _sentence(lack: Lack, path: Path | None) -> str:
 def _room(disk: Disk | None) -> str:
     if disk is None:
         return ""
-    least = f"; at least {START_BYTES / 1e6:,.0f} MB are kept for what goes on" if 0 < disk.free_bytes < START_BYTES else ""
+    least = f"; at least {START_BYTES / 1e6:,.0f} MB are kept for running work" if 0 < disk.free_bytes < START_BYTES else ""
     return f" ({disk.free_bytes / 1e6:,.1f} MB of {disk.total_bytes / 1e6:,.0f} MB are free at {disk.mount}{least})"
