@@ -136,5 +136,5 @@ def test_a_run_that_was_recorded_before_keeps_test_rows_that_move():
 
 
 def test_a_seed_of_test_rows_that_move_is_refused():
-    with pytest.raises(ValueError, match="split_seed is 3, which changes nothing with test_rows_move"):
+    with pytest.raises(ValueError, match="split_seed changes nothing with test_rows_move"):
         RunSettings(dataset="d", target="y", split_seed=3, test_rows_move=True)
