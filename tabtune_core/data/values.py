@@ -119,8 +119,8 @@ def _moment(value: Any) -> Any:
         if isinstance(value, datetime) and value.tzinfo is not None:
             value = value.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
-        return np.datetime64("NaT")
-    return np.datetime64(cast("date", value), "us") if isinstance(value, date | np.datetime64) else np.datetime64("NaT")
+        return np.datetime64("NaT", "us")
+    return np.datetime64(cast("date", value), "us") if isinstance(value, date | np.datetime64) else np.datetime64("NaT", "us")
 
 
 def words(column: pd.Series) -> NDArray[np.object_]:

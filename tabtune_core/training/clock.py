@@ -69,7 +69,7 @@ class OwnClock:
     def seconds(self) -> float:
         """The run's own; they stand still while something is set aside."""
         now = self._now() if self._aside_since is None else self._aside_since
-        return now - self._began - self._set_aside + self.charged_seconds
+        return max(now - self._began - self._set_aside + self.charged_seconds, 0.0)  # waits are counted more coarsely
 
     def is_past(self, limit: float | None) -> bool:
         """Whether so many seconds are over, waits for a core included; never without a limit."""
