@@ -76,8 +76,8 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     if by == "group" and len(values_U) == len(rows_M):
         findings.append(Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column))
     if isinstance(labels[labelled[0]], str):
-        fixed, split = group_seed is not None, f"The split by {by} on {column!r}"
-        held_out, lacking = _with_known_classes(held_out, train, labels, split, fixed=fixed)
+        split = f"The split by {by} on {column!r}"
+        held_out, lacking = _with_known_classes(held_out, train, labels, split, fixed=rule.test_seed is not None)
         findings += lacking
     return sampled(
         strata,
@@ -223,7 +223,7 @@ def _with_known_classes(
 ) -> tuple[dict[str, Rows], list[Finding]]:
     """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a split lacks.
 
-    A rare class stays if training has it too, but not in test rows that are ``fixed``: another seed may not train on it.
+    A rare class stays if training has it too, but not in test rows that are ``fixed``: another seed or share may not train on it.
     """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
