@@ -133,14 +133,6 @@ def die_once(home, stop_request):
     return result()
 
 
-def fail_once(home, stop_request):
-    """Fails the first time and no more."""
-    if not (home / "tried").exists():
-        (home / "tried").touch()
-        raise TargetError("Not yet.")
-    return result()
-
-
 def fill_once(home, stop_request):
     """Writes until the disk is full, the first time and no more."""
     if not (home / "filled").exists():
@@ -163,7 +155,6 @@ BEHAVIOURS = {
     "refused": refuse,
     "greedy": need_too_much,
     "killed": lambda home, stop_request: os.kill(os.getpid(), signal.SIGKILL),
-    "once": fail_once,
     "unlucky": die_once,
     "filling": fill_once,
 }

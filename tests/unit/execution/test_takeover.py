@@ -38,11 +38,6 @@ def test_a_worker_of_another_version_makes_way_and_its_run_is_adopted(store, bus
     assert store.run(run.id).pid == run.pid
 
 
-def test_a_worker_of_the_same_version_ends_itself(store, busy):
-    assert start_worker(store.home, before=OLD).wait(timeout=60) == 0
-    assert busy.poll() is None
-
-
 def test_everything_can_be_ended_once_the_worker_has_left(store, busy):
     (run,) = store.runs()
     ask_to_leave(store.home, worker_of(store.home))

@@ -25,7 +25,7 @@ from tabtune_core.store.runs import RunStore
 def drained(tmp_path_factory):
     """A store whose runs went wrong in every way, one after the other, under one worker."""
     store = RunStore(tmp_path_factory.mktemp("drained"))
-    queue(store, "quick", "broken", "refused", "greedy", "killed", "lingering", "once", "quick")
+    queue(store, "quick", "broken", "refused", "greedy", "killed", "lingering", "unlucky", "quick")
     for kind in ("double", "refused", "greedy", "killed", "broken"):
         store.add_job(kind, {"number": 4} if kind == "double" else {})
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
@@ -60,7 +60,7 @@ def test_cards_are_counted_as_the_pages_count_them_whatever_the_shell_says(tmp_p
 def test_the_queue_is_drained_in_order_and_no_failure_stops_it(drained):
     runs = drained.runs()
     started = [run.started for run in runs]
-    assert [run.status for run in runs] == ["finished", "failed", "failed", "failed", "interrupted", "finished", "failed", "finished"]
+    assert [run.status for run in runs] == ["finished", "failed", "failed", "failed", "interrupted", "finished", "finished", "finished"]
     assert started == sorted(started)
 
 
@@ -91,17 +91,14 @@ def test_a_run_that_is_killed_again_is_interrupted_and_keeps_its_events(drained)
     assert [stored.event.step for stored in drained.events(run.id, ["StepDone"])] == [1]
 
 
-def test_a_killed_run_goes_on_by_itself_once_and_says_why(tmp_path):
-    store = RunStore(tmp_path)
-    (run_id,) = queue(store, "unlucky")
-    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
-    run = store.run(run_id)
-    assert (run.status, run.error, run.resumed) == ("finished", None, "Started anew after an interruption")
-    assert [stored.event.text for stored in store.events(run_id, ["Note"])] == [
+def test_a_killed_run_goes_on_by_itself_once_and_says_why(drained):
+    run = run_of(drained, "unlucky")
+    assert (run.error, run.resumed) == (None, "Started anew after an interruption")
+    assert [stored.event.text for stored in drained.events(run.id, ["Note"])] == [
         "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed (signal 9), most often because "
         "memory ran out."
     ]
-    assert len(store.events(run_id, ["StepDone"])) == 1
+    assert len(drained.events(run.id, ["StepDone"])) == 1
 
 
 def test_a_worker_that_is_told_so_leaves_a_killed_run_to_a_person(tmp_path):
@@ -173,12 +170,6 @@ def test_no_process_is_left_behind(drained):
     assert [run for run in drained.runs() if found(run.pid, run.identity) == "alive"] == []
 
 
-def test_a_retried_run_is_carried_out(drained):
-    again = drained.retry(run_of(drained, "once").id)
-    assert start_worker(drained.home, "exit-when-idle").wait(timeout=60) == 0
-    assert drained.run(again).status == "finished"
-
-
 def test_stop_keeps_the_best_and_cancel_discards_all_but_the_log(live):
     stopped, cancelled = queue(live, "obedient", "obedient")
     for run_id, wish in ((stopped, "stop"), (cancelled, "cancel")):
@@ -206,35 +197,13 @@ def test_a_second_worker_ends_itself_and_the_first_goes_on(live):
     assert wait_for_end(live, run_id).status == "finished"
 
 
-def test_a_stale_row_of_an_earlier_worker_goes_on_or_is_interrupted(tmp_path):
+def test_a_stale_row_of_an_earlier_worker_goes_on(tmp_path):
     store = RunStore(tmp_path)
     (first,) = queue(store, "quick")
-    long_ago = f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}"  # this pid, but of a process that began then
-    store.claim(os.getpid(), long_ago)
+    store.claim(os.getpid(), f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}")  # this pid, but of a process that began long ago
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(first).status == "finished"
     assert "is gone" in store.events(first, ["Note"])[0].event.text
-    (third,) = queue(store, "quick")
-    store.claim(os.getpid(), long_ago)
-    assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
-    assert store.run(third).status == "interrupted"
-    assert "is gone" in store.run(third).error
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_run_outlives_its_worker_and_the_next_one_adopts_it(tmp_path, how):
-    store = RunStore(tmp_path)
-    adopted, following = queue(store, "waiting", "quick")
-    first = start_worker(store.home)
-    wait_until(lambda: store.events(adopted))
-    first.send_signal(how)
-    assert first.wait(timeout=60) == {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 0}[how]
-    second = start_worker(store.home, "exit-when-idle")
-    wait_until(lambda: worker_of(store.home))
-    assert [store.run(run_id).status for run_id in (adopted, following)] == ["running", "queued"]
-    (store.home / "go").touch()
-    assert second.wait(timeout=60) == 0
-    assert [store.run(run_id).status for run_id in (adopted, following)] == ["finished", "finished"]
 
 
 def test_a_worker_ends_with_its_workspace(tmp_path):

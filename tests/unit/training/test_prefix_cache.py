@@ -244,30 +244,6 @@ def test_a_weight_that_trains_in_no_known_part_shares_nothing(case):
     assert frozen_stages(model.module, stages_of(model.card.family, model.module).every) == []
 
 
-def test_a_file_that_was_cut_off_is_made_again(case, tmp_path):
-    expected, model = steps(opened(case), case[1]), opened(case)
-    with prefix_of(model, tmp_path).use():
-        steps(model, case[1])
-    for file in tmp_path.glob("*.npy"):
-        file.write_bytes(file.read_bytes()[:-8])
-    prefix = prefix_of(model, tmp_path)
-    with prefix.use():
-        torch.testing.assert_close(steps(model, case[1]), expected, atol=1e-6, rtol=1e-6)
-    assert prefix.arrays.reused == 0 < prefix.arrays.made
-
-
-def test_a_disk_that_takes_nothing_costs_the_sharing_not_the_run(case, tmp_path, monkeypatch):
-    def full(file, array):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "save", full)
-    expected, model = steps(opened(case), case[1]), opened(case)
-    prefix = prefix_of(model, tmp_path)
-    with prefix.use(), prefix.use():
-        torch.testing.assert_close(steps(model, case[1]), expected, atol=1e-6, rtol=1e-6)
-    assert prefix.arrays.refused == prefix.arrays.made > 0
-
-
 def test_more_classes_than_the_model_has_are_asked_in_turn(tmp_path_factory, tmp_path):
     """TabICL answers a tree of questions then, TabDPT one a digit: a part runs several times for one input."""
     for name in ("tabicl-v2", "tabdpt-1.3"):
