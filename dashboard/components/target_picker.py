@@ -8,7 +8,7 @@ from dashboard import queries
 from dashboard.formatting import WAYS, plain
 from dashboard.url_state import LONGEST_SEEN, choose, chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
-from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer, split_question
+from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer
 from tabtune_core.data.target import Way
 from tabtune_core.settings import RunSettings, SplitBy, describe
 
@@ -53,23 +53,32 @@ def pick_way(table: str, column: str) -> Way:
 
 def ask_split(dataset: Dataset, target: str) -> str:
     """Asks where the table has dates or ids that come again; the answer, which goes to New run too. Nothing is read again."""
-    question = split_question(dataset.columns, dataset.rows, target)
-    if question is None:
+    question = queries.split_asked(dataset.id, target)
+    last, held = _held_split(dataset, target)
+    if question is None and held == AT_RANDOM:
         return AT_RANDOM
-    renew("split", when=dataset.id, value=AT_RANDOM)
-    held = chosen("split", all_answers(dataset.columns, target), AT_RANDOM)
-    answers = list(dict.fromkeys([*question.options, held]))
-    answer = pick("How to split the rows", answers, name="split", default=AT_RANDOM, format_func=plain, widget=st.radio)
-    st.caption(plain(question.message))
+    answers = list(dict.fromkeys([*(question.options if question else (AT_RANDOM,)), held]))
+    answer = pick("How to split the rows", answers, name="split", default=last, format_func=plain, widget=st.radio)
+    if question:
+        st.caption(plain(question.message))
     return answer
 
 
 def pick_split(dataset: Dataset, target: str) -> tuple[SplitBy, str | None]:
     """How to split, and by which column; what the table raises comes first in the list and is said."""
-    question = split_question(dataset.columns, dataset.rows, target)
-    renew("split", when=dataset.id, value=AT_RANDOM)
+    question = queries.split_asked(dataset.id, target)
+    last, _ = _held_split(dataset, target)
     answers = list(dict.fromkeys([*(question.options if question else ()), *all_answers(dataset.columns, target)]))
-    answer = pick("Split", answers, name="split", default=AT_RANDOM, help=describe(RunSettings, "split_by"))
+    answer = pick("Split", answers, name="split", default=last, help=describe(RunSettings, "split_by"))
     if question and answer == AT_RANDOM:
         st.caption(plain(question.message))
     return read_answer(answer)
+
+
+def _held_split(dataset: Dataset, target: str) -> tuple[str, str]:
+    """The split of the table's last run, with which another table starts, and the one that is chosen now."""
+    every = all_answers(dataset.columns, target)
+    last = queries.last_split(dataset.id, target)
+    last = last if last in every else AT_RANDOM
+    renew("split", when=dataset.id, value=last)
+    return last, chosen("split", every, last)

@@ -25,10 +25,11 @@ from tabtune_core.data.datasets import (
     preview,
 )
 from tabtune_core.data.encoding import count_features
-from tabtune_core.data.findings import Finding, ReadingChoices
+from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.pair_leakage import pairs_that_give
 from tabtune_core.data.reading_process import ReadingProcess
+from tabtune_core.data.split_question import AT_RANDOM, last_settings, split_question, written
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
@@ -107,8 +108,20 @@ def _proposal(folder: str, table: str) -> Proposal:
 
 def proposal(table: str) -> Proposal:
     """The column that the table's last run predicts; without runs, the one that is probably to be predicted, or those to choose from."""
-    last = next((run.settings for run in reversed(listed(None)) if run.settings.dataset == table), None)
+    last = last_settings((run.settings for run in listed(None)), table)
     return _proposal(table) if last is None else Proposal(last.target, last.task, "the last run on this table predicts it.")
+
+
+@of_workspace(entries=64)
+def split_asked(folder: str, table: str, target: str) -> Question | None:
+    """Whether a table needs a split other than at random."""
+    return split_question(_whole(folder, table), get_dataset(Path(folder), table).columns, target)
+
+
+def last_split(table: str, target: str) -> str:
+    """That of the table's last run, as an answer; at random without one."""
+    last = last_settings((run.settings for run in listed(None)), table, target)
+    return AT_RANDOM if last is None else written(last.split_by, last.split_column)
 
 
 @of_workspace(entries=64)

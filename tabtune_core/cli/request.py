@@ -66,22 +66,31 @@ def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
 
 
 def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
-    """Refuses a request without a target and names the likely one; where nothing is said, asks how to split and says the task."""
+    """Refuses a request without a target and names the likely one; where nothing is said, target and split are those of the table's last
+    run, else it asks how to split; says the task.
+    """
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.data.split_question import split_question
+    from tabtune_core.data.split_question import last_settings, split_question
     from tabtune_core.data.table import Table
     from tabtune_core.data.target import propose_target, ways_of
 
     frame = load_frame(store.home, dataset.id)
     target = run.get("target")
     require(isinstance(target, str | None), f"target is {target!r}; it must be text.")
+    last = last_settings((one.settings for one in store.runs()), dataset.id, target)
+    if not target and last:
+        target = run["target"] = last.target
+        say(f"target: {target!r}, as in the last run on this table; --target for another")
     if not target:
         likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading), dataset.name)
         hint = f" Likely: {likely.reason}" if likely.column or likely.near else f" {likely.reason}"
         raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
 
-    question = None if "split_by" in run else split_question(dataset.columns, dataset.rows, target)
-    if question is not None:
+    said = bool({"split_by", "split_column"} & run.keys())
+    if not said and last and last.target == target and last.split_by != "random":
+        run |= {"split_by": last.split_by, "split_column": last.split_column}
+        say(f"{last.split}, as in the last run on this table; --split-by random for a split at random")
+    elif not said and (question := split_question(frame, dataset.columns, target)):
         _say_question(question)
     if "task" in run or run.get("split_at_median") or target not in frame:  # what is absent is said with the target
         return

@@ -1,13 +1,17 @@
-"""Whether a table needs a split other than at random: asked where it has a column of dates or of repeated ids.
+"""Whether a table needs a split other than at random: asked where it has dates, repeated ids, or one row for each of both (a panel).
 
-In: what is known of the columns. Out: a question with ready answers, or None. An answer does not make the table be read again.
+In: a typed frame and what is known of its columns. Out: a question with ready answers, or None. An answer does not make the table be read
+again.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import pandas as pd
 
 from tabtune_core.data.findings import Column, Question
-from tabtune_core.settings.run import SplitBy
+from tabtune_core.settings import RunSettings, SplitBy
 
 AT_RANDOM = "at random"
 ORDERED: tuple[SplitBy, ...] = ("time", "group")
@@ -17,21 +21,32 @@ MOST_MISSING = 0.5
 FEWEST_DAYS, FEWEST_GROUPS, FEWEST_CODES = 10, 10, 50
 ROWS_A_GROUP = (1.1, 50.0)
 """Rows to an id, on average: below, ids hardly recur; above, they are rather kinds of things, as a shop's branches are."""
+FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL = 5, 3, 0.5
+"""Of a panel: those that are observed, the moments, and the share of their pairs that are rows."""
 TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
+MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|period|wave|round|season|visit)")
+CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
+YEAR_OR_AMOUNT = re.compile(r"[A-Za-z]{0,2}[ -]?(1[89]|20)\d\d([-/ ]?\d\d(\d\d)?)?[A-Za-z]?|[\d.]+ ?[A-Za-z]{1,5}")
 SUBJECTS = "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver|visitor|author"
 ID_NAME = re.compile(
     rf"(?i:(^|.*[_\W])(id|uuid|guid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(id|no|nr|num|number|code|key|name)?\W*)"  # not "paid"
 )
 
 
-def split_question(columns: Sequence[Column], rows: int, target: str) -> Question | None:
-    """Asks how to split a table of ``rows`` rows, where it has dates, or ids that come again."""
+def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) -> Question | None:
+    """Asks how to split a table, where it has dates, ids that come again, or is a panel."""
+    rows = len(frame)
     there = [column for column in columns if column.name != target and column.missing <= MOST_MISSING * rows]
     times = [column.name for column in there if _is_time(column)][:OFFERED]
     groups = [column.name for column in there if _repeats(column, rows - column.missing)][:OFFERED]
-    if not times and not groups:
-        return None
     why = []
+    if panel := _panel(frame, there):
+        observed, moments = panel
+        why.append(
+            f"The table is a panel: each of {observed.unique:,} values of {observed.name!r} has at most one row at each of "
+            f"{moments.unique:,} values of {moments.name!r}."
+        )
+        groups, times = (list(dict.fromkeys([one.name, *names])) for one, names in ((observed, groups), (moments, times)))
     if times:
         why.append(
             f"{_listed(times)} {'holds' if len(times) == 1 else 'hold'} times: if new rows come after these, split by time, so that the "
@@ -42,16 +57,29 @@ def split_question(columns: Sequence[Column], rows: int, target: str) -> Questio
             f"Values of {_listed(groups)} come again in several rows, as ids do: if new rows have new ones, split by group: each is then "
             "in one part only."
         )
+    if not why:
+        return None
     message = f"{' '.join(why)} A split at random trains on rows like the test rows, so scores look too good."
     answers = [written("time", name) for name in times] + [written("group", name) for name in groups]
     return Question("split", message, "split", (AT_RANDOM, *answers))
 
 
+def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None = None) -> RunSettings | None:
+    """Those of the last run on a table, of one that predicts ``target`` if there is any; ``earlier`` are in the order of their start."""
+    last = None
+    for settings in earlier:
+        if settings.dataset == table and (last is None or settings.target == target or last.target != target):
+            last = settings
+    return last
+
+
 def all_answers(columns: Sequence[Column], target: str) -> list[str]:
     """Every split that may be asked for. Whether a column can split is checked when its values are read."""
-    names = [column.name for column in columns if column.name != target]
-    times = [column.name for column in columns if column.name != target and column.kind in ("date", "number", "ignored")]
-    return [AT_RANDOM, *(written("time", name) for name in times), *(written("group", name) for name in names)]
+    others = [column for column in columns if column.name != target]
+    times = sorted((one for one in others if one.kind in ("date", "number", "ignored")), key=lambda one: not _is_time(one))
+    likely = [written("time", one.name) for one in times if _is_time(one)]
+    groups = [written("group", one.name) for one in sorted(others, key=lambda one: one.kind not in ("category", "text"))]
+    return list(dict.fromkeys([AT_RANDOM, *likely, *groups, *(written("time", one.name) for one in times)]))
 
 
 def written(by: SplitBy, column: str | None) -> str:
@@ -71,6 +99,25 @@ def read_answer(answer: str) -> tuple[SplitBy, str | None]:
     return "random", None
 
 
+def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Column] | None:
+    """What is observed and when, where most of their pairs are one row each and none is two; the fullest panel."""
+    whole = [column for column in columns if not column.missing]
+    moments = [one for one in whole if one.kind == "date" or MOMENT_NAME.fullmatch(one.name.strip())]
+    found = [
+        (observed.unique * moment.unique, observed, moment)
+        for observed, moment in product(whole, moments)
+        if observed.kind in ("category", "text", "number")
+        and not any(MOMENT_NAME.fullmatch(part) for part in re.split(r"[\W_]+", observed.name))
+        and observed.unique >= FEWEST_OBSERVED
+        and moment.unique >= FEWEST_MOMENTS
+        and FULL_PANEL * observed.unique * moment.unique <= len(frame) <= observed.unique * moment.unique
+    ]
+    for _, observed, moment in sorted(found, key=lambda one: one[0]):
+        if not frame.duplicated([observed.name, moment.name]).any():
+            return observed, moment
+    return None
+
+
 def _is_time(column: Column) -> bool:
     if column.kind == "date":
         return column.unique >= FEWEST_DAYS
@@ -85,7 +132,7 @@ def _repeats(column: Column, filled: int) -> bool:
     whole = not any(re.search(r"[.,eE]", example.removesuffix(".0")) for example in column.examples)
     if ID_NAME.fullmatch(column.name.strip()):
         return column.kind in ("category", "text") or (column.kind == "number" and whole)
-    codes = all(re.search(r"\d", example) for example in column.examples)
+    codes = all(CODE.fullmatch(example) and not YEAR_OR_AMOUNT.fullmatch(example) for example in column.examples)
     return column.kind in ("category", "text") and column.unique >= FEWEST_CODES and codes
 
 

@@ -57,6 +57,8 @@ def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders)
     launch(app).click().run()
     assert {(run.settings.split_by, run.settings.split_column) for run in store.runs()} == {("time", "day")}
     assert store.sweeps()[0].name.endswith("; split by time: day")
+    another = AppTest.from_file(app._script_path, default_timeout=30).run()  # a tab without an address of its own
+    assert another.radio(key="chosen_split").value == "by time: day"
 
 
 def test_the_address_may_ask_for_a_split_that_no_question_names(app, orders):

@@ -1,12 +1,15 @@
-"""Dates and ids that come again are asked about; measures, places and ids of single rows are not."""
+"""Dates, ids that come again and panels are asked about; measures, places and ids of single rows are not."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tabtune_core.cli.arguments import answer_flags
 from tabtune_core.data.findings import Column
-from tabtune_core.data.split_question import read_answer, split_question
+from tabtune_core.data.split_question import all_answers, last_settings, read_answer, split_question
+from tabtune_core.settings import RunSettings
 
-ROWS = 1000
+ROWS = pd.DataFrame(index=range(1000))
 
 
 def column(name, kind="number", unique=300, missing=0, examples=("1001", "1002", "1003")):
@@ -26,7 +29,7 @@ def column(name, kind="number", unique=300, missing=0, examples=("1001", "1002",
     ],
 )
 def test_what_is_asked_about(found, answers):
-    question = split_question([found, column("label")], ROWS, "label")
+    question = split_question(ROWS, [found, column("label")], "label")
     assert question.options == ("at random", *answers)
     assert repr(found.name) in question.message
     assert question.message.endswith("A split at random trains on rows like the test rows, so scores look too good.")
@@ -49,15 +52,54 @@ def test_what_is_asked_about(found, answers):
         column("model-year", unique=13),
         column("notes", "text", unique=990, examples=("a word", "12 words")),
         column("label", "date"),
+        column("floor", "text", examples=("high floor (14 storeys)", "12F", "3rd")),
+        column("price", "text", examples=("$1,200", "56,062元/平", "1200 USD")),
+        column("started at", "text", examples=("13:08", "09:15")),
+        column("season", "text", examples=("2014-15", "2015/2016", "FY2012", "1961A")),
     ],
     ids=lambda found: f"{found.name} {found.kind} {found.unique} {found.examples[0]}",
 )
 def test_what_is_not(found):
-    assert split_question([found], ROWS, "label") is None
+    assert split_question(ROWS, [found], "label") is None
 
 
 def test_a_question_has_an_answer_for_every_column_and_a_flag_for_every_answer():
-    question = split_question([column("sold on", "date"), column("customer_id")], ROWS, "label")
+    question = split_question(ROWS, [column("sold on", "date"), column("customer_id")], "label")
     assert [read_answer(option) for option in question.options] == [("random", None), ("time", "sold on"), ("group", "customer_id")]
     flags = "--split-by random or --split-by time --split-column 'sold on' or --split-by group --split-column customer_id"
     assert answer_flags(question) == flags
+
+
+def panel(draw, *, observed, moments, share):
+    """One row for a share of the pairs of who is observed and when, in any order, and a column of numbers."""
+    pairs = [(f"place {who}", 2000 + year) for who in range(observed) for year in range(moments)]
+    drawn = draw.permutation(len(pairs))[: round(share * len(pairs))]
+    frame = pd.DataFrame([pairs[place] for place in drawn], columns=["country", "year"])
+    frame["income"] = draw.normal(size=len(frame))
+    kinds = {"country": "category", "year": "number", "income": "number"}
+    return frame, [Column(name, kind, 0, frame[name].nunique(), tuple(map(str, frame[name][:3]))) for name, kind in kinds.items()]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_panel_is_seen_in_its_pairs_alone(seed):
+    draw = np.random.default_rng(seed)
+    frame, columns = panel(draw, observed=draw.integers(5, 60), moments=draw.integers(4, 20), share=draw.uniform(0.6, 1))
+    question = split_question(frame, columns, "income")
+    assert question.options == ("at random", "by time: year", "by group: country")
+    assert f"each of {frame.country.nunique()} values of 'country' has at most one row" in question.message
+    again = frame.assign(country=draw.permutation(frame.country.to_numpy()))
+    assert "panel" not in split_question(again, columns, "income").message
+
+
+def test_the_list_of_splits_begins_with_what_is_likely():
+    columns = [column("mortality"), column("country", "category"), column("Year", unique=12)]
+    first, *rest = all_answers([*columns, column("label")], "label")
+    assert (first, rest[0], rest[-1]) == ("at random", "by time: Year", "by time: mortality")
+
+
+def test_the_last_run_on_a_table_is_remembered_that_with_the_target_first():
+    runs = [RunSettings(dataset=table, target=target) for table, target in ("ax", "ay", "bx", "ay")]
+    assert last_settings(runs, "a") is runs[3]
+    assert last_settings(runs, "a", "x") is runs[0]
+    assert last_settings(runs, "a", "z") is runs[3]
+    assert last_settings(runs, "c") is None
