@@ -9,7 +9,7 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.reading_line import telling
 from tabtune_core.cli.terminal import say
-from tabtune_core.data.findings import Question, ReadingChoices, not_asked
+from tabtune_core.data.findings import Question, ReadingChoices, not_asked, together
 from tabtune_core.errors import LabelError, SettingError, TableError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
@@ -31,7 +31,7 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     if path.exists():
         with telling() as tell:
             dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
-        for finding in not_asked(dataset.findings, dataset.questions):
+        for finding in together(not_asked(dataset.findings, dataset.questions)):
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:
             _say_question(question)

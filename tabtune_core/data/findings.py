@@ -4,8 +4,10 @@ First on the data path: every other file here reports in these words. They go to
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
+
+from tabtune_core.wording import counted
 
 Kind = Literal["number", "category", "text", "date", "boolean", "ignored", "encoded"]
 """What a column holds. An ignored one was left out by the person. Models see neither these nor free text, unless the person chose to have
@@ -13,7 +15,8 @@ the text encoded as numbers.
 """
 Severity = Literal["info", "warning", "error"]
 
-
+FEWEST_ALIKE, MOST_NAMED = 3, 3
+"""Columns from which one finding speaks for all of a kind, and how many of the others it names."""
 SET_SEPARATOR = "set the separator (Reading choices on the page, --delimiter on the command line)"
 """The way out of a file that was split at the wrong character."""
 MAX_ROWS = 5_000_000
@@ -98,6 +101,28 @@ def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> lis
     """The findings that are not repeated by a question."""
     asked = [question.message for question in questions]
     return [finding for finding in findings if not any(message.startswith(finding.message) for message in asked)]
+
+
+def together(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings of one kind about several columns as one: the first, followed by the names of the others.
+
+    >>> for one in together(Finding("info", "free-text", f"{name!r} is free text.", name) for name in "abcdef"):
+    ...     print(one.message)
+    'a' is free text. Similar: 'b', 'c', 'd' and 2 more columns.
+    """
+    kinds: dict[tuple[str, ...], list[Finding]] = {}
+    for place, finding in enumerate(findings):
+        alone = finding.column is None or finding.second is not None
+        kinds.setdefault((finding.severity, finding.code, str(place) if alone else ""), []).append(finding)
+    said = []
+    for first, *others in kinds.values():
+        if len(others) + 1 < FEWEST_ALIKE:
+            said += [first, *others]
+        else:
+            names, more = [repr(one.column) for one in others[:MOST_NAMED]], len(others) - MOST_NAMED
+            listed = f"{', '.join(names)} and {counted(more, 'more column')}" if more > 0 else ", ".join(names)
+            said.append(replace(first, message=f"{first.message} Similar: {listed}."))
+    return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

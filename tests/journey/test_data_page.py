@@ -5,7 +5,7 @@ import io
 import pandas as pd
 import pytest
 from page_steps import button, go, texts, type_in
-from streamlit.runtime.scriptrunner import StopException
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from dashboard import queries
@@ -13,6 +13,7 @@ from dashboard.views.data.columns_table import FOUND_OUT, KINDS, asked_for, rows
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import Column, ReadingChoices
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
@@ -218,10 +219,12 @@ def test_few_rows_are_said_with_what_they_leave():
 
 def test_the_limits_of_the_models_are_named_with_what_to_do():
     wide = [column(f"c{i}") for i in range(502)]
-    (note,) = limit_notes(wide, "c0", "classification", 28)
+    mitra, tabicl = (get_card(name).family for name in ("mitra-mini", "tabicl-mini"))
+    (note,) = limit_notes(mitra, wide, "c0", "classification", 28)
     assert note.message.startswith("Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28")
-    assert limit_notes(wide[:5], "c0", "regression", 0) == []
-    assert limit_notes([column("t", "text"), column("y")], "y", "classification", 2) == []  # which stops training, and is said as such
+    assert limit_notes(tabicl, wide, "c0", "classification", 28) == limit_notes(mitra, wide[:5], "c0", "regression", 0) == []
+    # which stops training, and is said as such
+    assert limit_notes(mitra, [column("t", "text"), column("y")], "y", "classification", 2) == []
 
 
 def test_deleting_says_what_it_takes_away(app, home):
@@ -306,6 +309,8 @@ class NeverEnding:
         return "Looking at columns: 400 of 5,000"
 
     def ended(self):
+        if get_script_run_ctx(suppress_warning=True) is None:  # the thread that looks for a closed tab
+            return True
         raise StopException  # what a click elsewhere does to the script that waits
 
     def cancel(self):

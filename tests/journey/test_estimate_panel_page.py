@@ -18,6 +18,10 @@ def captions(app):
     return " ".join(str(caption.value) for caption in app.caption)
 
 
+def first_look(app):
+    return [button for button in app.button if "for a first look: about" in button.label]
+
+
 def badge(app):
     return next(str(found.value) for found in app.markdown if "-badge[" in str(found.value) and "at most, of" in str(found.value))
 
@@ -44,6 +48,13 @@ def test_time_is_unknown_before_the_first_run_and_then_comes_from_it(app, store)
     app.run()
     assert re.search(r"Full fine-tuning about \d+ MB; LoRA r=2 about \d+ MB", captions(app))
     assert "in all if nothing stops early, from 4 finished runs like these" in captions(app)
+    assert not first_look(app)
+    app.session_state["length"] = "steps"
+    app.run().number_input(key="steps").set_value(1_000_000).run()
+    (shorter,) = first_look(app)
+    shorter.click().run()
+    assert app.number_input(key="steps").value == 100
+    assert not first_look(app)
 
 
 def test_time_of_other_parts_is_not_promised_from_these(app, store):

@@ -87,7 +87,10 @@ def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
     assert told in said(app.markdown)
     page = app.switch_page("views/new_run/page.py").run()
     assert told in said(page.caption)
-    page.selectbox(key="class_weights").set_value("balanced").run()
+    next(found for found in page.button if found.label == "Use balanced weights and average precision").click().run()
+    assert settings_of(page).run.selection_metric == "average_precision" and told not in said(page.caption)
+    page.selectbox(key="selection_metric").set_value("log_loss").run()
+    assert told in said(page.caption)
     assert settings_of(page).run.train.class_weights == "balanced"
     assert "Let balanced accuracy or average precision decide" in said(page.markdown)
 

@@ -10,7 +10,7 @@ from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT, count_features
 from tabtune_core.data.findings import Column, Finding
 from tabtune_core.metrics import Task
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.cards import Family
 
 USELESS = ("id-like", "constant", "all-missing", "duplicate-columns")
 NAMED = 6
@@ -50,17 +50,13 @@ def size_note(rows: int, task: Task) -> list[Finding]:
     return [Finding("info", "few-rows", message)]
 
 
-def limit_notes(columns: Sequence[Column], target: str, task: Task, classes: int) -> list[Finding]:
-    """Families of models whose limits the table exceeds. ``classes`` counts those of the target."""
+def limit_notes(family: Family, columns: Sequence[Column], target: str, task: Task, classes: int) -> list[Finding]:
+    """Limits of a family of models that the table exceeds. ``classes`` counts those of the target."""
     features = count_features({column.name: column.kind for column in columns}, target)
-    found = []
-    for family in {card.family.name: card.family for card in CATALOGUE.values()}.values():
-        over = []
-        if family.feature_limit is not None and features > family.feature_limit:
-            over.append(f"{family.feature_limit:,} columns (here {features:,}: leave some out below)")
-        if task == "classification" and family.class_limit is not None and classes > family.class_limit:
-            over.append(f"{family.class_limit} classes (here {classes:,}: merge rare ones in the file)")
-        if over:
-            message = f"{family.name} takes at most {' and '.join(over)}, or choose another family of models."
-            found.append(Finding("warning", "over-limit", message))
-    return found
+    over = []
+    if family.feature_limit is not None and features > family.feature_limit:
+        over.append(f"{family.feature_limit:,} columns (here {features:,}: leave some out below)")
+    if task == "classification" and family.class_limit is not None and classes > family.class_limit:
+        over.append(f"{family.class_limit} classes (here {classes:,}: merge rare ones in the file)")
+    message = f"{family.name} takes at most {' and '.join(over)}, or choose another family of models."
+    return [Finding("warning", "over-limit", message)] if over else []

@@ -14,16 +14,19 @@ from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
 from dashboard.formatting import few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
+from dashboard.url_state import chosen
 from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT
-from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked
+from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked, together
 from tabtune_core.data.target import Way
 from tabtune_core.data.text_features import DIRECTIONS
 from tabtune_core.errors import LabelError, TabTuneError
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import SETTINGS
 from tabtune_core.wording import counted
 
 LOOKS = {
@@ -70,7 +73,7 @@ def findings(found: Sequence[Finding]) -> None:
 
 def all_findings(dataset: Dataset) -> list[Finding]:
     """What reading found and does not ask about, and what gaps mean."""
-    return [*not_asked(dataset.findings, dataset.questions), *missing_note(dataset.columns)]
+    return [*together(not_asked(dataset.findings, dataset.questions)), *missing_note(dataset.columns)]
 
 
 def to_check(dataset: Dataset) -> None:
@@ -232,11 +235,12 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
         return
     classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way))
     task = queries.TASKS[way]
-    limits = [*limit_notes(dataset.columns, column, task, classes), *size_note(dataset.rows, task)]
+    family = CATALOGUE[chosen("model", list(CATALOGUE), str(SETTINGS["model"].default))].family
+    limits = [*limit_notes(family, dataset.columns, column, task, classes), *size_note(dataset.rows, task)]
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
     pairs = queries.pair_leaks(dataset.id, column)
-    findings([*seen, *pairs, *queries.suspects(dataset.id, column, way), *limits])
+    findings(together([*seen, *pairs, *queries.suspects(dataset.id, column, way), *limits]))
     given = [name for finding in pairs for name in (finding.column, finding.second) if name]
     leave_out(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
 

@@ -27,6 +27,8 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE = 1e9
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
+LONG, FIRST_LOOK = 1800.0, 100
+"""Seconds from which fewer steps are offered, and how many."""
 BADGES = {
     "fits": ":green-badge[:material/check: fits]",
     "tight": ":orange-badge[:material/warning: tight]",
@@ -186,7 +188,16 @@ def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: l
         st.caption(
             f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.", help=_TIME_HELP
         )
+        _offer_fewer_steps(runs, paces, trained_on, estimate.seconds)
     short = beyond_limit(runs, paces, trained_on)
     if short:
         st.warning(plain(short), icon=":material/timer:")
     return None if estimate is None else estimate.seconds
+
+
+def _offer_fewer_steps(runs: list[RunSettings], paces: list[Pace], trained_on: TrainedOn, seconds: float) -> None:
+    """One click to a first look, where the whole takes long."""
+    short = train_seconds([run.changed(steps=FIRST_LOOK) for run in runs], paces, trained_on)
+    if seconds > LONG and short is not None and 0 < short.seconds < seconds / 2:
+        takes = f"{FIRST_LOOK} steps each, for a first look: about {duration(short.seconds)}"
+        st.button(takes, on_click=st.session_state.update, args=({"length": "steps", "steps": FIRST_LOOK},), icon=":material/timer:")

@@ -43,14 +43,20 @@ def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[s
 def show_findings(sweep: SweepSettings, way: Way) -> None:
     """How the rows are split where it is not at random, which rows test, and what to do about a rare class."""
     run, found = sweep.run, list[Finding]()
+    mended = run.train.class_weights == "balanced" and run.selection_metric in ("balanced_accuracy", "average_precision")
     with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
-        found += [one for one in queries.label_findings(run.dataset, run.target, way) if one.code == "imbalance"]
+        found += [one for one in queries.label_findings(run.dataset, run.target, way) if one.code == "imbalance" and not mended]
         found += queries.split_findings(sweep)
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
         st.caption(f"{icon} {plain(finding.message)}")
+        if finding.code == "imbalance":
+            st.button("Use balanced weights and average precision", on_click=st.session_state.update, args=(_BALANCED,))
     sets = dict.fromkeys(one.test_rows_in_words for one in (dataclasses.replace(run, seed=seed) for seed in sweep.seeds))
     st.caption(f"Test rows: {'; '.join(sets)}.")
+
+
+_BALANCED = {"class_weights": "balanced", "selection_metric": "average_precision"}
 
 
 def show_size(sweep: SweepSettings) -> None:
