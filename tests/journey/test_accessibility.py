@@ -1,4 +1,6 @@
-"""axe-core over every page, light and dark, wide and narrow: what it calls serious or critical, and headings out of order, keeps people out."""
+"""Every page by its address, light and dark, wide and narrow: what axe-core calls serious or critical, headings out of order, or what is wider
+than the screen keeps people out.
+"""
 
 import re
 from pathlib import Path
@@ -55,12 +57,15 @@ def test_no_page_keeps_anybody_out_and_none_asks_for_what_is_not_there(serve, pa
         page.set_viewport_size({"width": LOOKS[0][1], "height": 1200})
         page.goto(f"{address}/{name}?target=verdict")
         page.get_by_test_id("stMain").get_by_text(text).first.wait_for()
+        for other in ("Data", "New run", "Live", "Leaderboard", "Compare", "Adapters", "Guide"):
+            page.get_by_role("link", name=other, exact=True).wait_for()
         page.evaluate(AXE)
         for scheme, width in LOOKS:
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": width, "height": 1200})
             page.wait_for_function(f"() => getComputedStyle(document.querySelector('.stApp')).colorScheme === '{scheme}'")
             settled(page)
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
             if faults := [*page.evaluate(RULES), *page.evaluate(STICKS_OUT)]:
                 found[f"{name} {scheme} {width}"] = faults
     assert not found

@@ -50,6 +50,9 @@ def test_of_several_files_each_failure_is_told_and_the_others_are_kept(app, home
     assert "odd.csv was not added." in told
     assert "2 of 4 files were added: people.csv, small.parquet" in texts(app.success).replace("\\", "")
     assert app.selectbox(key="chosen_table").value == next(found.id for found in list_datasets(home) if found.name == "people.csv")
+    type_in(app.selectbox(key="reading_delimiter_upload"), "~~")
+    button(app, "Try again with these choices").click().run()
+    assert "A separator is one character" in texts(app.error)
     type_in(app.selectbox(key="reading_delimiter_upload"), "~")
     button(app, "Try again with these choices").click().run()
     assert names(home) == ["odd.csv", "people.csv", "small.parquet"]

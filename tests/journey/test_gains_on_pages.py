@@ -3,7 +3,6 @@
 import re
 
 import pandas as pd
-import pytest
 import seeding
 from page_steps import go
 
@@ -11,9 +10,9 @@ OF_A_GAIN = re.compile(r"\b(improv|worsen|better than|worse than|gain|brings?\b|
 A_NUMBER = re.compile(r"\d\.\d\d")
 ITS_NOISE = re.compile(r"±|interval|[Nn]oise|too few")
 PAGES = [
-    ("leaderboard", {"board": "all"}),
     ("leaderboard", {"lines": "run"}),
     ("leaderboard", {"lines": "configuration"}),
+    ("leaderboard", {"board": "all"}),
     ("adapters", {}),
     ("compare", {}),
     ("live", {}),
@@ -40,18 +39,14 @@ def said(app):
     return [one for one in paragraphs if OF_A_GAIN.search(one) and A_NUMBER.search(one) and not ITS_NOISE.search(one)]
 
 
-@pytest.fixture
-def sweeps(store):
-    """One whose runs kept their predictions, and one whose runs did not."""
+def test_every_gain_on_a_page_stands_with_its_noise(app, store):
+    """Of a sweep whose runs kept their predictions, and of one whose runs did not."""
     for kept in (True, False):
         sweep = seeding.finished_sweep(store, ranks=(2, 4), seeds=(0, 1))
         for run in store.runs(sweep) if kept else ():
             seeding.predict(store, run.id, range(111) if run.settings.strategy == "peft" else range(100), range(100))
-
-
-@pytest.mark.parametrize(("name", "where"), PAGES)
-def test_every_gain_on_a_page_stands_with_its_noise(app, sweeps, name, where):
-    go(app, name, **where)
-    assert not app.exception
-    assert [column for table in app.dataframe for column in alone(table.value)] == []
-    assert said(app) == []
+    for name, where in PAGES:
+        go(app, name, **where)
+        assert not app.exception, name
+        assert [column for table in app.dataframe for column in alone(table.value)] == [], name
+        assert said(app) == [], name
