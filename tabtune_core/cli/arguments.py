@@ -46,6 +46,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
         ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+"}),
         ("rows", "--rows", {"metavar": "N", "type": int}),
+        ("drop_copies", "--drop-copies", {"action": "store_true"}),
     ):
         text = _help(describe(ReadingChoices, name), None)
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)

@@ -150,10 +150,13 @@ class ReadingChoices:
     rows: int | None = None
     """About how many rows to read, drawn at random: the same ones each time, in their order. For tables too long to be read whole."""
 
+    drop_copies: bool = False
+    """Whether of rows that are equal in every column only the first is read."""
+
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
-        values = asdict(self)
-        return values if self.rows else {name: value for name, value in values.items() if name != "rows"}  # as earlier versions know them
+        later = {name for name in ("rows", "drop_copies") if not getattr(self, name)}
+        return {name: value for name, value in asdict(self).items() if name not in later}  # as earlier versions know them
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -165,7 +168,7 @@ class ReadingChoices:
         kinds = tuple((name, kind) for name, kind in data["kinds"])
         choices = cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds})
         texts = [choices.encoding, choices.delimiter, *choices.missing_marks, *(name for name, _ in kinds)]
-        switches = (choices.header, choices.day_first)
+        switches = (choices.header, choices.day_first, choices.drop_copies)
         if isinstance(choices.rows, bool) or not isinstance(choices.rows, int | None):
             raise TypeError("the number of rows to read has the wrong type")
         if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):

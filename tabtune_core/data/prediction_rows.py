@@ -63,7 +63,7 @@ def read_new_rows(
     table = None
     # the second way is for rows that another program wrote, with another separator or encoding
     for choices in (
-        replace(reading, kinds=(), rows=None),
+        replace(reading, kinds=(), rows=None, drop_copies=False),
         ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks),
     ):
         candidate = _read(source, choices, limit_bytes)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.reading.batched_queries import answered, first_cells, groups, hold_batch, places_by
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_text
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
@@ -115,6 +115,8 @@ def finish(
     tell: Tell,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database."""
+    if choices.drop_copies:
+        cells = without_copies(connection, cells)
     chosen_kinds = dict(choices.kinds)
     for name in chosen_kinds.keys() - set(cells.names):
         near = nearest(name, cells.names)

@@ -155,6 +155,9 @@ def test_a_column_that_is_the_target_under_another_name_is_left_out_with_one_cli
     button(app, "Leave out code").click().run()
     assert not app.exception
     assert list_datasets(home)[0].columns[1].kind == "ignored"
+    button(app, "Leave out the copies").click().run()
+    assert list_datasets(home)[0].rows == 14
+    assert "Leave out the copies" not in [found.label for found in app.button]
     assert "'code' says the same as the label" not in texts(app.markdown).replace("\\", "")
 
 

@@ -45,6 +45,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             placeholder="All rows",
             help="For tables too long to be read whole: about this many rows are drawn at random.",
         )
+        drop_copies = st.checkbox("Leave out rows that are copies of an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}")
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
     asked = ReadingChoices(
@@ -55,6 +56,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         missing_marks=tuple(marks),
         rows=None if rows is None else int(rows),
         kinds=held.kinds,
+        drop_copies=drop_copies,
     )
     other_columns = (asked.encoding, asked.delimiter, asked.header) != (held.encoding, held.delimiter, held.header)
     return replace(asked, kinds=()) if other_columns else asked  # chosen for columns that may no longer be there

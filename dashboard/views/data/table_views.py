@@ -89,6 +89,14 @@ def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
         _read_as(dataset, names, "ignored")
 
 
+def drop_copies(dataset: Dataset) -> None:
+    """A button that leaves out rows that are copies, where there are any."""
+    if any(finding.code == "duplicate-rows" for finding in dataset.findings):
+        help = "Of rows that are equal in every column, only the first is read. Undo it under Reading choices."
+        if st.button("Leave out the copies", icon=":material/content_copy:", key=f"drop_copies_{dataset.id[:12]}", help=help):
+            read_again(dataset, dataclasses.replace(still_open(dataset), drop_copies=True))
+
+
 def encode_texts(dataset: Dataset, target: str) -> None:
     """One click for all columns of free text but those that look like ids."""
     found = {finding.column for finding in dataset.findings if finding.code == "free-text"}

@@ -20,6 +20,7 @@ from tabtune_core.data.reading.misfits import Misfits, find_misfits, refuse_open
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.wording import counted
 
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
 FEWEST = 2
@@ -244,6 +245,18 @@ def tidied(
     if rows < fewest:
         raise TableError("The table has one row. At least two are needed to read it, and more to train on it.")
     return Cells(names, rows, header, tuple(findings))
+
+
+def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells:
+    """The table with only the first of rows that are equal in every column."""
+    alike = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
+    with unplanned(connection):
+        connection.execute(f"DELETE FROM cells WHERE rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {alike})")
+    rows = count_rows(connection)
+    if rows == 1:
+        raise TableError("All rows of the table are copies of one. At least two different ones are needed to read it.")
+    message = f"{counted(cells.rows - rows, 'row')} equal to an earlier one: left out, as asked."
+    return replace(cells, rows=rows, findings=(*cells.findings, Finding("info", "dropped-copies", message)))
 
 
 def layout_findings(dialect: Dialect) -> list[Finding]:

@@ -37,6 +37,7 @@ SPOKEN_WORDS = 3
 LEAVE = "Leave it out, under Columns on the Data page."
 ENCODE = "If its words tell something, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
+DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
 SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
 
@@ -184,7 +185,7 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     if not repeated:
         return []
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
-    message = f"{copies}. Where one trains and the other tests, the score is too good: delete them in the file unless they are real."
+    message = f"{copies}. Where one trains and the other tests, the score is too good: {DROP_COPIES}, unless they are real."
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 

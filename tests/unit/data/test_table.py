@@ -129,6 +129,22 @@ def test_a_file_over_the_limit_is_refused_also_once_unpacked(source):
         read_table(source, limit_bytes=300)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_without_copies_the_first_of_equal_rows_stays_in_its_place(seed):
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame({"a": draw.integers(3, size=60), "b": draw.choice(["x", "y", None], 60), "c": draw.integers(2, size=60) / 2})
+    whole = read_table(frame.to_csv(index=False).encode())
+    once = read_table(frame.to_csv(index=False).encode(), ReadingChoices(drop_copies=True))
+    pd.testing.assert_frame_equal(once.frame, whole.frame.drop_duplicates(ignore_index=True))
+    assert {"duplicate-rows"} & codes(whole) and codes(once) & {"duplicate-rows", "dropped-copies"} == {"dropped-copies"}
+    assert ReadingChoices.from_json(once.reading.to_json()) == once.reading
+
+
+def test_a_table_of_one_row_again_and_again_is_refused():
+    with pytest.raises(TableError, match="copies of one"):
+        read_table(b"a,b\n" + b"1,x\n" * 9, ReadingChoices(drop_copies=True))
+
+
 def test_quoted_line_ends_and_quotes_stay_in_their_cell():
     table = read_table(b'a,b\n"x\ny",1\n"say ""hi"", you",2\n')
     assert table.frame["a"].tolist() == ["x\ny", 'say "hi", you']

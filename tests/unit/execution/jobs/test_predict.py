@@ -158,6 +158,11 @@ def test_rows_that_another_program_wrote_are_read_all_the_same():
     assert rows.frame["zip"].tolist() == ["München", "Köln"]
 
 
+def test_rows_that_are_equal_are_each_predicted_though_the_table_was_read_without_copies():
+    facts = {**FACTS, "reading": {**FACTS["reading"], "drop_copies": True}}
+    assert len(read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,2024-04-03\n", facts).frame) == 2
+
+
 def test_a_missing_column_is_named_with_the_one_that_may_be_meant():
     with pytest.raises(
         TableError, match=r"lack 2 of the 3 columns .* 'zip' \(did you mean 'zipp'\?\), 'born'.* The file has: 'age', 'zipp'"
