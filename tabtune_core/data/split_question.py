@@ -21,8 +21,8 @@ MOST_MISSING = 0.5
 FEWEST_DAYS, FEWEST_GROUPS, FEWEST_CODES = 10, 10, 50
 ROWS_A_GROUP = (1.1, 50.0)
 """Rows to an id, on average: below, ids hardly recur; above, they are rather kinds of things, as a shop's branches are."""
-FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL = 5, 3, 0.5
-"""Of a panel: those that are observed, the moments, and the share of their pairs that are rows."""
+FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
+"""Of a panel: those that are observed, the moments, the share of their pairs that are rows, and how many more rows copies may make."""
 TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
 MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|period|wave|round|season|visit)")
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
@@ -110,10 +110,11 @@ def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Colu
         and not any(MOMENT_NAME.fullmatch(part) for part in re.split(r"[\W_]+", observed.name))
         and observed.unique >= FEWEST_OBSERVED
         and moment.unique >= FEWEST_MOMENTS
-        and FULL_PANEL * observed.unique * moment.unique <= len(frame) <= observed.unique * moment.unique
+        and FULL_PANEL * observed.unique * moment.unique <= len(frame) <= observed.unique * moment.unique * SOME_COPIES
     ]
+    copies = frame.duplicated().sum() if found else 0
     for _, observed, moment in sorted(found, key=lambda one: one[0]):
-        if not frame.duplicated([observed.name, moment.name]).any():
+        if frame.duplicated([observed.name, moment.name]).sum() <= copies:
             return observed, moment
     return None
 

@@ -89,9 +89,10 @@ def show(dataset: Dataset) -> None:
 
     st.header("What was read")
     table_views.findings(table_views.all_findings(dataset))
-    table_views.leave_out(dataset, useless(dataset, target), key="useless")
-    table_views.drop_copies(dataset)
-    table_views.encode_texts(dataset, target)
+    with st.container(horizontal=True):
+        table_views.leave_out(dataset, useless(dataset, target), key="useless")
+        table_views.drop_copies(dataset)
+        table_views.encode_texts(dataset, target)
     columns, first_rows = st.tabs(["Columns", "First rows"])
     with columns:
         table_views.columns(dataset)

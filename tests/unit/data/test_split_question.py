@@ -84,7 +84,8 @@ def panel(draw, *, observed, moments, share):
 def test_a_panel_is_seen_in_its_pairs_alone(seed):
     draw = np.random.default_rng(seed)
     frame, columns = panel(draw, observed=draw.integers(5, 60), moments=draw.integers(4, 20), share=draw.uniform(0.6, 1))
-    question = split_question(frame, columns, "income")
+    copied = pd.concat([frame, frame.iloc[: seed % 3]])
+    question = split_question(copied, columns, "income")
     assert question.options == ("at random", "by time: year", "by group: country")
     assert f"each of {frame.country.nunique()} values of 'country' has at most one row" in question.message
     again = frame.assign(country=draw.permutation(frame.country.to_numpy()))
