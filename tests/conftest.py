@@ -64,6 +64,12 @@ def store(tmp_path):
     return RunStore(tmp_path)
 
 
+@pytest.fixture
+def unverified(monkeypatch):
+    """The package of a run is not tried in a fresh process, which takes seconds and is another test's."""
+    monkeypatch.setattr("tabtune_core.engine.experiment.verify_in_fresh_process", lambda *_, **__: (True, ""))
+
+
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request):
     """The CPU, and a GPU where there is one: what can be shown on both is, so that the test itself is tried everywhere."""

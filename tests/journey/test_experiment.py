@@ -2,10 +2,11 @@
 
 import dataclasses
 import io
-import json
 import subprocess
 import sys
+import tempfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -45,21 +46,21 @@ def mixed_csv(rows=ROWS, seed=0):
     return frame.to_csv(index=False).encode()
 
 
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("made") / "home"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(home):
     dataset = add_dataset(home, mixed_csv(), "mixed.csv")
     train = TrainSettings(steps=12, eval_every=4, learning_rate=5e-3)
     return RunSettings(dataset=dataset.id, target="verdict", lora=LoraSettings(rank=4), train=train, device="cpu")
 
 
-def run(settings, home, name="run", stop_request=lambda: None):
-    folder, events = home / "runs" / name, []
-    folder.mkdir(parents=True)
+def run(settings, home, stop_request=lambda: None):
+    (home / "runs").mkdir(exist_ok=True)
+    folder, events = Path(tempfile.mkdtemp(dir=home / "runs")), []
     return run_experiment(settings, home=home, run_dir=folder, emit=events.append, stop_request=stop_request), events, folder
 
 
@@ -67,8 +68,14 @@ def of(kind, events):
     return [event for event in events if isinstance(event, kind)]
 
 
+@pytest.fixture(scope="module")
+def done(settings, home):
+    """The run of the settings as they are."""
+    return run(settings, home)
+
+
 @pytest.mark.parametrize("variant", [{"use_dora": True}, {"init_lora_weights": "pissa"}], ids=str)
-def test_the_tensors_of_an_adapter_take_the_bytes_that_were_told_before(settings, home, variant):
+def test_the_tensors_of_an_adapter_take_the_bytes_that_were_told_before(settings, home, variant, unverified):
     lora = LoraSettings(rank=4, targets=("late_layers",), bias="lora_only", **variant)
     _, _, folder = run(dataclasses.replace(settings, lora=lora, train=TrainSettings(steps=1)), home)
     with zipfile.ZipFile(folder / "adapter.zip") as archive:
@@ -77,8 +84,8 @@ def test_the_tensors_of_an_adapter_take_the_bytes_that_were_told_before(settings
     assert sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) == told > 0
 
 
-def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings, home):
-    result, events, folder = run(settings, home)
+def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings, home, done):
+    result, events, folder = done
     plan = of(RunPlanned, events)[0]
     assert (plan.train_rows, plan.validation_rows, plan.test_rows, plan.classes) == (72, 24, 24, ("drop it", "keep it"))
     assert plan.trainable_parameters == sum(layer["parameters"] for layer in plan.layers)
@@ -100,11 +107,11 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
     assert (truth.iloc[test["row"]].to_numpy() == test["label"].to_numpy()).all()
 
 
-def test_pissa_begins_at_the_very_zero_shot_of_lora_and_its_package_is_verified(settings, home):
-    plain, _, _ = run(settings, home)
+def test_pissa_begins_at_the_very_zero_shot_of_lora_and_its_package_is_verified(settings, home, done):
+    plain = done[0]
     slower = dataclasses.replace(settings.train, learning_rate=5e-4)  # at the settings' own, none of these 12 steps improves on zero-shot
     lora = LoraSettings(rank=4, init_lora_weights="pissa")
-    result, events, _ = run(dataclasses.replace(settings, lora=lora, train=slower), home, "pissa")
+    result, events, _ = run(dataclasses.replace(settings, lora=lora, train=slower), home)
     assert result.zero_shot_validation == plain.zero_shot_validation == of(Evaluated, events)[0].scores
     assert result.zero_shot_test == plain.zero_shot_test
     assert (result.adapter_verified, result.trainable_parameters) == (True, plain.trainable_parameters)
@@ -112,27 +119,13 @@ def test_pissa_begins_at_the_very_zero_shot_of_lora_and_its_package_is_verified(
     assert any("PiSSA decomposes" in note.text for note in of(Note, events))
 
 
-def test_the_readmes_loader_gives_the_runs_predictions_in_a_fresh_process(settings, home, tmp_path):
-    _, _, folder = run(settings, home)
-    (tmp_path / "mixed.csv").write_bytes(mixed_csv())
-    (tmp_path / "adapter.zip").write_bytes((folder / "adapter.zip").read_bytes())
-    text = zipfile.ZipFile(folder / "adapter.zip").read("README.md").decode()
-    code = text.split("```python\n")[1].split("```")[0]
-    code += "\nimport json; print(json.dumps([model.predict(test, context=context).tolist(), model.predict_proba(test, context=context).tolist()]))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    labels, probabilities = json.loads(done.stdout.splitlines()[-1])
-    saved = pd.read_parquet(folder / "predictions.parquet").query("split == 'test'")
-    assert labels == saved["predicted"].tolist()
-    np.testing.assert_allclose(probabilities, saved[["prob_0", "prob_1"]], atol=1e-6)
-
-
-def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings, home, tmp_path):
-    result, _, folder = run(settings, home)
+def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings, home, done, tmp_path):
+    result, _, folder = done
     assert result.best_step > 0, "the table is made so that training helps"
     adapted = load_adapter(folder / "adapter.zip", device="cpu")
     table = read_table(mixed_csv(), adapted.reading).frame
     context, test = adapted.context(table), table.iloc[adapted.split(table).test]
-    zero_shot, _, zero_folder = run(dataclasses.replace(settings, strategy="inference"), home, "zero")
+    zero_shot, _, zero_folder = run(dataclasses.replace(settings, strategy="inference"), home)
     base = pd.read_parquet(zero_folder / "predictions.parquet").query("split == 'test'")[["prob_0", "prob_1"]].to_numpy()
     assert np.abs(adapted.predict_proba(test, context=context) - base).max() > 1e-3
     with pytest.raises(AdapterError, match="their content has another hash"):
@@ -178,9 +171,11 @@ def test_a_split_by_a_column_is_kept_from_the_table_to_the_adapter(home, by, col
     assert len(context.y_C) == of(RunPlanned, events)[0].context_rows
 
 
-def test_runs_that_share_a_seed_share_rows_and_zero_shot(settings, home):
-    first, _, one = run(settings, home, "one")
-    second, _, two = run(dataclasses.replace(settings, strategy="base-ft"), home, "two")
+def test_runs_that_share_a_seed_share_rows_and_zero_shot_and_the_same_settings_give_the_same_run(settings, home, done, unverified):
+    first, told, one = done
+    again = run(settings, home)[1]
+    assert [e.loss for e in of(StepDone, told)] == pytest.approx([e.loss for e in of(StepDone, again)], abs=1e-6)
+    second, _, two = run(dataclasses.replace(settings, strategy="base-ft"), home)
     assert first.zero_shot_test == second.zero_shot_test
     rows = [pd.read_parquet(folder / "predictions.parquet")["row"].tolist() for folder in (one, two)]
     assert rows[0] == rows[1]
@@ -188,12 +183,7 @@ def test_runs_that_share_a_seed_share_rows_and_zero_shot(settings, home):
     assert second.adapter_bytes is None
 
 
-def test_the_same_settings_give_the_same_run(settings, home):
-    (_, first, _), (_, again, _) = run(settings, home, "one"), run(settings, home, "two")
-    assert [e.loss for e in of(StepDone, first)] == pytest.approx([e.loss for e in of(StepDone, again)], abs=1e-6)
-
-
-def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home):
+def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home, unverified):
     hopeless = dataclasses.replace(settings, train=dataclasses.replace(settings.train, learning_rate=1.0))
     result, events, folder = run(hopeless, home)
     assert result.best_step == 0
@@ -201,13 +191,13 @@ def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home):
     assert any("No improvement over zero-shot" in note.text for note in of(Note, events))
 
 
-def test_stop_keeps_the_best_and_cancel_keeps_nothing(settings, home):
+def test_stop_keeps_the_best_and_cancel_keeps_nothing(settings, home, unverified):
     looks = iter(range(100))
-    result, _, folder = run(settings, home, "stopped", stop_request=lambda: "stop" if next(looks) >= 6 else None)
+    result, _, folder = run(settings, home, stop_request=lambda: "stop" if next(looks) >= 6 else None)
     assert (result.outcome, result.steps_done) == ("stopped", 6)
     assert (folder / "adapter.zip").exists()
     with pytest.raises(Cancelled):
-        run(settings, home, "cancelled", stop_request=lambda: "cancel")
+        run(settings, home, stop_request=lambda: "cancel")
 
 
 def test_a_numeric_target_can_be_split_at_its_median(settings, home):

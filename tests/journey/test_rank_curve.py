@@ -18,9 +18,8 @@ CASES = [({"rank": 4}, 4), ({"rank": 2, "use_dora": True, "bias": "lora_only"}, 
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """Trains a run in this process and returns its id; the package's own check in a fresh process is another test's."""
-    monkeypatch.setattr(experiment, "verify_in_fresh_process", lambda *_, **__: (True, ""))
+def trained(tmp_path, unverified):
+    """Trains a run in this process and returns its id."""
     store = RunStore(tmp_path)
     train = TrainSettings(steps=4, eval_every=2, learning_rate=5e-3)
     settings = RunSettings(dataset=add_sample(tmp_path, "iris").id, target="species", train=train, device="cpu")

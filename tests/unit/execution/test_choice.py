@@ -53,8 +53,3 @@ def test_the_command_line_is_stronger_than_the_environment(tmp_path, asked):
     tell_workers(executor="ray", address="a:1", gpu_share=0.5)
     assert main(["worker", "--home", str(tmp_path), "--address", "b:2", "--gpu-share", "1"]) == 0
     assert asked[0].args == ("b:2", 1.0)
-
-
-def test_a_share_above_one_is_a_sentence(tmp_path, asked, capsys):
-    assert main(["worker", "--home", str(tmp_path), "--executor", "ray", "--gpu-share", "2"]) == 2
-    assert "a run is given at most one GPU" in capsys.readouterr().err

@@ -2,13 +2,11 @@
 
 import dataclasses
 import os
-import signal
 
 import pytest
-from worker_program import end, queue, start_worker, wait_for_end, wait_until
+from worker_program import end, queue, start_worker, wait_for_end
 
 from tabtune_core.execution.cores import Shares, name_of
-from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.scheduler import Slots, device_of, slots_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -72,26 +70,6 @@ def test_a_run_waits_for_the_card_that_it_names_and_others_do_not_wait_behind_it
         assert store.run(waiting).started >= store.run(holder).ended
     finally:
         end(store, worker)
-
-
-def test_an_adopted_run_keeps_its_card(tmp_path):
-    store = RunStore(tmp_path)
-    (adopted,) = queue(store, "waiting", devices=["cuda:1"])
-    first = start_worker(tmp_path, before=TWO)
-    wait_until(lambda: store.events(adopted))
-    first.send_signal(signal.SIGKILL)
-    first.wait(timeout=60)
-    named, free = queue(store, "quick", "quick", devices=["cuda:1", "auto"])
-    second = start_worker(tmp_path, "exit-when-idle", before=TWO)
-    try:
-        wait_until(lambda: worker_of(tmp_path))
-        assert wait_for_end(store, free).slot == "cuda:0"
-        assert store.run(named).status == "queued"
-        (tmp_path / "go").touch()
-        assert second.wait(timeout=60) == 0
-        assert store.run(named).status == "finished"
-    finally:
-        end(store, first, second)
 
 
 def queued(store, *devices):

@@ -6,10 +6,8 @@ import psutil
 import pytest
 from worker_program import end, queue, start_worker, wait_until
 
-from tabtune_core.execution.identity import found
-from tabtune_core.execution.lock import ask_to_leave, worker_of
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.service import end_everything
-from tabtune_core.execution.worker import ENDED_BY_A_PERSON
 
 OLD = "from tabtune_core.execution import lock\nlock.code_version = lambda: 'old'\n"
 
@@ -36,18 +34,6 @@ def test_a_worker_of_another_version_makes_way_and_its_run_is_adopted(store, bus
     assert second.wait(timeout=60) == 0
     assert [store.run(run.id).status, store.run(following).status] == ["finished", "finished"]
     assert store.run(run.id).pid == run.pid
-
-
-def test_everything_can_be_ended_once_the_worker_has_left(store, busy):
-    (run,) = store.runs()
-    ask_to_leave(store.home, worker_of(store.home))
-    assert busy.wait(timeout=60) == 0
-    assert psutil.pid_exists(run.pid)
-    assert end_everything(store.home) == []
-    ended = store.run(run.id)
-    assert (ended.status, ended.error) == ("interrupted", ENDED_BY_A_PERSON)
-    assert found(run.pid, run.identity) == "gone"
-    assert worker_of(store.home) is None
 
 
 def test_what_is_in_doubt_is_named_and_left_alone(store, busy):

@@ -18,6 +18,8 @@ from tabtune_core.training import array_cache, prefix_cache
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.notices import SAVING_REPORTED
 
+pytestmark = pytest.mark.usefixtures("unverified")
+
 
 @pytest.fixture
 def arrays(tmp_path):
