@@ -15,16 +15,17 @@ from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
 
 STYLE = (
-    "<style>a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
+    '<style>[data-testid="stMainBlockContainer"] { padding-top: 4.25rem }'
+    "a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
     '[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]), [data-testid="stStatusWidget"] button { display: none }'
     '.st-key-failed_bar [data-testid="stProgressBarTrack"] > div { background: #D13B3B }'
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
     ".katex-display { overflow: visible !important; font-size: min(1em, 3.2vw) }</style>"
 )
-"""Streamlit marks a link that the keyboard is at with a shade that few see. Its own CSV of a table is not safe to open in a spreadsheet.
-Its Stop ends the drawing of a page, which a person would take for the end of a run. Its primary colour is the ground of white letters on a
-button, and the colour of letters where something is selected: in the dark no colour has contrast enough for both. A formula that scrolls
-by itself could not be scrolled with the keyboard."""
+"""Streamlit leaves a hand's breadth free under its header, and marks a link that the keyboard is at with a shade that few see. Its own CSV
+of a table is not safe to open in a spreadsheet. Its Stop ends the drawing of a page, which a person would take for the end of a run. Its
+primary colour is the ground of white letters on a button, and the colour of letters where something is selected: in the dark no colour has
+contrast enough for both. A formula that scrolls by itself could not be scrolled with the keyboard."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -75,5 +76,5 @@ page = st.navigation(
     ],
     position="top",
 )
-banner()
+banner(page)
 page.run()

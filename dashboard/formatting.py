@@ -1,9 +1,11 @@
-"""States, sizes and times as a person reads them."""
+"""States, sizes, times and numbers as a person reads them."""
 
 import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import pandas as pd
 
 from dashboard.server.people import by
 from tabtune_core.data.findings import ReadingChoices
@@ -146,6 +148,24 @@ def _by_strategy(run: Run) -> str:
 def score(value: float, metric: str) -> str:
     """A score with as many digits as its unit wants."""
     return METRICS[metric].text(value)
+
+
+def digits_behind(digits: int, sign: str = "") -> dict[str, Any]:
+    """How a column of a table writes numbers with so many digits behind the point, with commas between thousands.
+
+    ``sign``, ``+`` or ``± ``, stands before small ones: Streamlit writes large ones with either a sign or commas.
+    """
+    if sign and digits > 2:
+        return {"format": f"{sign}%.{digits}f" if sign != "+" else f"%+.{digits}f"}
+    return {"format": "localized", "step": 10.0**-digits}
+
+
+def as_they_come(values: pd.Series) -> dict[str, Any]:
+    """How a column of a table writes the numbers of a file: six digits, or all of large ones with commas between thousands."""
+    return {"format": "localized" if values.abs().max() >= LARGE else "%.6g"}
+
+
+LARGE = 1e5
 
 
 def plain(text: str) -> str:

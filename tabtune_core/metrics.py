@@ -56,7 +56,15 @@ class Metric:
 
     def text(self, value: float) -> str:
         """A score with as many digits as its unit wants."""
-        return f"{value:,.{self.decimals(value)}f}"
+        return self.like(value, value)
+
+    def like(self, value: float, size: float, *, signed: bool = False) -> str:
+        """A score or a difference with as many digits as fit a score of this ``size``; with a plus, too, where it is ``signed``.
+
+        >>> METRICS["rmse"].like(7837.4, 62_507.0, signed=True), METRICS["accuracy"].like(0.5, 0.9)
+        ('+7,837', '0.5000')
+        """
+        return f"{value:{'+z' if signed else ''},.{self.decimals(size)}f}"
 
     def decimals(self, size: float) -> int:
         """Digits after the point of scores of this size: four, or in the target's unit enough for five significant ones.

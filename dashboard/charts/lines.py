@@ -17,7 +17,7 @@ def lines(
     x_title: str = "",
     log: bool = False,
     smoothing: float = 0.0,
-    hover: str = ".4g",
+    hover: str = ",.4~r",
     nothing: str = "No training step yet",
 ) -> go.Figure:
     """``frame`` has one row a point: run, step, seconds and the column ``y``.
@@ -51,7 +51,7 @@ def lines(
             y=compact(values[kept]),
             name=label,
             mode="lines" if len(kept) > 1 else "markers",
-            hovertemplate=f"{label}<br>{x_title}: %{{x:,.6~g}}<br>{value_title}: %{{y:{hover}}}<extra></extra>",
+            hovertemplate=f"{label}<br>{x_title}: %{{x:,.6~r}}<br>{value_title}: %{{y:{hover}}}<extra></extra>",
             **common,
         )
     return drawn if drawn.data else say(drawn, nothing)

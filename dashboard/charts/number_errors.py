@@ -28,7 +28,7 @@ def predicted_true(errors: pd.DataFrame) -> go.Figure:
             mode="markers",
             marker={"color": style.colour, "symbol": style.marker, "size": 7, "opacity": 0.6},
             customdata=points["row"].to_numpy(),
-            hovertemplate=f"{label}, row %{{customdata}}<br>true %{{x:,.5~g}}, predicted %{{y:,.5~g}}<extra></extra>",
+            hovertemplate=f"{label}, row %{{customdata}}<br>true %{{x:,.5~r}}, predicted %{{y:,.5~r}}<extra></extra>",
         )
     return drawn
 
@@ -54,7 +54,7 @@ def residuals(errors: pd.DataFrame) -> go.Figure:
             name=label,
             mode="lines",
             line={"color": style.colour, "dash": style.dash, "width": 2, "shape": "hv"},
-            hovertemplate=f"{label}<br>from %{{x:,.4~g}}: %{{y:,}} rows<extra></extra>",
+            hovertemplate=f"{label}<br>from %{{x:,.4~r}}: %{{y:,}} rows<extra></extra>",
         )
     drawn.update_yaxes(rangemode="tozero")
     return drawn

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from dashboard.charts.style import GOOD_TO_BAD, MEGABYTE, say
 from tabtune_core.metrics import METRICS
+from tabtune_core.wording import number
 
 AXES = {
     "rank": ("Rank", 1.0, "logarithmic"),
@@ -53,7 +54,7 @@ def _dimension(values_N: np.ndarray[Any, np.dtype[np.float64]], title: str, size
     values_N = values_N / size
     place = np.log10 if kind == "logarithmic" and (values_N > 0).all() else np.asarray
     if kind == "measured":
-        return {"label": title, "values": values_N, "tickformat": ",.4~g"}
+        return {"label": title, "values": values_N, "tickformat": ",.4~r"}
     marks = np.unique(values_N)
     marks = marks[np.linspace(0, len(marks) - 1, min(len(marks), MOST_MARKS)).round().astype(int)]
-    return {"label": title, "values": place(values_N), "tickvals": place(marks), "ticktext": [f"{mark:,.4g}" for mark in marks]}
+    return {"label": title, "values": place(values_N), "tickvals": place(marks), "ticktext": [number(mark, 4) for mark in marks]}

@@ -28,7 +28,7 @@ def score(
     for label, rows, style in each_run(validation):
         values = rows[metric].to_numpy(dtype=np.float64)
         line = {"color": style.colour, "dash": style.dash, "width": 2}
-        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~g}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
+        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
         if len(rows) == 1 and label.startswith(LEVEL):
             band(drawn, pd.concat([rows, rows]).assign(**{x: [0, axis_end]}), x, metric, label, style)
             drawn.add_scatter(

@@ -53,7 +53,7 @@ def target_values(bars: pd.DataFrame) -> go.Figure:
         width=high - low,
         marker={"color": COLOURS[0], "line": {"width": 1, "color": "white"}},
         customdata=np.column_stack([low, high]),
-        hovertemplate="%{customdata[0]:,.5~g} to %{customdata[1]:,.5~g}: %{y:,} rows<extra></extra>",
+        hovertemplate="%{customdata[0]:,.5~r} to %{customdata[1]:,.5~r}: %{y:,} rows<extra></extra>",
         showlegend=False,
     )
     return drawn

@@ -6,13 +6,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.formatting import duration, megabytes
+from dashboard.formatting import duration, megabytes, score
 from tabtune_core.analysis.full_vs_lora import TIE, UNKNOWN
 from tabtune_core.analysis.gains import amount
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.metrics import METRICS
 
 NOT_RUN = "N/A"
+GUIDE = "PEFT & LoRA guide says"
 WRITTEN: dict[str, Callable[[float], str]] = {
     "growth_memory_bytes": megabytes,
     "stored_bytes": megabytes,
@@ -20,7 +21,7 @@ WRITTEN: dict[str, Callable[[float], str]] = {
     "step_seconds": lambda seconds: NOT_RUN if pd.isna(seconds) else f"{1000 * seconds:,.1f} ms",
     "trainable_percent": lambda share: NOT_RUN if pd.isna(share) else f"{share:.2f} %",
 }
-WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "too few seeds to tell"}
+WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "not known: too few rows"}
 
 
 def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -29,7 +30,7 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
     best = f"Best LoRA ({name})" if name else "Best LoRA"
 
     def scored(value: float) -> str:
-        return NOT_RUN if pd.isna(value) else f"{value:.{METRICS[metric].decimals(value)}f}"
+        return NOT_RUN if pd.isna(value) else score(value, metric)
 
     rows = []
     for row in compared.to_dict("records"):
@@ -43,7 +44,7 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
                 **({f"Smallest as good ({small_name})": write(row["small_lora"])} if small_name != name else {}),
                 "Best LoRA against full": _against(row, metric),
                 "Better": WINNERS.get(row["winner"], row["winner"]),
-                "Claim of the guide": row["guide"],
+                GUIDE: row["guide"],
             }
         )
     return pd.DataFrame(rows)
@@ -55,7 +56,8 @@ def _against(row: dict[Hashable, Any], metric: str) -> str:
         return f"{row['ratio']:,.1f} times less" if row["ratio"] >= 1.05 else _about_or_more(1 / row["ratio"])
     if pd.isna(row["difference"]) or row["column"] in WRITTEN:
         return NOT_RUN
-    return amount(row["difference"], row[half_width("difference")], METRICS[metric], row["full"], signed=True)
+    better_by = METRICS[metric].sign * row["difference"]
+    return amount(better_by, row[half_width("difference")], METRICS[metric], row["full"], signed=True)
 
 
 def _about_or_more(times: float) -> str:
@@ -66,12 +68,14 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     """The table, with what its lines rest on; nothing until a run of each side has ended."""
     if compared[["full", "lora"]].isna().all(axis=None):
         return
-    st.header("Full fine-tuning against LoRA", help="Section 14 of the guide, with the measurements of this sweep.")
+    st.header(
+        "Full fine-tuning against LoRA",
+        help='Section 14 of the guide "PEFT & LoRA: Parameter-Efficient Fine-Tuning for Tabular Models", with what this sweep measured.',
+    )
     columns = {"Aspect": st.column_config.TextColumn(pinned=True), "Better": st.column_config.TextColumn(width=190)}
     st.dataframe(words(compared, metric), hide_index=True, column_config=columns)
-    direction = "higher" if METRICS[metric].higher_is_better else "lower"
     st.caption(
-        f"Means over the compared seeds; {METRICS[metric].written}: {direction} is better, ± is half the width of the 95 % interval of the"
+        "Means over the compared seeds; of scores + is better, and ± is half the width of the 95 % interval of the"
         " difference. A score wins beyond it, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the"
         " model at 4 bytes each (computed). N/A: no such run in this sweep."
     )

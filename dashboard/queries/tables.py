@@ -174,7 +174,8 @@ def _split_sizes(folder: str, run: RunSettings) -> SplitSizes:
 
 def split_sizes(run: RunSettings) -> SplitSizes:
     """How many rows each split of the run's table will have."""
-    alike = dataclasses.replace(run.with_strategy("inference"), seed=0, train=TrainSettings(), lora=LoraSettings())
+    held_out = TrainSettings(validation_rows=run.train.validation_rows, test_rows=run.train.test_rows)
+    alike = dataclasses.replace(run.with_strategy("inference"), train=held_out, lora=LoraSettings())
     return _split_sizes(alike)
 
 

@@ -11,6 +11,8 @@ from scipy.special import log_ndtr
 from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.metrics import TARGET_UNIT, Metric
 
+BETTER = "+ is better"
+"""Said of differences of a score of which less is better: they have the sign that they have in every table."""
 ROUNDING = 1e-12
 """Far below any difference of scores that is not one of arithmetic."""
 Found = Difference | TooFew | None
@@ -32,15 +34,14 @@ def too_few(found: TooFew, part: str) -> str:
 
 
 def change(better_by: float, half: float, metric: Metric, size: float) -> str:
-    """For example ``+0.0123 ± 0.0045 accuracy``, or ``-0.0123 ± 0.0045 nats of log-loss (lower is better)`` where it is better by that.
+    """For example ``+0.0123 ± 0.0045 accuracy``, or ``+0.0123 ± 0.0045 nats of log-loss (+ is better)`` where it is better by that.
 
     As many digits as fit a score of this ``size``; ``half`` is half the width of a 95 % interval, NaN if it is not known.
     """
-    digits = metric.decimals(size)
-    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + ["lower is better"] * (not metric.higher_is_better)
-    noise = "" if math.isnan(half) else f" ± {half:.{digits}f}"
+    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + [BETTER] * (not metric.higher_is_better)
+    noise = "" if math.isnan(half) else f" ± {metric.like(half, size)}"
     notes += ["noise not known"] * math.isnan(half)
-    written = f"{metric.sign * better_by:+z.{digits}f}{noise} {'nats of ' if metric.unit == 'nats' else ''}{metric.written}"
+    written = f"{metric.like(better_by, size, signed=True)}{noise} {'nats of ' if metric.unit == 'nats' else ''}{metric.written}"
     return written + (f" ({', '.join(notes)})" if notes else "")
 
 
@@ -54,12 +55,11 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     where = "On the test rows" if part == "test" else "There are no test rows. On the validation rows"
     among = "configurations" if part == "test" else "evaluations"
     allows = f" that allows for the choice among {found.choices} {among}" if found.choices > 1 or part != "test" else ""
-    digits, sign = metric.decimals(size), beyond_noise(found)
+    sign, by = beyond_noise(found), [metric.like(value, size, signed=True) for value in (found.value, found.low, found.high)]
     if sign == 1:
-        gain = f"{metric.written} by {found.value:.{digits}f}{_unit(metric)} over zero-shot"
-        return f"{where} it improves {gain}, 95 % interval {found.low:.{digits}f} to {found.high:.{digits}f}{allows}."
-    low, high = sorted(metric.sign * end for end in (found.low, found.high))
-    moved = f"{metric.sign * found.value:+z.{digits}f}{_unit(metric)}, 95 % interval {low:+z.{digits}f} to {high:+z.{digits}f}{allows}"
+        value, low, high = (one.removeprefix("+") for one in by)
+        return f"{where} it improves {metric.written} by {value}{_unit(metric)} over zero-shot, 95 % interval {low} to {high}{allows}."
+    moved = f"{by[0]}{_unit(metric)}, 95 % interval {by[1]} to {by[2]}{allows}{_direction(metric)}"
     what = f"worsens {metric.written} compared with zero-shot" if sign else f"makes no difference to {metric.written} beyond noise"
     return f"{where} it {what}: {moved}."
 
@@ -80,7 +80,7 @@ def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, 
     if math.isnan(gain + half):
         return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
     if abs(gain) <= half + ROUNDING:
-        return f"{what} makes no difference to {of} beyond noise: {amount(metric.sign * gain, half, metric, size, signed=True)}."
+        return f"{what} makes no difference to {of} beyond noise: {amount(gain, half, metric, size, signed=True)}{_direction(metric)}."
     return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {amount(abs(gain), half, metric, size)}."
 
 
@@ -96,9 +96,8 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
         return f"{start} and {second} cannot be told apart{_why(found, part) or ': predictions are missing'}."
     sign = beyond_noise(found)
     if not sign:
-        return (
-            f"{start} and {second} do not differ beyond noise: {amount(metric.sign * found.value, found.half, metric, size, signed=True)}."
-        )
+        by = amount(found.value, found.half, metric, size, signed=True)
+        return f"{start} and {second} do not differ beyond noise: {by}{_direction(metric)}."
     return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {amount(abs(found.value), found.half, metric, size)}."
 
 
@@ -121,13 +120,16 @@ def amount(value: float, half: float, metric: Metric, size: float, *, signed: bo
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)
     ('+0.0700 ± 0.0200 nats', '0.0700 (noise not known)')
     """
-    digits = metric.decimals(size)
-    noise = f"{_unit(metric)} (noise not known)" if math.isnan(half) else f" ± {half:.{digits}f}{_unit(metric)}"
-    return f"{value:{'+z' if signed else ''}.{digits}f}{noise}"
+    noise = f"{_unit(metric)} (noise not known)" if math.isnan(half) else f" ± {metric.like(half, size)}{_unit(metric)}"
+    return f"{metric.like(value, size, signed=signed)}{noise}"
 
 
 def _unit(metric: Metric) -> str:
     return {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
+
+
+def _direction(metric: Metric) -> str:
+    return "" if metric.higher_is_better else f" ({BETTER})"
 
 
 def _why(found: TooFew | None, part: str) -> str:

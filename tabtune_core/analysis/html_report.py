@@ -3,6 +3,8 @@
 In: the rows, of pipelines, runs or configurations. Out: HTML.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,6 +13,7 @@ from tabtune_core.analysis.figures import CONFIG, plain_in_figure
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.pareto import front
 from tabtune_core.metrics import METRICS
+from tabtune_core.wording import number
 
 _COSTS = {
     "run_growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
@@ -34,7 +37,7 @@ def page(board: pd.DataFrame, rank_by: str) -> str:
     figures = [
         pareto(board, rank_by, cost).to_html(config=CONFIG, full_html=False, include_plotlyjs=cost == next(iter(_COSTS))) for cost in _COSTS
     ]
-    table = board.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
+    table = board.to_html(index=False, na_rep="", float_format=partial(number, digits=4))
     title = f"Leaderboard by validation {METRICS[rank_by].written}"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}<title>{title}</title><style>{_STYLE}</style></head>'

@@ -48,8 +48,8 @@ class Recommendation:
     basis: str
     """What ± and the intervals are, and what they rest on."""
     configurations: pd.DataFrame
-    """One row a configuration, as in Comparison, and ``tied``: within one standard error of the best (of the paired difference on the
-    validation rows); NA where that is not known."""
+    """One row a configuration, as in Comparison, and ``tied``: a LoRA within one standard error of the best LoRA (of the paired difference
+    on the validation rows); NA where that is not known, and for all else."""
     claim: Claim | None = None
     """What may be said of the best LoRA configuration; None where there is none to compare."""
 
@@ -59,8 +59,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     load = partial(read_predictions, store)
     comparison = compare(board, rank_by, load)
     table = comparison.configurations
-    tied = within(table["gap"], table["gap_error"])
-    table = table.assign(tied=tied.astype("boolean").mask(table["gap_error"].isna()))
+    tied = within(table["lora_gap"], table["lora_gap_error"])
+    table = table.assign(tied=tied.astype("boolean").mask(table["lora_gap_error"].isna() | (table["strategy"] != "peft")))
     lora = table[table["strategy"] == "peft"]
     if len(table) < 2 or lora.empty:
         return Recommendation((), "", table)
@@ -204,8 +204,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
     """Which rank validation would choose, by the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
     best = lora.iloc[0]
     if lora["lora_gap_error"].isna().any():
-        digits = metric.decimals(best["score"])
-        yield f"{label(best)} has the best validation {metric.written} of the LoRA runs: {best['score']:.{digits}f}."
+        yield f"{label(best)} has the best validation {metric.written} of the LoRA runs: {metric.text(best['score'])}."
         return
     smallest = smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]

@@ -29,7 +29,7 @@ LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
 """Files of a job that predicts. The first has, for the i-th model, ``m<i>`` (label or number) and ``m<i>_<k>`` (of its k-th class)."""
-ROWS = "rows.parquet"
+ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 """The rows, in the folder of the job."""
 TRUTH = "truth"
 """Column of the first beside the models', where labels are known."""

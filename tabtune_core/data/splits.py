@@ -51,28 +51,20 @@ class SplitSizes:
         validation_share: float,
         test_share: float,
         class_rows: Sequence[int] = (),
-        only_train: int = 0,
-        by_column: bool = False,
     ) -> "SplitSizes":
-        """Sizes before the table is split: exact for a split at random, near for one by column, as rows of one value stay together.
+        """Sizes before the table is split at random.
 
         Args:
             rows: with a label.
             validation_share: of the rows that are divided.
             test_share: the same; 0 for a table whose test rows are elsewhere.
             class_rows: of each class; none where numbers are predicted.
-            only_train: of ``rows``, without a value in the column of the split.
-            by_column: whether there is one.
 
         >>> SplitSizes.plan(rows=102, validation_share=0.2, test_share=0.2, class_rows=(60, 40, 2))
         SplitSizes(train=62, validation=20, test=20)
-        >>> SplitSizes.plan(rows=100, validation_share=0.2, test_share=0.2, only_train=50, by_column=True)
-        SplitSizes(train=80, validation=10, test=10)
         """
         usual = [count for count in class_rows if count >= FEWEST_OF_A_CLASS]
         divided, least = (sum(usual), len(usual)) if class_rows else (rows, _number_groups(rows))
-        if by_column:
-            divided, least = rows - only_train, 1
         validation, test = (_held_rows(share, divided, least) for share in (validation_share, test_share))
         return cls(max(1, rows - validation - test), validation, test)
 

@@ -18,6 +18,7 @@ from tabtune_core.data.values import words
 from tabtune_core.errors import LabelError, nearest
 from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
+from tabtune_core.wording import number
 
 FEW_CLASSES = 10
 MANY_CLASSES = 20
@@ -167,7 +168,7 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
     examples = ", ".join(f"{value:,.10g}" for value in far[:3]) + (", ..." if len(far) > 3 else "")
     how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
     message = (
-        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {low:,.6g} and {high:,.6g}. Training and the"
+        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {number(low)} and {number(high)}. Training and the"
         " scores follow such values more than all others: correct them, or remove their rows, if they are mistakes or totals."
     )
     return [Finding("warning", "far-values", message, target)]

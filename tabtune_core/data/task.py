@@ -76,16 +76,16 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
 
 
 def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
-    """How many rows each split will have. Only rows are counted, so that it is quick on a large table."""
+    """How many rows each split will have. At random, only rows are counted, so that it is quick on a large table."""
+    if settings.split_by != "random":
+        split = _split(frame, labels_of(frame, settings), settings)
+        return SplitSizes(len(split.train), len(split.validation), len(split.test))
     labels = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
-    by_column, labelled = settings.split_by != "random", labels.notna()
     return SplitSizes.plan(
-        rows=int(labelled.sum()),
+        rows=int(labels.notna().sum()),
         validation_share=settings.validation_share,
         test_share=settings.test_share,
         class_rows=labels.value_counts().to_list() if settings.task == "classification" else (),
-        only_train=int(frame.loc[labelled, str(settings.split_column)].isna().sum()) if by_column else 0,
-        by_column=by_column,
     )
 
 

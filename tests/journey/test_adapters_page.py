@@ -74,6 +74,21 @@ def test_the_list_begins_with_what_the_test_rows_confirm_and_says_what_each_gain
     assert button(app, "Try it on rows")
 
 
+def test_the_list_opens_on_the_best_of_the_sweep_that_one_comes_from_and_goes_on_with_the_newest(app, store):
+    sweeps = [seeding.finished_sweep(store, ranks=ranks) for ranks in ((2, 4), (8,), (16, 32))]
+    go(app, "leaderboard", board=sweeps[0])
+    assert not app.exception
+    app.switch_page("views/adapters/page.py").run()
+    assert not app.exception
+    listed = [store.run(run).sweep for run in adapters_of(app).index]
+    assert listed == [sweeps[0]] * 2 + [sweeps[2]] * 2 + [sweeps[1]]
+    assert app.query_params["run"] == adapters_of(app).index[0]
+    go(app, "live", sweep=sweeps[1])
+    app.selectbox(key="chosen_sweep").set_value(sweeps[1]).run()
+    app.switch_page("views/adapters/page.py").run()
+    assert store.run(app.query_params["run"]).sweep == sweeps[1]
+
+
 @pytest.mark.parametrize("name", ["adapters", "try_it"])
 def test_nothing_to_show_says_where_to_go(app, name):
     go(app, name, run="../x", job="../x", adapter="<script>")
@@ -339,8 +354,8 @@ def test_a_value_of_the_target_is_written_as_in_the_row(app, store):
     predicted = pd.DataFrame({"m0": [12345.5], "m1": [12346.5], TRUTH: [12344.5]})
     result = {"models": MODELS, "classes": [], "rows": 1, "notes": [], "deviation": 5000.0}
     go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
-    assert "12344\\.5" in texts(app.markdown)
-    assert "(5000)" in texts(app.markdown)
+    assert "12,344\\.5" in texts(app.markdown)
+    assert "(5,000)" in texts(app.markdown)
 
 
 def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):

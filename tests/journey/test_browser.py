@@ -114,7 +114,7 @@ def test_zoom_stays_while_points_arrive(serve, page, tmp_path):
     assert abs(zoomed[1] - zoomed[0]) < 0.7 * abs(before[1] - before[0])
 
     page.wait_for_function(TOGETHER)
-    page.locator('[class*="st-key-accuracy_"] .legend .traces').nth(1).click()
+    page.locator('[class*="st-key-score_"] .legend .traces').nth(1).click()
     page.wait_for_function(HIDDEN)
 
     page.evaluate("() => { document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark = 'same' }")
@@ -227,8 +227,8 @@ def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_
     page.goto(f"{serve()}/live?sweep={sweep}")
     page.get_by_text("Not validated yet").first.wait_for()
     runs[0].begin()
-    page.locator('[class*="st-key-accuracy_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(state="attached")
-    low, high = y_range(page, "accuracy_")
+    page.locator('[class*="st-key-score_"] .js-plotly-plot .scatterlayer .trace').first.wait_for(state="attached")
+    low, high = y_range(page, "score_")
     assert 0.8 < low < 0.93 < high < 1
     runs[0].end()
     seeding.start(runs[1])
@@ -236,9 +236,9 @@ def test_a_chart_follows_its_points_from_none_to_level_to_many(serve, page, tmp_
         runs[1].step(step)
         store.beat(runs[1].id)
     page.wait_for_function(
-        "() => document.querySelector('[class*=\"st-key-accuracy_\"] .js-plotly-plot')._fullData.some((trace) => trace.x.length >= 5)",
+        "() => document.querySelector('[class*=\"st-key-score_\"] .js-plotly-plot')._fullData.some((trace) => trace.x.length >= 5)",
     )
-    low, high = y_range(page, "accuracy_")
+    low, high = y_range(page, "score_")
     assert high - low < 0.06
     assert low < 0.93 < high
 

@@ -66,8 +66,16 @@ def test_every_page_is_full_and_says_where_it_was_measured(shown, demo):
         go(shown, page)
         assert not shown.exception, page
         assert not [info.value for info in shown.info], page
-        (told,) = [caption.value for caption in shown.caption if caption.value.startswith("**Demo**")]
+        (told,) = [caption.help for caption in shown.caption if caption.value.startswith("**Demo**")]
         assert all(about(demo)[fact] in told for fact in ("date", "machine", "commit"))
+
+
+def test_it_opens_on_the_finished_sweep_and_data_can_be_visited_then(shown, demo):
+    shown.run()
+    assert shown.title[0].value == "Leaderboard"
+    assert shown.selectbox(key="chosen_board").value == about(demo)["finished"]
+    shown.switch_page("views/data/page.py").run()
+    assert shown.title[0].value == "Data"
 
 
 def test_elsewhere_no_page_speaks_of_a_demo(app):

@@ -1,6 +1,8 @@
 """Text out of a file is never markup: a table whose names are Markdown, HTML and addresses, looked at on every page."""
 
 import io
+import itertools
+import re
 
 import pandas as pd
 import pytest
@@ -23,11 +25,12 @@ PARTS = (
     ":tada:",
 )
 HOSTILE = " ".join(PARTS)
+POPOVERS = ("Filters", "Columns")
 STEPS = {
     "Data": {"Reading choices": "stForm", "Distributions and associations of all columns": "stIFrame"},
     "New run": {"Settings as text": "stTabs", "Advanced": "stTabs"},
     "Live": {"Log (last 200 lines)": "stCode"},
-    "Leaderboard": {"Filters": "stTextInput", "Columns": "stMultiSelect"},
+    "Leaderboard": {},
     "Compare": {},
     "Adapters": {"How to open it": "stCode"},
 }
@@ -80,6 +83,11 @@ def opened(page, boxes):
         expander = page.get_by_test_id("stExpander").filter(has=page.locator("summary").filter(has_text=box)).first
         expander.locator("summary").first.click()
         expander.get_by_test_id(kind).first.wait_for()
+    for popover in page.get_by_role("button", name=re.compile("|".join(POPOVERS))).all():
+        popover.click()
+        page.get_by_test_id("stPopoverBody").get_by_role("combobox").first.wait_for()
+        yield
+        page.keyboard.press("Escape")
     for tab in page.get_by_role("tab").all():
         tab.evaluate("(one) => one.click()")
         drawn(page)
@@ -103,7 +111,7 @@ def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, 
 
     for title, boxes in STEPS.items():
         to(page, title)
-        for _ in (*opened(page, boxes), None):
+        for _ in itertools.chain(opened(page, boxes), [None]):
             assert page.evaluate(MARKUP) == [], title
         if title == "Data":
             report = page.frame_locator('[data-testid="stIFrame"]')

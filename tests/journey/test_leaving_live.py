@@ -29,6 +29,20 @@ def going(store):
     return sweep, run
 
 
+def test_an_open_board_follows_its_sweep_and_live_leads_to_it_at_the_end(serve, browser, page, tmp_path):
+    sweep, run = going(RunStore(tmp_path))
+    address = serve()
+    page.goto(f"{address}/live?sweep={sweep}")
+    page.get_by_text("0 of 1 runs have ended.").wait_for()
+    board = browser.new_page()
+    board.goto(f"{address}/leaderboard?board={sweep}")
+    board.get_by_text("Some runs of this sweep have not ended").wait_for()
+    run.end()
+    board.get_by_text("leads on the validation rows").wait_for()
+    page.get_by_role("button", name="Leaderboard").click()
+    page.get_by_text("leads on the validation rows").wait_for()
+
+
 def test_the_leaderboard_is_there_after_live_was_left_as_its_sweep_ended(serve, page, tmp_path):
     store = RunStore(tmp_path)
     sweeps = [going(store) for _ in range(LEAVINGS)]

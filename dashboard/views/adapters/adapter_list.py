@@ -1,4 +1,4 @@
-"""The adapters to choose from, with what each gained over zero-shot; the best that test rows confirm comes first.
+"""The adapters to choose from by sweep, with what each gained over zero-shot; the best that test rows confirm comes first in its sweep.
 
 In: runs with a package, and adapters from elsewhere. Out: the id of the chosen one, which stands in the address.
 """
@@ -6,6 +6,7 @@ In: runs with a package, and adapters from elsewhere. Out: the id of the chosen 
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +14,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import labels, moment, plain
 from dashboard.server.people import people_log_in
-from dashboard.url_state import chosen, handed_over, settle
+from dashboard.url_state import chosen, handed_over, renew, settle
 from tabtune_core.analysis.runs_table import gains_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
@@ -25,11 +26,14 @@ CONFIRMED = "✓ confirmed"
 
 
 def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter], owners: Mapping[str, str]) -> str:
-    """The list, in which a row is chosen; unless one is, the first."""
-    rows = adapter_rows([runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads])
+    """The list, in which a row is chosen; unless one is, the first: the best of the sweep that was looked at last."""
+    sweeps = queries.sweeps()
+    sweep = chosen("sweep", list(sweeps), "")
+    rows = adapter_rows([runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads], sweep)
     if people_log_in():
         rows["Added by"] = [owners[name] for name in rows.index]
     listed = list(rows.index)
+    renew("run", when=sweep, value=listed[0])
     if (given := handed_over("run")) is not None:  # chosen by code: in a new list, as this one still holds the earlier row
         st.session_state["adapter_lists"] = st.session_state.get("adapter_lists", 0) + 1
         settle("run", given)
@@ -63,45 +67,38 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     return shown
 
 
-def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter]) -> pd.DataFrame:
-    """One row an adapter by its id: confirmed ones by their test gain, the others by their validation gain, those from elsewhere last.
+def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: str = "") -> pd.DataFrame:
+    """One row an adapter by its id, a sweep after the other: the sweep ``first``, then the newest; those from elsewhere last.
 
-    Gains of different scores and tables are not set against each other: of those, what ended last comes first.
+    In a sweep confirmed ones stand before the others, by their test gain; those by their validation gain.
     """
-    names, tables = labels(list(runs)), queries.tables()
+    names, tables, sweeps = labels(list(runs)), queries.tables(), queries.sweeps()
     confirmed = queries.confirmed(tuple(dict.fromkeys(run.sweep for run in runs)))
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for run in runs:
         metric, table, in_words = run.settings.selection_metric, tables.get(run.settings.dataset), queries.gains_in_words(run)
-        gains = gains_of(run, METRICS[metric])
+        gain = gains_of(run, METRICS[metric]).get("test_gain" if run.id in confirmed else "gain", math.nan)
+        sweep = sweeps[run.sweep]
         rows[run.id] = {
             "Adapter": names[run.id],
-            "Validation gain": in_words.get("gain", ""),
             "Test gain": in_words.get("test_gain", ""),
             "On test rows": CONFIRMED if run.id in confirmed else "",
+            "Validation gain": in_words.get("gain", ""),
             "Score": METRICS[metric].written,
-            "Predicts": run.settings.target,
-            "Table": table.name if table else "no longer here",
+            "Predicts": f"{run.settings.target} · {table.name if table else 'table no longer here'}",
             "Model": run.settings.model,
-            "Ended": moment(run.ended or run.created),
-            "at": run.ended or run.created,
-            "by": gains.get("test_gain" if run.id in confirmed else "gain", math.nan),
+            "Sweep": f"{moment(sweep.created)} {sweep.name}",
+            "by": (run.sweep == first, sweep.created, run.sweep, run.id in confirmed, -math.inf if math.isnan(gain) else gain),
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if len(frame):
-        last = frame.groupby(["Table", "Predicts", "Score"])["at"].transform("max")
-        frame = (
-            frame.assign(first=frame["On test rows"] == CONFIRMED, at=last)
-            .sort_values(["first", "at", "by"], ascending=False, kind="stable")
-            .drop(columns=["first", "at", "by"])
-        )
+        frame = frame.sort_values("by", ascending=False, kind="stable").drop(columns="by")
     others = {
         adapter.id: {
             "Adapter": f"{adapter.name} (uploaded)",
-            "Predicts": adapter.settings.target,
-            "Table": adapter.facts["table"]["name"],
+            "Predicts": f"{adapter.settings.target} · {adapter.facts['table']['name']}",
             "Model": adapter.settings.model,
-            "Ended": moment(adapter.created),
+            "Sweep": f"{moment(adapter.created)} uploaded",
         }
         for adapter in uploads
     }

@@ -27,7 +27,7 @@ from tabtune_core.data.text_features import DIRECTIONS
 from tabtune_core.errors import LabelError, TabTuneError
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import SETTINGS
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, number
 
 LOOKS = {
     "error": ":red[:material/error: **Stops training**]",
@@ -232,7 +232,7 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
     show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
     if bars.empty:
         return
-    st.caption(f"Mean {mean:,.4g}. Always predicting the mean gives an RMSE of about {deviation:,.4g}, the standard deviation.")
+    st.caption(f"Mean {number(mean, 4)}. Always predicting the mean gives an RMSE of about {number(deviation, 4)}, the standard deviation.")
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:

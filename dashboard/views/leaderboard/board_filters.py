@@ -64,7 +64,7 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
     useful = {name: values for name, values in options.items() if len(values) > (not FILTERS[name].several)}
     away = int(board["archived"].sum())
     on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT, MINE))
-    with st.expander("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:"):
+    with st.popover("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:", key="filters"):
         chosen = {}
         for name, values in useful.items():
             if name in st.session_state:  # another sweep has other values

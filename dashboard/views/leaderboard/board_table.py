@@ -6,47 +6,40 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
+from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, digits_behind
 from tabtune_core.analysis.configurations import SEEDS
-from tabtune_core.analysis.incomplete import MODELS
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings import STRATEGY_NAMES
+from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 
 METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
-TIED = "Within one standard error of the best"
+TIED = "Within one standard error of the best LoRA"
 SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"
-TOO_FEW = "not known: too few seeds to tell"
+TOO_FEW = "not known: too few rows"
 HALF = "Half the width of the 95 % interval"
 CURVE = "Curve"
 SAVED = "Computed before (s)"
 WALL = "Training, on the wall clock (s)"
 WALL_APART = 1.1
 """Times the training time: the wall clock is shown from there on."""
+NARROW = 94
+"""Pixels of a column of numbers: all that are ``ALWAYS`` shown fit a screen of 1280."""
 ALWAYS = {
     "Place",
     "Run",
-    TIED,
     "Validation",
-    "± validation",
-    CURVE,
     "Test",
-    "± test",
-    "Gain over zero-shot",
-    SPREAD,
     "Gain on test",
     TEST_SPREAD,
-    "Rank",
-    "Seed",
     "Seeds",
     "Memory of training (MB)",
-    "Memory of prediction (MB)",
     "Training (s)",
-    "Adapter (kB)",
     "Trainable (%)",
+    "Adapter (kB)",
+    CURVE,
 }
-"""Columns that are shown unless a person chooses others."""
+"""Columns that are shown unless a person chooses others: what is traded, which fits a screen."""
 NOISE = (TIED, "± validation", "± test")
 """Not known for every sweep, and not shown where it is known of no line. What gains may be off by is shown even then, as unknown."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Test rows", "Context rows", "Context rows while training")
@@ -73,22 +66,22 @@ def table(
         "Run": board["name"],
         "Status": board["status"].map(lambda status: STATUS.get(status, status)),
         "Validation": board[f"validation_{metric}"],
-        "± validation": board[half_width(f"validation_{metric}")] if grouped else None,
-        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(_unknown(board)) if "tied_with_best" in board else None,
-        CURVE: first.map(lambda run: curves.get(run, [])),
         "Test": board[f"test_{metric}"],
-        "± test": board[half_width(f"test_{metric}")] if grouped else None,
-        "Gain over zero-shot": board["gain"],
-        SPREAD: board[half_width("gain")],
         "Gain on test": board["test_gain"],
         TEST_SPREAD: board[half_width("test_gain")],
         "Memory of training (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
-        "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
         "Training (s)": board["train_seconds"],
+        "Trainable (%)": board["trainable_percent"],
+        "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
+        CURVE: first.map(lambda run: curves.get(run, [])),
+        "± validation": board[half_width(f"validation_{metric}")] if grouped else None,
+        "± test": board[half_width(f"test_{metric}")] if grouped else None,
+        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(_unknown(board)) if "tied_with_best" in board else None,
+        "Gain over zero-shot": board["gain"],
+        SPREAD: board[half_width("gain")],
+        "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
         WALL: board["train_wall_seconds"],
         SAVED: board["shared_saved_seconds"],
-        "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
-        "Trainable (%)": board["trainable_percent"],
         "Sweep": board["sweep"].map(sweeps),
         "Owner": None if owners is None else board["sweep"].map(owners),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
@@ -129,8 +122,8 @@ def table(
 
 
 def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
-    """What stands in place of a yes or no: nothing for what is never compared."""
-    compared = board["strategy"].isin(MODELS) & (board["apart"] == "") & ~board["archived"]
+    """What stands in place of a yes or no: nothing for what is not compared, or not yet."""
+    compared = (board["strategy"] == "peft") & (board["apart"] == "") & ~board["archived"] & board["place"].notna()
     return compared.map({True: TOO_FEW, False: ""})
 
 
@@ -147,7 +140,8 @@ def spread_meaning(board: pd.DataFrame) -> str:
 
 def usual(frame: pd.DataFrame) -> list[str]:
     """The columns to begin with."""
-    differing = [name for name in WHERE_IT_DIFFERS if name in frame and frame[name].nunique() > 1]
+    of_models = frame[~frame["Strategy"].isin([STRATEGY_NAMES[name] for name in REFERENCES])]
+    differing = [name for name in WHERE_IT_DIFFERS if name in frame and of_models[name].nunique() > 1]
     ranks = frame.groupby(["Strategy", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
     differing += list(ranks.index[ranks > 1])
     informative = [name for name in WHERE_IT_IS if (frame[name] != "").any()]
@@ -165,7 +159,7 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
         wanted = {*st.session_state[key], *(name for name in now if name not in before)}
         st.session_state[key] = [name for name in frame if name in wanted]
     st.session_state[f"usual_{key}"] = now
-    with st.expander("Columns", icon=":material/view_column:"):
+    with st.popover("Columns", icon=":material/view_column:", key="columns"):
         chosen: list[str] = st.multiselect("Columns to show", list(map(str, frame)), default=now, key=key, label_visibility="collapsed")
     return chosen
 
@@ -179,7 +173,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     return {
         "Test rows": text(help="Hash of the table, the rule of the split and its seed: runs with the same one have the same test rows."),
-        "Place": number(width="small", help="Ranking by the validation score. Equal scores share a place; archived runs have no place."),
+        "Place": number("#", width=40, help="Place by the validation score. Equal scores share a place; archived runs have no place."),
         "Run": text(pinned=True),
         "Rank": number(width="small"),
         "Seed": number(width="small"),
@@ -187,34 +181,37 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Learning rate": number("Learning rate", format="%.2g"),
         "Targets": text(help="Target modules: the modules of the model that have an adapter."),
         "Other settings": text(help="Other settings that differ between rows, such as variants of LoRA and of training."),
-        "Trainable (%)": number(format="%.2f", help="Trainable share of the model's parameters."),
-        "Validation": _score("Validation", metric, digits, score_help),
-        "Test": _score("Test", metric, digits, score_help),
+        "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
+        "Validation": _score(metric, digits, score_help),
+        "Test": _score(metric, digits, score_help),
         "± validation": number(
-            format=f"± %.{digits}f",
+            **digits_behind(digits, "± "),
             help=f"{HALF} of the validation score; it includes the rows and, with several seeds, the spread between them.",
         ),
-        "± test": number(format=f"± %.{digits}f", help=f"{HALF} of the test score, as for validation."),
+        "± test": number(**digits_behind(digits, "± "), help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
             width="small", help=f"Validation {meaning.written} during training; with several seeds, of the best run."
         ),
         "Gain over zero-shot": number(
-            format=f"%+.{digits}f",
+            **digits_behind(digits, "+"),
             help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.written} ({meaning.unit}) is"
             " better. The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
         ),
         TIED: text(
-            help="Whether the validation score is at most one standard error behind the best one, which is the rule by which the smallest"
-            " rank is chosen. Empty for references, and for runs that are not compared."
+            help="Whether the mean validation score of the configuration is at most one standard error of the difference behind the best"
+            " LoRA's, which is the rule by which the smallest rank is chosen. Only LoRA runs that have ended are compared."
         ),
-        SPREAD: number(format=f"± %.{digits}f", help=f"{HALF} of the gain on the validation rows."),
+        SPREAD: number(**digits_behind(digits, "± "), help=f"{HALF} of the gain on the validation rows."),
         "Gain on test": number(
-            format=f"%+.{digits}f",
+            width=NARROW,
+            **digits_behind(digits, "+"),
             help="Against the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves them;"
             " above 0 is better.",
         ),
         TEST_SPREAD: number(
-            format=f"± %.{digits}f",
+            "±",
+            width=NARROW,
+            **digits_behind(digits, "± "),
             help=f"{HALF} of the gain on the test rows. A smaller gain may be noise.",
         ),
         "Not compared": text(
@@ -225,14 +222,16 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             format="%.0f", min_value=0, max_value=most, help="Peak of the whole run, on the meter named under Meter."
         ),
         "Memory of training (MB)": number(
-            format="%.1f",
+            "Memory (MB)",
+            width=NARROW,
+            **digits_behind(1),
             help="Peak of training above the loaded model; only this part depends on LoRA. Empty for zero-shot, which does not train.",
         ),
         "Memory of prediction (MB)": number(
-            format="%.1f",
+            **digits_behind(1),
             help="Peak above the loaded model of the final prediction of held-out rows. Empty for trained runs of earlier versions.",
         ),
-        "Training (s)": number(format="%.1f", help=TRAIN_SECONDS_HELP),
+        "Training (s)": number(**digits_behind(1), width=NARROW, help=TRAIN_SECONDS_HELP),
         WALL: number(
             format="%.1f",
             help="Time that passed during training, with waits for a core that others used and without what an earlier run had computed.",
@@ -250,18 +249,18 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             format="localized", help="Number of context rows of a training step. Empty: the same as Context rows."
         ),
         "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
-        "Adapter (kB)": number(format="%.1f", help="Size of the adapter package; empty without an adapter."),
+        "Adapter (kB)": number(**digits_behind(1), width=NARROW, help="Size of the adapter package; empty without an adapter."),
         "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),
     }
 
 
-def _score(where: str, metric: str, digits: int, score_help: str) -> object:
+def _score(metric: str, digits: int, score_help: str) -> object:
     meaning = METRICS[metric]
     if meaning.unit == "share" and meaning.higher_is_better:
-        return st.column_config.ProgressColumn(f"{where} {meaning.written}", help=score_help, format="%.4f", min_value=0, max_value=1)
-    return st.column_config.NumberColumn(f"{where} {meaning.written}", help=score_help, format=f"%.{digits}f")
+        return st.column_config.ProgressColumn(width=NARROW, help=score_help, format="%.4f", min_value=0, max_value=1)
+    return st.column_config.NumberColumn(width=NARROW, help=score_help, **digits_behind(digits))
 
 
 def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:

@@ -10,20 +10,24 @@ from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import few, plain, score, sweep_title
 from dashboard.server.people import people_log_in
-from dashboard.url_state import chosen, nothing_yet, pick, renew
+from dashboard.url_state import chosen, nothing_yet, pick, renew, settle
 from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 
 ALL = "all"
+IN_SHORT = 3
+"""Sentences of a recommendation that stand above the table: what was chosen, what the test rows say, and what to use."""
+LOOK_SECONDS = 2.0
+"""How often an open page asks whether a run has begun or ended."""
 PAGE_ROWS, ROW_PIXELS = 40, 35
 """Lines that are shown without a scroll bar of their own, and how high one is."""
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
 def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: str, *, going: bool) -> None:
-    """The recommendation, or why it is missing."""
+    """The recommendation in short, or why it is missing."""
     done = board[board["place"].notna() & (board["apart"] == "")]
     if recommendation is None:
         st.caption("Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare.")
@@ -31,10 +35,9 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         st.caption("Some runs of this sweep have not ended. The recommendation appears after the last one.")
     elif recommendation.sentences:
         with st.container(border=True):
-            st.markdown("\n\n".join(map(plain, recommendation.sentences)))
+            st.markdown(plain(" ".join(recommendation.sentences[:IN_SHORT])))
             if recommendation.claim is not None:
                 more_seeds.offer(recommendation.claim, list(runs.values()))
-            st.caption(plain(recommendation.basis))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
@@ -47,6 +50,14 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         )
 
 
+def speak_further(recommendation: Recommendation | None, *, going: bool) -> None:
+    """The rest of it."""
+    if recommendation is not None and recommendation.sentences and not going:
+        with st.expander("References, costs and how sure this is", icon=":material/more_horiz:"):
+            st.markdown("\n\n".join(map(plain, recommendation.sentences[IN_SHORT:])))
+            st.caption(plain(recommendation.basis))
+
+
 def remarks(board: pd.DataFrame) -> None:
     """What the lines themselves do not say loudly enough."""
     away = int(board["archived"].sum())
@@ -57,23 +68,27 @@ def remarks(board: pd.DataFrame) -> None:
         st.caption(f"No gain over zero-shot: {few(no_gain, 10)}. These runs kept the pretrained weights, because no evaluation beat them.")
 
 
-st.title("Leaderboard", help=define("Held-out rows", "Gain", "Claim", "Selection metric"))
+head = st.container(horizontal=True, vertical_alignment="center")
+head.title("Leaderboard", help=define("Held-out rows", "Gain", "Claim", "Selection metric"), width="content")
 sweeps = queries.sweeps()
 if not sweeps:
     nothing_yet("No run yet. Choose a table and a model first; every run then gets its line here.", "leaderboard")
 
-where, by, lines = st.columns([3, 2, 2])
-with where:
+with head:
     names = {ALL: "All runs of this workspace", **{name: sweep_title(sweep) for name, sweep in sweeps.items()}}
     elsewhere = chosen("sweep", list(sweeps), next(iter(sweeps)))  # on Live or Compare
     renew("board", when=elsewhere, value=elsewhere)
-    picked = pick("Runs", list(names), name="board", default=elsewhere, format_func=lambda name: names[name])
+    picked = pick("Runs", list(names), name="board", default=elsewhere, format_func=names.__getitem__, label_visibility="collapsed")
     sweep = None if picked == ALL else picked
+    if sweep is not None:
+        settle("sweep", sweep)  # for the pages that one goes on to
 unreadable.runs()
+stamp = queries.stamp_of(sweep)
 runs = {run.id: run for run in queries.listed(sweep)}
 if not runs:
     st.stop()
-with by:
+verdict, controls = st.container(), st.container(horizontal=True)
+with controls:
     tasks = list(dict.fromkeys(run.settings.task for run in reversed(runs.values())))
     usual_metric = SELECTION[tasks[0]] if sweep is None else queries.selection_metric(sweep)
     metric = pick(
@@ -81,12 +96,12 @@ with by:
         [name for task in tasks for name in metrics_of(task)],
         name="metric",
         default=usual_metric,
-        format_func=lambda name: METRICS[name].label + (f" ({METRICS[name].task})" if len(tasks) > 1 else ""),
+        format_func=lambda name: f"By {METRICS[name].written}" + (f" ({METRICS[name].task})" if len(tasks) > 1 else ""),
+        label_visibility="collapsed",
     )
-with lines:
     repeated = "configuration" if sweep and len({run.settings.seed for run in runs.values()}) > 1 else "run"
     renew("lines", when=picked, value=repeated)
-    per = pick("Rows", list(PER), name="lines", default=repeated, format_func=PER.__getitem__)
+    per = pick("Rows", list(PER), name="lines", default=repeated, format_func=PER.__getitem__, label_visibility="collapsed")
 try:
     board = queries.ranked(sweep, metric, archived=True)
     found = None if sweep is None else queries.recommended(sweep, metric)
@@ -94,18 +109,13 @@ except StoreError as error:
     st.error(plain(str(error)))
     st.stop()
 
-going = sweep is not None and queries.active(list(runs.values()))
-speak(board, found, metric, going=going)
-remarks(board)
-splits = sorted({run.settings.split for run in runs.values()} - {""})
-if splits and sweep is not None:
-    st.caption(f":material/call_split: Split: {plain('; '.join(splits))}.")
-if sweep is not None:
-    st.caption(f"Test rows: {'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}.")
+active = queries.active(list(runs.values()))
+going = sweep is not None and active
+with verdict:
+    speak(board, found, metric, going=going)
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
 owners = {sweep.id: sweep.owner for sweep in sweeps.values()}
-left, right = st.columns(2)
-with left:
+with controls:
     of_run = {"table": board["dataset"].map(tables).fillna("(deleted)"), "owner": board["sweep"].map(owners)}
     passing = board_filters.ask(board.assign(**of_run))
 shown_runs = board[passing]
@@ -117,7 +127,7 @@ else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
 shown = board_table.table(kept, metric, queries.sparklines(sweep, metric), tables, names, owners if people_log_in() else None)
-with right:
+with controls:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
 if len(kept) < len(every):
@@ -139,6 +149,12 @@ if chosen_runs:
     run_actions.show_chosen(chosen_runs, metric)
 else:
     st.caption(f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them.")
+remarks(board)
+if sweep is not None:
+    splits = sorted({run.settings.split for run in runs.values()} - {""})
+    split = f"Split: {plain('; '.join(splits))}. " if splits else ""
+    st.caption(f"{split}Test rows: {'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}.")
+speak_further(found, going=going)
 with st.container(horizontal=True):
     st.download_button(
         "Download the leaderboard (CSV)",
@@ -160,3 +176,13 @@ with st.container(horizontal=True):
     )
 if sweep is not None:
     full_vs_lora_table.show(queries.against_full(sweep, metric), metric)
+
+
+@st.fragment(run_every=LOOK_SECONDS if active else None)
+def follow() -> None:
+    """Draws the page anew when a run has begun, ended or come."""
+    if queries.stamp_of(sweep) != stamp:
+        st.rerun()
+
+
+follow()

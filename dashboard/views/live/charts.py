@@ -18,26 +18,32 @@ from tabtune_core.metrics import METRICS
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
-    """Two scores, the loss and the memory of the runs that are shown; behind tabs the rest, of which only the open one is drawn."""
+    """The score that decides and the memory of the runs that are shown, below them a second score and the loss; behind tabs the rest, of
+    which only the open one is drawn.
+    """
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
     opened.charts.clear()
-    left, right = st.columns(2)
 
     def whole_axis(curves: Curves) -> dict[str, Any]:
         return {"axis_end": max(queries.axis_end("scores", view.x, curves.shown), curves.steps if view.x == "step" else 0)}
 
-    for place, key, metric, log in ((left, view.first, view.first, False), (right, "score", view.metric, view.log)):
-        with place:
-            st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
-            label = f"Validation {METRICS[metric].written} of each run"
-            draw("score", key=key, label=label, extra=whole_axis, metric=metric, x=view.x, log=log)
+    def score(key: str, metric: str, *, log: bool) -> None:
+        st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
+        label = f"Validation {METRICS[metric].written} of each run"
+        draw("score", key=key, label=label, extra=whole_axis, metric=metric, x=view.x, log=log)
+
     left, right = st.columns(2)
     with left:
+        score("first", view.first, log=False)
+    with right:
+        memory(curves, opened, view)
+    left, right = st.columns(2)
+    with left:
+        score("score", view.metric, log=view.log)
+    with right:
         heading("Training loss", "loss")
         options: dict[str, Any] = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
         draw("loss", key="loss", label="Training loss of each run", **options)
-    with right:
-        memory(curves, opened, view)
     more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "Time of a step": ("seconds", lambda: {"cumulative": st.toggle("Add up", key="live_cumulative"), "smoothing": view.smoothing}),
         "Memory by phase": ("phase_peaks", dict),

@@ -8,6 +8,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 SELDOM = 8
 """Every so many refreshes there is a look at what changes with a run's state alone: its notes, its troubles, the queue."""
+TABLE_LATER = 3
+"""Every so many refreshes the table of runs is drawn anew; the bar and the charts above it are with each."""
 LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0
 REFRESHES_A_SECOND = 11
 """Refreshes that the server gives all tabs together in a second; each takes it about 15 ms of one core."""

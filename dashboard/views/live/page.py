@@ -15,18 +15,19 @@ from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.queries import Latest, Look
-from dashboard.url_state import nothing_yet, pick
+from dashboard.url_state import go, nothing_yet, pick
 from dashboard.views.live import grouping, progress
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.one_run import one_run, pick_run
-from dashboard.views.live.pace import SELDOM, is_far_off, refresh_seconds
+from dashboard.views.live.pace import SELDOM, TABLE_LATER, is_far_off, refresh_seconds
 from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError
 from tabtune_core.store.run_row import ENDED, Run
 
-st.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"))
+head = st.container(horizontal=True, vertical_alignment="center")
+head.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"), width="content")
 sweeps = queries.sweeps()
 if not sweeps:
     nothing_yet("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", "monitoring")
@@ -36,7 +37,9 @@ if asked and asked not in sweeps:
     st.warning(f"The sweep {plain(repr(asked))} is not in this workspace; it may have been deleted. This is the newest one.")
 listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
 current = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
-sweep = pick("Sweep", listed, name="sweep", default=current, format_func=lambda name: sweep_title(sweeps[name]))
+with head:
+    titles = {name: sweep_title(sweeps[name]) for name in listed}
+    sweep = pick("Sweep", listed, name="sweep", default=current, format_func=titles.__getitem__, label_visibility="collapsed")
 mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
 try:
@@ -55,14 +58,14 @@ progress.tab_title(runs)
 progress.failures(runs, named, allowed=mine)
 # what changes with every step stands in this; what a person asks with stands still below it
 above = st.container()
-with st.container(horizontal=True):
-    progress.sweep_buttons(runs, sweep, allowed=mine)
+with st.container(horizontal=True, vertical_alignment="center"):
+    if going:
+        progress.sweep_buttons(runs, sweep, allowed=mine)
+    elif st.button("Leaderboard", type="primary", icon=":material/leaderboard:", help="What the runs of this sweep are worth."):
+        go("views/leaderboard/page.py", sweep=sweep, board=sweep)
+    view, shown = controls(settings, grouping.groupings(runs), grouping.usual(runs), sweep, lambda: chosen(named, sweep))
     share()
     end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
-st.fragment(queue, run_every=seldom)(sweep)
-with st.container():
-    view = controls(settings.task, grouping.groupings(runs), grouping.usual(runs), sweep)
-    shown = chosen(named, sweep)
 legend = grouping.legend(runs, [run for run in runs if run.id in shown], view.group)
 opened = OpenCharts(every)
 
@@ -107,7 +110,6 @@ def watch() -> None:
         if going:
             worker_trouble(queries.look_after_worker())
         progress.overall(now, named, latest)
-        progress.runs_table(look, named, latest, settings.selection_metric)
         opened.refresh(curves, look)
     if every is not None and is_far_off(every):
         st.rerun()
@@ -115,6 +117,17 @@ def watch() -> None:
 
 with above:  # and not in its body: a refresh that the page is drawn anew in the middle of may not write outside its own place
     watch()
+
+
+@st.fragment(run_every=TABLE_LATER * every if every else None)
+def table() -> None:
+    """A line a run, below the charts."""
+    with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
+        progress.runs_table(look, named, queries.latest(look, settings.selection_metric), settings.selection_metric)
+
+
+table()
+st.fragment(queue, run_every=seldom)(sweep)
 
 
 @st.fragment(run_every=seldom)

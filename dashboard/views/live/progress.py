@@ -11,7 +11,7 @@ import pyarrow as pa
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
+from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, digits_behind, duration, few, megabytes, plain, silence
 from dashboard.queries import Latest, Look
 from dashboard.views.live.actions import again_all, ask, to_the_form
 from tabtune_core.analysis.curves import Progress
@@ -110,9 +110,6 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
         st.caption(
             f"About {duration(seconds)} left for the sweep. Estimated: each remaining run takes as long as similar runs that have ended."
         )
-    saved = [run.result.shared_saved_seconds for run in runs if run.result and run.result.shared_saved_seconds >= LEAST_SAVING]
-    if saved:
-        st.caption(f"Frozen layers shared with {counted(len(saved), 'run')}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
 
 
 def _where(run: Run) -> str:
@@ -121,7 +118,7 @@ def _where(run: Run) -> str:
 
 
 def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
-    """One line a run, up to the second."""
+    """One line a run, and what shared layers saved."""
     runs = look.runs
     far = {run_id: last.progress for run_id, last in latest.items()}
     label, loss_title = METRICS[metric].written, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
@@ -154,12 +151,15 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Status": text(width=wide),
             "Where": text(help="The GPU or CPU that the run uses; on a cluster, also its node."),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
-            loss_title: number(format="%.4f"),
-            f"Best validation {label}": number(format=f"%.{digits}f", help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
+            loss_title: number(**digits_behind(4)),
+            f"Best validation {label}": number(**digits_behind(digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
             "Time left": text(help="Of training, if it does not stop early. Known from the fifth step on."),
             "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
     )
+    saved = [run.result.shared_saved_seconds for run in runs if run.result and run.result.shared_saved_seconds >= LEAST_SAVING]
+    if saved:
+        st.caption(f"Frozen layers shared with {counted(len(saved), 'run')}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
 
 
 def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:

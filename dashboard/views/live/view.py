@@ -3,7 +3,7 @@
 It is kept in the address bar, so that it can be shared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -13,10 +13,10 @@ import streamlit as st
 from dashboard.formatting import TRAIN_SECONDS_HELP
 from dashboard.url_state import keep
 from tabtune_core.metrics import METRICS, Task, metrics_of
+from tabtune_core.settings import RunSettings
 
-FIRST: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
-SECOND: dict[Task, str] = {"classification": "log_loss", "regression": "r2"}
-"""The scores that a person looks at first; the second can be changed."""
+USUAL: dict[Task, tuple[str, str]] = {"classification": ("accuracy", "log_loss"), "regression": ("r2", "rmse")}
+"""The second score is the first of these that does not decide; it can be changed."""
 SMOOTHINGS = [0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99]
 SHARED = ("sweep", "run", "only", "group", "axis", "score", "log", "smooth")
 """Names in the address bar."""
@@ -40,28 +40,42 @@ def asked(name: str, options: Sequence[Any], default: Any) -> Any:
     return next((option for option in options if str(option) == st.query_params.get(name)), default)
 
 
-def controls(task: Task, groups: Mapping[str, str], usual: str, sweep: str) -> View:
-    """The row of widgets above the charts. ``groups`` are what runs can be grouped by, with titles, and ``usual`` the first of them."""
-    others = metrics_of(task)
+def controls(
+    settings: RunSettings, groups: Mapping[str, str], usual: str, sweep: str, ask_runs: Callable[[], list[str]]
+) -> tuple[View, list[str]]:
+    """The axis, and behind a button the rest; the first score is the one that decides. ``groups`` are what runs can be grouped by, with
+    titles, and ``usual`` the first of them; ``ask_runs`` asks for the runs to show, which are the second answer.
+    """
+    task, first = settings.task, settings.selection_metric
+    others = [name for name in metrics_of(task) if name != first]
     keys = {"axis": "live_x", "score": f"live_metric_{task}", "log": "live_log", "smooth": "live_smoothing", "group": f"live_group_{sweep}"}
-    defaults = {"axis": "step", "score": SECOND[task], "log": False, "smooth": 0.0, "group": usual}
-    options = {"axis": ["step", "seconds"], "score": others, "log": [False, True], "smooth": SMOOTHINGS, "group": list(groups)}
+    second = next(name for name in USUAL[task] if name != first)
+    defaults = {"axis": "step", "score": second, "log": False, "smooth": 0.0, "group": usual}
+    options: dict[str, list[Any]] = {
+        "axis": ["step", "seconds"],
+        "score": others,
+        "log": [False, True],
+        "smooth": SMOOTHINGS,
+        "group": list(groups),
+    }
     for name, key in keys.items():
         if st.session_state.get(key) not in options[name]:
             st.session_state[key] = asked(name, options[name], defaults[name])
     # what is set is the default, too: before its first answer the browser shows that
     now = {name: st.session_state[key] for name, key in keys.items()}
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        x = st.segmented_control(
-            "Curves over",
-            options["axis"],
-            default=now["axis"],
-            required=True,
-            key=keys["axis"],
-            persist_state="session",
-            format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
-            help=TRAIN_SECONDS_HELP,
-        )
+    x = st.segmented_control(
+        "Curves over",
+        options["axis"],
+        default=now["axis"],
+        required=True,
+        key=keys["axis"],
+        persist_state="session",
+        format_func={"step": "Over steps", "seconds": "Over seconds"}.__getitem__,
+        help=TRAIN_SECONDS_HELP,
+        label_visibility="collapsed",
+    )
+    with st.popover("View", icon=":material/tune:", key="view"):
+        shown = ask_runs()
         group = now["group"]
         if len(groups) > 1:
             group = st.selectbox(
@@ -70,7 +84,6 @@ def controls(task: Task, groups: Mapping[str, str], usual: str, sweep: str) -> V
                 options["group"].index(now["group"]),
                 key=keys["group"],
                 format_func=groups.__getitem__,
-                width=220,
                 help="Runs that share it are one line, their mean at each step; the band reaches from the lowest to the highest of them.",
                 persist_state="session",
             )
@@ -80,8 +93,7 @@ def controls(task: Task, groups: Mapping[str, str], usual: str, sweep: str) -> V
             others.index(now["score"]),
             key=keys["score"],
             format_func=lambda name: METRICS[name].label,
-            width=220,
-            help=f"The first is {METRICS[FIRST[task]].label}; the selection metric of the sweep decides which checkpoint is kept.",
+            help=f"The first is {METRICS[first].label}, which decides which checkpoint is kept.",
             persist_state="session",
         )
         smoothing = st.select_slider(
@@ -89,7 +101,6 @@ def controls(task: Task, groups: Mapping[str, str], usual: str, sweep: str) -> V
             SMOOTHINGS,
             now["smooth"],
             key=keys["smooth"],
-            width=220,
             help="Exponential moving average; the value is the weight of the previous points. Raw values"
             " stay as a faint line. For loss, gradient norm, step time and GPU. Scores and memory are never smoothed.",
             persist_state="session",
@@ -106,7 +117,7 @@ def controls(task: Task, groups: Mapping[str, str], usual: str, sweep: str) -> V
             keep(name, str(value))
         elif name in st.query_params:
             del st.query_params[name]
-    return View(FIRST[task], metric, x, log, smoothing, group)
+    return View(first, metric, x, log, smoothing, group), shown
 
 
 def share() -> None:

@@ -79,7 +79,7 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way, *, stopped: bool) -> Judged:
     """Memory by cause, fits or not, and time. Priced anew whenever the form changes. Nothing is measured of what is ``stopped``."""
     counts = None if way == "numbers" else queries.class_counts(table, target, way)
-    split = queries.split_sizes(sweep.run)
+    split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(

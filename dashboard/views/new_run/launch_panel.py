@@ -73,23 +73,21 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         priced.drop(columns=hidden),
         hide_index=True,
         column_config={
-            "Rank": st.column_config.NumberColumn(width=50),
+            "Rank": st.column_config.NumberColumn(width=45),
             "Trainable": st.column_config.NumberColumn(
-                format="localized", width=85, help="Factors A and B, DoRA's magnitudes and trained biases."
+                format="localized", width=80, help="Factors A and B, DoRA's magnitudes and trained biases."
             ),
             "Bytes": st.column_config.NumberColumn(
-                format="localized", width=90, help="Exact size of the tensors in the adapter file, without names and metadata."
+                format="localized", width=80, help="Exact size of the tensors in the adapter file, without names and metadata."
             ),
-            "Share (%)": st.column_config.NumberColumn(
-                "% of the model", format="%.2f", width=90, help="Share of all parameters, adapter included."
-            ),
+            "Share (%)": st.column_config.NumberColumn(format="%.2f", width=75, help="Share of all parameters, adapter included."),
             "Compression": st.column_config.NumberColumn(
                 format="%.1f : 1",
-                width=100,
+                width=95,
                 help="Weights of the adapted layers divided by the adapter's parameters. At 1 or below the adapter saves nothing.",
             ),
             "Scaling": st.column_config.TextColumn(
-                "Alpha / r", width=80, help="Strength of the update: alpha / rank, or with rsLoRA alpha / square root of the rank."
+                "α / r", width=55, help="Strength of the update: alpha / rank, or with rsLoRA alpha / square root of the rank."
             ),
             "Capped layers": st.column_config.NumberColumn(
                 width=100, help="Layers narrower than the rank; there the rank is the layer's own width."
@@ -102,6 +100,7 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
 
 _IDLE: dict[str, Callable[[pd.DataFrame], bool]] = {
     "Parts": lambda priced: priced["Parts"].nunique() < 2,
+    "Compression": lambda priced: priced["Parts"].nunique() > 1,  # for which there is no room then
     "Capped layers": lambda priced: not bool(priced["Capped layers"].any()),
 }
 """Columns, and when they say nothing."""

@@ -1,5 +1,6 @@
 """What the models said of the rows, side by side: scores where labels are known, where they differ, how sure they are, and the file."""
 
+import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.job_status import data_of
-from dashboard.formatting import plain
+from dashboard.formatting import as_they_come, digits_behind, plain
 from dashboard.views.try_it.try_rows import row_columns
-from tabtune_core.data.prediction_rows import CSV, PREDICTED, ROWS, TRUTH
+from tabtune_core.analysis.prediction_interval import SHARE
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, number
 
 SHOWN = 1000
 """Rows on the page; the download has all."""
@@ -21,8 +23,6 @@ COLUMNS_SHOWN = 40
 """Of the rows, beside what the models say."""
 FAR = 0.1
 """Numbers differ when they are further apart than this share of the target's standard deviation in the context."""
-NUMBER = "%.6g"
-"""Of values of the target: as the row itself is written; only counts have commas."""
 MARK = "background-color: rgba(230, 159, 0, 0.35)"
 
 
@@ -36,7 +36,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
     _sentence(differing, result)
     if len(predicted) == 1:
         _one_row(predicted, result)
-        _whole_row(rows)
+        _like_it(rows, result, folder)
     else:
         _scores(result)
         only = bool(differing.any()) and st.toggle("Only rows where they differ", key="try_only")
@@ -66,7 +66,7 @@ def _scores(result: Mapping[str, Any]) -> None:
     frame = pd.DataFrame([{"Model": model["title"]} | {METRICS[name].label: model["scores"][name] for name in metrics} for model in scored])
     how = {
         METRICS[name].label: st.column_config.NumberColumn(
-            format=f"%.{METRICS[name].decimals(frame[METRICS[name].label].abs().max())}f", help=METRICS[name].help
+            **digits_behind(METRICS[name].decimals(frame[METRICS[name].label].abs().max())), help=METRICS[name].help
         )
         for name in metrics
     }
@@ -101,9 +101,15 @@ def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame
 def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
     if len(result["models"]) < 2:
         return
-    what = "another label" if result["classes"] else f"more than {FAR:.0%} of the target's standard deviation ({result['deviation']:.6g})"
+    what = (
+        "another label"
+        if result["classes"]
+        else f"more than {100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
+    )
     if len(differing) == 1:
-        near = "" if result["classes"] else f", to within {FAR:.0%} of the target's standard deviation ({result['deviation']:.6g})"
+        near = (
+            "" if result["classes"] else f", to within {100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
+        )
         st.markdown("The models **differ** here." if differing.any() else f"The models **agree** here{near}.")
     else:
         st.markdown(f"The models differ in **{int(differing.sum()):,} of {len(differing):,}** rows.")
@@ -112,33 +118,72 @@ def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
 
 
 def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
-    classes = list(result["classes"])
+    """What each model says, the most likely class first, as a table whose words wrap."""
+    classes, models, row = list(result["classes"]), models_of(result), predicted.iloc[0]
     if TRUTH in predicted:
-        truth = predicted[TRUTH].iloc[0]
-        st.markdown(f"Label in the table: **{plain(truth if classes else f'{truth:.6g}')}**")
-    lines = [
-        {"Model": title, "Predicted": predicted[name].iloc[0]}
-        | {f"P({label})": predicted[f"{name}_{k}"].iloc[0] for k, label in enumerate(classes[:CLASSES_SHOWN])}
-        for name, title in models_of(result).items()
+        truth = row[TRUTH]
+        st.markdown(f"Label in the table: **{plain(truth if classes else number(truth))}**")
+    differing = unlike_first(predicted[list(models)], result).iloc[0]
+    shares = {name: [row[f"{name}_{k}"] for k in range(len(classes))] for name in models}
+
+    def said(name: str) -> str:
+        text = f"**{plain(str(row[name]))}** {max(shares[name]):.3f}" if classes else f"**{plain(number(row[name]))}**"
+        return f":orange-background[{text}]" if differing[name] else text
+
+    lines = [["Predicted", *map(said, models)]]
+    if classes:
+        order = sorted(range(len(classes)), key=lambda k: -sum(own[k] for own in shares.values()))
+        lines += [[plain(str(classes[k])), *(f"{own[k]:.3f}" for own in shares.values())] for k in order[:CLASSES_SHOWN]]
+        if rest := order[CLASSES_SHOWN:]:
+            lines.append([f"{len(rest)} more", *(f"{sum(own[k] for k in rest):.3f}" for own in shares.values())])
+    elif any(model.get("interval") for model in result["models"]):
+        lines.append(
+            [f"{100 * SHARE:.0f} % interval", *(_reach(row[name], model) for name, model in zip(models, result["models"], strict=True))]
+        )
+    head = f"| | {' | '.join(map(plain, models.values()))} |"
+    st.markdown("\n".join([head, "|---" * (1 + len(models)) + "|", *(f"| {' | '.join(line)} |" for line in lines)]))
+    held = [
+        f"{100 * model['interval']['held']:.0f} % ({plain(model['title'])})"
+        for model in result["models"]
+        if (model.get("interval") or {}).get("held")
     ]
-    frame = pd.DataFrame(lines)
-    marked = unlike_first(frame[["Predicted"]].T.reset_index(drop=True), result).iloc[0]
-    styled = frame.style.apply(lambda column: [MARK if mark else "" for mark in marked], subset=["Predicted"])
-    shares = {
-        f"P({label})": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f", help=f"Probability of {plain(label)}.")
-        for label in classes[:CLASSES_SHOWN]
-    }
-    number = {} if classes else {"Predicted": st.column_config.NumberColumn(format=NUMBER)}
-    st.dataframe(styled, hide_index=True, column_config=shares | number, key="try_table")
+    if held:
+        st.caption(
+            "An interval reaches as far as the validation rows of the run lay from their predictions, the same for every row."
+            f" It held {', '.join(held)} of the test rows."
+        )
 
 
-def _whole_row(rows: pd.DataFrame) -> None:
-    """The row that was predicted, a column a line."""
-    if rows.empty or not len(rows.columns):
+def _reach(predicted: float, model: Mapping[str, Any]) -> str:
+    """From where to where, in the digits of the width; N/A where the held-out rows of the run do not tell."""
+    if (found := model.get("interval")) is None:
+        return "N/A"
+    step = 10.0 ** (math.floor(math.log10(max(found["below"] + found["above"], 1e-300))) - 2)
+    low, high = (step * round(end / step) for end in (predicted - found["below"], predicted + found["above"]))
+    return plain(f"{number(low)} to {number(high)}")
+
+
+def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None:
+    """The row that was predicted, and below it the context rows most like it with their labels."""
+    found = result.get("nearest")
+    if row.empty or not found:
         return
-    values = ["missing" if pd.isna(value) else str(value) for value in rows.iloc[0]]
-    with st.expander("The row that was predicted", icon=":material/table_rows:"):
-        st.dataframe(pd.DataFrame({"Column": list(rows.columns), "Value": values}), hide_index=True)
+    near = pd.read_parquet(folder / NEAREST_ROWS)
+    labels = [str(label) if result["classes"] else number(label) for label in found["labels"]]
+    about = {
+        "Row": ["this row", *(f"{number + 1:,}" for number in found["rows"])],
+        "Label": ["", *labels],
+        "Distance": [0.0, *found["distances"]],
+    }
+    shown = pd.concat([row[[name for name in row if name in near]], near], ignore_index=True)
+    st.markdown(
+        "**The context rows most like it**",
+        help="A distance is the root of the mean squared difference of the features, each in standard deviations of the context rows; two"
+        " different categories, or a missing value and a known one, are 1 apart. The model compares rows in its own way.",
+    )
+    config = {"Row": st.column_config.TextColumn(pinned=True), "Distance": st.column_config.NumberColumn(format="%.2f")}
+    frame = pd.concat([pd.DataFrame(about), shown.drop(columns=list(about), errors="ignore")], axis=1)
+    st.dataframe(frame, hide_index=True, column_config=row_columns(shown) | config, placeholder="missing", key="try_nearest")
 
 
 def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str, Any]) -> None:
@@ -154,7 +199,7 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
     for name, title in models.items():
         frame[title] = part[name].to_numpy()
         if not classes:
-            config[title] = st.column_config.NumberColumn(format=NUMBER)
+            config[title] = st.column_config.NumberColumn(**as_they_come(part[name]))
     titles: list[Hashable] = list(models.values())
     marks = unlike_first(frame[titles], result).map(lambda mark: MARK if mark else "")
     for name, title in models.items() if classes else ():

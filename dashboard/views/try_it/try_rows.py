@@ -12,12 +12,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import plain
+from dashboard.formatting import as_they_come, plain
 from dashboard.views.try_it.try_choice import Choice
 from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
 from tabtune_core.data.values import words
 from tabtune_core.errors import TableError
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, number
 
 SHOWN = 5
 
@@ -42,7 +42,8 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     edited, pressed = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{start}_{len(features)}")
     truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
-        known = "nothing" if truth is None else plain(truth)
+        regression = choice.facts["settings"]["task"] == "regression"
+        known = "nothing" if truth is None else plain(number(float(row[target].iloc[0])) if regression else truth)
         st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")
         return (edited if truth is None else edited.assign(**{target: row[target]})), pressed
     st.caption("Changed; no true answer is known for this row.")
@@ -124,7 +125,7 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
     held, label = (None if pd.isna(cell.iloc[0]) else cell.iloc[0]), plain(name)
     if kind == "number":
         step = 1.0 if span is None or span.whole else 10.0 ** np.floor(np.log10(span.high - span.low) - 1.5)
-        hint = "" if span is None else f" :gray[{span.low:.6g} to {span.high:.6g}]"
+        hint = "" if span is None else f" :gray[{number(span.low)} to {number(span.high)}]"
         _start(key, None if held is None else float(held))
         return st.number_input(f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing")
     if kind == "date":
@@ -173,5 +174,5 @@ def typed(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
 def row_columns(rows: pd.DataFrame) -> dict[str, Any]:
     """How a table of rows shows its columns: numbers as short as they are, days without a time."""
     days = [name for name in rows.select_dtypes("datetime") if (known := rows[name].dropna()).eq(known.dt.normalize()).all()]
-    numbers = dict.fromkeys(map(str, rows.select_dtypes("number")), st.column_config.NumberColumn(format="%.6g"))
+    numbers = {str(name): st.column_config.NumberColumn(**as_they_come(rows[name])) for name in rows.select_dtypes("number")}
     return numbers | dict.fromkeys(map(str, days), st.column_config.DateColumn(format="YYYY-MM-DD"))

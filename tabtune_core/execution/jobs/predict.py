@@ -13,9 +13,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.analysis.prediction_interval import Interval, interval
 from tabtune_core.data.datasets import load_frame
-from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH, labels_like, listed, row_keys, take_rows, unknown_categories
-from tabtune_core.data.splits import Split, sample_rows, strata_of
+from tabtune_core.data.nearest_rows import nearest
+from tabtune_core.data.prediction_rows import (
+    CSV,
+    NEAREST_ROWS,
+    PREDICTED,
+    TRUTH,
+    labels_like,
+    listed,
+    row_keys,
+    take_rows,
+    unknown_categories,
+)
+from tabtune_core.data.splits import Split, SplitName, sample_rows, strata_of
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context, make_context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
@@ -29,14 +41,19 @@ from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import Counted
+from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import ID as UPLOADED
 from tabtune_core.store.uploaded_adapters import get_adapter, package_of
 
+NEAREST = 5
+"""Context rows most like a row that is predicted alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Adapter:
+    id: str
     title: str
     package: AdapterPackage
     settings: RunSettings
@@ -58,6 +75,10 @@ class _Column:
     context: Context
     split: Split | None
     """Of the run; None where the table is not the run's own."""
+    table: pd.DataFrame
+    """In which the context's row numbers count."""
+    interval: Interval | None = None
+    """Around its predictions of numbers; None where the run's held-out rows do not tell."""
 
 
 def predict(
@@ -94,7 +115,9 @@ def predict(
     progress, columns = Counted(folder, len(frame) * times, "predictions"), list[_Column]()
     for one in dict.fromkeys(adapter.base for adapter in opened):
         group = [adapter for adapter in opened if adapter.base == one]
-        columns += _predict_group(group, frame, shown, base=base, context_rows=context_rows, device=device, notes=notes, progress=progress)
+        columns += _predict_group(
+            home, group, frame, shown, base=base, context_rows=context_rows, device=device, notes=notes, progress=progress
+        )
     columns.sort(key=lambda column: column.kind != "base")
     for column in columns:
         notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
@@ -110,11 +133,19 @@ def predict(
             "those are predicted does not tell how well new rows are."
         ] = None
     _write(folder, frame, columns, classes, truth)
+    like = _nearest(frame, next(column for column in columns if column.kind == "adapter"), folder) if len(frame) == 1 else None
     return {
         "models": [
-            {"title": column.title, "kind": column.kind, "context_rows": len(column.context.y_C), "scores": _scores(column, truth, known)}
+            {
+                "title": column.title,
+                "kind": column.kind,
+                "context_rows": len(column.context.y_C),
+                "scores": _scores(column, truth, known),
+                "interval": column.interval and dataclasses.asdict(column.interval),
+            }
             for column in columns
         ],
+        "nearest": like,
         "scored_rows": int(known.sum()),
         "classes": classes,
         "rows": len(frame),
@@ -130,7 +161,7 @@ def _open(home: Path, identity: str, title: str) -> _Adapter:
     else:
         store = RunStore(home)
         package, checkpoint = read_package(store.run_dir(identity) / ADAPTER_FILE), store.run(identity).settings.checkpoint
-    return _Adapter(title, package, RunSettings.of_package(package.facts["settings"]), checkpoint)
+    return _Adapter(identity, title, package, RunSettings.of_package(package.facts["settings"]), checkpoint)
 
 
 def _check_alike(opened: Sequence[_Adapter]) -> None:
@@ -146,6 +177,7 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
 
 
 def _predict_group(
+    home: Path,
     group: Sequence[_Adapter],
     frame: pd.DataFrame,
     shown: pd.DataFrame,
@@ -166,17 +198,45 @@ def _predict_group(
         adapted = AdaptedModel(with_module(model, adapters.module.requires_grad_(False).eval()), adapter.settings, adapter.package.facts)
         whole, table = _context(adapted, shown, adapter.title, notes)
         labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts["context"]["sha256"]
+        as_in_run = own and (context_rows is None or context_rows >= len(whole.y_C))
+        intervals = _intervals(home, adapter) if as_in_run and adapter.settings.task == "regression" else (None, None)
         used = adapted.split(shown) if labelled and own else None
         context = _fewer(whole, adapted, table, context_rows)
         views = adapter.settings.train.views
         predicted = predict_rows(adapted.model, frame, context, views=views, told=progress.add)
-        yield _Column(adapter.title, "adapter", predicted, context, used)
+        yield _Column(adapter.title, "adapter", predicted, context, used, table, intervals[0])
         if base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
-            yield _Column(f"{title}{of}", "base", predict_rows(model, frame, context, views=views, told=progress.add), context, used)
+            predicted = predict_rows(model, frame, context, views=views, told=progress.add)
+            yield _Column(f"{title}{of}", "base", predicted, context, used, table, intervals[1])
         elif base:
             progress.add(views * len(frame))  # the same base, context and views have predicted before
+
+
+def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
+    """Of the adapter and of its base alone, from what the run predicted for its held-out rows; None where that is not there."""
+    if UPLOADED.fullmatch(adapter.id):
+        return None, None
+    validation, test = (read_predictions(RunStore(home), adapter.id, part) for part in _HELD_OUT)
+    if validation is None or test is None:
+        return None, None
+    trained = interval(validation.y_N - validation.predicted, test.y_N - test.predicted)
+    if validation.zero_shot is None or test.zero_shot is None:
+        return trained, None
+    return trained, interval(validation.y_N - validation.zero_shot, test.y_N - test.zero_shot)
+
+
+_HELD_OUT: tuple[SplitName, ...] = ("validation", "test")
+
+
+def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, Any]:
+    """The context rows most like the only row: numbers in their table, labels and distances; their cells are written to the folder."""
+    context = column.context
+    places, distances = nearest(context, context.encoder.transform(frame)[0], NEAREST)
+    rows = column.table.iloc[context.rows[places]]
+    rows[[*context.encoder.columns]].reset_index(drop=True).to_parquet(folder / NEAREST_ROWS)
+    return {"rows": rows.index.to_list(), "labels": list(_labels_of(context)[places]), "distances": distances.tolist()}
 
 
 def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> tuple[Context, pd.DataFrame]:
