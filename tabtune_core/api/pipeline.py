@@ -23,7 +23,7 @@ from torch import nn
 from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
-from tabtune_core.api.tuning_params import params_today, read_params, write_params
+from tabtune_core.api.tuning_params import changed_params, params_today, read_params, write_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, read_weights, show_all
 from tabtune_core.data.encoding import label_numbers
 from tabtune_core.data.task import Context
@@ -186,6 +186,18 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         else:
             tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
+
+    def set_params(self, **params: Any) -> Self:
+        """As in scikit-learn; one of the ``tuning_params`` is named as in ``tuning_params__steps`` or ``tuning_params__lora_rank``.
+
+        Raises:
+            SettingError: for an unknown one.
+        """
+        inner = "tuning_params__"
+        super().set_params(**{name: value for name, value in params.items() if not name.startswith(inner)})
+        if changes := {name.removeprefix(inner): value for name, value in params.items() if name.startswith(inner)}:
+            self.tuning_params = changed_params(self.tuning_params, changes)
+        return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy, or R² where numbers are predicted, as scikit-learn defines them."""

@@ -42,6 +42,14 @@ NEAR = {
 }
 """What people write for a setting of ours, whose letters would not lead there."""
 KNOWN = (*ARGUMENTS, *OTHER_NAMES, "peft_config")
+NESTED = {
+    written: name
+    for name, row in ARGUMENTS.items()
+    if row.section == "lora"
+    for short in (row.name, name.removeprefix("peft_config."))
+    for written in (short, f"lora_{short}", f"peft_config__{short}")
+}
+"""What may stand after ``tuning_params__`` for a setting of ``peft_config``."""
 
 
 def model_of(name: str) -> str:
@@ -82,6 +90,26 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
         values["targets"] = (values["targets"],)
     run = RunSettings(dataset="(in memory)", target="y")
     return run.changed(task=task, model=model_of(model_name), strategy=tuning_strategy, **values)
+
+
+def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Other ``tuning_params``, of which some single ones are changed.
+
+    >>> changed_params({"steps": 5, "peft_config": {"r": 2}}, {"steps": 7, "lora_rank": 4, "peft_config__lora_alpha": 8})
+    {'steps': 7, 'peft_config': {'r': 4, 'lora_alpha': 8}}
+
+    Raises:
+        SettingError: a name that is unknown, with the nearest that is known.
+    """
+    flat = _flat(params or {})
+    for written, value in changes.items():
+        name = NESTED.get(written, written)
+        _check_name(name)
+        if name == "peft_config":
+            flat = {old: kept for old, kept in flat.items() if not old.startswith("peft_config.")}
+        flat |= _flat({name: value})
+    config = {name.removeprefix("peft_config."): flat.pop(name) for name in list(flat) if name.startswith("peft_config.")}
+    return flat | ({"peft_config": config} if config else {})
 
 
 def write_params(settings: RunSettings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.terminal import say, shown
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import StoreError, TableError
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.runs import RunStore
@@ -39,7 +39,10 @@ def print_context_curve(asked: argparse.Namespace) -> int:
         print(safe_csv(frame), end="")
     else:
         columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
-        print(shown(frame[["name", "context_rows", *columns, "predict_seconds", "growth_memory_bytes"]].to_string(index=False)))
+        told = frame[["name", "context_rows", *columns]].assign(
+            **{"predict s": frame["predict_seconds"].round(1), "predict MB": (frame["growth_memory_bytes"] / 1e6).round(1)}
+        )
+        print(shown(told.to_string(index=False)))
         print(f"\n{shown(in_words(frame, metric))}")
     return 0
 
@@ -53,7 +56,13 @@ def print_predictions(asked: argparse.Namespace) -> int:
     from tabtune_core.engine.adapted_model import load_adapter
 
     model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
-    table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
+    try:
+        table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
+    except TableError as error:
+        if asked.context:
+            raise
+        name = model.facts["table"]["name"]
+        raise TableError(f"{error} Or name the table that the adapter was trained on, {name!r}, with --context FILE.") from error
     context, rows = model.context(table), read_new_rows(asked.data, model.facts, limit_bytes=LIMIT_BYTES)
     for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
         say(note)

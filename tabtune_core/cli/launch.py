@@ -5,6 +5,7 @@ In: what was asked for. Out: runs in the workspace, followed to their end, and t
 
 import argparse
 import re
+import shlex
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,7 +26,7 @@ from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSettings
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
-from tabtune_core.store.run_row import Run
+from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted
 
@@ -88,48 +89,61 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
     say(f"Test rows: {'; '.join(dict.fromkeys(one.test_rows_in_words for one in settings))}")
-    runs = _follow_or_cancel(store, sweep, ids, partial(say_what_may_leak, store, dataset, first))
-    if runs is None:
-        return 130
-    if asked.adapters:
-        _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
-    return show_board(store, runs, asked)
+    return _follow_to_the_board(store, sweep, ids, asked, partial(say_what_may_leak, store, dataset, first))
 
 
-def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None] = lambda: None) -> list[Run] | None:
-    """The runs of a sweep when they have ended; None after Ctrl-C, which cancels those of ``ids``. ``meanwhile`` is done while the worker
-    loads what runs need.
+def _follow_to_the_board(
+    store: RunStore, sweep: str, ids: Sequence[str], asked: argparse.Namespace, meanwhile: Callable[[], None] = lambda: None
+) -> int:
+    """Follows the runs of a sweep to their end and shows how they did. Ctrl-C cancels those of ``ids``; what has ended is shown then.
+    ``meanwhile`` is done while the worker loads what runs need.
     """
+    runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
+    if getattr(asked, "adapters", None):
+        _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
+    status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
+    if cancelled:
+        say(f"What was cancelled starts again with: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}")
+    return 130 if cancelled else status
+
+
+def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]) -> tuple[list[Run], bool]:
+    """The runs of a sweep when they have ended, and whether a person cancelled those of ``ids``."""
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
-        return follow(store, sweep)
+        return follow(store, sweep), False
     except KeyboardInterrupt:
         held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest queued
         for run_id in ids:
             store.ask(run_id, "cancel")
         signal.signal(signal.SIGINT, held)
         say("\nCancelled what was queued, and asked those that run to end. Their logs stay; press Ctrl-C again to leave at once.")
-        follow(store, sweep)
-        return None
+        return follow(store, sweep), True
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
-    """Goes on with interrupted runs of one sweep."""
+    """Goes on with interrupted runs of one sweep, and starts cancelled ones again."""
     store = RunStore(asked.home)
     sweep = asked.sweep or (store.run(asked.runs[0]).sweep if asked.runs else None)
-    runs = runs_of_sweep(store, sweep)
-    ids = asked.runs or [run.id for run in runs if run.status == "interrupted" and run.retried_as is None]
+    runs = {run.id: run for run in runs_of_sweep(store, sweep)}
+    sweep = next(iter(runs.values())).sweep
+    ids = asked.runs or [run.id for run in runs.values() if run.status in ("interrupted", "cancelled") and run.retried_as is None]
     if not ids:
-        raise StoreError("No run of this sweep was interrupted, so there is nothing to resume. Name another with --sweep ID.")
-    if strangers := [run_id for run_id in ids if run_id not in {run.id for run in runs}]:
-        raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} do not belong to the sweep {runs[0].sweep}.")
+        raise StoreError("No run of this sweep was interrupted or cancelled, so there is nothing to resume. Name another with --sweep ID.")
+    if strangers := [run_id for run_id in ids if run_id not in runs]:
+        raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} do not belong to the sweep {sweep}.")
+    resumed = []
     for run_id in ids:
-        goes_on = store.has_last_state(run_id)
-        store.resume(run_id)
-        say(f"{store.run(run_id).name}: {'goes on from its last state' if goes_on else 'starts anew; it had saved no state'}")
-    ended = _follow_or_cancel(store, runs[0].sweep, ids)
-    return 130 if ended is None else show_board(store, ended, asked)
+        how = "starts anew; it had saved no state"
+        if runs[run_id].status == "cancelled":
+            resumed.append(store.retry(run_id))
+        else:
+            how = "goes on from its last state" if store.has_last_state(run_id) else how
+            store.resume(run_id)
+            resumed.append(run_id)
+        say(f"{runs[run_id].name}: {how}")
+    return _follow_to_the_board(store, sweep, resumed, asked)
 
 
 def _make_folder(folder: Path) -> None:

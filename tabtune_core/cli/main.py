@@ -107,11 +107,12 @@ def _parser() -> argparse.ArgumentParser:
 
     resume = commands.add_parser(
         "resume",
-        help="go on with interrupted runs",
-        description="Resumes runs whose process was killed, each from its last saved state; a run without one starts anew.",
+        help="go on with interrupted or cancelled runs",
+        description="Resumes runs whose process was killed, each from its last saved state; a run without one, such as one that Ctrl-C"
+        " cancelled, starts anew.",
     )
     resume.set_defaults(command=_of_launch("resume_runs"))
-    resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted runs of the sweep)")
+    resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted and cancelled runs of the sweep)")
     resume.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest, or that of the runs)")
     _add_format(resume)
     _add_home(resume)

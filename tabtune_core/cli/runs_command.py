@@ -57,8 +57,21 @@ def show_run(asked: argparse.Namespace) -> int:
     if run.settings.train.steps is not None:
         del about["settings"]["train"]["epochs"]  # the number of steps replaces it
     for name, value in _flat(about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}):
-        print(shown(f"{name}: {value}"))
+        print(shown(f"{name}: {_with_unit(name, value)}"))
     return 0
+
+
+def _with_unit(name: str, value: Any) -> Any:
+    """As the leaderboard has it.
+
+    >>> _with_unit("result.growth_memory_bytes", 126_400_000), _with_unit("result.train_seconds", 1.26), _with_unit("settings.seed", 3)
+    ('126.4 MB', '1.3 s', 3)
+    """
+    if not isinstance(value, int | float):
+        return value
+    if name.endswith("_bytes"):
+        return f"{value / 1e3:,.1f} kB" if "adapter" in name else f"{value / 1e6:,.1f} MB"
+    return f"{value:,.1f} s" if name.endswith("_seconds") else value
 
 
 def _in_short(run: Run) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
 
     metric = METRICS[rank_by]
     digits = metric.decimals(board[f"validation_{rank_by}"].abs().max())
-    rows = [("", "run", "validation", "test", "gain", "±", "train s", "train MB", "predict MB", "trainable", "adapter MB", "note")]
+    rows = [("", "run", "validation", "test", "gain", "±", "train s", "train MB", "predict MB", "trainable", "adapter kB", "note")]
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
         note = row["note"] if row["status"] in RANKED else ""
@@ -183,7 +183,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
                 _cell(row["predict_growth_memory_bytes"], "{:.1f}", 1e-6),
                 _cell(row["trainable_percent"], "{:.2f} %"),
-                _cell(row["adapter_bytes"], "{:.2f}", 1e-6),
+                _cell(row["adapter_bytes"], "{:.1f}", 1e-3),
                 ", ".join(part for part in (status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:]) if part),
             )
         )

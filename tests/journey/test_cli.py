@@ -27,6 +27,7 @@ from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.engine.adapted_model import load_adapter
+from tabtune_core.events import RunFinished
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.machine import Disk
@@ -124,7 +125,8 @@ def test_an_adapter_predicts_rows_as_its_run_did(swept, home, table, tmp_path, t
     np.testing.assert_allclose(predicted["prob_up"], saved["prob_1"], atol=1e-6)
     elsewhere = (tmp_path / "empty", "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu")
     assert tabtune_here(*elsewhere, "--context", table)[1] == printed
-    assert tabtune_here(*elsewhere)[0] == 2
+    status, _, err = tabtune_here(*elsewhere)
+    assert (status, "--context FILE" in err) == (2, True)
 
 
 def test_an_adapter_is_merged_into_a_checkpoint_that_a_run_can_start_from(swept, home, table, tmp_path, tabtune_here):
@@ -239,6 +241,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert "Cancelled" in err
+    assert f"loralab resume --sweep {store.sweeps()[0].id}" in err
     assert "Traceback" not in err
     assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
 
@@ -249,6 +252,7 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     for run_id in (first, second):
         store.finish(run_id, "interrupted", error="Killed.")
     other = store.add_sweep([RunSettings(dataset="d", target="y")])[1][0]
+    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
     assert tabtune_here(tmp_path, "resume", first, other)[0] == 2
     assert {run.status for run in store.runs(sweep)} == {"interrupted"}
@@ -259,6 +263,32 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     assert {run.status for run in store.runs(sweep)} == {"queued"}
     code, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
     assert (code, "No run of this sweep was interrupted" in err) == (2, True)
+
+
+def test_ctrl_c_leaves_a_board_of_what_has_ended_and_the_rest_can_be_resumed(tmp_path, tabtune_here, monkeypatch):
+    store = RunStore(tmp_path)
+    sweep, (done, first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 2)])
+    scores = {"log_loss": 0.25, "accuracy": 0.9}
+    store.finish(done, "finished", result=RunFinished("finished", 1, 9, False, *[scores] * 4, 1.0, 0.1, 1, 1, "resident", 4, 100, 9))
+    store.finish(first, "interrupted", error="Killed.")
+    pressed = iter([True])
+
+    def follow(store, sweep):
+        if next(pressed, False):
+            raise KeyboardInterrupt
+        return store.runs(sweep)
+
+    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
+    monkeypatch.setattr(launch, "follow", follow)
+    code, out, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    assert (code, "0.2500" in out, f"loralab resume --sweep {sweep} --home {tmp_path}" in err) == (130, True, True)
+    assert [run.status for run in store.runs(sweep)] == ["finished", "cancelled", "queued"]
+    assert tabtune_here(tmp_path, "resume", "--sweep", sweep)[0] == 0
+    assert [(run.status, run.settings.seed) for run in store.runs(sweep) if run.retried_as is None] == [
+        ("finished", 0),
+        ("queued", 2),
+        ("queued", 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -466,7 +496,7 @@ def test_a_table_whose_file_has_a_name_that_is_no_text_is_read(tmp_path):
 
 def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
     monkeypatch.setattr("tabtune_core.analysis.obstacles.machine_memory", lambda: (3 * 10**8, 4 * 10**8))
-    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids, meanwhile: None)
+    monkeypatch.setattr("tabtune_core.cli.launch._follow_to_the_board", lambda *asked: 130)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, out, err = tabtune_here(tmp_path, *asked)
     assert (status, out) == (2, "")
@@ -483,7 +513,7 @@ def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table,
 
 def test_what_does_not_fit_the_disk_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
     monkeypatch.setattr("tabtune_core.training.memory.disk_space.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True))
-    monkeypatch.setattr("tabtune_core.cli.launch._follow_or_cancel", lambda store, sweep, ids, meanwhile: None)
+    monkeypatch.setattr("tabtune_core.cli.launch._follow_to_the_board", lambda *asked: 130)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, _, err = tabtune_here(tmp_path, *asked)
     assert status == 2

@@ -19,6 +19,7 @@ from tabtune_core.devices import name_of, own_chance, resolve_device
 from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
+from tabtune_core.settings.training import FORWARD_COST
 from tabtune_core.store.run_folder import LAST_STATE
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.plan import Plan
@@ -29,7 +30,7 @@ from tabtune_core.training.zero_shot import ZeroShot
 STEPS = 4
 """The first of which is not counted: it warms up."""
 MOST_SECONDS = 8.0
-"""After which no further step of a kind is begun."""
+"""Of the steps of a kind, after which neither another one nor the evaluation is begun."""
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -49,10 +50,17 @@ def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, An
 def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
     device, dataset = resolve_device(settings.device), get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    short, events = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=MOST_SECONDS), list[Event]()
+    short, events = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None), list[Event]()
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:
-        environment = Environment(meter=meter, folder=folder, emit=events.append, shared=folder / PRIVATE, last_state=folder / LAST_STATE)
+        environment = Environment(
+            meter=meter,
+            folder=folder,
+            emit=events.append,
+            shared=folder / PRIVATE,
+            last_state=folder / LAST_STATE,
+            stop_request=lambda: "stop" if any(isinstance(told, StepDone) and told.seconds > MOST_SECONDS for told in events) else None,
+        )
         with own_chance(device, settings.seed):
             frame = load_frame(home, settings.dataset)
             session = open_session(
@@ -60,7 +68,6 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
             )
             train_model(session, ZeroShot({}, {}, _beaten(settings.selection_metric)))
     steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # empty if no row of a step could be scored
-    evaluated = next(event.seconds for event in events if isinstance(event, Evaluated)) - steps[-1]
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
     told = next(event for event in events if isinstance(event, RunPlanned))
     trained_on = TrainedOn(
@@ -70,10 +77,13 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
         classes=len(told.classes),
         device=name_of(device).partition(":")[0],
     )
+    size = trained_on.size_of(settings)
+    by_rows = step * FORWARD_COST * settings.train.views * (size.shown + size.validation) / (size.context + size.query)
+    evaluated = next((event.seconds - steps[-1] for event in events if isinstance(event, Evaluated)), by_rows)
     return {
         "settings": settings.to_dict(),
         **dataclasses.asdict(trained_on),
-        "seconds_a_step": step + evaluated / trained_on.size_of(settings).eval_every,
+        "seconds_a_step": step + evaluated / size.eval_every,
         "growth_bytes": meter.growth_bytes["train"],
     }
 

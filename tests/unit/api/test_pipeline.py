@@ -15,6 +15,9 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from small_table import small_table
 
 from tabtune_core import TabularPipeline, merge_lora_weights
@@ -359,6 +362,27 @@ def test_it_keeps_scikit_learns_manners(fitted):
     assert clone(fitted).set_params(tuning_strategy="inference").tuning_strategy == "inference"
     assert fitted.n_features_in_ == 3
     assert fitted.feature_names_in_.tolist() == ["size", "colour", "noise"]
+
+
+def test_single_params_are_searched_and_set_by_their_nested_names():
+    X, y = small_table(40)
+    given = {**FAST, "peft_config": {"r": 2}}
+    search = GridSearchCV(
+        make_pipeline(FunctionTransformer(), TabularPipeline("tabicl-mini", "peft", given)),
+        {"tabularpipeline__tuning_params__steps": [1, 2], "tabularpipeline__tuning_params__lora_rank": [3]},
+        cv=2,
+        error_score="raise",
+    ).fit(X, y)
+    assert sorted(search.cv_results_["param_tabularpipeline__tuning_params__steps"]) == [1, 2]
+    best = search.best_estimator_[-1]
+    assert (best.result.steps_done, best.settings().lora.rank) == (search.best_params_["tabularpipeline__tuning_params__steps"], 3)
+    assert given == {**FAST, "peft_config": {"r": 2}}
+    pipeline = TabularPipeline(tuning_params=given)
+    pipeline.set_params(tuning_params__peft_config__lora_alpha=6, tuning_params__learning_rate=0.1)
+    assert pipeline.tuning_params == {**given, "learning_rate": 0.1, "peft_config": {"r": 2, "lora_alpha": 6}}
+    assert pipeline.set_params(tuning_params__peft_config={"r": 5}).tuning_params["peft_config"] == {"r": 5}
+    with pytest.raises(SettingError, match="Unknown setting 'stepps'. Did you mean 'steps'"):
+        pipeline.set_params(tuning_params__stepps=3)
 
 
 def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):

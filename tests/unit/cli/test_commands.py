@@ -113,7 +113,7 @@ def test_values_are_listed_with_spaces_or_commas(written):
 @pytest.fixture
 def launched(tmp_path, monkeypatch):
     """What a command would have started: the settings of its runs."""
-    monkeypatch.setattr(launch, "_follow_or_cancel", lambda store, sweep, ids, meanwhile: None)
+    monkeypatch.setattr(launch, "_follow_to_the_board", lambda *asked: 130)
     table = tmp_path / "table.csv"
     table.write_text("a,b,c d,y\n" + "".join(f"{i % 7},{i % 5},{i},{'no' if i % 3 else 'yes'}\n" for i in range(80)))
     return table

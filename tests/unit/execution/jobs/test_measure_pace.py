@@ -1,6 +1,7 @@
 """A few steps tell how long a run takes, before the first one."""
 
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,11 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn, came_from, growth_
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.task import plan_split, prepare
 from tabtune_core.devices import name_of
+from tabtune_core.execution.jobs import measure_pace as measure
 from tabtune_core.execution.jobs.measure_pace import measure_pace
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.training import train_phase
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.meters import MemoryMeter
@@ -20,8 +23,11 @@ from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
-def test_what_was_measured_is_the_time_of_these_runs(tmp_path, task):
+@pytest.mark.parametrize(("task", "most_seconds"), [("classification", 60), ("regression", 0)])
+def test_what_was_measured_is_the_time_of_these_runs(tmp_path, monkeypatch, task, most_seconds):
+    evaluated = Mock(wraps=train_phase._evaluate)
+    monkeypatch.setattr(train_phase, "_evaluate", evaluated)
+    monkeypatch.setattr(measure, "MOST_SECONDS", most_seconds)
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc"))
     frame["y"] = np.where(frame["a"] > 0, "up", "down") if task == "classification" else frame["a"] ** 2
@@ -36,6 +42,7 @@ def test_what_was_measured_is_the_time_of_these_runs(tmp_path, task):
 
     (tmp_path / "job").mkdir()
     result = json.loads(json.dumps(measure_pace(tmp_path, tmp_path / "job", settings=[one.to_dict() for one in asked])))
+    assert evaluated.call_count == (2 if most_seconds else 0), "a step that takes all the seconds is the only one"
     paces = measured_paces([result])
     estimate = train_seconds(runs, paces, trained_on)
     assert estimate.seconds == pytest.approx(50 * (2 * paces[0].seconds_a_step + paces[1].seconds_a_step))
