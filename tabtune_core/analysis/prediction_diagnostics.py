@@ -68,24 +68,18 @@ def together(first: Predictions, second: Predictions) -> pd.DataFrame:
 
     Classes by name, with ``confidence``, the probability of the predicted class; numbers with ``move``, second minus first.
     """
-    return _one(first, "first_").merge(_one(second, "second_").drop(columns="label"), on="row").pipe(_with_move)
+    both = _one(first, "first_").merge(_one(second, "second_").drop(columns="label"), on="row")
+    return both if first.classes else both.assign(move=both["second_predicted"] - both["first_predicted"])
 
 
 def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
-    if not predictions.classes:
-        values = {"predicted": predictions.predicted, "error": predictions.predicted - predictions.y_N}
-        return pd.DataFrame(
-            {"row": predictions.rows_N, "label": predictions.y_N} | {prefix + name: value for name, value in values.items()}
-        )
-    names, guess_N = np.array(predictions.classes, dtype=object), predictions.predicted.argmax(axis=1)
-    values = {"predicted": names[guess_N], "confidence": predictions.predicted.max(axis=1), "right": guess_N == predictions.y_N}
-    return pd.DataFrame(
-        {"row": predictions.rows_N, "label": names[predictions.y_N]} | {prefix + name: value for name, value in values.items()}
-    )
-
-
-def _with_move(both: pd.DataFrame) -> pd.DataFrame:
-    return both if "first_right" in both else both.assign(move=both["second_predicted"] - both["first_predicted"])
+    label_N, predicted = predictions.y_N, predictions.predicted
+    if predictions.classes:
+        names, guess_N = np.array(predictions.classes, dtype=object), predicted.argmax(axis=1)
+        label_N, values = names[label_N], {"predicted": names[guess_N], "confidence": predicted.max(axis=1), "right": guess_N == label_N}
+    else:
+        values = {"predicted": predicted, "error": predicted - label_N}
+    return pd.DataFrame({"row": predictions.rows_N, "label": label_N} | {prefix + name: value for name, value in values.items()})
 
 
 def flips(both: pd.DataFrame) -> pd.DataFrame:

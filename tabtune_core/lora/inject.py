@@ -154,17 +154,12 @@ def inject(
             parameter.requires_grad_(isinstance(parameter, nn.Parameter))
         assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"
     except BaseException:  # out of memory, or a stop by hand
-        take_off(module)
+        for path in list(adapted_paths(module)):
+            detach(module, path)
         for parameter, trains in trained.items():
             parameter.requires_grad_(trains)
         raise
     return report
-
-
-def take_off(module: nn.Module) -> None:
-    """Takes the adapter off, if there is one: the weights are the same objects as before it."""
-    for path in list(adapted_paths(module)):
-        detach(module, path)
 
 
 def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]) -> None:

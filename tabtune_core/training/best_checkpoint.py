@@ -50,13 +50,11 @@ class BestState:
         self._best = step
         self.rely()
 
-    def restore(self) -> None:
-        """Puts the best state back."""
-        self._read(self._best)
-
-    def restore_first(self) -> None:
-        """Puts candidate 0 back."""
-        self._read(0)
+    def restore(self, *, first: bool = False) -> None:
+        """Puts the best state back, or candidate 0."""
+        for name, value in read_state(self._file(0 if first else self._best))[0].items():
+            with torch.no_grad():
+                self._trainable[name].copy_(value)
 
     def _file(self, step: int) -> Path:
         return self._folder / f"best-{step}.safetensors"
@@ -66,11 +64,6 @@ class BestState:
         for file in self._folder.glob("best-*"):
             if file not in needed:
                 file.unlink(missing_ok=True)
-
-    def _read(self, step: int) -> None:
-        for name, value in read_state(self._file(step))[0].items():
-            with torch.no_grad():
-                self._trainable[name].copy_(value)
 
 
 def shapes(tensors: dict[str, torch.Tensor] | dict[str, nn.Parameter]) -> dict[str, tuple[int, ...]]:

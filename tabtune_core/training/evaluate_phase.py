@@ -57,7 +57,7 @@ def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictio
     new, old = (score_all(y_N, predicted["validation"])[metric] for predicted in (predictions, zero_shot.predictions))
     better = METRICS[metric].better(new, old)
     if not better:
-        trained.best.restore_first()
+        trained.best.restore(first=True)
         trained.result.best_step = 0
     return predictions if better else zero_shot.predictions
 

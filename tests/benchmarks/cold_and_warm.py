@@ -18,23 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
+from memory_cell import VALIDATION_SHARE, trained
 from named_machine import machine
 from published import markdown_table
 
 from tabtune_core.api.tuning_params import read_params
-from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.events import Event, PhaseDone
 from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
-from tabtune_core.training.fit import fit
-from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.plan import Plan
-from tabtune_core.training.session import Environment
 
-MODEL, TARGETS, FEATURES, CLASSES, STEPS = "tabicl-mini", ["icl_predictor"], 40, 3, 25
-QUERY, VALIDATION_SHARE = 256, 0.2
+MODEL, TARGETS, FEATURES, STEPS = "tabicl-mini", ["icl_predictor"], 40, 25
+QUERY = 256
 NEAR_SECONDS, NEAR_BYTES = 0.1, 5e6
 """What is asked for: a share of the cold run's seconds, and bytes of growth."""
 COLD, WARM = "cold", "warm"
@@ -60,17 +54,8 @@ def measure(shared: Path, context_rows: int) -> dict[str, float]:
         "peft_config": {"r": 2, "target_modules": TARGETS},
     }
     settings = read_params(MODEL, "peft", params, "classification")
-    rows = round((context_rows + QUERY) / (1 - VALIDATION_SHARE))
-    frame = read_rows(pd.DataFrame(np.random.default_rng(0).normal(size=(rows, FEATURES))).add_prefix("x"))
-    y_N = read_labels(np.arange(rows) % CLASSES, rows)
-    labels = Labels.of(y_N, "classification")
-    events, device = list[Event](), torch.device("cpu")
-    with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, events.append) as meter:
-        result = fit(
-            Plan.of(settings, features=FEATURES, device=device),
-            lambda: prepare_arrays(frame, y_N, labels, settings, max_classes=None),
-            Environment(meter=meter, folder=Path(folder), emit=events.append, shared=shared),
-        ).result
+    events = list[Event]()
+    result, _ = trained(settings, context_rows + QUERY, FEATURES, events.append, shared)
     wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
     return {
         "own": result.train_seconds,

@@ -9,7 +9,6 @@ take is told by what the first took. A worker carries out both. Measured is what
 resident memory over that of the loaded model (VmHWM). Tables are noise.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, measured_paces, read_paces
 from tabtune_core.data.datasets import add_dataset, get_dataset
@@ -179,20 +178,16 @@ def report(runs: pd.DataFrame) -> str:
 
 def main() -> None:
     """Queues what is missing, carries it out, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--home", type=Path, required=True, help="workspace of the runs; made where there is none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=120)
-    parser.add_argument("--write", action="store_true", help="put the table into the documentation")
     asked = parser.parse_args()
     store = RunStore(asked.home)
     if not store.runs():
         fill(store, asked.seed, asked.runs)
     carry_out(store.home)
-    text = report(compared(store))
-    print(text)
-    if asked.write:
-        write_block("estimate", text)
+    publish("estimate", report(compared(store)), write=asked.write)
 
 
 if __name__ == "__main__":

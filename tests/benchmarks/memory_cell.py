@@ -8,6 +8,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from named_machine import machine
 from tabtune_core.api.tuning_params import read_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.devices import resolve_device
-from tabtune_core.events import Event, PhaseDone, StepDone
+from tabtune_core.events import Event, PhaseDone, RunFinished, StepDone
 from tabtune_core.settings import RunSettings
 from tabtune_core.training import step as training_step
 from tabtune_core.training.fit import fit
@@ -82,28 +83,30 @@ class Counted:
         return done
 
 
+def trained(
+    settings: RunSettings, rows: int, features: int, emit: Callable[[Event], None], shared: Path | None
+) -> tuple[RunFinished, MemoryMeter]:
+    """One training on so many rows of noise, validation rows apart; ``shared`` is where it finds and leaves what frozen parts give."""
+    device, rows = resolve_device(settings.device), round(rows / (1 - VALIDATION_SHARE))
+    frame = read_rows(pd.DataFrame(np.random.default_rng(0).normal(size=(rows, features))).add_prefix("x"))
+    y_N = read_labels(np.arange(rows) % CLASSES, rows)
+    labels = Labels.of(y_N, "classification")
+    with tempfile.TemporaryDirectory() as folder, MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
+        result = fit(
+            Plan.of(settings, features=features, device=device),
+            lambda: prepare_arrays(frame, y_N, labels, settings, max_classes=None),
+            Environment(meter=meter, folder=Path(folder), emit=emit, shared=shared),
+        ).result
+    return result, meter
+
+
 def measure(cell: dict[str, Any]) -> dict[str, Any]:
     """Bytes by meter. With ``cell["count"]`` those of the profiler, which would spoil the others, and only those."""
     settings = settings_of(cell)
-    device, events = resolve_device(settings.device), list[tuple[float, Event]]()
-    rows = round(cell["rows"] / (1 - VALIDATION_SHARE))
-    frame = read_rows(pd.DataFrame(np.random.default_rng(0).normal(size=(rows, cell["features"]))).add_prefix("x"))
-    y_N = read_labels(np.arange(rows) % CLASSES, rows)
-    labels = Labels.of(y_N, "classification")
-    counted = Counted(cell["steps"]) if cell["count"] else None
+    events, counted = list[tuple[float, Event]](), Counted(cell["steps"]) if cell["count"] else None
     with tempfile.TemporaryDirectory() as folder:
-        meter = MemoryMeter(device, lambda event: events.append((time.process_time(), event)), nvml=open_nvml(device))
-        with meter:
-            result = fit(
-                Plan.of(settings, features=cell["features"], device=device),
-                lambda: prepare_arrays(frame, y_N, labels, settings, max_classes=None),
-                Environment(
-                    meter=meter,
-                    folder=Path(folder),
-                    emit=lambda event: events.append((time.process_time(), event)),
-                    shared=Path(folder) / "shared" if cell["cached_prefix"] else None,
-                ),
-            ).result
+        shared = Path(folder) if cell["cached_prefix"] else None
+        result, meter = trained(settings, cell["rows"], cell["features"], lambda event: events.append((time.process_time(), event)), shared)
     if counted:
         return {"kept": counted.kept_bytes, "step_peak": counted.peak_bytes}
     phases = {event.phase: event for _, event in events if isinstance(event, PhaseDone)}

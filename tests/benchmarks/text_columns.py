@@ -9,7 +9,6 @@ encoded by skrub, fitted on the context rows alone: StringEncoder (letter n-gram
 of letter n-grams, which has nothing to fit), with so many numbers a column as the name says; "ours" is the product's encoder.
 """
 
-import argparse
 import json
 import statistics
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from published import markdown_table, write_block
+from published import markdown_table, options, publish
 from scipy import stats
 from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import train_test_split
@@ -175,9 +174,8 @@ def report(found: dict[str, dict[str, list[list[float]]]]) -> str:
 
 def main() -> None:
     """Scores what the cache lacks, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--cache", type=Path, default=Path("text_columns.json"))
-    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     found: dict[str, dict[str, list[list[float]]]] = json.loads(asked.cache.read_text()) if asked.cache.exists() else {}
@@ -187,10 +185,7 @@ def main() -> None:
                 found[table.item][way] = [list(scored(table, way, seed)) for seed in range(SPLITS)]
                 print(table.item, way, f"{statistics.fmean(score for score, _ in found[table.item][way]):.4f}", flush=True)
                 asked.cache.write_text(json.dumps(found))
-    text = report(found)
-    print(text)
-    if asked.write:
-        write_block("text-columns", text)
+    publish("text-columns", report(found), write=asked.write)
 
 
 if __name__ == "__main__":

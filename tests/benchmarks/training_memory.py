@@ -21,19 +21,19 @@ allocators hold of a step, as its profiler tells: when the loss is there, which 
 and at the highest of the whole step, without gradients and optimizer state of earlier steps.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from full_size import random_weights
-from published import markdown_table, write_block
+from published import Kept, markdown_table, options, publish
 
 from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 from tabtune_core.models.cards import LATE as LATE_LAYERS
@@ -89,12 +89,13 @@ def cells_of(model: str, rows: int, device: str) -> list[dict[str, Any]]:
 
 
 def in_fresh_process(cell: dict[str, Any]) -> dict[str, Any]:
-    """Measures a cell in a process of its own; the weights' place is not kept."""
+    """Measures a cell in a process of its own."""
     script = Path(__file__).with_name("memory_cell.py")
     done = subprocess.run([sys.executable, str(script), json.dumps(cell)], capture_output=True, text=True, env=RUN_ENVIRONMENT | os.environ)
     if done.returncode:
         sys.exit(f"{cell} failed:\n{done.stderr[-3000:]}")
-    return {**{name: cell[name] for name in KEY}, **json.loads(done.stdout.splitlines()[-1])}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 class Found:
@@ -163,32 +164,21 @@ def report(known: list[dict[str, Any]], models: list[str], rows: list[int], devi
 
 def main() -> None:
     """Measures what is missing, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rows", nargs="*", type=int, default=list(ROWS))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     arguments = parser.parse_args()
-    known = [json.loads(line) for line in arguments.runs.read_text().splitlines()] if arguments.runs.exists() else []
-    there = {tuple(run[name] for name in KEY) for run in known}
-    with arguments.runs.open("a") as runs:
-        for model in arguments.models:
-            with tempfile.TemporaryDirectory() as folder:
-                weights = random_weights(model, Path(folder))
-                for rows in arguments.rows:
-                    for cell in cells_of(model, rows, arguments.device):
-                        if tuple(cell[name] for name in KEY) in there:
-                            continue
-                        found = in_fresh_process({**cell, "weights": str(weights)})
-                        print({name: found[name] for name in found if name != "machine"}, file=sys.stderr, flush=True)
-                        known.append(found)
-                        runs.write(json.dumps(found) + "\n")
-                        runs.flush()
-    text = report([run for run in known if run["device"] == arguments.device], arguments.models, arguments.rows, arguments.device)
-    print(text)
-    if arguments.write:
-        write_block("training-memory", text)
+    runs = Kept(arguments.runs, *KEY)
+    for model in arguments.models:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = str(random_weights(model, Path(folder)))
+            for rows in arguments.rows:
+                for cell in cells_of(model, rows, arguments.device):
+                    runs.get(partial(in_fresh_process, {**cell, "weights": weights}), **{name: cell[name] for name in KEY})
+    known = [run for run in runs.known.values() if run["device"] == arguments.device]
+    publish("training-memory", report(known, arguments.models, arguments.rows, arguments.device), write=arguments.write)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,10 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     asked = [store.run(run) for run in runs]
     if not same_split([run.settings for run in asked]):
         raise AdapterError("A curve over the context rows compares runs of one table, model, seed and split; these differ. Choose others.")
-    states = [_zero_shot(asked[0]), *(run for run in asked if run.settings.strategy != "inference")]
+    states = [
+        replace(asked[0], settings=asked[0].settings.with_strategy("inference")),
+        *(run for run in asked if run.settings.strategy != "inference"),
+    ]
     settings = states[0].settings
     device, table = resolve_device(settings.device), load_frame(home, settings.dataset)
     columns = get_dataset(home, settings.dataset).columns
@@ -119,11 +122,6 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
                 }
             )
     return {"rows": points, "device": describe_device(device), "train_rows": len(split.train), "seconds": time.monotonic() - started}
-
-
-def _zero_shot(run: Run) -> Run:
-    """The run without what it trained."""
-    return replace(run, settings=run.settings.with_strategy("inference"))
 
 
 def _drawn_contexts(

@@ -80,15 +80,11 @@ def assert_same(one, other):
     assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
 
 
-def test_one_seed_gives_the_same_losses_and_another_gives_others(family, tmp_path):
+def test_one_seed_gives_the_same_losses_another_gives_others_and_its_weights_are_a_start_that_has_them(family, tmp_path):
     first = losses(tmp_path / "a", 2, family)
     np.random.seed(7), torch.manual_seed(7)  # noqa: NPY002
     assert losses(tmp_path / "b", 2, family) == first
     assert losses(tmp_path / "c", 1, family, seed=1)[0] != first[0]
-
-
-def test_its_weights_are_a_start_that_has_the_same_weights(family, tmp_path):
-    losses(tmp_path / "a", 2, family)
     module = recipe(family).make()
     start_from(module, tmp_path / "a" / RECIPES[family].file)
     for name, value in read_state(tmp_path / "a")[1]["average"].items():
@@ -152,42 +148,33 @@ def test_a_full_disk_in_the_middle_of_a_state_leaves_the_state_before_and_is_tol
     assert_same(weights_in(tmp_path), weights_in(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.9, 0.999])
-def test_a_state_or_weights_that_were_cut_are_never_loaded(tmp_path, share):
+def test_a_state_or_weights_that_were_cut_or_changed_are_never_loaded(tmp_path):
     losses(tmp_path, 2)
     weights = tmp_path / "tabicl-mini.ckpt"
-    for file in (tmp_path / STATE, weights):
-        file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
-    with pytest.raises(CheckpointError, match="state.pt is (damaged|not a state)"):
-        training(tmp_path)
-    with pytest.raises(CheckpointError, match="one of them was truncated"):
-        training(tmp_path / "other", start=weights)
+    whole = {file: file.read_bytes() for file in (tmp_path / STATE, weights)}
+    for share in (0.999, 0.9, 0.5, 0.001, 0.0):
+        for file, content in whole.items():
+            file.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(CheckpointError, match="state.pt is (damaged|not a state)"):
+            training(tmp_path)
+        with pytest.raises(CheckpointError, match="one of them was truncated"):
+            training(tmp_path / "other", start=weights)
     weights.with_suffix(".json").unlink()
     with pytest.raises(CheckpointError, match="holds no weights"):
         training(tmp_path / "other", start=weights)
+    for place in (100, -100):
+        changed = bytearray(whole[tmp_path / STATE])
+        changed[place] ^= 1
+        (tmp_path / STATE).write_bytes(changed)
+        with pytest.raises(CheckpointError, match="state.pt is damaged: its content is not what was written"):
+            training(tmp_path)
 
 
-@pytest.mark.parametrize("place", [100, -100])
-def test_a_state_that_was_changed_is_not_loaded(tmp_path, place):
+def test_it_does_not_go_on_with_something_else_than_was_begun_or_by_another_version(tmp_path):
     losses(tmp_path, 2)
-    data = bytearray((tmp_path / STATE).read_bytes())
-    data[place] ^= 1
-    (tmp_path / STATE).write_bytes(data)
-    with pytest.raises(CheckpointError, match="state.pt is damaged: its content is not what was written"):
-        training(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"), [({"seed": 3}, "seed 0, and 3"), ({"rate": 0.5}, "rate 0.001, and 0.5"), ({"growth": 9}, "growth 4000")]
-)
-def test_it_does_not_go_on_with_something_else_than_was_begun(tmp_path, asked, said):
-    losses(tmp_path, 2)
-    with pytest.raises(CheckpointError, match=f"has the {said}.* Leave it out, or name another folder"):
-        training(tmp_path, **asked)
-
-
-def test_a_state_of_another_architecture_or_of_another_version_is_refused(tmp_path):
-    losses(tmp_path, 2)
+    for asked, said in (({"seed": 3}, "seed 0, and 3"), ({"rate": 0.5}, "rate 0.001, and 0.5"), ({"growth": 9}, "growth 4000")):
+        with pytest.raises(CheckpointError, match=f"has the {said}.* Leave it out, or name another folder"):
+            training(tmp_path, **asked)
     deeper = replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": 4})
     with pytest.raises(CheckpointError, match="has the config {'icl_num_blocks': 2}, and {'icl_num_blocks': 4} was asked for"):
         Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": deeper}, lists=few)
@@ -226,18 +213,18 @@ def test_a_milestone_goes_on_with_its_counters_and_its_curve(tmp_path):
     assert before.tables > 8 and before.hours > 0
 
 
-@pytest.mark.parametrize("times", [2, 3])
-def test_a_deeper_model_begins_as_the_same_function(tmp_path, times):
+def test_a_deeper_model_begins_as_the_same_function(tmp_path):
     losses(tmp_path, 4)
-    shallow, deep = (replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": blocks}).make() for blocks in (2, 2 * times))
-    start_from(shallow, tmp_path / "tabicl-mini.ckpt")
-    start_from(deep, tmp_path / "tabicl-mini.ckpt")
     (episode,) = few(SMALL, classes=True)["few"]
-    outputs = [module(episode.x_BTF, episode.y_BC) for module in (shallow, deep)]
-    torch.testing.assert_close(*outputs)
-    assert outputs[0].std() > 0.01
-    outputs[1].logsumexp(-1).mean().backward()
-    assert (deep.icl_predictor.tf_icl.blocks[1].linear2.weight.grad != 0).any()
+    modules = [replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": blocks}).make() for blocks in (2, 4, 6)]
+    for module in modules:
+        start_from(module, tmp_path / "tabicl-mini.ckpt")
+    shallow, *deeper = (module(episode.x_BTF, episode.y_BC) for module in modules)
+    assert shallow.std() > 0.01
+    for module, output in zip(modules[1:], deeper, strict=True):
+        torch.testing.assert_close(output, shallow)
+        output.logsumexp(-1).mean().backward()
+        assert (module.icl_predictor.tf_icl.blocks[1].linear2.weight.grad != 0).any()
 
 
 def test_a_start_of_another_kind_gives_what_fits(tmp_path):

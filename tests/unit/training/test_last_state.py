@@ -171,11 +171,16 @@ def test_a_training_on_a_gpu_goes_on_with_the_random_numbers_of_the_gpu(gpu, tmp
     assert resumed.fitted.result.resumed_steps == (4,)
 
 
-@pytest.mark.parametrize("moment", [{"step": 1}, {"step": 4}, {"writing": 4}], ids=str)
-def test_killed_before_the_first_state_was_saved_it_starts_anew(moment, tmp_path, checkpoint, killed_at):
-    whole = Trained(tmp_path / "whole", checkpoint)
-    whole.go(seed=1)
-    resumed = Trained(tmp_path / "resumed", checkpoint)
+@pytest.fixture(scope="module")
+def whole(checkpoint, tmp_path_factory):
+    run = Trained(tmp_path_factory.mktemp("whole"), checkpoint)
+    run.go(seed=1)
+    return run
+
+
+@pytest.mark.parametrize("moment", [{"step": 4}, {"writing": 4}], ids=str)
+def test_killed_before_the_first_state_was_saved_it_starts_anew(moment, tmp_path, checkpoint, killed_at, whole):
+    resumed = Trained(tmp_path, checkpoint)
     killed_at(**moment)
     assert resumed.go(killed_at) is None
     killed_at()
@@ -185,10 +190,8 @@ def test_killed_before_the_first_state_was_saved_it_starts_anew(moment, tmp_path
     assert resumed.fitted.result.resumed_steps == ()
 
 
-def test_killed_after_the_last_step_it_is_evaluated_alone(tmp_path, checkpoint, killed_at):
-    whole = Trained(tmp_path / "whole", checkpoint)
-    whole.go()
-    resumed = Trained(tmp_path / "resumed", checkpoint)
+def test_killed_after_the_last_step_it_is_evaluated_alone(tmp_path, checkpoint, whole):
+    resumed = Trained(tmp_path, checkpoint)
     resumed.go()  # its states are there until its row says that it ended
     before = len(resumed.events(StepDone))
     resumed.go(seed=3)
