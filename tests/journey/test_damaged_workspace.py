@@ -16,41 +16,48 @@ from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.runs import RunStore
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it", "guide")
-READERS = {"runs": ("live", "leaderboard"), "events": ("live", "leaderboard"), "jobs": ("compare",)}
-"""The pages that draw the rows of a table of the database."""
 BREAKS = {
-    "an unknown setting": ("runs", "settings", lambda text: text.replace('"rank"', '"width"')),
-    "settings that are no JSON": ("runs", "settings", lambda text: text[:-1]),
-    "settings nested without end": ("runs", "settings", lambda text: "[" * 5000),
-    "a result without its scores": ("runs", "result", lambda text: json.dumps({"outcome": "finished"})),
-    "a result with a text for a number": ("runs", "result", lambda text: text.replace('"best_step": 60', '"best_step": "many"')),
-    "a result whose scores are a list": ("runs", "result", lambda text: text.replace('"validation": {', '"validation": [3], "was": {')),
-    "a state of another version": ("runs", "status", lambda text: "paused"),
-    "a plan without its rows": ("events", "payload", lambda text: json.dumps({"device": "cpu"})),
-    "events that are no JSON": ("events", "payload", lambda text: "{"),
-    "events that are numbers": ("events", "payload", lambda text: "7"),
-    "events whose numbers are words": ("events", "payload", lambda text: text.replace("0.", '"x').replace(",", '",')),
-    "events of an unknown kind": ("events", "kind", lambda text: "Sung"),
-    "a beginning of words": ("runs", "created", lambda text: "yesterday"),
-    "a beginning that no clock shows": ("runs", "created", lambda text: -1e308),
-    "a note of bytes": ("runs", "note", lambda text: b"\xff\x00"),
-    "a process of a number that none has": ("runs", "pid", lambda text: 2**62),
-    "events of bytes": ("events", "payload", lambda text: b"\xff\x00"),
-    "events of no time": ("events", "time", lambda text: "yesterday"),
-    "events of a kind of bytes": ("events", "kind", lambda text: b"\xff\x00"),
-    "jobs of no time": ("jobs", "created", lambda text: "yesterday"),
-    "jobs of bytes": ("jobs", "arguments", lambda text: b"\xff\x00"),
-    "jobs that are no JSON": ("jobs", "arguments", lambda text: "{"),
-    "jobs about nothing": ("jobs", "arguments", lambda text: "{}"),
+    "runs": [
+        ("an unknown setting", "settings", lambda text: text.replace('"rank"', '"width"')),
+        ("settings that are no JSON", "settings", lambda text: text[:-1]),
+        ("settings nested without end", "settings", lambda text: "[" * 5000),
+        ("a result without its scores", "result", lambda text: json.dumps({"outcome": "finished"})),
+        ("a result with a text for a number", "result", lambda text: text.replace('"best_step": 60', '"best_step": "many"')),
+        ("a result whose scores are a list", "result", lambda text: text.replace('"validation": {', '"validation": [3], "was": {')),
+        ("a state of another version", "status", lambda text: "paused"),
+        ("a beginning of words", "created", lambda text: "yesterday"),
+        ("a beginning that no clock shows", "created", lambda text: -1e308),
+        ("a note of bytes", "note", lambda text: b"\xff\x00"),
+        ("a process of a number that none has", "pid", lambda text: 2**62),
+    ],
+    "events": [
+        ("a plan without its rows", "payload", lambda text: json.dumps({"device": "cpu"})),
+        ("events that are no JSON", "payload", lambda text: "{"),
+        ("events that are numbers", "payload", lambda text: "7"),
+        ("events whose numbers are words", "payload", lambda text: text.replace("0.", '"x').replace(",", '",')),
+        ("events of an unknown kind", "kind", lambda text: "Sung"),
+        ("events of bytes", "payload", lambda text: b"\xff\x00"),
+        ("events of no time", "time", lambda text: "yesterday"),
+        ("events of a kind of bytes", "kind", lambda text: b"\xff\x00"),
+    ],
+    "jobs": [
+        ("jobs of no time", "created", lambda text: "yesterday"),
+        ("jobs of bytes", "arguments", lambda text: b"\xff\x00"),
+        ("jobs that are no JSON", "arguments", lambda text: "{"),
+        ("jobs about nothing", "arguments", lambda text: "{}"),
+    ],
 }
+"""What is broken of a row of each table: a name, the column, and what then stands there."""
+UNKNOWN, NO_JSON = ("runs", *BREAKS["runs"][0]), ("runs", *BREAKS["runs"][1])
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A workspace with a sweep of three ranks and the baselines that has ended, and a job."""
+    """A workspace with a sweep that has ended, and a job for each of its last runs."""
     store = RunStore(tmp_path_factory.mktemp("made"))
-    seeding.finished_sweep(store)
-    store.add_job("rank_curve", {"run": store.runs()[-1].id})
+    seeding.finished_sweep(store, ranks=tuple(range(1, 13)))
+    for run in store.runs()[-len(BREAKS["jobs"]) :]:
+        store.add_job("rank_curve", {"run": run.id})
     return store.home
 
 
@@ -67,34 +74,35 @@ def ended(store):
     return store.runs()
 
 
-def change(home, table, column, how, run):
-    """Changes one cell of each row about a run."""
-    key = {"runs": "id", "events": "run"}.get(table)
-    where = f" WHERE {key} = '{run}'" if key else ""
+def change(home, table, what, column, how, about):
+    """Changes one cell of each row about a run, or of a job."""
+    where = f"{'run' if table == 'events' else 'id'} = '{about}'"
     with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
-        for place, text in database.execute(f"SELECT rowid, {column} FROM {table}{where}").fetchall():
+        for place, text in database.execute(f"SELECT rowid, {column} FROM {table} WHERE {where}").fetchall():
             database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (how(text), place))
 
 
-@pytest.mark.parametrize("what", BREAKS)
-def test_what_cannot_be_read_closes_no_page(app, store, ended, what, capsys):
-    table, column, how = BREAKS[what]
-    runs = ended
-    change(store.home, table, column, how, runs[-1].id)
-    for name in READERS[table]:
-        go(app, name)
+@pytest.mark.parametrize("table", BREAKS)
+def test_what_cannot_be_read_closes_no_page(app, store, ended, table, capsys):
+    whole, *others = ended
+    broken = list(zip(BREAKS[table], store.jobs() if table == "jobs" else reversed(others), strict=False))
+    for how, one in broken:
+        change(store.home, table, *how, one.id)
+    pages = {"runs": [("live", {}), ("leaderboard", {})], "jobs": [("compare", {})]}
+    for name, query in pages.get(table, [("leaderboard", {}), *(("live", {"run": run.id}) for _, run in broken)]):
+        go(app, name, **query)
         assert not app.exception, (name, app.exception[0].value)
-        named = [box.label for box in app.expander if "cannot be read" in box.label]
-        assert bool(named) == (table == "runs" and name in ("live", "leaderboard"))
+        assert any("cannot be read" in box.label for box in app.expander) == (table == "runs")
     assert main(["leaderboard", "--home", str(store.home)]) == 0
     told = capsys.readouterr()
-    assert (f"{runs[-1].name} cannot be read" in told.err) == (table == "runs")
-    assert runs[0].name in told.out
+    named = [what for (what, *_), one in broken if table != "jobs" and f"{one.name} cannot be read" in told.err]
+    assert named == ([what for what, *_ in BREAKS["runs"]] if table == "runs" else [])
+    assert whole.name in told.out
 
 
 def test_an_unreadable_run_is_named_kept_and_can_be_deleted(app, store, ended):
     runs = ended
-    change(store.home, *BREAKS["an unknown setting"], runs[-1].id)
+    change(store.home, *UNKNOWN, runs[-1].id)
     with pytest.raises(StoreError, match=r"cannot be read: its settings: Unknown setting 'lora\.width'"):
         store.run(runs[-1].id)
     store.rename(runs[0].id, "other")
@@ -113,7 +121,7 @@ def test_an_unreadable_run_is_named_kept_and_can_be_deleted(app, store, ended):
 def test_a_sweep_of_which_no_row_can_be_read_has_its_reasons(app, store, ended, capsys):
     runs = ended
     for run in runs:
-        change(store.home, *BREAKS["an unknown setting"], run.id)
+        change(store.home, *UNKNOWN, run.id)
     for name in PAGES:
         go(app, name)
         assert not app.exception, (name, app.exception[0].value)
@@ -123,7 +131,7 @@ def test_a_sweep_of_which_no_row_can_be_read_has_its_reasons(app, store, ended, 
 
 def test_fields_that_a_result_has_beyond_those_of_this_version_are_kept_and_shown(app, store, ended):
     runs = ended
-    change(store.home, "runs", "result", lambda text: text[:-1] + ', "carbon_grams": 12}', runs[0].id)
+    change(store.home, "runs", "", "result", lambda text: text[:-1] + ', "carbon_grams": 12}', runs[0].id)
     go(app, "live", run=runs[0].id)
     assert not app.exception
     assert "carbon" in texts(app.caption) and "12" in texts(app.caption)
@@ -135,7 +143,7 @@ def test_fields_that_a_result_has_beyond_those_of_this_version_are_kept_and_show
 def test_a_waiting_run_that_cannot_be_read_is_ended_and_not_the_queue(tmp_path):
     store = RunStore(tmp_path)
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
-    change(store.home, *BREAKS["settings that are no JSON"], runs[0].id)
+    change(store.home, *NO_JSON, runs[0].id)
     assert store.claim(1, identity_of(1), runs[0].id) is None
     assert "cannot be read" in store._row(runs[0].id)["error"]
     assert store.claim(1, identity_of(1)).id == runs[1].id

@@ -38,7 +38,7 @@ def test_status_without_a_worker(store, capsys):
     assert f"The worker of {store.home} is not running." in capsys.readouterr().out
 
 
-def test_status_says_who_works_on_what(store, worker, capsys):
+def test_status_says_who_works_on_what_and_whether_it_is_of_another_version(store, worker, capsys, monkeypatch):
     run = store.runs()[0]
     assert ask(store, "--status") == 0
     said = capsys.readouterr().out
@@ -46,6 +46,14 @@ def test_status_says_who_works_on_what(store, worker, capsys):
     assert f"Running: run LoRA r=8 ({run.id}), process {run.pid} on {run.slot} of {os.uname().nodename}." in said
     assert "Queued: 1 run, 0 jobs." in said
     assert "another version" not in said
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_lock, "code_version", lambda: "other")
+        assert ask(store, "--status") == 0
+    assert "It is of another version than this program" in capsys.readouterr().out
+    (store.home / "worker.lock").write_text(f'{{"pid": {worker.pid}, "process_started": 1.0}}')  # as an earlier version wrote it
+    assert ask(store, "--stop") == 2
+    assert f"End it with 'kill {worker.pid}'" in capsys.readouterr().err
+    assert worker.poll() is None
 
 
 def test_jobs_are_listed_with_how_far_they_are_and_cancelled(store, worker, capsys):
@@ -71,12 +79,6 @@ def test_jobs_are_listed_with_how_far_they_are_and_cancelled(store, worker, caps
     status, _, said = jobs("--cancel", going)
     assert status == 2
     assert f"Job {going!r} has ended already: it is cancelled." in said
-
-
-def test_status_of_a_worker_of_another_version(store, worker, capsys, monkeypatch):
-    monkeypatch.setattr(worker_lock, "code_version", lambda: "other")
-    assert ask(store, "--status") == 0
-    assert "It is of another version than this program" in capsys.readouterr().out
 
 
 def test_a_suspended_worker_is_said_not_to_respond_and_goes_on_later(store, worker, capsys):
@@ -126,13 +128,6 @@ def test_runs_of_another_executor_are_not_said_to_have_ended(tmp_path, capsys):
     assert f"Goes on: run LoRA r=8 ({run.id}), on cpu of far, by ray." in said
     assert "To end them: loralab worker --stop --now --executor ray" in said
     assert store.run(run.id).status == "running"
-
-
-def test_a_worker_of_an_earlier_version_has_to_be_ended_by_hand(store, worker, capsys):
-    (store.home / "worker.lock").write_text(f'{{"pid": {worker.pid}, "process_started": 1.0}}')
-    assert ask(store, "--stop") == 2
-    assert f"End it with 'kill {worker.pid}'" in capsys.readouterr().err
-    assert worker.poll() is None
 
 
 @pytest.mark.parametrize("flags", [["--now"], ["--home", "/proc/version/nowhere"]])

@@ -78,22 +78,29 @@ def test_a_clock_that_is_set_leaves_everything_running(store):
         end(store, busy)
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["pid given anew", "machine started anew"])
-def test_a_run_that_is_over_for_certain_is_interrupted_and_nothing_is_signalled(store, stranger, place):
-    run_id = running_row(store, stranger.pid, elsewhere(stranger.pid, place))
+def test_a_run_that_is_over_for_certain_is_interrupted_and_nothing_is_signalled(store, stranger):
+    """Its pid was given anew, or the machine started anew."""
+    runs = [running_row(store, stranger.pid, elsewhere(stranger.pid, place)) for place in (0, 1)]
     assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
-    assert store.run(run_id).status == "interrupted"
+    assert [store.run(run_id).status for run_id in runs] == ["interrupted", "interrupted"]
     assert stranger.poll() is None
 
 
-@pytest.mark.parametrize("wish", [None, "cancel"])
-@pytest.mark.parametrize("written", ["of an earlier version", "of another container"])
-def test_a_run_in_doubt_ends_when_its_heartbeat_stays_out_and_nothing_is_signalled(store, stranger, written, wish):
-    run_id = running_row(store, stranger.pid, None if written == "of an earlier version" else elsewhere(stranger.pid, 2))
-    if wish:
-        store.ask(run_id, wish)
-    assert start_worker(store.home, "exit-when-idle", "no-resume", before=IMPATIENT).wait(timeout=60) == 0
-    assert store.run(run_id).status == ("cancelled" if wish else "interrupted")
+def test_what_is_in_doubt_ends_when_its_heartbeat_stays_out_and_nothing_is_signalled(store, stranger):
+    """Of an earlier version, or of another container."""
+    identities = (None, elsewhere(stranger.pid, 2))
+    runs = [running_row(store, stranger.pid, identity) for identity in identities * 2]
+    for run_id in runs[2:]:
+        store.ask(run_id, "cancel")
+    job_id = store.add_job("double", {})
+    store.claim_job(stranger.pid, identities[1])
+    busy = start_worker(store.home, "no-resume", before=IMPATIENT)
+    try:
+        ended = [wait_for_end(store, run_id).status for run_id in runs]
+        wait_until(lambda: store.job(job_id).ended)
+    finally:
+        end(store, busy)
+    assert (ended, store.job(job_id).status) == (["interrupted"] * 2 + ["cancelled"] * 2, "interrupted")
     assert stranger.poll() is None
 
 
@@ -115,17 +122,6 @@ def test_a_run_that_cannot_be_read_ends_when_its_heartbeat_stays_out_so_that_it_
     assert [unread.status for unread in store.unreadable()] == ["interrupted"]
     store.delete(run_id)
     assert store.unreadable() == []
-    assert stranger.poll() is None
-
-
-def test_a_job_in_doubt_ends_too(store, stranger):
-    job_id = store.add_job("double", {})
-    store.claim_job(stranger.pid, elsewhere(stranger.pid, 2))
-    busy = start_worker(store.home, before=IMPATIENT)
-    try:
-        wait_until(lambda: store.job(job_id).status == "interrupted")
-    finally:
-        end(store, busy)
     assert stranger.poll() is None
 
 
