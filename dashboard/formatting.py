@@ -150,22 +150,25 @@ def score(value: float, metric: str) -> str:
     return METRICS[metric].text(value)
 
 
-def digits_behind(digits: int, sign: str = "") -> dict[str, Any]:
-    """How a column of a table writes numbers with so many digits behind the point, with commas between thousands.
+def digits_behind(values: pd.Series, digits: int, sign: str = "") -> dict[str, Any]:
+    """How a column of a table writes numbers: so many digits behind the point, and commas between thousands where there are any.
 
-    ``sign``, ``+`` or ``± ``, stands before small ones: Streamlit writes large ones with either a sign or commas.
+    ``sign``, as in ``%+`` or ``± %``, stands before small ones: Streamlit writes either a sign or commas, and rounds only without them.
     """
-    if sign and digits > 2:
-        return {"format": f"{sign}%.{digits}f" if sign != "+" else f"%+.{digits}f"}
-    return {"format": "localized", "step": 10.0**-digits}
+    return {"format": "localized" if (values.abs() >= THOUSAND).any() else f"{sign or '%'}.{digits}f"}
+
+
+def rounded(values: pd.Series, digits: int) -> pd.Series:
+    """A column as ``digits_behind`` wants it."""
+    return values.round(digits) if (values.abs() >= THOUSAND).any() else values
 
 
 def as_they_come(values: pd.Series) -> dict[str, Any]:
     """How a column of a table writes the numbers of a file: six digits, or all of large ones with commas between thousands."""
-    return {"format": "localized" if values.abs().max() >= LARGE else "%.6g"}
+    return {"format": "localized" if (values.abs() >= LARGE).any() else "%.6g"}
 
 
-LARGE = 1e5
+THOUSAND, LARGE = 1e3, 1e5
 
 
 def plain(text: str) -> str:

@@ -9,6 +9,8 @@ from dashboard.formatting import plain
 
 LONGEST_SEEN = 32
 """Letters of a name that a phone shows whole."""
+SELECT_PIXELS = 560
+"""Width of the box beside a page's title; on a phone it stands below it."""
 
 
 def _key(name: str) -> str:

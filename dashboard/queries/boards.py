@@ -63,7 +63,8 @@ def gains_in_words(run: Run) -> dict[str, str]:
     name = run.settings.selection_metric
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
     halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
-    return {column: amount(gain, halves[column], METRICS[name], gain, signed=True) for column, gain in known.items()}
+    size = run.result.validation.get(name, 0.0) if run.result else 0.0
+    return {column: amount(gain, halves[column], METRICS[name], size, signed=True) for column, gain in known.items()}
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:

@@ -1,8 +1,10 @@
 """The demo: what was recorded opens and predicts as it did, every page has something to show, and nothing of it stays."""
 
+import re
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from page_steps import button, go, texts
 
@@ -61,13 +63,29 @@ def test_its_adapters_load_and_reproduce_their_stored_predictions(demo):
         np.testing.assert_allclose(predicted, stored.predicted[:ROWS], atol=1e-5)
 
 
-def test_every_page_is_full_and_says_where_it_was_measured(shown, demo):
-    for page in ("data", "live", "leaderboard", "compare", "adapters", "try_it"):
+def all_said(app):
+    """Every text of a page, the cells of its tables among them."""
+    elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning, *(table for table in app.dataframe))
+    return " ".join(one.value.to_csv() if isinstance(one.value, pd.DataFrame) else str(one.value) for one in elements).replace("\\", "")
+
+
+def test_every_page_is_full_says_where_it_was_measured_and_writes_numbers_and_counts_as_the_others_do(shown, demo):
+    counts = {"training": set(), "validation": set(), "test": set()}
+    for page in ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it"):
         go(shown, page)
         assert not shown.exception, page
         assert not [info.value for info in shown.info], page
         (told,) = [caption.help for caption in shown.caption if caption.value.startswith("**Demo**")]
         assert all(about(demo)[fact] in told for fact in ("date", "machine", "commit"))
+        said = all_said(shown)
+        assert not re.findall(r".{20}\d[eE]\+\d.{9}", said), page
+        for part, found in counts.items():
+            found |= set(re.findall(rf"([\d,]+) {part} rows|([\d,]+) {part}, |([\d,]+) {part} and", said))
+    assert {part: {"".join(one) for one in found} for part, found in counts.items()} == {
+        "training": {"1,800"},
+        "validation": {"600"},
+        "test": {"600"},
+    }
 
 
 def test_it_opens_on_the_finished_sweep_and_data_can_be_visited_then(shown, demo):

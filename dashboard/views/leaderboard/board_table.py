@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, digits_behind
+from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, digits_behind, rounded
 from tabtune_core.analysis.configurations import SEEDS
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.metrics import METRICS
@@ -25,6 +25,8 @@ WALL_APART = 1.1
 """Times the training time: the wall clock is shown from there on."""
 NARROW = 94
 """Pixels of a column of numbers: all that are ``ALWAYS`` shown fit a screen of 1280."""
+SCORES = ("Validation", "Test", "Gain on test", TEST_SPREAD, "± validation", "± test", "Gain over zero-shot", SPREAD)
+ONE_DIGIT = ("Memory of training (MB)", "Memory of prediction (MB)", "Training (s)", "Adapter (kB)")
 ALWAYS = {
     "Place",
     "Run",
@@ -118,7 +120,9 @@ def table(
         ],
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
-    return pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
+    frame = pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
+    digits = dict.fromkeys(ONE_DIGIT, 1) | dict.fromkeys(SCORES, METRICS[metric].decimals(float(frame["Validation"].abs().max())))
+    return frame.assign(**{name: rounded(frame[name], places) for name, places in digits.items() if name in frame})
 
 
 def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
@@ -171,6 +175,10 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
     most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+
+    def written(name: str, places: int, sign: str = "") -> dict[str, Any]:
+        return digits_behind(frame[name], places, sign) if name in frame else {}
+
     return {
         "Test rows": text(help="Hash of the table, the rule of the split and its seed: runs with the same one have the same test rows."),
         "Place": number("#", width=40, help="Place by the validation score. Equal scores share a place; archived runs have no place."),
@@ -182,18 +190,18 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Targets": text(help="Target modules: the modules of the model that have an adapter."),
         "Other settings": text(help="Other settings that differ between rows, such as variants of LoRA and of training."),
         "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
-        "Validation": _score(metric, digits, score_help),
-        "Test": _score(metric, digits, score_help),
+        "Validation": _score(frame["Validation"], metric, digits, score_help),
+        "Test": _score(frame["Test"], metric, digits, score_help),
         "± validation": number(
-            **digits_behind(digits, "± "),
+            **written("± validation", digits, "± %"),
             help=f"{HALF} of the validation score; it includes the rows and, with several seeds, the spread between them.",
         ),
-        "± test": number(**digits_behind(digits, "± "), help=f"{HALF} of the test score, as for validation."),
+        "± test": number(**written("± test", digits, "± %"), help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
             width="small", help=f"Validation {meaning.written} during training; with several seeds, of the best run."
         ),
         "Gain over zero-shot": number(
-            **digits_behind(digits, "+"),
+            **written("Gain over zero-shot", digits, "%+"),
             help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.written} ({meaning.unit}) is"
             " better. The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
         ),
@@ -201,17 +209,17 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             help="Whether the mean validation score of the configuration is at most one standard error of the difference behind the best"
             " LoRA's, which is the rule by which the smallest rank is chosen. Only LoRA runs that have ended are compared."
         ),
-        SPREAD: number(**digits_behind(digits, "± "), help=f"{HALF} of the gain on the validation rows."),
+        SPREAD: number(**written(SPREAD, digits, "± %"), help=f"{HALF} of the gain on the validation rows."),
         "Gain on test": number(
             width=NARROW,
-            **digits_behind(digits, "+"),
+            **written("Gain on test", digits, "%+"),
             help="Against the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves them;"
             " above 0 is better.",
         ),
         TEST_SPREAD: number(
             "±",
             width=NARROW,
-            **digits_behind(digits, "± "),
+            **written(TEST_SPREAD, digits, "± %"),
             help=f"{HALF} of the gain on the test rows. A smaller gain may be noise.",
         ),
         "Not compared": text(
@@ -224,14 +232,14 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Memory of training (MB)": number(
             "Memory (MB)",
             width=NARROW,
-            **digits_behind(1),
+            **written("Memory of training (MB)", 1),
             help="Peak of training above the loaded model; only this part depends on LoRA. Empty for zero-shot, which does not train.",
         ),
         "Memory of prediction (MB)": number(
-            **digits_behind(1),
+            **written("Memory of prediction (MB)", 1),
             help="Peak above the loaded model of the final prediction of held-out rows. Empty for trained runs of earlier versions.",
         ),
-        "Training (s)": number(**digits_behind(1), width=NARROW, help=TRAIN_SECONDS_HELP),
+        "Training (s)": number(**written("Training (s)", 1), width=NARROW, help=TRAIN_SECONDS_HELP),
         WALL: number(
             format="%.1f",
             help="Time that passed during training, with waits for a core that others used and without what an earlier run had computed.",
@@ -249,18 +257,18 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             format="localized", help="Number of context rows of a training step. Empty: the same as Context rows."
         ),
         "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
-        "Adapter (kB)": number(**digits_behind(1), width=NARROW, help="Size of the adapter package; empty without an adapter."),
+        "Adapter (kB)": number(**written("Adapter (kB)", 1), width=NARROW, help="Size of the adapter package; empty without an adapter."),
         "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),
     }
 
 
-def _score(metric: str, digits: int, score_help: str) -> object:
+def _score(values: pd.Series, metric: str, digits: int, score_help: str) -> object:
     meaning = METRICS[metric]
     if meaning.unit == "share" and meaning.higher_is_better:
         return st.column_config.ProgressColumn(width=NARROW, help=score_help, format="%.4f", min_value=0, max_value=1)
-    return st.column_config.NumberColumn(width=NARROW, help=score_help, **digits_behind(digits))
+    return st.column_config.NumberColumn(width=NARROW, help=score_help, **digits_behind(values, digits))
 
 
 def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:

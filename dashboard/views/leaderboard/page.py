@@ -10,7 +10,7 @@ from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import few, plain, score, sweep_title
 from dashboard.server.people import people_log_in
-from dashboard.url_state import chosen, nothing_yet, pick, renew, settle
+from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, settle
 from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
@@ -78,7 +78,15 @@ with head:
     names = {ALL: "All runs of this workspace", **{name: sweep_title(sweep) for name, sweep in sweeps.items()}}
     elsewhere = chosen("sweep", list(sweeps), next(iter(sweeps)))  # on Live or Compare
     renew("board", when=elsewhere, value=elsewhere)
-    picked = pick("Runs", list(names), name="board", default=elsewhere, format_func=names.__getitem__, label_visibility="collapsed")
+    picked = pick(
+        "Runs",
+        list(names),
+        name="board",
+        default=elsewhere,
+        format_func=names.__getitem__,
+        label_visibility="collapsed",
+        width=SELECT_PIXELS,
+    )
     sweep = None if picked == ALL else picked
     if sweep is not None:
         settle("sweep", sweep)  # for the pages that one goes on to

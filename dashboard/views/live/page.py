@@ -15,7 +15,7 @@ from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
 from dashboard.queries import Latest, Look
-from dashboard.url_state import go, nothing_yet, pick
+from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick
 from dashboard.views.live import grouping, progress
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.drawing import Curves, OpenCharts
@@ -39,7 +39,9 @@ listed = ownership.only_mine({name: found.owner for name, found in sweeps.items(
 current = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
 with head:
     titles = {name: sweep_title(sweeps[name]) for name in listed}
-    sweep = pick("Sweep", listed, name="sweep", default=current, format_func=titles.__getitem__, label_visibility="collapsed")
+    sweep = pick(
+        "Sweep", listed, name="sweep", default=current, format_func=titles.__getitem__, label_visibility="collapsed", width=SELECT_PIXELS
+    )
 mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
 try:

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.job_status import data_of
-from dashboard.formatting import as_they_come, digits_behind, plain
+from dashboard.formatting import as_they_come, digits_behind, plain, rounded
 from dashboard.views.try_it.try_rows import row_columns
 from tabtune_core.analysis.prediction_interval import SHARE
 from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
@@ -63,13 +63,12 @@ def _scores(result: Mapping[str, Any]) -> None:
     if not scored:
         return
     metrics = [name for name in scored[0]["scores"] if name in METRICS]
-    frame = pd.DataFrame([{"Model": model["title"]} | {METRICS[name].label: model["scores"][name] for name in metrics} for model in scored])
-    how = {
-        METRICS[name].label: st.column_config.NumberColumn(
-            **digits_behind(METRICS[name].decimals(frame[METRICS[name].label].abs().max())), help=METRICS[name].help
-        )
-        for name in metrics
-    }
+    frame, how = pd.DataFrame({"Model": [model["title"] for model in scored]}), {}
+    for name in metrics:
+        values, label = pd.Series([model["scores"][name] for model in scored], dtype="float64"), METRICS[name].label
+        digits = METRICS[name].decimals(float(values.abs().max()))
+        frame[label] = rounded(values, digits)
+        how[label] = st.column_config.NumberColumn(**digits_behind(values, digits), help=METRICS[name].help)
     st.markdown(f"**Scores on {counted(result['scored_rows'], 'labelled row')}**")
     st.dataframe(frame, hide_index=True, placeholder="N/A", column_config={"Model": st.column_config.TextColumn(pinned=True)} | how)
 

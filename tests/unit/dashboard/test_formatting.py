@@ -1,11 +1,14 @@
-"""Text out of files shows as it stands."""
+"""Text out of files shows as it stands; numbers of a table are written like those of a sentence."""
 
 import re
 import string
 
+import pandas as pd
 import pytest
 
-from dashboard.formatting import plain, with_code
+from dashboard.formatting import digits_behind, plain, rounded, with_code
+from tabtune_core.metrics import METRICS
+from tabtune_core.wording import number
 
 
 def seen(text):
@@ -45,3 +48,18 @@ def test_what_is_found_when_the_escapes_are_gone_is_parted(text, markup):
 )
 def test_names_between_backticks_show_as_code_and_never_as_markup(text, shown):
     assert with_code(text) == shown
+
+
+@pytest.mark.parametrize("score", [0.078213, 3.25, 62_506.94, 1_686_490.5])
+def test_a_score_is_written_in_a_table_as_in_a_sentence(score):
+    values, digits = pd.Series([score, None]), METRICS["rmse"].decimals(score)
+    form, shown = digits_behind(values, digits)["format"], rounded(values, digits)[0]
+    written = f"{shown:,.{digits}f}" if form == "localized" else form % shown
+    assert written == METRICS["rmse"].text(score)
+
+
+@pytest.mark.parametrize("power", range(-12, 15))
+def test_no_number_has_a_power_of_ten_and_all_are_read_back(power):
+    value = -1.68649 * 10.0**power
+    assert "e" not in number(value)
+    assert float(number(value).replace(",", "")) == pytest.approx(value, rel=1e-5)
