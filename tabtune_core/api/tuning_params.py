@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import SettingError, nearest
-from tabtune_core.models.catalogue import BY_NAME, CATALOGUE
-from tabtune_core.settings import LORA, MODELS, SETTINGS, RunSettings, Setting
+from tabtune_core.models.catalogue import BY_NAME, CATALOGUE, with_usual_rate
+from tabtune_core.settings import LEARNING_RATES, LORA, MODELS, SETTINGS, TRAINED, RunSettings, Setting
 from tabtune_core.settings.serialization import plain_values
 
 FAMILY_MODELS: dict[str, tuple[str, str]] = {}
@@ -89,7 +89,7 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
     if isinstance(values.get("targets"), str):
         values["targets"] = (values["targets"],)
     run = RunSettings(dataset="(in memory)", target="y")
-    return run.changed(task=task, model=model_of(model_name), strategy=tuning_strategy, **values)
+    return with_usual_rate(run.changed(task=task, model=model_of(model_name), strategy=tuning_strategy, **values))
 
 
 def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,8 +136,12 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
 
 
 def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a pipeline that was saved by any version: earlier ones had ``context_rows`` and withheld rows for inference, too."""
+    """The arguments of a pipeline that was saved by any version: earlier ones had ``context_rows`` and withheld rows for inference, too,
+    and the guide's learning rate unless another was given.
+    """
     tuning = dict(params.get("tuning_params") or {})
+    if params.get("tuning_strategy") in TRAINED:
+        tuning.setdefault("learning_rate", LEARNING_RATES[params["tuning_strategy"]])
     if params.get("tuning_strategy") == "inference":
         if "context_rows" in tuning:
             tuning["predict_context_rows"] = tuning.pop("context_rows")

@@ -21,9 +21,9 @@ from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.execution.lock import ensure_worker
 from tabtune_core.lora.package_readme import without_labels
-from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.catalogue import get_card, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.settings import MANY_RUNS, REFERENCES, RunSettings, SweepSettings
+from tabtune_core.settings import MANY_RUNS, REFERENCES, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import RANKED, Run
@@ -85,6 +85,8 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
         raise SettingError("--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave it out.")
     if asked.adapters:
         _make_folder(asked.adapters)
+    for strategy in dict.fromkeys(one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None):
+        say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")

@@ -8,6 +8,8 @@ from typing import Any
 from tabtune_core.errors import MissingPackageError, SettingError
 from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
+from tabtune_core.settings import LEARNING_RATES, Strategy
+from tabtune_core.settings.labels import short_rate
 from tabtune_core.upstream import Upstream, installed_now
 
 LATE = "late_layers"
@@ -148,6 +150,18 @@ class ModelCard:
     licence: str
     note: str
     weights: Mapping[Task, Weights]
+    rates: Mapping[Task, Mapping[Strategy, float]] = field(default_factory=dict)
+    """Peak learning rates that gained most on real tables with these weights (``tests/benchmarks/default_rates.py``)."""
+
+    def usual_rate(self, task: Task, strategy: Strategy) -> float:
+        """The peak learning rate of a run that is given none: the measured one, or else the guide's."""
+        return self.rates.get(task, LEARNING_RATES).get(strategy, LEARNING_RATES[strategy])
+
+    def told_rate(self, task: Task, strategy: Strategy) -> str:
+        """The same with where it comes from, for example ``2e-3 (measured for this model; guide 2e-4)``."""
+        usual, guide = (short_rate(rate) for rate in (self.usual_rate(task, strategy), LEARNING_RATES[strategy]))
+        measured = strategy in self.rates.get(task, {})
+        return f"{usual} (measured for this model; guide {guide})" if measured else f"{guide} (guide; not measured for this model)"
 
     def weights_for(self, task: Task) -> Weights:
         """The checkpoint of a task.

@@ -12,7 +12,7 @@ from tabtune_core.lora.names import pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.families import CARDS, EARLIER
-from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings
+from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
 ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
@@ -32,6 +32,17 @@ def get_card(name: str) -> ModelCard:
     if name not in BY_NAME:
         raise SettingError(f"There is no model {name!r}; choose one of {', '.join(CATALOGUE)}.")
     return BY_NAME[name]
+
+
+def with_usual_rate(run: RunSettings) -> RunSettings:
+    """The run with its learning rate as a number: its own, or else its model's; with weights that a person named, the guide's.
+
+    Every run passes here once, when it is asked for, and is stored as it leaves.
+    """
+    if run.strategy not in TRAINED or run.train.learning_rate is not None:
+        return run
+    card = BY_NAME.get(run.model) if run.checkpoint is None else None
+    return run.changed(learning_rate=card.usual_rate(run.task, run.strategy) if card else run.base_rate)
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:

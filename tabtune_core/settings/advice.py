@@ -3,11 +3,11 @@
 In: a sweep and a few counts. Out: what applies, each with what to do. Nothing here forbids anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings import LEARNING_RATES, SweepSettings
+from tabtune_core.settings import Strategy, SweepSettings
 from tabtune_core.settings.presets import SMALL_TABLE_ROWS
 
 USUAL_RATIO = 2.0
@@ -23,6 +23,8 @@ class Facts:
     """What the warnings look at."""
 
     sweep: SweepSettings
+    usual_rates: Mapping[Strategy, float]
+    """Peak rates of what is given none."""
     rows: int
     """Of the table."""
     model_parameters: int
@@ -39,12 +41,12 @@ class Facts:
     @property
     def rates(self) -> tuple[float, ...]:
         """Peak rates of LoRA."""
-        return self.sweep.learning_rates or (self.sweep.run.train.learning_rate or LEARNING_RATES["peft"],)
+        return self.sweep.learning_rates or (self.sweep.run.train.learning_rate or self.usual_rates["peft"],)
 
     @property
     def full_rates(self) -> tuple[float, ...]:
         """Peak rates of full fine-tuning; empty if it does not run."""
-        return (self.sweep.full_learning_rates or (LEARNING_RATES["base-ft"],)) if self.sweep.full_fine_tuning else ()
+        return (self.sweep.full_learning_rates or (self.usual_rates["base-ft"],)) if self.sweep.full_fine_tuning else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,8 +134,9 @@ class RunSettings:
 
     @property
     def base_rate(self) -> float:
-        """The peak rate as set, or the strategy's own."""
-        return LEARNING_RATES[self.strategy] if self.train.learning_rate is None else self.train.learning_rate
+        """The peak rate as set, or the guide's; 0 where nothing is trained."""
+        own = self.train.learning_rate if self.strategy in TRAINED else None
+        return LEARNING_RATES[self.strategy] if own is None else own
 
     @property
     def learning_rate(self) -> float:
@@ -214,12 +215,14 @@ class RunSettings:
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """The settings that a run was recorded with: in earlier versions its test rows moved with its seed.
+        """The settings that a run was recorded with: in earlier versions its test rows moved with its seed, and its learning rate was the
+        guide's unless it was set.
 
         Raises:
             SettingError: as of ``from_dict``.
         """
-        return cls.from_dict({"test_rows_move": True, **values})
+        read = cls.from_dict({"test_rows_move": True, **values})
+        return read.changed(learning_rate=read.base_rate) if read.strategy in TRAINED else read
 
     @classmethod
     def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":

@@ -45,7 +45,8 @@ class SweepSettings:
     learning_rates: tuple[float, ...] = setting((), "LoRA learning rate", axis="learning_rate", counted="learning rate")
     """Peak learning rates of LoRA to compare. Default: the learning rate of the training settings."""
     full_learning_rates: tuple[float, ...] = setting((), "Full fine-tuning learning rate", axis="learning_rate", counted="rate")
-    """Peak learning rates of full fine-tuning to compare, one run each. Default: 2e-5."""
+    """Peak learning rates of full fine-tuning to compare, one run each. Default: the one measured for the model, or
+    else the guide's 2e-5."""
     zero_shot: bool = setting(True, "Zero-shot: without training")
     """Add a zero-shot run: the base model without training."""
     full_fine_tuning: bool = setting(True, "Full fine-tuning: every weight")
@@ -143,8 +144,9 @@ class SweepSettings:
         values = {name: tuple(dict.fromkeys(used for _, used in axis)) for name, axis in axes.items() if len({was for was, _ in axis}) > 1}
         if full and full[0].train.learning_rate is not None:
             values.setdefault("full_learning_rates", (full[0].train.learning_rate,))
+        common = min(runs, key=lambda run: (run.strategy != "peft", run.strategy in REFERENCES)).with_strategy("peft")
         made = cls(
-            run=min(runs, key=lambda run: (run.strategy != "peft", run.strategy in REFERENCES)).with_strategy("peft"),
+            run=common if lora else common.changed(learning_rate=None),
             ranks=tuple(sorted({run.lora.rank for run in lora})),
             zero_shot=any(run.strategy == "inference" for run in runs),
             full_fine_tuning=bool(full),

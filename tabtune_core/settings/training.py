@@ -108,9 +108,10 @@ class TrainSettings:
     )
     """Passes over the training rows. One pass takes (training rows / query rows per step) steps."""
     learning_rate: float | None = setting(
-        None, "Learning rate", above=0, high=1, hint="2e-4 is usual for LoRA, 2e-5 for full fine-tuning.", column=True
+        None, "Learning rate", above=0, high=1, hint="Leave it out for the one that was measured for the model.", column=True
     )
-    """Peak learning rate. Default: 2e-4 for LoRA and 2e-5 for full fine-tuning. In a sweep it applies to the LoRA runs only."""
+    """Peak learning rate. Default: the one measured for the model, or else the guide's: 2e-4 for LoRA, 2e-5 for full fine-tuning. In a
+    sweep it applies to the LoRA runs only."""
     context_rows: int = setting(USUAL_CONTEXT_ROWS, "Context rows while training", "Training", low=10, step=128)
     """Maximum number of context rows in a training step. It is the setting that changes training memory most."""
     batch_size: int = setting(256, "Query rows per step (batch size)", "Training", low=1, step=32)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Event, RunFinished
+from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.store.database import is_folder_name, new_id, size_of
@@ -48,9 +49,9 @@ class RunStore(RunLife):
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
         """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs.
 
-        ``owner`` is the person who logged in for it.
+        A run without a learning rate is stored with its model's. ``owner`` is the person who logged in for it.
         """
-        sweep = new_id()
+        sweep, runs = new_id(), [*map(with_usual_rate, runs)]
         with self._together():
             self._write("INSERT INTO sweeps (id, name, created, owner) VALUES (?, ?, ?, ?)", (sweep, name, time.time(), owner))
             ids = [self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)]

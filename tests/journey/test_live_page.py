@@ -8,6 +8,8 @@ import seeding
 from dashboard import queries
 from dashboard.queries.curves import _held as held
 from tabtune_core.events import MemorySampled, RunFailed
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings.labels import short_rate
 from tabtune_core.store.runs import RunStore
 
 
@@ -115,11 +117,12 @@ def test_a_run_that_diverged_is_one_click_away_from_half_the_rate(live, app, sto
         seeding.start(run)
         run.end("diverged" if run is runs[2] else "finished")
     live(sweep=sweep, run=runs[2].id)
-    assert "At the learning rate 2e-4 the loss diverged" in texts(app.warning)
+    rate = CATALOGUE["tabicl-mini"].usual_rate("classification", "peft")
+    assert f"At the learning rate {short_rate(rate)} the loss diverged" in texts(app.warning)
     assert "Halve the learning rate" in texts(app.warning)
     app.button(key=f"fix_diverged_{runs[2].id}").click().run()
     new = store.run(store.run(runs[2].id).retried_as)
-    assert (new.settings.learning_rate, new.name) == (1e-4, "LoRA r=2, learning rate 1e-4")
+    assert (new.settings.learning_rate, new.name) == (rate / 2, f"LoRA r=2, learning rate {short_rate(rate / 2)}")
 
 
 def test_an_interrupted_run_is_resumed_with_a_click(live, app, store):

@@ -13,6 +13,7 @@ from tabtune_core.models import checkpoints
 from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, SweepSettings
+from tabtune_core.settings.labels import short_rate
 
 RATES = {"learning_rates": (1e-4, 2e-4), "full_learning_rates": (1e-5, 2e-5)}
 
@@ -139,9 +140,13 @@ def settings_table(page):
 
 def test_the_proposal_says_why_and_fills_the_form(page):
     assert "569 rows: small data" in texts(page.caption)
+    card = get_card("tabicl-mini")
+    rate, full = (short_rate(card.usual_rate("classification", strategy)) for strategy in ("peft", "base-ft"))
+    assert page.multiselect(key="learning_rates").placeholder == f"{rate} (measured for this model; guide 2e-4)"
+    assert page.multiselect(key="full_learning_rates").placeholder == f"{full} (measured for this model; guide 2e-5)"
     assert settings_table(page) == {
-        "In the form": ["2, 4, 8", "2 x rank", "0.05", "2e-4"],
-        "Default": ["2, 4, 8", "2 x rank", "0.05", "2e-4"],
+        "In the form": ["2, 4, 8", "2 x rank", "0.05", rate],
+        "Default": ["2, 4, 8", "2 x rank", "0.05", rate],
         "Proposed for this table": ["4", "2 x rank", "0.1", "2e-4"],
     }
     assert page.button(key="use_defaults").disabled

@@ -17,15 +17,14 @@ from dashboard.views.new_run.target_tree import as_data, paths_of, toggled
 from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import AXES, LEARNING_RATES, SETTINGS, Setting, SweepSettings, describe
-from tabtune_core.settings.labels import short_rate
+from tabtune_core.settings import AXES, SETTINGS, Setting, SweepSettings, describe
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 DROPOUTS = ("0", "0.05", "0.1", "0.2")
 """The guide's section 4.3."""
 ALPHAS = ("4", "8", "16", "32", "64")
-LORA_RATES = ("5e-5", "1e-4", "2e-4", "5e-4", "1e-3")
-FULL_RATES = ("5e-6", "1e-5", "2e-5", "5e-5", "1e-4")
+LORA_RATES = ("1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
+FULL_RATES = ("1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4")
 USUAL_RANK = 8
 SEVERAL = "Choose several values to compare them in separate runs; type other values and press Enter."
 
@@ -161,7 +160,7 @@ def tick(card: ModelCard, task: Task, path: str) -> None:
     st.session_state["targets"] = toggled(card, task, st.session_state.get("targets", []), path)
 
 
-def training_widgets(told: Mapping[str, str]) -> None:
+def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
     """How long, how fast, and on how many rows a step. ``told`` says by setting what it did in runs so far."""
     one, two = st.columns(2, vertical_alignment="bottom")
     with one:
@@ -176,17 +175,16 @@ def training_widgets(told: Mapping[str, str]) -> None:
         )
     with two:
         widget(st.session_state.length)
-    usual = f"{short_rate(LEARNING_RATES['peft'])} (usual)"
-    numbers_field("learning_rates", LORA_RATES, told.get("learning_rate", ""), usual)
+    numbers_field("learning_rates", LORA_RATES, told.get("learning_rate", ""), card.told_rate(task, "peft"))
     widgets("Training", {}, width=240)
 
 
-def baseline_widgets() -> None:
+def baseline_widgets(card: ModelCard, task: Task) -> None:
     """What to compare with, and how often to repeat."""
     widget("zero_shot")
     widget("full_fine_tuning")
     if st.session_state.full_fine_tuning:
-        numbers_field("full_learning_rates", FULL_RATES, placeholder=f"{short_rate(LEARNING_RATES['base-ft'])} (usual)")
+        numbers_field("full_learning_rates", FULL_RATES, placeholder=card.told_rate(task, "base-ft"))
     widget("references")
     help = f"{describe(SweepSettings, 'seeds')} For example 0, 1, 2."
     st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=help, bind="query-params")

@@ -26,7 +26,7 @@ from tabtune_core.models.adapter_size import AdapterSize, adapter_size
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
-from tabtune_core.settings import MANY_RUNS, SweepSettings
+from tabtune_core.settings import MANY_RUNS, TRAINED, SweepSettings
 from tabtune_core.settings.advice import Facts, advise
 from tabtune_core.wording import counted
 
@@ -111,6 +111,7 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
     size = _largest(card, task, sweep)
     facts = Facts(
         sweep=sweep,
+        usual_rates={strategy: card.usual_rate(task, strategy) for strategy in TRAINED},
         rows=rows,
         model_parameters=card.weights_for(task).total_parameters,
         adapted_weights=size.adapted_weights,

@@ -51,16 +51,16 @@ with form:
     start = st.container()
     form_widgets.lora_widgets(card, task, told)
     st.header("Training", help=define("Episode", "Context row", "Query row"))
-    form_widgets.training_widgets(told)
+    form_widgets.training_widgets(card, task, told)
     form_widgets.device_widget(queries.cards(), *queries.memory_of_devices(), cluster)
     st.header("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
-    form_widgets.baseline_widgets()
+    form_widgets.baseline_widgets(card, task)
     advanced = st.expander("Advanced", icon=":material/settings:", key="advanced", on_change="rerun")
     if advanced.open or advanced_widgets.holds_a_choice(task):
         with advanced:
             advanced_widgets.advanced_widgets(task)
     with start:
-        starting_points(rows)
+        starting_points(card, task, rows)
 
 with price:
     st.header("What it takes")

@@ -1,6 +1,6 @@
 """Where to start: the proposal for this table with its reason, and the rows of the guide's quick reference.
 
-In: the rows of the table. Out: rank, alpha, dropout and learning rate in the form, once a person asks for them.
+In: the model and the rows of the table. Out: rank, alpha, dropout and learning rate in the form, once a person asks for them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ import streamlit as st
 
 from dashboard.formatting import plain
 from dashboard.views.new_run.forms import DEFAULTS, to_widgets
-from tabtune_core.settings import LEARNING_RATES, RunSettings, SweepSettings, TrainSettings
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.settings.presets import PRESETS, propose
 
@@ -20,15 +22,20 @@ SET = ("ranks", "tied", "alphas", "dropouts", "learning_rates")
 NAMES = {"ranks": "Rank", "alphas": "Alpha", "dropouts": "Dropout", "learning_rates": "Learning rate"}
 
 
-def starting_points(rows: int) -> None:
-    """What is in the form beside the defaults and the proposal for this table, and buttons that fill it. To be drawn after the widgets."""
-    proposal = propose(rows)
-    filled = {"In the form": _held(), "Default": _default(), "Proposed for this table": _of_preset(proposal.preset)}
+def starting_points(card: ModelCard, task: Task, rows: int) -> None:
+    """What is in the form beside the model's defaults and the proposal for a table of so many rows, and buttons that fill it. To be drawn
+    after the widgets.
+    """
+    proposal, rate = propose(rows), short_rate(card.usual_rate(task, "peft"))
+    held = {name: st.session_state.get(name, DEFAULTS[name]) for name in SET}
+    described = {"In the form": held, "Default": DEFAULTS, "Proposed for this table": _values(proposal.preset)}
+    filled = {name: _words(values, rate) for name, values in described.items()}
     same = [name for name, values in list(filled.items())[1:] if values == filled["In the form"]]
     with st.container(border=True):
         lines = [f"| {name} | " + " | ".join(plain(values[key]) for values in filled.values()) + " |" for key, name in NAMES.items()]
         st.markdown("\n".join([f"| | {' | '.join(filled)} |", "|---" * (len(filled) + 1) + "|", *lines]))  # fits a phone
-        st.caption(f"{proposal.reason} From the guide's quick reference; tune the learning rate before the rank.")
+        measured = f" On real tables this model gained more at {rate} than at the guide's rate." if task in card.rates else ""
+        st.caption(f"{proposal.reason} From the guide's quick reference; tune the learning rate before the rank.{measured}")
         with st.container(horizontal=True):
             st.button(
                 "Use the proposal",
@@ -49,25 +56,13 @@ def starting_points(rows: int) -> None:
     )
 
 
-def _held() -> dict[str, str]:
-    return _words({name: st.session_state.get(name, DEFAULTS[name]) for name in SET})
-
-
-def _default() -> dict[str, str]:
-    return _words({name: DEFAULTS[name] for name in SET})
-
-
-def _of_preset(name: str) -> dict[str, str]:
-    return _words(_values(name))
-
-
-def _words(values: Mapping[str, Any]) -> dict[str, str]:
-    """By setting, as a person reads it; the same words are the same settings."""
+def _words(values: Mapping[str, Any], rate: str) -> dict[str, str]:
+    """By setting, as a person reads it; the same words are the same settings. ``rate`` is the model's own."""
     return {
         "ranks": ", ".join(map(str, sorted(values["ranks"]))) or "none",
         "alphas": "2 x rank" if values["tied"] else ", ".join(values["alphas"]),
         "dropouts": ", ".join(values["dropouts"]),
-        "learning_rates": ", ".join(values["learning_rates"]) or short_rate(LEARNING_RATES["peft"]),
+        "learning_rates": ", ".join(values["learning_rates"]) or rate,
     }
 
 

@@ -169,6 +169,7 @@ MINI_1 = ModelCard(
             sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
         ),
     },
+    rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 2e-3, "base-ft": 2e-4}},
 )
 EARLIER = {"tabicl-mini": (MINI_1,)}
 CARDS = (

@@ -264,7 +264,7 @@ def test_one_run_alone_is_not_compared(lab):
 def test_a_run_of_other_steps_or_rows_has_a_gain_of_its_own_and_no_part_in_the_comparison(lab, train, told):
     """A gain against zero-shot of other runs would be 0.4."""
     lab.add(*FOUR_RANKS, (RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2), train=train), (0.9,), range(18), range(17)))
-    other = next(run for run in lab.store.runs() if run.settings.train == train)
+    other = next(run for run in lab.store.runs() if run.settings.changed(learning_rate=None).train == train)
     lab.store._write(
         "UPDATE runs SET result = ? WHERE id = ?",
         (to_json(dataclasses.replace(other.result, zero_shot_validation={"accuracy": 0.85}))[1], other.id),

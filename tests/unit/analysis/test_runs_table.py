@@ -7,6 +7,7 @@ from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.runs_table import COLUMNS, NO_GAIN, leaderboard
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.runs import RunStore
 
@@ -29,6 +30,8 @@ BASE = RunFinished(
     7,
     True,
 )
+
+RATE = CATALOGUE["tabicl-mini"].usual_rate("classification", "peft")
 
 
 @pytest.fixture
@@ -113,7 +116,7 @@ def test_what_only_lora_has_is_empty_for_the_others(board_of, strategy):
 def test_settings_stand_in_the_row_as_used(board_of):
     row = board_of((lora(4, targets=("decoder", "row_attention")), scored(0.5))).iloc[0]
     assert (row["rank"], row["alpha"], row["dropout"], row["targets"]) == (4, 8.0, 0.05, "decoder row_attention")
-    assert (row["strategy"], row["model"], row["learning_rate"], row["seed"]) == ("peft", "tabicl-mini", 2e-4, 0)
+    assert (row["strategy"], row["model"], row["learning_rate"], row["seed"]) == ("peft", "tabicl-mini", RATE, 0)
 
 
 def test_a_split_that_is_not_at_random_stands_among_the_other_settings(board_of):

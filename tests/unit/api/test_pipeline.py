@@ -366,7 +366,7 @@ def test_it_keeps_scikit_learns_manners(fitted):
 
 def test_single_params_are_searched_and_set_by_their_nested_names():
     X, y = small_table(40)
-    given = {**FAST, "peft_config": {"r": 2}}
+    given = {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     search = GridSearchCV(
         make_pipeline(FunctionTransformer(), TabularPipeline("tabicl-mini", "peft", given)),
         {"tabularpipeline__tuning_params__steps": [1, 2], "tabularpipeline__tuning_params__lora_rank": [3]},
@@ -376,7 +376,9 @@ def test_single_params_are_searched_and_set_by_their_nested_names():
     assert sorted(search.cv_results_["param_tabularpipeline__tuning_params__steps"]) == [1, 2]
     best = search.best_estimator_[-1]
     assert (best.result.steps_done, best.settings().lora.rank) == (search.best_params_["tabularpipeline__tuning_params__steps"], 3)
-    assert given == {**FAST, "peft_config": {"r": 2}}
+    assert given == {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
+    reloaded = pickle.loads(pickle.dumps(best))
+    assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate, "kept as it was used"
     pipeline = TabularPipeline(tuning_params=given)
     pipeline.set_params(tuning_params__peft_config__lora_alpha=6, tuning_params__learning_rate=0.1)
     assert pipeline.tuning_params == {**given, "learning_rate": 0.1, "peft_config": {"r": 2, "lora_alpha": 6}}

@@ -14,6 +14,7 @@ from tabtune_core.cli import launch
 from tabtune_core.cli.main import _parser, main
 from tabtune_core.data.datasets import get_dataset
 from tabtune_core.events import Note
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -126,6 +127,13 @@ def test_columns_that_are_left_out_are_shown_to_no_model(tmp_path, launched, cap
     (run,) = RunStore(home).runs()
     kinds = {column.name: column.kind for column in get_dataset(home, run.settings.dataset).columns}
     assert kinds == {"a": "ignored", "b": "number", "c d": "ignored", "y": "boolean"}
+
+
+@pytest.mark.parametrize(("flags", "told"), [((), True), (("--learning-rate", "1e-3"), False)])
+def test_the_learning_rate_of_a_run_that_is_given_none_is_told(tmp_path, launched, capsys, flags, told):
+    assert main(["train", str(launched), "--target", "y", *flags, "--home", str(tmp_path / "home")]) == 130
+    rate = CATALOGUE["tabicl-mini"].told_rate("classification", "peft")
+    assert (f"Learning rate of LoRA: {rate}" in " ".join(capsys.readouterr().err.split())) == told
 
 
 def test_a_column_to_leave_out_that_is_not_there_is_refused_with_the_nearest(tmp_path, launched, capsys):

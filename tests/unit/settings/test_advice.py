@@ -5,7 +5,14 @@ import pytest
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.advice import Facts, advise
 
-LARGE = {"rows": 200_000, "model_parameters": 27_000_000, "adapted_weights": 20_000_000, "adapter_parameters": 400_000}
+GUIDE = {"peft": 2e-4, "base-ft": 2e-5}
+LARGE = {
+    "usual_rates": GUIDE,
+    "rows": 200_000,
+    "model_parameters": 27_000_000,
+    "adapted_weights": 20_000_000,
+    "adapter_parameters": 400_000,
+}
 
 
 def warned(*, lora=None, train=None, axes=None, **facts):
@@ -26,6 +33,7 @@ def warned(*, lora=None, train=None, axes=None, **facts):
         (["learning_rates"], {"axes": {"learning_rates": (1e-5, 2e-4)}}),
         (["learning_rates"], {"axes": {"full_learning_rates": (2e-4,)}}),
         ([], {"train": {"learning_rate": 2e-5}, "axes": {"full_fine_tuning": False}}),
+        (["learning_rates"], {"usual_rates": {**GUIDE, "base-ft": 2e-4}}),
         (["ranks"], {"adapter_parameters": 20_000_000}),
         (["model"], {"model_parameters": 677_310}),
         (["warmup_ratio"], {"train": {"warmup_ratio": 0}}),

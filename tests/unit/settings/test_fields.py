@@ -10,6 +10,7 @@ from tabtune_core.api.tuning_params import ARGUMENTS, read_params, write_params
 from tabtune_core.cli.arguments import given
 from tabtune_core.cli.main import _parser
 from tabtune_core.errors import SettingError
+from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import AXES, LORA, SETTINGS, LoraSettings, RunSettings, SweepSettings, TrainSettings, rows_of
 
 PLAIN = RunSettings(dataset="d", target="y")
@@ -91,7 +92,7 @@ def test_each_part_of_the_form_is_drawn():
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
 def test_a_pipeline_takes_it_and_says_it_again(argument):
-    run = changed(ARGUMENTS[argument].name)
+    run = with_usual_rate(changed(ARGUMENTS[argument].name))
     params = write_params(run)["tuning_params"]
     assert argument.split(".")[0] in params
     assert read_params(run.model, run.strategy, params, run.task).changed(dataset="d", target="y") == run

@@ -9,11 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dashboard.views.new_run import forms
+from tabtune_core import TabularPipeline
+from tabtune_core.api.tuning_params import params_today
 from tabtune_core.errors import SettingError
-from tabtune_core.models.catalogue import check_request
-from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern
+from tabtune_core.models.catalogue import CATALOGUE, check_request, with_usual_rate
+from tabtune_core.settings import (
+    LEARNING_RATES,
+    REFERENCES,
+    TRAINED,
+    LoraSettings,
+    RunSettings,
+    SweepSettings,
+    TrainSettings,
+    read_pattern,
+)
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.settings.sweep import _as_used
+from tabtune_core.store.runs import RunStore
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -112,6 +125,29 @@ def test_alpha_follows_the_rank_unless_it_is_set():
 def test_the_rate_follows_the_strategy_unless_it_is_set():
     assert [RunSettings(**RUN, strategy=s).learning_rate for s in ("base-ft", "peft")] == [2e-5, 2e-4]
     assert RunSettings(**RUN, train=TrainSettings(learning_rate=1e-3)).learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_every_door_gives_a_run_without_a_rate_the_one_of_its_model_and_the_store_keeps_it(tmp_path, task):
+    card, run = CATALOGUE["tabicl-mini"], RunSettings(**RUN, task=task)
+    own = {strategy: card.usual_rate(task, strategy) for strategy in TRAINED}
+    assert all(own[strategy] > LEARNING_RATES[strategy] for strategy in TRAINED), "measured"
+    form, text = forms.to_sweep({}, task=task, **RUN), SweepSettings.from_toml(SweepSettings(run=run).to_toml())
+    store = RunStore(tmp_path)
+    for sweep in (form, text):
+        runs = [stored.settings for stored in store.runs(store.add_sweep(sweep.expand())[0])]
+        assert {run.strategy: run.train.learning_rate for run in runs if run.strategy in TRAINED} == own
+        again = [with_usual_rate(run) for run in SweepSettings.of(runs).expand()]
+        assert [run.learning_rate for run in again] == [run.learning_rate for run in runs]
+    for strategy in TRAINED:
+        assert TabularPipeline("tabicl-mini", strategy, task=task).settings().train.learning_rate == own[strategy]
+        guide = LEARNING_RATES[strategy]
+        released, named = run.changed(model="tabicl-v2"), run.changed(checkpoint="mine.ckpt")
+        assert {with_usual_rate(one.with_strategy(strategy)).train.learning_rate for one in (released, named)} == {guide}
+        stored_earlier = run.with_strategy(strategy).to_dict()
+        assert RunSettings.stored(stored_earlier).learning_rate == guide
+        assert params_today({"tuning_strategy": strategy})["tuning_params"] == {"learning_rate": guide}
+    assert SweepSettings.of([run.with_strategy("base-ft").changed(learning_rate=3e-5)]).run.train.learning_rate is None
 
 
 def test_the_rate_may_fall_with_the_root_of_the_rank():

@@ -15,14 +15,15 @@ from seeding import claim_all
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.database import size_of
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import RETRYABLE
 from tabtune_core.store.runs import RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
-SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)))
+TRAIN = TrainSettings(learning_rate=3e-4)
+SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)), train=TRAIN)
 RESULT = RunFinished(
     "finished",
     3,
@@ -289,14 +290,14 @@ def test_a_queued_run_moved_to_the_front_is_taken_next(store):
 
 def test_a_duplicate_with_other_settings_waits_in_the_same_sweep(store):
     sweep, (first,) = store.add_sweep([SETTINGS])
-    other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=16))
+    other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=16), train=TRAIN)
     copy = store.run(store.duplicate(first, other))
     assert (copy.sweep, copy.status, copy.settings, copy.name) == (sweep, "queued", other, "LoRA r=16")
     assert store.run(first).settings == SETTINGS
 
 
 def test_a_retry_can_change_the_settings(store):
-    smaller = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2))
+    smaller = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2), train=TRAIN)
     assert store.run(store.retry(ended(store, "failed"), smaller)).settings == smaller
 
 
