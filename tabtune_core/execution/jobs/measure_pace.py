@@ -16,7 +16,7 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
 from tabtune_core.devices import name_of, own_chance, resolve_device
-from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone
+from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone, StopRequest
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.training import FORWARD_COST
@@ -31,6 +31,9 @@ STEPS = 4
 """The first of which is not counted: it warms up."""
 MOST_SECONDS = 8.0
 """Of the steps of a kind, after which neither another one nor the evaluation is begun."""
+MOST_CELLS = 100_000
+"""Rows x features of a step; of a wider table steps of fewer rows are measured, and no evaluation: with 857 columns a step of 768 rows took
+TabICL mini 40 s on one busy core, and 4 GB."""
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -50,7 +53,15 @@ def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, An
 def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
     device, dataset = resolve_device(settings.device), get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    short, events = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None), list[Event]()
+    train, events = settings.train, list[Event]()
+    share = min(1.0, MOST_CELLS / max(1, features * (train.context_rows + train.batch_size)))
+    fewer = {name: max(10, int(share * getattr(train, name))) for name in ("context_rows", "batch_size")} if share < 1 else {}
+    short = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None, **fewer)
+
+    def enough() -> StopRequest | None:
+        told = [event.seconds for event in events if isinstance(event, StepDone)]
+        return "stop" if told and (told[-1] > MOST_SECONDS or (fewer and len(told) == STEPS - 1)) else None
+
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:
         environment = Environment(
@@ -59,7 +70,7 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
             emit=events.append,
             shared=folder / PRIVATE,
             last_state=folder / LAST_STATE,
-            stop_request=lambda: "stop" if any(isinstance(told, StepDone) and told.seconds > MOST_SECONDS for told in events) else None,
+            stop_request=enough,
         )
         with own_chance(device, settings.seed):
             frame = load_frame(home, settings.dataset)
@@ -78,13 +89,14 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
         device=name_of(device).partition(":")[0],
     )
     size = trained_on.size_of(settings)
-    by_rows = step * FORWARD_COST * settings.train.views * (size.shown + size.validation) / (size.context + size.query)
+    step *= size.cells / trained_on.size_of(short).cells
+    by_rows = step * FORWARD_COST * train.views * (size.shown + size.validation) / (size.context + size.query)
     evaluated = next((event.seconds - steps[-1] for event in events if isinstance(event, Evaluated)), by_rows)
     return {
         "settings": settings.to_dict(),
         **dataclasses.asdict(trained_on),
         "seconds_a_step": step + evaluated / size.eval_every,
-        "growth_bytes": meter.growth_bytes["train"],
+        "growth_bytes": None if fewer else meter.growth_bytes["train"],
     }
 
 

@@ -54,6 +54,20 @@ def test_what_was_measured_is_the_time_of_these_runs(tmp_path, monkeypatch, task
     assert get_dataset(tmp_path, table).rows == 120
 
 
+def test_steps_of_a_wide_table_are_measured_on_fewer_rows(tmp_path, monkeypatch):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 30))).add_prefix("x").assign(y=np.arange(200) % 2)
+    table = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv").id
+    asked = RunSettings(dataset=table, target="y", device="cpu")
+    monkeypatch.setattr(measure, "MOST_CELLS", 30 * 76)
+    trained = Mock(wraps=measure.train_model)
+    monkeypatch.setattr(measure, "train_model", trained)
+    (measured,) = measure_pace(tmp_path, tmp_path / "job", settings=[asked.to_dict()])["measured"]
+    session = trained.call_args.args[0]
+    assert (session.rows.size.context, session.rows.size.query) == (50, 25), "a tenth of 512 and of 256"
+    (pace,) = measured_paces([{"measured": [measured]}])
+    assert (pace.size.context, pace.size.query, pace.growth_ratio, pace.seconds_a_step > 0) == (90, 30, None, True)
+
+
 def test_a_result_of_another_version_is_no_pace():
     assert measured_paces([{}, {"measured": [{"settings": {"odd": 1}}]}, {"measured": [{"seconds_a_step": 1.0}]}]) == []
 
