@@ -156,12 +156,12 @@ def test_a_fit_is_the_same_whoever_predicts_beside_it(model, pipeline):
     np.testing.assert_allclose(answered, np.broadcast_to(expected, (len(answered), *expected.shape)), atol=2e-5, rtol=2e-4)
 
 
-def test_fits_at_once_are_those_of_one_after_the_other(model, pipeline):
+def test_fits_at_once_are_those_of_one_after_the_other(model):
     """Dropout draws from the process's random numbers; a fit that shared them with another would be a run of no seed."""
     params = {"device": "cpu", "steps": 3, "learning_rate": 1e-2, "peft_config": {"r": 2, "lora_dropout": 0.3}}
 
     def losses(seed):
-        own = TabularPipeline(model, "peft", {**params, "seed": seed}, task=pipeline.task).fit(table(model), target(model, pipeline.task))
+        own = TabularPipeline(model, "peft", {**params, "seed": seed}).fit(table(model), target(model, "classification"))
         return [event.loss for event in own.history if isinstance(event, StepDone)]
 
     seeds = (0, 1)
