@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from made_run import made_run, mixed_csv
 
 from tabtune_core.data.datasets import add_dataset, load_frame
-from tabtune_core.data.prediction_rows import CSV, PREDICTED, forget_rows, keep_rows, labels_like, read_new_rows
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, forget_rows, keep_rows, labels_like, read_new_rows
 from tabtune_core.data.target import split_at_median
 from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
+from tabtune_core.execution.jobs import predict as predict_job
 from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.metrics import score_all
 from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import add_adapter
 
@@ -277,6 +279,39 @@ def test_fewer_context_rows_are_a_sample_of_the_runs_own_with_every_class(store,
     more, same_rows, _ = ask(store, [run], rows, context_rows=10**6)
     pd.testing.assert_frame_equal(same_rows, all_rows)
     assert fewer["classes"] == whole["classes"] == more["classes"]
+
+
+def test_a_row_alone_comes_with_the_context_rows_most_like_it(store):
+    run = made_run(store)
+    settings = store.run(run).settings
+    frame = load_frame(store.home, settings.dataset)
+    adapted = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu")
+    place = int(adapted.context(frame).rows[4])
+    told, _, _ = ask(store, [run], frame.iloc[[place]].reset_index(drop=True))
+    near = told["nearest"]
+    assert (near["rows"][0], near["distances"][0]) == (place, 0)
+    assert near["distances"] == sorted(near["distances"])
+    assert near["labels"] == frame[settings.target].iloc[near["rows"]].tolist()
+    there = pd.read_parquet(store.home / "job" / NEAREST_ROWS)
+    pd.testing.assert_frame_equal(there, frame.iloc[near["rows"]][list(there)].reset_index(drop=True))
+    assert [model["interval"] for model in told["models"]] == [None, None]
+
+
+def test_numbers_have_an_interval_from_the_validation_rows_that_the_test_rows_check(store, monkeypatch):
+    run = made_run(store, task="regression")
+    rows = rows_of(store, run, 2)
+    truth = {"validation": np.linspace(-1, 2, 39), "test": np.array([0, 1.9, 3, 1])}
+
+    def read(store, run_id, part):  # of a run that predicted 0 and before training 1
+        shape = truth[part].shape
+        return Predictions(np.arange(len(truth[part])), truth[part], np.zeros(shape), zero_shot=np.ones(shape))
+
+    monkeypatch.setattr(predict_job, "read_predictions", read)
+    before, trained = (model["interval"] for model in ask(store, [run], rows)[0]["models"])
+    assert (trained["below"], trained["above"], trained["held"]) == pytest.approx((0.921, 1.921, 0.75), abs=1e-3)
+    assert (before["below"], before["above"]) == pytest.approx((1.921, 0.921), abs=1e-3)
+    fewer, _, _ = ask(store, [run], rows, context_rows=20)
+    assert [model["interval"] for model in fewer["models"]] == [None, None], "of other context rows nothing is known"
 
 
 def test_halves_that_an_earlier_version_named_by_15_digits_are_those_of_its_table(store, monkeypatch):
