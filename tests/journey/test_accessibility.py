@@ -46,11 +46,12 @@ def settled(page):
     page.evaluate(ENDED)
 
 
-def test_no_page_keeps_anybody_out_and_none_asks_for_what_is_not_there(serve, page, tmp_path):
+def test_no_page_keeps_anybody_out_and_none_asks_another_server_or_for_what_is_not_there(serve, page, tmp_path):
     store = RunStore(tmp_path)
     finished_sweep(store)
     made_run(store)
-    complaints = []
+    complaints, asked = [], []
+    page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}") if message.type == "error" else None)
     address, found = serve(), {}
     for name, text in PAGES.items():
@@ -70,6 +71,8 @@ def test_no_page_keeps_anybody_out_and_none_asks_for_what_is_not_there(serve, pa
                 found[f"{name} {scheme} {width}"] = faults
     assert not found
     assert not complaints
+    assert [url for url in asked if url.startswith(address)]
+    assert [url for url in asked if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))] == []
 
 
 REACHED = """() => {
