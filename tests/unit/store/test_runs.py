@@ -257,10 +257,11 @@ def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
     assert [process.wait(timeout=60) for process in processes] == [0] * 4
 
 
-def test_a_damaged_database_is_refused(tmp_path):
+def test_a_damaged_database_and_a_home_that_is_a_file_are_refused(tmp_path):
     (tmp_path / "runs.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(StoreError, match="cannot be opened"):
-        RunStore(tmp_path)
+    for home in (tmp_path, tmp_path / "runs.sqlite"):
+        with pytest.raises(StoreError, match="cannot be opened"):
+            RunStore(home)
 
 
 def test_an_earlier_event_is_never_changed(store):
