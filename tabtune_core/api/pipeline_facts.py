@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tabtune_core.data.encoding import DATED, PLAIN
 from tabtune_core.data.text_features import DIRECTIONS, HASHES, PARTS
 from tabtune_core.events import EVENTS, Event, RunFinished, from_json
 from tabtune_core.files.damaged import Damaged
@@ -22,8 +23,10 @@ KNOWN = {
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
     "base": ("model", "file", "repository", "revision", "sha256"),
     "context": ("sha256", "encoder", "classes"),
-    "context.encoder": ("categories", "numbers", "dates", "left_out", "texts"),
+    "context.encoder": ("categories", "texts", *PLAIN),
 }
+PREDICTS = {"numbers": 1, "dates": DATED["date"], "datetimes": DATED["datetime"], "times": DATED["time"], "texts": DIRECTIONS}
+"""Beside categories, the parts of an encoder, and how many features a column of each gives."""
 CLASSES_TYPE = re.compile(r"float64|[<>|=](?:O|b1|[iu][1248]|f[248]|U\d{1,7})")
 """Kinds of numpy's arrays that hold texts, numbers or switches."""
 LONGEST_CLASSES = 16_000_000
@@ -77,15 +80,16 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:
     encoder = facts["context"]["encoder"]
-    encoder.setdefault("texts", [])  # earlier versions did not write it
-    for name in ("numbers", "dates", "left_out", "texts"):
+    for name in ("texts", "datetimes", "times", "month_first"):
+        encoder.setdefault(name, [])  # earlier versions did not write it
+    for name in ("texts", *PLAIN):
         texts(entry(encoder, name, list), name)
     for levels in entry(encoder, "categories", dict).values():
         if not isinstance(levels, list) or not levels or not all(isinstance(level, str | None) for level in levels):
             raise Damaged("the categories of a column are not a list of texts")
         if len(set(levels)) < len(levels):
             raise Damaged("the categories of a column name one thing twice")
-    if not {*encoder["categories"], *encoder["numbers"], *encoder["dates"], *encoder["texts"]} <= set(facts["columns"]):
+    if not {*encoder["categories"], *(name for part in PREDICTS for name in encoder[part])} <= set(facts["columns"]):
         raise Damaged("it predicts from columns that it does not name")
 
 
@@ -97,11 +101,11 @@ def check_rows(encoder: Mapping[str, Any], classes: int, tensors: Mapping[str, S
     """
     if "rows" not in tensors:
         raise Damaged("it has no context rows")
-    rows, columns = tensors["rows"], [len(encoder[kind]) for kind in ("categories", "numbers", "dates", "texts")]
-    features = columns[0] + columns[1] + 3 * columns[2] + DIRECTIONS * columns[3]
+    rows, texts = tensors["rows"], len(encoder["texts"])
+    features = len(encoder["categories"]) + sum(each * len(encoder[part]) for part, each in PREDICTS.items())
     learnt = {"rarity": ("F64", (HASHES,)), "weights": ("I16", (DIRECTIONS, HASHES))}
     wanted = {
-        **{f"text/{i}/{part}": learnt[part] for i in range(columns[3]) for part in PARTS},
+        **{f"text/{i}/{part}": learnt[part] for i in range(texts) for part in PARTS},
         "rows": ("I64", (rows.numbers,)),
         "x": ("F64", (rows.numbers, features)),
         "y": ("I64" if classes else "F64", (rows.numbers,)),

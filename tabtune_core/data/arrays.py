@@ -14,12 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype
 
-from tabtune_core.data.encoding import LabelEncoder, NumberEncoder, label_numbers
+from tabtune_core.data.encoding import DATED, LabelEncoder, NumberEncoder, label_numbers
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.task import Context, Prepared, make_context, split_table
-from tabtune_core.data.values import column_kind, numbers, words
+from tabtune_core.data.text_dates import kind_of_texts
+from tabtune_core.data.values import column_kind, date_texts, numbers, words
 from tabtune_core.errors import LabelError, TableError, warn
 from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
@@ -216,3 +217,5 @@ def _warn_of_text(frame: pd.DataFrame, settings: RunSettings) -> None:
                 "are neither numbers nor dates, and too many for categories. Drop it, make it numbers or dates, or, if its values are "
                 "categories, pass X[column].astype('category')."
             )
+        elif kind in DATED and (dated := kind_of_texts(date_texts(frame[name]))) and dated.questions:
+            warn(f"{dated.questions[0].message.partition('.')[0]} in {name!r}. Pass pandas.to_datetime(X[column]) where that is wrong.")

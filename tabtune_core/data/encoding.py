@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.data.text_dates import kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
-from tabtune_core.data.values import MISSING, moments, numbers, places, present, word, words
+from tabtune_core.data.values import MISSING, date_texts, moments, numbers, places, present, seconds, word, words
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.wording import counted
 
@@ -25,6 +26,10 @@ LARGEST = 1e100
 """Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
 CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
+DATED = {"date": 3, "datetime": 6, "time": 3}
+"""Kinds of moments and times of day, with how many features each becomes."""
+PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "month_first")
+"""Fields of a ``FeatureEncoder`` that are names of columns, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,17 @@ class FeatureEncoder:
     dates: tuple[str, ...]
     left_out: tuple[str, ...]
     """Columns of free text, which these models cannot read, and those that a person left out."""
+    datetimes: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
+    month_first: tuple[str, ...] = ()
+    """Columns of dates whose texts have the month before the day."""
     texts: dict[str, TextEncoder] = field(default_factory=dict)
     """Of each column of free text that a person wants as numbers; a fit in memory has none, as a frame's text is left out."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All that it predicts from, in the order of their features."""
-        return (*self.categories, *self.numbers, *self.dates, *self.texts)
+        return (*self.categories, *self.numbers, *self.dates, *self.datetimes, *self.times, *self.texts)
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
@@ -56,16 +65,24 @@ class FeatureEncoder:
         """
         names = [name for name in frame.columns if name != target and name in kinds]
         check_any_feature({name: kinds[name] for name in names}, target)
-        of_kind = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", "date")}
+        of_kind = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", *DATED)}
         categories = {n: _levels(frame[n]) for n in names if kinds[n] in CATEGORICAL}
         texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
-        return cls(categories, of_kind["number"], of_kind["date"], left_out, texts)
+        return cls(
+            categories,
+            of_kind["number"],
+            of_kind["date"],
+            left_out,
+            of_kind["datetime"],
+            of_kind["time"],
+            _month_first(frame, of_kind),
+            texts,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``from_json`` reads beside ``text_arrays``."""
-        names = {"numbers": self.numbers, "dates": self.dates, "left_out": self.left_out, "texts": tuple(self.texts)}
-        return {"categories": self.categories, **names}
+        return {"categories": self.categories, **{name: getattr(self, name) for name in PLAIN}, "texts": tuple(self.texts)}
 
     @property
     def text_arrays(self) -> dict[str, NDArray[Any]]:
@@ -75,10 +92,10 @@ class FeatureEncoder:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})) -> "FeatureEncoder":
-        """Reads what ``to_json`` and ``text_arrays`` wrote; earlier versions wrote no texts."""
+        """Reads what ``to_json`` and ``text_arrays`` wrote; earlier versions wrote no texts and no times of day."""
         categories = {name: tuple(known) for name, known in data["categories"].items()}
         texts = {name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS)) for i, name in enumerate(data.get("texts", ()))}
-        return cls(categories, tuple(data["numbers"]), tuple(data["dates"]), tuple(data["left_out"]), texts)
+        return cls(categories, *(tuple(data.get(name, ())) for name in PLAIN), texts)
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Features ``(N, F)`` in double precision: a column may be large and vary little, as times in milliseconds do.
@@ -92,7 +109,9 @@ class FeatureEncoder:
         blocks: list[NDArray[Any]] = [np.empty((len(frame), 0))]
         blocks.extend(places(present(frame[name]), known)[:, None] for name, known in self.categories.items())
         blocks.extend(numbers(frame[name])[:, None] for name in self.numbers)
-        blocks.extend(_date_parts(frame[name]) for name in self.dates)
+        blocks.extend(_date_parts(self._moments(frame[name])) for name in self.dates)
+        blocks.extend(part(self._moments(frame[name])) for name in self.datetimes for part in (_date_parts, _clock_parts))
+        blocks.extend(_clock_parts(frame[name]) for name in self.times)
         blocks.extend(text.transform(frame[name]) for name, text in self.texts.items())
         features_NF = np.concatenate(blocks, axis=1)
         features_NF[~(np.abs(features_NF) < LARGEST)] = np.nan
@@ -100,12 +119,15 @@ class FeatureEncoder:
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
         """A sentence for each column with values that ``transform`` reads as missing: not numbers or dates, or only unknown categories."""
-        for name in (*self.numbers, *self.dates):
-            read = np.abs(numbers(frame[name])) < LARGEST if name in self.numbers else ~np.isnat(moments(frame[name]))
+        for name in (*self.numbers, *self.times, *self.dates, *self.datetimes):
+            if name in self.numbers:
+                read = np.abs(numbers(frame[name])) < LARGEST
+            else:
+                read = ~np.isnan(seconds(frame[name])) if name in self.times else self._moments(frame[name]).notna().to_numpy()
             cells = [word(value) for value in present(frame[name][~read]) if value is not None]
             lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
             if lost:
-                what = "finite numbers" if name in self.numbers else "dates"
+                what = "finite numbers" if name in self.numbers else "times of day" if name in self.times else "dates"
                 yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are not {what} and are read as missing."
         for name, new, there in self.unknown(frame):
             if there and len(new) == there:
@@ -114,6 +136,9 @@ class FeatureEncoder:
                     f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context does not show, and is read as missing. "
                     f"It shows {shown}."
                 )
+
+    def _moments(self, column: pd.Series) -> pd.Series:
+        return pd.Series(moments(column, day_first=column.name not in self.month_first))
 
     def unknown(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], int]]:
         """Of each column of categories, the words that were not learnt, one a row, and how many rows have a word."""
@@ -131,19 +156,20 @@ def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
     if not count_features(kinds, target):
         beside = f"Beside {target!r} there" if target else "There"
         raise TableError(
-            f"{beside} are no columns of numbers, dates or categories: free text and columns that you left out do not count. "
-            "Change the kind of a column (of free text, to encoded text), or add one in the file."
+            f"{beside} are no columns of numbers, dates or categories: free text, columns that you left out and those without a value "
+            "that could be read do not count. Change the kind of a column (of free text, to encoded text), or add one in the file."
         )
 
 
 def count_features(kinds: Mapping[str, str], target: str | None) -> int:
-    """How many features a model gets from columns of these kinds: three of a date, 30 of encoded text, none of free text or of what was
-    left out.
+    """How many features a model gets from columns of these kinds: three of a date and of a time of day, six of both together, 30 of encoded
+    text, none of free text or of what was left out.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
     4
     """
-    return sum({"date": 3, "encoded": DIRECTIONS, "text": 0, "ignored": 0}.get(kind, 1) for name, kind in kinds.items() if name != target)
+    features = DATED | {"encoded": DIRECTIONS, "text": 0, "ignored": 0}
+    return sum(features.get(kind, 1) for name, kind in kinds.items() if name != target)
 
 
 def _levels(column: pd.Series) -> tuple[str | None, ...]:
@@ -151,11 +177,21 @@ def _levels(column: pd.Series) -> tuple[str | None, ...]:
     return (*sorted(found - {None}), *(found & {None}))
 
 
-def _date_parts(column: pd.Series) -> NDArray[np.float64]:
+def _month_first(frame: pd.DataFrame, of_kind: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    dated = [(name, kind_of_texts(date_texts(frame[name]))) for name in (*of_kind["date"], *of_kind["datetime"])]
+    return tuple(name for name, typed in dated if typed is not None and typed.day_first is False)
+
+
+def _date_parts(dates: pd.Series) -> NDArray[np.float64]:
     """Days since 1970, month and weekday; of a time with a zone, those of UTC."""
-    dates = pd.Series(moments(column))
     days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(1, "D")
     return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
+
+
+def _clock_parts(column: pd.Series) -> NDArray[np.float64]:
+    """The hour of the day, and its place on the circle of a day; of a time with a zone, those of UTC."""
+    hours = seconds(column) / 3600
+    return np.column_stack([hours, np.sin(hours * np.pi / 12), np.cos(hours * np.pi / 12)]).round(9)
 
 
 @dataclass(frozen=True, slots=True)

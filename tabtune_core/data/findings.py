@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 from tabtune_core.wording import counted
 
-Kind = Literal["number", "category", "text", "date", "boolean", "ignored", "encoded"]
+Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
 """What a column holds. An ignored one was left out by the person. Models see neither these nor free text, unless the person chose to have
 the text encoded as numbers.
 """

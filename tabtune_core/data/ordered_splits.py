@@ -16,7 +16,7 @@ from pandas.api import types
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, check_shares, sampled, strata_of
 from tabtune_core.data.target import absent
-from tabtune_core.data.values import column_kind, moments, numbers
+from tabtune_core.data.values import column_kind, moments, numbers, seconds
 from tabtune_core.errors import LabelError, SettingError
 
 By = Literal["time", "group"]
@@ -103,8 +103,11 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
     values = frame[column]
     if by == "group":
         return values
-    if column_kind(values) == "date":
+    kind = column_kind(values)
+    if kind in ("date", "datetime"):
         return pd.Series(moments(values), values.index, name=column)
+    if kind == "time":
+        return pd.Series(seconds(values), values.index, name=column)
     found = pd.Series(numbers(values), values.index, name=column)
     if found.notna().sum() == values.notna().sum():
         return found.where(np.isfinite(found))

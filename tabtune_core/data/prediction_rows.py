@@ -149,7 +149,7 @@ def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]
         column = frame[name]
         if kinds[name] == "number":
             columns[name] = numbers(column)
-        elif kinds[name] == "date":
+        elif kinds[name] in ("date", "datetime"):
             columns[name] = moments(column)
         else:
             columns[name] = words(column)

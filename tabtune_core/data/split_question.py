@@ -11,6 +11,7 @@ from itertools import product
 import pandas as pd
 
 from tabtune_core.data.findings import Column, Question
+from tabtune_core.data.reading.dates import MEANS
 from tabtune_core.settings import RunSettings, SplitBy
 
 AT_RANDOM = "at random"
@@ -76,7 +77,7 @@ def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None
 def all_answers(columns: Sequence[Column], target: str) -> list[str]:
     """Every split that may be asked for. Whether a column can split is checked when its values are read."""
     others = [column for column in columns if column.name != target]
-    times = sorted((one for one in others if one.kind in ("date", "number", "ignored")), key=lambda one: not _is_time(one))
+    times = sorted((one for one in others if one.kind in (*MEANS, "number", "ignored")), key=lambda one: not _is_time(one))
     likely = [written("time", one.name) for one in times if _is_time(one)]
     groups = [written("group", one.name) for one in sorted(others, key=lambda one: one.kind not in ("category", "text"))]
     return list(dict.fromkeys([AT_RANDOM, *likely, *groups, *(written("time", one.name) for one in times)]))
@@ -102,7 +103,7 @@ def read_answer(answer: str) -> tuple[SplitBy, str | None]:
 def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Column] | None:
     """What is observed and when, where most of their pairs are one row each and none is two; the fullest panel."""
     whole = [column for column in columns if not column.missing]
-    moments = [one for one in whole if one.kind == "date" or MOMENT_NAME.fullmatch(one.name.strip())]
+    moments = [one for one in whole if one.kind in ("date", "datetime") or MOMENT_NAME.fullmatch(one.name.strip())]
     found = [
         (observed.unique * moment.unique, observed, moment)
         for observed, moment in product(whole, moments)
@@ -120,7 +121,7 @@ def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Colu
 
 
 def _is_time(column: Column) -> bool:
-    if column.kind == "date":
+    if column.kind in ("date", "datetime"):
         return column.unique >= FEWEST_DAYS
     return column.kind == "number" and column.unique >= 3 and TIME_NAME.fullmatch(column.name.strip()) is not None
 

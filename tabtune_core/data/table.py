@@ -16,6 +16,7 @@ from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingC
 from tabtune_core.data.reading.batched_queries import answered, first_cells, groups, hold_batch, places_by
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
+from tabtune_core.data.reading.dates import MEANS
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.failures import translated
@@ -38,7 +39,7 @@ class Table:
     """A table as it was read."""
 
     frame: pd.DataFrame
-    """Numbers as float64, dates as datetime64, all else as text; NaN, NaT or None where a value is missing."""
+    """Numbers as float64, dates as datetime64, times of day as Python's, all else as text; NaN, NaT or None where a value is missing."""
 
     columns: tuple[Column, ...]
     """In the order of the frame."""
@@ -139,7 +140,8 @@ def finish(
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
     described, column_findings, raised = describe(connection, cells, typed, facts)
-    day_first = choices.day_first if choices.day_first is not None or not any(kind.ambiguous_date for kind in typed) else True
+    orders = {kind.day_first for kind in typed} - {None}
+    day_first = choices.day_first if choices.day_first is not None or not orders else True in orders
     tell("Taking the table out", 0, 0)
     frame = as_frame(taken, cells.names)
     column_findings, raised = with_units_row(connection, described, frame, column_findings, raised)
@@ -169,7 +171,7 @@ def as_frame(columns: list[pa.ChunkedArray], names: Sequence[str]) -> pd.DataFra
 def names_a_column(first: str | None, values: pd.Series, kind: Kind) -> bool:
     """Whether the first cell of a column must be its name: it is unlike the values, or the only one that does not recur."""
     recurring = kind == "category" and values.nunique() * 10 <= len(values)
-    return kind in ("number", "date", "boolean") or (recurring and not (values == first).any())
+    return kind in ("number", "boolean", *MEANS) or (recurring and not (values == first).any())
 
 
 def ask_about_header(table: Table, cells: Cells) -> Table:

@@ -17,6 +17,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from tabtune_core.data.findings import Column
+from tabtune_core.data.reading.dates import MEANS
 
 
 def _split(words: str) -> list[str]:
@@ -149,7 +150,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, useless: Collection[str]) -> list[Ranked]:
     """The columns that can be predicted, the likely one first; ``title`` is the name of the table or its file."""
-    usable = [column for column in columns if column.name not in useless and column.kind not in ("date", "text", "encoded", "ignored")]
+    usable = [column for column in columns if column.name not in useless and column.kind not in (*MEANS, "text", "encoded", "ignored")]
     rows = np.unique(np.linspace(0, len(frame) - 1, SOME_ROWS).astype(int))
     codes = {
         column.name: pd.factorize(values, sort=is_numeric_dtype(values))[0]

@@ -39,6 +39,7 @@ class Context:
     def sha256(self) -> str:
         """Of the encoded content: columns, categories, classes, features and labels."""
         names = [tuple(self.encoder.categories), self.encoder.numbers, self.encoder.dates, self.labels.classes, *self.encoder.texts]
+        names += [part for part in (self.encoder.datetimes, self.encoder.times) if part]
         levels = [["nan" if text is None else text for text in known] for known in self.encoder.categories.values()]
         digest = hashlib.sha256(json.dumps([names, levels]).encode())
         digest.update(self.x_CF.tobytes())
@@ -114,8 +115,10 @@ def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettin
 
 
 def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind]:
-    """What each column holds for a model. The one that makes the groups of a split is left out: held-out rows have none of its values."""
-    kinds = {column.name: column.kind for column in columns}
+    """What each column holds for a model. Columns without a value are left out, and so is the one that makes the groups of a split:
+    held-out rows have none of its values.
+    """
+    kinds: dict[str, Kind] = {column.name: column.kind if column.unique else "ignored" for column in columns}
     return kinds | ({str(settings.split_column): "ignored"} if settings.split_by == "group" else {})
 
 

@@ -19,7 +19,9 @@ from pandas.api.types import infer_dtype
 
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
+from tabtune_core.data.reading.dates import IN_DIGITS
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
+from tabtune_core.data.text_dates import kind_of_texts, moments_of, times_of
 from tabtune_core.errors import TableError
 
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
@@ -30,9 +32,10 @@ TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
 """Words, in small letters, that mark a missing value in a column of numbers or dates."""
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64", "time"), "number"),
+    **dict.fromkeys(("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64"), "number"),
     **dict.fromkeys(("date", "datetime", "datetime64", "period"), "date"),
     "boolean": "boolean",
+    "time": "time",
 }
 """By what pandas finds in a column of Python's values."""
 
@@ -40,8 +43,8 @@ KINDS: dict[str, Kind] = {
 def column_kind(column: pd.Series) -> Kind:
     """What a column holds: by its type, or where it holds Python's own values, by those.
 
-    Spans and times of day are numbers, periods dates, and so are texts that all are numbers or dates. Other words are categories, or free
-    text where they are too many. What a person has made a category stays one.
+    Spans are numbers, periods dates, and so are texts that all are numbers or, in any format of a file, dates or times of day. Other words
+    are categories, or free text where they are too many. What a person has made a category stays one. Dates at midnight have no time.
 
     Raises:
         TableError: for complex numbers.
@@ -56,16 +59,28 @@ def column_kind(column: pd.Series) -> Kind:
         raise TableError(f"Complex data not supported: {column.name!r} has it. Pass its real and imaginary parts as two columns.")
     plain: dict[str, Kind] = {"b": "boolean", "M": "date", **dict.fromkeys("iufm", "number")}
     kind = plain.get(column.dtype.kind) or KINDS.get(inferred)
+    if kind == "date":
+        return _with_time(moments(column))
+    if kind == "number" and column.dtype.kind in "iuf" and IN_DIGITS.fullmatch(word(column.max())):
+        dated = kind_of_texts(date_texts(column))
+        return kind if dated is None else dated.kind
     if kind:
         return kind
     filled = [value for value in present(column) if value is not None]
     counts = Counter(map(word, filled))
     telling = [text.strip() for text in counts if text.strip().lower() not in MISSING]
+    if telling and all(map(DATE.fullmatch, telling)):
+        return _with_time(moments(pd.Series(telling)))
+    dated = kind_of_texts(telling)
+    if dated is not None:
+        return dated.kind
     if all(isinstance(value, Number | np.bool_) for value in filled) or (telling and all(map(NUMBER.fullmatch, telling))):
         return "number"
-    if telling and all(map(DATE.fullmatch, telling)):
-        return "date"
     return "text" if len(counts) > max(FEW_VALUES, len(filled) * CATEGORY_SHARE) else "category"
+
+
+def _with_time(when: "NDArray[np.datetime64]") -> Kind:
+    return "datetime" if (when[~np.isnat(when)] != when[~np.isnat(when)].astype("datetime64[D]")).any() else "date"
 
 
 def present(column: pd.Series) -> list[Any]:
@@ -96,17 +111,44 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def moments(column: pd.Series) -> "NDArray[np.datetime64]":
-    """Moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date, as a number is; without a zone it is taken for UTC."""
+def moments(column: pd.Series, *, day_first: bool | None = None) -> "NDArray[np.datetime64]":
+    """Moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date, as a number is; without a zone it is taken for UTC.
+
+    ``day_first`` says what 03/04/2025 means among texts.
+    """
     if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and column.dtype.kind == "M":
         return pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
     values = present(column)
     found = np.array([_moment(value) for value in values], dtype="datetime64[us]")
-    rest = [i for i in np.flatnonzero(np.isnat(found)) if isinstance(values[i], str) and values[i].strip().lower() not in MISSING]
-    if rest:
-        texts = pd.Series([values[i] for i in rest])
-        found[rest] = pd.to_datetime(texts, errors="coerce", utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
+    rest = np.flatnonzero(np.isnat(found))
+    texts = [as_text(values[i]) for i in rest]
+    told = dict(zip(known := [text for text in dict.fromkeys(texts) if text], moments_of(known, day_first=day_first), strict=True))
+    found[rest] = np.array([told.get(text) for text in texts], dtype="datetime64[us]")
     return found
+
+
+def as_text(value: Any) -> str:
+    """A text, or a whole number as one, that may be a date or a time of day; empty for anything else and where it marks a missing value."""
+    if isinstance(value, Number) and not isinstance(value, bool | complex) and float(value).is_integer():  # type: ignore[arg-type]
+        return word(value)
+    text = value.strip() if isinstance(value, str) else ""
+    return "" if text.lower() in MISSING else text
+
+
+def date_texts(column: pd.Series) -> list[str]:
+    """The different texts and whole numbers of a column that a date may be read from."""
+    return [] if column.dtype.kind == "M" else list(filter(None, map(as_text, present(column.drop_duplicates()))))
+
+
+def seconds(column: pd.Series) -> NDArray[np.float64]:
+    """Seconds since midnight ``(N,)`` of times of day or moments, nan where missing or neither."""
+    values = present(column)
+    texts = list(dict.fromkeys(value for value in values if isinstance(value, str)))
+    told = dict(zip(texts, times_of([text.strip() for text in texts]), strict=True))
+    clocks = [told[value] if isinstance(value, str) else value for value in values]
+    found = numbers(pd.Series([value if isinstance(value, time) else None for value in clocks], dtype=object))
+    when = moments(pd.Series([value if isinstance(value, date | np.datetime64) else None for value in clocks], dtype=object))
+    return np.where(np.isnat(when), found, (when - when.astype("datetime64[D]")) / np.timedelta64(1, "s"))
 
 
 def _moment(value: Any) -> Any:

@@ -38,8 +38,10 @@ class AdaptedModel:
 
     @property
     def reading(self) -> ReadingChoices:
-        """How the run read its table; pass it to ``read_table``."""
-        return ReadingChoices.from_json(self.facts["reading"])
+        """How the run read its table; pass it to ``read_table``. What were words then are words, though a later version could read more."""
+        choices, kinds = ReadingChoices.from_json(self.facts["reading"]), self.facts["kinds"]
+        words = {name: kinds[name] for name in (*self.facts["features"], self.settings.target) if kinds.get(name) == "category"}
+        return replace(choices, kinds=tuple({**words, **dict(choices.kinds)}.items()))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,6 +95,9 @@ class AdaptedModel:
 
     def _with_own_classes(self, context: Context) -> Context:
         """Refuses rows of other classes, or in another order: a prediction would be called by the name of another."""
+        if self.reading.day_first is False:  # so that texts are read as the table's were
+            encoder = context.encoder
+            context = replace(context, encoder=replace(encoder, month_first=(*encoder.dates, *encoder.datetimes)))
         if labels_sha256({"classes": context.labels.classes}) != labels_sha256(self.facts):
             theirs, own = (shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes))
             own = "others, whose names were left out of the package" if LABELS_SHA256 in self.facts else own

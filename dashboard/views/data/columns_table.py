@@ -21,6 +21,8 @@ KINDS: dict[Kind, str] = {
     "text": "free text",
     "encoded": "encoded text",
     "date": "date",
+    "datetime": "date and time",
+    "time": "time of day",
     "boolean": "yes / no",
     "ignored": "left out",
 }
@@ -97,7 +99,8 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
                 options=[*KINDS.values(), FOUND_OUT],
                 required=True,
                 width="small",
-                help="number: used as it is. category: words or codes without an order. date: becomes day number, month and weekday."
+                help="number: used as it is. category: words or codes without an order. date: becomes day number, month and"
+                " weekday, with its time also the hour and its place in the circle of a day, as a time of day does."
                 " yes / no: treated as a category. free text and left out: not used by the model. encoded text:"
                 f" {DIRECTIONS} numbers that say which groups of letters it has, for texts whose words tell something.",
             ),

@@ -130,7 +130,7 @@ def columns(dataset: Dataset) -> None:
 def first_rows(dataset: Dataset) -> None:
     """The first hundred rows as they were read; days without a time are shown without one."""
     shown = queries.first_rows(dataset.id)
-    dates = [column.name for column in dataset.columns if column.kind == "date"]
+    dates = [column.name for column in dataset.columns if column.kind in ("date", "datetime")]
     days = [name for name in dates if shown[name].dropna().eq(shown[name].dropna().dt.normalize()).all()]
     st.dataframe(
         shown,

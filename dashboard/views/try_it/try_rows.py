@@ -128,12 +128,12 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
         hint = "" if span is None else f" :gray[{number(span.low)} to {number(span.high)}]"
         _start(key, None if held is None else float(held))
         return st.number_input(f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing")
-    if kind == "date":
+    if kind in ("date", "datetime"):
         return _moment(label, held, key)
     if kind == "encoded":
         _start(key, "" if held is None else str(held))
         return st.text_area(label, key=key, placeholder="missing") or None
-    words = queries.values(table, name)
+    words = None if kind == "time" else queries.values(table, name)
     if words is None:
         _start(key, "" if held is None else str(held))
         return st.text_input(label, key=key, placeholder="missing") or None
@@ -164,7 +164,7 @@ def typed(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
         column, kind = frame[name], kinds[name]
         if kind == "number":
             columns[name] = pd.to_numeric(column, errors="coerce").astype("float64")
-        elif kind == "date":
+        elif kind in ("date", "datetime"):
             columns[name] = pd.to_datetime(column, errors="coerce").astype("datetime64[us]")
         else:
             columns[name] = column.astype(object).where(column.notna(), None)

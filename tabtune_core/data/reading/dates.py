@@ -1,17 +1,26 @@
-"""Columns of dates.
+"""Columns of dates and times of day.
 
 Part of the fourth step of reading. Where day and month could be swapped in every cell, the person is asked. A time with
-an offset from UTC is the moment it stands for, in UTC. Every format is a constant of this file.
+an offset from UTC is the moment it stands for, in UTC; a month, a quarter or a week is its first day. Every format is a
+constant of this file.
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 
-from tabtune_core.data.findings import Finding, Question, shorten
+from tabtune_core.data.findings import Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking
 from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.words import Typed
 
-DIGIT = re.compile(r"\d")
+LIKELY = re.compile(
+    r"(?=.{5,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|\d(st|nd|rd|th)"
+    r"|\bof\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
+    re.IGNORECASE,
+)
+"""What dates and times of day are made of; whether a cell is one is for its format to say."""
 LOCAL = r"\d{4,6}[-/ \\]\d{1,2}[-/ \\]\d{1,2}"
 TIME = r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 ZONE = r"\s*([+-](0\d|1[0-4])(:?[0-5]\d(:[0-5]\d)?)?|[A-Za-z]+(/[A-Za-z_]+)*)"
@@ -21,52 +30,118 @@ STANDARD = (
     f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
     f"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace(cell, '\\s+([+-])', '\\1') AS TIMESTAMPTZ))) END"
 )
-CERTAIN_DATES = (
-    *("%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p"),
-    *("%Y%m%dT%H%M%S", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%Y.%m.%d"),
+REWRITTEN = (
+    (r"^(mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+", ""),
+    (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
+    (r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)(uary|ruary|ch|il|e|y|ust|t|tember|ober|ember)?\b", r"\1"),
+    (r"(\d)T(\d)", r"\1 \2"),
+    (r"(\d)\s*(UTC|GMT|[+-]00:?00)$", r"\1"),
+    (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
+    (r"[-/., ]+", " "),
+    (r"^(\d{4}) ?q ?([1-4])$", r"q\2 \1"),
+    (r"^([1-4]) ?q ?(\d{4})$", r"q\1 \2"),
+    *((rf"^q{quarter} ?(\d{{4}})$", rf"{month} \1") for quarter, month in enumerate(("jan", "apr", "jul", "oct"), 1)),
+    (r"^(\d{4}) ?m ?(\d{1,2})$", r"\1 \2"),
+    (r"^(\d{4}) ?w ?(\d{1,2})$", r"\1 W\2 1"),
 )
-DAY_DATES = tuple(f"%d{mark}%m{mark}{year}{time}" for time in ("", " %H:%M", " %H:%M:%S") for mark in "/.-" for year in ("%Y", "%y"))
+"""How a date is made simple before its format is looked for: no day of the week, short months, quarters as their first month, a blank for
+every mark but the colons of a time."""
+MARKS = "regexp_replace(cell, '[-/., ]+', ' ', 'g')"
+WORDED = reduce(lambda cell, rule: f"regexp_replace({cell}, '(?i){rule[0]}', '{rule[1]}', 'g')", REWRITTEN, "cell")
+SIMPLE = f"CASE WHEN regexp_matches(cell, '[A-Za-z+]') THEN {WORDED} ELSE {MARKS} END"
+CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S %f", "%I:%M %p", "%I:%M:%S %p")
+CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[ap]\.?m\.?)?", re.IGNORECASE)
+TIME_OF_DAY = f"coalesce(CAST(TRY_STRPTIME({SIMPLE}, {list(CLOCKS)}) AS TIME), CAST({STANDARD} AS TIME))"
+SWAPPED = {"%d %m %Y": "%m %d %Y", "%d %m %y": "%m %d %y", "%d%m%Y": "%m%d%Y"}
+"""Formats with the day first, and the same with the month first."""
+STYLES = (
+    *("%d %b %Y", "%b %d %Y", "%Y %b %d", "%b %Y", "%Y %b", "%d %b %y", "%b %y", "%Y %m %d", "%Y %m", "%m %Y", "%G W%V %u"),
+    *(style for pair in SWAPPED.items() for style in pair if " " in style),
+)
+YEAR_LEADS, YEAR_ENDS = r"(1[89]|20)\d{%d}", r"\d{3,4}(19|20)\d\d"
+DIGITS = {style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6), ("%Y%m%d%H%M", 10), ("%Y%m%d%H%M%S", 12))}
+DIGITS |= dict.fromkeys(("%d%m%Y", "%m%d%Y"), YEAR_ENDS)
+"""Formats of dates that are whole numbers, with their pattern."""
+IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
+FEWEST_IN_DIGITS = 8
+"""Different numbers that must all be dates: fewer may be so by chance."""
+MEANS: dict[Kind, str] = {
+    "date": "dates{}. A model gets the day's number, the month and the day of the week of each",
+    "datetime": "dates with a time{}. A model gets the day's number, the month, the day of the week and the time of day of each",
+    "time": "times of day{}. A model gets the hour of each, and its place in the circle of a day",
+}
+"""What is said of the kinds of this file."""
 
 
-def as_date(name: str, sample: list[str], day_first: bool | None, *, forced: bool) -> Asking[Typed | None]:
-    """A date where nearly every cell is one; None for anything else. Where day and month can be swapped in all cells, asks."""
-    likely = [6 <= len(value) <= 40 and DIGIT.search(value) is not None for value in sample]
-    if not forced and sum(likely) < len(sample) * (1 - STRAY_SHARE):
+def may_be_dates(sample: Sequence[str]) -> bool:
+    """Whether so many of some cells are made of what dates and times of day are made of that a look at them is worth it."""
+    return bool(sample) and sum(LIKELY.fullmatch(value) is not None for value in sample) >= len(sample) * (1 - STRAY_SHARE)
+
+
+def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind | None) -> Asking[Typed | None]:
+    """A date or time of day where nearly every cell is one; None for anything else.
+
+    Where day and month can be swapped in all cells, asks. ``asked`` is the kind of ``MEANS`` that the person chose, if any.
+    """
+    forced = asked is not None
+    if not forced and not may_be_dates(sample):
         return None
-    fitting, read, filled = yield from _fitting([STANDARD], forced)
+    likely = [value for value in sample if CLOCK.fullmatch(value)]
+    if asked == "time" or (not forced and len(likely) >= len(sample) * (1 - STRAY_SHARE)):
+        fitting, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
+        return (yield from _typed(name, likely, "time", fitting.get("", TIME_OF_DAY), read, filled, forced=forced))
+    likely = [value for value in sample if LIKELY.fullmatch(value)]
+    in_digits = len(sample) >= FEWEST_IN_DIGITS and all(map(IN_DIGITS.fullmatch, sample))
+    fitting, read, filled = yield from _fitting({"": STANDARD}, forced)
     zones = (yield from zone_findings(name)) if fitting else ()
-    shown = next((value for value, is_likely in zip(sample, likely, strict=True) if is_likely), "")
-    if read < filled and (forced or not is_number(shown)):  # plain numbers fit no format, and trying all formats is slow
-        formats = list(map(strptime, (*CERTAIN_DATES, *DAY_DATES, *map(month_first, DAY_DATES))))
-        other, more, _ = yield from _fitting(formats, forced)
+    if read < filled and (forced or in_digits or not (likely and is_number(likely[0]))):  # trying all formats is slow
+        ways = {style: _written(style) for style in STYLES} if forced or not in_digits else {}
+        ways |= {style: _in_digits(style) for style in DIGITS} if forced or in_digits else {}
+        other, more, _ = yield from _fitting(ways, forced)
         fitting, read, zones = (other, more, ()) if more > read else (fitting, read, zones)
+    if not forced and (not fitting or (in_digits and read < filled)):
+        return None
+    by_day, by_month = (next((style for style in fitting if style in styles), None) for styles in (SWAPPED, SWAPPED.values()))
+    style = by_month if day_first is False and by_month else by_day or next(iter(fitting), "")
+    value = fitting.get(style, STANDARD)
+    if style == "%Y %m" and not forced:
+        (seasons,) = yield Ask((f"count(*) FILTER (month({value}) = (year({value}) + 1) % 100)",))
+        if seasons == filled:  # such as 2005-06, 2006-07
+            return None
+    typed = yield from _typed(name, likely, asked or "date", value, read, filled, forced=forced)
+    if typed is None or typed.kind not in MEANS:
+        return typed
+    if by_day is None or by_month is None:
+        first = by_day is not None if by_day or by_month else None
+        return replace(typed, findings=(*typed.findings, *zones), day_first=first)
+    typed = replace(typed, day_first=style == by_day)
+    if day_first is not None:
+        return typed
+    message = f"{name!r} holds dates such as {likely[0]!r} that can be read day first or month first; read day first."
+    question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
+    bad = tuple(finding for finding in typed.findings if finding.code != "date")
+    return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
+
+
+def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, filled: int, *, forced: bool) -> Asking[Typed | None]:
+    """A column of dates or times of which ``read`` of ``filled`` cells are some; words, or None, where too few are."""
     unread = filled - read
-    if not forced and (not fitting or unread > filled * STRAY_SHARE):
+    if not forced and unread > filled * STRAY_SHARE:
         return None
     bad: tuple[Finding, ...] = ()
     if unread:
-        wrong = f"(cell IS NOT NULL AND ({fitting[0] if fitting else STANDARD}) IS NULL)"
+        wrong, what = f"(cell IS NOT NULL AND ({value}) IS NULL)", "time" if kind == "time" else "date"
         if not forced and unread > filled * BAD_SHARE:
-            typed = yield from stray_words(name, unread, filled, wrong, what="date")
-            return typed if typed.questions else None
-        bad = (bad_cells_finding(name, (yield from unread_words(wrong)), unread, filled, what="dates"),)
-    if not fitting:
-        return Typed("date", STANDARD, bad)
-    finding = Finding(
-        "info",
-        "date",
-        f"{name!r} holds dates. A model gets the day's number, the month and the day of the week of each. Nothing to do.",
-        name,
-    )
-    by_day, by_month = (next((value for value in fitting if start in value), None) for start in ("'%d", "'%m"))
-    if by_day is None or by_month is None:
-        return Typed("date", fitting[0], (*bad, finding, *zones))
-    used = by_month if day_first is False else by_day
-    if day_first is not None:
-        return Typed("date", used, (*bad, finding), ambiguous_date=True)
-    message = f"{name!r} holds dates such as {shown!r} that can be read day first or month first; read day first."
-    question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
-    return Typed("date", used, (*bad, Finding("warning", "ambiguous-date", message, name)), (question,), ambiguous_date=True)
+            words = yield from stray_words(name, unread, filled, wrong, what=what)
+            return words if words.questions else None
+        bad = (bad_cells_finding(name, (yield from unread_words(wrong)), unread, filled, what=f"{what}s"),)
+    if not forced and kind == "date":
+        (timed,) = yield Ask((f"count(*) FILTER (({value}) <> date_trunc('day', {value}))",))
+        kind = "datetime" if timed else "date"
+    shown = f" such as {shorten(likely[0])!r}" if likely else ""
+    wrong_kind = " Choose number, under Columns, if they are plain numbers." if likely and is_number(likely[0]) else " Nothing to do."
+    told = (Finding("info", "date", f"{name!r} holds {MEANS[kind].format(shown)}.{wrong_kind}", name),) if read else ()
+    return Typed(kind, value, (*bad, *told))
 
 
 def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
@@ -81,14 +156,14 @@ def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
     return (Finding("warning", "utc", f"{message} {bare}", name),)
 
 
-def _fitting(ways: list[str], forced: bool) -> Asking[tuple[list[str], int, int]]:
-    """SQL for a date in the formats that fit most cells, how many cells fit, and of how many; the sample is tried first."""
-    seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways)), of_sample=True)
+def _fitting(ways: Mapping[str, str], forced: bool) -> Asking[tuple[dict[str, str], int, int]]:
+    """The formats that fit most cells, how many cells fit, and of how many; the sample is tried first."""
+    seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways.values())), of_sample=True)
     least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
-    likely = [way for way, count in zip(ways, counts, strict=True) if count and count >= least]
-    filled, *read = yield Ask(("count(cell)", *(f"count({way})" for way in likely)))
+    likely = [style for style, count in zip(ways, counts, strict=True) if count and count >= least]
+    filled, *read = yield Ask(("count(cell)", *(f"count({ways[style]})" for style in likely)))
     most = max(read, default=0)
-    return [way for way, count in zip(likely, read, strict=True) if count == most], most, filled
+    return {style: ways[style] for style, count in zip(likely, read, strict=True) if count == most}, most, filled
 
 
 def is_number(cell: str) -> bool:
@@ -100,13 +175,15 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def month_first(style: str) -> str:
-    """The same format with day and month swapped."""
-    return style.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
+def _written(style: str) -> str:
+    """SQL for a date in one format, with a time or without; years of two digits must not pass for years of four."""
+    year = r"\b[12]\d{3}\b" if "%Y" in style or "%G" in style else ""
+    timed = [style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2])]
+    return f"coalesce(CASE WHEN regexp_matches({SIMPLE}, '{year}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END, {STANDARD})"
 
 
-def strptime(style: str) -> str:
-    """SQL for a date in one format; years of two digits must not pass for years of four."""
-    digits = "\\d{4}" if "%Y" in style else ""
-    guard = f"regexp_matches(cell, '{digits}')" if digits else "true"
-    return f"CASE WHEN {guard} THEN TRY_STRPTIME(cell, '{style}') END"
+def _in_digits(style: str) -> str:
+    """SQL for a date in a format of ``DIGITS``; the zero before its day or month may be absent."""
+    digits = r"regexp_replace(cell, '\.0+$', '')"
+    padded = f"CASE WHEN length({digits}) = 7 THEN '0' || {digits} ELSE {digits} END"
+    return f"CASE WHEN regexp_full_match({digits}, '{DIGITS[style]}') THEN TRY_STRPTIME({padded}, '{style}') END"

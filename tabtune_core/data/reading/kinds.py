@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tabtune_core.data.findings import Kind, shorten
 from tabtune_core.data.reading.batched_queries import Asking
-from tabtune_core.data.reading.dates import as_date
+from tabtune_core.data.reading.dates import MEANS, as_date
 from tabtune_core.data.reading.numbers import as_number
 from tabtune_core.data.reading.words import Typed, as_words
 
@@ -37,8 +37,8 @@ def type_column(
 
 
 def _decided(name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None) -> Asking[Typed]:
-    if asked == "date" or (asked is None and sample):
-        dated = yield from as_date(name, sample, day_first, forced=asked == "date")
+    if asked in MEANS or (asked is None and sample):
+        dated = yield from as_date(name, sample, day_first, asked=asked)
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):

@@ -27,8 +27,8 @@ class Typed:
     examples: tuple[str, ...] = ()
     """Up to three different cells from the first rows, in the order of the file."""
 
-    ambiguous_date: bool = False
-    """Whether every date of it can be read both ways."""
+    day_first: bool | None = None
+    """Whether its dates were read day first; None where they cannot be read both ways, or it holds none."""
 
 
 def as_words() -> Asking[Typed]:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
 from tabtune_core.data.values import column_kind, numbers, places, word, words
@@ -80,6 +80,7 @@ MOMENTS = {
     "NumPy": each(np.datetime64),
     "text": each(str),
     "ISO": each(lambda value: value.isoformat() + "Z"),
+    "written": each(lambda value: f"{value:%A, %d %B %Y %I:%M:%S %p}"),
     "category": lambda column: column.astype("datetime64[s]").astype("category"),
 }
 DAYS = {
@@ -87,6 +88,7 @@ DAYS = {
     "date32": arrow(pa.date32()),
     "period": lambda column: pd.Series(pd.PeriodIndex([value or pd.NaT for value in column], freq="D")),
     "text": each(str),
+    "written": each(lambda value: f"{value:%b} {value.day}th, {value.year}"),
     "datetime": each(lambda value: dt.datetime(value.year, value.month, value.day)),
     "mixed": lambda column: pd.Series(
         [dt.datetime(v.year, v.month, v.day) if i % 2 and v else v for i, v in enumerate(column)], dtype=object
@@ -99,7 +101,13 @@ SPANS = {
     "Python": as_type(object),
     "NumPy": each(np.timedelta64),
 }
-TIMES = {"Python": as_type(object), "arrow": arrow(pa.time64("us")), "arrow's seconds": arrow(pa.time32("s"))}
+TIMES = {
+    "Python": as_type(object),
+    "arrow": arrow(pa.time64("us")),
+    "arrow's seconds": arrow(pa.time32("s")),
+    "text": each(str),
+    "12 hours": each("{:%I:%M:%S %p}".format),
+}
 WORDS = {
     **{name: as_type(name) for name in (object, "string", "string[pyarrow]", "category")},
     "large": arrow(pa.large_string()),
@@ -176,12 +184,9 @@ def test_features_do_not_depend_on_the_type_that_holds_a_value(made, chance):
     again = FeatureEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
     np.testing.assert_array_equal(again.transform(asked.iloc[::-1])[::-1], expected)
     assert list(encoder.unread(asked)) == []
-    for name in encoder.columns:
-        place = (
-            3 * encoder.dates.index(name) + len(encoder.categories) + len(encoder.numbers)
-            if name in encoder.dates
-            else encoder.columns.index(name)
-        )
+    kinds = {name: kind for kind in ("date", "datetime", "time") for name in getattr(encoder, f"{kind}s")}
+    for i, name in enumerate(encoder.columns):
+        place = count_features({before: kinds.get(before, "number") for before in encoder.columns[:i]}, None)
         seen = expected[:, place] >= 0 if name in encoder.categories else ~np.isnan(expected[:, place])
         np.testing.assert_array_equal(seen, plain(made[int(name)]).notna(), err_msg="a value is there where there was one")
 

@@ -1,0 +1,94 @@
+"""Dates and times of day are read as people write them: in a file, in a frame and in new rows, with cells missing."""
+
+import datetime as dt
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as some
+
+from tabtune_core.data.encoding import FeatureEncoder, count_features
+from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.data.values import column_kind
+
+MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%B-%Y", "%b %Y", "%Y %b", "%b-%y", "%YM%m", "%Y%m")
+DAYS = ("%d %B %Y", "%A, %B %d, %Y", "%B %dth, %Y", "%Y-%b-%d", "%d-%b-%y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d", "%m%d%Y", "%d%m%Y")
+SECONDS = (
+    *("%m/%d/%Y %I:%M:%S %p", "%a %b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y%m%d%H%M%S"),
+    *("%Y-%m-%d %H:%M:%S+00:00", "%a, %d %b %Y %H:%M:%S +0000"),
+)
+QUARTERS = ("%YQ@", "%Y-Q@", "Q@ %Y")
+TIMES = ("%H:%M:%S", "%I:%M:%S %p", "%I:%M:%S%p")
+KINDS = {**dict.fromkeys((*MONTHS, *QUARTERS, *DAYS), "date"), **dict.fromkeys(SECONDS, "datetime"), **dict.fromkeys(TIMES, "time")}
+TELLING = dt.datetime(2001, 5, 25, 13, 7, 9)
+"""Its day cannot be a month, and it has a time."""
+
+
+def meant(when, style):
+    """What is left of a moment in this format."""
+    if style in TIMES:
+        return when.time()
+    day = when if style in SECONDS else when.replace(hour=0, minute=0, second=0)
+    return day.replace(day=1, month=day.month - (day.month - 1) % 3 * (style in QUARTERS)) if style in (*MONTHS, *QUARTERS) else day
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@given(
+    some.sampled_from(list(KINDS)),
+    some.lists(
+        some.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2060, 1, 1)),
+        min_size=20,
+        max_size=30,
+        unique_by=lambda when: (when.year, when.month),
+    ),
+    some.frozensets(some.integers(0, 19), max_size=8),
+)
+def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(style, moments, gone):
+    moments = [when.replace(microsecond=0) for when in (TELLING, *moments)]
+    truth = [None if i in gone else meant(when, style) for i, when in enumerate(moments, -1)]
+    cells = [None if i in gone else when.strftime(style).replace("@", f"{(when.month + 2) // 3}") for i, when in enumerate(moments, -1)]
+    frame = pd.DataFrame({"when": pd.Series(cells, dtype=object), "x": np.arange(len(cells)) / 7})
+    table = read_table(frame.to_csv(index=False).encode())
+    kinds = {column.name: column.kind for column in table.columns}
+    assert kinds == {"when": KINDS[style], "x": "number"} == {name: column_kind(frame[name]) for name in frame}
+    read = table.frame["when"].astype(object)
+    assert [None if pd.isna(value) else value for value in read] == truth
+    encoder, own = FeatureEncoder.fit(table.frame, kinds, None), FeatureEncoder.fit(frame, kinds, None)
+    expected = encoder.transform(table.frame)
+    assert expected.shape[1] == count_features(kinds, None)
+    np.testing.assert_array_equal(np.isnan(expected).any(axis=1), [value is None for value in truth])
+    np.testing.assert_array_equal(own.transform(frame), expected)
+    facts = {"reading": table.reading.to_json(), "kinds": kinds, "features": ["when", "x"], "settings": {"target": "y"}}
+    last = frame.iloc[[-1]]  # alone it does not say how it is written
+    np.testing.assert_array_equal(encoder.transform(read_new_rows(last.to_csv(index=False).encode(), facts).frame), expected[[-1]])
+    np.testing.assert_array_equal(own.transform(last), expected[[-1]])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [f"{year}-{(year + 1) % 100:02d}" for year in range(2000, 2012)],
+        [f"1.{i % 20}.{i % 7}" for i in range(40)],
+        [f"{i % 7}-{i % 5}" for i in range(40)],
+        [f"{i % 90}:{i % 60:02d}" for i in range(90)],
+        [100_000 + 37 * i for i in range(40)],
+        [20_000_000 + 137 * i for i in range(40)],
+        [f"12 May Road {i}" for i in range(40)],
+    ],
+    ids=["seasons", "versions", "scores", "spans", "numbers", "long numbers", "addresses"],
+)
+def test_what_only_looks_like_dates_is_none(cells):
+    frame = pd.DataFrame({"what": cells, "x": 1.5})
+    kinds = {read_table(frame.to_csv(index=False).encode()).columns[0].kind, column_kind(frame["what"])}
+    assert not kinds & {"date", "datetime", "time"}
+
+
+@pytest.mark.parametrize("kind", ["date", "datetime", "time", "number"])
+def test_a_kind_that_is_chosen_says_how_many_cells_it_could_not_read(kind):
+    file = pd.DataFrame({"what": [f"word {i}" for i in range(30)], "x": 1.5}).to_csv(index=False).encode()
+    table = read_table(file, ReadingChoices(kinds=(("what", kind),)))
+    assert table.columns[0].missing == 30
+    assert any(re.search(r"\b30\b.*missing", finding.message) for finding in table.findings if finding.column == "what")
