@@ -44,6 +44,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": _separator}),
         ("encoding", "--encoding", {"metavar": "NAME"}),
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
+        ("header_lines", "--header-lines", {"metavar": "N", "type": int}),
         ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+"}),
         ("rows", "--rows", {"metavar": "N", "type": int}),
         ("drop_copies", "--drop-copies", {"action": "store_true"}),
@@ -82,6 +83,7 @@ def answer_flags(question: Question) -> str:
         return " or ".join(f"--split-by {by}" + (f" --split-column {shlex.quote(column)}" if column else "") for by, column in answers)
     return {
         "header": "--header or --no-header",
+        "header_lines": f"--header-lines {question.options[-1]}",
         "day_first": "--day-first or --month-first",
         "encoding": f"--encoding NAME ({', '.join(question.options)})",
         "missing_marks": f"--missing {shlex.join(question.options)}",

@@ -95,7 +95,7 @@ class FeatureEncoder:
         """Reads what ``to_json`` and ``text_arrays`` wrote; earlier versions wrote no texts and no times of day."""
         categories = {name: tuple(known) for name, known in data["categories"].items()}
         texts = {name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS)) for i, name in enumerate(data.get("texts", ()))}
-        return cls(categories, *(tuple(data.get(name, ())) for name in PLAIN), texts)
+        return cls(categories, texts=texts, **{name: tuple(data.get(name, ())) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Features ``(N, F)`` in double precision: a column may be large and vary little, as times in milliseconds do.

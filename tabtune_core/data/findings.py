@@ -138,6 +138,9 @@ class ReadingChoices:
     header: bool | None = None
     """Whether the first line of the table holds the column names."""
 
+    header_lines: int | None = None
+    """How many lines hold the column names, which are joined where there are several."""
+
     day_first: bool | None = None
     """Whether 03/04/2025 is the third of April."""
 
@@ -147,6 +150,9 @@ class ReadingChoices:
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
 
+    units: tuple[tuple[str, str], ...] = ()
+    """Pairs of a column name and the unit that stands behind its numbers, such as "km"."""
+
     rows: int | None = None
     """About how many rows to read, drawn at random: the same ones each time, in their order. For tables too long to be read whole."""
 
@@ -155,8 +161,8 @@ class ReadingChoices:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
-        later = {name for name in ("rows", "drop_copies") if not getattr(self, name)}
-        return {name: value for name, value in asdict(self).items() if name not in later}  # as earlier versions know them
+        later = {"rows", "drop_copies", "units", "header_lines"}  # earlier versions do not know them
+        return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -166,11 +172,18 @@ class ReadingChoices:
             TypeError, ValueError or KeyError: it wrote something else; the text may come from another machine.
         """
         kinds = tuple((name, kind) for name, kind in data["kinds"])
-        choices = cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds})
-        texts = [choices.encoding, choices.delimiter, *choices.missing_marks, *(name for name, _ in kinds)]
+        units = tuple((name, unit) for name, unit in data.get("units", ()))
+        choices = cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds, "units": units})
+        texts = [
+            choices.encoding,
+            choices.delimiter,
+            *choices.missing_marks,
+            *(name for name, _ in kinds),
+            *(t for pair in units for t in pair),
+        ]
         switches = (choices.header, choices.day_first, choices.drop_copies)
-        if isinstance(choices.rows, bool) or not isinstance(choices.rows, int | None):
-            raise TypeError("the number of rows to read has the wrong type")
+        if any(isinstance(count, bool) or not isinstance(count, int | None) for count in (choices.rows, choices.header_lines)):
+            raise TypeError("the number of rows to read, or of lines of names, has the wrong type")
         if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):
             raise TypeError("the choices of how a table is read have the wrong type")
         if not all(kind in get_args(Kind) for _, kind in kinds):

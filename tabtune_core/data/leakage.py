@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LEFT_OUT
-from tabtune_core.data.findings import Finding
+from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.target import leaks
+from tabtune_core.data.values import word
 from tabtune_core.metrics import Task
 
 SAMPLE_ROWS = 2_000
@@ -23,9 +24,13 @@ FOLDS = 3
 WORTH_MORE = 0.9
 LEAVES = 32
 LEAF_ROWS = 3
-NEARLY_ALL = 0.98
+NEARLY_ALL, NEARLY_ALL_OF_FEW = 0.98, 0.95
 """Balanced accuracy, or share of the variance, from which on a column is named. Honest measurements, such as a petal's width for the
-species of iris, stay below."""
+species of iris, stay below. Less is enough for a column of few values, one more than classes: it is the label with some slips."""
+ONE_CLASS, FEWEST_TELLING, BY_CHANCE = 0.98, 20, 1e-6
+"""Share of the rows with a value, or of those without, that have the same class; how many those are at least, and the probability that so
+many classes agree by chance."""
+NAMED = 4
 
 
 def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task, *, seed: int = 0) -> tuple[Finding, ...]:
@@ -48,13 +53,43 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
         return ()
     candidates = [name for name in frame.columns if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT]
     scores = {name: tree_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
-    findings = [_finding(str(name), target, score, task) for name, score in scores.items() if score >= NEARLY_ALL]
+    few = len(np.unique(y_N)) + 1 if task == "classification" else 0
+    least = {name: NEARLY_ALL_OF_FEW if 1 < sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
+    told = {name: score for name, score in scores.items() if score >= least[name]}
+    findings = [_finding(str(name), target, score, task) for name, score in told.items()]
+    if task == "classification":
+        rest = sample[[name for name in candidates[:MOST_COLUMNS] if name not in told]]
+        findings += _gaps(rest, sample[target], np.asarray(y_N, dtype=np.int64))
     if len(candidates) > MOST_COLUMNS:
         message = (
             f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} away. Look at the others."
         )
         findings.append(Finding("info", "leak-unchecked", message))
     return tuple(findings)
+
+
+def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> list[Finding]:
+    """One finding for each pattern of missing cells that tells the class: a value that is there, or lacks, for one class alone."""
+    shares, alike = np.bincount(y_N) / len(y_N), dict[tuple[str, str, bytes], list[str]]()
+    for name in sample:
+        there_N = sample[name].notna().to_numpy()
+        for rows_N, how in ((there_N, "a value"), (~there_N, "no value")):
+            counts = np.bincount(y_N[rows_N])
+            most, all_rows = int(counts.max(initial=0)), int(rows_N.sum())
+            by_chance = shares[counts.argmax()] ** most if most else 1.0
+            if FEWEST_TELLING <= all_rows < len(y_N) and most >= ONE_CLASS * all_rows and by_chance < BY_CHANCE:
+                label_there = word(label[y_N == counts.argmax()].iloc[0])
+                rows = f"{most:,} of the {all_rows:,} rows with {how}"
+                alike.setdefault((rows, label_there, rows_N.tobytes()), []).append(str(name))
+    findings = []
+    for (rows, class_name, _), names in alike.items():
+        shown = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        message = (
+            f"Which cells of {shown} are missing may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are of "
+            f"the class {shorten(class_name)!r}. Leave out what is only known after the outcome."
+        )
+        findings.append(Finding("warning", "may-leak", message, names[0]))
+    return findings
 
 
 def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -64,7 +64,7 @@ def read_new_rows(
     # the second way is for rows that another program wrote, with another separator or encoding
     for choices in (
         replace(reading, kinds=(), rows=None, drop_copies=False),
-        ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks),
+        ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks, units=reading.units),
     ):
         candidate = _read(source, choices, limit_bytes)
         if candidate is not None and set(needed) <= set(candidate.frame.columns):

@@ -15,13 +15,13 @@ import pyarrow as pa
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
 from tabtune_core.data.reading.batched_queries import answered, first_cells, groups, hold_batch, places_by
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
-from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
+from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
 from tabtune_core.data.reading.dates import MEANS
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
-from tabtune_core.data.reading.odd_rows import total_row, with_units_row
+from tabtune_core.data.reading.odd_rows import total_row, with_header_lines, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells
@@ -98,6 +98,7 @@ def read_table(
                 choices.missing_marks,
                 lines=count_lines(text),
                 asked=choices.rows,
+                header_lines=choices.header_lines,
                 sample=sample or folder / "sample.csv",
                 limit_bytes=limit_bytes,
                 fewest=fewest,
@@ -124,6 +125,7 @@ def finish(
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
+    known_units = dict(choices.units)
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
@@ -133,7 +135,15 @@ def finish(
         firsts = first_cells(connection, end - start, SAMPLE_CELLS)
         samples = [list(dict.fromkeys(first)) for first in firsts]
         works = [
-            type_column(name, first, sample, delimiter=choices.delimiter or ",", day_first=choices.day_first, asked=chosen_kinds.get(name))
+            type_column(
+                name,
+                first,
+                sample,
+                delimiter=choices.delimiter or ",",
+                day_first=choices.day_first,
+                asked=chosen_kinds.get(name),
+                unit=known_units.get(name),
+            )
             for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
         ]
         typed += answered(connection, works, samples)
@@ -144,9 +154,12 @@ def finish(
     day_first = choices.day_first if choices.day_first is not None or not orders else True in orders
     tell("Taking the table out", 0, 0)
     frame = as_frame(taken, cells.names)
-    column_findings, raised = with_units_row(connection, described, frame, column_findings, raised)
-    all_findings = (*findings, *cells.findings, *total_row(described, frame), *column_findings)
-    return Table(frame, described, all_findings, (*questions, *raised), replace(choices, day_first=day_first))
+    column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
+    all_findings = [*findings, *cells.findings, *total_row(described, frame), *column_findings]
+    if cells.header and choices.header_lines is None:
+        all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
+    units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
+    return Table(frame, described, tuple(all_findings), (*questions, *raised), replace(choices, day_first=day_first, units=units))
 
 
 def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], rows: int) -> list[pa.ChunkedArray]:
@@ -183,7 +196,7 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         return replace(table, findings=(finding, *table.findings), questions=(question, *table.questions))
     if any(names_a_column(name, table.frame[column.name], column.kind) for name, column in zip(cells.header, table.columns, strict=True)):
         return table
-    if any(finding.code in ("mixed-numbers", "kept-as-text") for finding in table.findings):
+    if any(finding.code in ("mixed-numbers", "missing-marks", "kept-as-text") for finding in table.findings):
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."

@@ -15,6 +15,7 @@ from tabtune_core.devices import name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
+from tabtune_core.engine.too_good import too_good
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.settings import REFERENCES, RunSettings
@@ -75,6 +76,8 @@ def run_experiment(
             units = units_of(session.table, dataset.columns, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
             result = dataclasses.replace(result, rows_sha256=hash_rows(parts, classes))
+            if told := too_good(session.table, kinds_of(dataset.columns, settings), settings, result.test):
+                emit(Note(told, "warning"))
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(

@@ -18,6 +18,7 @@ from tabtune_core.data.task import kinds_of, make_context, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import describe_device
 from tabtune_core.engine.artifacts import hash_rows, write_predictions
+from tabtune_core.engine.too_good import too_good
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned, StopRequest
 from tabtune_core.metrics import score_all
@@ -100,6 +101,8 @@ def run_reference(
                 predict_seconds = clock.seconds  # of the last part: the test rows, where there are any
                 scores[name] = score_all(part.y_N, predictions[name])
                 emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
+            if told := too_good(table, kinds, settings, scores.get("test", {})):
+                emit(Note(told, "warning"))
         with meter.phase("save"):
             units = units_of(table, dataset.columns, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes, units)

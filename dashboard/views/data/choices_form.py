@@ -57,9 +57,11 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         rows=None if rows is None else int(rows),
         kinds=held.kinds,
         drop_copies=drop_copies,
+        units=held.units,
+        header_lines=held.header_lines,
     )
     other_columns = (asked.encoding, asked.delimiter, asked.header) != (held.encoding, held.delimiter, held.header)
-    return replace(asked, kinds=()) if other_columns else asked  # chosen for columns that may no longer be there
+    return replace(asked, kinds=(), units=()) if other_columns else asked  # chosen for columns that may no longer be there
 
 
 def _one(label: str, field: str, held: str | None, known: dict[str, str], key: str, *, new: str | None = None) -> str | None:

@@ -109,9 +109,8 @@ def encode_texts(dataset: Dataset, target: str) -> None:
 def _pressed(dataset: Dataset, verb: str, names: Sequence[str], means: str, *, icon: str, key: str) -> bool:
     if not names:
         return False
-    return st.button(
-        f"{verb} {plain(few(names, 4))}", icon=icon, key=f"{key}_{dataset.id[:12]}", help=f"{means} You can undo this under Columns."
-    )
+    means = f"{means} You can undo this under Columns or Reading choices."
+    return st.button(f"{verb} {plain(few(names, 4))}", icon=icon, key=f"{key}_{dataset.id[:12]}", help=means)
 
 
 def _read_as(dataset: Dataset, names: Sequence[str], kind: Kind) -> None:
@@ -149,6 +148,9 @@ def questions(dataset: Dataset) -> None:
     st.caption("The file can be read in more than one way. The choice shown was used; choose another if it is wrong.")
     answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
     choices = answered(dataset.reading, answers)
+    marks = [mark for question in dataset.questions if question.field == "missing_marks" for mark in question.options]
+    if _pressed(dataset, "Read as missing:", marks, "In every column.", icon=":material/backspace:", key="marks"):
+        read_again(dataset, dataclasses.replace(choices, missing_marks=tuple(dict.fromkeys([*choices.missing_marks, *marks]))))
     if st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
         read_again(dataset, choices)
 
@@ -196,7 +198,8 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
         if question.field == "missing_marks":
             made["missing_marks"] = tuple(dict.fromkeys([*made.get("missing_marks", used.missing_marks), *options]))
         else:
-            made[question.field] = options[0] == "true" if question.field in WORDS else options[0]
+            held = int(options[0]) if question.field == "header_lines" else options[0]
+            made[question.field] = options[0] == "true" if question.field in WORDS else held
     return dataclasses.replace(used, **made)
 
 

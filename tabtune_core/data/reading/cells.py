@@ -29,6 +29,8 @@ TALL_LINES = 100
 """Lines of a row: long texts in quotes have this many line breaks, and a stray quote swallows whole rows."""
 SLACK = 0.9
 """Of a limit in bytes: the rows drawn vary around their share."""
+SEVERAL = 3
+"""Columns that are spoken of one by one; more of a kind are one finding."""
 LONGEST_NAME = 500
 """Letters of a column's name; a question of a survey, in full, has fewer."""
 BLANK = "' \t\n\r\u00a0'"
@@ -97,6 +99,7 @@ def load_text(
     *,
     lines: int,
     asked: int | None,
+    header_lines: int | None,
     sample: Path,
     limit_bytes: int,
     fewest: int = FEWEST,
@@ -127,6 +130,8 @@ def load_text(
     if share < 1 or not whole:
         hold_rows(connection, path, dialect, pad=pad, missing_marks=missing_marks)
     named = first_cells(connection, path, dialect, pad=pad) if dialect.header else (None,) * dialect.width
+    if dialect.header and header_lines:
+        named = joined_names(connection, named, header_lines - 1)
     if dialect.short_header and counts(connection, f"count(c{dialect.width - 1})") != (0,):
         named = ("row", *named[:-1])
         message = "The header is one name short, so the first column was read as row names and is called 'row' here."
@@ -134,6 +139,13 @@ def load_text(
     names, renamed = tidy_names(named, told=dialect.header)
     said = sampled_finding(count_rows(connection), share)
     return tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest)
+
+
+def joined_names(connection: duckdb.DuckDBPyConnection, named: tuple[str | None, ...], more: int) -> tuple[str | None, ...]:
+    """Takes ``more`` rows that hold names off the start of ``cells``; their words follow those of the first line."""
+    lines = [named, *connection.execute(f"SELECT * FROM cells WHERE rowid < {more} ORDER BY rowid").fetchall()]
+    connection.execute(f"DELETE FROM cells WHERE rowid < {more}")
+    return tuple(" ".join(filter(None, words)) for words in zip(*lines, strict=True))
 
 
 def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> tuple[str, dict[str, Any]]:
@@ -282,6 +294,7 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
     if told:
         findings += [long_name(name) for name in wanted if len(name) > LONGEST_NAME]
     wanted = [name[:LONGEST_NAME] for name in wanted]
+    renamed: list[tuple[str, str]] = []
     theirs, used, tried = set(wanted), set[str](), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
@@ -292,12 +305,17 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
         tried[base] = count
         used.add(new)
         names.append(new)
-        if told and not name:
+        if told and name and new != name:
+            renamed.append((name, new))
+        elif told and not name:
             findings.append(Finding("warning", "empty-names", f"Column {place + 1} has no name; it is called {new!r} here.", new))
-        elif told and new != name:
-            findings.append(
-                Finding("warning", "duplicate-names", f"Two columns are called {name!r}; the later is called {new!r} here.", new)
-            )
+    if len(renamed) > SEVERAL:
+        shown = ", ".join(repr(new) for _, new in renamed[:SEVERAL])
+        message = f"{len(renamed):,} columns have the name of an earlier one; they are called {shown}, ... here."
+        findings.append(Finding("warning", "duplicate-names", message))
+    else:
+        message = "Two columns are called {!r}; the later is called {!r} here."
+        findings += [Finding("warning", "duplicate-names", message.format(*pair), pair[1]) for pair in renamed]
     return tuple(names), findings
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import Column, Finding, Question, shorten
+from tabtune_core.data.findings import Column, Finding, Question, Severity, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import places_by
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, unplanned
-from tabtune_core.data.reading.words import FEW_VALUES, Typed
+from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
 """Different values, of the filled cells; fewer do where a name says id and the values are whole numbers, as some come twice."""
@@ -39,7 +39,14 @@ ENCODE = "If its words tell something, choose encoded text for it, under Columns
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
-SENTINELS = frozenset({-9999.0, -999.0, -99.0, 999.0, 9999.0, 99999.0})
+NEGATIVE_CODE, POSITIVE_CODE = re.compile(r"-(1|7+|8+|9+|[1-9]0+)(\.(0+|9+))?"), re.compile(r"99+(\.(0+|9+))?")
+"""What people write for a missing number."""
+ENDS = 5
+"""Least and largest different numbers of a column that are looked at for such codes."""
+SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE, STEPS = 90, 3, 3, 3
+"""A code below this size stands there so often, and beside three other numbers; the least number above -1; times the step between the two
+numbers next to a negative code that it lies from numbers that are all positive."""
+NAMED_MARKS, NAMED_COLUMNS, MOST_MARKS = 5, 2, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,44 @@ def describe(
         seen.setdefault(fact.content, name)
         if fact.alike:
             findings.append(alike_finding(name, fact.alike))
-        for mark in fact.marks:
-            message = f"{name!r} holds {mark} far from its other values, as a code for missing would be; it is read as a number."
-            findings.append(Finding("warning", "sentinel-missing", message, name))
-            questions.append(Question("sentinel-missing", f"{message} If it means missing, say so.", "missing_marks", (mark,)))
+        if fact.marks and not kind.questions:
+            shown = " and ".join(map(repr, fact.marks))
+            message = (
+                f"{name!r} holds {shown} far from its other values, as a code for missing would be; it is read as a number."
+                if kind.kind == "number"
+                else f"{name!r} holds {shown}, which may mean missing; it is read as a word like the others."
+            )
+            code = "sentinel-missing" if kind.kind == "number" else "missing-words"
+            severity: Severity = "warning" if kind.kind == "number" else "info"
+            findings.append(Finding(severity, code, message, name))
+            questions.append(Question(code, f"{message} If it means missing, say so.", "missing_marks", fact.marks))
     return tuple(columns), findings + row_findings(connection, cells), questions
+
+
+def as_one_question(findings: list[Finding], questions: list[Question]) -> tuple[list[Finding], list[Question]]:
+    """All marks that may mean missing, of whatever columns, in one question in place of several."""
+    several = [question for question in questions if question.field == "missing_marks"]
+    if len(several) < 2:
+        return findings, questions
+    where: dict[str, list[str]] = {}
+    for question in several:
+        column = next((finding.column for finding in findings if question.message.startswith(finding.message)), None)
+        for mark in question.options:
+            where.setdefault(mark, []).append(repr(column) if column else "the first row")
+    many = sorted(where, key=lambda mark: -len(where[mark]))
+    shown = [f"{mark!r} in {_and_more(where[mark], NAMED_COLUMNS)}" for mark in many]
+    message = f"Some cells may mean missing, and are read as they stand: {_and_more(shown, NAMED_MARKS, '; ')}."
+    offer = (
+        f"{message} Those that you say mean missing are then missing in every column, and columns of numbers beside them become numbers."
+    )
+    question = Question("missing-marks", offer, "missing_marks", tuple(many[:MOST_MARKS]))
+    kept = [*not_asked(findings, several), Finding("warning", "missing-marks", message)]
+    return kept, [question, *(other for other in questions if other not in several)]
+
+
+def _and_more(names: Sequence[str], most: int, mark: str = ", ") -> str:
+    more = f"{mark}and {len(names) - most:,} more" if len(names) > most else ""
+    return mark.join(names[:most]) + more
 
 
 def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
@@ -100,13 +140,12 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
             "count(DISTINCT value)",
             consecutive("value") if number else "false",
             "sum(hash(value)::HUGEINT * (number + 1))",
-            *(("min(value)", "max(value)") if number else ("NULL", "NULL")),
+            f"list(DISTINCT cell) FILTER {MISSING_WORD}" if kind in ("category", "text") else "NULL",
         )
         # the value is named once, so that the terms do not repeat how it is read
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE place IN (SELECT unnest($places)))"
         rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place", {"places": places}).fetchall()
-        coded = [place for place, *_, low, high in rows if {low, high} & SENTINELS]
-        marks = sentinels(connection, values, coded) if coded else {}
+        marks = sentinels(connection, values, places) if number else {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
         words = alike(connection, values, places) if kind in ("category", "boolean") else {}
         found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
@@ -189,23 +228,35 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 
+def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
+    """Words of a column that may mean missing; none where there is but one other, as in "none" and "some"."""
+    return tuple(sorted(words)) if unique - len(words) >= 2 else ()
+
+
 def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
-    """The cells of number columns that look like a code for missing: -999 and its kind, twice or more, far from all others."""
+    """The cells of number columns that look like a code for missing: -999 and its kind, twice or more, apart from all others."""
     ends = connection.execute(
-        f"SELECT place, value, count(*), any_value(cell) FROM {values} WHERE value IS NOT NULL GROUP BY place, value "
-        "QUALIFY row_number() OVER (PARTITION BY place ORDER BY value) <= 2 "
-        "OR row_number() OVER (PARTITION BY place ORDER BY value DESC) <= 2 ORDER BY place, value",
+        f"SELECT place, value, count(*), list(DISTINCT cell ORDER BY cell) FROM {values} WHERE value IS NOT NULL GROUP BY place, value "
+        f"QUALIFY row_number() OVER (PARTITION BY place ORDER BY value) <= {ENDS} "
+        f"OR row_number() OVER (PARTITION BY place ORDER BY value DESC) <= {ENDS} ORDER BY place, value",
         {"places": places},
     ).fetchall()
     return {place: tuple(_codes([numbers for _, *numbers in group])) for place, group in groupby(ends, key=itemgetter(0))}
 
 
 def _codes(numbers: list[list[Any]]) -> Iterator[str]:
-    """``numbers`` are the two least and the two largest, each with how often it stands there and a cell."""
-    if len(numbers) < 4:
+    """``numbers`` are the least and the largest, each with how often it stands there and its cells."""
+    coded = [bool(NEGATIVE_CODE.fullmatch(f"{value:.10g}") or POSITIVE_CODE.fullmatch(f"{value:.10g}")) for value, *_ in numbers]
+    others = [value for (value, *_), code in zip(numbers, coded, strict=True) if not code]
+    if len(others) < 2:
         return
-    (low, low_times, low_cell), (second, *_), *_, (last_but_one, *_), (high, high_times, high_cell) = numbers
-    if low in SENTINELS and low_times > 1 and second - low > high - second:
-        yield low_cell
-    if high in SENTINELS and high_times > 1 and high - last_but_one > last_but_one - low:
-        yield high_cell
+    low, second, high = others[0], others[1], others[-1]
+    codes = [number for number, code in zip(numbers, coded, strict=True) if code]
+    for side in ([number for number in codes[::-1] if number[0] < low], [number for number in codes if number[0] > high]):
+        for value, times, cells in side:  # from the others outwards: a number beyond one that is none is none either
+            gap, short = max(low - value, value - high), abs(value) < SHORT
+            apart = gap > high - low or (value < 0 <= low and gap > STEPS * (second - low))
+            often = times >= (FEWEST_OF_A_SHORT_CODE if short else 2) and len(others) > 1 + short
+            if not (apart and often and (value != -1 or low >= LEAST_ABOVE)):
+                break
+            yield from cells

@@ -26,23 +26,25 @@ def type_column(
     delimiter: str,
     day_first: bool | None,
     asked: Kind | None,
+    unit: str | None = None,
 ) -> Asking[Typed]:
     """Decides what a column holds.
 
-    ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the kind that the person chose.
+    ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the kind that the person chose, ``unit`` what
+    stands behind its numbers, where that is known.
     """
-    typed = yield from _decided(name, sample, delimiter, day_first, asked)
+    typed = yield from _decided(name, sample, delimiter, day_first, asked, unit)
     shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
     return replace(typed, examples=tuple(map(shorten, shown)))
 
 
-def _decided(name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None) -> Asking[Typed]:
+def _decided(name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None, unit: str | None) -> Asking[Typed]:
     if asked in MEANS or (asked is None and sample):
         dated = yield from as_date(name, sample, day_first, asked=asked)
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):
-        number = yield from as_number(name, sample, delimiter, forced=asked == "number")
+        number = yield from as_number(name, sample, delimiter, forced=asked == "number", unit=unit)
         if number.kind == "number" or number.findings:
             return number
     if asked is not None:

@@ -5,12 +5,13 @@ Every pattern is a constant of this file.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
-from tabtune_core.data.reading.words import Typed, as_words
+from tabtune_core.data.reading.words import MISSING_WORD, Typed, as_words
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 STRAY_SHARE = 0.1
@@ -19,7 +20,11 @@ BAD_SHARE = 0.02
 """Share of the filled cells that may be anything but numbers in a column of numbers: so few are slips, unless they look like codes."""
 CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
-BARE = r"regexp_replace(cell, '^([+-]?)\s*[$€£¥₹]\s*|\s*([$€£¥₹%]|USD|EUR|GBP|CHF)$', '\1', 'g')"
+MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
+BARE = rf"regexp_replace(cell, '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%)$', '\1', 'g')"
+UNIT = re.compile(r"[+-]?\d[\d.,]*\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
+"""A number with a unit in any script behind it."""
+PLURAL = re.compile(r"(?<=[a-z]{3})s$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +68,17 @@ FINITE = f"(CASE WHEN isfinite({PLAIN}) THEN {PLAIN} END)"
 UNREAD = f"(cell IS NOT NULL AND {PLAIN} IS NULL)"
 
 
-def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool) -> Asking[Typed]:
-    """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers."""
-    filled, unread, zeros, large, infinite = yield Ask(
+def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool, unit: str | None = None) -> Asking[Typed]:
+    """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers.
+
+    ``unit`` is the one that the cells were found to have when the table was read first.
+    """
+    unit = unit or unit_of(sample)
+    filled, unread, marked, zeros, large, infinite = yield Ask(
         (
             "count(cell)",
             f"count(*) FILTER {UNREAD}",
+            f"count(*) FILTER {MISSING_WORD}",
             r"count(*) FILTER (regexp_matches(cell, '^[+-]?0\d'))",
             r"count(*) FILTER (length(cell) >= 16 AND regexp_full_match(cell, '[+-]?\d+') "
             f"AND coalesce(abs(TRY_CAST(cell AS HUGEINT)) > {LARGEST_EXACT}, true))",
@@ -92,9 +102,9 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool) -> 
         )
     if unread == 0:
         return Typed("number", FINITE, infinite_finding(name, infinite))
-    style = yield from number_format(delimiter, filled)
+    style = yield from number_format(delimiter, unit)
     if style is not None and style.read > filled - unread:
-        typed, unread, wrong = style_typed(name, sample, style), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
+        typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
         if unread == 0:
             return typed
     else:
@@ -107,7 +117,18 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool) -> 
         bad = yield from unread_words(wrong)
         if not any(re.fullmatch(CODE, word) for word in bad):
             return replace(typed, findings=(bad_cells_finding(name, bad, unread, filled), *typed.findings))
-    return (yield from stray_words(name, unread, filled, wrong))
+    return (yield from stray_words(name, unread, filled, wrong, most=1 if unread == marked else STRAY_SHARE))
+
+
+def unit_of(sample: Sequence[str]) -> str | None:
+    """The unit that nearly all of some cells have behind their number, if it is the same one.
+
+    >>> unit_of(["12 km", "5.4 km"]), unit_of(["56,062元/平"]), unit_of(["1 vote", "2 votes"]), unit_of(["12 km", "5 mi"])
+    ('km', '元/平', 'vote', None)
+    """
+    found = Counter(PLURAL.sub("", match[1].rstrip()) for match in map(UNIT.fullmatch, sample) if match)
+    (unit, count), *_ = found.most_common(1) or [("", 0)]
+    return unit if count and count >= len(sample) * (1 - STRAY_SHARE) else None
 
 
 def unread_words(wrong: str) -> Asking[list[str]]:
@@ -143,8 +164,8 @@ class Fitting:
     """A format that the cells of a column have."""
 
     style: NumberFormat
-    signs: bool
-    """Whether a currency or percent sign stands by the numbers."""
+    text: str
+    """SQL for a cell without what stands by its number: "cell", BARE or, of a unit, ``without_unit``."""
 
     read: int
     """Number of cells that have it."""
@@ -152,14 +173,21 @@ class Fitting:
     @property
     def condition(self) -> str:
         """SQL for whether a cell has it."""
-        return f"regexp_full_match({BARE if self.signs else 'cell'}, {quoted(self.style.pattern)})"
+        return f"regexp_full_match({self.text}, {quoted(self.style.pattern)})"
 
 
-def number_format(delimiter: str, filled: int) -> Asking[Fitting | None]:
+def without_unit(unit: str) -> str:
+    """SQL for a cell without this unit."""
+    pattern = rf"\s*{re.escape(unit)}s?$"
+    return f"regexp_replace(cell, {quoted(pattern)}, '')"
+
+
+def number_format(delimiter: str, unit: str | None) -> Asking[Fitting | None]:
     """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one."""
     # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
     comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
-    ways = [Fitting(style, signs, 0) for signs in (False, True) for style in (*((SIGNS,) if signs else ()), *comma_first, BLANKS)]
+    texts = ("cell", BARE, *([without_unit(unit)] if unit else []))
+    ways = [Fitting(style, text, 0) for text in texts for style in (*((SIGNS,) if text != "cell" else ()), *comma_first, BLANKS)]
     counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
     likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
     if not likely:
@@ -168,21 +196,22 @@ def number_format(delimiter: str, filled: int) -> Asking[Fitting | None]:
     return max((replace(way, read=count) for way, count in zip(likely, read, strict=True)), key=lambda way: way.read)
 
 
-def style_typed(name: str, sample: list[str], fitting: Fitting) -> Typed:
+def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None) -> Typed:
     """A number column in a format other than the plain one; cells in another format become missing."""
-    style, text = fitting.style, BARE if fitting.signs else "cell"
+    style, text = fitting.style, fitting.text
     shown = next((value for value in sample if re.match(r"\W*\d", value)), sample[0])
-    beside = " and a currency or percent sign" if fitting.signs else ""
+    beside = "" if text == "cell" else " and a currency or percent sign" if text == BARE else f" and the unit {unit!r}"
     message = f"{style.message}{beside} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
     value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
-    return Typed("number", value, (Finding("info", style.code, f"{message}{scale}.", name),))
+    own = unit if text not in ("cell", BARE) else None
+    return Typed("number", value, (Finding("info", "units" if own else style.code, f"{message}{scale}.", name),), unit=own)
 
 
-def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = "number") -> Asking[Typed]:
-    """Text; where all but a few words are numbers or dates, asks whether those words mean missing."""
+def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = "number", most: float = STRAY_SHARE) -> Asking[Typed]:
+    """Text; where all but a few words are numbers or dates, asks whether those words, up to the share ``most``, mean missing."""
     kind = (yield from as_words()).kind
-    if unread > filled * STRAY_SHARE:
+    if unread > filled * most or unread == filled:
         return Typed(kind, "cell")
     words = tuple((yield from unread_words(wrong)))
     if len(words) > STRAY_WORDS or any(shorten(word) != word for word in words):

@@ -22,6 +22,8 @@ TOTAL = re.compile(
 )
 MOST_MARKS = 20
 """Different units that a person is asked about in one question."""
+MOST_HEADER_ROWS = 4
+"""After the first line, that may hold names, too."""
 FEWEST_ADDED = 3
 """Numbers above a total that are not zero: two may be what the third is by chance."""
 
@@ -58,6 +60,32 @@ def with_units_row(
         [Finding("warning", "units-row", message), *not_asked(findings, answered)],
         [question, *(other for other in questions if other not in answered)],
     )
+
+
+def with_header_lines(
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[Column],
+    frame: pd.DataFrame,
+    findings: list[Finding],
+    questions: list[Question],
+) -> tuple[list[Finding], list[Question]]:
+    """All findings and questions. Where a row after the first has words in all number columns, one question stands for those of each."""
+    numbers = [place for place, column in enumerate(columns) if column.kind == "number"]
+    first = connection.execute(f"SELECT * FROM cells LIMIT {MOST_HEADER_ROWS}").fetchall()
+    if len(numbers) < max(FEWEST_ADDED, len(columns) / 2):
+        return findings, questions
+    worded = [row for row, cells in enumerate(first) if all(cells[place] and frame.iloc[row].isna().iat[place] for place in numbers)]
+    if not worded or worded[-1] == 0:
+        return findings, questions
+    lines = worded[-1] + 2
+    shown = ", ".join(repr(first[worded[-1]][place]) for place in numbers[:3])
+    message = (
+        f"The first {lines} lines look like lines of names: line {lines} has words ({shown}, ...) where all others have numbers. Only the "
+        "first is read as names."
+    )
+    question = Question("header-lines", f"{message} If all of them hold names, say so.", "header_lines", ("1", str(lines)))
+    kept = [finding for finding in findings if finding.code not in ("bad-cells", "duplicate-names", "missing-marks")]
+    return [Finding("warning", "header-lines", message), *kept], [question, *(one for one in questions if one.field != "missing_marks")]
 
 
 def total_row(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, ...]:

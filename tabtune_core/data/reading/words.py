@@ -6,12 +6,20 @@ Part of the fourth step of reading, and the home of what all its rules return.
 from dataclasses import dataclass
 
 from tabtune_core.data.findings import Finding, Kind, Question
-from tabtune_core.data.reading.batched_queries import Ask, Asking
+from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 
 FEW_VALUES = 20
 CATEGORY_SHARE = 0.25
 """Different words, of the filled cells: a category's come four times each or more, taken together."""
 BOOLEAN_WORDS = (frozenset({"true", "false"}), frozenset({"yes", "no"}), frozenset({"t", "f"}), frozenset({"y", "n"}))
+
+
+MISSING_WORDS = (
+    *("none", "unknown", "missing", "not available", "not known", "not specified", "unspecified", "undefined", "no data", "no answer"),
+    *("unbekannt", "keine angabe", "k.a", "inconnu", "non renseigné", "desconocido", "sconosciuto", "desconhecido", "未知", "不明"),
+)
+"""Words that may mean a missing value, without a full stop at their end. They are asked about, never read as missing by themselves."""
+MISSING_WORD = f"(rtrim(lower(cell), '.') IN ({', '.join(map(quoted, MISSING_WORDS))}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,9 @@ class Typed:
 
     day_first: bool | None = None
     """Whether its dates were read day first; None where they cannot be read both ways, or it holds none."""
+
+    unit: str | None = None
+    """That stands behind its numbers."""
 
 
 def as_words() -> Asking[Typed]:

@@ -64,3 +64,27 @@ def test_a_very_wide_table_says_what_was_not_checked():
     assert [finding.code for finding in may_leak(frame, dict.fromkeys(frame.columns, "number"), "y", "classification")] == [
         "leak-unchecked"
     ]
+
+
+def test_a_pattern_of_missing_cells_that_tells_the_class_is_named_once_for_all_its_columns():
+    frame, kinds = table("classification")
+    rng = np.random.default_rng(1)
+    some = (frame["y"] == "yes") & (rng.random(ROWS) < 0.7)
+    frame["closed"], frame["fee"] = (pd.Series(rng.normal(size=ROWS)).where(some) for _ in range(2))
+    frame["gaps"] = pd.Series(rng.normal(size=ROWS)).where(rng.random(ROWS) < 0.6)
+    found = [finding for finding in may_leak(frame, kinds | dict.fromkeys(("closed", "fee", "gaps"), "number"), "y", "classification")]
+    (gaps,) = (finding for finding in found if "missing" in finding.message)
+    assert "'closed', 'fee'" in gaps.message
+    assert "gaps" not in gaps.message
+
+
+@pytest.mark.parametrize(("slips", "named"), [(0.03, True), (0.15, False)])
+@pytest.mark.parametrize("rare", [0.5, 0.2])
+def test_the_label_with_some_slips_is_named_where_the_majority_does_not_explain_it(slips, named, rare):
+    rng = np.random.default_rng(2)
+    label = rng.random(2_000) < rare
+    frame = pd.DataFrame(
+        {"again": label ^ (rng.random(2_000) < slips), "majority": rng.random(2_000) < 0.01, "y": np.where(label, "b", "a")}
+    )
+    found = may_leak(frame, {"again": "boolean", "majority": "boolean", "y": "category"}, "y", "classification")
+    assert {finding.column for finding in found} == ({"again"} if named else set())

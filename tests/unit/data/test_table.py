@@ -9,11 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as some
 
 from tabtune_core.data.findings import not_asked
 from tabtune_core.data.reading.cells import load_text, tidy_names
 from tabtune_core.data.reading.layout import Dialect
 from tabtune_core.data.reading.sql import connect, counts
+from tabtune_core.data.samples import SAMPLES, sample_frame
 from tabtune_core.data.table import ReadingChoices, Table, read_table
 from tabtune_core.errors import TableError
 
@@ -269,6 +272,10 @@ NUMBERS = {
     "currency before": (["$5.50", "$ 1,200.00", "-$3"], [5.5, 1200, -3], {"thousands"}),
     "currency after": (["5.50 USD", "1 €", "2.5"], [5.5, 1, 2.5], {"units"}),
     "percent": (["12%", "7.5 %", "3"], [12, 7.5, 3], {"units"}),
+    "a unit": (["12 km", "5.4km", "1,200 km"], [12, 5.4, 1200], {"units"}),
+    "another script": (["56,062元/平", "9,100元/平"], [56062, 9100], {"units"}),
+    "one and several": (["1 vote", "12 votes"], [1, 12], {"units"}),
+    "money before": (["Rs. 500", "USD 1,200", "R$3"], [500, 1200, 3], {"thousands"}),
     "exact to the last integer": (["9007199254740992", "1", "2"], [2**53, 1, 2], set()),
 }
 
@@ -299,7 +306,7 @@ def test_numbers_as_people_write_them(cells, values, found):
         ([f"order-{place}" for place in range(30)], "text", {"id-like"}),
         (["2025-01-31", "2025-02-01", ""], "date", {"date"}),
         (["31.01.2025", "01.02.2025", ""], "date", {"date"}),
-        (["01/31/2025 10:30", "02/01/2025 11:00", ""], "date", {"date"}),
+        (["01/31/2025 10:30", "02/01/2025 11:00", ""], "datetime", {"date"}),
         (["31/01/25", "01/02/25", ""], "date", {"date"}),
         (["5 Jan 2025", "6 Feb 2025", ""], "date", {"date"}),
         (["2024", "2025", "2026"], "number", set()),
@@ -397,12 +404,50 @@ def test_day_and_month_that_could_be_swapped_are_asked_and_the_answer_is_followe
     assert ([question.field for question in table.questions] == ["day_first"]) == (choice is None)
 
 
-def test_a_code_for_missing_is_asked_and_the_answer_is_followed():
-    cells = ["1", "-999", "3", "4", "-999"]
-    asked = one_column(cells)
-    assert [(question.field, question.options) for question in asked.questions] == [("missing_marks", ("-999",))]
-    assert asked.columns[0].missing == 0
-    assert one_column(cells, ReadingChoices(missing_marks=("-999",))).columns[0].missing == 2
+@settings(max_examples=30, deadline=None, phases=[Phase.generate])
+@given(
+    some.sampled_from(["-1", "-9", "-99", "-200", "-999", "9999", "-999.0", "unknown", "None"]),
+    some.integers(3, 30),
+    some.integers(5, 60),
+    some.sampled_from([1, 10, 0.1]),
+)
+def test_a_code_for_missing_is_asked_once_for_all_columns_and_the_answer_is_followed(code, coded, others, unit):
+    regular = [f"w{i % 3}" if code.isalpha() else f"{(i % 20 + 40) * unit:.10g}" for i in range(others)]
+    cells = [*regular, *[code] * coded]
+    file = pd.DataFrame({"first": cells, "second": cells[::-1], "y": range(len(cells))}).to_csv(index=False).encode()
+    asked = read_table(file)
+    assert [(one.field, one.options) for one in asked.questions] == [("missing_marks", (code,))]
+    assert [column.missing for column in asked.columns] == [0, 0, 0]
+    answered = read_table(file, ReadingChoices(missing_marks=(code,)))
+    assert [column.missing for column in answered.columns] == [coded, coded, 0]
+    assert not answered.questions
+    without = pd.DataFrame({"first": regular, "y": range(others)}).to_csv(index=False).encode()
+    assert not read_table(without).questions
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_honest_tables_are_not_asked_about(name):
+    table = read_table(sample_frame(name).to_csv(index=False).encode())
+    assert not table.questions
+    assert not codes(table) & {"date", "units", "sentinel-missing", "missing-words", "header-lines"}
+
+
+@pytest.mark.parametrize(
+    "cells", [[-1, 0, 1], [-1, 1, 2, 3], [-10, 0, 10, 20], [95, 97, 99], [0, 1, 9], [-20, -7, 3, 8], [-20, -10, 0, 5, 10, 30]], ids=str
+)
+def test_numbers_among_their_like_are_no_codes(cells):
+    assert not one_column(cells * 9).questions
+
+
+def test_several_lines_of_names_are_one_question_and_the_answer_joins_them():
+    file = b"net,1,1,2\nnode,1,2,1\nhemi,lh,rh,lh\n" + b"".join(b"%d,%d.5,%d.25,%d\n" % (i, i, i + 3, i * i) for i in range(300))
+    asked = read_table(file)
+    assert [(one.code, one.options) for one in asked.questions] == [("header-lines", ("1", "3"))]
+    assert not codes(asked) & {"bad-cells", "duplicate-names"}
+    table = read_table(file, ReadingChoices(header_lines=3))
+    assert [column.name for column in table.columns] == ["net node hemi", "1 1 lh", "1 2 rh", "2 1 lh"]
+    assert [column.kind for column in table.columns] == ["number"] * 4
+    assert (len(table.frame), table.questions) == (300, ())
 
 
 def test_words_among_numbers_are_asked_and_the_answer_makes_them_numbers():
@@ -516,7 +561,7 @@ def test_parquet_keeps_its_values():
         }
     )
     table = read_table(parquet(frame))
-    assert [column.kind for column in table.columns] == ["number", "category", "boolean", "date", "category"]
+    assert [column.kind for column in table.columns] == ["number", "category", "boolean", "datetime", "category"]
     np.testing.assert_array_equal(table.frame["x"], [0.1, np.nan, np.nan, 1e-300])
     assert table.frame["big"].tolist()[:2] == [str(2**60), str(2**60 + 1)]
     assert table.frame["when"].tolist()[1] == pd.Timestamp("2025-01-02 03:04:05")

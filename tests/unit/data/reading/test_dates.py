@@ -35,7 +35,7 @@ def meant(when, style):
     return day.replace(day=1, month=day.month - (day.month - 1) % 3 * (style in QUARTERS)) if style in (*MONTHS, *QUARTERS) else day
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@settings(max_examples=40, deadline=None, phases=[Phase.generate])
 @given(
     some.sampled_from(list(KINDS)),
     some.lists(
