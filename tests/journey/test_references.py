@@ -155,3 +155,16 @@ def test_a_reference_with_another_seed_has_another_split(home):
         run_experiment(dataclasses.replace(first, seed=seed), home=home, run_dir=folder, emit=lambda event: None, stop_request=lambda: None)
         rows.append(set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]))
     assert rows[0] != rows[1]
+
+
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+def test_a_nearly_perfect_score_on_the_test_rows_names_the_columns_that_it_comes_from(home, noise):
+    rng = np.random.default_rng(0)
+    late = rng.random(600) < 0.5
+    frame = pd.DataFrame(
+        {"age": rng.normal(size=600), "fee": late + rng.normal(scale=noise, size=600), "late": np.where(late, "yes", "no")}
+    )
+    dataset = add_dataset(home, frame.to_csv(index=False).encode(), "late.csv")
+    asked = RunSettings(dataset=dataset.id, target="late", strategy="linear", device="cpu")
+    told = [note.text for note in of(Note, run(asked, home)[1]) if note.severity == "warning"]
+    assert [("'fee'" in text, "'age'" in text) for text in told] == [(True, False)] * (noise < 0.5)
