@@ -140,12 +140,19 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
             "count(DISTINCT value)",
             consecutive("value") if number else "false",
             "sum(hash(value)::HUGEINT * (number + 1))",
-            f"list(DISTINCT cell) FILTER {MISSING_WORD}" if kind in ("category", "text") else "NULL",
+            f"list(DISTINCT cell) FILTER {MISSING_WORD}"
+            if kind in ("category", "text")
+            else "[min(value), max(value)]"
+            if number
+            else "[]",
         )
         # the value is named once, so that the terms do not repeat how it is read
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE place IN (SELECT unnest($places)))"
         rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place", {"places": places}).fetchall()
-        marks = sentinels(connection, values, places) if number else {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
+        coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
+        marks = sentinels(connection, values, coded) if coded else {}
+        if not number:
+            marks = {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
         words = alike(connection, values, places) if kind in ("category", "boolean") else {}
         found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
@@ -233,6 +240,16 @@ def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
     return tuple(sorted(words)) if unique - len(words) >= 2 else ()
 
 
+def is_code(value: float | None) -> bool:
+    """Whether a number is written as codes for missing are.
+
+    >>> list(map(is_code, (-200, -999.0, 9999.9, -3, 12, None)))
+    [True, True, True, False, False, False]
+    """
+    text = "" if value is None else f"{value:.10g}"
+    return bool(NEGATIVE_CODE.fullmatch(text) or POSITIVE_CODE.fullmatch(text))
+
+
 def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
     """The cells of number columns that look like a code for missing: -999 and its kind, twice or more, apart from all others."""
     ends = connection.execute(
@@ -246,7 +263,7 @@ def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[i
 
 def _codes(numbers: list[list[Any]]) -> Iterator[str]:
     """``numbers`` are the least and the largest, each with how often it stands there and its cells."""
-    coded = [bool(NEGATIVE_CODE.fullmatch(f"{value:.10g}") or POSITIVE_CODE.fullmatch(f"{value:.10g}")) for value, *_ in numbers]
+    coded = [is_code(value) for value, *_ in numbers]
     others = [value for (value, *_), code in zip(numbers, coded, strict=True) if not code]
     if len(others) < 2:
         return
