@@ -29,8 +29,6 @@ TALL_LINES = 100
 """Lines of a row: long texts in quotes have this many line breaks, and a stray quote swallows whole rows."""
 SLACK = 0.9
 """Of a limit in bytes: the rows drawn vary around their share."""
-SEVERAL = 3
-"""Columns that are spoken of one by one; more of a kind are one finding."""
 LONGEST_NAME = 500
 """Letters of a column's name; a question of a survey, in full, has fewer."""
 BLANK = "' \t\n\r\u00a0'"
@@ -99,7 +97,7 @@ def load_text(
     *,
     lines: int,
     asked: int | None,
-    header_lines: int | None,
+    header_lines: int | None = None,
     sample: Path,
     limit_bytes: int,
     fewest: int = FEWEST,
@@ -294,7 +292,6 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
     if told:
         findings += [long_name(name) for name in wanted if len(name) > LONGEST_NAME]
     wanted = [name[:LONGEST_NAME] for name in wanted]
-    renamed: list[tuple[str, str]] = []
     theirs, used, tried = set(wanted), set[str](), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
@@ -305,17 +302,12 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
         tried[base] = count
         used.add(new)
         names.append(new)
-        if told and name and new != name:
-            renamed.append((name, new))
-        elif told and not name:
+        if told and not name:
             findings.append(Finding("warning", "empty-names", f"Column {place + 1} has no name; it is called {new!r} here.", new))
-    if len(renamed) > SEVERAL:
-        shown = ", ".join(repr(new) for _, new in renamed[:SEVERAL])
-        message = f"{len(renamed):,} columns have the name of an earlier one; they are called {shown}, ... here."
-        findings.append(Finding("warning", "duplicate-names", message))
-    else:
-        message = "Two columns are called {!r}; the later is called {!r} here."
-        findings += [Finding("warning", "duplicate-names", message.format(*pair), pair[1]) for pair in renamed]
+        elif told and new != name:
+            findings.append(
+                Finding("warning", "duplicate-names", f"Two columns are called {name!r}; the later is called {new!r} here.", new)
+            )
     return tuple(names), findings
 
 

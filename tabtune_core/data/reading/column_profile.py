@@ -130,6 +130,13 @@ def _and_more(names: Sequence[str], most: int, mark: str = ", ") -> str:
     return mark.join(names[:most]) + more
 
 
+CODED = {
+    "number": "[min(value), max(value)]",
+    **dict.fromkeys(("category", "text"), f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD})"),
+}
+"""Where codes for missing would stand, by kind."""
+
+
 def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
     """Of each column of ``batch``, in their order."""
     found: dict[int, Facts] = {}
@@ -140,11 +147,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
             "count(DISTINCT value)",
             consecutive("value") if number else "false",
             "sum(hash(value)::HUGEINT * (number + 1))",
-            f"list(DISTINCT cell) FILTER {MISSING_WORD}"
-            if kind in ("category", "text")
-            else "[min(value), max(value)]"
-            if number
-            else "[]",
+            CODED.get(kind, "NULL"),
         )
         # the value is named once, so that the terms do not repeat how it is read
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE place IN (SELECT unnest($places)))"

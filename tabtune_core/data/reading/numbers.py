@@ -22,7 +22,7 @@ CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
 MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 BARE = rf"regexp_replace(cell, '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%)$', '\1', 'g')"
-UNIT = re.compile(r"[+-]?\d[\d.,]*\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
+UNIT = re.compile(r"[+-]?\d+(?:[.,]\d+)*\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
 """A number with a unit in any script behind it."""
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
 
@@ -121,14 +121,14 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool, uni
 
 
 def unit_of(sample: Sequence[str]) -> str | None:
-    """The unit that nearly all of some cells have behind their number, if it is the same one.
+    """The unit that nearly all of some different cells have behind their number, if it is the same one.
 
-    >>> unit_of(["12 km", "5.4 km"]), unit_of(["56,062元/平"]), unit_of(["1 vote", "2 votes"]), unit_of(["12 km", "5 mi"])
-    ('km', '元/平', 'vote', None)
+    >>> unit_of(["12 km", "5.4 km"]), unit_of(["1 vote", "2 votes"]), unit_of(["12 km", "5 mi"]), unit_of(["1. man", "2. man"])
+    ('km', 'vote', None, None)
     """
     found = Counter(PLURAL.sub("", match[1].rstrip()) for match in map(UNIT.fullmatch, sample) if match)
     (unit, count), *_ = found.most_common(1) or [("", 0)]
-    return unit if count and count >= len(sample) * (1 - STRAY_SHARE) else None
+    return unit if count > 1 and count >= len(sample) * (1 - STRAY_SHARE) else None
 
 
 def unread_words(wrong: str) -> Asking[list[str]]:
