@@ -12,14 +12,13 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.batched_queries import answered
-from tabtune_core.data.reading.dates import IN_DIGITS, MEANS, as_date, is_number, may_be_dates
+from tabtune_core.data.reading.dates import MEANS, as_date, may_be_dates
 from tabtune_core.data.reading.words import Typed
 
 
 def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     """A kind of dates or times where nearly all of these different texts are some, as in a file; None for any others."""
-    likely = may_be_dates(texts) and (IN_DIGITS.fullmatch(texts[0]) or not is_number(texts[0]))
-    found = _read(texts, None, None)[0] if likely else None
+    found = _read(texts, None, None)[0] if may_be_dates(texts) else None
     return found if found and found.kind in MEANS else None
 
 

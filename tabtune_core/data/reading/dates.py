@@ -16,7 +16,7 @@ from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_
 from tabtune_core.data.reading.words import Typed
 
 LIKELY = re.compile(
-    r"(?=.{5,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|\d(st|nd|rd|th)"
+    r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|\d(st|nd|rd|th)"
     r"|\bof\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
     re.IGNORECASE,
 )
@@ -75,7 +75,8 @@ MEANS: dict[Kind, str] = {
 
 def may_be_dates(sample: Sequence[str]) -> bool:
     """Whether so many of some cells are made of what dates and times of day are made of that a look at them is worth it."""
-    return bool(sample) and sum(LIKELY.fullmatch(value) is not None for value in sample) >= len(sample) * (1 - STRAY_SHARE)
+    likely = sum(LIKELY.fullmatch(cell) is not None and not (is_number(cell) and not IN_DIGITS.fullmatch(cell)) for cell in sample)
+    return bool(sample) and likely >= len(sample) * (1 - STRAY_SHARE)
 
 
 def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind | None) -> Asking[Typed | None]:

@@ -74,11 +74,10 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool, uni
     ``unit`` is the one that the cells were found to have when the table was read first.
     """
     unit = unit or unit_of(sample)
-    filled, unread, marked, zeros, large, infinite = yield Ask(
+    filled, unread, zeros, large, infinite = yield Ask(
         (
             "count(cell)",
             f"count(*) FILTER {UNREAD}",
-            f"count(*) FILTER {MISSING_WORD}",
             r"count(*) FILTER (regexp_matches(cell, '^[+-]?0\d'))",
             r"count(*) FILTER (length(cell) >= 16 AND regexp_full_match(cell, '[+-]?\d+') "
             f"AND coalesce(abs(TRY_CAST(cell AS HUGEINT)) > {LARGEST_EXACT}, true))",
@@ -117,6 +116,7 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool, uni
         bad = yield from unread_words(wrong)
         if not any(re.fullmatch(CODE, word) for word in bad):
             return replace(typed, findings=(bad_cells_finding(name, bad, unread, filled), *typed.findings))
+    (marked,) = (yield Ask((f"count(*) FILTER {MISSING_WORD}",))) if unread > filled * STRAY_SHARE else (0,)
     return (yield from stray_words(name, unread, filled, wrong, most=1 if unread == marked else STRAY_SHARE))
 
 

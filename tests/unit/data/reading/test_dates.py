@@ -21,7 +21,7 @@ SECONDS = (
     *("%Y-%m-%d %H:%M:%S+00:00", "%a, %d %b %Y %H:%M:%S +0000"),
 )
 QUARTERS = ("%YQ@", "%Y-Q@", "Q@ %Y")
-TIMES = ("%H:%M:%S", "%I:%M:%S %p", "%I:%M:%S%p")
+TIMES = ("%H:%M:%S", "%-H:%M:%S", "%I:%M:%S %p", "%I:%M:%S%p")
 KINDS = {**dict.fromkeys((*MONTHS, *QUARTERS, *DAYS), "date"), **dict.fromkeys(SECONDS, "datetime"), **dict.fromkeys(TIMES, "time")}
 TELLING = dt.datetime(2001, 5, 25, 13, 7, 9)
 """Its day cannot be a month, and it has a time."""
