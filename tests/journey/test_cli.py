@@ -296,7 +296,7 @@ def test_ctrl_c_leaves_a_board_of_what_has_ended_and_the_rest_can_be_resumed(tmp
     [
         ([], "required: COMMAND"),
         (["swep"], "invalid choice: 'swep'"),
-        (["sweep", "{table}"], "Name the column to predict with --target. Likely: 'class'"),
+        (["sweep", "{drift}"], "Name the column to predict with --target. Likely: 'y'"),
         (["sweep", "missing.csv", "--target", "y"], "There is no file 'missing.csv'"),
         (["sweep", "{table}", "--target", "clas"], "no column 'clas'. Did you mean 'class'?"),
         (["sweep", "{table}", "--target", "scale", "--model", "tabicl-v1"], "regression: 'scale' holds numbers on a scale; --task"),
