@@ -3,6 +3,7 @@
 Shape letters: N rows, K classes. Labels are class ids 0..K-1 and predictions probabilities ``(N, K)``; or both are numbers ``(N,)``.
 """
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,16 @@ Probabilities = NDArray[np.floating]
 TARGET_UNIT = "unit of the target"
 
 
+class Interval(enum.Flag):
+    """What the interval of a difference in a score must allow for."""
+
+    PLAIN = 0
+    OF_THE_CLASS = enum.auto()
+    """The score sees only the predicted class: few rows may make all of a difference."""
+    OVER_CLASSES = enum.auto()
+    """The rows of a class count as much as all others, however few they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """How good predictions are. ``function`` takes labels ``(N,)`` and predictions of its task; nan where it is undefined."""
@@ -27,6 +38,7 @@ class Metric:
     unit: str
     task: Task
     function: Callable[[Any, Any], float]
+    interval: Interval
     help: str
 
     def better(self, left: float, right: float) -> bool:
@@ -169,6 +181,7 @@ def _mae(y_N: Numbers, p_N: Numbers) -> float:
 
 
 _UP, _DOWN = True, False
+_PLAIN, _OF_THE_CLASS, _OVER_CLASSES = Interval.PLAIN, Interval.OF_THE_CLASS, Interval.OVER_CLASSES
 _HELP = {
     "log_loss": "How surprised the model is by the right class; sees confidence, not only right or wrong.",
     "accuracy": "Share of rows predicted right.",
@@ -188,23 +201,25 @@ _HELP = {
 }
 
 
-def _metric(task: Task, name: str, label: str, higher_is_better: bool, unit: str, function: Callable[[Any, Any], float]) -> Metric:
-    return Metric(name, label, higher_is_better, unit, task, function, _HELP[name])
+def _metric(
+    task: Task, name: str, label: str, higher_is_better: bool, unit: str, function: Callable[[Any, Any], float], interval: Interval
+) -> Metric:
+    return Metric(name, label, higher_is_better, unit, task, function, interval, _HELP[name])
 
 
 _ALL = (
-    _metric("classification", "log_loss", "Log-loss", _DOWN, "nats", _log_loss),
-    _metric("classification", "accuracy", "Accuracy", _UP, "share", _accuracy),
-    _metric("classification", "balanced_accuracy", "Balanced accuracy", _UP, "share", _balanced_accuracy),
-    _metric("classification", "f1_weighted", "F1 (weighted)", _UP, "share", _f1_weighted),
-    _metric("classification", "roc_auc", "ROC AUC", _UP, "share", _roc_auc),
-    _metric("classification", "average_precision", "Average precision", _UP, "share", _average_precision),
-    _metric("classification", "mcc", "Matthews correlation", _UP, "-1 to 1", _matthews),
-    _metric("classification", "brier", "Brier score", _DOWN, "0 to 2", _brier),
-    _metric("classification", "ece", "Calibration error", _DOWN, "share", _expected_calibration_error),
-    _metric("regression", "rmse", "RMSE", _DOWN, TARGET_UNIT, _rmse),
-    _metric("regression", "mae", "Mean absolute error", _DOWN, TARGET_UNIT, _mae),
-    _metric("regression", "r2", "R²", _UP, "at most 1", _r2),
+    _metric("classification", "log_loss", "Log-loss", _DOWN, "nats", _log_loss, _PLAIN),
+    _metric("classification", "accuracy", "Accuracy", _UP, "share", _accuracy, _OF_THE_CLASS),
+    _metric("classification", "balanced_accuracy", "Balanced accuracy", _UP, "share", _balanced_accuracy, _OF_THE_CLASS | _OVER_CLASSES),
+    _metric("classification", "f1_weighted", "F1 (weighted)", _UP, "share", _f1_weighted, _OF_THE_CLASS),
+    _metric("classification", "roc_auc", "ROC AUC", _UP, "share", _roc_auc, _OVER_CLASSES),
+    _metric("classification", "average_precision", "Average precision", _UP, "share", _average_precision, _OVER_CLASSES),
+    _metric("classification", "mcc", "Matthews correlation", _UP, "-1 to 1", _matthews, _OF_THE_CLASS),
+    _metric("classification", "brier", "Brier score", _DOWN, "0 to 2", _brier, _PLAIN),
+    _metric("classification", "ece", "Calibration error", _DOWN, "share", _expected_calibration_error, _PLAIN),
+    _metric("regression", "rmse", "RMSE", _DOWN, TARGET_UNIT, _rmse, _PLAIN),
+    _metric("regression", "mae", "Mean absolute error", _DOWN, TARGET_UNIT, _mae, _PLAIN),
+    _metric("regression", "r2", "R²", _UP, "at most 1", _r2, _PLAIN),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 

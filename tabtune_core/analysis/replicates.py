@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from tabtune_core.analysis.without_groups import QUICK, without_groups
-from tabtune_core.metrics import ROW_MEANS, Metric
+from tabtune_core.metrics import ROW_MEANS, Interval, Metric
 from tabtune_core.settings import SplitBy
 from tabtune_core.store.predictions import Predictions
 
@@ -25,10 +25,6 @@ BLOCKS, BLOCK_ROWS = 10, 8
 FEWEST_ROWS, FEWEST = 30, 5
 """Rows; and groups, blocks of time, or rows of each class where the score is a mean over classes. Below it intervals of lopsided
 differences hold the truth too rarely (of 20 rows 87 to 96 %), or are so wide that they say nothing."""
-OF_THE_CLASS = ("accuracy", "balanced_accuracy", "f1_weighted", "mcc")
-"""Metrics that see only the predicted class: few rows may make all of a difference."""
-OVER_CLASSES = ("roc_auc", "average_precision", "balanced_accuracy")
-"""Metrics in which the rows of a class count as much as all others, however few they are."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -134,7 +130,7 @@ class RowGroups:
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
         self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # units that lie together may be alike
         counts = [(None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)]
-        for part in parts if metric.name in OVER_CLASSES else ():
+        for part in parts if Interval.OVER_CLASSES in metric.interval else ():
             unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
             counts += [(part.classes[k], _equal(unit_N[part.y_N == k]), FEWEST) for k in np.unique(part.y_N)]
         lacking = [TooFew(self.split_by, name, round(found), needed) for name, found, needed in counts if round(found) < needed]
@@ -195,7 +191,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     without_SG = np.array([metric.sign * (a.without_G - b.without_G) for a, b in both])
     if not np.isfinite(without_SG).all():
         return None
-    half_row = metric.name in OF_THE_CLASS and groups.split_by == "random"
+    half_row = Interval.OF_THE_CLASS in metric.interval and groups.split_by == "random"
     rows, cubes = _moments(without_SG.mean(axis=0), half_row=half_row)
     each = float(np.mean([_moments(without_G[a.here_G], half_row=half_row)[0] for without_G, (a, _) in zip(without_SG, both, strict=True)]))
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # what the rows of one seed say and those of the others do not

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tabtune_core.metrics import METRICS, ROW_MEANS, score_all
+from tabtune_core.metrics import METRICS, ROW_MEANS, Interval, metrics_of, score_all
 
 TRUTH = np.array([0, 0, 1, 1])
 PERFECT = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
@@ -73,3 +73,12 @@ def test_a_mean_over_rows_is_the_score(name):
     predicted = p_NK if METRICS[name].task == "classification" else numbers_N
     of_row, of_mean = ROW_MEANS[name]
     assert float(of_mean(of_row(y_N, predicted).mean())) == pytest.approx(METRICS[name].function(y_N, predicted))
+
+
+@pytest.mark.parametrize("name", metrics_of("classification"))
+def test_a_score_that_sees_only_the_predicted_class_says_so(name):
+    draw = np.random.default_rng(0)
+    y_N, p_NK = draw.integers(3, size=60), draw.dirichlet((1, 1, 1), size=60)
+    sharper_NK = p_NK**3 / (p_NK**3).sum(axis=1, keepdims=True)
+    same = METRICS[name].function(y_N, p_NK) == METRICS[name].function(y_N, sharper_NK)
+    assert same == (Interval.OF_THE_CLASS in METRICS[name].interval)
