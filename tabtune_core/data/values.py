@@ -27,6 +27,8 @@ from tabtune_core.errors import TableError
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 """A number as text, as a file's column of numbers has it: a code with leading zeros, or of more digits than float64 holds, is a word."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+PADDED = re.compile(r"0\d{1,14}")
+"""A code that a program which takes it for a number writes without its zeros."""
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
 TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
@@ -207,15 +209,17 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     """Which of the words ``known`` each value ``(N,)`` is; -1 for another one, and for None.
 
     The word itself goes first. A value is also the word that another type or program would have written for it, if there is but one:
-    what ``str`` makes of it, a whole number with or without a fraction, and true and false as 1 and 0.
+    what ``str`` makes of it, a whole number with or without a fraction, true and false as 1 and 0, a code without its leading zeros, and a
+    moment in another format.
 
     >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist(), places([0.0, True, "TRUE"], ["False", "True"]).tolist()
     ([0, 0, 0, 1, -1, -1], [0, 1, 1])
+    >>> places([1, 1.0, "1", 20], ["01", "020", "0020"]).tolist(), places(["2 Jan 2000", "x"], ["2000-01-02 00:00:00"]).tolist()
+    ([0, 0, -1, -1], [0, -1])
     """
     exact = {text: place for place, text in enumerate(known) if text is not None}
-    meant = [(_meaning(text), place) for text, place in exact.items()]
-    times = Counter(meaning for meaning, _ in meant)
-    only: dict[Decimal | None, int] = {meaning: place for meaning, place in meant if times[meaning] == 1 and meaning is not None}
+    only = _unique((_meaning(text), place) for text, place in exact.items())
+    padded = _unique((Decimal(text) if PADDED.fullmatch(text) else None, place) for text, place in exact.items())
 
     def place(value: Any) -> int:
         text = word(value)
@@ -223,9 +227,22 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
             return exact[text]
         if isinstance(value, str) and not WHOLE.fullmatch(TRUTH.get(text.lower(), text)):
             return -1  # with decimals it may be a version: 1.1 is not 1.10
-        return exact.get(str(value), only.get(_meaning(text), -1))
+        meaning = _meaning(text)
+        return exact.get(str(value), only.get(meaning, -1 if isinstance(value, str) else padded.get(meaning, -1)))
 
-    return np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
+    values = list(values)
+    place_N = np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
+    if any(map(DATE.fullmatch, exact)):
+        other = [i for i, value in enumerate(values) if place_N[i] < 0 and isinstance(value, str)]
+        place_N[other] = [exact.get(word(moment), -1) for moment in moments(pd.Series([values[i] for i in other], dtype=object))]
+    return place_N
+
+
+def _unique(meant: Iterable[tuple[Decimal | None, int]]) -> dict[Decimal | None, int]:
+    """The places of what is meant by one word only."""
+    known = [(meaning, place) for meaning, place in meant if meaning is not None]
+    times = Counter(meaning for meaning, _ in known)
+    return {meaning: place for meaning, place in known if times[meaning] == 1}
 
 
 def _meaning(text: str) -> Decimal | None:

@@ -13,7 +13,7 @@ from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launc
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
 from dashboard.views.new_run.starting_points import starting_points
-from tabtune_core.errors import SettingError, TableError, TargetError
+from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.metrics import SELECTION
 
 st.title("New run")
@@ -76,7 +76,7 @@ with price:
     stops, judged = launch_panel.what_stops(sweep, cluster_cards), Judged()
     for reason in stops:
         st.error(plain(reason), icon=":material/block:")
-    with suppress(TargetError):  # a pattern for the layers of another model, which is among the reasons
+    with suppress(*((TabTuneError,) if stops else ())):  # layers of another model, a split that cannot be: they are among the reasons
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
         judged = estimate_panel(sweep, card, table, target, way, stopped=bool(stops))

@@ -26,8 +26,8 @@ def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss"
 def test_rows_rank_and_both_are_set_side_by_side_with_their_intervals():
     assert in_words(curve((0.157, 0.02), (0.004, 0.01), (-0.227, 0.03)), "log_loss") == (
         "Using 4,096 context rows instead of 256 improves log-loss on the test rows by 0.1570 ± 0.0200 nats. Rank 8 with 4,096 context rows "
-        "makes no difference to log-loss on the test rows beyond noise: -0.0040 ± 0.0100 nats. Adding both worsens log-loss on the test "
-        "rows by 0.2270 ± 0.0300 nats."
+        "makes no difference to log-loss on the test rows beyond noise: +0.0040 ± 0.0100 nats (+ is better). Adding both worsens log-loss "
+        "on the test rows by 0.2270 ± 0.0300 nats."
     )
 
 

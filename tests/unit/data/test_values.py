@@ -250,7 +250,7 @@ def test_a_column_is_a_feature_or_a_warning_names_it(made, remark):
         (pd.Series([None, None], dtype="string"), "number"),
         (pd.Series(["1", "2.5e3", "nan", None]), "number"),
         (pd.Series(["02139", "10115"]), "category"),
-        (pd.Series(["2024-01-01", "2024-01-02T03:04:05Z", ""]), "date"),
+        (pd.Series(["2024-01-01", "2024-01-02T03:04:05Z", ""]), "datetime"),
         (pd.Series(["1", "x"]), "category"),
         (pd.Series([f"remark {i}" for i in range(40)]), "text"),
         (pd.Series([f"{i:05}" for i in range(40)]), "text"),
