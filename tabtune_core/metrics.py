@@ -165,7 +165,9 @@ def _f1_weighted(y_N: Labels, p_NK: Probabilities) -> float:
 
 
 def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(_sk().matthews_corrcoef(y_N, p_NK.argmax(axis=1)))
+    predicted_N = p_NK.argmax(axis=1)
+    one_class = len({*y_N.tolist(), *predicted_N.tolist()}) == 1  # 0 by convention, of which scikit-learn warns
+    return 0.0 if one_class else float(_sk().matthews_corrcoef(y_N, predicted_N))
 
 
 def _r2(y_N: Numbers, p_N: Numbers) -> float:

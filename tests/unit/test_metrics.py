@@ -55,6 +55,11 @@ def test_probabilities_that_are_not_finite_have_no_score():
     assert all(np.isnan(score) for score in score_all(TRUTH, np.where(PERFECT == 1, np.nan, PERFECT)).values())
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_row_alone_has_scores_without_a_warning():
+    assert score_all(np.array([1]), np.array([[0.2, 0.8]]))["mcc"] == 0
+
+
 def test_certainty_in_a_wrong_class_is_a_finite_loss():
     assert 30 < METRICS["log_loss"].function(np.array([1]), np.array([[1.0, 0.0]])) < 40
 
