@@ -231,12 +231,12 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
     table = add_table(store)
     address = serve("--executor", "ray", "--ray-address", cluster.address)
     wait_until(lambda: len(machines_with_room(store)) == 2)  # the one that joined after the test before is seen a little later
-    sweep, ids = store.add_sweep([training(table, rank=rank, steps=20_000, patience=0) for rank in (2, 3)])
-    wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))
+    sweep, ids = store.add_sweep([training(table, rank=rank, steps=20_000, patience=0) for rank in (2, 3, 4)])
+    wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))  # a machine has room for two, and Ray chooses which
     nodes = {store.run(run_id).node for run_id in ids}
     assert len(nodes) == 2
     page.goto(f"{address}/live?sweep={sweep}")
-    page.get_by_text("0 of 2 runs have ended.").wait_for()
+    page.get_by_text("0 of 3 runs have ended.").wait_for()
     cells = page.get_by_test_id("stDataFrame").first.locator("td")
     wait_until(lambda: {f"cpu of {node}" for node in nodes} <= set(cells.all_text_contents()))
     traces = page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace')
