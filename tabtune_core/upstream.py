@@ -1,4 +1,4 @@
-"""Names that we use of other packages beyond their public interface, so that a change there is noticed and reported.
+"""Names that we use of other packages beyond their public interface, so that a change there is noticed and reported; licences of weights.
 
 Each package has one file that lists it, an ``upstream.py`` beside the code that relies on it. Importing this does not load them.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 DISTRIBUTION = "tabtune-dashboard"
 """This product's own name on the Python package index."""
@@ -58,3 +59,31 @@ def _exists(name: str) -> bool:
     except (ImportError, AttributeError):
         return False
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """What the owner of weights allows; the package that computes with them has a licence of its own.
+
+    >>> print(BSD_3, Licence(None), Licence("Its own", commercial=False), sep="; ")
+    BSD-3-Clause, commercial use allowed; not known; Its own, no commercial use
+    """
+
+    name: str | None
+    """As SPDX writes it where it is listed there; None: not known."""
+    commercial: bool | None = None
+    """Whether it allows commercial use; None: not known."""
+
+    @classmethod
+    def of(cls, base: Mapping[str, Any]) -> "Licence":
+        """What a file says of its base; those of earlier versions say nothing."""
+        return cls(**(base.get("licence") or {"name": None}))
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return "not known"
+        said = {True: "commercial use allowed", False: "no commercial use", None: "whether commercial use is allowed is not known"}
+        return f"{self.name}, {said[self.commercial]}"
+
+
+APACHE_2, BSD_3 = Licence("Apache-2.0", commercial=True), Licence("BSD-3-Clause", commercial=True)

@@ -158,7 +158,7 @@ class WithAdapters:
             model=self._base.source.model,
             base_sha256=self._base.source.sha256,
         )
-        write_plain(path, adapter, self._adapters.report(name))
+        write_plain(path, adapter, self._adapters.report(name), self._base.source.licence)
 
     def _lora_of(self, name: str) -> LoraSettings:
         self._adapters.report(name)

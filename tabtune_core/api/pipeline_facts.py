@@ -13,7 +13,7 @@ from tabtune_core.events import EVENTS, Event, RunFinished, from_json
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import check_fields, entry, only, read_json, texts
 from tabtune_core.files.tensors import Stored
-from tabtune_core.lora.package_facts import HASH
+from tabtune_core.lora.package_facts import BASE, HASH, check_licence
 
 KNOWN = {
     "": (
@@ -21,7 +21,7 @@ KNOWN = {
         "context",
     ),
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
-    "base": ("model", "file", "repository", "revision", "sha256"),
+    "base": BASE,
     "context": ("sha256", "encoder", "classes"),
     "context.encoder": ("categories", "texts", *PLAIN),
 }
@@ -47,6 +47,7 @@ def check_facts(facts: Mapping[str, Any]) -> None:
     for name in ("base.sha256", "context.sha256"):
         if not HASH.fullmatch(entry(facts, name, str)):
             raise Damaged(f"its entry '{name}' is not a SHA-256")
+    check_licence(facts)
     entry(facts, "params.tuning_params", (dict, type(None)))
     columns = entry(facts, "columns", list)
     if entry(facts, "named", bool):

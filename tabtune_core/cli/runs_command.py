@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tabtune_core.cli.terminal import moment, say, shown
-from tabtune_core.events import Note
+from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
@@ -42,6 +42,7 @@ def show_run(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     run = store.run(asked.run)
     notes = [stored.event for stored in store.events(run.id, ("Note",)) if isinstance(stored.event, Note)]
+    planned = store.last(run.id, "RunPlanned")
     about = {
         **_in_short(run),
         "error": run.error,
@@ -49,6 +50,7 @@ def show_run(asked: argparse.Namespace) -> int:
         "folder": str(store.run_dir(run.id)),
         "notes": [dataclasses.asdict(note) for note in notes],
         "settings": run.settings.to_dict(),
+        "base": planned.event.base if planned and isinstance(planned.event, RunPlanned) else None,
         "result": run.result and dataclasses.asdict(run.result),
     }
     if asked.format == "json":

@@ -163,9 +163,9 @@ def _weights() -> Iterator[Check]:
         if damaged:
             yield Check(f"{family.name} weights", "problem", f"missing: {', '.join(damaged)}", "Install LoRA Lab again.")
             continue
-        here = list(dict.fromkeys(card.title for card, weights in everything if is_here(weights)))
+        here = {card.title: f"{card.title} ({card.licence})" for card, weights in everything if is_here(weights)}
         absent = [card.title for card in cards if card.title not in here]
-        found = f"here: {', '.join(here)}" + (f"; not here: {', '.join(absent)}" if absent else "")
+        found = f"here: {', '.join(here.values())}" + (f"; not here: {', '.join(absent)}" if absent else "")
         yield Check(f"{family.name} weights", "ok", found, "What is not here is downloaded when you choose it." if absent else "")
 
 

@@ -23,12 +23,14 @@ SIDES = ((".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embe
 """Ends of the names of the factors A and B, of a layer and of a table that is looked up."""
 LABELS_SHA256 = "labels_sha256"
 """The entry of a package whose class labels were left out: it knows them by their hash."""
+BASE = ("model", "file", "repository", "revision", "sha256", "licence")
+"""What a file says of the weights that it belongs to; those of earlier versions do not name a licence."""
 KNOWN = {
     "": (
         *("format", "layers", "biases", "opens_with_peft", "base", "settings", "classes", "table", "reading", "kinds", "features"),
         *("context", "scores", "best_step", "versions", LABELS_SHA256),
     ),
-    "base": ("model", "file", "repository", "revision", "sha256"),
+    "base": BASE,
     "table": ("name", "rows", "id"),
     "context": ("rows", "sha256"),
 }
@@ -69,6 +71,7 @@ def check_facts(facts: Any) -> RunSettings:
     for name in ("base.sha256", "context.sha256"):
         if not HASH.fullmatch(entry(facts, name, str)):
             raise Damaged(f"its entry '{name}' is not a SHA-256")
+    check_licence(facts)
     if not HASH.fullmatch(entry({LABELS_SHA256: "0" * 64, **facts}, LABELS_SHA256, str)):
         raise Damaged(f"its entry '{LABELS_SHA256}' is not a SHA-256")
     _check_columns(facts)
@@ -83,6 +86,19 @@ def check_facts(facts: Any) -> RunSettings:
     _check_layers(entry(facts, "layers", list))
     texts(entry(facts, "biases", list), "biases")
     return settings
+
+
+def check_licence(facts: Mapping[str, Any]) -> None:
+    """Refuses a licence of the base that is not a name and whether commercial use is allowed.
+
+    Raises:
+        Damaged: naming the entry.
+    """
+    if facts["base"].get("licence") is not None:
+        only(entry(facts, "base.licence", dict), ("name", "commercial"), "'base.licence'")
+        entry(facts, "base.licence.commercial", (bool, type(None)))
+        if len(entry(facts, "base.licence.name", (str, type(None))) or "") > LONGEST_NAME:
+            raise Damaged("its entry 'base.licence.name' is too long")
 
 
 def labels_sha256(facts: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tabtune_core.lora.package_facts import LABELS_SHA256, labels_sha256
 from tabtune_core.lora.package_reader import FACTS, README, read_parts
+from tabtune_core.upstream import Licence
 from tabtune_core.variants import VARIANTS
 
 
@@ -54,7 +55,7 @@ def readme(facts: Mapping[str, Any]) -> str:
 
 Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
 Predicts `{settings["target"]}` ({says or "numbers"}).
-Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it.
+Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it. Their licence: {Licence.of(base)}.
 
 The model predicts from context rows that it is shown. This package holds no row of your table, so the loader needs the table
 (`{facts["table"]["name"]}`). Of the table it holds the name of its file, the names and kinds of its columns{labels}, the marks that

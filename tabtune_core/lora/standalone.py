@@ -21,10 +21,11 @@ from tabtune_core.lora.package import FACTS, read_package
 from tabtune_core.lora.package_facts import HASH, PREFIX, SIDES, check_strength
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.upstream import Licence
 from tabtune_core.variants import VARIANTS
 
 _SIDES = dict(zip(("lora_a", "lora_b"), SIDES, strict=True))
-_WRITTEN = ("rank", "alpha", *_SIDES, "scaling", "settings", "tensors", "task", "model", "base_sha256")
+_WRITTEN = ("rank", "alpha", *_SIDES, "scaling", "settings", "tensors", "task", "model", "base_sha256", "licence")
 """Entries of a file of ``save_adapter``; the first four are those of the guide."""
 
 
@@ -73,7 +74,7 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
     return adapter
 
 
-def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport) -> None:
+def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport, licence: Licence) -> None:
     """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, with all that ``load_lora_adapter`` needs, as plain tensors.
 
     ``scaling`` has the factor of each layer: ``alpha / rank`` but for rsLoRA and patterns. A file holds every tensor once; with PiSSA
@@ -93,6 +94,7 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
             "task": adapter.task,
             "model": adapter.model,
             "base_sha256": adapter.base_sha256,
+            "licence": str(licence),
         },
         path,
     )

@@ -10,7 +10,7 @@ from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LEARNING_RATES, Strategy
 from tabtune_core.settings.labels import short_rate
-from tabtune_core.upstream import Upstream, installed_now
+from tabtune_core.upstream import Licence, Upstream, installed_now
 
 LATE = "late_layers"
 """Name of the last third of a model's main blocks and its head: an adapter there is small, and all before it runs once for each input."""
@@ -147,7 +147,8 @@ class ModelCard:
     name: str
     title: str
     family: Family
-    licence: str
+    licence: Licence
+    """Of the weights."""
     note: str
     weights: Mapping[Task, Weights]
     rates: Mapping[Task, Mapping[Strategy, float]] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import WEIGHTS, get_card, named_checkpoint
 from tabtune_core.models.families import EARLIER
+from tabtune_core.upstream import Licence
 
 ANSWER_SECONDS = 5.0
 """Seconds to wait for an answer of huggingface.co."""
@@ -42,6 +43,8 @@ class Source:
     """The first of ``identities``."""
     identities: tuple[str, ...]
     """See ``identities_of``."""
+    licence: Licence
+    """Of the weights; not known of a file that a person named, unless it is the model's own."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as files keep them."""
@@ -72,7 +75,8 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
             f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
             f"Delete it and try again."
         )
-    return file, Source(card.name, file.name, repository, revision, identities[0], identities)
+    licence = card.licence if path is None or digest == weights.sha256 else Licence(None)
+    return file, Source(card.name, file.name, repository, revision, identities[0], identities, licence)
 
 
 def card_with(name: str, task: Task, sha256: str) -> ModelCard:

@@ -4,6 +4,7 @@ from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.upstream import APACHE_2
 
 
 def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
@@ -72,9 +73,7 @@ def _mitra_weights(
 
 def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
     tasks: tuple[Task, ...] = ("classification", "regression")
-    return ModelCard(
-        name=name, title=title, family=FAMILY, licence="Apache-2.0", note=note, weights=dict(zip(tasks, weights, strict=False))
-    )
+    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=dict(zip(tasks, weights, strict=False)))
 
 
 CARDS = (

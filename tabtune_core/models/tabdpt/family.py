@@ -4,6 +4,7 @@ from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.upstream import APACHE_2
 
 
 def tabdpt_layers(config: dict[str, Any], task: Task) -> Layers:
@@ -101,7 +102,7 @@ _TABDPT: dict[str, Any] = {
 
 def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
     both: dict[Task, Weights] = {"classification": weights, "regression": weights}
-    return ModelCard(name=name, title=title, family=FAMILY, licence="Apache-2.0", note=note, weights=both)
+    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=both)
 
 
 CARDS = (

@@ -6,6 +6,7 @@ from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.upstream import APACHE_2, BSD_3
 
 
 def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, factor: int, norms: bool) -> None:
@@ -144,14 +145,14 @@ def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: We
     weights: dict[Task, Weights] = {"classification": classifier}
     if regressor:
         weights["regression"] = regressor
-    return ModelCard(name=name, title=title, family=FAMILY, licence="BSD-3-Clause", note=note, weights=weights)
+    return ModelCard(name=name, title=title, family=FAMILY, licence=BSD_3, note=note, weights=weights)
 
 
 MINI_1 = ModelCard(
     name="tabicl-mini-1",
     title="TabICL mini 1",
     family=FAMILY,
-    licence="Apache-2.0",
+    licence=APACHE_2,
     note="Pre-trained by us on synthetic tables; ships with the package.",
     weights={
         "classification": Weights(

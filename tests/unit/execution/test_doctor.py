@@ -71,7 +71,9 @@ def test_an_upstream_package_that_is_not_here_or_not_tested_is_told(tmp_path, mo
 
 def test_weights_that_are_here_are_told_from_those_to_download_and_from_a_damaged_package(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "is_here", lambda weights: weights.file.startswith("tabicl-classifier-v2") or is_here(weights))
-    assert found(tmp_path, "TabICL weights").found.startswith("here: TabICL mini, TabICL v2; not here: ")
+    assert found(tmp_path, "TabICL weights").found.startswith(
+        "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
+    )
     monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
     told = found(tmp_path, "TabDPT weights")
     assert (told.state, told.found) == ("problem", "missing: tabdpt-mini.safetensors")

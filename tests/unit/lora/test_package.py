@@ -60,6 +60,10 @@ def test_the_readmes_loader_is_python_whatever_the_table_is_called(written):
     code = text.split("```python\n")[1].split("```")[0]
     compile(code, "README.md", "exec")
     assert f"Rank 4, alpha 8, DoRA, on {len(written[2].layers)} layers and {len(written[2].biases)} biases." in text
+    assert "Their licence: not known." in text
+    assert "Their licence: X-1, no commercial use." in readme(
+        {**read_package(written[0]).facts, "base": {**FACT["base"], "licence": {"name": "X-1", "commercial": False}}}
+    )
     assert "checkpoint=" not in code, "the base's own weights are found without a path"
     assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme(
         {

@@ -22,6 +22,7 @@ def test_a_named_path_is_used_and_its_hash_written_down(tmp_path):
     path = tiny_checkpoint(tmp_path / "mine.ckpt")
     found, source = find_checkpoint(CATALOGUE["tabicl-v2"], "classification", path)
     assert (found, source.file, source.sha256) == (path, "mine.ckpt", sha256_of(path))
+    assert str(source.licence) == "not known", "whose weights these are only the person knows who named them"
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
@@ -79,8 +80,11 @@ def test_a_released_file_that_is_not_what_was_published_is_refused(monkeypatch, 
 
 
 def test_the_model_in_the_box_is_the_file_that_its_card_names():
-    _, source = find_checkpoint(CATALOGUE["tabicl-mini"], "classification")
-    assert source.sha256 == CATALOGUE["tabicl-mini"].weights_for("classification").sha256
+    card = CATALOGUE["tabicl-mini"]
+    file, source = find_checkpoint(card, "classification")
+    assert source.sha256 == card.weights_for("classification").sha256
+    for named in (source, find_checkpoint(card, "classification", file)[1]):
+        assert named.to_dict()["licence"] == {"name": "Apache-2.0", "commercial": True}
 
 
 class Payload:

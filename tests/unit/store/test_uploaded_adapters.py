@@ -131,6 +131,10 @@ def with_settings(**changes):
     return package({FACTS: json.dumps(facts(settings={**facts()["settings"], **changes}))})
 
 
+def licensed(**licence):
+    return {**facts()["base"], "licence": {"commercial": None, **licence}}
+
+
 REFUSED = {
     "a pickle": (pickle.dumps(Payload()), "is not an adapter package: File is not a zip file"),
     "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "is not an adapter package: .*have no header"),
@@ -161,6 +165,11 @@ REFUSED = {
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
     "a file elsewhere": (package({"../../outside.txt": "no"}), "would lie outside"),
     "no base": (package({FACTS: json.dumps(facts(base=None))}), "its entry 'base' has the wrong type"),
+    "a licence of switches": (
+        package({FACTS: json.dumps(facts(base=licensed(name=True, commercial=True)))}),
+        "licence.name' has the wrong",
+    ),
+    "a licence of more": (package({FACTS: json.dumps(facts(base=licensed(name="MIT", free=True)))}), "'base.licence' has the entry 'free'"),
     "settings of nothing": (package({FACTS: json.dumps(facts(settings={"rank": 4}))}), "Unknown setting 'rank'"),
     "no LoRA run": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
