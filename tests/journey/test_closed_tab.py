@@ -36,7 +36,7 @@ def test_a_closed_tab_ends_its_reading_and_nothing_is_left(serve, browser, tmp_p
             page.get_by_role("heading", name=link).wait_for()
         assert incoming(tmp_path)
         page.close()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_MS / 1000
         while incoming(tmp_path):
             assert time.monotonic() < deadline, "the reading goes on"
             time.sleep(0.2)
