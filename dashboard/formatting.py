@@ -101,6 +101,7 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "header_lines": lambda lines: f"{lines} lines of names",
     "day_first": lambda first: "day first" if first else "month first",
     "missing_marks": lambda marks: f"{few(marks)} missing",
+    "sheet": lambda sheet: f"sheet {sheet}",
     "drop_copies": lambda dropped: "without copies" if dropped else "with copies",
 }
 

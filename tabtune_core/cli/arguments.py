@@ -46,6 +46,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
         ("header_lines", "--header-lines", {"metavar": "N", "type": int}),
         ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+"}),
+        ("sheet", "--sheet", {"metavar": "NAME"}),
         ("rows", "--rows", {"metavar": "N", "type": int}),
         ("drop_copies", "--drop-copies", {"action": "store_true"}),
     ):
@@ -85,6 +86,7 @@ def answer_flags(question: Question) -> str:
         "header": "--header or --no-header",
         "header_lines": f"--header-lines {question.options[-1]}",
         "day_first": "--day-first or --month-first",
+        "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, question.options))})",
         "encoding": f"--encoding NAME ({', '.join(question.options)})",
         "missing_marks": f"--missing {shlex.join(question.options)}",
     }[question.field]

@@ -156,12 +156,15 @@ class ReadingChoices:
     rows: int | None = None
     """About how many rows to read, drawn at random: the same ones each time, in their order. For tables too long to be read whole."""
 
+    sheet: str | None = None
+    """Which sheet of a workbook holds the table."""
+
     drop_copies: bool = False
     """Whether of rows that are equal in every column only the first is read."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
-        later = {"rows", "drop_copies", "units", "header_lines"}  # earlier versions do not know them
+        later = {"rows", "drop_copies", "units", "header_lines", "sheet"}  # earlier versions do not know them
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
@@ -177,6 +180,7 @@ class ReadingChoices:
         texts = [
             choices.encoding,
             choices.delimiter,
+            choices.sheet,
             *choices.missing_marks,
             *(name for name, _ in kinds),
             *(t for pair in units for t in pair),

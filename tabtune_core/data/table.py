@@ -1,6 +1,6 @@
 """A file becomes a typed table that explains itself.
 
-The start of the path. In: a CSV or Parquet file, as a path or bytes, and what the person chose. Out: a Table: the frame,
+The start of the path. In: a file, as a path or bytes, and what the person chose. Out: a Table: the frame,
 its columns, what was found, and what the file leaves open. The steps are the files beside this one.
 """
 
@@ -20,6 +20,7 @@ from tabtune_core.data.reading.dates import MEANS
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.failures import translated
+from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
 from tabtune_core.data.reading.odd_rows import total_row, with_header_lines, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
@@ -60,7 +61,8 @@ def read_table(
     sample: Path | None = None,
     tell: Tell = untold,
 ) -> Table:
-    """Reads a CSV (any usual separator and encoding, also zipped or gzipped) or a Parquet file.
+    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet or Feather file, JSON of one object a row, or a
+    sheet of a workbook.
 
     Args:
         source: the file.
@@ -79,11 +81,13 @@ def read_table(
         given = Path(source) if isinstance(source, str) else source
         path, findings = plain_file(given, folder, limit_bytes=limit_bytes, sampled=choices.rows is not None, tell=tell)
         with connect(folder) as connection:
+            known = readable(path, folder, choices, limit_bytes=limit_bytes, tell=tell)
+            path, choices, findings = known.path, known.choices, (*findings, *known.findings)
             if is_parquet(read_head(path)):
                 marks = choices.missing_marks
                 bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
                 cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
-                return finish(connection, cells, choices, findings, (), tell)
+                return finish(connection, cells, choices, findings, known.questions, tell)
             text = folder / "text.csv"
             tell("Reading letters", 0, 0)
             decoded = decode(path, text, choices.encoding)
@@ -104,7 +108,7 @@ def read_table(
                 fewest=fewest,
             )
             used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
-            table = finish(connection, cells, used, (*findings, *decoded.findings), decoded.questions, tell)
+            table = finish(connection, cells, used, (*findings, *decoded.findings), (*known.questions, *decoded.questions), tell)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 

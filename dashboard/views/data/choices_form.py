@@ -36,6 +36,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             placeholder="Type a word and press Enter",
             help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
         )
+        sheet = st.text_input("Sheet of a workbook", held.sheet or "", key=f"reading_sheet_{key}", placeholder="The first that holds cells")
         rows = st.number_input(
             "Rows to read",
             min_value=1,
@@ -55,12 +56,13 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         day_first=None if day_first is None else day_first == "true",
         missing_marks=tuple(marks),
         rows=None if rows is None else int(rows),
+        sheet=sheet or None,
         kinds=held.kinds,
         drop_copies=drop_copies,
         units=held.units,
         header_lines=held.header_lines,
     )
-    other_columns = (asked.encoding, asked.delimiter, asked.header) != (held.encoding, held.delimiter, held.header)
+    other_columns = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
     return replace(asked, kinds=(), units=()) if other_columns else asked  # chosen for columns that may no longer be there
 
 

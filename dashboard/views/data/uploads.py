@@ -18,8 +18,7 @@ from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.samples import SAMPLES
 
-TYPES = ["csv", "tsv", "txt", "parquet", "zip", "gz", "xlsx", "xls", "ods"]
-"""Of a workbook it is said how to save it as a table; without its type here the browser says no more than that it is not allowed."""
+TYPES = ["csv", "tsv", "txt", "parquet", "feather", "arrow", "json", "jsonl", "ndjson", "zip", "gz", "xlsx", "xlsm", "xlsb", "xls", "ods"]
 SAMPLE_WORDS = {
     "breast_cancer": "569 rows, 30 numbers, 2 classes",
     "wine": "178 rows, 13 numbers, 3 classes",
@@ -95,8 +94,8 @@ def add() -> None:
         key=f"upload_{number}",
         accept_multiple_files=True,
         max_upload_size=queries.upload_limit() // 1_000_000,
-        help="CSV with any usual separator and encoding, also zipped, or Parquet. Each file is a table of its own. Files stay on the"
-        " machine that this server runs on.",
+        help="CSV with any usual separator and encoding, also zipped, a workbook (Excel, ODS), Parquet, Feather or JSON lines. Each file is"
+        " a table of its own. Files stay on the machine that this server runs on.",
     )
     if files:
         st.session_state["uploads"] = number + 1

@@ -20,6 +20,7 @@ from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.failures import FULL
 from tabtune_core.data.reading.names import shown_name, shown_path
 from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.workbook import OLE, is_workbook
 from tabtune_core.errors import LayoutError, TableError
 
 CHUNK_BYTES = 1 << 20
@@ -33,10 +34,9 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", "a GIF picture"),
     (b"RIFF", "a sound, video or WebP file"),
     (b"%PDF", "a PDF document"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file"),
     (b"SQLite format 3\x00", "an SQLite database"),
     (b"\x89HDF", "an HDF5 file"),
-    (b"ARROW1", "an Arrow or Feather file"),
+    (b"FEA1", "a Feather file of version 1"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"\x80\x04\x95", "a Python pickle"),
     (b"\x80\x05\x95", "a Python pickle"),
@@ -92,7 +92,8 @@ def plain_file(
     if size == 0:
         raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
     head = read_head(path)
-    if size > limit_bytes and (not sampled or is_packed(head) or is_parquet(head)):
+    workbook = is_workbook(path, head)
+    if size > limit_bytes and (not sampled or workbook or is_packed(head) or is_known(head)):
         way_out = (
             "A sample of so large a file is drawn only of plain text: unpack it, or save it as CSV, and add that file."
             if sampled
@@ -100,7 +101,7 @@ def plain_file(
             "Rows to predict can be split over several files."
         )
         raise TableError(f"The file has {size:,} bytes and the limit is {limit_bytes:,}. {way_out}")
-    if not is_packed(head):
+    if workbook or not is_packed(head):
         refuse_other_formats(head)
         return path, ()
     unpacked = folder / "unpacked"
@@ -132,11 +133,10 @@ def check_is_file(path: Path) -> None:
 def refuse_other_formats(head: bytes) -> None:
     """Raises TableError where the first bytes are those of something that is not a table of text."""
     start = head.lstrip()[:64]
-    kinds = (what for magic, what in REFUSED if head.startswith(magic) or start.lower().startswith(magic))
-    what = next(kinds, "JSON" if JSON.match(head) else None)
+    what = next((what for magic, what in REFUSED if head.startswith(magic) or start.lower().startswith(magic)), None)
     if what is not None:
         raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")
-    if is_parquet(head) or wide_encoding(head) is not None or head.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS)):
+    if is_known(head) or wide_encoding(head) is not None or head.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS)):
         return
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1a\x1b" for byte in head)
     if controls > len(head) * 0.02:
@@ -148,9 +148,24 @@ def is_packed(head: bytes) -> bool:
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b"))
 
 
+def is_known(head: bytes) -> bool:
+    """Whether the first bytes are those of a table that is not delimited text."""
+    return is_parquet(head) or is_feather(head) or is_json(head) or head.startswith((OLE, b"PK"))
+
+
 def is_parquet(head: bytes) -> bool:
     """Whether the first bytes are those of a Parquet file."""
     return head.startswith(b"PAR1")
+
+
+def is_feather(head: bytes) -> bool:
+    """Whether the first bytes are those of an Arrow file, which Feather is, too."""
+    return head.startswith(b"ARROW1")
+
+
+def is_json(head: bytes) -> bool:
+    """Whether the first letters are those of JSON that could be a table."""
+    return JSON.match(head) is not None
 
 
 def read_head(path: Path) -> bytes:
@@ -174,10 +189,6 @@ def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
         files = [member for member in archive.infolist() if not member.is_dir()]
         members = [file for file in files if not file.filename.startswith("__MACOSX") and not Path(file.filename).name.startswith(".")]
         names = [shown_name(member.filename) for member in members]
-        if "[Content_Types].xml" in names:
-            raise TableError("The file is an Excel or Word file. In Excel: Save As, CSV UTF-8, and add that file.")
-        if {"mimetype", "content.xml"} <= set(names):
-            raise TableError("The file is a LibreOffice file. In LibreOffice Calc: Save As, Text CSV, and add that file.")
         if len(members) != 1:
             shown = ", ".join(names[:5]) or "nothing"
             raise TableError(f"The zip holds {len(members)} files ({shown}); one CSV was expected. Unpack it and add the CSV you mean.")

@@ -104,11 +104,11 @@ def without_text(table: pa.Table, schema: pa.Schema) -> str:
     return "The Parquet file holds a column that cannot be written as text."
 
 
-def check_size(found: int, limit_bytes: int) -> None:
+def check_size(found: int, limit_bytes: int, kind: str = "Parquet") -> None:
     """Raises TableError where the cells take more than the limit."""
     if found > limit_bytes:
         raise TableError(
-            f"The Parquet file unpacks to more than {limit_bytes:,} bytes, the limit: {found:,} or more. "
+            f"The {kind} file unpacks to more than {limit_bytes:,} bytes, the limit: {found:,} or more. "
             "Take a sample of the rows, or leave out the longest columns."
         )
 

@@ -1,0 +1,94 @@
+"""A file of a format that many programs write becomes one that the next steps read: text, or Parquet.
+
+First step of reading, after ``decoding`` has unpacked a file. In: a plain file. Out: the same table as CSV or Parquet, and findings.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from tabtune_core.data.findings import Finding, Question, ReadingChoices, shorten
+from tabtune_core.data.reading.decoding import is_feather, is_json, read_head
+from tabtune_core.data.reading.dialect import MAX_COLUMNS
+from tabtune_core.data.reading.parquet import check_size
+from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.reading.workbook import is_workbook, sheet_as_text
+from tabtune_core.errors import TableError
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A table as text or Parquet."""
+
+    path: Path
+    choices: ReadingChoices
+    findings: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
+def readable(path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: int, tell: Tell) -> Readable:
+    """The file itself, or what was made of it in ``folder``. Raises TableError where it is damaged or unpacks over the limit."""
+    head = read_head(path)
+    if is_workbook(path, head):
+        text = folder / "sheet.csv"
+        findings, questions = sheet_as_text(path, choices.sheet, text, limit_bytes=limit_bytes, tell=tell)
+        return Readable(text, replace(choices, encoding="utf-8", delimiter=","), findings, questions)
+    if is_feather(head):
+        return Readable(feather_as_parquet(path, folder / "feather.parquet", limit_bytes, tell), choices)
+    if is_json(head):
+        return Readable(json_as_parquet(path, folder, tell), choices)
+    return Readable(path, choices)
+
+
+def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -> Path:
+    """An Arrow or Feather file, batch by batch."""
+    size = 0
+    try:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file, pq.ParquetWriter(target, file.schema) as writer:
+            for place in range(file.num_record_batches):
+                batch = file.get_batch(place)
+                size += batch.nbytes
+                check_size(size, limit_bytes, "Feather")
+                writer.write_batch(batch)
+                tell("Unpacking megabytes", size // 1_000_000, 0)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise TableError(f"The Feather file is damaged ({shorten(str(error), 120)}). Write it again, or save it as CSV.") from error
+    return target
+
+
+def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
+    """JSON of one object a row, as lines or as one list; its cells are text, as they stand there."""
+    tell("Reading JSON", 0, 0)
+    target = folder / "json.parquet"
+    with duckdb.connect(config={"memory_limit": "1GB", "threads": "2", "temp_directory": str(folder / "spill")}) as connection:
+        connection.execute("SET autoinstall_known_extensions = false")
+        connection.execute("SET enable_progress_bar = false")
+        try:
+            # the first time all objects are looked at, for the names of their entries
+            found = "SELECT * FROM read_json(?, records=true, sample_size=-1, map_inference_threshold=-1) LIMIT 0"
+            names = [name for name, *_ in connection.execute(found, [str(path)]).description]
+            if len(names) > MAX_COLUMNS:
+                raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
+            columns = dict.fromkeys(names, "VARCHAR")
+            texts = "SELECT * FROM read_json($path, records=true, columns=$columns)"
+            connection.execute(f"CREATE TEMP TABLE rows AS {texts}", {"path": str(path), "columns": columns})
+            first = connection.execute("SELECT * FROM rows LIMIT 2").fetchall()
+            if len(first) == 1 and str(first[0][0]).startswith(("[", "{")):
+                raise duckdb.Error("JSON Error: the whole file is one object")
+            connection.table("rows").write_parquet(str(target))
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise
+            reason = re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2])
+            raise TableError(
+                f"The file is JSON, but not one object a row with an entry for each column ({shorten(reason, 120)})."
+                " Save it so (pandas: frame.to_json(path, orient='records', lines=True)), or as CSV."
+            ) from error
+    return target

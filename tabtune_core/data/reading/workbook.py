@@ -1,0 +1,215 @@
+"""From a workbook (xlsx, xlsb, xls or ods) to the cells of one sheet as CSV.
+
+First step of reading, beside ``decoding``. A sheet may say that it has billions of cells, which ends the process that opens it: so another
+process opens it, with a limit of memory. Titles, lines of names and blank rows go on as they stand; reading text knows what to say of them.
+"""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tabtune_core.data.findings import Finding, Question, shorten
+from tabtune_core.data.reading.progress import Tell
+from tabtune_core.errors import LayoutError, TableError
+
+INSTALL = "pip install 'tabtune-dashboard[excel]'"
+OLE = b"\xd0\xcf\x11\xe0"
+"""Starts what Office before 2007 wrote, and what is encrypted."""
+MEMORY_BYTES, MEMORY_FACTOR = 500_000_000, 4
+"""What the process may take, whatever the limit of a file is, and how many times that limit more."""
+MOST_WHOLE = 1e15
+"""Up to which a number in a cell, which is always a double, is written without a decimal point."""
+NAMED = 20
+Said = tuple[tuple[Finding, ...], tuple[Question, ...]]
+
+
+def is_workbook(path: Path, head: bytes) -> bool:
+    """Whether a file is a workbook, by what is in it."""
+    if not head.startswith(b"PK"):
+        return head.startswith(OLE)
+    with suppress(zipfile.BadZipFile, OSError, NotImplementedError, ValueError), zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        return "[Content_Types].xml" in names or {"mimetype", "content.xml"} <= names
+    return False
+
+
+def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: int, tell: Tell) -> Said:
+    """Writes a sheet to ``target``, every cell in quotes: the first that is not hidden and not empty, unless one is named.
+
+    Raises TableError where the workbook is encrypted, damaged, empty or unpacks to more than ``limit_bytes``, and a LayoutError that lists
+    its sheets where it has none of that name, or that one is empty.
+    """
+    if zipfile.is_zipfile(path):
+        check_unpacked(path, limit_bytes, tell)
+    tell("Opening the workbook", 0, 0)
+    asked = json.dumps({"path": str(path), "sheet": sheet, "target": str(target), "limit_bytes": limit_bytes})
+    process = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False)
+    try:
+        said: dict[str, Any] = json.loads(process.stdout)
+    except ValueError as error:
+        raise TableError(
+            "The workbook needs more memory than reading may take: too many cells, or one that was written by mistake far from the others."
+            " Copy the table alone into a new workbook, or save it as CSV."
+        ) from error
+    if "failed" in said:
+        raise OSError(*said["failed"])
+    if "error" in said:
+        raise (LayoutError if said["layout"] else TableError)(said["error"])
+    return found(said["sheet"], said["sheets"], said["hidden"], chosen=sheet is not None)
+
+
+def found(sheet: str, sheets: list[str], hidden: list[str], *, chosen: bool) -> Said:
+    """Which sheet was read, and the question which it should be where there are others."""
+    if len(sheets) == 1:
+        return (), ()
+    message = f"The workbook has {listed(sheets, hidden)}. {shorten(sheet)!r} was read."
+    finding = Finding("info", "sheets", message)
+    options = (sheet, *(other for other in sheets if other != sheet))
+    return (finding,), () if chosen else (Question("sheet", f"{message} Choose the one that holds the table.", "sheet", options),)
+
+
+def listed(sheets: list[str], hidden: list[str]) -> str:
+    """The sheets of a workbook, for a person."""
+    names = [f"{shorten(name)!r}{' (hidden)' if name in hidden else ''}" for name in sheets[:NAMED]]
+    return f"{len(sheets)} sheet{'s' * (len(sheets) > 1)}: {', '.join(names)}{', ...' * (len(sheets) > NAMED)}"
+
+
+def check_unpacked(path: Path, limit_bytes: int, tell: Tell) -> None:
+    """Raises TableError where the parts of the file take more than the limit, whatever they say of themselves."""
+    size = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as stream:
+                    while chunk := stream.read(1 << 20):
+                        size += len(chunk)
+                        if size > limit_bytes:
+                            raise TableError(
+                                f"The workbook unpacks to more than {limit_bytes:,} bytes, which is the limit. Save the table as CSV."
+                            )
+                        tell("Unpacking megabytes", size // 1_000_000, 0)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise TableError(f"The workbook is damaged ({error}). Open it in the program that wrote it, and save it again.") from error
+
+
+def main() -> None:
+    """The process itself: reads what to do from its input, and says what it found as JSON."""
+    asked = json.load(sys.stdin)
+    _limit_memory(MEMORY_BYTES + MEMORY_FACTOR * asked["limit_bytes"])
+    try:
+        said = write_sheet(Path(asked["path"]), asked["sheet"], Path(asked["target"]), asked["limit_bytes"])
+    except TableError as error:
+        said = {"error": str(error), "layout": isinstance(error, LayoutError)}
+    except OSError as error:
+        said = {"failed": [error.errno, error.strerror]}
+    sys.stdout.write(json.dumps(said))
+
+
+def _limit_memory(most_bytes: int) -> None:
+    with suppress(ImportError, ValueError, OSError):  # as on Windows, or where a lower limit holds already
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+
+
+def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -> dict[str, Any]:
+    """Writes the sheet, and returns its name and those of the others."""
+    try:
+        import python_calamine as calamine
+    except ImportError as error:
+        raise TableError(f"Reading a workbook needs a package that is not installed. Run: {INSTALL}. Or save the sheet as CSV.") from error
+    try:
+        named = target.with_suffix(suffix_of(path))  # only a file with a suffix is said to be encrypted
+        shutil.copyfile(path, named)
+        with closing(calamine.load_workbook(named)) as book:
+            known = [one for one in book.sheets_metadata if one.typ == calamine.SheetTypeEnum.WorkSheet]
+            hidden = [one.name for one in known if one.visible != calamine.SheetVisibleEnum.Visible]
+            names = [one.name for one in known]
+            tried = [name for name in names if name not in hidden] or names if sheet is None else [name for name in names if name == sheet]
+            if not tried:
+                raise LayoutError(f"The workbook has no sheet {shorten(sheet or '')!r}. It has {listed(names, hidden)}.")
+            for name in tried:
+                opened = book.get_sheet_by_name(name)
+                if opened.height:
+                    write_rows(opened, target, limit_bytes)
+                    return {"sheet": name, "sheets": names, "hidden": hidden}
+    except calamine.PasswordError as error:
+        raise TableError(
+            "The workbook is encrypted with a password. Open it in the program that wrote it, save it without one, and add that file."
+        ) from error
+    except (calamine.CalamineError, ValueError, MemoryError) as error:
+        if isinstance(error, TableError):
+            raise
+        reason = str(error).strip() or type(error).__name__
+        raise TableError(
+            f"The workbook cannot be read ({shorten(reason, 120)}). It may be damaged, or another document: save the table as CSV."
+        ) from error
+    held = f"The sheet {shorten(tried[0])!r} is empty." if len(tried) == 1 else "All sheets that are not hidden are empty."
+    raise LayoutError(f"{held} The workbook has {listed(names, hidden)}.")
+
+
+def suffix_of(path: Path) -> str:
+    """What the name of such a workbook ends with."""
+    if not zipfile.is_zipfile(path):
+        return ".xlsx" if "EncryptedPackage".encode("utf-16-le") in path.read_bytes() else ".xls"
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return ".ods" if "content.xml" in names else ".xlsb" if "xl/workbook.bin" in names else ".xlsx"
+
+
+def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:
+    """Writes the cells from the first that holds something on."""
+    (top, left), width = sheet.start, sheet.width
+    with target.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for number, row in enumerate(spread(sheet)):
+            if number < top:
+                continue
+            writer.writerow([as_text(cell) for cell in row[left : left + width]])
+            if out.tell() > limit_bytes:
+                raise TableError(f"The cells of the sheet take more than {limit_bytes:,} bytes, which is the limit. Save the table as CSV.")
+
+
+def spread(sheet: Any) -> Iterator[list[Any]]:
+    """The rows of a sheet, in which each cell of those that were merged has the value of the first: its name heads several columns.
+
+    What alone stands in its row is a title, however many cells are merged for it; the first other row has names, which fill no rows below.
+    """
+    merged: dict[int, list[tuple[int, int, int, int]]] = {}
+    for (top, left), (bottom, right) in sheet.merged_cell_ranges or ():
+        for row in range(top, min(bottom, sheet.total_height) + 1):
+            merged.setdefault(row, []).append((top, left, bottom, right))
+    held: dict[tuple[int, int], Any] = {}
+    names: int | None = None
+    for number, row in enumerate(sheet.iter_rows()):
+        areas = merged.get(number, ())
+        if sum(cell != "" for cell in row) + sum(top < number for top, *_ in areas) > 1:
+            names = number if names is None else names
+            for top, left, _, right in areas:
+                value = held.setdefault((top, left), row[left] if left < len(row) else "")
+                if top == number or top != names:
+                    row[left : right + 1] = [value] * (min(right + 1, len(row)) - left)
+        yield row
+
+
+def as_text(cell: Any) -> str:
+    """A cell as text: a whole number without a decimal point, a day without a time."""
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() and abs(cell) < MOST_WHOLE else repr(cell)
+    if isinstance(cell, timedelta):
+        return str(cell.total_seconds())
+    return str(cell)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""One table reads the same whatever program wrote it, and what cannot be read is refused in a sentence."""
+
+import datetime
+import io
+import json
+import struct
+import zipfile
+from xml.sax.saxutils import escape
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.reading import workbook
+from tabtune_core.data.table import read_table
+from tabtune_core.errors import TableError
+
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+DAY = ' s="1"'
+DAYS_BEFORE_1970 = 25_569
+
+
+def zipped(parts):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return out.getvalue()
+
+
+def xlsx_cell(place, value):
+    if value is None or value != value:
+        return ""
+    if isinstance(value, datetime.date):
+        return f'<c r="{place}"{DAY}><v>{(value - datetime.date(1970, 1, 1)).days + DAYS_BEFORE_1970}</v></c>'
+    if isinstance(value, str):
+        return f'<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+    return f'<c r="{place}"><v>{value!r}</v></c>'
+
+
+def xlsx(sheets, hidden=(), merged=()):
+    """A workbook of sheets, each a list of rows of cells, as Excel writes it."""
+    parts = {"[Content_Types].xml": "", "_rels/.rels": "", "xl/workbook.xml": "", "xl/_rels/workbook.xml.rels": ""}
+    listed = related = types = ""
+    for number, (name, rows) in enumerate(sheets.items(), 1):
+        lines = "".join(
+            f'<row r="{at}">{"".join(xlsx_cell(f"{chr(65 + place)}{at}", cell) for place, cell in enumerate(row))}</row>'
+            for at, row in enumerate(rows, 1)
+        )
+        areas = "".join(f'<mergeCell ref="{area}"/>' for area in merged)
+        areas = f'<mergeCells count="{len(merged)}">{areas}</mergeCells>' if merged else ""
+        parts[f"xl/worksheets/sheet{number}.xml"] = f'<worksheet xmlns="{MAIN}"><sheetData>{lines}</sheetData>{areas}</worksheet>'
+        state = "hidden" if name in hidden else "visible"
+        listed += f'<sheet name="{name}" sheetId="{number}" state="{state}" r:id="rId{number}"/>'
+        related += f'<Relationship Id="rId{number}" Type="{OFFICE}/worksheet" Target="worksheets/sheet{number}.xml"/>'
+        types += f'<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>'
+    parts["xl/workbook.xml"] = f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets>{listed}</sheets></workbook>'
+    related += f'<Relationship Id="styles" Type="{OFFICE}/styles" Target="styles.xml"/>'
+    parts["xl/_rels/workbook.xml.rels"] = f'<Relationships xmlns="{PACKAGE}/relationships">{related}</Relationships>'
+    parts["xl/styles.xml"] = (
+        f'<styleSheet xmlns="{MAIN}"><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14" applyNumberFormat="1"/></cellXfs></styleSheet>'
+    )
+    parts["_rels/.rels"] = (
+        f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1" Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>'
+    )
+    parts["[Content_Types].xml"] = (
+        f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" ContentType="application/xml"/>{types}</Types>'
+    )
+    return zipped(parts)
+
+
+def ods(sheets):
+    def cell(value):
+        if value is None or value != value:
+            return "<table:table-cell/>"
+        if isinstance(value, datetime.date):
+            return f'<table:table-cell office:value-type="date" office:date-value="{value.isoformat()}"/>'
+        if isinstance(value, str):
+            return f'<table:table-cell office:value-type="string"><text:p>{escape(value)}</text:p></table:table-cell>'
+        return f'<table:table-cell office:value-type="float" office:value="{value!r}"/>'
+
+    spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text"))
+
+    def table(name, rows):
+        lines = "".join(f"<table:table-row>{''.join(map(cell, row))}</table:table-row>" for row in rows)
+        return f'<table:table table:name="{name}">{lines}</table:table>'
+
+    tables = "".join(table(name, rows) for name, rows in sheets.items())
+    content = f"<office:document-content {spaces}><office:body><office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>"
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    manifest = f'<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"><manifest:file-entry manifest:full-path="/" manifest:media-type="{kind}"/></manifest:manifest>'
+    return zipped({"mimetype": kind, "content.xml": content, "META-INF/manifest.xml": manifest})
+
+
+def compound(*names):
+    """A compound file, as Office wrote before 2007 and writes what is encrypted, with a stream of each name."""
+    end, streams = 0xFFFFFFFE, [b"\0" * 4096 for _ in names]
+    fat = [at + 1 if (at + 1) % 8 else end for at in range(8 * len(names))]
+    entries = b""
+    for place, name in enumerate(("Root Entry", *names)):
+        kind, start, size, child = (2, 8 * (place - 1), 4096, 0xFFFFFFFF) if place else (5, end, 0, 1)
+        after = place + 1 if 0 < place < len(names) else 0xFFFFFFFF
+        letters = name.encode("utf-16-le") + b"\0\0"
+        entries += letters.ljust(64, b"\0") + struct.pack(
+            "<HBBIII16sIQQIQ", len(letters), kind, 1, 0xFFFFFFFF, after, child, b"", 0, 0, 0, start, size
+        )
+    fat += [end, 0xFFFFFFFD]
+    head = (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+        + b"\0" * 16
+        + struct.pack("<HHHHH6xIIIIIIIIII", 0x3E, 3, 0xFFFE, 9, 6, 0, 1, len(fat) - 2, 0, 4096, end, 0, end, 0, len(fat) - 1)
+    )
+    return head.ljust(512, b"\xff") + b"".join(streams) + entries.ljust(512, b"\0") + struct.pack(f"<{len(fat)}I", *fat).ljust(512, b"\xff")
+
+
+def in_cells(frame):
+    """As a person types it: names, then rows; a day is a date."""
+    return [list(frame.columns), *([None if cell != cell else cell for cell in row] for row in frame.itertuples(index=False))]
+
+
+def feather(frame):
+    out = io.BytesIO()
+    frame.to_feather(out)
+    return out.getvalue()
+
+
+WRITERS = {
+    "parquet": lambda frame: frame.to_parquet(index=False),
+    "feather": feather,
+    "json lines": lambda frame: frame.astype({"day": str}).to_json(orient="records", lines=True, double_precision=15).encode(),
+    "json": lambda frame: frame.astype({"day": str}).to_json(orient="records", double_precision=15).encode(),
+    "xlsx": lambda frame: xlsx({"Sheet1": in_cells(frame)}),
+    "ods": lambda frame: ods({"Sheet1": in_cells(frame)}),
+}
+CHOICES = {"size": "number", "count": "number", "colour": "category", "day": "date", "note": "category"}
+
+
+def made(rows=60, seed=3):
+    """A table with gaps, marks that others use between cells, decimals that no other letters give, and days before 1970."""
+    rng = np.random.default_rng(seed)
+    words = ["plain", "ä ß", "a;b", "a,b", "it's", 'say "so"', "<b>&", "#1", "=x", "+1 a"]
+    return pd.DataFrame(
+        {
+            "size": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(0, 1e5, rows).round(6)),
+            "count": rng.integers(-(10**9), 10**9, rows),
+            "colour": rng.choice(np.array(["red", "green", None], dtype=object), rows),
+            "day": [datetime.date(1950, 1, 1) + datetime.timedelta(int(days)) for days in rng.integers(0, 40_000, rows)],
+            "note": rng.choice(words, rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def expected():
+    as_text = ReadingChoices(header=True, delimiter=",", encoding="utf-8", kinds=tuple(CHOICES.items()))
+    return read_table(made().to_csv(index=False).encode(), as_text).frame
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_table_reads_the_same_in_every_format(write, expected):
+    found = read_table(write(made()), ReadingChoices(header=True, kinds=tuple(CHOICES.items()))).frame
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_a_sheet_as_people_write_it():
+    rows = [
+        ["Sales of the year", None, None, None],
+        [],
+        ["Shop", "2024", None, "Opened"],
+        [None, "May", "June", None],
+        *([["Ulm", number * 1.0, "7", datetime.date(2020, 1, number)] for number in range(1, 9)]),
+        [],
+        ["Bonn", 3.5, "8", datetime.date(2020, 2, 1)],
+    ]
+    data = xlsx({"Notes": [["see next"]], "Data": rows, "Old": [["x"]]}, hidden=["Old"], merged=["A1:D1", "A3:A4", "D3:D4", "B3:C3"])
+    table = read_table(data, ReadingChoices(sheet="Data", header_lines=2))
+    assert list(table.frame) == ["Shop", "2024 May", "2024 June", "Opened"]
+    assert [column.kind for column in table.columns[1:]] == ["number", "number", "date"]
+    assert len(table.frame) == 9
+    said = {finding.code: finding.message for finding in table.findings}
+    assert {"title-lines", "blank-rows"} <= said.keys()
+    assert said["sheets"] == "The workbook has 3 sheets: 'Notes', 'Data', 'Old' (hidden). 'Data' was read."
+    assert table.reading.sheet == "Data"
+
+
+def test_the_sheet_is_asked_for_where_there_are_several():
+    rows = [["a", "b"], *([number, number % 3] for number in range(9))]
+    table = read_table(xlsx({"Hidden": [["x"]], "Empty": [], "First": rows, "Second": rows}, hidden=["Hidden"]))
+    asked = next(question for question in table.questions if question.field == "sheet")
+    assert asked.options == ("First", "Hidden", "Empty", "Second")
+    assert len(table.frame) == 9
+
+
+def bomb():
+    far = xlsx({"S": [["a", "b"], [1, 2]]})
+    with zipfile.ZipFile(io.BytesIO(far)) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    parts["xl/worksheets/sheet1.xml"] = (
+        parts["xl/worksheets/sheet1.xml"].replace('r="B2"', 'r="XFD1048576"').replace('r="2"', 'r="1048576"')
+    )
+    return zipped(parts)
+
+
+BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
+
+
+@pytest.mark.parametrize(
+    ("data", "choices", "says"),
+    [
+        (xlsx({"One": []}), {}, "The sheet 'One' is empty. The workbook has 1 sheet: 'One'."),
+        (xlsx({"One": [], "Two": []}), {}, "All sheets that are not hidden are empty."),
+        (xlsx({"One": [["a"]]}), {"sheet": "Two"}, "no sheet 'Two'. It has 1 sheet: 'One'"),
+        (compound("EncryptedPackage", "EncryptionInfo"), {}, "encrypted with a password"),
+        (compound("WordDocument"), {}, "cannot be read"),
+        (xlsx({"One": [["a", "b"], [1, 2]]})[:-40], {}, "archive"),
+        (zipped({"[Content_Types].xml": "", "word/document.xml": "x"}), {}, "cannot be read"),
+        (bomb(), {}, "far from the others"),
+        (BOMB, {}, "unpacks to more than 1,000,000 bytes"),
+        (feather(pd.DataFrame({"a": [1], "b": [2]}))[:-30], {}, "Feather file is damaged"),
+        (feather(pd.DataFrame({"a": ["x" * 2_000_000], "b": [2]})), {}, "Feather file unpacks to more than"),
+        (b'{"a": 1, "b": 2}\n{"a": ', {}, "not one object a row"),
+        (json.dumps({"a": [1, 2], "b": [3, 4]}).encode(), {}, "not one object a row"),
+        (b"[[1, 2], [3, 4]]", {}, "not one object a row"),
+    ],
+)
+def test_what_is_not_a_table_is_refused_in_a_sentence(data, choices, says):
+    with pytest.raises(TableError) as refused:
+        read_table(data, ReadingChoices(**choices), limit_bytes=1_000_000)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_without_its_package_a_workbook_names_the_command_that_installs_it(monkeypatch, tmp_path):
+    (tmp_path / "book").write_bytes(xlsx({"S": [["a"]]}))
+    monkeypatch.setitem(__import__("sys").modules, "python_calamine", None)
+    with pytest.raises(TableError, match=r"pip install 'tabtune-dashboard\[excel\]'"):
+        workbook.write_sheet(tmp_path / "book", None, tmp_path / "text.csv", 1000)
