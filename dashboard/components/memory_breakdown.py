@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import CHARTS
-from dashboard.charts.memory_breakdown import CAUSES
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.memory_breakdown import CAUSES
 from tabtune_core.store.run_row import Run
 
 

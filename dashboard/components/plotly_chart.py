@@ -14,10 +14,10 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st
 
-from dashboard.charts.style import X_TITLES
 from dashboard.components import browser_part
 from dashboard.server.application import PLOTLY_PATH
 from tabtune_core.analysis.figures import CONFIG
+from tabtune_core.charts.style import X_TITLES
 
 _component = browser_part("plotly_chart", "<div class='lab-part'></div>", isolate_styles=False)
 MOST_NUMBERS = 1_000

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from dashboard.charts.memory import speaking_meter
 from dashboard.queries.legend import Legend, legend_of
 from dashboard.queries.workspace import home, stamp_of, store
 from tabtune_core.analysis.curves import Progress, frame_of, progress
 from tabtune_core.analysis.run_curves import RunCurves, group_means
+from tabtune_core.charts.memory import speaking_meter
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dashboard.charts.style import Role, Styles, roles, styles_of
 from dashboard.formatting import labels
+from tabtune_core.charts.style import Role, Styles, roles, styles_of
 from tabtune_core.store.run_row import Run
 
 

@@ -6,7 +6,7 @@ import plotly.io as pio
 import pytest
 from chart_examples import EXAMPLES
 
-from dashboard.charts import CHARTS, NAMES
+from tabtune_core.charts import CHARTS, NAMES
 from tabtune_core.metrics import METRICS
 
 UNITS = (
@@ -109,7 +109,7 @@ def test_a_run_looks_the_same_with_and_without_its_neighbours(name):
 
 
 def test_runs_differ_in_more_than_colour():
-    from dashboard.charts.style import run_styles
+    from tabtune_core.charts.style import run_styles
 
     styles = run_styles(["Zero-shot", "Full fine-tuning", *(f"LoRA r={rank}" for rank in range(1, 21))])
     assert len({(style.colour, style.dash) for style in styles.values()}) == len(styles)

@@ -7,12 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain, score
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
+from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run

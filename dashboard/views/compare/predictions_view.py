@@ -6,11 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.prediction_diagnostics import confusion, errors, reliability
+from tabtune_core.charts import CHARTS
 from tabtune_core.data.splits import SplitName
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run

@@ -3,13 +3,13 @@
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.one_run_rank import one_run_rank
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
+from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS, Task
 
 BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}

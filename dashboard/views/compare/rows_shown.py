@@ -5,12 +5,12 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
+from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run

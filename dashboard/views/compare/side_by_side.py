@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
 from dashboard.url_state import handed_over, keep
@@ -15,6 +14,7 @@ from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.one_run_rank import update_sizes
 from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
+from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.store.run_row import Run

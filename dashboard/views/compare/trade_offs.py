@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import CHARTS
-from dashboard.charts.pareto import COSTS, SCORE, axis_of
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import few, megabytes, plain, score
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.pareto import best_of, front, within_limits
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
 from tabtune_core.metrics import METRICS
 
 NONE = "none"

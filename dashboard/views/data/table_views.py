@@ -7,8 +7,6 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
-from dashboard.charts.target import MOST
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
@@ -19,6 +17,8 @@ from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.target import MOST
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked, together

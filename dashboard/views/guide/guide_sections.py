@@ -4,13 +4,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
 from dashboard.components import full_vs_lora_table
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain, sweep_title
 from dashboard.views.guide import guide_text
 from dashboard.views.guide.lora_picture import show_layer
 from tabtune_core.analysis.run_diagnostics import GUIDE
+from tabtune_core.charts import CHARTS
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings.presets import PRESETS, preset_for

@@ -3,8 +3,8 @@
 In: sizes. Out: the picture on the page. A person's input reaches it only as whole numbers.
 """
 
-from dashboard.charts.style import BASELINES, COLOURS
 from dashboard.components import browser_part
+from tabtune_core.charts.style import BASELINES, COLOURS
 
 SIDE = 150
 """Of the longer side of the weight, in the picture's own unit."""

@@ -6,12 +6,12 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain
 from dashboard.queries.legend import legend_of
 from dashboard.url_state import go
+from tabtune_core.charts import CHARTS
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import ENDED, RANKED, Run

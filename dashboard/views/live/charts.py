@@ -7,13 +7,13 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
-from dashboard.charts.lines import READINGS
-from dashboard.charts.memory import METERS
 from dashboard.formatting import LOSS_UNITS, plain
 from dashboard.url_state import handed_over, keep
 from dashboard.views.live.drawing import MOST_NAMED, Curves, OpenCharts
 from dashboard.views.live.view import View
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.lines import READINGS
+from tabtune_core.charts.memory import METERS
 from tabtune_core.metrics import METRICS
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts import CHARTS
-from dashboard.charts.memory import meters_read, speaking_meter
 from dashboard.components.plotly_chart import Drawn, Settled, compose, feed, settle, show_drawn
 from dashboard.formatting import plain
 from dashboard.queries import Look
 from dashboard.queries.legend import Legend
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.memory import meters_read, speaking_meter
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, Run
 

@@ -9,11 +9,11 @@ from functools import partial
 import streamlit as st
 
 from dashboard import queries
-from dashboard.charts.style import MEGABYTE
 from dashboard.components.job_status import wait_for
 from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, megabytes, plain
 from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, beyond_limit, came_from, growth_ratio, not_known, train_seconds
+from tabtune_core.charts.style import MEGABYTE
 from tabtune_core.data.target import Way
 from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.machine import PROCESS_BYTES

@@ -7,11 +7,11 @@ import types
 import pytest
 from chart_examples import EXAMPLES
 
-from dashboard.charts import CHARTS
 from dashboard.components.plotly_chart import join, settle
 from dashboard.views.live.progress import time_left
 from dashboard.views.live.tweak import fields_of, name_of, tweaked, value_of
 from tabtune_core.analysis.curves import Progress
+from tabtune_core.charts import CHARTS
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 from chart_examples import EXAMPLES
 
-from dashboard.charts import CHARTS
-from dashboard.charts.lines import seconds
-from dashboard.charts.memory import memory, meters_read
-from dashboard.charts.pareto import pareto
-from dashboard.charts.rank_curve import rank_curve
-from dashboard.charts.score import score
-from dashboard.charts.style import compact, points_each, smooth, thin
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.lines import seconds
+from tabtune_core.charts.memory import memory, meters_read
+from tabtune_core.charts.pareto import pareto
+from tabtune_core.charts.rank_curve import rank_curve
+from tabtune_core.charts.score import score
+from tabtune_core.charts.style import compact, points_each, smooth, thin
 
 
 def test_thinning_keeps_a_spike_and_the_ends():

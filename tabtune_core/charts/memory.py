@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.lines import lines
-from dashboard.charts.style import MEGABYTE, each_run, figure, say
 from tabtune_core.analysis.run_curves import HIGH, LOW
+from tabtune_core.charts.lines import lines
+from tabtune_core.charts.style import MEGABYTE, each_run, figure, say
 
 METERS = {
     "resident_bytes": "Process memory (resident)",

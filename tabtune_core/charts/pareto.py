@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import FAINT, GOOD_TO_BAD, MEGABYTE, figure, leave_room, run_styles, say
 from tabtune_core.analysis.pareto import front, within_limits
+from tabtune_core.charts.style import FAINT, GOOD_TO_BAD, MEGABYTE, figure, leave_room, run_styles, say
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import COLOURS, MEGABYTE, figure, say
+from tabtune_core.charts.style import COLOURS, MEGABYTE, figure, say
 
 CAUSES = {
     "weights": "Model weights",

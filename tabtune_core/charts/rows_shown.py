@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import MEGABYTE, figure, leave_room, run_styles, say
 from tabtune_core.analysis.intervals import half_width
+from tabtune_core.charts.style import MEGABYTE, figure, leave_room, run_styles, say
 from tabtune_core.metrics import METRICS
 
 Axis = Literal["score", "seconds", "memory"]

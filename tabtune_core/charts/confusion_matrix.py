@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import figure, say
-from dashboard.charts.target import cut
+from tabtune_core.charts.style import figure, say
+from tabtune_core.charts.target import cut
 
 
 def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
 from tabtune_core.analysis.comparison import WRITTEN, told_by
 from tabtune_core.analysis.intervals import half_width
+from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import BASELINES, COLOURS, figure, say
+from tabtune_core.charts.style import BASELINES, COLOURS, figure, say
 
 
 def adapter_size(sizes: pd.DataFrame, *, rank: int | None = None) -> go.Figure:

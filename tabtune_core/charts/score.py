@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import LEVEL, X_TITLES, band, compact, each_run, figure, leave_room, points_each, say, thin
+from tabtune_core.charts.style import LEVEL, X_TITLES, band, compact, each_run, figure, leave_room, points_each, say, thin
 from tabtune_core.metrics import METRICS
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import GOOD_TO_BAD, MEGABYTE, say
+from tabtune_core.charts.style import GOOD_TO_BAD, MEGABYTE, say
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import number
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import FAINT, each_run, figure, say
+from tabtune_core.charts.style import FAINT, each_run, figure, say
 
 
 def reliability_diagram(bins: pd.DataFrame) -> go.Figure:

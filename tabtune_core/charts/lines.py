@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import PALE, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin
 from tabtune_core.analysis.run_curves import LOW
+from tabtune_core.charts.style import PALE, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin
 
 
 def lines(

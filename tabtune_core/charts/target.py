@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import COLOURS, figure, say
+from tabtune_core.charts.style import COLOURS, figure, say
 
 MOST = 12
 LABEL_LETTERS = 40

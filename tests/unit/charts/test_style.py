@@ -8,8 +8,8 @@ import pytest
 import seeding
 from chart_examples import EXAMPLES
 
-from dashboard.charts import CHARTS
-from dashboard.charts.style import DASHES, RunStyle, Styles, each_run, roles, styles_of
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.style import DASHES, RunStyle, Styles, each_run, roles, styles_of
 
 
 def styles(home, **sweep):

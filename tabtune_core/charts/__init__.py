@@ -11,21 +11,21 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.adapter_size import adapter_size
-from dashboard.charts.calibration import confidence_rows, reliability_diagram
-from dashboard.charts.confusion_matrix import confusion_matrix
-from dashboard.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
-from dashboard.charts.memory import memory, phase_peaks
-from dashboard.charts.memory_breakdown import memory_breakdown
-from dashboard.charts.number_errors import predicted_true, residuals
-from dashboard.charts.parallel import parallel
-from dashboard.charts.pareto import pareto
-from dashboard.charts.rank_curve import rank_curve
-from dashboard.charts.rows_shown import rows_shown
-from dashboard.charts.score import score
-from dashboard.charts.target import class_counts, target_values
-from dashboard.charts.update import layer_updates, spectrum, truncation
 from tabtune_core.analysis.figures import plain_in_figure
+from tabtune_core.charts.adapter_size import adapter_size
+from tabtune_core.charts.calibration import confidence_rows, reliability_diagram
+from tabtune_core.charts.confusion_matrix import confusion_matrix
+from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
+from tabtune_core.charts.memory import memory, phase_peaks
+from tabtune_core.charts.memory_breakdown import memory_breakdown
+from tabtune_core.charts.number_errors import predicted_true, residuals
+from tabtune_core.charts.parallel import parallel
+from tabtune_core.charts.pareto import pareto
+from tabtune_core.charts.rank_curve import rank_curve
+from tabtune_core.charts.rows_shown import rows_shown
+from tabtune_core.charts.score import score
+from tabtune_core.charts.target import class_counts, target_values
+from tabtune_core.charts.update import layer_updates, spectrum, truncation
 from tabtune_core.training.episodes import EVALUATION_ROWS
 
 NAMES = ("run", "name", "label", "predicted", "layer", "target")

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.style import BASELINES, COLOURS, DASHES, FAINT, each_run, figure, leave_room, say
 from tabtune_core.analysis.singular_values import MOST_OF_IT
+from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, each_run, figure, leave_room, say
 from tabtune_core.metrics import METRICS
 
 TITLES = {
