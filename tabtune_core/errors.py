@@ -87,7 +87,7 @@ class CheckpointError(TabTuneError, ValueError):
 
 
 class MissingPackageError(TabTuneError, ImportError):
-    """A model whose own package is an extra that is not installed."""
+    """A model or a tool whose own package is an extra that is not installed."""
 
 
 class AdapterError(TabTuneError, ValueError):
@@ -104,6 +104,10 @@ class DeviceError(TabTuneError, ValueError):
 
 class ClusterError(TabTuneError, ValueError):
     """A cluster that is not there, or a node of it that cannot do what is asked."""
+
+
+class TrackerError(TabTuneError, ValueError):
+    """Another tool did not take what was sent to it; the workspace has all of it."""
 
 
 class StoreError(TabTuneError, ValueError):

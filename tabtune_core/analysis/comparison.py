@@ -109,17 +109,24 @@ def with_half_widths(board: pd.DataFrame, own: Callable[[str], Mapping[str, floa
 
 
 def half_widths(run: str, metric: Metric, load: Load) -> dict[str, float]:
-    """Half the width of the 95 % interval of each of a run's own GAINS; NaN where it is not known, or rows are too few."""
+    """Half the width of the 95 % interval of each of a run's own GAINS and scores; NaN where it is not known, or rows are too few."""
     halves = {}
     for name, part in GAINS.items():
         rows = load(run, part)
-        found = None
-        if rows is not None and rows.zero_shot is not None and len(rows.y_N):
+        found = dict[str, Difference | TooFew | None]()
+        if rows is not None and len(rows.y_N):
             groups = RowGroups([rows], metric)
-            after, before = (groups.leave_out(metric, rows, predicted) for predicted in (rows.predicted, rows.zero_shot))
-            found = difference([after], [before], metric)
-        halves[name] = found.half if isinstance(found, Difference) else np.nan
+            after = groups.leave_out(metric, rows, rows.predicted)
+            before = None if rows.zero_shot is None else groups.leave_out(metric, rows, rows.zero_shot)
+            found = {name: difference([after], [before], metric), _score(part, metric): difference([after], [after.of_nothing()], metric)}
+        for column in (name, _score(part, metric)):
+            known = found.get(column)
+            halves[column] = known.half if isinstance(known, Difference) else np.nan
     return halves
+
+
+def _score(part: SplitName, metric: Metric) -> str:
+    return f"{part}_{metric.name}"
 
 
 @dataclass(frozen=True, slots=True)

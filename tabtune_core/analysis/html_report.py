@@ -1,72 +1,101 @@
 """A leaderboard as one page that needs no network: what a better score costs, and the table.
 
-In: the rows, of pipelines, runs or configurations. Out: HTML.
+In: the rows, of pipelines or runs, and what else is to stand on the page. Out: HTML.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from html import escape
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.figures import CONFIG, plain_in_figure
+from tabtune_core.analysis.figures import CONFIG
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.analysis.pareto import front
+from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import number
 
-_COSTS = {
-    "run_growth_memory_bytes": ("Memory over the loaded model (MB)", 1e6),
-    "trainable_parameters": ("Trained parameters (thousands)", 1e3),
-}
-_INTERVALS = f"Bars, and columns that end in {half_width('')}, are half the width of a 95 % interval."
-_STYLE = (
-    "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:right}"
-)
-
-
+COSTS = {"Score and memory": "run_growth_memory_bytes", "Score and time": "train_seconds"}
+"""What a better score costs, a chart each."""
+MOST_NAMED = 12
+"""Lines that a legend names; of more, the pointer shows the names."""
 _ALONE = (
     """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; """
     """style-src 'unsafe-inline'; img-src data: blob:">"""
 )
 """The page never makes a network request, whatever text it holds."""
+_UNITS = {"growth_memory_bytes": ("Memory of training (MB)", 1e6), "adapter_bytes": ("Adapter (kB)", 1e3)}
+_SHORT = {
+    "place": "Place",
+    "name": "Name",
+    "gain": "Gain",
+    half_width("gain"): "±",
+    "test_gain": "Gain on test",
+    half_width("test_gain"): "± on test",
+    "train_seconds": "Training (s)",
+    "trainable_percent": "Trainable (%)",
+    "note": "Note",
+}
 
 
-def page(board: pd.DataFrame, rank_by: str) -> str:
-    """The whole page; names of entries are text in it, never markup."""
-    figures = [
-        pareto(board, rank_by, cost).to_html(config=CONFIG, full_html=False, include_plotlyjs=cost == next(iter(_COSTS))) for cost in _COSTS
-    ]
-    table = board.to_html(index=False, na_rep="", float_format=partial(number, digits=4))
-    title = f"Leaderboard by validation {METRICS[rank_by].written}"
+def page(
+    board: pd.DataFrame,
+    rank_by: str,
+    *,
+    title: str = "",
+    lead: Sequence[str] = (),
+    figures: Mapping[str, go.Figure] | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> str:
+    """The whole page; texts and names of entries are text in it, never markup.
+
+    ``lead`` stands above all; ``figures`` follow those of the costs, and ``parts`` (HTML) the board, each under its heading.
+    """
+    title = title or f"Leaderboard by validation {METRICS[rank_by].written}"
+    labelled = board if "run" in board else board.assign(run=board["name"])
+    costs = {name: CHARTS["pareto"].draw(labelled, x=cost, metric=rank_by) for name, cost in COSTS.items()}
+    drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
+    told = "".join(f"<p>{escape(text)}</p>" for text in lead)
+    beside = {name: Path(__file__).with_name(f"html_report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}<title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1>{''.join(figures)}<p>{_INTERVALS}</p>{table}</body></html>"
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>{beside["css"]}</style>'
+        f"<script>{_plotly()}</script></head><body><h1>{escape(title)}</h1>{f'<div class=lead>{told}</div>' if told else ''}"
+        f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
+        f"{''.join(_section(name, part) for name, part in (parts or {}).items())}<script>{beside['js']}</script></body></html>"
     )
 
 
-def pareto(board: pd.DataFrame, rank_by: str, cost: str) -> go.Figure:
-    """Each entry as a point, with its interval where it has one; those that nothing beats on both axes are joined by a line."""
-    title, unit = _COSTS[cost]
-    meaning, score = METRICS[rank_by], f"validation_{rank_by}"
-    known = board.dropna(subset=["place", cost, score])
-    x_N, y_N = known[cost].to_numpy(dtype=np.float64) / unit, known[score].to_numpy(dtype=np.float64)
-    best = np.flatnonzero(front(known, {cost: True, score: not meaning.higher_is_better}))
-    best = best[np.argsort(x_N[best], kind="stable")]
-    figure = go.Figure(layout={"height": 420, "template": "plotly_white"})
-    figure.update_xaxes(title=title).update_yaxes(title=f"Validation {meaning.written} ({meaning.unit})")
-    figure.add_scatter(
-        x=x_N[best], y=y_N[best], mode="lines", name="Best trade-offs", hoverinfo="skip", line={"dash": "dot", "shape": "hv"}
-    )
-    figure.add_scatter(
-        x=x_N,
-        y=y_N,
-        text=known["name"].astype(str).map(plain_in_figure),
-        mode="markers+text",
-        textposition="top center",
-        name="Entries",
-        marker={"size": 11},
-        error_y={"type": "data", "array": known[half_width(score)]} if half_width(score) in known else None,
-        cliponaxis=False,
-    )
-    return figure
+def table_of(frame: pd.DataFrame) -> str:
+    """A frame as a table that scrolls by itself where it is wider than the page."""
+    made = frame.to_html(index=False, na_rep="", border=0, float_format=partial(number, digits=4))
+    return f"<div class=wide tabindex=0>{made}</div>"
+
+
+def _tables(board: pd.DataFrame, rank_by: str) -> str:
+    """What is traded, in its units; and every column, where a person opens it."""
+    scores = {f"validation_{rank_by}": "Validation", f"test_{rank_by}": "Test"}
+    names = {**dict([*_SHORT.items()][:2]), **scores, **dict([*_SHORT.items()][2:])}
+    short = board[[name for name in names if name in board]].rename(columns=names)
+    for place, (name, (label, size)) in enumerate(_UNITS.items()):
+        short.insert(len(short.columns) - 2 + place, label, board[name].astype("Float64").astype("float64") / size)
+    ranked = f"{METRICS[rank_by].label}: validation ranks, test is only reported. ± is half the width of a 95 % interval."
+    rest = f"<details><summary>Every column</summary>{table_of(board.drop(columns='run', errors='ignore'))}</details>"
+    return f"<p>{escape(ranked)}</p>{table_of(short)}{rest}"
+
+
+def _section(name: str, inner: str, kind: str = "") -> str:
+    return f'<section class="{kind}"><h2>{escape(name)}</h2>{inner}</section>'
+
+
+def _drawn(figure: go.Figure) -> str:
+    figure.update_layout(showlegend=sum(trace.showlegend is not False for trace in figure.data) <= MOST_NAMED, template="none")
+    return str(figure.to_html(config=CONFIG | {"responsive": True}, full_html=False, include_plotlyjs=False))
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())

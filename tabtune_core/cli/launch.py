@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from tabtune_core.wording import counted
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
+    from tabtune_core.tracking.tracker import Tracker
 
 
 def start_sweep(asked: argparse.Namespace) -> int:
@@ -100,13 +102,24 @@ def _follow_to_the_board(
     """Follows the runs of a sweep to their end and shows how they did. Ctrl-C cancels those of ``ids``; what has ended is shown then.
     ``meanwhile`` is done while the worker loads what runs need.
     """
-    runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
+    with _shown_at(store, sweep, asked.tracker):
+        runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
     if getattr(asked, "adapters", None):
         _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
     status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
     if cancelled:
         say(f"What was cancelled starts again with: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}")
     return 130 if cancelled else status
+
+
+def _shown_at(store: RunStore, sweep: str, tracker: "Tracker | None") -> AbstractContextManager[None]:
+    """Where the runs are shown at a tracker while they go on."""
+    if tracker is None:
+        return nullcontext()
+    from tabtune_core.tracking.mirror import Mirror, following
+
+    say(f"The runs are shown there, too: {tracker.look}")
+    return following(Mirror(store, sweep, tracker), say)
 
 
 def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]) -> tuple[list[Run], bool]:

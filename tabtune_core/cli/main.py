@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
 from tabtune_core.cli.commands import diagnose, print_context_curve, print_leaderboard, print_predictions, write_merged
+from tabtune_core.cli.export_command import export_sweep
 from tabtune_core.cli.jobs_command import show_or_cancel
 from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say
@@ -28,9 +29,14 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.shortage import check_limits, named
 from tabtune_core.store.runs import default_home
+from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 USAGE = "%(prog)s DATA --target COLUMN [options]"
+_WHERE = (
+    "WHERE is a tracking URI of mlflow, a project of wandb, a folder of trackio or tensorboard (default: those of the tool's own"
+    " variables, else in the workspace)"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(command=_of_launch("resume_runs"))
     resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted and cancelled runs of the sweep)")
     resume.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest, or that of the runs)")
+    _add_log_to(resume)
     _add_format(resume)
     _add_home(resume)
 
@@ -145,6 +152,17 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(command=write_merged)
     _add_adapter(merge)
     merge.add_argument("out", metavar="OUT", type=Path, help="checkpoint to write")
+
+    export = commands.add_parser(
+        "export",
+        help="a sweep as one HTML page, or in MLflow, Weights & Biases, Trackio or TensorBoard",
+        description=f"Writes a sweep as one page to mail (html), or sends it to a tracker: {', '.join(TRACKERS)}. What is there already is"
+        " not sent twice, and no row of the table is sent.",
+    )
+    export.set_defaults(command=export_sweep)
+    export.add_argument("to", metavar="TO[:WHERE]", help=f"html[:FILE], or a tracker; {_WHERE}")
+    export.add_argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)")
+    _add_home(export)
 
     jobs = commands.add_parser(
         "jobs",
@@ -194,6 +212,7 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
 
         check_environment()
         check_limits()
+        asked.tracker = open_tracker(asked.log_to, asked.home) if asked.log_to else None
         status: int = getattr(launch, name)(asked)
         return status
 
@@ -220,7 +239,14 @@ def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Se
     add_flags(parser.add_argument_group("training"), TrainSettings, f"{section}train.")
 
 
+def _add_log_to(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-to", metavar="TRACKER[:WHERE]", help=f"show the runs at a tracker while they go on: {', '.join(TRACKERS)}; {_WHERE}"
+    )
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
+    _add_log_to(parser)
     _add_format(parser)
     parser.add_argument(
         INSIST, dest="insist", action="store_true", help="start also what needs more memory or room on the disk than there is, as estimated"

@@ -1,13 +1,10 @@
-"""The leaderboard as files to take away."""
+"""The leaderboard as a file to take away."""
 
 import pandas as pd
 
-from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.runs_table import of_task
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.metrics import METRICS
-
-IDS = ["run", "runs", "sweep", "dataset"]
 
 
 def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -19,8 +16,3 @@ def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
 def csv(board: pd.DataFrame, metric: str) -> str:
     """Every column that the page can show and those that its numbers come from; bytes, seconds and per cent are in the names."""
     return safe_csv(flat(board, metric))
-
-
-def html(board: pd.DataFrame, metric: str) -> str:
-    """One page that needs no network: what a better score costs, as pictures, and the table without its ids."""
-    return page(flat(board, metric).drop(columns=IDS, errors="ignore"), metric)

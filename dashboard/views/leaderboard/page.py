@@ -11,7 +11,7 @@ from dashboard.components.glossary import define
 from dashboard.formatting import few, plain, score, sweep_title
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, settle
-from dashboard.views.leaderboard import board_files, board_filters, board_table, more_seeds, run_actions
+from dashboard.views.leaderboard import board_files, board_filters, board_table, exports, more_seeds, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -173,15 +173,9 @@ with st.container(horizontal=True):
         icon=":material/download:",
         help="The rows shown here, with every column. A name that a spreadsheet would take for a formula gets a ' in front.",
     )
-    st.download_button(
-        "Download the leaderboard (HTML)",
-        partial(board_files.html, kept, metric),
-        "leaderboard.html",
-        "text/html",
-        on_click="ignore",
-        icon=":material/download:",
-        help="One page with the table and the trade-off charts; it opens without a network (5 MB).",
-    )
+    if sweep is not None:
+        exports.offer(sweep, metric)
+exports.show(sweep)
 if sweep is not None:
     full_vs_lora_table.show(queries.against_full(sweep, metric), metric)
 

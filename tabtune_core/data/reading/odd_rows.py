@@ -98,7 +98,7 @@ def total_row(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, 
     filled = [column.name for column in columns if column.kind == "number" and pd.notna(last[column.name])]
     if not labels and not (filled and all(_adds_up(above[name], last[name]) for name in filled)):
         return ()
-    cells = ", ".join(f"{name!r} is {shorten(str(last[name]))}" for name in [*labels, *filled][:3])
+    cells = ", ".join(f"{name!r} is {shorten(str(last[name]))!r}" for name in [*labels, *filled][:3])
     message = (
         f"The last row looks like a total of the others ({cells}); it is read as a row of the table. Delete it in the file if it is one."
     )

@@ -11,7 +11,7 @@ from random_sweeps import random_sweep, two_halves
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
-from tabtune_core.analysis.html_report import pareto
+from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.pareto import best_of, front
 from tabtune_core.analysis.recommendation import recommend, with_noise
@@ -43,7 +43,7 @@ def say_everything(store, sweep, rank_by):
     experience(runs, rank_by, "t.csv")
     front(board, {"run_growth_memory_bytes": True, f"validation_{rank_by}": False})
     best_of(board, f"validation_{rank_by}", higher_is_better=True)
-    pareto(of_task(board, runs[0].settings.task), rank_by, "run_growth_memory_bytes")
+    page(of_task(board, runs[0].settings.task), rank_by)
     return found
 
 

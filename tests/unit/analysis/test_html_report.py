@@ -1,38 +1,81 @@
-"""The leaderboard as a page: names are text in it, and it asks no other machine for anything."""
+"""A sweep as a page: names are text in it, it asks no other machine for anything, and it holds no cell of the table."""
 
 import re
+import shutil
 
 import pandas as pd
 import pytest
+from made_sweeps import Lab
 
-from tabtune_core.analysis.html_report import page, pareto
+from tabtune_core.analysis.html_report import page
+from tabtune_core.analysis.sweep_page import sweep_page
+from tabtune_core.data.datasets import add_dataset, delete_dataset
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.events import Evaluated, MemorySampled, StepDone
+from tabtune_core.settings import RunSettings, SweepSettings
 
 NAME = "<b>x</b><a href='http://x.example'>y</a><img src=http://x.example>"
-BOARD = pd.DataFrame(
-    {
-        "place": [1],
-        "name": [NAME],
-        "validation_log_loss": [0.5],
-        "run_growth_memory_bytes": [1e6],
-        "trainable_parameters": [10],
-        "own_note": ["see http://x.example"],
-    }
-)
+CELLS = ("kipper", "Kipper", "914.25 km", "2024-07-31T06:05+02:00", "77123", "n.a.x", "ledger total")
+
+
+def shown(html):
+    """Without scripts, Plotly's among them."""
+    return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def html():
-    return page(BOARD, "log_loss")
+def swept(tmp_path_factory):
+    """A sweep on a table of which each kind of finding quotes a cell."""
+    lab = Lab(tmp_path_factory.mktemp("home"))
+    rows = [
+        f"{'Kipper' if i % 4 else 'kipper'},{914.25 + i} km,2024-07-{i % 28 + 1:02}T06:05+02:00,{i if i % 30 else 77123},{['no', 'yes'][i % 2]}"
+        for i in range(120)
+    ]
+    rows[50] = rows[50].replace(",50,", ",n.a.x,")
+    text = "\n".join(["fish,way,seen,amount,y", *rows, ",,,ledger total,no"])
+    dataset = add_dataset(lab.store.home, text.encode(), "fish & chips.csv", ReadingChoices())
+    assert any(cell in finding.message for finding in (*dataset.findings, *dataset.questions) for cell in CELLS)
+    settings = [RunSettings(dataset=dataset.id, target="y", seed=0).with_strategy(way) for way in ("inference", "peft")]
+    lab.sweep, ids = lab.store.add_sweep(settings, NAME)
+    for run_id, one in zip(ids, settings, strict=True):
+        lab.store.append(run_id, StepDone(1, 0.5, 1.0, 1e-3, 0.1))
+        lab.store.append(run_id, MemorySampled("train", 10**9))
+        lab.store.append(run_id, Evaluated(1, "validation", {"log_loss": 0.5}, True, 0.1))
+        lab.end(run_id, one, 0.5 - 0.2 * (one.strategy == "peft"), [range(15)], metric="log_loss")
+    lab.store.rename(ids[1], NAME)
+    failed = lab.store.duplicate(ids[0], settings[1], "failed")
+    lab.store.finish(failed, "failed", error="The cell '914.25 km' is not a number.")
+    return lab, dataset
 
 
-def test_a_name_is_text_in_table_and_figures(html):
-    shown = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
-    assert "<img" not in shown and "<a " not in shown and "&lt;img" in shown
-    figure = pareto(BOARD, "log_loss", "run_growth_memory_bytes")
-    assert not re.search(r"<[a-z/]", figure.data[1].text[0])
+def test_a_sweep_is_one_page_that_says_what_was_found_and_how_to_run_it_again(swept):
+    lab, dataset = swept
+    html = sweep_page(lab.store, lab.sweep)
+    text = shown(html)
+    assert "<img" not in text and "<a " not in text and "&lt;img" in text
+    assert "default-src 'none'" in html and not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?http", html)
+    assert html.count('"showSendToCloud": false') == html.count("Plotly.newPlot(") - shown_by_plotly() == 6
+    assert "LoRA" in text.partition("class=charts")[0]  # the sentence stands before the charts
+    assert [cell for cell in CELLS if cell in text] == []
+    toml = re.search(r"<pre>(dataset|ranks|zero_shot|[a-z_]+ = .*?)</pre>", text, re.DOTALL)
+    again = SweepSettings.from_toml(__import__("html").unescape(toml[1]))
+    assert again.run.dataset == dataset.id and "loralab sweep &#x27;fish &amp; chips.csv&#x27; --settings sweep.toml" in text
 
 
-def test_the_page_asks_no_machine_and_has_no_button_that_does(html):
-    assert "default-src 'none'" in html
-    assert html.count('"showSendToCloud": false') == 2
-    assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?http", html)
+def shown_by_plotly():
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs().count("Plotly.newPlot(")
+
+
+def test_without_its_table_a_sweep_still_has_its_page(swept, tmp_path):
+    lab, dataset = swept
+    copy = Lab(shutil.copytree(lab.store.home, tmp_path / "copy"))
+    delete_dataset(copy.store.home, dataset.id)
+    assert "not in the workspace any more" in sweep_page(copy.store, lab.sweep)
+
+
+def test_a_board_alone_is_a_page_too():
+    board = pd.DataFrame({"place": [1], "name": [NAME], "strategy": ["peft"], "rank": [4], "note": [""], "growth_memory_bytes": [1e6]})
+    html = page(board.assign(validation_log_loss=0.5, run_growth_memory_bytes=1e6, train_seconds=3.0, adapter_bytes=9.0), "log_loss")
+    assert "&lt;img" in html and "<img" not in shown(html)

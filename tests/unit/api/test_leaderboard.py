@@ -145,7 +145,7 @@ def test_it_is_written_as_csv_json_and_a_page_with_the_trade_off(ran, tmp_path):
     assert [row["name"] for row in json.loads((tmp_path / "board.json").read_text())] == list(results.index)
     page = (tmp_path / "board.html").read_text()
     assert "Memory over the loaded model (MB)" in page
-    assert "Trained parameters" in page
+    assert "Training time (s)" in page
     assert "&lt;b&gt;small&lt;/b&gt;" in page
     assert "<b>small" not in page
     assert 'src="http' not in page

@@ -1,0 +1,140 @@
+"""A sweep as one page to mail: what it found, its curves and board, what the table is like, and how to run it again.
+
+In: the store and the id of a sweep. Out: HTML that opens without a network and holds no row of the table, nor a cell of it.
+"""
+
+import ast
+import re
+import shlex
+import time
+from collections.abc import Collection, Sequence
+from functools import partial
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from tabtune_core.analysis.comparison import half_widths, with_half_widths
+from tabtune_core.analysis.curves import frame_of
+from tabtune_core.analysis.html_report import page
+from tabtune_core.analysis.recommendation import recommend, with_noise
+from tabtune_core.analysis.runs_table import leaderboard, of_task
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.memory import speaking_meter
+from tabtune_core.charts.style import Styles, roles, styles_of
+from tabtune_core.data.datasets import Dataset, get_dataset
+from tabtune_core.data.findings import not_asked, together
+from tabtune_core.errors import SettingError, StoreError, TableError
+from tabtune_core.metrics import METRICS
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import REFERENCES, SweepSettings
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.run_row import RANKED, Run
+from tabtune_core.store.runs import RunStore
+
+IDS = ["sweep", "dataset"]
+QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*\1(?!\w)""")
+
+
+def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
+    """The page of a sweep, ranked by a metric of its task; its selection metric unless given.
+
+    Raises:
+        StoreError: there is no such sweep, or no run of it can be read.
+    """
+    runs = store.runs(sweep)
+    if not runs:
+        raise StoreError(f"No run of the sweep {sweep!r} can be read. Open the workspace with the version that wrote it.")
+    settings, named = runs[0].settings, next(one for one in store.sweeps() if one.id == sweep)
+    metric = rank_by or settings.selection_metric
+    own = partial(half_widths, metric=METRICS[metric], load=partial(read_predictions, store))
+    board = with_half_widths(of_task(leaderboard(runs, metric), settings.task), own)
+    found = recommend(store, board, metric)
+    note = board["note"].where(board["status"].isin(RANKED), board["status"])  # an error may quote cells
+    board = with_noise(board.assign(note=note), found.configurations).drop(columns=IDS)
+    look, dataset = _Look(runs), _dataset(store, settings.dataset)
+    going = sum(run.ended is None for run in runs)
+    lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis]
+    table = dataset.name if dataset else "a table that is not in the workspace any more"
+    models = ", ".join(dict.fromkeys(get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES))
+    about = f"{table}, target {settings.target}; {models}; {time.strftime('%d %b %Y', time.localtime(named.created))}."
+    return page(
+        look.name(board),
+        metric,
+        title=named.name or f"Sweep {sweep}",
+        lead=[about, *filter(None, lead)],
+        figures=_figures(store, runs, look, metric),
+        parts={"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)},
+    )
+
+
+class _Look:
+    """Names and looks of the runs, the same in all charts."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        names = [run.name for run in runs]
+        self.names = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
+        self.styles = Styles(styles_of(roles([run.settings for run in runs])))
+
+    def name(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """With ids as names that carry their looks."""
+        frame = frame.assign(run=pd.Categorical(frame["run"].map(self.names), categories=list(self.names.values())))
+        frame.attrs["styles"] = self.styles
+        return frame
+
+
+def _figures(store: RunStore, runs: Sequence[Run], look: _Look, metric: str) -> dict[str, go.Figure]:
+    scores, steps, memory = (look.name(frame_of(store, [run.id for run in runs], kind)) for kind in ("scores", "steps", "memory"))
+    return {
+        f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
+        "Training loss": CHARTS["loss"].draw(steps),
+        "Memory": CHARTS["memory"].draw(memory, meter=speaking_meter(memory)),
+        "Time per step": CHARTS["seconds"].draw(steps),
+    }
+
+
+def _dataset(store: RunStore, identity: str) -> Dataset | None:
+    try:
+        return get_dataset(store.home, identity)
+    except TableError:
+        return None
+
+
+def _table(dataset: Dataset | None, runs: Sequence[Run]) -> str:
+    """Its size, and what reading it found."""
+    if dataset is None:
+        return "<p>It is not in the workspace any more.</p>"
+    names = {column.name for column in dataset.columns}
+    said = [_without_cells(one.message, names) for one in together(not_asked(dataset.findings, dataset.questions))]
+    said += [_without_cells(question.message, names) for question in dataset.questions]
+    rows = dict.fromkeys(text for run in runs for text in (run.settings.split, f"test rows: {run.settings.test_rows_in_words}") if text)
+    size = f"{dataset.name}: {dataset.rows:,} rows, {len(dataset.columns):,} columns; {'; '.join(rows)}."
+    return f"<p>{escape(size)}</p><ul>{''.join(f'<li>{escape(text)}</li>' for text in said)}</ul>"
+
+
+def _without_cells(message: str, columns: Collection[str]) -> str:
+    r"""With a mark in place of each quoted text but the names of columns.
+
+    >>> _without_cells("'price' holds the table's '12 km' and \"it's\" beside 'size'.", {"price", "size"})
+    "'price' holds the table's … and … beside 'size'."
+    """
+    return QUOTED.sub(lambda found: found[0] if _literal(found[0]) in columns else "…", message)
+
+
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+
+
+def _again(runs: Sequence[Run], name: str, dataset: Dataset | None) -> str:
+    """The command and the settings."""
+    data = dataset.name if dataset else "DATA"
+    command = shlex.join(["loralab", "sweep", data, "--settings", "sweep.toml", *([f"--name={name}"] if name else [])])
+    try:
+        settings = SweepSettings.of([run.settings for run in runs])
+    except SettingError as error:
+        return f"<p>{escape(str(error))}</p>"
+    saved = "Save these settings as <code>sweep.toml</code>, and run:"
+    return f"<p>{saved}</p><pre>{escape(command)}</pre><pre>{escape(settings.to_toml())}</pre>"

@@ -1,0 +1,23 @@
+"""A sweep to a tracker, as a page asks for it: where the variables of the worker say, or to files in the workspace."""
+
+from pathlib import Path
+
+from tabtune_core.store.runs import RunStore
+from tabtune_core.tracking import open_tracker
+from tabtune_core.tracking.mirror import Mirror
+
+
+def track(home: Path, folder: Path, *, sweep: str, to: str) -> dict[str, str]:
+    """Sends what the tracker does not have.
+
+    Args:
+        home: the workspace.
+        folder: of the job.
+        sweep: id.
+        to: name of the tracker.
+
+    Returns:
+        ``told``, a sentence, and ``look``, how a person looks at it.
+    """
+    tracker = open_tracker(to, home)
+    return {"told": Mirror(RunStore(home), sweep, tracker).send(), "look": tracker.look}

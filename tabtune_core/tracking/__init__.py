@@ -1,0 +1,37 @@
+"""Other tools that a sweep can be sent to, by name: a file and a line each. Importing this loads none of their packages.
+
+In: a name as ``mlflow`` or ``mlflow:http://host:5000``. Out: what writes there, see ``tracker.Tracker``.
+"""
+
+import importlib
+from pathlib import Path
+
+from tabtune_core.errors import MissingPackageError, SettingError, nearest
+from tabtune_core.tracking.tracker import Tracker
+
+TRACKERS = {
+    "mlflow": "MLflow",
+    "wandb": "Weights & Biases",
+    "trackio": "Trackio",
+    "tensorboard": "TensorBoard",
+}
+"""Name of the module here, of its extra in pyproject.toml and on the command line -> what people call it."""
+
+
+def open_tracker(named: str, home: Path) -> Tracker:
+    """What writes to the tool ``NAME`` or ``NAME:WHERE``; where nothing else is said, local files go to ``trackers`` in the workspace.
+
+    Raises:
+        SettingError: there is no such tracker, or it cannot be at that place.
+        MissingPackageError: its package is not installed.
+    """
+    name, _, where = named.partition(":")
+    if name not in TRACKERS:
+        near, named_all = nearest(name, TRACKERS), ", ".join(TRACKERS)
+        raise SettingError(f"There is no tracker {name!r}. {f'Did you mean {near!r}?' if near else f'Known: {named_all}.'}")
+    module = importlib.import_module(f"tabtune_core.tracking.{name}")
+    try:
+        tracker: Tracker = module.open_tracker(where, home / "trackers")
+    except ImportError as error:
+        raise MissingPackageError(f"{TRACKERS[name]} needs its own package. Run: pip install 'tabtune-dashboard[{name}]'") from error
+    return tracker

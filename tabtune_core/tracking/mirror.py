@@ -1,0 +1,238 @@
+"""A sweep of the workspace at a tracker: sent when it has ended, or followed while it goes on; both are the same reading of the store.
+
+In: the store and a tracker. Out: what the tracker did not have. The store stays the truth; nothing here writes to it.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tabtune_core.analysis.comparison import half_widths, with_half_widths
+from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.run_curves import METER_COLUMNS
+from tabtune_core.analysis.runs_table import leaderboard, of_task
+from tabtune_core.errors import StoreError, TabTuneError, TrackerError
+from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, StepDone
+from tabtune_core.lora.package_readme import without_labels
+from tabtune_core.metrics import METRICS
+from tabtune_core.scratch import scratch_folder
+from tabtune_core.settings import SETTINGS, RunSettings
+from tabtune_core.shortage import shortage_of
+from tabtune_core.store.event_log import Stored
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.run_folder import ADAPTER_FILE
+from tabtune_core.store.run_row import ENDED, Run
+from tabtune_core.store.runs import RunStore
+from tabtune_core.tracking.tracker import AboutRun, Ending, OpenRun, Row, Tracker, Value
+from tabtune_core.wording import counted
+
+CURVES = ("StepDone", "Evaluated", "MemorySampled", "PhaseDone")
+"""The events that are sent: numbers alone. Notes and errors quote cells of the table."""
+FORMAT = 1
+"""Grows when the same run is told in another way, so that what was sent before is sent anew."""
+AT_ONCE = 5_000
+LOOK_SECONDS = 2.0
+_OF_SETTINGS = frozenset({"place", "rank", "alpha", "dropout", "learning_rate", "seed", "archived"})
+
+
+class Mirror:
+    """The runs of one sweep at one tracker."""
+
+    def __init__(self, store: RunStore, sweep: str, tracker: Tracker) -> None:
+        """Sends nothing yet.
+
+        Raises:
+            StoreError: there is no such sweep.
+        """
+        self._store, self._tracker = store, tracker
+        self._sweep = next((one for one in store.sweeps() if one.id == sweep), None) or self._missing(sweep)
+        self._open: dict[str, _Going] = {}
+        self._done: dict[str, int] = {}
+        """By run that the tracker has whole: its interruptions."""
+        self.sent = 0
+        """Ended runs that the tracker did not have."""
+
+    def _missing(self, sweep: str) -> Any:
+        raise StoreError(f"There is no sweep {sweep!r} in {self._store.home}; 'loralab runs' lists them.")
+
+    def look(self, *, live: bool = False) -> int:
+        """Sends what the tracker does not have; ``live``: also of runs that go on. Returns how many runs have not ended.
+
+        Raises:
+            TrackerError: the tracker did not take it; the next look begins again where that is needed.
+            ShortageError: the machine lacks something, such as room on the disk of the tracker's files.
+        """
+        runs = self._store.runs(self._sweep.id)
+        for run in runs:
+            if run.started is None or run.status == "queued" or not (live or run.status in ENDED):
+                continue
+            try:
+                with self._refused():
+                    self._send(run)
+            except TabTuneError:
+                self._open.pop(run.id, None)
+                raise
+        return sum(run.status not in ENDED for run in runs)
+
+    def send(self) -> str:
+        """Sends the runs that have ended, once; says in a sentence what the tracker has.
+
+        Raises:
+            TrackerError, ShortageError: as ``look``.
+        """
+        going = self.look()
+        rest = f" {counted(going, 'run')} of it did not end yet; export it again later." if going else ""
+        return f"{self._tracker.title} has the sweep {self._sweep.id}; {counted(self.sent, 'run')} of it new or changed.{rest}"
+
+    @contextlib.contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
+        except TabTuneError:
+            raise
+        except Exception as error:
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            doing = f"{self._tracker.title} did not take the sweep, of which the workspace has all"
+            what = f"{doing}. See that it can be reached, and export it again. It said: {first[:160]}"
+            raise shortage_of(error, doing) or TrackerError(what) from error
+
+    def _send(self, run: Run) -> None:
+        if self._done.get(run.id) == run.resumptions:
+            return
+        about, ending = self._about(run), self._ending(run) if run.status in ENDED else None
+        going = self._open.get(run.id)
+        if ending and not going and self._tracker.stamp(about) == ending.stamp:
+            self._done[run.id] = run.resumptions
+            return
+        if going is None or going.resumptions != run.resumptions:  # an interruption takes events back
+            going = self._open[run.id] = _Going(self._tracker.begin(about), run.resumptions)
+        told = self._store.events(run.id, CURVES, going.after)
+        for start in range(0, len(told), AT_ONCE):
+            some = told[start : start + AT_ONCE]
+            going.run.log(list(going.rows(some)))
+            going.after = some[-1].seq
+        if ending:
+            with scratch_folder() as folder:
+                going.run.end(dataclasses.replace(ending, adapter=self._adapter(run, folder)))
+            del self._open[run.id]
+            self._done[run.id] = run.resumptions
+            self.sent += 1
+
+    def _about(self, run: Run) -> AboutRun:
+        words = {"loralab.tags": " ".join(run.tags), "loralab.note": run.note}
+        tags = {"loralab.sweep": run.sweep, "loralab.run": run.id} | {name: text for name, text in words.items() if text}
+        name = f"{self._sweep.name[:60] or 'Sweep'} {run.sweep}"
+        return AboutRun(run.id, run.name, run.sweep, name, run.started or run.created, dict(_settings(run.settings)), tags)
+
+    def _ending(self, run: Run) -> Ending:
+        last = self._store.last_seqs(run.id, CURVES)
+        results = {} if run.result is None else _results(self._store, run)
+        told = [FORMAT, run.name, run.tags, run.note, run.status, run.resumptions, last, results]
+        stamp = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        steps = run.result.steps_done if run.result else 0
+        return Ending(run.status, Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results), None, stamp)
+
+    def _adapter(self, run: Run, folder: Path) -> Path | None:
+        """A copy of the package without the class labels, which are cells of the table."""
+        package, copy = self._store.run_dir(run.id) / ADAPTER_FILE, folder / ADAPTER_FILE
+        if run.result is None or run.result.adapter_bytes is None or run.result.adapter_verified is False or not package.exists():
+            return None
+        copy.write_bytes(without_labels(package))
+        return copy
+
+
+@dataclass(slots=True)
+class _Going:
+    """A run that is being written, and how far it is."""
+
+    run: OpenRun
+    resumptions: int
+    after: int = 0
+    """The last event sent."""
+    step: int = 0
+    """The last done among those."""
+
+    def rows(self, told: Sequence[Stored]) -> Iterator[Row]:
+        """One an event."""
+        for one in told:
+            match one.event:
+                case StepDone() as done:
+                    self.step = done.step
+                    values = _named("train", done, ("loss", "gradient_norm", "learning_rate", "seconds"))
+                case Evaluated() as scored:
+                    values = {f"{scored.split}/{name}": value for name, value in scored.scores.items()}
+                case MemorySampled() as sample:
+                    values = _named("memory", sample, METER_COLUMNS)
+                case PhaseDone() as phase:
+                    peaks = {f"phase/{phase.phase}/peak_{meter}_bytes": peak for meter, peak in phase.peak_bytes.items()}
+                    values = _named(f"phase/{phase.phase}", phase, ("seconds", "growth_bytes")) | peaks
+                case _:  # of another version
+                    continue
+            if known := {name: float(value) for name, value in values.items() if value is not None}:
+                yield Row(str(one.seq), one.event.step if isinstance(one.event, Evaluated) else self.step, one.time, known)
+
+
+def _named(prefix: str, event: object, names: Sequence[str]) -> dict[str, Any]:
+    return {f"{prefix}/{name}": getattr(event, name) for name in names}
+
+
+def _settings(settings: RunSettings) -> Iterator[tuple[str, Value]]:
+    """Those that matter to the strategy, by their names in TOML; a list is one text."""
+    for row in SETTINGS.values():
+        value = settings.value(row.name)
+        if settings.strategy in row.strategies and value not in (None, (), {}):
+            yield row.path, value if isinstance(value, str | int | float | bool) else json.dumps(value)
+
+
+def _results(store: RunStore, run: Run) -> dict[str, float]:
+    """The numbers of the run's line on the leaderboard, with the half widths of its scores and gains, where they are known."""
+    metric = METRICS[run.settings.selection_metric]
+    halves = half_widths(run.id, metric, partial(read_predictions, store))
+    board = with_half_widths(of_task(leaderboard([run], metric.name), run.settings.task), lambda _: halves)
+    line = board.iloc[0].to_dict() | {half_width(name): half for name, half in halves.items()}
+    numbers = {name: value for name, value in line.items() if name not in _OF_SETTINGS and isinstance(value, int | float)}
+    return {f"result/{name}": float(value) for name, value in numbers.items() if not pd.isna(value) and math.isfinite(value)}
+
+
+@contextlib.contextmanager
+def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
+    """Sends what comes while the block goes on, and the rest after it, in a thread: the block and the runs never wait for the tracker.
+
+    What goes wrong is said once, and tried again with the next look.
+    """
+    over, said = threading.Event(), set[str]()
+
+    def look() -> None:
+        try:
+            mirror.look(live=True)
+        except TabTuneError as error:
+            if not said:
+                said.add(str(error))
+                say(f"warning: {error} The runs go on, and it is tried again.")
+        else:
+            said.clear()
+
+    def follow() -> None:
+        while not over.wait(LOOK_SECONDS):
+            look()
+        look()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        if said:
+            say("warning: The tracker lacks the end of the sweep. The workspace has all of it; 'loralab export' sends the rest.")

@@ -1,0 +1,93 @@
+"""MLflow: an experiment a sweep, a run a run. ``mlflow-skinny`` is enough, with SQLAlchemy and alembic for a database of one's own."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tabtune_core.tracking.tracker import AboutRun, Ending, Row
+
+MOST_METRICS, MOST_PARAMETERS, LONGEST = 1_000, 100, 6_000
+"""Of one call, and letters of a parameter (https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits)."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+STAMP, RUN = "loralab.stamp", "loralab.run"
+ENDS = {"cancelled": "KILLED", "failed": "FAILED", "interrupted": "FAILED"}
+Item = TypeVar("Item")
+
+
+def open_tracker(where: str, folder: Path) -> "MLflow":
+    """``where`` is a tracking URI; without one, MLFLOW_TRACKING_URI or a database in ``folder``."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would tell its makers what is called
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    import alembic  # noqa: F401 - whether it is there
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    uri = where or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute() / 'mlflow.db'}"
+    beside = None
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        beside = (database.absolute().parent / "mlflow-artifacts").as_uri()
+    return MLflow(MlflowClient(uri), uri, beside)
+
+
+class MLflow:
+    """A tracking server or database."""
+
+    title = "MLflow"
+
+    def __init__(self, client: Any, uri: str, artifacts: str | None) -> None:
+        self._client, self._artifacts = client, artifacts
+        self.look = uri if artifacts is None else f"mlflow ui --backend-store-uri '{uri}'"
+
+    def _experiment(self, run: AboutRun) -> str:
+        tags = {"loralab.sweep": run.sweep}
+        for known in self._client.search_experiments(filter_string=f"tags.`loralab.sweep` = '{run.sweep}'"):
+            return str(known.experiment_id)
+        place = self._artifacts and f"{self._artifacts}/{run.sweep}"
+        return str(self._client.create_experiment(run.experiment, artifact_location=place, tags=tags))
+
+    def _held(self, run: AboutRun) -> list[Any]:
+        return list(self._client.search_runs([self._experiment(run)], f"tags.`{RUN}` = '{run.id}'"))
+
+    def stamp(self, run: AboutRun) -> str:
+        """In a tag of the run."""
+        return next((str(held.data.tags.get(STAMP, "")) for held in self._held(run)), "")
+
+    def begin(self, run: AboutRun) -> "_Run":
+        """A new run; what is held of it is deleted."""
+        from mlflow.entities import Param
+
+        for held in self._held(run):
+            self._client.delete_run(held.info.run_id)
+        made = self._client.create_run(self._experiment(run), int(run.started * 1e3), dict(run.tags), run.name)
+        for some in _parts([Param(name, str(value)[:LONGEST]) for name, value in run.settings.items()], MOST_PARAMETERS):
+            self._client.log_batch(made.info.run_id, params=some)
+        return _Run(self._client, made.info.run_id)
+
+
+class _Run:
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client, self._id = client, run_id
+
+    def log(self, rows: Sequence[Row]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, value, int(row.time * 1e3), row.step) for row in rows for name, value in row.values.items()]
+        for some in _parts(metrics, MOST_METRICS):
+            self._client.log_batch(self._id, metrics=some)
+
+    def end(self, ending: Ending) -> None:
+        self.log([ending.results])
+        if ending.adapter:
+            self._client.log_artifact(self._id, str(ending.adapter))
+        self._client.set_terminated(self._id, ENDS.get(ending.status, "FINISHED"), int(ending.results.time * 1e3))
+        self._client.set_tag(self._id, STAMP, ending.stamp)
+
+
+def _parts(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + most] for start in range(0, len(items), most))

@@ -1,0 +1,88 @@
+"""TensorBoard: a folder a sweep, a folder in it a run, with its event file and its adapter."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabtune_core.tracking.tracker import AboutRun, Ending, Row
+
+STAMP = "loralab-stamp"
+ENDS = {"failed": "STATUS_FAILURE", "interrupted": "STATUS_FAILURE"}
+
+
+def open_tracker(where: str, folder: Path) -> "TensorBoard":
+    """``where`` is a folder."""
+    import tensorboard.summary.writer.event_file_writer  # noqa: F401 - whether it is there
+
+    return TensorBoard(Path(where) if where else folder / "tensorboard")
+
+
+class TensorBoard:
+    """A folder of event files."""
+
+    title = "TensorBoard"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self.look = f"tensorboard --logdir '{self._folder}'"
+
+    def _of(self, run: AboutRun) -> Path:
+        known = next(self._folder.glob(f"*/*{run.id}"), None)  # under an earlier name
+        return known or self._folder / _plain(run.experiment) / f"{_plain(run.name)}-{run.id}"
+
+    def stamp(self, run: AboutRun) -> str:
+        """In a file beside the events."""
+        file = self._of(run) / STAMP
+        return file.read_text() if file.exists() else ""
+
+    def begin(self, run: AboutRun) -> "_Events":
+        """An empty folder."""
+        if self._of(run).exists():
+            shutil.rmtree(self._of(run))
+        return _Events(self._of(run), run)
+
+
+class _Events:
+    def __init__(self, folder: Path, run: AboutRun) -> None:
+        from tensorboard.plugins.hparams import summary_v2
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._folder, self._run, self._writer = folder, run, EventFileWriter(str(folder))
+        told = {**run.settings, **run.tags}
+        self._write(run.started, summary_v2.hparams_pb(told, trial_id=run.id, start_time_secs=run.started))
+
+    def _write(self, time: float, summary: object, step: int = 0) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._writer.add_event(Event(wall_time=time, step=step, summary=summary))
+
+    def log(self, rows: Sequence[Row]) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        for row in rows:
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in row.values.items()]
+            self._write(row.time, Summary(value=values), row.step)
+        self._writer.flush()
+
+    def end(self, ending: Ending) -> None:
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+
+        self.log([ending.results])
+        status = api_pb2.Status.Value(ENDS.get(ending.status, "STATUS_SUCCESS"))
+        over = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ending.results.time)
+        data = plugin_data_pb2.HParamsPluginData(session_end_info=over)
+        self._write(ending.results.time, summary_v2._summary_pb(metadata.SESSION_END_INFO_TAG, data))
+        self._writer.close()
+        if ending.adapter:
+            shutil.copy(ending.adapter, self._folder / "adapter.zip")
+        (self._folder / STAMP).write_text(ending.stamp)
+
+
+def _plain(name: str) -> str:
+    """As the name of a folder.
+
+    >>> _plain("data.csv: TabICL / LoRA r=8")
+    'data.csv-TabICL-LoRA-r=8'
+    """
+    return re.sub(r"[^\w.=+-]+", "-", name).strip("-.")[:80]

@@ -1,0 +1,82 @@
+"""Weights & Biases: a group a sweep, a run a run. Without a login all stays in files, until ``wandb sync`` sends them."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tabtune_core.tracking.tracker import AboutRun, Ending, Row
+
+STAMP = "loralab-stamp"
+ENDS = {"cancelled": 1, "failed": 1, "interrupted": 1}
+
+
+def open_tracker(where: str, folder: Path) -> "WandB":
+    """``where`` is a project, or ENTITY/PROJECT. It is sent where WANDB_MODE says ``online``, or nothing and there is a login."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    entity, _, project = where.rpartition("/")
+    return WandB(wandb, Path(os.environ.get("WANDB_DIR") or folder), project or "loralab", entity or None, mode)
+
+
+class WandB:
+    """A project, and the folder of its files on this machine, which also know what was sent."""
+
+    title = "Weights & Biases"
+
+    def __init__(self, wandb: Any, folder: Path, project: str, entity: str | None, mode: str) -> None:
+        self._wandb, self._folder, self._mode = wandb, folder.absolute(), mode
+        self._place = {"project": project, "entity": entity, "dir": str(self._folder), "mode": mode}
+        files = f"'{self._folder / 'wandb'}'/offline-run-*"
+        self.look = f"wandb login && wandb sync {files}" if mode == "offline" else f"project {project} of your login at Weights & Biases"
+
+    def _folders(self, run: AboutRun) -> list[Path]:
+        return [*self._folder.glob(f"wandb/*run-*-{run.id}")]
+
+    def stamp(self, run: AboutRun) -> str:
+        """In a file beside what is to be, or was, sent."""
+        return next((file.read_text() for folder in self._folders(run) if (file := folder / STAMP).exists()), "")
+
+    def begin(self, run: AboutRun) -> "_Run":
+        """A run of the same id; what was not sent of it yet is taken away, and what is at the server stays and is not sent twice."""
+        for folder in self._folders(run):
+            shutil.rmtree(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        quiet = {"silent": True, "console": "off", "x_disable_stats": True, "x_disable_meta": True, "x_save_requirements": False}
+        own = {"disable_git": True, "disable_code": True, "x_disable_machine_info": True}
+        made = self._wandb.init(
+            **self._place,
+            id=run.id,
+            name=run.name,
+            group=run.experiment,
+            config={**run.settings, **run.tags, "started": run.started},
+            resume="allow" if self._mode == "online" else None,
+            reinit="create_new",
+            settings=self._wandb.Settings(**quiet, **own),
+        )
+        made.define_metric("*", step_metric="step")
+        return _Run(self._wandb, made)
+
+
+class _Run:
+    def __init__(self, wandb: Any, run: Any) -> None:
+        self._wandb, self._run = wandb, run
+        self._sent_before = bool(run.resumed)
+
+    def log(self, rows: Sequence[Row]) -> None:
+        for row in () if self._sent_before else rows:
+            self._run.log({**row.values, "step": row.step, "_timestamp": row.time})
+
+    def end(self, ending: Ending) -> None:
+        self.log([ending.results])
+        self._run.summary.update({**ending.results.values, "status": ending.status})
+        if ending.adapter:
+            artifact = self._wandb.Artifact(f"adapter-{self._run.id}", "model")
+            artifact.add_file(str(ending.adapter))
+            self._run.log_artifact(artifact)
+        folder = Path(self._run.dir).parent
+        self._run.finish(exit_code=ENDS.get(ending.status, 0))
+        (folder / STAMP).write_text(ending.stamp)

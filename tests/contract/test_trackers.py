@@ -1,0 +1,267 @@
+"""Each tracker, with its real package and no network: it has what the store has, has it once, and what fails there leaves the runs alone."""
+
+import glob
+import json
+import math
+import os
+import shutil
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+from made_sweeps import Lab
+
+from tabtune_core.errors import MissingPackageError, SettingError, TrackerError
+from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, Resumed, StepDone
+from tabtune_core.store.run_folder import ADAPTER_FILE
+from tabtune_core.tracking import TRACKERS, open_tracker
+from tabtune_core.tracking.mirror import Mirror, following
+
+BEGAN = 1_700_000_000.0
+ADAPTER = next(Path(__file__).parents[1].glob("kept/**/adapter*.zip"))
+
+
+def add_curves(lab, run_id, steps=range(1, 4)):
+    """As a run tells them, each at a time of its own."""
+    for step in steps:
+        at = BEGAN + 10 * step
+        loss = math.nan if step == 2 else 1 / 3 / step
+        lab.store.append(run_id, StepDone(step, loss, 0.5, 1e-3, 0.25 * step), at)
+        lab.store.append(run_id, MemorySampled("train", 123_456_789 + step, nvml_device_bytes=None), at + 1)
+        lab.store.append(run_id, Evaluated(step, "validation", {"accuracy": 0.5 + step / 7}, True, 0.25 * step), at + 2)
+    lab.store.append(run_id, PhaseDone("train", 7.5, {"resident": 10**9}, 10**6), BEGAN + 99)
+
+
+def expected(store, run_id):
+    """Name -> (step, time, value) of each event of the store."""
+    found, step = {}, 0
+    for one in store.events(run_id):
+        match one.event:
+            case StepDone() as done:
+                step = done.step
+                for name in ("loss", "gradient_norm", "learning_rate", "seconds"):
+                    found.setdefault(f"train/{name}", []).append((step, one.time, getattr(done, name)))
+            case Evaluated(split=split, scores=scores, step=at):
+                found.setdefault(f"{split}/accuracy", []).append((at, one.time, scores["accuracy"]))
+            case MemorySampled(resident_bytes=resident):
+                found.setdefault("memory/resident_bytes", []).append((step, one.time, resident))
+            case PhaseDone(seconds=seconds):
+                found.setdefault("phase/train/seconds", []).append((step, one.time, seconds))
+    return found
+
+
+def of_mlflow(folder, run_id):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = [
+        run for one in client.search_experiments() for run in client.search_runs([one.experiment_id], f"tags.`loralab.run` = '{run_id}'")
+    ]
+    return [
+        (
+            {n: [(m.step, m.timestamp / 1e3, m.value) for m in client.get_metric_history(run.info.run_id, n)] for n in run.data.metrics},
+            {**run.data.params, **run.data.tags},
+            [file.path for file in client.list_artifacts(run.info.run_id)],
+        )
+        for run in runs
+    ]
+
+
+def of_tensorboard(folder, run_id):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    found = []
+    for path in folder.glob(f"tensorboard/*/*{run_id}"):
+        read = EventAccumulator(str(path), {"scalars": 0}).Reload()
+        raw = read.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+        start = plugin_data_pb2.HParamsPluginData.FromString(raw).session_start_info
+        settings = {name: value.string_value or value.number_value for name, value in start.hparams.items()}
+        scalars = {name: [(one.step, one.wall_time, one.value) for one in read.Scalars(name)] for name in read.Tags()["scalars"]}
+        found.append((scalars, settings, [file.name for file in path.glob("*.zip")]))
+    return found
+
+
+def of_trackio(folder, run_id):
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage as Storage
+
+    found = []
+    for project in Storage.get_projects():
+        for run in trackio.Api().runs(project):
+            if run.id == run_id:
+                scalars = {}
+                for row in Storage.get_logs(project, run.name, run_id=run.id):
+                    at = __import__("datetime").datetime.fromisoformat(row.pop("timestamp")).timestamp()
+                    step = row.pop("step")
+                    for name, value in row.items():
+                        scalars.setdefault(name, []).append((step, at, value))
+                made = Storage.get_run_artifacts(project, run.name, run_id=run.id)
+                found.append((scalars, run.config, [json.dumps(made, default=str)] if made else []))
+    return found
+
+
+def of_wandb(folder, run_id):
+    """From the file that ``wandb sync`` sends: blocks of 32 kB in which records stand, whole or in parts."""
+    from wandb.proto import wandb_internal_pb2 as proto
+
+    found = []
+    for file in glob.glob(f"{folder}/wandb/offline-run-*-{run_id}/*.wandb"):
+        data, at, part, scalars, settings, adapters = Path(file).read_bytes(), 7, b"", {}, {}, []
+        while at < len(data):
+            if (left := 32_768 - at % 32_768) < 7:
+                at += left
+                continue
+            _, size, kind = struct.unpack("<IHB", data[at : at + 7])
+            part, at = part + data[at + 7 : at + 7 + size], at + 7 + size
+            if kind not in (1, 4):
+                continue
+            record, part = proto.Record.FromString(part), b""
+            adapters += [record.artifact.name] if record.HasField("artifact") else []
+            settings |= {one.key: json.loads(one.value_json) for one in record.run.config.update}
+            row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            for name in row.keys() - {"step", "_timestamp", "_runtime", "_step"}:
+                scalars.setdefault(name, []).append((row["step"], row["_timestamp"], row[name]))
+        found.append((scalars, settings, adapters))
+    return found
+
+
+READ = {"mlflow": of_mlflow, "tensorboard": of_tensorboard, "trackio": of_trackio, "wandb": of_wandb}
+
+
+@pytest.fixture(scope="module")
+def trackio_folder(tmp_path_factory):
+    """Trackio reads its folder once, when it is imported."""
+    folder = tmp_path_factory.mktemp("trackio")
+    os.environ["TRACKIO_DIR"] = str(folder)
+    return folder
+
+
+@pytest.fixture
+def alone(monkeypatch, trackio_folder):
+    """No other machine is reached, and no login or address of this one is used."""
+    for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    connect = socket.socket.connect
+
+    def local(self, address):
+        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"), f"connects to {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A run with an adapter and curves, and one that failed with a cell of the table in its words."""
+    lab = Lab(tmp_path / "home").add((8, [0.75], range(15)), ("inference", [0.5], range(10)))
+    lab.lora, lab.failed = lab.store.add_sweep([lab.settings(8, 0), lab.settings(4, 0)], "my, table: LoRA")[1]
+    lab.sweep = lab.store.run(lab.lora).sweep
+    for run_id in (lab.lora, lab.failed):
+        lab.store.claim(1, None, run_id)
+    add_curves(lab, lab.lora)
+    lab.end(lab.lora, lab.settings(8, 0), 0.25, [range(15)], metric="log_loss")
+    shutil.copy(ADAPTER, lab.store.run_dir(lab.lora) / ADAPTER_FILE)
+    lab.store.finish(lab.failed, "failed", error="The cell 'secret 17' is not a number.")
+    return lab
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_tracker_has_what_the_store_has_and_has_it_once(name, lab, alone):
+    folder = lab.store.home / "trackers"
+    for new in (2, 0):  # what is there already is not sent again
+        mirror = Mirror(lab.store, lab.sweep, open_tracker(name, lab.store.home))
+        assert mirror.look() == 0 and mirror.sent == new
+    ((curves, settings, adapters),) = READ[name](folder, lab.lora)
+    for key, told in expected(lab.store, lab.lora).items():
+        held = [tuple(math.nan if value == "NaN" else value for value in row) for row in curves[key]]
+        assert sorted(held, key=lambda row: row[1]) == [pytest.approx(row, rel=1e-6, abs=1e-3, nan_ok=True) for row in told], key
+    ((_, ended, gain),) = curves["result/test_gain"]
+    assert gain == pytest.approx(0.25) and ended == pytest.approx(lab.store.run(lab.lora).ended, abs=0.1)
+    assert 0 < curves["result/test_gain_half_width"][0][2] < 1 and 0 < curves["result/validation_log_loss_half_width"][0][2] < 1
+    assert str(settings["lora.rank"]).removesuffix(".0") == "8" and settings["loralab.sweep"] == lab.sweep and len(adapters) == 1
+    everything = b"".join(file.read_bytes() for file in [*folder.rglob("*")] if file.is_file())
+    assert b"secret 17" not in everything
+
+    lab.store.rename(lab.lora, "another name")  # what a person changes replaces what was sent
+    mirror = Mirror(lab.store, lab.sweep, open_tracker(name, lab.store.home))
+    assert (mirror.look(), mirror.sent) == (0, 1)
+    ((again, _, _),) = READ[name](folder, lab.lora)
+    assert {key: len(rows) for key, rows in again.items()} == {key: len(rows) for key, rows in curves.items()}
+
+
+class Listed:
+    """A tracker in memory that can fail."""
+
+    title, look = "Listed", "nowhere"
+
+    def __init__(self):
+        self.rows, self.stamps, self.broken = {}, {}, None
+
+    def stamp(self, run):
+        return self.stamps.get(run.id, "")
+
+    def begin(self, run):
+        self.rows[run.id], tracker = [], self
+
+        class Going:
+            def log(self, rows):
+                if tracker.broken:
+                    raise tracker.broken
+                tracker.rows[run.id] += rows
+
+            def end(self, ending):
+                self.log([ending.results])
+                tracker.stamps[run.id] = ending.stamp
+
+        return Going()
+
+
+def test_a_run_is_followed_while_it_goes_on_and_begins_anew_where_it_was_interrupted(lab):
+    tracker, (run_id,) = Listed(), lab.store.add_sweep([lab.settings(2, 0)])[1]
+    mirror = Mirror(lab.store, lab.store.run(run_id).sweep, tracker)
+    lab.store.claim(1, None, run_id)
+    add_curves(lab, run_id, range(1, 3))
+    assert mirror.look(live=True) == 1
+    first = len(tracker.rows[run_id])
+    mirror.look(live=True)
+    assert len(tracker.rows[run_id]) == first == 7
+    lab.store.requeue(run_id, "Its process is gone.")
+    lab.store.claim(1, None, run_id)
+    lab.store.append(run_id, Resumed(1))
+    add_curves(lab, run_id, range(2, 4))
+    lab.end(run_id, lab.settings(2, 0), 0.75)
+    mirror.look(live=True)
+    assert [row.step for row in tracker.rows[run_id] if "train/loss" in row.values] == [1, 2, 3]
+    assert tracker.stamps[run_id]
+
+
+@pytest.mark.parametrize("broken", [ConnectionError("server\ngone"), OSError(28, "No space left on device")])
+def test_a_tracker_that_fails_is_said_once_and_the_rest_comes_when_it_is_back(lab, broken, monkeypatch):
+    monkeypatch.setattr("tabtune_core.tracking.mirror.LOOK_SECONDS", 0.01)
+    tracker, said = Listed(), []
+    tracker.broken = broken
+    before = lab.store.runs(lab.sweep)
+    with following(Mirror(lab.store, lab.sweep, tracker), said.append):
+        __import__("time").sleep(0.5)
+    assert lab.store.runs(lab.sweep) == before
+    assert len(said) == 2 and "Listed did not take the sweep" in said[0] and "loralab export" in said[1] and "\n" not in "".join(said)
+    with pytest.raises(Exception, match="Listed did not take") as refused:
+        Mirror(lab.store, lab.sweep, tracker).look()
+    assert isinstance(refused.value, TrackerError) or "full" in str(refused.value)
+    tracker.broken = None
+    mirror = Mirror(lab.store, lab.sweep, tracker)
+    mirror.look()
+    assert mirror.sent == 2 and len({row.key for row in tracker.rows[lab.lora]}) == len(tracker.rows[lab.lora])
+
+
+def test_a_tracker_that_is_not_there_is_refused_with_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(SettingError, match="Did you mean 'mlflow'"):
+        open_tracker("mlfow", tmp_path)
+    for name in TRACKERS:
+        monkeypatch.setitem(__import__("sys").modules, "mlflow" if name == "mlflow" else name, None)
+        monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary.writer.event_file_writer", None)
+        monkeypatch.setitem(__import__("sys").modules, "trackio.sqlite_storage", None)
+        with pytest.raises(MissingPackageError, match=rf"pip install 'tabtune-dashboard\[{name}\]'"):
+            open_tracker(name, tmp_path)
