@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dashboard.demo.workspace import demo_workspace
 from dashboard.server.access import (
+    FETCH_VARIABLE,
     LOGIN_VARIABLE,
     LOOPBACK,
     SERVER_PATHS_VARIABLE,
@@ -69,6 +70,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--login",
         action="store_true",
         help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
+    )
+    parser.add_argument(
+        "--fetch-addresses",
+        action="store_true",
+        help="let people add tables by address (https://, hf://datasets/, openml:), which this machine then downloads; addresses of private"
+        " networks are refused (default: files alone)",
     )
     parser.add_argument("--upload-limit-mb", type=_megabytes, default=1000, help="largest file to upload, in megabytes (default: 1000)")
     flags = parser.add_argument_group(
@@ -192,6 +199,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     access = let_in(options)
     port = free_port(access.address, options.port)
     os.environ["TABTUNE_HOME"] = str(home)
+    os.environ[FETCH_VARIABLE] = "1" if options.fetch_addresses else ""
     check_environment()
     where = {"executor": options.executor, "address": options.ray_address, "gpu_share": options.gpu_share, "notify": options.notify}
     tell_workers(parallel=options.parallel, threads=options.threads, **where)

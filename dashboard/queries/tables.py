@@ -103,7 +103,7 @@ def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
 def _proposal(folder: str, table: str) -> Proposal:
     dataset = get_dataset(Path(folder), table)
     whole = Table(_whole(folder, table), dataset.columns, dataset.findings, dataset.questions, dataset.reading)
-    return propose_target(whole, dataset.name)
+    return propose_target(whole, dataset.name, dataset.target)
 
 
 def proposal(table: str) -> Proposal:
@@ -226,8 +226,8 @@ def pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
     return pairs_that_give(_whole(folder, table), kinds, column)
 
 
-def start_reading(source: Path | bytes, name: str, choices: ReadingChoices) -> ReadingProcess:
-    """Begins to keep a file as a table of the person's, in a process of its own."""
+def start_reading(source: Path | bytes | str, name: str, choices: ReadingChoices) -> ReadingProcess:
+    """Begins to keep a file, or what is at an address, as a table of the person's, in a process of its own."""
     return ReadingProcess(home(), source, name, choices, owner=person(), limit_bytes=upload_limit())
 
 

@@ -21,6 +21,8 @@ LOGIN_VARIABLE = "TABTUNE_LOGIN"
 """Set for the page scripts of a server that asks for a log-in."""
 SERVER_PATHS_VARIABLE = "TABTUNE_SERVER_PATHS"
 """Set for the page scripts of such a server on which people may type paths of its files, such as weights."""
+FETCH_VARIABLE = "TABTUNE_FETCH"
+"""Set for the page scripts of a server that fetches tables from addresses which people type."""
 FEWEST_LETTERS = 16
 
 
@@ -130,6 +132,11 @@ def typed_paths_are_open(secrets: Mapping[str, object]) -> bool:
 def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a person may name a file of the server on this page: always without a log-in."""
     return not environment.get(LOGIN_VARIABLE) or bool(environment.get(SERVER_PATHS_VARIABLE))
+
+
+def may_fetch(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a person may have the server fetch a table from an address."""
+    return bool(environment.get(FETCH_VARIABLE))
 
 
 NO_PATHS = "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in secrets.toml."

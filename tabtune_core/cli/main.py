@@ -226,7 +226,14 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file, or the id of a table that is in the workspace")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="*",
+        help="a file (CSV, Parquet, Feather, JSON lines, a workbook), several Parquet files or a folder of them, an address (https://,"
+        " hf://datasets/OWNER/NAME/FILE, openml:ID), or the id of a table that is in the workspace",
+    )
+    parser.add_argument("--query", metavar="SQL", help="in place of DATA: a query that DuckDB runs, such as \"select * from 'x.parquet'\"")
     parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
     parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)")
     add_reading_flags(parser.add_argument_group("how the file is read", "Detected from the file unless given."))

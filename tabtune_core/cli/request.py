@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 
 def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     """The table that DATA names: a file is read, a table of the workspace is taken as it was read."""
-    from tabtune_core.data.datasets import ID, add_dataset, folder_of, get_dataset
+    from tabtune_core.data.datasets import ID, add_dataset, add_source, folder_of, get_dataset
+    from tabtune_core.data.sources import is_source
 
-    path, choices = asked.data, given_reading(asked)
-    if path.exists():
+    words, choices = named_table(asked), given_reading(asked)
+    path = Path(words[0])
+    if (elsewhere := is_source(words)) or path.exists():
         with telling() as tell:
-            dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
+            if elsewhere:
+                dataset = add_source(store.home, words, choices, tell=tell)
+            else:
+                dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
         for finding in together(not_asked(dataset.findings, dataset.questions)):
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:
@@ -38,13 +43,24 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
         return dataset
     if not ID.fullmatch(str(path)):
         raise TableError(
-            f"There is no file {str(path)!r}. Give the path of a CSV or Parquet file, or the id of a table in the workspace {store.home}."
+            f"There is no file {str(path)!r}. Give the path of a table, an address (https://, hf://datasets/, openml:), or"
+            f" the id of a table in the workspace {store.home}."
         )
     dataset = get_dataset(store.home, str(path))
     if choices != ReadingChoices():
         source = folder_of(store.home, dataset.id) / "source"
         raise TableError(f"The table {dataset.name!r} is taken as it was read. To read its file in another way, give that: {source}")
     return dataset
+
+
+def named_table(asked: argparse.Namespace) -> list[str]:
+    """The words of DATA, or the query in place of them."""
+    if asked.query is not None and not asked.data:
+        return [f"query:{asked.query}"]
+    if asked.query is not None or not asked.data:
+        raise TableError("Name one table: DATA, or --query SQL in its place.")
+    words: list[str] = asked.data
+    return words
 
 
 def _say_question(question: Question) -> None:
@@ -82,7 +98,9 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
         target = run["target"] = last.target
         say(f"target: {target!r}, as in the last run on this table; --target for another")
     if not target:
-        likely = propose_target(Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading), dataset.name)
+        likely = propose_target(
+            Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading), dataset.name, dataset.target
+        )
         hint = f" Likely: {likely.reason}" if likely.column or likely.near else f" {likely.reason}"
         raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
 

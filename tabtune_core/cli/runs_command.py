@@ -7,10 +7,14 @@ import argparse
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tabtune_core.cli.terminal import moment, say, shown
+from tabtune_core.errors import TableError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
@@ -48,6 +52,7 @@ def show_run(asked: argparse.Namespace) -> int:
         "error": run.error,
         "own_note": run.note,
         "folder": str(store.run_dir(run.id)),
+        "table": _table(store.home, run.settings.dataset),
         "notes": [dataclasses.asdict(note) for note in notes],
         "settings": run.settings.to_dict(),
         "base": planned.event.base if planned and isinstance(planned.event, RunPlanned) else None,
@@ -61,6 +66,15 @@ def show_run(asked: argparse.Namespace) -> int:
     for name, value in _flat(about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}):
         print(shown(f"{name}: {_with_unit(name, value)}"))
     return 0
+
+
+def _table(home: Path, identity: str) -> str | None:
+    """As a command line names the table, wherever it came from; None where the workspace has lost it."""
+    from tabtune_core.data.datasets import get_dataset
+
+    with suppress(TableError):
+        return shlex.join(get_dataset(home, identity).words())
+    return None
 
 
 def _with_unit(name: str, value: Any) -> Any:

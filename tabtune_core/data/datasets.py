@@ -8,10 +8,11 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +24,7 @@ from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.samples import sample_frame
+from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
 from tabtune_core.files.whole import keep_folder
@@ -58,6 +60,16 @@ class Dataset:
     owner: str = ""
     """Who added it, where people log in; empty where not known."""
 
+    origin: tuple[str, ...] = ()
+    """The words of a command line that say where it came from, such as an address; empty for one file that was given."""
+
+    target: str = ""
+    """The column to predict, where the source names one."""
+
+    def words(self) -> list[str]:
+        """What names the table on another machine: where it came from, or its file, and which sheet."""
+        return [*(self.origin or (self.name,)), *(("--sheet", self.reading.sheet) if self.reading.sheet else ())]
+
 
 def add_dataset(
     home: Path,
@@ -69,6 +81,8 @@ def add_dataset(
     limit_bytes: int = LIMIT_BYTES,
     inside: Path | None = None,
     tell: Tell = untold,
+    origin: tuple[str, ...] = (),
+    target: str = "",
 ) -> Dataset:
     """Reads a file and keeps it. The same bytes read the same way are kept once, under the first name and owner.
 
@@ -90,10 +104,28 @@ def add_dataset(
         if not final.exists():
             table = table or read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
             facts = (table.columns, table.findings, table.questions, table.reading)
-            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner)
+            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner, origin, target)
             write(folder, table, dataset)
             keep_folder(folder, final)
     return get_dataset(home, identity)
+
+
+def add_source(
+    home: Path,
+    words: Sequence[str],
+    choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
+    *,
+    owner: str = "",
+    limit_bytes: int = LIMIT_BYTES,
+    inside: Path | None = None,
+    tell: Tell = untold,
+    guarded: bool = False,
+) -> Dataset:
+    """Fetches a table from one of ``sources.SOURCES``, and keeps it. Raises TableError where one of both cannot be."""
+    with incoming(home, inside) as folder:
+        got = fetch(words, folder, limit_bytes=limit_bytes, tell=tell, guarded=guarded)
+        more: dict[str, Any] = {"owner": owner, "limit_bytes": limit_bytes, "inside": inside, "tell": tell}
+        return add_dataset(home, got.path, got.name, choices, **more, origin=recorded(words), target=got.target)
 
 
 def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
@@ -133,9 +165,17 @@ def get_dataset(home: Path, id: str) -> Dataset:
             "findings": tuple(Finding.from_json(item) for item in data["findings"]),
             "questions": tuple(Question.from_json(item) for item in data["questions"]),
             "reading": ReadingChoices.from_json(data["reading"]),
+            "origin": tuple(data.get("origin", ())),
         }
         dataset = Dataset(**{**data, **facts})
-        texts = [dataset.id, dataset.name, dataset.owner, *(text for column in dataset.columns for text in (column.name, column.kind))]
+        texts = [
+            dataset.id,
+            dataset.name,
+            dataset.owner,
+            dataset.target,
+            *dataset.origin,
+            *(text for column in dataset.columns for text in (column.name, column.kind)),
+        ]
         numbers = [dataset.created, dataset.rows, dataset.size_bytes, *(n for c in dataset.columns for n in (c.missing, c.unique))]
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("an entry has the wrong type")

@@ -35,8 +35,10 @@ GRACE_SECONDS = 3.0
 class ReadingProcess:
     """One file on its way into a workspace."""
 
-    def __init__(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, *, owner: str = "", limit_bytes: int) -> None:
-        """Starts to read. ``source`` is as for ``add_dataset``, and so are the others.
+    def __init__(
+        self, home: Path, source: Path | bytes | str, name: str, choices: ReadingChoices, *, owner: str = "", limit_bytes: int
+    ) -> None:
+        """Starts to read. ``source`` is as for ``add_dataset``, and so are the others; a text is an address, of a public network alone.
 
         Raises:
             ShortageError: the machine lacks what that needs, such as room on the disk.
@@ -49,14 +51,15 @@ class ReadingProcess:
             self._held.close()
             raise
 
-    def _start(self, home: Path, source: Path | bytes, name: str, choices: ReadingChoices, owner: str, limit_bytes: int) -> None:
+    def _start(self, home: Path, source: Path | bytes | str, name: str, choices: ReadingChoices, owner: str, limit_bytes: int) -> None:
         datasets = home / "datasets"
         datasets.mkdir(parents=True, exist_ok=True)
         self._folder = self._held.enter_context(scratch_folder(datasets, "incoming-"))
         if isinstance(source, bytes):
             (self._folder / "given").write_bytes(source)
             source = self._folder / "given"
-        request: dict[str, Any] = {"home": str(home), "source": str(source), "name": name, "choices": choices.to_json()}
+        where = "source" if isinstance(source, Path) else "address"
+        request: dict[str, Any] = {"home": str(home), where: str(source), "name": name, "choices": choices.to_json()}
         request |= {"owner": owner, "limit_bytes": limit_bytes}
         command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
@@ -119,7 +122,7 @@ def main(folder: Path) -> None:
     sys.excepthook = _end_with_error
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
-    from tabtune_core.data.datasets import add_dataset
+    from tabtune_core.data.datasets import add_dataset, add_source
 
     last = ("", 0.0)
 
@@ -131,8 +134,11 @@ def main(folder: Path) -> None:
 
     choices = ReadingChoices.from_json(request["choices"])
     try:
-        home, source, limit = Path(request["home"]), Path(request["source"]), request["limit_bytes"]
-        kept = add_dataset(home, source, request["name"], choices, owner=request["owner"], limit_bytes=limit, inside=folder, tell=tell)
+        more = {"owner": request["owner"], "limit_bytes": request["limit_bytes"], "inside": folder, "tell": tell}
+        if "address" in request:
+            kept = add_source(Path(request["home"]), [request["address"]], choices, guarded=True, **more)
+        else:
+            kept = add_dataset(Path(request["home"]), Path(request["source"]), request["name"], choices, **more)
         answer: dict[str, Any] = {"id": kept.id}
     except TableError as error:
         answer = {"error": str(error), "layout": isinstance(error, LayoutError)}

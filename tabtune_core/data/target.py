@@ -52,8 +52,15 @@ class Proposal:
     """Two to four columns to choose from, the likeliest first; empty where one is proposed."""
 
 
-def propose_target(table: Table, title: str = "") -> Proposal:
-    """By names, place and values, as ``target_ranking`` weighs them; ``title`` is the name of the table or its file."""
+def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
+    """By names, place and values, as ``target_ranking`` weighs them; ``title`` is the name of the table or its file, and ``named`` a column
+    that its source says is the one.
+    """
+    if named in table.frame:
+        way = ways_of(table.frame[named])[0]
+        return Proposal(
+            named, "regression" if way == "numbers" else "classification", f"{named!r} is what the table's source would predict."
+        )
     useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
     ranked = rank_targets(table.columns, table.frame, title, useless)
     if not ranked:

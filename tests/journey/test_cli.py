@@ -393,7 +393,7 @@ def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
     monkeypatch.setattr("tabtune_core.cli.launch.follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
-    words = shlex.split(command_line(dataset.id, "as on the page", home))[3:]
+    words = shlex.split(command_line([dataset.id], "as on the page", home))[3:]
     (tmp_path / "sweep.toml").write_text(SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml())
     monkeypatch.chdir(tmp_path)
     tabtune_here(home, *words)

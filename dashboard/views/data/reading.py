@@ -37,7 +37,9 @@ class Item:
     """A file to read."""
 
     name: str
-    source: Path | bytes
+    source: Path | bytes | str
+    """A text is an address."""
+
     choices: ReadingChoices
     replaces: str | None = None
     """Id of the table that is read again."""

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
+from dashboard.server.access import may_fetch
 from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
 from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
@@ -100,6 +101,12 @@ def add() -> None:
     if files:
         st.session_state["uploads"] = number + 1
         take(files)
+    if may_fetch():
+        address = st.text_input("Or its address", key=f"address_{number}", placeholder="https://…, hf://datasets/…, openml:31")
+        if st.button("Fetch the table", icon=":material/download:", key=f"fetch_{number}") and address.strip():
+            st.session_state["uploads"] = number + 1
+            begin([Item(address.strip(), address.strip(), ReadingChoices())])
+            st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Or a sample:", width="content")
         for name in SAMPLES:

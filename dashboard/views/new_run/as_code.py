@@ -5,6 +5,7 @@ In: the settings, the name of the sweep and the workspace. Out: text to copy; bo
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,12 @@ if __name__ == "__main__":
 '''
 
 
-def command_line(dataset: str, name: str, home: Path) -> str:
-    """The command that runs the same sweep: on the table as it was read, from the settings saved as sweep.toml."""
-    named = (f"--name={name}", f"--home={home}")  # with '=', because a name that begins with a dash would be taken for another flag
-    return shlex.join(["python", "-m", "tabtune_core", "sweep", dataset, "--settings", "sweep.toml", *named])
+def command_line(table: Sequence[str], name: str, home: Path | None) -> str:
+    """The command that runs the same sweep on a table, such as the id of one as it was read, from the settings saved as sweep.toml."""
+    named = [f"--name={name}"] + (
+        [f"--home={home}"] if home else []
+    )  # with '=', because a name that begins with a dash would be taken for another flag
+    return shlex.join(["python", "-m", "tabtune_core", "sweep", *table, "--settings", "sweep.toml", *named])
 
 
 def python_code(sweep: SweepSettings, name: str, home: Path, cluster_cards: int | None = None) -> str:

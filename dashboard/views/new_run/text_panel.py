@@ -35,7 +35,10 @@ def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
         st.download_button("Download the settings", text, "sweep.toml", "application/toml", on_click="ignore", icon=":material/download:")
     with as_command:
         st.caption("The same without the pages, beside the downloaded sweep.toml:")
-        st.code(command_line(sweep.run.dataset, name, queries.home()), language="bash", wrap_lines=True)
+        st.code(command_line([sweep.run.dataset], name, queries.home()), language="bash", wrap_lines=True)
+        if (table := queries.tables()[sweep.run.dataset]).origin or table.reading.sheet:
+            st.caption("On another machine, from where the table came:")
+            st.code(command_line(table.words(), name, None), language="bash", wrap_lines=True)
     with as_python:
         st.caption("The same from Python. Its runs show on these pages too.")
         st.code(python_code(sweep, name, queries.home(), cluster_cards), language="python", height=300)

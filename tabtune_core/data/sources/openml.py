@@ -1,0 +1,44 @@
+"""A data set of OpenML by its number: ``openml:31``. It is kept in scikit-learn's own cache."""
+
+import warnings
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pandas as pd
+
+from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.sources.base import Fetched
+from tabtune_core.errors import TableError
+
+
+def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
+    """Takes the table, and the column that OpenML would predict."""
+    number = asked.removeprefix("openml:")
+    if not number.isdecimal() or int(number) < 1 or len(number) > 9:
+        raise TableError(f"{asked!r} does not name a data set of OpenML. Write its number, for example openml:31.")
+    from sklearn.datasets import fetch_openml
+
+    tell("Asking OpenML", 0, 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions of a data set; it was named by its number
+            found = fetch_openml(data_id=int(number), as_frame=True, parser="pandas", n_retries=1)
+    except (HTTPError, ValueError, KeyError) as error:
+        if isinstance(error, HTTPError) and error.code not in (404, 412):
+            raise _unreached(error) from error
+        raise TableError(f"OpenML has no table {number} that can be read ({error}). Look its number up on openml.org.") from error
+    except (OSError, HTTPException) as error:
+        raise _unreached(error) from error
+    frame: pd.DataFrame = found.frame
+    size = int(frame.memory_usage(deep=True).sum())
+    if size > limit_bytes:
+        raise TableError(f"The table takes {size:,} bytes and the limit is {limit_bytes:,}.")
+    frame.to_parquet(folder / "openml.parquet", index=False)
+    target = found.target_names[0] if len(found.target_names or ()) == 1 else ""
+    return Fetched(folder / "openml.parquet", f"{found.details['name']} (openml {number})", target)
+
+
+def _unreached(error: Exception) -> TableError:
+    reason = getattr(error, "reason", None) or error
+    return TableError(f"OpenML could not be reached ({reason}). Check the network, or download the table and give its path.")

@@ -1,0 +1,53 @@
+"""Several Parquet files with the same columns as one table: the files, or a folder of them."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tabtune_core.data.reading.decoding import check_is_file, is_parquet, read_head
+from tabtune_core.data.reading.failures import translated
+from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.sources.base import Fetched
+from tabtune_core.errors import TableError
+
+
+def joined(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell) -> Fetched:
+    """One file with the rows of all, in the order given; of a folder in the order of their names."""
+    first = Path(words[0])
+    paths = sorted(first.glob("[!._]*.parquet")) if len(words) == 1 and first.is_dir() else [Path(word) for word in words]
+    if not paths:
+        raise TableError(f"The folder {str(first)!r} holds no file that ends in .parquet. Give the path of one file in it.")
+    with translated():
+        for path in paths:
+            check_is_file(path)
+            if not is_parquet(read_head(path)):
+                raise TableError(f"{str(path)!r} is not a Parquet file; only those are joined. Give one file, or join them yourself.")
+        if (size := sum(path.stat().st_size for path in paths)) > limit_bytes:
+            raise TableError(f"The files have {size:,} bytes together and the limit is {limit_bytes:,}. Give fewer of them.")
+        try:
+            _write(paths, folder / "joined.parquet", tell)
+        except pa.ArrowException as error:
+            raise TableError(f"The Parquet files cannot be joined: one is damaged ({str(error)[:120]}). Write it again.") from error
+    name = first.name if first.is_dir() else f"{first.stem} and {len(paths) - 1} more" if len(paths) > 1 else first.name
+    return Fetched(folder / "joined.parquet", name)
+
+
+def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
+    schemas = [pq.read_schema(path) for path in paths]
+    names = schemas[0].names
+    for path, schema in zip(paths, schemas, strict=True):
+        if differ := sorted(set(schema.names) ^ set(names)):
+            raise TableError(f"{str(path)!r} has other columns than {str(paths[0])!r}: only one has {', '.join(map(repr, differ[:5]))}.")
+    schema = schemas[0]
+    if any(other.field(name).type != schema.field(name).type for other in schemas for name in names):
+        # cells are read as text; what a column holds is found out from all of them
+        schema = pa.schema([pa.field(name, pa.string()) for name in names])
+    with pq.ParquetWriter(target, schema) as writer:
+        for number, path in enumerate(paths):
+            tell("Joining files", number, len(paths))
+            with closing(pq.ParquetFile(path)) as file:
+                for batch in file.iter_batches(columns=names):
+                    writer.write_table(pa.Table.from_batches([batch]).select(names).cast(schema))

@@ -1,0 +1,147 @@
+"""A file at an address that begins with https:// or http://."""
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib import request
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+
+from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.sources.base import Fetched
+from tabtune_core.errors import TableError
+
+PATIENCE_SECONDS = 30.0
+CHUNK_BYTES = 1 << 18
+WAY_OUT = "Check the address and the network, or download the file yourself and give that."
+
+
+class PrivateAddress(TableError):
+    """An address that a person elsewhere could not reach, but this server can."""
+
+
+def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
+    """Downloads the file."""
+    download(asked, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded)
+    return Fetched(folder / "download", unquote(urlsplit(asked).path.rpartition("/")[2]) or str(urlsplit(asked).hostname))
+
+
+def download(address: str, target: Path, *, limit_bytes: int, tell: Tell, guarded: bool, headers: Mapping[str, str] | None = None) -> None:
+    """Writes what an address answers to ``target``.
+
+    Raises TableError where it cannot be reached, refuses, sends more than ``limit_bytes``, or, ``guarded``, leads into a private network.
+    """
+    shown = f"{urlsplit(address).scheme}://{urlsplit(address).hostname}"
+    try:
+        asked = request.Request(address, headers={"User-Agent": "lora-lab", **(headers or {})})
+        with closing(_opener(guarded).open(asked, timeout=PATIENCE_SECONDS)) as answer:
+            whole = int(answer.headers.get("Content-Length") or 0)
+            size = 0
+            _check_size(whole, limit_bytes)
+            with target.open("wb") as out:
+                while chunk := answer.read(CHUNK_BYTES):
+                    size += len(chunk)
+                    _check_size(size, limit_bytes)
+                    out.write(chunk)
+                    tell("Downloading megabytes", size // 1_000_000, whole // 1_000_000)
+            if size < whole:
+                raise TableError(f"{shown} broke off after {size:,} of {whole:,} bytes. Try again.")
+    except HTTPError as error:
+        raise TableError(f"{shown} answered {error.code} ({error.reason}). {WAY_OUT}") from error
+    except URLError as error:
+        if isinstance(error.reason, PrivateAddress):
+            raise error.reason from None
+        reason = getattr(error.reason, "strerror", None) or error.reason
+        raise TableError(f"{shown} could not be reached ({reason}). {WAY_OUT}") from error
+    except (TimeoutError, ConnectionError, HTTPException, ValueError, ssl.SSLError) as error:
+        if isinstance(error, TableError):
+            raise
+        raise TableError(f"{shown} could not be reached ({error or type(error).__name__}). {WAY_OUT}") from error
+
+
+def _check_size(size: int, limit_bytes: int) -> None:
+    if size > limit_bytes:
+        raise TableError(f"The file at this address has more than {limit_bytes:,} bytes, which is the limit.")
+
+
+def _opener(guarded: bool) -> request.OpenerDirector:
+    """Only the web: no files, and no other protocol. Guarded, no proxy either, which would look names up elsewhere."""
+    opener = request.OpenerDirector()
+    opener.addheaders = []
+    for handler in (
+        request.ProxyHandler({} if guarded else None),
+        _Http(guarded),
+        _Https(guarded),
+        request.HTTPDefaultErrorHandler(),
+        _Redirects(),
+        request.HTTPErrorProcessor(),
+        request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirects(request.HTTPRedirectHandler):
+    """Leaves a token with the machine that it is for."""
+
+    def redirect_request(self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> request.Request | None:
+        """The next request."""
+        after = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if after is not None and (urlsplit(newurl).netloc != urlsplit(req.full_url).netloc or not newurl.startswith("https://")):
+            after.remove_header("Authorization")
+        return after
+
+
+class _Http(request.HTTPHandler):
+    def __init__(self, guarded: bool) -> None:
+        super().__init__()
+        self._kind = GuardedHttp if guarded else HTTPConnection
+
+    def http_open(self, req: request.Request) -> Any:
+        """Asks; each redirect comes through here again."""
+        return self.do_open(self._kind, req)
+
+
+class _Https(request.HTTPSHandler):
+    def __init__(self, guarded: bool) -> None:
+        super().__init__()
+        self._kind = GuardedHttps if guarded else HTTPSConnection
+
+    def https_open(self, req: request.Request) -> Any:
+        """As above."""
+        return self.do_open(self._kind, req)
+
+
+class GuardedHttp(HTTPConnection):
+    """Reaches public addresses alone."""
+
+    def connect(self) -> None:
+        """Looks the name up once, and connects to what was looked at."""
+        self.sock = public_socket(self.host, self.port, self.timeout)
+
+
+class GuardedHttps(HTTPSConnection):
+    """The same with TLS."""
+
+    def connect(self) -> None:
+        """Looks the name up once, and connects to what was looked at; the certificate is that of the name."""
+        plain = public_socket(self.host, self.port, self.timeout)
+        self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+
+
+def public_socket(host: str, port: int, timeout: float | None) -> socket.socket:
+    """A connection to a host, all of whose addresses are public. Raises PrivateAddress otherwise, before anything is sent."""
+    found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
+        raise PrivateAddress(f"{host} is an address of a private network, which this server does not fetch from. Upload the file instead.")
+    return socket.create_connection((found[0], port), timeout)
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    within = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
+    return bool(within.is_global and not within.is_multicast)

@@ -1,0 +1,217 @@
+"""A table comes from wherever a person names, and what cannot be had is refused in a sentence."""
+
+import gzip
+import json
+import shutil
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub.constants
+import pandas as pd
+import pytest
+import sklearn.datasets
+
+from tabtune_core.data import sources
+from tabtune_core.data.datasets import add_source, load_frame
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.reading_process import ReadingProcess
+from tabtune_core.data.sources import web
+from tabtune_core.data.table import Table
+from tabtune_core.data.target import propose_target
+from tabtune_core.errors import TableError
+
+FRAME = pd.DataFrame({"size": [float(place) / 2 for place in range(30)], "kind": ["red", "green", "blue"] * 10})
+KEPT = Path(sklearn.datasets.__file__).parent / "tests" / "data" / "openml" / "id_61"
+"""Answers of OpenML that scikit-learn ships for its own tests."""
+LIMIT = 100_000
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Answers as the path says, and keeps what was asked."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            path, _, query = self.path.partition("?")
+            asked.append((path, self.headers.get("Authorization")))
+            if path.startswith("/to"):
+                self.send_response(302)
+                self.send_header("Location", query)
+                self.end_headers()
+            elif path.endswith(".parquet"):
+                self.answer(FRAME.to_parquet(index=False))
+            elif path == "/endless":
+                self.send_response(200)
+                self.end_headers()
+                for _ in range(1000):
+                    try:
+                        self.wfile.write(b"x" * 10_000)
+                    except OSError:
+                        break
+            elif path == "/short":
+                self.answer(b"a,b\n1,2\n", length=5000)
+            else:
+                self.send_error(404)
+
+        def answer(self, content, length=None):
+            self.send_response(200)
+            self.send_header("Content-Length", str(length or len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    asked = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        http.asked, http.address = asked, f"http://127.0.0.1:{http.server_port}"
+        yield http
+        http.shutdown()
+
+
+@pytest.fixture
+def openml(tmp_path, monkeypatch):
+    """The cache of scikit-learn, with one table in it."""
+    home = tmp_path / "scikit_learn_data"
+    data = home / "openml" / "openml.org"
+    info = json.loads(gzip.decompress((KEPT / "api-v1-jd-61.json.gz").read_bytes()))
+    arff = info["data_set_description"]["url"].split("/", 3)[3]
+    kept = {"jd-61.json": "data/61", "jdf-61.json": "data/features/61", "jdq-61.json": "data/qualities/61"}
+    for name, path in {**{f"api-v1-{one}": f"api/v1/json/{path}" for one, path in kept.items()}, "data-v1-dl-61.arff": arff}.items():
+        (data / f"{path}.gz").parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(KEPT / f"{name}.gz", data / f"{path}.gz")
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(home))
+
+
+@pytest.fixture
+def hub(server, monkeypatch):
+    template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_of_this_machine")
+
+
+def write_parts(folder):
+    folder.mkdir()
+    FRAME[:10].to_parquet(folder / "part-0.parquet", index=False)
+    FRAME[10:].assign(size=lambda rows: rows["size"].astype("float32"))[["kind", "size"]].to_parquet(folder / "part-1.parquet", index=False)
+    return folder
+
+
+def test_one_table_comes_from_everywhere(server, hub, tmp_path):
+    folder = write_parts(tmp_path / "parts")
+    parts = [str(folder / "part-0.parquet"), str(folder / "part-1.parquet")]
+    asked = {
+        (f"{server.address}/a/table.parquet?token=s3cret",): "table.parquet",
+        (f"{server.address}/to?{server.address}/b.parquet",): "to",
+        ("hf://datasets/owner/name@v1/data/train.parquet",): "train.parquet",
+        (f"query:select * from '{folder}/*.parquet' order by size",): "query",
+        (*parts,): "part-0 and 1 more",
+        (str(folder),): "parts",
+    }
+    for words, name in asked.items():
+        kept = add_source(tmp_path / "home", words, limit_bytes=LIMIT)
+        pd.testing.assert_frame_equal(load_frame(tmp_path / "home", kept.id), FRAME, check_dtype=False)
+        if kept.name != name:  # the same bytes are kept under their first name
+            assert (name, kept.name) in {("to", "table.parquet"), ("train.parquet", "table.parquet"), ("parts", "part-0 and 1 more")}
+        assert "s3cret" not in " ".join(kept.origin)
+    assert ("/datasets/owner/name/resolve/v1/data/train.parquet", "Bearer hf_of_this_machine") in server.asked
+    assert kept.words() == parts
+
+
+def test_a_table_of_openml_brings_its_target(openml, tmp_path):
+    kept = add_source(tmp_path / "home", ["openml:61"])
+    frame = load_frame(tmp_path / "home", kept.id)
+    assert (kept.name, kept.origin, frame.shape) == ("iris (openml 61)", ("openml:61",), (150, 5))
+    table = Table(frame, kept.columns, kept.findings, kept.questions, kept.reading)
+    assert propose_target(table, kept.name, kept.target).column == "class"
+
+
+def test_a_token_stays_with_the_machine_that_it_is_for(server, hub, tmp_path):
+    other = server.address.replace("127.0.0.1", "localhost")
+    web.download(
+        f"{server.address}/to-other?{other}/c.parquet",
+        tmp_path / "c",
+        limit_bytes=LIMIT,
+        tell=sources.untold,
+        guarded=False,
+        headers={"Authorization": "Bearer mine"},
+    )
+    assert server.asked[-2:] == [("/to-other", "Bearer mine"), ("/c.parquet", None)]
+
+
+def bad(tmp_path, server):
+    folder = write_parts(tmp_path / "parts")
+    FRAME.rename(columns={"size": "length"}).to_parquet(folder / "part-2.parquet", index=False)
+    (folder / "text.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "none").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = free.getsockname()[1]
+    return {
+        "too much": ([f"{server.address}/endless"], "more than 100,000 bytes"),
+        "not there": ([f"{server.address}/nothing"], "answered 404"),
+        "broken off": ([f"{server.address}/short"], "broke off after 8 of 5,000 bytes"),
+        "nobody listens": ([f"http://127.0.0.1:{closed}/a.csv"], "could not be reached"),
+        "a name that does not exist": (["https://nowhere.invalid/a.csv"], "could not be reached"),
+        "a file through a redirect": ([f"{server.address}/to?file:///etc/hostname"], "answered 302"),
+        "not a file of a data set": (["hf://owner/name"], "hf://datasets/OWNER/NAME/FILE"),
+        "not a number of openml": (["openml:iris"], "Write its number"),
+        "other columns": ([str(folder)], "only one has 'length', 'size'"),
+        "not parquet": ([str(folder / "part-0.parquet"), str(folder / "text.csv")], "is not a Parquet file"),
+        "an empty folder": ([str(tmp_path / "none")], "holds no file that ends in .parquet"),
+        "not SQL": (["query:selekt 1"], "The query cannot be run. Parser Error"),
+        "a table that is not there": (["query:select * from 'none.parquet'"], "none.parquet"),
+        "no rows to read": (["query:"], "gives no rows"),
+        "SQL of the web": ([f"query:select * from '{server.address}/a.parquet'"], "cannot be run"),
+    }
+
+
+def test_what_cannot_be_had_is_refused_in_a_sentence(server, tmp_path):
+    for name, (words, says) in bad(tmp_path, server).items():
+        with pytest.raises(TableError) as refused:
+            add_source(tmp_path / "home", words, limit_bytes=LIMIT)
+        assert says in str(refused.value), name
+        assert "\n" not in str(refused.value), name
+    assert [one.name for one in (tmp_path / "home" / "datasets").iterdir()] == []
+
+
+@pytest.mark.parametrize(("number", "says"), [(7, "could not be reached"), (61, "OpenML has no table 61 that can be read")])
+def test_openml_that_is_not_there_or_not_reached(number, says, openml, tmp_path, monkeypatch):
+    from urllib.error import HTTPError, URLError
+
+    error = URLError("no network") if number == 7 else HTTPError("https://openml.org", 412, "Precondition Failed", None, None)
+    monkeypatch.setattr("sklearn.datasets._openml.urlopen", lambda *_, **__: (_ for _ in ()).throw(error))
+    shutil.rmtree(tmp_path / "scikit_learn_data")
+    with pytest.raises(TableError, match=says):
+        add_source(tmp_path / "home", [f"openml:{number}"])
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"]
+)
+def test_a_page_reaches_no_private_address(host, tmp_path):
+    with pytest.raises(TableError, match="private network|could not be reached"):
+        sources.fetch([f"http://{host}:9/a.csv"], tmp_path, limit_bytes=LIMIT, guarded=True)
+
+
+def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, monkeypatch):
+    """The first machine counts as public here, and sends on to a name of this one."""
+    looked_up = []
+    monkeypatch.setattr(web, "_is_public", lambda address: looked_up.append(address) or len(looked_up) == 1)
+    before = len(server.asked)
+    with pytest.raises(TableError, match="localhost is an address of a private network"):
+        sources.fetch(
+            [f"{server.address}/to?{server.address.replace('127.0.0.1', 'localhost')}/a.parquet"], tmp_path, limit_bytes=LIMIT, guarded=True
+        )
+    assert [path for path, _ in server.asked[before:]] == ["/to"]
+
+
+@pytest.mark.parametrize("words", ["query:select 1", "/etc/hostname", "file:///etc/hostname", "http://127.0.0.1:9/a.csv"])
+def test_the_process_of_a_page_fetches_from_public_addresses_alone(words, tmp_path):
+    reading = ReadingProcess(tmp_path, words, words, ReadingChoices(), limit_bytes=LIMIT)
+    with pytest.raises(TableError, match="is not an address|private network"):
+        reading.result()
