@@ -72,10 +72,9 @@ class Family:
 
     The modules of its folder beside ``family.py``, loaded when they are asked for:
 
-    - ``model``: ``MODEL``, a class that keeps the promises of ``base.BaseModel`` and has ``load``;
-    - ``stages``: ``stages(module)``, the order of its computation (``stages.Stages``);
+    - ``model``: ``MODEL``, a class that keeps the promises of ``base.BaseModel`` and has ``load``; ``stages(module)``, the order of its
+      computation (``stages.Stages``);
     - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, what autograd keeps; loads no torch;
-    - ``upstream``: ``UPSTREAM``, what we rely on in its package, and the versions that were tested; loads no torch;
     - ``export``: ``ENDING`` and ``snippet``, how a merged checkpoint is opened with the upstream package; loads no torch.
     """
 
@@ -107,18 +106,17 @@ class Family:
     """Most context rows."""
     install: str
     """Command that installs its package."""
-    distribution: str
-    """Name of its package on the Python package index."""
+    upstream: Upstream
+    """What we rely on in its package, and the versions that were tested."""
 
     def code(self, module: str) -> Any:
         """One of the modules of its folder."""
         return import_module(f"tabtune_core.models.{self.folder}.{module}")
 
     @property
-    def upstream(self) -> Upstream:
-        """What we rely on in its package."""
-        upstream: Upstream = self.code("upstream").UPSTREAM
-        return upstream
+    def distribution(self) -> str:
+        """Name of its package on the Python package index."""
+        return self.upstream.distribution
 
     def groups_in(self, task: Task, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Names that stand for modules of a model of this family, recognized by the paths of its weights: ``groups``, and LATE."""

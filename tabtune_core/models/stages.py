@@ -43,7 +43,7 @@ class Stages:
 
 def stages_of(family: Family, module: nn.Module) -> Stages:
     """The stages of a model's forward pass; empty where its package version was not tested, as its calls may differ."""
-    stages: Stages = family.code("stages").stages(module) if family.upstream.is_tested else Stages(every=())
+    stages: Stages = family.code("model").stages(module) if family.upstream.is_tested else Stages(every=())
     return stages
 
 

@@ -71,7 +71,7 @@ class Steps:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self.optimizer = make_optimizer(named, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
         if self.cache is not None:
-            prefix = SharedPrefix(module, self.model.card.family.code("stages").stages(module), SharedArrays(self.cache))
+            prefix = SharedPrefix(module, self.model.card.family.code("model").stages(module), SharedArrays(self.cache))
             assert prefix.cut, "nothing before what trains could be cached"
             self._open.enter_context(prefix.use())
         module.train()

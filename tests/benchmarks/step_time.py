@@ -10,8 +10,8 @@ one after the other. Where a process's memory lies moves all of its steps by up 
 seconds within a turn, and their medians over all turns. The first two turns of a process do not count: they make what is cached, the
 optimizer's state and room for it.
 
-- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with what nobody reads (``models/tabicl/lean_forward.py``) and with
-  copies in its attention (``models/tabicl/lean_attention.py``).
+- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with what nobody reads, and with copies in its attention
+  (``models/tabicl/lean_forward.py``).
 - ``limit``: nothing trains but one bias at the start, so that the whole is passed through forward and backward and no weight has a gradient:
   what LoRA would cost if its own work were free. Of the cached ``icl_predictor`` there is one too.
 - ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same

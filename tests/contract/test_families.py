@@ -53,7 +53,7 @@ def test_its_activations_are_counted_by_the_same_arguments(family):
 
 
 def test_its_stages_are_told_of_a_module(family):
-    assert list(inspect.signature(family.code("stages").stages).parameters) == ["module"]
+    assert list(inspect.signature(code(family, "model").stages).parameters) == ["module"]
 
 
 @pytest.mark.parametrize("classes", [["no", "yes"], None], ids=["classes", "numbers"])

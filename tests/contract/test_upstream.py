@@ -20,7 +20,7 @@ from tabtune_core.training.notices import _untested
 from tabtune_core.upstream import Upstream
 
 ROOT = Path(__file__).parents[2]
-OF_FAMILIES = [family.code("upstream").UPSTREAM for family in FAMILIES.values()]
+OF_FAMILIES = [family.upstream for family in FAMILIES.values()]
 PRIVATE = re.compile(r"^(tabicl|tabdpt|autogluon|torch|streamlit)\b.*\._(?!dynamo)|^(tabicl|tabdpt|autogluon)\.")
 """What must be listed: anything private, and all that we take of the packages of models but their top level."""
 
@@ -46,7 +46,7 @@ def test_a_name_that_is_gone_is_told():
 @pytest.mark.parametrize(("installed", "tested"), [("2.2.0", True), ("2.2.9", True), ("2.3.0", False), ("2.20.1", False)])
 def test_a_version_is_tested_by_its_minor(monkeypatch, installed, tested):
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: installed)
-    assert FAMILIES["TabICL"].code("upstream").UPSTREAM.is_tested is tested
+    assert FAMILIES["TabICL"].upstream.is_tested is tested
 
 
 @pytest.mark.parametrize("name", ["tabicl-v2", "tabdpt-1.3", "mitra-v2"])

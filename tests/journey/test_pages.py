@@ -200,7 +200,9 @@ def test_a_model_of_another_family_is_asked_only_for_parts_that_it_has(app, stor
 
 
 def test_a_model_whose_package_is_absent_says_how_to_install_it(app, store, monkeypatch):
-    family = dataclasses.replace(CATALOGUE["tabicl-v1"].family, distribution="no-such-package", install="pip install it")
+    family = CATALOGUE["tabicl-v1"].family
+    absent = dataclasses.replace(family.upstream, distribution="no-such-package")
+    family = dataclasses.replace(family, upstream=absent, install="pip install it")
     monkeypatch.setitem(CATALOGUE, "tabicl-v1", dataclasses.replace(CATALOGUE["tabicl-v1"], family=family))
     add_sample(store.home, "iris")
     go(app, "new_run")

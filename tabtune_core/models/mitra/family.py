@@ -4,7 +4,7 @@ from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
-from tabtune_core.upstream import APACHE_2
+from tabtune_core.upstream import APACHE_2, Upstream
 
 
 def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
@@ -33,10 +33,23 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "row_attention": ("layers",),
     "prediction_head": ("final_layer",),
 }
+_TAB2D = "autogluon.tabular.models.mitra._internal.models.tab2d"
+UPSTREAM = Upstream(
+    distribution="autogluon.tabular",
+    tested=("1.6",),
+    names={
+        f"{_TAB2D}:Tab2D": "the class of the module, its submodules and its state dict",
+        f"{_TAB2D}:Tab2D.save_pretrained": "writes a checkpoint's folder",
+        f"{_TAB2D}:Layer": "a stage, which takes and gives context and query side by side",
+        f"{_TAB2D}:checkpoint": "recomputation, which pre-training of the minis leaves out",
+    },
+)
+"""What we rely on in its package."""
+
 FAMILY = Family(
     folder="mitra",
     name="Mitra",
-    distribution="autogluon.tabular",
+    upstream=UPSTREAM,
     install="pip install 'tabtune-dashboard[mitra]'",
     layers=mitra_layers,
     targets=("x_embedding", "layers", "final_layer"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
@@ -22,6 +23,7 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.mitra.family import FAMILY
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_config, read_safetensors
+from tabtune_core.models.stages import Stage, Stages, spread
 
 try:
     from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
@@ -157,3 +159,26 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 MODEL = MitraModel
+
+
+def stages(module: nn.Module) -> Stages:
+    """Quantiles, embeddings of features and labels, then layers that take and give context and query side by side."""
+    width = int(module.dim)  # type: ignore[arg-type]
+
+    def layer(i: int) -> Stage:
+        return Stage(
+            path=f"layers.{i}",
+            skip=lambda support, query, *_, **__: (support, query),
+            keep=lambda output, *_, **__: list(output),
+            give=lambda take, support, query, *_, **__: (take(*support.shape), take(*query.shape)),
+        )
+
+    return Stages(
+        every=(
+            Stage(path="x_quantile", skip=lambda support, query, *_: (support, query)),
+            Stage(path="x_embedding", skip=lambda x: spread(x, *x.shape, width)),
+            Stage(path="y_embedding"),
+            *(layer(i) for i, _ in enumerate(module.get_submodule("layers").children())),
+            *(Stage(path=path) for path in ("final_layer_norm", "final_layer")),
+        )
+    )

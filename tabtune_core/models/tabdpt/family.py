@@ -4,7 +4,7 @@ from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
-from tabtune_core.upstream import APACHE_2
+from tabtune_core.upstream import APACHE_2, Upstream
 
 
 def tabdpt_layers(config: dict[str, Any], task: Task) -> Layers:
@@ -37,10 +37,22 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "row_attention": ("transformer_encoder",),
     "prediction_head": ("head",),
 }
+UPSTREAM = Upstream(
+    distribution="tabdpt",
+    tested=("1.3",),
+    names={
+        "tabdpt.model:TabDPTModel": "the class of the module, its submodules, sizes and state dict",
+        "tabdpt.model:TabDPTModel.load": "a module from the configuration in a checkpoint",
+        "tabdpt.model:TransformerEncoderLayer": "a stage, which returns the change of its input",
+        "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, of three numbers of the layer",
+    },
+)
+"""What we rely on in its package."""
+
 FAMILY = Family(
     folder="tabdpt",
     name="TabDPT",
-    distribution="tabdpt",
+    upstream=UPSTREAM,
     install="pip install tabdpt",
     layers=tabdpt_layers,
     targets=("transformer_encoder", "encoder", "y_encoder", "head"),

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tabdpt.model import TabDPTModel as Network
 from tabdpt.model import TransformerEncoderLayer
+from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -35,6 +36,7 @@ from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import Source, find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
+from tabtune_core.models.stages import Instead, Stage, Stages, first_of, spread
 
 CPU = torch.device("cpu")
 
@@ -222,3 +224,26 @@ def _settings(config: str, device: str) -> SimpleNamespace:
 
 
 MODEL = TabDPTModel
+
+
+def stages(module: nn.Module) -> Stages:
+    """The encoder, then label encoder and layer in turn; a layer returns the change of its input."""
+    width = int(module.ninp)  # type: ignore[arg-type]
+
+    def layer(i: int) -> tuple[Stage, ...]:
+        moved = Stage(
+            path=f"transformer_encoder.{i}",
+            skip=lambda x, *_: Instead(x),
+            keep=lambda residual, x, *_: [x + residual],
+            give=lambda take, x, *_: Instead(take(*x.shape)),
+        )
+        return Stage(path=f"cls_y_encoders.{i}"), Stage(path=f"reg_y_encoders.{i}"), moved
+
+    return Stages(
+        every=(
+            Stage(path="encoder", skip=lambda x, *_: spread(x, *x.shape[:-1], width)),
+            Stage(path="enc_norm", skip=first_of),
+            *(stage for i, _ in enumerate(module.get_submodule("transformer_encoder").children()) for stage in layer(i)),
+            Stage(path="head"),
+        )
+    )
