@@ -191,8 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def serve(options: argparse.Namespace, home: Path) -> None:
     """The pages of one workspace, and a worker in it."""
-    from dashboard.server.application import application
-    from dashboard.server.late_parts import leave_out_late_parts
+    from dashboard.server.application import application, leave_out_late_parts
 
     leave_out_late_parts()
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file

@@ -8,11 +8,35 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.demo.banner import banner
+from dashboard import queries
+from dashboard.demo.workspace import about
 from dashboard.formatting import plain
 from dashboard.server.access import listed_emails
 from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
+from dashboard.url_state import go
+
+
+def banner(page: st.Page) -> None:
+    """Draws it in the workspace of a demo, whose first page is the leaderboard of the finished sweep; nothing elsewhere."""
+    facts = about(queries.home())
+    if not facts:
+        return
+    if "demo_opened" not in st.session_state:
+        st.session_state["demo_opened"] = True
+        if not page.url_path and not st.query_params:
+            go("views/leaderboard/page.py", sweep=facts["finished"], board=facts["finished"])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            "**Demo**, deleted when the dashboard ends, on a table that was chosen because LoRA wins on it.",
+            help=f"The finished sweep was measured on {facts['date']} on {facts['machine']} (commit {facts['commit']}).",
+            width="content",
+        )
+        if st.button("Finished sweep", type="tertiary", icon=":material/leaderboard:", key="demo_finished"):
+            go("views/leaderboard/page.py", sweep=facts["finished"], board=facts["finished"])
+        if st.button("Sweep that trains", type="tertiary", icon=":material/monitoring:", key="demo_going"):
+            go("views/live/page.py", sweep=facts["going"])
+
 
 STYLE = (
     '<style>[data-testid="stMainBlockContainer"] { padding-top: 4.25rem }'

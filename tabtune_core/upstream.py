@@ -1,6 +1,7 @@
 """Names that we use of other packages beyond their public interface, so that a change there is noticed and reported; licences of weights.
 
-Each package has one list: the ``family.py`` of a model family, or an ``upstream.py`` beside the code that relies on it. Importing this does not load them.
+Each package has one list: in the ``family.py`` of a model family, or an ``upstream.py`` beside the code that relies on it. Importing this
+does not load them.
 """
 
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tabtune_core.execution import cores, local, processes, service, worker
-from tabtune_core.execution.choice import ExecutorChoice
+from tabtune_core.execution.worker_flags import ExecutorChoice
 processes.GRACE_SECONDS.update(cancel=0.3, end=0.3)
 processes.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.memory_breakdown import CAUSES
+from tabtune_core.charts.memory import CAUSES
 from tabtune_core.store.run_row import Run
 
 

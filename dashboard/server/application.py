@@ -1,7 +1,8 @@
-"""The web application around the pages: who may ask, and the addresses that are not pages.
+"""The web application around the pages: who may ask, the addresses that are not pages, and what is said where the machine lacks something.
 
 Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host for plain requests too, so that a
-web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1.
+web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1. Of an error that is meant for people the
+person sees a sentence, whichever page or part of a page it was; the log has the trace.
 """
 
 import importlib
@@ -21,13 +22,56 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
-from dashboard.server import failures
+from dashboard.formatting import plain
 from dashboard.server.access import Access, bracketed
 from dashboard.server.guard import LoginGuard, TokenGuard
 from tabtune_core.data.datasets import get_dataset, preview
-from tabtune_core.errors import TableError
+from tabtune_core.errors import ShortageError, TableError, TabTuneError
+from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import default_home
+
+INSUFFICIENT_STORAGE = 507
+"""https://www.rfc-editor.org/rfc/rfc4918, section 11.5."""
+
+
+def show_error(error: Exception) -> bool:
+    """Draws an error that is meant for people; False for a mistake of ours, which Streamlit shows in its own way."""
+    told = error if isinstance(error, TabTuneError) else shortage_of(error, folder=default_home())
+    if told is None:
+        return False
+    st.error(plain(str(told)), icon=":material/warning:")
+    return True
+
+
+def answer_error(request: Request, error: Exception) -> Response:
+    """Answers a request for something other than a page."""
+    told = shortage_of(error, folder=default_home())
+    if told is None:
+        raise error
+    return PlainTextResponse(str(told), status_code=INSUFFICIENT_STORAGE)
+
+
+HANDLERS = {ShortageError: answer_error, OSError: answer_error, MemoryError: answer_error}
+
+
+def leave_out_late_parts() -> None:
+    """Has Streamlit ignore a request whose parts no longer exist, so that a late click does not blank the next page. To be called once.
+
+    A browser that goes to another page, and then sends a click in a part (``st.fragment``) of the one it leaves, names that page with it.
+    Once the new page is drawn Streamlit 1.67 finds no such part, but takes the page that was named for the one to show.
+    """
+    carry_out = ScriptRunner._run_script
+
+    def run_script(self: ScriptRunner, rerun_data: RerunData) -> None:
+        asked = rerun_data.fragment_id_queue
+        if not asked or any(self._fragment_storage.contains(part) for part in asked):
+            carry_out(self, rerun_data)
+
+    ScriptRunner._run_script = run_script  # type: ignore[method-assign]
+
 
 PLOTLY_PATH = f"/lab/plotly-{plotly.__version__}.min.js"
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -164,6 +208,6 @@ def application(access: Access) -> st.App:
         lifespan=loading,
         routes=ROUTES,
         middleware=middleware,
-        on_script_error=failures.show,
-        exception_handlers=failures.HANDLERS,
+        on_script_error=show_error,
+        exception_handlers=HANDLERS,
     )

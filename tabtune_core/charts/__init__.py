@@ -13,14 +13,11 @@ import plotly.graph_objects as go
 
 from tabtune_core.analysis.figures import plain_in_figure
 from tabtune_core.charts.adapter_size import adapter_size
-from tabtune_core.charts.calibration import confidence_rows, reliability_diagram
-from tabtune_core.charts.confusion_matrix import confusion_matrix
 from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
-from tabtune_core.charts.memory import memory, phase_peaks
-from tabtune_core.charts.memory_breakdown import memory_breakdown
-from tabtune_core.charts.number_errors import predicted_true, residuals
+from tabtune_core.charts.memory import memory, memory_breakdown, phase_peaks
 from tabtune_core.charts.parallel import parallel
 from tabtune_core.charts.pareto import pareto
+from tabtune_core.charts.predictions import confidence_rows, confusion_matrix, predicted_true, reliability_diagram, residuals
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.rows_shown import rows_shown
 from tabtune_core.charts.score import score

@@ -1,4 +1,6 @@
-"""Memory of a run over its whole life, with the phases of one run shaded, and what each phase added over the loaded model."""
+"""Memory of a run over its whole life, with the phases of one run shaded, what each phase added over the loaded model,
+and what memory is for, by cause: the guide's section 7 as a picture.
+"""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,7 @@ import plotly.graph_objects as go
 
 from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.charts.lines import lines
-from tabtune_core.charts.style import MEGABYTE, each_run, figure, say
+from tabtune_core.charts.style import COLOURS, MEGABYTE, each_run, figure, say
 
 METERS = {
     "resident_bytes": "Process memory (resident)",
@@ -98,3 +100,35 @@ def phase_peaks(phases: pd.DataFrame) -> go.Figure:
         )
     drawn.update_xaxes(categoryorder="array", categoryarray=list(PHASES.values()))
     return drawn if drawn.data else say(drawn, "No phase has ended yet")
+
+
+CAUSES = {
+    "weights": "Model weights",
+    "adapter": "LoRA adapter",
+    "gradients": "Gradients",
+    "optimizer": "Optimizer",
+    "activations": "Activations",
+}
+_LOOK = dict(zip(CAUSES, zip(("#7F8C99", *COLOURS), ("", "x", "/", "\\", "."), strict=False), strict=False))
+
+
+def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
+    """``causes`` has one row a bar and cause: run, kind (``estimate`` or ``measured``), cause, bytes."""
+    bars = list(dict.fromkeys(zip(causes["run"].astype(str), causes["kind"].astype(str), strict=True)))
+    drawn = figure("Memory at the peak (MB)", "Run", height=130 + 46 * max(3, len(bars)))
+    for cause, name in CAUSES.items():
+        rows = causes[causes["cause"] == cause]
+        if rows.empty:
+            continue
+        colour, shape = _LOOK[cause]
+        drawn.add_bar(
+            x=rows["bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
+            y=rows["run"].astype(str).to_numpy(dtype=object) + "<br>" + rows["kind"].astype(str).to_numpy(dtype=object),
+            orientation="h",
+            name=name,
+            marker={"color": colour, "pattern": {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "size": 6, "solidity": 0.2}},
+            hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
+        )
+    drawn.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal"})
+    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=[f"{run}<br>{kind}" for run, kind in reversed(bars)])
+    return drawn if drawn.data else say(drawn, "Nothing to estimate yet")

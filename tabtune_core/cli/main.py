@@ -16,8 +16,7 @@ from typing import NoReturn
 from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
 from tabtune_core.cli.commands import diagnose, print_context_curve, print_leaderboard, print_predictions, write_merged
 from tabtune_core.cli.export_command import export_sweep
-from tabtune_core.cli.jobs_command import show_or_cancel
-from tabtune_core.cli.runs_command import list_runs, show_run
+from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import TabTuneError

@@ -1,15 +1,19 @@
 """What ``sweep`` and ``train`` are asked for: the table, the column to predict and how, checked before anything starts."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.cli.arguments import answer_flags, given_reading
-from tabtune_core.cli.reading_line import telling
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices, not_asked, together
+from tabtune_core.data.reading.progress import Tell, in_words
 from tabtune_core.errors import LabelError, SettingError, TableError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
@@ -161,3 +165,36 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     classes = 0 if first.task == "regression" else frame[first.target].nunique()
     features = count_features(kinds, first.target)
     return TrainedOn.plan(plan_split(whole, first), features=features, classes=classes, on_gpu=on_gpu)
+
+
+QUIET_SECONDS = 2.0
+TERMINAL_SECONDS, FILE_SECONDS = 0.5, 10.0
+"""Between two lines: on a terminal each takes the place of the one before, in a file they add up."""
+
+
+@contextmanager
+def telling() -> Iterator[Tell]:
+    """What is told inside is written to stderr; the line is gone afterwards. A step that tells nothing for long shows its seconds."""
+    began, done = time.monotonic(), threading.Event()
+    now = [""]
+    terminal = sys.stderr.isatty()
+
+    def tell(stage: str, done: int, whole: int) -> None:
+        now[0] = in_words(stage, done, whole)
+
+    def write() -> None:
+        wait = QUIET_SECONDS
+        while not done.wait(wait):
+            line = f"{now[0]} ({time.monotonic() - began:.0f} s, Ctrl-C to cancel)"
+            print(f"\r\x1b[2K{line[:79]}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+            wait = TERMINAL_SECONDS if terminal else FILE_SECONDS
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        yield tell
+    finally:
+        done.set()
+        writer.join()
+        if terminal:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tabtune_core.cli.terminal import moment, say, shown, suspended
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL, RAY
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
+from tabtune_core.execution.worker_flags import ExecutorChoice
 from tabtune_core.shortage import check_limits, why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run

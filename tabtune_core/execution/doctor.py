@@ -23,13 +23,11 @@ from packaging.requirements import Requirement  # of huggingface_hub and streaml
 
 from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.cluster_file import why_not_joined
-from tabtune_core.execution.code_version import code_version
-from tabtune_core.execution.lock import is_stopped, worker_of
+from tabtune_core.execution.lock import code_version, is_stopped, worker_of
 from tabtune_core.gpus import Driver, card_memory, card_names, driver
 from tabtune_core.machine import disk_of, machine_memory
-from tabtune_core.models.catalogue import CATALOGUE, WEIGHTS
+from tabtune_core.models.catalogue import CATALOGUE, FAMILIES, WEIGHTS
 from tabtune_core.models.checkpoints import is_here
-from tabtune_core.models.families import FAMILIES
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.database import refuse_network
 from tabtune_core.store.runs import RunStore

@@ -5,6 +5,7 @@ for those who want to know whose it is. A worker is asked by a file, not by a si
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -15,9 +16,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tabtune_core.errors import ShortageError, StoreError
-from tabtune_core.execution.code_version import code_version
 from tabtune_core.execution.identity import identity_of, is_suspended
 from tabtune_core.shortage import named
+from tabtune_core.upstream import DISTRIBUTION, installed_now
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def code_version(package: Path = PACKAGE) -> str:
+    """Of the code as it is on disk now, which a process started now would load: the package's version and 8 digits of its sources' hash."""
+    digest = hashlib.sha256()
+    for path in sorted((*package.rglob("*.py"), *package.rglob("*.sql"))):
+        digest.update(f"{path.relative_to(package)}\0".encode())
+        digest.update(path.read_bytes())
+    number = installed_now(DISTRIBUTION) or "0"  # run from a folder, not installed
+    return f"{number}+{digest.hexdigest()[:8]}"
+
 
 LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
 UNLESS_STOPPED = "--unless-stopped"

@@ -1,15 +1,18 @@
 """The worker's process: it takes the workspace's lock, works until it is told to leave, and makes way for one of another version.
 
-In: a workspace. Out: the same, with nothing left to do. It outlives the dashboard, its children outlive it: a new worker adopts them.
+In: a workspace. Out: the same, with nothing left to do, and without what a kill left. It outlives the dashboard, its children
+outlive it: a new worker adopts them.
 """
 
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TypeVar
@@ -19,11 +22,14 @@ from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import OpenExecutor
 from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, start_early
 from tabtune_core.execution.job_lanes import JobLanes
-from tabtune_core.execution.leftovers import sweep_up
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, is_stopped, want_worker, worker_of
+from tabtune_core.execution.on_ray.node_files import drop_arriving
 from tabtune_core.execution.worker import Worker
-from tabtune_core.scratch import scratch_folder
+from tabtune_core.scratch import scratch_folder, sweep
+from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.run_folder import STATES
+from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 
 AGAIN_SECONDS = 1.0
@@ -152,3 +158,38 @@ def end_everything(home: Path, executor: OpenExecutor = LocalExecutor) -> list[s
         return worker.end_all()
     finally:
         lock.release()
+
+
+INCOMING = "incoming-"
+"""How folders begin that tables and adapters are checked in before they are kept."""
+FRESH_SECONDS = 10.0
+"""Rows to predict are kept a moment before their job is queued."""
+
+
+def sweep_up(store: RunStore) -> None:
+    """Scratch folders of dead processes, rows to predict whose job has ended, what runs of a cluster left that did not arrive whole, and
+    states of trainings that ended or were deleted.
+    """
+    sweep()
+    for place in ("datasets", "adapters"):
+        sweep(store.home / place, INCOMING)
+    for folder in store.home.glob("jobs/*"):
+        sweep(folder)
+    wanted = {str(job.arguments.get("rows")) for job in store.jobs() if job.status not in JOB_ENDED}
+    for rows in store.home.glob("inputs/*"):
+        with suppress(OSError):
+            if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:
+                rows.unlink()
+    for folder in store.home.glob("runs/*"):
+        drop_arriving(folder)
+    for states in store.home.glob(f"runs/*/{STATES}"):
+        if not _is_needed(store, states):
+            shutil.rmtree(states, ignore_errors=True)
+
+
+def _is_needed(store: RunStore, states: Path) -> bool:
+    """Whether the run goes on, or may be resumed."""
+    with suppress(StoreError):
+        run = store.run(states.parent.name)
+        return run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)
+    return False

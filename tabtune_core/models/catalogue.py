@@ -1,18 +1,35 @@
-"""What models there are: names, sizes, parts, limits, licences. Data only; importing it loads no torch.
+"""What models there are, a folder and a line a family: names, sizes, parts, limits, licences. Data only; importing it loads no torch.
 
 Shapes of a model's layers are listed so that pages can price a rank without the model; a test compares them with the module itself.
 """
 
 import os
 from collections import ChainMap
+from importlib import import_module
 from pathlib import Path
 
 from tabtune_core.errors import CheckpointError, DeviceError, SettingError, TableError, TargetError
 from tabtune_core.lora.names import pattern_values
 from tabtune_core.metrics import Task
-from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.families import CARDS, EARLIER
+from tabtune_core.models.cards import Family, ModelCard
 from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings
+
+FOLDERS = (
+    "tabicl",
+    "tabdpt",
+    "mitra",
+)
+"""Below this package, each with a ``family.py``; models are listed in this order."""
+CARDS: tuple[ModelCard, ...] = tuple(card for folder in FOLDERS for card in import_module(f"tabtune_core.models.{folder}.family").CARDS)
+EARLIER: dict[str, tuple[ModelCard, ...]] = {
+    name: cards
+    for folder in FOLDERS
+    for name, cards in getattr(import_module(f"tabtune_core.models.{folder}.family"), "EARLIER", {}).items()
+}
+"""For a model's name, the weights that earlier versions had under it, each under a name of its own."""
+FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CARDS}
+"""By name."""
+
 
 WEIGHTS = Path(__file__).parent / "weights"
 ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"

@@ -20,8 +20,7 @@ from tabtune_core.files.damaged import Damaged, read_text
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.catalogue import WEIGHTS, get_card, named_checkpoint
-from tabtune_core.models.families import EARLIER
+from tabtune_core.models.catalogue import EARLIER, WEIGHTS, get_card, named_checkpoint
 from tabtune_core.upstream import Licence
 
 ANSWER_SECONDS = 5.0

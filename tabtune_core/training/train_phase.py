@@ -20,10 +20,9 @@ from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.last_state import LastState
 from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, train
 from tabtune_core.training.memory.breakdown import held_bytes
-from tabtune_core.training.memory.malloc import large_blocks_apart
 from tabtune_core.training.notices import capture, training_notes
 from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.recompute import checkpointed
+from tabtune_core.training.recompute import checkpointed, large_blocks_apart
 from tabtune_core.training.session import Session
 from tabtune_core.training.step import Stepped, plain_step
 from tabtune_core.training.zero_shot import ZeroShot, tell_zero_shot

@@ -36,7 +36,7 @@ from soaking.lab import Lab, wait_until  # noqa: E402
 from worker_program import queue, start_worker  # noqa: E402
 
 from tabtune_core.events import Evaluated, StepDone  # noqa: E402
-from tabtune_core.execution.leftovers import sweep_up  # noqa: E402
+from tabtune_core.execution.service import sweep_up  # noqa: E402
 from tabtune_core.store.run_folder import STATES  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 

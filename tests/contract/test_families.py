@@ -7,8 +7,7 @@ import pytest
 
 import tabtune_core.models
 from tabtune_core.models.base import BaseModel
-from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.families import FAMILIES, FOLDERS
+from tabtune_core.models.catalogue import CATALOGUE, FAMILIES, FOLDERS
 
 ACTIVATIONS = {
     "training": ("tape", "config", "context", "query", "features", "classes"),

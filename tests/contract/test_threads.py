@@ -14,7 +14,7 @@ from module_state import module_state
 from tabtune_core import LoraAdapter, TabularPipeline
 from tabtune_core.api.pipeline import pipeline_of_run
 from tabtune_core.events import StepDone
-from tabtune_core.models.families import FAMILIES
+from tabtune_core.models.catalogue import FAMILIES
 
 THREADS = 8
 WIDE, NARROW = 60, 4

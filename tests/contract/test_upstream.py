@@ -12,8 +12,7 @@ from tiny import tiny_checkpoint
 from dashboard.server.upstream import UPSTREAM as STREAMLIT
 from tabtune_core.lora.upstream import UPSTREAM as TORCH
 from tabtune_core.models.base import load_model
-from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.models.families import FAMILIES
+from tabtune_core.models.catalogue import CATALOGUE, FAMILIES
 from tabtune_core.models.stages import stages_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.notices import _untested

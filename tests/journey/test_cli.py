@@ -21,7 +21,7 @@ import torch
 from tiny import tiny_checkpoint
 from worker_program import wait_until
 
-from dashboard.views.new_run.as_code import command_line
+from dashboard.views.new_run.text_panel import command_line
 from tabtune_core.cli import launch
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets

@@ -6,7 +6,7 @@ from page_steps import button, go, texts
 from signed_in import sign_in
 
 from dashboard.formatting import plain
-from dashboard.queries.owned_store import OwnedStore
+from dashboard.queries.workspace import OwnedStore
 from dashboard.server.access import LOGIN_VARIABLE
 from tabtune_core.data.datasets import add_sample
 

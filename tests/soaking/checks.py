@@ -16,7 +16,7 @@ import safetensors
 
 from soaking.lab import patience, wait_until
 from tabtune_core.errors import TabTuneError
-from tabtune_core.execution.leftovers import FRESH_SECONDS
+from tabtune_core.execution.service import FRESH_SECONDS
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_folder import ADAPTER_FILE, STATES
 from tabtune_core.store.run_row import ENDED, RANKED, Run

@@ -53,7 +53,6 @@ PAGES_REACH = (
     "analysis",
     "charts",
     "tracking",
-    "execution.choice",
     "execution.worker_flags",
     "execution.cluster_file",
     "execution.cores",

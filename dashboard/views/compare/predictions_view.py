@@ -1,4 +1,4 @@
-"""What the chosen runs predicted for held-out rows, counted: confusion, calibration, and errors of numbers."""
+"""What the chosen runs predicted for held-out rows, counted: confusion, calibration, errors, and rows that two predict differently."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,10 @@ from dashboard import queries
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
-from tabtune_core.analysis.prediction_diagnostics import confusion, errors, reliability
+from tabtune_core.analysis.prediction_diagnostics import confusion, errors, flip_counts, flips, movers, reliability, together
 from tabtune_core.charts import CHARTS
 from tabtune_core.data.splits import SplitName
+from tabtune_core.errors import TableError
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run
 
@@ -87,3 +88,88 @@ def _together(compared: Compared, by_run: dict[str, Predictions], count: Callabl
     if not by_run:
         return None
     return compared.as_run(pd.concat([count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()], ignore_index=True))
+
+
+NAMES = {"row": "Row", "label": "Label", "move": "Move"}
+
+
+def changed_rows(compared: Compared, runs: list[Run]) -> None:
+    """A sentence and a table; from zero-shot to the last chosen run unless a person asks for others."""
+    if len(runs) < 2:
+        st.info("Choose a second run above to see which rows they predict differently.", icon=":material/compare_arrows:")
+        return
+    ids = [run.id for run in runs]
+    zero_shot = next((place for place, run in enumerate(runs) if run.settings.strategy == "inference"), 0)
+    before, after, part = st.columns([2, 2, 1], vertical_alignment="bottom")
+    first = before.selectbox("From", ids, zero_shot, format_func=compared.named.__getitem__, key=f"from_{compared.sweep}")
+    others = [run_id for run_id in ids if run_id != first]
+    second = after.selectbox("To", others, len(others) - 1, format_func=compared.named.__getitem__, key=f"to_{compared.sweep}")
+    with part:
+        rows = which_rows()
+    pair = [next(run for run in runs if run.id == run_id) for run_id in (first, second)]
+    predictions = predictions_of(compared, pair, rows)
+    if len(predictions) < 2:
+        return
+    both = together(*(predictions[run.id] for run in pair))
+    if both.empty:
+        st.info(f"These two runs have no {rows} row in common, because their seeds, and so these rows, differ.", icon=":material/info:")
+        return
+    if pair[0].settings.seed != pair[1].settings.seed:
+        st.caption(f"The seeds of these runs, and so their training and validation rows, differ; they share {len(both):,} {rows} rows.")
+    names = [compared.named[run.id] for run in pair]
+    if compared.task == "classification":
+        _classes(both, names, pair[0])
+    else:
+        _numbers(both, names, pair[0])
+
+
+def _classes(both: pd.DataFrame, names: list[str], run: Run) -> None:
+    changed = flips(both)
+    st.markdown(in_words(both, changed, names))
+    if changed.empty:
+        return
+    right = {(True, False): names[0], (False, True): names[1], (False, False): "neither"}
+    who = [right[pair] for pair in zip(changed["first_right"].astype(bool), changed["second_right"].astype(bool), strict=True)]
+    rows = changed[["row", "label"]].assign(right=who)
+    for prefix, name in zip(("first", "second"), names, strict=True):
+        rows[f"{name}: predicted"], rows[f"{name}: probability"] = changed[f"{prefix}_predicted"], changed[f"{prefix}_confidence"]
+    _table(rows.rename(columns={**NAMES, "right": "Right"}), run, percent=[f"{name}: probability" for name in names])
+
+
+def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str:
+    """How many rows change, and for the better or the worse."""
+    if changed.empty:
+        return f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** give all {len(both):,} rows the same class."
+    counts = flip_counts(changed)
+    return (
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, the class of {len(changed):,} of {len(both):,} rows changes:"
+        f" {counts['right']:,} become right, {counts['wrong']:,} become wrong, {counts['still']:,} stay wrong."
+    )
+
+
+def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
+    moved = movers(both)
+    closer = int((both["second_error"].abs() < both["first_error"].abs()).sum())
+    st.markdown(
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows get closer to the true value."
+        f" The {len(moved)} rows with the largest change:"
+    )
+    rows = moved[["row", "label", "move"]].copy()
+    for prefix, name in zip(("first", "second"), names, strict=True):
+        rows[f"{name}: predicted"], rows[f"{name}: error"] = moved[f"{prefix}_predicted"], moved[f"{prefix}_error"]
+    _table(rows.rename(columns=NAMES), run, percent=[])
+
+
+def _table(rows: pd.DataFrame, run: Run, percent: list[str]) -> None:
+    """With the values of the rows in the table beside what was predicted."""
+    settings = run.settings
+    try:
+        values = queries.rows_of(settings.dataset, rows["Row"].to_numpy()).drop(columns=settings.target)
+    except TableError as error:
+        st.caption(plain(str(error)))
+        values = pd.DataFrame(index=rows.index)
+    values.columns = [f"{name} (column)" if name in rows else name for name in values.columns]
+    config = {name: st.column_config.NumberColumn(format="percent") for name in percent}
+    config["Row"] = st.column_config.NumberColumn(pinned=True, help="Number of the row in the table, from 0.")
+    whole = pd.concat([rows.reset_index(drop=True), values.reset_index(drop=True)], axis=1)
+    st.dataframe(whole, hide_index=True, height="content" if len(whole) < 12 else 440, column_config=config)

@@ -1,16 +1,26 @@
-"""The second tab of Compare: what rank buys in the chosen score and in another one, over runs that trained at each rank."""
+"""The second tab of Compare: what rank buys in the chosen score and in another one, over runs that trained at each rank;
+and what the update of one run is worth: its rank curve, and how much it changed each layer.
+"""
 
+from typing import Any
+
+import numpy as np
+import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import plain
+from dashboard.formatting import duration, plain, score
 from dashboard.views.compare.compared import Compared
-from dashboard.views.compare.one_run_rank import one_run_rank
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
+from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS, Task
+from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.store.run_row import Run
+from tabtune_core.wording import counted
 
 BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}
 """What stands beside the chosen score: calibration for classes; the second where the first was chosen."""
@@ -64,3 +74,144 @@ def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
             "Bars at a rank: half the width of the 95 % interval of its difference to the best rank on the validation rows. A bar that"
             " reaches the level of the best is not beyond noise."
         )
+
+
+KIND = "rank_curve"
+DOING = "Truncating and scoring the update"
+SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
+
+
+def one_run_rank(compared: Compared) -> None:
+    """Which rank one run really used."""
+    st.header("Truncate the rank of one run", help=CHARTS["truncation"].help)
+    st.caption(
+        "A trained update can be truncated to any lower rank without retraining. Where the score stays the same, the rank was not needed;"
+        " where it falls, it was. Compute it for the largest rank to see what smaller ranks would keep."
+    )
+    lora = sorted((run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank)
+    which, how = st.columns([1, 2], vertical_alignment="bottom")
+    chosen = which.selectbox(
+        "Run to truncate", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}"
+    )
+    run = next(run for run in lora if run.id == chosen)
+    job = queries.rank_curves().get(run.id)
+    if job is not None and job.status not in JOB_ENDED:
+        wait_for([job], DOING)
+    elif job is None or job.result is None:
+        if job is not None:
+            why_without_result(job)
+        button([run.id], "Compute", key="work_out")
+    else:
+        with how:
+            y = st.segmented_control(
+                "Spectrum", list(SPECTRA), default="energy", required=True, key="spectrum_y", format_func=SPECTRA.__getitem__
+            )
+        _found(compared, run, job.result, y)
+
+
+def button(run_ids: list[str], label: str, *, key: str) -> None:
+    """Asks for the curves of some runs."""
+    st.button(
+        label,
+        key=key,
+        on_click=_ask,
+        args=(run_ids,),
+        icon=":material/content_cut:",
+        help="Scores the adapter at each lower rank, also while other runs train. It takes about as long as that many predictions.",
+    )
+
+
+def _ask(run_ids: list[str]) -> None:
+    known = queries.rank_curves()
+    for run_id in run_ids:
+        ask_for(KIND, {"run": run_id}, known.get(run_id))
+
+
+def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:
+    layers = result["layers"]
+    curve, directions = curve_frame(result), spectrum_frame(layers)
+    st.markdown(in_words(curve, layers, compared.metric))
+    left, right = st.columns(2)
+    with left:
+        board = compared.board
+        same = board[(board["strategy"] == "peft") & (board["seed"] == run.settings.seed) & (board["model"] == run.settings.model)]
+        drawn = CHARTS["truncation"].draw(curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
+        show(drawn, key="truncation", label=CHARTS["truncation"].help, numbers=curve)
+    with right:
+        show(CHARTS["spectrum"].draw(directions, y=y), key="spectrum", label=CHARTS["spectrum"].help, numbers=directions)
+    beside = result["beside"]
+    st.caption(
+        f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
+        + (f" {beside} other tensors that trained (biases, or DoRA's row lengths) stay as trained at every rank." if beside else "")
+    )
+    behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
+    if behind.open:
+        behind.dataframe(
+            layer_frame(layers),
+            hide_index=True,
+            height=320,
+            column_config={
+                "relative_update": st.column_config.NumberColumn(
+                    "Update / weight", format="percent", help="Frobenius norm of the update over that of the weight."
+                ),
+                "rank_90": st.column_config.NumberColumn("90 % in rank", help="Directions that hold 90 % of the squared update."),
+                "effective_rank": st.column_config.NumberColumn(
+                    "Effective rank", format="%.1f", help="exp(entropy of the singular values): Roy and Vetterli 2007."
+                ),
+            },
+        )
+
+
+def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> str:
+    """What the spectrum and the curve say, in two sentences."""
+    moved = [layer["singular_values"] for layer in layers if np.any(layer["singular_values"])]
+    if not moved:
+        return "This run kept the pretrained weights: its update is zero, so there is nothing to truncate."
+    full = int(curve["rank"].max())
+    needed = [rank_for(values) for values in moved]
+    effective = float(np.median([effective_rank(values) for values in moved]))
+    spread = f" ({min(needed)} to {max(needed)} over its {len(moved)} layers)" if min(needed) < max(needed) else ""
+    first = (
+        f"**{MOST_OF_IT:.0%} of the update lies in rank {np.median(needed):g}**{spread}, median of the layers;"
+        f" the effective rank is {effective:.1f} of {full}."
+    )
+    scores, written = curve.set_index("rank")[f"validation_{metric}"], METRICS[metric].written
+    if scores.isna().all():
+        return f"{first} Its effect on {written} is not known, because the curve was made by an earlier version."
+    gains = METRICS[metric].sign * (scores - scores[0])
+    if not gains[full] > 0:
+        return f"{first} On {written} the whole update is not better than zero-shot."
+    lower = [rank for rank in gains.index if 0 < rank < full]
+    if not lower:
+        return first
+    kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
+    return (
+        f"{first} Truncated to rank {kept}, its validation {written} is {score(scores[kept], metric)}; at its full rank {full} it is"
+        f" {score(scores[full], metric)}, and without the update {score(scores[0], metric)}. The noise of these rows is not in them."
+    )
+
+
+def update_sizes(compared: Compared, runs: list[Run]) -> None:
+    """One mark a layer and run; what is missing can be asked for."""
+    st.caption(CHARTS["layer_updates"].help)
+    lora = [run for run in runs if run.settings.strategy == "peft"]
+    if not lora:
+        st.info("Choose a LoRA run above: the other strategies have no low-rank update.", icon=":material/info:")
+        return
+    jobs = queries.rank_curves()
+    known = {run.id: job.result for run in lora if (job := jobs.get(run.id)) is not None and job.result is not None}
+    going = [job for run in lora if (job := jobs.get(run.id)) is not None and job.status not in JOB_ENDED]
+    for run in lora:
+        job = jobs.get(run.id)
+        if job is not None and job.error:
+            st.error(f"{plain(compared.named[run.id])}: {plain(job.error)}")
+    missing = [run.id for run in lora if run.id not in known and run.id not in {job.arguments["run"] for job in going}]
+    if going:
+        wait_for(going, DOING)
+    elif missing:
+        st.markdown(f"Not computed yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
+        button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
+    if known:
+        sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)
+        sizes = compared.as_run(sizes)
+        show(CHARTS["layer_updates"].draw(sizes), key="layer_updates", label=CHARTS["layer_updates"].help, numbers=sizes)

@@ -9,10 +9,9 @@ from dashboard import queries
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
 from dashboard.url_state import handed_over, keep
-from dashboard.views.compare.changed_rows import changed_rows
 from dashboard.views.compare.compared import Compared
-from dashboard.views.compare.one_run_rank import update_sizes
-from dashboard.views.compare.predictions_view import calibration, confusions, number_errors
+from dashboard.views.compare.predictions_view import calibration, changed_rows, confusions, number_errors
+from dashboard.views.compare.rank_tab import update_sizes
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS

@@ -1,4 +1,11 @@
-"""The parts of the Guide page: formulas, the picture of a layer, how to choose, what was found, and this machine."""
+"""The parts of the Guide page: formulas, the picture of a layer, how to choose, what was found, and this machine.
+
+The prose is read from ``guide.md`` beside this file; sections are those of the guide that this product follows.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -7,7 +14,6 @@ from dashboard import queries
 from dashboard.components import full_vs_lora_table
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain, sweep_title
-from dashboard.views.guide import guide_text
 from dashboard.views.guide.lora_picture import show_layer
 from tabtune_core.analysis.run_diagnostics import GUIDE
 from tabtune_core.charts import CHARTS
@@ -15,6 +21,44 @@ from tabtune_core.execution.doctor import examine, report
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings.presets import PRESETS, preset_for
 from tabtune_core.store.run_row import RANKED
+
+
+def _sections(text: str, mark: str) -> dict[str, str]:
+    """What stands under each heading of a rank, by its name."""
+    parts = re.split(rf"^{mark} (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence of the guide against what was found."""
+
+    topic: str
+    guide: str
+    found: str
+    where: str
+    """Where and when it was measured, or what it rests on."""
+
+
+TEXTS = _sections(Path(__file__).with_name("guide.md").read_text(encoding="utf-8"), "##")
+"""Markdown by the name of its section."""
+CLAIMS = [
+    Claim(topic, *(part.replace("\n", " ") for part in told.split("\n\n"))) for topic, told in _sections(TEXTS.pop("claims"), "###").items()
+]
+UPDATE = r"W' = W_0 + \Delta W,\qquad \Delta W = \frac{\alpha}{r}\,B A"
+SHAPES = r"B\in\mathbb{R}^{d_{out}\times r},\qquad A\in\mathbb{R}^{r\times d_{in}}"
+FORWARD = r"h = W_0\,x + \frac{\alpha}{r}\,B A\,\mathrm{dropout}(x)"
+STEPS = (
+    ("views/data/page.py", "1 · Data", "Upload a table, or take a sample. Check the target column and the findings."),
+    ("views/new_run/page.py", "2 · New run", "Keep the proposal: a small model, a few ranks, zero-shot and full fine-tuning. Launch."),
+    ("views/live/page.py", "3 · Live", "Watch accuracy, memory and time. You can close the browser; the runs continue."),
+    (
+        "views/leaderboard/page.py",
+        "4 · Leaderboard",
+        "See how the score depends on the rank, then download the adapter from the Adapters page.",
+    ),
+)
+
 
 LARGEST = 8192
 GUIDE_LAYER = "768 × 768"
@@ -24,7 +68,7 @@ LAYER_OF = {"TabICL v2": "tabicl-v2", "TabDPT 1.3": "tabdpt-1.3", "Mitra v2": "m
 def first_visit() -> None:
     """Four steps with links."""
     with st.grid(4, min_column_width=200):
-        for page, title, text in guide_text.STEPS:
+        for page, title, text in STEPS:
             with st.container(border=True, height="stretch"):
                 st.page_link(page, label=f"**{title}**")
                 st.caption(text)
@@ -32,10 +76,10 @@ def first_visit() -> None:
 
 def idea() -> None:
     """What LoRA is: the guide's sections 1 and 2.1."""
-    st.markdown(guide_text.TEXTS["idea"])
-    st.latex(guide_text.UPDATE)
-    st.latex(guide_text.SHAPES)
-    st.markdown(guide_text.TEXTS["rank"])
+    st.markdown(TEXTS["idea"])
+    st.latex(UPDATE)
+    st.latex(SHAPES)
+    st.markdown(TEXTS["rank"])
 
 
 def layer_sizes() -> dict[str, tuple[int, int]]:
@@ -89,10 +133,10 @@ def layer() -> None:
 def scaling_and_dropout() -> None:
     """The guide's sections 2.2, 2.3 and 3."""
     st.header("Alpha and dropout")
-    st.latex(guide_text.FORWARD)
-    st.markdown(guide_text.TEXTS["alpha"])
+    st.latex(FORWARD)
+    st.markdown(TEXTS["alpha"])
     st.header("What is trained, exactly")
-    st.markdown(guide_text.TEXTS["trained"])
+    st.markdown(TEXTS["trained"])
 
 
 def choosing() -> None:
@@ -124,11 +168,11 @@ def choosing() -> None:
             f"For **{plain(newest.name)}** with {newest.rows:,} rows the table says **r = {fits.lora.rank}**. The guide's formula"
             f" r = max(4, rows / 50,000) gives {formula:.3g}; where the two disagree the table is used."
         )
-    st.markdown(guide_text.TEXTS["advice"])
+    st.markdown(TEXTS["advice"])
     with st.grid(2, min_column_width=280):
         for title, icon, lines in (
-            ("Do", ":green[:material/check:]", guide_text.TEXTS["do"]),
-            ("Do not", ":red[:material/close:]", guide_text.TEXTS["do_not"]),
+            ("Do", ":green[:material/check:]", TEXTS["do"]),
+            ("Do not", ":red[:material/close:]", TEXTS["do_not"]),
         ):
             with st.container(border=True, height="stretch"):
                 st.markdown(f"**{title}**")
@@ -138,7 +182,7 @@ def choosing() -> None:
 def found() -> None:
     """What the guide says, what was found, and what the newest sweep of this workspace says."""
     st.header("Rules of thumb, checked")
-    for claim in guide_text.CLAIMS:
+    for claim in CLAIMS:
         with st.container(border=True):
             st.markdown(f"**{claim.topic}.** The guide: {claim.guide}.")
             st.markdown(claim.found)

@@ -11,7 +11,7 @@ from dashboard.components.glossary import define
 from dashboard.formatting import few, plain, score, sweep_title
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, settle
-from dashboard.views.leaderboard import board_files, board_filters, board_table, exports, more_seeds, run_actions
+from dashboard.views.leaderboard import board_files, board_filters, board_table, exports, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -37,7 +37,7 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         with st.container(border=True):
             st.markdown(plain(" ".join(recommendation.sentences[:IN_SHORT])))
             if recommendation.claim is not None:
-                more_seeds.offer(recommendation.claim, list(runs.values()))
+                run_actions.offer_seeds(recommendation.claim, list(runs.values()))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]

@@ -1,4 +1,4 @@
-"""What a click on the Live page asks of the store."""
+"""What a click on the Live page asks of the store, and a run once more with one setting changed."""
 
 import streamlit as st
 
@@ -6,8 +6,9 @@ from dashboard import queries
 from dashboard.components.attempt import attempt, queue
 from dashboard.formatting import plain
 from dashboard.url_state import choose, go
+from tabtune_core.errors import SettingError
 from tabtune_core.events import StopRequest
-from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.settings import SETTINGS, RunSettings, SweepSettings
 from tabtune_core.store.run_row import Run
 
 
@@ -42,3 +43,81 @@ def duplicate(run_id: str, settings: RunSettings, name: str) -> None:
     """Queues other settings in the sweep of a run."""
     if queue(queries.store().duplicate, run_id, settings, name):
         st.toast(f"Queued: {plain(name)}", icon=":material/playlist_add:")
+
+
+NAMES = ("rank", "alpha", "dropout", "learning_rate", "context_rows", "predict_context_rows", "steps", "seed")
+"""Settings that can be changed here."""
+
+
+def fields_of(settings: RunSettings) -> list[str]:
+    """Names of the settings that matter to a run."""
+    return [name for name in NAMES if settings.strategy in SETTINGS[name].strategies]
+
+
+def value_of(settings: RunSettings, name: str) -> str:
+    """A setting as it is used, as text."""
+    value = settings.used(name)
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+def tweaked(settings: RunSettings, name: str, text: str) -> RunSettings:
+    """The settings with one of them changed.
+
+    Raises:
+        SettingError: for a text that is not a number, and for a value that the settings refuse.
+    """
+    return settings.changed(**{name: _number(text, SETTINGS[name].label)})
+
+
+def _number(text: str, label: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError as error:
+            raise SettingError(f"{label} is {text!r}; write a number.") from error
+
+
+def name_of(run: Run, settings: RunSettings, name: str) -> str:
+    """What the changed run is called: by its rank and seed where the old one was, else with the change behind its name."""
+    seeded = f" seed {run.settings.seed}"
+    usual = run.settings.label + (seeded if run.name.endswith(seeded) else "")
+    if name == "seed":
+        return f"{settings.label} seed {settings.seed}"
+    if name == "rank" and run.name == usual:
+        return settings.label + usual.removeprefix(run.settings.label)
+    return f"{run.name}, {SETTINGS[name].label.lower()} {value_of(settings, name)}"
+
+
+def tweak(run: Run, *, key: str) -> None:
+    """The popover: which setting, its new value, and a button that queues the changed run behind all others."""
+    popover = st.popover(
+        "Change and queue", icon=":material/tune:", key=f"tweak_{key}", on_change="rerun", help="The same run with one setting changed."
+    )
+    if not popover.open:
+        return
+    with popover:
+        known = fields_of(run.settings)
+        name = st.selectbox("Setting", known, format_func=lambda field: SETTINGS[field].label, key=f"tweak_field_{key}")
+        now = value_of(run.settings, name)
+        text = st.text_input(
+            f"New value (now {now or 'not set'})",
+            key=f"tweak_value_{name}_{key}",
+            placeholder=now,
+            help=SETTINGS[name].help,
+        )
+        settings = None
+        if text.strip():
+            try:
+                settings = tweaked(run.settings, name, text.strip())
+            except SettingError as error:
+                st.error(plain(str(error)))
+        st.button(
+            "Add to queue",
+            on_click=duplicate,
+            args=(run.id, settings, name_of(run, settings, name) if settings else ""),
+            disabled=settings is None or settings == run.settings,
+            key=f"tweak_queue_{key}",
+            type="primary",
+        )

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from dashboard.queries.legend import Legend, grouped_legend, legend_of
-from dashboard.views.live.tweak import NAMES, fields_of, value_of
+from dashboard.views.live.actions import NAMES, fields_of, value_of
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.settings.serialization import written_targets

@@ -8,8 +8,7 @@ from dashboard.components.attempt import queue
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.formatting import STATUS, WAY_OUT, plain
 from dashboard.url_state import handed_over, keep
-from dashboard.views.live.actions import again, ask
-from dashboard.views.live.tweak import tweak
+from dashboard.views.live.actions import again, ask, tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
 from tabtune_core.settings import REFERENCES

@@ -10,7 +10,6 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import ownership, unreadable
-from dashboard.components.end_notification import end_notification
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_title
@@ -21,6 +20,7 @@ from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.one_run import one_run, pick_run
 from dashboard.views.live.pace import SELDOM, TABLE_LATER, is_far_off, refresh_seconds
+from dashboard.views.live.progress import end_notification
 from dashboard.views.live.queue import queue
 from dashboard.views.live.view import controls, share
 from tabtune_core.errors import StoreError

@@ -11,6 +11,7 @@ import pyarrow as pa
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import browser_part
 from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, digits_behind, duration, few, megabytes, plain, rounded, silence
 from dashboard.queries import Latest, Look
 from dashboard.views.live.actions import again_all, ask, to_the_form
@@ -21,6 +22,17 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
 from tabtune_core.wording import counted
+
+_component = browser_part("end_notification", "<button type='button' class='lab-notify' aria-pressed='false'></button>")
+
+
+def end_notification(sweep: str, text: str, *, going: bool) -> None:
+    """A button for a notification of the browser, which asks once more before the first; it holds for this tab, while that is open.
+
+    Nothing leaves the machine. ``text`` is what is said once the sweep, which was seen ``going`` in this tab, has ended.
+    """
+    _component(data={"sweep": sweep, "text": text, "going": going}, key="end_notification", width="content")
+
 
 FAILED = ("failed", "interrupted")
 MOST_NAMED = 4

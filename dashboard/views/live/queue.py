@@ -6,8 +6,7 @@ from dashboard import queries
 from dashboard.components.attempt import attempt
 from dashboard.formatting import plain
 from dashboard.server.people import by, may_change
-from dashboard.views.live.actions import ask
-from dashboard.views.live.tweak import tweak
+from dashboard.views.live.actions import ask, tweak
 from tabtune_core.store.run_row import Run, Sweep
 from tabtune_core.wording import counted
 

@@ -9,11 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
 
-from dashboard.components import tree_view
-from dashboard.components.device_names import ON_A_CLUSTER, device_names, free_memory
 from dashboard.formatting import plain
 from dashboard.views.new_run.forms import DEFAULTS, FORM, LARGEST_WHOLE, is_decimal, is_idle, keys_of
-from dashboard.views.new_run.target_tree import as_data, paths_of, toggled
+from dashboard.views.new_run.target_tree import as_data, paths_of, show_tree, toggled
 from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
@@ -141,7 +139,7 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
     if tree.open:
         with tree:
             chosen, rank = st.session_state.targets, max(st.session_state.ranks or [USUAL_RANK])
-            tree_view.show(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
+            show_tree(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
     sets = dict.fromkeys([*card.groups(task), *st.session_state.get("target_sets", [])])
     st.multiselect(
         AXES["target_sets"].label,
@@ -211,3 +209,33 @@ def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple
     st.caption(f":material/lan: Runs go to the nodes of a Ray cluster: {plain(cluster.summary)}.")
     for problem in filter(None, (cluster.waits, *(node.problem for node in cluster.nodes))):
         st.caption(f":material/warning: {plain(problem)}")
+
+
+ON_A_CLUSTER = {"auto": "auto: a GPU of the cluster; a CPU if it has no GPU", "cpu": "cpu", "cuda:0": "cuda: a GPU of the cluster"}
+
+
+def device_names(cards: list[str]) -> dict[str, str]:
+    """What a person reads for each value of the setting ``device``.
+
+    Nothing in it changes while a page is open: Streamlit knows a chosen option by its words, and takes words it has not for a new option.
+    """
+    titles = {f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}
+    if len(cards) > 1:
+        automatic = f"auto: a free one of {len(cards)} GPUs"
+    else:
+        automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA GPU found"
+    return {"auto": automatic, "cpu": "cpu", **titles}
+
+
+def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> str:
+    """Free and total bytes, of the machine and of each GPU, in words; a GPU whose driver does not tell is N/A.
+
+    >>> free_memory((8 * 10**9, 16 * 10**9), [(71_200_000_000, 79_600_000_000), None])
+    'Free now: cpu 8.0 of 16.0 GB, cuda:0 71.2 of 79.6 GB, cuda:1 N/A.'
+    """
+    of_cards = [f"cuda:{i} {_gigabytes(*one) if one else 'N/A'}" for i, one in enumerate(memory)]
+    return f"Free now: {', '.join([f'cpu {_gigabytes(*machine)}', *of_cards])}."
+
+
+def _gigabytes(free_bytes: int, total_bytes: int) -> str:
+    return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"

@@ -16,7 +16,7 @@ from dashboard.formatting import duration, plain
 from dashboard.server.access import NO_PATHS, may_type_paths
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
-from dashboard.views.new_run.pricing import price_adapters
+from dashboard.views.new_run.forms import written
 from tabtune_core.analysis.obstacles import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
@@ -28,6 +28,7 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import MANY_RUNS, TRAINED, SweepSettings
 from tabtune_core.settings.advice import Facts, advise
+from tabtune_core.settings.labels import short_targets
 from tabtune_core.wording import counted
 
 
@@ -186,3 +187,31 @@ def _launch(sweep: SweepSettings, name: str) -> None:
         st.error(plain(str(error)))
         return
     go("views/live/page.py", sweep=sweep_id)
+
+
+def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:
+    """One row a rank and set of parts: what trains, its bytes, its share, how many times fewer that is than the adapted weights, alpha / r.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    rows = []
+    for rank in sweep.ranks:
+        for targets in sweep.target_sets or (sweep.run.lora.targets,):
+            lora = dataclasses.replace(sweep.run.lora, rank=rank, targets=targets)
+            size = adapter_size(card, task, lora)
+            total = card.weights_for(task).total_parameters + size.factors
+            scalings = [dataclasses.replace(lora, alpha=alpha).scaling for alpha in sweep.alphas or (lora.alpha,)]
+            rows.append(
+                {
+                    "Rank": rank,
+                    "Parts": short_targets(targets),
+                    "Trainable": size.trainable,
+                    "Bytes": size.tensor_bytes,
+                    "Share (%)": 100 * size.trainable / total,
+                    "Compression": size.compression,
+                    "Scaling": ", ".join(written(round(scaling, 3)) for scaling in scalings),
+                    "Capped layers": size.capped_layers,
+                }
+            )
+    return pd.DataFrame(rows)

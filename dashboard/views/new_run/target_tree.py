@@ -1,12 +1,16 @@
-"""The parts of a model as a tree of layers with their sizes, and what a tick in it does to the targets.
+"""The parts of a model as a tree of layers with their sizes, what a tick in it does to the targets, and the tree on the page.
 
-In: a model card and the targets that a person has chosen. Out: nodes with what is adapted under each, and other targets.
+In: a model card and the targets that a person has chosen. Out: nodes with what is adapted under each, and other targets. Streamlit has no
+tree; this one is made of the browser's own ``details`` and check boxes with three states, and keeps open what is open.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import streamlit as st
+
+from dashboard.components import browser_part
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 
@@ -150,3 +154,17 @@ def _cover(nodes: Sequence[Node], chosen: set[str]) -> Iterator[str]:
             yield from (path for path in sorted(named) if path != node.path)
         else:
             yield from _cover(node.children, chosen)
+
+
+_component = browser_part("tree_view", "<div class='lab-tree'></div>")
+
+
+def show_tree(nodes: list[dict[str, Any]], *, rank: int, key: str, on_tick: Callable[[str], None]) -> None:
+    """Draws the tree; ``on_tick`` is called with the path of a box before the page is drawn anew."""
+
+    def ticked() -> None:
+        path = st.session_state[key].ticked
+        if path:
+            on_tick(path)
+
+    _component(data={"nodes": nodes, "rank": rank}, key=key, on_ticked_change=ticked)

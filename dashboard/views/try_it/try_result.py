@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard.components.job_status import data_of
 from dashboard.formatting import as_they_come, digits_behind, plain, rounded
 from dashboard.views.try_it.try_rows import row_columns
-from tabtune_core.analysis.prediction_interval import SHARE
+from tabtune_core.analysis.one_row import SHARE
 from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import counted, number

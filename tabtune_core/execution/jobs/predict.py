@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.prediction_interval import Interval, interval
+from tabtune_core.analysis.one_row import Interval, interval, nearest
 from tabtune_core.data.datasets import load_frame
-from tabtune_core.data.nearest_rows import nearest
 from tabtune_core.data.prediction_rows import (
     CSV,
     NEAREST_ROWS,

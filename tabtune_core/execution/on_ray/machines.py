@@ -1,21 +1,111 @@
-"""The machines of a Ray cluster, as the worker sees them: what they have, and whether they have the worker's code.
+"""The machines of a Ray cluster, as the worker sees them: what they have, and what a run asks of one.
 
+What nodes compute is compared, so that each must have the worker's code.
 In: an address. Out: nodes that runs can be put on, and why others cannot.
 """
 
 import hashlib
 import logging
 import os
+import platform
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tabtune_core.execution.cluster_file import ClusterNode
-from tabtune_core.execution.on_ray.demand import Demand
+from tabtune_core.execution.lock import code_version
 from tabtune_core.execution.on_ray.reach import check, first_line, no_cluster, not_installed
-from tabtune_core.execution.on_ray.versions import EVERY_RUN, NONE, Sight, difference, look_around, versions
+from tabtune_core.gpus import card_names
+from tabtune_core.machine import PROCESS_BYTES
+from tabtune_core.models.catalogue import FAMILIES
+from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.upstream import installed_now
+
+CPUS_OF_A_CPU_RUN = 4
+"""Or as many as the largest node has beside those for its GPUs, where that is less."""
+CPUS_OF_A_GPU_RUN = 1
+BYTES_OF_A_GPU_RUN = 2 * PROCESS_BYTES
+"""Of the node's own memory: the table and the weights pass through it. Ray does not count the GPU's own memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Of a run; or what a node has, or has left."""
+
+    cpus: float
+    memory_bytes: float
+    gpus: float
+
+    def fits(self, room: "Demand") -> bool:
+        """Whether a node with so much room holds it; thousandths are rounding."""
+        return self.cpus <= room.cpus + 1e-3 and self.memory_bytes <= room.memory_bytes and self.gpus <= room.gpus + 1e-3
+
+    def without(self, taken: "Demand") -> "Demand":
+        """What is left."""
+        return Demand(self.cpus - taken.cpus, self.memory_bytes - taken.memory_bytes, self.gpus - taken.gpus)
+
+    def __str__(self) -> str:
+        """In words."""
+        gpus = f" and {self.gpus:g} GPU{'s' * (self.gpus != 1)}" if self.gpus else " and no GPU"
+        return f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}, {self.memory_bytes / 1e9:,.1f} GB of memory{gpus}"
+
+
+def wants_gpu(settings: RunSettings, *, there_are_some: bool) -> bool:
+    """Whether a run is put on a GPU; 'auto' is one where any node has some, and a number behind 'cuda' counts for nothing on a cluster."""
+    if settings.strategy in REFERENCES:
+        return False
+    return settings.device.startswith("cuda") or (settings.device == "auto" and there_are_some)
+
+
+def asks_of(*, on_gpu: bool, gpu_share: float, largest: Demand) -> Demand:
+    """CPUs and GPUs of a run; its memory is not looked at. ``largest`` is what the largest node has of each."""
+    if on_gpu:
+        return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
+    beside_gpus = max(1, largest.cpus - largest.gpus * CPUS_OF_A_GPU_RUN)
+    return Demand(min(CPUS_OF_A_CPU_RUN, beside_gpus, largest.cpus or 1), 0, 0)
+
+
+EVERY_RUN = ("Python", "tabtune_core", "torch")
+"""What all runs need alike; beside it the package of the model's family."""
+NONE = "not installed"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a node says of itself."""
+
+    host: str
+    cards: tuple[str, ...]
+    versions: dict[str, str]
+
+
+def look_around() -> Sight:
+    """Of the machine that this is called on."""
+    return Sight(platform.node(), tuple(card_names()), versions())
+
+
+def versions() -> dict[str, str]:
+    """Of Python, its minor version; of this package, with a hash of its sources; of torch, without the kind of build."""
+    major, minor, _ = platform.python_version_tuple()
+    families = {family.distribution: installed_now(family.distribution) or NONE for family in FAMILIES.values()}
+    torch = (installed_now("torch") or NONE).partition("+")[0]
+    return {"Python": f"{major}.{minor}", "tabtune_core": code_version(), "torch": torch, **families}
+
+
+def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], packages: Sequence[str]) -> str:
+    """A sentence with both versions of the first package that differs; empty if all are the same.
+
+    >>> difference("b", {"torch": "2.9.0"}, {"torch": "2.8.0"}, ["torch"])
+    'Node b has torch 2.8.0 and the worker has 2.9.0: install the same on both.'
+    """
+    for name in packages:
+        if here.get(name, NONE) != there.get(name, NONE):
+            return f"Node {node} has {name} {there.get(name, NONE)} and the worker has {here.get(name, NONE)}: install the same on both."
+    return ""
+
 
 LOOK_SECONDS = 2.0
 """Between two looks at which nodes there are."""

@@ -8,8 +8,8 @@ import pytest
 from chart_examples import EXAMPLES
 
 from dashboard.components.plotly_chart import join, settle
+from dashboard.views.live.actions import fields_of, name_of, tweaked, value_of
 from dashboard.views.live.progress import time_left
-from dashboard.views.live.tweak import fields_of, name_of, tweaked, value_of
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.charts import CHARTS
 from tabtune_core.errors import SettingError

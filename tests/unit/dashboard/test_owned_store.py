@@ -8,7 +8,7 @@ import pytest
 from signed_in import sign_in
 
 from dashboard import queries
-from dashboard.queries.owned_store import OwnedStore
+from dashboard.queries.workspace import OwnedStore
 from dashboard.server.people import NotYoursError
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore

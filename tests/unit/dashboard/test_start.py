@@ -11,10 +11,9 @@ import pytest
 from dashboard.__main__ import main
 from dashboard.server import application as served
 from tabtune_core.execution import cores
-from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.execution.on_ray import reach
-from tabtune_core.execution.worker_flags import asked_by_environment, chosen
+from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environment, chosen
 from tabtune_core.store.runs import RunStore
 
 

@@ -8,10 +8,9 @@ import pytest
 from tabtune_core.cli.main import main
 from tabtune_core.errors import SettingError
 from tabtune_core.execution import service
-from tabtune_core.execution.choice import ExecutorChoice
 from tabtune_core.execution.cluster_file import Cluster, read_cluster, write_cluster
 from tabtune_core.execution.local import LocalExecutor
-from tabtune_core.execution.worker_flags import tell_workers
+from tabtune_core.execution.worker_flags import ExecutorChoice, tell_workers
 from tabtune_core.store.runs import RunStore
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tabtune_core.execution.code_version import code_version
+from tabtune_core.execution.lock import code_version
 
 
 @pytest.fixture

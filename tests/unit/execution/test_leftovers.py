@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tabtune_core.execution.leftovers import sweep_up
+from tabtune_core.execution.service import sweep_up
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED

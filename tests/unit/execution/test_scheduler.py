@@ -7,7 +7,7 @@ import pytest
 from worker_program import end, queue, start_worker, wait_for_end
 
 from tabtune_core.execution.cores import Shares, name_of
-from tabtune_core.execution.scheduler import Slots, device_of, slots_of
+from tabtune_core.execution.local import Slots, device_of, slots_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 

@@ -13,7 +13,7 @@ from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.inject import adapter_factors, adapter_tensors, dead_adapters, inject, load_factors, merge, merged_copy
-from tabtune_core.models.families import FAMILIES
+from tabtune_core.models.catalogue import FAMILIES
 
 ARGUMENTS = {
     "rank": 4,

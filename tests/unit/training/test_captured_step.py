@@ -11,8 +11,7 @@ from tiny import tiny_checkpoint
 from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
-from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.families import FAMILIES
+from tabtune_core.models.catalogue import FAMILIES, get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode

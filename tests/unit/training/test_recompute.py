@@ -9,7 +9,7 @@ from torch import nn
 
 from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import inject
-from tabtune_core.models.families import FAMILIES
+from tabtune_core.models.catalogue import FAMILIES
 from tabtune_core.training.recompute import checkpointed
 
 

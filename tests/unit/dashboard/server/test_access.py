@@ -55,7 +55,7 @@ def client(*guards):
 
 @pytest.fixture
 def guarded(monkeypatch):
-    monkeypatch.setattr("dashboard.server.slowdown.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("dashboard.server.guard.FIRST_SECONDS", 0.0)
     return client(Middleware(TokenGuard, token=TOKEN))
 
 
@@ -109,7 +109,7 @@ def test_what_a_visitor_writes_into_the_address_is_no_markup(guarded):
 
 
 def test_the_right_token_opens_while_wrong_ones_wait_and_too_many_are_refused(guarded, monkeypatch):
-    monkeypatch.setattr("dashboard.server.slowdown.MOST_WAITING", 0)
+    monkeypatch.setattr("dashboard.server.guard.MOST_WAITING", 0)
     reply = guarded.get("/?token=a-token-of-enough-letterz")
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "8")
     assert guarded.get("/").status_code == 401

@@ -3,18 +3,17 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.server import failures
 from dashboard.server.access import decide
-from dashboard.server.application import application
+from dashboard.server.application import HANDLERS, answer_error, application, show_error
 
 
 def page(number):
     import os
 
-    from dashboard.server import failures
+    from dashboard.server.application import show_error
 
     error = OSError(number, os.strerror(number), "/tmp/a") if number else KeyError("a mistake of ours")
-    assert failures.show(error) == bool(number)
+    assert show_error(error) == bool(number)
 
 
 @pytest.mark.parametrize(
@@ -35,13 +34,13 @@ def test_a_mistake_of_ours_is_left_to_streamlit():
 
 def test_every_page_and_address_of_the_application_is_under_it():
     made = application(decide("127.0.0.1", [], login=None))
-    assert made._on_script_error is failures.show
-    assert made._exception_handlers == failures.HANDLERS
+    assert made._on_script_error is show_error
+    assert made._exception_handlers == HANDLERS
 
 
 def test_a_plain_request_is_answered_with_the_sentence():
-    answered = failures.answer(None, OSError(28, "No space left on device", "/tmp/a"))
+    answered = answer_error(None, OSError(28, "No space left on device", "/tmp/a"))
     assert answered.status_code == 507
     assert b"The disk of /tmp/a is full" in answered.body
     with pytest.raises(FileNotFoundError):
-        failures.answer(None, FileNotFoundError(2, "No such file or directory"))
+        answer_error(None, FileNotFoundError(2, "No such file or directory"))

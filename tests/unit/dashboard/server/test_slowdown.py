@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dashboard.server.slowdown import GUESSER, LONGEST_SECONDS, MOST_WAITING, MOST_WAITING_IN_ALL, Slowdown
+from dashboard.server.guard import GUESSER, LONGEST_SECONDS, MOST_WAITING, MOST_WAITING_IN_ALL, Slowdown
 
 
 class World:

@@ -11,8 +11,8 @@ from tabtune_core.analysis.run_diagnostics import out_of_memory
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
-from tabtune_core.execution.on_ray.demand import Demand
 from tabtune_core.execution.on_ray.link import Link
+from tabtune_core.execution.on_ray.machines import Demand
 from tabtune_core.execution.on_ray.remote_run import News, Outcome, Where
 from tabtune_core.execution.worker import Worker
 from tabtune_core.settings import RunSettings

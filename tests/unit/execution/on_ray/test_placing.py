@@ -11,9 +11,7 @@ from tabtune_core.execution import memory_needs
 from tabtune_core.execution.cluster_file import read_cluster, why_not_joined
 from tabtune_core.execution.memory_needs import estimated
 from tabtune_core.execution.on_ray import executor as ray_executor
-from tabtune_core.execution.on_ray.demand import Demand, wants_gpu
-from tabtune_core.execution.on_ray.machines import Node
-from tabtune_core.execution.on_ray.versions import EVERY_RUN, Sight, difference, versions
+from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, Sight, difference, versions, wants_gpu
 from tabtune_core.settings import RunSettings
 
 HERE = versions()

@@ -102,7 +102,7 @@ def test_who_says_nothing_is_waited_for_some_seconds(machine, monkeypatch):
 
 def test_ray_is_not_loaded_for_it():
     program = (
-        "import sys\nfrom tabtune_core.execution.choice import ExecutorChoice\nfrom tabtune_core.errors import ClusterError\n"
+        "import sys\nfrom tabtune_core.execution.worker_flags import ExecutorChoice\nfrom tabtune_core.errors import ClusterError\n"
         "try:\n    ExecutorChoice('ray', '127.0.0.1:1').check()\nexcept ClusterError:\n    print(sorted({'ray', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

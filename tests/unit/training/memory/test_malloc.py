@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tabtune_core.training.memory.malloc import large_blocks_apart
+from tabtune_core.training.recompute import large_blocks_apart
 
 GIVEN_BACK = """
 import psutil, torch
-from tabtune_core.training.memory.malloc import large_blocks_apart
+from tabtune_core.training.recompute import large_blocks_apart
 
 def given_back():  # megabytes that go back when the lower one of two blocks of 8 MB is freed
     del_me = torch.ones(30_000_000, dtype=torch.uint8)

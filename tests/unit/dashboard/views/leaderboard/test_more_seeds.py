@@ -4,7 +4,7 @@ import dataclasses
 
 import seeding
 
-from dashboard.views.leaderboard.more_seeds import repeats
+from dashboard.views.leaderboard.run_actions import repeats
 from tabtune_core.settings import LoraSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 

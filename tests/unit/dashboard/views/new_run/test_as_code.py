@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import seeding
 
-from dashboard.views.new_run.as_code import python_code
+from dashboard.views.new_run.text_panel import python_code
 from tabtune_core.analysis import obstacles
 from tabtune_core.cli import terminal
 from tabtune_core.data.datasets import add_sample

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dashboard.views.new_run import forms, typed_values
+from dashboard.views.new_run import forms
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
@@ -58,7 +58,7 @@ def test_an_untied_alpha_is_the_same_for_every_rank():
 @pytest.mark.parametrize("text", ["", "one", "1, -2", "0.5"])
 def test_seeds_that_are_no_whole_numbers_are_explained(text):
     with pytest.raises(SettingError, match="write whole numbers"):
-        typed_values.read_seeds(text)
+        forms.read_seeds(text)
 
 
 def test_a_value_out_of_range_from_the_address_bar_is_refused():

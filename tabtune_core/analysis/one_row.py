@@ -1,6 +1,7 @@
-"""How far predictions of numbers lie from the truth, as the held-out rows of a run show.
+"""What stands beside the prediction of a row: how far predictions of numbers lie from the truth, and the context rows most like it.
 
-In: what one model predicted for the validation and the test rows of a run. Out: an interval around every prediction of that model.
+In: what one model predicted for the validation and the test rows of a run; a context. Out: an interval around every prediction of that
+model; places in the context. Shape letters: C context rows, F features.
 """
 
 import math
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tabtune_core.data.task import Context
 
 SHARE = 0.9
 """Of the true values that the interval is to hold."""
@@ -41,3 +44,20 @@ def interval(errors_N: Floats, test_errors_M: Floats) -> Interval | None:
     below, above = max(-float(ordered[rows - rank]), 0.0), max(float(ordered[rank - 1]), 0.0)
     held = float(np.mean((-below <= test_errors_M) & (test_errors_M <= above))) if len(test_errors_M) else None
     return Interval(below, above, held)
+
+
+def nearest(context: Context, row_F: Floats, most: int) -> tuple[NDArray[np.intp], Floats]:
+    """Places in the context, nearest first, and their distances.
+
+    A distance is the root of the mean squared difference of the features, a number in standard deviations of the context. Two categories
+    that differ are 1 apart, and so is a missing number from a known one.
+    """
+    categories = len(context.encoder.categories)
+    known_CF = np.ma.masked_invalid(context.x_CF)
+    deviation_F = known_CF.std(axis=0).filled(0)
+    apart_CF = np.abs(context.x_CF - row_F) / np.where(deviation_F > 0, deviation_F, 1)
+    apart_CF[:, :categories] = context.x_CF[:, :categories] != row_F[:categories]
+    missing_CF = np.isnan(context.x_CF) ^ np.isnan(row_F)
+    distance_C = np.sqrt(np.mean(np.where(missing_CF, 1.0, np.nan_to_num(apart_CF)) ** 2, axis=1))
+    places = np.argsort(distance_C, kind="stable")[:most]
+    return places, distance_C[places]

@@ -1,0 +1,148 @@
+"""What was predicted for held-out rows: which classes are taken for which, calibration, and errors of numbers."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from tabtune_core.charts.style import FAINT, each_run, figure, say
+from tabtune_core.charts.target import cut
+
+
+def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
+    """``pairs`` has one row a pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1: the colour)."""
+    names = list(dict.fromkeys(pairs["label"].astype(str)))
+    drawn = figure("Predicted class", "True class", height=max(260, 130 + 34 * len(names)))
+    if pairs.empty:
+        return say(drawn, "No prediction to count")
+    shape = (len(names), len(names))
+    rows_KK, share_KK = (pairs[name].to_numpy(dtype=np.float64).reshape(shape) for name in ("rows", "share"))
+    places, ticks = np.arange(len(names)), [cut(name) for name in names]
+    drawn.add_heatmap(
+        x=places,
+        y=places,
+        z=share_KK,
+        zmin=0,
+        zmax=1,
+        xgap=2,
+        ygap=2,
+        showscale=False,
+        colorscale=[[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.65)"]],
+        customdata=np.dstack([np.array([[(a, b) for b in names] for a in names], dtype=object), rows_KK]),
+        hovertemplate="label %{customdata[0]}, predicted %{customdata[1]}<br>%{customdata[2]:,} rows, %{z:.1%} of the label<extra></extra>",
+    )
+    for i in places:
+        for j in places:
+            drawn.add_annotation(x=j, y=i, text=f"{rows_KK[i, j]:,.0f}", showarrow=False)
+    drawn.update_xaxes(tickvals=places, ticktext=ticks, showgrid=False)
+    drawn.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, range=[len(names) - 0.5, -0.5])
+    return drawn
+
+
+def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
+    """``bins`` has one row a bin of a run: run, low, high, rows, confidence and accuracy (means of the bin, 0 to 1; NaN without rows).
+
+    The larger a marker, the more rows; the legend has the calibration error over these bins (Guo et al. 2017).
+    """
+    drawn = figure("Confidence, mean of the bin (share)", "Correct rows (share)", height=420)
+    known = bins[bins["rows"] > 0]
+    if known.empty:
+        return say(drawn, "No prediction to count")
+    lowest = float(known["confidence"].min())
+    drawn.add_scatter(
+        x=[lowest, 1],
+        y=[lowest, 1],
+        name="Perfect calibration",
+        mode="lines",
+        hoverinfo="skip",
+        line={"color": FAINT, "width": 4},
+        opacity=0.35,
+    )
+    most = known["rows"].max()
+    for label, rows, style in each_run(known):
+        error = float((rows["rows"] * (rows["confidence"] - rows["accuracy"]).abs()).sum() / rows["rows"].sum())
+        drawn.add_scatter(
+            x=rows["confidence"].to_numpy(),
+            y=rows["accuracy"].to_numpy(),
+            name=f"{label} (error {error:.4f})",
+            mode="lines+markers",
+            line={"color": style.colour, "dash": style.dash, "width": 1.5},
+            marker={"color": style.colour, "symbol": style.marker, "size": 6 + 14 * np.sqrt(rows["rows"].to_numpy() / most)},
+            customdata=rows[["low", "high", "rows"]].to_numpy(),
+            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{customdata[2]:,}} rows"
+            "<br>mean confidence %{x:.1%}, right %{y:.1%}<extra></extra>",
+        )
+    for update in (drawn.update_xaxes, drawn.update_yaxes):
+        update(tickformat=".0%")
+    return drawn
+
+
+def confidence_rows(bins: pd.DataFrame) -> go.Figure:
+    """``bins`` has one row a bin of a run: run, low, high (confidence, 0 to 1), rows."""
+    drawn = figure("Confidence (share)", "Rows", height=260)
+    for label, rows, style in each_run(bins[bins["low"] >= bins.loc[bins["rows"] > 0, "low"].min()]):
+        drawn.add_bar(
+            x=((rows["low"] + rows["high"]) / 2).to_numpy(),
+            y=rows["rows"].to_numpy(),
+            name=label,
+            marker={"color": style.colour},
+            customdata=rows[["low", "high"]].to_numpy(),
+            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{y:,}} rows<extra></extra>",
+        )
+    if not drawn.data:
+        return say(drawn, "No prediction to count")
+    drawn.update_xaxes(tickformat=".0%")
+    return drawn
+
+
+MOST_POINTS = 1500
+"""Of a run; of more, every so many."""
+
+
+def predicted_true(errors: pd.DataFrame) -> go.Figure:
+    """``errors`` has one row a held-out row of a run: run, row (its number in the table), label, predicted (unit of the target)."""
+    drawn = figure("True value (unit of the target)", "Predicted value (unit of the target)", height=420)
+    if errors.empty:
+        return say(drawn, "No prediction to draw")
+    ends = [float(errors["label"].min()), float(errors["label"].max())]
+    drawn.add_scatter(
+        x=ends, y=ends, name="Exactly right", mode="lines", hoverinfo="skip", line={"color": FAINT, "dash": "dot", "width": 1.5}
+    )
+    for label, rows, style in each_run(errors):
+        points = rows.iloc[:: max(1, -(-len(rows) // MOST_POINTS))]
+        drawn.add_scatter(
+            x=points["label"].to_numpy(dtype=np.float64),
+            y=points["predicted"].to_numpy(dtype=np.float64),
+            name=label,
+            mode="markers",
+            marker={"color": style.colour, "symbol": style.marker, "size": 7, "opacity": 0.6},
+            customdata=points["row"].to_numpy(),
+            hovertemplate=f"{label}, row %{{customdata}}<br>true %{{x:,.5~r}}, predicted %{{y:,.5~r}}<extra></extra>",
+        )
+    return drawn
+
+
+MOST_BINS = 30
+
+
+def residuals(errors: pd.DataFrame) -> go.Figure:
+    """``errors`` has one row a held-out row of a run: run, error (predicted minus true, unit of the target)."""
+    drawn = figure("Predicted minus true value (unit of the target)", "Rows", height=420)
+    if errors.empty:
+        return say(drawn, "No prediction to draw")
+    all_N = errors["error"].to_numpy(dtype=np.float64)
+    rows_of_one = errors.groupby("run", observed=True).size().max()
+    edges = np.histogram_bin_edges(all_N, min(MOST_BINS, int(np.ceil(2 * np.cbrt(rows_of_one)))))  # Rice's rule
+    corners = edges[[0, *range(len(edges)), -1]]
+    drawn.add_vline(0, line_color=FAINT, line_dash="dot", line_width=1.5)
+    for label, rows, style in each_run(errors):
+        counts, _ = np.histogram(rows["error"].to_numpy(dtype=np.float64), edges)
+        drawn.add_scatter(
+            x=corners,
+            y=[0, *counts, counts[-1], 0],
+            name=label,
+            mode="lines",
+            line={"color": style.colour, "dash": style.dash, "width": 2, "shape": "hv"},
+            hovertemplate=f"{label}<br>from %{{x:,.4~r}}: %{{y:,}} rows<extra></extra>",
+        )
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn
