@@ -8,31 +8,14 @@ import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
-from tabtune_core.analysis.runs_table import NO_GAIN, SCORES
+from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
 ROWS, SEEDS = "rows", "seeds"
 """What an interval rests on: differences row by row with the spread over seeds, or that spread alone."""
 WHERE = ["sweep", "dataset", "target"]
-MEANS = [
-    "steps",
-    "best_step",
-    "trainable_parameters",
-    "total_parameters",
-    "trainable_percent",
-    "peak_memory_bytes",
-    "growth_memory_bytes",
-    "predict_growth_memory_bytes",
-    "run_growth_memory_bytes",
-    "train_seconds",
-    "train_wall_seconds",
-    "shared_saved_seconds",
-    "predict_seconds",
-    "adapter_bytes",
-    "context_rows",
-    "train_context_rows",
-]
+MEANS = [name for name, kind in MEASURED.items() if kind != TEXT]
 NOISE = {
     "tied_with_best": "tied",
     "behind_best": "gap",

@@ -20,90 +20,45 @@ from tabtune_core.store.run_row import Run
 NO_GAIN, NOT_MEASURED = "no gain over zero-shot", "its score is not defined on the validation rows, so that nothing was measured"
 SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""
-_WHOLE = (
-    "place",
-    "rank",
-    "seed",
-    "steps",
-    "best_step",
-    "trainable_parameters",
-    "total_parameters",
-    "peak_memory_bytes",
-    "growth_memory_bytes",
-    "predict_growth_memory_bytes",
-    "run_growth_memory_bytes",
-    "adapter_bytes",
-    "context_rows",
-    "train_context_rows",
-)
-_SETTINGS = (
-    "run",
-    "sweep",
-    "name",
-    "status",
-    "dataset",
-    "target",
-    "model",
-    "strategy",
-    "rank",
-    "alpha",
-    "dropout",
-    "targets",
-    "variant",
-    "learning_rate",
-    "seed",
-    "held_out_set",
-)
-_MEASURED = (
-    "steps",
-    "best_step",
-    "stopped_early",
-    "trainable_parameters",
-    "total_parameters",
-    "trainable_percent",
-    "peak_memory_bytes",
-    "growth_memory_bytes",
-    "predict_growth_memory_bytes",
-    "run_growth_memory_bytes",
-    "memory_meter",
-    "train_seconds",
-    "train_wall_seconds",
-    "shared_saved_seconds",
-    "ended_by",
-    "predict_seconds",
-    "adapter_bytes",
-    "adapter_verified",
-    "context_rows",
-    "train_context_rows",
-)
+TEXT, WHOLE, NUMBER = "object", "Int64", "float64"
+MEASURED = {
+    "steps": WHOLE,
+    "best_step": WHOLE,
+    "stopped_early": TEXT,
+    "trainable_parameters": WHOLE,
+    "total_parameters": WHOLE,
+    "trainable_percent": NUMBER,
+    "peak_memory_bytes": WHOLE,
+    "growth_memory_bytes": WHOLE,
+    "predict_growth_memory_bytes": WHOLE,
+    "run_growth_memory_bytes": WHOLE,
+    "memory_meter": TEXT,
+    "train_seconds": NUMBER,
+    "train_wall_seconds": NUMBER,
+    "shared_saved_seconds": NUMBER,
+    "ended_by": TEXT,
+    "predict_seconds": NUMBER,
+    "adapter_bytes": WHOLE,
+    "adapter_verified": TEXT,
+    "context_rows": WHOLE,
+    "train_context_rows": WHOLE,
+}
+"""What a result says beside its scores, and the kind of its column."""
 SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
-_NUMBERS = (
-    "alpha",
-    "dropout",
-    "learning_rate",
-    "trainable_percent",
-    "train_seconds",
-    "train_wall_seconds",
-    "shared_saved_seconds",
-    "predict_seconds",
-    *SCORES,
-    "gain",
-    "test_gain",
-)
-COLUMNS = (
-    "place",
-    *_SETTINGS,
-    *_MEASURED,
-    *SCORES,
-    "gain",
-    "test_gain",
-    "note",
-    "own_note",
-    "tags",
-    "apart",
-    "archived",
-    "resumed",
-)
+_KINDS = {
+    "place": WHOLE,
+    **dict.fromkeys(("run", "sweep", "name", "status", "dataset", "target", "model", "strategy"), TEXT),
+    "rank": WHOLE,
+    **dict.fromkeys(("alpha", "dropout"), NUMBER),
+    **dict.fromkeys(("targets", "variant"), TEXT),
+    "learning_rate": NUMBER,
+    "seed": WHOLE,
+    "held_out_set": TEXT,
+    **MEASURED,
+    **dict.fromkeys((*SCORES, "gain", "test_gain"), NUMBER),
+    **dict.fromkeys(("note", "own_note", "tags", "apart", "archived", "resumed"), TEXT),
+}
+COLUMNS = tuple(_KINDS)
 
 
 def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
@@ -123,12 +78,16 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     higher_is_better = METRICS[rank_by].higher_is_better
     more, why = _differing(runs), apart(runs)
     rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
-    board = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object").astype(dict.fromkeys(_NUMBERS, "float64"))
+    board = pd.DataFrame(rows, columns=list(COLUMNS), dtype=TEXT).astype(_of_kind(NUMBER))
     score = board[f"validation_{rank_by}"]
     board["archived"] = board["archived"].astype(bool)
     board["place"] = score.mask(board["archived"]).rank(method="min", ascending=not higher_is_better)
     board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
-    return board.astype(dict.fromkeys(_WHOLE, "Int64"))
+    return board.astype(_of_kind(WHOLE))
+
+
+def _of_kind(kind: str) -> dict[str, str]:
+    return {name: kind for name, own in _KINDS.items() if own == kind}
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -201,7 +160,7 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
 
 
 def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(result, name) for name in _MEASURED if hasattr(result, name)}
+    row: dict[str, Any] = {name: getattr(result, name) for name in MEASURED if hasattr(result, name)}
     row["steps"] = result.steps_done
     row["trainable_percent"] = 100 * result.trainable_parameters / max(result.total_parameters, 1)
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}

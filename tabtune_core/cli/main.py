@@ -94,13 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     leaderboard.set_defaults(command=print_leaderboard)
     leaderboard.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
     _add_format(leaderboard)
-    _add_home(leaderboard)
 
     runs = commands.add_parser("runs", help="list runs with their ids", description="Lists the runs of the workspace, newest sweep first.")
     runs.set_defaults(command=list_runs)
     runs.add_argument("--sweep", metavar="ID", help="those of one sweep (default: all)")
     _add_form(runs)
-    _add_home(runs)
 
     show = commands.add_parser(
         "show", help="one run with its settings", description="Prints the settings, the notes and the result of one run."
@@ -108,7 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=show_run)
     show.add_argument("run", metavar="RUN", help="id of the run, as 'loralab runs' lists it")
     _add_form(show)
-    _add_home(show)
 
     resume = commands.add_parser(
         "resume",
@@ -121,7 +118,6 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest, or that of the runs)")
     _add_log_to(resume)
     _add_format(resume)
-    _add_home(resume)
 
     curve = commands.add_parser(
         "context-curve",
@@ -132,7 +128,6 @@ def _parser() -> argparse.ArgumentParser:
     curve.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
     curve.add_argument("--seed", metavar="N", type=int, help="seed of the runs (default: the smallest of the sweep)")
     _add_format(curve)
-    _add_home(curve)
 
     predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
     predict.set_defaults(command=print_predictions)
@@ -141,7 +136,6 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--context", metavar="TABLE", type=Path, help="the table that the adapter was trained on (default: the one in the workspace)"
     )
-    _add_home(predict)
 
     merge = commands.add_parser(
         "merge",
@@ -161,7 +155,6 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(command=export_sweep)
     export.add_argument("to", metavar="TO[:WHERE]", help=f"html[:FILE], or a tracker; {_WHERE}")
     export.add_argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)")
-    _add_home(export)
 
     jobs = commands.add_parser(
         "jobs",
@@ -171,7 +164,6 @@ def _parser() -> argparse.ArgumentParser:
     jobs.set_defaults(command=show_or_cancel)
     jobs.add_argument("--all", action="store_true", help="list those that have ended, too")
     jobs.add_argument("--cancel", metavar="ID", nargs="+", help="cancel these: one that runs is ended, and what it wrote is removed")
-    _add_home(jobs)
 
     doctor = commands.add_parser(
         "doctor",
@@ -182,7 +174,6 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=diagnose)
     doctor.add_argument("--online", action="store_true", help="also ask whether Hugging Face, where weights come from, can be reached")
     _add_form(doctor)
-    _add_home(doctor)
 
     worker = commands.add_parser(
         "worker",
@@ -199,7 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     doing.add_argument("--stop", action="store_true", help="end the worker; what runs goes on, and the next worker takes it over")
     worker.add_argument("--now", action="store_true", help="with --stop: end what runs, too; it becomes interrupted")
     add_flags_of_worker(worker)
-    _add_home(worker)
+    for name, command in commands.choices.items():
+        if name != "merge":
+            command.add_argument("--home", metavar="DIR", type=Path, help="the workspace (default: TABTUNE_HOME or ~/.tabtune)")
     return parser
 
 
@@ -259,7 +252,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
     parser.add_argument("--without-labels", action="store_true", help="leave the class labels, values of the table, out of those packages")
-    _add_home(parser)
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
@@ -275,10 +267,6 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 def _add_form(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed on stdout (default: text)")
-
-
-def _add_home(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--home", metavar="DIR", type=Path, help="the workspace (default: TABTUNE_HOME or ~/.tabtune)")
 
 
 def program() -> NoReturn:

@@ -17,12 +17,12 @@ from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneErr
 from tabtune_core.events import RunFailed, RunFinished
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
-from tabtune_core.execution.processor_time import Standstill, disturbed
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Teller, patiently
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.runs import RunStore
+from tabtune_core.training.clock import Standstill, disturbed
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"

@@ -126,7 +126,10 @@ if __name__ == "__main__":
 
 def command_line(table: Sequence[str], name: str, home: Path | None) -> str:
     """The command that runs the same sweep on a table, such as the id of one as it was read, from the settings saved as sweep.toml."""
-    named = [f"--name={name}", *([f"--home={home}"] if home else [])]  # with '=', as a name that begins with a dash would be taken for a flag
+    named = [
+        f"--name={name}",
+        *([f"--home={home}"] if home else []),
+    ]  # with '=', as a name that begins with a dash would be taken for a flag
     return shlex.join(["python", "-m", "tabtune_core", "sweep", *table, "--settings", "sweep.toml", *named])
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import psutil
@@ -77,16 +77,15 @@ class NvmlReader:
         )
 
 
-def open_nvml(device: torch.device, library: ModuleType | None = None) -> NvmlReader | None:
+def open_nvml(device: torch.device) -> NvmlReader | None:
     """A reader for a GPU; None for the CPU or where the driver's library is missing."""
     if not is_gpu(device):
         return None
-    if library is None:
-        import pynvml as library  # type: ignore[no-redef]
-    assert library is not None
+    import pynvml
+
     try:
-        return NvmlReader(library, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver())
-    except nvml_errors(library):
+        return NvmlReader(pynvml, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver())
+    except nvml_errors(pynvml):
         return None
 
 

@@ -8,12 +8,13 @@ import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
 from tabtune_core.events import Note
-from tabtune_core.execution import child, local, memory_needs, processor_time
+from tabtune_core.execution import child, local, memory_needs
 from tabtune_core.execution.cores import Shares, cores_of
 from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import worker_of
-from tabtune_core.execution.processor_time import Standstill, disturbed
+from tabtune_core.training import clock
+from tabtune_core.training.clock import Standstill, disturbed
 
 CORES = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CORES < 2, reason="two runs have cores of their own on a machine with two")
@@ -177,8 +178,8 @@ def test_the_note_is_among_what_the_run_told(store, monkeypatch):
 
 def test_seconds_in_which_the_process_stood_still_are_told(monkeypatch):
     now, late = [0.0], [20.0, 3.0, 0.0]
-    monkeypatch.setattr(processor_time.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(processor_time.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds + late.pop()))
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds + late.pop()))
     standstill = Standstill()
     for told in ("", "", "stood still for about 20 s"):
         standstill.sleep(1.0)
