@@ -21,7 +21,7 @@ from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.run_curves import METER_COLUMNS
 from tabtune_core.analysis.runs_table import leaderboard, of_task
-from tabtune_core.errors import StoreError, TabTuneError, TrackerError
+from tabtune_core.errors import AdapterError, StoreError, TabTuneError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, StepDone
 from tabtune_core.lora.package_readme import without_labels
 from tabtune_core.metrics import METRICS
@@ -104,7 +104,7 @@ class Mirror:
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             doing = f"{self._tracker.title} did not take the sweep, of which the workspace has all"
             what = f"{doing}. See that it can be reached, and export it again. It said: {first[:160]}"
-            raise shortage_of(error, doing) or TrackerError(what) from error
+            raise shortage_of(error, doing, self._tracker.folder) or TrackerError(what) from error
 
     def _send(self, run: Run) -> None:
         if self._done.get(run.id) == run.resumptions:
@@ -143,12 +143,12 @@ class Mirror:
         return Ending(run.status, Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results), None, stamp)
 
     def _adapter(self, run: Run, folder: Path) -> Path | None:
-        """A copy of the package without the class labels, which are cells of the table."""
-        package, copy = self._store.run_dir(run.id) / ADAPTER_FILE, folder / ADAPTER_FILE
-        if run.result is None or run.result.adapter_bytes is None or run.result.adapter_verified is False or not package.exists():
-            return None
-        copy.write_bytes(without_labels(package))
-        return copy
+        """A copy of the package without the class labels, which are cells of the table; None without one, or where it is damaged."""
+        copy = folder / ADAPTER_FILE
+        if run.result and run.result.adapter_bytes is not None and run.result.adapter_verified is not False:
+            with contextlib.suppress(AdapterError):
+                copy.write_bytes(without_labels(self._store.run_dir(run.id) / ADAPTER_FILE))
+        return copy if copy.exists() else None
 
 
 @dataclass(slots=True)

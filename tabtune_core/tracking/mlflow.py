@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,33 +23,36 @@ def open_tracker(where: str, folder: Path) -> "MLflow":
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     import alembic  # noqa: F401 - whether it is there
-    from mlflow import MlflowClient
+    import mlflow  # noqa: F401 - the same
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    uri = where or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute() / 'mlflow.db'}"
-    beside = None
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///"))
-        database.parent.mkdir(parents=True, exist_ok=True)
-        beside = (database.absolute().parent / "mlflow-artifacts").as_uri()
-    return MLflow(MlflowClient(uri), uri, beside)
+    return MLflow(where or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute() / 'mlflow.db'}")
 
 
 class MLflow:
-    """A tracking server or database."""
+    """A tracking server or database, opened when it is first asked."""
 
     title = "MLflow"
 
-    def __init__(self, client: Any, uri: str, artifacts: str | None) -> None:
-        self._client, self._artifacts = client, artifacts
-        self.look = uri if artifacts is None else f"mlflow ui --backend-store-uri '{uri}'"
+    def __init__(self, uri: str) -> None:
+        local = uri.startswith("sqlite:///")
+        self._uri, self.folder = uri, Path(uri.removeprefix("sqlite:///")).absolute().parent if local else None
+        self.look = f"mlflow ui --backend-store-uri '{uri}'" if local else uri
+
+    @cached_property
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(self._uri)
 
     def _experiment(self, run: AboutRun) -> str:
         tags = {"loralab.sweep": run.sweep}
         for known in self._client.search_experiments(filter_string=f"tags.`loralab.sweep` = '{run.sweep}'"):
             return str(known.experiment_id)
-        place = self._artifacts and f"{self._artifacts}/{run.sweep}"
+        place = self.folder and (self.folder / "mlflow-artifacts" / run.sweep).as_uri()
         return str(self._client.create_experiment(run.experiment, artifact_location=place, tags=tags))
 
     def _held(self, run: AboutRun) -> list[Any]:

@@ -13,7 +13,7 @@ ENDS = {"failed": "STATUS_FAILURE", "interrupted": "STATUS_FAILURE"}
 
 def open_tracker(where: str, folder: Path) -> "TensorBoard":
     """``where`` is a folder."""
-    import tensorboard.summary.writer.event_file_writer  # noqa: F401 - whether it is there
+    import tensorboard.summary.writer.record_writer  # noqa: F401 - whether it is there
 
     return TensorBoard(Path(where) if where else folder / "tensorboard")
 
@@ -24,12 +24,12 @@ class TensorBoard:
     title = "TensorBoard"
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
-        self.look = f"tensorboard --logdir '{self._folder}'"
+        self.folder = folder.absolute()
+        self.look = f"tensorboard --logdir '{self.folder}'"
 
     def _of(self, run: AboutRun) -> Path:
-        known = next(self._folder.glob(f"*/*{run.id}"), None)  # under an earlier name
-        return known or self._folder / _plain(run.experiment) / f"{_plain(run.name)}-{run.id}"
+        known = next(self.folder.glob(f"*/*{run.id}"), None)  # under an earlier name
+        return known or self.folder / _plain(run.experiment) / f"{_plain(run.name)}-{run.id}"
 
     def stamp(self, run: AboutRun) -> str:
         """In a file beside the events."""
@@ -46,24 +46,27 @@ class TensorBoard:
 class _Events:
     def __init__(self, folder: Path, run: AboutRun) -> None:
         from tensorboard.plugins.hparams import summary_v2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._folder, self._run, self._writer = folder, run, EventFileWriter(str(folder))
+        folder.mkdir(parents=True)
+        self._folder, self._file = folder, (folder / f"events.out.tfevents.{int(run.started)}.loralab").open("wb")
+        self._writer = RecordWriter(self._file)  # its EventFileWriter writes in a thread, whose errors nobody sees
+        self._write(run.started, file_version="brain.Event:2")
         told = {**run.settings, **run.tags}
-        self._write(run.started, summary_v2.hparams_pb(told, trial_id=run.id, start_time_secs=run.started))
+        self._write(run.started, summary=summary_v2.hparams_pb(told, trial_id=run.id, start_time_secs=run.started))
 
-    def _write(self, time: float, summary: object, step: int = 0) -> None:
+    def _write(self, time: float, **what: object) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._writer.add_event(Event(wall_time=time, step=step, summary=summary))
+        self._writer.write(Event(wall_time=time, **what).SerializeToString())
 
     def log(self, rows: Sequence[Row]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         for row in rows:
             values = [Summary.Value(tag=name, simple_value=value) for name, value in row.values.items()]
-            self._write(row.time, Summary(value=values), row.step)
-        self._writer.flush()
+            self._write(row.time, summary=Summary(value=values), step=row.step)
+        self._file.flush()
 
     def end(self, ending: Ending) -> None:
         from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
@@ -72,8 +75,8 @@ class _Events:
         status = api_pb2.Status.Value(ENDS.get(ending.status, "STATUS_SUCCESS"))
         over = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ending.results.time)
         data = plugin_data_pb2.HParamsPluginData(session_end_info=over)
-        self._write(ending.results.time, summary_v2._summary_pb(metadata.SESSION_END_INFO_TAG, data))
-        self._writer.close()
+        self._write(ending.results.time, summary=summary_v2._summary_pb(metadata.SESSION_END_INFO_TAG, data))
+        self._file.close()
         if ending.adapter:
             shutil.copy(ending.adapter, self._folder / "adapter.zip")
         (self._folder / STAMP).write_text(ending.stamp)

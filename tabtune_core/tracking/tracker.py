@@ -74,6 +74,8 @@ class Tracker(Protocol):
     """What people call the tool."""
     look: str
     """How a person looks at what was sent: a command or an address."""
+    folder: Path | None
+    """Where its files are; None where it is on a server."""
 
     def stamp(self, run: AboutRun) -> str:
         """That of the run as it is held there; empty if it is not there, or in part."""

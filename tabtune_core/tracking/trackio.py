@@ -32,7 +32,7 @@ class Trackio:
     title = "Trackio"
 
     def __init__(self, storage: Any, folder: Path) -> None:
-        self._storage = storage
+        self._storage, self.folder = storage, folder
         self.look = f"TRACKIO_DIR='{folder}' trackio show"
 
     def stamp(self, run: AboutRun) -> str:

@@ -1,5 +1,6 @@
 """Weights & Biases: a group a sweep, a run a run. Without a login all stays in files, until ``wandb sync`` sends them."""
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ def open_tracker(where: str, folder: Path) -> "WandB":
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    logging.raiseExceptions = False  # its log is on the disk of its files: where that is full, the error itself says so
+
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     entity, _, project = where.rpartition("/")
     return WandB(wandb, Path(os.environ.get("WANDB_DIR") or folder), project or "loralab", entity or None, mode)
 
@@ -28,13 +31,13 @@ class WandB:
     title = "Weights & Biases"
 
     def __init__(self, wandb: Any, folder: Path, project: str, entity: str | None, mode: str) -> None:
-        self._wandb, self._folder, self._mode = wandb, folder.absolute(), mode
-        self._place = {"project": project, "entity": entity, "dir": str(self._folder), "mode": mode}
-        files = f"'{self._folder / 'wandb'}'/offline-run-*"
+        self._wandb, self.folder, self._mode = wandb, folder.absolute(), mode
+        self._place = {"project": project, "entity": entity, "dir": str(self.folder), "mode": mode}
+        files = f"'{self.folder / 'wandb'}'/offline-run-*"
         self.look = f"wandb login && wandb sync {files}" if mode == "offline" else f"project {project} of your login at Weights & Biases"
 
     def _folders(self, run: AboutRun) -> list[Path]:
-        return [*self._folder.glob(f"wandb/*run-*-{run.id}")]
+        return [*self.folder.glob(f"wandb/*run-*-{run.id}")]
 
     def stamp(self, run: AboutRun) -> str:
         """In a file beside what is to be, or was, sent."""
@@ -44,7 +47,7 @@ class WandB:
         """A run of the same id; what was not sent of it yet is taken away, and what is at the server stays and is not sent twice."""
         for folder in self._folders(run):
             shutil.rmtree(folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         quiet = {"silent": True, "console": "off", "x_disable_stats": True, "x_disable_meta": True, "x_save_requirements": False}
         own = {"disable_git": True, "disable_code": True, "x_disable_machine_info": True}
         made = self._wandb.init(

@@ -194,7 +194,7 @@ def test_a_tracker_has_what_the_store_has_and_has_it_once(name, lab, alone):
 class Listed:
     """A tracker in memory that can fail."""
 
-    title, look = "Listed", "nowhere"
+    title, look, folder = "Listed", "nowhere", None
 
     def __init__(self):
         self.rows, self.stamps, self.broken = {}, {}, None
@@ -261,7 +261,7 @@ def test_a_tracker_that_is_not_there_is_refused_with_what_to_do(tmp_path, monkey
         open_tracker("mlfow", tmp_path)
     for name in TRACKERS:
         monkeypatch.setitem(__import__("sys").modules, "mlflow" if name == "mlflow" else name, None)
-        monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary.writer.event_file_writer", None)
+        monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary.writer.record_writer", None)
         monkeypatch.setitem(__import__("sys").modules, "trackio.sqlite_storage", None)
         with pytest.raises(MissingPackageError, match=rf"pip install 'tabtune-dashboard\[{name}\]'"):
             open_tracker(name, tmp_path)

@@ -13,6 +13,7 @@ from dashboard import queries
 from dashboard.views.leaderboard import board_files
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.events import to_json
+from tabtune_core.execution.jobs.track import track
 from tabtune_core.store.runs import RunStore
 
 HEADLINE = re.compile(
@@ -264,6 +265,22 @@ def test_what_the_test_rows_leave_open_can_be_settled_with_a_click(app, store):
     assert {run.settings.seed for run in queued} == set(range(1, number + 1))
     assert {run.settings.label for run in queued} == {"Zero-shot", "LoRA r=4"}
     assert not [found for found in app.button if found.label.startswith("Queue ")]
+
+
+def test_a_sweep_is_sent_to_a_tracker_by_the_worker_and_the_page_says_how_to_look_at_it(app, store, monkeypatch):
+    monkeypatch.setattr(queries, "keep_worker", lambda: None)
+    monkeypatch.setattr(queries, "look_after_worker", lambda: None)
+    sweep = seeding.finished_sweep(store, ranks=(2,))
+    open_page(app)
+    next(found for found in app.button if found.label == "TensorBoard").click().run()
+    (job,) = store.jobs()
+    assert (job.kind, job.arguments) == ("track", {"sweep": sweep, "to": "tensorboard"})
+    made = track(store.home, store.job_dir(job.id), **job.arguments)
+    assert made["told"] == f"TensorBoard has the sweep {sweep}; {len(store.runs(sweep))} runs of it new or changed."
+    store.claim_job(1, None)
+    store.finish_job(job.id, "finished", result=made)
+    app.run()
+    assert not app.exception and made["look"] in [code.value for code in app.code]
 
 
 def test_full_fine_tuning_stands_beside_lora_with_what_was_measured(app, store):

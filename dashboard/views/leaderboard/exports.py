@@ -36,12 +36,12 @@ def offer(sweep: str, metric: str) -> None:
                 help=None if there else f"Not installed here. Run: pip install 'tabtune-dashboard[{name}]'",
                 key=f"track_{name}",
             )
-        st.caption("It is sent from the machine of these pages: without a login or an address there, to files in the workspace.")
+        st.caption("It is sent from the machine of these pages; without a login or an address there, to files on it.")
 
 
 def _asked(sweep: str, name: str) -> Job | None:
     """The latest export of a sweep to a tracker."""
-    return next((job for job in queries.store().jobs() if job.kind == "track" and job.arguments == {"sweep": sweep, "to": name}), None)
+    return next((job for job in queries.store().jobs("track") if job.arguments == {"sweep": sweep, "to": name}), None)
 
 
 def show(sweep: str | None) -> None:

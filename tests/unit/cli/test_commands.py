@@ -144,3 +144,16 @@ def test_a_column_to_leave_out_that_is_not_there_is_refused_with_the_nearest(tmp
 def test_no_column_is_suggested_that_is_not_really_near(tmp_path, launched, capsys):
     assert main(["train", str(launched), "--target", "y", "--leave-out", "price", "--home", str(tmp_path / "home")]) == 2
     assert "but the table has no such column. It has: a, b, c d, y." in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_sweep_leaves_as_a_page_or_to_a_tracker_and_an_unknown_one_is_refused_before_anything_is_queued(store, capsys, tmp_path):
+    older = store.sweeps()[1].id
+    file = tmp_path / "page.html"
+    assert printed(capsys, store, "export", f"html:{file}", older).strip() == str(file)
+    assert "<h1>older</h1>" in file.read_text()
+    assert f"tensorboard --logdir '{tmp_path / 'tb'}'" in printed(capsys, store, "export", f"tensorboard:{tmp_path / 'tb'}", older)
+    (tmp_path / "data.csv").write_text("a,y\n" + "1,no\n2,yes\n" * 40)
+    for command in (["sweep", str(tmp_path / "data.csv"), "--target", "y"], ["resume"]):
+        assert main([*command, "--log-to", "mlfow", "--home", str(store.home)]) == 2
+        assert "Did you mean 'mlflow'?" in capsys.readouterr().err
+    assert len(store.sweeps()) == 2
