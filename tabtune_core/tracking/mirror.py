@@ -21,6 +21,7 @@ from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.run_curves import METER_COLUMNS
 from tabtune_core.analysis.runs_table import leaderboard, of_task
+from tabtune_core.data.findings import shorten
 from tabtune_core.errors import AdapterError, StoreError, TabTuneError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, StepDone
 from tabtune_core.lora.package_readme import without_labels
@@ -103,7 +104,7 @@ class Mirror:
         except Exception as error:
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             doing = f"{self._tracker.title} did not take the sweep, of which the workspace has all"
-            what = f"{doing}. See that it can be reached, and export it again. It said: {first[:160]}"
+            what = f"{doing}. See that it can be reached, and export it again. It said: {shorten(first, 160)}"
             raise shortage_of(error, doing, self._tracker.folder) or TrackerError(what) from error
 
     def _send(self, run: Run) -> None:
