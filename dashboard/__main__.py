@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.demo.workspace import demo_workspace
-from dashboard.server.access import (
+from tabtune_core.access import (
     FETCH_VARIABLE,
     LOGIN_VARIABLE,
     LOOPBACK,

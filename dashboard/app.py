@@ -11,10 +11,10 @@ import streamlit as st
 from dashboard import queries
 from dashboard.demo.workspace import about
 from dashboard.formatting import plain
-from dashboard.server.access import listed_emails
 from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
 from dashboard.url_state import go
+from tabtune_core.access import listed_emails
 
 
 def banner(page: st.Page) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.server.access import LOGIN_VARIABLE
+from tabtune_core.access import LOGIN_VARIABLE
 
 
 class Told:

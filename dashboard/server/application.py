@@ -26,8 +26,8 @@ from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
 from dashboard.formatting import plain
-from dashboard.server.access import Access, bracketed
 from dashboard.server.guard import LoginGuard, TokenGuard
+from tabtune_core.access import Access, bracketed
 from tabtune_core.data.datasets import get_dataset, preview
 from tabtune_core.errors import ShortageError, TableError, TabTuneError
 from tabtune_core.shortage import shortage_of

@@ -10,8 +10,8 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.server.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
 from dashboard.server.guard import email_of
+from tabtune_core.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
 from tabtune_core.errors import StoreError
 
 

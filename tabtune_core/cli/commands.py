@@ -1,15 +1,23 @@
-"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``merge`` and ``doctor``."""
+"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge`` and ``doctor``."""
 
 import argparse
 import json
+import os
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from tabtune_core.access import TOKEN_VARIABLE, decide
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.terminal import say, shown
-from tabtune_core.errors import StoreError, TableError
+from tabtune_core.errors import MissingPackageError, SettingError, StoreError, TableError
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.runs import RunStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tabtune_core.engine.adapted_model import AdaptedModel
 
 
 def print_leaderboard(asked: argparse.Namespace) -> int:
@@ -49,25 +57,56 @@ def print_context_curve(asked: argparse.Namespace) -> int:
 
 def print_predictions(asked: argparse.Namespace) -> int:
     """Prints predictions with an adapter as CSV."""
-    from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.prediction_rows import read_new_rows, unknown_categories
     from tabtune_core.data.spreadsheet import safe_csv
-    from tabtune_core.data.table import LIMIT_BYTES, read_table
+    from tabtune_core.data.table import LIMIT_BYTES
     from tabtune_core.engine.adapted_model import load_adapter
 
     model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
+    context, rows = model.context(_table_of(model, asked)), read_new_rows(asked.data, model.facts, limit_bytes=LIMIT_BYTES)
+    for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
+        say(note)
+    predicted = model.predict_table(rows.frame, context=context)
+    print(safe_csv(predicted), end="")
+    return 0
+
+
+def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame":
+    """The table that an adapter was trained on: the file of ``--context``, or that of the workspace."""
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.table import read_table
+
     try:
-        table = read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
+        return read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
     except TableError as error:
         if asked.context:
             raise
         name = model.facts["table"]["name"]
         raise TableError(f"{error} Or name the table that the adapter was trained on, {name!r}, with --context FILE.") from error
-    context, rows = model.context(table), read_new_rows(asked.data, model.facts, limit_bytes=LIMIT_BYTES)
-    for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
-        say(note)
-    predicted = model.predict_table(rows.frame, context=context)
-    print(safe_csv(predicted), end="")
+
+
+def serve_adapters(asked: argparse.Namespace) -> int:
+    """Answers requests for predictions until Ctrl-C."""
+    from functools import partial
+
+    from tabtune_core.serving.adapters import open_adapters
+
+    try:
+        from tabtune_core.serving.application import Limits, application, serve
+    except ImportError as error:
+        raise MissingPackageError(
+            "Serving needs FastAPI, uvicorn and prometheus-client. Run: pip install 'tabtune-dashboard[serve]'"
+        ) from error
+    try:
+        access = decide(asked.address, asked.allow_host, environment=os.environ if asked.token is None else {TOKEN_VARIABLE: asked.token})
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    served = open_adapters(
+        asked.adapters, partial(_table_of, asked=asked), checkpoint=asked.checkpoint, device=asked.device, merged=asked.merge
+    )
+    for one in served.values():
+        say(f"{one.name}: predicts {one.about['target']!r} with {one.about['model']}; licence of the weights: {one.about['licence']}")
+    serve(application(served, access, Limits(max_rows=asked.max_rows, max_bytes=asked.max_mb * 1_000_000)), access, asked.port, say)
     return 0
 
 

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from tabtune_core.access import LOOPBACK, TOKEN_VARIABLE
 from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
-from tabtune_core.cli.commands import diagnose, print_context_curve, print_leaderboard, print_predictions, write_merged
+from tabtune_core.cli.commands import diagnose, print_context_curve, print_leaderboard, print_predictions, serve_adapters, write_merged
 from tabtune_core.cli.export_command import export_sweep
 from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
@@ -133,9 +134,28 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(command=print_predictions)
     _add_adapter(predict)
     predict.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file with the rows to predict; the target may be missing")
-    predict.add_argument(
-        "--context", metavar="TABLE", type=Path, help="the table that the adapter was trained on (default: the one in the workspace)"
+    _add_context(predict)
+
+    serve = commands.add_parser(
+        "serve",
+        help="answer requests for predictions with adapters",
+        description="Loads a base once and answers POST /predict with the adapter that a request names, until Ctrl-C. Adapters are named"
+        " as their files are. GET /adapters, /limits, /health, /metrics and /openapi.json say the rest.",
     )
+    serve.set_defaults(command=serve_adapters)
+    serve.add_argument("adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapter packages of runs on one base")
+    _add_base(serve)
+    _add_context(serve)
+    serve.add_argument("--merge", action="store_true", help="predict with copies of the weights that hold the adapter: faster, more memory")
+    serve.add_argument("--address", default=LOOPBACK, metavar="HOST", help="to listen on (default: 127.0.0.1, this machine only)")
+    serve.add_argument("--port", type=_whole(0, 65_535), default=8600, metavar="N", help="(default: 8600)")
+    serve.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="another name by which clients reach this server")
+    token = (
+        f"what a request must bring as 'Authorization: Bearer TOKEN'; the variable {TOKEN_VARIABLE} keeps it from other people's lists of"
+    )
+    serve.add_argument("--token", metavar="TEXT", help=f"{token} programs (default: made wherever other machines can reach the server)")
+    serve.add_argument("--max-rows", type=_whole(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)")
+    serve.add_argument("--max-mb", type=_whole(1, 10**6), default=10, metavar="N", help="largest request in megabytes (default: 10)")
 
     merge = commands.add_parser(
         "merge",
@@ -213,6 +233,24 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
 
 def _add_adapter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run")
+    _add_base(parser)
+
+
+def _add_context(parser: argparse.ArgumentParser) -> None:
+    text = "the table that the adapter was trained on (default: the one in the workspace)"
+    parser.add_argument("--context", metavar="TABLE", type=Path, help=text)
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}")
+        return int(text)
+
+    return read
+
+
+def _add_base(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, where they are not found by themselves")
     parser.add_argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
 

@@ -117,8 +117,8 @@ class FeatureEncoder:
         features_NF[~(np.abs(features_NF) < LARGEST)] = np.nan
         return features_NF
 
-    def unread(self, frame: pd.DataFrame) -> Iterator[str]:
-        """A sentence for each column with values that ``transform`` reads as missing: not numbers or dates, or only unknown categories."""
+    def misfits(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], str]]:
+        """Of each column, the cells that are not the numbers, dates or times of day that it should hold, and what it should."""
         for name in (*self.numbers, *self.times, *self.dates, *self.datetimes):
             if name in self.numbers:
                 read = np.abs(numbers(frame[name])) < LARGEST
@@ -127,8 +127,12 @@ class FeatureEncoder:
             cells = [word(value) for value in present(frame[name][~read]) if value is not None]
             lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
             if lost:
-                what = "finite numbers" if name in self.numbers else "times of day" if name in self.times else "dates"
-                yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are not {what} and are read as missing."
+                yield name, lost, "finite numbers" if name in self.numbers else "times of day" if name in self.times else "dates"
+
+    def unread(self, frame: pd.DataFrame) -> Iterator[str]:
+        """A sentence for each column with values that ``transform`` reads as missing: not numbers or dates, or only unknown categories."""
+        for name, lost, what in self.misfits(frame):
+            yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are not {what} and are read as missing."
         for name, new, there in self.unknown(frame):
             if there and len(new) == there:
                 shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)

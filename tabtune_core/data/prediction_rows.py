@@ -7,7 +7,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,12 @@ class NewRows:
 
 
 def read_new_rows(
-    source: Path | bytes, facts: Mapping[str, Any], *, limit_bytes: int = LIMIT_BYTES, limit_rows: int | None = None
+    source: Path | bytes, facts: Mapping[str, Any], *, limit_bytes: int = LIMIT_BYTES, limit_rows: int | None = None, strict: bool = False
 ) -> NewRows:
     """Reads a file in which the target may be missing; where it is there, its labels are kept.
 
-    ``facts`` are those of an adapter package: reading, kinds, features, settings.
+    ``facts`` are those of an adapter package: reading, kinds, features, settings. What else would be a note is refused if ``strict``:
+    columns that the table did not have, and words in columns of numbers.
 
     Raises:
         TableError: it cannot be read, lacks a column that is predicted from, or has too many rows.
@@ -79,6 +80,8 @@ def read_new_rows(
         )
     names = [str(name) for name in table.frame.columns]
     _check_columns(names, needed)
+    if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:
+        raise TableError(unknown_column(unknown, kinds))
     if limit_rows is not None and len(table.frame) > limit_rows:
         raise TableError(f"The file has {len(table.frame):,} rows; up to {limit_rows:,} are predicted at once. Split it.")
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
@@ -86,6 +89,8 @@ def read_new_rows(
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
     wordy = [finding.column or "" for finding in typed.findings if finding.code == "not-numbers"]
+    if strict and wordy:
+        raise TableError(misfit(wordy[0], "words", "finite numbers"))
     notes += [f"Cells of {name!r} that are not numbers were read as missing." for name in wordy]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
@@ -109,6 +114,17 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
         f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: {', '.join(lacking)}{more}. "
         f"The file has: {listed(names, 20)}. Take a file with the same columns as the table, or an adapter trained on one like this."
     )
+
+
+def unknown_column(name: str, known: Iterable[str]) -> str:
+    """For rows that must not have other columns than the table."""
+    near = nearest(name, known)
+    return f"The table of the adapter has no column {name!r}. {f'Did you mean {near!r}?' if near else 'Leave it out.'}"
+
+
+def misfit(name: str, found: str, what: str) -> str:
+    """For rows whose cells must be of their column's kind."""
+    return f"{name!r} holds {found}, but must hold {what}. A value that is not known is left empty (null in JSON)."
 
 
 def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str]:

@@ -151,7 +151,11 @@ def predict_rows(
         AdapterError: the model returns NaN or Infinity, which are not predictions.
     """
     shown = Shown.to(model, context, views=views)
-    predicted = replace(shown.scorer, told=told).predict(model, shown.read(rows))
+    return finite(model, replace(shown.scorer, told=told).predict(model, shown.read(rows)))
+
+
+def finite(model: BaseModel, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The predictions, if they are some. Raises as ``predict_rows``."""
     odd = int((~np.isfinite(predicted)).any(axis=tuple(range(1, predicted.ndim))).sum())
     if odd:
         raise AdapterError(

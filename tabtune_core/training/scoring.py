@@ -3,7 +3,7 @@
 Shape letters: C context rows, N rows to predict, F features, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,25 +88,46 @@ class Scorer:
                 return self.predict(model, x_NF)
             finally:
                 model.module.train()
-        total = self._of_member(model, x_NF, np.arange(x_NF.shape[1]), np.arange(self.classes))
-        if self.views > 1:
-            total = _log(total) if self.classes else total
-            for member in range(1, self.views):
-                rng = np.random.default_rng(member)  # the same members in every run, or scores could not be compared
-                predicted = self._of_member(model, x_NF, rng.permutation(x_NF.shape[1]), rng.permutation(self.classes))
-                total = total + (_log(predicted) if self.classes else predicted)
-            total = np.asarray(softmax(total / self.views, axis=1)) if self.classes else total / self.views
-        return total
+        once = len(x_NF) <= self.rows_at_once
+        return self._mean(self._asked(self._opened(model, *member, once=once), x_NF, *member) for member in self._members())
 
-    def _of_member(self, model: BaseModel, x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Predictions of one ensemble member, classes in their own order; one context at a time is kept for all rows."""
-        y_C = ids[self.y_C] if self.classes else self.y_C
-        x_CF, chunks = self.x_CF[:, columns], [slice(i, i + self.rows_at_once) for i in range(0, len(x_NF), self.rows_at_once)]
-        if len(chunks) == 1:
-            predicted = self._telling(model.predict(x_CF, y_C, x_NF[:, columns], self.classes))
-        else:
-            ask = model.read_context(x_CF, y_C, self.classes)
-            predicted = np.concatenate([self._telling(ask(x_NF[rows][:, columns])) for rows in chunks])
+    def keep(self, model: BaseModel) -> Callable[[Array], NDArray[np.float64]]:
+        """``predict`` for one lot of rows after the other: each member's context is read once, and kept where the model can.
+
+        The module must be in ``eval`` mode and stay as it is.
+        """
+        opened = [(self._opened(model, *member), *member) for member in self._members()]
+        return lambda x_NF: self._mean(self._asked(ask, x_NF, columns, ids) for ask, columns, ids in opened)
+
+    def _members(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Orders of columns and of class ids: as they are, then the same ones in every run, or scores could not be compared."""
+        yield np.arange(self.x_CF.shape[1]), np.arange(self.classes)
+        for member in range(1, self.views):
+            rng = np.random.default_rng(member)
+            yield rng.permutation(self.x_CF.shape[1]), rng.permutation(self.classes)
+
+    def _mean(self, predicted: Iterator[NDArray[np.float64]]) -> NDArray[np.float64]:
+        if self.views == 1:
+            return next(predicted)
+        total = np.asarray(sum(_log(one) if self.classes else one for one in predicted)) / self.views
+        return np.asarray(softmax(total, axis=1)) if self.classes else total
+
+    def _opened(
+        self, model: BaseModel, columns: NDArray[np.int64], ids: NDArray[np.int64], *, once: bool = False
+    ) -> Callable[[Array], NDArray[np.float64]]:
+        """One ensemble member beside its context, which is read for many lots of rows, or for one."""
+        x_CF, y_C = self.x_CF[:, columns], ids[self.y_C] if self.classes else self.y_C
+        if once:
+            return lambda x_QF: model.predict(x_CF, y_C, x_QF, self.classes)
+        return model.read_context(x_CF, y_C, self.classes)
+
+    def _asked(
+        self, ask: Callable[[Array], NDArray[np.float64]], x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """What a member predicts, classes in their own order."""
+        lots = [x_NF[i : i + self.rows_at_once, columns] for i in range(0, len(x_NF), self.rows_at_once)]
+        parts = [self._telling(ask(lot)) for lot in lots]
+        predicted = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return predicted[:, ids] if self.classes else predicted
 
     def _telling(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:

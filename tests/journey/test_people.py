@@ -7,7 +7,7 @@ from signed_in import sign_in
 
 from dashboard.formatting import plain
 from dashboard.queries.workspace import OwnedStore
-from dashboard.server.access import LOGIN_VARIABLE
+from tabtune_core.access import LOGIN_VARIABLE
 from tabtune_core.data.datasets import add_sample
 
 ANN, BOB = "ann_[x](http://x.example)_@example.org", "bob@example.org"

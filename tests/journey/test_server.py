@@ -4,8 +4,8 @@ import httpx
 import pytest
 from page_steps import texts
 
-from dashboard.server.access import LOGIN_VARIABLE
 from dashboard.server.application import REPORT_PATH
+from tabtune_core.access import LOGIN_VARIABLE
 
 NO_TABLE = REPORT_PATH + "0" * 64
 HANDSHAKE = {

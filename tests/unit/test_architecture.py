@@ -11,19 +11,34 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"errors", "events", "metrics", "gpus", "devices", "machine", "shortage", "scratch", "upstream", "wording", "files", "variants"},
+    {
+        "access",
+        "errors",
+        "events",
+        "metrics",
+        "gpus",
+        "devices",
+        "machine",
+        "shortage",
+        "scratch",
+        "upstream",
+        "wording",
+        "files",
+        "variants",
+    },
     {"settings"},
     {"lora", "data"},
     {"models"},
     {"training", "store"},
     {"analysis", "charts", "engine"},
     {"api", "tracking"},
-    {"execution"},
+    {"execution", "serving"},
     {"cli", "__main__"},
 )
 """The packages of tabtune_core from the ground up; each imports from its own row and those before it."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
+    "access",
     "errors",
     "events",
     "metrics",

@@ -5,9 +5,9 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.formatting import megabytes, plain
-from dashboard.server.access import NO_PATHS, may_type_paths
 from dashboard.server.people import may_change
 from dashboard.url_state import choose, go
+from tabtune_core.access import NO_PATHS, may_type_paths
 from tabtune_core.errors import TabTuneError
 from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, missing_base
 

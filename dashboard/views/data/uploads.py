@@ -10,10 +10,10 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
-from dashboard.server.access import may_fetch
 from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
 from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
+from tabtune_core.access import may_fetch
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from dashboard.server.access import may_type_paths
 from dashboard.views.new_run.form_widgets import widget, widgets
 from dashboard.views.new_run.forms import DEFAULTS, FORM, keys_of
+from tabtune_core.access import may_type_paths
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.settings import SETTINGS
 

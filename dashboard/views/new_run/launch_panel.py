@@ -13,10 +13,10 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import duration, plain
-from dashboard.server.access import NO_PATHS, may_type_paths
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from dashboard.views.new_run.forms import written
+from tabtune_core.access import NO_PATHS, may_type_paths
 from tabtune_core.analysis.obstacles import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way

@@ -17,7 +17,9 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 
 from dashboard.__main__ import let_in, parse
 from dashboard.server import application
-from dashboard.server.access import (
+from dashboard.server.application import SameOrigin
+from dashboard.server.guard import LoginGuard, TokenGuard, user_of
+from tabtune_core.access import (
     FEWEST_LETTERS,
     LOGIN_VARIABLE,
     OWN_NAMES,
@@ -27,8 +29,6 @@ from dashboard.server.access import (
     may_type_paths,
     typed_paths_are_open,
 )
-from dashboard.server.application import SameOrigin
-from dashboard.server.guard import LoginGuard, TokenGuard, user_of
 from tabtune_core.errors import SettingError
 
 ROOT = Path(__file__).parents[4]

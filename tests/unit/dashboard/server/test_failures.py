@@ -3,8 +3,8 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.server.access import decide
 from dashboard.server.application import HANDLERS, answer_error, application, show_error
+from tabtune_core.access import decide
 
 
 def page(number):

@@ -1,9 +1,9 @@
 import pytest
 from signed_in import sign_in
 
-from dashboard.server.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
 from dashboard.server.guard import admitted
 from dashboard.server.people import NotYoursError, by, check_may_change, may_change, name_of, person
+from tabtune_core.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
 
 ANN, BOB = "ann@example.org", "bob@example.org"
 

@@ -13,8 +13,8 @@ from streamlit.web.server.starlette.starlette_websocket import _is_origin_allowe
 import dashboard
 from dashboard import __main__ as program
 from dashboard.server import application
-from dashboard.server.access import OWN_NAMES
 from dashboard.server.application import _from_here
+from tabtune_core.access import OWN_NAMES
 
 CONFIG = Path(dashboard.__file__).with_name(".streamlit") / "config.toml"
 

@@ -1,0 +1,1 @@
+"""Adapters of one base behind HTTP: ``loralab serve``."""

@@ -1,0 +1,99 @@
+"""Adapters of one base, opened once for request after request.
+
+In: packages, and the tables that they were trained on. Out: by name, what turns lots of rows into predictions. Nothing of it changes
+afterwards, and ``batches`` lets one thread at a time compute.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.data.task import Context
+from tabtune_core.engine.adapted_model import AdaptedModel, finite, open_base
+from tabtune_core.errors import AdapterError
+from tabtune_core.lora.adapter_set import AdapterSet
+from tabtune_core.lora.package import read_package
+from tabtune_core.models.adaptation import put_on
+from tabtune_core.models.base import Array, with_module
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.scoring import Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One adapter beside its context."""
+
+    name: str
+    adapted: AdaptedModel
+    shown: Shown
+    ask: Callable[[Array], NDArray[np.float64]]
+    """Predicts beside the context, which it keeps where the family can."""
+    about: Mapping[str, Any]
+    """What a client may want to know first."""
+
+    def predict(self, lots: Sequence[pd.DataFrame]) -> list[NDArray[np.float64]]:
+        """Of each lot its probabilities ``(rows, classes)`` or numbers ``(rows,)``; each is encoded alone, all are predicted at once."""
+        read = [self.shown.read(rows) for rows in lots]
+        predicted = finite(self.adapted.model, self.ask(np.concatenate(read)))
+        return np.split(predicted, np.cumsum([len(x_NF) for x_NF in read])[:-1])
+
+
+def open_adapters(
+    paths: Sequence[Path],
+    table_of: Callable[[AdaptedModel], pd.DataFrame],
+    *,
+    checkpoint: Path | None = None,
+    device: str = "auto",
+    merged: bool = False,
+) -> dict[str, Served]:
+    """Opens packages on one base, each under the name of its file.
+
+    Args:
+        paths: of the packages.
+        table_of: gives the table that an adapter was trained on.
+        checkpoint: weights of the base, where they are not in the package or the Hugging Face cache.
+        device: to compute on.
+        merged: predicts with copies of the adapted weights, which takes no more time than the base alone.
+
+    Raises:
+        AdapterError: a package cannot be opened, is of another base than the first, or has the name of another; or its table is another.
+        CheckpointError: the base's weights cannot be found.
+    """
+    packages = [(path, read_package(path)) for path in paths]
+    first = RunSettings.of_package(packages[0][1].facts["settings"])
+    base = open_base(first.model, first.task, packages[0][1].facts["base"]["sha256"], checkpoint=checkpoint, device=device)
+    adapters, served = AdapterSet(base.module), dict[str, Served]()
+    for path, package in packages:
+        settings, named = RunSettings.of_package(package.facts["settings"]), package.facts["base"]
+        if settings.task != base.task or named["sha256"] not in base.source.identities:
+            raise AdapterError(
+                f"{path.name} is for {settings.task} on {named['model']} (SHA-256 {named['sha256'][:12]}…), and {paths[0].name} for "
+                f"{base.task} on {base.source.model} ({base.source.sha256[:12]}…). A server has one base: start another one for it."
+            )
+        put_on(adapters, base, settings.lora, package.tensors, path.stem)
+        if merged:
+            adapters.merge()
+        adapted = AdaptedModel(with_module(base, adapters.module.requires_grad_(False).eval()), settings, package.facts)
+        shown = Shown.to(adapted.model, adapted.context(table_of(adapted)), views=settings.train.views)
+        served[path.stem] = Served(path.stem, adapted, shown, shown.scorer.keep(adapted.model), _about(path.stem, adapted, shown.context))
+    return served
+
+
+def _about(name: str, adapted: AdaptedModel, context: Context) -> dict[str, Any]:
+    facts, source = adapted.facts, adapted.model.source
+    return {
+        "adapter": name,
+        "model": source.model,
+        "base_sha256": source.sha256,
+        "licence": str(source.licence),
+        "context_sha256": context.sha256,
+        "context_rows": len(context.y_C),
+        "target": adapted.settings.target,
+        "classes": list(context.labels.classes),
+        "columns": {column: facts["kinds"][column] for column in facts["features"]},
+    }

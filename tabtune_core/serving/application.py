@@ -1,0 +1,239 @@
+"""The HTTP of served adapters: what may ask, what a request holds, and what it is told.
+
+In: adapters by name, and who may reach the server. Out: an application of FastAPI. What a client must mend is one sentence in ``detail``.
+"""
+
+import csv
+import hmac
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from tabtune_core.access import Access, bracketed
+from tabtune_core.data.prediction_rows import NewRows, listed, misfit, read_new_rows, unknown_categories, unknown_column
+from tabtune_core.errors import SettingError, TableError
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.plain_values import read_json
+from tabtune_core.serving.adapters import Served
+from tabtune_core.serving.batches import Batches
+from tabtune_core.upstream import DISTRIBUTION, installed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of one request."""
+
+    max_rows: int = 10_000
+    max_bytes: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Predictions in the order of the rows, and what they were made with."""
+
+    adapter: str
+    model: str
+    base_sha256: str
+    context_sha256: str
+    classes: list[str]
+    """In the order of the probabilities; empty where numbers are predicted."""
+    predicted: list[str] | list[float]
+    probabilities: list[list[float]] | None
+    notes: list[str]
+    """What in the rows was not used, or is not known to the adapter."""
+
+
+class Meters:
+    """What /metrics tells of a server with these adapters."""
+
+    def __init__(self, adapters: Mapping[str, Served]) -> None:
+        self.registry, self._adapters = CollectorRegistry(), adapters
+        self._seconds = Histogram(
+            "loralab_request_seconds", "Of POST /predict, by adapter and status", ["adapter", "status"], registry=self.registry
+        )
+        self.rows = Counter("loralab_rows", "Rows predicted", ["adapter"], registry=self.registry)
+        self.batch = Histogram("loralab_batch_requests", "Requests of a batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry)
+
+    async def around(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Times a request; names that nobody serves are counted as one."""
+        started, response = time.monotonic(), await answer(request)
+        if request.url.path == "/predict":
+            name = request.query_params.get("adapter", next(iter(self._adapters)))
+            known = name if name in self._adapters else ""
+            self._seconds.labels(known, response.status_code).observe(time.monotonic() - started)
+        return response
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 422)
+
+
+def application(adapters: Mapping[str, Served], access: Access, limits: Limits) -> FastAPI:
+    """The server of these adapters. Where it asks for a token, /health and /openapi.json alone answer without it."""
+    meters, first = Meters(adapters), next(iter(adapters.values()))
+    batches = Batches(meters.batch.observe)
+    # the pages of docs are left out: they load scripts from another server
+    app = FastAPI(title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0", docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False)
+    app.middleware("http")(meters.around)
+    app.add_exception_handler(TableError, _refused)
+    routes = APIRouter(dependencies=[Depends(_asks_for(access.token))] if access.token else [])
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Says that the server answers."""
+        return {"status": "ok"}
+
+    @routes.get("/limits")
+    async def show_limits() -> dict[str, int]:
+        """What a request may have, to be asked before an upload."""
+        return asdict(limits)
+
+    @routes.get("/adapters")
+    async def show_adapters() -> list[Mapping[str, Any]]:
+        """What is served, with the columns that rows must have."""
+        return [served.about for served in adapters.values()]
+
+    @routes.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @routes.post("/predict", openapi_extra={"requestBody": _body_of(first)}, responses={code: {"description": why} for code, why in _CODES})
+    async def predict(request: Request, adapter: Annotated[str, Query(description="name of an adapter")] = first.name) -> Answer:
+        """Predicts rows: a list of objects, or CSV with a line of names."""
+        if adapter not in adapters:
+            raise HTTPException(404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}.")
+        served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in _READERS:
+            raise HTTPException(415, f"The content type is {kind[:200]!r}; it must be {' or '.join(_READERS)}.")
+        content = await _content(request, limits.max_bytes)
+        rows = await run_in_threadpool(_READERS[kind], content, served, limits)
+        predicted = await batches.predict(served, rows.frame)
+        meters.rows.labels(adapter).inc(len(predicted))
+        return _answer(served, rows, predicted)
+
+    app.include_router(routes)
+    return app
+
+
+def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -> None:
+    """Serves until Ctrl-C.
+
+    Raises:
+        SettingError: the address or port cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in access.address else socket.AF_INET
+    try:
+        listening = socket.create_server((access.address, port), family=family)
+    except OSError as error:
+        raise SettingError(f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port.") from error
+    with listening:
+        say(f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (schema: /openapi.json). Ctrl-C ends it.")
+        if access.token:
+            say(f"Requests bring the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
+
+
+def _asks_for(token: str) -> Callable[..., None]:
+    def known(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
+        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
+            why = "This server asks for a token" if given is None else "That is not the token of this server"
+            raise HTTPException(401, f"{why}: send the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"})
+
+    return known
+
+
+async def _content(request: Request, most: int) -> bytes:
+    """The body, refused before it is sent where its length is told, and while it is sent otherwise."""
+    told, parts, size = request.headers.get("content-length", ""), [], 0
+    if told.isdecimal() and int(told) > most:
+        raise _too_large(most)
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise _too_large(most)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"The request has more than {most / 1e6:,.1f} MB, the most of this server. Send fewer rows at once.")
+
+
+def _check_rows(rows: int, limits: Limits) -> None:
+    if rows > limits.max_rows:
+        raise HTTPException(413, f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once. Split it.")
+    if not rows:
+        raise TableError("The request has no row. Send at least one.")
+
+
+def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
+    """Rows as objects: each with all columns that are predicted from, and no column that the table did not have."""
+    with refused_as(TableError, "The rows cannot be read"):
+        rows = read_json(content)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise Damaged('it is not a list of objects, such as [{"age": 30}]')
+    _check_rows(len(rows), limits)
+    facts = served.adapted.facts
+    needed, kinds = facts["features"], facts["kinds"]
+    for place, row in enumerate(rows, 1):
+        if missing := [name for name in needed if name not in row]:
+            raise TableError(f"Row {place:,} lacks {listed(missing)}. A value that is not known is null.")
+        for name, value in row.items():
+            if name not in kinds:
+                raise TableError(f"Row {place:,}: {unknown_column(name, kinds)}")
+            if isinstance(value, list | dict):
+                raise TableError(f"Row {place:,}: {misfit(name, 'several values', 'one')}")
+    frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in needed})
+    encoder = served.shown.context.encoder
+    for name, lost, what in encoder.misfits(frame):
+        raise TableError(misfit(name, repr(lost[0][:200]), what))
+    return NewRows(frame, tuple(unknown_categories(frame, encoder)))
+
+
+def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
+    """Rows as a file, read as the adapter's table was."""
+    with suppress(csv.Error):  # so that too many rows are not read first
+        _check_rows(sum(map(bool, csv.reader(content.decode("latin-1").splitlines(keepends=True)))) - 1, limits)
+    rows = read_new_rows(content, served.adapted.facts, limit_bytes=limits.max_bytes, strict=True)
+    _check_rows(len(rows.frame), limits)
+    return NewRows(rows.frame, (*rows.notes, *unknown_categories(rows.frame, served.shown.context.encoder)))
+
+
+_READERS: dict[str, Callable[[bytes, Served, Limits], NewRows]] = {"application/json": _of_json, "text/csv": _of_csv}
+_CODES = (
+    (401, "the token is missing or wrong"),
+    (404, "no such adapter"),
+    (413, "too many bytes or rows: see /limits"),
+    (415, "neither JSON nor CSV"),
+    (422, "a column is missing, unknown or of the wrong kind"),
+)
+
+
+def _body_of(served: Served) -> dict[str, Any]:
+    examples = {"number": 1.5, "boolean": True, "date": "2024-05-17", "datetime": "2024-05-17 08:30", "time": "08:30"}
+    row = {name: examples.get(kind, "text") for name, kind in served.about["columns"].items()}
+    rows = {"schema": {"type": "array", "items": {"type": "object"}}, "example": [row]}
+    return {"required": True, "content": {"application/json": rows, "text/csv": {"schema": {"type": "string"}}}}
+
+
+def _answer(served: Served, rows: NewRows, predicted: "np.typing.NDArray[np.float64]") -> Answer:
+    about = {name: served.about[name] for name in ("adapter", "model", "base_sha256", "context_sha256", "classes")}
+    if not about["classes"]:
+        return Answer(**about, predicted=predicted.tolist(), probabilities=None, notes=list(rows.notes))
+    labels = np.array(about["classes"], dtype=object)[predicted.argmax(axis=1)].tolist()
+    return Answer(**about, predicted=labels, probabilities=predicted.tolist(), notes=list(rows.notes))

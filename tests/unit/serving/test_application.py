@@ -1,0 +1,214 @@
+"""Served adapters: each request has the answer that its adapter gives alone, and what it must mend in one sentence."""
+
+import asyncio
+import json
+import shutil
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_run import made_run, mixed_csv
+from starlette.testclient import TestClient
+
+from tabtune_core import load_adapter, read_table
+from tabtune_core.access import Access, decide
+from tabtune_core.cli.main import main
+from tabtune_core.errors import AdapterError
+from tabtune_core.serving.adapters import open_adapters
+from tabtune_core.serving.application import Limits, application
+from tabtune_core.serving.batches import Batches
+from tabtune_core.store.runs import RunStore
+
+ROW = {"size": 0.5, "colour": "red", "seen": "2024-03-11", "weight": 41}
+ROWS = [ROW, {**ROW, "size": None, "colour": "green"}, {**ROW, "size": -2, "seen": "2024-08-11"}]
+LIMITS = Limits(max_rows=10, max_bytes=5_000)
+HERE = Access(names=("testserver",))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    store = RunStore(folder / "home")
+    more = {
+        "few": {"rank": 2},
+        "views": {"rank": 8, "seed": 1, "views": 2},
+        "numbers": {"task": "regression"},
+        "other": {"model": "tabdpt-mini"},
+    }
+    for name, settings in more.items():
+        shutil.copy(store.run_dir(made_run(store, sweep=name, **settings)) / "adapter.zip", folder / f"{name}.zip")
+    (folder / "data.csv").write_bytes(mixed_csv())
+    return folder
+
+
+def opened(folder, *names, **how):
+    def table_of(model):
+        return read_table(folder / "data.csv", model.reading).frame
+
+    return open_adapters([folder / f"{name}.zip" for name in names], table_of, device="cpu", **how)
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    with TestClient(application(opened(folder, "few", "views"), HERE, LIMITS)) as client:
+        yield client
+
+
+def alone(folder, name, rows):
+    model = load_adapter(folder / f"{name}.zip", device="cpu")
+    context = model.context(read_table(folder / "data.csv", model.reading).frame)
+    return model._predict(pd.DataFrame(rows), context), context.sha256
+
+
+def as_csv(rows):
+    return pd.DataFrame(rows).to_csv(index=False).encode()
+
+
+def ask(client, rows, adapter=None, kind="application/json"):
+    content = rows if isinstance(rows, bytes) else as_csv(rows) if kind == "text/csv" else json.dumps(rows)
+    return client.post("/predict", params=adapter and {"adapter": adapter}, content=content, headers={"content-type": kind})
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/csv"])
+def test_a_request_has_the_answer_of_the_adapter_that_it_names_and_is_told_what_made_it(folder, client, kind):
+    told = {name: ask(client, ROWS, name, kind).json() for name in ("few", "views")}
+    for name, answer in told.items():
+        expected, context = alone(folder, name, ROWS)
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=2e-5)
+        assert (answer["adapter"], answer["context_sha256"]) == (name, context)
+        assert answer["predicted"] == [answer["classes"][k] for k in expected.argmax(axis=1)]
+    assert np.abs(np.subtract(*(answer["probabilities"] for answer in told.values()))).max() > 1e-3, "a mix-up could not be seen"
+    assert ask(client, ROWS, kind=kind).json() == told["few"], "the first, where none is named"
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_adapter_of_numbers_merged_or_not_predicts_what_it_does_alone(folder, merged):
+    with TestClient(application(opened(folder, "numbers", merged=merged), HERE, LIMITS)) as client:
+        rows = [{**row, "verdict": "keep it"} for row in ROWS]
+        told = ask(client, [{name: value for name, value in row.items() if name != "weight"} for row in rows]).json()
+    np.testing.assert_allclose(told["predicted"], alone(folder, "numbers", rows)[0], rtol=1e-4)
+    assert (told["classes"], told["probabilities"]) == ([], None)
+
+
+def test_requests_at_once_are_batches_of_their_adapter_and_never_mix(client):
+    lots = [
+        [{**ROW, "size": float(size), "colour": colour}] * rows for size, colour, rows in ((-2, "red", 1), (0, "blue", 3), (2, "green", 2))
+    ]
+    asked = [(lot, name) for lot in lots for name in ("few", "views")] * 8
+    expected = {(repr(lot), name): ask(client, lot, name).json() for lot, name in asked[:6]}
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda one: ask(client, *one).json(), asked))
+    for (lot, name), answer in zip(asked, answers, strict=True):
+        np.testing.assert_allclose(answer["probabilities"], expected[repr(lot), name]["probabilities"], atol=2e-5)
+        assert answer["adapter"] == name
+    metrics = client.get("/metrics").text
+    batches, requests = (float(metrics.split(f"loralab_batch_requests_{part} ")[1].split("\n")[0]) for part in ("count", "sum"))
+    assert batches < requests
+    assert 'loralab_request_seconds_count{adapter="views",status="200"}' in metrics
+
+
+def test_a_request_that_fails_costs_the_others_of_its_batch_nothing():
+    def predict(lots):
+        if any(lot == "bad" for lot in lots):
+            raise AdapterError("bad")
+        return [f"of {lot}" for lot in lots]
+
+    async def answers():
+        batches, served = Batches(), SimpleNamespace(name="one", predict=predict)
+        return await asyncio.gather(*(batches.predict(served, lot) for lot in ("a", "bad", "b")), return_exceptions=True)
+
+    first, failed, last = asyncio.run(answers())
+    assert (first, str(failed), last) == ("of a", "bad", "of b")
+
+
+REFUSED = {
+    "a missing column": ([{"size": 1, "colour": "red"}], 422, "Row 1 lacks 'weight', 'seen'. A value that is not known is null."),
+    "a misspelt column": (
+        [ROW, {**ROW, "colours": 1}],
+        422,
+        "Row 2: The table of the adapter has no column 'colours'. Did you mean 'colour'?",
+    ),
+    "words for numbers": ([{**ROW, "size": "abc"}], 422, "'size' holds 'abc', but must hold finite numbers. A value that is not known is"),
+    "words for dates": ([{**ROW, "seen": "soon"}], 422, "'seen' holds 'soon', but must hold dates."),
+    "a list in a cell": ([{**ROW, "size": [1]}], 422, "Row 1: 'size' holds several values, but must hold one."),
+    "no rows": ([], 422, "The request has no row. Send at least one."),
+    "half a text": (b'[{"size":', 422, "The rows cannot be read: its JSON is malformed or truncated"),
+    "an object": (b"{}", 422, "it is not a list of objects"),
+    "too many rows": ([{}] * 11, 413, "The request has 11 rows; at most 10 are predicted at once. Split it."),
+    "too many bytes": (b" " * 5_001, 413, "The request has more than 0.0 MB"),
+}
+IN_CSV = {
+    "a missing column": (as_csv([{"size": 1, "colour": "red"}]), 422, "The rows lack 2 of the 4 columns"),
+    "an unknown column": (as_csv([{**ROW, "colours": 1}]), 422, "The table of the adapter has no column 'colours'. Did you mean 'colour'?"),
+    "words for numbers": (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds words, but must hold finite numbers."),
+    "too many rows": (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Split it."),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "status", "told"),
+    [
+        *(("application/json", *case) for case in REFUSED.values()),
+        *(("text/csv", *case) for case in IN_CSV.values()),
+        ("image/png", b"x", 415, "it must be"),
+    ],
+)
+def test_what_must_be_mended_is_one_sentence(client, kind, content, status, told):
+    answer = ask(client, content, kind=kind)
+    assert (answer.status_code, told in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_a_body_without_a_length_is_refused_while_it_is_sent(client):
+    answer = client.post("/predict", content=iter([b"[", b" " * 6_000]), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+
+
+def test_what_is_served_is_told_before_an_upload(client):
+    assert client.get("/limits").json() == {"max_rows": 10, "max_bytes": 5_000}
+    first, _ = client.get("/adapters").json()
+    assert (first["columns"]["seen"], first["licence"]) == ("date", "Apache-2.0, commercial use allowed")
+    assert ask(client, ROWS, "none").json()["detail"] == "There is no adapter 'none'; this server has 'few', 'views'."
+    body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert ask(client, body["application/json"]["example"]).status_code == 200
+
+
+def test_words_that_the_context_does_not_show_are_a_note(client):
+    assert "'pink'" in ask(client, [{**ROW, "colour": "pink"}]).json()["notes"][0]
+
+
+def test_a_token_is_asked_for_everywhere_but_of_the_health_check(folder):
+    access = decide("0.0.0.0", ["testserver"], environment={"TABTUNE_TOKEN": "a-token-of-a-test"})
+    with TestClient(application(opened(folder, "few"), access, LIMITS)) as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        for path in ("/limits", "/adapters", "/metrics"):
+            assert (client.get(path).status_code, client.get(path, headers={"authorization": "Bearer x"}).status_code) == (401, 401)
+        assert "Authorization: Bearer TOKEN" in ask(client, ROWS).json()["detail"]
+        client.headers["authorization"] = "Bearer a-token-of-a-test"
+        assert ask(client, ROWS).status_code == 200
+        assert client.get("/health", headers={"host": "elsewhere.example"}).status_code == 400
+
+
+def test_an_adapter_of_another_base_is_refused_at_the_start(folder):
+    with pytest.raises(AdapterError, match="other.zip is for classification on tabdpt-mini .* A server has one base: start another"):
+        opened(folder, "few", "other")
+
+
+def test_the_command_serves_and_says_where_and_what_it_lacks(folder, monkeypatch, capsys):
+    served = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append(sockets[0].getsockname()))
+    arguments = ["serve", str(folder / "few.zip"), "--context", str(folder / "data.csv"), "--device", "cpu", "--home", str(folder / "none")]
+    assert main([*arguments, "--port", "0"]) == 0
+    assert f"Serving at http://127.0.0.1:{served[0][1]} " in (told := capsys.readouterr().err)
+    assert "Apache-2.0, commercial use allowed" in told
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main([*arguments, "--port", str(taken.getsockname()[1])]) == 2
+    assert "Choose another with --port." in capsys.readouterr().err
+    assert main([*arguments, "--token", "short"]) == 2
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "tabtune_core.serving.application")
+    assert main(arguments) == 2
+    assert "Run: pip install 'tabtune-dashboard[serve]'" in capsys.readouterr().err
