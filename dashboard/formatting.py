@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -122,6 +122,20 @@ def sweep_title(sweep: Sweep) -> str:
     return f"{sweep.name or 'Sweep'} · {counted(total, 'run')} · {moment(sweep.created)}{by(sweep.owner)}"
 
 
+def sweep_titles(sweeps: Mapping[str, Sweep]) -> dict[str, str]:
+    """The same by id, no two alike; ``sweeps`` are newest first."""
+    return no_two_alike({name: sweep_title(sweep) for name, sweep in sweeps.items()})
+
+
+def no_two_alike(titles: Mapping[str, str]) -> dict[str, str]:
+    """Titles by id, newest first; all but the oldest of those that are alike get a number, as a select box knows its options by title.
+
+    >>> no_two_alike({"third": "Sweep", "second": "Sweep", "first": "Ranks"})
+    {'third': 'Sweep (2)', 'second': 'Sweep', 'first': 'Ranks'}
+    """
+    return dict(zip(titles, reversed(numbered([*titles.values()][::-1])), strict=True))
+
+
 def labels(runs: list[Run]) -> dict[str, str]:
     """Run id -> a name that no other run of the list has.
 
@@ -156,8 +170,9 @@ def digits_behind(values: pd.Series, digits: int, sign: str = "") -> dict[str, A
     """How a column of a table writes numbers: so many digits behind the point, and commas between thousands where there are any.
 
     ``sign``, as in ``%+`` or ``± %``, stands before small ones: Streamlit writes either a sign or commas, and rounds only without them.
+    With commas it writes three digits, so where scores of several tables need more there are none.
     """
-    return {"format": "localized" if (values.abs() >= THOUSAND).any() else f"{sign or '%'}.{digits}f"}
+    return {"format": "localized" if (values.abs() >= THOUSAND).any() and digits <= MOST_WITH_COMMAS else f"{sign or '%'}.{digits}f"}
 
 
 def rounded(values: pd.Series, digits: int) -> pd.Series:
@@ -171,6 +186,7 @@ def as_they_come(values: pd.Series) -> dict[str, Any]:
 
 
 THOUSAND, LARGE = 1e3, 1e5
+MOST_WITH_COMMAS = 3
 
 
 def plain(text: str) -> str:

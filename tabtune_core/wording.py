@@ -21,10 +21,12 @@ def number(value: float, digits: int = 6) -> str:
 
     >>> number(1_686_490), number(0.27854321), number(-1234.50), number(-0.00000123), number(1_686_490.4, digits=4), number(float("nan"))
     ('1,686,490', '0.278543', '-1,234.5', '-0.00000123', '1,686,490', 'N/A')
+    >>> number(-0.0)
+    '0'
     """
     if not math.isfinite(value):
         return "N/A"
     if abs(value) >= LARGEST:
         return f"{value:.{digits}g}".replace("e+", "e")
     behind = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
-    return f"{value:,.{behind}f}".rstrip("0").rstrip(".") if behind else f"{value:,.0f}"
+    return f"{value:,.{behind}f}".rstrip("0").rstrip(".") if behind else f"{value:z,.0f}"

@@ -165,7 +165,7 @@ def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
 def paces(model: str) -> list[Pace]:
     """How fast the latest finished trainings of a model were, and the few steps of others that were measured."""
     measured = measured_paces(job.result for job in store().jobs("pace") if job.result)
-    return [*_paces(str(home()), tuple(run.id for run in latest(store().runs(), model))), *measured]
+    return [*_paces(str(home()), tuple(run.id for run in latest(listed(None), model))), *measured]
 
 
 def measure(runs: Sequence[RunSettings]) -> Job | None:

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.formatting import moment, reading_words
+from dashboard.formatting import moment, no_two_alike, reading_words
 from dashboard.queries.workspace import home, listed, of_workspace, store
 from dashboard.server.people import by, check_may_change, may_change, person
 from tabtune_core.analysis.obstacles import stopped_by_table
@@ -75,7 +75,7 @@ def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
         for dataset, how in zip(alike, reading_words([one.reading for one in alike]), strict=True):
             size = f"{dataset.rows:,} rows, {len(dataset.columns)} columns"
             titles[dataset.id] = " · ".join(filter(None, (dataset.name, how, size, f"{moment(dataset.created)}{by(dataset.owner)}")))
-    return titles
+    return no_two_alike(titles)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the table")

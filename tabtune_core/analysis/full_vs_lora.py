@@ -72,7 +72,7 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
         half = half_interval(list((each["lora"] - each["full"]).dropna()))
         if aspect.kind == "score":
             half = math.nan if chosen["full"] is None else float(chosen["full"][_GAPS[aspect.column.split("_")[0]]])
-        ratio = means["full"] / means["lora"] if aspect.kind != "score" and means["lora"] else math.nan
+        ratio = means["full"] / means["lora"] if aspect.kind != "score" and means["full"] and means["lora"] else math.nan
         rows.append(
             {
                 "aspect": aspect.name,

@@ -36,13 +36,19 @@ def told_apart(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """A name that comes again has a number behind it."""
-    seen: Counter[str] = Counter()
-    distinct = []
+    """A name that comes again has a number behind it, which makes it none of the others.
+
+    >>> numbered(["r=8", "r=8 (2)", "r=8"])
+    ['r=8', 'r=8 (2)', 'r=8 (3)']
+    """
+    seen, distinct = Counter[str](), dict[str, None]()
     for name in names:
-        seen[name] += 1
-        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return distinct
+        free = name
+        while free in distinct:
+            seen[name] += 1
+            free = f"{name} ({seen[name] + 1})"
+        distinct[free] = None
+    return list(distinct)
 
 
 def short_targets(targets: Sequence[str]) -> str:

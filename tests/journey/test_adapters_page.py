@@ -1,5 +1,6 @@
 """The Adapters and Try it pages: with nothing, one run, 200 runs, what was prepared, and what is odd."""
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -352,10 +353,14 @@ def test_numbers_differ_where_they_are_far_apart_for_that_target(app, store):
 def test_a_value_of_the_target_is_written_as_in_the_row(app, store):
     run = verified_run(store, task="regression")
     predicted = pd.DataFrame({"m0": [12345.5], "m1": [12346.5], TRUTH: [12344.5]})
-    result = {"models": MODELS, "classes": [], "rows": 1, "notes": [], "deviation": 5000.0}
+    interval = {"below": 0.02, "above": 0.03, "held": 0.0}
+    models = [MODELS[0], MODELS[1] | {"interval": interval}]
+    result = {"models": models, "classes": [], "rows": 1, "notes": [], "deviation": 5000.0}
     go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
     assert "12,344\\.5" in texts(app.markdown)
     assert "(5,000)" in texts(app.markdown)
+    assert "| 90 % interval | N/A | 12,346\\.4800 to 12,346\\.5300 |" in texts(app.markdown)
+    assert "It held 0 % " in texts(app.caption)
 
 
 def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
@@ -440,6 +445,24 @@ def test_a_row_is_a_form_of_one_field_a_line_in_which_each_may_be_missing(app, s
     unchanged = [name for name in names if name not in (number, category)]
     assert later.loc[0, unchanged].astype(str).tolist() == first.loc[0, unchanged].astype(str).tolist()
     assert "no true answer is known" in texts(app.caption)
+
+
+def test_the_fields_and_the_adapters_are_those_of_the_choice(app, store):
+    for target, ranks in (("bmi", (2,)), ("progression", (2, 4, 8))):
+        sweep = seeding.sweep_settings(store.home, task="regression", ranks=ranks)
+        for run in seeding.queue(store, dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, target=target)))[1]:
+            seeding.finish(run)
+    adapters = [run.id for run in store.runs() if run.settings.strategy == "peft"]
+    go(app, "try_it", adapters=",".join(adapters[:0:-1]))
+    others = adapters[2:0:-1]
+    app.multiselect[0].set_value(others).run()
+    app.toggle(key="try_base").set_value(False).run()
+    assert app.multiselect[0].value == others, "what stood first was taken out, and no other"
+    what = app.selectbox[0]
+    what.select(next(title for title in what.options if title.startswith("bmi"))).run()
+    assert not app.exception
+    row = load_frame(store.home, sweep.run.dataset).iloc[int(app.number_input[0].value) - 1].drop("bmi")
+    assert {name: field.value for name, field in fields_of(app).items() if name in row} == row.to_dict()
 
 
 def test_fewer_context_rows_are_asked_for_by_a_lever_with_its_default(app, store, monkeypatch):

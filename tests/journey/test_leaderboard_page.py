@@ -10,7 +10,7 @@ import seeding
 from page_steps import type_in
 
 from dashboard import queries
-from dashboard.views.leaderboard import board_files
+from dashboard.views.leaderboard import board_files, board_table
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.events import to_json
 from tabtune_core.execution.jobs.track import track
@@ -109,6 +109,40 @@ def test_filters_hide_lines_and_move_no_place(app, store):
     assert "20 of 100 runs shown" in texts(app.caption)
     app.text_input(key="only_text").set_value("R=4 SEED 3").run()
     assert board(app)["Run"].str.replace(r", \d+ \w+ [\d:]+$", "", regex=True).unique().tolist() == ["LoRA r=4 seed 3"]
+
+
+def test_two_sweeps_with_the_same_title_and_lines_are_told_apart(app, store, monkeypatch):
+    monkeypatch.setattr("dashboard.formatting.moment", lambda seconds: "now")
+    older, newer = (seeding.finished_sweep(store, ranks=ranks, seeds=(0, 1)) for ranks in ((2, 4), (2, 8)))
+    for run in store.runs():
+        store.annotate(run.id, run.sweep)
+    open_page(app, board="all", lines="configuration", only_rank="r=2", only_text=older)
+    assert board(app)["Run"].tolist() == ["LoRA r=2"]
+    choose(app, 0)
+    assert "Chosen: 2 runs" in texts(app.markdown)
+    app.text_input(key="only_text").set_value(newer).run()
+    assert board(app)["Run"].tolist() == ["LoRA r=2"]
+    assert "Chosen" not in texts(app.markdown), "another line with the same name"
+    app.multiselect(key="only_rank").set_value(["r=8"]).run()
+    for sweep in (newer, older):
+        app.selectbox(key="chosen_board").set_value(sweep).run()
+        assert app.query_params["board"] == sweep
+    filters = next(found.proto.popover.label for found in app.get("popover") if found.proto.popover.label.startswith("Filters"))
+    assert filters == "Filters (1 on)", "the text; the rank is none of this sweep"
+
+
+def test_errors_of_several_targets_are_written_with_the_digits_of_the_smallest(store):
+    sweeps = seeding.many_runs(store, sweeps=2, per_sweep=3, looks=0, task="regression")
+    ranked = queries.ranked(None, "rmse")
+    errors = [name for name in ranked if name.endswith("_rmse")]
+    small = ranked["sweep"] == sweeps[0]
+    ranked.loc[small, errors] /= 1e6
+    ranked.loc[~small, errors] *= 1e3
+    ranked.loc[small, "target"] = "other"
+    shown = board_table.table(ranked, "rmse", {}, {}, {})
+    form = board_table.columns(shown, "rmse")["Validation"]["type_config"]["format"]
+    for score, own in zip(ranked["validation_rmse"], shown["Validation"], strict=True):
+        assert float(form % own) == pytest.approx(score, rel=1e-4)
 
 
 def test_chosen_runs_are_noted_archived_and_taken_out_again(app, store):
@@ -214,6 +248,8 @@ def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
     folder = store.run_dir(lora.id)
     open_page(app)
     choose(app, *range(len(runs)))
+    app.session_state["delete_chosen"] = True  # as a click opens it
+    app.run()
     assert "2 of them are queued or running and will stay" in texts(app.caption)
     assert "This frees **3.2 MB**" in texts(app.markdown)
     press(app, "Delete permanently")

@@ -233,6 +233,17 @@ def test_a_shared_link_opens_the_same_view(live, app, store):
     assert "log" not in app.query_params
 
 
+def test_runs_that_were_chosen_are_all_again_once_none_is(live, app, store):
+    sweep = seeding.finished_sweep(store)
+    live(sweep=sweep, only=store.runs(sweep)[1].id)
+    box = next(found for found in app.multiselect if found.label == "Only these runs")
+    assert len(box.value) == 1
+    box.set_value([]).run()
+    app.toggle(key="live_log").set_value(True).run()
+    assert "Only these runs" not in [found.label for found in app.multiselect]
+    assert "only" not in app.query_params
+
+
 def drawn(app, name):
     """The figure that is sent for a chart."""
     sent = [json.loads(json.loads(found.proto.json)["figure"]) for found in app.get("bidi_component") if '"figure"' in found.proto.json]

@@ -163,7 +163,7 @@ def one_run(run: Run) -> None:
 
 st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))
 uploads = queries.uploads()
-runs = {run.id: run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and package(run).exists()}
+runs = {run.id: run for run in reversed(queries.listed(None)) if run.settings.strategy == "peft" and package(run).exists()}
 sweeps = queries.sweeps()
 owners = {name: sweeps[run.sweep].owner for name, run in runs.items()} | {name: found.owner for name, found in uploads.items()}
 if not runs and not uploads:

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import plain, sweep_title
+from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import nothing_yet, pick
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
@@ -24,7 +24,7 @@ if not sweeps:
 
 where, by = st.columns([2, 1])
 with where:
-    sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=lambda name: sweep_title(sweeps[name]))
+    sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=sweep_titles(sweeps).__getitem__)
 if not queries.listed(sweep):
     unreadable.runs()
     st.stop()

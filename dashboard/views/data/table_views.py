@@ -269,7 +269,7 @@ def picture(dataset: Dataset) -> None:
 def delete(dataset: Dataset) -> None:
     """Takes a table out of the workspace."""
     with st.popover("Delete", icon=":material/delete:"):
-        using = [run for run in queries.store().runs() if run.settings.dataset == dataset.id]
+        using = [run for run in queries.listed(None) if run.settings.dataset == dataset.id]
         busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
         if using:

@@ -63,13 +63,15 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
     options = {name: each.options(board) for name, each in FILTERS.items()}
     useful = {name: values for name, values in options.items() if len(values) > (not FILTERS[name].several)}
     away = int(board["archived"].sum())
+    for name, values in useful.items():
+        if name in st.session_state:  # another sweep has other values
+            st.session_state[name] = [value for value in st.session_state[name] if value in values]
     on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT, MINE))
     with st.popover("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:", key="filters"):
-        chosen = {}
-        for name, values in useful.items():
-            if name in st.session_state:  # another sweep has other values
-                st.session_state[name] = [value for value in st.session_state[name] if value in values]
-            chosen[name] = st.multiselect(FILTERS[name].label, values, key=name, bind="query-params", placeholder="All")
+        chosen = {
+            name: st.multiselect(FILTERS[name].label, values, key=name, bind="query-params", placeholder="All")
+            for name, values in useful.items()
+        }
         text = st.text_input("Text in the name, a tag or a note", key=TEXT, bind="query-params")
         archived = bool(away) and st.toggle(f"Show archived runs ({away})", key=ARCHIVED, bind="query-params")
         listed = only_mine(dict(zip(board["run"], board["owner"], strict=True)), "runs")

@@ -121,8 +121,14 @@ def table(
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     frame = pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
-    digits = dict.fromkeys(ONE_DIGIT, 1) | dict.fromkeys(SCORES, METRICS[metric].decimals(float(frame["Validation"].abs().max())))
+    digits = dict.fromkeys(ONE_DIGIT, 1) | dict.fromkeys(SCORES, _digits(frame, metric))
     return frame.assign(**{name: rounded(frame[name], places) for name, places in digits.items() if name in frame})
+
+
+def _digits(frame: pd.DataFrame, metric: str) -> int:
+    """Of a score behind the point: those that the table needs whose scores are smallest, as targets have units of their own."""
+    largest = frame["Validation"].abs().groupby([frame["Table"], frame["Target"]]).max()
+    return METRICS[metric].decimals(float(largest.min()))
 
 
 def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
@@ -170,8 +176,7 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
 
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     """How each column is written."""
-    meaning = METRICS[metric]
-    digits = meaning.decimals(float(frame["Validation"].abs().max()))
+    meaning, digits = METRICS[metric], _digits(frame, metric)
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
     most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import few, plain, score, sweep_title
+from dashboard.formatting import few, plain, score, sweep_titles
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, settle
 from dashboard.views.leaderboard import board_files, board_filters, board_table, exports, run_actions
@@ -75,7 +75,7 @@ if not sweeps:
     nothing_yet("No run yet. Choose a table and a model first; every run then gets its line here.", "leaderboard")
 
 with head:
-    names = {ALL: "All runs of this workspace", **{name: sweep_title(sweep) for name, sweep in sweeps.items()}}
+    names = {ALL: "All runs of this workspace", **sweep_titles(sweeps)}
     elsewhere = chosen("sweep", list(sweeps), next(iter(sweeps)))  # on Live or Compare
     renew("board", when=elsewhere, value=elsewhere)
     picked = pick(
@@ -148,7 +148,7 @@ chosen_rows = st.dataframe(
     placeholder="",
     on_select="rerun",
     selection_mode="multi-row",
-    key=f"board_{hash((tuple(kept['name']), picked, per))}",  # other lines are not chosen because these were
+    key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",  # other lines are not chosen because these were
 ).selection.rows
 st.caption(board_table.spread_meaning(kept))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]

@@ -36,7 +36,8 @@ def bar(runs: Sequence[Run]) -> None:
     with st.container(border=True):
         st.markdown(f"Chosen: {several}")
         _go_on(runs)
-        owners = {queries.store().owner_of(run.id) for run in runs}
+        sweeps = queries.sweeps()
+        owners = {sweeps[run.sweep].owner for run in runs}
         if not all([belongs(owner) for owner in sorted(owners)]):  # each that may not is said
             return
         with st.container(horizontal=True):
@@ -127,7 +128,10 @@ def _archive(runs: Sequence[Run]) -> None:
 def _delete(runs: Sequence[Run]) -> None:
     ended = [run for run in runs if run.status in ENDED]
     staying = len(runs) - len(ended)
-    with st.popover("Delete", icon=":material/delete:"):
+    popover = st.popover("Delete", icon=":material/delete:", key="delete_chosen", on_change="rerun")
+    if not popover.open:  # the size of each run's folder is read below
+        return
+    with popover:
         if staying:
             st.caption(
                 f"{staying} of them {'is' if staying == 1 else 'are'} queued or running and will stay. Cancel on the Live page first."

@@ -68,16 +68,16 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
     wanted = [run_id for run_id in asked.split(",") if run_id in named]
     if wanted:
         st.session_state[own] = wanted
-    if len(named) <= MOST_NAMED and not st.session_state.get(own):
-        return list(named)
-    ids = st.multiselect(
-        "Only these runs",
-        list(named),
-        default=wanted,
-        format_func=named.__getitem__,
-        key=own,
-        placeholder=f"All {len(named)}; hover over a curve to see its name",
-    )
+    ids = list[str]()
+    if len(named) > MOST_NAMED or st.session_state.get(own):
+        ids = st.multiselect(
+            "Only these runs",
+            list(named),
+            default=wanted,
+            format_func=named.__getitem__,
+            key=own,
+            placeholder=f"All {len(named)}; hover over a curve to see its name",
+        )
     if ids:
         keep("only", ",".join(ids))
     elif "only" in st.query_params:

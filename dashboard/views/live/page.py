@@ -12,7 +12,7 @@ from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
-from dashboard.formatting import labels, plain, sweep_title
+from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick
 from dashboard.views.live import grouping, progress
@@ -38,9 +38,14 @@ if asked and asked not in sweeps:
 listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
 current = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
 with head:
-    titles = {name: sweep_title(sweeps[name]) for name in listed}
     sweep = pick(
-        "Sweep", listed, name="sweep", default=current, format_func=titles.__getitem__, label_visibility="collapsed", width=SELECT_PIXELS
+        "Sweep",
+        listed,
+        name="sweep",
+        default=current,
+        format_func=sweep_titles(sweeps).__getitem__,
+        label_visibility="collapsed",
+        width=SELECT_PIXELS,
     )
 mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()

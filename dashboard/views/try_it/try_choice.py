@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import plain
+from dashboard.formatting import no_two_alike, plain
 from dashboard.url_state import chosen, keep
 from tabtune_core.analysis.context_rows import sizes_up_to
 from tabtune_core.data.datasets import Dataset
@@ -56,7 +56,7 @@ class Choice:
 def candidates() -> dict[str, Candidate]:
     """All adapters that can be tried, newest first: verified ones of runs, and those from elsewhere with their base here."""
     tables = queries.tables()
-    runs = [run for run in reversed(queries.store().runs()) if run.settings.strategy == "peft" and run.settings.dataset in tables]
+    runs = [run for run in reversed(queries.listed(None)) if run.settings.strategy == "peft" and run.settings.dataset in tables]
     runs = [run for run in runs if run.result and run.result.adapter_verified]
     found = {
         run.id: Candidate(
@@ -73,12 +73,8 @@ def candidates() -> dict[str, Candidate]:
 
 def _told_apart(found: dict[str, Candidate]) -> dict[str, Candidate]:
     """With a number in the title of those that share one within their group; the oldest has no number."""
-    seen: dict[tuple[str, str], int] = {}
-    apart = {}
-    for name, candidate in reversed(found.items()):
-        place = seen[candidate.group, candidate.title] = seen.get((candidate.group, candidate.title), 0) + 1
-        apart[name] = candidate if place == 1 else replace(candidate, title=f"{candidate.title} ({place})")
-    return dict(reversed(apart.items()))
+    titles = no_two_alike({name: candidate.group + candidate.title for name, candidate in found.items()})
+    return {name: replace(candidate, title=titles[name].removeprefix(candidate.group)) for name, candidate in found.items()}
 
 
 def facts_of(candidate: Candidate) -> dict[str, Any]:
@@ -107,9 +103,8 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
         return f"{first.settings.target} · {first.table_name}{'' if first.here else ' (not in this workspace)'} · {first.settings.task}"
 
     left, right = st.columns([1, 1.4])
-    group = left.selectbox(
-        "What to predict", list(groups), list(groups).index(found[wanted].group), format_func=title, key=f"try_group_{wanted[:12]}"
-    )
+    titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(found[wanted].group)
+    group = left.selectbox("What to predict", list(groups), place, format_func=titles.__getitem__, key=f"try_group_{wanted[:12]}")
     ids = groups[group]
     also = [name for name in st.query_params.get("adapters", "").split(",") if name in ids]
     picked = right.multiselect(
@@ -126,6 +121,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
         st.info("Choose at least one adapter.")
         return None
     keep("adapter", picked[0])
+    keep("adapters", ",".join(picked))
     first = found[picked[0]]
     facts = facts_of(first)
     table = queries.tables()[first.table] if first.here else _other_table(facts)

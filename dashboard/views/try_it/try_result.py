@@ -144,7 +144,7 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
     held = [
         f"{100 * model['interval']['held']:.0f} % ({plain(model['title'])})"
         for model in result["models"]
-        if (model.get("interval") or {}).get("held")
+        if (model.get("interval") or {}).get("held") is not None
     ]
     if held:
         st.caption(
@@ -157,9 +157,9 @@ def _reach(predicted: float, model: Mapping[str, Any]) -> str:
     """From where to where, in the digits of the width; N/A where the held-out rows of the run do not tell."""
     if (found := model.get("interval")) is None:
         return "N/A"
-    step = 10.0 ** (math.floor(math.log10(max(found["below"] + found["above"], 1e-300))) - 2)
-    low, high = (step * round(end / step) for end in (predicted - found["below"], predicted + found["above"]))
-    return plain(f"{number(low)} to {number(high)}")
+    digits = 2 - math.floor(math.log10(max(found["below"] + found["above"], 1e-12)))
+    low, high = (f"{round(end, digits):z,.{max(digits, 0)}f}" for end in (predicted - found["below"], predicted + found["above"]))
+    return plain(f"{low} to {high}")
 
 
 def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None:

@@ -39,7 +39,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     start = int(place) - 1
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = typed(row[features], kinds)
-    edited, pressed = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{start}_{len(features)}")
+    edited, pressed = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}")
     truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
         regression = choice.facts["settings"]["task"] == "regression"
@@ -51,7 +51,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
 
 
 def _first_test_row(choice: Choice) -> int:
-    runs = {run.id: run for run in queries.store().runs()}
+    runs = {run.id: run for run in queries.listed(None)}
     for adapter in choice.adapters:
         rows = queries.test_rows(runs[adapter.id]) if adapter.id in runs else []
         if rows and rows[0] < choice.table.rows:
@@ -115,7 +115,7 @@ def row_form(table: str, row: pd.DataFrame, kinds: dict[str, str], *, key: str) 
             st.caption(f"{len(shown)} fields. Scroll inside the frame to see all of them.")
         with st.container(height=HEIGHT if len(shown) > MOST_IN_SIGHT else "content", border=True):
             for name in shown:
-                values[name] = _field(table, name, kinds[name], row[name], ranges.get(name), f"{key}_{names.index(name)}")
+                values[name] = _field(table, name, kinds[name], row[name], ranges.get(name), f"{key}_{name}")
         pressed = st.form_submit_button("Predict this row", type="primary", icon=":material/play_arrow:", key="try_predict")
     return typed(pd.DataFrame({name: [value] for name, value in values.items()}, dtype=object), kinds), pressed
 

@@ -39,6 +39,7 @@ from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
+from tabtune_core.settings.labels import numbered
 from tabtune_core.store.job_progress import Counted
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -118,6 +119,8 @@ def predict(
             home, group, frame, shown, base=base, context_rows=context_rows, device=device, notes=notes, progress=progress
         )
     columns.sort(key=lambda column: column.kind != "base")
+    titles = numbered([column.title for column in columns])  # a base with its own weights and with others is called the same
+    columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
     for column in columns:
         notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
     classes = columns[0].context.labels.classes

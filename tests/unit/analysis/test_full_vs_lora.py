@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import stdtrit
 
+from dashboard.components.full_vs_lora_table import words
 from tabtune_core.analysis.full_vs_lora import FULL, LORA, TIE, UNKNOWN, full_or_lora
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
@@ -105,6 +106,12 @@ def test_costs_are_ratios_and_the_nearly_same_is_a_tie(tmp_path):
     assert found.loc["stored_bytes", ["full", "lora", "ratio", "winner"]].tolist() == [4000, 500, 8.0, LORA]
     assert found.loc["trainable_percent", ["full", "lora"]].tolist() == [100, 2]
     assert found.loc[["growth_memory_bytes", "train_seconds", "stored_bytes"], "zero_shot"].isna().all()
+
+
+def test_what_cost_nothing_with_one_of_the_two_has_no_ratio(tmp_path):
+    found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)}, memory=(0, 100)).reset_index()
+    shown = words(found, "accuracy").set_index("Aspect").loc["Training memory over the model"]
+    assert shown[["Full fine-tuning", "Best LoRA against full", "Better"]].tolist() == ["0.0 kB", "N/A", FULL]
 
 
 def test_what_was_not_run_has_neither_number_nor_winner(tmp_path):
