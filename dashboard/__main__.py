@@ -12,15 +12,18 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dashboard.demo.workspace import demo_workspace
 from tabtune_core.access import (
+    BASE_VARIABLE,
     FETCH_VARIABLE,
     LOGIN_VARIABLE,
     LOOPBACK,
     SERVER_PATHS_VARIABLE,
     Access,
+    checked_base,
     decide,
     listed_admins,
     typed_paths_are_open,
@@ -65,6 +68,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar="NAME",
         help="another name by which browsers reach this server, for example that of a proxy; can be repeated",
+    )
+    parser.add_argument(
+        "--base-url",
+        default="",
+        metavar="PATH",
+        help="path below which a proxy shows this server, such as /lab/, whether or not it takes the path off (default: a name of its own)",
     )
     parser.add_argument(
         "--login",
@@ -146,13 +155,17 @@ def let_in(options: argparse.Namespace) -> Access:
     """Who may reach the server; refused where that cannot be."""
     login = sections_for_login() if options.login else None
     try:
-        access = decide(options.address, options.allow_host, login=login)
+        base = checked_base(options.base_url)
+        if base and login is not None:
+            raise SettingError("--login needs a name of its own, without --base-url: the provider sends people back to the root of a name.")
+        access = replace(decide(options.address, options.allow_host, login=login), base=base)
         paths = login is not None and typed_paths_are_open(login)
         if login is not None:  # what the pages ask for is checked before the first one
             listed_admins(login)
             unowned_is_open(login)
     except ValueError as error:
         raise SettingError(str(error)) from error
+    os.environ[BASE_VARIABLE] = base
     os.environ[LOGIN_VARIABLE] = "1" if access.login else ""
     os.environ[SERVER_PATHS_VARIABLE] = "1" if paths else ""
     return access

@@ -21,6 +21,8 @@ LOGIN_VARIABLE = "TABTUNE_LOGIN"
 """Set for the page scripts of a server that asks for a log-in."""
 SERVER_PATHS_VARIABLE = "TABTUNE_SERVER_PATHS"
 """Set for the page scripts of such a server on which people may type paths of its files, such as weights."""
+BASE_VARIABLE = "TABTUNE_BASE"
+"""Holds, for the page scripts, the path below which browsers reach the server."""
 FETCH_VARIABLE = "TABTUNE_FETCH"
 """Set for the page scripts of a server that fetches tables from addresses which people type."""
 FEWEST_LETTERS = 16
@@ -40,6 +42,9 @@ class Access:
     emails: tuple[str, ...] = ()
     """Who may come in after a log-in; empty: everybody whom the provider knows."""
 
+    base: str = ""
+    """Path below which a proxy shows the server, such as ``/lab``; empty for a name of its own."""
+
     origin: str = ""
     """Where people log in: the provider sends them back to this address, and the log-in holds only there."""
 
@@ -48,7 +53,7 @@ class Access:
         if self.login and self.origin:
             return [self.origin]
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
-        query = f"/?token={self.token}" if self.token else ""
+        query = f"{self.base}/?token={self.token}" if self.token else f"{self.base}/" if self.base else ""
         return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
 
 
@@ -132,6 +137,28 @@ def typed_paths_are_open(secrets: Mapping[str, object]) -> bool:
 def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a person may name a file of the server on this page: always without a log-in."""
     return not environment.get(LOGIN_VARIABLE) or bool(environment.get(SERVER_PATHS_VARIABLE))
+
+
+def checked_base(text: str) -> str:
+    """A path below which the server is reached, with one slash before it and none behind it.
+
+    >>> [checked_base(text) for text in ("lab", "/lab/", "user/ann/lab/", "/", "")]
+    ['/lab', '/lab', '/user/ann/lab', '', '']
+
+    Raises:
+        ValueError: it is more than a path, or less.
+    """
+    parts = text.strip("/").split("/")
+    if parts == [""]:
+        return ""
+    if not all(re.fullmatch(r"[\w.~@%+-]+", part) and part.strip(".") for part in parts):
+        raise ValueError(f"--base-url is {text!r}; write the path alone, for example /lab/, without http:// and the name of the proxy.")
+    return "/" + "/".join(parts)
+
+
+def below_base(path: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A path of ours as a browser has to ask for it."""
+    return environment.get(BASE_VARIABLE, "") + path
 
 
 def may_fetch(environment: Mapping[str, str] = os.environ) -> bool:

@@ -16,6 +16,7 @@ import streamlit as st
 
 from dashboard.components import browser_part
 from dashboard.server.application import PLOTLY_PATH
+from tabtune_core.access import below_base
 from tabtune_core.analysis.figures import CONFIG
 from tabtune_core.charts.style import X_TITLES
 
@@ -144,7 +145,7 @@ def show_drawn(
         "stamp": drawn.stamp,
         "name": key,
         "config": CONFIG,
-        "source": PLOTLY_PATH,
+        "source": below_base(PLOTLY_PATH),
         "label": label,
         "settled": settled.stamp if settled else "",
         "together": together,

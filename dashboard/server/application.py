@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import plotly
 import streamlit as st
@@ -182,6 +182,25 @@ def _from_here(connection: HTTPConnection) -> bool:
     return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
 
 
+class BelowBase:
+    """ASGI middleware in front of all others: a path below the base is the same path without it, as behind a proxy that takes it off."""
+
+    def __init__(self, app: ASGIApp, base: str) -> None:
+        self.app, self.base = app, base
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands on the path that the others know; the base without its last slash leads to the first page."""
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path == self.base:
+            query = scope["query_string"].decode("latin-1")
+            await RedirectResponse(f"{quote(self.base)}/{'?' * bool(query)}{query}")(scope, receive, send)
+            return
+        if path.startswith(f"{self.base}/"):
+            raw = scope.get("raw_path") or path.encode()
+            scope = {**scope, "path": path.removeprefix(self.base), "raw_path": raw.removeprefix(quote(self.base).encode())}
+        await self.app(scope, receive, send)
+
+
 NEEDED_FIRST = ("dashboard.queries", "sklearn.tree")
 """What takes longest to load of what the first two pages need."""
 
@@ -196,6 +215,7 @@ async def loading(app: object) -> AsyncIterator[None]:
 def application(access: Access) -> st.App:
     """The pages with everything in front of them: first the Host, then the token or the log-in."""
     middleware = [
+        *([Middleware(BelowBase, base=access.base)] if access.base else []),
         Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False),
         Middleware(SameOrigin),
     ]

@@ -203,8 +203,8 @@ def others(connection: HTTPConnection) -> list[tuple[str, str]]:
 
 
 def onward(connection: HTTPConnection) -> HTMLResponse:
-    """To the same page without the token; not as a redirect, whose request would still count as the other site's and lack the cookie."""
+    """To the same page, without the token; not as a redirect, whose request would still count as the other site's and lack the cookie."""
     query = urlencode(others(connection))
-    target = "/" + quote(connection.scope["path"].lstrip("/\\")) + (f"?{query}" if query else "")
+    target = "./" + quote(connection.scope["path"].rpartition("/")[2]) + (f"?{query}" if query else "")
     link = f'<meta http-equiv="refresh" content="0; url={escape(target)}">'
     return HTMLResponse(_PAGE.format(head=link, body=f'<p><a href="{escape(target)}">Open LoRA Lab</a></p>'), headers=_HEADERS)

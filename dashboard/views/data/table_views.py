@@ -17,6 +17,7 @@ from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
+from tabtune_core.access import below_base
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.target import MOST
 from tabtune_core.data.datasets import Dataset
@@ -263,7 +264,7 @@ def picture(dataset: Dataset) -> None:
     )
     if behind.open:
         behind.caption("From the first 10,000 rows and 60 columns; takes some seconds the first time.")
-        behind.iframe(f"{REPORT_PATH}{dataset.id}", height=720)
+        behind.iframe(below_base(f"{REPORT_PATH}{dataset.id}"), height=720)
 
 
 def delete(dataset: Dataset) -> None:

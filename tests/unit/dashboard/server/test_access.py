@@ -20,11 +20,13 @@ from dashboard.server import application
 from dashboard.server.application import SameOrigin
 from dashboard.server.guard import LoginGuard, TokenGuard, user_of
 from tabtune_core.access import (
+    BASE_VARIABLE,
     FEWEST_LETTERS,
     LOGIN_VARIABLE,
     OWN_NAMES,
     SERVER_PATHS_VARIABLE,
     Access,
+    below_base,
     decide,
     may_type_paths,
     typed_paths_are_open,
@@ -83,7 +85,7 @@ def test_a_websocket_without_the_cookie_does_not_open(guarded, cookie):
 
 def test_the_token_opens_everything_and_leaves_the_address(guarded):
     reply = guarded.get(f"/live?run=a%26b&token={TOKEN}")
-    assert 'url=/live?run=a%26b"' in reply.text
+    assert 'url=./live?run=a%26b"' in reply.text
     assert TOKEN not in reply.text
     cookie = reply.headers["set-cookie"]
     assert {"HttpOnly", "SameSite=strict"} <= set(cookie.split("; "))
@@ -95,12 +97,37 @@ def test_the_token_opens_everything_and_leaves_the_address(guarded):
 
 
 def test_the_way_on_stays_on_this_server(guarded):
-    assert 'url=/evil.example/"' in guarded.get(f"http://lab:8501//evil.example/?token={TOKEN}").text
+    assert 'url=./"' in guarded.get(f"http://lab:8501//evil.example/?token={TOKEN}").text
+
+
+@pytest.mark.parametrize("asked", ["lab", "/lab", "lab/", "/lab/"])
+@pytest.mark.parametrize("kept", ["/lab", ""], ids=["proxy keeps the path", "proxy takes it off"])
+def test_below_a_base_every_path_is_the_same_with_it_and_without(asked, kept, monkeypatch):
+    for name in (BASE_VARIABLE, LOGIN_VARIABLE, SERVER_PATHS_VARIABLE):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("TABTUNE_TOKEN", TOKEN)
+    access = let_in(parse(["--base-url", asked]))
+    assert access.addresses(8501) == [f"http://127.0.0.1:8501/lab/?token={TOKEN}"]
+    assert below_base("/lab/report/1") == "/lab/lab/report/1"
+    browser = client(Middleware(application.BelowBase, base=access.base), Middleware(TokenGuard, token=TOKEN))
+    assert browser.get(f"{kept}/live").status_code == 401
+    assert 'url=./live"' in browser.get(f"{kept}/live?token={TOKEN}").text
+    assert [browser.get(f"{kept}{path}").status_code for path in PATHS] == [200] * len(PATHS)
+    with browser.websocket_connect(f"ws://lab:8501{kept}/_stcore/stream") as opened:
+        assert opened.receive_text() == "reached"
+    to_its_root = browser.get("/lab?run=1", follow_redirects=False)
+    assert to_its_root.headers["location"] == "/lab/?run=1"
+
+
+@pytest.mark.parametrize("asked", ["http://lab.example/x", "a b", "a/../b", "a//b", "a?b"])
+def test_a_base_that_is_not_a_path_is_refused(asked):
+    with pytest.raises(SettingError, match="write the path alone"):
+        let_in(parse(["--base-url", asked]))
 
 
 def test_a_link_from_elsewhere_is_asked_again_from_here(guarded):
     first = guarded.get("/live", headers={"sec-fetch-site": "cross-site"})
-    assert (first.status_code, 'url=/live"' in first.text, first.cookies) == (200, True, {})
+    assert (first.status_code, 'url=./live"' in first.text, first.cookies) == (200, True, {})
     assert guarded.get("/live", headers={"sec-fetch-site": "same-origin"}).status_code == 401
 
 

@@ -1,0 +1,87 @@
+"""Where else the pages run: in Jupyter, in a container, and from a notebook."""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import URLError
+
+import nbformat
+import pytest
+from websockets.sync.client import connect
+
+from dashboard.server import jupyter
+from tabtune_core.cli.main import _parser, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_jupyter_starts_it_and_shows_it_below_its_own_address(tmp_path):
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["jupyter_serverproxy_servers"]
+    assert named == {"lora-lab": f"{jupyter.__name__}:{jupyter.server.__name__}"}
+    config = tmp_path / "jupyter_server_config.py"
+    config.write_text("from dashboard.server.jupyter import server\nc.ServerProxy.servers = {'lora-lab': server()}\n")  # as the entry point
+    home = tmp_path / "workspace"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "HOME": str(tmp_path), "TABTUNE_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    flags = [f"--port={port}", "--ServerApp.base_url=/user/ann/", "--IdentityProvider.token=secret", "--no-browser", "--allow-root"]
+    command = [sys.executable, "-m", "jupyter", "server", f"--config={config}", *flags]
+    with ExitStack() as stack:
+        log = stack.enter_context((tmp_path / "jupyter.log").open("wb"))
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        stack.callback(main, ["worker", "--stop", "--now", f"--home={home}"])
+        stack.callback(server.wait, timeout=30)
+        stack.callback(server.terminate)
+        below = f"127.0.0.1:{port}/user/ann/lora-lab"
+        assert answer(f"http://{below}/_stcore/health?token=secret", server) == b"ok"
+        assert b"<title>" in answer(f"http://{below}/live?token=secret", server)
+        headers = {"Authorization": "token secret"}
+        with connect(
+            f"ws://{below}/_stcore/stream", origin=f"http://127.0.0.1:{port}", additional_headers=headers, subprotocols=["streamlit"]
+        ):
+            pass
+
+
+def answer(address, process):
+    """Waits until a server is there."""
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=60) as reply:
+                return reply.read()
+        except URLError as error:
+            assert process.poll() is None and isinstance(error.reason, ConnectionRefusedError), error
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        ([], "-m dashboard --address 0.0.0.0 --port 8501 --no-browser"),
+        (["--base-url", "/a b/"], "-m dashboard --address 0.0.0.0 --port 8501 --no-browser --base-url /a b/"),
+        (["sweep", "a b.csv", "--target", "y"], "-m tabtune_core sweep a b.csv --target y"),
+    ],
+)
+def test_a_container_serves_the_pages_or_runs_a_command(words, runs, tmp_path):
+    stub = tmp_path / "python"
+    stub.write_text('#!/bin/sh\necho "$@"\n')
+    stub.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ran = subprocess.run([ROOT / ".docker" / "start", *words], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == runs
+
+
+def test_the_notebook_for_colab_is_valid_and_its_commands_are_known():
+    notebook = nbformat.read(ROOT / "docs" / "examples" / "colab.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    lines = [line for cell in notebook.cells if cell.cell_type == "code" for line in cell.source.splitlines()]
+    commands = [shlex.split(line.removeprefix("!loralab ")) for line in lines if line.startswith("!loralab ")]
+    assert [words[0] for words in commands] == ["doctor", "sweep", "predict"]
+    for words in commands:
+        _parser().parse_args(words)
+    compile("\n".join(line for line in lines if not line.startswith(("!", "%"))), "colab", "exec")
