@@ -46,7 +46,7 @@ class WandB:
     def begin(self, run: AboutRun) -> "_Run":
         """A run of the same id; what was not sent of it yet is taken away, and what is at the server stays and is not sent twice."""
         for folder in self._folders(run):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # its service may still be writing its log
         self.folder.mkdir(parents=True, exist_ok=True)
         quiet = {"silent": True, "console": "off", "x_disable_stats": True, "x_disable_meta": True, "x_save_requirements": False}
         own = {"disable_git": True, "disable_code": True, "x_disable_machine_info": True}
