@@ -196,6 +196,8 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
     """The choices with the answers in them."""
     made: dict[str, Any] = {}
     for question, options in answers:
+        if question.field == "sheet" and options[0] != question.options[0]:
+            return ReadingChoices(sheet=options[0])  # all else was found in another table
         if question.field == "missing_marks":
             made["missing_marks"] = tuple(dict.fromkeys([*made.get("missing_marks", used.missing_marks), *options]))
         else:
