@@ -9,10 +9,10 @@ from dashboard.formatting import WAYS, plain
 from dashboard.url_state import LONGEST_SEEN, choose, chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer
-from tabtune_core.data.target import Way
+from tabtune_core.data.target import GROUPED, Way, worth_grouping
 from tabtune_core.settings import RunSettings, SplitBy, describe
 
-NOT_CHOSEN = ""
+NOT_CHOSEN, RARE = "", "group_rare_classes"
 
 
 def pick_target(dataset: Dataset) -> str:
@@ -49,6 +49,23 @@ def pick_way(table: str, column: str) -> Way:
     if len(ways) == 1:
         return cast(Way, chosen("way", ways, ways[0]))
     return cast(Way, pick("Predict", ways, name="way", default=ways[0], format_func=lambda way: WAYS[cast(Way, way)], widget=st.radio))
+
+
+def rare_grouped() -> int:
+    """Classes of fewer rows are one, as chosen on this page or on New run; 0: none are."""
+    return int(st.session_state.get(RARE, 0))
+
+
+def group_rare(table: str, target: str, way: Way) -> None:
+    """A button that makes one class of rare ones, where there are some, and its way back."""
+    label, rows = f"Make one class of those with fewer than {GROUPED} rows", GROUPED
+    if rare_grouped():
+        label, rows = "Keep rare classes apart", 0
+    elif not worth_grouping(queries.class_counts(table, target, way)["rows"]):
+        return
+    if way == "classes":
+        help = describe(RunSettings, RARE)
+        st.button(label, key="group_rare", icon=":material/merge:", on_click=st.session_state.update, args=({RARE: rows},), help=help)
 
 
 def ask_split(dataset: Dataset, target: str) -> str:

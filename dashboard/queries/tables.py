@@ -135,14 +135,15 @@ def features(table: str, target: str, *, unseen: str | None = None) -> int:
     return count_features({column.name: column.kind for column in tables()[table].columns if column.name != unseen}, target)
 
 
-def _label_frame(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
-    return with_label(_whole(folder, table), column, at_median=way == "halves")
+def _label_frame(folder: str, table: str, column: str, way: Way, rare: int = 0) -> pd.DataFrame:
+    run = RunSettings(dataset=table, target=column, split_at_median=way == "halves", group_rare_classes=rare if way == "classes" else 0)
+    return with_label(_whole(folder, table), run)
 
 
 @of_workspace(entries=64)
-def class_counts(folder: str, table: str, column: str, way: Way) -> pd.DataFrame:
-    """Rows of each class, largest first: label, rows."""
-    counts = _label_frame(folder, table, column, way)[column].value_counts()
+def class_counts(folder: str, table: str, column: str, way: Way, rare: int = 0) -> pd.DataFrame:
+    """Rows of each class, largest first: label, rows; classes of fewer than ``rare`` rows are one."""
+    counts = _label_frame(folder, table, column, way, rare)[column].value_counts()
     return pd.DataFrame({"label": words(pd.Series(counts.index)), "rows": counts.to_numpy()})
 
 
@@ -158,13 +159,13 @@ def histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float
 
 
 @of_workspace(entries=64)
-def label_findings(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
+def label_findings(folder: str, table: str, column: str, way: Way, rare: int) -> tuple[Finding, ...]:
     """What to know about a column before it is predicted.
 
     Raises:
         LabelError: when it cannot be predicted as asked.
     """
-    return check_label(_label_frame(folder, table, column, way), column, max_classes=None, task=TASKS[way])
+    return check_label(_label_frame(folder, table, column, way, rare), column, max_classes=None, task=TASKS[way])
 
 
 @of_workspace(entries=256)

@@ -65,7 +65,14 @@ def _rows_shown(run: Run) -> Hashable:
 
 def _split(run: Run) -> Hashable:
     settings = run.settings
-    shares = (settings.validation_share, settings.test_share, settings.split_at_median, settings.split_by, settings.split_column)
+    shares = (
+        settings.validation_share,
+        settings.test_share,
+        settings.split_at_median,
+        settings.group_rare_classes,
+        settings.split_by,
+        settings.split_column,
+    )
     drawn_by = (settings.split_seed, settings.test_rows_move)
     return json.dumps([settings.dataset, settings.target, *shares, *drawn_by, settings.train.validation_rows, settings.train.test_rows])
 

@@ -71,7 +71,7 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
     if first is None:
         return None
     frame, columns, card = load_frame(home, first.dataset), get_dataset(home, first.dataset).columns, get_card(first.model)
-    labels = with_label(frame, first.target, at_median=first.split_at_median)[first.target]
+    labels = with_label(frame, first)[first.target]
     classes = 0 if first.task == "regression" else labels.nunique()
     split, device = plan_split(frame, first), DeviceMemory.of(first.device, machine_memory(), card_memory())
     told = None
@@ -85,8 +85,7 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
 
 
 def _check_label(frame: pd.DataFrame, run: RunSettings, class_limit: int | None) -> None:
-    labelled = with_label(frame, run.target, at_median=run.split_at_median)
-    check_label(labelled, run.target, max_classes=class_limit, task=run.task)
+    check_label(with_label(frame, run), run.target, max_classes=class_limit, task=run.task)
 
 
 def _check_run(run: RunSettings, cluster_cards: int | None) -> None:

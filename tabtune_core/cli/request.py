@@ -134,7 +134,7 @@ def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings
     from tabtune_core.data.target import with_label
     from tabtune_core.data.task import kinds_of
 
-    frame = with_label(load_frame(store.home, settings.dataset), settings.target, at_median=settings.split_at_median)
+    frame = with_label(load_frame(store.home, settings.dataset), settings)
     for finding in may_leak(frame, kinds_of(dataset.columns, settings), settings.target, settings.task):
         say(f"{finding.severity}: {finding.message}")
 
@@ -156,7 +156,7 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
         *stopped_by_request(settings, cluster_cards=cluster_cards),
     ]:
         raise type(stops[0])(" ".join(map(str, stops)))
-    frame = with_label(whole, first.target, at_median=first.split_at_median)
+    frame = with_label(whole, first)
     found = check_label(frame, first.target, max_classes=None, task=first.task)
     splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
     for finding in dict.fromkeys((*found, *pairs_that_give(whole, kinds, first.target), *splits)):

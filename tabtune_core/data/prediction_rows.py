@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import Table, read_table
+from tabtune_core.data.target import grouped_in
 from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
+from tabtune_core.settings import RunSettings
 from tabtune_core.wording import counted
 
 LIMIT_BYTES = 50_000_000
@@ -140,17 +142,19 @@ def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str
     return notes
 
 
-def labels_like(frame: pd.DataFrame, target: str, classes: Sequence[str], *, at_median: bool) -> NDArray[np.object_]:
+def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -> NDArray[np.object_]:
     """The target of rows as an adapter knows it, None where it is missing: a class as text, or a number where there are no classes.
 
-    Halves are those of the adapter's own table, whose median its classes say.
+    Halves are those of the adapter's own table, whose median its classes say; classes that its run made one are all that it does not name.
     """
-    column = frame[target]
+    column = frame[run.target]
     if not classes:
         return label_numbers(column)
-    if not at_median:
-        found = places(present(column), classes)
-        return np.where(found >= 0, np.array(classes, dtype=object)[found], words(column))
+    if not run.split_at_median:
+        found, named = places(present(column), classes), words(column)
+        if run.group_rare_classes and (group := grouped_in(classes)):
+            named[[label is not None for label in named]] = group
+        return np.where(found >= 0, np.array(classes, dtype=object)[found], named)
     low, high = sorted(classes)  # "<= 5", "> 5"
     values = numbers(column)
     halves = np.where(values > float(high.removeprefix("> ")), high, low).astype(object)

@@ -116,7 +116,7 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
     if validation + test + len(usual) > usual.sum():
         raise LabelError(
             f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes: each part of the split needs a row of every"
-            " class. Add rows, or merge rare classes in the file."
+            " class. Add rows, or group rare classes (--group-rare-classes)."
         )
     return validation, test
 

@@ -3,6 +3,8 @@
 Between a Table and its split. In: a table and a name. Out: a proposal, findings, or a LabelError with the way out.
 """
 
+import itertools
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,12 +20,16 @@ from tabtune_core.data.values import words
 from tabtune_core.errors import LabelError, nearest
 from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
+from tabtune_core.settings import RunSettings
 from tabtune_core.wording import number
 
 FEW_CLASSES = 10
 MANY_CLASSES = 20
 CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
+GROUPED, OTHER = 10, "other"
+"""Classes of fewer rows are offered to be made one, and its name."""
+MEND = f"Make one class, {OTHER!r}, of those with fewer than {GROUPED} rows (the button on the Data page, --group-rare-classes {GROUPED})"
 SMALL_CLASS = 0.1
 """Share of the rows; a smaller class that has also less than half the rows of the largest is rare."""
 FEWEST_NUMBERS = 10
@@ -201,7 +207,9 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if len(sizes) == len(labels):
         raise LabelError(f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose another one.")
     if max_classes is not None and len(sizes) > max_classes:
-        way_out = offer if is_numeric_dtype(labels) else "Merge rare classes, or choose another model"
+        fewest = sizes.iloc[max_classes - 1] + 1
+        leaves = f"Group the rare ones (--group-rare-classes {fewest} leaves at most {max_classes}), or choose another model"
+        way_out = offer if is_numeric_dtype(labels) else leaves
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
     longest = max(map(len, words(pd.Series(sizes.index))))
     if longest > LONGEST_TEXT:
@@ -214,16 +222,21 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if len(sizes) - len(rare) < 2:
         raise LabelError(
             f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and test on each. "
-            f"Too small: {examples}. Add rows or choose another column."
+            f"Too small: {examples}. {MEND if worth_grouping(sizes) else 'Add rows'}, or choose another column."
         )
     findings = []
+    mend = MEND if worth_grouping(sizes) else "Merge them with others in the file if they matter"
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
             f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. Too few to train, choose and test on: they only train and do not "
-            "count in scores. Merge them with others in the file if they matter."
+            f"count in scores. {mend}."
         )
         findings.append(Finding("warning", "rare-classes", message, target))
+    elif rows_per_class > 1 and worth_grouping(sizes):
+        few = f"{(sizes < GROUPED).sum()} classes of {target!r} have fewer than {GROUPED} rows"
+        message = f"{few}: how well they are predicted is left to chance. {mend}."
+        findings.append(Finding("info", "rare-classes", message, target))
     sizes = sizes[sizes >= rows_per_class]
     if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
         largest, smallest = words(pd.Series([sizes.index[0], sizes.index[-1]]))
@@ -281,6 +294,42 @@ def exact(number: float) -> str:
     return short if float(short) == number else repr(float(number))
 
 
-def with_label(frame: pd.DataFrame, target: str, *, at_median: bool) -> pd.DataFrame:
-    """The frame with its label as it will be predicted; with ``at_median`` a numeric one becomes two classes."""
-    return frame.assign(**{target: split_at_median(frame[target])}) if at_median and target in frame else frame
+def group_rare(series: pd.Series, fewest: int) -> pd.Series:
+    """Classes as text, those of fewer rows as one, where there are several; missing stays missing. A number on a scale has no classes.
+
+    >>> group_rare(pd.Series([*"aaaabbccc"]), 4).tolist()
+    ['a', 'a', 'a', 'a', 'other', 'other', 'other', 'other', 'other']
+    """
+    named = pd.Series(words(series), index=series.index, name=series.name, dtype=object)
+    sizes = named.value_counts()
+    rare = sizes.index[sizes < fewest]
+    return series if len(rare) < 2 or is_continuous(series) else named.where(~named.isin(rare), group_name(sizes.index.difference(rare)))
+
+
+def worth_grouping(sizes: pd.Series) -> bool:
+    """Whether several classes of so many rows are rare, others are not, and the rare ones together can be learned."""
+    few = sizes[sizes < GROUPED]
+    return 1 < len(few) < len(sizes) and bool(few.sum() >= ROWS_PER_CLASS)
+
+
+def group_name(classes: Collection[str]) -> str:
+    """What rare classes are called as one beside ``classes``.
+
+    >>> group_name(["a"]), group_name(["a", "other"])
+    ('other', 'other_')
+    """
+    return next(name for name in (OTHER + "_" * longer for longer in itertools.count()) if name not in classes)
+
+
+def grouped_in(classes: Collection[str]) -> str | None:
+    """The class that rare ones became, if there is one."""
+    name = group_name(classes)[:-1]
+    return name if name.startswith(OTHER) else None
+
+
+def with_label(frame: pd.DataFrame, run: RunSettings) -> pd.DataFrame:
+    """The frame with its label as the run predicts it: as it is, in halves, or with rare classes as one."""
+    if run.target not in frame or not (run.split_at_median or run.group_rare_classes):
+        return frame
+    label = split_at_median(frame[run.target]) if run.split_at_median else frame[run.target]
+    return frame.assign(**{run.target: group_rare(label, run.group_rare_classes)})

@@ -49,7 +49,7 @@ class Context:
 
 def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]:
     """The target of every row, None where missing: the class as text (a half, where it is split at its median), or the number."""
-    column = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
+    column = with_label(frame, settings)[settings.target]
     return words(column) if settings.task == "classification" else label_numbers(column)
 
 
@@ -81,7 +81,7 @@ def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
     if settings.split_by != "random":
         split = _split(frame, labels_of(frame, settings), settings)
         return SplitSizes(len(split.train), len(split.validation), len(split.test))
-    labels = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
+    labels = with_label(frame, settings)[settings.target]
     return SplitSizes.plan(
         rows=int(labels.notna().sum()),
         validation_share=settings.validation_share,
@@ -98,7 +98,7 @@ def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ..
         SettingError: the column cannot split the table.
     """
     if settings.split_by == "random":
-        column = with_label(frame, settings.target, at_median=settings.split_at_median)[settings.target]
+        column = with_label(frame, settings)[settings.target]
         if settings.task == "classification":
             counts = np.asarray(column.value_counts(), dtype=np.int64)
         else:
@@ -175,7 +175,7 @@ def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_cla
         LabelError: the target cannot be predicted as asked.
         TableError: there is nothing to predict it from.
     """
-    labelled = with_label(frame, settings.target, at_median=settings.split_at_median)
+    labelled = with_label(frame, settings)
     check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)
     labels = labels_of(frame, settings)
     split = _split(frame, labels, settings)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.data.findings import shorten
+from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -88,6 +89,8 @@ class AdaptedModel:
             AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
         labels = self._labels(table)
+        if self.settings.group_rare_classes and LABELS_SHA256 not in self.facts:  # which are rare, the run's own table has said
+            labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
             raise AdapterError(f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some of them.")

@@ -80,6 +80,15 @@ class RunSettings:
     time column stays a feature unless you leave it out."""
     split_at_median: bool = setting(False, argument=None)
     """Turn a numeric target into two classes: up to its median, and above it."""
+    group_rare_classes: int = setting(
+        0,
+        "Group classes with fewer rows",
+        "Rows, weights",
+        low=0,
+        argument=None,
+        idle=Idle("task", "regression", "with task 'regression'."),
+    )
+    """Classes of the target with fewer rows than this become one class, 'other'; 0 keeps all apart."""
     _earlier: ClassVar[frozenset[str]] = frozenset({"quick_sweep"})
     """Settings of earlier versions that changed the duration of a run, not its result."""
 
@@ -167,7 +176,8 @@ class RunSettings:
     @property
     def test_set(self) -> str:
         """Eight digits by which one set of test rows is told from another: a hash of the table, the rule of the split and its seed."""
-        rule = (self.dataset, self.target, self.task, self.split_at_median, self.split_by, self.split_column)
+        grouped = (self.group_rare_classes,) if self.group_rare_classes else ()  # so that sets of earlier versions keep their names
+        rule = (self.dataset, self.target, self.task, self.split_at_median, self.split_by, self.split_column, *grouped)
         moving = (self.seed, self.validation_share, self.train.validation_rows) if self.test_rows_move else self.split_seed
         return hashlib.sha256(json.dumps([rule, self.test_share, self.train.test_rows, moving]).encode()).hexdigest()[:8]
 

@@ -95,6 +95,24 @@ def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
     assert "Let balanced accuracy or average precision decide" in said(page.markdown)
 
 
+def test_rare_classes_are_made_one_with_one_click_and_kept_apart_again(app, home):
+    kinds = "".join(f"{i},{name}\n" for i, name in enumerate([*"xxxxxyyyy"] * 8 + [*"abcd"] * 2))
+    add_dataset(home, f"size,kind\n{kinds}".encode(), "kinds.csv")
+    app.query_params["target"] = "kind"
+    told = "4 classes of 'kind' have fewer than 3 rows"
+    assert told in said(app.run().markdown)
+    app.button(key="group_rare").click().run()
+    assert told not in said(app.markdown)
+    page = app.switch_page("views/new_run/page.py").run()
+    assert settings_of(page).run.group_rare_classes == 10
+    page = page.switch_page("views/data/page.py").run()
+    assert told not in said(page.markdown), "the choice is that of both pages"
+    page = page.switch_page("views/new_run/page.py").run()
+    assert settings_of(page).run.group_rare_classes == 10 and told not in said(page.caption)
+    page.button(key="group_rare").click().run()
+    assert settings_of(page).run.group_rare_classes == 0 and told in said(page.caption)
+
+
 def test_settings_from_a_text_bring_their_split(app, orders):
     page = new_run(app)
     text = page.code[0].value.replace('split_by = "random"', 'split_by = "group"\nsplit_column = "customer_id"')

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
-from dashboard.components.target_picker import NOT_CHOSEN, ask_split
+from dashboard.components.target_picker import NOT_CHOSEN, RARE, ask_split, rare_grouped
 from dashboard.formatting import plain
 from dashboard.url_state import go, pick
 from dashboard.views.data import reading, table_views, uploads
@@ -106,6 +106,7 @@ def as_chosen(dataset: Dataset, target: str, way: Way, split: str) -> RunSetting
     """What will be predicted, and how the rows are split, before a model is chosen."""
     by, column = read_answer(split)
     how: dict[str, Any] = {"task": queries.TASKS[way], "split_at_median": way == "halves", "split_by": by, "split_column": column}
+    how |= {RARE: rare_grouped()} if way == "classes" else {}
     return RunSettings(dataset=dataset.id, target=target, strategy="linear", **how)
 
 

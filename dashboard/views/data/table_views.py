@@ -9,8 +9,8 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
-from dashboard.components.target_picker import NOT_CHOSEN, pick_target, pick_way
-from dashboard.formatting import few, megabytes, plain
+from dashboard.components.target_picker import NOT_CHOSEN, group_rare, pick_target, pick_way, rare_grouped
+from dashboard.formatting import LARGE, few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.url_state import chosen
 from dashboard.views.data.choices_form import WORDS, reading_form
@@ -131,13 +131,17 @@ def first_rows(dataset: Dataset) -> None:
     """The first hundred rows as they were read; days without a time are shown without one."""
     shown = queries.first_rows(dataset.id)
     dates = [column.name for column in dataset.columns if column.kind in ("date", "datetime")]
+    large = [column.name for column in dataset.columns if column.kind == "number" and (shown[column.name].abs() >= LARGE).any()]
     days = [name for name in dates if shown[name].dropna().eq(shown[name].dropna().dt.normalize()).all()]
     st.dataframe(
         shown,
         hide_index=True,
         height=420,
         placeholder="missing",
-        column_config={name: st.column_config.DateColumn(format="YYYY-MM-DD") for name in days},
+        column_config={
+            **{name: st.column_config.DateColumn(format="YYYY-MM-DD") for name in days},
+            **{name: st.column_config.NumberColumn(format="localized") for name in large},
+        },
     )
 
 
@@ -217,6 +221,7 @@ def target(dataset: Dataset) -> tuple[str, Way]:
         way = pick_way(dataset.id, column)
         st.markdown(f"Task: **{queries.TASKS[way]}**")
         label_findings(dataset, column, way)
+        group_rare(dataset.id, column, way)
     with right:
         (numbers if way == "numbers" else classes)(dataset, column, way)
     return column, way
@@ -224,7 +229,7 @@ def target(dataset: Dataset) -> tuple[str, Way]:
 
 def classes(dataset: Dataset, column: str, way: Way) -> None:
     """Rows of each class of the target."""
-    counts = queries.class_counts(dataset.id, column, way)
+    counts = queries.class_counts(dataset.id, column, way, rare_grouped())
     if len(counts) > MOST:
         st.caption(f"The {MOST} largest of {len(counts):,} classes.")
     drawn = CHARTS["class_counts"].draw(counts)
@@ -244,10 +249,10 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     """What to know before the column is predicted: gaps, rare classes, columns that give it away, limits, few rows."""
     try:
-        found = queries.label_findings(dataset.id, column, way)
+        found = queries.label_findings(dataset.id, column, way, rare_grouped())
     except LabelError:  # it cannot be predicted, which is said beside the button that it stops
         return
-    classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way))
+    classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way, rare_grouped()))
     task = queries.TASKS[way]
     family = CATALOGUE[chosen("model", list(CATALOGUE), str(SETTINGS["model"].default))].family
     limits = [*limit_notes(family, dataset.columns, column, task, classes), *size_note(dataset.rows, task)]

@@ -78,7 +78,7 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way, *, stopped: bool) -> Judged:
     """Memory by cause, fits or not, and time. Priced anew whenever the form changes. Nothing is measured of what is ``stopped``."""
-    counts = None if way == "numbers" else queries.class_counts(table, target, way)
+    counts = None if way == "numbers" else queries.class_counts(table, target, way, sweep.run.group_rare_classes)
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
     st.markdown("**Memory by cause, estimated**", help=_HELP)

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.target_picker import group_rare
 from dashboard.formatting import duration, plain
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
@@ -46,13 +47,15 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
     run, found = sweep.run, list[Finding]()
     mended = run.train.class_weights == "balanced" and run.selection_metric in ("balanced_accuracy", "average_precision")
     with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
-        found += [one for one in queries.label_findings(run.dataset, run.target, way) if one.code == "imbalance" and not mended]
+        of_label = queries.label_findings(run.dataset, run.target, way, run.group_rare_classes)
+        found += [one for one in of_label if one.code == "rare-classes" or (one.code == "imbalance" and not mended)]
         found += queries.split_findings(sweep)
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
         st.caption(f"{icon} {plain(finding.message)}")
         if finding.code == "imbalance":
             st.button("Use balanced weights and average precision", on_click=st.session_state.update, args=(_BALANCED,))
+    group_rare(run.dataset, run.target, way)
     sets = dict.fromkeys(one.test_rows_in_words for one in (dataclasses.replace(run, seed=seed) for seed in sweep.seeds))
     st.caption(f"Test rows: {'; '.join(sets)}.")
 

@@ -35,7 +35,7 @@ class Candidate:
     def group(self) -> str:
         """Adapters of one group predict the same thing; the key is ours, and can stand in an address."""
         settings = self.settings
-        what = (self.table, settings.target, settings.task, str(settings.split_at_median))
+        what = (self.table, settings.target, settings.task, str(settings.split_at_median), str(settings.group_rare_classes))
         return hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
 
 

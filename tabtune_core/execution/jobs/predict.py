@@ -285,7 +285,7 @@ def _truth(frame: pd.DataFrame, adapter: _Adapter, classes: tuple[str, ...]) -> 
     settings = adapter.settings
     if settings.target not in frame.columns:
         return np.full(len(frame), None, dtype=object)
-    return labels_like(frame, settings.target, classes, at_median=settings.split_at_median)
+    return labels_like(frame, settings, classes)
 
 
 def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:

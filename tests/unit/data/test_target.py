@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.table import read_table
-from tabtune_core.data.target import check_label, propose_target, split_at_median, ways_of
+from tabtune_core.data.target import GROUPED, check_label, propose_target, split_at_median, ways_of, with_label
 from tabtune_core.data.target_ranking import name_weight, rank_targets
 from tabtune_core.errors import LabelError
+from tabtune_core.settings import RunSettings
 
 ROWS = 60
 
@@ -151,6 +153,20 @@ def test_a_label_that_cannot_be_learned_is_refused_with_a_way_out(target, label,
 )
 def test_a_label_that_can_be_learned_passes_with_what_to_know(label, found):
     assert [finding.code for finding in check_label(frame(label=label), "label", max_classes=10)] == found
+
+
+@pytest.mark.parametrize("usual", ["x", "other"])
+def test_rare_classes_become_one_and_other_rows_are_named_so(usual):
+    table = frame(label=[usual] * 30 + ["y"] * 22 + ["u", "v"] * 3 + ["w"] + [None])
+    run = RunSettings(dataset="d", target="label", group_rare_classes=GROUPED)
+    assert f"--group-rare-classes {GROUPED}" in next(
+        f.message for f in check_label(table, "label", max_classes=None) if f.code == "rare-classes"
+    )
+    grouped, group = with_label(table, run), "other_" if usual == "other" else "other"
+    assert grouped["label"].tolist() == [usual] * 30 + ["y"] * 22 + [group] * 7 + [None]
+    assert "rare-classes" not in [finding.code for finding in check_label(grouped, "label", max_classes=3)]
+    rows = pd.DataFrame({"label": ["y", "u", "new", None]})
+    assert labels_like(rows, run, sorted({usual, "y", group})).tolist() == ["y", group, group, None]
 
 
 def test_rows_that_are_only_shown_may_be_few():

@@ -22,6 +22,7 @@ from tabtune_core.errors import AdapterError, TableError
 from tabtune_core.execution.jobs import predict as predict_job
 from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.metrics import score_all
+from tabtune_core.settings import RunSettings
 from tabtune_core.store.job_progress import read_progress
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.runs import RunStore
@@ -333,4 +334,5 @@ def test_halves_that_an_earlier_version_named_by_15_digits_are_those_of_its_tabl
 def test_halves_of_other_rows_are_cut_where_the_adapters_own_were(values):
     halves = split_at_median(pd.Series(values, name="y"))
     classes = tuple(halves.dropna().unique())
-    assert labels_like(pd.DataFrame({"y": values}), "y", classes, at_median=True).tolist() == halves.tolist()
+    run = RunSettings(dataset="d", target="y", split_at_median=True)
+    assert labels_like(pd.DataFrame({"y": values}), run, classes).tolist() == halves.tolist()
