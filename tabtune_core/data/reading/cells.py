@@ -22,7 +22,7 @@ from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplann
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
 
-USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-")
+USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-", ".", "..")
 FEWEST = 2
 """Rows and columns of a table that is to be trained on; what is only predicted may have one."""
 TALL_LINES = 100

@@ -254,7 +254,9 @@ def is_code(value: float | None) -> bool:
 
 
 def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
-    """The cells of number columns that look like a code for missing: -999 and its kind, twice or more, apart from all others."""
+    """The cells of number columns that look like a code for missing: -999 and its kind, apart from all others. Once is enough if it alone
+    is negative.
+    """
     ends = connection.execute(
         f"SELECT place, value, count(*), list(DISTINCT cell ORDER BY cell) FROM {values} WHERE value IS NOT NULL GROUP BY place, value "
         f"QUALIFY row_number() OVER (PARTITION BY place ORDER BY value) <= {ENDS} "
@@ -276,7 +278,7 @@ def _codes(numbers: list[list[Any]]) -> Iterator[str]:
         for value, times, cells in side:  # from the others outwards: a number beyond one that is none is none either
             gap, short = max(low - value, value - high), abs(value) < SHORT
             apart = gap > high - low or (value < 0 <= low and gap > STEPS * (second - low))
-            often = times >= (FEWEST_OF_A_SHORT_CODE if short else 2) and len(others) > 1 + short
+            often = times >= (FEWEST_OF_A_SHORT_CODE if short else 1 if value <= -999 and low >= 0 else 2) and len(others) > 1 + short
             if not (apart and often and (value != -1 or low >= LEAST_ABOVE)):
                 break
             yield from cells

@@ -16,12 +16,14 @@ from tabtune_core.data.reading.words import MISSING_WORD, Typed, as_words
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 STRAY_SHARE = 0.1
 STRAY_WORDS = 3
+MANY_NUMBERS = 20
+"""A column of more different values, all but a few words numbers, is one of numbers, however often the words come."""
 BAD_SHARE = 0.02
 """Share of the filled cells that may be anything but numbers in a column of numbers: so few are slips, unless they look like codes."""
 CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
 MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
-BARE = rf"regexp_replace(cell, '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%)$', '\1', 'g')"
+BARE = rf"regexp_replace(cell, '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
 UNIT = re.compile(r"[+-]?\d+(?:[.,]\d+)*\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
 """A number with a unit in any script behind it."""
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
@@ -61,6 +63,20 @@ BLANKS = NumberFormat(
     f"regexp_replace({{cell}}, '{GAP}|''|\u2019', '', 'g')",
 )
 SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)", "{cell}")
+AMOUNTS = NumberFormat(
+    "units",
+    "Numbers with K, M or B for thousands, millions or billions",
+    r"[+-]?\d[\d,]*(\.\d+)?\s?[KkMmBb]?",
+    "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
+)
+AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
+"""What shows that the letter is no unit and no part of a code: a decimal point, or a currency."""
+DURATIONS = NumberFormat(
+    "units",
+    "Minutes and seconds, as seconds,",
+    r"(\d+:)?\d+:[0-5]\d(\.\d+)?",
+    " + ".join(f"{60**place} * coalesce(TRY_CAST(split_part({{cell}}, ':', {-1 - place}) AS DOUBLE), 0)" for place in range(3)),
+)
 
 
 PLAIN = "(CASE WHEN NOT contains(cell, '_') THEN TRY_CAST(cell AS DOUBLE) END)"
@@ -101,7 +117,7 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool, uni
         )
     if unread == 0:
         return Typed("number", FINITE, infinite_finding(name, infinite))
-    style = yield from number_format(delimiter, unit)
+    style = yield from number_format(delimiter, unit, amounts=forced or any(map(AMOUNT.match, sample)))
     if style is not None and style.read > filled - unread:
         typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
         if unread == 0:
@@ -117,7 +133,8 @@ def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool, uni
         if not any(re.fullmatch(CODE, word) for word in bad):
             return replace(typed, findings=(bad_cells_finding(name, bad, unread, filled), *typed.findings))
     (marked,) = (yield Ask((f"count(*) FILTER {MISSING_WORD}",))) if unread > filled * STRAY_SHARE else (0,)
-    return (yield from stray_words(name, unread, filled, wrong, most=1 if unread == marked else STRAY_SHARE))
+    most = 1 if unread == marked or len(sample) > MANY_NUMBERS else STRAY_SHARE
+    return (yield from stray_words(name, unread, filled, wrong, most=most))
 
 
 def unit_of(sample: Sequence[str]) -> str | None:
@@ -182,12 +199,13 @@ def without_unit(unit: str) -> str:
     return f"regexp_replace(cell, {quoted(pattern)}, '')"
 
 
-def number_format(delimiter: str, unit: str | None) -> Asking[Fitting | None]:
+def number_format(delimiter: str, unit: str | None, *, amounts: bool) -> Asking[Fitting | None]:
     """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one."""
     # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
     comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
     texts = ("cell", BARE, *([without_unit(unit)] if unit else []))
     ways = [Fitting(style, text, 0) for text in texts for style in (*((SIGNS,) if text != "cell" else ()), *comma_first, BLANKS)]
+    ways = [Fitting(AMOUNTS, text, 0) for text in texts[:2] if amounts] + [*ways, Fitting(DURATIONS, "cell", 0)]
     counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
     likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
     if not likely:
@@ -200,7 +218,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     """A number column in a format other than the plain one; cells in another format become missing."""
     style, text = fitting.style, fitting.text
     shown = next((value for value in sample if re.match(r"\W*\d", value)), sample[0])
-    beside = "" if text == "cell" else " and a currency or percent sign" if text == BARE else f" and the unit {unit!r}"
+    beside = "" if text == "cell" else " and a currency, percent or plus sign" if text == BARE else f" and the unit {unit!r}"
     message = f"{style.message}{beside} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
     value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
@@ -215,7 +233,9 @@ def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = 
         return Typed(kind, "cell")
     words = tuple((yield from unread_words(wrong)))
     if len(words) > STRAY_WORDS or any(shorten(word) != word for word in words):
-        return Typed(kind, "cell")
+        told = f"{name!r} holds {what}s in {filled - unread:,} cells and other text in {unread:,}, such as {shorten(words[0])!r}"
+        message = f"{told}; it is read as {kind}. Choose {what} under Columns if the others may become missing."
+        return Typed(kind, "cell", (Finding("info", f"mixed-{what}s", message, name),) if unread <= filled * STRAY_SHARE else ())
     shown = ", ".join(repr(word) for word in words)
     message = f"{name!r} holds {what}s in {filled - unread:,} cells and {shown} in {unread:,}; it is read as {kind}."
     offer = f"{message} If these words mean missing, say so and the column becomes a {what}."

@@ -260,7 +260,7 @@ def test_half_precision_in_parquet_is_read():
 
 NUMBERS = {
     "plain": (["1", "2.5", "-3e2"], [1, 2.5, -300], set()),
-    "usual marks of missing": (["1", "NA", "?", " ", "null", "-", "2"], [1, *[np.nan] * 5, 2], set()),
+    "usual marks of missing": (["1", "NA", "?", " ", "null", "-", ".", "..", "2"], [1, *[np.nan] * 7, 2], set()),
     "infinite": (["1", "inf", "-Infinity"], [1, np.nan, np.nan], {"infinite"}),
     "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"thousands"}),
     "thousands by blanks": (["1 234", "5", "1 234 567.5"], [1234, 5, 1234567.5], {"thousands"}),
@@ -271,6 +271,8 @@ NUMBERS = {
     "percent": (["12%", "7.5 %", "3"], [12, 7.5, 3], {"units"}),
     "a unit": (["12 km", "5.4km", "1,200 km"], [12, 5.4, 1200], {"units"}),
     "another script": (["56,062元/平", "9,100元/平"], [56062, 9100], {"units"}),
+    "amounts": (["$1.2M", "3.4k", "$950", "$2B"], [1.2e6, 3400, 950, 2e9], {"units"}),
+    "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"units"}),
     "one and several": (["1 vote", "12 votes"], [1, 12], {"units"}),
     "money before": (["Rs. 500", "USD 1,200", "R$3"], [500, 1200, 3], {"thousands"}),
     "exact to the last integer": (["9007199254740992", "1", "2"], [2**53, 1, 2], set()),
