@@ -30,6 +30,8 @@ species of iris, stay below. Less is enough for a column of few values, one more
 ONE_CLASS, FEWEST_TELLING, BY_CHANCE = 0.98, 20, 1e-6
 """Share of the rows with a value, or of those without, that have the same class; how many those are at least, and the probability that so
 many classes agree by chance."""
+SAME_ORDER = 0.9999
+"""Correlation of ranks from which on a column is the numbers to predict on another scale."""
 NAMED = 4
 
 
@@ -57,6 +59,14 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     least = {name: NEARLY_ALL_OF_FEW if 1 < sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
     told = {name: score for name, score in scores.items() if score >= least[name]}
     findings = [_finding(str(name), target, score, task) for name, score in told.items()]
+    if task == "regression":
+        left = [name for name in scores if name not in told and kinds.get(str(name)) == "number"]
+        ranks = sample[[target, *left]].rank().corr()[target]
+        for name in (name for name in left if abs(ranks[name]) >= SAME_ORDER and sample[name].count() > len(sample) / 2):
+            message = (
+                f"{name!r} may give {target!r} away: it puts the rows in the same order, or the reverse, as its logarithm or inverse would."
+            )
+            findings.append(Finding("warning", "may-leak", f"{message} Leave it out unless it is known before the outcome is.", str(name)))
     if task == "classification":
         rest = sample[[name for name in candidates[:MOST_COLUMNS] if name not in told]]
         findings += _gaps(rest, sample[target], np.asarray(y_N, dtype=np.int64))

@@ -107,7 +107,7 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
     if kind in ("date", "datetime"):
         return pd.Series(moments(values), values.index, name=column)
     if kind == "time":
-        return pd.Series(seconds(values), values.index, name=column)
+        return pd.Series(pd.to_timedelta(seconds(values), unit="s"), values.index, name=column)
     found = pd.Series(numbers(values), values.index, name=column)
     if found.notna().sum() == values.notna().sum():
         return found.where(np.isfinite(found))
@@ -198,7 +198,9 @@ def _time_description(part_M: NDArray[np.int64], values_M: pd.Series) -> str:
 
 
 def _written(values: pd.Series) -> list[str]:
-    """Dates without a time where they have none; numbers as they are."""
+    """Dates without a time where they have none, times of day without a date; numbers as they are."""
+    if types.is_timedelta64_dtype(values):
+        return [f"{pd.Timestamp(0) + value:%H:%M:%S}" for value in values]
     if not types.is_datetime64_any_dtype(values):
         return [f"{value:.15g}" for value in values]
     return [f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]

@@ -40,6 +40,13 @@ def test_a_total_at_the_end_hides_no_leak():
     assert "rescaled" in {finding.column for finding in may_leak(frame, kinds, "y", "regression")}
 
 
+def test_the_numbers_on_another_scale_are_named_in_a_table_too_small_for_a_tree():
+    y = np.random.default_rng(1).lognormal(sigma=2, size=80)
+    frame = pd.DataFrame({"log": np.log(y).round(6), "inverse": 1 / y, "near": y * np.random.default_rng(2).uniform(0.8, 1.25, 80), "y": y})
+    found = may_leak(frame, dict.fromkeys(frame, "number"), "y", "regression")
+    assert [finding.column for finding in found] == ["log", "inverse"] and all("the same order" in finding.message for finding in found)
+
+
 def test_a_value_that_is_there_for_one_class_alone_leaks():
     frame, kinds = table("classification")
     frame["closed"] = np.where(frame["y"] == "yes", "x", None)

@@ -1,5 +1,7 @@
 """Splits by time and by group: nothing leaks from one part to another, and what cannot be split says why."""
 
+from datetime import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,6 +93,8 @@ def test_what_was_done_is_said_with_the_days_and_the_numbers_of_groups():
     found = split(frame, "day", "time")
     first, last = (f"{frame['day'].iloc[found.test].agg(how):%Y-%m-%d}" for how in ("min", "max"))
     assert f"tests on {len(found.test)} rows from {first} to {last}" in found.findings[0].message
+    found = split(frame.assign(clock=[time(row % 24, 5) for row in range(600)]), "clock", "time")
+    assert "up to 13:05:00, " in found.findings[0].message and "to 23:05:00." in found.findings[0].message
     found = split(frame, "customer", "group", seed=3)
     groups = frame["customer"].iloc[found.validation].nunique()
     assert f"validates on {len(found.validation)} rows of {groups} groups" in found.findings[0].message
