@@ -123,7 +123,8 @@ def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Colu
 def _is_time(column: Column) -> bool:
     if column.kind in ("date", "datetime"):
         return column.unique >= FEWEST_DAYS
-    return column.kind == "number" and column.unique >= 3 and TIME_NAME.fullmatch(column.name.strip()) is not None
+    coded = {len(example.removesuffix(".0")) for example in column.examples} == {1}  # such as 0 to 6
+    return column.kind == "number" and column.unique >= 3 and not coded and TIME_NAME.fullmatch(column.name.strip()) is not None
 
 
 def _repeats(column: Column, filled: int) -> bool:

@@ -50,6 +50,7 @@ def test_what_is_asked_about(found, answers):
         column("paid"),
         column("started", "date", unique=3),
         column("model-year", unique=13),
+        column("date", unique=7, examples=("6.0", "4.0", "3.0")),
         column("notes", "text", unique=990, examples=("a word", "12 words")),
         column("label", "date"),
         column("floor", "text", examples=("high floor (14 storeys)", "12F", "3rd")),
