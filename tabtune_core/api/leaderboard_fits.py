@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.data.arrays import read_rows
-from tabtune_core.data.values import words
+from tabtune_core.data.values import with_column, words
 from tabtune_core.errors import TabTuneError
 from tabtune_core.events import Event, PhaseDone, RunFinished
 from tabtune_core.models.catalogue import get_card, named_checkpoint
@@ -53,7 +53,8 @@ def hash_of(*rows: Any) -> str:
     for part in rows:
         frame = read_rows(part) if np.ndim(part) == 2 else pd.DataFrame({"y": np.asarray(part)})
         digest.update(repr([(name, str(kind)) for name, kind in frame.dtypes.items()]).encode())
-        frame = frame.assign(**{str(name): words(frame[name]) for name in frame if frame[name].dtype.kind == "O"})  # lists have no hash
+        for name in (name for name in frame.columns if frame[name].dtype.kind == "O"):  # lists have no hash
+            frame = with_column(frame, str(name), words(frame[name]))
         digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return digest.hexdigest()
 

@@ -16,7 +16,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.table import Table
 from tabtune_core.data.target_ranking import near_best, rank_targets
-from tabtune_core.data.values import words
+from tabtune_core.data.values import with_column, words
 from tabtune_core.errors import LabelError, nearest
 from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
@@ -332,4 +332,4 @@ def with_label(frame: pd.DataFrame, run: RunSettings) -> pd.DataFrame:
     if run.target not in frame or not (run.split_at_median or run.group_rare_classes):
         return frame
     label = split_at_median(frame[run.target]) if run.split_at_median else frame[run.target]
-    return frame.assign(**{run.target: group_rare(label, run.group_rare_classes)})
+    return with_column(frame, run.target, group_rare(label, run.group_rare_classes))

@@ -15,6 +15,7 @@ from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_values
 from tabtune_core.data.splits import Rows
 from tabtune_core.data.task import Prepared, kinds_of
+from tabtune_core.data.values import with_column
 from tabtune_core.settings import RunSettings
 
 BY_CHANCE = 1.5
@@ -33,7 +34,7 @@ def units_of(table: Prepared, columns: Iterable[Column], settings: RunSettings) 
     units_T = np.arange(len(table.frame))
     used = [name for name, kind in kinds_of(columns, settings).items() if kind != "ignored" and name != settings.target]
     for rows in (table.split.validation, table.split.test):
-        units_T[rows] = copies(table.frame[used].iloc[rows].assign(**{settings.target: table.labels[rows]}), rows)
+        units_T[rows] = copies(with_column(table.frame[used].iloc[rows], settings.target, table.labels[rows]), rows)
     return units_T
 
 

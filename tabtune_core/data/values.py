@@ -167,6 +167,17 @@ def _moment(value: Any) -> Any:
     return np.datetime64(cast("date", value), "us") if isinstance(value, date | np.datetime64) else np.datetime64("NaT", "us")
 
 
+def with_column(frame: pd.DataFrame, name: str, values: Any) -> pd.DataFrame:
+    """The frame with these values in a column, which may have any name: ``assign`` takes no "self".
+
+    >>> with_column(pd.DataFrame({"self": [1]}), "self", [2])["self"].tolist()
+    [2]
+    """
+    changed = frame.copy(deep=False)
+    changed[name] = values
+    return changed
+
+
 def words(column: pd.Series) -> NDArray[np.object_]:
     """Words ``(N,)``, None where missing.
 

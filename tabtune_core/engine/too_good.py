@@ -10,6 +10,7 @@ import pandas as pd
 
 from tabtune_core.data.splits import sample_rows, strata_of
 from tabtune_core.data.task import Prepared, make_context
+from tabtune_core.data.values import with_column
 from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.reference_models import fit_reference
@@ -43,7 +44,7 @@ def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, s
         return score_all(y_N, predict(context.encoder.transform(shown)))[metric]
 
     whole = score(frame)
-    lost = {name: whole - score(frame.assign(**{name: rng.permutation(frame[name].to_numpy())})) for name in context.encoder.columns}
+    lost = {name: whole - score(with_column(frame, name, rng.permutation(frame[name].to_numpy()))) for name in context.encoder.columns}
     most = [name for name in sorted(lost, key=lambda name: -lost[name])[:NAMED] if lost[name] >= WORTH]
     if not most:
         return None

@@ -15,7 +15,7 @@ from dashboard import queries
 from dashboard.formatting import as_they_come, plain
 from dashboard.views.try_it.try_choice import Choice
 from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
-from tabtune_core.data.values import words
+from tabtune_core.data.values import with_column, words
 from tabtune_core.errors import TableError
 from tabtune_core.wording import counted, number
 
@@ -45,7 +45,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
         regression = choice.facts["settings"]["task"] == "regression"
         known = "nothing" if truth is None else plain(number(float(row[target].iloc[0])) if regression else truth)
         st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")
-        return (edited if truth is None else edited.assign(**{target: row[target]})), pressed
+        return (edited if truth is None else with_column(edited, target, row[target])), pressed
     st.caption("Changed; no true answer is known for this row.")
     return edited, pressed
 
