@@ -46,9 +46,13 @@ def handed_over(name: str) -> str | None:
 
 def renew(name: str, *, when: str, value: str) -> None:
     """Starts a choice afresh, with ``value``, when ``when`` is another than at this tab's last look; a choice made by code stays."""
-    seen = st.session_state.get(f"renewed_{name}")
-    if seen not in (None, when) and _next(name) not in st.session_state:
+    if st.session_state.get(f"renewed_{name}") not in (None, when) and _next(name) not in st.session_state:
         choose(name, value)
+    seen(name, when)
+
+
+def seen(name: str, when: str) -> None:
+    """Notes what ``renew`` compares with, for a page that has changed it itself and so need not follow it."""
     st.session_state[f"renewed_{name}"] = when
 
 

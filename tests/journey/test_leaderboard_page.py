@@ -124,7 +124,7 @@ def test_two_sweeps_with_the_same_title_and_lines_are_told_apart(app, store, mon
     assert board(app)["Run"].tolist() == ["LoRA r=2"]
     assert "Chosen" not in texts(app.markdown), "another line with the same name"
     app.multiselect(key="only_rank").set_value(["r=8"]).run()
-    for sweep in (newer, older):
+    for sweep in (newer, older, newer, older):
         app.selectbox(key="chosen_board").set_value(sweep).run()
         assert app.query_params["board"] == sweep
     filters = next(found.proto.popover.label for found in app.get("popover") if found.proto.popover.label.startswith("Filters"))

@@ -10,7 +10,7 @@ from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import few, plain, score, sweep_titles
 from dashboard.server.people import people_log_in
-from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, settle
+from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, seen, settle
 from dashboard.views.leaderboard import board_files, board_filters, board_table, exports, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
@@ -90,6 +90,7 @@ with head:
     sweep = None if picked == ALL else picked
     if sweep is not None:
         settle("sweep", sweep)  # for the pages that one goes on to
+        seen("board", sweep)
 unreadable.runs()
 stamp = queries.stamp_of(sweep)
 runs = {run.id: run for run in queries.listed(sweep)}
