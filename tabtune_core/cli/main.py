@@ -15,8 +15,16 @@ from typing import NoReturn
 
 from tabtune_core.access import LOOPBACK, TOKEN_VARIABLE
 from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
-from tabtune_core.cli.commands import diagnose, print_context_curve, print_leaderboard, print_predictions, serve_adapters, write_merged
+from tabtune_core.cli.commands import (
+    diagnose,
+    print_context_curve,
+    print_leaderboard,
+    print_predictions,
+    serve_adapters,
+    write_merged,
+)
 from tabtune_core.cli.export_command import export_sweep
+from tabtune_core.cli.hub_command import push_adapter
 from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
@@ -143,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
         " as their files are. GET /adapters, /limits, /health, /metrics and /openapi.json say the rest.",
     )
     serve.set_defaults(command=serve_adapters)
-    serve.add_argument("adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapter packages of runs on one base")
+    serve.add_argument(
+        "adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapter packages of runs on one base, or hf://owner/name"
+    )
     _add_base(serve)
     _add_context(serve)
     serve.add_argument("--merge", action="store_true", help="predict with copies of the weights that hold the adapter: faster, more memory")
@@ -156,6 +166,20 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--token", metavar="TEXT", help=f"{token} programs (default: made wherever other machines can reach the server)")
     serve.add_argument("--max-rows", type=_whole(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)")
     serve.add_argument("--max-mb", type=_whole(1, 10**6), default=10, metavar="N", help="largest request in megabytes (default: 10)")
+
+    hub = commands.add_parser(
+        "hub",
+        help="push an adapter to the Hugging Face Hub",
+        description="Pushes an adapter package with a card: base model, licence, measured scores and their intervals, rows shown, how to"
+        " load it. No row of the table goes along, but the names of its file, its columns and the target do. Wherever an adapter is asked"
+        " for, hf://owner/name opens it. Log in with 'hf auth login' first.",
+    )
+    hub.set_defaults(command=push_adapter)
+    hub.add_argument("action", choices=("push",), help="what to do")
+    hub.add_argument("adapter", metavar="ADAPTER", help="id of a run, or an adapter package, whose card then has no intervals")
+    hub.add_argument("repository", metavar="OWNER/NAME", help="repository, which is made where it is not there")
+    hub.add_argument("--public", action="store_true", help="let everybody see it (default: private)")
+    hub.add_argument("--with-labels", action="store_true", help="name the class labels, values of the table (default: their hash)")
 
     merge = commands.add_parser(
         "merge",
@@ -232,7 +256,7 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _add_adapter(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run")
+    parser.add_argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run, or hf://owner/name")
     _add_base(parser)
 
 

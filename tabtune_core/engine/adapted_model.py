@@ -189,7 +189,7 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     """Opens an adapter package on its base model.
 
     Args:
-        path: the zip.
+        path: the zip, or ``hf://owner/name`` of one on the Hugging Face Hub.
         checkpoint: weights of the base, where they are not in the package or the Hugging Face cache.
         device: 'auto', 'cpu', 'cuda' or 'cuda:0'.
 

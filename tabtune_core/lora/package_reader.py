@@ -13,6 +13,7 @@ from tabtune_core.files.archives import Archive, open_archive
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.tensors import check_finite, read_header
+from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.package_facts import bytes_declared, check_facts, check_tensors
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
@@ -47,6 +48,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Archive]:
+    path = at_hand(path)
     with refused_as(AdapterError, f"{path.name} is not an adapter package", _END):
         if not path.exists():
             raise AdapterError(f"There is no adapter package at {path}.")

@@ -16,6 +16,7 @@ from tabtune_core.files.archives import list_members
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import only
 from tabtune_core.files.torch_files import FLOATS, read_torch_file
+from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.inject import AdaptedLayer, LoraReport
 from tabtune_core.lora.package import FACTS, read_package
 from tabtune_core.lora.package_facts import HASH, PREFIX, SIDES, check_strength
@@ -61,13 +62,13 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
     """Reads an adapter: ``lora_adapters.pt`` as ``save_adapter`` writes it, or the package (zip) of a run.
 
     Args:
-        path: the file.
+        path: the file, or ``hf://owner/name`` of a package on the Hugging Face Hub.
         task: what it must be for, 'classification' or 'regression'; any unless set.
 
     Raises:
         AdapterError: the file is not an adapter, or is for another task.
     """
-    path = Path(path)
+    path = at_hand(path)
     adapter = _from_package(path) if _is_package(path) else _from_tensors(path)
     if task is not None:
         adapter.check_task(task)

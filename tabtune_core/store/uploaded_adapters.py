@@ -17,6 +17,7 @@ from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError, Tar
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.tensors import read_header
 from tabtune_core.files.whole import keep_folder, write_text
+from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import read_parts
 from tabtune_core.models.adapter_size import adapter_size, asked_ranks
@@ -28,8 +29,6 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE
 
 ID = re.compile(r"[0-9a-f]{64}")
-LIMIT_BYTES = 200_000_000
-"""Of a file: an adapter of rank 64 on every layer of the largest model has a quarter of it."""
 
 
 @dataclass(frozen=True, slots=True)

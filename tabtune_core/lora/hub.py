@@ -1,0 +1,149 @@
+"""Adapters on the Hugging Face Hub: a package is pushed with its card, and opened by ``hf://owner/name``. Loads no torch.
+
+In: a package and what was measured, or an address. Out: a repository with ``adapter.zip`` and ``README.md``, or the package as a file of
+the cache, which is then looked through as any file is. ``HF_ENDPOINT`` names another hub.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabtune_core.errors import AdapterError
+from tabtune_core.metrics import METRICS
+from tabtune_core.upstream import Licence
+
+FILE = "adapter.zip"
+ADDRESS = re.compile(r"hf:/{1,2}([^/@]+/[^/@]+)(?:@([^/]+))?")
+"""A path that was made of an address has one slash. Behind ``@`` a branch, tag or commit."""
+LIMIT_BYTES = 200_000_000
+"""Of a file: an adapter of rank 64 on every layer of the largest model has a quarter of it."""
+LISTED = ("apache-2.0", "bsd-3-clause", "mit")
+"""Licences of weights that the Hub knows by the name that SPDX gives them, in small letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One that was measured."""
+
+    metric: str
+    part: str
+    """``test`` or ``validation``."""
+    value: float
+    half: float | None
+    """Half the width of its 95 % interval; None where that is not known."""
+    gain: str = ""
+    """The difference to zero-shot with its interval, in words."""
+
+
+def at_hand(source: str | Path) -> Path:
+    """The file of an adapter: downloaded into the Hugging Face cache where ``source`` is ``hf://owner/name``; any other is itself.
+
+    Raises:
+        AdapterError: the hub cannot be reached, or the repository, its file or the log-in for it are missing.
+    """
+    named = ADDRESS.fullmatch(source if isinstance(source, str) else source.as_posix())
+    if not named:
+        return Path(source)
+    from huggingface_hub import HfApi, errors, get_hf_file_metadata, hf_hub_url
+
+    api, repo, revision = HfApi(), named[1], named[2]
+    with _asking(repo, api.endpoint):
+        with suppress(errors.OfflineModeIsEnabled, *_network()):  # the cache may have it; a repository without it is told below
+            size = get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision, endpoint=api.endpoint)).size
+            if size is not None and size > LIMIT_BYTES:
+                raise AdapterError(f"The adapter of hf://{repo} has {size / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
+        return Path(api.hf_hub_download(repo, FILE, revision=revision))
+
+
+def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
+    """Makes or renews a repository with a package and its card; its address.
+
+    Raises:
+        AdapterError: the repository is public and ``public`` is not asked for; else as ``at_hand``.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api, parts = HfApi(), {FILE: package, "README.md": card.encode()}
+    with _asking(repo, api.endpoint):
+        address = api.create_repo(repo, private=not public, exist_ok=True)
+        if not public and not api.repo_info(repo).private:
+            raise AdapterError(f"The repository {repo} is there already and public. Add --public, or choose another name.")
+        api.create_commit(
+            repo,
+            operations=[CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in parts.items()],
+            commit_message="LoRA adapter",
+        )
+    return str(address)
+
+
+def card_of(facts: dict[str, Any], readme: str, repo: str, scores: Sequence[Score]) -> str:
+    """The README of a repository: metadata that the Hub reads, the package's own README, and what was measured."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    task, base = f"tabular-{facts['settings']['task']}", facts["base"]
+    name = Licence.of(base).name
+    listed = name is not None and name.lower() in LISTED
+    data = ModelCardData(
+        base_model=base.get("repository"),
+        license=name.lower() if name and listed else "other" if name else "unknown",
+        license_name=None if listed else name,
+        pipeline_tag=task,
+        tags=["lora", "tabular"],
+        model_name=repo,
+        eval_results=[
+            EvalResult(
+                task_type=task,
+                dataset_type="private",
+                dataset_name=f"{facts['table']['name']} ({score.part} rows)",
+                metric_type=score.metric,
+                metric_value=score.value,
+            )
+            for score in scores
+        ]
+        or None,
+    )
+    lines = []
+    for score in scores:
+        half = "not known" if score.half is None else f"± {METRICS[score.metric].like(score.half, score.value)}"
+        value = f"{score.value:.{METRICS[score.metric].decimals(score.value)}f}"
+        lines.append(f"| {METRICS[score.metric].written} | {score.part} | {value} | {half} | {score.gain or 'not known'} |")
+    head = "| score | rows | value | half of its 95 % interval | gain over zero-shot |\n| --- | --- | ---: | ---: | --- |\n"
+    table = "\n## Measured\n\n" + head + "\n".join(lines) + "\n" if lines else ""
+    loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"')
+    return f"---\n{data.to_yaml()}\n---\n\n{loader}{table}"
+
+
+def _network() -> tuple[type[Exception], ...]:
+    """What is raised where no answer comes: by requests, httpx or httpx2, whichever the installed huggingface_hub has."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (HfHubHTTPError.__bases__[0], OSError)
+
+
+@contextmanager
+def _asking(repo: str, endpoint: str) -> Iterator[None]:
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise AdapterError(f"{repo!r} cannot be the name of a repository. Write owner/name.") from error
+    except errors.RepositoryNotFoundError as error:
+        raise AdapterError(
+            f"{endpoint} has no repository {repo}, or your log-in may not see it. Check the name, and log in with 'hf auth login'."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise AdapterError(f"The repository {repo} has no such revision. Leave out what is behind '@', or name another.") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise AdapterError(f"{endpoint} cannot be reached, and {repo} is not in the cache. Take its {FILE} as a file.") from error
+    except errors.EntryNotFoundError as error:
+        raise AdapterError(f"The repository {repo} holds no {FILE}: 'loralab hub push' did not make it.") from error
+    except errors.HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        way = " Log in with 'hf auth login' and a token that may write there." if status in (401, 403) else ""
+        raise AdapterError(f"{endpoint} refused {repo} (status {status}).{way}") from error
+    except _network() as error:
+        raise AdapterError(f"{endpoint} cannot be reached ({type(error).__name__}). Try again with a network.") from error

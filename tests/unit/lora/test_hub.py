@@ -1,0 +1,145 @@
+"""An adapter goes to a hub and comes back by its address; the hub is a small one on this machine, the client the real one."""
+
+import base64
+import hashlib
+import json
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from huggingface_hub import HfApi
+from made_run import made_run, mixed_csv
+
+from tabtune_core import load_adapter
+from tabtune_core.cli.main import main
+from tabtune_core.data.datasets import load_frame
+from tabtune_core.errors import AdapterError
+from tabtune_core.events import RunPlanned
+from tabtune_core.lora.package_reader import read_facts
+from tabtune_core.lora.standalone import load_lora_adapter
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What huggingface_hub asks for to make a repository, to commit small files and to download them."""
+
+    repos: ClassVar = {}
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status=200, content=b"{}", **headers):
+        self.send_response(status)
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        for name, value in {"content-length": len(content), **{name.replace("_", "-"): value for name, value in headers.items()}}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def body(self):
+        return self.rfile.read(int(self.headers["content-length"]))
+
+    def do_POST(self):
+        if self.path == "/api/repos/create":
+            asked = json.loads(self.body())
+            name = f"{asked['organization']}/{asked['name']}"
+            there = name in self.repos
+            private = asked.get("private", False) or asked.get("visibility") == "private"
+            self.repos.setdefault(name, {"private": private, "files": {}})
+            self.answer(409 if there else 200, {"url": f"{self.server.address}/{name}"})
+        elif self.path.endswith("/preupload/main"):
+            files = json.loads(self.body())["files"]
+            self.answer(content={"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]})
+        elif "/commit/" in self.path:
+            name = "/".join(self.path.split("/")[3:5])
+            for line in map(json.loads, self.body().splitlines()):
+                if line["key"] == "file":
+                    self.repos[name]["files"][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            self.answer(content={"commitUrl": f"{self.server.address}/{name}/commit/{'1' * 40}", "commitOid": "1" * 40})
+        else:  # validate-yaml
+            self.body()
+            self.answer(content={"errors": [], "warnings": []})
+
+    def do_GET(self):
+        if self.path.startswith("/api/models/"):
+            name = "/".join(self.path.split("/")[3:5])
+            if name in self.repos:
+                self.answer(content={"id": name, "private": self.repos[name]["private"], "sha": "1" * 40, "siblings": [], "tags": []})
+                return
+        owner, repo, _, _, *path = self.path.lstrip("/").split("/")
+        found = self.repos.get(f"{owner}/{repo}")
+        content = found and found["files"].get("/".join(path))
+        if content is None:
+            code = "RepoNotFound" if found is None else "EntryNotFound"
+            self.answer(401 if found is None else 404, X_Error_Code=code, X_Repo_Commit="1" * 40)
+        else:
+            self.answer(content=content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', X_Repo_Commit="1" * 40)
+
+    do_HEAD = do_GET
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name, value in {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": False}.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.setattr("huggingface_hub.HfApi", partial(HfApi, endpoint=server.address))
+    monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
+    monkeypatch.setattr(Hub, "repos", {})
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_run_goes_to_the_hub_with_its_card_and_predicts_by_its_address(store, hub, capsys, tmp_path):
+    run = made_run(store, data=mixed_csv(400))
+    counts = dict.fromkeys(["steps", "train_rows", "validation_rows", "test_rows", "context_rows", "query_rows", "features"], 1)
+    sizes = {"total_parameters": 1, "trainable_parameters": 1, "layers": (), "base": {}}
+    store.append(run, RunPlanned(device="cpu", classes=("drop it", "keep it"), **counts, **sizes))
+    assert main(["hub", "push", run, "ann/mine", "--home", str(store.home)]) == 0
+    told = capsys.readouterr()
+    assert told.out.strip() == f"{hub.address}/ann/mine"
+    assert "The class labels, which are values of the table, are left out" in told.err
+    assert Hub.repos["ann/mine"]["private"]
+    files = Hub.repos["ann/mine"]["files"]
+    assert sorted(files) == ["README.md", "adapter.zip"]
+    card = files["README.md"].decode()
+    for line in ("pipeline_tag: tabular-classification", "license: apache-2.0", "- lora", "model-index:", 'load_adapter("hf://ann/mine")'):
+        assert line in card
+    assert "| log-loss | test | 0.5000 | ±" in card
+    assert not any(word in card for word in ("keep it", "drop it", "remark number"))
+
+    there, here = (load_adapter(path, device="cpu") for path in ("hf://ann/mine", store.run_dir(run) / "adapter.zip"))
+    frame = load_frame(store.home, store.run(run).settings.dataset)
+    predicted = [model.predict_proba(frame[:5], context=model.context(frame)) for model in (there, here)]
+    np.testing.assert_array_equal(*predicted)
+    assert load_lora_adapter("hf://ann/mine").model == "tabicl-mini"
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    assert main(["predict", "hf://ann/mine", str(tmp_path / "rows.csv"), "--home", str(store.home), "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.startswith("predicted,prob_drop it,prob_keep it\n")
+    assert main(["hub", "push", str(store.run_dir(run) / "adapter.zip"), "ann/labelled", "--public", "--with-labels"]) == 0
+    assert (b"keep it" in Hub.repos["ann/labelled"]["files"]["README.md"], Hub.repos["ann/labelled"]["private"]) == (True, False)
+    assert main(["hub", "push", run, "ann/labelled", "--home", str(store.home)]) == 2
+    assert "is there already and public. Add --public" in capsys.readouterr().err
+
+
+def test_what_a_hub_lacks_is_one_sentence(hub, monkeypatch, tmp_path):
+    Hub.repos |= {"ann/empty": {"private": True, "files": {}}, "ann/other": {"private": True, "files": {"adapter.zip": b"PK no adapter"}}}
+    for address, told in {
+        "hf://ann/none": "has no repository ann/none, or your log-in may not see it",
+        "hf://ann/empty": "holds no adapter.zip",
+        "hf://ann/other": "adapter.zip is not an adapter package",
+    }.items():
+        with pytest.raises(AdapterError, match=told):
+            read_facts(address)
+    monkeypatch.setattr("tabtune_core.lora.hub.LIMIT_BYTES", 5)
+    with pytest.raises(AdapterError, match="an adapter may have"):
+        read_facts("hf://ann/other")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(AdapterError, match="cannot be reached"):
+        read_facts("hf://ann/new")
