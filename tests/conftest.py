@@ -56,6 +56,15 @@ def databases_are_closed():
     assert left == []
 
 
+@pytest.fixture(autouse=True)
+def no_worker_goes_on():
+    """One that a test starts in its own process carries out what was queued beside all later tests, and for hours after the last."""
+    yield
+    if lock := sys.modules.get("tabtune_core.execution.lock"):
+        while lock._started:
+            lock._started.popitem()[1].wait(timeout=20)
+
+
 @pytest.fixture
 def store(tmp_path):
     """A new workspace."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -57,14 +57,28 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+WITHOUT_WORKER = """
+from tabtune_core.execution import lock, worker_watch
+lock.ensure_worker = lambda home, **more: None
+worker_watch.WorkerWatch.look = lambda watch: None
+"""
+PAGES = """
+from dashboard import __main__ as dashboard
+dashboard.main()
+"""
+
+
 @pytest.fixture
 def serve(tmp_path):
-    """Starts the dashboard on ``tmp_path`` as a person does. Seed the workspace first: its worker takes what waits."""
+    """Starts the dashboard on ``tmp_path``: as a person does with its worker, which loads torch for seconds, or else the pages alone, of which
+    a program may change something. Seed the workspace first: its worker takes what waits.
+    """
     with ExitStack() as stack:
 
-        def start(*more: str, program: tuple[str, ...] = ("-m", "dashboard")) -> str:
+        def start(*more: str, worker: bool = False, program: str = PAGES) -> str:
             port = free_port()
-            command = [sys.executable, *program, "--home", str(tmp_path), "--port", str(port), "--no-browser", *more]
+            begin = ("-m", "dashboard") if worker else ("-c", WITHOUT_WORKER + program)
+            command = [sys.executable, *begin, "--home", str(tmp_path), "--port", str(port), "--no-browser", *more]
             log = stack.enter_context((tmp_path / "server.log").open("wb"))
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=APP.parents[1])
             stack.callback(end_worker, tmp_path)
@@ -74,12 +88,6 @@ def serve(tmp_path):
             return f"http://127.0.0.1:{port}"
 
         yield start
-
-
-@pytest.fixture
-def server(serve):
-    """The address of a dashboard on an empty workspace."""
-    return serve()
 
 
 def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
@@ -99,9 +107,12 @@ def end_worker(home: Path) -> None:
     holder = worker_lock.worker_of(home)
     if holder is not None:
         worker = psutil.Process(holder.pid)
-        family = [worker, *worker.children(recursive=True)]
+        family = worker.children(recursive=True)
         worker.terminate()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs([worker], timeout=10)
+        for left in psutil.wait_procs(family, timeout=0.1)[1]:  # what loads torch would do so to the end
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ PAGES = {
     "guide": "One layer",
 }
 """By address, a text that stands on the page once it is drawn."""
-ENDED = """() => Promise.race([new Promise((late) => setTimeout(late, 2000)),
-  Promise.all(document.getAnimations().map((moving) => moving.finished.catch(() => null)))])"""
+ENDED = """() => Promise.race([new Promise((late) => setTimeout(late, 2000)), Promise.all(document.getAnimations()
+  .filter((moving) => moving.effect.getComputedTiming().endTime < Infinity).map((moving) => moving.finished.catch(() => null)))])"""
 """Waits for what fades in; what turns for as long as something goes on never ends."""
 LOOKS = (("light", 1440), ("dark", 1440), ("dark", 420))
 

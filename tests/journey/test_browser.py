@@ -46,7 +46,8 @@ def ask(address, host, path="/", **headers):
     return status
 
 
-def test_only_this_machine_may_ask_and_only_by_its_own_name(server):
+def test_only_this_machine_may_ask_and_only_by_its_own_name(serve):
+    server = serve()
     websocket = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -129,7 +130,8 @@ def test_zoom_stays_while_points_arrive(serve, page, tmp_path):
     page.get_by_text("3 of 3 runs have ended.").wait_for()
 
 
-def test_from_a_file_to_a_downloaded_adapter(server, browser, page, tmp_path):
+def test_from_a_file_to_a_downloaded_adapter(serve, browser, page, tmp_path):
+    server = serve(worker=True)
     page.set_viewport_size({"width": 1440, "height": 1800})
     page.goto(server)
     page.locator("input[type=file]").set_input_files({"name": "people.csv", "mimeType": "text/csv", "buffer": MIXED.encode()})

@@ -54,7 +54,8 @@ def tabtune(home, *arguments):
 
 @pytest.fixture
 def tabtune_here(monkeypatch, capsys):
-    """The command line in this process, which is quicker; what it printed and its exit status."""
+    """The command line in this process, which is quicker; what it printed and its exit status. No worker carries out what it queues."""
+    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
 
     def run(home, *arguments):
         monkeypatch.setenv("TABTUNE_HOME", str(home))
@@ -91,6 +92,15 @@ def swept(home, table):
     return tabtune(
         home, "sweep", table, "--target", "class", "--ranks", 2, "--no-references", *SMALL, "--format", "json", "--adapters", adapters
     ), adapters
+
+
+@pytest.fixture(scope="module")
+def worker(swept, home):
+    """One that stays, with torch loaded, when that of the sweep has ended."""
+    wait_until(lambda: not worker_of(home))
+    with subprocess.Popen(**command(home, "worker"), stderr=subprocess.DEVNULL) as worker:
+        yield worker
+        worker.terminate()
 
 
 def test_a_sweep_prints_its_leaderboard_and_nothing_else_on_stdout(swept):
@@ -176,7 +186,7 @@ def test_the_curve_over_rows_shown_is_printed_with_its_sentence(swept, home, tab
     assert len({row["context_rows"] for row in rows}) * len({row["name"] for row in rows}) == len(rows)
 
 
-def test_one_run_can_be_started_from_a_settings_file(home, table):
+def test_one_run_can_be_started_from_a_settings_file(worker, home, table):
     (home.parent / "run.toml").write_text('target = "class"\nstrategy = "inference"\n[train]\ncontext_rows = 40\n')
     done = tabtune(home, "train", table, "--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -184,7 +194,7 @@ def test_one_run_can_be_started_from_a_settings_file(home, table):
     assert (row["strategy"], row["seed"], row["rank"]) == ("inference", 3, None)
 
 
-def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabtune_here):
+def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(worker, home, table, tabtune_here):
     weights = tiny_checkpoint(home.parent / "tiny.ckpt", "tabicl-v2", task="regression")
     arguments = ("train", table, "--target", "scale", "--rank", 2, "--model", "tabicl-v2", "--checkpoint", weights, *SMALL)
     done = tabtune(home, *arguments, "--adapters", home.parent / "numbers")
@@ -204,7 +214,7 @@ def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(home, table, tabt
     }
 
 
-def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_and_after(swept, home, table):
+def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_and_after(worker, home, table):
     done = tabtune(home, "train", table, "--target", "class", *SMALL, "--time-limit", "1e-6", "--format", "json")
     told = " ".join(done.stderr.split())
     assert done.returncode == 0, done.stderr
@@ -215,8 +225,7 @@ def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_and_after(swept
     assert row["train_seconds"] > 0
 
 
-def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table):
-    home.mkdir(parents=True, exist_ok=True)
+def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(worker, home, table):
     (home / "broken.ckpt").write_bytes(b"no weights")
     done = tabtune(home, "train", table, "--target", "class", "--checkpoint", home / "broken.ckpt", *SMALL)
     assert done.returncode == 1
@@ -224,7 +233,7 @@ def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(home, table
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_cancels_the_sweep_and_says_so(home, table):
+def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     before = {run.id for run in RunStore(home).runs()}
     arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", "--no-references", *SMALL, "--steps", 100_000)
     arguments += ("--patience", 100_000)
@@ -252,7 +261,6 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     for run_id in (first, second):
         store.finish(run_id, "interrupted", error="Killed.")
     other = store.add_sweep([RunSettings(dataset="d", target="y")])[1][0]
-    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
     assert tabtune_here(tmp_path, "resume", first, other)[0] == 2
     assert {run.status for run in store.runs(sweep)} == {"interrupted"}
@@ -278,7 +286,6 @@ def test_ctrl_c_leaves_a_board_of_what_has_ended_and_the_rest_can_be_resumed(tmp
             raise KeyboardInterrupt
         return store.runs(sweep)
 
-    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
     monkeypatch.setattr(launch, "follow", follow)
     code, out, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
     assert (code, "0.2500" in out, f"loralab resume --sweep {sweep} --home {tmp_path}" in err) == (130, True, True)
@@ -392,7 +399,7 @@ def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here
     home = tmp_path / "home"
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
-    monkeypatch.setattr("tabtune_core.cli.launch.follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
+    monkeypatch.setattr(launch, "follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
     words = shlex.split(command_line([dataset.id], "as on the page", home))[3:]
     (tmp_path / "sweep.toml").write_text(SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml())
     monkeypatch.chdir(tmp_path)
@@ -403,7 +410,7 @@ def test_a_table_of_the_workspace_is_taken_as_it_was_read(tmp_path, tabtune_here
 
 def test_every_axis_of_a_sweep_has_a_flag_and_the_runs_have_names_of_their_own(tmp_path, tabtune_here, monkeypatch):
     dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
-    monkeypatch.setattr("tabtune_core.cli.launch.follow", lambda store, sweep: store.runs(sweep))
+    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
     axes = ("--alphas", "8", "16", "--dropouts", "0", "0.1", "--target-sets", "default", "row_attention+prediction_head")
     rates = ("--learning-rates", "1e-4", "--full-learning-rates", "1e-5", "2e-5", "--seeds", "0", "1")
     _, _, said = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates)
@@ -452,7 +459,7 @@ def test_every_run_of_this_workspace_has_ended(swept, home):
     assert {run.status for run in RunStore(home).runs()} <= ENDED
 
 
-def test_encoded_text_is_learnt_from_and_its_adapter_predicts_it_in_another_process(home, tmp_path, tabtune_here):
+def test_encoded_text_is_learnt_from_and_its_adapter_predicts_it_in_another_process(worker, home, tmp_path, tabtune_here):
     rng = np.random.default_rng(0)
     said = {"good": "a lovely taste and quick parcel", "bad": "a broken box and slow parcel"}
     label = rng.choice(list(said), 160)

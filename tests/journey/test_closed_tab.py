@@ -24,7 +24,7 @@ def incoming(home):
 def test_a_closed_tab_ends_its_reading_and_nothing_is_left(serve, browser, tmp_path):
     """Closed on the page of the file, or on another one."""
     (tmp_path / "long.csv").write_bytes(b"a,b,y\n" + b"1,2,k\n" * 4_900_000)
-    address = serve(program=("-c", SOON))
+    address = serve(program=SOON)
     for elsewhere in ([], ["Leaderboard"]):
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)

@@ -97,7 +97,7 @@ def opened(page, boxes):
 
 
 def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, page, hostile):
-    address = serve()
+    address = serve(worker=True)
     asked, complaints = [], []
     page.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda route: (asked.append(route.request.url), route.abort()))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -19,7 +19,7 @@ def steps_of(store, run_id):
 def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_start(serve, tmp_path, monkeypatch):
     monkeypatch.setenv("TABTUNE_WORKER", "--parallel 1")
     store = RunStore(tmp_path)
-    serve()
+    serve(worker=True)
     dataset = add_sample(tmp_path, "iris")
     long = RunSettings(dataset=dataset.id, target=dataset.columns[-1].name, train=TrainSettings(steps=3000, patience=3000), device="cpu")
     short = RunSettings(dataset=dataset.id, target=dataset.columns[-1].name, strategy="inference", device="cpu")

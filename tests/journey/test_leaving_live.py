@@ -81,7 +81,7 @@ dashboard.main()
 
 def test_a_click_on_live_that_comes_after_another_page_was_asked_for_blanks_nothing(serve, page, tmp_path):
     sweep, _ = going(RunStore(tmp_path))
-    page.goto(f"{serve(program=('-c', SLOW))}/live?sweep={sweep}")
+    page.goto(f"{serve(program=SLOW)}/live?sweep={sweep}")
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
     tab = page.get_by_role("tab", name="Gradient norm")
     page.get_by_role("link", name="Leaderboard").click(no_wait_after=True)
@@ -110,7 +110,7 @@ dashboard.main()
 
 def test_a_page_that_is_drawn_anew_in_the_middle_of_a_refresh_logs_no_error(serve, page, tmp_path):
     sweep, _ = going(RunStore(tmp_path))
-    page.goto(f"{serve(program=('-c', SLOW_REFRESH))}/live?sweep={sweep}")
+    page.goto(f"{serve(program=SLOW_REFRESH)}/live?sweep={sweep}")
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
     for number in range(8):
         page.get_by_role("radio", name=("Seconds", "Steps")[number % 2]).click()

@@ -229,7 +229,7 @@ def machines_with_room(store):
 def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster):
     store = RunStore(tmp_path)
     table = add_table(store)
-    address = serve("--executor", "ray", "--ray-address", cluster.address)
+    address = serve("--executor", "ray", "--ray-address", cluster.address, worker=True)
     wait_until(lambda: len(machines_with_room(store)) == 2)  # the one that joined after the test before is seen a little later
     sweep, ids = store.add_sweep([training(table, rank=rank, steps=20_000, patience=0) for rank in (2, 3, 4)])
     wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))  # a machine has room for two, and Ray chooses which

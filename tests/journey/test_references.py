@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from made_run import mixed_csv
 
+from tabtune_core.cli import launch
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.engine import references
@@ -106,7 +107,7 @@ def test_a_cancelled_reference_ends_without_a_result(home):
         run(settings(home, "linear"), home, stop_request=lambda: "cancel")
 
 
-def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(home, tmp_path, capsys):
+def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(home, tmp_path, capsys, monkeypatch):
     (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
     asked = ["sweep", str(tmp_path / "rows.csv"), "--target", "verdict", "--ranks", "2", "--no-full-fine-tuning", "--steps", "1"]
     asked += ["--context-rows", "20", "--device", "cpu", "--home", str(home)]
@@ -125,25 +126,22 @@ def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(hom
     assert len(read_predictions(store, reference.id, "test").rows_N) == 24
     assert main(["leaderboard", "--home", str(home)]) == 0
     assert "reference (scikit-learn)" in capsys.readouterr().out
-    assert main([*asked, "--no-references"]) == 0
+    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
+    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
+    main([*asked, "--no-references"])
     assert "2 runs: 1 rank + 1 baseline" in capsys.readouterr().err
 
 
-def test_one_reference_alone_can_be_run(home, tmp_path, capsys):
-    (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
-    asked = ["train", str(tmp_path / "rows.csv"), "--target", "verdict", "--strategy", "boosting", "--format", "json"]
-    assert main([*asked, "--model", "tabicl-v2", "--home", str(home)]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
-    assert (row["name"], row["model"], row["status"]) == ("Gradient boosting", "scikit-learn", "finished")
-
-
-def test_two_columns_that_are_the_target_together_are_named_on_the_command_line(home, tmp_path, capsys):
+def test_one_reference_alone_can_be_run_and_two_columns_that_are_the_target_together_are_named(home, tmp_path, capsys):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"casual": rng.integers(0, 90, 120), "registered": rng.integers(0, 400, 120)})
     frame.assign(cnt=frame["casual"] + frame["registered"]).to_csv(tmp_path / "bikes.csv", index=False)
-    asked = ["train", str(tmp_path / "bikes.csv"), "--target", "cnt", "--task", "regression", "--strategy", "linear", "--home", str(home)]
-    assert main(asked) == 0
-    assert "warning: 'casual' + 'registered' gives 'cnt' in all 120 rows. Leave both out" in capsys.readouterr().err
+    asked = ["train", str(tmp_path / "bikes.csv"), "--target", "cnt", "--task", "regression", "--strategy", "boosting", "--format", "json"]
+    assert main([*asked, "--model", "tabicl-v2", "--home", str(home)]) == 0
+    printed, said = capsys.readouterr()
+    assert "warning: 'casual' + 'registered' gives 'cnt' in all 120 rows. Leave both out" in said
+    (row,) = json.loads(printed)
+    assert (row["name"], row["model"], row["status"]) == ("Gradient boosting", "scikit-learn", "finished")
 
 
 def test_a_reference_with_another_seed_has_another_split(home):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 def test_a_row_is_predicted_side_by_side_and_downloaded(serve, page, tmp_path):
     store = RunStore(tmp_path)
     run = made_run(store)
-    page.goto(f"{serve()}/try_it?adapter={run}")
+    page.goto(f"{serve(worker=True)}/try_it?adapter={run}")
     page.get_by_role("button", name="Predict this row").click()
     download = page.get_by_role("button", name="Download predictions")
     download.wait_for()

@@ -11,6 +11,7 @@ from tabtune_core.analysis.run_diagnostics import out_of_memory
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
+from tabtune_core.execution.on_ray import link
 from tabtune_core.execution.on_ray.link import Link
 from tabtune_core.execution.on_ray.machines import Demand
 from tabtune_core.execution.on_ray.remote_run import News, Outcome, Where
@@ -61,6 +62,12 @@ class Actor:
 
 def ray_of(actor):
     return SimpleNamespace(get=actor.answer, kill=lambda actor, no_restart: None, exceptions=SimpleNamespace(**ERRORS, RayError=RayError))
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(link, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(link, "AGAIN_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -144,7 +151,7 @@ def test_a_run_that_always_has_something_to_tell_is_followed_all_the_same(store)
     link, actor = follow(
         store,
         where=[Where("1", "cpu", True)],
-        after=[state, *(news(step) for step in range(4, 40)), news(outcome=Outcome("stopped"))],
+        after=[state, *(news(step) for step in range(4, 20)), news(outcome=Outcome("stopped"))],
         state=[{"last.safetensors": 1}],
         piece=[b"a"],
         left=[{}],
