@@ -450,11 +450,6 @@ def test_help_tells_what_a_setting_does_and_its_default(tmp_path, tabtune_here, 
     assert "(default: " in " ".join(out.split())
 
 
-def test_nothing_that_a_person_waits_for_loads_torch():
-    program = "import sys, tabtune_core.__main__, tabtune_core.execution.worker, tabtune_core.analysis.runs_table; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60).returncode == 0
-
-
 def test_every_run_of_this_workspace_has_ended(swept, home):
     assert {run.status for run in RunStore(home).runs()} <= ENDED
 

@@ -165,39 +165,37 @@ def test_only_views_know_views():
     assert [path for path in elsewhere for name in imported(path.read_text()) if name.startswith("dashboard.views")] == []
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "tabtune_core",
-        "dashboard",
-        "dashboard.server.application",
-        "tabtune_core.__main__",
-        "tabtune_core.execution.doctor",
-        "tabtune_core.execution.on_ray.executor",
-        "tabtune_core.execution.on_ray.remote_run",
-        "tabtune_core.execution.worker",
-        "tabtune_core.models.checkpoints",
-        "tabtune_core.store.uploaded_adapters",
-        "tabtune_core.execution.jobs.export_formats",
-    ],
+TORCH_FREE = (
+    "tabtune_core",
+    "tabtune_core.__main__",
+    "tabtune_core.cli.main",
+    "tabtune_core.execution.doctor",
+    "tabtune_core.execution.on_ray.executor",
+    "tabtune_core.execution.on_ray.remote_run",
+    "tabtune_core.execution.worker",
+    "tabtune_core.execution.service",
+    "tabtune_core.models.checkpoints",
+    "tabtune_core.store.uploaded_adapters",
+    "tabtune_core.execution.jobs.export_formats",
+    "tabtune_core.analysis.runs_table",
+    "dashboard",
+    "dashboard.__main__",
+    "dashboard.server.application",
 )
-def test_importing_it_does_not_import_torch(module):
-    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
-
-
-@pytest.mark.parametrize(
-    "module", ["dashboard.__main__", "tabtune_core.cli.main", "tabtune_core.execution.service", "tabtune_core.execution.on_ray.executor"]
+PLANNING = (
+    *("tabtune_core.cli.launch", "tabtune_core.cli.request", "tabtune_core.data.task", "dashboard.queries"),
+    *("tabtune_core.analysis.obstacles", "tabtune_core.data.pair_leakage"),
 )
-def test_importing_it_does_not_import_ray(module):
-    code = f"import {module}, sys; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["tabtune_core.cli.launch", "tabtune_core.cli.request", "tabtune_core.data.task", "dashboard.queries"])
-def test_who_plans_and_queues_runs_does_not_wait_for_scikit_learn(module):
-    code = f"import {module}, tabtune_core.analysis.obstacles, tabtune_core.data.pair_leakage, sys; sys.exit('sklearn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+@pytest.mark.parametrize(("modules", "heavy"), [(TORCH_FREE, {"torch", "ray"}), (PLANNING, {"sklearn"})], ids=["torch", "scikit-learn"])
+def test_what_a_person_waits_for_does_not_load_what_takes_seconds(modules, heavy):
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules}:\n    importlib.import_module(name)\n    if found := {heavy} & sys.modules.keys(): sys.exit(f'{{name}}: {{found}}')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def names_in(path):

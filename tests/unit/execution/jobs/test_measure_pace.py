@@ -87,7 +87,7 @@ def test_a_few_steps_tell_what_memory_another_rank_on_a_smaller_table_will_take(
     for rows, rank in ((500, 2), (300, 8)):
         frame = pd.DataFrame(rng.normal(size=(rows, 6))).add_prefix("x").assign(y=np.arange(rows) % 3)
         table = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv").id
-        length = TrainSettings(steps=12, eval_every=6, **train)
+        length = TrainSettings(steps=4, eval_every=2, **train)
         adapter = LoraSettings(rank=rank, **lora)
         runs.append(RunSettings(dataset=table, target="y", strategy=strategy, lora=adapter, train=length, device=name_of(gpu)))
     (tmp_path / "job").mkdir()
