@@ -62,7 +62,7 @@ def no_worker_goes_on():
     yield
     if lock := sys.modules.get("tabtune_core.execution.lock"):
         while lock._started:
-            lock._started.popitem()[1].wait(timeout=20)
+            lock._started.popitem()[1].wait(timeout=60)
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def serve(tmp_path):
 
 
 def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_MS / 1000
     while time.monotonic() < deadline:
         assert process.poll() is None, "the server ended by itself"
         try:
@@ -99,7 +99,7 @@ def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
                 return
         except OSError:
             time.sleep(0.2)
-    raise AssertionError("the server did not come up within 60 s")
+    raise AssertionError("the server did not come up")
 
 
 def end_worker(home: Path) -> None:
