@@ -55,16 +55,9 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         "trainable_parameters": results[0].trainable_parameters if results else None,
         "trainable_percent": _mean([100 * r.trainable_parameters / r.total_parameters for r in results]),
         **{f"peak_{phase.replace('-', '_')}_bytes": _mean([fit.peaks.get(phase) for fit in fits if fit.result]) for phase in _PHASES},
-        "growth_memory_bytes": _mean([r.growth_memory_bytes for r in results]),
-        "predict_growth_memory_bytes": _mean([r.predict_growth_memory_bytes for r in results]),
-        "run_growth_memory_bytes": _mean([r.run_growth_memory_bytes for r in results]),
+        **_means(results, "growth_memory_bytes", "predict_growth_memory_bytes", "run_growth_memory_bytes"),
         "memory_meter": results[0].memory_meter if results else "",
-        "train_seconds": _mean([r.train_seconds for r in results]),
-        "train_wall_seconds": _mean([r.train_wall_seconds for r in results]),
-        "predict_seconds": _mean([r.predict_seconds for r in results]),
-        "context_rows": _mean([r.context_rows for r in results]),
-        "train_context_rows": _mean([r.train_context_rows for r in results]),
-        "adapter_bytes": _mean([r.adapter_bytes for r in results]),
+        **_means(results, "train_seconds", "train_wall_seconds", "predict_seconds", "context_rows", "train_context_rows", "adapter_bytes"),
         **_scores(settings.task, results, rank_by),
         "note": "; ".join(_notes(settings.strategy, results)),
         "error": error,
@@ -96,6 +89,10 @@ def _told(name: str, values: Sequence[float]) -> dict[str, float]:
 def _of(scores: Sequence[Mapping[str, float]], metric: str) -> list[float]:
     """A metric of each result; NaN if an earlier version wrote the result without this metric."""
     return [result.get(metric, math.nan) for result in scores]
+
+
+def _means(results: Sequence[RunFinished], *names: str) -> dict[str, float]:
+    return {name: _mean([getattr(result, name) for result in results]) for name in names}
 
 
 def _mean(values: Sequence[float | None]) -> float:
