@@ -65,7 +65,14 @@ def group_rare(table: str, target: str, way: Way) -> None:
         return
     if way == "classes":
         help = describe(RunSettings, RARE)
-        st.button(label, key="group_rare", icon=":material/merge:", on_click=st.session_state.update, args=({RARE: rows},), help=help)
+        st.button(
+            label,
+            key="group_rare",
+            icon=":material/call_merge:" if rows else ":material/call_split:",
+            on_click=st.session_state.update,
+            args=({RARE: rows},),
+            help=help,
+        )
 
 
 def ask_split(dataset: Dataset, target: str) -> str:

@@ -78,10 +78,11 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     bad = list(_no_better_than_guessing(lora_claim, metric, load, label(best), float(best["score"])))
     full = list(_full(table, metric, label(best)))
     sentences = [_beside(leader, metric, label(best), leads=True)] if leader else full
-    advice = "" if leader or bad else _advice(lora_claim, lora, table, label)
+    better = None if leader or bad else next((one for one in others if beyond_noise(one.ahead) == 1), None)
+    advice = "" if leader or bad else _beside(better, metric, label(best)) if better else _advice(lora_claim, lora, table, label)
     sentences += _headline(lora_claim, best, metric, label, among, advice)
     sentences += bad
-    sentences += (_beside(one, metric, label(best)) for one in others if one is not leader)
+    sentences += (_beside(one, metric, label(best)) for one in others if one not in (leader, better))
     sentences += full if leader else []
     if lora_claim.chooses_a_rank:
         sentences += _rank(lora, metric, label)
@@ -160,7 +161,7 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
 def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, among: str, advice: str) -> Iterator[str]:
     """What validation chose, and what the test rows say about it.
 
-    ``among`` says of what, where the best of all is no LoRA run; ``advice`` is what to use.
+    ``among`` says of what, where the best of all is no LoRA run; ``advice`` is what to use, or the reference that is better.
     """
     if claim.verdict == "no gain":
         yield " ".join(["No LoRA run is better than zero-shot on the validation rows.", *[advice] * bool(advice)])

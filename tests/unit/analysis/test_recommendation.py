@@ -324,6 +324,13 @@ def test_lora_that_takes_more_memory_than_full_fine_tuning_says_so(lab, monkeypa
     assert "saved no memory" not in lab.said()
 
 
+@pytest.mark.parametrize(("boosting", "advice"), [(range(20), "gradient boosting is better than r=4 by"), (range(16), "Use r=4")])
+def test_a_reference_that_is_better_on_the_test_rows_alone_is_named_in_place_of_the_advice(lab, boosting, advice):
+    lab.add((4, (0.9,), range(14)), ("inference", (0.5,), range(2)), ("boosting", (0.8,), boosting))
+    assert advice in lab.found().sentences[2] and lab.said().count("without a foundation model") == 1
+    assert ("Use r=4" in lab.said()) == (advice == "Use r=4")
+
+
 def test_references_change_nothing_of_what_is_said_about_rank(tmp_path):
     runs = [("inference", (0.5, 0.52, 0.51)), (2, (0.6, 0.65, 0.62)), (4, (0.7, 0.72, 0.71))]
     alone = Lab(tmp_path / "alone").add(*runs)
