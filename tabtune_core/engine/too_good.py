@@ -18,6 +18,8 @@ from tabtune_core.training.reference_models import fit_reference
 NEARLY_PERFECT = {"balanced_accuracy": 0.995, "r2": 0.999}
 FEWEST_ROWS = 60
 """Test rows; fewer are right by luck."""
+MANY_COPIES = 0.5
+"""Share of the test rows from which on copies of training rows, as their features go, are why."""
 MOST_ROWS = 2_000
 """To fit boosting to, and to predict with each column shuffled: seconds."""
 NAMED, WORTH = 3, 0.01
@@ -33,6 +35,14 @@ def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, s
     test, rng = table.split.test, np.random.default_rng([settings.seed, 4])
     if len(test) < FEWEST_ROWS or not scores.get(metric, 0.0) >= NEARLY_PERFECT[metric]:
         return None
+    seen = [name for name, kind in kinds.items() if kind != "ignored" and name != settings.target]
+    hash_T = pd.util.hash_pandas_object(table.frame[seen], index=False).to_numpy()
+    copied = int(np.isin(hash_T[test], hash_T[table.split.train]).sum())
+    if copied >= MANY_COPIES * len(test):
+        return (
+            f"The test rows are predicted nearly without error: {copied:,} of {len(test):,} are copies of rows that trained. Leave "
+            "copies out (the button on the Data page, --drop-copies on the command line)."
+        )
     train = table.split.train[sample_rows(strata_of(table.labels)[table.split.train].astype(str), MOST_ROWS, rng)]
     context = make_context(table.frame, table.labels, train, kinds, settings.target)
     shape = {"categories": len(context.encoder.categories), "classes": len(context.labels.classes)}

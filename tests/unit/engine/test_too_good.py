@@ -1,0 +1,29 @@
+"""A score that is too good names what it comes from: copies of rows that trained, or columns."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.table import read_table
+from tabtune_core.data.task import kinds_of, prepare
+from tabtune_core.engine.too_good import too_good
+from tabtune_core.settings import RunSettings
+
+DRAW = np.random.default_rng(0)
+HONEST = pd.DataFrame({"size": DRAW.normal(size=400).round(6), "weight": DRAW.normal(size=400).round(6), "self": ["no", "yes"] * 200})
+
+
+@pytest.mark.parametrize(
+    ("frame", "score", "said"),
+    [
+        (HONEST, 0.9, None),
+        (HONEST.assign(paid=HONEST["self"].eq("yes") * 3 + HONEST["size"] / 9), 1.0, "'paid'"),
+        (pd.concat([HONEST[:80]] * 5), 1.0, "are copies of rows that trained"),
+    ],
+    ids=["honest", "a leak", "copies"],
+)
+def test_a_nearly_perfect_score_says_what_it_comes_from(frame, score, said):
+    table, run = read_table(frame.to_csv(index=False).encode()), RunSettings(dataset="d", target="self", strategy="boosting")
+    prepared = prepare(table.frame, table.columns, run, max_classes=None)
+    told = too_good(prepared, kinds_of(table.columns, run), run, {"balanced_accuracy": score})
+    assert (told is None) if said is None else said in told
