@@ -28,7 +28,9 @@ ZONED = f"regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}')"
 # a plain cast drops all that stands after a time: offsets, zones, even PM
 STANDARD = (
     f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
-    f"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace(cell, '\\s+([+-])', '\\1') AS TIMESTAMPTZ))) END"
+    f"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace("
+    # before DuckDB 2 a moment with a zone has seconds
+    r"regexp_replace(cell, '([T ]\d{1,2}:\d{2})(\s*[A-Za-z+-])', '\1:00\2'), '\s+([+-])', '\1') AS TIMESTAMPTZ))) END"
 )
 REWRITTEN = (
     (r"^(mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+", ""),

@@ -34,7 +34,10 @@ CELLS_AT_ONCE = 8_000_000
 ROWS_AT_ONCE = 65_536
 FEW_ROWS = 256
 """Rows at once where one cell may be huge and Arrow keeps the column without a dictionary."""
-UNREAD = (duckdb.InternalException, duckdb.NotImplementedException, duckdb.InvalidInputException, duckdb.ConversionException)
+UNREAD = (
+    *(duckdb.InternalException, duckdb.NotImplementedException, duckdb.InvalidInputException),
+    *(duckdb.ConversionException, duckdb.OutOfRangeException),  # the last is DuckDB 1's word for bytes that are no UTF-8
+)
 """What DuckDB says of a value that it cannot write as text."""
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
