@@ -160,6 +160,7 @@ def test_full_fine_tuning_that_is_behind_is_not_spoken_of(lab):
     said = lab.add((4, (0.8,), range(16)), ("base-ft", (0.75,), range(15))).said()
     assert "ull fine-tuning" not in said
     assert "among" not in said
+    assert "Rank hardly changes memory" not in said, "of one rank nothing can be said"
 
 
 def test_memory_that_moves_with_rank_is_no_matter_of_context_alone(lab):
