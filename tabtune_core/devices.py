@@ -1,61 +1,125 @@
 """The devices that torch computes on: which one a name stands for, and everything that is asked of a GPU whatever its kind.
 
-A GPU is called ``cuda:1`` wherever it is named. A device that was asked for and is not there is an error, never another device.
+An NVIDIA or AMD GPU is called ``cuda:1`` wherever it is named, another by torch's own name. A device that was asked for and is not there
+is an error, never another device.
 """
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from tabtune_core.errors import DeviceError, is_out_of_memory
 from tabtune_core.gpus import TYPES, freest_card
 from tabtune_core.machine import machine_memory
 from tabtune_core.wording import counted
 
+PROBE_TOLERANCE = 1e-3
+"""Of the largest number: a thousand times what 32-bit sums in another order differ by."""
+NARROW = {"mps"}
+"""Torch's types of GPUs without 64-bit floats."""
+_APPLE = SimpleNamespace(
+    device_count=torch.mps.device_count,
+    empty_cache=torch.mps.empty_cache,
+    get_device_name=lambda device: "Apple GPU",
+    get_device_properties=lambda device: SimpleNamespace(total_memory=torch.mps.recommended_max_memory()),
+    get_rng_state=torch.mps.get_rng_state,
+    manual_seed=torch.mps.manual_seed,
+    memory_allocated=lambda device: torch.mps.current_allocated_memory(),
+    memory_reserved=lambda device: torch.mps.driver_allocated_memory(),
+    set_rng_state=torch.mps.set_rng_state,
+)
+"""``torch.mps`` in the words of ``torch.cuda``. It keeps no peaks."""
+
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the GPU with the most free memory, or the CPU if there is no GPU; any other name is taken literally.
+    """'auto' is the NVIDIA GPU with the most free memory, or the CPU if there is none; any other name is taken literally.
 
     Raises:
-        DeviceError: for a name torch does not know, a GPU that is not there, or one that cannot compute.
+        DeviceError: for a name torch does not know, a GPU that is not there, or one that cannot compute or computes wrongly.
     """
-    of_amd, found = torch.version.hip is not None, torch.accelerator.current_accelerator(check_available=True)
-    gpu = found if found is not None and found.type in TYPES and not of_amd else torch.device("cpu")
-    gpus = gpu_module(gpu).device_count() if is_gpu(gpu) else 0
+    gpu, gpus = _gpus()
     if name == "auto":
-        return _tried(torch.device(gpu.type, min(freest_card(), gpus - 1))) if gpus else gpu
+        return _tried(torch.device(gpu.type, min(freest_card(), gpus - 1))) if is_proven(gpu) else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:0'.") from error
+        raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'.") from error
     if device.type == "cpu":
         return device
-    if device.type != "cuda":
-        raise DeviceError(f"The device {name!r} is not supported; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
-    index = device.index or 0
-    if index >= gpus:
-        reason = f"torch sees {counted(gpus, 'CUDA GPU')}"
-        if of_amd:
-            reason = "this build of torch is for AMD GPUs (ROCm), which were never tested"
-        elif torch.version.cuda is None:
+    index, there = device.index or 0, gpus if device.type == _called(gpu) else 0
+    if index >= there:
+        reason = f"torch sees {counted(there, f'{device.type.upper()} GPU')}"
+        if device.type == "cuda" and torch.version.cuda is None and torch.version.hip is None:
             reason += " (this build of torch has no CUDA)"
         raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")
     return _tried(torch.device(gpu.type, index))
+
+
+def _gpus() -> tuple[torch.device, int]:
+    """Torch's accelerator and how many of it there are; the CPU and 0 where there is none."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    gpus = gpu_module(found).device_count() if found is not None else 0
+    return (found, gpus) if found is not None and gpus else (torch.device("cpu"), 0)
 
 
 def _tried(device: torch.device) -> torch.device:
     """The GPU, after it has computed something: a driver that is too old and a GPU that is in use by one process alone show only then."""
     try:
         torch.ones(1, device=device).add_(1).item()
-    except (RuntimeError, AssertionError) as error:
+        wrong = None if is_proven(device) else differs_from_cpu(device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: a type of numbers that the GPU lacks
         if is_out_of_memory(error):
             raise
         gpu, cause = name_of(device), str(error).splitlines()[0]
         raise DeviceError(f"The GPU {gpu} cannot be used: {cause} Choose 'cpu' or another GPU, or repair the driver.") from error
+    if wrong is not None:
+        raise DeviceError(
+            f"The GPU {name_of(device)} is not used, because it computes {wrong}; choose 'cpu', or try another version of torch."
+        )
     return device
+
+
+def differs_from_cpu(device: torch.device) -> str | None:
+    """Which result of a small training step is not the CPU's, and by how much; None where all of them are.
+
+    A probe, no proof: a GPU may still be wrong at other sizes.
+    """
+    for (what, expected), found in zip(_probe(torch.device("cpu")).items(), _probe(device).values(), strict=True):
+        off, most = (found - expected).abs().max().item(), expected.abs().max().item()
+        if not off <= PROBE_TOLERANCE * most:  # nan is no agreement
+            return f"{what} that differ from the CPU's by {off:.2g} where the largest is {most:.2g}"
+    return None
+
+
+def _probe(device: torch.device) -> dict[str, torch.Tensor]:
+    """Attention of queries to context rows, as the models have it, backwards, and a step of AdamW.
+
+    Weights and keys are slices and transposed: wrong results are mostly of those (pytorch#161640, #162730, #192212, #197636).
+    """
+    chance = torch.Generator().manual_seed(0)  # the CPU's, so that both devices get the same numbers
+    x_BTD, read_DE, out_KD = (torch.randn(shape, generator=chance).to(device) for shape in ((2, 40, 32), (64, 192), (5, 32)))
+    weights = [torch.nn.Parameter(weight) for weight in (read_DE[::2, :96].T, out_KD.T)]
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        q_BHTE, k_BHTE, v_BHTE = F.linear(F.layer_norm(x_BTD, (32,)), weights[0] / 6).view(2, 40, 3, 4, 8).permute(2, 0, 3, 1, 4)
+        mixed_BTD = F.scaled_dot_product_attention(q_BHTE, k_BHTE[:, :, :24], v_BHTE[:, :, :24]).transpose(1, 2).flatten(2)
+        scores_NK = F.gelu(mixed_BTD).flatten(0, 1) @ weights[1]
+        gradients = torch.autograd.grad(F.cross_entropy(scores_NK, torch.arange(80, device=device) % 5), weights)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.grad = gradient
+    torch.optim.AdamW(weights, lr=0.1, eps=1e-3).step()  # with a small eps, rounding would choose the sign of some steps
+    names = ("scores", "gradients of attention", "gradients of the head", "trained weights of attention", "trained weights of the head")
+    return {name: tensor.detach().cpu() for name, tensor in zip(names, (scores_NK, *gradients, *weights), strict=True)}
+
+
+def unproven_gpu() -> str | None:
+    """Name of the GPU that torch sees but 'auto' does not take; None where there is none."""
+    gpu, _ = _gpus()
+    return name_of(gpu) if is_gpu(gpu) and not is_proven(gpu) else None
 
 
 def is_gpu(device: torch.device) -> bool:
@@ -63,9 +127,23 @@ def is_gpu(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
+def is_proven(device: torch.device) -> bool:
+    """Whether it is an NVIDIA GPU. What only speeds up, 16-bit steps and captured ones, is off on others, and so is 'auto'."""
+    return device.type in TYPES and torch.version.hip is None
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """float64; float32 where a GPU lacks that."""
+    return torch.float32 if device.type in NARROW else torch.float64
+
+
 def name_of(device: torch.device) -> str:
-    """What ``resolve_device`` knows it by: ``cpu`` or ``cuda:1``."""
-    return f"cuda:{device.index or 0}" if is_gpu(device) else "cpu"
+    """What ``resolve_device`` knows it by: ``cpu``, ``cuda:1`` or ``mps:0``."""
+    return f"{_called(device)}:{device.index or 0}" if is_gpu(device) else "cpu"
+
+
+def _called(device: torch.device) -> str:
+    return "cuda" if device.type in TYPES else device.type
 
 
 def describe_device(device: torch.device) -> str:
@@ -82,19 +160,23 @@ def memory_bytes(device: torch.device) -> int:
 
 def gpu_module(device: torch.device) -> Any:
     """Torch's functions for GPUs of this kind, named as in ``torch.cuda``; pass the device to those that take one."""
-    return torch.get_device_module(device)
+    return _APPLE if device.type == "mps" else torch.get_device_module(device)
+
+
+def keeps_peaks(device: torch.device) -> bool:
+    """Whether torch knows the most memory that it held there."""
+    return is_gpu(device) and hasattr(gpu_module(device), "max_memory_allocated")
 
 
 def on_device(device: torch.device) -> AbstractContextManager[Any]:
     """Makes a GPU torch's current one within the block; calls that name no GPU would otherwise open another GPU."""
-    module: AbstractContextManager[Any] = gpu_module(device).device(device) if is_gpu(device) else nullcontext()
-    return module
+    return torch.accelerator.device_index(device.index or 0) if is_gpu(device) else nullcontext()
 
 
 def synchronize(device: torch.device) -> None:
     """Waits until a GPU has done everything that it was given."""
     if is_gpu(device):
-        gpu_module(device).synchronize(device)
+        torch.accelerator.synchronize(device)
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ from tabtune_core.wording import counted
 Answer = TypeVar("Answer")
 TYPES = {"cuda"}
 """Torch's types of devices that are GPUs here."""
+_NAMED = re.compile(r"(cuda|mps|xpu)(?::(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,31 @@ def check_device(name: str) -> None:
     """
     if name in ("auto", "cpu"):
         return
-    named = re.fullmatch(r"cuda(?::(\d+))?", name)
+    named = named_gpu(name)
     if named is None:
-        raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:0'.")
-    known, gpus = _driver_tells(), count_cards()
-    if known and int(named[1] or 0) >= gpus:
+        raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'.")
+    known, gpus = _driver_tells() and not is_untold(name), count_cards()
+    if known and named[1] >= gpus:
         reason = f"this machine has {counted(gpus, 'CUDA GPU')}" + (
             "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
         )
         raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")
+
+
+def named_gpu(name: str) -> tuple[str, int] | None:
+    """Kind and number of the GPU that a setting names.
+
+    >>> named_gpu("cuda:1"), named_gpu("mps"), named_gpu("auto")
+    (('cuda', 1), ('mps', 0), None)
+    """
+    named = _NAMED.fullmatch(name)
+    return (named[1], int(named[2] or 0)) if named else None
+
+
+def is_untold(name: str) -> bool:
+    """Whether a name is of a GPU that NVIDIA's driver does not know: Apple's, Intel's, or AMD's where torch was built for those."""
+    named = named_gpu(name)
+    return named is not None and (named[0] != "cuda" or "+rocm" in (installed_now("torch") or ""))
 
 
 def _driver_tells() -> bool:

@@ -51,7 +51,7 @@ class TrainedOn:
     classes: int
     """0 where numbers are predicted."""
     device: str
-    """``cpu`` or ``cuda``."""
+    """``cpu``, or ``cuda`` for a GPU of any kind."""
 
     @classmethod
     def plan(cls, split: SplitSizes, *, features: int, classes: int, on_gpu: bool) -> "TrainedOn":
@@ -140,7 +140,7 @@ def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
         validation_rows=plan.validation_rows,
         features=plan.features,
         classes=len(plan.classes),
-        device="cuda" if plan.device.startswith("cuda") else "cpu",
+        device="cpu" if plan.device.startswith("cpu") else "cuda",
     )
     size = trained_on.size_of(run.settings)
     ratio = _growth_ratio(run.settings, size, result.growth_memory_bytes)

@@ -161,7 +161,7 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
     for finding in dict.fromkeys((*found, *pairs_that_give(whole, kinds, first.target), *splits)):
         say(f"{finding.severity}: {finding.message}")
-    on_gpu = first.device.startswith("cuda") or (first.device == "auto" and count_cards() > 0)
+    on_gpu = count_cards() > 0 if first.device == "auto" else first.device != "cpu"
     classes = 0 if first.task == "regression" else frame[first.target].nunique()
     features = count_features(kinds, first.target)
     return TrainedOn.plan(plan_split(whole, first), features=features, classes=classes, on_gpu=on_gpu)

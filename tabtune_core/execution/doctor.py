@@ -55,7 +55,7 @@ class Check:
 
 def examine(home: Path, *, online: bool = False) -> list[Check]:
     """All checks, in the order in which a person would look."""
-    return [*_software(), *_gpus(), *_weights(), _hub(online=online), *_room(home), *_workspace(home)]
+    return [*_software(), *_gpus(), *_other_gpu(), *_weights(), _hub(online=online), *_room(home), *_workspace(home)]
 
 
 def report(checks: list[Check]) -> str:
@@ -109,21 +109,40 @@ def _torch() -> Check:
     there = installed_now("torch")
     if there is None:
         return Check("torch", "problem", "not installed", "Install LoRA Lab again, or torch from pytorch.org.")
-    cuda = _cuda_of_torch()
+    cuda = _made_for("cuda")
     return Check("torch", "ok", f"{there}, {f'made for CUDA {cuda}' if cuda else 'without CUDA'}")
 
 
-def _cuda_of_torch() -> str | None:
-    """The CUDA that torch was built for, out of its file ``version.py``; None for a build without."""
+def _made_for(what: str) -> str | None:
+    """The version of CUDA (or ``hip``, ``xpu``) that torch was built for, out of its file ``version.py``; None for a build without."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
-    found = re.search(r"^cuda\b[^=\n]*= *'([\d.]+)'", Path(spec.origin).with_name("version.py").read_text(), re.MULTILINE)
+    found = re.search(rf"^{what}\b[^=\n]*= *'([\d.]+)", Path(spec.origin).with_name("version.py").read_text(), re.MULTILINE)
     return found[1] if found else None
 
 
+def _other_gpu() -> Iterator[Check]:
+    """Apple's, Intel's or AMD's. Torch is loaded where there may be one, since it alone knows."""
+    if not _may_have_another():
+        return
+    from tabtune_core.devices import describe_device, resolve_device, unproven_gpu
+
+    name = unproven_gpu()
+    try:
+        if name:
+            found = describe_device(resolve_device(name))
+            yield Check(name, "ok", f"{found} gives the CPU's numbers in a small training step", f"'auto' never takes it: name {name}.")
+    except TabTuneError as error:
+        yield Check(name or "GPU", "note", str(error), "Runs use the CPU.")
+
+
+def _may_have_another() -> bool:
+    return bool(_made_for("hip") or _made_for("xpu")) or (sys.platform, platform.machine()) == ("darwin", "arm64")
+
+
 def _gpus() -> Iterator[Check]:
-    told, cuda = driver(), _cuda_of_torch()
+    told, cuda = driver(), _made_for("cuda")
     if told is None:
         there = any(Path("/proc/driver/nvidia").glob("gpus/*"))
         yield (

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import logging
 import platform
-import re
 import signal
 from collections.abc import Callable, Collection, Sequence
 from multiprocessing.connection import wait
@@ -26,28 +25,25 @@ from tabtune_core.execution.executor import LOCAL, Ended, Placement, State
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.memory_needs import MemoryNeeds
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
-from tabtune_core.gpus import count_cards
+from tabtune_core.gpus import count_cards, is_untold, named_gpu
 from tabtune_core.machine import TIGHT, machine_memory
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
-
-_CARD = re.compile(r"cuda(?::(\d+))?")
 
 
 def slots_of(device: str, cards: int) -> list[str]:
     """The slots that would do for a setting ``device``, the preferred one first; ``cpu`` for any share of the cores.
 
-    A device that is not there takes a slot of the CPU, where its process says so. That is also where 'auto' runs on a machine without a
+    An NVIDIA GPU that is not there takes a slot of the CPU; its process says so. That is also where 'auto' runs on a machine without a
     GPU that the driver reports, whatever torch finds there.
 
-    >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2)
-    (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'])
+    >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2), slots_of("mps", 0)
+    (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'], ['mps:0'])
     """
     if device == "auto" and cards:
         return [f"cuda:{place}" for place in range(cards)]
-    named = _CARD.fullmatch(device)
-    place = int(named[1] or 0) if named else cards
-    return [f"cuda:{place}"] if place < cards else [CPU]
+    kind, place = named_gpu(device) or ("cuda", cards)
+    return [f"{kind}:{place}"] if place < cards or is_untold(device) else [CPU]
 
 
 class Slots:

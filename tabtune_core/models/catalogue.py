@@ -101,8 +101,8 @@ def check_request(settings: RunSettings) -> None:
             raise SettingError(f"train.{name} is {rows}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or fewer.")
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
-    if settings.train.amp != "off" and settings.device == "cpu":
-        raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is cpu. Set it to 'off'.")
+    if settings.train.amp != "off" and (device := settings.device.partition(":")[0]) not in ("auto", "cuda"):
+        raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
     if settings.strategy == "peft" and settings.checkpoint is None:  # which may have other layers

@@ -60,7 +60,8 @@ class RunSettings:
     the same seed share all of them. A run repeated on a CUDA GPU may differ in the last digits, because some sums have no fixed order
     there."""
     device: str = setting("auto", "Device")
-    """'auto' takes a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given."""
+    """'auto' takes a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given, and so are
+    'mps' (Apple) and 'xpu' (Intel) once a small training step gives the CPU's numbers there."""
     validation_share: float = setting(0.2, "Validation rows (share)", "Rows, weights", low=0.05, high=0.5, step=0.05)
     """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
     test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tabtune_core.devices import gpu_module, is_gpu, name_of, on_device
+from tabtune_core.devices import gpu_module, is_proven, name_of, on_device
 from tabtune_core.errors import DeviceError, is_out_of_memory
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.cards import Family
@@ -35,7 +35,7 @@ def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_
         sizes_differ: the episodes are not all of one shape.
     """
     reasons = {
-        f"it needs a CUDA GPU, and the device is {name_of(device)}": not is_gpu(device),
+        f"it needs an NVIDIA GPU, and the device is {name_of(device)}": not is_proven(device),
         f"{family.name}'s own code decides on the CPU within a step": not family.capturable or not family.upstream.is_tested,
         "activations are recomputed (train.gradient_checkpointing)": train.gradient_checkpointing,
         "the results of frozen layers are read from files": read_from_files,

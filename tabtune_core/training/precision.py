@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tabtune_core.devices import gpu_module, is_gpu
+from tabtune_core.devices import gpu_module, is_proven, name_of
 from tabtune_core.errors import DeviceError
 from tabtune_core.events import Note
 from tabtune_core.settings import Amp
@@ -31,10 +31,10 @@ class Precision:
         """What a setting stands for on a device.
 
         Raises:
-            DeviceError: 16-bit training was asked for, and the device is not a CUDA GPU.
+            DeviceError: 16-bit training was asked for, and the device is not an NVIDIA GPU.
         """
-        if amp != "off" and not is_gpu(device):
-            raise DeviceError(f"train.amp is {amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
+        if amp != "off" and not is_proven(device):
+            raise DeviceError(f"train.amp is {amp!r}, which needs an NVIDIA GPU, but the device is {name_of(device)}. Set it to 'off'.")
         return cls(device.type, DTYPES.get(amp), torch.amp.GradScaler(device.type, enabled=amp == "fp16"))
 
     def autocast(self) -> torch.autocast:

@@ -1,5 +1,7 @@
 """Where a run computes, with a torch that pretends to see cards."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +19,7 @@ def cards(monkeypatch):
     tried = []
 
     def put(fail=None, hip=None):
-        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda"))
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch.version, "hip", hip)
         ones = torch.ones
@@ -62,12 +64,34 @@ def test_a_card_without_room_is_no_broken_card(cards):
         resolve_device("cuda:0")
 
 
-def test_a_card_of_amd_is_refused_by_name_and_never_taken_on_its_own(cards):
+def test_a_card_of_amd_is_taken_by_name_alone_and_once_it_was_probed(cards, monkeypatch):
     tried = cards(hip="6.4")
-    assert resolve_device("auto") == torch.device("cpu")
-    with pytest.raises(DeviceError, match="AMD GPUs"):
-        resolve_device("cuda:0")
+    monkeypatch.setattr(devices, "differs_from_cpu", {torch.device("cuda:1"): "scores that differ"}.get)
+    assert (resolve_device("auto"), devices.unproven_gpu(), tried) == (torch.device("cpu"), "cuda:0", [])
+    assert resolve_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(DeviceError, match="The GPU cuda:1 is not used, because it computes scores that differ; choose 'cpu'"):
+        resolve_device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu:1", "meta"])
+def test_a_kind_that_torch_does_not_see_is_an_error_even_beside_cards(cards, name):
+    tried = cards()
+    with pytest.raises(DeviceError, match=f"'{name}' was requested, but torch sees 0 {name.partition(':')[0].upper()} GPUs. Choose 'cpu'"):
+        resolve_device(name)
     assert tried == []
+
+
+def test_what_is_asked_of_a_gpu_is_there_on_each_kind():
+    """But for what is_proven and keeps_peaks keep from them."""
+    files = [path for path in Path(devices.__file__).parent.rglob("*.py") if path.name not in ("captured_step.py", "precision.py")]
+    asked = set(re.findall(r"(?:\bgpu_module\((?:[^()]|\([^()]*\))*\)|\bgpu)\.([a-z_]+)\(", "".join(path.read_text() for path in files)))
+    assert len(asked) > 8
+    assert [name for name in asked if not hasattr(torch.xpu, name)] == []
+    assert {name for name in asked if not hasattr(devices.gpu_module(torch.device("mps")), name)} == {
+        "max_memory_allocated",
+        "max_memory_reserved",
+        "reset_peak_memory_stats",
+    }
 
 
 def test_equal_cards_share_what_was_computed_and_others_do_not():

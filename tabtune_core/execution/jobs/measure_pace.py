@@ -15,7 +15,7 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
-from tabtune_core.devices import name_of, own_chance, resolve_device
+from tabtune_core.devices import is_gpu, own_chance, resolve_device
 from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone, StopRequest
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
@@ -86,7 +86,7 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
         validation_rows=told.validation_rows,
         features=told.features,
         classes=len(told.classes),
-        device=name_of(device).partition(":")[0],
+        device="cuda" if is_gpu(device) else "cpu",
     )
     size = trained_on.size_of(settings)
     step *= size.cells / trained_on.size_of(short).cells

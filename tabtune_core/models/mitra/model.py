@@ -99,15 +99,15 @@ class MitraModel:
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)``: softmax over the table's classes, as AutoGluon does; or numbers ``(Q,)``, the mean of value bins."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
-        y_BC = torch.from_numpy(y_C[None]).to(self.device)
+        y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
             if classes:
-                predicted = torch.softmax(self._outputs(x_BTF, y_BC)[0, :, :classes].double(), dim=-1)
+                predicted = torch.softmax(self._outputs(x_BTF, y_BC.to(self.device))[0, :, :classes].cpu().double(), dim=-1)
             else:
                 low_B1, span_B1 = _range(y_BC)
-                outputs_QO = self._outputs(x_BTF, self._labels(_scaled(y_BC, low_B1, span_B1).float()))[0].double()
+                outputs_QO = self._outputs(x_BTF, self._labels(_scaled(y_BC, low_B1, span_B1).float().to(self.device)))[0].cpu().double()
                 predicted = low_B1[0] + span_B1[0] * self._decoded(outputs_QO)
-        return np.asarray(predicted.cpu().numpy())
+        return np.asarray(predicted.numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
         """As ``predict``: upstream has nothing to keep a context with, so each lot of rows reads it anew."""
@@ -134,7 +134,9 @@ class MitraModel:
 
     def _decoded(self, outputs_QO: torch.Tensor) -> torch.Tensor:
         """Scaled numbers ``(Q,)``: the module's own, or the mean of its value bins, which the released regressor was rated with."""
-        return outputs_QO if self.outputs == 1 else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).double() / 2
+        return (
+            outputs_QO if self.outputs == 1 else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).cpu().double() / 2
+        )
 
 
 def _range(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tabtune_core.data.encoding import Target
+from tabtune_core.devices import widest_float
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
@@ -79,7 +80,7 @@ class TabDPTModel:
         self.native_classes: int | None = None
         self._bin_width = (module.regression_bin_max - module.regression_bin_min) / module.regression_bin_count
         self._first_centre = module.regression_bin_min + self._bin_width / 2
-        self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=torch.float64)
+        self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=widest_float(device))
 
     @classmethod
     def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabDPTModel":
@@ -131,14 +132,15 @@ class TabDPTModel:
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
-        y_BC = torch.from_numpy(y_C[None]).to(self.device)
+        y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
             if classes:
-                return np.asarray(self._class_scores(x_BTF, y_BC, classes)[0].double().softmax(dim=-1).cpu().numpy())
+                return np.asarray(self._class_scores(x_BTF, y_BC.to(self.device), classes)[0].cpu().double().softmax(dim=-1).numpy())
             mean_B1, deviation_B1 = standard(y_BC)
-            place_BQ = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1).double().softmax(dim=-1) @ self._places_N
+            logits_BQN = self._bin_logits(x_BTF, ((y_BC - mean_B1) / deviation_B1).float().to(self.device))
+            place_BQ = logits_BQN.cpu().double().softmax(dim=-1) @ self._places_N.cpu().double()
             number_BQ = (self._first_centre + self._bin_width * place_BQ) * deviation_B1 + mean_B1
-        return np.asarray(number_BQ[0].cpu().numpy())
+        return np.asarray(number_BQ[0].numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
         """As ``predict``: upstream has nothing to keep a context with, so each lot of rows reads it anew."""
@@ -188,11 +190,11 @@ def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dty
 
 
 def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation ``(B, 1)`` of the context's numbers, in double precision.
+    """Mean and deviation ``(B, 1)`` of the context's numbers, in double precision where the device has it.
 
     Upstream adds 1e-6 to the deviation, which makes targets of that size vanish; here only a constant target's deviation is replaced.
     """
-    y_BC = y_BC.double()
+    y_BC = y_BC.to(widest_float(y_BC.device))
     mean_B1 = y_BC.mean(dim=1, keepdim=True)
     variance_B1 = (y_BC - mean_B1).square().sum(dim=1, keepdim=True) / max(1, y_BC.shape[1] - 1)
     return mean_B1, variance_B1.sqrt().clamp_min(torch.finfo(torch.float32).tiny)

@@ -161,8 +161,8 @@ class TabICLModel:
 def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:
     """Of logits ``(Q, K)``, or of means ``(Q,)`` in the context's standard deviations."""
     if scaler is not None:
-        return np.asarray(scaler.inverse_transform(outputs.double().cpu().numpy()[:, None])[:, 0])
-    probabilities_QK = torch.softmax(outputs.double() / TEMPERATURE, dim=-1).cpu().numpy()
+        return np.asarray(scaler.inverse_transform(outputs.cpu().double().numpy()[:, None])[:, 0])
+    probabilities_QK = torch.softmax(outputs.cpu().double() / TEMPERATURE, dim=-1).numpy()
     assert probabilities_QK.shape[1] == classes, "the context lacks a class"
     return np.asarray(probabilities_QK)
 

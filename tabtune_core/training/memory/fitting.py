@@ -39,9 +39,10 @@ class DeviceMemory:
         if asked == "cpu" or (asked == "auto" and not cards):
             return cls("the CPU", *machine, False)
         place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
-        memory = cards[place] if place < len(cards) else None
+        kind = "cuda" if asked == "auto" else asked.partition(":")[0]
+        memory = cards[place] if kind == "cuda" and place < len(cards) else None
         free_bytes, all_bytes = memory or (None, None)
-        return cls(f"cuda:{place}", free_bytes, all_bytes, True)
+        return cls(f"{kind}:{place}", free_bytes, all_bytes, True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import psutil
 import pyarrow
 import torch
 
-from tabtune_core.devices import gpu_module, is_gpu
+from tabtune_core.devices import gpu_module, is_gpu, is_proven, keeps_peaks
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
 from tabtune_core.gpus import nvml_errors
 
@@ -78,8 +78,8 @@ class NvmlReader:
 
 
 def open_nvml(device: torch.device) -> NvmlReader | None:
-    """A reader for a GPU; None for the CPU or where the driver's library is missing."""
-    if not is_gpu(device):
+    """A reader for an NVIDIA GPU; None for others, the CPU, or where the driver's library is missing."""
+    if not is_proven(device):
         return None
     import pynvml
 
@@ -228,7 +228,7 @@ class MemoryMeter:
 
     def _exact_peaks(self) -> dict[str, int | None]:
         """Peaks kept by torch and the kernel, which include spikes between two samples."""
-        if is_gpu(self._device):
+        if keeps_peaks(self._device):
             gpu, device = gpu_module(self._device), self._device
             return {"torch_allocated": gpu.max_memory_allocated(device), "torch_reserved": gpu.max_memory_reserved(device)}
         highest = _peak_resident_bytes() if self._kernel_keeps_peaks else None
@@ -243,7 +243,7 @@ def _peak_resident_bytes() -> int | None:
 
 def _reset_peaks(device: torch.device) -> bool:
     """Starts the peaks of torch and the kernel anew; whether the kernel's could be (not outside Linux, nor in every container)."""
-    if is_gpu(device):
+    if keeps_peaks(device):
         gpu_module(device).reset_peak_memory_stats(device)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): sets VmHWM to the present size

@@ -221,7 +221,7 @@ def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypa
 def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why(plain_losses, monkeypatch):
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "cuda_graph": True}).fit(X, y)
-    told = "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs a CUDA GPU, and the device is cpu."
+    told = "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs an NVIDIA GPU, and the device is cpu."
     assert [note.severity for note in of(Note, pipeline) if told in note.text] == ["warning"]
     repeat = Mock(side_effect=lambda work, device: work)
     monkeypatch.setattr(train_phase, "why_not", lambda *given, **named: None)

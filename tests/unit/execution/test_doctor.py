@@ -88,7 +88,7 @@ def test_a_driver_that_is_too_old_for_torch_is_a_problem(tmp_path, monkeypatch, 
     nvml.nvmlSystemGetCudaDriverVersion = lambda: driver_cuda
     monkeypatch.setattr(gpus, "pynvml", nvml)
     monkeypatch.setattr(gpus, "torch_has_cuda", lambda: True)
-    monkeypatch.setattr(doctor, "_cuda_of_torch", lambda: torch_cuda)
+    monkeypatch.setattr(doctor, "_made_for", {"cuda": torch_cuda}.get)
     check = found(tmp_path, "NVIDIA driver")
     assert check.state == state
     assert told in check.advice
@@ -100,14 +100,14 @@ def test_a_gpu_beside_a_torch_without_cuda_is_told(tmp_path, monkeypatch):
     nvml.nvmlSystemGetCudaDriverVersion = lambda: 12080
     monkeypatch.setattr(gpus, "pynvml", nvml)
     monkeypatch.setattr(gpus, "torch_has_cuda", lambda: False)
-    monkeypatch.setattr(doctor, "_cuda_of_torch", lambda: None)
+    monkeypatch.setattr(doctor, "_made_for", lambda what: None)
     assert found(tmp_path, "GPUs").found == "1 here, but runs cannot use them: torch has no CUDA"
 
 
 def test_the_version_of_torch_and_its_cuda_are_those_that_torch_says():
     import torch
 
-    assert doctor._cuda_of_torch() == torch.version.cuda
+    assert doctor._made_for("cuda") == torch.version.cuda
     assert torch.__version__.partition("+")[0] in doctor._torch().found  # PyPI builds with CUDA name it behind the plus
 
 

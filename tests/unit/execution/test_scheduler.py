@@ -96,7 +96,7 @@ def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_keeps_no_card_i
     assert slots.next(runs[:2], (), lambda run: run is not runs[0]) is None
 
 
-@pytest.mark.parametrize("device", ["cuda:2", "mps", "cuda:-1"])
+@pytest.mark.parametrize("device", ["cuda:2", "tpu", "cuda:-1"])
 def test_a_device_that_is_not_there_starts_and_says_so_itself(device):
     assert slots_of(device, 2) == ["cpu"]
     assert device_of("cpu") is None

@@ -156,7 +156,7 @@ def test_a_rate_of_a_captured_step_is_written_where_it_is_read(tmp_path):
 
 
 REASONS = [
-    ({"device": CPU}, "it needs a CUDA GPU, and the device is cpu"),
+    ({"device": CPU}, "it needs an NVIDIA GPU, and the device is cpu"),
     ({"family": FAMILIES["TabDPT"]}, "TabDPT's own code decides on the CPU within a step"),
     ({"family": FAMILIES["Mitra"]}, "Mitra's own code decides on the CPU within a step"),
     ({"train": TrainSettings(cuda_graph=True, gradient_checkpointing=True)}, "activations are recomputed"),

@@ -9,7 +9,7 @@ from tabtune_core.training.precision import Precision, emulation
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_16_bits_on_the_cpu_are_refused(amp):
-    with pytest.raises(DeviceError, match=f"train.amp is '{amp}', which needs a CUDA GPU, but the device is cpu. Set it to 'off'"):
+    with pytest.raises(DeviceError, match=f"train.amp is '{amp}', which needs an NVIDIA GPU, but the device is cpu. Set it to 'off'"):
         Precision.of(amp, torch.device("cpu"))
 
 

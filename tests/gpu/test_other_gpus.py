@@ -1,0 +1,113 @@
+"""A GPU that is none of NVIDIA's, which the pretend one is here: it is probed first, and what only NVIDIA's are proven to do is off."""
+
+import numpy as np
+import pytest
+import torch
+from fits import fitted, losses, scores
+
+from tabtune_core import devices
+from tabtune_core.devices import name_of, random_states, resolve_device, unproven_gpu
+from tabtune_core.errors import DeviceError
+from tabtune_core.events import Note
+from tabtune_core.execution import doctor
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.precision import Precision
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def other(counting_gpu, monkeypatch):
+    """As Apple's is to torch: not proven, without 64-bit floats, and without peaks of memory."""
+    monkeypatch.setattr(devices, "TYPES", {"cuda"})
+    monkeypatch.setattr(devices, "NARROW", {counting_gpu.type})
+    monkeypatch.delattr(torch.get_device_module(counting_gpu), "max_memory_allocated")
+    torch.ops.pretend_card.be_narrow(True)
+    yield counting_gpu
+    torch.ops.pretend_card.be_narrow(False)
+
+
+@pytest.fixture
+def spoil(other):
+    """Makes a kernel's result another."""
+    library = torch.library.Library("aten", "IMPL")
+
+    def put(name, change):
+        kernel = getattr(torch.ops.aten, name.partition(".")[0])
+
+        def wrong(*arguments, **named):
+            found = kernel(*(one.cpu() if isinstance(one, torch.Tensor) else one for one in arguments), **named)
+            return change(found).to(other)
+
+        library.impl(name, wrong, "PrivateUse1")
+
+    yield put
+    library._destroy()
+
+
+def told_by_the_doctor(monkeypatch):
+    monkeypatch.setattr(doctor, "_may_have_another", lambda: True)
+    return list(doctor._other_gpu())
+
+
+def test_one_that_computes_what_the_cpu_does_is_taken_by_its_name_alone(other, monkeypatch):
+    before = random_states(other)
+    assert resolve_device(name_of(other)) == other
+    assert (name_of(other), resolve_device("auto")) == (f"card:{other.index}", torch.device("cpu"))
+    assert all(torch.equal(states, before[name]) for name, states in random_states(other).items())
+    monkeypatch.setattr(devices, "unproven_gpu", lambda: name_of(other))
+    (told,) = told_by_the_doctor(monkeypatch)
+    assert (told.name, told.state) == (name_of(other), "ok")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "change", "what"),
+    [
+        ("mm", lambda found: 1.01 * found, "scores"),
+        ("gelu", lambda found: found.flip(0), "scores"),
+        ("gelu_backward", lambda found: 1.01 * found, "gradients of attention"),
+        ("_log_softmax", torch.zeros_like, "gradients of attention"),
+    ],
+)
+def test_one_that_computes_anything_else_is_refused_in_one_sentence(other, spoil, monkeypatch, kernel, change, what):
+    spoil(kernel, change)
+    with pytest.raises(DeviceError) as refused:
+        resolve_device(name_of(other))
+    assert str(refused.value).startswith(f"The GPU {name_of(other)} is not used, because it computes {what} that differ from the CPU's by ")
+    monkeypatch.setattr(devices, "unproven_gpu", lambda: name_of(other))
+    (told,) = told_by_the_doctor(monkeypatch)
+    assert (told.state, told.found) == ("note", str(refused.value))
+
+
+@pytest.mark.parametrize("step", [lambda self: None, lambda self: [p.fill_(torch.nan) for g in self.param_groups for p in g["params"]]])
+def test_one_whose_steps_change_nothing_or_give_nan_is_refused(other, monkeypatch, step):
+    plain = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self: torch.no_grad()(step)(self) if self.param_groups[0]["params"][0].device.type != "cpu" else plain(self),
+    )
+    with pytest.raises(DeviceError, match="computes trained weights of attention that differ from the CPU's by"):
+        resolve_device(name_of(other))
+
+
+def test_without_16_bit_numbers(other):
+    with pytest.raises(DeviceError, match=f"needs an NVIDIA GPU, but the device is {name_of(other)}. Set it to 'off'"):
+        Precision.of("bf16", other)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+def test_a_fit_is_that_of_the_cpu_and_needs_no_64_bit_floats(other, tmp_path, model, task):
+    train = TrainSettings(steps=3, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16, cuda_graph=True)
+    case = RunSettings(dataset="-", target="y", model=model, task=task, device="cpu", train=train, lora=LoraSettings(rank=3, dropout=0.0))
+    told, result = fitted(case, tmp_path / "gpu", device=other)
+    expected, cpu = fitted(case, tmp_path / "cpu")
+    assert any("is not captured" in event.text and name_of(other) in event.text for event in told if isinstance(event, Note))
+    for found, wanted in (
+        (losses(told), losses(expected)),
+        (scores(told), scores(expected)),
+        (list(result.test.values()), list(cpu.test.values())),
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+    assert (result.memory_meter, unproven_gpu()) == ("torch_allocated", "card:0")
