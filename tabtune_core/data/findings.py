@@ -150,6 +150,9 @@ class ReadingChoices:
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
 
+    date_orders: tuple[tuple[str, bool], ...] = ()
+    """Pairs of a column name and whether its dates are day first, where ``day_first`` says the other of the table's dates."""
+
     units: tuple[tuple[str, str], ...] = ()
     """Pairs of a column name and the unit that stands behind its numbers, such as "km"."""
 
@@ -164,7 +167,7 @@ class ReadingChoices:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
-        later = {"rows", "drop_copies", "units", "header_lines", "sheet"}  # earlier versions do not know them
+        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders"}  # earlier versions do not know them
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
@@ -176,16 +179,18 @@ class ReadingChoices:
         """
         kinds = tuple((name, kind) for name, kind in data["kinds"])
         units = tuple((name, unit) for name, unit in data.get("units", ()))
-        choices = cls(**{**data, "missing_marks": tuple(data["missing_marks"]), "kinds": kinds, "units": units})
+        orders = tuple((name, first) for name, first in data.get("date_orders", ()))
+        marks = tuple(data["missing_marks"])
+        choices = cls(**{**data, "missing_marks": marks, "kinds": kinds, "units": units, "date_orders": orders})
         texts = [
             choices.encoding,
             choices.delimiter,
             choices.sheet,
             *choices.missing_marks,
-            *(name for name, _ in kinds),
+            *(name for name, _ in (*kinds, *orders)),
             *(t for pair in units for t in pair),
         ]
-        switches = (choices.header, choices.day_first, choices.drop_copies)
+        switches = (choices.header, choices.day_first, choices.drop_copies, *(first for _, first in orders))
         if any(isinstance(count, bool) or not isinstance(count, int | None) for count in (choices.rows, choices.header_lines)):
             raise TypeError("the number of rows to read, or of lines of names, has the wrong type")
         if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):

@@ -65,10 +65,8 @@ def read_new_rows(
     needed: Sequence[str] = facts["features"]
     table = None
     # the second way is for rows that another program wrote, with another separator or encoding
-    for choices in (
-        replace(reading, kinds=(), rows=None, drop_copies=False),
-        ReadingChoices(day_first=reading.day_first, missing_marks=reading.missing_marks, units=reading.units),
-    ):
+    own = replace(reading, kinds=(), rows=None, drop_copies=False)
+    for choices in (own, replace(own, encoding=None, delimiter=None, header=None, header_lines=None, sheet=None)):
         candidate = _read(source, choices, limit_bytes)
         if candidate is not None and set(needed) <= set(candidate.frame.columns):
             table, used = candidate, choices

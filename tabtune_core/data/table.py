@@ -129,7 +129,7 @@ def finish(
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
-    known_units = dict(choices.units)
+    known_units, known_orders = dict(choices.units), dict(choices.date_orders)
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
@@ -144,7 +144,7 @@ def finish(
                 first,
                 sample,
                 delimiter=choices.delimiter or ",",
-                day_first=choices.day_first,
+                day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
             )
@@ -154,8 +154,9 @@ def finish(
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
     described, column_findings, raised = describe(connection, cells, typed, facts)
-    orders = {kind.day_first for kind in typed} - {None}
-    day_first = choices.day_first if choices.day_first is not None or not orders else True in orders
+    orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
+    day_first = choices.day_first if choices.day_first is not None or not orders else True in orders.values()
+    others = tuple((name, first) for name, first in orders.items() if first != day_first)
     tell("Taking the table out", 0, 0)
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
@@ -163,7 +164,8 @@ def finish(
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
-    return Table(frame, described, tuple(all_findings), (*questions, *raised), replace(choices, day_first=day_first, units=units))
+    known = replace(choices, day_first=day_first, date_orders=others, units=units)
+    return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
 
 
 def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], rows: int) -> list[pa.ChunkedArray]:

@@ -98,9 +98,11 @@ class AdaptedModel:
 
     def _with_own_classes(self, context: Context) -> Context:
         """Refuses rows of other classes, or in another order: a prediction would be called by the name of another."""
-        if self.reading.day_first is False:  # so that texts are read as the table's were
-            encoder = context.encoder
-            context = replace(context, encoder=replace(encoder, month_first=(*encoder.dates, *encoder.datetimes)))
+        if self.reading.day_first is not None:  # so that texts are read as the table's were
+            encoder, orders = context.encoder, dict(self.reading.date_orders)
+            orders = dict.fromkeys(encoder.month_first, False) | orders
+            by_month = tuple(name for name in (*encoder.dates, *encoder.datetimes) if not orders.get(name, self.reading.day_first))
+            context = replace(context, encoder=replace(encoder, month_first=by_month))
         if labels_sha256({"classes": context.labels.classes}) != labels_sha256(self.facts):
             theirs, own = (shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes))
             own = "others, whose names were left out of the package" if LABELS_SHA256 in self.facts else own

@@ -60,10 +60,11 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         kinds=held.kinds,
         drop_copies=drop_copies,
         units=held.units,
+        date_orders=held.date_orders,
         header_lines=held.header_lines,
     )
     other_columns = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
-    return replace(asked, kinds=(), units=()) if other_columns else asked  # chosen for columns that may no longer be there
+    return replace(asked, kinds=(), units=(), date_orders=()) if other_columns else asked  # chosen for columns that may no longer be there
 
 
 def _one(label: str, field: str, held: str | None, known: dict[str, str], key: str, *, new: str | None = None) -> str | None:

@@ -1,6 +1,7 @@
 """Dates and times of day are read as people write them: in a file, in a frame and in new rows, with cells missing."""
 
 import datetime as dt
+import json
 import re
 
 import numpy as np
@@ -92,3 +93,19 @@ def test_a_kind_that_is_chosen_says_how_many_cells_it_could_not_read(kind):
     table = read_table(file, ReadingChoices(kinds=(("what", kind),)))
     assert table.columns[0].missing == 30
     assert any(re.search(r"\b30\b.*missing", finding.message) for finding in table.findings if finding.column == "what")
+
+
+@pytest.mark.parametrize("choice", [None, True, False])
+def test_a_column_that_has_the_other_order_keeps_it_in_new_rows(choice):
+    days = pd.date_range("2024-01-07", periods=60, freq="5D")
+    frame = pd.DataFrame({"due": days.strftime("%m/%d/%Y"), "paid": days.strftime("%d/%m/%Y"), "x": range(60)})
+    frame["open"] = "03/04/2024"
+    table = read_table(frame.to_csv(index=False).encode(), ReadingChoices(day_first=choice))
+    assert (table.frame["due"].tolist(), table.frame["paid"].tolist()) == ([*days], [*days])
+    reading = json.loads(json.dumps(table.reading.to_json()))
+    kinds = {column.name: column.kind for column in table.columns}
+    facts = {"reading": reading, "kinds": kinds, "features": [*kinds], "settings": {"target": "y"}}
+    for separator in ",;":
+        rows = read_new_rows(frame.iloc[[0]].to_csv(index=False, sep=separator).encode(), facts).frame
+        assert rows.iloc[0].tolist() == table.frame.iloc[0].tolist()
+    assert table.frame["open"][0].month == (3 if choice is False else 4)
