@@ -88,10 +88,28 @@ def _save_mitra(module: nn.Module, config: dict, path: Path) -> None:
     module.save_pretrained(str(path))
 
 
+TABPFN = {"emsize": 24, "nlayers": 2, "nhead": 2, "num_buckets": 40}
+
+
+def _build_tabpfn(config: dict) -> nn.Module:
+    v2 = pytest.importorskip("tabpfn.architectures.tabpfn_v2", reason="TabPFN needs its package")
+    return v2.get_architecture(v2.parse_config(config)[0])
+
+
+def _save_tabpfn(module: nn.Module, config: dict, path: Path) -> None:
+    """As v2 was released: without a name of its architecture, and with a regressor's bars."""
+    buckets = config["num_buckets"]
+    bars = (
+        {"borders": torch.linspace(-3, 3, buckets + 1), "losses_per_bucket": torch.zeros(buckets)} if not config["max_num_classes"] else {}
+    )
+    torch.save({"config": config, "state_dict": {**module.state_dict(), **{f"criterion.{name}": t for name, t in bars.items()}}}, path)
+
+
 FAMILIES = {
     "TabICL": (TABICL, _build_tabicl, _save_tabicl),
     "TabDPT": (TABDPT, _build_tabdpt, _save_tabdpt),
     "Mitra": (MITRA, _build_mitra, _save_mitra),
+    "TabPFN": (TABPFN, _build_tabpfn, _save_tabpfn),
 }
 """By family: what is smaller than in the released models, the upstream module, and its file."""
 

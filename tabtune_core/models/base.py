@@ -21,7 +21,7 @@ from tabtune_core.models.checkpoints import Source
 Encoded = NDArray[np.float64]
 """Features as the table has them; missing numbers are nan."""
 Array = NDArray[np.float32]
-"""Features as the model reads them: complete and normalised."""
+"""Features as the model reads them: normalised, and complete unless it reads missing numbers itself."""
 
 
 def reduction(weight_BQ: torch.Tensor | None) -> str:

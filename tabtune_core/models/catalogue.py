@@ -18,6 +18,7 @@ FOLDERS = (
     "tabicl",
     "tabdpt",
     "mitra",
+    "tabpfn",
 )
 """Below this package, each with a ``family.py``; models are listed in this order."""
 CARDS: tuple[ModelCard, ...] = tuple(card for folder in FOLDERS for card in import_module(f"tabtune_core.models.{folder}.family").CARDS)

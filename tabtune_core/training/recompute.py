@@ -34,6 +34,7 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
 
 def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:
     """By position come the tensors too that are given by name: torch keeps the random state of the GPUs on which it finds one there."""
+    positional = tuple(value.pop() if isinstance(value, list) else value for value in positional)  # TabPFN's blocks empty their list
     tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
     return checkpoint(lambda *every: forward(*every[: len(positional)], **named), *positional, *tensors, use_reentrant=False)
 

@@ -71,6 +71,7 @@ def loss_of(model, task, *, rows=40, classes=3):
 def test_a_fresh_adapter_changes_nothing(case):
     data = table(case[1])
     plain = load_model(CATALOGUE[case[0]], case[1], CPU, case[2])
+    plain.module.requires_grad_(False)  # as for every prediction: torch adds in another order where a weight without a bias may train
     np.testing.assert_array_equal(predicted(opened(case)[0], *data), predicted(plain, *data))
 
 

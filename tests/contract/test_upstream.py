@@ -20,7 +20,7 @@ from tabtune_core.upstream import Upstream
 
 ROOT = Path(__file__).parents[2]
 OF_FAMILIES = [family.upstream for family in FAMILIES.values()]
-PRIVATE = re.compile(r"^(tabicl|tabdpt|autogluon|torch|streamlit)\b.*\._(?!dynamo)|^(tabicl|tabdpt|autogluon)\.")
+PRIVATE = re.compile(r"^(tabicl|tabdpt|autogluon|tabpfn|torch|streamlit)\b.*\._(?!dynamo)|^(tabicl|tabdpt|autogluon|tabpfn)\.")
 """What must be listed: anything private, and all that we take of the packages of models but their top level."""
 
 
@@ -48,7 +48,7 @@ def test_a_version_is_tested_by_its_minor(monkeypatch, installed, tested):
     assert FAMILIES["TabICL"].upstream.is_tested is tested
 
 
-@pytest.mark.parametrize("name", ["tabicl-v2", "tabdpt-1.3", "mitra-v2"])
+@pytest.mark.parametrize("name", ["tabicl-v2", "tabdpt-1.3", "mitra-v2", "tabpfn-v2"])
 def test_with_an_untested_version_no_frozen_layer_is_cached_and_a_note_says_so(monkeypatch, tmp_path, name):
     family = CATALOGUE[name].family
     if not family.installed:

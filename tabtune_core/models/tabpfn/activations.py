@@ -1,0 +1,74 @@
+"""TabPFN: a cell is a pair of columns or the target; attention over the cells of a row, then over rows, where query rows read one head.
+
+As ``tabpfn`` 9.2 computes it (``architectures/tabpfn_v2.py``).
+Shape letters: S context cells, N query cells (of the label's column too), D width.
+"""
+
+from typing import Any
+
+from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
+
+
+def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
+    """Records one training step on the tape; all outputs are computed, so that ``classes`` is idle."""
+    width, heads, rows = config["emsize"], config["nhead"], context + query
+    outputs, pairs = config["max_num_classes"] or config["num_buckets"], _columns(config, features) - 1
+    context_cells, cells = context * (pairs + 1), rows * (pairs + 1)
+    with tape.block(0):
+        size = 2 * config["features_per_group"]
+        tape.linear("feature_group_embedder.weight", {"pairs": rows * pairs}, (width, size), read=True)
+        tape.linear("target_embedder.weight", {"labels": rows}, (width, 2), read=True)
+        tape.linear("feature_positional_embedding_embeddings.weight", {"places": pairs}, (width, width // 4))
+    for i in range(config["nlayers"]):
+        path = f"blocks.{i}"
+        with tape.block(cells * width):
+            _attention(tape, f"{path}.per_sample_attention_between_features", {part: cells for part in "qkv"}, cells, width, heads)
+            tape.norm("sum 1", cells, width)
+            seen = {"q": cells, "k": context_cells, "v": context_cells}
+            _attention(tape, f"{path}.per_column_attention_between_cells", seen, cells, width, heads)
+            if tape.trained.everything:  # a layer without a bias copies a part of a tensor, once for k and once for v
+                tape.keep("context apart", 2 * context_cells * width)
+            for part in "kv":  # the first head, once for each of the query's
+                tape.keep(f"{part} of the query", context_cells * width)
+            tape.keep("answers apart", cells * width)
+            tape.norm("sum 2", cells, width)
+            tape.linear(f"{path}.mlp.0.weight", {"turned": cells}, (4 * width, width))
+            tape.keep("hidden", cells * 4 * width)
+            tape.linear(f"{path}.mlp.2.weight", {"active": cells}, (width, 4 * width))
+            tape.norm("sum 3", cells, width)
+            tape.passing(9 * cells * width)  # of the block's output, and on both sides of GELU
+    with tape.block(query * width):
+        tape.linear("output_projection.0.weight", {"answers": query}, (4 * width, width))
+        tape.keep("hidden", query * 4 * width)
+        tape.linear("output_projection.2.weight", {"active": query}, (outputs, 4 * width))
+        tape.keep("outputs", query * outputs, wide=True)
+
+
+def _attention(tape: Tape, path: str, rows: dict[str, int], cells: int, width: int, heads: int) -> None:
+    kind = path.rsplit(".", 1)[1]
+    for part, read in rows.items():
+        tape.linear(f"{path}.{part}_projection.weight", {f"read by {kind}": read}, (width, width))
+        tape.keep(f"{part} of {kind}", read * width)
+    tape.keep(f"answer of {kind}", cells * (width + heads))
+    tape.linear(f"{path}.out_projection.weight", {f"answer of {kind}": cells}, (width, width))
+
+
+def _columns(config: dict[str, Any], features: int) -> int:
+    """Cells of a row: pairs of columns, and the target."""
+    return -(-features // int(config["features_per_group"])) + 1
+
+
+def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
+    """Bytes at the widest moment of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
+    cells = (context + query) * _columns(config, features)
+    return float(NUMBER_BYTES * 10 * cells * config["emsize"])
+
+
+def attention(config: dict[str, Any], *, features: int) -> int:
+    """Operations for each pair of context rows of a prediction: rows attend to each other column by column."""
+    return int(4 * config["nlayers"] * config["emsize"] * _columns(config, features))
+
+
+def untrained(config: dict[str, Any], regression: bool) -> int:
+    """Parameters that get no gradient in full fine-tuning: none."""
+    return 0

@@ -1,0 +1,249 @@
+"""TabPFN v2 through its own package: the upstream class, checkpoint schema, normalisation and cache of a context, all in fp32.
+
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from tabtune_core.data.encoding import Target
+from tabtune_core.errors import CheckpointError
+from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.torch_files import read_torch_file
+from tabtune_core.metrics import Task
+from tabtune_core.models.base import Array, Encoded, averaged, reduction
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
+from tabtune_core.models.stages import Stage, Stages
+from tabtune_core.models.tabpfn.family import FAMILY
+
+try:
+    from tabpfn.architectures.shared.bar_distribution import FullSupportBarDistribution
+    from tabpfn.architectures.tabpfn_v2 import TabPFNV2, _replace_keys_from_base_architecture, get_architecture, parse_config
+    from tabpfn.preprocessing.torch.torch_soft_clip_outliers import TorchSoftClipOutliers
+except ImportError as error:
+    raise FAMILY.missing_package() from error
+
+CACHE_BYTES = 500_000_000
+"""Most that a context may take while many rows are predicted beside it."""
+LARGEST = 1e140
+"""Largest number kept: the square of a larger one can overflow."""
+OUTLIER = 12.0
+"""Upstream's ``OUTLIER_REMOVAL_STD`` for classes; numbers are predicted from columns as they are."""
+TEMPERATURE = 0.9
+"""Upstream's ``softmax_temperature``; used in the training loss too, so that training sees what prediction does."""
+CRITERION = "criterion."
+"""How the names of the tensors begin that say where the bars of a regressor lie."""
+
+
+class AskedLinear(nn.Linear):
+    """A linear layer that is called, and whose weight is asked for its type besides: an adapter goes onto the weight."""
+
+
+class TabPFNModel:
+    """A TabPFN classifier or regressor. ``module`` is the upstream ``TabPFNV2``, which computes as ever."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        task: Task,
+        source: Source,
+        module: TabPFNV2,
+        config: dict[str, Any],
+        borders: torch.Tensor | None,
+        device: torch.device,
+    ) -> None:
+        self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
+        self.module = module.to(device).eval()
+        self.module.feature_group_embedder.__class__ = self.module.target_embedder.__class__ = AskedLinear
+        self.native_classes: int | None = int(module.n_out) if borders is None else None
+        self._bars = None if borders is None else FullSupportBarDistribution(borders.float().to(device))
+
+    @classmethod
+    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabPFNModel":
+        """Opens a checkpoint.
+
+        Raises:
+            CheckpointError: the file is missing or does not hold a TabPFN v2 model of this task.
+        """
+        path, source = find_checkpoint(card, task, checkpoint)
+        module, config, borders = read_checkpoint(path)
+        stored_task: Task = "classification" if borders is None else "regression"
+        if stored_task != task:
+            raise CheckpointError(f"{path} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
+        return cls(card, task, source, module, config, borders, device)
+
+    def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
+        """Standard score, constant columns out, and for classes upstream's soft clip, learnt from the context; missing numbers stay.
+
+        The module takes the standard score again, beside each context. Here it keeps what float32 would lose of a column that is large
+        and varies little, as times in milliseconds do. Of a column with one number and missing ones the module reads only which are
+        missing: any other number would change how it reads the column's neighbour, and so other rows.
+        """
+        known_CF = np.clip(x_CF, -LARGEST, LARGEST)
+        empty_F = np.isnan(x_CF).all(axis=0)
+        known_CF[:, empty_F] = 0.0
+        single_F = np.nanmax(known_CF, axis=0) == np.nanmin(known_CF, axis=0)
+        kept_F = ~single_F | np.isnan(known_CF).any(axis=0)
+        if not kept_F.any():
+            kept_F[:] = True  # the module needs a column, if only a constant one
+        mean_F, scale_F = np.nanmean(known_CF, axis=0), np.where(single_F, 1.0, np.nanstd(known_CF, axis=0))
+
+        def scored(x_NF: Encoded) -> torch.Tensor:
+            x_NF = np.where(empty_F & np.isnan(x_NF), 0.0, np.clip(x_NF, -LARGEST, LARGEST))
+            x_NF = np.where(single_F & ~np.isnan(x_NF), mean_F, x_NF)
+            return torch.from_numpy(((x_NF - mean_F) / scale_F)[:, kept_F].astype(np.float32))
+
+        clip = TorchSoftClipOutliers(OUTLIER)
+        bounds = clip.fit(scored(x_CF)) if self._bars is None else None
+
+        def transform(x_NF: Encoded) -> Array:
+            read_NF = scored(x_NF)
+            clipped_NF: Array = (read_NF if bounds is None else clip.transform(read_NF, bounds)).numpy()
+            return clipped_NF
+
+        return transform
+
+    def loss(
+        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Cross-entropy in nats over the table's classes; of numbers the density of bars, in the context's standard deviations."""
+        mean_B1, scale_B1 = (0.0, 1.0) if classes else _context_scale(y_BC)
+        outputs_BQO = self._outputs(x_BTF, y_BC if classes else (y_BC - mean_B1) / scale_B1)
+        if self._bars is None:
+            logits_NK = _by_class(outputs_BQO, y_BC, classes).flatten(0, 1)
+            return averaged(F.cross_entropy(logits_NK, y_BQ.flatten(), ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
+        loss_BQ: torch.Tensor = self._bars(outputs_BQO, (y_BQ - mean_B1) / scale_B1)
+        return loss_BQ.mean() if weight_BQ is None else averaged(loss_BQ, weight_BQ)
+
+    def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
+        """Probabilities ``(Q, K)``, or numbers ``(Q,)``: the mean of the bars."""
+        y_BC, mean, scale = self._shown(y_C, classes)
+        with torch.no_grad():
+            outputs_BQO = self._outputs(self._tensor(np.concatenate([x_CF, x_QF])), y_BC)
+            return self._answers(outputs_BQO, y_BC, classes, mean, scale)
+
+    def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
+        """As ``predict``, with upstream's cache of keys and values where that is small enough: of one head, for each block and pair."""
+        pairs = -(-x_CF.shape[1] // self.module.features_per_group) + 1
+        of_row = 2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize
+        if len(x_CF) * of_row > CACHE_BYTES:
+            return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
+        y_BC, mean, scale = self._shown(y_C, classes)
+        with torch.no_grad():
+            # the class's own forward, as the blocks must run: what an earlier run kept of them has no keys and values
+            _, cache = TabPFNV2.forward(self.module, self._tensor(x_CF).transpose(0, 1), y_BC.T.float(), return_kv_cache=True)
+
+        def predict(x_QF: Array) -> NDArray[np.float64]:
+            with torch.no_grad():
+                x_QBF = self._tensor(x_QF).transpose(0, 1)
+                outputs_QBO, _ = TabPFNV2.forward(self.module, x_QBF, None, kv_cache=cache, return_kv_cache=True, x_is_test_only=True)
+                return self._answers(outputs_QBO.transpose(0, 1) / TEMPERATURE, y_BC, classes, mean, scale)
+
+        return predict
+
+    def save(self, path: Path) -> None:
+        """Writes ``{"config", "state_dict", "architecture_name"}``, which ``tabpfn.TabPFNClassifier(model_path=...)`` opens."""
+        bars = {} if self._bars is None else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
+        tensors = {**self.module.state_dict(), **{f"{CRITERION}{name}": tensor for name, tensor in bars.items()}}
+        torch.save({"config": self.config, "state_dict": tensors, "architecture_name": "tabpfn_v2"}, path)
+
+    def _tensor(self, x_TF: Array) -> torch.Tensor:
+        return torch.from_numpy(x_TF[None]).to(self.device)
+
+    def _shown(self, y_C: Target, classes: int) -> tuple[torch.Tensor, float, float]:
+        """Labels as the module reads them, and the scale of numbers."""
+        if classes:
+            return torch.from_numpy(y_C[None]).to(self.device), 0.0, 1.0
+        mean, scale = float(y_C.mean()), float(y_C.std()) or 1.0
+        return torch.from_numpy(((y_C - mean) / scale)[None]).float().to(self.device), mean, scale
+
+    def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+        """``(B, Q, O)``; upstream takes rows first."""
+        outputs_QBO: torch.Tensor = self.module(x_BTF.transpose(0, 1), y_BC.T.float())
+        return outputs_QBO.transpose(0, 1) / TEMPERATURE
+
+    def _answers(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int, mean: float, scale: float) -> NDArray[np.float64]:
+        """Of one table."""
+        outputs = outputs_BQO.double()
+        answers = (
+            torch.softmax(_by_class(outputs, y_BC, classes), dim=-1) if self._bars is None else mean + scale * self._bars.mean(outputs)
+        )
+        return np.asarray(answers[0].cpu().numpy())
+
+
+def _by_class(outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
+    """Logits ``(B, Q, K)``. The module counts only the classes that the context shows; those that it does not show come after them."""
+    absent_BK = 1 - F.one_hot(y_BC, classes).amax(dim=1)
+    place_BK = absent_BK.argsort(dim=1, stable=True).argsort(dim=1)
+    return outputs_BQO.gather(-1, place_BK[:, None].expand(-1, outputs_BQO.shape[1], -1))
+
+
+def _context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the context's numbers, ``(B, 1)`` each; 1 where they do not vary."""
+    scale_B1 = y_BC.std(1, correction=0, keepdim=True)
+    return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
+
+
+def read_checkpoint(path: Path) -> tuple[TabPFNV2, dict[str, Any], torch.Tensor | None]:
+    """The module of a file, read without running any code in it; its configuration; a regressor's borders of bars.
+
+    Raises:
+        CheckpointError: for another kind of file, one of a later TabPFN with its licence.
+    """
+    with refused_as(CheckpointError, f"{path} is not a TabPFN v2 checkpoint", WAY_OUT):
+        content = read_torch_file(path)
+        if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("config", "state_dict")):
+            raise Damaged("it needs the entries 'config' and 'state_dict'")
+        made_for = content.get("architecture_name", "tabpfn_v2")
+        if made_for != "tabpfn_v2":
+            raise Damaged(f"its architecture is {made_for!r}, of a later TabPFN, whose weights may not be used commercially")
+        config, tensors = content["config"], content["state_dict"]
+        if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+            raise Damaged("its 'state_dict' holds something other than tensors")
+        check_config(config)
+        parsed, _ = parse_config(config)
+        borders = tensors.get(f"{CRITERION}borders")
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith(CRITERION)}
+        if any(name.startswith("transformer_encoder.") for name in own):
+            own = _replace_keys_from_base_architecture(own)
+        if parsed.max_num_classes > 0:
+            borders = None
+        elif borders is None or borders.shape != (parsed.num_buckets + 1,) or not (borders.diff() > 0).all():
+            raise Damaged("the borders of its bars are missing or not in order")
+    return build(path, lambda: get_architecture(parsed), own, "tabpfn"), config, borders
+
+
+MODEL = TabPFNModel
+
+
+def stages(module: nn.Module) -> Stages:
+    """Embeddings of labels, pairs of columns and places, then blocks that take and give all cells."""
+
+    def cells(given: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+        """Of the list that upstream expects to be emptied."""
+        return given.pop() if isinstance(given, list) else given
+
+    def block(i: int) -> Stage:
+        return Stage(
+            path=f"blocks.{i}",
+            skip=lambda given, *_, **__: (cells(given), None),
+            keep=lambda output, *_, **__: [output[0]],
+            give=lambda take, given, *_, **__: (take(*cells(given).shape), None),
+        )
+
+    return Stages(
+        every=(
+            *(Stage(path=path) for path in ("target_embedder", "feature_group_embedder", "feature_positional_embedding_embeddings")),
+            *(block(i) for i, _ in enumerate(module.get_submodule("blocks").children())),
+            Stage(path="output_projection"),
+        )
+    )

@@ -1,0 +1,88 @@
+"""Do we agree with the package of TabPFN on the same checkpoint, and does nothing leave the machine?"""
+
+import socket
+import webbrowser
+
+import numpy as np
+import pytest
+import torch
+from tiny import adapted, tiny_checkpoint
+
+from tabtune_core.lora.inject import merge
+from tabtune_core.models.base import load_model
+from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.tabpfn.export import PLAIN
+from tabtune_core.training.scoring import Scorer
+
+pytest.importorskip("tabpfn", reason="TabPFN needs its package")
+
+from tabpfn import TabPFNClassifier, TabPFNRegressor
+from tabpfn.preprocessing import PreprocessorConfig
+
+CARD, CPU = CATALOGUE["tabpfn-v2"], torch.device("cpu")
+TASKS = pytest.mark.parametrize("task", ["classification", "regression"])
+
+
+@pytest.fixture(autouse=True)
+def _no_way_out(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("something was sent, looked up or opened")
+
+    for owner, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (webbrowser, "open")):
+        monkeypatch.setattr(owner, name, refuse)
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+
+
+def table(task, rows=90, seed=0):
+    """Context rows, their targets, and query rows; with missing numbers, a constant column, an outlier and columns of very different scale."""
+    rng = np.random.default_rng(seed)
+    x = np.column_stack([rng.normal(size=(rows, 3)), rng.integers(0, 4, rows), np.ones(rows), 1e12 * rng.normal(size=rows)])
+    x[::7, 0], x[3, 1], x[-2, 1] = np.nan, 300.0, -70.0
+    signal = np.nan_to_num(x[:, 0]) + x[:, 2]
+    y = np.digitize(signal, [-0.7, 0.7]) if task == "classification" else 40 + 3 * signal
+    return x[:60], y[:60], x[60:]
+
+
+def open_tiny(path, task):
+    return load_model(CARD, task, CPU, tiny_checkpoint(path, "tabpfn-v2", task=task))
+
+
+def ours(model, x_CF, y_C, x_QF):
+    normalise = model.fit_preprocessing(x_CF)
+    return Scorer(normalise(x_CF), y_C, 3 if model.task == "classification" else 0).predict(model, normalise(x_QF))
+
+
+def theirs(path, x_CF, y_C, x_QF, task):
+    """Their own estimator with one member, whose steps are those that the snippet of an export names."""
+    kind = {"classification": TabPFNClassifier, "regression": TabPFNRegressor}[task]
+    estimator = kind(
+        model_path=str(path),
+        device="cpu",
+        n_estimators=1,
+        inference_precision=torch.float32,
+        inference_config=eval(PLAIN, {"PreprocessorConfig": PreprocessorConfig}),
+    )
+    estimator.fit(x_CF, y_C)
+    return estimator.predict_proba(x_QF) if task == "classification" else estimator.predict(x_QF)
+
+
+@TASKS
+def test_predictions_are_those_of_the_upstream_estimator(tmp_path, task):
+    arrays = table(task)
+    predicted = ours(open_tiny(tmp_path / "tiny.ckpt", task), *arrays)
+    assert predicted.std(axis=0).min() > 1e-3, "the rows must differ for a match to mean anything"
+    np.testing.assert_allclose(predicted, theirs(tmp_path / "tiny.ckpt", *arrays, task), atol=1e-5, rtol=1e-5)
+
+
+@TASKS
+def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path, task):
+    arrays = table(task)
+    model = open_tiny(tmp_path / "tiny.ckpt", task)
+    base = ours(model, *arrays)
+    report = adapted(model)
+    moved = ours(model, *arrays)
+    merge(model.module, report)
+    model.save(tmp_path / "merged.ckpt")
+    assert np.abs(moved - base).max() > 1e-2
+    np.testing.assert_allclose(theirs(tmp_path / "merged.ckpt", *arrays, task), moved, atol=1e-5, rtol=1e-5)
