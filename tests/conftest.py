@@ -57,6 +57,14 @@ def databases_are_closed():
 
 
 @pytest.fixture(autouse=True)
+def main_module():
+    """A page that ``AppTest`` ran stays in its place otherwise, and every process that is spawned later would run it."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
+
+
+@pytest.fixture(autouse=True)
 def no_worker_goes_on():
     """One that a test starts in its own process carries out what was queued beside all later tests, and for hours after the last."""
     yield

@@ -58,6 +58,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     found = sniff(connection, sniffed, **given)
     delimiter, quote, escape = (found or (choices.delimiter or ",", '"', ""))[:3]
     quote = quote or '"'
+    escape = escape if escape == "\\" else quote  # for the sniffer it is an apostrophe, too, where one stands before a quote
     quoted, usual = (evenness(head_records(head, delimiter, mark)) for mark in (quote, '"'))
     if usual > quoted:  # words with apostrophes are taken for quoted ones where a real quote is broken
         quote = escape = '"'
@@ -87,7 +88,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
     above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers else None
     skip, first = above or (skip, first)
-    dialect = Dialect(delimiter, quote, escape or quote, skip, max(width, len(first)), False, False)
+    dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first)
     dialect = replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1)
     return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above)))

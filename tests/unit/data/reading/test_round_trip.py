@@ -4,7 +4,7 @@ import csv
 import io
 import re
 
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as some
 
 from tabtune_core.data.table import ReadingChoices, read_table
@@ -58,6 +58,12 @@ def line_of(cells, separator, quoting):
     opened=some.sampled_from([{}, {"open": '"k'}]),
     trailing=some.sampled_from(["", "{0}"]),
     mark=some.sampled_from(["", "#", "# "]),
+)
+@example(
+    rows=[("k, k", -4, "k"), ("k", -8, ";'\"\n.k"), ("kk", 1, "k"), ("kk", 4, "k")],  # an apostrophe before a quote
+    **dict(
+        places={}, separator=",", quoting=csv.QUOTE_MINIMAL, line_end="\n", encoding="utf-8", before="", opened={}, trailing="", mark=""
+    ),
 )
 def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     rows, places, separator, quoting, line_end, encoding, before, opened, trailing, mark
