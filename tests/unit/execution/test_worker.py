@@ -144,7 +144,7 @@ def test_a_run_whose_process_cannot_be_started_stays_queued(tmp_path, monkeypatc
 
 
 def test_what_a_killed_worker_leaves_is_swept_up_by_the_next(tmp_path, monkeypatch):
-    with tempfile.TemporaryDirectory() as place:  # whose path is short, as a socket's must be
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # whose path is short, as a socket's must be
         monkeypatch.setenv("TMPDIR", place)
         _kill_a_worker(tmp_path, Path(place))
         assert list(Path(place).iterdir()) == []
