@@ -17,6 +17,7 @@ from tabtune_core.data.reading.decoding import is_feather, is_json, read_head
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.parquet import check_size
 from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.workbook import is_workbook, sheet_as_text
 from tabtune_core.errors import TableError
 
@@ -67,9 +68,7 @@ def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
     """JSON of one object a row, as lines or as one list; its cells are text, as they stand there."""
     tell("Reading JSON", 0, 0)
     target = folder / "json.parquet"
-    with duckdb.connect(config={"memory_limit": "1GB", "threads": "2", "temp_directory": str(folder / "spill")}) as connection:
-        connection.execute("SET autoinstall_known_extensions = false")
-        connection.execute("SET enable_progress_bar = false")
+    with connect(folder) as connection:
         try:
             # the first time all objects are looked at, for the names of their entries
             found = "SELECT * FROM read_json(?, records=true, sample_size=-1, map_inference_threshold=-1) LIMIT 0"
