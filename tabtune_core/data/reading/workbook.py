@@ -6,9 +6,11 @@ process opens it, with a limit of memory. Titles, lines of names and blank rows 
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -51,9 +53,14 @@ def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: i
         check_unpacked(path, limit_bytes, tell)
     tell("Opening the workbook", 0, 0)
     asked = json.dumps({"path": str(path), "sheet": sheet, "target": str(target), "limit_bytes": limit_bytes})
-    process = subprocess.run([sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", __name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(BrokenPipeError):  # it ended at once
+            print(asked, file=process.stdin, flush=True)
+        answer = process.stdout.read()
     try:
-        said: dict[str, Any] = json.loads(process.stdout)
+        said: dict[str, Any] = json.loads(answer)
     except ValueError as error:
         raise TableError(
             "The workbook needs more memory than reading may take: too many cells, or one that was written by mistake far from the others."
@@ -101,8 +108,9 @@ def check_unpacked(path: Path, limit_bytes: int, tell: Tell) -> None:
 
 
 def main() -> None:
-    """The process itself: reads what to do from its input, and says what it found as JSON."""
-    asked = json.load(sys.stdin)
+    """The process itself: reads what to do from the first line of its input, says what it found as JSON, and ends where its input does."""
+    asked = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_input, daemon=True).start()
     _limit_memory(MEMORY_BYTES + MEMORY_FACTOR * asked["limit_bytes"])
     try:
         said = write_sheet(Path(asked["path"]), asked["sheet"], Path(asked["target"]), asked["limit_bytes"])
@@ -111,6 +119,13 @@ def main() -> None:
     except OSError as error:
         said = {"failed": [error.errno, error.strerror]}
     sys.stdout.write(json.dumps(said))
+    sys.stdout.flush()
+    os._exit(0)  # the thread that waits for input would abort an orderly end
+
+
+def _end_with_input() -> None:
+    sys.stdin.read()
+    os._exit(1)
 
 
 def _limit_memory(most_bytes: int) -> None:

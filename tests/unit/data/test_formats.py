@@ -4,15 +4,18 @@ import datetime
 import io
 import json
 import struct
+import time
 import zipfile
 from xml.sax.saxutils import escape
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading import workbook
+from tabtune_core.data.reading_process import ReadingProcess
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import TableError
 
@@ -231,6 +234,23 @@ def test_what_is_not_a_table_is_refused_in_a_sentence(data, choices, says):
         read_table(data, ReadingChoices(**choices), limit_bytes=1_000_000)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_cancelled_reading_ends_the_process_that_opens_its_workbook(tmp_path):
+    parts = zipfile.ZipFile(io.BytesIO(xlsx({"one": [["a", "y"]]})))
+    book = zipped(
+        {name: parts.read(name) for name in parts.namelist() if "sheet1" not in name}
+        | {
+            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{MAIN}"><sheetData>{"<row><c><v>1</v></c></row>" * 5_000_000}</sheetData></worksheet>'
+        }
+    )  # takes seconds to open
+    reading = ReadingProcess(tmp_path, book, "t.xlsx", ReadingChoices(), limit_bytes=1_000_000_000)
+    while not list(tmp_path.rglob("*.xlsx")):
+        time.sleep(0.02)
+    (opening,) = psutil.Process(reading._process.pid).children()
+    reading.cancel()
+    assert psutil.wait_procs([opening], timeout=2)[1] == [] or opening.status() == psutil.STATUS_ZOMBIE
+    assert not list((tmp_path / "datasets").iterdir())
 
 
 def test_without_its_package_a_workbook_names_the_command_that_installs_it(monkeypatch, tmp_path):
