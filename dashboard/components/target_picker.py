@@ -8,11 +8,14 @@ from dashboard import queries
 from dashboard.formatting import WAYS, plain
 from dashboard.url_state import LONGEST_SEEN, choose, chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.findings import Finding
 from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer
 from tabtune_core.data.target import GROUPED, Way, worth_grouping
 from tabtune_core.settings import RunSettings, SplitBy, describe
 
 NOT_CHOSEN, RARE = "", "group_rare_classes"
+BALANCED = {"class_weights": "balanced", "selection_metric": "average_precision"}
+SCORES_OF_RARE = ("balanced_accuracy", "average_precision")
 
 
 def pick_target(dataset: Dataset) -> str:
@@ -73,6 +76,20 @@ def group_rare(table: str, target: str, way: Way) -> None:
             args=({RARE: rows},),
             help=help,
         )
+
+
+def without_mended(found: list[Finding]) -> list[Finding]:
+    """Findings without that of a rare class, where what is chosen on this page or on New run makes it count as the others do."""
+    now = st.session_state
+    mended = now.get("class_weights") == BALANCED["class_weights"] and now.get("selection_metric") in SCORES_OF_RARE
+    return [one for one in found if one.code != "imbalance" or not mended]
+
+
+def balance(found: list[Finding]) -> None:
+    """A button that makes a rare class count as the others do, where it is among the findings."""
+    if any(one.code == "imbalance" for one in found):
+        label, icon = "Use balanced weights and average precision", ":material/balance:"
+        st.button(label, key="balance", icon=icon, on_click=st.session_state.update, args=(BALANCED,))
 
 
 def ask_split(dataset: Dataset, target: str) -> str:

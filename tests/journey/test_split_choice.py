@@ -87,12 +87,17 @@ def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
     assert told in said(app.markdown)
     page = app.switch_page("views/new_run/page.py").run()
     assert told in said(page.caption)
-    next(found for found in page.button if found.label == "Use balanced weights and average precision").click().run()
+    page = page.switch_page("views/data/page.py").run()
+    page.button(key="balance").click().run()
+    assert told not in said(page.markdown)
+    page = page.switch_page("views/new_run/page.py").run()
     assert settings_of(page).run.selection_metric == "average_precision" and told not in said(page.caption)
     page.selectbox(key="selection_metric").set_value("log_loss").run()
     assert told in said(page.caption)
     assert settings_of(page).run.train.class_weights == "balanced"
     assert "Let balanced accuracy or average precision decide" in said(page.markdown)
+    page.button(key="balance").click().run()
+    assert settings_of(page).run.selection_metric == "average_precision" and told not in said(page.caption)
 
 
 def test_rare_classes_are_made_one_with_one_click_and_kept_apart_again(app, home):

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
-from dashboard.components.target_picker import NOT_CHOSEN, group_rare, pick_target, pick_way, rare_grouped
+from dashboard.components.target_picker import NOT_CHOSEN, balance, group_rare, pick_target, pick_way, rare_grouped, without_mended
 from dashboard.formatting import LARGE, few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.url_state import chosen
@@ -249,7 +249,7 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     """What to know before the column is predicted: gaps, rare classes, columns that give it away, limits, few rows."""
     try:
-        found = queries.label_findings(dataset.id, column, way, rare_grouped())
+        found = without_mended(queries.label_findings(dataset.id, column, way, rare_grouped()))
     except LabelError:  # it cannot be predicted, which is said beside the button that it stops
         return
     classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way, rare_grouped()))
@@ -260,6 +260,7 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
     pairs = queries.pair_leaks(dataset.id, column)
     findings(together([*seen, *pairs, *queries.suspects(dataset.id, column, way), *limits]))
+    balance(found)
     given = [name for finding in pairs for name in (finding.column, finding.second) if name]
     leave_out(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
 

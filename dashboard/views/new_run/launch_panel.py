@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.target_picker import group_rare
+from dashboard.components.target_picker import balance, group_rare, without_mended
 from dashboard.formatting import duration, plain
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
@@ -45,22 +45,17 @@ def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[s
 def show_findings(sweep: SweepSettings, way: Way) -> None:
     """How the rows are split where it is not at random, which rows test, and what to do about a rare class."""
     run, found = sweep.run, list[Finding]()
-    mended = run.train.class_weights == "balanced" and run.selection_metric in ("balanced_accuracy", "average_precision")
     with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
         of_label = queries.label_findings(run.dataset, run.target, way, run.group_rare_classes)
-        found += [one for one in of_label if one.code == "rare-classes" or (one.code == "imbalance" and not mended)]
+        found += without_mended([one for one in of_label if one.code in ("rare-classes", "imbalance")])
         found += queries.split_findings(sweep)
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
         st.caption(f"{icon} {plain(finding.message)}")
-        if finding.code == "imbalance":
-            st.button("Use balanced weights and average precision", on_click=st.session_state.update, args=(_BALANCED,))
+    balance(found)
     group_rare(run.dataset, run.target, way)
     sets = dict.fromkeys(one.test_rows_in_words for one in (dataclasses.replace(run, seed=seed) for seed in sweep.seeds))
     st.caption(f"Test rows: {'; '.join(sets)}.")
-
-
-_BALANCED = {"class_weights": "balanced", "selection_metric": "average_precision"}
 
 
 def show_size(sweep: SweepSettings) -> None:
