@@ -1,5 +1,6 @@
 """Which column is predicted, how, and how the rows are split: questions of the Data page and choices of New run, with one answer."""
 
+from collections.abc import Iterable
 from typing import cast
 
 import streamlit as st
@@ -78,7 +79,7 @@ def group_rare(table: str, target: str, way: Way) -> None:
         )
 
 
-def without_mended(found: list[Finding]) -> list[Finding]:
+def without_mended(found: Iterable[Finding]) -> list[Finding]:
     """Findings without that of a rare class, where what is chosen on this page or on New run makes it count as the others do."""
     now = st.session_state
     mended = now.get("class_weights") == BALANCED["class_weights"] and now.get("selection_metric") in SCORES_OF_RARE

@@ -17,6 +17,7 @@ from tabtune_core.analysis.intervals import GAINS, half_width
 from tabtune_core.analysis.replicates import Difference, Replicates, RowGroups, TooFew, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
+from tabtune_core.settings import TRAINED
 from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.predictions import Predictions
 
@@ -74,14 +75,14 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     table = table.join(used[numbers].astype("float64").groupby(used["configuration"]).mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
-    lora = table.index[table["strategy"] == "peft"]
+    lora, trained = table.index[table["strategy"] == "peft"], table.index[table["strategy"].isin(TRAINED)]
     parts: tuple[tuple[SplitName, str], ...] = (("validation", ""), ("test", "test_"))
     for part, prefix in parts:
         each = replicates(once[once["seed"].isin(seeds)], meaning, load, part)
         final = {c: [run.final for run in each if run.configuration == c] for c in table.index}
         before = {c: [run.zero_shot for run in each if run.configuration == c] for c in table.index}
         nothing = {c: [replicate and replicate.of_nothing() for replicate in final[c]] for c in table.index}
-        _add(table, f"{prefix}gain", {c: difference(final[c], before[c], meaning) for c in table.index})
+        _add(table, f"{prefix}gain", {c: difference(final[c], before[c], meaning) for c in trained})
         _add(table, f"{prefix}score", {c: difference(final[c], nothing[c], meaning) for c in table.index})
         for name, best in (("gap", table.index[:1]), ("lora_gap", lora[:1])):
             score_C = table[f"{prefix}score"]

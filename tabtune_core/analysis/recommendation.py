@@ -46,7 +46,7 @@ class Recommendation:
     sentences: tuple[str, ...]
     """The most important first; none before two configurations with a score, one of them LoRA."""
     basis: str
-    """What ± and the intervals are, and what they rest on."""
+    """What ± and the intervals are, and what they rest on; without sentences, which runs cannot be compared, and why."""
     configurations: pd.DataFrame
     """One row a configuration, as in Comparison, and ``tied``: a LoRA within one standard error of the best LoRA (of the paired difference
     on the validation rows); NA where that is not known, and for all else."""
@@ -63,7 +63,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     table = table.assign(tied=tied.astype("boolean").mask(table["lora_gap_error"].isna() | (table["strategy"] != "peft")))
     lora = table[table["strategy"] == "peft"]
     if len(table) < 2 or lora.empty:
-        return Recommendation((), "", table)
+        alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. Run them again, alike and to their end."
+        return Recommendation((), alone if comparison.apart and lora.empty else "", table)
     planned = store.last(lora["runs"].iloc[0][0], "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
     drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None

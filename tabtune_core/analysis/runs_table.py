@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tabtune_core.analysis.incomplete import MODELS, apart
+from tabtune_core.analysis.incomplete import apart
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
@@ -145,9 +145,9 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
 
 
 def gains_of(run: Run, metric: Metric) -> dict[str, float]:
-    """Against the run's own zero-shot."""
+    """Of training, against the run's own zero-shot."""
     result = run.result
-    if result is None or run.settings.strategy not in MODELS:
+    if result is None or run.settings.strategy not in TRAINED:
         return {}
     gains = {}
     for name, scores, before in (

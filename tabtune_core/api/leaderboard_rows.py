@@ -14,8 +14,8 @@ from tabtune_core.analysis.intervals import half_interval, half_width
 from tabtune_core.analysis.runs_table import NO_GAIN
 from tabtune_core.api.leaderboard_fits import Fit
 from tabtune_core.events import RunFinished
-from tabtune_core.metrics import METRICS, Task, metrics_of
-from tabtune_core.settings import Strategy
+from tabtune_core.metrics import METRICS, metrics_of
+from tabtune_core.settings import TRAINED, RunSettings, Strategy
 
 _PHASES = ("load", "zero-shot", "train", "evaluate")
 _WHOLE = ("place", "rank", "trainable_parameters")
@@ -58,7 +58,7 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         **_means(results, "growth_memory_bytes", "predict_growth_memory_bytes", "run_growth_memory_bytes"),
         "memory_meter": results[0].memory_meter if results else "",
         **_means(results, "train_seconds", "train_wall_seconds", "predict_seconds", "context_rows", "train_context_rows", "adapter_bytes"),
-        **_scores(settings.task, results, rank_by),
+        **_scores(settings, results, rank_by),
         "note": "; ".join(_notes(settings.strategy, results)),
         "error": error,
     }
@@ -70,16 +70,17 @@ def _notes(strategy: Strategy, results: Sequence[RunFinished]) -> Iterator[str]:
     yield from dict.fromkeys(f"ended by its {result.ended_by}" for result in results if result.ended_by)
 
 
-def _scores(task: Task, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
-    """Every metric of the task: mean and interval on the validation and test rows; ``gain`` is over zero-shot, seed by seed."""
-    row: dict[str, float] = {}
+def _scores(settings: RunSettings, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
+    """Every metric of the task: mean and interval on the validation and test rows; ``gain`` of training is over zero-shot, seed by seed."""
+    row, task = dict[str, float](), settings.task
     for part in PARTS:
         for metric in metrics_of(task):
             values = _of([getattr(result, part) for result in results], metric)
             row |= _told(f"{part}_{metric}", values)
     row |= {f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric)) for metric in metrics_of(task)}
     after, before = _of([r.validation for r in results], rank_by), _of([r.zero_shot_validation for r in results], rank_by)
-    return row | _told("gain", [METRICS[rank_by].sign * (late - early) for late, early in zip(after, before, strict=True)])
+    gains = [METRICS[rank_by].sign * (late - early) for late, early in zip(after, before, strict=True)]
+    return row | _told("gain", gains if settings.strategy in TRAINED else [])
 
 
 def _told(name: str, values: Sequence[float]) -> dict[str, float]:

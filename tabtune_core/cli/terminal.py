@@ -197,7 +197,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
 
 def paragraphs(sentences: Sequence[str], note: str) -> str:
     """An empty line, then each text from the start of a line, in lines of at most WIDTH letters; nothing where nothing is to say."""
-    return "\n".join(("", *(textwrap.fill(text, WIDTH) for text in (*sentences, note)), "")) if sentences else ""
+    texts = [textwrap.fill(text, WIDTH) for text in (*sentences, note) if text]
+    return "\n".join(("", *texts, "")) if texts else ""
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

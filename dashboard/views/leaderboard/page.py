@@ -46,7 +46,7 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         zero_shot = "" if pd.isna(untrained) else f" (zero-shot {score(untrained, metric)})"
         st.markdown(
             f"{lead} on the validation rows with {METRICS[metric].written} **{score(best[f'validation_{metric}'], metric)}**"
-            f"{zero_shot}. How much of a lead is noise is not known. Validation ranks; test is only reported."
+            f"{zero_shot}. How much of a lead is noise is not known. Validation ranks; test is only reported. {plain(recommendation.basis)}"
         )
 
 

@@ -18,6 +18,7 @@ OUTCOMES = {
     "Harm on the test rows": [ZERO, (2, (0.7,), range(14), range(14)), (4, (0.75,), range(4), range(14))],
     "A reference ahead": [("inference", (0.5,), range(10)), (4, (0.7,), range(14)), ("boosting", (1.0,), range(20))],
     "Stopped before its end": [ZERO, (2, (0.9,), range(18), range(14)), (8, (0.95,), range(19), range(14))],
+    "All stopped before their end": [ZERO, (8, (0.95,), range(19), range(14)), ("linear", (0.6,), range(12))],
     "One seed, and a gain that may be luck": [ZERO, (4, (0.9,), range(18), range(14))],
 }
 

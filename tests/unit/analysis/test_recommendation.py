@@ -56,7 +56,7 @@ def test_differences_are_paired_row_by_row(lab):
     expected = [0.3, half_width(right(range(16)) - right(range(10)))]
     assert rows.loc["32", ["gain", "gain_half_width"]].tolist() == pytest.approx(expected)
     assert rows.loc["32", ["test_gain", "test_gain_half_width"]].tolist() == pytest.approx(expected)
-    assert rows.loc["inference", ["gain", "gain_half_width"]].tolist() == [0, 0]
+    assert rows.loc["inference", ["gain", "gain_half_width"]].isna().all(), "zero-shot gains nothing over itself"
     # r=4 is within one standard error of r=32, not r=2
     assert rows["tied"].dropna().to_dict() == {"32": True, "4": True, "2": False}
 
