@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 from typing import NoReturn
 
@@ -11,6 +12,11 @@ def program() -> NoReturn:
     held = signal.getsignal(signal.SIGINT)
     if held is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: the next file to be opened would have its number, and whatever is written to it
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
     from tabtune_core.cli.main import program as run
 
     signal.signal(signal.SIGINT, held)

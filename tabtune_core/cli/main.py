@@ -59,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
             status = command(asked)
-            if sys.stdout is not None:  # closed
-                sys.stdout.flush()  # what it is sent to may be full
+            sys.stdout.flush()  # what it is sent to may be full
             return status
     except TabTuneError as error:
         say(f"loralab: {error}")
@@ -338,7 +337,7 @@ def program() -> NoReturn:
     read tables, and the one that waits for a worker, can abort a command that has succeeded.
     """
     status = main()
-    for stream in filter(None, (sys.stdout, sys.stderr)):
+    for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # full: main has reported it, if stderr still works
             stream.flush()
     if sys.argv[1:2] == ["worker"]:

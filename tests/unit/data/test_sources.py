@@ -5,10 +5,11 @@ import json
 import shutil
 import socket
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import huggingface_hub.constants
+import huggingface_hub
 import pandas as pd
 import pytest
 import sklearn.datasets
@@ -83,14 +84,14 @@ def openml(tmp_path, monkeypatch):
     for name, path in {**{f"api-v1-{one}": f"api/v1/json/{path}" for one, path in kept.items()}, "data-v1-dl-61.arff": arff}.items():
         (data / f"{path}.gz").parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(KEPT / f"{name}.gz", data / f"{path}.gz")
+    shutil.copy(data / f"{arff}.gz", data / "data/v1/download/61.gz")  # as scikit-learn 1.6 calls it
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(home))
 
 
 @pytest.fixture
 def hub(server, monkeypatch):
-    template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", partial(huggingface_hub.hf_hub_url, endpoint=server.address))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_of_this_machine")
 
 

@@ -46,7 +46,7 @@ def test_a_batch_is_of_some_columns_in_the_order_of_the_rows_that_are_left(conne
 
 def test_the_first_cells_with_a_value_are_found_however_late(connection):
     connection.execute(
-        "CREATE OR REPLACE TABLE cells AS SELECT CASE WHEN range > 5000 THEN range::VARCHAR END AS c0, NULL AS c1 FROM range(9000)"
+        "CREATE OR REPLACE TABLE cells AS SELECT CASE WHEN range > 5000 THEN range::VARCHAR END AS c0, NULL::VARCHAR AS c1 FROM range(9000)"
     )
     hold_batch(connection, 0, 2)
     assert first_cells(connection, 2, 3) == [["5001", "5002", "5003"], []]
