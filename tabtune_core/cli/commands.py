@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabtune_core.access import TOKEN_VARIABLE, decide
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
+from tabtune_core.cli.request import file_of
 from tabtune_core.cli.terminal import say, shown
 from tabtune_core.errors import MissingPackageError, SettingError, StoreError, TableError
 from tabtune_core.execution.doctor import examine, report
@@ -62,8 +63,10 @@ def print_predictions(asked: argparse.Namespace) -> int:
     from tabtune_core.data.table import LIMIT_BYTES
     from tabtune_core.engine.adapted_model import load_adapter
 
-    model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
-    context, rows = model.context(_table_of(model, asked)), read_new_rows(asked.data, model.facts, limit_bytes=LIMIT_BYTES)
+    with scratch_folder() as folder:
+        source = file_of(asked.data, asked.home, folder)
+        model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
+        context, rows = model.context(_table_of(model, asked)), read_new_rows(source, model.facts, limit_bytes=LIMIT_BYTES)
     for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
         say(note)
     predicted = model.predict_table(rows.frame, context=context)
@@ -72,12 +75,15 @@ def print_predictions(asked: argparse.Namespace) -> int:
 
 
 def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame":
-    """The table that an adapter was trained on: the file of ``--context``, or that of the workspace."""
+    """The table that an adapter was trained on: that of ``--context``, or that of the workspace."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.table import read_table
 
     try:
-        return read_table(asked.context, model.reading).frame if asked.context else load_frame(asked.home, model.settings.dataset)
+        if not asked.context:
+            return load_frame(asked.home, model.settings.dataset)
+        with scratch_folder() as folder:
+            return read_table(file_of([asked.context], asked.home, folder), model.reading).frame
     except TableError as error:
         if asked.context:
             raise

@@ -41,6 +41,10 @@ from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 USAGE = "%(prog)s DATA --target COLUMN [options]"
+_TABLE = (
+    "a file (CSV, Parquet, Feather, JSON lines, a workbook), several Parquet files or a folder of them, an address (https://,"
+    " hf://datasets/OWNER/NAME/FILE, openml:ID), or the id of a table that is in the workspace"
+)
 _WHERE = (
     "WHERE is a tracking URI of mlflow, a project of wandb, a folder of trackio or tensorboard (default: those of the tool's own"
     " variables, else in the workspace)"
@@ -140,7 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
     predict.set_defaults(command=print_predictions)
     _add_adapter(predict)
-    predict.add_argument("data", metavar="DATA", type=Path, help="CSV or Parquet file with the rows to predict; the target may be missing")
+    rows = f"the rows to predict, in which the target may be missing: {_TABLE}, or query:SQL"
+    predict.add_argument("data", metavar="DATA", nargs="+", help=rows)
     _add_context(predict)
 
     serve = commands.add_parser(
@@ -260,8 +265,8 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_context(parser: argparse.ArgumentParser) -> None:
-    text = "the table that the adapter was trained on (default: the one in the workspace)"
-    parser.add_argument("--context", metavar="TABLE", type=Path, help=text)
+    text = "the table that the adapter was trained on: a file, a folder, an address or an id (default: the one in the workspace)"
+    parser.add_argument("--context", metavar="TABLE", help=text)
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -279,13 +284,7 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="*",
-        help="a file (CSV, Parquet, Feather, JSON lines, a workbook), several Parquet files or a folder of them, an address (https://,"
-        " hf://datasets/OWNER/NAME/FILE, openml:ID), or the id of a table that is in the workspace",
-    )
+    parser.add_argument("data", metavar="DATA", nargs="*", help=_TABLE)
     parser.add_argument("--query", metavar="SQL", help="in place of DATA: a query that DuckDB runs, such as \"select * from 'x.parquet'\"")
     parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
     parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)")

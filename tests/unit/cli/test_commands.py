@@ -5,6 +5,9 @@ import math
 import os
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,13 +15,14 @@ import pytest
 
 from tabtune_core.cli import launch
 from tabtune_core.cli.main import _parser, main
-from tabtune_core.data.datasets import get_dataset
+from tabtune_core.data.datasets import add_dataset, get_dataset
 from tabtune_core.events import Note
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[3]
+KEPT = ROOT / "tests" / "kept"
 
 
 @pytest.fixture
@@ -157,3 +161,19 @@ def test_a_sweep_leaves_as_a_page_or_to_a_tracker_and_an_unknown_one_is_refused_
         assert main([*command, "--log-to", "mlfow", "--home", str(store.home)]) == 2
         assert "Did you mean 'mlflow'?" in capsys.readouterr().err
     assert len(store.sweeps()) == 2
+
+
+def test_rows_and_context_come_from_wherever_a_table_does(store, capsys):
+    kept, told = str(KEPT / "kept.csv"), []
+    asked = ("predict", str(KEPT / "adapter.zip"), "--device", "cpu")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=KEPT)) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{http.server_port}/kept.csv"
+        query, kept_id = f"query:from '{kept}'", add_dataset(store.home, Path(kept), "kept").id
+        for rows, context in ((kept, kept_id), (address, query)):
+            told.append(printed(capsys, store, *asked, rows, "--context", context))
+        http.shutdown()
+    assert told[0].startswith("predicted,")
+    assert len(set(told)) == 1
+    assert main([*asked, "openml:none"]) == 2
+    assert "'openml:none' does not name a data set of OpenML" in capsys.readouterr().err
