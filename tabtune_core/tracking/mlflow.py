@@ -11,7 +11,7 @@ from tabtune_core.tracking.tracker import AboutRun, Ending, Row
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1_000, 100, 6_000
 """Of one call, and letters of a parameter (https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits)."""
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+USUAL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 STAMP, RUN = "loralab.stamp", "loralab.run"
 ENDS = {"cancelled": "KILLED", "failed": "FAILED", "interrupted": "FAILED"}
 Item = TypeVar("Item")
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 def open_tracker(where: str, folder: Path) -> "MLflow":
     """``where`` is a tracking URI; without one, MLFLOW_TRACKING_URI or a database in ``folder``."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would tell its makers what is called
-    for name, value in PATIENCE.items():
+    for name, value in USUAL.items():
         os.environ.setdefault(name, value)
     import alembic  # noqa: F401 - whether it is there
     import mlflow  # noqa: F401 - the same
@@ -49,11 +49,10 @@ class MLflow:
         return MlflowClient(self._uri)
 
     def _experiment(self, run: AboutRun) -> str:
-        tags = {"loralab.sweep": run.sweep}
         for known in self._client.search_experiments(filter_string=f"tags.`loralab.sweep` = '{run.sweep}'"):
             return str(known.experiment_id)
         place = self.folder and (self.folder / "mlflow-artifacts" / run.sweep).as_uri()
-        return str(self._client.create_experiment(run.experiment, artifact_location=place, tags=tags))
+        return str(self._client.create_experiment(run.experiment, artifact_location=place, tags={"loralab.sweep": run.sweep}))
 
     def _held(self, run: AboutRun) -> list[Any]:
         return list(self._client.search_runs([self._experiment(run)], f"tags.`{RUN}` = '{run.id}'"))
