@@ -1,9 +1,14 @@
 """What a person does on a page, for tests without a browser."""
 
+REGISTERED = {}
+"""The pages of the dashboard, as its first run in this process named them."""
+
 
 def go(app, name, **query):
-    """Opens a page, as a link with these query parameters does."""
-    app.run()
+    """Opens a page, as a link with these query parameters does from another program: no other page is drawn before it."""
+    if not REGISTERED:
+        REGISTERED.update(app.run()._registered_pages)
+    app._registered_pages = REGISTERED
     for key, value in query.items():
         app.query_params[key] = value
     return app.switch_page(f"views/{name}/page.py").run()

@@ -1,5 +1,6 @@
 """A workspace of its own for each test, the pages on it, and a real server with a real browser."""
 
+import functools
 import os
 import shutil
 import socket
@@ -13,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 from page_steps import PATIENCE_MS
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
+from tabtune_core.data import datasets
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.store.runs import RunStore
 
@@ -27,13 +30,27 @@ BROWSER_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--js-flags=--no-opt --max-lazy",  # a page is opened for seconds: what is compiled for long runs does not pay
 )
+
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)  # which each AppTest does
+READ = {}
+"""Tables that were read in this process, by their bytes and how they were read."""
+
+
+def read_once(source, choices, read=datasets.read_table, **more):
+    """``read_table`` for tests whose subject is not reading: the same file is read once."""
+    key = (source.read_bytes(), choices, more["limit_bytes"])
+    if key not in READ:
+        READ[key] = read(source, choices, **more)
+    return READ[key]
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty workspace that the pages take for theirs; no worker is started for it."""
     monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
+    monkeypatch.setattr(datasets, "read_table", read_once)
     monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: None)
     return tmp_path
 
@@ -115,9 +132,9 @@ def end_worker(home: Path) -> None:
                 left.kill()
 
 
-@pytest.fixture
-def browser():
-    """A Chromium; where there is none the test is skipped, but never on CI."""
+@pytest.fixture(scope="module")
+def chromium():
+    """A Chromium; where there is none the tests are skipped, but never on CI."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         reason = "no Chromium: install one or name it with the environment variable CHROMIUM"
@@ -128,6 +145,14 @@ def browser():
         started = playwright.chromium.launch(executable_path=path, args=list(BROWSER_FLAGS))
         yield started
         started.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """A Chromium in which a test finds nothing open."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
 
 
 @pytest.fixture
