@@ -1,9 +1,13 @@
 """A run with a real adapter on a real base, made without training: its factors are random, its predictions its own."""
 
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import torch
 
-from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.task import prepare
 from tabtune_core.engine.adapted_model import predict_rows
@@ -30,52 +34,55 @@ def mixed_csv(rows=90, seed=0):
     return ("\n".join(lines) + "\n").encode()
 
 
-def made_run(
-    store,
-    *,
-    model="tabicl-mini",
-    task="classification",
-    rank=4,
-    seed=0,
-    data=None,
-    name="people, mine.csv",
-    views=1,
-    sweep="made",
-    kinds=(),
-    **more,
-):
-    """A finished run in the store, in a sweep of this name; returns its id."""
-    dataset = add_dataset(store.home, data or mixed_csv(), name, ReadingChoices(kinds=kinds))
-    settings = RunSettings(
-        dataset=dataset.id,
-        target="verdict" if task == "classification" else "weight",
-        task=task,
-        model=model,
-        seed=seed,
-        device="cpu",
-        lora=LoraSettings(rank=rank),
-        train=TrainSettings(steps=1, views=views),
-        **more,
-    )
+def made_run(store, *, sweep="made", data=None, **how):
+    """A finished run in the store, in a sweep of this name; returns its id. ``how`` is that of ``_made``, which makes each but once."""
+    settings, scores, files = _made(data=data or mixed_csv(), **how)
     _, (run_id,) = store.add_sweep([settings], sweep)
-    folder = store.run_dir(run_id)
-    folder.mkdir(parents=True)
-    base = load_model(get_card(model), task, torch.device("cpu"))
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        report = adapt(base, settings)
-        for _, b in adapter_factors(base.module, report).values():
-            torch.nn.init.normal_(b, std=0.1)
-    base.module.eval()
-    table = prepare(load_frame(store.home, dataset.id), get_dataset(store.home, dataset.id).columns, settings, max_classes=None)
-    part = HeldOut(table.split.test, *table.part(table.split.test))
-    predicted = predict_rows(base, table.frame.iloc[part.rows_N], table.context, views=views)
-    write_predictions(
-        folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, table.context.labels.classes, np.arange(len(table.frame))
-    )
-    write_adapter(folder / ADAPTER_FILE, settings, dataset, table, base, report, {}, 1)
-    scores = {"log_loss": 0.5, "accuracy": 0.9} if task == "classification" else {"rmse": 2.0, "r2": 0.5}
-    size = (folder / ADAPTER_FILE).stat().st_size
+    dataset, folder = store.home / "datasets" / settings.dataset, store.run_dir(run_id)
+    for target, its in ((dataset, "dataset"), (folder, "run")):
+        if not target.exists():
+            target.mkdir(parents=True)
+            for name, content in files[its].items():
+                (target / name).write_bytes(content)
+    size = len(files["run"][ADAPTER_FILE])
     result = RunFinished("finished", 1, 1, False, scores, scores, scores, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, size, True)
     store.finish(run_id, "finished", result=result)
     return run_id
+
+
+@cache
+def _made(*, data, model="tabicl-mini", task="classification", rank=4, seed=0, name="people, mine.csv", views=1, kinds=(), **more):
+    """The settings of a run, its scores, and the files of its table and of its folder."""
+    with TemporaryDirectory() as home:
+        folder = Path(home) / "run"
+        folder.mkdir()
+        dataset = add_dataset(Path(home), data, name, ReadingChoices(kinds=kinds))
+        settings = RunSettings(
+            dataset=dataset.id,
+            target="verdict" if task == "classification" else "weight",
+            task=task,
+            model=model,
+            seed=seed,
+            device="cpu",
+            lora=LoraSettings(rank=rank),
+            train=TrainSettings(steps=1, views=views),
+            **more,
+        )
+        base = load_model(get_card(model), task, torch.device("cpu"))
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            report = adapt(base, settings)
+            for _, b in adapter_factors(base.module, report).values():
+                torch.nn.init.normal_(b, std=0.1)
+        base.module.eval()
+        table = prepare(load_frame(Path(home), dataset.id), dataset.columns, settings, max_classes=None)
+        part = HeldOut(table.split.test, *table.part(table.split.test))
+        predicted = predict_rows(base, table.frame.iloc[part.rows_N], table.context, views=views)
+        write_predictions(
+            folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, table.context.labels.classes, np.arange(len(table.frame))
+        )
+        write_adapter(folder / ADAPTER_FILE, settings, dataset, table, base, report, {}, 1)
+        files = {"dataset": Path(home) / "datasets" / dataset.id, "run": folder}
+        kept = {its: {path.name: path.read_bytes() for path in there.iterdir()} for its, there in files.items()}
+    scores = {"log_loss": 0.5, "accuracy": 0.9} if task == "classification" else {"rmse": 2.0, "r2": 0.5}
+    return settings, scores, kept

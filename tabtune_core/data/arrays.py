@@ -168,10 +168,11 @@ def prepare_arrays(
         if infer_dtype(y) == "decimal":
             y = pd.Series(numbers(y))
     check_label(y.infer_objects().to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
-    _warn_of_text(frame, settings)
+    kinds = _kinds(frame, settings)
+    _warn_of_text(frame, kinds)
     texts = words(y) if settings.task == "classification" else label_numbers(y)
     if not withhold:
-        context = show_all(frame, texts, labels.texts, settings)
+        context = show_all(frame, texts, labels.texts, settings, kinds)
         none = context.rows[:0]
         return Prepared(frame, texts, Split(_labelled(texts), none, none, context.rows), context)
     split = split_table(frame, texts, settings, test_share=0.0)
@@ -180,28 +181,31 @@ def prepare_arrays(
         raise LabelError(
             f"The {settings.split} leaves the class {unseen[0]!r} without a training row. Choose another split, or other rows."
         )
-    prepared = Prepared(frame, texts, split, _context(frame, texts, labels.texts, split.context, settings), weights)
+    prepared = Prepared(frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), weights)
     if weights is not None and not weights[split.train].any():
         raise LabelError("sample_weight is zero for all rows that train, so there is no loss. Give some rows a weight above 0.")
     return prepared
 
 
-def show_all(frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, settings: RunSettings) -> Context:
-    """The context that a pipeline predicts from: every row with a label, or a stratified sample of as many as may be shown."""
+def show_all(
+    frame: pd.DataFrame,
+    labels: NDArray[np.object_],
+    encoder: LabelEncoder | NumberEncoder,
+    settings: RunSettings,
+    kinds: dict[str, Kind] | None = None,
+) -> Context:
+    """The context that a pipeline predicts from: every row with a label, or a stratified sample of as many as may be shown.
+
+    As for a table; ``kinds`` of columns come from the whole frame.
+    """
     rows, rng = _labelled(labels), np.random.default_rng([settings.seed, 2])
     most = settings.train.predict_context_rows or len(rows)
-    return _context(frame, labels, encoder, rows[sample_rows(strata_of(labels)[rows].astype(str), most, rng)], settings)
+    shown = rows[sample_rows(strata_of(labels)[rows].astype(str), most, rng)]
+    return make_context(frame, labels, shown, _kinds(frame, settings) if kinds is None else kinds, names=encoder)
 
 
 def _labelled(labels: NDArray[np.object_]) -> Rows:
     return np.flatnonzero([label is not None for label in labels])
-
-
-def _context(
-    frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder | NumberEncoder, rows: Rows, settings: RunSettings
-) -> Context:
-    """As for a table; the kinds of columns come from the whole frame."""
-    return make_context(frame, labels, rows, _kinds(frame, settings), names=encoder)
 
 
 def _kinds(frame: pd.DataFrame, settings: RunSettings) -> dict[str, Kind]:
@@ -209,8 +213,8 @@ def _kinds(frame: pd.DataFrame, settings: RunSettings) -> dict[str, Kind]:
     return {name: column_kind(frame[name]) for name in frame.columns if name != group}
 
 
-def _warn_of_text(frame: pd.DataFrame, settings: RunSettings) -> None:
-    for name, kind in _kinds(frame, settings).items():
+def _warn_of_text(frame: pd.DataFrame, kinds: dict[str, Kind]) -> None:
+    for name, kind in kinds.items():
         if kind == "text":
             warn(
                 f"The column {name!r} is left out: its {len(set(words(frame[name])) - {None}):,} different values in {len(frame):,} rows "

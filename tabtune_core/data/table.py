@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
-from tabtune_core.data.reading.batched_queries import answered, first_cells, groups, hold_batch, places_by
+from tabtune_core.data.reading.batched_queries import among, answered, first_cells, groups, hold_batch, places_by
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
 from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
 from tabtune_core.data.reading.dates import MEANS
@@ -172,8 +172,8 @@ def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], row
     """The values of each column of ``batch``, in the order of the rows."""
     found: dict[int, pa.ChunkedArray] = {}
     for value, places in places_by(enumerate(kind.value for kind in typed)).items():
-        query = f"SELECT {value} FROM batch WHERE place IN (SELECT unnest($places)) ORDER BY place, number"
-        values = connection.sql(query, params={"places": places}).to_arrow_table().column(0)
+        query = f"SELECT {value} FROM batch WHERE {among(places)} ORDER BY place, number"
+        values = connection.sql(query).to_arrow_table().column(0)
         found |= {place: values.slice(at * rows, rows) for at, place in enumerate(places)}
     return [found[place] for place in range(len(typed))]
 

@@ -3,8 +3,10 @@
 Beside ``values``. In: texts, and what is known of their column. Out: its kind, whether its day stands first, and the moments.
 """
 
+import os
 from collections.abc import Sequence
 from datetime import time
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -13,6 +15,7 @@ import pyarrow as pa
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.batched_queries import answered
 from tabtune_core.data.reading.dates import MEANS, as_date, may_be_dates
+from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed
 
 
@@ -36,7 +39,7 @@ def _read(texts: Sequence[str], asked: Kind | None, day_first: bool | None) -> t
     different = list(dict.fromkeys(texts))
     if not different:
         return None, []
-    with duckdb.connect() as connection:
+    with _database(os.getpid()).cursor() as connection:
         cells = pa.table({"place": [0] * len(different), "number": range(len(different)), "cell": pa.array(different, pa.string())})
         connection.register("batch", cells)
         (typed,) = answered(connection, [as_date("", different, day_first, asked=asked)], [different])
@@ -45,3 +48,9 @@ def _read(texts: Sequence[str], asked: Kind | None, day_first: bool | None) -> t
         values = connection.sql(f"SELECT {typed.value} FROM batch ORDER BY number").fetchall()
     read = {text: value for text, (value,) in zip(different, values, strict=True)}
     return typed, [read[text] for text in texts]
+
+
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    """The one of this process, since to open one takes longer than to read a column. A process that is forked opens its own."""
+    return connect()

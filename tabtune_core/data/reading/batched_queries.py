@@ -24,6 +24,8 @@ class Ask:
     terms: tuple[str, ...]
     of_sample: bool = False
     """Over the different ones of the column's first cells alone; every value is None where there are none."""
+    parts: tuple[str, ...] = ()
+    """What stands in many terms: planned and computed once."""
 
 
 Asking = Generator[Ask, tuple[Any, ...], Done]
@@ -83,10 +85,23 @@ def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
     return found
 
 
+def among(places: Sequence[int]) -> str:
+    """That a cell is of one of these columns: written out, since DuckDB plans what stands beside a subquery twice.
+
+    >>> among([0, 2])
+    'place IN (0, 2)'
+    """
+    return f"place IN ({', '.join(map(str, places))})"
+
+
 def _values(connection: duckdb.DuckDBPyConnection, ask: Ask, places: list[int]) -> dict[int, tuple[Any, ...]]:
     table = "(SELECT place, unnest(cells) AS cell FROM samples)" if ask.of_sample else "batch"
-    query = f"SELECT place, {', '.join(ask.terms)} FROM {table} WHERE place IN (SELECT unnest($places)) GROUP BY place"
-    found = {place: tuple(values) for place, *values in connection.execute(query, {"places": places}).fetchall()}
+    terms, parts = ", ".join(ask.terms), "".join(f", {part} AS part{number}" for number, part in enumerate(ask.parts))
+    for number, part in enumerate(ask.parts):
+        terms = terms.replace(part, f"part{number}")
+    table = f"(SELECT place, cell{parts} FROM {table} WHERE {among(places)})"
+    query = f"SELECT place, {terms} FROM {table} GROUP BY place"
+    found = {place: tuple(values) for place, *values in connection.execute(query).fetchall()}
     return {place: found.get(place, (None,) * len(ask.terms)) for place in places}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from tabtune_core.data.findings import Column, Finding, Question, Severity, not_asked, shorten
-from tabtune_core.data.reading.batched_queries import places_by
+from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed
@@ -150,24 +150,23 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
             CODED.get(kind, "NULL"),
         )
         # the value is named once, so that the terms do not repeat how it is read
-        values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE place IN (SELECT unnest($places)))"
-        rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place", {"places": places}).fetchall()
+        values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE {among(places)})"
+        rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place").fetchall()
         coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
         marks = sentinels(connection, values, coded) if coded else {}
         if not number:
             marks = {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
-        words = alike(connection, values, places) if kind in ("category", "boolean") else {}
+        words = alike(connection, values) if kind in ("category", "boolean") else {}
         found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
 
 
-def alike(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[tuple[str, ...], ...]]:
+def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
     """The words of each column that are the same but for capitals, blanks, letters of no width or how their accents are written."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
         f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
-        f"GROUP BY place, {SAME_WORD} HAVING count(*) > 1 ORDER BY place, sum(times) DESC, min(value)",
-        {"places": places},
+        f"GROUP BY place, {SAME_WORD} HAVING count(*) > 1 ORDER BY place, sum(times) DESC, min(value)"
     ).fetchall()
     return {place: tuple(tuple(words) for _, words in group) for place, group in groupby(rows, key=itemgetter(0))}
 
@@ -258,10 +257,10 @@ def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[i
     is negative.
     """
     ends = connection.execute(
-        f"SELECT place, value, count(*), list(DISTINCT cell ORDER BY cell) FROM {values} WHERE value IS NOT NULL GROUP BY place, value "
+        f"SELECT place, value, count(*), list(DISTINCT cell ORDER BY cell) FROM {values} "
+        f"WHERE {among(places)} AND value IS NOT NULL GROUP BY place, value "
         f"QUALIFY row_number() OVER (PARTITION BY place ORDER BY value) <= {ENDS} "
-        f"OR row_number() OVER (PARTITION BY place ORDER BY value DESC) <= {ENDS} ORDER BY place, value",
-        {"places": places},
+        f"OR row_number() OVER (PARTITION BY place ORDER BY value DESC) <= {ENDS} ORDER BY place, value"
     ).fetchall()
     return {place: tuple(_codes([numbers for _, *numbers in group])) for place, group in groupby(ends, key=itemgetter(0))}
 

@@ -51,6 +51,7 @@ every mark but the colons of a time."""
 MARKS = "regexp_replace(cell, '[-/., ]+', ' ', 'g')"
 WORDED = reduce(lambda cell, rule: f"regexp_replace({cell}, '(?i){rule[0]}', '{rule[1]}', 'g')", REWRITTEN, "cell")
 SIMPLE = f"CASE WHEN regexp_matches(cell, '[A-Za-z+]') THEN {WORDED} ELSE {MARKS} END"
+PARTS = (SIMPLE, STANDARD)
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S %f", "%I:%M %p", "%I:%M:%S %p")
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[ap]\.?m\.?)?", re.IGNORECASE)
 TIME_OF_DAY = f"coalesce(CAST(TRY_STRPTIME({SIMPLE}, {list(CLOCKS)}) AS TIME), CAST({STANDARD} AS TIME))"
@@ -139,7 +140,7 @@ def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, fill
             return words if words.questions else None
         bad = (bad_cells_finding(name, (yield from unread_words(wrong)), unread, filled, what=f"{what}s"),)
     if not forced and kind == "date":
-        (timed,) = yield Ask((f"count(*) FILTER (({value}) <> date_trunc('day', {value}))",))
+        (timed,) = yield Ask((f"count(*) FILTER (({value}) <> date_trunc('day', {value}))",), parts=PARTS)
         kind = "datetime" if timed else "date"
     shown = f" such as {shorten(likely[0])!r}" if likely else ""
     wrong_kind = " Choose number, under Columns, if they are plain numbers." if likely and is_number(likely[0]) else " Nothing to do."
@@ -161,10 +162,10 @@ def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
 
 def _fitting(ways: Mapping[str, str], forced: bool) -> Asking[tuple[dict[str, str], int, int]]:
     """The formats that fit most cells, how many cells fit, and of how many; the sample is tried first."""
-    seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways.values())), of_sample=True)
+    seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways.values())), of_sample=True, parts=PARTS)
     least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
     likely = [style for style, count in zip(ways, counts, strict=True) if count and count >= least]
-    filled, *read = yield Ask(("count(cell)", *(f"count({ways[style]})" for style in likely)))
+    filled, *read = yield Ask(("count(cell)", *(f"count({ways[style]})" for style in likely)), parts=PARTS)
     most = max(read, default=0)
     return {style: ways[style] for style, count in zip(likely, read, strict=True) if count == most}, most, filled
 

@@ -27,7 +27,7 @@ from tabtune_core.data.reading.cells import (
 )
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.reading.sql import count_rows, hold_cells, unplanned
+from tabtune_core.data.reading.sql import connect, count_rows, hold_cells, unplanned
 from tabtune_core.errors import TableError
 
 CELLS_AT_ONCE = 8_000_000
@@ -98,7 +98,7 @@ def without_text(table: pa.Table, schema: pa.Schema) -> str:
     """Names the first column that DuckDB cannot write as text; each is tried in a database of its own, which the last one ended."""
     for place, name in enumerate(table.column_names):
         try:
-            with duckdb.connect() as connection:
+            with connect() as connection:
                 connection.register("one", table.select([name]))
                 connection.execute(f"CREATE TABLE text AS SELECT CAST({name} AS VARCHAR) FROM one")
         except UNREAD:

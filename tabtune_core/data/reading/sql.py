@@ -19,15 +19,18 @@ CELLS_IN_MEMORY = 8_000_000
 """In a group of rows. Each takes at least 16 bytes until its group is written."""
 
 
-def connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory that takes at most 1 GB, spills to ``folder``, and loads nothing from anywhere."""
+def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A database in memory that takes at most 1 GB, spills to ``folder`` if at all, and loads nothing from anywhere.
+
+    Without a folder it has no threads of its own, so that it may be kept and a process with it be forked.
+    """
     settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
         "memory_limit": "1GB",
-        "threads": "2",
-        "temp_directory": str(folder / "spill"),
+        "threads": "2" if folder else "1",
+        "temp_directory": str(folder / "spill") if folder else "",
     }
     connection = duckdb.connect(":memory:", config=settings)
     connection.execute("SET enable_progress_bar = false")  # or it draws on a terminal by itself

@@ -6,7 +6,7 @@ from null_designs import DESIGNS, held_out, of, shares
 
 from tabtune_core.analysis.replicates import TooFew
 
-NUMBER = 400
+NUMBER = 200
 """Draws of a design."""
 
 

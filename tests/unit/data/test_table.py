@@ -403,7 +403,7 @@ def test_day_and_month_that_could_be_swapped_are_asked_and_the_answer_is_followe
     assert ([question.field for question in table.questions] == ["day_first"]) == (choice is None)
 
 
-@settings(max_examples=30, deadline=None, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
 @given(
     some.sampled_from(["-1", "-9", "-99", "-200", "-999", "9999", "-999.0", "unknown", "None"]),
     some.integers(3, 30),

@@ -172,7 +172,7 @@ def fitted(frame):
     return FeatureEncoder.fit(frame, kinds | dict.fromkeys([n for n, kind in kinds.items() if kind == "text"], "category"), None)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(columns(), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_features_do_not_depend_on_the_type_that_holds_a_value(made, chance):
     learnt = read_rows(pd.DataFrame({i: held(one, 0) for i, one in enumerate(made)}))
@@ -212,7 +212,7 @@ def test_features_do_not_depend_on_what_holds_the_columns(made, door):
     assert fitted(asked).columns == encoder.columns
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(columns(("whole", "truth", "moments", "words")), min_size=1, max_size=2))
 def test_rows_of_a_file_are_those_that_pandas_reads_or_writes(made):
     frame = pd.DataFrame({f"c{i}": plain(one) for i, one in enumerate(made)}).assign(n=range(ROWS))
@@ -228,7 +228,7 @@ def test_rows_of_a_file_are_those_that_pandas_reads_or_writes(made):
         np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(table.frame))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(columns(), min_size=1, max_size=3), st.booleans())
 def test_a_column_is_a_feature_or_a_warning_names_it(made, remark):
     frame = pd.DataFrame({f"c{i}": held(one, 0) for i, one in enumerate(made)}).assign(n=range(ROWS))

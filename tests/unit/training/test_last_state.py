@@ -1,6 +1,10 @@
 """A training that was killed and goes on ends as one that never was: the same scores, curves and weights, to the last bit."""
 
+import copy
 import dataclasses
+import shutil
+from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -133,7 +137,6 @@ class Trained:
 
 FROZEN_START = ("icl_predictor",)
 KINDS = {
-    "LoRA": {},
     "dropout": {"lora": LoraSettings(rank=2, dropout=0.3)},
     "DoRA": {"lora": LoraSettings(rank=2, use_dora=True, dropout=0.1)},
     "PiSSA": {"lora": LoraSettings(rank=2, init_lora_weights="pissa")},
@@ -147,12 +150,16 @@ KINDS = {
 }
 
 
+MOMENTS = {"dropout": ({"step": 5}, {"step": 8}, {"writing": 8}, {"step": 10})}
+"""At which a training is killed, unless it is after the steps 5 and 10."""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_training_ends_as_one_that_was_never_interrupted(kind, tmp_path, checkpoint, killed_at):
     whole = Trained(tmp_path / "whole", checkpoint, **KINDS[kind])
     whole.go(seed=1)
     resumed = Trained(tmp_path / "resumed", checkpoint, **KINDS[kind])
-    for moment in ({"step": 5}, {"step": 8}, {"writing": 8}, {"step": 10}):
+    for moment in MOMENTS.get(kind, ({"step": 5}, {"step": 10})):
         killed_at(**moment)
         assert resumed.go(killed_at) is None
     killed_at()
@@ -165,17 +172,27 @@ def test_a_resumed_training_ends_as_one_that_was_never_interrupted(kind, tmp_pat
 def test_a_training_on_a_gpu_goes_on_with_the_random_numbers_of_the_gpu(gpu, tmp_path, checkpoint, killed_at):
     whole = Trained(tmp_path / "whole", checkpoint, device=gpu, **KINDS["dropout"])
     whole.go(seed=1)
-    resumed, _ = interrupted(tmp_path / "resumed", checkpoint, killed_at, device=gpu, **KINDS["dropout"])
+    resumed = Trained(tmp_path / "resumed", checkpoint, device=gpu, **KINDS["dropout"])
+    assert resumed.go(SimpleNamespace(step=5)) is None
     resumed.go(seed=3)
     assert [step.loss for step in resumed.ended()[1]] == pytest.approx([step.loss for step in whole.ended()[1]], rel=1e-3)
     assert resumed.fitted.result.resumed_steps == (4,)
 
 
 @pytest.fixture(scope="module")
-def whole(checkpoint, tmp_path_factory):
-    run = Trained(tmp_path_factory.mktemp("whole"), checkpoint)
-    run.go(seed=1)
-    return run
+def whole_of(checkpoint, tmp_path_factory):
+    @cache
+    def of(seed):
+        run = Trained(tmp_path_factory.mktemp("whole"), checkpoint, seed=seed)
+        run.go(seed=1)
+        return run
+
+    return of
+
+
+@pytest.fixture
+def whole(whole_of):
+    return whole_of(0)
 
 
 @pytest.mark.parametrize("moment", [{"step": 4}, {"writing": 4}], ids=str)
@@ -200,12 +217,19 @@ def test_killed_after_the_last_step_it_is_evaluated_alone(tmp_path, checkpoint, 
     assert resumed.fitted.result.resumed_steps == (12,)
 
 
-def interrupted(folder, checkpoint, killed_at, **more):
+@pytest.fixture(scope="module")
+def killed(checkpoint, tmp_path_factory):
+    run = Trained(tmp_path_factory.mktemp("killed"), checkpoint)
+    assert run.go(SimpleNamespace(step=5)) is None
+    return run
+
+
+@pytest.fixture
+def interrupted(killed, tmp_path):
     """A run that was killed after step 5, with the state of step 4."""
-    run = Trained(folder, checkpoint, **more)
-    killed_at(step=5)
-    assert run.go(killed_at) is None
-    killed_at()
+    run = copy.copy(killed)
+    run.folder = shutil.copytree(killed.folder, tmp_path / "run")
+    run.store = RunStore(run.folder)
     return run, run.store.run_dir(run.id) / "states" / "last.safetensors"
 
 
@@ -237,13 +261,11 @@ def ask_for_others(run, state):
         (ask_for_others, "it belongs to other settings"),
     ],
 )
-def test_a_damaged_or_foreign_state_is_not_used_and_that_is_said(damage, said, tmp_path, checkpoint, killed_at):
-    run, state = interrupted(tmp_path / "run", checkpoint, killed_at)
+def test_a_damaged_or_foreign_state_is_not_used_and_that_is_said(damage, said, interrupted, whole_of):
+    run, state = interrupted
     damage(run, state)
     run.go()
-    whole = Trained(tmp_path / "whole", checkpoint, seed=run.settings.seed)
-    whole.go()
-    assert run.equals(whole)
+    assert run.equals(whole_of(run.settings.seed))
     assert [event.step for event in run.events(Resumed)] == [0]
     assert any(said in note.text and "starts anew" in note.text and note.severity == "warning" for note in run.events(Note))
 
@@ -262,8 +284,8 @@ def test_a_state_that_could_not_be_saved_ends_no_run(tmp_path, checkpoint, monke
     ]
 
 
-def test_the_best_state_is_that_of_the_saved_step_until_a_later_one_is_saved(tmp_path, checkpoint, killed_at):
-    run, state = interrupted(tmp_path / "run", checkpoint, killed_at)
+def test_the_best_state_is_that_of_the_saved_step_until_a_later_one_is_saved(interrupted, killed_at):
+    run, state = interrupted
     killed_at(writing=8)
     assert run.go(killed_at) is None
     held = sorted(file.name for file in state.parent.glob("*.safetensors"))
@@ -285,8 +307,8 @@ def test_a_heavy_state_is_saved_as_often_as_its_share_of_the_time_allows(tmp_pat
     assert [run.store.has_last_state(run.id) for run in (never, always)] == [False, True]
 
 
-def test_seconds_before_the_kill_count_and_the_higher_peak(tmp_path, checkpoint, killed_at):
-    run, _ = interrupted(tmp_path, checkpoint, killed_at)
+def test_seconds_before_the_kill_count_and_the_higher_peak(interrupted):
+    run, _ = interrupted
     before = next(event.seconds for event in run.events(Evaluated) if event.step == 4)
     earlier, growth = 2**45, 2**44
 

@@ -24,8 +24,21 @@ from tabtune_core.training.step import episode_loss
 CPU = torch.device("cpu")
 
 
+ONE_A_FAMILY = tuple({CATALOGUE[name].family.name: (name, task) for name, task in ARCHITECTURES if task == "classification"}.values())
+
+
+@pytest.fixture(scope="module", params=ONE_A_FAMILY, ids="-".join)
+def one(request, tmp_path_factory):
+    """For what does not depend on sizes and heads."""
+    return made(request, tmp_path_factory)
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES, ids="-".join)
 def case(request, tmp_path_factory):
+    return made(request, tmp_path_factory)
+
+
+def made(request, tmp_path_factory):
     name, task = request.param
     if not CATALOGUE[name].family.installed:
         pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
@@ -79,9 +92,8 @@ def prefix_of(model, folder, **more):
 
 VARIANTS = {
     "plain": ({}, False),
-    "dropout": ({"dropout": 0.3}, False),
     "dropout, recomputed": ({"dropout": 0.3}, True),
-    "DoRA and biases": ({"use_dora": True, "bias": "lora_only"}, False),
+    "DoRA, biases and dropout": ({"use_dora": True, "bias": "lora_only", "dropout": 0.3}, False),
     "head alone, recomputed": ({"rank": 1}, True),
 }
 """What is trained, and whether activations are recomputed."""
@@ -102,18 +114,18 @@ def test_losses_gradients_and_predictions_are_the_same(case, tmp_path, variant):
     assert prefix.arrays.made == prefix.arrays.reused
 
 
-def test_what_is_there_already_is_not_run_again(case, tmp_path):
-    model = opened(case)
+def test_what_is_there_already_is_not_run_again(one, tmp_path):
+    model = opened(one)
     ran = []
     frozen_norm(model).register_forward_hook(lambda *_: ran.append(1))
     with prefix_of(model, tmp_path).use():
-        steps(model, case[1])
+        steps(model, one[1])
     often = len(ran)
     assert often
     with prefix_of(model, tmp_path).use():  # another run
-        steps(model, case[1])
+        steps(model, one[1])
     assert len(ran) == often
-    steps(model, case[1])  # and outside of it the model is what it was
+    steps(model, one[1])  # and outside of it the model is what it was
     assert len(ran) > often
 
 
@@ -123,10 +135,10 @@ def frozen_norm(model):
     return next(module for name, module in model.module.named_modules() if name.startswith(start) and "norm" in name)
 
 
-def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(case, tmp_path, monkeypatch):
+def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(one, tmp_path, monkeypatch):
     """On a made meter: a frozen layer takes as much as it is given; steps and evaluations each have a peak of their own."""
     monkeypatch.setattr("tabtune_core.training.prefix_cache.STEPS_IN_FULL", 2)
-    model, taken = opened(case), []
+    model, taken = opened(one), []
     frozen_norm(model).register_forward_hook(lambda module, given, _: taken.append((module.training, given[0].numel())))
 
     def run():
@@ -134,7 +146,7 @@ def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(case
         prefix = prefix_of(model, tmp_path)
         prefix.begin_in_full()
         with prefix.use():
-            steps(model, case[1], count=5)
+            steps(model, one[1], count=5)
         sizes = {training: [size for when, size in taken if when is training] for training in (True, False)}
         return {training: max(of) for training, of in sizes.items()}, {training: len(of) for training, of in sizes.items()}
 
@@ -144,10 +156,10 @@ def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(case
     assert 0 < seldom[False] < often[False]
 
 
-def test_a_larger_input_than_before_is_computed_in_full_again(case, tmp_path):
-    model, taken = opened(case), []
+def test_a_larger_input_than_before_is_computed_in_full_again(one, tmp_path):
+    model, taken = opened(one), []
     frozen_norm(model).register_forward_hook(lambda _, given, __: taken.append(given[0].numel()))
-    x_NF, y_N, classes = rows_of(model, case[1])
+    x_NF, y_N, classes = rows_of(model, one[1])
 
     def run():
         taken.clear()
@@ -160,14 +172,14 @@ def test_a_larger_input_than_before_is_computed_in_full_again(case, tmp_path):
         return often
 
     run()
-    one, two, three, four = run()
-    assert 0 < one < two == three == four
+    first, *rest = run()
+    assert 0 < first < rest[0] == rest[1] == rest[2]
 
 
 @pytest.mark.parametrize("in_full", [False, True], ids=["files first", "in full at first"])
-def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(case, tmp_path, in_full):
+def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(one, tmp_path, in_full):
     """On a made clock: a frozen layer takes 8 seconds, the head takes one."""
-    model, now = opened(case), [0.0]
+    model, now = opened(one), [0.0]
     for module, seconds in ((frozen_norm(model), 8.0), (model.module.get_submodule(model.card.family.head[0]), 1.0)):
         module.register_forward_hook(lambda *_, seconds=seconds: now.__setitem__(0, now[0] + seconds))
 
@@ -177,7 +189,7 @@ def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(cas
             prefix.begin_in_full()
         began = now[0]
         with prefix.use():
-            steps(model, case[1], count=10)
+            steps(model, one[1], count=10)
         clock = prefix.arrays.clock
         return clock.seconds, now[0] - began, clock.charged_seconds
 
@@ -186,10 +198,10 @@ def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(cas
     assert (cold_charged, charged) == (0, warm - warm_wall)
 
 
-def test_another_input_is_another_result(case, tmp_path):
+def test_another_input_is_another_result(one, tmp_path):
     """Another label, another row, another order of the same rows."""
-    model = opened(case)
-    x_NF, y_N, classes = rows_of(model, case[1])
+    model = opened(one)
+    x_NF, y_N, classes = rows_of(model, one[1])
     others = [(x_NF, np.roll(y_N, 1)), (np.roll(x_NF, 1, axis=1), y_N), (x_NF[::-1].copy(), y_N[::-1].copy())]
     for x, y in [(x_NF, y_N), *others]:
         expected = Scorer(x[:40], y[:40], classes).predict(model, x[40:])

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from hypothesis import strategies as some
 from tabtune_core.data.encoding import FeatureEncoder, count_features
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.data.text_dates import moments_of
 from tabtune_core.data.values import column_kind
 
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%B-%Y", "%b %Y", "%Y %b", "%b-%y", "%YM%m", "%Y%m")
@@ -36,9 +39,9 @@ def meant(when, style):
     return day.replace(day=1, month=day.month - (day.month - 1) % 3 * (style in QUARTERS)) if style in (*MONTHS, *QUARTERS) else day
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.generate])
+@settings(max_examples=2, deadline=None, phases=[Phase.generate])
 @given(
-    some.sampled_from(list(KINDS)),
+    some.permutations(list(KINDS)),
     some.lists(
         some.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2060, 1, 1)),
         min_size=20,
@@ -47,25 +50,38 @@ def meant(when, style):
     ),
     some.frozensets(some.integers(0, 19), max_size=8),
 )
-def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(style, moments, gone):
-    moments = [when.replace(microsecond=0) for when in (TELLING, *moments)]
-    truth = [None if i in gone else meant(when, style) for i, when in enumerate(moments, -1)]
-    cells = [None if i in gone else when.strftime(style).replace("@", f"{(when.month + 2) // 3}") for i, when in enumerate(moments, -1)]
-    frame = pd.DataFrame({"when": pd.Series(cells, dtype=object), "x": np.arange(len(cells)) / 7})
+def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(styles, moments, gone):
+    moments, styles = [when.replace(microsecond=0) for when in (TELLING, *moments)], styles[:14]
+    truth = [[None if i in gone else meant(when, style) for i, when in enumerate(moments, -1)] for style in styles]
+    cells = {
+        style: [None if i in gone else when.strftime(style).replace("@", f"{(when.month + 2) // 3}") for i, when in enumerate(moments, -1)]
+        for style in styles
+    }
+    frame = pd.DataFrame({**cells, "x": np.arange(len(moments)) / 7}).astype(dict.fromkeys(styles, object))
     table = read_table(frame.to_csv(index=False).encode())
     kinds = {column.name: column.kind for column in table.columns}
-    assert kinds == {"when": KINDS[style], "x": "number"} == {name: column_kind(frame[name]) for name in frame}
-    read = table.frame["when"].astype(object)
-    assert [None if pd.isna(value) else value for value in read] == truth
+    assert kinds == {style: KINDS[style] for style in styles} | {"x": "number"} == {name: column_kind(frame[name]) for name in frame}
+    assert [[None if pd.isna(value) else value for value in table.frame[style].astype(object)] for style in styles] == truth
     encoder, own = FeatureEncoder.fit(table.frame, kinds, None), FeatureEncoder.fit(frame, kinds, None)
     expected = encoder.transform(table.frame)
     assert expected.shape[1] == count_features(kinds, None)
-    np.testing.assert_array_equal(np.isnan(expected).any(axis=1), [value is None for value in truth])
+    of_dates = expected.shape[1] - 1
+    np.testing.assert_array_equal(np.isnan(expected).sum(axis=1), [of_dates * (value is None) for value in truth[0]])
     np.testing.assert_array_equal(own.transform(frame), expected)
-    facts = {"reading": table.reading.to_json(), "kinds": kinds, "features": ["when", "x"], "settings": {"target": "y"}}
+    facts = {"reading": table.reading.to_json(), "kinds": kinds, "features": [*frame], "settings": {"target": "y"}}
     last = frame.iloc[[-1]]  # alone it does not say how it is written
     np.testing.assert_array_equal(encoder.transform(read_new_rows(last.to_csv(index=False).encode(), facts).frame), expected[[-1]])
     np.testing.assert_array_equal(own.transform(last), expected[[-1]])
+
+
+def test_texts_of_a_frame_are_read_in_many_threads_and_in_a_process_that_is_forked():
+    texts = [f"{i % 28 + 1} May {2000 + i}" for i in range(50)]
+    expected = [dt.datetime(2000 + i, 5, i % 28 + 1) for i in range(50)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(moments_of, [texts] * 24)) == [expected] * 24
+    if not (child := os.fork()):
+        os._exit(moments_of(texts) != expected)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize(

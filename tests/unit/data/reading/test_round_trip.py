@@ -46,7 +46,7 @@ def line_of(cells, separator, quoting):
     return out.getvalue()[:-1]
 
 
-@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     rows=ROWS,
     places=PLACES,
@@ -90,7 +90,7 @@ def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     assert {*NAMED.values()} & {*said} == {NAMED[sort] for sort, _ in named}
 
 
-@settings(max_examples=50, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     rows=some.lists(
         some.tuples(PLAIN.map("k{}k".format), some.integers(-1_000_000, 1_000_000), PLAIN.map("k{}k".format)), min_size=4, max_size=25
