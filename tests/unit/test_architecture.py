@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -99,18 +99,27 @@ def file_of(files, name):
     return name if name in files else parent if (parent := name.rpartition(".")[0]) in files else None
 
 
+@cache
+def nodes(source):
+    """Of a text of Python."""
+    return list(ast.walk(ast.parse(source)))
+
+
 def imported(source):
     """Dotted names of modules, or of names in modules, that a text of Python imports, wherever in it."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-def of_core(path):
-    """What a file imports of the core: dotted names after ``tabtune_core.``."""
-    return [name.removeprefix("tabtune_core.") for name in imported(path.read_text()) if name.startswith("tabtune_core.")]
+def imports(paths, wanted):
+    """Each path with what it imports that begins so: dotted names after that."""
+    for path in paths:
+        for name in imported(path.read_text()):
+            if name.startswith(wanted):
+                yield path, name.removeprefix(wanted)
 
 
 def package(path):
@@ -128,11 +137,11 @@ def test_every_module_has_its_place_in_a_layer():
     assert {package(path) for path in modules("tabtune_core")} - {"__init__"} == set(HEIGHT)
 
 
-@pytest.mark.parametrize("path", [p for p in modules("tabtune_core") if package(p) != "__init__"], ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down(path):
-    too_high = [name for name in of_core(path) if HEIGHT[name.split(".")[0]] > HEIGHT[package(path)]]
+def test_imports_point_down():
+    core = [path for path in modules("tabtune_core") if package(path) != "__init__"]
+    too_high = [found for found in imports(core, "tabtune_core.") if HEIGHT[found[1].split(".")[0]] > HEIGHT[package(found[0])]]
     assert too_high == []
-    assert not any(name.split(".")[0] == "dashboard" for name in imported(path.read_text()))
+    assert [*imports(core, "dashboard")] == []
 
 
 def test_no_import_leads_back_to_where_it_came_from():
@@ -146,23 +155,16 @@ def test_no_import_leads_back_to_where_it_came_from():
     assert known == {}, "these import each other, or import those that do"
 
 
-@pytest.mark.parametrize("path", modules("dashboard"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_pages_reach_only_what_needs_no_torch(path):
-    beyond = [name for name in of_core(path) if not any(f"{name}.".startswith(f"{reached}.") for reached in PAGES_REACH)]
-    assert beyond == []
+def test_the_pages_reach_only_what_needs_no_torch():
+    used = imports(modules("dashboard"), "tabtune_core.")
+    assert [found for found in used if not f"{found[1]}.".startswith(tuple(f"{reached}." for reached in PAGES_REACH))] == []
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_page_borrows_no_part_of_another(view):
-    files = modules(f"dashboard/views/{view}")
-    borrowed = {name.split(".")[2] for path in files for name in imported(path.read_text()) if name.startswith("dashboard.views.")}
-    assert borrowed <= {view}
-    assert len(files) > 2
-
-
-def test_only_views_know_views():
-    elsewhere = [path for path in modules("dashboard") if "views" not in path.parts]
-    assert [path for path in elsewhere for name in imported(path.read_text()) if name.startswith("dashboard.views")] == []
+def test_a_page_borrows_no_part_of_another_and_only_views_know_views():
+    own = {path: path.relative_to(ROOT / "dashboard").parts for path in modules("dashboard")}
+    used = [(own[path], name.split(".")[0]) for path, name in imports(own, "dashboard.views.")]
+    assert {name for _, name in used} >= set(VIEWS)
+    assert [found for found in used if found[0][:2] != ("views", found[1])] == []
 
 
 TORCH_FREE = (
@@ -211,9 +213,8 @@ def names_in(path):
             yield from (f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef))
 
 
-@pytest.mark.parametrize(("file", "name"), ROOM.findall(WALKS))
-def test_a_walk_passes_what_exists(file, name):
-    assert name in set(names_in(ROOT / file))
+def test_a_walk_passes_what_exists():
+    assert [(file, name) for file, name in ROOM.findall(WALKS) if name not in set(names_in(ROOT / file))] == []
 
 
 @pytest.mark.parametrize("walk", re.split(r"^## ", WALKS, flags=re.MULTILINE)[1:], ids=lambda walk: walk.partition("\n")[0])
@@ -234,9 +235,10 @@ def test_a_gpu_is_asked_through_devices_alone():
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
         for path in modules("tabtune_core")
         if path.name != "devices.py" and "pretraining" not in path.parts
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path.read_text())
         if (
             isinstance(node, ast.Attribute)
+            and node.attr in ("cuda", "accelerator", "mps", "xpu", "manual_seed", "fork_rng", "is_cuda")
             and re.fullmatch(r"torch\.(cuda|accelerator|mps|xpu|manual_seed|random\.fork_rng)|.*\.is_cuda", ast.unparse(node))
         )
         or (isinstance(node, ast.Compare) and re.search(r"\.type [!=]= 'cuda", ast.unparse(node)))

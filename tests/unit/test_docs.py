@@ -35,15 +35,14 @@ def anchors(path):
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=named)
-def test_every_link_leads_to_a_file_and_a_heading_of_it(path):
-    links = [link for link in LINK.findall(prose(path)) if not link.startswith(("http://", "https://"))]
+def test_every_link_leads_to_a_file_and_a_heading_of_it():
+    links = [(path, link) for path in TEXTS for link in LINK.findall(prose(path)) if not link.startswith(("http://", "https://"))]
     lost = []
-    for link in links:
+    for path, link in links:
         name, _, anchor = link.partition("#")
         target = (path.parent / name).resolve() if name else path
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
-            lost.append(link)
+            lost.append((named(path), link))
     assert lost == []
 
 
@@ -62,9 +61,8 @@ def mapped():
                 yield str(folder / Path(name).name)
 
 
-@pytest.mark.parametrize("path", sorted(set(mapped())))
-def test_the_map_names_what_exists(path):
-    assert (ROOT / path).exists()
+def test_the_map_names_what_exists():
+    assert [path for path in mapped() if not (ROOT / path).exists()] == []
 
 
 def commands():
@@ -110,10 +108,9 @@ def test_a_benchmark_writes_onto_a_page_that_has_its_place(path):
     assert [name for name in names if name and (pages.count(f"<!-- {name}:begin -->"), pages.count(f"<!-- {name}:end -->")) != (1, 1)] == []
 
 
-@pytest.mark.parametrize("path", BENCHMARKS, ids=named)
-def test_a_benchmark_makes_a_figure_that_somebody_reads_or_is_a_part_of_one(path):
-    texts = [*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *(other for other in BENCHMARKS if other != path)]
-    assert any(re.search(rf"\b{path.stem}\b", text.read_text()) for text in texts)
+def test_a_benchmark_makes_a_figure_that_somebody_reads_or_is_a_part_of_one():
+    words = {path: set(re.findall(r"\w+", path.read_text())) for path in (*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *BENCHMARKS)}
+    assert [named(path) for path in BENCHMARKS if not any(path.stem in said for text, said in words.items() if text != path)] == []
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=named)

@@ -78,7 +78,7 @@ def status_of(command, arguments):
         return ended.code
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flag=st.sampled_from(FLAGS) | st.sampled_from(LISTED), value=ODD)
 @example(flag=("dashboard", "--notify"), value="http://[::1")
 @example(flag=("worker", "--notify"), value="http://[::1")

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -21,11 +22,17 @@ from tabtune_core.settings import RunSettings, TrainSettings
 
 ROWS, LABELS = small_table(60)
 NEW = small_table(20, seed=1)[0]
-PARAMS = {"inference": {"device": "cpu"}, "peft": {"device": "cpu", "steps": 2, "eval_every": 1, "peft_config": {"r": 2}}}
+PARAMS = {"inference": {"device": "cpu"}, "peft": {"device": "cpu", "steps": 1, "peft_config": {"r": 2}}}
 
 
 def fit(strategy, X, y, task="classification", model="tabicl-mini", **params):
     return TabularPipeline(model, strategy, {**PARAMS[strategy], **params}, task=task).fit(X, y)
+
+
+@cache
+def plain(strategy):
+    """One that no test changes."""
+    return fit(strategy, ROWS, LABELS)
 
 
 def with_all(pipeline, X, labels, rows):
@@ -53,7 +60,7 @@ def test_predictions_are_shown_every_row_with_a_label(strategy):
 
 
 def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alone():
-    pipeline = fit("peft", ROWS, LABELS)
+    pipeline = plain("peft")
     y = pd.Series(LABELS)
     table = prepare_arrays(ROWS, y, Labels.of(y, "classification"), pipeline.settings(), max_classes=None)
     x_N, y_N = ROWS.iloc[table.split.validation], table.context.labels.transform(list(LABELS[table.split.validation]))
@@ -66,7 +73,7 @@ def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alon
 
 
 def test_zero_shot_withholds_nothing_and_claims_no_score():
-    pipeline = fit("inference", ROWS, LABELS)
+    pipeline = plain("inference")
     result, (plan,) = pipeline.result, [event for event in pipeline.history if isinstance(event, RunPlanned)]
     assert (plan.train_rows, plan.validation_rows, plan.context_rows) == (60, 0, 60)
     assert (result.validation, result.zero_shot_validation, result.test) == ({}, {}, {})
@@ -74,21 +81,23 @@ def test_zero_shot_withholds_nothing_and_claims_no_score():
     assert "No rows were withheld, so no score was measured." in notes(pipeline)[-1]
 
 
-@pytest.mark.parametrize("strategy", ["inference", "peft"])
-def test_of_more_rows_than_may_be_shown_each_class_keeps_its_share(strategy):
+def test_of_more_rows_than_may_be_shown_each_class_keeps_its_share():
     y = np.repeat(["often", "seldom"], [48, 12])
-    pipeline = fit(strategy, ROWS, y, predict_context_rows=20)
-    shown = y[pipeline.context_rows_]
-    assert len(set(pipeline.context_rows_)) == len(shown) == 20
-    assert 1 <= (shown == "seldom").sum() <= 8
-    assert any("Predictions use 20 of the 60 labelled rows as context rows." in note for note in notes(pipeline))
-    assert fit(strategy, ROWS, y, predict_context_rows=20).context_rows_.tolist() == pipeline.context_rows_.tolist()
-    assert fit(strategy, ROWS, y, predict_context_rows=20, seed=1).context_rows_.tolist() != pipeline.context_rows_.tolist()
+    trained, pipeline, again, other = (
+        fit(strategy, ROWS, y, predict_context_rows=20, seed=seed)
+        for strategy, seed in (("peft", 0), ("inference", 0), ("inference", 0), ("inference", 1))
+    )
+    for one in (trained, pipeline):
+        shown = y[one.context_rows_]
+        assert len(set(one.context_rows_)) == len(shown) == 20
+        assert 1 <= (shown == "seldom").sum() <= 8
+        assert any("Predictions use 20 of the 60 labelled rows as context rows." in note for note in notes(one))
+    assert again.context_rows_.tolist() == pipeline.context_rows_.tolist() != other.context_rows_.tolist()
 
 
 @pytest.mark.parametrize("strategy", ["inference", "peft"])
 def test_a_saved_pipeline_holds_the_rows_that_predictions_are_shown(strategy, tmp_path):
-    pipeline = fit(strategy, ROWS, LABELS)
+    pipeline = plain(strategy)
     pipeline.save(tmp_path / "p.zip")
     loaded = TabularPipeline.load(tmp_path / "p.zip")
     assert loaded.context_rows_.tolist() == pipeline.context_rows_.tolist() == list(range(60))
@@ -97,7 +106,7 @@ def test_a_saved_pipeline_holds_the_rows_that_predictions_are_shown(strategy, tm
 
 
 def test_a_file_of_zero_shot_that_withheld_rows_still_opens(tmp_path):
-    fit("inference", ROWS, LABELS).save(tmp_path / "new.zip")
+    plain("inference").save(tmp_path / "new.zip")
     with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
         for name in new.namelist():
             facts = json.loads(new.read(name)) if name == "pipeline.json" else None

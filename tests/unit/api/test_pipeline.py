@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from small_table import small_table
+from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
@@ -168,11 +169,17 @@ def test_a_warm_up_is_in_steps_and_shortened_to_the_run():
     assert any("The warm-up of 500 steps is longer than the run" in note.text for note in of(Note, pipeline))
 
 
-def losses_of(**params):
-    """Of three steps on one table, under one seed."""
-    given = {**FAST, "steps": 3, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}, **params}
-    pipeline = TabularPipeline("tabicl-mini", "peft", given).fit(*small_table())
-    return [step.loss for step in of(StepDone, pipeline)]
+@pytest.fixture(scope="module")
+def losses_of(tmp_path_factory):
+    """Of three steps of a small model on one table, under one seed."""
+    checkpoint = str(tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny.ckpt"))
+    given = {**FAST, "checkpoint": checkpoint, "steps": 3, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}}
+
+    def losses_of(**params):
+        pipeline = TabularPipeline("tabicl-v2", "peft", {**given, **params}).fit(*small_table())
+        return [step.loss for step in of(StepDone, pipeline)]
+
+    return losses_of
 
 
 def test_a_time_limit_ends_training_and_the_result_says_so():
@@ -185,7 +192,7 @@ def test_a_time_limit_ends_training_and_the_result_says_so():
 
 
 @pytest.fixture(scope="module")
-def plain_losses():
+def plain_losses(losses_of):
     return losses_of()
 
 
@@ -202,13 +209,13 @@ def plain_losses():
     ],
     ids=str,
 )
-def test_a_knob_changes_the_training(plain_losses, changed):
+def test_a_knob_changes_the_training(losses_of, plain_losses, changed):
     losses = losses_of(**changed)
     assert losses[0] == plain_losses[0], "the first loss is before the first step"
     assert losses[-1] != pytest.approx(plain_losses[-1], abs=1e-6)
 
 
-def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypatch):
+def test_recomputed_activations_change_nothing_but_memory(losses_of, plain_losses, monkeypatch):
     recomputed = Mock(side_effect=recompute.checkpoint)
     monkeypatch.setattr(recompute, "checkpoint", recomputed)
     assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
@@ -218,7 +225,7 @@ def test_recomputed_activations_change_nothing_but_memory(plain_losses, monkeypa
     assert not recomputed.called
 
 
-def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why(plain_losses, monkeypatch):
+def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why(losses_of, plain_losses, monkeypatch):
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1, "cuda_graph": True}).fit(X, y)
     told = "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs an NVIDIA GPU, and the device is cpu."
@@ -232,13 +239,13 @@ def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
-def test_16_bits_on_a_gpu_train_much_as_32_do(amp, gpu):
+def test_16_bits_on_a_gpu_train_much_as_32_do(losses_of, amp, gpu):
     losses, expected = losses_of(device=name_of(gpu), amp=amp), losses_of(device=name_of(gpu))
     assert losses == pytest.approx(expected, abs=0.1)
     assert losses != expected
 
 
-def test_class_weights_change_the_loss_and_are_refused_where_there_is_none(plain_losses):
+def test_class_weights_change_the_loss_and_are_refused_where_there_is_none():
     X, y = small_table()
     few = np.where(np.arange(len(y)) % 9 == 0, y, "keep")
     losses = [

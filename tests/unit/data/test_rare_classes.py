@@ -28,7 +28,7 @@ def splits(counts, shares, kind, seed):
         reject()
 
 
-@settings(deadline=None, max_examples=75)
+@settings(deadline=None, max_examples=30)
 @given(COUNTS, SHARES, st.sampled_from(["random", "group", "time"]), st.integers(0, 99))
 def test_every_score_is_a_number_on_the_rows_that_choose_and_test_or_the_split_is_refused(counts, shares, kind, seed):
     labels, split = splits(counts, shares, kind, seed)
@@ -40,7 +40,7 @@ def test_every_score_is_a_number_on_the_rows_that_choose_and_test_or_the_split_i
         assert set(labels[rows]) <= set(labels[split.train])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(COUNTS, SHARES, st.integers(0, 99))
 def test_at_random_a_class_is_in_every_part_or_in_training_alone(counts, shares, seed):
     labels, split = splits(counts, shares, "random", seed)

@@ -93,7 +93,7 @@ def test_one_seed_gives_the_same_losses_another_gives_others_and_its_weights_are
 
 def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
     """The disk at every moment at which a file is made durable or moved is what a kill would leave there."""
-    losses(tmp_path / "whole", 3)
+    losses(tmp_path / "whole", 2, saves=1)
     disks, killed = [], tmp_path / "killed"
 
     def noting(function):
@@ -108,11 +108,11 @@ def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkey
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", noting(os.fsync))
         patched.setattr(Path, "replace", noting(Path.replace))
-        losses(killed, 3)
+        losses(killed, 2, saves=1)
     left = {tuple(sorted((file.name, file.read_bytes()) for file in disk.iterdir())): disk for disk in disks}
     assert len(left) > 7
     for disk in left.values():
-        losses(disk, 3)
+        losses(disk, 2, saves=1)
         assert_same(weights_in(disk), weights_in(tmp_path / "whole"))
 
 

@@ -434,7 +434,7 @@ def sweeps(draw):
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(sweeps())
 def test_a_sweep_is_found_again_from_its_runs(sweep):
     runs = sweep.expand()
@@ -442,7 +442,7 @@ def test_a_sweep_is_found_again_from_its_runs(sweep):
     assert sorted(map(repr, map(_as_used, again))) == sorted(map(repr, map(_as_used, runs)))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(sweeps(), sweeps(), st.data())
 def test_a_sweep_of_some_runs_holds_each_of_them_or_says_that_none_can(one, other, data):
     runs = data.draw(st.lists(st.sampled_from([*one.expand(), *other.expand()]), unique=True, min_size=1))

@@ -272,7 +272,7 @@ def test_tabs_that_add_and_delete_one_file_at_once_are_told_nothing_but_that_it_
     (tmp_path / "home").mkdir()
 
     def tab(number):
-        for _ in range(12):
+        for _ in range(5):
             with suppress(gone):
                 delete(tmp_path / "home", add(tmp_path / "home", content, f"{number}.file").id)
 

@@ -161,11 +161,10 @@ def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path, one_s
     assert "All layers up to row_interactor are frozen: they are computed once per input and cached (up to 2 GB)." in notes
 
 
-@pytest.mark.parametrize("targets", [("icl_predictor.tf_icl",), ("late_layers",)])
-def test_sharing_changes_no_loss(tmp_path, monkeypatch, targets):
-    with_sharing = run(tmp_path, "shared", targets=targets)[:2]
+def test_sharing_changes_no_loss(tmp_path, monkeypatch):
+    with_sharing = run(tmp_path, "shared", targets=("late_layers",))[:2]
     monkeypatch.setattr(prefix_cache, "frozen_stages", lambda module, stages: [])
-    alone = run(tmp_path, "alone", targets=targets)
+    alone = run(tmp_path, "alone", targets=("late_layers",))
     np.testing.assert_allclose(np.array(with_sharing[0]), np.array(alone[0]), atol=1e-6)
     assert counts(alone[2]) == (0, 2)
 
