@@ -7,6 +7,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -58,10 +59,15 @@ def settings(home):
     return RunSettings(dataset=dataset.id, target="verdict", lora=LoraSettings(rank=4), train=train, device="cpu")
 
 
-def run(settings, home, stop_request=lambda: None):
+HERE = SimpleNamespace(call=lambda function, **named: function(**named))
+"""Tries a package in this process, where a test is not about the fresh one."""
+
+
+def run(settings, home, stop_request=lambda: None, fresh=HERE):
     (home / "runs").mkdir(exist_ok=True)
     folder, events = Path(tempfile.mkdtemp(dir=home / "runs")), []
-    return run_experiment(settings, home=home, run_dir=folder, emit=events.append, stop_request=stop_request), events, folder
+    asked = {"home": home, "run_dir": folder, "emit": events.append, "stop_request": stop_request, "fresh": fresh}
+    return run_experiment(settings, **asked), events, folder
 
 
 def of(kind, events):
@@ -70,8 +76,8 @@ def of(kind, events):
 
 @pytest.fixture(scope="module")
 def done(settings, home):
-    """The run of the settings as they are."""
-    return run(settings, home)
+    """The run of the settings as they are, its package tried in a fresh process."""
+    return run(settings, home, fresh=None)
 
 
 @pytest.mark.parametrize("variant", [{"use_dora": True}, {"init_lora_weights": "pissa"}], ids=str)

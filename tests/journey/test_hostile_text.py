@@ -1,4 +1,4 @@
-"""Text out of a file is never markup: a table whose names are Markdown, HTML and addresses, looked at on every page."""
+"""Text out of a file is never markup: a table whose names are Markdown, HTML and addresses, looked at on every page, and a row of it predicted."""
 
 import io
 import itertools
@@ -60,7 +60,9 @@ def table():
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A workspace with a finished run and its adapter, and one of the same sweep that failed; both have a name and a note of a person."""
+    """A workspace with a finished run and its adapter, and one of the same sweep that failed; both have a name and a note of a person.
+    What the run predicted of its first test row.
+    """
     store = RunStore(tmp_path)
     run = made_run(store, data=table(), name=f"{HOSTILE}.csv", sweep=HOSTILE)
     failed = store.duplicate(run, store.run(run).settings)
@@ -68,6 +70,7 @@ def hostile(tmp_path):
     for one in (run, failed):
         store.rename(one, f"LoRA r=4 {HOSTILE}")
         store.annotate(one, HOSTILE)
+    return pd.read_parquet(store.run_dir(run) / "predictions.parquet").iloc[0]  # of the row that the page proposes
 
 
 def to(page, title):
@@ -126,7 +129,12 @@ def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, 
             assert not [button for button in buttons if "hare" in button or "loud" in button or "lotly" in button]
 
     page.goto(predicted)
-    page.get_by_role("button", name="Download predictions").wait_for()
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download predictions").click()
+    (told,) = pd.read_csv(found.value.path()).to_dict("records")
+    adapter, base = ({name.split(": ")[-1].split(" ")[0]: told[name] for name in told if name.startswith(who)} for who in ("LoRA", "Base"))
+    assert (adapter["predicted"], adapter["probability"]) == (hostile["predicted"], pytest.approx(hostile["prob_1"], abs=1e-6))
+    assert base["probability"] != pytest.approx(hostile["prob_1"], abs=1e-4)
     assert page.evaluate(MARKUP) == []
     assert page.get_by_test_id("stAppDeployButton").count() == 0
     assert asked == []

@@ -35,11 +35,11 @@ def needs(name):
         pytest.skip(str(CATALOGUE[name].family.missing_package()))
 
 
-@pytest.mark.parametrize(("name", "splits", "least"), [("tabicl-mini", 10, 0.94), ("tabdpt-mini", 3, 0.93), ("mitra-mini", 3, 0.9)])
-def test_mean_roc_auc_over_four_real_tables(name, splits, least):
+@pytest.mark.parametrize(("name", "least"), [("tabicl-mini", 0.94), ("tabdpt-mini", 0.93), ("mitra-mini", 0.9)])
+def test_mean_roc_auc_over_four_real_tables(name, least):
     needs(name)
     areas = []
-    for (x, y), seed in itertools.product(real_tables(), range(splits)):
+    for (x, y), seed in itertools.product(real_tables(), range(3)):
         x_context, x_query, y_context, y_query = train_test_split(x, y, test_size=0.5, random_state=seed, stratify=y)
         probabilities = predicted(name, "classification", x_context, y_context, x_query, y.max() + 1)
         areas.append(roc_auc_score(y_query, probabilities if y.max() > 1 else probabilities[:, 1], multi_class="ovr"))

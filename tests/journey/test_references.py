@@ -132,16 +132,17 @@ def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(hom
     assert "2 runs: 1 rank + 1 baseline" in capsys.readouterr().err
 
 
-def test_one_reference_alone_can_be_run_and_two_columns_that_are_the_target_together_are_named(home, tmp_path, capsys):
+def test_one_reference_alone_can_be_asked_for_and_two_columns_that_are_the_target_together_are_named(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
+    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"casual": rng.integers(0, 90, 120), "registered": rng.integers(0, 400, 120)})
     frame.assign(cnt=frame["casual"] + frame["registered"]).to_csv(tmp_path / "bikes.csv", index=False)
-    asked = ["train", str(tmp_path / "bikes.csv"), "--target", "cnt", "--task", "regression", "--strategy", "boosting", "--format", "json"]
-    assert main([*asked, "--model", "tabicl-v2", "--home", str(home)]) == 0
-    printed, said = capsys.readouterr()
+    asked = ["train", str(tmp_path / "bikes.csv"), "--target", "cnt", "--task", "regression", "--strategy", "boosting"]
+    main([*asked, "--model", "tabicl-v2", "--home", str(home)])
+    said = capsys.readouterr().err
     assert "warning: 'casual' + 'registered' gives 'cnt' in all 120 rows. Leave both out" in said
-    (row,) = json.loads(printed)
-    assert (row["name"], row["model"], row["status"]) == ("Gradient boosting", "scikit-learn", "finished")
+    assert [(one.name, one.settings.strategy) for one in RunStore(home).runs()] == [("Gradient boosting", "boosting")]
 
 
 def test_a_reference_with_another_seed_has_another_split(home):
