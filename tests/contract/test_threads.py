@@ -134,6 +134,7 @@ def test_a_call_that_fails_leaves_nothing_behind(pipeline, way):
     np.testing.assert_array_equal(way(pipeline), alone)
 
 
+@pytest.mark.parametrize("pipeline", ["classification"], indirect=True)
 def test_a_fit_is_the_same_whoever_predicts_beside_it(model, pipeline):
     def fitted():
         own = TabularPipeline(model, "peft", {**FAST, "steps": 2}, task=pipeline.task).fit(table(model), target(model, pipeline.task))
@@ -158,7 +159,7 @@ def test_a_fit_is_the_same_whoever_predicts_beside_it(model, pipeline):
 
 def test_fits_at_once_are_those_of_one_after_the_other(model):
     """Dropout draws from the process's random numbers; a fit that shared them with another would be a run of no seed."""
-    params = {"device": "cpu", "steps": 3, "learning_rate": 1e-2, "peft_config": {"r": 2, "lora_dropout": 0.3}}
+    params = {"device": "cpu", "steps": 2, "learning_rate": 1e-2, "peft_config": {"r": 2, "lora_dropout": 0.3}}
 
     def losses(seed):
         own = TabularPipeline(model, "peft", {**params, "seed": seed}).fit(table(model), target(model, "classification"))

@@ -488,11 +488,27 @@ def test_without_the_table_of_its_runs_there_is_nothing_to_try_and_no_crash(app,
     assert "no longer in the workspace" in texts(app.info)
 
 
-def test_an_adapter_that_is_there_already_is_shown_when_it_comes_again(serve, page, tmp_path):
+@pytest.mark.browser
+def test_a_line_is_archived_by_its_box_and_an_adapter_that_is_there_already_is_shown_when_it_comes_again(serve, page, tmp_path):
     store = RunStore(tmp_path)
-    data = theirs(store, verified_run(store))
+    sweep = seeding.finished_sweep(store, ranks=(2, 4))
+    data = theirs(store, next(run.id for run in store.runs() if run.settings.lora.rank == 2))
     add_adapter(tmp_path, data, "theirs.zip")
-    page.goto(f"{serve()}/adapters")
+    page.goto(f"{serve()}/leaderboard?board={sweep}")
+    lines = page.locator("[data-testid=stDataFrame]").first
+    lines.locator("canvas").first.wait_for()
+    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for()  # the last part: nothing moves after it
+    box = lines.bounding_box()
+    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box of the first line: the table is a canvas
+    page.get_by_text("Chosen: LoRA r=4").wait_for()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_text("This frees").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Archive").click()
+    page.get_by_text("1 archived run is excluded from the ranking").wait_for()
+    assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]
+
+    page.get_by_role("link", name="Adapters", exact=True).click()
     page.get_by_role("button", name="Download the adapter").wait_for()  # the run's own comes first
     page.get_by_text("Add an adapter from another machine").click()
     page.locator("input[type=file]").set_input_files({"name": "theirs.zip", "mimeType": "application/zip", "buffer": data})

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import seeding
-from page_steps import PATIENCE_MS
+from page_steps import PATIENCE_MS, drawn
 
+from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
@@ -234,3 +235,31 @@ def check_loader(folder, store):
     saved = pd.read_parquet(store.run_dir(run.id) / "predictions.parquet").query("split == 'test'")
     assert labels == saved["predicted"].tolist()
     np.testing.assert_allclose(probabilities, saved[["prob_0", "prob_1"]], atol=1e-6)
+
+
+def test_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(serve, page, tmp_path):
+    add_sample(tmp_path, "breast_cancer")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{serve()}/new_run")
+    for width, height in ((390, 844), (1366, 768)):  # a phone, a laptop
+        page.set_viewport_size({"width": width, "height": height})
+        button = page.get_by_role("button", name="Launch 7 runs")
+        button.wait_for()
+        drawn(page)
+        box = button.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+
+    page.get_by_text("Choose in a tree of the model").click()
+    tree = page.locator(".lab-tree")
+    tree.locator("summary").nth(2).focus()
+    page.keyboard.press("Enter")
+    decoder, whole = tree.locator("[data-path='icl_predictor.decoder']"), tree.locator("[data-path='icl_predictor']")
+    assert decoder.is_checked()
+    decoder.focus()
+    page.keyboard.press("Space")
+    page.wait_for_url("**targets=icl_predictor.tf_icl.blocks**")
+    assert not decoder.is_checked()
+    assert whole.evaluate("box => box.indeterminate")
+    assert decoder.evaluate("box => box.getRootNode().activeElement === box"), "the keyboard goes on where it was"

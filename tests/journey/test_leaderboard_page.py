@@ -14,7 +14,6 @@ from dashboard.views.leaderboard import board_files, board_table
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.events import to_json
 from tabtune_core.execution.jobs.track import track
-from tabtune_core.store.runs import RunStore
 
 HEADLINE = re.compile(
     r"Validation chooses r=(\d+)(?: among the LoRA runs)?:.*\sOn the test rows it .*: (\S+), 95 % interval (\S+) to (\S+?)\.\s",
@@ -327,22 +326,3 @@ def test_full_fine_tuning_stands_beside_lora_with_what_was_measured(app, store):
     assert table.at["Training memory over the model", "Better"] == "LoRA"
     assert table.at["Training time", "Best LoRA against full"] == "about the same"
     assert table.at["Training time", "Zero-shot"] == "N/A"
-
-
-@pytest.mark.browser
-def test_lines_are_chosen_by_their_boxes_and_archived(serve, page, tmp_path):
-    store = RunStore(tmp_path)
-    sweep = seeding.finished_sweep(store, ranks=(2, 4))
-    page.goto(f"{serve()}/leaderboard?board={sweep}")
-    lines = page.locator("[data-testid=stDataFrame]").first
-    lines.locator("canvas").first.wait_for()
-    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for()  # the last part: nothing moves after it
-    box = lines.bounding_box()
-    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box of the first line: the table is a canvas
-    page.get_by_text("Chosen: LoRA r=4").wait_for()
-    page.get_by_role("button", name="Delete").click()
-    page.get_by_text("This frees").wait_for()
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Archive").click()
-    page.get_by_text("1 archived run is excluded from the ranking").wait_for()
-    assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]

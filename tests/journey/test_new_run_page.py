@@ -1,10 +1,10 @@
-"""The page New run: grids, proposals, warnings, parts and texts; and its tree in a real browser."""
+"""The page New run: grids, proposals, warnings, parts and texts."""
 
 import dataclasses
 
 import pytest
 import seeding
-from page_steps import PATIENCE_MS, drawn, go
+from page_steps import go
 
 from dashboard.views.new_run import advanced_widgets
 from tabtune_core.data.datasets import add_sample
@@ -22,8 +22,7 @@ RATES = {"learning_rates": (1e-4, 2e-4), "full_learning_rates": (1e-5, 2e-5)}
 def page(app, store):
     """The page on a table of 569 rows."""
     add_sample(store.home, "breast_cancer")
-    app.run()
-    return app.switch_page("views/new_run/page.py").run()
+    return go(app, "new_run")
 
 
 def texts(elements):
@@ -290,21 +289,3 @@ def test_a_measurement_that_failed_is_not_asked_for_again_and_none_while_somethi
     seeding.going_sweep(store)
     page.number_input(key="eval_every").set_value(7).run()
     assert len(store.jobs("pace")) == 1
-
-
-@pytest.mark.browser
-def test_launch_is_in_view_without_scrolling_on_a_laptop_and_a_phone(serve, browser, tmp_path):
-    add_sample(tmp_path, "breast_cancer")
-    address = serve()
-    for width, height in ((1366, 768), (390, 844)):
-        tab = browser.new_page(viewport={"width": width, "height": height})
-        tab.set_default_timeout(PATIENCE_MS)
-        tab.goto(f"{address}/new_run")
-        button = tab.get_by_role("button", name="Launch 7 runs")
-        button.wait_for()
-        drawn(tab)
-        box = button.bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
-        assert box["y"] + box["height"] <= height
-        tab.close()

@@ -64,6 +64,7 @@ def test_one_click_loads_the_sample_and_proposes_its_target(app, home):
     assert not app.exception
     assert [dataset.name for dataset in list_datasets(home)] == ["breast_cancer.csv"]
     assert app.selectbox(key="chosen_target").value == "diagnosis"
+    assert not [radio for radio in app.radio if radio.key == "chosen_way"], "words are classes, and nothing is asked"
 
 
 def test_an_unreadable_upload_says_why_and_loses_nothing(app, home):
@@ -134,12 +135,6 @@ def test_whole_numbers_with_few_values_are_classes_or_numbers(app, home):
     app.selectbox(key="chosen_target").set_value("size").run()
     app.selectbox(key="chosen_target").set_value("stars").run()
     assert app.radio(key="chosen_way").value == "classes"
-
-
-def test_words_are_classes_and_nothing_is_asked(app, home):
-    add_sample(home, "iris")
-    app.run()
-    assert not [radio for radio in app.radio if radio.key == "chosen_way"]
 
 
 def test_an_open_question_reads_the_file_again(app, home):
@@ -359,7 +354,7 @@ def test_settings_that_do_not_fit_the_values_of_the_target_say_so(app, store):
     assert app.radio(key="chosen_way").value == "numbers"
 
 
-def test_a_number_that_no_browser_can_hold_is_refused_in_words(app, store):
+def test_a_number_that_no_browser_can_hold_and_an_unknown_name_are_refused_in_words(app, store):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(SMALLEST.replace("patience = 0", "patience = 9007199254740992")).run()
@@ -367,6 +362,9 @@ def test_a_number_that_no_browser_can_hold_is_refused_in_words(app, store):
     assert not app.exception
     assert "patience is 9,007,199,254,740,992" in texts(app.error).replace("\\", "")
     assert app.number_input(key="patience").value is None
+    app.text_area(key="pasted_toml").set_value(SMALLEST.replace("dropout", "drpout")).run()
+    button(app, "Put them into the form").click().run()
+    assert "run.lora.dropout" in texts(app.error).replace("\\", "")
 
 
 @pytest.mark.parametrize(("what", "told"), [("dataset", "not in this workspace"), ("target", "'no such column'")])
@@ -397,33 +395,15 @@ def test_settings_of_a_table_that_is_here_choose_it_and_its_column(app, store):
     assert not app.warning
 
 
-def test_settings_with_an_unknown_name_suggest_the_nearest(app, store):
-    sweep = seeding.sweep_settings(store.home)
-    go(app, "new_run")
-    app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("dropout", "drpout")).run()
-    button(app, "Put them into the form").click().run()
-    assert "run.lora.dropout" in texts(app.error).replace("\\", "")
-
-
-def test_stop_is_asked_of_the_running_run(app, store):
-    _, runs = seeding.going_sweep(store)
+def test_stop_is_asked_of_the_running_run_and_cancel_all_reaches_what_waits_too_and_a_failed_run_says_why_and_runs_again(app, store):
+    sweep, runs = seeding.going_sweep(store)
     go(app, "live")
     button(app, "Stop and keep the best").click().run()
     assert store.wish(runs[3].id) == "stop"
     assert store.run(runs[4].id).status == "queued"
-
-
-def test_cancel_all_reaches_what_runs_and_what_waits(app, store):
-    _, runs = seeding.going_sweep(store)
-    go(app, "live")
     button(app, "Cancel all").click().run()
     assert store.wish(runs[3].id) == "cancel"
     assert store.run(runs[4].id).status == "cancelled"
-
-
-def test_a_failed_run_says_why_and_runs_again(app, store):
-    sweep, runs = seeding.going_sweep(store)
-    go(app, "live")
     app.selectbox(key=f"one_run_{sweep}").set_value(runs[2].id).run()
     assert "more memory than there is" in texts(app.error)
     button(app, "Run again").click().run()
@@ -494,16 +474,7 @@ def test_a_run_that_gives_no_sign_of_life_is_said(app, store, monkeypatch):
     assert sum("no heartbeat for" in status for status in app.dataframe[0].value["Status"]) == 1
 
 
-def test_the_leaderboard_ranks_by_the_chosen_metric(app, store):
-    seeding.finished_sweep(store)
-    go(app, "leaderboard")
-    assert app.dataframe[0].value["Run"].iloc[-1] == "Zero-shot"
-    app.selectbox(key="chosen_metric").set_value("ece").run()
-    assert not app.exception
-    assert app.dataframe[0].value["Place"].tolist() == [1] * 5
-
-
-def test_the_leaderboard_opens_with_what_rank_buys(app, store):
+def test_the_leaderboard_opens_with_what_rank_buys_ranks_by_the_chosen_metric_and_recommends_nothing_of_all_runs(app, store):
     seeding.finished_sweep(store, seeds=(0, 1))
     go(app, "leaderboard", metric="accuracy")
     said = texts(app.markdown).replace("\\", "")
@@ -513,6 +484,13 @@ def test_the_leaderboard_opens_with_what_rank_buys(app, store):
     )  # these made-up runs keep no predictions
     assert "r=4 has the best validation accuracy of the LoRA runs" in said
     assert "there are no predictions of its rows" in texts(app.caption)
+    assert app.dataframe[0].value.groupby("Run")["Place"].max().idxmax() == "Zero-shot"
+    app.selectbox(key="chosen_metric").set_value("ece").run()
+    assert app.dataframe[0].value["Place"].tolist() == [1] * 5
+    app.selectbox(key="chosen_board").set_value("all").run()
+    assert not app.exception
+    assert "Places across sweeps mean little" in texts(app.caption)
+    assert app.dataframe[0].value["± gain on test"].isna().all(), "no predictions tell"
 
 
 def test_the_pages_of_a_sweep_over_numbers_speak_of_numbers(app, store):
@@ -543,15 +521,6 @@ def test_all_runs_together_are_ranked_within_the_task_of_the_score(app, store):
     assert app.dataframe[0].value["Model"].unique().tolist() == ["tabicl-mini"]
 
 
-def test_all_runs_together_have_no_recommendation(app, store):
-    seeding.finished_sweep(store, seeds=(0, 1))
-    go(app, "leaderboard")
-    app.selectbox(key="chosen_board").set_value("all").run()
-    assert not app.exception
-    assert "Places across sweeps mean little" in texts(app.caption)
-    assert app.dataframe[0].value["± gain on test"].isna().all(), "no predictions tell"
-
-
 def test_the_leaderboard_says_no_gain(app, store):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     for run in runs:
@@ -562,13 +531,18 @@ def test_the_leaderboard_says_no_gain(app, store):
     assert "LoRA r\\=2" in texts(app.caption)
 
 
-def test_the_adapter_page_reads_the_readme_out_of_the_package(app, store):
+def test_the_adapter_page_reads_the_readme_out_of_the_package_and_says_where_it_is_damaged(app, store):
     seeding.finished_sweep(store)
     go(app, "adapters")
     assert "made\\-up adapter" in texts(app.markdown)
     assert {"adapter_model.safetensors", "tabtune.json", "README.md"} == set(
         next(table.value for table in app.dataframe if "File" in table.value)["File"]
     )
+    for run in store.runs():
+        if run.settings.strategy == "peft":
+            (store.run_dir(run.id) / "adapter.zip").write_bytes(b"no zip")
+    app.run()
+    assert "cannot be opened" in texts(app.error)
 
 
 @pytest.mark.parametrize(("verified", "offered"), [(True, 1), (False, 0), (None, 0)])
@@ -591,15 +565,6 @@ def test_the_adapter_of_a_run_that_goes_on_is_not_offered_yet(app, store):
     go(app, "adapters")
     assert not app.get("download_button")
     assert "has not ended" in texts(app.info)
-
-
-def test_a_damaged_adapter_is_said(app, store):
-    seeding.finished_sweep(store)
-    for run in store.runs():
-        if run.settings.strategy == "peft":
-            (store.run_dir(run.id) / "adapter.zip").write_bytes(b"no zip")
-    go(app, "adapters")
-    assert "cannot be opened" in texts(app.error)
 
 
 def test_no_page_loads_torch(home):
