@@ -25,7 +25,7 @@ from tabtune_core.models.pretraining.held_out import OTHER, held_out
 from tabtune_core.models.pretraining.loop import Pretraining, begin_decay, rate_factor, size_at, start_from
 from tabtune_core.models.pretraining.prior import FEWEST_OF_A_CLASS, draw_table
 from tabtune_core.models.pretraining.state import STATE, Progress, read_milestone, read_state
-from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
+from tabtune_core.models.tabicl.family import MINI
 
 SMALL = Size(40, 3)
 NEEDS = {"tabicl-mini": "tabicl", "tabicl-mini-regressor": "tabicl", "tabdpt-mini": "tabdpt"}
@@ -43,10 +43,10 @@ def few(size, *, classes):
 
 
 def recipe(name):
-    small = {"size": SMALL}
-    if name.startswith("tabicl"):
-        small["config"] = {**(MINI if name == "tabicl-mini" else MINI_REGRESSOR), **TINY}
-    return replace(RECIPES[name], **small)
+    config = RECIPES[name].config
+    inner = {"model": {**config["model"], "nlayers": 2}} if "model" in config else {}
+    smaller = {part: size for part, size in {**TINY, "n_layers": 2}.items() if part in config}
+    return replace(RECIPES[name], size=SMALL, config={**config, **inner, **smaller})
 
 
 @pytest.fixture(params=RECIPES)
