@@ -16,7 +16,6 @@ pytest.importorskip("autogluon.tabular.models.mitra", reason="Mitra needs AutoGl
 from autogluon.tabular.models.mitra._internal.config.enums import Task
 from autogluon.tabular.models.mitra._internal.data.preprocessor import Preprocessor
 from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
-from autogluon.tabular.models.mitra.sklearn_interface import MitraClassifier, MitraRegressor
 
 CLASSIFIER, REGRESSOR, BINS = ("mitra-v1", "classification"), ("mitra-v1", "regression"), ("mitra-v2", "regression")
 CASES = pytest.mark.parametrize("case", [CLASSIFIER, REGRESSOR, BINS], ids="-".join)
@@ -84,6 +83,8 @@ def in_precision(base, precision):
 
 
 def autogluon(path, x_CF, y_C, x_QF, task, precision):
+    from autogluon.tabular.models.mitra.sklearn_interface import MitraClassifier, MitraRegressor  # loads transformers
+
     classes = {"classification": MitraClassifier, "regression": MitraRegressor}
     estimator = in_precision(classes[task], precision)(
         hf_model=str(path), device="cpu", fine_tune=False, verbose=False, random_mirror_x=False, random_mirror_regression=False

@@ -3,7 +3,6 @@
 import json
 import zipfile
 
-import peft
 import pytest
 import torch
 from tiny import tiny_module
@@ -50,6 +49,8 @@ class Small(nn.Module):
 
 def both(how, **config):
     """The same adapter on the same module, once ours and once PEFT's; everything that trains has moved."""
+    import peft
+
     module = Small()
     report = inject(module, **{"dropout": 0.0, "targets": ("first", "second", "table"), **how})
     for parameter in adapter_tensors(module, report).values():
@@ -89,6 +90,8 @@ def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropou
 @pytest.mark.parametrize("use_rslora", [False, True])
 def test_pissa_starts_as_pefts_and_is_the_same_function_after_a_step(use_rslora):
     """PEFT moves the base and we do not; it takes no double precision."""
+    import peft
+
     module, ids, x = Small().float(), torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6)
     config = {"use_rslora": use_rslora}
     other = peft.get_peft_model(
@@ -140,6 +143,8 @@ def package(tmp_path, module, **how):
 
 
 def test_an_exported_adapter_on_linears_opens_with_peft_and_predicts_the_same(tmp_path):
+    import peft
+
     module = tiny_module().train()
     x, y = torch.randn(1, 20, 4), torch.randint(0, 3, (1, 12)).float()
     base = module(x, y)
@@ -160,6 +165,8 @@ ON_TABDPT = [
 
 @pytest.mark.parametrize(("variant", "targets", "near"), ON_TABDPT)
 def test_an_exported_adapter_on_the_whole_of_tabdpt_opens_with_peft_and_predicts_the_same(tmp_path, variant, targets, near):
+    import peft
+
     module = tiny_tabdpt()
     base = tabdpt_logits(module)
     patterns = {"rank_pattern": {"ff.up": 2, "head.0": 7}, "alpha_pattern": {"transformer_encoder.0": 5}}
@@ -172,6 +179,8 @@ def test_an_exported_adapter_on_the_whole_of_tabdpt_opens_with_peft_and_predicts
 
 
 def test_peft_adapts_the_paths_of_the_file_and_none_that_ends_alike(tmp_path):
+    import peft
+
     def nested():
         return nn.Sequential(Small(), nn.ModuleDict({"0": Small()}))
 
