@@ -59,7 +59,7 @@ def predicted(model):
     return Scorer(X[:CONTEXT], Y[:CONTEXT], 2, 1).predict(model, X[CONTEXT:])
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_recomputed_activations_give_the_same_gradients_under_dropout(device, dropout):
     model = adapted(device, dropout=dropout)
     assert distance(gradients(model, device, recomputed=True), gradients(model, device)) < 1e-5

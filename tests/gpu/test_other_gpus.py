@@ -96,8 +96,10 @@ def test_without_16_bit_numbers(other):
         Precision.of("bf16", other)
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
-@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [("tabicl-mini", "classification"), ("tabicl-mini", "regression"), ("tabdpt-mini", "regression"), ("mitra-mini", "regression")],
+)
 def test_a_fit_is_that_of_the_cpu_and_needs_no_64_bit_floats(other, tmp_path, model, task):
     train = TrainSettings(steps=3, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16, cuda_graph=True)
     case = RunSettings(dataset="-", target="y", model=model, task=task, device="cpu", train=train, lora=LoraSettings(rank=3, dropout=0.0))

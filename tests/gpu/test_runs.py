@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from conftest import all_gpus
 from small_table import small_table
 
 from tabtune_core.data.datasets import add_dataset, load_frame
@@ -74,18 +75,14 @@ def all_carried_out(store, settings, **environment):
     return [store.run(run_id) for run_id in run_ids]
 
 
-def carried_out(store, settings):
-    (run,) = all_carried_out(store, [settings])
-    assert run.status == "finished", run.error
-    return run
-
-
 @pytest.mark.gpu
-def test_the_worker_verifies_a_run_on_its_device_and_jobs_go_on_there(gpu, settings, tmp_path):
+def test_the_worker_verifies_a_run_on_each_gpu_and_jobs_go_on_there(gpu, settings, tmp_path):
     store, name = RunStore(tmp_path), name_of(gpu)
-    run = carried_out(store, dataclasses.replace(settings, device=name))
-    assert run.result.adapter_verified is True
-    assert run.result.memory_meter == "torch_allocated"
+    names = list(dict.fromkeys([name_of(all_gpus()[0]), name]))
+    runs = all_carried_out(store, [dataclasses.replace(settings, device=one) for one in names])
+    assert [(run.slot, run.status, run.error) for run in runs] == [(one, "finished", None) for one in names]
+    assert {(run.result.adapter_verified, run.result.memory_meter) for run in runs} == {(True, "torch_allocated")}
+    run = runs[-1]
     folder, rows = tmp_path / "job", load_frame(tmp_path, settings.dataset).iloc[:30]
     folder.mkdir()
     export = JOBS["export"](tmp_path, folder, run=run.id, format="pipeline")
@@ -97,15 +94,6 @@ def test_the_worker_verifies_a_run_on_its_device_and_jobs_go_on_there(gpu, setti
     assert JOBS["rank_curve"](tmp_path, folder, run=run.id)
     (pace,) = JOBS["pace"](tmp_path, folder / "pace", settings=[run.settings.to_dict()])["measured"]
     assert (pace["device"], pace["seconds_a_step"] > 0) == (name.partition(":")[0], True)
-
-
-@pytest.mark.gpu
-def test_runs_go_on_at_once_on_two_gpus(two_gpus, settings, tmp_path):
-    store, (first, last) = RunStore(tmp_path), map(name_of, two_gpus)
-    one = dataclasses.replace(settings, device=first)
-    runs = all_carried_out(store, [one, dataclasses.replace(settings, device=last)])
-    assert [run.slot for run in runs] == [first, last]
-    assert [run.result.adapter_verified for run in runs] == [True] * 2
 
 
 @pytest.mark.parametrize("visible", ["", pytest.param("0", marks=pytest.mark.gpu), pytest.param("1,0", marks=pytest.mark.gpu), "7"])
@@ -148,7 +136,7 @@ def test_a_gpu_for_one_process_does_not_keep_an_adapter_from_being_offered(real_
     if not takes_one_process(real_gpu.index):
         pytest.skip("the GPU is not in exclusive-process mode (nvidia-smi -c EXCLUSIVE_PROCESS)")
     store = RunStore(tmp_path)
-    run = carried_out(store, dataclasses.replace(settings, device=name_of(real_gpu)))
+    (run,) = all_carried_out(store, [dataclasses.replace(settings, device=name_of(real_gpu))])
     assert run.result.adapter_verified is True
     assert any("exclusive-process mode" in stored.event.text for stored in store.events(run.id, ["Note"]))
 
