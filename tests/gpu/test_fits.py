@@ -15,7 +15,7 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 pytestmark = pytest.mark.gpu
-TRAIN = TrainSettings(steps=5, eval_every=4, learning_rate=3e-3, context_rows=24, batch_size=16)
+TRAIN = TrainSettings(steps=4, eval_every=4, learning_rate=3e-3, context_rows=24, batch_size=16)
 LORA = LoraSettings(rank=3, dropout=0.0)
 NEAR = {"rtol": 0, "atol": 2e-5}
 WAITS_OF_FILES = 5

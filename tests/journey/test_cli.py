@@ -186,14 +186,6 @@ def test_the_curve_over_rows_shown_is_printed_with_its_sentence(swept, home, tab
     assert len({row["context_rows"] for row in rows}) * len({row["name"] for row in rows}) == len(rows)
 
 
-def test_one_run_can_be_started_from_a_settings_file(worker, home, table):
-    (home.parent / "run.toml").write_text('target = "class"\nstrategy = "inference"\n[train]\ncontext_rows = 40\n')
-    done = tabtune(home, "train", table, "--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)
-    assert (row["strategy"], row["seed"], row["rank"]) == ("inference", 3, None)
-
-
 def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(worker, home, table, tabtune_here):
     weights = tiny_checkpoint(home.parent / "tiny.ckpt", "tabicl-v2", task="regression")
     arguments = ("train", table, "--target", "scale", "--rank", 2, "--model", "tabicl-v2", "--checkpoint", weights, *SMALL)
@@ -214,13 +206,16 @@ def test_a_number_on_a_scale_is_predicted_as_a_number_and_said(worker, home, tab
     }
 
 
-def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_and_after(worker, home, table):
-    done = tabtune(home, "train", table, "--target", "class", *SMALL, "--time-limit", "1e-6", "--format", "json")
+def test_a_run_of_a_settings_file_with_a_time_limit_that_is_shorter_than_a_step_says_so_before_and_after(worker, home, table):
+    (home.parent / "run.toml").write_text('target = "class"\n[lora]\nrank = 3\n[train]\nsteps = 2\neval_every = 1\ncontext_rows = 40\n')
+    asked = ("--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--time-limit", "1e-6")
+    done = tabtune(home, "train", table, *asked, "--format", "json")
     told = " ".join(done.stderr.split())
     assert done.returncode == 0, done.stderr
     assert "warning: The time limit of 1e-06 s is shorter than one step, which takes about" in told
     assert "ended training after step 1 of 2; that step was evaluated as the last one" in told
     (row,) = json.loads(done.stdout)
+    assert (row["strategy"], row["seed"], row["rank"]) == ("peft", 3, 3)
     assert (row["status"], row["steps"], row["ended_by"]) == ("finished", 1, "time limit")
     assert row["train_seconds"] > 0
 
