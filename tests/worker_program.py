@@ -58,7 +58,7 @@ def wait_until(condition):
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "waited for two minutes"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def wait_for_end(store, run_id):
