@@ -170,10 +170,16 @@ def test_a_warm_up_is_in_steps_and_shortened_to_the_run():
 
 
 @pytest.fixture(scope="module")
-def losses_of(tmp_path_factory):
-    """Of three steps of a small model on one table, under one seed."""
-    checkpoint = str(tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny.ckpt"))
-    given = {**FAST, "checkpoint": checkpoint, "steps": 3, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}}
+def tiny(tmp_path_factory):
+    """Random weights by task, for what does not depend on skill."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return {task: str(tiny_checkpoint(folder / task, task=task)) for task in ("classification", "regression")}
+
+
+@pytest.fixture(scope="module")
+def losses_of(tiny):
+    """Of three steps on one table, under one seed."""
+    given = {**FAST, "checkpoint": tiny["classification"], "steps": 3, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}}
 
     def losses_of(**params):
         pipeline = TabularPipeline("tabicl-v2", "peft", {**given, **params}).fit(*small_table())
@@ -267,19 +273,21 @@ def test_class_weights_change_the_loss_and_are_refused_where_there_is_none():
         read_params("tabicl-mini", "peft", {"class_weights": "balanced"}, "regression")
 
 
-def fitted_with(weights, task="classification", **params):
+def fitted_with(weights, task="classification", model="tabicl-mini", **params):
     """Losses of the steps, and predictions afterwards."""
     X, y = small_table()
     y = y if task == "classification" else np.linspace(0, 1, len(y)) ** 2
-    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 2, **params}, task=task).fit(X, y, sample_weight=weights)
+    pipeline = TabularPipeline(model, "peft", {**FAST, "steps": 2, **params}, task=task).fit(X, y, sample_weight=weights)
     return [step.loss for step in of(StepDone, pipeline)], pipeline.predict(X.head(5))
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_rows_of_one_weight_train_bit_for_bit_as_without_and_of_several_only_their_ratio_counts(task):
+def test_rows_of_one_weight_train_bit_for_bit_as_without_and_of_several_only_their_ratio_counts(tiny, task):
     rows = len(small_table()[0])
-    weights = np.random.default_rng(0).uniform(0, 2, rows)
-    without, same, weighted, tenfold = (fitted_with(given, task) for given in (None, np.full(rows, 2.5), weights, list(10 * weights)))
+    weights = np.random.default_rng(0).uniform(0, 2, rows) ** 4
+    without, same, weighted, tenfold = (
+        fitted_with(given, task, "tabicl-v2", checkpoint=tiny[task]) for given in (None, np.full(rows, 2.5), weights, list(10 * weights))
+    )
     assert without[0] == same[0]
     np.testing.assert_array_equal(without[1], same[1])
     assert weighted[0][0] != pytest.approx(without[0][0], abs=1e-3), "the first loss is before the first step"
