@@ -87,7 +87,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
             "Score": METRICS[metric].written,
             "Predicts": f"{run.settings.target} · {table.name if table else 'table no longer here'}",
             "Model": run.settings.model,
-            "Sweep": f"{moment(sweep.created)} {sweep.name}",
+            "Sweep": f"{moment(sweep.created)} {sweep.name.removeprefix(f'{table.name}: ' if table else '')}",
             "by": (run.sweep == first, sweep.created, run.sweep, run.id in confirmed, -math.inf if math.isnan(gain) else gain),
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
