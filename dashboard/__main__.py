@@ -83,8 +83,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--fetch-addresses",
         action="store_true",
-        help="let people add tables by address (https://, hf://datasets/, openml:), which this machine then downloads; addresses of private"
-        " networks are refused (default: files alone)",
+        help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this machine then downloads;"
+        " addresses of private networks are refused (default: files alone)",
     )
     parser.add_argument("--upload-limit-mb", type=_megabytes, default=1000, help="largest file to upload, in megabytes (default: 1000)")
     flags = parser.add_argument_group(

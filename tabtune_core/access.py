@@ -162,7 +162,7 @@ def below_base(path: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def may_fetch(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a person may have the server fetch a table from an address."""
+    """Whether a person may have the server fetch a table or an adapter from an address."""
     return bool(environment.get(FETCH_VARIABLE))
 
 

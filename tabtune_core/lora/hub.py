@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.metrics import METRICS
@@ -38,8 +38,10 @@ class Score:
     """The difference to zero-shot with its interval, in words."""
 
 
-def at_hand(source: str | Path) -> Path:
+def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
     """The file of an adapter: downloaded into the Hugging Face cache where ``source`` is ``hf://owner/name``; any other is itself.
+
+    ``token``: None: that of ``hf auth login``; False: none, for somebody else than the person who logged in.
 
     Raises:
         AdapterError: the hub cannot be reached, or the repository, its file or the log-in for it are missing.
@@ -49,13 +51,25 @@ def at_hand(source: str | Path) -> Path:
         return Path(source)
     from huggingface_hub import HfApi, errors, get_hf_file_metadata, hf_hub_url
 
-    api, repo, revision = HfApi(), named[1], named[2]
+    api, repo, revision = HfApi(token=token), named[1], named[2]
     with _asking(repo, api.endpoint):
-        with suppress(errors.OfflineModeIsEnabled, *_network()):  # the cache may have it; a repository without it is told below
-            size = get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision, endpoint=api.endpoint)).size
+        # the cache may have it, though for none but the person whose log-in brought it there; a repository without it is told below
+        with suppress(*(() if token is False else (errors.OfflineModeIsEnabled, *_network()))):
+            size = get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision, endpoint=api.endpoint), token=token).size
             if size is not None and size > LIMIT_BYTES:
                 raise AdapterError(f"The adapter of hf://{repo} has {size / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
         return Path(api.hf_hub_download(repo, FILE, revision=revision))
+
+
+def read_public(address: str) -> bytes:
+    """The package at ``hf://owner/name``, without the log-in of this machine.
+
+    Raises:
+        AdapterError: it is no such address; else as ``at_hand``.
+    """
+    if not ADDRESS.fullmatch(address):
+        raise AdapterError("That is no address of an adapter on the Hugging Face Hub. Write hf://owner/name.")
+    return at_hand(address, token=False).read_bytes()
 
 
 def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
@@ -133,7 +147,8 @@ def _asking(repo: str, endpoint: str) -> Iterator[None]:
         raise AdapterError(f"{repo!r} cannot be the name of a repository. Write owner/name.") from error
     except errors.RepositoryNotFoundError as error:
         raise AdapterError(
-            f"{endpoint} has no repository {repo}, or your log-in may not see it. Check the name, and log in with 'hf auth login'."
+            f"{endpoint} has no repository {repo} that is public or that you may see. Check the name; for a private one, log in on the"
+            " command line with 'hf auth login'."
         ) from error
     except errors.RevisionNotFoundError as error:
         raise AdapterError(f"The repository {repo} has no such revision. Leave out what is behind '@', or name another.") from error

@@ -15,6 +15,7 @@ from made_run import made_run, mixed_csv
 from page_steps import button, go, texts
 
 from dashboard import queries as page_queries
+from tabtune_core.access import FETCH_VARIABLE
 from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH
 from tabtune_core.errors import StoreError
@@ -240,13 +241,24 @@ def test_an_adapter_from_elsewhere_is_taken_in_tried_and_removed(app, store):
     assert list_adapters(store.home) == []
 
 
-def test_what_is_no_adapter_is_refused_in_words(app, store):
-    verified_run(store)
+def test_what_is_no_adapter_is_refused_in_words_and_an_address_is_taken_where_that_is_allowed(app, store, monkeypatch, tmp_path):
+    run = verified_run(store)
     go(app, "adapters")
+    assert "Fetch the adapter" not in [shown.label for shown in app.button]
     app.file_uploader[0].upload("evil.zip", b"\x80\x04cos\nsystem\n").run()
     assert not app.exception
     assert "evil\\.zip was not added" in texts(app.error)
     assert list_adapters(store.home) == []
+    monkeypatch.setenv(FETCH_VARIABLE, "1")
+    (tmp_path / "there.zip").write_bytes(theirs(store, run))
+    monkeypatch.setattr("tabtune_core.lora.hub.at_hand", lambda *_, **__: tmp_path / "there.zip")
+    app.run()
+    for address in ("/etc/passwd", "hf://ann/churn"):
+        app.text_input(key=f"adapter_address_{app.session_state['adapter_uploads']}").set_value(address)
+        button(app, "Fetch the adapter").click().run()
+        assert not app.exception
+        assert bool(app.error) == (address[0] == "/")
+    assert [adapter.name for adapter in list_adapters(store.home)] == ["hf://ann/churn"]
 
 
 def test_an_adapter_whose_base_is_not_here_says_how_to_get_it_and_is_not_tried(app, store):

@@ -7,13 +7,14 @@ from dashboard.components.ownership import belongs
 from dashboard.formatting import megabytes, plain
 from dashboard.server.people import may_change
 from dashboard.url_state import choose, go
-from tabtune_core.access import NO_PATHS, may_type_paths
+from tabtune_core.access import NO_PATHS, may_fetch, may_type_paths
 from tabtune_core.errors import TabTuneError
+from tabtune_core.lora.hub import read_public
 from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, missing_base
 
 
 def add() -> None:
-    """The uploader; a file is checked without running any code in it, and kept."""
+    """The uploader, and a box for an address where this machine may download; a file is checked without running code in it, and kept."""
     number = st.session_state.setdefault("adapter_uploads", 0)
     file = st.file_uploader(
         "Adapter package (zip)",
@@ -22,13 +23,18 @@ def add() -> None:
         max_upload_size=LIMIT_BYTES // 1_000_000,
         help="The file from the Adapters page of another machine. It is read as data; no code in it is executed.",
     )
-    if file is not None:
+    name = file.name if file is not None else ""
+    if may_fetch():
+        address = st.text_input("Or its address", key=f"adapter_address_{number}", placeholder="hf://owner/name").strip()
+        name = address if st.button("Fetch the adapter", icon=":material/download:") else name
+    if name:
         st.session_state["adapter_uploads"] = number + 1  # replaced after each file, which frees the file's memory
         st.session_state.pop("adapter_error", None)
         try:
-            adapter = queries.keep_upload(file.getvalue(), file.name)
+            with st.spinner(f"Adding {plain(name)}"):
+                adapter = queries.keep_upload(read_public(name) if file is None else file.getvalue(), name)
         except TabTuneError as error:
-            st.session_state["adapter_error"] = f"{file.name} was not added. {error}"
+            st.session_state["adapter_error"] = f"{name} was not added. {error}"
         else:
             choose("run", adapter.id)
         st.rerun()

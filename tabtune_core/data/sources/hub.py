@@ -21,7 +21,7 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
     repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
     name = file.rpartition("/")[2]
     if constants.HF_HUB_OFFLINE:
-        cached = try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
+        cached = None if guarded else try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
         if isinstance(cached, str):
             return Fetched(Path(cached), name)
         raise TableError(f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache. Download it elsewhere and give its path.")

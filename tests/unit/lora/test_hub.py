@@ -17,6 +17,7 @@ from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import RunPlanned
+from tabtune_core.lora.hub import read_public
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.lora.standalone import load_lora_adapter
 
@@ -71,9 +72,10 @@ class Hub(BaseHTTPRequestHandler):
         owner, repo, _, _, *path = self.path.lstrip("/").split("/")
         found = self.repos.get(f"{owner}/{repo}")
         content = found and found["files"].get("/".join(path))
-        if content is None:
-            code = "RepoNotFound" if found is None else "EntryNotFound"
-            self.answer(401 if found is None else 404, X_Error_Code=code, X_Repo_Commit="1" * 40)
+        hidden = found is None or (found["private"] and "Authorization" not in self.headers)
+        if content is None or hidden:
+            code = "RepoNotFound" if hidden else "EntryNotFound"
+            self.answer(401 if hidden else 404, X_Error_Code=code, X_Repo_Commit="1" * 40)
         else:
             self.answer(content=content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', X_Repo_Commit="1" * 40)
 
@@ -125,6 +127,10 @@ def test_a_run_goes_to_the_hub_with_its_card_and_predicts_by_its_address(store, 
     assert capsys.readouterr().out.startswith("predicted,prob_drop it,prob_keep it\n")
     assert main(["hub", "push", str(store.run_dir(run) / "adapter.zip"), "ann/labelled", "--public", "--with-labels"]) == 0
     assert (b"keep it" in Hub.repos["ann/labelled"]["files"]["README.md"], Hub.repos["ann/labelled"]["private"]) == (True, False)
+    assert read_public("hf://ann/labelled") == Hub.repos["ann/labelled"]["files"]["adapter.zip"]
+    for hidden in ("hf://ann/mine", str(tmp_path / "rows.csv")):  # of the log-in, of the machine
+        with pytest.raises(AdapterError, match=r"no repository ann/mine|Write hf://owner/name"):
+            read_public(hidden)
     assert main(["hub", "push", run, "ann/labelled", "--home", str(store.home)]) == 2
     assert "is there already and public. Add --public" in capsys.readouterr().err
 
@@ -132,7 +138,7 @@ def test_a_run_goes_to_the_hub_with_its_card_and_predicts_by_its_address(store, 
 def test_what_a_hub_lacks_is_one_sentence(hub, monkeypatch, tmp_path):
     Hub.repos |= {"ann/empty": {"private": True, "files": {}}, "ann/other": {"private": True, "files": {"adapter.zip": b"PK no adapter"}}}
     for address, told in {
-        "hf://ann/none": "has no repository ann/none, or your log-in may not see it",
+        "hf://ann/none": "has no repository ann/none that is public or that you may see",
         "hf://ann/empty": "holds no adapter.zip",
         "hf://ann/other": "adapter.zip is not an adapter package",
     }.items():
