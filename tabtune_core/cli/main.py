@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         "serve",
         help="answer requests for predictions with adapters",
         description="Loads a base once and answers POST /predict with the adapter that a request names, until Ctrl-C. Adapters are named"
-        " as their files are. GET /adapters, /limits, /health, /metrics and /openapi.json say the rest.",
+        " as their files are. GET /docs is a page to try it; /adapters, /limits, /health, /metrics and /openapi.json say the rest.",
     )
     serve.set_defaults(command=serve_adapters)
     serve.add_argument(

@@ -19,6 +19,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -82,11 +83,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def application(adapters: Mapping[str, Served], access: Access, limits: Limits) -> FastAPI:
-    """The server of these adapters. Where it asks for a token, /health and /openapi.json alone answer without it."""
+    """The server of these adapters. Where it asks for a token, /health, /docs and /openapi.json alone answer without it."""
     meters, first = Meters(adapters), next(iter(adapters.values()))
     batches = Batches(meters.batch.observe)
-    # the pages of docs are left out: they load scripts from another server
-    app = FastAPI(title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0", docs_url=None, redoc_url=None)
+    app = FastAPIOffline(redoc_url=None, title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False)
     app.middleware("http")(meters.around)
     app.add_exception_handler(TableError, _refused)
@@ -142,7 +142,7 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
     except OSError as error:
         raise SettingError(f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port.") from error
     with listening:
-        say(f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (schema: /openapi.json). Ctrl-C ends it.")
+        say(f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). Ctrl-C ends it.")
         if access.token:
             say(f"Requests bring the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])

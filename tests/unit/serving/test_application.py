@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import sys
@@ -174,6 +175,9 @@ def test_what_is_served_is_told_before_an_upload(client):
     assert ask(client, ROWS, "none").json()["detail"] == "There is no adapter 'none'; this server has 'few', 'views'."
     body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert ask(client, body["application/json"]["example"]).status_code == 200
+    page = client.get("/docs").text
+    loaded = re.findall(r'(?:href|src)="([^"]+)"', page)
+    assert len(loaded) == 3 and all(client.get(path).status_code == 200 and path.startswith("/") for path in loaded), page
 
 
 def test_words_that_the_context_does_not_show_are_a_note(client):
