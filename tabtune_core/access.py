@@ -79,7 +79,7 @@ def decide(
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         raise ValueError(
-            f"{TOKEN_VARIABLE} has {len(given)} letters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it out:"
+            f"The token has {len(given)} letters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it out:"
             " the server then makes one."
         )
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
