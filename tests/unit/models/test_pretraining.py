@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
+from torch.optim import _muon as muon
 
 from tabtune_core.errors import CheckpointError
 from tabtune_core.models.checkpoints import sha256_of
@@ -126,6 +127,13 @@ def test_a_step_whose_gradient_is_no_number_changes_nothing(tmp_path):
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     next(run.steps())
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (24, 24)])
+def test_muon_is_that_of_torch_but_for_its_precision(shape):
+    grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (way(grad, (3.4445, -4.775, 2.0315), 5, 1e-7).float() for way in (loop._orthogonal, muon._zeropower_via_newtonschulz))
+    torch.testing.assert_close(ours, theirs, atol=0.03, rtol=0)
 
 
 def test_a_full_disk_in_the_middle_of_a_state_leaves_the_state_before_and_is_told(tmp_path, monkeypatch):
