@@ -54,7 +54,8 @@ def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
     api, repo, revision = HfApi(token=token), named[1], named[2]
     with _asking(repo, api.endpoint):
         # the cache may have it, though for none but the person whose log-in brought it there; a repository without it is told below
-        with suppress(*(() if token is False else (errors.OfflineModeIsEnabled, *_network()))):
+        missed: tuple[type[Exception], ...] = () if token is False else (errors.OfflineModeIsEnabled, *_network())
+        with suppress(*missed):
             size = get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision, endpoint=api.endpoint), token=token).size
             if size is not None and size > LIMIT_BYTES:
                 raise AdapterError(f"The adapter of hf://{repo} has {size / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
