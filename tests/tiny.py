@@ -1,6 +1,7 @@
 """Small random checkpoints in the upstream packages' own schemas, for tests that need the class and not its skill."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -92,17 +93,20 @@ TABPFN = {"emsize": 24, "nlayers": 2, "nhead": 2, "num_buckets": 40}
 
 
 def _build_tabpfn(config: dict) -> nn.Module:
-    v2 = pytest.importorskip("tabpfn.architectures.tabpfn_v2", reason="TabPFN needs its package")
-    return v2.get_architecture(v2.parse_config(config)[0])
+    modules = pytest.importorskip("tabpfn.architectures", reason="TabPFN needs its package").ARCHITECTURES
+    upstream = modules[re.sub(r"\W", "_", config["name"].lower())]
+    return upstream.get_architecture(upstream.parse_config(config)[0])
 
 
 def _save_tabpfn(module: nn.Module, config: dict, path: Path) -> None:
-    """As v2 was released: without a name of its architecture, and with a regressor's bars."""
+    """As they were released: v2 without a name of its architecture, v2.5 with another; a regressor with its bars."""
     buckets = config["num_buckets"]
     bars = (
         {"borders": torch.linspace(-3, 3, buckets + 1), "losses_per_bucket": torch.zeros(buckets)} if not config["max_num_classes"] else {}
     )
-    torch.save({"config": config, "state_dict": {**module.state_dict(), **{f"criterion.{name}": t for name, t in bars.items()}}}, path)
+    named = {"TabPFN-v2.5": {"architecture_name": "base"}, "TabPFN-v2.6": {"architecture_name": "tabpfn_v2_6"}}.get(config["name"], {})
+    state = {**module.state_dict(), **{f"criterion.{name}": tensor for name, tensor in bars.items()}}
+    torch.save({"config": config, "state_dict": state, **named}, path)
 
 
 FAMILIES = {

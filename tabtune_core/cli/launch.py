@@ -82,7 +82,9 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     _say_time(store, settings, trained_on)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):
-        find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
+        _, source = find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
+        if source.licence.commercial is False:
+            say(f"Licence of {source.file}: {source.licence}")
     if asked.without_labels and not asked.adapters:
         raise SettingError("--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave it out.")
     if asked.adapters:

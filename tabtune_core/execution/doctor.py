@@ -181,8 +181,10 @@ def _weights() -> Iterator[Check]:
             yield Check(f"{family.name} weights", "problem", f"missing: {', '.join(damaged)}", "Install LoRA Lab again.")
             continue
         here = {card.title: f"{card.title} ({card.licence})" for card, weights in everything if is_here(weights)}
-        absent = [card.title for card in cards if card.title not in here]
-        found = f"here: {', '.join(here.values())}" + (f"; not here: {', '.join(absent)}" if absent else "")
+        named = {card.title: f"{card.title} ({card.licence})" for card, weights in everything if weights.by_path}
+        absent = [card.title for card in cards if card.title not in {**here, **named}]
+        told = {"here": here.values(), "not here": absent, "by their path alone": named.values()}
+        found = "; ".join(f"{where}: {', '.join(titles)}" for where, titles in told.items() if titles)
         yield Check(f"{family.name} weights", "ok", found, "What is not here is downloaded when you choose it." if absent else "")
 
 

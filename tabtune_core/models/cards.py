@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from tabtune_core.errors import MissingPackageError, SettingError
+from tabtune_core.errors import CheckpointError, MissingPackageError, SettingError
 from tabtune_core.lora.names import match_targets
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LEARNING_RATES, Strategy
@@ -59,6 +59,8 @@ class Weights:
     """Of the file, where it is known."""
     beside: tuple[str, ...] = ()
     """Names of files that must lie in the same folder."""
+    by_path: bool = False
+    """Whether they are opened by their path alone, since their owner hands them out to those who accept a licence."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -171,6 +173,14 @@ class ModelCard:
         if task not in self.weights:
             raise SettingError(f"{self.title} has no weights for {task}; it does {' and '.join(self.weights)}. Choose another model.")
         return self.weights[task]
+
+    def without_path(self, task: Task) -> CheckpointError:
+        """The error to raise where weights are opened by their path alone and no path is named."""
+        weights = self.weights_for(task)
+        return CheckpointError(
+            f"{self.title} is opened by its path alone, under its owner's licence ({self.licence}): accept it on "
+            f"huggingface.co/{weights.repository}, download {weights.file} there and name its path as the checkpoint."
+        )
 
     @property
     def in_the_box(self) -> bool:

@@ -85,7 +85,7 @@ def check_request(settings: RunSettings) -> None:
             recompute.
         DeviceError: 16-bit training on the CPU.
         MissingPackageError: the model's package is not installed.
-        CheckpointError: the named weights file does not exist.
+        CheckpointError: the named weights file does not exist, or one must be named.
         TargetError: a target or a pattern that names no layer, or a rank above the cap of every target.
     """
     card = get_card(settings.model)
@@ -106,6 +106,8 @@ def check_request(settings: RunSettings) -> None:
         raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
     if settings.checkpoint is not None:
         named_checkpoint(card, settings.task, settings.checkpoint)
+    elif card.weights_for(settings.task).by_path:
+        raise card.without_path(settings.task)
     if settings.strategy == "peft" and settings.checkpoint is None:  # which may have other layers
         _check_adapter(card, settings.task, settings.lora)
 

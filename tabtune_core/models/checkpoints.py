@@ -43,7 +43,7 @@ class Source:
     identities: tuple[str, ...]
     """See ``identities_of``."""
     licence: Licence
-    """Of the weights; not known of a file that a person named, unless it is the model's own."""
+    """Of the weights; not known of a file that a person named, unless it is the model's own or all of its model have the same."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as files keep them."""
@@ -62,6 +62,8 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
         file = named_checkpoint(card, task, path)
     elif weights.repository is None:
         file = _shipped(card, weights)
+    elif weights.by_path:
+        raise card.without_path(task)
     else:
         repository = weights.repository
         file = _from_hub(card, weights)
@@ -74,7 +76,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
             f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
             f"Delete it and try again."
         )
-    licence = card.licence if path is None or digest == weights.sha256 else Licence(None)
+    licence = card.licence if path is None or weights.by_path or digest == weights.sha256 else Licence(None)
     return file, Source(card.name, file.name, repository, revision, identities[0], identities, licence)
 
 
@@ -99,11 +101,13 @@ def _published_sha256(cached: Path) -> str | None:
 
 
 def is_here(weights: Weights) -> bool:
-    """Whether weights can be had without a download."""
+    """Whether weights can be had without a download, or a path."""
     from huggingface_hub import try_to_load_from_cache
 
     repository = weights.repository
-    return repository is None or all(isinstance(try_to_load_from_cache(repository, file), str) for file in weights.files)
+    return repository is None or (
+        not weights.by_path and all(isinstance(try_to_load_from_cache(repository, file), str) for file in weights.files)
+    )
 
 
 def check_weights(card: ModelCard, task: Task, path: str | Path | None = None, *, ask_hub: bool = False) -> None:

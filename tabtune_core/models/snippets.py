@@ -9,6 +9,7 @@ from typing import Any
 
 from tabtune_core.models.cards import Family
 from tabtune_core.models.catalogue import get_card
+from tabtune_core.upstream import Licence
 
 Facts = Mapping[str, Any]
 
@@ -51,6 +52,7 @@ def own_rows(facts: Facts, run_id: str, table: str) -> str:
     """The run's own rows, encoded; the merged weights accept any other rows too."""
     base = f", checkpoint={facts['base']['file']!r}" if "checkpoint" in facts["settings"] else ""
     return (
+        f"# Licence of the base's weights: {Licence.of(facts['base'])}\n"
         f"run = load_adapter({file_name('adapter', facts, run_id)!r}{base}, device='cpu')  # only to read and encode rows as the run did\n"
         f"table = read_table({table!r}, run.reading).frame\n"
         f"context = run.context(table)  # or fit on rows of your own: the file needs nothing of ours\n"

@@ -81,11 +81,13 @@ def _model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
     """What a person needs to know before choosing this model."""
     weights = card.weights.get(task) or next(iter(card.weights.values()))
     badge = ":green-badge[:material/check: included]" if card.in_the_box else ":orange-badge[:material/download: to download]"
+    badge = ":orange-badge[:material/folder_open: by its path]" if weights.by_path else badge
     st.markdown(f"**{card.title}** {badge}")
     st.caption(f"{weights.total_parameters / 1e6:.1f} M parameters. {_limits(card, task)} Licence {card.licence}. {plain(card.note)}")
     if weights.repository is not None:
         size = weights.total_parameters * BYTES_A_PARAMETER / 1e6
-        st.caption(f"About {size:.0f} MB from huggingface.co/{weights.repository}, once.")
+        how = "where you accept its licence; name the file under Advanced" if weights.by_path else "once"
+        st.caption(f"About {size:.0f} MB from huggingface.co/{weights.repository}, {how}.")
     st.space("stretch")
     why_not = closed(card, task)
     if why_not:

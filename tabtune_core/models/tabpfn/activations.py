@@ -1,29 +1,38 @@
 """TabPFN: a cell is a pair of columns or the target; attention over the cells of a row, then over rows, where query rows read one head.
 
 As ``tabpfn`` 9.2 computes it (``architectures/tabpfn_v2.py``).
+Later releases have thinking rows before the context, and v2.6 norms with a weight.
 Shape letters: S context cells, N query cells (of the label's column too), D width.
 """
 
 from typing import Any
 
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
+from tabtune_core.models.tabpfn.family import hidden_width
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
     """Records one training step on the tape; all outputs are computed, so that ``classes`` is idle."""
-    width, heads, rows = config["emsize"], config["nhead"], context + query
+    width, hidden, heads, rows = config["emsize"], hidden_width(config), config["nhead"], context + query
+    thinking, asked = config.get("num_thinking_rows", 0), "num_thinking_rows" not in config
     outputs, pairs = config["max_num_classes"] or config["num_buckets"], _columns(config, features) - 1
-    context_cells, cells = context * (pairs + 1), rows * (pairs + 1)
+    context_cells, cells = (thinking + context) * (pairs + 1), (thinking + rows) * (pairs + 1)
     with tape.block(0):
         size = 2 * config["features_per_group"]
-        tape.linear("feature_group_embedder.weight", {"pairs": rows * pairs}, (width, size), read=True)
-        tape.linear("target_embedder.weight", {"labels": rows}, (width, 2), read=True)
+        if config.get("encoder_type") == "mlp":
+            between = config["encoder_mlp_hidden_dim"]
+            tape.linear("feature_group_embedder.0.weight", {"pairs": rows * pairs}, (between, size))
+            tape.keep("hidden", rows * pairs * between)
+            tape.linear("feature_group_embedder.2.weight", {"active": rows * pairs}, (width, between))
+        else:
+            tape.linear("feature_group_embedder.weight", {"pairs": rows * pairs}, (width, size), read=asked)
+        tape.linear("target_embedder.weight", {"labels": rows}, (width, 2), read=asked)
         tape.linear("feature_positional_embedding_embeddings.weight", {"places": pairs}, (width, width // 4))
     for i in range(config["nlayers"]):
         path = f"blocks.{i}"
         with tape.block(cells * width):
             _attention(tape, f"{path}.per_sample_attention_between_features", {part: cells for part in "qkv"}, cells, width, heads)
-            tape.norm("sum 1", cells, width)
+            _norm(tape, "sum 1", cells, config)
             seen = {"q": cells, "k": context_cells, "v": context_cells}
             _attention(tape, f"{path}.per_column_attention_between_cells", seen, cells, width, heads)
             if tape.trained.everything:  # a layer without a bias copies a part of a tensor, once for k and once for v
@@ -31,17 +40,23 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
             for part in "kv":  # the first head, once for each of the query's
                 tape.keep(f"{part} of the query", context_cells * width)
             tape.keep("answers apart", cells * width)
-            tape.norm("sum 2", cells, width)
-            tape.linear(f"{path}.mlp.0.weight", {"turned": cells}, (4 * width, width))
-            tape.keep("hidden", cells * 4 * width)
-            tape.linear(f"{path}.mlp.2.weight", {"active": cells}, (width, 4 * width))
-            tape.norm("sum 3", cells, width)
+            _norm(tape, "sum 2", cells, config)
+            tape.linear(f"{path}.mlp.0.weight", {"turned": cells}, (hidden, width))
+            tape.keep("hidden", cells * hidden)
+            tape.linear(f"{path}.mlp.2.weight", {"active": cells}, (width, hidden))
+            _norm(tape, "sum 3", cells, config)
             tape.passing(9 * cells * width)  # of the block's output, and on both sides of GELU
     with tape.block(query * width):
-        tape.linear("output_projection.0.weight", {"answers": query}, (4 * width, width))
-        tape.keep("hidden", query * 4 * width)
-        tape.linear("output_projection.2.weight", {"active": query}, (outputs, 4 * width))
+        tape.linear("output_projection.0.weight", {"answers": query}, (hidden, width))
+        tape.keep("hidden", query * hidden)
+        tape.linear("output_projection.2.weight", {"active": query}, (outputs, hidden))
         tape.keep("outputs", query * outputs, wide=True)
+
+
+def _norm(tape: Tape, name: str, cells: int, config: dict[str, Any]) -> None:
+    tape.norm(name, cells, config["emsize"])
+    if tape.trained.everything and config["name"] == "TabPFN-v2.6":  # for the norm's weight
+        tape.keep(f"{name} normed", cells * config["emsize"], wide=True)
 
 
 def _attention(tape: Tape, path: str, rows: dict[str, int], cells: int, width: int, heads: int) -> None:
@@ -59,8 +74,8 @@ def _columns(config: dict[str, Any], features: int) -> int:
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Bytes at the widest moment of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
-    cells = (context + query) * _columns(config, features)
+    """Bytes at the widest moment of a prediction: nine numbers a cell and unit of width, in each release, and one more."""
+    cells = (config.get("num_thinking_rows", 0) + context + query) * _columns(config, features)
     return float(NUMBER_BYTES * 10 * cells * config["emsize"])
 
 

@@ -1,4 +1,4 @@
-"""TabPFN v2: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
+"""TabPFN v2, v2.5 and v2.6: what their modules are made of, parts, limits and checkpoints. Data only; importing it loads no torch."""
 
 from typing import Any
 
@@ -10,20 +10,29 @@ PRIOR_LABS = Licence("Prior Labs License (Apache-2.0 with an attribution)", comm
 """Of the weights of v2; the package itself is Apache-2.0. Later weights may not be used commercially."""
 
 
+def hidden_width(config: dict[str, Any]) -> int:
+    """Of the layers between: the releases that have thinking rows halved it."""
+    return int(config["emsize"]) * (2 if "num_thinking_rows" in config else 4)
+
+
 def tabpfn_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Of a ``TabPFNV2`` module. Its norms have no parameters, and the layers of its blocks no bias."""
-    width, outputs = config["emsize"], config["max_num_classes"] or config["num_buckets"]
-    layers = Layers()
-    layers.linear("feature_group_embedder", width, 2 * config["features_per_group"], bias=False)
+    """Of its module, whose norms and blocks have no bias; LoRA does not reach the weights that norms have in v2.6."""
+    width, hidden, outputs = config["emsize"], hidden_width(config), config["max_num_classes"] or config["num_buckets"]
+    layers, read = Layers(), 2 * config["features_per_group"]
+    if config.get("encoder_type") == "mlp":
+        layers.linear("feature_group_embedder.0", config["encoder_mlp_hidden_dim"], read, bias=False)
+        layers.linear("feature_group_embedder.2", width, config["encoder_mlp_hidden_dim"], bias=False)
+    else:
+        layers.linear("feature_group_embedder", width, read, bias=False)
     layers.linear("target_embedder", width, 2)
     for i in range(config["nlayers"]):
         for attention in ("per_sample_attention_between_features", "per_column_attention_between_cells"):
             for part in ("q", "k", "v", "out"):
                 layers.linear(f"blocks.{i}.{attention}.{part}_projection", width, width, bias=False)
-        layers.linear(f"blocks.{i}.mlp.0", 4 * width, width, bias=False)
-        layers.linear(f"blocks.{i}.mlp.2", width, 4 * width, bias=False)
-    layers.linear("output_projection.0", 4 * width, width)
-    layers.linear("output_projection.2", outputs, 4 * width)
+        layers.linear(f"blocks.{i}.mlp.0", hidden, width, bias=False)
+        layers.linear(f"blocks.{i}.mlp.2", width, hidden, bias=False)
+    layers.linear("output_projection.0", hidden, width)
+    layers.linear("output_projection.2", outputs, hidden)
     layers.linear("feature_positional_embedding_embeddings", width, width // 4)
     return layers
 
@@ -33,18 +42,24 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "row_attention": ("blocks",),
     "prediction_head": ("output_projection",),
 }
-_V2, _BARS = "tabpfn.architectures.tabpfn_v2", "tabpfn.architectures.shared.bar_distribution"
+_ALL, _BARS = "tabpfn.architectures", "tabpfn.architectures.shared.bar_distribution"
+_MODULES = {"tabpfn_v2": "TabPFNV2", "tabpfn_v2_5": "TabPFNV2p5", "tabpfn_v2_6": "TabPFNV2p6"}
+_CLASS = "the class of the module, its submodules and its state dict"
+_OF_EACH = {
+    "TabPFNBlock": "a stage, which takes and gives the cells, in a list that it empties",
+    "parse_config": "the architecture that a checkpoint describes",
+    "get_architecture": "the module of it",
+}
 _CLIP = "tabpfn.preprocessing.torch.torch_soft_clip_outliers"
 UPSTREAM = Upstream(
     distribution="tabpfn",
     tested=("9.2",),
     names={
-        f"{_V2}:TabPFNV2": "the class of the module, its submodules and its state dict",
-        f"{_V2}:TabPFNV2.forward": "takes rows first, and keeps a context with return_kv_cache",
-        f"{_V2}:TabPFNBlock": "a stage, which takes and gives the cells, in a list that it empties",
-        f"{_V2}:parse_config": "the architecture that a checkpoint describes",
-        f"{_V2}:get_architecture": "the module of it",
-        f"{_V2}:_replace_keys_from_base_architecture": "the names of tensors in the released files",
+        f"{_ALL}:ARCHITECTURES": "the three files, by the name of an architecture in a checkpoint",
+        **{f"{_ALL}.{file}:{name}": use for file, made in _MODULES.items() for name, use in {made: _CLASS, **_OF_EACH}.items()},
+        f"{_ALL}.tabpfn_v2:TabPFNV2.forward": "takes rows first, and keeps a context with return_kv_cache; the later ones' too",
+        f"{_ALL}.tabpfn_v2:_replace_keys_from_base_architecture": "the names of tensors in the released files",
+        f"{_ALL}.tabpfn_v2_5:_replace_keys_from_base_architecture": "the same",
         f"{_BARS}:FullSupportBarDistribution": "numbers as a distribution over bars, and its loss",
         f"{_CLIP}:TorchSoftClipOutliers": "the preprocessing of its classifier",
     },
@@ -69,7 +84,48 @@ FAMILY = Family(
 )
 """Limits are its package's for v2. A column of the table is not a token of its own: two share one."""
 
-_TABPFN: dict[str, Any] = {"emsize": 192, "nlayers": 12, "nhead": 6, "features_per_group": 2, "max_num_classes": 10, "num_buckets": 5000}
+_V2: dict[str, Any] = {
+    "name": "TabPFN-v2",
+    "emsize": 192,
+    "nlayers": 12,
+    "nhead": 6,
+    "features_per_group": 2,
+    "max_num_classes": 10,
+    "num_buckets": 5000,
+}
+_LATER: dict[str, Any] = {**_V2, "nlayers": 24, "nhead": 3, "features_per_group": 3, "num_thinking_rows": 64}
+_NUMBERS: dict[str, Any] = {"max_num_classes": 0, "encoder_type": "mlp", "encoder_mlp_hidden_dim": 1024}
+_NOTE = "Predicts numbers as a distribution over 5,000 bars."
+
+
+def _by_path(version: str, *, blocks: int, classes: int, numbers: int) -> ModelCard:
+    """A later release. As its package has it, and of a model for numbers its blocks and encoder as the sizes of the released files say.
+
+    Args:
+        version: of the release.
+        blocks: of the model for numbers.
+        classes: parameters of the model for classes.
+        numbers: parameters of the model for numbers.
+    """
+    name, repository = f"TabPFN-v{version}", f"Prior-Labs/tabpfn_{version.replace('.', '_')}"
+    config = {**_LATER, "name": name}
+    models: dict[Task, tuple[str, int, dict[str, Any]]] = {
+        "classification": ("classifier", classes, config),
+        "regression": ("regressor", numbers, {**config, **_NUMBERS, "nlayers": blocks}),
+    }
+    weights = {
+        task: Weights(
+            file=f"{name.lower()}-{kind}-v{version}_default.ckpt",
+            repository=repository,
+            total_parameters=parameters,
+            config=architecture,
+            by_path=True,
+        )
+        for task, (kind, parameters, architecture) in models.items()
+    }
+    licence = Licence(f"TabPFN-{version} License", commercial=False)
+    return ModelCard(name=name.lower(), title=f"TabPFN v{version}", family=FAMILY, licence=licence, note=_NOTE, weights=weights)
+
 
 CARDS = (
     ModelCard(
@@ -77,20 +133,22 @@ CARDS = (
         title="TabPFN v2",
         family=FAMILY,
         licence=PRIOR_LABS,
-        note="Predicts numbers as a distribution over 5,000 bars.",
+        note=_NOTE,
         weights={
             "classification": Weights(
                 file="tabpfn-v2-classifier-finetuned-zk73skhh.ckpt",
                 repository="Prior-Labs/TabPFN-v2-clf",
                 total_parameters=7_244_554,
-                config=_TABPFN,
+                config=_V2,
             ),
             "regression": Weights(
                 file="tabpfn-v2-regressor.ckpt",
                 repository="Prior-Labs/TabPFN-v2-reg",
                 total_parameters=11_081_864,
-                config={**_TABPFN, "max_num_classes": 0},
+                config={**_V2, "max_num_classes": 0},
             ),
         },
     ),
+    _by_path("2.5", blocks=18, classes=10_718_218, numbers=10_186_760),
+    _by_path("2.6", blocks=24, classes=10_732_042, numbers=12_854_792),
 )

@@ -1,9 +1,10 @@
-"""TabPFN v2 through its own package: the upstream class, checkpoint schema, normalisation and cache of a context, all in fp32.
+"""TabPFN v2, v2.5 and v2.6 through their package: the upstream class, checkpoint schema, normalisation and cache of a context, in fp32.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from tabtune_core.models.stages import Stage, Stages
 from tabtune_core.models.tabpfn.family import FAMILY
 
 try:
+    from tabpfn.architectures import ARCHITECTURES
     from tabpfn.architectures.shared.bar_distribution import FullSupportBarDistribution
-    from tabpfn.architectures.tabpfn_v2 import TabPFNV2, _replace_keys_from_base_architecture, get_architecture, parse_config
+    from tabpfn.architectures.tabpfn_v2 import TabPFNV2
     from tabpfn.preprocessing.torch.torch_soft_clip_outliers import TorchSoftClipOutliers
 except ImportError as error:
     raise FAMILY.missing_package() from error
@@ -36,10 +38,8 @@ CACHE_BYTES = 500_000_000
 """Most that a context may take while many rows are predicted beside it."""
 LARGEST = 1e140
 """Largest number kept: the square of a larger one can overflow."""
-OUTLIER = 12.0
-"""Upstream's ``OUTLIER_REMOVAL_STD`` for classes; numbers are predicted from columns as they are."""
-TEMPERATURE = 0.9
-"""Upstream's ``softmax_temperature``; used in the training loss too, so that training sees what prediction does."""
+MODELS = {"tabpfn_v2": "tabpfn-v2", "base": "tabpfn-v2.5", "tabpfn_v2_5": "tabpfn-v2.5", "tabpfn_v2_6": "tabpfn-v2.6"}
+"""By the architecture that a file names; v2's, as they were released, name none."""
 CRITERION = "criterion."
 """How the names of the tensors begin that say where the bars of a regressor lie."""
 
@@ -48,41 +48,50 @@ class AskedLinear(nn.Linear):
     """A linear layer that is called, and whose weight is asked for its type besides: an adapter goes onto the weight."""
 
 
-class TabPFNModel:
-    """A TabPFN classifier or regressor. ``module`` is the upstream ``TabPFNV2``, which computes as ever."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a file holds."""
 
-    def __init__(
-        self,
-        card: ModelCard,
-        task: Task,
-        source: Source,
-        module: TabPFNV2,
-        config: dict[str, Any],
-        borders: torch.Tensor | None,
-        device: torch.device,
-    ) -> None:
-        self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
-        self.module = module.to(device).eval()
-        self.module.feature_group_embedder.__class__ = self.module.target_embedder.__class__ = AskedLinear
-        self.native_classes: int | None = int(module.n_out) if borders is None else None
-        self._bars = None if borders is None else FullSupportBarDistribution(borders.float().to(device))
+    module: Any
+    """Of an upstream class."""
+    entries: dict[str, Any]
+    """What it says of the module: ``config`` and ``architecture_name``, and what v2.6 says of the estimators (``inference_config``)."""
+    borders: torch.Tensor | None
+    """Of a regressor's bars."""
+    temperature: float
+    """That the outputs are divided by; in the training loss too, so that training sees what prediction does."""
+    outlier: float | None
+    """Standard deviations from which columns are clipped; None: they are read as they are."""
+
+
+class TabPFNModel:
+    """A TabPFN classifier or regressor. ``module`` is the upstream module, which computes as ever."""
+
+    def __init__(self, card: ModelCard, task: Task, source: Source, opened: Opened, device: torch.device) -> None:
+        self.card, self.task, self.source, self.device = card, task, source, device
+        self.config, self._opened = opened.entries["config"], opened
+        self.module = opened.module.to(device).eval()
+        if isinstance(self.module, TabPFNV2):
+            self.module.feature_group_embedder.__class__ = self.module.target_embedder.__class__ = AskedLinear
+        self.native_classes: int | None = int(self.module.n_out) if opened.borders is None else None
+        self._bars = None if opened.borders is None else FullSupportBarDistribution(opened.borders.float().to(device))
 
     @classmethod
     def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabPFNModel":
         """Opens a checkpoint.
 
         Raises:
-            CheckpointError: the file is missing or does not hold a TabPFN v2 model of this task.
+            CheckpointError: the file is missing or does not hold a model of this card and task.
         """
         path, source = find_checkpoint(card, task, checkpoint)
-        module, config, borders = read_checkpoint(path)
-        stored_task: Task = "classification" if borders is None else "regression"
+        opened = read_checkpoint(path, card)
+        stored_task: Task = "classification" if opened.borders is None else "regression"
         if stored_task != task:
             raise CheckpointError(f"{path} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
-        return cls(card, task, source, module, config, borders, device)
+        return cls(card, task, source, opened, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Standard score, constant columns out, and for classes upstream's soft clip, learnt from the context; missing numbers stay.
+        """Upstream's soft clip if it has one, constant columns out, and standard score, learnt from the context; missing numbers stay.
 
         The module takes the standard score again, beside each context. Here it keeps what float32 would lose of a column that is large
         and varies little, as times in milliseconds do. Of a column with one number and missing ones the module reads only which are
@@ -91,24 +100,24 @@ class TabPFNModel:
         known_CF = np.clip(x_CF, -LARGEST, LARGEST)
         empty_F = np.isnan(x_CF).all(axis=0)
         known_CF[:, empty_F] = 0.0
+        clip = None if self._opened.outlier is None else TorchSoftClipOutliers(self._opened.outlier)
+        bounds = clip and clip.fit(torch.from_numpy(known_CF))
+
+        def clipped(x_NF: Encoded) -> Encoded:
+            return np.asarray(clip.transform(torch.from_numpy(x_NF), bounds)) if clip else x_NF
+
+        known_CF = clipped(known_CF)
         single_F = np.nanmax(known_CF, axis=0) == np.nanmin(known_CF, axis=0)
-        kept_F = ~single_F | np.isnan(known_CF).any(axis=0)
-        if not kept_F.any():
-            kept_F[:] = True  # the module needs a column, if only a constant one
+        kept_F = np.flatnonzero(~single_F | np.isnan(known_CF).any(axis=0))
+        if not kept_F.size:
+            kept_F = np.zeros(3, int)  # v2's module needs two pairs, if only of a constant column
         mean_F, scale_F = np.nanmean(known_CF, axis=0), np.where(single_F, 1.0, np.nanstd(known_CF, axis=0))
 
-        def scored(x_NF: Encoded) -> torch.Tensor:
-            x_NF = np.where(empty_F & np.isnan(x_NF), 0.0, np.clip(x_NF, -LARGEST, LARGEST))
-            x_NF = np.where(single_F & ~np.isnan(x_NF), mean_F, x_NF)
-            return torch.from_numpy(((x_NF - mean_F) / scale_F)[:, kept_F].astype(np.float32))
-
-        clip = TorchSoftClipOutliers(OUTLIER)
-        bounds = clip.fit(scored(x_CF)) if self._bars is None else None
-
         def transform(x_NF: Encoded) -> Array:
-            read_NF = scored(x_NF)
-            clipped_NF: Array = (read_NF if bounds is None else clip.transform(read_NF, bounds)).numpy()
-            return clipped_NF
+            x_NF = clipped(np.where(empty_F & np.isnan(x_NF), 0.0, np.clip(x_NF, -LARGEST, LARGEST)))
+            x_NF = np.where(single_F & ~np.isnan(x_NF), mean_F, x_NF)
+            scored_NF: Array = ((x_NF - mean_F) / scale_F)[:, kept_F].astype(np.float32)
+            return scored_NF
 
         return transform
 
@@ -119,7 +128,7 @@ class TabPFNModel:
         mean_B1, scale_B1 = (0.0, 1.0) if classes else _context_scale(y_BC)
         outputs_BQO = self._outputs(x_BTF, y_BC if classes else (y_BC - mean_B1) / scale_B1)
         if self._bars is None:
-            logits_NK = _by_class(outputs_BQO, y_BC, classes).flatten(0, 1)
+            logits_NK = self._by_class(outputs_BQO, y_BC, classes).flatten(0, 1)
             return averaged(F.cross_entropy(logits_NK, y_BQ.flatten(), ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
         loss_BQ: torch.Tensor = self._bars(outputs_BQO, (y_BQ - mean_B1) / scale_B1)
         return loss_BQ.mean() if weight_BQ is None else averaged(loss_BQ, weight_BQ)
@@ -140,21 +149,22 @@ class TabPFNModel:
         y_BC, mean, scale = self._shown(y_C, classes)
         with torch.no_grad():
             # the class's own forward, as the blocks must run: what an earlier run kept of them has no keys and values
-            _, cache = TabPFNV2.forward(self.module, self._tensor(x_CF).transpose(0, 1), y_BC.T.float(), return_kv_cache=True)
+            forward = type(self.module).forward
+            _, cache = forward(self.module, self._tensor(x_CF).transpose(0, 1), y_BC.T.float(), return_kv_cache=True)
 
         def predict(x_QF: Array) -> NDArray[np.float64]:
             with torch.no_grad():
                 x_QBF = self._tensor(x_QF).transpose(0, 1)
-                outputs_QBO, _ = TabPFNV2.forward(self.module, x_QBF, None, kv_cache=cache, return_kv_cache=True, x_is_test_only=True)
-                return self._answers(outputs_QBO.transpose(0, 1) / TEMPERATURE, y_BC, classes, mean, scale)
+                outputs_QBO, _ = forward(self.module, x_QBF, None, kv_cache=cache, return_kv_cache=True, x_is_test_only=True)
+                return self._answers(outputs_QBO.transpose(0, 1) / self._opened.temperature, y_BC, classes, mean, scale)
 
         return predict
 
     def save(self, path: Path) -> None:
-        """Writes ``{"config", "state_dict", "architecture_name"}``, which ``tabpfn.TabPFNClassifier(model_path=...)`` opens."""
+        """Writes the file's entries, which ``tabpfn.TabPFNClassifier(model_path=...)`` opens, and the licence of its base."""
         bars = {} if self._bars is None else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
         tensors = {**self.module.state_dict(), **{f"{CRITERION}{name}": tensor for name, tensor in bars.items()}}
-        torch.save({"config": self.config, "state_dict": tensors, "architecture_name": "tabpfn_v2"}, path)
+        torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, path)
 
     def _tensor(self, x_TF: Array) -> torch.Tensor:
         return torch.from_numpy(x_TF[None]).to(self.device)
@@ -169,22 +179,23 @@ class TabPFNModel:
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
         """``(B, Q, O)``; upstream takes rows first."""
         outputs_QBO: torch.Tensor = self.module(x_BTF.transpose(0, 1), y_BC.T.float())
-        return outputs_QBO.transpose(0, 1) / TEMPERATURE
+        return outputs_QBO.transpose(0, 1) / self._opened.temperature
 
     def _answers(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int, mean: float, scale: float) -> NDArray[np.float64]:
         """Of one table."""
         outputs = outputs_BQO.double()
         answers = (
-            torch.softmax(_by_class(outputs, y_BC, classes), dim=-1) if self._bars is None else mean + scale * self._bars.mean(outputs)
+            torch.softmax(self._by_class(outputs, y_BC, classes), dim=-1) if self._bars is None else mean + scale * self._bars.mean(outputs)
         )
         return np.asarray(answers[0].cpu().numpy())
 
-
-def _by_class(outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-    """Logits ``(B, Q, K)``. The module counts only the classes that the context shows; those that it does not show come after them."""
-    absent_BK = 1 - F.one_hot(y_BC, classes).amax(dim=1)
-    place_BK = absent_BK.argsort(dim=1, stable=True).argsort(dim=1)
-    return outputs_BQO.gather(-1, place_BK[:, None].expand(-1, outputs_BQO.shape[1], -1))
+    def _by_class(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
+        """Logits ``(B, Q, K)``. v2's module counts only the classes that the context shows; those that it does not show come after them."""
+        if not isinstance(self.module, TabPFNV2):
+            return outputs_BQO[..., :classes]
+        absent_BK = 1 - F.one_hot(y_BC, classes).amax(dim=1)
+        place_BK = absent_BK.argsort(dim=1, stable=True).argsort(dim=1)
+        return outputs_BQO.gather(-1, place_BK[:, None].expand(-1, outputs_BQO.shape[1], -1))
 
 
 def _context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,40 +204,64 @@ def _context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
 
 
-def read_checkpoint(path: Path) -> tuple[TabPFNV2, dict[str, Any], torch.Tensor | None]:
-    """The module of a file, read without running any code in it; its configuration; a regressor's borders of bars.
+def read_checkpoint(path: Path, card: ModelCard) -> Opened:
+    """What a file of a card's architecture holds, read without running any code in it.
 
     Raises:
-        CheckpointError: for another kind of file, one of a later TabPFN with its licence.
+        CheckpointError: for another kind of file.
     """
-    with refused_as(CheckpointError, f"{path} is not a TabPFN v2 checkpoint", WAY_OUT):
+    with refused_as(CheckpointError, f"{path} is not a {card.title} checkpoint", WAY_OUT):
         content = read_torch_file(path)
         if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("config", "state_dict")):
             raise Damaged("it needs the entries 'config' and 'state_dict'")
         made_for = content.get("architecture_name", "tabpfn_v2")
-        if made_for != "tabpfn_v2":
-            raise Damaged(f"its architecture is {made_for!r}, of a later TabPFN, whose weights may not be used commercially")
+        if made_for not in MODELS:
+            raise Damaged(f"its architecture is {made_for!r}, whose module is another one than those of TabPFN v2, v2.5 and v2.6")
+        if MODELS[made_for] != card.name:
+            raise Damaged(f"its architecture is {made_for!r}, which the model {MODELS[made_for]} opens")
         config, tensors = content["config"], content["state_dict"]
         if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
             raise Damaged("its 'state_dict' holds something other than tensors")
         check_config(config)
-        parsed, _ = parse_config(config)
+        upstream = ARCHITECTURES[card.name.replace("-", "_").replace(".", "_")]
+        parsed, _ = upstream.parse_config(config)
         borders = tensors.get(f"{CRITERION}borders")
         own = {name: tensor for name, tensor in tensors.items() if not name.startswith(CRITERION)}
         if any(name.startswith("transformer_encoder.") for name in own):
-            own = _replace_keys_from_base_architecture(own)
+            own = upstream._replace_keys_from_base_architecture(own)
         if parsed.max_num_classes > 0:
             borders = None
         elif borders is None or borders.shape != (parsed.num_buckets + 1,) or not (borders.diff() > 0).all():
             raise Damaged("the borders of its bars are missing or not in order")
-    return build(path, lambda: get_architecture(parsed), own, "tabpfn"), config, borders
+        entries = {"config": {**asdict(parsed), **config}, "architecture_name": made_for}
+        if "inference_config" in content:
+            entries["inference_config"] = content["inference_config"]
+        read_with = _estimator(content.get("inference_config", {}), numbers=borders is not None)
+    return Opened(build(path, lambda: upstream.get_architecture(parsed), own, "tabpfn"), entries, borders, *read_with)
+
+
+def _estimator(told: Any, *, numbers: bool) -> tuple[float, float | None]:
+    """Temperature and outlier bound of upstream's estimators, which a file of v2.6 may name.
+
+    Raises:
+        Damaged: they are not numbers above 0.
+    """
+    if not isinstance(told, dict):
+        raise Damaged("its 'inference_config' holds no entries by name")
+    temperature, outlier = told.get("SOFTMAX_TEMPERATURE", 0.9), told.get("OUTLIER_REMOVAL_STD", "auto")
+    if outlier == "auto":
+        kind, usual = ("REGRESSION", None) if numbers else ("CLASSIFICATION", 12.0)
+        outlier = told.get(f"_{kind}_DEFAULT_OUTLIER_REMOVAL_STD", usual)
+    if not all(isinstance(one, int | float) and one > 0 for one in (temperature, 1.0 if outlier is None else outlier)):
+        raise Damaged("its 'inference_config' names a temperature or a bound of outliers that is not a number above 0")
+    return temperature, outlier
 
 
 MODEL = TabPFNModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Embeddings of labels, pairs of columns and places, then blocks that take and give all cells."""
+    """Embeddings of labels, pairs of columns and places, then blocks that take and give all cells, in v2 without thinking rows."""
 
     def cells(given: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """Of the list that upstream expects to be emptied."""
@@ -240,9 +275,11 @@ def stages(module: nn.Module) -> Stages:
             give=lambda take, given, *_, **__: (take(*cells(given).shape), None),
         )
 
+    columns = ("feature_group_embedder", "feature_positional_embedding_embeddings")
+    first = ("target_embedder", *columns) if isinstance(module, TabPFNV2) else (*columns, "target_embedder", "add_thinking_rows")
     return Stages(
         every=(
-            *(Stage(path=path) for path in ("target_embedder", "feature_group_embedder", "feature_positional_embedding_embeddings")),
+            *(Stage(path=path) for path in first),
             *(block(i) for i, _ in enumerate(module.get_submodule("blocks").children())),
             Stage(path="output_projection"),
         )

@@ -113,4 +113,5 @@ def test_an_adapter_of_rank_8_on_late_layers_is_a_hundredth_of_the_model(name, t
     told = adapter_size(card, task, lora).tensor_bytes
     with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
         assert sum(file.get_tensor(path).numpy().nbytes for path in file.keys()) == told  # noqa: SIM118
-    assert told <= (tmp_path / "adapter.safetensors").stat().st_size <= 0.01 * 4 * card.weights_for(task).total_parameters
+    share = 0.03 if card.family.name == "TabPFN" else 0.01  # 192 wide, of which 8 are a larger part
+    assert told <= (tmp_path / "adapter.safetensors").stat().st_size <= share * 4 * card.weights_for(task).total_parameters

@@ -1,4 +1,6 @@
-"""TabPFN's files as they were released, later ones, and rows that must not tell of each other."""
+"""TabPFN's files as they were released, what is refused, the licence, and rows that must not tell of each other."""
+
+import re
 
 import numpy as np
 import pytest
@@ -7,11 +9,15 @@ from tiny import tiny_checkpoint
 
 from tabtune_core.errors import CheckpointError
 from tabtune_core.models.base import load_model
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.catalogue import CATALOGUE, check_request
+from tabtune_core.settings import RunSettings
 
 pytest.importorskip("tabpfn", reason="TabPFN needs its package")
 
+MODELS = ["tabpfn-v2", "tabpfn-v2.5", "tabpfn-v2.6"]
 OUTER = {
+    **{f"feature_group_embedder.{i}.weight": f"encoder.5.mlp.{i}.weight" for i in (0, 2)},
+    "add_thinking_rows.row_token_values_TE": "add_thinking_tokens.row_token_values",
     "feature_group_embedder.weight": "encoder.5.layer.weight",
     "target_embedder.weight": "y_encoder.2.layer.weight",
     "target_embedder.bias": "y_encoder.2.layer.bias",
@@ -24,7 +30,7 @@ ATTENTION = {
 
 
 def as_released(tensors, heads):
-    """The state of a file of January 2025: attention's three projections in one tensor, with a dimension for the heads."""
+    """The state of a file of v2 or v2.5: attention's three projections in one tensor, with a dimension for the heads."""
     old = {OUTER.get(name, name): tensor for name, tensor in tensors.items() if not name.startswith("blocks.")}
     for name, tensor in tensors.items():
         if name.startswith("blocks."):
@@ -40,40 +46,91 @@ def as_released(tensors, heads):
     return old
 
 
-def opened(path):
-    return load_model(CATALOGUE["tabpfn-v2"], "classification", torch.device("cpu"), path)
+def opened(path, name="tabpfn-v2", task="classification"):
+    return load_model(CATALOGUE[name], task, torch.device("cpu"), path)
 
 
 def predicted(model, x_NF, context=20):
     normalise = model.fit_preprocessing(x_NF[:context])
-    return model.predict(normalise(x_NF[:context]), np.arange(context) % 3, normalise(x_NF[context:]), 3)
+    y_C, classes = (np.arange(context) % 3, 3) if model.task == "classification" else (np.arange(context) / 10, 0)
+    return model.predict(normalise(x_NF[:context]), y_C, normalise(x_NF[context:]), classes)
 
 
-def test_a_file_as_it_was_released_is_the_model_under_its_new_names(tmp_path):
-    x_NF, model = np.random.default_rng(0).normal(size=(30, 5)), opened(tiny_checkpoint(tmp_path / "new", "tabpfn-v2"))
+@pytest.mark.parametrize("name", MODELS[:2])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_file_as_it_was_released_is_the_model_under_its_new_names(tmp_path, name, task):
+    x_NF, model = np.random.default_rng(0).normal(size=(30, 5)), opened(tiny_checkpoint(tmp_path / "new", name, task=task), name, task)
     content = torch.load(tmp_path / "new")
     old = as_released(content["state_dict"], content["config"]["nhead"])
-    assert not set(old) & {name for name in content["state_dict"] if name.startswith(("blocks", "output", "target"))}
-    torch.save({"config": content["config"], "state_dict": old}, tmp_path / "old")
-    np.testing.assert_array_equal(predicted(opened(tmp_path / "old"), x_NF), predicted(model, x_NF))
+    assert not set(old) & {path for path in content["state_dict"] if path.startswith(("blocks", "output", "target", "add_thinking"))}
+    torch.save({**content, "state_dict": {**old, **{p: t for p, t in content["state_dict"].items() if "criterion" in p}}}, tmp_path / "old")
+    np.testing.assert_array_equal(predicted(opened(tmp_path / "old", name, task), x_NF), predicted(model, x_NF))
 
 
-@pytest.mark.parametrize("later", ["base", "tabpfn_v2_6", "tabpfn_v3_5"])
-def test_weights_of_a_later_tabpfn_are_refused_with_what_their_licence_forbids(tmp_path, later):
-    content = torch.load(tiny_checkpoint(tmp_path / "x", "tabpfn-v2"))
-    torch.save({**content, "architecture_name": later}, tmp_path / "x")
-    with pytest.raises(CheckpointError, match=f"'{later}', of a later TabPFN, whose weights may not be used commercially"):
-        opened(tmp_path / "x")
+@pytest.mark.parametrize(
+    ("entries", "refused"),
+    [
+        (
+            {"architecture_name": "tabpfn_v3"},
+            "its architecture is 'tabpfn_v3', whose module is another one than those of TabPFN v2, v2.5 and v2.6",
+        ),
+        ({"architecture_name": ["base"]}, "an entry of it has the wrong type"),
+        ({"architecture_name": "tabpfn_v2_6"}, "its architecture is 'tabpfn_v2_6', which the model tabpfn-v2.6 opens"),
+        ({"config": {"num_thinking_rows": 65}}, "of the tensor 'add_thinking_rows.row_token_values_TE' the file has"),
+        ({"state_dict": {"blocks.0.layernorm_mlp.weight": torch.ones(24)}}, "of the tensor 'blocks.0.layernorm_mlp.weight' the file has"),
+        ({"inference_config": 3}, "its 'inference_config' holds no entries by name"),
+        (
+            {"inference_config": {"SOFTMAX_TEMPERATURE": 0}},
+            "its 'inference_config' names a temperature or a bound of outliers that is not a number above 0",
+        ),
+        (
+            {"inference_config": {"OUTLIER_REMOVAL_STD": "no"}},
+            "its 'inference_config' names a temperature or a bound of outliers that is not a number above 0",
+        ),
+    ],
+    ids=str,
+)
+def test_a_file_of_something_else_is_refused_in_one_sentence(tmp_path, entries, refused):
+    content = torch.load(tiny_checkpoint(tmp_path / "x", "tabpfn-v2.5"))
+    changed = {name: {**content[name], **value} if name in ("config", "state_dict") else value for name, value in entries.items()}
+    torch.save({**content, **changed}, tmp_path / "x")
+    with pytest.raises(
+        CheckpointError, match=rf"x (is not a TabPFN v2.5 checkpoint|does not fit the installed tabpfn package): {refused}[^\n]*$"
+    ):
+        opened(tmp_path / "x", "tabpfn-v2.5")
 
 
+@pytest.mark.parametrize("name", MODELS[1:])
+def test_a_later_release_is_opened_by_its_path_alone_and_its_licence_goes_with_it(tmp_path, name):
+    said = f"TabPFN-{name[-3:]} License, no commercial use"
+    with pytest.raises(CheckpointError, match=re.escape(f"opened by its path alone, under its owner's licence ({said})")):
+        opened(None, name)
+    with pytest.raises(CheckpointError, match="opened by its path alone"):
+        check_request(RunSettings(dataset="d", target="y", model=name))
+    model = opened(tiny_checkpoint(tmp_path / "x", name), name)
+    model.save(tmp_path / "merged")
+    assert str(model.source.licence) == torch.load(tmp_path / "merged")["licence"] == said
+    assert opened(tmp_path / "merged", name).source.licence == model.source.licence
+
+
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("missing", [slice(0), slice(5), slice(20)], ids=["none", "some", "all"])
-def test_a_column_that_is_one_number_in_the_context_tells_rows_nothing_of_each_other(tmp_path, missing):
+def test_a_column_that_is_one_number_in_the_context_tells_rows_nothing_of_each_other(tmp_path, name, missing):
     x_NF = np.random.default_rng(0).normal(size=(30, 5))
     x_NF[:20, 1], x_NF[missing, 1] = 7.0, np.nan
-    model = opened(tiny_checkpoint(tmp_path / "x", "tabpfn-v2"))
+    model = opened(tiny_checkpoint(tmp_path / "x", name), name)
     together = predicted(model, x_NF)
     assert np.isfinite(together).all()
     assert together.std(axis=0).min() > 1e-3
     for i in range(20, 30):
         alone = predicted(model, np.concatenate([x_NF[:20], x_NF[i : i + 1]]))
         np.testing.assert_allclose(alone[0], together[i - 20], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_table_of_constant_columns_alone_is_predicted(tmp_path, name):
+    x_NF, model = np.full((30, 2), 4.0), opened(tiny_checkpoint(tmp_path / "x", name), name)
+    x_NF[20:] = np.arange(10)[:, None]
+    together = predicted(model, x_NF)
+    np.testing.assert_allclose(together, np.broadcast_to(together[0], together.shape), rtol=1e-6)
+    assert np.isfinite(together).all()
