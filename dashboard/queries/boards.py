@@ -59,12 +59,14 @@ def _half_widths(folder: str, run: str, ended: float | None, metric: str) -> dic
 
 
 def gains_in_words(run: Run) -> dict[str, str]:
-    """Column of a leaderboard -> by how much a run is better than zero-shot there, with its interval; without what is not known."""
+    """Column of a leaderboard -> by how much a run is better than zero-shot there, with its interval, in the score's unit; what is not known
+    is left out.
+    """
     name = run.settings.selection_metric
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
     halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
     size = run.result.validation.get(name, 0.0) if run.result else 0.0
-    return {column: amount(gain, halves[column], METRICS[name], size, signed=True) for column, gain in known.items()}
+    return {column: amount(gain, halves[column], METRICS[name], size, signed=True, with_unit=False) for column, gain in known.items()}
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:

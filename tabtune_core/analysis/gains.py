@@ -113,14 +113,15 @@ def corrected(found: Difference) -> float:
     return float(best.x) * found.error
 
 
-def amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False) -> str:
+def amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False, with_unit: bool = True) -> str:
     """A difference with half the width of its interval (NaN if not known) and its unit, in digits that fit a score of this ``size``.
 
     >>> from tabtune_core.metrics import METRICS
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)
     ('+0.0700 ± 0.0200 nats', '0.0700 (noise not known)')
     """
-    noise = f"{_unit(metric)} (noise not known)" if math.isnan(half) else f" ± {metric.like(half, size)}{_unit(metric)}"
+    unit = _unit(metric) if with_unit else ""
+    noise = f"{unit} (noise not known)" if math.isnan(half) else f" ± {metric.like(half, size)}{unit}"
     return f"{metric.like(value, size, signed=signed)}{noise}"
 
 

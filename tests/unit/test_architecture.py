@@ -57,6 +57,7 @@ PAGES_REACH = (
     "models.catalogue",
     "models.checkpoints",
     "models.snippets",
+    "lora.hub",
     "lora.package_reader",
     "lora.package_readme",
     "training.episodes",
