@@ -59,8 +59,8 @@ def _half_widths(folder: str, run: str, ended: float | None, metric: str) -> dic
 
 
 def gains_in_words(run: Run) -> dict[str, str]:
-    """Column of a leaderboard -> by how much a run is better than zero-shot there, with its interval, in the score's unit; what is not known
-    is left out.
+    """Column of a leaderboard -> by how much a run is better than zero-shot there, with its interval, in the score's unit. What is not
+    known is left out.
     """
     name = run.settings.selection_metric
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}

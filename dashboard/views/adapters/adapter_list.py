@@ -40,8 +40,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
     st.caption(
-        "Choose an adapter by the box before its row. A gain is over the run's own zero-shot score, in the unit of the score; positive is better,"
-        " ± is half the width of a 95 % interval."
+        "Choose an adapter by the box before its row. A gain is over the run's own zero-shot score, in the unit of the score; positive is"
+        " better, ± is half the width of a 95 % interval."
     )
     picked = st.dataframe(
         rows,
