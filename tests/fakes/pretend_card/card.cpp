@@ -13,7 +13,6 @@
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_cpu_dispatch.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/unfold_native.h>
 #include <ATen/ops/view_cpu_dispatch.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -167,10 +166,11 @@ at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride, std::op
 // The same memory, seen by the CPU.
 at::Tensor host_view(const at::Tensor& t) {
   if (!t.device().is_privateuseone()) return t;
-  auto storage = t.storage();
-  auto alias = at::from_blob(t.storage().mutable_data(), {static_cast<int64_t>(storage.nbytes())}, [storage](void*) {}, at::TensorOptions().dtype(at::kByte));
-  auto out = at::empty({0}, t.options().device(at::kCPU));
-  out.set_(alias.storage(), t.storage_offset(), t.sizes(), t.strides());
+  auto* kept = new c10::Storage(t.storage());
+  auto release = [](void* kept) { delete static_cast<c10::Storage*>(kept); };
+  c10::Storage bytes({}, kept->nbytes(), c10::DataPtr(kept->mutable_data(), kept, release, at::kCPU), c10::GetAllocator(at::kCPU), true);
+  auto out = at::detail::make_tensor<c10::TensorImpl>(std::move(bytes), c10::DispatchKeySet(c10::DispatchKey::CPU), t.dtype());
+  out.unsafeGetTensorImpl()->set_sizes_and_strides(t.sizes(), t.strides(), t.storage_offset());
   if (t.is_conj()) out._set_conj(true);
   if (t.is_neg()) out._set_neg(true);
   return out;
@@ -283,6 +283,12 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack, c10::Devic
   }
   put_back();
 }
+// What the CPU's kernels take is not copied.
+std::vector<at::Tensor> to_cpu(at::TensorList tensors) {
+  std::vector<at::Tensor> seen;
+  for (const at::Tensor& t : tensors) seen.push_back(host_view(t));
+  return seen;
+}
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   auto count = op.schema().arguments().size();
   Values arguments(stack->end() - count, stack->end());
@@ -321,6 +327,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("view", view);
   m.impl("_reshape_alias", reshape_alias);
   m.impl("resize_", resize_);
+  m.impl("_to_cpu", to_cpu);
 }
 TORCH_LIBRARY_IMPL(aten, AutocastPrivateUse1, m) {  // the lists of a GPU
 #define LOWER(...) KERNEL_PRIVATEUSEONE(__VA_ARGS__, lower_precision_fp)

@@ -32,7 +32,7 @@ def build() -> Path:
         compiler = shutil.which(os.environ.get("CXX", "g++")) or "c++"
         headers = [f"-I{there / 'include'}", f"-I{there / 'include/torch/csrc/api/include'}"]
         libraries = [f"-L{there / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
-        command = [compiler, "-shared", "-fPIC", "-std=c++20", "-O0", "-w", *headers, str(SOURCE), "-o", str(begun), *libraries]
+        command = [compiler, "-shared", "-fPIC", "-std=c++20", "-O1", "-w", *headers, str(SOURCE), "-o", str(begun), *libraries]
         subprocess.run(command, check=True)
         begun.replace(made)
     return made
