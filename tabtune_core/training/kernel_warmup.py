@@ -16,6 +16,8 @@ from tabtune_core.training.step import episode_loss
 
 CONTEXT, QUERY, FEATURES = 64, 16, 4
 """Of the table that is worked on: the kernels of a large one, at little cost."""
+USED: set[tuple[str, str, int]] = set()
+"""By model, task and how many tensors train: what this process's CPU has done once, and need not do again for every fit."""
 
 
 def use_once(model: BaseModel, *, device: torch.device) -> None:
@@ -24,12 +26,16 @@ def use_once(model: BaseModel, *, device: torch.device) -> None:
     On a GPU that is CUDA's start, which would count as the run's seconds, and the workspaces of cuBLAS, one for each of two threads, which
     would count as its memory.
     """
+    trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
+    key = (model.card.name, model.task, len(trained))
+    if device.type == "cpu" and key in USED:
+        return
     classes = 2 if model.task == "classification" else 0
     x_TF = np.random.default_rng(0).normal(size=(CONTEXT + QUERY, FEATURES)).astype(np.float32)
     ids_T = np.arange(CONTEXT + QUERY) % 2
     y_T = ids_T if classes else ids_T.astype(np.float64)
     model.predict(x_TF[:CONTEXT], y_T[:CONTEXT], x_TF[CONTEXT:], classes)
-    trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
+    USED.add(key)
     if not trained:
         return
     was_training = model.module.training

@@ -10,9 +10,15 @@ from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.training import kernel_warmup
 from tabtune_core.training.kernel_warmup import use_once
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_new_process(monkeypatch):
+    monkeypatch.setattr(kernel_warmup, "USED", set())
 
 
 def opened(name, task, strategy, device=CPU):
@@ -35,6 +41,7 @@ def test_a_step_is_taken_and_nothing_shows(name, task, strategy):
     hook = trained[-1].register_hook(lambda gradient: reached.append(True))
     predict, model.predict = model.predict, lambda *arguments: looked.append(True) or predict(*arguments)
     before, torch_state = copy.deepcopy(model.module.state_dict()), torch.get_rng_state()
+    use_once(model, device=CPU)
     use_once(model, device=CPU)
     hook.remove()
     assert (reached, looked) == ([True], [True])
