@@ -23,7 +23,7 @@ from tabtune_core.data.reading.decoding import check_is_file
 from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.samples import sample_frame
+from tabtune_core.data.samples import sample_csv
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
@@ -130,7 +130,7 @@ def add_source(
 
 def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
     """Keeps one of ``samples.SAMPLES``. Raises TableError for another name."""
-    return add_dataset(home, sample_frame(name).to_csv(index=False).encode(), f"{name}.csv", owner=owner)
+    return add_dataset(home, sample_csv(name), f"{name}.csv", owner=owner)
 
 
 def list_datasets(home: Path) -> list[Dataset]:

@@ -3,6 +3,8 @@
 Beside the path: each is written as a CSV and read like any other file.
 """
 
+import functools
+
 import pandas as pd
 
 from tabtune_core.errors import TableError
@@ -22,3 +24,9 @@ def sample_frame(name: str) -> pd.DataFrame:
     frame: pd.DataFrame = bunch.frame.rename(columns={"target": label})
     words = bunch.get("target_names")
     return frame if words is None else frame.assign(**{label: pd.Series(words[bunch.target], dtype=object)})
+
+
+@functools.cache
+def sample_csv(name: str) -> bytes:
+    """A sample as a file. Raises TableError for a name that is not in SAMPLES."""
+    return sample_frame(name).to_csv(index=False).encode()

@@ -16,7 +16,7 @@ from tabtune_core.data.findings import not_asked
 from tabtune_core.data.reading.cells import load_text, tidy_names
 from tabtune_core.data.reading.layout import Dialect
 from tabtune_core.data.reading.sql import connect, counts
-from tabtune_core.data.samples import SAMPLES, sample_frame
+from tabtune_core.data.samples import SAMPLES, sample_csv
 from tabtune_core.data.table import ReadingChoices, Table, read_table
 from tabtune_core.errors import TableError
 
@@ -426,7 +426,7 @@ def test_a_code_for_missing_is_asked_once_for_all_columns_and_the_answer_is_foll
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_honest_tables_are_not_asked_about(name):
-    table = read_table(sample_frame(name).to_csv(index=False).encode())
+    table = read_table(sample_csv(name))
     assert not table.questions
     assert not codes(table) & {"date", "units", "sentinel-missing", "missing-words", "header-lines"}
 
