@@ -47,7 +47,9 @@ def settled(page):
     page.evaluate(ENDED)
 
 
-def test_no_page_keeps_anybody_out_and_none_asks_another_server_or_for_what_is_not_there(serve, page, tmp_path):
+def test_no_page_keeps_anybody_out_asks_another_server_or_for_what_is_not_there_and_the_keyboard_alone_goes_from_upload_to_download(
+    serve, page, tmp_path
+):
     store = RunStore(tmp_path)
     finished_sweep(store)
     made_run(store)
@@ -74,6 +76,8 @@ def test_no_page_keeps_anybody_out_and_none_asks_another_server_or_for_what_is_n
     assert not complaints
     assert [url for url in asked if url.startswith(address)]
     assert [url for url in asked if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))] == []
+    page.set_viewport_size({"width": LOOKS[0][1], "height": 1200})
+    from_upload_to_download_by_keyboard(page, address)
 
 
 REACHED = """() => {
@@ -102,9 +106,8 @@ def enter(page, name):
     page.keyboard.press("Enter")
 
 
-def test_the_keyboard_alone_goes_from_upload_to_download(serve, page, tmp_path):
-    made_run(RunStore(tmp_path))
-    page.goto(serve())
+def from_upload_to_download_by_keyboard(page, address):
+    page.goto(address)
     page.get_by_text("Add other tables").first.wait_for()
     enter(page, "Add other tables")
     page.get_by_test_id("stFileUploader").get_by_role("button").first.wait_for()
