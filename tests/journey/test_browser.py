@@ -15,7 +15,6 @@ import pytest
 import seeding
 from page_steps import PATIENCE_MS, drawn
 
-from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
@@ -150,6 +149,7 @@ def test_a_chart_follows_its_points_from_none_to_level_to_many_and_zoom_stays_wh
 
     runs[2].end()
     page.get_by_text("3 of 3 runs have ended.").wait_for()
+    check_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(server, page)
 
 
 def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
@@ -233,10 +233,9 @@ def check_loader(folder, store):
     np.testing.assert_allclose(probabilities, saved[["prob_0", "prob_1"]], atol=1e-6)
 
 
-def test_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(serve, page, tmp_path):
-    add_sample(tmp_path, "breast_cancer")
+def check_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(server, page):
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{serve()}/new_run")
+    page.goto(f"{server}/new_run")
     for width, height in ((390, 844), (1366, 768)):  # a phone, a laptop
         page.set_viewport_size({"width": width, "height": height})
         button = page.get_by_role("button", name="Launch 7 runs")
