@@ -140,6 +140,8 @@ class JobLanes:
 
     def _close(self, watched: Watched, job: Job) -> None:
         """Ends the row of a process that is gone, unless it did so itself; what it wrote goes with it."""
+        with contextlib.suppress(StoreError):  # again: it may have ended after its row was read and before its process was looked for
+            job = self.store.job(job.id)
         if job.status in JOB_ENDED:
             return
         with contextlib.suppress(OSError):  # goes with the job

@@ -169,8 +169,9 @@ def main() -> None:
         for task in NAMES:
             for table, rate in product(tables(task)[place : place + 1], RATES[strategy]):
                 runs.of(model, task, table, seed, strategy, learning_rate=rate)
-    parts = [part for asked in product(arguments.models, NAMES, RATES) for part in report(runs, *asked)]
-    publish("default-rates", "\n\n".join(parts), write=arguments.write)
+    for model in arguments.models:
+        name, parts = f"default-rates-{model}", [part for asked in product(NAMES, RATES) for part in report(runs, model, *asked)]
+        publish(name, "\n\n".join(parts), write=arguments.write)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.settings import Strategy
 from tabtune_core.upstream import APACHE_2, Upstream
 
 
@@ -112,9 +113,10 @@ _TABDPT: dict[str, Any] = {
 }
 
 
-def _tabdpt(name: str, title: str, note: str, weights: Weights) -> ModelCard:
+def _tabdpt(name: str, title: str, note: str, weights: Weights, rates: dict[Strategy, float] | None = None) -> ModelCard:
     both: dict[Task, Weights] = {"classification": weights, "regression": weights}
-    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=both)
+    measured: dict[Task, dict[Strategy, float]] = {task: rates or {} for task in both}
+    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=both, rates=measured)
 
 
 CARDS = (
@@ -129,6 +131,7 @@ CARDS = (
             config=TABDPT_MINI,
             sha256="ace2cacda0cd6311649df6e74ec6ef6ba1279051013b6bf136e732e34e00b2c0",
         ),
+        rates={"peft": 1e-3, "base-ft": 1e-4},
     ),
     _tabdpt(
         "tabdpt-1.3",

@@ -14,7 +14,7 @@ REFUSED = {
     "a number without end": ("seeds = [" + "9" * 5000 + "]", "cannot be read as TOML: Exceeds the limit"),
     "a large number": ("seeds = [" + "9" * 30 + "]", "a whole number of more than 18 digits"),
     "lists in lists": ("ranks = " + "[" * 5000, "nested too deep"),
-    "names in names": ("run" + ".a" * 5000 + " = 1", "nested deeper than 32 levels"),
+    "names in names": ("run" + ".a" * 5000 + " = 1", "nested (deeper than 32 levels|too deep)"),
     "no TOML": ("ranks = = 1", "line 1"),
     "no text": (b"\xff\xfe\x00", "not text in UTF-8"),
     "nothing": ("", "it is empty"),

@@ -130,6 +130,23 @@ def test_a_job_that_the_worker_took_and_did_not_start_is_never_taken_for_the_wor
     assert (store.job(job_id).status, lanes.going) == ("queued", [])
 
 
+def test_a_job_that_ends_between_two_looks_at_it_keeps_what_it_left(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    job_id = store.add_job("double", {"number": 1})
+    store.claim_job(1, "of another worker")
+    left = store.job_dir(job_id) / "left.txt"
+
+    def ends_just_now(pid, identity):
+        left.parent.mkdir(parents=True)
+        left.write_text("here")
+        store.finish_job(job_id, "finished", result={"twice": 2})
+        return "gone"
+
+    monkeypatch.setattr("tabtune_core.execution.job_lanes.found", ends_just_now)
+    JobLanes(store, Mock(), "fake_jobs", {}).reconcile(lambda name, heartbeat: False)
+    assert (store.job(job_id).status, left.read_text()) == ("finished", "here")
+
+
 def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
     job_id, helper = begun(live, "waiting")
     damage(live, job_id)
