@@ -152,12 +152,14 @@ def questions(dataset: Dataset) -> None:
     st.header("Please confirm")
     st.caption("The file can be read in more than one way. The choice shown was used; choose another if it is wrong.")
     marks = [mark for question in dataset.questions if question.field == "missing_marks" for mark in question.options]
-    answers = [(question, ask(question, dataset.id, number, len(marks) > 1)) for number, question in enumerate(dataset.questions)]
-    choices = answered(dataset.reading, answers)
+    asked = [question for question in dataset.questions if question.field != "missing_marks" or len(marks) > 1]
+    choices = answered(dataset.reading, [(question, ask(question, dataset.id, number)) for number, question in enumerate(asked)])
+    for question in dataset.questions:
+        if question not in asked:  # one mark has the button for all
+            st.markdown(plain(question.message))
     if _pressed(dataset, "Read as missing:", marks, "In every column.", icon=":material/backspace:", key="marks"):
         read_again(dataset, dataclasses.replace(choices, missing_marks=tuple(dict.fromkeys([*choices.missing_marks, *marks]))))
-    to_choose = len(marks) > 1 or any(question.field != "missing_marks" for question in dataset.questions)
-    if to_choose and st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
+    if asked and st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
         read_again(dataset, choices)
 
 
@@ -180,14 +182,9 @@ def reading_choices(dataset: Dataset) -> None:
             read_again(dataset, choices)
 
 
-def ask(question: Question, dataset: str, number: int, several_marks: bool) -> list[str]:
-    """The answer of the person; the first option is how the file was read, except for marks of a missing value, of which one alone has
-    the button for all.
-    """
+def ask(question: Question, dataset: str, number: int) -> list[str]:
+    """The answer of the person; the first option is how the file was read, except for marks of a missing value."""
     key = f"answer_{dataset[:12]}_{number}"
-    if question.field == "missing_marks" and not several_marks:
-        st.markdown(plain(question.message))
-        return []
     if question.field == "missing_marks":
         return st.pills(
             plain(question.message),
