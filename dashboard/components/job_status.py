@@ -12,8 +12,7 @@ from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.worker_watch import WorkerTrouble
 from tabtune_core.store.job_kinds import kind_of
-from tabtune_core.store.job_progress import read_progress
-from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
 
 @st.fragment(run_every=1.0)

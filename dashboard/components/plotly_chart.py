@@ -17,8 +17,7 @@ import streamlit as st
 from dashboard.components import browser_part
 from dashboard.server.application import PLOTLY_PATH
 from tabtune_core.access import below_base
-from tabtune_core.analysis.figures import CONFIG
-from tabtune_core.charts.style import X_TITLES
+from tabtune_core.charts.style import CONFIG, X_TITLES
 
 _component = browser_part("plotly_chart", "<div class='lab-part'></div>", isolate_styles=False)
 MOST_NUMBERS = 1_000

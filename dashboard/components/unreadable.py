@@ -1,14 +1,34 @@
-"""What of the workspace cannot be read: named with its reason, while everything else works."""
+"""What of the workspace cannot be read, and what a click asks of the store: named with its reason, while everything else works."""
 
 from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
 
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.attempt import attempt
 from dashboard.formatting import plain
+from tabtune_core.errors import TabTuneError
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+
+
+def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
+    """The answer to a change; a refusal, as for what is another person's or was deleted in another tab, is said, and the answer None."""
+    try:
+        return change(*args, **more)
+    except TabTuneError as error:
+        st.toast(plain(str(error)))
+        return None
+
+
+def queue(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
+    """The same for a change that gives the worker something to do."""
+    answer = attempt(change, *args, **more)
+    queries.keep_worker()
+    return answer
 
 
 def runs() -> None:

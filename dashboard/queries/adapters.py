@@ -10,7 +10,7 @@ from dashboard.queries.workspace import home, store
 from dashboard.server.people import check_may_change, person
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_reader import read_facts
-from tabtune_core.store import deletion, uploaded_adapters
+from tabtune_core.store import uploaded_adapters
 from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
@@ -56,7 +56,7 @@ def delete_upload(identity: str) -> None:
         AdapterError: the workspace does not hold it.
     """
     _check_upload(identity)
-    deletion.delete_uploaded(store(), identity)
+    uploaded_adapters.delete_uploaded(store(), identity)
 
 
 def name_weights(identity: str, path: str) -> None:

@@ -38,7 +38,7 @@ from tabtune_core.data.values import words
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import Task
 from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, Strategy, SweepSettings, TrainSettings
-from tabtune_core.store import deletion
+from tabtune_core.store import uploaded_adapters
 
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
 
@@ -247,7 +247,7 @@ def delete_table(identity: str) -> None:
     """
     held = tables().get(identity)
     check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
-    deletion.delete_table(store(), identity)
+    uploaded_adapters.delete_table(store(), identity)
 
 
 def source_of(dataset: Dataset) -> Path:
@@ -259,7 +259,7 @@ def forget_reading(old: str, new: str) -> None:
     """Another reading of its file takes the place of a table, which is deleted unless a run used it or another person owns it."""
     if new != old and may_change(get_dataset(home(), old).owner) and not any(run.settings.dataset == old for run in store().runs()):
         with suppress(StoreError):  # a prediction is shown its rows just now
-            deletion.delete_table(store(), old)
+            uploaded_adapters.delete_table(store(), old)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.figures import CONFIG
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.charts import CHARTS
+from tabtune_core.charts.style import CONFIG
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import number
 

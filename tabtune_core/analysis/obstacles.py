@@ -20,9 +20,8 @@ from tabtune_core.machine import machine_memory
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.training.memory.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes
-from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
+from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, disk_need, need_of, no_room
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.api.leaderboard_fits import Fit, hash_of, keep_fit, kept_fit, known_by, seeds_of
-from tabtune_core.api.leaderboard_rows import PARTS, rows_of
+from tabtune_core.api.leaderboard_rows import PARTS, Fit, hash_of, keep_fit, kept_fit, known_by, rows_of, seeds_of
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.tuning_params import WITHHOLDING
 from tabtune_core.errors import SettingError, TabTuneError

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.figures import plain_in_figure
 from tabtune_core.charts.adapter_size import adapter_size
 from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
 from tabtune_core.charts.memory import memory, memory_breakdown, phase_peaks
@@ -21,6 +20,7 @@ from tabtune_core.charts.predictions import confidence_rows, confusion_matrix, p
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.rows_shown import rows_shown
 from tabtune_core.charts.score import score
+from tabtune_core.charts.style import plain_in_figure
 from tabtune_core.charts.target import class_counts, target_values
 from tabtune_core.charts.update import layer_updates, spectrum, truncation
 from tabtune_core.training.episodes import EVALUATION_ROWS

@@ -5,8 +5,10 @@ chart, also in those where it has no point yet.
 """
 
 import dataclasses
+import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -233,3 +235,20 @@ def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
     """
     known = pd.Series(np.where(np.isfinite(values), values, np.nan))
     return known.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
+
+
+CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "sendChartToCloud", "sendDataToCloud"],
+}
+"""For ``Plotly.react`` and ``to_html``. The toolbar's "Share chart" would upload the chart, so it is off and has no address."""
+
+
+def plain_in_figure(text: str) -> str:
+    """Text out of a file, for a name or label of a figure, where Plotly takes ``<b>``, ``&lt;`` and ``%{x}`` for markup.
+
+    A space of no width parts them.
+    """
+    return re.sub(r"<|&|%(?=\{)", lambda match: f"{match[0]}\u200b", text)

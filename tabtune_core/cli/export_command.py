@@ -1,14 +1,22 @@
-"""``export``: a sweep as one page, or at a tracker.
-
-In: the store. Out: a file, or runs at another tool; on stdout where it is.
-"""
+"""``export``: a sweep as one page, or at a tracker. ``hub push``: an adapter with its card on the Hugging Face Hub."""
 
 import argparse
+import math
+import os
+from functools import partial
 from pathlib import Path
 
 from tabtune_core.cli.board import runs_of_sweep
 from tabtune_core.cli.terminal import say
+from tabtune_core.errors import AdapterError
+from tabtune_core.lora.hub import FILE, Score, card_of, push
+from tabtune_core.lora.package_reader import readme, without_labels
+from tabtune_core.metrics import METRICS
+from tabtune_core.scratch import scratch_folder
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
+from tabtune_core.store.uploaded_adapters import check_package
 
 
 def export_sweep(asked: argparse.Namespace) -> int:
@@ -30,3 +38,46 @@ def export_sweep(asked: argparse.Namespace) -> int:
     say(Mirror(store, sweep, tracker).send())
     print(tracker.look)
     return 0
+
+
+def push_adapter(asked: argparse.Namespace) -> int:
+    """Pushes an adapter with its card to the Hugging Face Hub, and prints its address."""
+    path, scores = _package_and_scores(asked)
+    with scratch_folder() as folder:
+        content = path.read_bytes() if asked.with_labels else without_labels(path)
+        (folder / FILE).write_bytes(content)
+        facts = check_package(folder / FILE)
+    if facts["classes"] and not asked.with_labels:
+        say("The class labels, which are values of the table, are left out; --with-labels names them.")
+    print(push(content, card_of(facts, readme(facts), asked.repository, scores), asked.repository, public=asked.public))
+    return 0
+
+
+def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
+    """The package of a run with its scores and their intervals, or a file with the scores that it holds."""
+    from tabtune_core.analysis.comparison import half_widths
+    from tabtune_core.analysis.gains import change
+    from tabtune_core.store.predictions import read_predictions
+
+    if os.path.exists(asked.adapter):
+        facts = check_package(Path(asked.adapter))
+        name = RunSettings.of_package(facts["settings"]).selection_metric
+        return Path(asked.adapter), [Score(name, part, of[name], None) for part, of in facts["scores"].items() if name in of]
+    store = RunStore(asked.home)
+    run = store.run(asked.adapter)
+    path = store.run_dir(run.id) / ADAPTER_FILE
+    if run.result is None or not run.result.adapter_verified or not path.is_file():
+        raise AdapterError(f"The run {run.id} has no adapter that a fresh process has verified. Choose a finished run of LoRA.")
+    metric, scores = METRICS[run.settings.selection_metric], []
+    halves = half_widths(run.id, metric, partial(read_predictions, store))
+    for part, after, before in (
+        ("test", run.result.test, run.result.zero_shot_test),
+        ("validation", run.result.validation, run.result.zero_shot_validation),
+    ):
+        if metric.name not in after:
+            continue
+        value, half = after[metric.name], halves.get(f"{part}_{metric.name}", math.nan)
+        better = (value - before[metric.name]) * (1 if metric.higher_is_better else -1) if metric.name in before else math.nan
+        gain = "" if math.isnan(better) else change(better, halves.get("test_gain" if part == "test" else "gain", math.nan), metric, value)
+        scores.append(Score(metric.name, part, value, None if math.isnan(half) else half, gain))
+    return path, scores

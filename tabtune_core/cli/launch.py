@@ -21,7 +21,7 @@ from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.execution.lock import ensure_worker
-from tabtune_core.lora.package_readme import without_labels
+from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, STRATEGY_NAMES, RunSettings, SweepSettings

@@ -23,8 +23,7 @@ from tabtune_core.cli.commands import (
     serve_adapters,
     write_merged,
 )
-from tabtune_core.cli.export_command import export_sweep
-from tabtune_core.cli.hub_command import push_adapter
+from tabtune_core.cli.export_command import export_sweep, push_adapter
 from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work

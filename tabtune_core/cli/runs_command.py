@@ -19,8 +19,7 @@ from tabtune_core.events import Note, RunPlanned
 from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.job_kinds import kind_of
-from tabtune_core.store.job_progress import read_progress
-from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 

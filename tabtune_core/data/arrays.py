@@ -16,10 +16,10 @@ from pandas.api.types import infer_dtype
 
 from tabtune_core.data.encoding import DATED, LabelEncoder, NumberEncoder, label_numbers
 from tabtune_core.data.findings import Kind
+from tabtune_core.data.reading.dates import kind_of_texts
 from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.task import Context, Prepared, make_context, split_table
-from tabtune_core.data.text_dates import kind_of_texts
 from tabtune_core.data.values import column_kind, date_texts, numbers, words
 from tabtune_core.errors import LabelError, TableError, warn
 from tabtune_core.metrics import Task

@@ -4,6 +4,7 @@ After reading. ``home/datasets/<id>/`` holds ``source`` (the bytes as given), ``
 folder appears whole or not at all, and is never written to again.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -20,15 +21,37 @@ import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Column, Finding, Question, ReadingChoices
 from tabtune_core.data.reading.decoding import check_is_file
-from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.samples import sample_csv
+from tabtune_core.data.reading.sql import translated
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
 from tabtune_core.files.whole import keep_folder
 from tabtune_core.scratch import scratch_folder
+
+SAMPLES = {"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
+"""The name of each sample's label. Diabetes has a number to predict, the others have classes."""
+
+
+def sample_frame(name: str) -> pd.DataFrame:
+    """A sample with its label last, classes as words. Raises TableError for a name that is not in SAMPLES."""
+    from sklearn import datasets  # a second to import, and most tables come from people
+
+    if name not in SAMPLES:
+        raise TableError(f"There is no sample {name!r}. There are: {', '.join(SAMPLES)}.")
+    label = SAMPLES[name]
+    bunch = getattr(datasets, f"load_{name}")(as_frame=True)
+    frame: pd.DataFrame = bunch.frame.rename(columns={"target": label})
+    words = bunch.get("target_names")
+    return frame if words is None else frame.assign(**{label: pd.Series(words[bunch.target], dtype=object)})
+
+
+@functools.cache
+def sample_csv(name: str) -> bytes:
+    """A sample as a file. Raises TableError for a name that is not in SAMPLES."""
+    return sample_frame(name).to_csv(index=False).encode()
+
 
 ID = re.compile(r"[0-9a-f]{64}")
 CHUNK_BYTES = 1 << 20

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.text_dates import kind_of_texts
+from tabtune_core.data.reading.dates import kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
 from tabtune_core.data.values import MISSING, date_texts, moments, numbers, places, present, seconds, word, words
 from tabtune_core.errors import LabelError, TableError

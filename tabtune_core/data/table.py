@@ -12,23 +12,61 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices
-from tabtune_core.data.reading.batched_queries import among, answered, first_cells, groups, hold_batch, places_by
+from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, shorten
+from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
 from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
-from tabtune_core.data.reading.dates import MEANS
+from tabtune_core.data.reading.dates import MEANS, as_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
-from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.kinds import SAMPLE_CELLS, type_column
+from tabtune_core.data.reading.numbers import as_number
 from tabtune_core.data.reading.odd_rows import total_row, with_header_lines, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.reading.sql import connect, hold_cells
-from tabtune_core.data.reading.words import Typed
+from tabtune_core.data.reading.sql import connect, hold_cells, translated
+from tabtune_core.data.reading.words import Typed, as_words
 from tabtune_core.errors import LayoutError, nearest
 from tabtune_core.scratch import scratch_folder
+
+SAMPLE_CELLS = 2_000
+EXAMPLE_CELLS = 1_000
+EXAMPLES = 3
+
+
+def type_column(
+    name: str,
+    first: Sequence[str],
+    sample: list[str],
+    *,
+    delimiter: str,
+    day_first: bool | None,
+    asked: Kind | None,
+    unit: str | None = None,
+) -> Asking[Typed]:
+    """Decides what a column holds.
+
+    ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the kind that the person chose, ``unit`` what
+    stands behind its numbers, where that is known.
+    """
+    typed = yield from _decided(name, sample, delimiter, day_first, asked, unit)
+    shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
+    return replace(typed, examples=tuple(map(shorten, shown)))
+
+
+def _decided(name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None, unit: str | None) -> Asking[Typed]:
+    if asked in MEANS or (asked is None and sample):
+        dated = yield from as_date(name, sample, day_first, asked=asked)
+        if dated is not None:
+            return dated
+    if asked == "number" or (asked is None and sample):
+        number = yield from as_number(name, sample, delimiter, forced=asked == "number", unit=unit)
+        if number.kind == "number" or number.findings:
+            return number
+    if asked is not None:
+        return Typed(asked, "cell")
+    return (yield from as_words())
+
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
 

@@ -19,9 +19,8 @@ from pandas.api.types import infer_dtype
 
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
-from tabtune_core.data.reading.dates import IN_DIGITS
+from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, moments_of, times_of
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
-from tabtune_core.data.text_dates import kind_of_texts, moments_of, times_of
 from tabtune_core.errors import TableError
 
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")

@@ -14,8 +14,7 @@ from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.engine.preforked_process import FreshProcess
-from tabtune_core.engine.references import run_reference
-from tabtune_core.engine.too_good import too_good
+from tabtune_core.engine.references import run_reference, too_good
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.settings import REFERENCES, RunSettings

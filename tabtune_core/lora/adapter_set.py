@@ -12,10 +12,9 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.attach import adapter_at, weight_name
+from tabtune_core.lora.attach import adapter_at, view, weight_name
 from tabtune_core.lora.inject import LoraReport, bias_owner, check_numbers, inject, load_factors
 from tabtune_core.lora.package import factor_tensors
-from tabtune_core.lora.view import view
 
 
 @dataclass(frozen=True, slots=True)

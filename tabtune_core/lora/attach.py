@@ -1,6 +1,7 @@
 """Puts an adapter on a weight and takes it off again. The weight itself stays the same object, and is never written to.
 
-A path is that of the weight in the plain module, without a trailing ``.weight``.
+A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over the same weights: what a
+call or an adapter adds to it does not reach the others, so threads share a model and nothing is put back afterwards.
 """
 
 from collections.abc import Iterator
@@ -81,3 +82,21 @@ def adapted_paths(module: nn.Module) -> Iterator[str]:
             yield path
         elif isinstance(child, nn.Linear | nn.Embedding | nn.MultiheadAttention) and parametrize.is_parametrized(child):
             yield f"{path}.in_proj_weight" if isinstance(child, nn.MultiheadAttention) else path
+
+
+def view(module: nn.Module) -> nn.Module:
+    """Another module over the same parameters and buffers, as are all below it: milliseconds, and no memory to speak of."""
+    made: dict[int, nn.Module] = {}  # a layer may be in several places
+    for part in module.modules():
+        made[id(part)] = view_of_one(part)
+    for part in made.values():
+        part._modules.update({name: made[id(child)] for name, child in part._modules.items() if child is not None})
+    return made[id(module)]
+
+
+def view_of_one(module: nn.Module) -> nn.Module:
+    """As ``view``, over the same layers."""
+    other = type(module).__new__(type(module))  # not by ``copy``, which parametrized modules refuse
+    own = {name: dict(vars(module)[name]) for name in ("_parameters", "_buffers", "_modules")}
+    other.__dict__.update(vars(module) | own)
+    return other

@@ -20,8 +20,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport, adapter_tensors, check_numbers
-from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts
-from tabtune_core.lora.package_readme import readme
+from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts, readme
 from tabtune_core.variants import VARIANTS
 
 __all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "write_package"]

@@ -1,9 +1,12 @@
-"""The zip of an adapter package, opened without torch and without trust: the one door for the page, the command line and Python.
+"""The zip of an adapter package and its README, opened without torch or trust: the one door for the page, the command line and Python.
 
 In: a file. Out: what its ``tabtune.json`` says and the bytes of its tensors. Nothing is unpacked to the disk and no code in it is run.
 """
 
-from collections.abc import Iterator
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.tensors import check_finite, read_header
 from tabtune_core.lora.hub import at_hand
-from tabtune_core.lora.package_facts import bytes_declared, check_facts, check_tensors
+from tabtune_core.lora.package_facts import LABELS_SHA256, bytes_declared, check_facts, check_tensors, labels_sha256
+from tabtune_core.upstream import Licence
+from tabtune_core.variants import VARIANTS
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
 FORMAT = 1
@@ -62,3 +67,67 @@ def _facts(archive: Archive) -> dict[str, Any]:
         raise Damaged(f"it is not of the package format {FORMAT} that this version reads")
     check_facts(facts)
     return facts
+
+
+def without_labels(path: Path) -> bytes:
+    """A package of the same predictions that does not name the classes: its loader takes their names from the context rows.
+
+    A hash takes their place, by which the loader checks them; whoever guesses all of them can confirm the guess.
+
+    Raises:
+        AdapterError: the file is not an adapter package, or is damaged.
+    """
+    facts, _ = read_parts(path)
+    classes = [f"class {k}" for k in range(1, len(facts["classes"]) + 1)]
+    facts |= {LABELS_SHA256: labels_sha256(facts), "classes": classes} if classes else {}
+    written = {FACTS: json.dumps(facts, separators=(",", ":")), README: readme(facts)}
+    made = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name in archive.namelist():
+            zipped.writestr(name, written.get(name) or archive.read(name))
+    return made.getvalue()
+
+
+def readme(facts: Mapping[str, Any]) -> str:
+    """The package's README with a loader that runs."""
+    settings, base = facts["settings"], facts["base"]
+    lora = settings["lora"]
+    if facts["opens_with_peft"]:
+        peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
+    elif all(layer["kind"] != "weight" for layer in facts["layers"]):
+        peft = "Hugging Face PEFT cannot apply it: it has no such adapter on a table that is looked up. Use the loader above."
+    else:
+        peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
+    checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
+    classes, named = facts["classes"], LABELS_SHA256 not in facts
+    says = ", ".join(classes) if named else f"{len(classes)} classes"
+    labels = (", the class labels" if named else ", a hash of the class labels in their place") if classes else ""
+    probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
+    first = facts["layers"][0]
+    variant = first.get("variant", "dora" if first.get("use_dora") else "lora")
+    variants = ", rsLoRA" * bool(lora.get("use_rslora")) + f", {VARIANTS[variant].title}" * (variant != "lora")
+    biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
+    return f"""# LoRA adapter for {base["model"]}
+
+Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
+Predicts `{settings["target"]}` ({says or "numbers"}).
+Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it. Their licence: {Licence.of(base)}.
+
+The model predicts from context rows that it is shown. This package holds no row of your table, so the loader needs the table
+(`{facts["table"]["name"]}`). Of the table it holds the name of its file, the names and kinds of its columns{labels}, the marks that
+stand for missing cells, and the numbers and the hash of the {len(facts["context"]["rows"])} rows that the run used.
+
+```python
+from tabtune_core import load_adapter, read_table
+
+model = load_adapter("adapter.zip"{checkpoint})
+table = read_table({facts["table"]["name"]!r}, model.reading).frame
+context = model.context(table)                    # the run's own rows, checked by their hash
+test = table.iloc[model.split(table).test]
+print(model.predict(test, context=context))
+{probabilities}```
+
+Needs the Python package `tabtune-dashboard` (it made this file: {facts["versions"]["tabtune_core"]}). {peft}
+
+Validation and test scores of the run: see `tabtune.json`.
+"""

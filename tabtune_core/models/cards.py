@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import Any
 
 from tabtune_core.errors import CheckpointError, MissingPackageError, SettingError
-from tabtune_core.lora.names import match_targets
+from tabtune_core.lora.names import bias_of, match_targets, pattern_values
 from tabtune_core.metrics import Task
-from tabtune_core.settings import LEARNING_RATES, Strategy
+from tabtune_core.settings import LEARNING_RATES, LoraSettings, Strategy
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.upstream import Licence, Upstream, installed_now
+from tabtune_core.variants import VARIANTS
 
 LATE = "late_layers"
 """Name of the last third of a model's main blocks and its head: an adapter there is small, and all before it runs once for each input."""
@@ -201,3 +202,66 @@ class ModelCard:
         by_path = {path.removesuffix(".weight"): path for path in shapes}
         matches = match_targets(by_path, targets or family.targets, self.groups(task), family.passed_over, family.unused[task])
         return {by_path[path]: shapes[by_path[path]] for path in matches.target_by_path}
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSize:
+    """Counts of parameters."""
+
+    factors: int
+    """Of A and B in all layers, and what a variant trains beside them: what is added to the model."""
+    biases: int
+    """Of the base's biases that train beside them."""
+    adapted_weights: int
+    """Of the weights that have an adapter."""
+    capped_layers: int
+    """Layers that are narrower than the rank, where it is the layer's own width."""
+    frozen: int = 0
+    """What the adapter holds and does not train, such as the start of PiSSA."""
+
+    @property
+    def trainable(self) -> int:
+        """All that trains."""
+        return self.factors + self.biases
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Of the tensors in the adapter's file, exactly: float32. Beside them it has their names and some pages of text."""
+        return 4 * (self.trainable + self.frozen)
+
+    @property
+    def compression(self) -> float:
+        """Adapted weights to what trains in their place; NaN where nothing is adapted."""
+        return self.adapted_weights / self.trainable if self.trainable else float("nan")
+
+
+def asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
+    """The rank that is asked for in each adapted layer, by its path; a layer's narrower side caps it.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    paths = [path.removesuffix(".weight") for path in card.adapted_shapes(task, lora.targets)]
+    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.groups(task))
+
+
+def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
+    """The size of an adapter on a model: ``rank * (in + out)`` a layer, Hu et al. 2021, section 4.1, the rank capped at the smaller side.
+
+    Raises:
+        TargetError: a pattern that names no adapted layer.
+    """
+    shapes = {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task, lora.targets).items()}
+    ranks = asked_ranks(card, task, lora)
+    used, variant = {path: min(ranks[path], *shape) for path, shape in shapes.items()}, VARIANTS[lora.variant]
+    beside = {bias_of(path) for path in shapes}
+    biases = sum(
+        size for name, size in card.layers(task).biases.items() if lora.bias == "all" or (lora.bias == "lora_only" and name in beside)
+    )
+    return AdapterSize(
+        factors=sum(used[path] * sum(shape) + variant.trained(*shape, used[path]) for path, shape in shapes.items()),
+        frozen=sum(variant.frozen(*shape, used[path]) for path, shape in shapes.items()),
+        biases=biases,
+        adapted_weights=sum(out * width for out, width in shapes.values()),
+        capped_layers=sum(ranks[path] > min(shape) for path, shape in shapes.items()),
+    )

@@ -28,8 +28,7 @@ from tabtune_core.data.prediction_rows import NewRows, listed, misfit, read_new_
 from tabtune_core.errors import SettingError, TableError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
-from tabtune_core.serving.adapters import Served
-from tabtune_core.serving.batches import Batches
+from tabtune_core.serving.adapters import Batches, Served
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 

@@ -9,11 +9,12 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
+from tabtune_core.files.whole import write_text
 from tabtune_core.store.database import Database, check_row, is_folder_name, new_id, only
 from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
@@ -164,4 +165,59 @@ def _job(row: sqlite3.Row) -> Job | None:
         values["result"] = None if values["result"] is None else json.loads(values["result"])
         return check_row(Job(**{name: values[name] for name in Job.__dataclass_fields__}))
     except (ValueError, TypeError, RecursionError):
+        return None
+
+
+FILE = "progress.json"
+SECONDS = 0.3
+"""Between two writings of what is counted, for which no page looks more often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is done of what."""
+
+    done: int
+    total: int
+    unit: str
+    """Of both, in the plural: ``rows``."""
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return min(1.0, self.done / self.total)
+
+    def __str__(self) -> str:
+        return f"{self.done:,} of {self.total:,} {self.unit}"
+
+
+@dataclass(slots=True)
+class Counted:
+    """Tells the parts that are done as they are done, however small they are."""
+
+    folder: Path
+    total: int
+    unit: str
+    done: int = 0
+    _told: float = field(default=-SECONDS, repr=False)
+
+    def add(self, parts: int) -> None:
+        """``parts`` more are done."""
+        self.done += parts
+        if time.monotonic() - self._told >= SECONDS:
+            write_progress(self.folder, self.done, self.total, self.unit)
+            self._told = time.monotonic()
+
+
+def write_progress(folder: Path, done: int, total: int, unit: str) -> None:
+    """Says that ``done`` of ``total`` parts are done; a reader never sees half a file."""
+    write_text(folder / FILE, json.dumps(asdict(Progress(done, total, unit))))
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """What was said last; None where nothing was said yet, or it cannot be read."""
+    try:
+        told = Progress(**json.loads((folder / FILE).read_text()))
+        return told if told.total > 0 and told.done >= 0 else None
+    except (OSError, ValueError, TypeError):
         return None

@@ -13,20 +13,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import AdapterError, CheckpointError, TabTuneError, TargetError
+from tabtune_core.data.datasets import delete_dataset
+from tabtune_core.errors import AdapterError, CheckpointError, StoreError, TabTuneError, TargetError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.tensors import read_header
 from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
 from tabtune_core.lora.package_reader import read_parts
-from tabtune_core.models.adapter_size import adapter_size, asked_ranks
-from tabtune_core.models.cards import ModelCard, Weights
+from tabtune_core.models.cards import ModelCard, Weights, adapter_size, asked_ranks
 from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import card_with, find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE
+from tabtune_core.store.run_row import ENDED
+from tabtune_core.store.runs import RunStore
 
 ID = re.compile(r"[0-9a-f]{64}")
 
@@ -242,3 +244,29 @@ def _identities_of(path: Path, beside: tuple[str, ...], known: object) -> tuple[
 
 def _write(folder: Path, adapter: StoredAdapter) -> None:
     write_text(folder / "about.json", json.dumps(asdict(adapter), ensure_ascii=False))
+
+
+def delete_table(store: RunStore, identity: str) -> None:
+    """Removes a table and its source.
+
+    Raises:
+        StoreError: a run or job that is queued or running uses it, itself or through a run.
+        TableError: the workspace does not hold it.
+    """
+    on_it = [run for run in store.runs() if run.settings.dataset == identity]
+    busy = [run for run in on_it if run.status not in ENDED]
+    if busy:
+        raise StoreError(f"{busy[0].name}, a run that is {busy[0].status}, uses this table. Cancel it, or wait for its end.")
+    store.refuse_while_used("this table", identity, *(run.id for run in on_it))
+    delete_dataset(store.home, identity)
+
+
+def delete_uploaded(store: RunStore, identity: str) -> None:
+    """Removes an adapter that was made elsewhere.
+
+    Raises:
+        StoreError: a job that is queued or running uses it.
+        AdapterError: the workspace does not hold it.
+    """
+    store.refuse_while_used("this adapter", identity)
+    delete_adapter(store.home, identity)

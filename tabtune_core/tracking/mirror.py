@@ -24,7 +24,7 @@ from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.data.findings import shorten
 from tabtune_core.errors import AdapterError, StoreError, TabTuneError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, StepDone
-from tabtune_core.lora.package_readme import without_labels
+from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.metrics import METRICS
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import SETTINGS, RunSettings

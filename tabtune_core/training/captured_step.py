@@ -16,8 +16,7 @@ from tabtune_core.models.base import BaseModel
 from tabtune_core.models.cards import Family
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.precision import Precision
-from tabtune_core.training.step import Stepped, episode_tensors, queue_step, stepped
+from tabtune_core.training.step import Precision, Stepped, episode_tensors, queue_step, stepped
 
 EARLY = 3
 """Steps that run uncaptured first, on the recorded stream: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""

@@ -11,8 +11,8 @@ from tabtune_core.events import Evaluated, RunFinished
 from tabtune_core.metrics import METRICS, score_all
 from tabtune_core.models.activation_tape import NUMBER_BYTES
 from tabtune_core.training.clock import OwnClock
-from tabtune_core.training.memory.breakdown import by_cause
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.meters import by_cause
 from tabtune_core.training.session import Session
 from tabtune_core.training.train_phase import Trained
 from tabtune_core.training.zero_shot import Predictions, ZeroShot

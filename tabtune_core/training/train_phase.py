@@ -19,7 +19,7 @@ from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.last_state import LastState
 from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, train
-from tabtune_core.training.memory.breakdown import held_bytes
+from tabtune_core.training.memory.meters import held_bytes
 from tabtune_core.training.notices import capture, training_notes
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.recompute import checkpointed, large_blocks_apart

@@ -24,7 +24,7 @@ from tabtune_core.data.datasets import add_dataset, get_dataset
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.errors import SettingError, TargetError
 from tabtune_core.machine import machine_memory
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore

@@ -18,9 +18,8 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.precision import Precision
 from tabtune_core.training.prefix_cache import SharedPrefix
-from tabtune_core.training.step import episode_loss, take_step
+from tabtune_core.training.step import Precision, episode_loss, take_step
 
 CPU = torch.device("cpu")
 CLASSES, CONTEXT_SHARE = 3, 0.8

@@ -19,8 +19,7 @@ from published import markdown_table, options, publish
 
 from dispatched import Dispatched, as_on_a_gpu  # isort: skip  # full_size puts tests/ on the path
 from tabtune_core.lora.half_copies import half_copies
-from tabtune_core.training.precision import Precision
-from tabtune_core.training.step import episode_loss
+from tabtune_core.training.step import Precision, episode_loss
 
 ROWS, FEATURES = 256, 10
 """Of the episode."""

@@ -13,7 +13,7 @@ import torch
 from named_machine import machine
 from published import markdown_table, options, publish
 
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings
 from tabtune_core.training.last_state import LIGHT_BYTES

@@ -40,8 +40,8 @@ from published import Kept, markdown_table, options, publish
 from tabtune_peer import TabTuneSteps, save_episode, tabtune_python
 
 from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
-from tabtune_core.models.adapter_size import adapter_size
 from tabtune_core.models.base import BaseModel
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.stages import replaced
 from tabtune_core.models.tabicl import model as tabicl

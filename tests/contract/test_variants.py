@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from tabtune_core.execution.jobs.truncate_rank import directions
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.attach import adapter_at
 from tabtune_core.lora.inject import adapter_tensors, adapter_updates, inject, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
-from tabtune_core.lora.svd import directions
 from tabtune_core.models.activation_tape import Tape, Trained
 from tabtune_core.settings import LoraSettings
 from tabtune_core.variants import VARIANTS

@@ -13,8 +13,8 @@ from tabtune_core.errors import is_out_of_memory
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import open_nvml
+from tabtune_core.training.session import use_once
 from tabtune_core.training.step import episode_loss
 
 pytestmark = pytest.mark.gpu

@@ -11,7 +11,7 @@ from tabtune_core.errors import DeviceError
 from tabtune_core.events import Note
 from tabtune_core.execution import doctor
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training.precision import Precision
+from tabtune_core.training.step import Precision
 
 pytestmark = pytest.mark.gpu
 

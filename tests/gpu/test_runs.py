@@ -33,7 +33,7 @@ from tabtune_core.training.episodes import Episode
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.devices import describe_device, resolve_device
-from tabtune_core.training.kernel_warmup import use_once
+from tabtune_core.training.session import use_once
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 device = resolve_device("cuda:1")
 with MemoryMeter(device, lambda event: None, nvml=open_nvml(device)) as meter, meter.phase("load"):

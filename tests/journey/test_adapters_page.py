@@ -20,10 +20,9 @@ from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH
 from tabtune_core.errors import StoreError
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.store.deletion import delete_table, delete_uploaded
-from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.runs import RunStore
-from tabtune_core.store.uploaded_adapters import add_adapter, list_adapters
+from tabtune_core.store.uploaded_adapters import add_adapter, delete_table, delete_uploaded, list_adapters
 
 
 def verified_run(store, **more):

@@ -509,7 +509,7 @@ def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table,
 
 
 def test_what_does_not_fit_the_disk_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
-    monkeypatch.setattr("tabtune_core.training.memory.disk_space.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True))
+    monkeypatch.setattr("tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True))
     monkeypatch.setattr("tabtune_core.cli.launch._follow_to_the_board", lambda *asked: 130)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, _, err = tabtune_here(tmp_path, *asked)

@@ -106,7 +106,7 @@ def test_what_cannot_fit_the_machine_starts_only_for_who_insists(app, store, mon
 
 def test_what_does_not_fit_the_disk_starts_only_for_who_insists(app, store, monkeypatch):
     add_sample(store.home, "breast_cancer")
-    monkeypatch.setattr("tabtune_core.training.memory.disk_space.disk_of", lambda path: Disk(path, 10**6, 10**9, False, True))
+    monkeypatch.setattr("tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**6, 10**9, False, True))
     new_run(app)
     errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
     assert "are free. Delete runs, or start fewer; full fine-tuning takes most." in errors

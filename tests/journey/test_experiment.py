@@ -22,7 +22,7 @@ from tabtune_core.engine import experiment
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore

@@ -10,7 +10,7 @@ import seeding
 from page_steps import type_in
 
 from dashboard import queries
-from dashboard.views.leaderboard import board_files, board_table
+from dashboard.views.leaderboard import board_table, exports
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.events import to_json
 from tabtune_core.execution.jobs.track import track
@@ -178,7 +178,7 @@ def test_tags_are_set_for_all_chosen_runs_filtered_by_and_taken_along(app, store
     assert {run.tags for run in store.runs(sweep)} == {("good",), ("night", "good")}
     app.multiselect(key="only_tag").set_value(["night"]).run()
     assert board(app)["Tags"].tolist() == ["night good"]
-    assert pd.read_csv(io.StringIO(board_files.csv(queries.ranked(sweep, "log_loss"), "log_loss")))["tags"].notna().all()
+    assert pd.read_csv(io.StringIO(exports.csv(queries.ranked(sweep, "log_loss"), "log_loss")))["tags"].notna().all()
 
 
 @pytest.mark.parametrize(("icon", "title"), [("compare_arrows", "Compare"), ("monitoring", "Live"), ("inventory_2", "Adapters")])
@@ -262,7 +262,7 @@ def test_the_headline_agrees_with_the_exported_csv(app, store, per):
     open_page(app, lines=per, metric="accuracy")
     found = queries.recommended(sweep, "accuracy").configurations
     exported = with_noise(queries.ranked(sweep, "accuracy"), found) if per == "run" else queries.configurations(sweep, "accuracy")
-    table = pd.read_csv(io.StringIO(board_files.csv(exported, "accuracy")))
+    table = pd.read_csv(io.StringIO(exports.csv(exported, "accuracy")))
     rank, *numbers = HEADLINE.search(texts(app.markdown)).groups()
     best = table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True]).iloc[0]
     half = best["test_gain_half_width"]

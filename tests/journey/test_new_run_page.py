@@ -6,11 +6,11 @@ import pytest
 import seeding
 from page_steps import go
 
-from dashboard.views.new_run import advanced_widgets
+from dashboard.views.new_run import form_widgets
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, SweepSettings
 from tabtune_core.settings.labels import short_rate
@@ -64,7 +64,7 @@ def keys_in(block):
 
 
 def test_what_is_advanced_is_drawn_for_who_opens_it_and_where_it_holds_a_choice(page):
-    everything = set(advanced_widgets.FIELDS)
+    everything = set(form_widgets.FIELDS)
     (box,) = (block for block in page.expander if block.label == "Advanced")
     assert keys_in(box) - {"advanced"} == everything
     page.session_state["advanced"] = False

@@ -10,7 +10,7 @@ from tabtune_core.engine import experiment
 from tabtune_core.errors import AdapterError
 from tabtune_core.execution.jobs.truncate_rank import rank_curve
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.runs import RunStore
 
 CASES = [({"rank": 4}, 4), ({"rank": 2, "use_dora": True, "bias": "lora_only"}, 2), ({"rank": 2, "init_lora_weights": "pissa"}, 4)]

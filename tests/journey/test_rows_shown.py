@@ -19,7 +19,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.events import Evaluated, Note, RunPlanned
 from tabtune_core.execution.jobs.context_curve import context_curve
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training import scoring

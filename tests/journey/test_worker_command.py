@@ -10,7 +10,7 @@ from worker_program import end, queue, start_worker, wait_for_end, wait_until
 from tabtune_core.cli.main import main
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.lock import is_stopped, worker_of
-from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.runs import RunStore
 
 

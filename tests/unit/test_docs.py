@@ -9,7 +9,7 @@ import pytest
 
 from tabtune_core.api.tuning_params import FAMILY_MODELS, OTHER_NAMES
 from tabtune_core.cli.main import main
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
 

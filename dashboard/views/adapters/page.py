@@ -16,8 +16,7 @@ from dashboard.views.adapters.adapter_list import choose_adapter
 from tabtune_core.errors import AdapterError, StoreError
 from tabtune_core.files.archives import list_members, open_archive
 from tabtune_core.files.damaged import refused_as
-from tabtune_core.lora.package_reader import README
-from tabtune_core.lora.package_readme import without_labels
+from tabtune_core.lora.package_reader import README, without_labels
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, Run

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dashboard import queries
-from dashboard.queries.legend import Legend, legend_of
+from dashboard.queries.curves import Legend, legend_of
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.store.run_row import RANKED, Run
 

@@ -9,9 +9,8 @@ from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import nothing_yet, pick
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
-from dashboard.views.compare.rows_shown import rows_shown
 from dashboard.views.compare.side_by_side import side_by_side
-from dashboard.views.compare.trade_offs import trade_offs
+from dashboard.views.compare.trade_offs import rows_shown, trade_offs
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 

@@ -14,10 +14,9 @@ from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
 from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
 from tabtune_core.access import may_fetch
-from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.datasets import SAMPLES, Dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
-from tabtune_core.data.samples import SAMPLES
 
 TYPES = ["csv", "tsv", "txt", "parquet", "feather", "arrow", "json", "jsonl", "ndjson", "zip", "gz", "xlsx", "xlsm", "xlsb", "xls", "ods"]
 SAMPLE_WORDS = {

@@ -1,14 +1,18 @@
-"""A sweep leaves the leaderboard: as one page to mail, or for a tracker that is installed where the pages run."""
+"""The leaderboard as a file to take away, and a sweep as one page to mail or for a tracker that is installed where the pages run."""
 
 from functools import partial
 from importlib.util import find_spec
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import queries
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.formatting import plain
+from tabtune_core.analysis.runs_table import of_task
 from tabtune_core.analysis.sweep_page import sweep_page
+from tabtune_core.data.spreadsheet import safe_csv
+from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.tracking import TRACKERS
 
@@ -55,3 +59,14 @@ def show(sweep: str | None) -> None:
             st.code(job.result["look"], language="bash", wrap_lines=True)
         elif job.status in JOB_ENDED:
             why_without_result(job)
+
+
+def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Without the scores of other tasks; ids of several runs are one text."""
+    board = of_task(board, METRICS[metric].task)
+    return board.assign(runs=board["runs"].str.join(" ")) if "runs" in board else board
+
+
+def csv(board: pd.DataFrame, metric: str) -> str:
+    """Every column that the page can show and those that its numbers come from; bytes, seconds and per cent are in the names."""
+    return safe_csv(flat(board, metric))

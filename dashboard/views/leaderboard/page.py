@@ -11,7 +11,7 @@ from dashboard.components.glossary import define
 from dashboard.formatting import few, plain, score, sweep_titles
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, seen, settle
-from dashboard.views.leaderboard import board_files, board_filters, board_table, exports, run_actions
+from dashboard.views.leaderboard import board_filters, board_table, exports, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -167,7 +167,7 @@ speak_further(found, going=going)
 with st.container(horizontal=True):
     st.download_button(
         "Download the leaderboard (CSV)",
-        partial(board_files.csv, kept, metric),
+        partial(exports.csv, kept, metric),
         "leaderboard.csv",
         "text/csv",
         on_click="ignore",

@@ -7,11 +7,11 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.attempt import queue
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
+from dashboard.components.unreadable import queue
 from dashboard.formatting import megabytes, plain
-from dashboard.queries.legend import legend_of
+from dashboard.queries.curves import legend_of
 from dashboard.server.people import may_change
 from dashboard.url_state import go
 from tabtune_core.analysis.claims import Claim

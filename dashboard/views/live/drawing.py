@@ -14,7 +14,7 @@ from dashboard import queries
 from dashboard.components.plotly_chart import Drawn, Settled, compose, feed, settle, show_drawn
 from dashboard.formatting import plain
 from dashboard.queries import Look
-from dashboard.queries.legend import Legend
+from dashboard.queries.curves import Legend
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import meters_read, speaking_meter
 from tabtune_core.settings import TRAINED

@@ -4,8 +4,8 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import unreadable
-from dashboard.components.attempt import queue
 from dashboard.components.memory_breakdown import against_measured
+from dashboard.components.unreadable import queue
 from dashboard.formatting import STATUS, WAY_OUT, plain
 from dashboard.url_state import handed_over, keep
 from dashboard.views.live.actions import again, ask, tweak

@@ -15,14 +15,14 @@ from dashboard.components.job_status import worker_trouble
 from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick
-from dashboard.views.live import grouping, progress
+from dashboard.views.live import progress
+from dashboard.views.live.actions import waiting_runs
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.one_run import one_run, pick_run
 from dashboard.views.live.pace import SELDOM, TABLE_LATER, is_far_off, refresh_seconds
 from dashboard.views.live.progress import end_notification
-from dashboard.views.live.queue import queue
-from dashboard.views.live.view import controls, share
+from dashboard.views.live.view import controls, legend_by, share
 from tabtune_core.errors import StoreError
 from tabtune_core.store.run_row import ENDED, Run
 
@@ -70,10 +70,10 @@ with st.container(horizontal=True, vertical_alignment="center"):
         progress.sweep_buttons(runs, sweep, allowed=mine)
     elif st.button("Leaderboard", type="primary", icon=":material/leaderboard:", help="What the runs of this sweep are worth."):
         go("views/leaderboard/page.py", sweep=sweep, board=sweep)
-    view, shown = controls(settings, grouping.groupings(runs), grouping.usual(runs), sweep, lambda: chosen(named, sweep))
+    view, shown = controls(settings, runs, sweep, lambda: chosen(named, sweep))
     share()
     end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
-legend = grouping.legend(runs, [run for run in runs if run.id in shown], view.group)
+legend = legend_by(view.group, runs, [run for run in runs if run.id in shown])
 opened = OpenCharts(every)
 
 
@@ -134,7 +134,7 @@ def table() -> None:
 
 
 table()
-st.fragment(queue, run_every=seldom)(sweep)
+st.fragment(waiting_runs, run_every=seldom)(sweep)
 
 
 @st.fragment(run_every=seldom)

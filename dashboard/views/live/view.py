@@ -1,9 +1,10 @@
-"""How a person looks at the curves: against what, which second score, smoothed or not.
+"""How a person looks at the curves: against what, which second score, smoothed or not, each run or means of several.
 
 It is kept in the address bar, so that it can be shared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -11,9 +12,14 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from dashboard.formatting import TRAIN_SECONDS_HELP
+from dashboard.queries.curves import Legend, grouped_legend, legend_of
 from dashboard.url_state import keep
+from dashboard.views.live.actions import NAMES, fields_of, value_of
 from tabtune_core.metrics import METRICS, Task, metrics_of
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings
+from tabtune_core.settings.labels import numbered, told_apart
+from tabtune_core.settings.serialization import written_targets
+from tabtune_core.store.run_row import Run
 
 USUAL: dict[Task, tuple[str, str]] = {"classification": ("accuracy", "log_loss"), "regression": ("r2", "rmse")}
 """The second score is the first of these that does not decide; it can be changed."""
@@ -32,7 +38,7 @@ class View:
     log: bool
     smoothing: float
     group: str
-    """What runs are drawn together by; see ``grouping``."""
+    """What runs are drawn together by, as their mean: a key of ``groupings``."""
 
 
 def asked(name: str, options: Sequence[Any], default: Any) -> Any:
@@ -40,17 +46,16 @@ def asked(name: str, options: Sequence[Any], default: Any) -> Any:
     return next((option for option in options if str(option) == st.query_params.get(name)), default)
 
 
-def controls(
-    settings: RunSettings, groups: Mapping[str, str], usual: str, sweep: str, ask_runs: Callable[[], list[str]]
-) -> tuple[View, list[str]]:
-    """The axis, and behind a button the rest; the first score is the one that decides. ``groups`` are what runs can be grouped by, with
-    titles, and ``usual`` the first of them; ``ask_runs`` asks for the runs to show, which are the second answer.
+def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: Callable[[], list[str]]) -> tuple[View, list[str]]:
+    """The axis, and behind a button the rest; the first score is the one that decides.
+
+    ``ask_runs`` asks for the runs to show, which are the second answer.
     """
-    task, first = settings.task, settings.selection_metric
+    task, first, groups = settings.task, settings.selection_metric, groupings(runs)
     others = [name for name in metrics_of(task) if name != first]
     keys = {"axis": "live_x", "score": f"live_metric_{task}", "log": "live_log", "smooth": "live_smoothing", "group": f"live_group_{sweep}"}
     second = next(name for name in USUAL[task] if name != first)
-    defaults = {"axis": "step", "score": second, "log": False, "smooth": 0.0, "group": usual}
+    defaults = {"axis": "step", "score": second, "log": False, "smooth": 0.0, "group": usual_grouping(runs)}
     options: dict[str, list[Any]] = {
         "axis": ["step", "seconds"],
         "score": others,
@@ -129,3 +134,59 @@ def share() -> None:
         page = (st.context.url or "").rstrip("/").removesuffix("/live") + "/live"
         st.code(f"{page}?{urlencode(there)}", language=None, wrap_lines=True)
         st.caption("It opens for everyone who can reach this dashboard. Unless a run is chosen, it follows the current run.")
+
+
+EACH, SEEDS = "run", "seeds"
+MOST_APART = 12
+"""With more runs under several seeds, their means are shown first."""
+TITLES = {name: SETTINGS[name].label for name in (*NAMES, "targets", "model")}
+"""Settings that runs can be grouped by."""
+
+
+def groupings(runs: Sequence[Run]) -> dict[str, str]:
+    """What the runs can be grouped by, with its title: each alone, over seeds, and by every setting that differs within a strategy."""
+    settings = [run.settings for run in runs]
+    strategies = {one.strategy for one in settings}
+    values = {name: [{_value(one, name) for one in settings if one.strategy == strategy} for strategy in strategies] for name in TITLES}
+    differing = [name for name in TITLES if any(len(own) > 1 for own in values[name])]
+    seeds = {SEEDS: "Configuration (mean over seeds)"} if len({one.seed for one in settings}) > 1 else {}
+    return {EACH: "None: each run"} | seeds | {name: TITLES[name] for name in differing}
+
+
+def usual_grouping(runs: Sequence[Run]) -> str:
+    """What to begin with."""
+    return SEEDS if len(runs) > MOST_APART and SEEDS in groupings(runs) else EACH
+
+
+def legend_by(group: str, runs: list[Run], shown: list[Run]) -> Legend:
+    """The runs that are ``shown``, of all, under the names of their groups; strategies are never mixed."""
+    if group == EACH:
+        return legend_of(shown, runs)
+    return grouped_legend(_over_seeds(runs) if group == SEEDS else {run.id: _by_setting(run.settings, group) for run in runs}, shown)
+
+
+def _over_seeds(runs: list[Run]) -> dict[str, str]:
+    several = len({run.settings.model for run in runs}) > 1
+    alike = {run.id: dataclasses.replace(run.settings, seed=0) for run in runs}
+    distinct = list({repr(one): one for one in alike.values()}.values())
+    named = [one.label + (f" · {one.model}" if several and one.strategy not in REFERENCES else "") for one in distinct]
+    names = dict(zip(map(repr, distinct), numbered(told_apart(named, distinct)), strict=True))
+    return {run_id: names[repr(one)] for run_id, one in alike.items()}
+
+
+def _by_setting(settings: RunSettings, by: str) -> str:
+    value = _value(settings, by)
+    if value is None:
+        return STRATEGY_NAMES[settings.strategy]
+    name = STRATEGY_NAMES[settings.strategy]
+    return f"{name} r={value}" if by == "rank" else f"{name}, {TITLES[by].lower()} {value}"
+
+
+def _value(settings: RunSettings, name: str) -> str | None:
+    """A setting as text; None where it does not matter to the run, or is tied to another."""
+    if name == "model":
+        return settings.model
+    if name == "targets":
+        return written_targets(settings.lora.targets) if settings.strategy == "peft" else None
+    tied = name == "alpha" and settings.lora.alpha is None
+    return value_of(settings, name) if name in fields_of(settings) and not tied else None

@@ -20,9 +20,8 @@ from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings, SweepSettings
-from tabtune_core.training.memory.disk_space import disk_need, no_room
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
-from tabtune_core.training.memory.fitting import DeviceMemory, Fit, Growth, between, cannot_fit, judge, need_of
+from tabtune_core.training.memory.fitting import DeviceMemory, Fit, Growth, between, cannot_fit, disk_need, judge, need_of, no_room
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE = 1e9

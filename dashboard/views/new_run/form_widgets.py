@@ -1,4 +1,4 @@
-"""The widgets of a sweep's usual settings. Keys and defaults are those of forms.py; a tooltip is the field's docstring.
+"""The widgets of a sweep's settings. Keys and defaults are those of forms.py; a tooltip is the field's docstring.
 
 In: what the form is for, such as a model and a task. Out: widgets, whose values this browser tab and its address bar hold.
 """
@@ -12,8 +12,9 @@ import streamlit as st
 from dashboard.formatting import plain
 from dashboard.views.new_run.forms import DEFAULTS, FORM, LARGEST_WHOLE, is_decimal, is_idle, keys_of
 from dashboard.views.new_run.target_tree import as_data, paths_of, show_tree, toggled
+from tabtune_core.access import may_type_paths
 from tabtune_core.execution.cluster_file import Cluster
-from tabtune_core.metrics import Task
+from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import AXES, SETTINGS, Setting, SweepSettings, describe
 
@@ -239,3 +240,41 @@ def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) 
 
 def _gigabytes(free_bytes: int, total_bytes: int) -> str:
     return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
+
+
+TABS = ("Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights")
+FIELDS = ("selection_metric", *(key for row in FORM.values() if row.place in TABS for key in keys_of(row)))
+"""Keys of the widgets below."""
+
+
+def holds_a_choice(task: Task) -> bool:
+    """Whether one of the widgets below has another value than its default. Then they are drawn: what is not drawn has its default."""
+    usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
+    return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
+
+
+def advanced_widgets(task: Task) -> None:
+    """What most people leave alone."""
+    for name, tab in zip(TABS, st.tabs(TABS), strict=True):
+        with tab:
+            if name == "Best checkpoint":
+                _selection_widget(task)
+            widgets(name, {"optimizer": DEFAULTS["optimizer"], **st.session_state.to_dict(), "task": task})
+            if name == "Rows, weights":
+                shut = not may_type_paths()
+                widget("checkpoint", placeholder="Not allowed on this server" if shut else "Path on this machine", disabled=shut)
+
+
+def _selection_widget(task: Task) -> None:
+    row, metrics = SETTINGS["selection_metric"], metrics_of(task)
+    if st.session_state.get(row.name, metrics[0]) not in metrics:  # of another task
+        st.session_state[row.name] = SELECTION[task]
+    st.selectbox(
+        row.label,
+        metrics,
+        metrics.index(SELECTION[task]),
+        key=row.name,
+        format_func=lambda name: METRICS[name].label,
+        help=row.help,
+        bind="query-params",
+    )

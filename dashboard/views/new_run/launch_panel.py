@@ -23,8 +23,7 @@ from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TabTuneError
 from tabtune_core.metrics import Task
-from tabtune_core.models.adapter_size import AdapterSize, adapter_size
-from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.cards import AdapterSize, ModelCard, adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import MANY_RUNS, TRAINED, SweepSettings

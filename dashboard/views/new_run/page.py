@@ -9,7 +9,7 @@ from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, pick_split, pick_target, pick_way
 from dashboard.formatting import plain
 from dashboard.url_state import handed_over, nothing_yet, pick
-from dashboard.views.new_run import advanced_widgets, form_widgets, forms, launch_panel, text_panel
+from dashboard.views.new_run import form_widgets, forms, launch_panel, text_panel
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
 from dashboard.views.new_run.starting_points import starting_points
@@ -56,9 +56,9 @@ with form:
     st.header("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
     form_widgets.baseline_widgets(card, task)
     advanced = st.expander("Advanced", icon=":material/settings:", key="advanced", on_change="rerun")
-    if advanced.open or advanced_widgets.holds_a_choice(task):
+    if advanced.open or form_widgets.holds_a_choice(task):
         with advanced:
-            advanced_widgets.advanced_widgets(task)
+            form_widgets.advanced_widgets(task)
     with start:
         starting_points(card, task, rows)
 

@@ -14,8 +14,8 @@ from dashboard.views.new_run.forms import DEFAULTS, to_widgets
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings.advice import PRESETS, propose
 from tabtune_core.settings.labels import short_rate
-from tabtune_core.settings.presets import PRESETS, propose
 
 SET = ("ranks", "tied", "alphas", "dropouts", "learning_rates")
 """Widgets that a row of the quick reference sets."""

@@ -15,8 +15,7 @@ import duckdb
 from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding
 from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
-from tabtune_core.data.reading.layout import Dialect
-from tabtune_core.data.reading.misfits import Misfits, find_misfits, refuse_open_quote
+from tabtune_core.data.reading.misfits import Dialect, Misfits, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError

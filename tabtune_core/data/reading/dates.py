@@ -5,14 +5,21 @@ an offset from UTC is the moment it stands for, in UTC; a month, a quarter or a 
 constant of this file.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from datetime import time
+from functools import cache, reduce
+from typing import Any
+
+import duckdb
+import pyarrow as pa
 
 from tabtune_core.data.findings import Finding, Kind, Question, shorten
-from tabtune_core.data.reading.batched_queries import Ask, Asking
+from tabtune_core.data.reading.batched_queries import Ask, Asking, answered
 from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
+from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed
 
 LIKELY = re.compile(
@@ -191,3 +198,40 @@ def _in_digits(style: str) -> str:
     digits = r"regexp_replace(cell, '\.0+$', '')"
     padded = f"CASE WHEN length({digits}) = 7 THEN '0' || {digits} ELSE {digits} END"
     return f"CASE WHEN regexp_full_match({digits}, '{DIGITS[style]}') THEN TRY_STRPTIME({padded}, '{style}') END"
+
+
+def kind_of_texts(texts: Sequence[str]) -> Typed | None:
+    """A kind of dates or times where nearly all of these different texts are some, as in a file; None for any others."""
+    found = _read(texts, None, None)[0] if may_be_dates(texts) else None
+    return found if found and found.kind in MEANS else None
+
+
+def moments_of(texts: Sequence[str], *, day_first: bool | None = None) -> list[Any]:
+    """The moment of each text, None where it is none."""
+    return _read(texts, "datetime", day_first)[1]
+
+
+def times_of(texts: Sequence[str]) -> list[time | None]:
+    """The time of day of each text, None where it has none."""
+    return _read(texts, "time", None)[1]
+
+
+def _read(texts: Sequence[str], asked: Kind | None, day_first: bool | None) -> tuple[Typed | None, list[Any]]:
+    different = list(dict.fromkeys(texts))
+    if not different:
+        return None, []
+    with _database(os.getpid()).cursor() as connection:
+        cells = pa.table({"place": [0] * len(different), "number": range(len(different)), "cell": pa.array(different, pa.string())})
+        connection.register("batch", cells)
+        (typed,) = answered(connection, [as_date("", different, day_first, asked=asked)], [different])
+        if typed is None or typed.kind not in MEANS:
+            return None, []
+        values = connection.sql(f"SELECT {typed.value} FROM batch ORDER BY number").fetchall()
+    read = {text: value for text, (value,) in zip(different, values, strict=True)}
+    return typed, [read[text] for text in texts]
+
+
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    """The one of this process, since to open one takes longer than to read a column. A process that is forked opens its own."""
+    return connect()

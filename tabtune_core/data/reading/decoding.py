@@ -17,9 +17,9 @@ from typing import IO
 from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.reading.failures import FULL
 from tabtune_core.data.reading.names import shown_name, shown_path
 from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.sql import FULL
 from tabtune_core.data.reading.workbook import OLE, is_workbook
 from tabtune_core.errors import LayoutError, TableError
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import duckdb
 
 from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
-from tabtune_core.data.reading.layout import Dialect, Lines
-from tabtune_core.data.reading.misfits import find_misfits, refuse_open_quote
+from tabtune_core.data.reading.misfits import Dialect, Lines, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.sql import first_row
 from tabtune_core.errors import LayoutError, TableError
 

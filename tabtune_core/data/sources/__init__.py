@@ -1,4 +1,4 @@
-"""Where a table comes from, when it is not one file on this machine: one file here, and one line in SOURCES, a kind.
+"""Where a table comes from, when it is not one file on this machine: a function, and one line in SOURCES, a kind.
 
 Before reading. In: the words of a person, such as an address. Out: a file that reading takes, and what to call it.
 """
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.sources import hub, openml, parts, query, web
+from tabtune_core.data.sources import local, openml, web
 from tabtune_core.data.sources.base import Fetch, Fetched
 from tabtune_core.errors import TableError
 
 SOURCES: dict[str, Fetch] = {
     "https://": web.fetch,
     "http://": web.fetch,
-    "hf://": hub.fetch,
+    "hf://": web.fetch_from_hub,
     "openml:": openml.fetch,
-    query.PREFIX: query.fetch,
+    local.QUERY: local.query,
 }
 """By how the words begin."""
 REMOTE = ("https://", "http://", "hf://", "openml:")
@@ -39,7 +39,7 @@ def fetch(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell = 
     if guarded and prefix not in REMOTE:
         raise TableError(f"{words[0]!r} is not an address. It begins with https://, hf://datasets/ or openml: and a number.")
     if prefix is None:
-        return parts.joined(words, folder, limit_bytes=limit_bytes, tell=tell)
+        return local.joined(words, folder, limit_bytes=limit_bytes, tell=tell)
     return SOURCES[prefix](words[0], folder, limit_bytes=limit_bytes, tell=tell, guarded=guarded)
 
 
@@ -50,8 +50,8 @@ def recorded(words: Sequence[str]) -> tuple[str, ...]:
     (('https://a.example/b.csv?id=3&access_token=...',), ('--query', 'SELECT 1'))
     """
     first = words[0]
-    if first.startswith(query.PREFIX):
-        return ("--query", first.removeprefix(query.PREFIX))
+    if first.startswith(local.QUERY):
+        return ("--query", first.removeprefix(local.QUERY))
     if len(words) == 1 and first.startswith(REMOTE):
         return (SECRET.sub(r"\1...", first),)
     return tuple(str(Path(word).resolve()) for word in words)

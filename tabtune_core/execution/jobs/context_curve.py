@@ -31,15 +31,15 @@ from tabtune_core.lora.package import read_package
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE, WEIGHTS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.kernel_warmup import use_once
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.scoring import Shown
+from tabtune_core.training.session import use_once
 
 DRAWS = 4
 """Sets of context rows of each size, so that the luck of the rows drawn is in the intervals."""

@@ -32,7 +32,7 @@ from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.snippets import Snippet, file_name
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import TrainSettings
-from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.run_folder import ADAPTER_FILE, LOG, PREDICTIONS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore

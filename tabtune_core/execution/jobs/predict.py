@@ -40,7 +40,7 @@ from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import numbered
-from tabtune_core.store.job_progress import Counted
+from tabtune_core.store.jobs import Counted
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch.nn import functional as F
 
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.splits import SplitName
@@ -20,15 +21,46 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
 from tabtune_core.lora.package import AdapterPackage, read_package
-from tabtune_core.lora.svd import Directions, directions
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, with_module
-from tabtune_core.store.job_progress import write_progress
+from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.scoring import HeldOut, Scorer, Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Directions:
+    """The singular value decomposition of ``scaling * B A``, in double precision on the CPU."""
+
+    left: torch.Tensor
+    """U: orthonormal columns."""
+    values: torch.Tensor
+    """s, largest first; its length ``sqrt(sum s^2)`` is the Frobenius norm of the update."""
+    right: torch.Tensor
+    """V^T: orthonormal rows."""
+    scaling: float
+    """The factor in front of B A."""
+    width: int
+    """r of the original factors, which may be more than there are directions."""
+
+    def factors(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A and B of the update cut to ``rank``, in the shapes of the original ones: what is cut is zero."""
+        root = (self.values[:rank] / self.scaling).sqrt()
+        a, b = root[:, None] * self.right[:rank], self.left[:, :rank] * root
+        missing = self.width - len(a)
+        return F.pad(a, (0, 0, 0, missing)), F.pad(b, (0, missing))
+
+
+def directions(a: torch.Tensor, b: torch.Tensor, scaling: float) -> Directions:
+    """Decomposes ``scaling * B A`` by QR of B and A^T and the SVD of the small ``(r, r)`` core between them (Golub and Van Loan, 5.4)."""
+    out_basis, out_core = torch.linalg.qr(b.detach().cpu().double())
+    in_basis, in_core = torch.linalg.qr(a.detach().cpu().double().T)
+    left, values, right = torch.linalg.svd(scaling * out_core @ in_core.T, full_matrices=False)
+    return Directions(out_basis @ left, values, right @ in_basis.T, scaling, len(a))
+
 
 PARTS: tuple[SplitName, ...] = ("validation", "test")
 

@@ -18,7 +18,7 @@ from tabtune_core.errors import Cancelled
 from tabtune_core.events import Event, RunFailed, RunFinished, StopRequest
 from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
 from tabtune_core.execution.on_ray import node_files
-from tabtune_core.execution.on_ray.weights import Carried, lacks_release, lay_out
+from tabtune_core.execution.on_ray.node_files import Carried, lacks_release, lay_out
 from tabtune_core.scratch import shared_scratch_folder, sweep
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of

@@ -31,7 +31,7 @@ from tabtune_core.devices import widest_float
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
-from tabtune_core.lora.view import view_of_one
+from tabtune_core.lora.attach import view_of_one
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard

@@ -31,7 +31,7 @@ from tabicl._model.learning import ICLearning
 from torch import nn
 from torch.nn import functional as F
 
-from tabtune_core.lora.view import view
+from tabtune_core.lora.attach import view
 from tabtune_core.models.tabicl.family import UPSTREAM
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.metrics import Task
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape, Trained
-from tabtune_core.models.adapter_size import adapter_size, asked_ranks
-from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.cards import ModelCard, adapter_size, asked_ranks
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 

@@ -1,4 +1,4 @@
-"""Memory, live: what the GPU, the process and torch hold, phase by phase.
+"""Memory, live: what the GPU, the process and torch hold, phase by phase; and by cause, counted from the tensors themselves.
 
 In: a device and a clock. Out: ``MemorySampled`` a few times a second, less often as a run grows old, and peaks of each phase. What cannot
 be read is None, never 0.
@@ -19,10 +19,12 @@ from typing import Any
 import psutil
 import pyarrow
 import torch
+from torch import nn
 
 from tabtune_core.devices import gpu_module, is_gpu, is_proven, keeps_peaks
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
 from tabtune_core.gpus import nvml_errors
+from tabtune_core.lora.layers import LowRank
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
 DENSE = 500
@@ -263,3 +265,23 @@ def _give_back_freed_memory(device: torch.device) -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
+    """Bytes of weights, adapter, gradients and optimizer state, as they are now: after a step, with its gradients still there."""
+    own = {id(t): t for layer in module.modules() if isinstance(layer, LowRank) for t in (*layer.factors, *layer.beside.values())}
+    parameters = list(module.parameters())
+    states = optimizer.state.values() if optimizer else ()
+    return {
+        "weights": sum(p.nbytes for p in parameters if id(p) not in own),
+        "adapter": sum(t.nbytes for t in own.values()),
+        "gradients": sum(p.grad.nbytes for p in parameters if p.grad is not None),
+        "optimizer": sum(t.nbytes for state in states for t in state.values() if isinstance(t, torch.Tensor)),
+    }
+
+
+def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:
+    """The same with activations: what the peak grew by over the loaded model, less gradients and optimizer; None where unknown."""
+    if growth_bytes is None:
+        return None
+    return without_activations | {"activations": max(0, growth_bytes - without_activations["gradients"] - without_activations["optimizer"])}

@@ -14,7 +14,7 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularLeaderboard
 from tabtune_core.analysis.intervals import half_interval
 from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.api.leaderboard_fits import known_by
+from tabtune_core.api.leaderboard_rows import known_by
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.metrics import metrics_of

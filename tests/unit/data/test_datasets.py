@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import chisquare
 
-from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset, get_dataset, list_datasets, load_frame, preview
-from tabtune_core.data.samples import SAMPLES
+from tabtune_core.data.datasets import SAMPLES, add_dataset, add_sample, delete_dataset, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.target import propose_target
 from tabtune_core.errors import TableError

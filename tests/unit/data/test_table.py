@@ -12,11 +12,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as some
 
+from tabtune_core.data.datasets import SAMPLES, sample_csv
 from tabtune_core.data.findings import not_asked
 from tabtune_core.data.reading.cells import load_text, tidy_names
-from tabtune_core.data.reading.layout import Dialect
+from tabtune_core.data.reading.misfits import Dialect
 from tabtune_core.data.reading.sql import connect, counts
-from tabtune_core.data.samples import SAMPLES, sample_csv
 from tabtune_core.data.table import ReadingChoices, Table, read_table
 from tabtune_core.errors import TableError
 

@@ -12,8 +12,7 @@ import safetensors.numpy
 from tabtune_core import load_adapter
 from tabtune_core.cli.main import main
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.package_reader import FACTS, TENSORS
-from tabtune_core.lora.package_readme import without_labels
+from tabtune_core.lora.package_reader import FACTS, TENSORS, without_labels
 
 KEPT = Path(__file__).parents[2] / "kept"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tabtune_core.data.table import read_table
 from tabtune_core.data.task import kinds_of, prepare
-from tabtune_core.engine.too_good import too_good
+from tabtune_core.engine.references import too_good
 from tabtune_core.settings import RunSettings
 
 DRAW = np.random.default_rng(0)

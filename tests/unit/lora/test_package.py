@@ -14,7 +14,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.inject import adapter_tensors, inject, load_factors, merged_copy
 from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, write_package
 from tabtune_core.lora.package_facts import PREFIX, labels_sha256
-from tabtune_core.lora.package_readme import readme, without_labels
+from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.models.catalogue import CATALOGUE
 
 FACT = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tabtune_core.lora.svd import directions
+from tabtune_core.execution.jobs.truncate_rank import directions
 
 
 @pytest.fixture

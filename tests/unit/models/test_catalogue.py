@@ -6,7 +6,7 @@ from tiny import build
 
 from tabtune_core.errors import SettingError
 from tabtune_core.lora.inject import inject
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.settings import LoraSettings
 

@@ -19,9 +19,8 @@ from tabtune_core import load_adapter, read_table
 from tabtune_core.access import Access, decide
 from tabtune_core.cli.main import main
 from tabtune_core.errors import AdapterError
-from tabtune_core.serving.adapters import open_adapters
+from tabtune_core.serving.adapters import Batches, open_adapters
 from tabtune_core.serving.application import Limits, application
-from tabtune_core.serving.batches import Batches
 from tabtune_core.store.runs import RunStore
 
 ROW = {"size": 0.5, "colour": "red", "seen": "2024-03-11", "weight": 41}

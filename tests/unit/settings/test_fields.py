@@ -5,7 +5,7 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 
-from dashboard.views.new_run import advanced_widgets, forms
+from dashboard.views.new_run import form_widgets, forms
 from tabtune_core.api.tuning_params import ARGUMENTS, read_params, write_params
 from tabtune_core.cli.arguments import given
 from tabtune_core.cli.main import _parser
@@ -86,7 +86,7 @@ def test_the_form_shows_it(name):
 
 
 def test_each_part_of_the_form_is_drawn():
-    assert {row.place for row in forms.FORM.values()} - {""} == {"Training", *advanced_widgets.TABS}
+    assert {row.place for row in forms.FORM.values()} - {""} == {"Training", *form_widgets.TABS}
     assert set(AS_LISTS) | set(forms.FORM) | set(OF_TABLE) >= set(NAMES)
 
 

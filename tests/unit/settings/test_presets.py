@@ -2,7 +2,7 @@
 
 import pytest
 
-from tabtune_core.settings.presets import PRESETS, preset_for, propose
+from tabtune_core.settings.advice import PRESETS, preset_for, propose
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from tabtune_core.errors import SettingError
 from tabtune_core.execution.jobs.registry import JOBS
 from tabtune_core.store.job_kinds import KINDS, kind_of, read_minutes, uses
-from tabtune_core.store.job_progress import FILE, Counted, read_progress
+from tabtune_core.store.jobs import FILE, Counted, read_progress
 
 
 def test_every_kind_names_the_function_that_carries_it_out():

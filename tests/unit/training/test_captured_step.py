@@ -17,8 +17,7 @@ from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.notices import capture
 from tabtune_core.training.optimizer import make_optimizer, set_rate
-from tabtune_core.training.precision import Precision
-from tabtune_core.training.step import Stepped, episode_loss, take_step
+from tabtune_core.training.step import Precision, Stepped, episode_loss, take_step
 
 CPU, RATE = torch.device("cpu"), 2.0**-7  # a number that float32 has
 TASKS = [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1.1", "classification")]

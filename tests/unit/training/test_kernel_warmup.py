@@ -10,15 +10,15 @@ from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training import kernel_warmup
-from tabtune_core.training.kernel_warmup import use_once
+from tabtune_core.training import session
+from tabtune_core.training.session import use_once
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def as_in_a_new_process(monkeypatch):
-    monkeypatch.setattr(kernel_warmup, "USED", set())
+    monkeypatch.setattr(session, "USED", set())
 
 
 def opened(name, task, strategy, device=CPU):

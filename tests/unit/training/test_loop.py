@@ -14,8 +14,7 @@ from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, is_reported, train
 from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.precision import Precision
-from tabtune_core.training.step import episode_loss, plain_step, take_step
+from tabtune_core.training.step import Precision, episode_loss, plain_step, take_step
 
 
 class Linear:

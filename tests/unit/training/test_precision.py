@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tabtune_core.errors import DeviceError
-from tabtune_core.training.precision import Precision, emulation
+from tabtune_core.training.step import Precision, emulation
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])

@@ -16,8 +16,7 @@ from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading import cells as reading_cells
 from tabtune_core.data.reading import sql
-from tabtune_core.data.reading.failures import translated
-from tabtune_core.data.reading.sql import hold_cells
+from tabtune_core.data.reading.sql import hold_cells, translated
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import LayoutError, TableError
 

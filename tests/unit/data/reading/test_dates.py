@@ -13,8 +13,8 @@ import pytest
 
 from tabtune_core.data.encoding import FeatureEncoder, count_features
 from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.reading.dates import moments_of
 from tabtune_core.data.table import ReadingChoices, read_table
-from tabtune_core.data.text_dates import moments_of
 from tabtune_core.data.values import column_kind
 
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%B-%Y", "%b %Y", "%Y %b", "%b-%y", "%YM%m", "%Y%m")

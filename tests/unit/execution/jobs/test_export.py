@@ -20,7 +20,7 @@ from tabtune_core.execution.jobs import export as exports
 from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, snippet
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.models.snippets import file_name
-from tabtune_core.store.job_progress import FILE as PROGRESS
+from tabtune_core.store.jobs import FILE as PROGRESS
 from tabtune_core.store.runs import RunStore
 
 

@@ -23,7 +23,7 @@ from tabtune_core.execution.jobs import predict as predict_job
 from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.job_progress import read_progress
+from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import add_adapter

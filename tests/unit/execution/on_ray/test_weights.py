@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import try_to_load_from_cache
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.execution.on_ray import weights
+from tabtune_core.execution.on_ray import node_files
 from tabtune_core.models.catalogue import ELSEWHERE, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.settings import RunSettings
@@ -27,17 +27,17 @@ def send(what, node):
 
 @pytest.mark.parametrize("settings", [RunSettings(dataset="d", target="t"), RunSettings(dataset="d", target="t", strategy="linear")])
 def test_what_ships_with_the_package_and_what_needs_no_weights_carries_none(settings):
-    assert weights.carried(settings) == weights.Carried()
+    assert node_files.carried(settings) == node_files.Carried()
 
 
 def test_named_weights_lie_under_their_hash_and_are_found_there_by_the_name_that_the_person_gave(tmp_path):
     file = tmp_path / "mine.ckpt"
     file.write_bytes(b"weights")
-    what = weights.carried(RunSettings(dataset="d", target="t", checkpoint=str(file)))
+    what = node_files.carried(RunSettings(dataset="d", target="t", checkpoint=str(file)))
     assert what.named == f"weights/{sha256_of(file)}/mine.ckpt"
     send(what, tmp_path / "node")
     file.unlink()
-    weights.lay_out(tmp_path / "node", what)
+    node_files.lay_out(tmp_path / "node", what)
     found = named_checkpoint(get_card("tabicl-mini"), "classification", file)
     assert (found, found.read_bytes()) == (tmp_path / "node" / what.named, b"weights")
     assert os.environ[ELSEWHERE] == str(found)
@@ -45,7 +45,7 @@ def test_named_weights_lie_under_their_hash_and_are_found_there_by_the_name_that
 
 def test_named_weights_that_are_not_there_are_said_before_anything_is_sent(tmp_path):
     with pytest.raises(CheckpointError, match="does not exist|no checkpoint"):
-        weights.carried(RunSettings(dataset="d", target="t", checkpoint=str(tmp_path / "none")))
+        node_files.carried(RunSettings(dataset="d", target="t", checkpoint=str(tmp_path / "none")))
 
 
 def test_a_release_goes_from_cache_to_cache(tmp_path, monkeypatch):
@@ -53,21 +53,21 @@ def test_a_release_goes_from_cache_to_cache(tmp_path, monkeypatch):
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
     use_cache(monkeypatch, tmp_path / "here")
-    assert weights.lacks_release(RELEASE)
-    assert weights.carried(RELEASE) == weights.Carried(), "nobody has it: the node downloads it"
+    assert node_files.lacks_release(RELEASE)
+    assert node_files.carried(RELEASE) == node_files.Carried(), "nobody has it: the node downloads it"
     folder = tmp_path / "here" / f"models--{release.repository.replace('/', '--')}"
     (folder / "snapshots" / "abc" / release.file).parent.mkdir(parents=True)
     (folder / "snapshots" / "abc" / release.file).write_bytes(b"weights")
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
-    what = weights.carried(RELEASE)
+    what = node_files.carried(RELEASE)
     assert (what.repository, what.revision, what.named) == (release.repository, "abc", "")
 
     use_cache(monkeypatch, tmp_path / "there")
     send(what, tmp_path / "node")
-    assert weights.lacks_release(RELEASE)
-    weights.lay_out(tmp_path / "node", what)
-    assert not weights.lacks_release(RELEASE)
+    assert node_files.lacks_release(RELEASE)
+    node_files.lay_out(tmp_path / "node", what)
+    assert not node_files.lacks_release(RELEASE)
     with open(try_to_load_from_cache(release.repository, release.file, cache_dir=tmp_path / "there"), "rb") as found:
         assert found.read() == b"weights"
 

@@ -7,11 +7,11 @@ import pytest
 
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.machine import Disk
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.training.memory import disk_space
-from tabtune_core.training.memory.disk_space import RUN_BYTES, disk_need, no_room
+from tabtune_core.training.memory import fitting
+from tabtune_core.training.memory.fitting import RUN_BYTES, disk_need, no_room
 
 CARD, SPLIT = get_card("tabicl-mini"), SplitSizes(train=600, validation=100, test=300)
 RUN = RunSettings(dataset="d", target="y", model="tabicl-mini")
@@ -40,7 +40,7 @@ def test_an_adapter_is_counted_by_its_rank_and_runs_train_one_after_the_other():
 
 @pytest.mark.parametrize(("free", "refused"), [(10**12, False), (10**6, True)])
 def test_runs_are_refused_where_the_disk_has_too_little_left(monkeypatch, free, refused):
-    monkeypatch.setattr(disk_space, "disk_of", lambda path: Disk(path, free, 10**13, False, True))
+    monkeypatch.setattr(fitting, "disk_of", lambda path: Disk(path, free, 10**13, False, True))
     told = no_room(need(RUN.with_strategy("base-ft")), Path("/home/lab"))
     assert (told is not None) is refused
     if told:

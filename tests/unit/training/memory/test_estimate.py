@@ -11,9 +11,9 @@ from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training.memory.breakdown import by_cause, held_bytes
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory, step_tape
 from tabtune_core.training.memory.fitting import Growth
+from tabtune_core.training.memory.meters import by_cause, held_bytes
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.recompute import checkpointed
 

@@ -5,7 +5,7 @@ import types
 
 import seeding
 
-from dashboard.views.live.grouping import EACH, SEEDS, groupings, legend, usual
+from dashboard.views.live.view import EACH, SEEDS, groupings, legend_by, usual_grouping
 
 
 def runs_of(home, dropouts=(), **sweep):
@@ -17,7 +17,7 @@ def runs_of(home, dropouts=(), **sweep):
 
 
 def names(runs, by, shown=None):
-    return dict(legend(runs, shown or runs, by).names)
+    return dict(legend_by(by, runs, shown or runs).names)
 
 
 def test_only_what_differs_can_be_grouped_by(tmp_path):
@@ -27,9 +27,9 @@ def test_only_what_differs_can_be_grouped_by(tmp_path):
 
 
 def test_means_over_seeds_come_first_where_there_are_many_runs(tmp_path):
-    assert usual(runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1))) == EACH
-    assert usual(runs_of(tmp_path, ranks=(2, 4, 8), seeds=(0, 1, 2))) == SEEDS
-    assert usual(runs_of(tmp_path, ranks=tuple(range(1, 20)))) == EACH
+    assert usual_grouping(runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1))) == EACH
+    assert usual_grouping(runs_of(tmp_path, ranks=(2, 4, 8), seeds=(0, 1, 2))) == SEEDS
+    assert usual_grouping(runs_of(tmp_path, ranks=tuple(range(1, 20)))) == EACH
 
 
 def test_a_group_says_of_how_many_it_is_the_mean_and_mixes_no_strategies(tmp_path):
@@ -55,7 +55,7 @@ def test_configurations_of_one_rank_are_told_apart(tmp_path):
 
 def test_ranks_keep_their_colours_when_runs_are_drawn_together(tmp_path):
     runs = runs_of(tmp_path, ranks=(2, 4), seeds=(0, 1))
-    alone, together = legend(runs, runs, EACH), legend(runs, runs, "rank")
+    alone, together = legend_by(EACH, runs, runs), legend_by("rank", runs, runs)
     colours = {name: look.colour for (_, name), look in zip(alone.names, alone.styles, strict=True)}
     groups = dict(zip(dict.fromkeys(together.labels.values()), together.styles, strict=True))
     assert groups["LoRA r=4 · mean of 2"].colour == next(colour for name, colour in colours.items() if name.startswith("LoRA r=4"))

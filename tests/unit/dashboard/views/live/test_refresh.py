@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import labels
 from dashboard.queries.curves import _held as held
-from dashboard.queries.legend import legend_of
+from dashboard.queries.curves import legend_of
 from dashboard.views.live import drawing
 from dashboard.views.live.drawing import Curves, OpenCharts
 from tabtune_core.events import MemorySampled

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from dashboard.views.new_run.launch_panel import price_adapters
-from tabtune_core.models.adapter_size import adapter_size
-from tabtune_core.models.cards import Layers
+from tabtune_core.models.cards import Layers, adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings
 

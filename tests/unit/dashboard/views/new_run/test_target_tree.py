@@ -5,7 +5,7 @@ import random
 import pytest
 
 from dashboard.views.new_run.target_tree import adapted, as_data, paths_of, toggled, tree_of
-from tabtune_core.models.adapter_size import adapter_size
+from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings
 

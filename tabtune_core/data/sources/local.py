@@ -1,15 +1,16 @@
-"""Several Parquet files with the same columns as one table: the files, or a folder of them."""
+"""Tables from files of this machine: several Parquet files with the same columns, or what a query in SQL gives."""
 
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabtune_core.data.reading.decoding import check_is_file, is_parquet, read_head
-from tabtune_core.data.reading.failures import translated
 from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.reading.sql import connect, translated
 from tabtune_core.data.sources.base import Fetched
 from tabtune_core.errors import TableError
 
@@ -51,3 +52,26 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
             with closing(pq.ParquetFile(path)) as file:
                 for batch in file.iter_batches(columns=names):
                     writer.write_table(pa.Table.from_batches([batch]).select(names).cast(schema))
+
+
+QUERY = "query:"
+
+
+def query(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
+    """Runs the query; its rows are a Parquet file."""
+    tell("Running the query", 0, 0)
+    target = folder / "query.parquet"
+    with connect(folder) as connection:
+        try:
+            rows = connection.sql(asked.removeprefix(QUERY))
+            if rows is None:
+                raise TableError("The query gives no rows. Write one that begins with SELECT or FROM.")
+            rows.write_parquet(str(target))
+        except duckdb.OutOfMemoryException as error:
+            raise TableError("The query needs more memory than reading may take (1 GB). Select fewer rows or columns.") from error
+        except duckdb.Error as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise TableError(f"The query cannot be run. {' '.join(lines)}") from error
+    if (size := target.stat().st_size) > limit_bytes:
+        raise TableError(f"The query gives {size:,} bytes and the limit is {limit_bytes:,}. Select fewer rows or columns.")
+    return Fetched(target, "query")
