@@ -315,6 +315,19 @@ def test_what_is_held_out_is_the_same_every_time_and_of_another_prior_too(classe
         assert torch.isfinite(drawn[0].x_BTF).all()
 
 
+def test_what_is_held_out_is_the_same_in_a_process_that_hashes_text_otherwise():
+    pytest.importorskip("xgboost")
+    code = (
+        "from tabtune_core.models.pretraining.held_out import *\n"
+        "print({name: [float(one.x_BTF.sum()) for one in drawn] for name, drawn in held_out(Size(300, 8), classes=True, episodes=6).items()})"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, check=True, capture_output=True, text=True)
+        for seed in ("1", "2")
+    ]
+    assert told[0].stdout == told[1].stdout != ""
+
+
 @pytest.mark.parametrize("classes", [True, False])
 def test_features_come_as_the_product_gives_them_to_tabicl(classes):
     tabicl = pytest.importorskip("tabtune_core.models.tabicl.model")
