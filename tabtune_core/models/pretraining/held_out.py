@@ -1,7 +1,8 @@
 """Synthetic tables that training never sees: choices are made by the loss on them. None of them is real.
 
-In: a task. Out: lists of episodes by name, the same at every call and in every process. ``other prior`` are tables of ``tabicl``'s own generator, which training
-never draws: they reveal a model that learnt only the quirks of ours. Needs the extra ``pretrain`` (xgboost, for trees).
+In: a task. Out: lists of episodes by name, the same at every call and in every process. ``other prior`` are tables of ``tabicl``'s own
+generator, which training never draws: they reveal a model that learnt only the quirks of ours. Needs the extra ``pretrain`` (xgboost, for
+trees).
 """
 
 import random
