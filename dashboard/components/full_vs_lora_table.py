@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.formatting import duration, megabytes, score
 from tabtune_core.analysis.full_vs_lora import TIE, UNKNOWN
 from tabtune_core.analysis.gains import amount
-from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.metrics import METRICS
 
 NOT_RUN = "N/A"
@@ -75,7 +75,7 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     columns = {"Aspect": st.column_config.TextColumn(pinned=True), "Better": st.column_config.TextColumn(width=190)}
     st.dataframe(words(compared, metric), hide_index=True, column_config=columns)
     st.caption(
-        "Means over the compared seeds; of scores + is better, and ± is half the width of the 95 % interval of the"
-        " difference. A score wins beyond it, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the"
+        f"Means over the compared seeds; of scores + is better. {PLUS_MINUS}."
+        " A score wins beyond it, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the"
         " model at 4 bytes each (computed). N/A: no such run in this sweep."
     )

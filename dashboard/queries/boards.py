@@ -72,7 +72,7 @@ def gains_in_words(run: Run) -> dict[str, str]:
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
     """The leaderboard of one sweep, or of all runs of the score's task; archived runs are in it where they are asked for, without place.
 
-    Each gain stands with half the width of its interval; of all runs, the first MOST_GAINS have gains.
+    Each gain stands with its ±; of all runs, the first MOST_GAINS have gains.
     """
     board = _ranked(str(home()), sweep, rank_by, stamp_of(sweep))
     return board if archived else board[~board["archived"]].reset_index(drop=True)

@@ -103,14 +103,14 @@ def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | 
 
 
 def with_half_widths(board: pd.DataFrame, own: Callable[[str], Mapping[str, float]]) -> pd.DataFrame:
-    """The leaderboard of runs, each gain with half the width of its interval; ``own`` gives those of a run, see ``half_widths``."""
+    """The leaderboard of runs, each gain with its ±; ``own`` gives those of a run, see ``half_widths``."""
     known = {run: own(run) for run in board.loc[board[[*GAINS]].notna().any(axis=1), "run"]}
     halves = {half_width(name): [known.get(run, {}).get(name, np.nan) for run in board["run"]] for name in GAINS}
     return board.assign(**{name: np.array(column, dtype=np.float64) for name, column in halves.items()})
 
 
 def half_widths(run: str, metric: Metric, load: Load) -> dict[str, float]:
-    """Half the width of the 95 % interval of each of a run's own GAINS and scores; NaN where it is not known, or rows are too few."""
+    """The ± of each of a run's own GAINS and scores; NaN where it is not known, or rows are too few."""
     halves = {}
     for name, part in GAINS.items():
         rows = load(run, part)

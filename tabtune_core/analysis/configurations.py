@@ -33,7 +33,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
 
     Means are over the seeds under which every configuration of a sweep has the score ``rank_by``; where there is no such seed they are
     over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all ``apart``, which is not
-    compared with the others. ``..._half_width`` is half the width of a 95 % interval, as ``interval_basis`` says: ROWS, for the score that
+    compared with the others. ``..._half_width`` is the ± of it, as ``interval_basis`` says: ROWS, for the score that
     ranks and the gains, where ``compared`` knows any; else SEEDS, which is Student's and takes their held-out rows for different ones.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """

@@ -55,7 +55,7 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
 
     ``full`` and ``lora`` are the best configurations of their kind, ``small_lora`` the smallest rank within one standard error of the
     best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
-    run. ``difference`` is LoRA minus full fine-tuning with half the width of the 95 % interval of the paired differences (of scores as in
+    run. ``difference`` is LoRA minus full fine-tuning with the ± of the paired differences (of scores as in
     Comparison, of costs over the seeds), ``ratio`` full fine-tuning over LoRA. The winner is beyond that interval, and for
     ``measured`` aspects also beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory that was
     read on different meters is not compared: NaN.

@@ -36,7 +36,7 @@ def too_few(found: TooFew, part: str) -> str:
 def change(better_by: float, half: float, metric: Metric, size: float) -> str:
     """For example ``+0.0123 ± 0.0045 accuracy``, or ``+0.0123 ± 0.0045 nats of log-loss (+ is better)`` where it is better by that.
 
-    As many digits as fit a score of this ``size``; ``half`` is half the width of a 95 % interval, NaN if it is not known.
+    As many digits as fit a score of this ``size``; ``half`` is the ±, NaN if it is not known.
     """
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + [BETTER] * (not metric.higher_is_better)
     noise = "" if math.isnan(half) else f" ± {metric.like(half, size)}"
@@ -67,7 +67,7 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
 def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, part: str) -> str:
     """What something does to a score, as a sentence.
 
-    ``half`` is half the width of the 95 % interval, NaN where it is not known; ``size`` is a score like those compared, ``part`` says of
+    ``half`` is the ±, NaN where it is not known; ``size`` is a score like those compared, ``part`` says of
     which rows.
 
     >>> from tabtune_core.metrics import METRICS
@@ -114,7 +114,7 @@ def corrected(found: Difference) -> float:
 
 
 def amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False, with_unit: bool = True) -> str:
-    """A difference with half the width of its interval (NaN if not known) and its unit, in digits that fit a score of this ``size``.
+    """A difference with its ± (NaN if not known) and its unit, in digits that fit a score of this ``size``.
 
     >>> from tabtune_core.metrics import METRICS
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import CONFIG
 from tabtune_core.metrics import METRICS
@@ -81,7 +81,7 @@ def _tables(board: pd.DataFrame, rank_by: str) -> str:
     short = board[[name for name in names if name in board]].rename(columns=names)
     for place, (name, (label, size)) in enumerate(_UNITS.items()):
         short.insert(len(short.columns) - 2 + place, label, board[name].astype("Float64").astype("float64") / size)
-    ranked = f"{METRICS[rank_by].label}: validation ranks, test is only reported. ± is half the width of a 95 % interval."
+    ranked = f"{METRICS[rank_by].label}: validation ranks, test is only reported. {PLUS_MINUS}."
     rest = f"<details><summary>Every column</summary>{table_of(board.drop(columns='run', errors='ignore'))}</details>"
     return f"<p>{escape(ranked)}</p>{table_of(short)}{rest}"
 

@@ -11,10 +11,12 @@ from tabtune_core.data.splits import SplitName
 
 GAINS: dict[str, SplitName] = {"gain": "validation", "test_gain": "test"}
 """Columns of leaderboards: how much better than zero-shot on the rows of a part."""
+PLUS_MINUS = "± is the distance to the end of a 95 % interval that is nearer to 0"
+"""What stands behind ± wherever scores are compared: an interval of rows is corrected for skew, so that its ends may lie unequally far."""
 
 
 def half_width(column: str) -> str:
-    """The name of the column that holds half the width of the 95 % interval of each number in ``column``.
+    """The name of the column that holds the ± of each number in ``column``: see ``PLUS_MINUS``.
 
     >>> half_width("test_gain")
     'test_gain_half_width'

@@ -15,7 +15,7 @@ from tabtune_core.analysis.against_references import Rival, against_guessing, ri
 from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, told_by
 from tabtune_core.analysis.gains import ROUNDING, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
-from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
@@ -290,7 +290,7 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     )
     used = f", of which each seed has {claim.chosen_by:.0%} that chose under another seed," if claim.chosen_by else UNUSED
     return (
-        f"± is half the width of a 95 % interval of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
+        f"{PLUS_MINUS}, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
         f"{used} can confirm an improvement.{'' if claim.units_known else UNKNOWN_UNITS}{compared}"
     )
 

@@ -19,9 +19,9 @@ HALF = half_width("lora_gap")
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
     """``runs`` has one row a run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
 
-    A line for each setting of the others, each point a mean over seeds. A column ``lora_gap_half_width`` (half the width of the 95 %
-    interval of the difference to the best rank) draws bars, in the metric's unit.
-    ``smallest`` is r*, the smallest rank within one standard error of the best.
+    A line for each setting of the others, each point a mean over seeds. A column ``lora_gap_half_width`` (the ± of
+    the difference to the best rank) draws bars, in the metric's unit. ``smallest`` is r*, the
+    smallest rank within one standard error of the best.
     """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"

@@ -161,7 +161,7 @@ class RunView:
 
 def table(board: "pd.DataFrame", rank_by: str) -> str:
     """The leaderboard in MB, seconds and per cent."""
-    from tabtune_core.analysis.intervals import half_width
+    from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 
     metric = METRICS[rank_by]
     digits = metric.decimals(board[f"validation_{rank_by}"].abs().max())
@@ -190,7 +190,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     direction = "higher" if metric.higher_is_better else "lower"
     head = (
         f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over the loaded base;"
-        " ± is half a 95 % interval."
+        f" {PLUS_MINUS}."
     )
     return "\n".join((head, *_aligned(rows)))
 

@@ -15,6 +15,7 @@ from dashboard import queries
 from dashboard.formatting import labels, moment, plain
 from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, handed_over, renew, settle
+from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.runs_table import gains_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
@@ -41,7 +42,7 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     place = listed.index(shown)
     st.caption(
         "Choose an adapter by the box before its row. A gain is over the run's own zero-shot score, in the unit of the score; positive is"
-        " better, ± is half the width of a 95 % interval."
+        f" better. {PLUS_MINUS}."
     )
     picked = st.dataframe(
         rows,

@@ -13,7 +13,7 @@ from dashboard.components.job_status import ask_for, wait_for, why_without_resul
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain, score
 from dashboard.views.compare.compared import Compared
-from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
 from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.charts import CHARTS
@@ -71,8 +71,8 @@ def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
         )
     if recommendation.configurations[half_width("lora_gap")].notna().any():
         st.caption(
-            "Bars at a rank: half the width of the 95 % interval of its difference to the best rank on the validation rows. A bar that"
-            " reaches the level of the best is not beyond noise."
+            f"Bars at a rank: the ± of its difference to the best rank on the validation rows. {PLUS_MINUS}. A bar that reaches the level"
+            " of the best is not beyond noise."
         )
 
 

@@ -14,6 +14,7 @@ from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
+from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.pareto import best_of, front, within_limits
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
@@ -190,7 +191,7 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     with st.container(border=True):
         st.markdown(plain(in_words(curve, compared.metric)))
         st.caption(
-            "± is half the width of a 95 % interval: the noise of the scored rows and the luck of the context rows, of which several sets"
+            f"{PLUS_MINUS}: the noise of the scored rows and the luck of the context rows, of which several sets"
             " were drawn. Other seeds may differ more. A trained state counts only where it beats zero-shot on the validation rows."
         )
     left, right = st.columns(2)

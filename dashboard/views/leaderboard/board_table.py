@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, digits_behind, rounded
 from tabtune_core.analysis.configurations import SEEDS
-from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 
@@ -17,7 +17,7 @@ TIED = "Within one standard error of the best LoRA"
 SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"
 TOO_FEW = "not known: too few rows"
-HALF = "Half the width of the 95 % interval"
+HALF = "Distance to the end nearer to 0 of the 95 % interval"
 CURVE = "Curve"
 SAVED = "Computed before (s)"
 WALL = "Training, on the wall clock (s)"
@@ -145,7 +145,7 @@ def spread_meaning(board: pd.DataFrame) -> str:
         rests = "over the seeds of the configuration, which takes their held-out rows for different ones"
     else:
         rests = "of the configuration, from differences row by row and, with several seeds, the spread between them"
-    return f"± is half the width of a 95 % interval {rests}. Empty: too few rows or seeds, or predictions are missing."
+    return f"{PLUS_MINUS}: {rests}. Empty: too few rows or seeds, or predictions are missing."
 
 
 def usual(frame: pd.DataFrame) -> list[str]:
