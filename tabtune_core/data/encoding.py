@@ -188,8 +188,13 @@ def _month_first(frame: pd.DataFrame, of_kind: Mapping[str, Sequence[str]]) -> t
 
 def _date_parts(dates: pd.Series) -> NDArray[np.float64]:
     """Days since 1970, month and weekday; of a time with a zone, those of UTC."""
-    days = (dates - pd.Timestamp("1970-01-01")) / pd.Timedelta(1, "D")
-    return np.column_stack([days.to_numpy(np.float64), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
+    return np.column_stack([days_since_1970(dates), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
+
+
+def days_since_1970(dates: pd.Series) -> NDArray[np.float64]:
+    """Days ``(N,)``, nan where missing: of any year, where pandas counts nanoseconds, which leave 64 bits in 2262."""
+    span = dates.to_numpy("datetime64[us]") - np.datetime64(0, "us")
+    return np.asarray(span / np.timedelta64(1, "us") * 1e3 / 8.64e13)  # by nanoseconds, as contexts of earlier versions, to the last bit
 
 
 def _clock_parts(column: pd.Series) -> NDArray[np.float64]:

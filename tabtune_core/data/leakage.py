@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import LEFT_OUT
+from tabtune_core.data.encoding import LEFT_OUT, days_since_1970
 from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.target import leaks
 from tabtune_core.data.values import word
@@ -141,7 +141,7 @@ def _score(y_N: NDArray[np.generic], guessed_N: NDArray[np.generic], task: Task)
 def as_number(column: pd.Series) -> NDArray[np.float64]:
     """Numbers as they are, dates as days, words as ids in alphabetical order; missing is nan."""
     if pd.api.types.is_datetime64_any_dtype(column):
-        return np.asarray((column - pd.Timestamp("1970-01-01")) / pd.Timedelta(1, "D"), dtype=np.float64)
+        return days_since_1970(column)
     if pd.api.types.is_numeric_dtype(column):
         values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
         values[~(np.abs(values) < np.finfo(np.float32).max)] = np.nan  # what scikit-learn's trees take

@@ -1,6 +1,7 @@
 """Encoding: categories, numbers and dates to features, labels to ids."""
 
 import json
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,12 @@ def test_categories_come_first_then_numbers_then_the_parts_of_dates():
     expected = [[1, 1.5, 1, 1, 4], [0, np.nan, 11016, 2, 1], [-1, np.nan, np.nan, np.nan, np.nan]]
     np.testing.assert_array_equal(encoder.transform(FRAME), np.array(expected, dtype=np.float32))
     assert encoder.left_out == ("t",)
+
+
+def test_days_are_those_of_the_calendar_in_every_year():
+    dates = [date(1, 1, 1), date(1969, 12, 31), date(9999, 12, 31)]
+    features = FeatureEncoder.fit(frame := pd.DataFrame({"d": dates}), {"d": "date"}, None).transform(frame)
+    assert features[:, 0].tolist() == [one.toordinal() - date(1970, 1, 1).toordinal() for one in dates]
 
 
 def test_what_was_left_out_is_not_a_feature():
