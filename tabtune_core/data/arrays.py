@@ -35,7 +35,7 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
     if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # of Polars, Arrow, DuckDB
         try:
             x = pa.table(x).to_pandas()
-        except pa.ArrowException as error:
+        except (pa.ArrowException, TypeError) as error:
             raise TableError(f"X has no columns that Arrow can hand over: {error}. Pass them in other types, or a pandas frame.") from error
     frame = x if isinstance(x, pd.DataFrame) else _frame_of(x, columns)
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
@@ -63,9 +63,11 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """As NumPy has it, with None for the masked values, which NumPy would show."""
-    hides = isinstance(values, np.ma.MaskedArray)
-    return np.array(values.tolist(), dtype=object).reshape(values.shape) if hides else np.asarray(values)
+    """As NumPy has it, but masked values, which it would show, are None, and what is no word beside words does not become one."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.array(values.tolist(), dtype=object).reshape(values.shape)
+    array = np.asarray(values.to_pandas() if hasattr(values, "to_pandas") else values)  # of nulls Arrow itself makes words
+    return np.asarray(values, dtype=object) if array.dtype.kind == "U" else array
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from scipy.sparse import coo_array
 
@@ -24,6 +25,7 @@ def test_an_array_takes_the_names_that_were_fitted():
         (np.ones(3), None, "X has 1 dimensions; it must have two. Reshape your data"),
         (np.ones((3, 0)), None, r"X has 0 feature\(s\)"),
         (pl.Series([1]), None, "X has no columns that Arrow can hand over"),
+        (pa.Table.from_pandas(pd.DataFrame({"a": pd.cut([1, 2], 2)})), None, "X has no columns that Arrow can hand over"),
         ([[1, 2], [3]], None, "X has 1 dimensions"),
         (coo_array((3, 2)), None, "sparse input is not supported"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "two columns named 'a'"),
@@ -70,6 +72,13 @@ def test_whole_numbers_that_recur_are_classes_where_classes_are_asked_for():
     y = pd.Series(np.arange(300) % 30)
     prepared = prepare_arrays(read_rows(np.ones((300, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=None)
     assert len(prepared.context.labels.classes) == 30
+
+
+def test_what_is_missing_beside_words_is_no_word():
+    assert read_labels(["a", np.nan, None], 3).isna().tolist() == [False, True, True]
+    assert read_labels(pa.chunked_array([["b", "a", None]]).dictionary_encode(), 3).isna().tolist() == [False, False, True]
+    with pytest.raises(LabelError, match="of several kinds"):
+        Labels.of(read_labels(["a", 1], 2), "classification")
 
 
 def test_what_a_mask_hides_is_missing_and_numbers_beside_words_stay_numbers():
