@@ -151,9 +151,9 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
         events.append(dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C)))
         session.model.module.requires_grad_(False).eval()
-        self._params = copy.deepcopy(self.get_params())  # of this fit, whatever is set afterwards
-        if settings.train.learning_rate is not None:  # as used: a later version may have another default
-            self._params["tuning_params"] = {**(self._params["tuning_params"] or {}), "learning_rate": settings.train.learning_rate}
+        self._params, rate = copy.deepcopy(self.get_params()), settings.train.learning_rate  # of this fit, whatever is set afterwards
+        used = {} if rate is None else {"learning_rate": rate}  # a later version may have another default
+        self._params["tuning_params"] = changed_params(self._params["tuning_params"], used)
         self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
         self._context, self._history = context, tuple(events)
         self._lora = dict.fromkeys(session.adapters.names, settings.lora)

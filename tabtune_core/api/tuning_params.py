@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tabtune_core.errors import SettingError, nearest
 from tabtune_core.models.catalogue import BY_NAME, CATALOGUE, with_usual_rate
 from tabtune_core.settings import LEARNING_RATES, LORA, MODELS, SETTINGS, TRAINED, RunSettings, Setting
@@ -150,12 +152,13 @@ def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """``peft_config`` laid out as ``peft_config.r`` and so on."""
+    """``peft_config`` laid out as ``peft_config.r`` and so on; what a search drew with NumPy as Python's own numbers."""
     flat = {name: value for name, value in params.items() if name != "peft_config"}
     config = params.get("peft_config") or {}
     if not isinstance(config, Mapping):
         raise SettingError(f"'peft_config' is {config!r}; it must be a dictionary such as {{'r': 8, 'lora_alpha': 16}}.")
-    return flat | {f"peft_config.{name}": value for name, value in config.items()}
+    flat |= {f"peft_config.{name}": value for name, value in config.items()}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in flat.items()}
 
 
 def _check_name(name: str) -> None:
