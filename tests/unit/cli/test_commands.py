@@ -156,6 +156,9 @@ def test_a_sweep_leaves_as_a_page_or_to_a_tracker_and_an_unknown_one_is_refused_
     assert printed(capsys, store, "export", f"html:{file}", older).strip() == str(file)
     assert "<h1>older</h1>" in file.read_text()
     assert f"tensorboard --logdir '{tmp_path / 'tb'}'" in printed(capsys, store, "export", f"tensorboard:{tmp_path / 'tb'}", older)
+    for place in (tmp_path, tmp_path / "no" / "page.html"):
+        assert main(["export", f"html:{place}", "--home", str(store.home)]) == 2
+        assert "cannot be written: " in capsys.readouterr().err
     (tmp_path / "data.csv").write_text("a,y\n" + "1,no\n2,yes\n" * 40)
     for command in (["sweep", str(tmp_path / "data.csv"), "--target", "y"], ["resume"]):
         assert main([*command, "--log-to", "mlfow", "--home", str(store.home)]) == 2
