@@ -72,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as after "| head": the reader has gone, so there is nothing left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"loralab: {error.filename!r} cannot be read or written: {error.strerror}.")
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,6 +22,8 @@ MOST_MISSING = 0.5
 FEWEST_DAYS, FEWEST_GROUPS, FEWEST_CODES = 10, 10, 50
 ROWS_A_GROUP = (1.1, 50.0)
 """Rows to an id, on average: below, ids hardly recur; above, they are rather kinds of things, as a shop's branches are."""
+FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 1_000
+"""Rows to a value, on average, where a measure of it stands beside it; rows that are looked at before all."""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 """Of a panel: those that are observed, the moments, the share of their pairs that are rows, and how many more rows copies may make."""
 TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
@@ -39,7 +41,7 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
     rows = len(frame)
     there = [column for column in columns if column.name != target and column.missing <= MOST_MISSING * rows]
     times = [column.name for column in there if _is_time(column)][:OFFERED]
-    groups = [column.name for column in there if _repeats(column, rows - column.missing)][:OFFERED]
+    groups = [column.name for column in there if _repeats(column, rows - column.missing) or _is_described(frame, column, there)][:OFFERED]
     why = []
     if panel := _panel(frame, there):
         observed, moments = panel
@@ -132,11 +134,37 @@ def _repeats(column: Column, filled: int) -> bool:
     few, many = ROWS_A_GROUP
     if column.unique < FEWEST_GROUPS or not few <= filled / column.unique <= many:
         return False
-    whole = not any(re.search(r"[.,eE]", example.removesuffix(".0")) for example in column.examples)
     if ID_NAME.fullmatch(column.name.strip()):
-        return column.kind in ("category", "text") or (column.kind == "number" and whole)
+        return _names_things(column)
     codes = all(CODE.fullmatch(example) and not YEAR_OR_AMOUNT.fullmatch(example) for example in column.examples)
     return column.kind in ("category", "text") and column.unique >= FEWEST_CODES and codes
+
+
+def _names_things(column: Column) -> bool:
+    """Whether its values are words or whole numbers."""
+    fractions = any(re.search(r"[.,eE]", example.removesuffix(".0")) for example in column.examples)
+    return column.kind in ("category", "text") or (column.kind == "number" and not fractions)
+
+
+def _is_described(frame: pd.DataFrame, column: Column, columns: Sequence[Column]) -> bool:
+    """Whether a column says whom or what rows are about because a measure of that stands beside it, one number for all rows of a value: the
+    mean mark of a school, say. What only rises or falls with numbers, as their squares do, is another scale of them.
+    """
+    if column.missing or not FEWEST_GROUPS <= column.unique <= len(frame) / FEWEST_DESCRIBED or not _names_things(column):
+        return False
+    if MOMENT_NAME.fullmatch(column.name.strip()):
+        return False
+    for other in columns:
+        if other.kind == "number" and other is not column and not other.missing and column.unique / 2 <= other.unique <= column.unique:
+            for rows in (FIRST_ROWS, len(frame)):  # most are told apart by the first rows
+                pairs = frame[[column.name, other.name]].iloc[:rows].drop_duplicates()
+                if pairs[column.name].duplicated().any():
+                    break
+            else:
+                measure = pairs.sort_values(column.name)[other.name]
+                if column.kind != "number" or not (measure.is_monotonic_increasing or measure.is_monotonic_decreasing):
+                    return True
+    return False
 
 
 def _listed(names: Sequence[str]) -> str:

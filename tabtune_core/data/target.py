@@ -150,7 +150,9 @@ def check_label(
         findings.append(Finding("warning", "label-missing", message, target))
     if task == "regression":
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
-            message = f"The label {target!r} holds words, such as {labels.iloc[0]!r}; regression needs numbers. Choose classification."
+            message = (
+                f"The label {target!r} holds values such as {words(labels[:1])[0]!r}; regression needs numbers. Choose classification."
+            )
             raise LabelError(message)
         if split and len(labels) < FEWEST_NUMBERS:
             raise LabelError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import labels_like
@@ -134,8 +135,12 @@ class AdaptedModel:
         return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}})
 
     def save_merged(self, path: str | Path) -> None:
-        """Writes a checkpoint that the upstream package opens, with the adapter in the weights."""
-        with_module(self.model, merged_copy(self.model.module)).save(Path(path))
+        """Writes a checkpoint that the upstream package opens, with the adapter in the weights; AdapterError where that cannot be."""
+        merged = with_module(self.model, merged_copy(self.model.module))
+        try:
+            merged.save(Path(path))
+        except (OSError, RuntimeError, SafetensorError) as error:  # the second is torch's own
+            raise AdapterError(f"The merged weights cannot be written to {str(path)!r}: {error}") from error
 
     def _predict(self, rows: pd.DataFrame, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """``told`` warns of what cannot be read in the rows, as befits Python; the command line says it in its own words."""

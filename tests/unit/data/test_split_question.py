@@ -105,3 +105,13 @@ def test_the_last_run_on_a_table_is_remembered_that_with_the_target_first():
     assert last_settings(runs, "a", "x") is runs[0]
     assert last_settings(runs, "a", "z") is runs[3]
     assert last_settings(runs, "c") is None
+
+
+def test_a_column_that_a_measure_describes_is_a_group_and_another_scale_is_not():
+    rng, school = np.random.default_rng(0), np.repeat(np.arange(30), 100)
+    frame = pd.DataFrame({"school": school, "mean mark": rng.normal(size=30).round(3)[school], "age": rng.integers(20, 60, len(school))})
+    frame["squared age"] = frame["age"] ** 2
+    columns = [Column(name, "number", 0, frame[name].nunique(), tuple(map(str, frame[name][:3]))) for name in frame]
+    assert split_question(frame, columns, "label").options == ("at random", "by group: school")
+    frame.loc[0, "mean mark"] += 1
+    assert split_question(frame, columns, "label") is None

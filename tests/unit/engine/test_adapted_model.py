@@ -42,6 +42,11 @@ def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, 
     assert not merged.exists()
 
 
+def test_weights_that_cannot_be_written_are_an_error_that_says_why(tmp_path, capsys):
+    assert main(["merge", str(KEPT / "adapter.zip"), str(tmp_path / "none" / "merged.ckpt"), "--device", "cpu"]) == 2
+    assert f"The merged weights cannot be written to '{tmp_path}/none/merged.ckpt': " in capsys.readouterr().err
+
+
 def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):
     adapter = changed(tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"]))
     with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini: No linear layer under 'no_such_part'"):
