@@ -18,6 +18,7 @@ from dashboard.url_state import chosen, handed_over, renew, settle
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.runs_table import gains_of
 from tabtune_core.metrics import METRICS
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
 
@@ -79,7 +80,9 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
     for run in runs:
         metric, table, in_words = run.settings.selection_metric, tables.get(run.settings.dataset), queries.gains_in_words(run)
         gain = gains_of(run, METRICS[metric]).get("test_gain" if run.id in confirmed else "gain", math.nan)
-        sweep = sweeps[run.sweep]
+        sweep, card = sweeps[run.sweep], CATALOGUE.get(run.settings.model)
+        # what stands in other columns is not said twice
+        called = sweep.name.removeprefix(f"{table.name}: " if table else "").removeprefix(f"{card.title}, " if card else "")
         rows[run.id] = {
             "Adapter": names[run.id],
             "Test gain": in_words.get("test_gain", ""),
@@ -88,7 +91,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
             "Score": METRICS[metric].written,
             "Predicts": f"{run.settings.target} · {table.name if table else 'table no longer here'}",
             "Model": run.settings.model,
-            "Sweep": f"{moment(sweep.created)} {sweep.name.removeprefix(f'{table.name}: ' if table else '')}",
+            "Sweep": f"{moment(sweep.created)} {called}",
             "by": (run.sweep == first, sweep.created, run.sweep, run.id in confirmed, -math.inf if math.isnan(gain) else gain),
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
