@@ -15,7 +15,7 @@ AXES = {
     "alpha": ("Alpha", 1.0, "logarithmic"),
     "dropout": ("Dropout", 1.0, "chosen"),
     "learning_rate": ("Learning rate", 1.0, "logarithmic"),
-    "growth_memory_bytes": ("Memory of training (MB)", MEGABYTE, "measured"),
+    "growth_memory_bytes": ("Memory (MB)", MEGABYTE, "measured"),
     "train_seconds": ("Training (s)", 1.0, "measured"),
 }
 """By column: title, size of a unit, and the axis: what a person chose has its values as marks, on a logarithmic axis or not."""

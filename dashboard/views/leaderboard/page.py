@@ -161,8 +161,8 @@ else:
 remarks(board)
 if sweep is not None:
     splits = sorted({run.settings.split for run in runs.values()} - {""})
-    split = f"Split: {plain('; '.join(splits))}. " if splits else ""
-    st.caption(f"{split}Test rows: {'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}.")
+    split = f"{plain('; '.join(splits))}. " if splits else ""
+    st.caption(f"{split[:1].upper()}{split[1:]}Test rows: {'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}.")
 speak_further(found, going=going)
 with st.container(horizontal=True):
     st.download_button(
