@@ -156,6 +156,9 @@ class ReadingChoices:
     units: tuple[tuple[str, str], ...] = ()
     """Pairs of a column name and the unit that stands behind its numbers, such as "km"."""
 
+    decimal_commas: tuple[tuple[str, bool], ...] = ()
+    """Pairs of a column name and whether the comma in its numbers is a decimal one: 1,234 and 1.234 alone do not say."""
+
     rows: int | None = None
     """About how many rows to read, drawn at random: the same ones each time, in their order. For tables too long to be read whole."""
 
@@ -167,7 +170,8 @@ class ReadingChoices:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
-        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders"}  # earlier versions do not know them
+        # earlier versions do not know them
+        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas"}
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
@@ -180,17 +184,19 @@ class ReadingChoices:
         kinds = tuple((name, kind) for name, kind in data["kinds"])
         units = tuple((name, unit) for name, unit in data.get("units", ()))
         orders = tuple((name, first) for name, first in data.get("date_orders", ()))
+        commas = tuple((name, decimal) for name, decimal in data.get("decimal_commas", ()))
         marks = tuple(data["missing_marks"])
-        choices = cls(**{**data, "missing_marks": marks, "kinds": kinds, "units": units, "date_orders": orders})
+        pairs = {"kinds": kinds, "units": units, "date_orders": orders, "decimal_commas": commas}
+        choices = cls(**{**data, "missing_marks": marks, **pairs})
         texts = [
             choices.encoding,
             choices.delimiter,
             choices.sheet,
             *choices.missing_marks,
-            *(name for name, _ in (*kinds, *orders)),
+            *(name for name, _ in (*kinds, *orders, *commas)),
             *(t for pair in units for t in pair),
         ]
-        switches = (choices.header, choices.day_first, choices.drop_copies, *(first for _, first in orders))
+        switches = (choices.header, choices.day_first, choices.drop_copies, *(switch for _, switch in (*orders, *commas)))
         if any(isinstance(count, bool) or not isinstance(count, int | None) for count in (choices.rows, choices.header_lines)):
             raise TypeError("the number of rows to read, or of lines of names, has the wrong type")
         if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):

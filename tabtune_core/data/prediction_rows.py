@@ -66,7 +66,7 @@ def read_new_rows(
     table = None
     # the second way is for rows that another program wrote, with another separator or encoding
     own = replace(reading, kinds=(), rows=None, drop_copies=False)
-    for choices in (own, replace(own, encoding=None, delimiter=None, header=None, header_lines=None, sheet=None)):
+    for choices in (own, replace(own, encoding=None, delimiter=None, header=None, header_lines=None, sheet=None, decimal_commas=())):
         candidate = _read(source, choices, limit_bytes)
         if candidate is not None and set(needed) <= set(candidate.frame.columns):
             table, used = candidate, choices

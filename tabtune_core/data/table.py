@@ -43,24 +43,27 @@ def type_column(
     day_first: bool | None,
     asked: Kind | None,
     unit: str | None = None,
+    decimal_comma: bool | None = None,
 ) -> Asking[Typed]:
     """Decides what a column holds.
 
     ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the kind that the person chose, ``unit`` what
-    stands behind its numbers, where that is known.
+    stands behind its numbers and ``decimal_comma`` what their comma is, where that is known.
     """
-    typed = yield from _decided(name, sample, delimiter, day_first, asked, unit)
+    typed = yield from _decided(name, sample, delimiter, day_first, asked, unit, decimal_comma)
     shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
     return replace(typed, examples=tuple(map(shorten, shown)))
 
 
-def _decided(name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None, unit: str | None) -> Asking[Typed]:
+def _decided(
+    name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None, unit: str | None, decimal_comma: bool | None
+) -> Asking[Typed]:
     if asked in MEANS or (asked is None and sample):
         dated = yield from as_date(name, sample, day_first, asked=asked)
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):
-        number = yield from as_number(name, sample, delimiter, forced=asked == "number", unit=unit)
+        number = yield from as_number(name, sample, delimiter, forced=asked == "number", unit=unit, decimal_comma=decimal_comma)
         if number.kind == "number" or number.findings:
             return number
     if asked is not None:
@@ -125,6 +128,7 @@ def read_table(
                 marks = choices.missing_marks
                 bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
                 cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
+                choices = replace(choices, decimal_commas=())  # there 1.234 is a number as it stands
                 return finish(connection, cells, choices, findings, known.questions, tell)
             text = folder / "text.csv"
             tell("Reading letters", 0, 0)
@@ -167,7 +171,7 @@ def finish(
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
-    known_units, known_orders = dict(choices.units), dict(choices.date_orders)
+    known_units, known_orders, known_commas = dict(choices.units), dict(choices.date_orders), dict(choices.decimal_commas)
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
@@ -185,6 +189,7 @@ def finish(
                 day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
+                decimal_comma=known_commas.get(name),
             )
             for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
         ]
@@ -202,7 +207,8 @@ def finish(
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
-    known = replace(choices, day_first=day_first, date_orders=others, units=units)
+    commas = tuple((name, kind.decimal_comma) for name, kind in zip(cells.names, typed, strict=True) if kind.decimal_comma is not None)
+    known = replace(choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas)
     return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
 
 

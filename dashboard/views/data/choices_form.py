@@ -4,6 +4,7 @@ In: the choices that hold now. Out: the choices that a person asks for. Kinds of
 """
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -61,10 +62,12 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         drop_copies=drop_copies,
         units=held.units,
         date_orders=held.date_orders,
+        decimal_commas=held.decimal_commas,
         header_lines=held.header_lines,
     )
     other_columns = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
-    return replace(asked, kinds=(), units=(), date_orders=()) if other_columns else asked  # chosen for columns that may no longer be there
+    none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas"), ())
+    return replace(asked, **none) if other_columns else asked  # chosen for columns that may no longer be there
 
 
 def _one(label: str, field: str, held: str | None, known: dict[str, str], key: str, *, new: str | None = None) -> str | None:

@@ -66,11 +66,15 @@ SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)", "{cell}")
 AMOUNTS = NumberFormat(
     "units",
     "Numbers with K, M or B for thousands, millions or billions",
-    r"[+-]?\d[\d,]*(\.\d+)?\s?[KkMmBb]?",
+    r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s?[KkMmBb]?",
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
 )
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """What shows that the letter is no unit and no part of a code: a decimal point, or a currency."""
+ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
+"""That is enough where a person asked for numbers."""
+AMOUNT_UNITS = "K, M or B"
+"""Stands for the unit of a column of amounts."""
 DURATIONS = NumberFormat(
     "units",
     "Minutes and seconds, as seconds,",
@@ -84,46 +88,41 @@ FINITE = f"(CASE WHEN isfinite({PLAIN}) THEN {PLAIN} END)"
 UNREAD = f"(cell IS NOT NULL AND {PLAIN} IS NULL)"
 
 
-def as_number(name: str, sample: list[str], delimiter: str, *, forced: bool, unit: str | None = None) -> Asking[Typed]:
+def as_number(
+    name: str, sample: list[str], delimiter: str, *, forced: bool, unit: str | None = None, decimal_comma: bool | None = None
+) -> Asking[Typed]:
     """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers.
 
-    ``unit`` is the one that the cells were found to have when the table was read first.
+    ``unit`` is the one that the cells were found to have when the table was read first, and ``decimal_comma`` what their comma was.
     """
-    unit = unit or unit_of(sample)
+    letter = ASKED_AMOUNT if forced else AMOUNT
+    amounts = unit == AMOUNT_UNITS or (unit is None and any(map(letter.match, sample)))
+    unit = None if unit == AMOUNT_UNITS else unit or unit_of(sample)
     filled, unread, zeros, large, infinite = yield Ask(
         (
             "count(cell)",
             f"count(*) FILTER {UNREAD}",
-            r"count(*) FILTER (regexp_matches(cell, '^[+-]?0\d'))",
+            rf"count(*) FILTER (regexp_matches(cell, '^[+-]?0\d') AND NOT {UNREAD})",
             r"count(*) FILTER (length(cell) >= 16 AND regexp_full_match(cell, '[+-]?\d+') "
             f"AND coalesce(abs(TRY_CAST(cell AS HUGEINT)) > {LARGEST_EXACT}, true))",
             f"count(*) FILTER (isinf({PLAIN}))",
         )
     )
-    if not forced and unread == 0 and (zeros or large):
+    style = None
+    if unread or decimal_comma:
+        comma_first = delimiter == ";" if decimal_comma is None else decimal_comma
+        style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts)
+    if style is not None and style.read > filled - unread - bool(decimal_comma):
+        typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
+    elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
         words = yield from as_words()
-        return Typed(
-            words.kind,
-            "cell",
-            (
-                Finding(
-                    "info",
-                    "kept-as-text",
-                    f"{name!r} holds {what}: kept as text, as codes are. Choose number if they count something.",
-                    name,
-                ),
-            ),
-        )
-    if unread == 0:
-        return Typed("number", FINITE, infinite_finding(name, infinite))
-    style = yield from number_format(delimiter, unit, amounts=forced or any(map(AMOUNT.match, sample)))
-    if style is not None and style.read > filled - unread:
-        typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
-        if unread == 0:
-            return typed
+        message = f"{name!r} holds {what}: kept as text, as codes are. Choose number if they count something."
+        return Typed(words.kind, "cell", (Finding("info", "kept-as-text", message, name),))
     else:
         typed, wrong = Typed("number", FINITE, infinite_finding(name, infinite)), UNREAD
+    if unread == 0:
+        return typed
     if forced:
         told = f"{unread:,} of {filled:,} cells are not numbers and became missing. Choose category if they matter."
         message = f"{name!r} is read as numbers, as asked; {told}"
@@ -199,12 +198,16 @@ def without_unit(unit: str) -> str:
     return f"regexp_replace(cell, {quoted(pattern)}, '')"
 
 
-def number_format(delimiter: str, unit: str | None, *, amounts: bool) -> Asking[Fitting | None]:
-    """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one."""
-    # "1,234" alone does not say what its comma is; a file that separates cells by ";" does so to keep commas for decimals
-    comma_first = (POINTS, COMMAS) if delimiter == ";" else (COMMAS, POINTS)
+def number_format(unit: str | None, *, comma_first: bool, known: bool, amounts: bool) -> Asking[Fitting | None]:
+    """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one.
+
+    "1,234" alone does not say what its comma is: decimal, where ``comma_first``, as in a file that separates cells by ";" to keep commas
+    for decimals. Where that is ``known``, the point in "1.234 €" is none.
+    """
+    commas = (POINTS, COMMAS) if comma_first else (COMMAS, POINTS)
     texts = ("cell", BARE, *([without_unit(unit)] if unit else []))
-    ways = [Fitting(style, text, 0) for text in texts for style in (*((SIGNS,) if text != "cell" else ()), *comma_first, BLANKS)]
+    styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, *commas, BLANKS)
+    ways = [Fitting(style, text, 0) for text in texts for style in styles]
     ways = [Fitting(AMOUNTS, text, 0) for text in texts[:2] if amounts] + [*ways, Fitting(DURATIONS, "cell", 0)]
     counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
     likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
@@ -222,8 +225,9 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     message = f"{style.message}{beside} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
     value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
-    own = unit if text not in ("cell", BARE) else None
-    return Typed("number", value, (Finding("info", "units" if own else style.code, f"{message}{scale}.", name),), unit=own)
+    own = unit if text not in ("cell", BARE) else AMOUNT_UNITS if style is AMOUNTS else None
+    told = Finding("info", "units" if own else style.code, f"{message}{scale}.", name)
+    return Typed("number", value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 
 
 def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = "number", most: float = STRAY_SHARE) -> Asking[Typed]:

@@ -41,6 +41,9 @@ class Typed:
     unit: str | None = None
     """That stands behind its numbers."""
 
+    decimal_comma: bool | None = None
+    """Whether the comma in its numbers is a decimal one, rather than between thousands; None where none was found."""
+
 
 def as_words() -> Asking[Typed]:
     """Boolean for two words that say yes and no, category for few different values or for many that recur, text for others."""

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -265,13 +267,15 @@ NUMBERS = {
     "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"thousands"}),
     "thousands by blanks": (["1 234", "5", "1 234 567.5"], [1234, 5, 1234567.5], {"thousands"}),
     "thousands by apostrophes": (["1'234", "5", "6"], [1234, 5, 6], {"thousands"}),
-    "points and a comma": (["1.234,5", "5,25", "7"], [1234.5, 5.25, 7], {"decimal-comma"}),
+    "points and a comma": (["1.234,5", "5,25", "7", "1.234", "5,125"], [1234.5, 5.25, 7, 1234, 5.125], {"decimal-comma"}),
+    "points and a comma and money": (["1.234,50 €", "5,25 €", "1.234 €"], [1234.5, 5.25, 1234], {"decimal-comma"}),
     "currency before": (["$5.50", "$ 1,200.00", "-$3"], [5.5, 1200, -3], {"thousands"}),
     "currency after": (["5.50 USD", "1 €", "2.5"], [5.5, 1, 2.5], {"units"}),
     "percent": (["12%", "7.5 %", "3"], [12, 7.5, 3], {"units"}),
     "a unit": (["12 km", "5.4km", "1,200 km"], [12, 5.4, 1200], {"units"}),
+    "a unit of one letter": (["1.75 m", "2 m"], [1.75, 2], {"units"}),
     "another script": (["56,062元/平", "9,100元/平"], [56062, 9100], {"units"}),
-    "amounts": (["$1.2M", "3.4k", "$950", "$2B"], [1.2e6, 3400, 950, 2e9], {"units"}),
+    "amounts": (["$1.2M", "3.4k", "$950", "$2B", "5m"], [1.2e6, 3400, 950, 2e9, 5e6], {"units"}),
     "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"units"}),
     "one and several": (["1 vote", "12 votes"], [1, 12], {"units"}),
     "money before": (["Rs. 500", "USD 1,200", "R$3"], [500, 1200, 3], {"thousands"}),
@@ -279,9 +283,9 @@ NUMBERS = {
 }
 
 
-def one_column(cells, choices=ReadingChoices()):  # noqa: B008 (frozen)
+def one_column(cells, choices=ReadingChoices(), fewest=2):  # noqa: B008 (frozen)
     lines = [f'"{cell}",r{place}' for place, cell in enumerate(cells)]
-    return read_table("\n".join(["x,other", *lines]).encode(), choices)
+    return read_table("\n".join(["x,other", *lines]).encode(), choices, fewest=fewest)
 
 
 @pytest.mark.parametrize(("cells", "values", "found"), NUMBERS.values(), ids=NUMBERS)
@@ -289,6 +293,9 @@ def test_numbers_as_people_write_them(cells, values, found):
     table = one_column(cells)
     np.testing.assert_array_equal(table.frame["x"].to_numpy(dtype=float), values)
     assert codes(table) - {"many-missing", "constant"} == found
+    known = ReadingChoices.from_json(json.loads(json.dumps(replace(table.reading, kinds=(("x", "number"),)).to_json())))
+    alone = [one_column([cell], known, 1).frame["x"].iloc[0] for cell in cells]
+    np.testing.assert_array_equal(np.array(alone, dtype=float), values)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +304,8 @@ def test_numbers_as_people_write_them(cells, values, found):
         (["007", "12", "13"], "category", {"kept-as-text"}),
         (["9007199254740993", "12", "13"], "category", {"kept-as-text"}),
         (["12345678901234567890", "12345678901234567891", "3"], "category", {"kept-as-text"}),
+        ([f"{row:05}" for row in range(0, 90_000, 1000)] + ["abroad"], "text", {"kept-as-text", "id-like"}),
+        (["€1,5M", "€2,5M"], "category", set()),
         (["1_000", "2", "3"], "category", set()),
         (["yes", "no", "yes"], "boolean", set()),
         (["True", "False", ""], "boolean", set()),
