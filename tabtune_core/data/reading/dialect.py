@@ -90,7 +90,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first)
     dialect = replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1)
-    return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above)))
+    numbered = 2 * sum(NUMBER.fullmatch(record[0]) is not None for _, record in records) > len(records)
+    return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above), numbered=numbered))
 
 
 def without_marked(start: str) -> str:
@@ -112,11 +113,11 @@ def marked_header(above: list[str], delimiter: str, quote: str, width: int) -> t
     return None
 
 
-def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool) -> Lines:
+def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbered: bool) -> Lines:
     """Empties the comments of a file, and takes the ``#`` off a header; returns which lines those comments were.
 
-    A comment is a line outside of quotes that starts with a ``#`` and has too few or too many cells for a row, or a number behind the
-    mark: a row that was commented out.
+    A comment is a line outside of quotes that starts with a ``#`` and has too few or too many cells for a row, or, where rows are
+    ``numbered`` in that they begin with a number, a number behind the mark: a row that was commented out.
     """
     comments = Lines()
     with path.open("rb") as held, mmap(held.fileno(), 0, access=ACCESS_READ) as text:
@@ -130,7 +131,7 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool) -> Line
                 cells = next(csv.reader([line], delimiter=dialect.delimiter, quotechar=dialect.quote), [line])
                 if header_marked and number == dialect.skip + 1:
                     line = line.lstrip(MARK + " ")
-                elif len(cells) != dialect.width or NUMBER.fullmatch(cells[0].lstrip(MARK)):
+                elif len(cells) != dialect.width or (numbered and NUMBER.fullmatch(cells[0].lstrip(MARK))):
                     comments.add(number)
                     line = "\n"
             inside ^= line.count(dialect.quote) % 2 == 1

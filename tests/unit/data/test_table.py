@@ -167,6 +167,16 @@ def test_lines_that_do_not_fit_are_named_by_their_number():
     assert table.frame["c"].isna().sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "kept"),
+    [(["1", "#3", "5"], [1, 5]), (["#ff0000", "#404040", "red"], ["#ff0000", "#404040", "red"]), (["#1", "#2", "#3"], ["#1", "#2", "#3"])],
+)
+def test_a_mark_before_a_number_takes_out_a_row_only_among_rows_that_begin_with_numbers(first, kept):
+    table = read_table("".join(f"{cell}\n" for cell in ["what,n", *(f"{cell},{place}" for place, cell in enumerate(first))]).encode())
+    assert table.frame["what"].tolist() == kept
+    assert bool(said(table, "comment-lines")) == (len(kept) < len(first))
+
+
 def test_a_file_where_most_lines_do_not_fit_is_refused():
     with pytest.raises(TableError, match="most frequent number of cells"):
         read_table(b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=","))

@@ -26,16 +26,17 @@ ODD = {
     "blank": "",
     "blanks": "   ",
     "comment": "# it's a k{0}k",
-    "row taken out": "#5{0}5{0}k",
+    "marked": "#5{0}5{0}k",
 }
-"""Lines that are no row, with the separator to fill in. The first is read as one, and what it lacks as missing."""
+"""Lines that are no row, with the separator to fill in, but the first, of which what it lacks is missing, and the last, as no row begins
+with a number.
+"""
 NAMED = {
     "short": "short-lines",
     "ragged": "ragged-lines",
     "broken": "ragged-lines",
     "open": "open-quote",
     "comment": "comment-lines",
-    "row taken out": "comment-lines",
 }
 PLACES = some.dictionaries(some.integers(0, 4), some.sampled_from(list(ODD)), max_size=3)
 
@@ -71,7 +72,8 @@ def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     end = trailing.format(separator)
     written = [("row", line_of(cells, separator, quoting) + end, list(cells)) for cells in rows]
     for place, sort in sorted(places.items(), reverse=True):
-        written.insert(place, (sort, ODD[sort].format(separator), ["k", 5, None]))
+        line, marked = ODD[sort].format(separator), sort == "marked"
+        written.insert(place, (sort, line + end * marked, ["#5", 5, "k"] if marked else ["k", 5, None]))
     written += [(sort, text, None) for sort, text in opened.items()]
     text = before + "\n".join([mark + line_of(HEADER, separator, quoting) + end, *(line for _, line, _ in written)])
     table = read_table(text.replace("\n", line_end).encode(encoding), ReadingChoices(header=True, delimiter=separator, encoding=encoding))
@@ -79,7 +81,7 @@ def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     assert table.frame.columns.tolist() == HEADER
     said = {finding.code: finding.message for finding in table.findings}
     read = table.frame.astype(object).where(table.frame.notna(), None)
-    assert read.to_numpy(dtype=object).tolist() == [cells for sort, _, cells in written if sort in ("row", "short")]
+    assert read.to_numpy(dtype=object).tolist() == [cells for sort, _, cells in written if sort in ("row", "short", "marked")]
     numbers = [before.count("\n") + 2 + sum(line.count("\n") + 1 for _, line, _ in written[:place]) for place in range(len(written))]
     named = [
         (sort, f"{number}" in re.findall(r"\d+", said.get(NAMED[sort], "")))
