@@ -13,18 +13,18 @@ import pandas as pd
 import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, shorten
-from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by
+from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by, quoted
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
 from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
 from tabtune_core.data.reading.dates import MEANS, as_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.numbers import as_number
+from tabtune_core.data.reading.numbers import SURE_COMMA, as_number
 from tabtune_core.data.reading.odd_rows import total_row, with_header_lines, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
-from tabtune_core.data.reading.sql import connect, hold_cells, translated
+from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
 from tabtune_core.data.reading.words import Typed, as_words
 from tabtune_core.errors import LayoutError, nearest
 from tabtune_core.scratch import scratch_folder
@@ -172,6 +172,10 @@ def finish(
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
     known_units, known_orders, known_commas = dict(choices.units), dict(choices.date_orders), dict(choices.decimal_commas)
+    anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
+    # "12.500" alone does not say what its point is; cells such as "9,5" beside it do
+    sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
+    pointed = True if choices.delimiter == ";" and counts(connection, sure_comma)[0] else None
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
@@ -189,7 +193,7 @@ def finish(
                 day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
-                decimal_comma=known_commas.get(name),
+                decimal_comma=known_commas.get(name, pointed if name not in chosen_kinds and any("." in cell for cell in sample) else None),
             )
             for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
         ]

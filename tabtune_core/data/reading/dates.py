@@ -187,8 +187,10 @@ def is_number(cell: str) -> bool:
 
 
 def _written(style: str) -> str:
-    """SQL for a date in one format, with a time or without; years of two digits must not pass for years of four."""
-    year = r"\b[12]\d{3}\b" if "%Y" in style or "%G" in style else ""
+    """SQL for a date in one format, with a time or without; years of two digits must not pass for years of four, nor days of one for
+    years.
+    """
+    year = r"\b[12]\d{3}\b" if "%Y" in style or "%G" in style else r"(^|\D)\d\d( \d+:|$)"
     timed = [style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2])]
     return f"coalesce(CASE WHEN regexp_matches({SIMPLE}, '{year}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END, {STANDARD})"
 

@@ -69,6 +69,8 @@ AMOUNTS = NumberFormat(
     r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s?[KkMmBb]?",
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
 )
+SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}})"
+"""A number whose comma is a decimal one."""
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """What shows that the letter is no unit and no part of a code: a decimal point, or a currency."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
@@ -112,7 +114,7 @@ def as_number(
     if unread or decimal_comma:
         comma_first = delimiter == ";" if decimal_comma is None else decimal_comma
         style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts)
-    if style is not None and style.read > filled - unread - bool(decimal_comma):
+    if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
         typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
     elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
@@ -206,7 +208,7 @@ def number_format(unit: str | None, *, comma_first: bool, known: bool, amounts: 
     """
     commas = (POINTS, COMMAS) if comma_first else (COMMAS, POINTS)
     texts = ("cell", BARE, *([without_unit(unit)] if unit else []))
-    styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, *commas, BLANKS)
+    styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, BLANKS, *commas)
     ways = [Fitting(style, text, 0) for text in texts for style in styles]
     ways = [Fitting(AMOUNTS, text, 0) for text in texts[:2] if amounts] + [*ways, Fitting(DURATIONS, "cell", 0)]
     counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
@@ -220,7 +222,8 @@ def number_format(unit: str | None, *, comma_first: bool, known: bool, amounts: 
 def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None) -> Typed:
     """A number column in a format other than the plain one; cells in another format become missing."""
     style, text = fitting.style, fitting.text
-    shown = next((value for value in sample if re.match(r"\W*\d", value)), sample[0])
+    numbers = [value for value in sample if re.match(r"\W*\d", value)] or sample
+    shown = next((value for value in numbers if re.search(r"\d\D+\d", value)), numbers[0])  # which says more than a whole number
     beside = "" if text == "cell" else " and a currency, percent or plus sign" if text == BARE else f" and the unit {unit!r}"
     message = f"{style.message}{beside} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""

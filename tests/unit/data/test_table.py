@@ -276,6 +276,7 @@ NUMBERS = {
     "infinite": (["1", "inf", "-Infinity"], [1, np.nan, np.nan], {"infinite"}),
     "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"thousands"}),
     "thousands by blanks": (["1 234", "5", "1 234 567.5"], [1234, 5, 1234567.5], {"thousands"}),
+    "thousands by blanks alone": (["1\u00a0234", "5\u202f678"], [1234, 5678], {"thousands"}),
     "thousands by apostrophes": (["1'234", "5", "6"], [1234, 5, 6], {"thousands"}),
     "points and a comma": (["1.234,5", "5,25", "7", "1.234", "5,125"], [1234.5, 5.25, 7, 1234, 5.125], {"decimal-comma"}),
     "points and a comma and money": (["1.234,50 €", "5,25 €", "1.234 €"], [1234.5, 5.25, 1234], {"decimal-comma"}),
@@ -694,6 +695,15 @@ def test_words_among_decimal_commas_are_asked_and_numbers_are_kept_where_numbers
     answered = read_table(text, ReadingChoices(missing_marks=("n.b.",)))
     forced = read_table(text, ReadingChoices(kinds=(("n", "number"),)))
     assert [(table.columns[0].kind, table.columns[0].missing) for table in (answered, forced)] == [("number", 2), ("number", 2)]
+
+
+@pytest.mark.parametrize(("other", "values"), [("9,5", [950, 95_000, 250_000]), ("9.5", [950, 95, 250]), ("9", [950, 95, 250])])
+def test_a_point_is_between_thousands_where_other_columns_have_decimal_commas(other, values):
+    cells = ["950", "95.000", "250.000"]
+    table = read_table(("n;m\n" + "".join(f"{cell};{other}\n" for cell in cells)).encode())
+    assert table.frame["n"].tolist() == values
+    plain = read_table(b"n;m\n1.25;9,5\n2.5;8,5\n").reading  # where it is not in one column, it is not in new rows of it
+    assert read_table(b"n;m\n1.234;9,5\n", replace(plain, kinds=(("n", "number"),)), fewest=1).frame["n"].tolist() == [1.234]
 
 
 @pytest.mark.parametrize("bad", [("V58", "E11.5"), tuple(f"word {letter}" for letter in "abcdefghijklmnopqrstuvwxyz")])

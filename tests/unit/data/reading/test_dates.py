@@ -90,8 +90,9 @@ def test_texts_of_a_frame_are_read_in_many_threads_and_in_a_process_that_is_fork
         [100_000 + 37 * i for i in range(40)],
         [20_000_000 + 137 * i for i in range(40)],
         [f"12 May Road {i}" for i in range(40)],
+        [f"{'May' if i % 2 else 'June'} {i}" for i in range(1, 31)],
     ],
-    ids=["seasons", "versions", "scores", "spans", "numbers", "long numbers", "addresses"],
+    ids=["seasons", "versions", "scores", "spans", "numbers", "long numbers", "addresses", "days of a month"],
 )
 def test_what_only_looks_like_dates_is_none(cells):
     frame = pd.DataFrame({"what": cells, "x": 1.5})
