@@ -159,6 +159,9 @@ class ReadingChoices:
     decimal_commas: tuple[tuple[str, bool], ...] = ()
     """Pairs of a column name and whether the comma in its numbers is a decimal one: 1,234 and 1.234 alone do not say."""
 
+    dashes: tuple[str, ...] = ()
+    """Names of columns in which "-" is a word and not missing, as it stands beside "+"."""
+
     rows: int | None = None
     """About how many rows to read, drawn at random: the same ones each time, in their order. For tables too long to be read whole."""
 
@@ -171,7 +174,7 @@ class ReadingChoices:
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
         # earlier versions do not know them
-        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas"}
+        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas", "dashes"}
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
@@ -186,13 +189,14 @@ class ReadingChoices:
         orders = tuple((name, first) for name, first in data.get("date_orders", ()))
         commas = tuple((name, decimal) for name, decimal in data.get("decimal_commas", ()))
         marks = tuple(data["missing_marks"])
-        pairs = {"kinds": kinds, "units": units, "date_orders": orders, "decimal_commas": commas}
+        pairs = {"kinds": kinds, "units": units, "date_orders": orders, "decimal_commas": commas, "dashes": tuple(data.get("dashes", ()))}
         choices = cls(**{**data, "missing_marks": marks, **pairs})
         texts = [
             choices.encoding,
             choices.delimiter,
             choices.sheet,
             *choices.missing_marks,
+            *choices.dashes,
             *(name for name, _ in (*kinds, *orders, *commas)),
             *(t for pair in units for t in pair),
         ]

@@ -13,7 +13,17 @@ import pandas as pd
 import pyarrow as pa
 
 from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, shorten
-from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by, quoted
+from tabtune_core.data.reading.batched_queries import (
+    Asking,
+    among,
+    answered,
+    first_cells,
+    groups,
+    hold_batch,
+    places_by,
+    quoted,
+    worded_dashes,
+)
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
 from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
 from tabtune_core.data.reading.dates import MEANS, as_date
@@ -179,9 +189,12 @@ def finish(
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
+    dashes: list[str] = []
     for start, end in groups(len(cells.names), cells.rows):
         tell("Looking at columns", start, len(cells.names))
         hold_batch(connection, start, end)
+        known_dashes = [place for place, name in enumerate(cells.names[start:end]) if name in choices.dashes]
+        dashes += [cells.names[start + place] for place in sorted(worded_dashes(connection, known_dashes))]
         firsts = first_cells(connection, end - start, SAMPLE_CELLS)
         samples = [list(dict.fromkeys(first)) for first in firsts]
         works = [
@@ -212,7 +225,7 @@ def finish(
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
     commas = tuple((name, kind.decimal_comma) for name, kind in zip(cells.names, typed, strict=True) if kind.decimal_comma is not None)
-    known = replace(choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas)
+    known = replace(choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes))
     return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
 
 

@@ -50,7 +50,8 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         drop_copies = st.checkbox("Leave out rows that are copies of an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}")
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
-    asked = ReadingChoices(
+    asked = replace(
+        held,
         encoding=encoding,
         delimiter="\t" if delimiter == "\\t" else delimiter,
         header=None if header is None else header == "true",
@@ -58,15 +59,10 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         missing_marks=tuple(marks),
         rows=None if rows is None else int(rows),
         sheet=sheet or None,
-        kinds=held.kinds,
         drop_copies=drop_copies,
-        units=held.units,
-        date_orders=held.date_orders,
-        decimal_commas=held.decimal_commas,
-        header_lines=held.header_lines,
     )
     other_columns = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
-    none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas"), ())
+    none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas", "dashes"), ())
     return replace(asked, **none) if other_columns else asked  # chosen for columns that may no longer be there
 
 

@@ -4,7 +4,7 @@ A query's terms do not grow in number with the columns: to plan a term takes lon
 Work on a column is a generator. Wherever it needs aggregates over the column's cells it yields their SQL and is sent the values.
 """
 
-from collections.abc import Generator, Hashable, Iterable, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,6 +45,14 @@ def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> N
         f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, unnest(listed) AS cell "
         f"FROM (SELECT row_number() OVER () - 1 AS number, [{names}] AS listed FROM cells)"
     )
+
+
+def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> set[int]:
+    """The places of columns of ``batch`` in which "-" is a word: those ``known``, or with "+" beside it. In others it becomes missing."""
+    both = "SELECT place FROM batch WHERE cell IN ('+', '-') GROUP BY place HAVING count(DISTINCT cell) = 2"
+    worded = {*known, *(place for (place,) in connection.execute(both).fetchall())}
+    connection.execute(f"UPDATE batch SET cell = NULL WHERE cell = '-' AND NOT {among([-1, *worded])}")
+    return worded
 
 
 def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, most: int) -> list[list[str]]:

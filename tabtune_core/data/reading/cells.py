@@ -21,7 +21,9 @@ from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplann
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
 
-USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", "-", ".", "..")
+DASH = "-"
+"""Missing, but for columns that hold "+" too."""
+USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", DASH, ".", "..")
 FEWEST = 2
 """Rows and columns of a table that is to be trained on; what is only predicted may have one."""
 TALL_LINES = 100
@@ -53,8 +55,9 @@ def cleaned(cell: str) -> str:
 
 
 def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
-    """The parameter of ``cleaned``: a regular expression (RE2) of the cells to read as missing."""
-    marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*USUAL_MARKS, *(mark.strip() for mark in extra))))
+    """The parameter of ``cleaned``: a regular expression (RE2) of the cells to read as missing. A column's dashes are looked at later."""
+    usual = (mark for mark in USUAL_MARKS if mark != DASH)
+    marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*usual, *(mark.strip() for mark in extra))))
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
 
 

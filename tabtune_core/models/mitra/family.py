@@ -4,6 +4,7 @@ from typing import Any
 
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.settings import Strategy
 from tabtune_core.upstream import APACHE_2, Upstream
 
 
@@ -84,9 +85,11 @@ def _mitra_weights(
     )
 
 
-def _mitra(name: str, title: str, note: str, *weights: Weights) -> ModelCard:
+def _mitra(name: str, title: str, note: str, *weights: Weights, lora_rates: tuple[float, ...] = ()) -> ModelCard:
     tasks: tuple[Task, ...] = ("classification", "regression")
-    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=dict(zip(tasks, weights, strict=False)))
+    by_task = dict(zip(tasks, weights, strict=False))
+    rates: dict[Task, dict[Strategy, float]] = {task: {"peft": rate} for task, rate in zip(tasks, lora_rates, strict=False)}
+    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=by_task, rates=rates)
 
 
 CARDS = (
@@ -106,6 +109,7 @@ CARDS = (
             folder="mitra-mini-regressor/",
             sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
         ),
+        lora_rates=(2e-3, 1e-3),
     ),
     _mitra(
         "mitra-v2",

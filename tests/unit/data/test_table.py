@@ -774,3 +774,11 @@ def test_a_column_that_is_asked_about_is_not_said_to_be_free_text():
     told = not_asked(asked.findings, asked.questions)
     assert not [finding for finding in told if finding.column == "x"]
     assert said(one_column(cells, ReadingChoices(kinds=(("x", "text"),))), "id-like")
+
+
+def test_a_dash_is_missing_but_beside_a_plus():
+    table = read_table(b"a,rh,b\n" + b"1,+,-\n-,-,2\n3,,4\n" * 20)
+    assert table.frame["rh"].iloc[:3].fillna("").tolist() == ["+", "-", ""]
+    assert table.frame[["a", "b"]].isna().sum().tolist() == [20, 20]
+    alone = read_table(b"a,rh,b\n1,-,-\n2,-,3\n", ReadingChoices.from_json(table.reading.to_json())).frame
+    assert (alone["rh"].tolist(), alone["b"].isna().tolist()) == (["-", "-"], [True, False])
