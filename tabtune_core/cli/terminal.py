@@ -189,8 +189,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         )
     direction = "higher" if metric.higher_is_better else "lower"
     head = (
-        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over the loaded base;"
-        f" {PLUS_MINUS}."
+        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over the loaded base."
+        f"\n{PLUS_MINUS}."
     )
     return "\n".join((head, *_aligned(rows)))
 

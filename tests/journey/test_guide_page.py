@@ -8,8 +8,7 @@ import seeding
 from page_steps import button, go, texts
 
 from dashboard.components.glossary import TERMS, define
-from dashboard.views.guide.guide_sections import layer_picture
-from dashboard.views.guide.page import CLAIMS
+from dashboard.views.guide.guide_sections import CLAIMS, layer_picture
 from tabtune_core.analysis.run_diagnostics import GUIDE
 from tabtune_core.data.datasets import add_sample
 
