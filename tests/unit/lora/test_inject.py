@@ -48,6 +48,8 @@ def test_the_report_counts_what_the_module_has(module):
     assert report.trainable_parameters == sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert report.total_parameters == total + report.trainable_parameters
     assert {layer.target for layer in report.layers} == set(FAMILIES["TabICL"].targets)
+    parameters = f"{report.trainable_parameters:,} of {report.total_parameters:,} parameters train"
+    assert repr(report) == f"<LoRA of rank {ARGUMENTS['rank']} in {len(report.layers)} layers: {parameters}; rows() lists the layers>"
 
 
 def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
@@ -57,6 +59,7 @@ def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
     assert {layer.path: layer.rank for layer in report.layers} == {path: min(24, width) for path, width in widths.items()}
     assert {layer.alpha / layer.rank for layer in report.layers} == {2.0}
     assert min(widths.values()) < 24 < max(widths.values())
+    assert f"LoRA of ranks {min(widths.values())} to 24 in" in repr(report)
 
 
 def test_a_rank_above_every_cap_is_refused():
