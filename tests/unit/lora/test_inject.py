@@ -48,6 +48,7 @@ def test_the_report_counts_what_the_module_has(module):
     assert report.trainable_parameters == sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert report.total_parameters == total + report.trainable_parameters
     assert {layer.target for layer in report.layers} == set(FAMILIES["TabICL"].targets)
+    assert sorted(dead_adapters(module, report)) == sorted(layer.path for layer in report.layers), "before any gradient"
     parameters = f"{report.trainable_parameters:,} of {report.total_parameters:,} parameters train"
     assert repr(report) == f"<LoRA of rank {ARGUMENTS['rank']} in {len(report.layers)} layers: {parameters}; rows() lists the layers>"
 
