@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from tabtune_core.data.findings import Column, Question
@@ -22,7 +23,7 @@ MOST_MISSING = 0.5
 FEWEST_DAYS, FEWEST_GROUPS, FEWEST_CODES = 10, 10, 50
 ROWS_A_GROUP = (1.1, 50.0)
 """Rows to an id, on average: below, ids hardly recur; above, they are rather kinds of things, as a shop's branches are."""
-FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 1_000
+FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 200
 """Rows to a value, on average, where a measure of it stands beside it; rows that are looked at before all."""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 """Of a panel: those that are observed, the moments, the share of their pairs that are rows, and how many more rows copies may make."""
@@ -41,7 +42,8 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
     rows = len(frame)
     there = [column for column in columns if column.name != target and column.missing <= MOST_MISSING * rows]
     times = [column.name for column in there if _is_time(column)][:OFFERED]
-    groups = [column.name for column in there if _repeats(column, rows - column.missing) or _is_described(frame, column, there)][:OFFERED]
+    described = _described(frame, there)
+    groups = [column.name for column in there if column.name in described or _repeats(column, rows - column.missing)][:OFFERED]
     why = []
     if panel := _panel(frame, there):
         observed, moments = panel
@@ -146,25 +148,25 @@ def _names_things(column: Column) -> bool:
     return column.kind in ("category", "text") or (column.kind == "number" and not fractions)
 
 
-def _is_described(frame: pd.DataFrame, column: Column, columns: Sequence[Column]) -> bool:
-    """Whether a column says whom or what rows are about because a measure of that stands beside it, one number for all rows of a value: the
+def _described(frame: pd.DataFrame, columns: Sequence[Column]) -> set[str]:
+    """Columns that say whom or what rows are about because a measure of that stands beside them, one number for all rows of a value: the
     mean mark of a school, say. What only rises or falls with numbers, as their squares do, is another scale of them.
     """
-    if column.missing or not FEWEST_GROUPS <= column.unique <= len(frame) / FEWEST_DESCRIBED or not _names_things(column):
-        return False
-    if MOMENT_NAME.fullmatch(column.name.strip()):
-        return False
-    for other in columns:
-        if other.kind == "number" and other is not column and not other.missing and column.unique / 2 <= other.unique <= column.unique:
-            for rows in (FIRST_ROWS, len(frame)):  # most are told apart by the first rows
-                pairs = frame[[column.name, other.name]].iloc[:rows].drop_duplicates()
-                if pairs[column.name].duplicated().any():
-                    break
-            else:
-                measure = pairs.sort_values(column.name)[other.name]
-                if column.kind != "number" or not (measure.is_monotonic_increasing or measure.is_monotonic_decreasing):
-                    return True
-    return False
+    measures, first = [one for one in columns if one.kind == "number" and not one.missing], frame.iloc[:FIRST_ROWS]
+    values = first[[one.name for one in measures]].to_numpy(np.float64)
+    found = set()
+    for column in columns:
+        few, named = FEWEST_GROUPS <= column.unique <= len(frame) / FEWEST_DESCRIBED, MOMENT_NAME.fullmatch(column.name.strip())
+        if column.missing or named or not few or not _names_things(column):
+            continue
+        codes = pd.factorize(first[column.name])[0]
+        alike = (values == values[np.unique(codes, return_index=True)[1][codes]]).all(axis=0)  # most are told apart by the first rows
+        for other in (one for one, same in zip(measures, alike, strict=True) if same and one is not column):
+            pairs = frame[[column.name, other.name]].drop_duplicates().sort_values(column.name)
+            scale = pairs[other.name].is_monotonic_increasing or pairs[other.name].is_monotonic_decreasing
+            if len(pairs) == column.unique <= 2 * other.unique and not (scale and column.kind == "number"):
+                found.add(column.name)
+    return found
 
 
 def _listed(names: Sequence[str]) -> str:

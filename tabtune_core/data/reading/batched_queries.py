@@ -49,9 +49,11 @@ def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> N
 
 def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> set[int]:
     """The places of columns of ``batch`` in which "-" is a word: those ``known``, or with "+" beside it. In others it becomes missing."""
-    both = "SELECT place FROM batch WHERE cell IN ('+', '-') GROUP BY place HAVING count(DISTINCT cell) = 2"
-    worded = {*known, *(place for (place,) in connection.execute(both).fetchall())}
-    connection.execute(f"UPDATE batch SET cell = NULL WHERE cell = '-' AND NOT {among([-1, *worded])}")
+    query = "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-') GROUP BY place HAVING bool_or(cell = '-')"
+    beside_plus = dict(connection.execute(query).fetchall())
+    worded = {*known, *(place for place, plus in beside_plus.items() if plus)}
+    if emptied := sorted(beside_plus.keys() - worded):
+        connection.execute(f"UPDATE batch SET cell = NULL WHERE cell = '-' AND {among(emptied)}")
     return worded
 
 

@@ -9,11 +9,13 @@ from tabtune_core.data.findings import Column
 from tabtune_core.data.split_question import all_answers, last_settings, read_answer, split_question
 from tabtune_core.settings import RunSettings
 
-ROWS = pd.DataFrame(index=range(1000))
-
 
 def column(name, kind="number", unique=300, missing=0, examples=("1001", "1002", "1003")):
     return Column(name, kind, missing, unique, examples)
+
+
+def asked(*columns):
+    return split_question(pd.DataFrame({one.name: np.zeros(1000) for one in columns}), columns, "label")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def column(name, kind="number", unique=300, missing=0, examples=("1001", "1002",
     ],
 )
 def test_what_is_asked_about(found, answers):
-    question = split_question(ROWS, [found, column("label")], "label")
+    question = asked(found, column("label"))
     assert question.options == ("at random", *answers)
     assert repr(found.name) in question.message
     assert question.message.endswith("A split at random trains on rows like the test rows, so scores look too good.")
@@ -61,11 +63,11 @@ def test_what_is_asked_about(found, answers):
     ids=lambda found: f"{found.name} {found.kind} {found.unique} {found.examples[0]}",
 )
 def test_what_is_not(found):
-    assert split_question(ROWS, [found], "label") is None
+    assert asked(found) is None
 
 
 def test_a_question_has_an_answer_for_every_column_and_a_flag_for_every_answer():
-    question = split_question(ROWS, [column("sold on", "date"), column("customer_id")], "label")
+    question = asked(column("sold on", "date"), column("customer_id"))
     assert [read_answer(option) for option in question.options] == [("random", None), ("time", "sold on"), ("group", "customer_id")]
     flags = "--split-by random or --split-by time --split-column 'sold on' or --split-by group --split-column customer_id"
     assert answer_flags(question) == flags
