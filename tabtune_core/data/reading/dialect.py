@@ -32,10 +32,12 @@ MOSTLY = 0.5
 SEPARATORS = ";\t|, "
 SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 """As Excel reads and writes it."""
+MANY_YEARS = 5
+"""So many that rise are no row of data, whatever lies between them."""
 MARK = "#"
 """At the start of a line: a comment, or, from some programs, a header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
-DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+\s*")
+DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
 
 def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: ReadingChoices) -> Dialect:
@@ -61,7 +63,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     quoted, usual = (evenness(head_records(head, delimiter, mark)) for mark in (quote, '"'))
     if usual > quoted:  # words with apostrophes are taken for quoted ones where a real quote is broken
         quote = escape = '"'
-    if choices.delimiter is None and delimiter == "," and has_decimal_commas(head, quote):
+    if choices.delimiter is None and delimiter == "," and has_semicolons(head, quote):
         delimiter = ";"
     records = head_records(head, delimiter, quote)
     if choices.delimiter is None and usual_width(records) < 2:
@@ -197,11 +199,13 @@ def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[
     return records if complete else records[:-1]
 
 
-def has_decimal_commas(head: str, quote: str) -> bool:
-    """Whether all lines split at ';' alike, and have commas in numbers alone: without a header both may be separators for DuckDB."""
+def has_semicolons(head: str, quote: str) -> bool:
+    """Whether all lines split at ';' alike, and at ',' not all do or only numbers: without a header both may be separators for DuckDB."""
     records = head_records(head, ";", quote)
     cells = [cell for _, record in records for cell in record if "," in cell]
-    return bool(cells) and usual_width(records) > 1 and evenness(records) == 1 and all(map(DECIMAL_COMMA.fullmatch, cells))
+    if not cells or usual_width(records) < 2 or evenness(records) < 1:
+        return False
+    return all(map(DECIMAL_COMMA.fullmatch, cells)) or evenness(head_records(head, ",", quote)) < 1
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:
@@ -229,11 +233,12 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 
 
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
-    """DuckDB's answer, but years in a row and names without a digit beside them are a header too."""
+    """DuckDB's answer, but years one after the other and names without a digit beside them are a header too."""
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
     if found is not None and found[3]:
         return True
     years = [int(cell) for cell in first if len(cell.strip()) == 4 and cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]
-    if len(years) >= 2 and all(later - earlier == 1 for earlier, later in pairwise(years)):
+    steps = {later - earlier for earlier, later in pairwise(years)}
+    if steps == {1} or (len(years) >= MANY_YEARS and min(steps) > 0):
         return len(years) + 2 >= len(first)
     return found is None and not any(character.isdigit() for cell in first for character in cell)

@@ -23,8 +23,13 @@ BAD_SHARE = 0.02
 CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
 MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
-BARE = rf"regexp_replace(cell, '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
-UNIT = re.compile(r"[+-]?\d+(?:[.,]\d+)*\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
+MINUS = "\u2212\u2013"
+"""The sign of typesetters and the dash that stands for it, where a keyboard has "-"."""
+SIGNED = f"translate(cell, '{MINUS}', '--')"
+BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$"
+"""A negative number as accountants write it."""
+BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
+UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
 """A number with a unit in any script behind it."""
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
 
@@ -42,34 +47,35 @@ class NumberFormat:
     """SQL for the cell as a plain number, with "{cell}" in it."""
 
 
+POWER = r"([eE][+-]?\d{1,3})?"
 GAP = "[ \u00a0\u202f]"
 APOSTROPHE = "['\u2019]"
 POINTS = NumberFormat(
     "decimal-comma",
     "Numbers with a decimal comma",
-    rf"[+-]?(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+)?",
+    rf"[+-]?(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+)?{POWER}",
     f"replace(replace(regexp_replace({{cell}}, '{GAP}', '', 'g'), '.', ''), ',', '.')",
 )
 COMMAS = NumberFormat(
     "thousands",
     "Numbers with commas between thousands",
-    r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?",
+    r"[+-]?(\d+|\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3})(\.\d+)?" + POWER,  # also in lakhs and crores, 12,34,567
     "replace({cell}, ',', '')",
 )
 BLANKS = NumberFormat(
     "thousands",
     "Numbers with blanks or apostrophes between thousands",
-    rf"[+-]?(\d+|\d{{1,3}}(({GAP}|{APOSTROPHE})\d{{3}})+)(\.\d+)?",
+    rf"[+-]?(\d+|\d{{1,3}}(({GAP}|{APOSTROPHE})\d{{3}})+)(\.\d+)?{POWER}",
     f"regexp_replace({{cell}}, '{GAP}|''|\u2019', '', 'g')",
 )
-SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)", "{cell}")
+SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)" + POWER, "{cell}")
 AMOUNTS = NumberFormat(
     "units",
     "Numbers with K, M or B for thousands, millions or billions",
     r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s?[KkMmBb]?",
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
 )
-SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}})"
+SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
 """A number whose comma is a decimal one."""
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """What shows that the letter is no unit and no part of a code: a decimal point, or a currency."""
@@ -111,7 +117,8 @@ def as_number(
         )
     )
     style = None
-    if unread or decimal_comma:
+    marks = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): the numbers of notes, and none below 0
+    if (unread and not marks) or decimal_comma:
         comma_first = delimiter == ";" if decimal_comma is None else decimal_comma
         style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts)
     if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
@@ -197,7 +204,7 @@ class Fitting:
 def without_unit(unit: str) -> str:
     """SQL for a cell without this unit."""
     pattern = rf"\s*{re.escape(unit)}s?$"
-    return f"regexp_replace(cell, {quoted(pattern)}, '')"
+    return f"regexp_replace({SIGNED}, {quoted(pattern)}, '')"
 
 
 def number_format(unit: str | None, *, comma_first: bool, known: bool, amounts: bool) -> Asking[Fitting | None]:
@@ -224,9 +231,10 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     style, text = fitting.style, fitting.text
     numbers = [value for value in sample if re.match(r"\W*\d", value)] or sample
     shown = next((value for value in numbers if re.search(r"\d\D+\d", value)), numbers[0])  # which says more than a whole number
-    beside = "" if text == "cell" else " and a currency, percent or plus sign" if text == BARE else f" and the unit {unit!r}"
+    beside = "" if text == "cell" else " and a currency, percent, minus or plus sign" if text == BARE else f" and the unit {unit!r}"
     message = f"{style.message}{beside} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
+    scale += "; (12) became -12" if text == BARE and any(value.endswith(")") for value in sample) else ""
     value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
     own = unit if text not in ("cell", BARE) else AMOUNT_UNITS if style is AMOUNTS else None
     told = Finding("info", "units" if own else style.code, f"{message}{scale}.", name)

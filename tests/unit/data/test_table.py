@@ -200,6 +200,7 @@ def test_a_header_among_words_only_is_asked_and_the_answer_is_followed():
 
 def test_a_header_of_years_is_a_header():
     assert read_table(b"country,2000,2001,2002\nx,3,4,5\ny,5,6,7\n").frame.columns.tolist() == ["country", "2000", "2001", "2002"]
+    assert read_table(b"land,1990,1995,1996,2000,2010\nx,3,4,5,1,2\ny,5,6,7,3,2\n").frame.columns[0] == "land"
 
 
 def test_row_names_under_a_header_one_short_get_a_name():
@@ -290,6 +291,12 @@ NUMBERS = {
     "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"units"}),
     "one and several": (["1 vote", "12 votes"], [1, 12], {"units"}),
     "money before": (["Rs. 500", "USD 1,200", "R$3"], [500, 1200, 3], {"thousands"}),
+    "brackets of accountants": (["(1,234.50)", "7", "$(12)", "($ 3)", "(4)%"], [-1234.5, 7, -12, -3, -4], {"thousands"}),
+    "another minus": (["\u22125", "\u20130.5", "3"], [-5, -0.5, 3], {"units"}),
+    "another minus and a unit": (["\u22125 °C", "1.5 °C"], [-5, 1.5], {"units"}),
+    "lakhs and crores": (["1,23,456", "12,34,56,789.5", "99,999", "500"], [123456, 123456789.5, 99999, 500], {"thousands"}),
+    "powers of ten": (["1,5e-05", "2,25", "1,5E+3"], [1.5e-05, 2.25, 1500], {"decimal-comma"}),
+    "powers of ten of a unit": (["1.5e3 kg", "20 kg"], [1500, 20], {"units"}),
     "exact to the last integer": (["9007199254740992", "1", "2"], [2**53, 1, 2], set()),
 }
 
@@ -318,6 +325,7 @@ def test_numbers_as_people_write_them(cells, values, found):
         ([f"{row:05}" for row in range(0, 90_000, 1000)] + ["abroad"], "text", {"kept-as-text", "id-like"}),
         (["€1,5M", "€2,5M"], "category", set()),
         (["1_000", "2", "3"], "category", set()),
+        (["(1)", "(2)", "(1)"], "category", set()),
         (["yes", "no", "yes"], "boolean", set()),
         (["True", "False", ""], "boolean", set()),
         (["0", "1", "1"], "number", set()),
@@ -380,6 +388,14 @@ def test_decimal_commas_separate_no_cells(decimals, whole, header):
     table = read_table("\n".join([*names, *lines]).encode())
     assert [column.kind for column in table.columns[:decimals]] == ["number"] * decimals
     assert table.frame.iloc[-1, 0] == -39.395
+
+
+@pytest.mark.parametrize("word", ["[{},]", "Doe, J. {}", "{}, {}, x"])
+def test_words_with_commas_leave_decimal_commas_and_semicolons(word):
+    lines = [f"{word.format(row, row)};{row},5;{row + 1},25" for row in range(20)]
+    table = read_table("\n".join(["who;a;b", *lines]).encode())
+    assert [(column.name, column.kind) for column in table.columns[1:]] == [("a", "number"), ("b", "number")]
+    assert table.frame.iloc[-1].tolist() == [word.format(19, 19), 19.5, 20.25]
 
 
 def test_a_table_of_lists_is_split_at_its_commas():
