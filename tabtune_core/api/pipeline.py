@@ -24,13 +24,12 @@ from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, params_today, read_params, write_params
-from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows, read_weights, show_all
-from tabtune_core.data.encoding import label_numbers
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_numbers, read_rows, read_weights, show_all
 from tabtune_core.data.task import Context
 from tabtune_core.data.values import places, present
 from tabtune_core.devices import resolve_device
 from tabtune_core.engine.adapted_model import open_base, predict_rows
-from tabtune_core.errors import PipelineError, SettingError, warn
+from tabtune_core.errors import LabelError, PipelineError, SettingError, warn
 from tabtune_core.events import Event, RunFinished
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
@@ -46,6 +45,7 @@ from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.notices import rows_shown
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
+from tabtune_core.wording import counted
 
 
 def _predicts_classes(pipeline: "TabularPipeline") -> bool:
@@ -262,12 +262,14 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """Every metric of the task by name, on the rows that have a label.
 
         Raises:
-            LabelError: for a class that was not fitted.
+            LabelError: for a class that was not fitted, a value that is not a number where numbers are predicted, or no label at all.
         """
         predicted = self._predict(X)
         y_N = read_labels(y, len(predicted))
-        labels = present(y_N) if predicted.ndim == 2 else label_numbers(y_N)
+        labels = present(y_N) if predicted.ndim == 2 else read_numbers(y_N)
         labelled = [place for place, label in enumerate(labels) if label is not None]
+        if not labelled:
+            raise LabelError(f"y has no label in {counted(len(labels), 'row')}, so there is nothing to score. Pass rows that have one.")
         return score_all(self._context.labels.transform([labels[place] for place in labelled]), predicted[labelled])
 
     def save(self, path: str | Path) -> None:

@@ -20,10 +20,11 @@ from tabtune_core.data.reading.dates import kind_of_texts
 from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.task import Context, Prepared, make_context, split_table
-from tabtune_core.data.values import column_kind, date_texts, numbers, words
+from tabtune_core.data.values import column_kind, date_texts, numbers, present, words
 from tabtune_core.errors import LabelError, TableError, warn
 from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
+from tabtune_core.wording import counted
 
 
 def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -109,6 +110,22 @@ def read_labels(y: Any, rows: int) -> pd.Series:
     return pd.Series(values, name="y")
 
 
+def read_numbers(y: pd.Series) -> NDArray[np.object_]:
+    """The numbers of ``read_labels``, None where missing.
+
+    Raises:
+        LabelError: other values, which must not be left out in silence as rows without a label are.
+    """
+    found = label_numbers(y)
+    wrong = [value for value, number in zip(present(y), found, strict=True) if value is not None and number is None]
+    if wrong:
+        raise LabelError(
+            f"y holds {wrong[0]!r}; {counted(len(wrong), 'value')} of {len(y):,} cannot be predicted as finite numbers. Correct them, or "
+            "make them missing (None), which leaves their rows out."
+        )
+    return found
+
+
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
     """One weight a row, scaled so that the largest is 1, in float32; None where all weights are equal.
 
@@ -172,7 +189,7 @@ def prepare_arrays(
     check_label(y.infer_objects().to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
     kinds = _kinds(frame, settings)
     _warn_of_text(frame, kinds)
-    texts = words(y) if settings.task == "classification" else label_numbers(y)
+    texts = words(y) if settings.task == "classification" else read_numbers(y)
     if not withhold:
         context = show_all(frame, texts, labels.texts, settings, kinds)
         none = context.rows[:0]

@@ -7,6 +7,7 @@ Shape letters: M rows with a label and a value in the column, U different values
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,9 @@ from pandas.api import types
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, check_shares, sampled, strata_of
 from tabtune_core.data.target import absent
-from tabtune_core.data.values import column_kind, moments, numbers, seconds
+from tabtune_core.data.values import column_kind, moments, numbers, seconds, words
 from tabtune_core.errors import LabelError, SettingError
+from tabtune_core.wording import counted
 
 By = Literal["time", "group"]
 MOST_MISSING = 0.5
@@ -75,6 +77,8 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held_out.items()]
     if by == "group" and len(values_U) == len(rows_M):
         findings.append(Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column))
+    if by == "group":
+        findings.append(_spellings(words(pd.Series(values_U)), column))
     if isinstance(labels[labelled[0]], str):
         split = f"The split by {by} on {column!r}"
         held_out, lacking = _with_known_classes(held_out, train, labels, split, fixed=rule.test_seed is not None)
@@ -214,6 +218,20 @@ def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], col
     ]
     seeds = f"seed {seed}" if test_seed is None else f"seed {seed}; every seed has these test groups, of split seed {test_seed}"
     return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
+
+
+def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
+    """A finding for groups that are probably one group written in several ways; otherwise one without a message."""
+    written = pd.Series(groups).groupby([" ".join(normalize("NFKC", name).casefold().split()).lstrip("0") for name in groups])
+    alike = [sorted(names) for _, names in written if len(names) > 1]
+    if not alike:
+        return Finding("warning", "split-spelling", "", column)
+    message = (
+        f"{counted(sum(map(len, alike)), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as "
+        f"{alike[0][0]!r} and {alike[0][1]!r}. They are different groups here: one may train while the other tests. Write them alike in "
+        "the file if they are one."
+    )
+    return Finding("warning", "split-spelling", message, column)
 
 
 def _size(part: str, rows: int, wanted: float, column: str) -> Finding:

@@ -38,7 +38,11 @@ TRUTH = "truth"
 ID = re.compile(r"[0-9a-f]{16}")
 SAID = ("open-quote", "ragged-lines", "short-lines", "blank-rows", "infinite")
 """Findings that change what is predicted, or how many rows are."""
+UNREAD = ("not-numbers", "bad-cells")
+"""Findings of cells that became missing in a column whose kind is known."""
 _SHOWN = 5
+_HOLDS = {"number": "finite numbers", "date": "dates", "datetime": "dates", "time": "times of day"}
+"""What the cells of a column must be that are not taken as they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def read_new_rows(
     """Reads a file in which the target may be missing; where it is there, its labels are kept.
 
     ``facts`` are those of an adapter package: reading, kinds, features, settings. What else would be a note is refused if ``strict``:
-    columns that the table did not have, and words in columns of numbers.
+    columns that the table did not have, and cells that are not the numbers, dates or times of day that their column holds.
 
     Raises:
         TableError: it cannot be read, lacks a column that is predicted from, or has too many rows.
@@ -88,10 +92,10 @@ def read_new_rows(
     typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in typed_names)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
-    wordy = [finding.column or "" for finding in typed.findings if finding.code == "not-numbers"]
-    if strict and wordy:
-        raise TableError(misfit(wordy[0], "words", "finite numbers"))
-    notes += [f"Cells of {name!r} that are not numbers were read as missing." for name in wordy]
+    unread = [name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names]
+    if strict and unread:
+        raise TableError(misfit(unread[0], "other values", _HOLDS[kinds[unread[0]]]))
+    notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]} were read as missing." for name in unread]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
     return NewRows(typed.frame, tuple(notes))

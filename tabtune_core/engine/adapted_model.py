@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.splits import Split
@@ -31,7 +32,10 @@ from tabtune_core.training.scoring import Shown
 
 @dataclass(frozen=True, slots=True)
 class AdaptedModel:
-    """A base model with an adapter on it. It holds no rows: every prediction is given its context."""
+    """A base model with an adapter on it. It holds no rows: every prediction is given its context.
+
+    Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order.
+    """
 
     model: BaseModel
     settings: RunSettings
@@ -110,7 +114,7 @@ class AdaptedModel:
             raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
         return context
 
-    def predict_proba(self, rows: pd.DataFrame, *, context: Context) -> NDArray[np.float64]:
+    def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:
         """Probabilities ``(rows, classes)``.
 
         Raises:
@@ -120,12 +124,12 @@ class AdaptedModel:
             raise AdapterError("The adapter predicts numbers, which have no probabilities; use predict().")
         return self._predict(rows, context, told=True)
 
-    def predict(self, rows: pd.DataFrame, *, context: Context) -> NDArray[Any]:
+    def predict(self, rows: Any, *, context: Context) -> NDArray[Any]:
         """Class names or numbers ``(rows,)``."""
         predicted = self._predict(rows, context, told=True)
         return np.array(context.labels.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
 
-    def predict_table(self, rows: pd.DataFrame, *, context: Context) -> pd.DataFrame:
+    def predict_table(self, rows: Any, *, context: Context) -> pd.DataFrame:
         """``predicted``, and where it predicts classes the probability of each, a column ``prob_<class>``."""
         predicted = self._predict(rows, context)
         if not self.classes:
@@ -142,10 +146,11 @@ class AdaptedModel:
         except (OSError, RuntimeError, SafetensorError) as error:  # the second is torch's own
             raise AdapterError(f"The merged weights cannot be written to {str(path)!r}: {error}") from error
 
-    def _predict(self, rows: pd.DataFrame, context: Context, *, told: bool = False) -> NDArray[np.float64]:
+    def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """``told`` warns of what cannot be read in the rows, as befits Python; the command line says it in its own words."""
-        predicted = predict_rows(self.model, rows, context, views=self.settings.train.views)
-        for sentence in context.encoder.unread(rows) if told else ():
+        frame = read_rows(rows)
+        predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
+        for sentence in context.encoder.unread(frame) if told else ():
             warn(sentence)
         return predicted
 

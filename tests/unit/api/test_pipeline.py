@@ -411,6 +411,8 @@ def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
         fitted.predict(X.drop(columns="noise"))
     with pytest.raises(LabelError, match="'other' are not among the classes"):
         fitted.evaluate(X, ["other", *y[1:]])
+    with pytest.raises(LabelError, match="y has no label in 0 rows, so there is nothing to score"):
+        fitted.evaluate(X[:0], y[:0])
     with pytest.raises(DeviceError, match="'cuda:7' was requested"):
         TabularPipeline("tabicl-mini", "inference", {"device": "cuda:7"}).fit(X, y)
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import coo_array
 
-from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_numbers, read_rows
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.settings import RunSettings
 
@@ -85,6 +85,13 @@ def test_what_a_mask_hides_is_missing_and_numbers_beside_words_stay_numbers():
     assert read_rows(np.ma.array([[1.0, 2], [3, 4]], mask=[[1, 0], [0, 0]]))["x0"].isna().tolist() == [True, False]
     assert read_labels(np.ma.array([1, 2], mask=[0, 1]), 2).isna().tolist() == [False, True]
     assert [dtype.kind for dtype in read_rows([[1.5, "a"], [2.5, "b"]]).dtypes] == ["f", "O"]
+
+
+@pytest.mark.parametrize("wrong", [np.inf, "n/a", 1j])
+def test_what_is_no_number_is_not_left_out_in_silence_where_numbers_are_predicted(wrong):
+    assert read_numbers(pd.Series(["1.5", None, 2], dtype=object)).tolist() == [1.5, None, 2.0]
+    with pytest.raises(LabelError, match="1 value of 3 cannot be predicted as finite numbers"):
+        read_numbers(pd.Series([1.5, None, wrong], dtype=object))
 
 
 def test_labels_on_a_scale_are_refused():

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import safetensors.numpy
 
 from tabtune_core import load_adapter
 from tabtune_core.cli.main import main
-from tabtune_core.errors import AdapterError
+from tabtune_core.errors import AdapterError, TableError
 from tabtune_core.lora.package_reader import FACTS, TENSORS, without_labels
 
 KEPT = Path(__file__).parents[2] / "kept"
@@ -71,3 +72,12 @@ def test_without_its_class_labels_an_adapter_predicts_the_same_by_the_names_of_i
         AdapterError, match="The context has the classes 'class 1', 'small'; the adapter was trained for others, whose names"
     ):
         model.new_context(renamed)
+
+
+def test_rows_may_be_any_frame_and_two_columns_of_one_name_are_refused():
+    model, table = load_adapter(KEPT / "adapter.zip", device="cpu"), pd.read_csv(KEPT / "kept.csv")
+    context, rows = model.context(table), table.iloc[:5].drop(columns=model.settings.target)
+    other = polars.DataFrame(rows[rows.columns[::-1]].to_dict("list"))
+    np.testing.assert_array_equal(model.predict_proba(other, context=context), model.predict_proba(rows, context=context))
+    with pytest.raises(TableError, match=f"X has two columns named {rows.columns[0]!r}; rename one."):
+        model.predict(pd.concat([rows, rows.iloc[:, :1]], axis=1), context=context)

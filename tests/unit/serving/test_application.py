@@ -144,7 +144,7 @@ REFUSED = {
 IN_CSV = {
     "a missing column": (as_csv([{"size": 1, "colour": "red"}]), 422, "The rows lack 2 of the 4 columns"),
     "an unknown column": (as_csv([{**ROW, "colours": 1}]), 422, "The table of the adapter has no column 'colours'. Did you mean 'colour'?"),
-    "words for numbers": (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds words, but must hold finite numbers."),
+    "words for numbers": (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds other values, but must hold finite numbers."),
     "too many rows": (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Split it."),
 }
 

@@ -186,9 +186,28 @@ def test_one_row_is_enough_and_a_lost_line_is_said():
     assert "1 row without any value: left out." in rows.notes
 
 
-def test_words_in_a_column_of_numbers_and_too_many_rows_are_said():
-    rows = read_new_rows(b"age,zip,born\nold,1,2024-04-03\n7,1,2024-04-03\n", FACTS)
-    assert rows.notes == ("Cells of 'age' that are not numbers were read as missing.",)
+@pytest.mark.parametrize(
+    ("column", "kind", "cells", "what"),
+    [
+        ("age", "number", "old", "finite numbers"),
+        ("born", "date", "1609545600000", "dates"),  # as pandas writes dates in JSON
+        ("born", "datetime", "soon", "dates"),
+        ("born", "time", "noon", "times of day"),
+    ],
+)
+def test_cells_that_are_not_what_their_column_holds_are_said_and_refused_where_nobody_reads_notes(column, kind, cells, what):
+    facts = {**FACTS, "kinds": {**FACTS["kinds"], column: kind}}
+    file = pd.DataFrame({"age": 7, "zip": "1", "born": "12:00" if kind == "time" else "2024-04-03", "more": [*range(30), "?"]}).assign(
+        **{column: cells}
+    )
+    rows = read_new_rows(file.to_csv(index=False).encode(), facts)
+    assert rows.frame[column].isna().all()
+    assert rows.notes[0] == f"Cells of {column!r} that are not {what} were read as missing."
+    with pytest.raises(TableError, match=f"'{column}' holds other values, but must hold {what}"):
+        read_new_rows(file.drop(columns="more").to_csv(index=False).encode(), facts, strict=True)
+
+
+def test_too_many_rows_are_said():
     with pytest.raises(TableError, match="The file has 2 rows; up to 1 are predicted at once"):
         read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", FACTS, limit_rows=1)
 
