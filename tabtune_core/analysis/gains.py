@@ -10,6 +10,7 @@ from scipy.special import log_ndtr
 
 from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.metrics import TARGET_UNIT, Metric
+from tabtune_core.wording import counted
 
 BETTER = "+ is better"
 """Said of differences of a score of which less is better: they have the sign that they have in every table."""
@@ -28,9 +29,9 @@ def beyond_noise(found: Found) -> int | None:
 
 def too_few(found: TooFew, part: str) -> str:
     """Why the rows do not tell, and what would."""
-    units = {"random": "rows", "group": "groups", "time": "blocks of time"}[found.of]
+    unit = {"random": "row", "group": "group", "time": "block of time"}[found.of]
     which = "" if found.of_class is None else f" with the class {found.of_class!r}"
-    return f"the {part} rows are too few to tell (they hold {found.found} {units}{which}, and it takes {found.needed})"
+    return f"the {part} rows are too few to tell (they hold {counted(found.found, unit)}{which}, and it takes {found.needed})"
 
 
 def change(better_by: float, half: float, metric: Metric, size: float) -> str:

@@ -72,7 +72,8 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
         else _group_description(part_U[place_M], part_U, column, rule.seed, group_seed)
     )
     if not known.all():
-        description += f" The {(~known).sum():,} rows without a value in it only train."
+        unknown = int((~known).sum())
+        description += f" The {counted(unknown, 'row')} without a value in it only train{'s' * (unknown == 1)}."
     findings = [Finding("info", "split", f"Split by {by} on {column!r}: {description}", column)]
     findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held_out.items()]
     if by == "group" and len(values_U) == len(rows_M):
@@ -212,7 +213,7 @@ def _written(values: pd.Series) -> list[str]:
 
 def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], column: str, seed: int, test_seed: int | None) -> str:
     texts = [
-        f"{does} on {(part_M == part).sum():,} rows of {(part_U == part).sum():,} groups"
+        f"{does} on {counted(int((part_M == part).sum()), 'row')} of {counted(int((part_U == part).sum()), 'group')}"
         for part, does in enumerate(("trains", "validates", "tests"))
         if (part_M == part).any()
     ]

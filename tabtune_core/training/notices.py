@@ -15,6 +15,7 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
 from tabtune_core.training.loop import TrainResult
+from tabtune_core.wording import counted
 
 SAVING_REPORTED = 0.1
 """Fewest seconds computed by earlier runs that are mentioned."""
@@ -32,7 +33,7 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     yield from _shown(settings, plan)
     warmup_steps = settings.train.warmup_steps_of(plan.steps)
     if settings.strategy != "inference" and warmup_steps > plan.steps:
-        yield Note(f"The warm-up of {warmup_steps} steps is longer than the run; it is shortened to {plan.steps} steps.", "warning")
+        yield Note(f"The warm-up of {counted(warmup_steps, 'step')} is longer than the run; it is shortened to {plan.steps}.", "warning")
     if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
         yield Note(
             f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
@@ -108,7 +109,7 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
     if cut:
         yield Note(f"All layers up to {cut} are frozen: they are computed once per input and cached (up to {_LIMIT}).")
     if count:
-        few = f", more than the run's {plan.steps} steps" if count > plan.steps else ""
+        few = f", more than the run's {counted(plan.steps, 'step')}" if count > plan.steps else ""
         yield Note(f"Training cycles through {count} fixed episodes{few}.", "warning" if few else "info")
 
 

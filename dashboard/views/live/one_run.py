@@ -13,6 +13,7 @@ from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.run_row import ENDED, RETRYABLE, Run
+from tabtune_core.wording import counted
 
 FOLLOW = "follow"
 """In place of a run's id: whichever is in progress."""
@@ -64,14 +65,14 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
     if plan and run.settings.strategy in REFERENCES:
         st.caption(
             f"On {_where(run, plan)}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
-            f" {plan.test_rows:,} test rows, {plan.features:,} features. A reference: no foundation model is loaded."
+            f" {plan.test_rows:,} test rows, {counted(plan.features, 'feature')}. A reference: no foundation model is loaded."
         )
     elif plan:
         st.caption(
-            f"On {_where(run, plan)}: {plan.steps:,} steps{_cadence(plan)},"
+            f"On {_where(run, plan)}: {counted(plan.steps, 'step')}{_cadence(plan)},"
             f" {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
             f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
-            f" {plan.features:,} features;"
+            f" {counted(plan.features, 'feature')};"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
     unreadable.unknown_fields(run)
