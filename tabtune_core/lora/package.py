@@ -89,7 +89,8 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout:
         raise AdapterError(f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows.")
     tensors = factor_tensors(module, report)
     with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(TENSORS, safetensors.torch.save(tensors))
+        # not deflated: a B that never moved would vanish, and the size is compared with that of other ranks
+        archive.writestr(TENSORS, safetensors.torch.save(tensors), zipfile.ZIP_STORED)
         archive.writestr(FACTS, text)
         archive.writestr(README, readme(everything))
         if opens_with_peft is not None:

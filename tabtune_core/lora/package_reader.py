@@ -83,8 +83,8 @@ def without_labels(path: Path) -> bytes:
     written = {FACTS: json.dumps(facts, separators=(",", ":")), README: readme(facts)}
     made = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for name in archive.namelist():
-            zipped.writestr(name, written.get(name) or archive.read(name))
+        for entry in archive.infolist():
+            zipped.writestr(entry.filename, written.get(entry.filename) or archive.read(entry), entry.compress_type)
     return made.getvalue()
 
 

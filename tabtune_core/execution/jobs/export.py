@@ -68,6 +68,12 @@ class _Source:
     context: Context
     trial: _Trial
 
+    @property
+    def columns(self) -> list[str]:
+        """What predictions are made from, in the order of the table: that of the columns of an array."""
+        facts = self.package.facts
+        return [name for name in facts["kinds"] if name in facts["features"]]
+
 
 def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, Any]:
     """Makes the file, runs its snippet in a fresh process and compares.
@@ -156,7 +162,7 @@ def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
     train = TrainSettings(predict_context_rows=settings.train.predict_context_rows, views=settings.train.views)
     plain = replace(settings, strategy="inference", train=train)
     facts = source.package.facts
-    alone = pipeline_of_run(base, plain, {}, source.context, facts["features"], made.history)
+    alone = pipeline_of_run(base, plain, {}, source.context, source.columns, made.history)
     alone.save(work / file_name("pipeline", facts, source.run.id))
 
 
@@ -166,11 +172,11 @@ def _base(source: _Source) -> BaseModel:
 
 
 def _fitted(source: _Source, store: RunStore, base: BaseModel) -> TabularPipeline:
-    run, features = source.run, source.package.facts["features"]
+    run = source.run
     assert run.result is not None
     told = (stored.event for stored in store.events(run.id))
     history = [*(event for event in told if not isinstance(event, Unread)), run.result]
-    return pipeline_of_run(base, run.settings, {OWN: source.package.tensors}, source.context, features, history)
+    return pipeline_of_run(base, run.settings, {OWN: source.package.tensors}, source.context, source.columns, history)
 
 
 _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}

@@ -55,6 +55,15 @@ def test_what_was_written_is_read_back_bit_by_bit(written):
     assert len(package.facts["layers"]) == len(report.layers)
 
 
+def test_an_adapter_that_was_not_trained_is_as_large_as_one_that_was(written, tmp_path):
+    path, module, report = written
+    for parameter in adapter_tensors(module, report).values():
+        torch.nn.init.zeros_(parameter)
+    write_package(tmp_path / "zeros.zip", module, report, dropout=0.1, facts=FACT)
+    sizes = [file.stat().st_size for file in (path, tmp_path / "zeros.zip")]
+    assert sizes[0] == sizes[1] > sum(tensor.nbytes for tensor in read_package(path).tensors.values())
+
+
 def test_the_readmes_loader_is_python_whatever_the_table_is_called(written):
     text = zipfile.ZipFile(written[0]).read(README).decode()
     code = text.split("```python\n")[1].split("```")[0]

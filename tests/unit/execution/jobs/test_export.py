@@ -12,7 +12,7 @@ from made_run import made_run
 
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
-from tabtune_core.data.datasets import delete_dataset
+from tabtune_core.data.datasets import delete_dataset, load_frame
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.text_features import TextEncoder
 from tabtune_core.errors import AdapterError, PipelineError, TableError
@@ -137,6 +137,9 @@ def test_the_pipeline_holds_the_context_rows_and_what_the_run_told(store, job, h
     assert pipeline._context.sha256 == facts["context"]["sha256"]
     assert len(pipeline._context.rows) == len(facts["context"]["rows"]) == 54
     assert pipeline.result.best_step == 1
+    rows = load_frame(store.home, store.run(run).settings.dataset)[pipeline.feature_names_in_]
+    assert [*rows.columns] == [name for name in facts["kinds"] if name in facts["features"]] != facts["features"]
+    np.testing.assert_array_equal(pipeline.predict_proba(rows.to_numpy(dtype=object)), pipeline.predict_proba(rows))
     assert {form for form, kind in FORMATS.items() if kind.holds_rows} == {"pipeline"}
 
 
