@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import time
+from datetime import date, time
 from functools import cache, reduce
 from typing import Any
 
@@ -73,6 +73,8 @@ DIGITS = {style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6
 DIGITS |= dict.fromkeys(("%d%m%Y", "%m%d%Y"), YEAR_ENDS)
 """Formats of dates that are whole numbers, with their pattern."""
 IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
+FAR_YEARS = 10
+"""From today: a date of two digits that lies beyond is perhaps of the century before."""
 FEWEST_IN_DIGITS = 8
 """Different numbers that must all be dates: fewer may be so by chance."""
 MEANS: dict[Kind, str] = {
@@ -122,6 +124,7 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
     typed = yield from _typed(name, likely, asked or "date", value, read, filled, forced=forced)
     if typed is None or typed.kind not in MEANS:
         return typed
+    zones += yield from _far_years(name, style, value)
     if by_day is None or by_month is None:
         first = by_day is not None if by_day or by_month else None
         return replace(typed, findings=(*typed.findings, *zones), day_first=first)
@@ -153,6 +156,21 @@ def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, fill
     wrong_kind = " Choose number, under Columns, if they are plain numbers." if likely and is_number(likely[0]) else " Nothing to do."
     told = (Finding("info", "date", f"{name!r} holds {MEANS[kind].format(shown)}.{wrong_kind}", name),) if read else ()
     return Typed(kind, value, (*bad, *told))
+
+
+def _far_years(name: str, style: str, value: str) -> Asking[tuple[Finding, ...]]:
+    """Says that years of two digits are read as years far ahead, as those of births before 1969 are."""
+    if "%y" not in style:
+        return ()
+    last = date.today().year + FAR_YEARS
+    far, shown, year = yield Ask(
+        (f"count(*) FILTER (year({value}) > {last})", f"min(cell) FILTER (year({value}) > {last})", f"max(year({value}))"), parts=PARTS
+    )
+    if not far:
+        return ()
+    message = f"{name!r} has years of two digits, and 00 to 68 are read as 2000 to 2068: {far:,} dates such as {shorten(shown)!r} lie after"
+    way_out = "Write years of four digits in the file if these are of the century before."
+    return (Finding("warning", "far-years", f"{message} {last}, up to {year}. {way_out}", name),)
 
 
 def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:

@@ -108,6 +108,17 @@ def test_a_kind_that_is_chosen_says_how_many_cells_it_could_not_read(kind):
     assert any(re.search(r"\b30\b.*missing", finding.message) for finding in table.findings if finding.column == "what")
 
 
+@pytest.mark.parametrize(
+    ("first", "style"), [("1948", "%d.%m.%y"), ("1955", "%b-%y"), ("1948", "%d-%b-%y %H:%M"), ("1975", "%d.%m.%y"), ("1948", "%d.%m.%Y")]
+)
+def test_years_of_two_digits_that_may_be_of_the_century_before_are_said(first, style):
+    born = pd.date_range(first, periods=150, freq="60D")
+    frame = pd.DataFrame({"born": born.strftime(style), "x": range(150)})
+    told = [finding.message for finding in read_table(frame.to_csv(index=False).encode()).findings if finding.code == "far-years"]
+    wrong = (born.year < 1969).sum() if "%y" in style else 0
+    assert [f": {wrong} dates such as" in message for message in told] == [True] * bool(wrong)
+
+
 @pytest.mark.parametrize("choice", [None, True, False])
 def test_a_column_that_has_the_other_order_keeps_it_in_new_rows(choice):
     days = pd.date_range("2024-01-07", periods=60, freq="5D")
