@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/default_rates.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables
 are named below, before the first run, from the lists of ``real_tables.py``, which says what to install. Runs that are in the file already
-are not repeated.
+are not repeated. With ``--lengths`` it is trained at the default rate, 8, 30 (the default) and 120 epochs, with 400 and with 1,600 rows given.
 
 ``fit`` is given 6 in 10 rows, at most 400, of which it holds a fifth out to choose the step by; at most 1,000 other rows are the test. All
 else is as ``TabularPipeline`` does it without being told. A gain is on the test rows and against zero-shot with the same rows: of the
@@ -36,6 +36,7 @@ from tabtune_core.settings.labels import short_rate
 
 RATES: dict[Strategy, tuple[float, ...]] = {"peft": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3), "base-ft": (2e-5, 5e-5, 1e-4, 2e-4, 5e-4)}
 FIT_SHARE, FIT_ROWS, TEST_ROWS = 0.6, 400, 1000
+EPOCHS, MORE_ROWS = (8, 30, 120), 1600
 NAMES: dict[Task, str] = {
     "classification": "banana contraceptive german penbased pima segment titanic Chile HMDA spam7 credit_data mlc_churn hpc_data phoneme vehicle Arrests",
     "regression": "Boston Auto Carseats Wage concrete Sacramento diamonds CPS1985 SLID MathAchieve Computers gpa2",
@@ -53,10 +54,10 @@ def tables(task: Task) -> list[RealTable]:
 
 
 @lru_cache(maxsize=1)
-def rows(table: RealTable, task: Task, seed: int) -> list[Any]:
-    """Features to fit, to test, targets to fit, to test."""
+def rows(table: RealTable, task: Task, seed: int, given: int) -> list[Any]:
+    """Features to fit, at most ``given``, to test, targets to fit, to test."""
     x, y = table.load()
-    fitted = min(FIT_ROWS, round(FIT_SHARE * len(y)))
+    fitted = min(given, round(FIT_SHARE * len(y)))
     classes = y if task == "classification" else None
     return train_test_split(x, y, train_size=fitted, test_size=min(TEST_ROWS, len(y) - fitted), random_state=seed, stratify=classes)  # type: ignore[no-any-return]
 
@@ -70,17 +71,19 @@ def losses(pipeline: TabularPipeline, x: pd.DataFrame, y: pd.Series) -> NDArray[
 
 
 @lru_cache(maxsize=1)
-def zero_shot(model: str, task: Task, table: RealTable, seed: int) -> NDArray[np.float64]:
-    x, x_test, y, y_test = rows(table, task, seed)
+def zero_shot(model: str, task: Task, table: RealTable, seed: int, given: int) -> NDArray[np.float64]:
+    x, x_test, y, y_test = rows(table, task, seed, given)
     return losses(TabularPipeline(model, "inference", {"device": "cpu"}, task).fit(x, y), x_test, y_test)
 
 
 def one_run(model: str, task: Task, table: RealTable, seed: int, strategy: str, params: dict[str, Any]) -> dict[str, Any]:
-    """A run's gains on validation and test."""
-    x, x_test, y, y_test = rows(table, task, seed)
+    """A run's gains on validation and test; of ``params``, "given" is how many rows it is given."""
+    given = params.get("given", FIT_ROWS)
+    x, x_test, y, y_test = rows(table, task, seed, given)
+    params = {name: value for name, value in params.items() if name != "given"}
     pipeline = TabularPipeline(model, strategy, {"device": "cpu", "seed": seed, **params}, task).fit(x, y)
     result, metric = pipeline.result, SELECTION[task]
-    before = zero_shot(model, task, table, seed)
+    before = zero_shot(model, task, table, seed, given)
     gains = (before - losses(pipeline, x_test, y_test)) / (before.mean() if task == "classification" else 1)
     return {
         "gain": float(gains.mean()),
@@ -156,6 +159,35 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
     )
 
 
+def lengths(model: str, task: Task) -> Iterator[tuple[RealTable, dict[str, int]]]:
+    """The runs of other lengths, and of the usual one: the tables that have so many rows to give, and their parameters."""
+    for given, table in product((FIT_ROWS, MORE_ROWS), tables(task)):
+        if given == FIT_ROWS or round(FIT_SHARE * len(table.load()[1])) >= given:
+            yield from ((table, {"epochs": epochs, "given": given}) for epochs in EPOCHS)
+
+
+def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
+    """Gains at each length by table and rows given, with the seconds of a core; tables that lack a length are left out."""
+    done = {
+        (run["table"], run["params"]["given"], run["params"]["epochs"]): run
+        for run in runs.known.values()
+        if (run["model"], run["task"]) == (model, task) and "epochs" in run["params"]
+    }
+    for given in (FIT_ROWS, MORE_ROWS):
+        names = [table.name for table in tables(task) if all((table.name, given, epochs) in done for epochs in EPOCHS)]
+        if not names:
+            continue
+        by_T = [[done[name, given, epochs] for epochs in EPOCHS] for name in names]
+        rows = [
+            [name, *(f"{run['gain']:+.3f} ± {1.96 * run['error']:.3f} (step {run['best_step']} of {run['steps']})" for run in by_epochs)]
+            for name, by_epochs in zip(names, by_T, strict=True)
+        ]
+        means, seconds = (np.array([[run[what] for run in by_epochs] for by_epochs in by_T]).mean(axis=0) for what in ("gain", "seconds"))
+        rows += [["mean", *(f"{gain:+.3f}" for gain in means)], ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]]
+        yield f"{CATALOGUE[model].title}, {task}, LoRA, {by_T[0][0]['rows']:,} rows given at most."
+        yield markdown_table(["table", *(f"{epochs} epochs" for epochs in EPOCHS)], rows)
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
@@ -163,8 +195,17 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=16, help="of each task, at most")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--told", action="store_true", help="print what the file has, and run nothing")
+    parser.add_argument("--lengths", action="store_true", help="other lengths of training instead of other rates")
     arguments = parser.parse_args()
     runs = Runs(arguments.runs)
+    if arguments.lengths:
+        asked = [*product(arguments.models, NAMES)]
+        for model, task in () if arguments.told else asked:
+            for table, params in lengths(model, task):
+                runs.of(model, task, table, 0, "peft", **params)
+        parts = [part for model, task in asked for part in lengths_report(runs, model, task)]
+        publish("default-lengths", "\n\n".join(parts), write=arguments.write)
+        return
     for seed, model, strategy, place in product(arguments.seeds, arguments.models, RATES, range(0 if arguments.told else arguments.tables)):
         for task in NAMES:
             for table, rate in product(tables(task)[place : place + 1], RATES[strategy]):

@@ -36,6 +36,21 @@ def test_days_are_those_of_the_calendar_in_every_year():
     assert features[:, 0].tolist() == [one.toordinal() - date(1970, 1, 1).toordinal() for one in dates]
 
 
+@pytest.mark.parametrize(("learnt", "month"), [("12/31/2024", 3), ("31/12/2024", 4)])
+def test_a_day_that_could_be_a_month_is_read_in_the_order_that_was_learnt(learnt, month):
+    encoder = FeatureEncoder.fit(pd.DataFrame({"d": [learnt, "01/02/2025"]}), {"d": "date"}, None)
+    assert encoder.transform(pd.DataFrame({"d": ["03/04/2025"]}))[0, 1] == month
+    assert [*encoder.misfits(pd.DataFrame({"d": [learnt, "soon", None]}))] == [("d", ["soon"], "dates")]
+
+
+def test_a_time_of_day_is_its_hours_and_a_place_on_the_circle_of_a_day():
+    frame = pd.DataFrame({"at": ["2025-01-01 18:30:00", "2025-01-01 00:00:00"], "t": ["06:00", "00:15:36"]})
+    features = FeatureEncoder.fit(frame, {"at": "datetime", "t": "time"}, None).transform(frame)
+    assert features[:, 3].tolist() == [18.5, 0]
+    assert features[:, 6].tolist() == [6, 0.26]
+    np.testing.assert_allclose(features[0, 7:], [1, 0], atol=1e-9)
+
+
 def test_what_was_left_out_is_not_a_feature():
     encoder = FeatureEncoder.fit(FRAME, KINDS | {"n": "ignored"}, "y")
     assert encoder.transform(FRAME).shape == (3, 4)
