@@ -115,6 +115,8 @@ def test_a_table_whose_test_rows_are_elsewhere_has_two_parts():
     for by in ("time", "group"):
         found = split(frame, "year", by, test_share=0.0)
         assert (len(found.train), len(found.validation), len(found.test)) == (30, 30, 0)
+    chosen = {tuple(split(table(), "customer", "group", seed=seed, test_share=0.0, test_seed=0).validation) for seed in range(3)}
+    assert len(chosen) == 3
 
 
 def test_three_values_make_three_parts_whatever_the_shares():
