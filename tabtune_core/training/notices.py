@@ -7,6 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+import pandas as pd
+
 from tabtune_core.data.task import Prepared
 from tabtune_core.events import Note, RunFinished, RunPlanned
 from tabtune_core.lora.inject import LoraReport
@@ -30,6 +33,7 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     yield from _split(settings, table)
     if table.context.encoder.left_out:
         yield Note(f"Columns that the model does not use (free text or left out by you): {', '.join(table.context.encoder.left_out)}.")
+    yield from _narrow(settings, table)
     yield from _shown(settings, plan)
     warmup_steps = settings.train.warmup_steps_of(plan.steps)
     if settings.strategy != "inference" and warmup_steps > plan.steps:
@@ -58,6 +62,21 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
         yield Note(
             f"{upstream.distribution} {upstream.installed} is not among the versions that LoRA Lab was tested with "
             f"({', '.join(upstream.tested)}). The model computes everything in its own way: no frozen layer is cached, which takes longer.",
+            "warning",
+        )
+
+
+def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
+    """Names columns of numbers that vary so little, in their unit, that the model's own standard score leaves nothing of them."""
+    family, encoder = get_card(settings.model).family, table.context.encoder
+    first = len(encoder.categories)  # the features begin with them
+    spread_F = np.nan_to_num(pd.DataFrame(table.context.x_CF[:, first : first + len(encoder.numbers)]).std(ddof=0))
+    narrow = [name for name, spread in zip(encoder.numbers, spread_F, strict=True) if 0 < spread < 10 * family.added_to_spread]
+    if narrow:
+        yield Note(
+            f"{family.name} hardly sees {', '.join(map(repr, narrow))}: its package adds {family.added_to_spread:g} to the standard "
+            f"deviation of a column, here {min(filter(None, spread_F)):.0e}, and divides by that. Write such columns in a smaller unit, so "
+            "that their numbers are larger.",
             "warning",
         )
 

@@ -99,6 +99,7 @@ FAMILY = Family(
     late_blocks="icl_predictor.tf_icl.blocks",
     head=("icl_predictor.decoder",),
     capturable=True,
+    added_to_spread=1e-6,
 )
 
 _V1: dict[str, Any] = dict(

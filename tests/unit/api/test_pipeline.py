@@ -405,6 +405,14 @@ def test_single_params_are_searched_and_set_by_their_nested_names():
         pipeline.set_params(tuning_params__stepps=3)
 
 
+@pytest.mark.parametrize(("model", "scale", "told"), [("tabicl-mini", 1e-8, True), ("tabicl-mini", 1, False), ("tabdpt-mini", 1e-8, False)])
+def test_a_column_that_is_too_small_in_its_unit_for_a_model_to_see_is_named(model, scale, told):
+    X = pd.DataFrame({"word": list("abcd") * 20, "empty": np.nan, "current": np.random.default_rng(0).normal(size=80) * scale})
+    pipeline = TabularPipeline(model, "inference", {"device": "cpu"}).fit(X, X["current"] > 0)
+    assert any("hardly sees 'current'" in note.text for note in of(Note, pipeline)) == told
+    assert (pipeline.score(X, X["current"] > 0) < 0.9) == told
+
+
 def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
     X, y = test_rows
     with pytest.raises(TableError, match="lacks the columns 'noise'"):
