@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from tabtune_core.data.encoding import LARGEST
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.table import Table
 from tabtune_core.data.target_ranking import near_best, rank_targets
@@ -158,7 +159,13 @@ def check_label(
             raise LabelError(
                 f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, choose and test on."
             )
-        findings += far_values(labels.to_numpy(dtype=float), target)
+        numbers = labels.to_numpy(dtype=float)
+        if LARGEST <= (largest := float(np.abs(numbers).max())) < np.inf:
+            raise LabelError(
+                f"The label {target!r} holds numbers such as {largest:g}, whose squares are too large to compute with. Divide the column "
+                "by a number, or correct it."
+            )
+        findings += far_values(numbers, target)
     else:
         findings += check_classes(labels, target, max_classes, ROWS_PER_CLASS if split else 1)
     return (*findings, *leaks(frame, target))

@@ -191,6 +191,8 @@ def test_a_number_passes_for_regression_and_words_do_not():
     assert check_label(numbers, "label", max_classes=10, task="regression") == ()
     with pytest.raises(LabelError, match="regression needs numbers"):
         check_label(numbers, "word", max_classes=10, task="regression")
+    with pytest.raises(LabelError, match=r"numbers such as 2e\+200, whose squares are too large to compute with"):
+        check_label(numbers.assign(label=numbers["label"] * 2e200), "label", max_classes=10, task="regression")
 
 
 def test_the_split_at_the_median_gives_two_classes_and_keeps_what_is_missing():
