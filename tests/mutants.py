@@ -22,7 +22,7 @@ CLAIMS = (
 )
 LORA = "unit/lora contract/test_variants.py parity/test_peft.py"
 SPLITS = "unit/data/test_splits.py unit/data/test_ordered_splits.py unit/data/test_held_out_rows.py unit/data/test_rare_classes.py"
-STATE = "unit/training/test_last_state.py unit/training/test_clock.py unit/training/test_loop.py"
+STATE = "unit/training/test_state_file.py unit/training/test_last_state.py unit/training/test_clock.py unit/training/test_loop.py"
 FILES = "unit/files unit/lora/test_package.py unit/lora/test_adapter_set.py"
 TESTS = {
     **dict.fromkeys(("analysis/claims", "analysis/replicates", "analysis/comparison"), CLAIMS),

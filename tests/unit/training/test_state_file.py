@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 from small_disk import fill, small_disk
 
+from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.state_file import StateFileError, read_state, write_state
 
 TENSORS = {"b": torch.arange(6.0).reshape(2, 3).T, "a": torch.tensor(7.0), "c": torch.tensor([1, 2], dtype=torch.uint8)}
@@ -22,6 +23,22 @@ def test_tensors_and_facts_come_back(tmp_path):
 def test_it_is_a_file_that_safetensors_opens(tmp_path):
     write_state(tmp_path / "state.safetensors", TENSORS, FACTS)
     assert load_file(tmp_path / "state.safetensors")["b"].tolist() == TENSORS["b"].tolist()
+
+
+def test_the_best_state_comes_back_and_so_does_the_first(tmp_path):
+    layer = torch.nn.Linear(1, 1, bias=False).requires_grad_()
+    torch.nn.init.constant_(layer.weight, 1.0)
+    best = BestState(layer, tmp_path)
+    assert 0 < best.seconds_a_byte < 1e-3
+    for step, value in ((5, 2.0), (7, 3.0)):
+        torch.nn.init.constant_(layer.weight, value)
+        best.keep(step)
+    torch.nn.init.constant_(layer.weight, 9.0)
+    best.restore()
+    assert layer.weight.item() == 3.0
+    best.restore(first=True)
+    assert layer.weight.item() == 1.0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-0.safetensors", "best-7.safetensors"]
 
 
 @pytest.mark.parametrize("place", [0, 9, 40, 200, -1, -9, -30])
