@@ -70,7 +70,8 @@ def page(
 
 def table_of(frame: pd.DataFrame) -> str:
     """A frame as a table that scrolls by itself where it is wider than the page."""
-    made = frame.to_html(index=False, na_rep="", border=0, float_format=partial(number, digits=4))
+    plain = frame.astype(object).mask(frame.isna(), float("nan"))  # pandas writes None and <NA> whatever na_rep says
+    made = plain.to_html(index=False, na_rep="", border=0, float_format=partial(number, digits=4))
     return f"<div class=wide tabindex=0>{made}</div>"
 
 

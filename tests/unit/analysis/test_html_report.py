@@ -57,6 +57,7 @@ def test_a_sweep_is_one_page_that_says_what_was_found_and_how_to_run_it_again(sw
     assert html.count('"showSendToCloud": false') == html.count("Plotly.newPlot(") - shown_by_plotly() == 6
     assert "LoRA" in text.partition("class=charts")[0]  # the sentence stands before the charts
     assert [cell for cell in CELLS if cell in text] == []
+    assert "<td></td>" in text and not re.search(r"<td>(None|nan|&lt;NA&gt;)</td>", text)
     toml = re.search(r"<pre>(dataset|ranks|zero_shot|[a-z_]+ = .*?)</pre>", text, re.DOTALL)
     again = SweepSettings.from_toml(__import__("html").unescape(toml[1]))
     assert again.run.dataset == dataset.id and "loralab sweep &#x27;fish &amp; chips.csv&#x27; --settings sweep.toml" in text
