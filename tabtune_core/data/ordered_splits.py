@@ -223,15 +223,15 @@ def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], col
 
 def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
     """A finding for groups that are probably one group written in several ways; otherwise one without a message."""
-    written = pd.Series(groups).groupby([" ".join(normalize("NFKC", name).casefold().split()).lstrip("0") for name in groups])
-    alike = [sorted(names) for _, names in written if len(names) > 1]
-    if not alike:
-        return Finding("warning", "split-spelling", "", column)
-    message = (
-        f"{counted(sum(map(len, alike)), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as "
-        f"{alike[0][0]!r} and {alike[0][1]!r}. They are different groups here: one may train while the other tests. Write them alike in "
-        "the file if they are one."
-    )
+    written = pd.Series([" ".join(normalize("NFKC", name).casefold().split()).lstrip("0") for name in groups])
+    twice, message = written[written.duplicated(keep=False)], ""
+    if len(twice):
+        first, second, *_ = sorted(groups[written == twice.min()])
+        message = (
+            f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as {first!r} "
+            f"and {second!r}. They are different groups here: one may train while the other tests. Write them alike in the file if they are "
+            "one."
+        )
     return Finding("warning", "split-spelling", message, column)
 
 
