@@ -228,9 +228,9 @@ def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
     if len(twice):
         first, second, *_ = sorted(groups[written == twice.min()])
         message = (
-            f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as {first!r} "
-            f"and {second!r}. They are different groups here: one may train while the other tests. Write them alike in the file if they are "
-            "one."
+            f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as "
+            f"{first!r} and {second!r}. They are different groups here: one may train while the other tests. Write them alike in the file "
+            "if they are one."
         )
     return Finding("warning", "split-spelling", message, column)
 
