@@ -107,8 +107,8 @@ class Family:
     feature_limit: int | None = None
     context_limit: int | None = None
     """Most context rows."""
-    added_to_spread: float = 0.0
-    """What its package adds to the standard deviation of a column before it divides by it; columns of a smaller one are hardly seen."""
+    added_to_spread: float | None = None
+    """What its package adds to the standard deviation of a column of numbers before it divides by it; None: it does not divide."""
     install: str
     """Command that installs its package."""
     upstream: Upstream

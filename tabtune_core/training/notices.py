@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from tabtune_core.data.task import Prepared
@@ -24,6 +23,10 @@ SAVING_REPORTED = 0.1
 """Fewest seconds computed by earlier runs that are mentioned."""
 LEAST_WAITED, WAITED_SHARE = 1.0, 0.1
 """Fewest seconds, and share of what they computed, of earlier runs' waits for a core that are mentioned."""
+HARDLY = 0.3
+"""Nine in ten values of a column lie so close together once it is scaled; of a normal distribution within 3.3."""
+ROWS_SORTED = 1000
+"""Of a column, to see where nine in ten lie."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 
@@ -67,18 +70,27 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
 
 
 def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """Names columns of numbers that vary so little, in their unit, that the model's own standard score leaves nothing of them."""
+    """Names columns of numbers of which the model's own scaling leaves next to nothing: few values lie far off, or the unit is large."""
     family, encoder = get_card(settings.model).family, table.context.encoder
+    if family.added_to_spread is None:
+        return
     first = len(encoder.categories)  # the features begin with them
-    spread_F = np.nan_to_num(pd.DataFrame(table.context.x_CF[:, first : first + len(encoder.numbers)]).std(ddof=0))
-    narrow = [name for name, spread in zip(encoder.numbers, spread_F, strict=True) if 0 < spread < 10 * family.added_to_spread]
-    if narrow:
-        yield Note(
-            f"{family.name} hardly sees {', '.join(map(repr, narrow))}: its package adds {family.added_to_spread:g} to the standard "
-            f"deviation of a column, here {min(filter(None, spread_F)):.0e}, and divides by that. Write such columns in a smaller unit, so "
-            "that their numbers are larger.",
-            "warning",
-        )
+    numbers = pd.DataFrame(table.context.x_CF[:, first : first + len(encoder.numbers)], columns=encoder.numbers)
+    low, high = numbers[:: max(1, len(numbers) // ROWS_SORTED)].quantile([0.05, 0.95]).to_numpy()
+    middle, spread = high - low, numbers.std(ddof=0)
+    unseen = (middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))
+    far = (
+        "few values lie so far from the others that its standard score leaves those almost equal. Correct or leave out the few if they are "
+        "slips, or take the logarithm"
+    )
+    small = (
+        f"its package adds {family.added_to_spread:g} to the standard deviation, and that is no larger here. Write such columns in a "
+        "smaller unit, so that their numbers are larger"
+    )
+    squeezed = middle < HARDLY * spread
+    for unseen_F, why in ((unseen & squeezed, far), (unseen & ~squeezed, small)):
+        if unseen_F.any():
+            yield Note(f"{family.name} hardly sees {', '.join(map(repr, numbers.columns[unseen_F]))}: {why}.", "warning")
 
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:

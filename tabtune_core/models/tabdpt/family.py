@@ -66,6 +66,7 @@ FAMILY = Family(
     block_lists=("transformer_encoder",),
     late_blocks="transformer_encoder",
     head=("head",),
+    added_to_spread=0.0,
 )
 
 TABDPT_MINI: dict[str, Any] = {

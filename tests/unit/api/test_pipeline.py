@@ -405,12 +405,25 @@ def test_single_params_are_searched_and_set_by_their_nested_names():
         pipeline.set_params(tuning_params__stepps=3)
 
 
-@pytest.mark.parametrize(("model", "scale", "told"), [("tabicl-mini", 1e-8, True), ("tabicl-mini", 1, False), ("tabdpt-mini", 1e-8, False)])
-def test_a_column_that_is_too_small_in_its_unit_for_a_model_to_see_is_named(model, scale, told):
-    X = pd.DataFrame({"word": list("abcd") * 20, "empty": np.nan, "current": np.random.default_rng(0).normal(size=80) * scale})
-    pipeline = TabularPipeline(model, "inference", {"device": "cpu"}).fit(X, X["current"] > 0)
-    assert any("hardly sees 'current'" in note.text for note in of(Note, pipeline)) == told
-    assert (pipeline.score(X, X["current"] > 0) < 0.9) == told
+@pytest.mark.parametrize(
+    ("model", "scale", "far", "why"),
+    [
+        ("tabicl-mini", 1e-8, 0, "adds 1e-06"),
+        ("tabicl-mini", 1, 1e4, "so far from the others"),
+        ("tabdpt-mini", 1, 1e4, "so far from the others"),
+        ("tabicl-mini", 1, 0, None),
+        ("tabdpt-mini", 1e-8, 0, None),
+        ("mitra-mini", 1e-8, 1e4, None),
+    ],
+)
+def test_a_column_that_scaling_hides_from_a_model_is_named(model, scale, far, why):
+    current = np.random.default_rng(0).normal(size=80)
+    X = pd.DataFrame({"word": list("abcd") * 20, "empty": np.nan, "current": np.append(current[:-1], current[-1] + far) * scale})
+    y = current > 0
+    pipeline = TabularPipeline(model, "inference", {"device": "cpu"}).fit(X, y)
+    told = [note.text for note in of(Note, pipeline) if "hardly sees 'current'" in note.text]
+    assert len(told) == (why is not None) and all(why in text for text in told)
+    assert (pipeline.score(X, y) < 0.9) == bool(told)
 
 
 def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
