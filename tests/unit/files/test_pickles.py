@@ -7,6 +7,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
+from tabtune_core.files import torch_files
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.torch_files import read_torch_file
 
@@ -41,6 +42,15 @@ def test_a_pickle_that_says_more_than_values_and_tensors_is_refused_unread(tmp_p
     monkeypatch.setattr(torch, "load", None)
     with pytest.raises(Damaged, match=message):
         read_torch_file(with_pickle(tmp_path / "x.pt", HEAD + content))
+
+
+def test_torch_runs_no_code_either_where_it_is_asked_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_files, "check_stored", lambda path: None)
+    ran = tmp_path / "ran"
+    code = f"cbuiltins\nexec\n(V__import__('pathlib').Path({str(ran)!r}).touch()\ntR.".encode()
+    with pytest.raises(Damaged, match="it cannot be opened safely"):
+        read_torch_file(with_pickle(tmp_path / "x.pt", HEAD + code))
+    assert not ran.exists()
 
 
 def test_what_torch_save_writes_of_values_and_tensors_is_read(tmp_path):
