@@ -67,6 +67,8 @@ def test_what_torch_save_writes_of_values_and_tensors_is_read(tmp_path):
     assert read["config"] == values["config"]
     assert read["state"].keys() == values["state"].keys()
     assert [part.dtype for part in read["kinds"]] == [part.dtype for part in values["kinds"]]
+    torch.save(shared, tmp_path / "x.pt")
+    assert read_torch_file(tmp_path / "x.pt") == shared
 
 
 def test_a_list_of_members_in_two_places_is_refused(tmp_path):
