@@ -83,7 +83,8 @@ class AdaptedModel:
         context = make_context(table, self._labels(table), rows, self.facts["kinds"], self.settings.target)
         if context.sha256 != self.facts["context"]["sha256"]:
             raise AdapterError(
-                "The context rows are not those of the run: their content has another hash. Read the same file with `model.reading`."
+                "The context rows are not those of the run: their content has another hash. Give the file that the run was trained on; "
+                "in Python, read it with `model.reading`."
             )
         return self._with_own_classes(context)
 
