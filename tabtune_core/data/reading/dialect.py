@@ -34,6 +34,8 @@ SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 """As Excel reads and writes it."""
 MANY_YEARS = 5
 """So many that rise are no row of data, whatever lies between them."""
+MANY_PLACES = 4
+"""So many numbers that count the columns are no row of data."""
 MARK = "#"
 """At the start of a line: a comment, or, from some programs, a header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
@@ -233,11 +235,15 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 
 
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
-    """DuckDB's answer, but years one after the other and names without a digit beside them are a header too."""
+    """DuckDB's answer, but years one after the other, numbers that count the columns and names without a digit are a header too."""
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
     if found is not None and found[3]:
         return True
-    years = [int(cell) for cell in first if len(cell.strip()) == 4 and cell.strip().isdecimal() and 1900 <= int(cell) <= 2100]
+    cells = [cell.strip() for cell in first]
+    places = cells[1:] if not cells[0] else cells  # pandas leaves the name of its index empty
+    if len(places) >= MANY_PLACES and any(places == [str(start + place) for place in range(len(places))] for start in (0, 1)):
+        return True
+    years = [int(cell) for cell in cells if len(cell) == 4 and cell.isdecimal() and 1900 <= int(cell) <= 2100]
     steps = {later - earlier for earlier, later in pairwise(years)}
     if steps == {1} or (len(years) >= MANY_YEARS and min(steps) > 0):
         return len(years) + 2 >= len(first)

@@ -203,6 +203,16 @@ def test_a_header_of_years_is_a_header():
     assert read_table(b"land,1990,1995,1996,2000,2010\nx,3,4,5,1,2\ny,5,6,7,3,2\n").frame.columns[0] == "land"
 
 
+@pytest.mark.parametrize("last", [[5, 6], ["a", "b"]])
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("start", [0, 1])
+def test_numbers_that_count_the_columns_are_a_header(last, index, start):
+    frame = pd.DataFrame([[7, 8, 9, last[0]], [4, 5, 1, last[1]]], columns=range(start, start + 4))
+    table = read_table(frame.to_csv(index=index).encode())
+    assert table.frame.columns.tolist()[-4:] == [str(name) for name in frame]
+    assert len(table.frame) == 2
+
+
 def test_row_names_under_a_header_one_short_get_a_name():
     table = read_table(b"a,b\nr1,1,2\nr2,3,4\n")
     assert table.frame.to_dict("list") == {"row": ["r1", "r2"], "a": [1.0, 3.0], "b": [2.0, 4.0]}
