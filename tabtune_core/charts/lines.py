@@ -26,7 +26,7 @@ def lines(
     the band of a group is smoothed with its mean.
     """
     x_title = x_title or X_TITLES[x]
-    drawn = figure(x_title, y_title, log=log)
+    drawn = figure(x_title, y_title, log=log).update_xaxes(rangemode="nonnegative")
     most = points_each(frame)
     value_title = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
