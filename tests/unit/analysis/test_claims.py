@@ -11,7 +11,7 @@ from null_sweeps import TABLE, sweep
 
 from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare
-from tabtune_core.analysis.replicates import Difference, RowGroups
+from tabtune_core.analysis.replicates import Difference, RowGroups, _blocks
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.store.predictions import Predictions
@@ -173,3 +173,14 @@ def test_the_correction_for_skew_undoes_the_transformation_that_it_names(skew):
         assert t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6 == pytest.approx(quantile)
     assert found.low <= 1 - 0.5 * found.quantile
     assert found.high >= 1 + 0.5 * found.quantile
+
+
+@pytest.mark.parametrize(("variance", "more"), [(0.2, 1), (1.0, 7), (2.5, 19), (2.7, None)])
+def test_the_seeds_that_would_show_a_gain_are_as_many_as_the_normal_distribution_says(variance, more):
+    """By hand: the variance over the seeds times (1.96 + 0.84) squared, which is 7.85, must be below the gain's square, 1."""
+    assert seeds_needed(Difference(1.0, variance**0.5, 1e9, of_seed=variance), 1, share=0.0) == more
+
+
+def test_blocks_of_time_have_equally_many_rows_and_no_moment_is_in_two():
+    assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
+    assert _blocks(np.repeat([0, 1, 2], [70, 70, 20])).tolist() == [0] * 70 + [1] * 70 + [2] * 20
