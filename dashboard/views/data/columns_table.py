@@ -105,6 +105,7 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
                 f" {DIRECTIONS} numbers that say which groups of letters it has, for texts whose words tell something.",
             ),
             "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
+            **dict.fromkeys(("Missing (rows)", "Different values"), st.column_config.NumberColumn(format="localized")),
         },
     )
     choices = asked_for(dataset, dict(zip(edited["Column"], edited["Kind"], strict=True)))
