@@ -174,18 +174,22 @@ def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
         if (run["model"], run["task"]) == (model, task) and "epochs" in run["params"]
     }
     for given in (FIT_ROWS, MORE_ROWS):
-        names = [table.name for table in tables(task) if all((table.name, given, epochs) in done for epochs in EPOCHS)]
-        if not names:
-            continue
-        by_T = [[done[name, given, epochs] for epochs in EPOCHS] for name in names]
+        half = {table.name: place % 2 for place, table in enumerate(tables(task))}
+        by_table = {name: [done.get((name, given, epochs)) for epochs in EPOCHS] for name in half}
+        whole = {name: [run for run in runs if run] for name, runs in by_table.items() if all(runs)}
         rows = [
-            [name, *(f"{run['gain']:+.3f} ± {1.96 * run['error']:.3f} (step {run['best_step']} of {run['steps']})" for run in by_epochs)]
-            for name, by_epochs in zip(names, by_T, strict=True)
+            [name, *(f"{run['gain']:+.3f} ± {1.96 * run['error']:.3f} (step {run['best_step']} of {run['steps']})" for run in runs)]
+            for name, runs in whole.items()
         ]
-        means, seconds = (np.array([[run[what] for run in by_epochs] for by_epochs in by_T]).mean(axis=0) for what in ("gain", "seconds"))
-        rows += [["mean", *(f"{gain:+.3f}" for gain in means)], ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]]
-        yield f"{CATALOGUE[model].title}, {task}, LoRA, {by_T[0][0]['rows']:,} rows given at most."
-        yield markdown_table(["table", *(f"{epochs} epochs" for epochs in EPOCHS)], rows)
+        for what, kept in {"mean, chooses": (0,), "mean, confirms": (1,), "mean, all": (0, 1)}.items():
+            gains = [[run["gain"] for run in runs] for name, runs in whole.items() if half[name] in kept]
+            rows += [[what, *(f"{gain:+.3f}" for gain in np.mean(gains, axis=0))]] if gains else []
+        if whole:
+            seconds = np.mean([[run["seconds"] for run in runs] for runs in whole.values()], axis=0)
+            yield f"{CATALOGUE[model].title}, {task}, LoRA, at most {given:,} rows given."
+            yield markdown_table(
+                ["table", *(f"{epochs} epochs" for epochs in EPOCHS)], [*rows, ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]]
+            )
 
 
 def main() -> None:
