@@ -79,7 +79,9 @@ class AdaptedModel:
         """
         rows = np.array(self.facts["context"]["rows"], dtype=np.int64)
         if len(table) <= rows.max():
-            raise AdapterError(f"The run's table had {self.facts['table']['rows']} rows, this one has {len(table)}; it is another table.")
+            raise AdapterError(
+                f"The run's table had {self.facts['table']['rows']:,} rows, this one has {len(table):,}; it is another table."
+            )
         context = make_context(table, self._labels(table), rows, self.facts["kinds"], self.settings.target)
         if context.sha256 != self.facts["context"]["sha256"]:
             raise AdapterError(

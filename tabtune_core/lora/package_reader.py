@@ -115,7 +115,7 @@ Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it
 
 The model predicts from context rows that it is shown. This package holds no row of your table, so the loader needs the table
 (`{facts["table"]["name"]}`). Of the table it holds the name of its file, the names and kinds of its columns{labels}, the marks that
-stand for missing cells, and the numbers and the hash of the {len(facts["context"]["rows"])} rows that the run used.
+stand for missing cells, and the numbers and the hash of the {len(facts["context"]["rows"]):,} rows that the run used.
 
 ```python
 from tabtune_core import load_adapter, read_table

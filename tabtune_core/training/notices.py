@@ -43,7 +43,8 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
         yield Note(f"The warm-up of {counted(warmup_steps, 'step')} is longer than the run; it is shortened to {plan.steps}.", "warning")
     if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
         yield Note(
-            f"A step predicts {plan.query_rows} rows, not {settings.train.batch_size}: a quarter of the {plan.train_rows} training rows."
+            f"A step predicts {counted(plan.query_rows, 'row')}, not {settings.train.batch_size:,}: a quarter of the {plan.train_rows:,} "
+            "training rows."
         )
     yield from _weights(settings, table)
     if report is not None:
