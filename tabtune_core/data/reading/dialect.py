@@ -32,8 +32,9 @@ MOSTLY = 0.5
 SEPARATORS = ";\t|, "
 SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 """As Excel reads and writes it."""
+YEAR = re.compile(r"(19\d|20\d)\d|2100")
 MANY_YEARS = 5
-"""So many that rise are no row of data, whatever lies between them."""
+"""So many that rise are no row of data, whatever lies between them and how many names stand beside."""
 MANY_PLACES = 4
 """So many numbers that count the columns are no row of data."""
 MARK = "#"
@@ -243,8 +244,10 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     places = cells[1:] if not cells[0] else cells  # pandas leaves the name of its index empty
     if len(places) >= MANY_PLACES and any(places == [str(start + place) for place in range(len(places))] for start in (0, 1)):
         return True
-    years = [int(cell) for cell in cells if len(cell) == 4 and cell.isdecimal() and 1900 <= int(cell) <= 2100]
-    steps = {later - earlier for earlier, later in pairwise(years)}
-    if steps == {1} or (len(years) >= MANY_YEARS and min(steps) > 0):
-        return len(years) + 2 >= len(first)
+    others = [cell for cell in cells if not YEAR.fullmatch(cell)]
+    steps = {int(later) - int(earlier) for earlier, later in pairwise(filter(YEAR.fullmatch, cells))}
+    if steps == {1} and len([*filter(None, others)]) <= 2:
+        return True
+    if len(cells) - len(others) >= MANY_YEARS and min(steps) > 0 and not any(map(NUMBER.fullmatch, others)):
+        return True
     return found is None and not any(character.isdigit() for cell in first for character in cell)

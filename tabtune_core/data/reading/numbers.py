@@ -29,6 +29,14 @@ SIGNED = f"translate(cell, '{MINUS}', '--')"
 BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$"
 """A negative number as accountants write it."""
 BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
+BOUND, FLAG = r"[<>≤≥~≈]=?\s*", r"\s+[AC-JLN-Za-jln-z]{1,2}"
+"""Before a number that was too small or large to measure; and behind one, as laboratories (H) and statistical offices (e) write, but for
+thousands, millions and billions."""
+FOOTNOTE = r"\s*(?:\[[^\]]{1,9}\]|[*†‡§]+)"
+UNMARKED = rf"regexp_replace({SIGNED}, '^{BOUND}|(?:{FLAG}|{FOOTNOTE})$', '', 'g')"
+MOST_MARKED = 0.75
+"""Of different cells: where more have a mark, it is part of a code or a class."""
+MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
 UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
 """A number with a unit in any script behind it."""
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
@@ -83,6 +91,15 @@ ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """That is enough where a person asked for numbers."""
 AMOUNT_UNITS = "K, M or B"
 """Stands for the unit of a column of amounts."""
+HOURS = NumberFormat(
+    "units",
+    "Hours and minutes, as minutes,",
+    r"\d+\s*h(\s*\d+\s*m(in)?)?|\d+\s*m(in)?",
+    " + ".join(
+        f"{minutes} * coalesce(TRY_CAST(regexp_extract({{cell}}, '(\\d+)\\s*{unit}', 1) AS DOUBLE), 0)"
+        for minutes, unit in ((60, "h"), (1, "m"))
+    ),
+)
 DURATIONS = NumberFormat(
     "units",
     "Minutes and seconds, as seconds,",
@@ -120,7 +137,8 @@ def as_number(
     marks = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): the numbers of notes, and none below 0
     if (unread and not marks) or decimal_comma:
         comma_first = delimiter == ";" if decimal_comma is None else decimal_comma
-        style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts)
+        marked = forced or sum(map(bool, map(MARKED.fullmatch, sample))) <= MOST_MARKED * len(sample)  # "<=50K" and ">50K" are classes
+        style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts, marked=marked)
     if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
         typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
     elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
@@ -207,17 +225,17 @@ def without_unit(unit: str) -> str:
     return f"regexp_replace({SIGNED}, {quoted(pattern)}, '')"
 
 
-def number_format(unit: str | None, *, comma_first: bool, known: bool, amounts: bool) -> Asking[Fitting | None]:
+def number_format(unit: str | None, *, comma_first: bool, known: bool, amounts: bool, marked: bool) -> Asking[Fitting | None]:
     """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one.
 
     "1,234" alone does not say what its comma is: decimal, where ``comma_first``, as in a file that separates cells by ";" to keep commas
     for decimals. Where that is ``known``, the point in "1.234 €" is none.
     """
     commas = (POINTS, COMMAS) if comma_first else (COMMAS, POINTS)
-    texts = ("cell", BARE, *([without_unit(unit)] if unit else []))
+    texts = ("cell", BARE, *([without_unit(unit)] if unit else []), *([UNMARKED] if marked else []))
     styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, BLANKS, *commas)
     ways = [Fitting(style, text, 0) for text in texts for style in styles]
-    ways = [Fitting(AMOUNTS, text, 0) for text in texts[:2] if amounts] + [*ways, Fitting(DURATIONS, "cell", 0)]
+    ways = [Fitting(AMOUNTS, text, 0) for text in texts[:2] if amounts] + [*ways, Fitting(DURATIONS, "cell", 0), Fitting(HOURS, "cell", 0)]
     counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
     likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
     if not likely:
@@ -230,14 +248,19 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     """A number column in a format other than the plain one; cells in another format become missing."""
     style, text = fitting.style, fitting.text
     numbers = [value for value in sample if re.match(r"\W*\d", value)] or sample
+    if text == UNMARKED:
+        numbers = [value for value in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", value)] or sample
     shown = next((value for value in numbers if re.search(r"\d\D+\d", value)), numbers[0])  # which says more than a whole number
-    beside = "" if text == "cell" else " and a currency, percent, minus or plus sign" if text == BARE else f" and the unit {unit!r}"
-    message = f"{style.message}{beside} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
+    signs = {"cell": "", BARE: " and a currency, percent, minus or plus sign", UNMARKED: " and marks, which are left out,"}
+    message = f"{style.message}{signs.get(text, f' and the unit {unit!r}')} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
     scale += "; (12) became -12" if text == BARE and any(value.endswith(")") for value in sample) else ""
+    scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""
+    scale += ". Choose category if the marks matter" if text == UNMARKED else ""
     value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
-    own = unit if text not in ("cell", BARE) else AMOUNT_UNITS if style is AMOUNTS else None
-    told = Finding("info", "units" if own else style.code, f"{message}{scale}.", name)
+    own = AMOUNT_UNITS if style is AMOUNTS else None if text in signs else unit
+    code = "marks" if text == UNMARKED else "units" if own else style.code
+    told = Finding("warning" if text == UNMARKED else "info", code, f"{message}{scale}.", name)
     return Typed("number", value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 
 
