@@ -35,7 +35,7 @@ thousands, millions and billions."""
 FOOTNOTE = r"\s*(?:\[[^\]]{1,9}\]|[*†‡§]+)"
 UNMARKED = rf"regexp_replace({SIGNED}, '^{BOUND}|(?:{FLAG}|{FOOTNOTE})$', '', 'g')"
 MOST_MARKED = 0.75
-"""Of different cells: where more have a mark, it is part of a code or a class."""
+"""Of different cells: where more have a mark, or there are few, it is part of a code or a class, such as ">3" beside "3"."""
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
 UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
 """A number with a unit in any script behind it."""
@@ -134,10 +134,11 @@ def as_number(
         )
     )
     style = None
-    marks = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): the numbers of notes, and none below 0
-    if (unread and not marks) or decimal_comma:
+    listed = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): the numbers of notes, and none below 0
+    if (unread and not listed) or decimal_comma:
         comma_first = delimiter == ";" if decimal_comma is None else decimal_comma
-        marked = forced or sum(map(bool, map(MARKED.fullmatch, sample))) <= MOST_MARKED * len(sample)  # "<=50K" and ">50K" are classes
+        marks = sum(map(bool, map(MARKED.fullmatch, sample)))
+        marked = forced or not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
         style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts, marked=marked)
     if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
         typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
