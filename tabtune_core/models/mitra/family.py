@@ -85,11 +85,10 @@ def _mitra_weights(
     )
 
 
-def _mitra(name: str, title: str, note: str, *weights: Weights, lora_rates: tuple[float, ...] = ()) -> ModelCard:
+def _mitra(name: str, title: str, note: str, *weights: Weights, rates: dict[Task, dict[Strategy, float]] | None = None) -> ModelCard:
     tasks: tuple[Task, ...] = ("classification", "regression")
     by_task = dict(zip(tasks, weights, strict=False))
-    rates: dict[Task, dict[Strategy, float]] = {task: {"peft": rate} for task, rate in zip(tasks, lora_rates, strict=False)}
-    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=by_task, rates=rates)
+    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=by_task, rates=rates or {})
 
 
 CARDS = (
@@ -109,7 +108,7 @@ CARDS = (
             folder="mitra-mini-regressor/",
             sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
         ),
-        lora_rates=(2e-3, 1e-3),
+        rates={"classification": {"peft": 2e-3}, "regression": {"peft": 1e-3, "base-ft": 1e-4}},
     ),
     _mitra(
         "mitra-v2",
