@@ -138,7 +138,8 @@ def as_number(
     if (unread and not listed) or decimal_comma:
         comma_first = delimiter == ";" if decimal_comma is None else decimal_comma
         marks = sum(map(bool, map(MARKED.fullmatch, sample)))
-        marked = forced or not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
+        few = not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
+        marked = forced or (few and not zeros and not large)
         style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts, marked=marked)
     if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
         typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
