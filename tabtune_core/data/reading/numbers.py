@@ -25,7 +25,7 @@ CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 MINUS = "\u2212\u2013"
 """The sign of typesetters and the dash that stands for it, where a keyboard has "-"."""
-SIGNED = f"translate(cell, '{MINUS}', '--')"
+SIGNED = f"replace(replace(cell, '{MINUS[0]}', '-'), '{MINUS[1]}', '-')"  # translate takes three times as long
 BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$"
 """A negative number as accountants write it."""
 BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
