@@ -181,6 +181,12 @@ def test_the_seeds_that_would_show_a_gain_are_as_many_as_the_normal_distribution
     assert seeds_needed(Difference(1.0, variance**0.5, 1e9, of_seed=variance), 1, share=0.0) == more
 
 
+@pytest.mark.parametrize(("rows", "needed"), [(24, 48), (500, 990)])
+def test_the_rows_that_would_show_a_gain_are_rounded_up_to_two_digits(rows, needed):
+    """By hand: as many times the rows as the variance, 0.25, times 7.85."""
+    assert rows_needed(Difference(1.0, 0.5, 1e9, of_seed=0.25), rows) == needed
+
+
 def test_blocks_of_time_have_equally_many_rows_and_no_moment_is_in_two():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
     assert _blocks(np.repeat([0, 1, 2], [70, 70, 20])).tolist() == [0] * 70 + [1] * 70 + [2] * 20
