@@ -93,8 +93,12 @@ def read_new_rows(
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
     unread = [name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names]
-    if strict and unread:
-        raise TableError(misfit(unread[0], "other values", _HOLDS[kinds[unread[0]]]))
+    marked = {
+        name: finding.message for finding in typed.findings if finding.code == "marks" and (name := finding.column or "") in typed_names
+    }
+    if strict and (wrong := [*unread, *marked]):
+        raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]]))
+    notes += marked.values()
     notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]} were read as missing." for name in unread]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")

@@ -186,6 +186,18 @@ def test_one_row_is_enough_and_a_lost_line_is_said():
     assert "1 row without any value: left out." in rows.notes
 
 
+def test_marks_beside_numbers_are_said_and_refused_where_nobody_reads_notes():
+    content = b"age,zip,born\n5 g,01234,03/04/2024\n<7,01234,03/04/2024\n"
+    rows = read_new_rows(content, FACTS)
+    assert rows.frame["age"].tolist() == [5, 7]
+    assert "marks, which are left out, in 'age', such as '5 g'" in rows.notes[0]
+    with pytest.raises(TableError, match="'age' holds other values"):
+        read_new_rows(content, FACTS, strict=True)
+    noted = "age,zip,born,note\n" + "".join(f"{row},01234,03/04/2024,{row}*\n" for row in range(30))
+    texts = {**FACTS, "kinds": {**FACTS["kinds"], "note": "text"}}
+    assert read_new_rows(noted.encode(), texts, strict=True).notes == ()
+
+
 @pytest.mark.parametrize(
     ("column", "kind", "cells", "what"),
     [
