@@ -31,7 +31,7 @@ from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, 
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.numbers import SURE_COMMA, as_number
-from tabtune_core.data.reading.odd_rows import total_row, with_header_lines, with_units_row
+from tabtune_core.data.reading.odd_rows import last_rows, with_header_lines, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
@@ -220,7 +220,7 @@ def finish(
     tell("Taking the table out", 0, 0)
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
-    all_findings = [*findings, *cells.findings, *total_row(described, frame), *column_findings]
+    all_findings = [*findings, *cells.findings, *last_rows(described, frame), *column_findings]
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)

@@ -100,9 +100,11 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
 
 
 def without_marked(start: str) -> str:
-    """The text with empty lines for those that start with a ``#``, unless most do."""
-    lines = start.split("\n")
-    marked = [line.startswith(MARK) for line in lines]
+    """The text with empty lines for those outside of quotes that start with a ``#``, unless most do."""
+    lines, marked, inside = start.split("\n"), [], False
+    for line in lines:
+        marked.append(line.startswith(MARK) and not inside)
+        inside ^= not marked[-1] and line.count('"') % 2 == 1
     return start if 2 * sum(marked) > len(lines) else "\n".join("" if hidden else line for hidden, line in zip(marked, lines, strict=True))
 
 

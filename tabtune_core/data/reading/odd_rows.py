@@ -1,4 +1,4 @@
-"""Rows that do not belong to the table: units below the names, a total at the end.
+"""Rows that do not belong to the table: units below the names, a total or notes at the end.
 
 After the columns are typed. In: the frame and its columns, and the cells of the first row as they stand in the file. Out: findings, and a
 question where reading can be told what it is.
@@ -13,6 +13,7 @@ import pandas as pd
 
 from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
 from tabtune_core.data.reading.sql import counts, first_row
+from tabtune_core.wording import counted
 
 UNIT = re.compile(r"[^\d<>≤≥~+.,-][^\n]{0,20}")
 """A unit of measure: a short word, not a number and not a bound such as "<5"."""
@@ -26,6 +27,13 @@ MOST_HEADER_ROWS = 4
 """After the first line, that may hold names, too."""
 FEWEST_ADDED = 3
 """Numbers above a total that are not zero: two may be what the third is by chance."""
+NOTE = re.compile(
+    r"(sources?|notes?|data from|(last )?updated|generated|exported|quelle|stand|fuente|nota)\b.*[:,].*|\(?\d+ rows?\b.*|[©*].*",
+    re.IGNORECASE,
+)
+"""What stands below a table, even where a comma within it makes it two cells."""
+MOST_NOTES = 10
+"""Rows."""
 
 
 def with_units_row(
@@ -88,8 +96,31 @@ def with_header_lines(
     return [Finding("warning", "header-lines", message), *kept], [question, *(one for one in questions if one.field != "missing_marks")]
 
 
-def total_row(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, ...]:
-    """What to say where the last row is named a total, or has no name and all its numbers are the sums of those above."""
+def last_rows(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, ...]:
+    """What to say where the last rows are notes, or the last is a total: by its name, or as it has none and its numbers add up."""
+    notes = _notes(frame)
+    if not notes:
+        return _total(columns, frame)
+    message = (
+        f"{counted(notes, 'row')} at the end with next to nothing beside {shorten(str(frame.iloc[-notes, 0]))!r}, as below a table; "
+        "read as a part of the table. Delete it in the file if it is a note."
+    )
+    return (Finding("warning", "note-rows", message), *_total(columns, frame.iloc[:-notes]))
+
+
+def _notes(frame: pd.DataFrame) -> int:
+    """Rows at the end that hold a phrase in their first cell and no other, where no row above does."""
+    first, notes = frame.iloc[:, 0], 0
+    while notes < min(MOST_NOTES, len(frame) - 1) and frame.shape[1] > 2:
+        phrase, others = first.iloc[-1 - notes], frame.iloc[-1 - notes, 1:].notna().sum()
+        if not isinstance(phrase, str) or others > bool(NOTE.fullmatch(phrase)) or not re.search(r"\w\W+\w", phrase):
+            break
+        notes += 1
+    above = frame.iloc[: len(frame) - notes]
+    return 0 if not notes or above.iloc[:, 0].isin(first.iloc[-notes:]).any() or above.iloc[:, 1:].isna().all(axis=1).any() else notes
+
+
+def _total(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, ...]:
     last, above = frame.iloc[-1], frame.iloc[:-1]
     named = [column.name for column in columns if column.kind not in ("number", "ignored") and pd.notna(last[column.name])]
     labels = [name for name in named if TOTAL.fullmatch(str(last[name]).strip(" :.")) and not above[name].eq(last[name]).any()]

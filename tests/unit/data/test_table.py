@@ -796,12 +796,29 @@ TOTALS = {
     "no sum": (["a,1,2", "b,3,4", "c,5,6", ",9,13"], None),
     "a row as others": (["a,1,2", "b,3,4", "c,5,6", "d,9,12"], None),
     "too few to tell": (["a,1,2", "b,3,4", ",4,6"], None),
+    "above a note": (["a,1,2", "b,3,4", "c,5,6", "Total,9,12", "Source: us"], "'item' is 'Total'"),
 }
 
 
 @pytest.mark.parametrize(("rows", "shown"), TOTALS.values(), ids=TOTALS)
 def test_a_total_in_the_last_row_is_pointed_out(rows, shown):
     found = said(read_table("\n".join(["item,n,m", *rows]).encode()), "total-row")
+    assert [shown in message for message in found] == [True] * (shown is not None)
+
+
+NOTES = {
+    "a source": (["Source: World Bank, 2024"], "1 row at the end"),
+    "two": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "2 rows at the end"),
+    "of a database": (["(3 rows affected)"], "'(3 rows affected)'"),
+    "a name": (["d,,"], None),
+    "a phrase that is a row's": (["Isle of Man,4,"], None),
+    "rows as those above": (["New York,,", "d,4,5", "Old York,,"], None),
+}
+
+
+@pytest.mark.parametrize(("rows", "shown"), NOTES.values(), ids=NOTES)
+def test_notes_below_a_table_are_pointed_out(rows, shown):
+    found = said(read_table("\n".join(["item,n,m", "a,1,2", "b,3,4", "c,5,6", *rows]).encode()), "note-rows")
     assert [shown in message for message in found] == [True] * (shown is not None)
 
 

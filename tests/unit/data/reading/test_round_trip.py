@@ -66,6 +66,10 @@ def line_of(cells, separator, quoting):
         places={}, separator=",", quoting=csv.QUOTE_MINIMAL, line_end="\n", encoding="utf-8", before="", opened={}, trailing="", mark=""
     ),
 )
+@example(
+    rows=[("kk", 6, "c|ß\n#Ä,/k"), ("k'.,k", 7, "'.,k"), ("kc|ß\n#Ä,/k", 6, 'éb,"\nk'), ("kk", 6, "c|ß\n#Ä,/k")],  # marks in quotes
+    **dict(places={}, separator="|", quoting=csv.QUOTE_ALL, line_end="\n", encoding="utf-8", before="", opened={}, trailing="", mark="#"),
+)
 def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     rows, places, separator, quoting, line_end, encoding, before, opened, trailing, mark
 ):
