@@ -20,7 +20,7 @@ from tabtune_core.cli.request import check_target, dataset_of, read_settings_fil
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
-from tabtune_core.execution.lock import ensure_worker
+from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -140,12 +140,13 @@ def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
-    """Goes on with interrupted runs of one sweep, and starts cancelled ones again."""
+    """Goes on with interrupted runs of one sweep and those whose worker is gone too, and starts cancelled ones again."""
     store = RunStore(asked.home)
     sweep = asked.sweep or (store.run(asked.runs[0]).sweep if asked.runs else None)
     runs = {run.id: run for run in runs_of_sweep(store, sweep)}
     sweep = next(iter(runs.values())).sweep
-    ids = asked.runs or [run.id for run in runs.values() if run.status in ("interrupted", "cancelled") and run.retried_as is None]
+    left = () if worker_of(store.home) else ("queued", "running")  # as after the machine was started anew
+    ids = asked.runs or [run.id for run in runs.values() if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
     if not ids:
         raise StoreError("No run of this sweep was interrupted or cancelled, so there is nothing to resume. Name another with --sweep ID.")
     if strangers := [run_id for run_id in ids if run_id not in runs]:
@@ -155,6 +156,9 @@ def resume_runs(asked: argparse.Namespace) -> int:
         how = "starts anew; it had saved no state"
         if runs[run_id].status == "cancelled":
             resumed.append(store.retry(run_id))
+        elif runs[run_id].status in left:
+            how = f"was {runs[run_id].status} without a worker; a new one takes it over"
+            resumed.append(run_id)
         else:
             how = "goes on from its last state" if store.has_last_state(run_id) else how
             store.resume(run_id)

@@ -215,14 +215,14 @@ def load_frame(home: Path, id: str) -> pd.DataFrame:
     path = folder_of(home, id) / "table.parquet"
     with _readable(path):
         # column by column out of Arrow's memory, or a large table would be held twice
-        frame: pd.DataFrame = pq.read_table(path).to_pandas(self_destruct=True)
+        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas(self_destruct=True)
     return frame
 
 
 def preview(home: Path, id: str, rows: int = 100) -> pd.DataFrame:
     """The first rows; the rest is not read. Raises TableError where the workspace does not hold the table."""
     path = folder_of(home, id) / "table.parquet"
-    with _readable(path), pq.ParquetFile(path) as file:
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         frame: pd.DataFrame = next(file.iter_batches(batch_size=rows)).to_pandas()
     return frame
 
@@ -231,7 +231,7 @@ def preview(home: Path, id: str, rows: int = 100) -> pd.DataFrame:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, pa.ArrowException, StopIteration) as error:
+    except (OSError, pa.ArrowException, StopIteration, ValueError, KeyError, TypeError) as error:
         raise TableError(f"The table's file {path} is damaged ({error}). Delete the table and add its file again.") from error
 
 
@@ -278,6 +278,6 @@ def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib
 
 def write(folder: Path, table: Table, dataset: Dataset) -> None:
     """Writes the table and its description."""
-    pq.write_table(pa.Table.from_pandas(table.frame, preserve_index=False), folder / "table.parquet")
+    pq.write_table(pa.Table.from_pandas(table.frame, preserve_index=False), folder / "table.parquet", write_page_checksum=True)
     text = json.dumps(asdict(dataset), ensure_ascii=False, indent=1)
     (folder / "table.json").write_text(text, encoding="utf-8")

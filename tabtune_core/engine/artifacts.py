@@ -51,7 +51,7 @@ def write_predictions(
         else:
             columns |= {"label": part.y_N, "predicted": predicted} | ({} if before is None else {f"{ZERO_SHOT}predicted": before})
         frames.append(pd.DataFrame(columns))
-    pd.concat(frames, ignore_index=True).to_parquet(path)
+    pd.concat(frames, ignore_index=True).to_parquet(path, write_page_checksum=True)
 
 
 def write_weights(path: Path, model: BaseModel) -> None:

@@ -42,17 +42,17 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
         return None
     ids = {name: k for k, name in enumerate(planned.event.classes)}
     try:
-        frame = pd.read_parquet(path, filters=[("split", "==", split)])
-    except (OSError, ValueError):
+        frame = pd.read_parquet(path, filters=[("split", "==", split)], page_checksum_verification=True)
+        columns = [f"prob_{k}" for k in ids.values()] if ids else "predicted"
+        before = [ZERO_SHOT + name for name in columns] if ids else f"{ZERO_SHOT}predicted"
+        return Predictions(
+            frame["row"].to_numpy(dtype=np.int64),
+            np.asarray(frame["label"].map(ids), dtype=np.int64) if ids else frame["label"].to_numpy(dtype=np.float64),
+            frame[columns].to_numpy(dtype=np.float64),
+            planned.event.classes,
+            frame[before].to_numpy(dtype=np.float64) if set(np.ravel(before)) <= set(frame) else None,
+            frame["unit"].to_numpy(dtype=np.int64) if "unit" in frame else None,
+            store.run(run_id).settings.split_by,
+        )
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError):
         return None
-    columns = [f"prob_{k}" for k in ids.values()] if ids else "predicted"
-    before = [ZERO_SHOT + name for name in columns] if ids else f"{ZERO_SHOT}predicted"
-    return Predictions(
-        frame["row"].to_numpy(dtype=np.int64),
-        np.asarray(frame["label"].map(ids), dtype=np.int64) if ids else frame["label"].to_numpy(dtype=np.float64),
-        frame[columns].to_numpy(dtype=np.float64),
-        planned.event.classes,
-        frame[before].to_numpy(dtype=np.float64) if set(np.ravel(before)) <= set(frame) else None,
-        frame["unit"].to_numpy(dtype=np.int64) if "unit" in frame else None,
-        store.run(run_id).settings.split_by,
-    )

@@ -5,13 +5,14 @@ the seconds that making it took on a core, which every run that uses it is charg
 """
 
 import hashlib
-import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.training.clock import OwnClock
 
-FORMAT = 3
+FORMAT = 4
 """Part of every hash: increase it when a file's content or inputs change; files of earlier versions are then made anew."""
 LIMIT_BYTES = 2_000_000_000
 """The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
@@ -84,14 +85,15 @@ class SharedArrays:
             array: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
             with file.open("rb") as opened:
                 opened.seek(getattr(array, "offset", 0) + array.nbytes)
-                seconds, waits = map(float, np.load(opened, allow_pickle=False))
+                seconds, waits, checksum = map(float, np.load(opened, allow_pickle=False))
+            whole = checksum == _checksum(array, seconds, waits)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, EOFError, TypeError):
-            seconds = waits = math.nan
-        known = 0 <= seconds < math.inf and 0 <= waits < math.inf
-        if not known:  # as of an earlier version's file: as good as none
-            file.unlink(missing_ok=True)
+        except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError):
+            whole = False
+        if not whole:  # as good as none
+            with suppress(OSError):
+                file.unlink()
             return None
         self.reused += 1
         if file not in self._paid:
@@ -109,7 +111,7 @@ class SharedArrays:
             self.made += 1
             self._paid.add(file)
             if not file.exists():
-                self._write(file, array, np.array([seconds, waits]))
+                self._write(file, array, np.array([seconds, waits, _checksum(array, seconds, waits)]))
 
     @property
     def paid(self) -> list[str]:
@@ -146,6 +148,13 @@ def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
             status = file.stat()
             files.append((status.st_mtime, status.st_size, file))
     return sorted(files)
+
+
+def _checksum(array: NDArray[Any], seconds: float, waits: float) -> int:
+    """Of all that a file holds, since a disk may give back other values than were written; the sum of their bits: 7 GB a second."""
+    bits = np.ascontiguousarray(array).reshape(-1).view(f"u{min(array.itemsize, 4)}")
+    told = zlib.crc32(f"{array.dtype.str} {array.shape} {seconds} {waits}".encode())
+    return (int(bits.sum(dtype=np.uint64)) + told) % 2**53  # a float64 holds it
 
 
 def _digest(parts: Sequence[Any]) -> str:

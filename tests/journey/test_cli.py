@@ -28,7 +28,8 @@ from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.events import RunFinished
-from tabtune_core.execution.lock import worker_of
+from tabtune_core.execution.identity import identity_of
+from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.machine import Disk
 from tabtune_core.models.base import load_model
@@ -264,7 +265,13 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("interrupted", 0)]
     tabtune_here(tmp_path, "resume", "--sweep", sweep)
     assert {run.status for run in store.runs(sweep)} == {"queued"}
+    store.claim(1, identity_of(1), first)
+    _, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    assert err.count("without a worker; a new one takes it over") == 2
+    lock = WorkerLock(tmp_path)
+    assert lock.take()
     code, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    lock.release()
     assert (code, "No run of this sweep was interrupted" in err) == (2, True)
 
 
@@ -284,12 +291,12 @@ def test_ctrl_c_leaves_a_board_of_what_has_ended_and_the_rest_can_be_resumed(tmp
     monkeypatch.setattr(launch, "follow", follow)
     code, out, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
     assert (code, "0.2500" in out, f"loralab resume --sweep {sweep} --home {tmp_path}" in err) == (130, True, True)
-    assert [run.status for run in store.runs(sweep)] == ["finished", "cancelled", "queued"]
+    assert [run.status for run in store.runs(sweep)] == ["finished", "cancelled", "cancelled"]
     assert tabtune_here(tmp_path, "resume", "--sweep", sweep)[0] == 0
     assert [(run.status, run.settings.seed) for run in store.runs(sweep) if run.retried_as is None] == [
         ("finished", 0),
-        ("queued", 2),
         ("queued", 1),
+        ("queued", 2),
     ]
 
 

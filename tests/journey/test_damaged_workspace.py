@@ -3,16 +3,21 @@
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from contextlib import closing
 
 import pytest
 import seeding
+from made_run import made_run
 from page_steps import button, go, texts
 
 from tabtune_core.cli.main import main
-from tabtune_core.data.datasets import add_dataset, list_datasets
-from tabtune_core.errors import StoreError
+from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
+from tabtune_core.errors import StoreError, TableError
+from tabtune_core.events import RunPlanned
 from tabtune_core.execution.identity import identity_of
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it", "guide")
@@ -166,6 +171,32 @@ def test_a_damaged_table_leaves_the_others(app, store, ended, file, content):
     for name in ("new_run", "try_it", "data"):
         app.switch_page(f"views/{name}/page.py").run()
         assert not app.exception, (name, app.exception[0].value)
+
+
+def test_a_byte_that_a_disk_changed_gives_no_other_values(tmp_path):
+    store = RunStore(tmp_path)
+    run = store.run(made_run(store))
+    store.append(run.id, RunPlanned("cpu", 1, 90, 18, 18, 90, 5, 2, ("drop it", "keep it"), 100, 4, (), {}))
+    table, saved = tmp_path / "datasets" / run.settings.dataset / "table.parquet", store.run_dir(run.id) / PREDICTIONS_FILE
+
+    def frame():
+        return load_frame(tmp_path, run.settings.dataset).to_json()
+
+    def predicted():
+        found = read_predictions(store, run.id, "test")
+        return "damaged" if found is None else str((found.predicted, found.y_N, found.rows_N, found.units_N))
+
+    for file, look in ((table, frame), (saved, predicted)):
+        whole, seen = file.read_bytes(), Counter()
+        expected, before_names = look(), len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+        for place in range(4, before_names, 41):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            try:
+                seen[look()] += 1
+            except TableError as error:
+                seen["damaged"] += str(file) in str(error)
+        assert seen.keys() - {expected} == {"damaged"}
+        assert seen["damaged"] > before_names / 41 / 2
 
 
 def test_a_damaged_adapter_from_elsewhere_is_listed_with_its_reason(app, store, ended):
