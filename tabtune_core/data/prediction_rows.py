@@ -67,21 +67,7 @@ def read_new_rows(
     """
     reading, kinds, target = ReadingChoices.from_json(facts["reading"]), facts["kinds"], facts["settings"]["target"]
     needed: Sequence[str] = facts["features"]
-    table = None
-    # the second way is for rows that another program wrote, with another separator or encoding
-    own = replace(reading, kinds=(), rows=None, drop_copies=False)
-    for choices in (own, replace(own, encoding=None, delimiter=None, header=None, header_lines=None, sheet=None, decimal_commas=())):
-        candidate = _read(source, choices, limit_bytes)
-        if candidate is not None and set(needed) <= set(candidate.frame.columns):
-            table, used = candidate, choices
-            break
-        if table is None and candidate is not None:
-            table, used = candidate, choices
-    if table is None:
-        alone = " A text file with one column needs a second one, which may be empty." if len(needed) == 1 else ""
-        raise TableError(
-            f"The file cannot be read as rows: its lines do not have the same number of cells, whatever separates them.{alone}"
-        )
+    table, used = _laid_out(source, replace(reading, kinds=(), rows=None, drop_copies=False), needed, limit_bytes)
     names = [str(name) for name in table.frame.columns]
     _check_columns(names, needed)
     if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:
@@ -105,11 +91,25 @@ def read_new_rows(
     return NewRows(typed.frame, tuple(notes))
 
 
-def _read(source: Path | bytes, choices: ReadingChoices, limit_bytes: int) -> Table | None:
-    try:
-        return read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
-    except LayoutError:
-        return None
+def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], limit_bytes: int) -> tuple[Table, ReadingChoices]:
+    """The rows in the layout of their table or, where that is not theirs, as of a file that another program wrote."""
+    refused: TableError | None = None
+    found: list[tuple[Table, ReadingChoices]] = []
+    for choices in (own, replace(own, encoding=None, delimiter=None, header=own.header or None, header_lines=None, sheet=None)):
+        try:
+            table = read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
+        except TableError as error:
+            refused = error
+            continue
+        if set(needed) <= set(table.frame.columns):
+            return table, choices
+        found.append((table, choices))
+    if found:
+        return found[0]
+    if refused is not None and not isinstance(refused, LayoutError):
+        raise refused
+    alone = " A text file with one column needs a second one, which may be empty." if len(needed) == 1 else ""
+    raise TableError(f"The file cannot be read as rows: its lines do not have the same number of cells, whatever separates them.{alone}")
 
 
 def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:

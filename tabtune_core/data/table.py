@@ -49,7 +49,7 @@ def type_column(
     first: Sequence[str],
     sample: list[str],
     *,
-    delimiter: str,
+    comma_first: bool,
     day_first: bool | None,
     asked: Kind | None,
     unit: str | None = None,
@@ -58,22 +58,30 @@ def type_column(
     """Decides what a column holds.
 
     ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the kind that the person chose, ``unit`` what
-    stands behind its numbers and ``decimal_comma`` what their comma is, where that is known.
+    stands behind its numbers and ``decimal_comma`` what their comma is, where that is known; ``comma_first`` what it is likely to be.
     """
-    typed = yield from _decided(name, sample, delimiter, day_first, asked, unit, decimal_comma)
+    typed = yield from _decided(name, sample, comma_first, day_first, asked, unit, decimal_comma)
     shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
     return replace(typed, examples=tuple(map(shorten, shown)))
 
 
 def _decided(
-    name: str, sample: list[str], delimiter: str, day_first: bool | None, asked: Kind | None, unit: str | None, decimal_comma: bool | None
+    name: str,
+    sample: list[str],
+    comma_first: bool,
+    day_first: bool | None,
+    asked: Kind | None,
+    unit: str | None,
+    decimal_comma: bool | None,
 ) -> Asking[Typed]:
     if asked in MEANS or (asked is None and sample):
         dated = yield from as_date(name, sample, day_first, asked=asked)
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):
-        number = yield from as_number(name, sample, delimiter, forced=asked == "number", unit=unit, decimal_comma=decimal_comma)
+        number = yield from as_number(
+            name, sample, forced=asked == "number", unit=unit, comma_first=comma_first, decimal_comma=decimal_comma
+        )
         if number.kind == "number" or number.findings:
             return number
     if asked is not None:
@@ -133,13 +141,13 @@ def read_table(
         path, findings = plain_file(given, folder, limit_bytes=limit_bytes, sampled=choices.rows is not None, tell=tell)
         with connect(folder) as connection:
             known = readable(path, folder, choices, limit_bytes=limit_bytes, tell=tell)
+            own = known.path == path and choices.delimiter is not None
             path, choices, findings = known.path, known.choices, (*findings, *known.findings)
             if is_parquet(read_head(path)):
                 marks = choices.missing_marks
                 bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
                 cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
-                choices = replace(choices, decimal_commas=())  # there 1.234 is a number as it stands
-                return finish(connection, cells, choices, findings, known.questions, tell)
+                return finish(connection, cells, choices, findings, known.questions, tell, own=False)
             text = folder / "text.csv"
             tell("Reading letters", 0, 0)
             decoded = decode(path, text, choices.encoding)
@@ -160,7 +168,7 @@ def read_table(
                 fewest=fewest,
             )
             used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
-            table = finish(connection, cells, used, (*findings, *decoded.findings), (*known.questions, *decoded.questions), tell)
+            table = finish(connection, cells, used, (*findings, *decoded.findings), (*known.questions, *decoded.questions), tell, own=own)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -171,8 +179,14 @@ def finish(
     findings: tuple[Finding, ...],
     questions: tuple[Question, ...],
     tell: Tell,
+    *,
+    own: bool,
 ) -> Table:
-    """Types the cells, describes the columns and takes the frame out of the database."""
+    """Types the cells, describes the columns and takes the frame out of the database.
+
+    "1.234" is more than a thousand where commas are known to be decimal, but in a file not laid out as the ``choices`` say, its ``own``,
+    only where it has such commas itself.
+    """
     if choices.drop_copies:
         cells = without_copies(connection, cells)
     chosen_kinds = dict(choices.kinds)
@@ -185,7 +199,8 @@ def finish(
     anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
     # "12.500" alone does not say what its point is; cells such as "9,5" beside it do
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
-    pointed = True if choices.delimiter == ";" and counts(connection, sure_comma)[0] else None
+    sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
+    pointed = True if sure and choices.delimiter == ";" else None
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
@@ -202,11 +217,15 @@ def finish(
                 name,
                 first,
                 sample,
-                delimiter=choices.delimiter or ",",
+                comma_first=known_commas.get(name, choices.delimiter == ";"),
                 day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
-                decimal_comma=known_commas.get(name, pointed if name not in chosen_kinds and any("." in cell for cell in sample) else None),
+                decimal_comma=known_commas[name]
+                if (own or sure) and name in known_commas
+                else pointed
+                if name not in chosen_kinds and any("." in cell for cell in sample)
+                else None,
             )
             for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
         ]

@@ -38,7 +38,7 @@ def readable(path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: 
     if is_workbook(path, head):
         text = folder / "sheet.csv"
         findings, questions = sheet_as_text(path, choices.sheet, text, limit_bytes=limit_bytes, tell=tell)
-        return Readable(text, replace(choices, encoding="utf-8", delimiter=",", decimal_commas=()), findings, questions)
+        return Readable(text, replace(choices, encoding="utf-8", delimiter=","), findings, questions)
     if is_feather(head):
         return Readable(feather_as_parquet(path, folder / "feather.parquet", limit_bytes, tell), choices)
     if is_json(head):

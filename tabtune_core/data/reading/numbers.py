@@ -54,6 +54,9 @@ class NumberFormat:
     value: str
     """SQL for the cell as a plain number, with "{cell}" in it."""
 
+    unit: str | None = None
+    """Stands for the unit of a column of such numbers, in which each cell has its own."""
+
 
 POWER = r"([eE][+-]?\d{1,3})?"
 GAP = "[ \u00a0\u202f]"
@@ -82,6 +85,7 @@ AMOUNTS = NumberFormat(
     "Numbers with K, M or B for thousands, millions or billions",
     r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s?[KkMmBb]?",
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
+    "K, M or B",
 )
 SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
 """A number whose comma is a decimal one."""
@@ -89,22 +93,35 @@ AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """What shows that the letter is no unit and no part of a code: a decimal point, or a currency."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """That is enough where a person asked for numbers."""
-AMOUNT_UNITS = "K, M or B"
-"""Stands for the unit of a column of amounts."""
-HOURS = NumberFormat(
+
+
+def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
+    """A pattern for one or more of some parts in their order."""
+    return "|".join(part + "".join(f"({between}{later})?" for later in parts[place + 1 :]) for place, part in enumerate(parts))
+
+
+_SECONDS = r"\d+(\.\d+)?\s*s(ec(ond)?s?)?"
+_PARTS = (r"\d+\s*d(ays?)?", r"\d+\s*h((ou)?rs?)?", r"\d+\s*m(in(ute)?s?)?", _SECONDS)
+_ISO = _spans((r"\d+H", r"\d+M", r"\d+(\.\d+)?S"), "")
+SPANS = NumberFormat(
     "units",
-    "Hours and minutes, as minutes,",
-    r"\d+\s*h(\s*\d+\s*m(in)?)?|\d+\s*m(in)?",
+    "Days, hours, minutes and seconds, as minutes,",
+    rf"{_spans(_PARTS)}|P(\d+D(T({_ISO}))?|T({_ISO}))",
     " + ".join(
-        f"{minutes} * coalesce(TRY_CAST(regexp_extract({{cell}}, '(\\d+)\\s*{unit}', 1) AS DOUBLE), 0)"
-        for minutes, unit in ((60, "h"), (1, "m"))
+        f"{minutes} * coalesce(TRY_CAST(regexp_extract({{cell}}, '(?i)([\\d.]+)\\s*{unit}', 1) AS DOUBLE), 0)"
+        for minutes, unit in ((1440, "d"), (60, "h"), (1, "m"), (1 / 60, "s"))
     ),
+    "d, h, m or s",
 )
-DURATIONS = NumberFormat(
+CLOCKED = NumberFormat(
     "units",
     "Minutes and seconds, as seconds,",
-    r"(\d+:)?\d+:[0-5]\d(\.\d+)?",
-    " + ".join(f"{60**place} * coalesce(TRY_CAST(split_part({{cell}}, ':', {-1 - place}) AS DOUBLE), 0)" for place in range(3)),
+    r"(-?\d+ days?,? \+?\d+:|\d+:)?\d+:[0-5]\d(\.\d+)?",  # also as Python and pandas write more than a day
+    "86400 * coalesce(TRY_CAST(regexp_extract({cell}, '^(-?\\d+) day', 1) AS DOUBLE), 0) + "
+    + " + ".join(
+        f"{60**place} * coalesce(TRY_CAST(regexp_extract(split_part({{cell}}, ':', {-1 - place}), '[\\d.]+$') AS DOUBLE), 0)"
+        for place in range(3)
+    ),
 )
 
 
@@ -114,15 +131,23 @@ UNREAD = f"(cell IS NOT NULL AND {PLAIN} IS NULL)"
 
 
 def as_number(
-    name: str, sample: list[str], delimiter: str, *, forced: bool, unit: str | None = None, decimal_comma: bool | None = None
+    name: str,
+    sample: list[str],
+    *,
+    forced: bool,
+    unit: str | None = None,
+    comma_first: bool = False,
+    decimal_comma: bool | None = None,
 ) -> Asking[Typed]:
     """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers.
 
-    ``unit`` is the one that the cells were found to have when the table was read first, and ``decimal_comma`` what their comma was.
+    ``unit`` is the one that the cells were found to have when the table was read first, and ``decimal_comma`` what their comma was; where
+    that is not known, it is tried as a decimal one first, or last.
     """
     letter = ASKED_AMOUNT if forced else AMOUNT
-    amounts = unit == AMOUNT_UNITS or (unit is None and any(map(letter.match, sample)))
-    unit = None if unit == AMOUNT_UNITS else unit or unit_of(sample)
+    amounts = unit == AMOUNTS.unit or (unit is None and any(map(letter.match, sample)))
+    own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
+    unit = None if unit in (AMOUNTS.unit, SPANS.unit) else unit or unit_of(sample)
     filled, unread, zeros, large, infinite = yield Ask(
         (
             "count(cell)",
@@ -136,11 +161,11 @@ def as_number(
     style = None
     listed = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): the numbers of notes, and none below 0
     if (unread and not listed) or decimal_comma:
-        comma_first = delimiter == ";" if decimal_comma is None else decimal_comma
+        comma_first = comma_first if decimal_comma is None else decimal_comma
         marks = sum(map(bool, map(MARKED.fullmatch, sample)))
         few = not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
         marked = forced or (few and not zeros and not large)
-        style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, amounts=amounts, marked=marked)
+        style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=marked)
     if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
         typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
     elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
@@ -227,17 +252,18 @@ def without_unit(unit: str) -> str:
     return f"regexp_replace({SIGNED}, {quoted(pattern)}, '')"
 
 
-def number_format(unit: str | None, *, comma_first: bool, known: bool, amounts: bool, marked: bool) -> Asking[Fitting | None]:
+def number_format(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[NumberFormat], marked: bool) -> Asking[Fitting | None]:
     """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one.
 
     "1,234" alone does not say what its comma is: decimal, where ``comma_first``, as in a file that separates cells by ";" to keep commas
-    for decimals. Where that is ``known``, the point in "1.234 €" is none.
+    for decimals. Where that is ``known``, the point in "1.234 €" is none. What it is known to have, its ``own``, comes first.
     """
     commas = (POINTS, COMMAS) if comma_first else (COMMAS, POINTS)
     texts = ("cell", BARE, *([without_unit(unit)] if unit else []), *([UNMARKED] if marked else []))
     styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, BLANKS, *commas)
     ways = [Fitting(style, text, 0) for text in texts for style in styles]
-    ways = [Fitting(AMOUNTS, text, 0) for text in texts[:2] if amounts] + [*ways, Fitting(DURATIONS, "cell", 0), Fitting(HOURS, "cell", 0)]
+    first = [Fitting(style, text, 0) for style in own for text in texts[:2]]
+    ways = [*first, *ways, Fitting(CLOCKED, "cell", 0), Fitting(SPANS, "cell", 0)]
     counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
     likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
     if not likely:
@@ -260,7 +286,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
     value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
-    own = AMOUNT_UNITS if style is AMOUNTS else None if text in signs else unit
+    own = style.unit or (None if text in signs else unit)
     code = "marks" if text == UNMARKED else "units" if own else style.code
     told = Finding("warning" if text == UNMARKED else "info", code, f"{message}{scale}.", name)
     return Typed("number", value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))

@@ -1,0 +1,43 @@
+"""Rows of a table are the same numbers when they come alone, whatever separates their cells."""
+
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.table import read_table
+
+DRAW = random.Random(0)
+STYLES = {
+    "thousands": lambda: f"{DRAW.randint(0, 99_999):,}",
+    "points": lambda: f"{DRAW.randint(0, 99_999):,}.{DRAW.randint(0, 99):02}",
+    "commas": lambda: f"{DRAW.randint(0, 9_999_999) / 100:,.2f}".translate(str.maketrans(",.", ".,")),
+    "long commas": lambda: f"{DRAW.random() * 1000:.3f}".replace(".", ","),
+    "long points": lambda: f"{DRAW.random() * 1000:.3f}",
+    "dollars": lambda: f"${DRAW.randint(0, 99_999):,}",
+    "euros": lambda: f"{DRAW.randint(0, 99_999):,} €".replace(",", "."),
+    "amounts": lambda: f"${DRAW.randint(1, 99) / 10}{DRAW.choice('KMB')}",
+    "2024": lambda: f"{DRAW.randint(0, 1000) / 10} %".replace(".", ","),
+    "units": lambda: f"{DRAW.randint(1, 99)} km",
+    "footnotes": lambda: f"{DRAW.randint(1, 9_999):,}{DRAW.choice(['', '', '[1]', '*'])}",
+    "clocked": lambda: f"{DRAW.randint(0, 90)}:{DRAW.randint(0, 59):02}",
+    "days": lambda: str(pd.Timedelta(DRAW.randint(0, 300_000), "s")),
+    "spans": lambda: DRAW.choice(["{}h", "{}m", "{}h {}min", "{} s", "{} days"]).format(DRAW.randint(1, 9), DRAW.randint(1, 9)),
+    "ISO": lambda: DRAW.choice(["PT{}H", "PT{}M{}S", "P{}DT{}H"]).format(DRAW.randint(1, 9), DRAW.randint(1, 9)),
+}
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_new_rows_are_read_as_those_of_the_table(separator):
+    frame = pd.DataFrame({style: [draw() for _ in range(60)] for style, draw in STYLES.items()})
+    table = read_table(frame.to_csv(index=False, sep=separator).encode())
+    assert {column.kind for column in table.columns} == {"number"}
+    reading = json.loads(json.dumps(table.reading.to_json()))
+    facts = {"reading": reading, "kinds": dict.fromkeys(frame, "number"), "features": [*frame], "settings": {"target": "y"}}
+    for place in range(0, 60, 13):
+        rows, given = frame.iloc[[place]], DRAW.choice(",;\t|")
+        written = rows.to_csv(index=False, sep=given).encode() if place % 2 else rows.to_csv(index=False, sep=given, quoting=1).encode()
+        np.testing.assert_array_equal(read_new_rows(written, facts).frame, table.frame.iloc[[place]], given)
