@@ -108,7 +108,7 @@ CARDS = (
             folder="mitra-mini-regressor/",
             sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
         ),
-        rates={"classification": {"peft": 2e-3}, "regression": {"peft": 1e-3, "base-ft": 1e-4}},
+        rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 1e-3, "base-ft": 1e-4}},
     ),
     _mitra(
         "mitra-v2",
