@@ -161,6 +161,8 @@ class Teller:
     def __init__(self, store: EventLog, run_id: str) -> None:
         self._store, self._run_id = store, run_id
         self._untold = deque[tuple[Event, float]]()
+        self._booted = time.time() - time.monotonic()
+        """Unix seconds, read once: a clock that is set while the run goes on moves none of its phases and curves."""
         self._since: float | None = None
         """Monotonic seconds at which the oldest of them could not be told."""
         self._tried = -AGAIN_SECONDS
@@ -173,7 +175,7 @@ class Teller:
             ShortageError: an earlier one has waited for too long.
         """
         with self._lock:
-            self._untold.append((event, time.time()))
+            self._untold.append((event, self._booted + time.monotonic()))
             if self._since is not None and time.monotonic() - self._tried < AGAIN_SECONDS:
                 return
             try:

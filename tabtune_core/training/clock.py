@@ -48,12 +48,13 @@ class OwnClock:
         self.charged_seconds, self.charged_waits = 0.0, 0.0
         """Seconds since ``start`` that others had computed and this run used, and that they had waited for a core."""
 
-    def go_on(self, seconds: float, charged_seconds: float, wall_seconds: float) -> None:
-        """Training goes on here that took ``seconds`` in an earlier process, what was charged there among them."""
+    def go_on(self, seconds: float, charged_seconds: float, wall_seconds: float, waits: float = 0.0, charged_waits: float = 0.0) -> None:
+        """Training goes on here that took ``seconds`` in an earlier process, what was charged there among them, and waited besides."""
         self.start()
         self._began -= seconds - charged_seconds
         self._wall_began -= wall_seconds
-        self.charged_seconds = charged_seconds
+        self._waits_began -= waits
+        self.charged_seconds, self.charged_waits = charged_seconds, charged_waits
 
     def _now(self) -> float:
         return self._machine() - self._waited()
@@ -65,7 +66,7 @@ class OwnClock:
 
     @property
     def waited_seconds(self) -> float:
-        """Seconds waited for a core, in this process."""
+        """Seconds waited for a core."""
         return self._waited() - self._waits_began
 
     @property

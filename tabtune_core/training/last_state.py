@@ -19,7 +19,7 @@ from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
 from tabtune_core.training.state_file import StateFileError, read_state, write_state
 
-FORMAT = 1
+FORMAT = 2
 """Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
 LIGHT_BYTES = 32_000_000
 """A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini, 8.7 MB of TabICL v2, 0.04 and
@@ -100,6 +100,7 @@ class LastState:
             "seconds": arrays.clock.seconds,
             "charged_seconds": arrays.clock.charged_seconds,
             "wall_seconds": arrays.clock.wall_seconds,
+            "waits": (arrays.clock.waited_seconds, arrays.clock.charged_waits),
             "paid": arrays.paid,
             "peaks": meter.so_far(),
             "scaler": self._session.precision.scaler.state_dict(),
@@ -140,7 +141,7 @@ class LastState:
         self._session.precision.scaler.load_state_dict(facts["scaler"])
         self._session.environment.meter.carry_over(*facts["peaks"])
         self._session.arrays.count_as_paid(facts["paid"])
-        self._session.arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"])
+        self._session.arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], *facts["waits"])
 
 
 def _not_saved(step: int, error: OSError) -> Note:

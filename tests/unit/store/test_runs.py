@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +18,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.database import size_of
+from tabtune_core.store.event_log import Teller
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import RETRYABLE
 from tabtune_core.store.runs import RunStore, default_home
@@ -262,6 +264,17 @@ def test_a_damaged_database_and_a_home_that_is_a_file_are_refused(tmp_path):
     for home in (tmp_path, tmp_path / "runs.sqlite"):
         with pytest.raises(StoreError, match="cannot be opened"):
             RunStore(home)
+
+
+@pytest.mark.parametrize("hours", [-2, 25])
+def test_a_clock_that_is_set_moves_no_event_of_a_run(store, monkeypatch, hours):
+    run_id, now = running(store), time.time()
+    teller = Teller(store, run_id)
+    teller.tell(PhaseStarted("train"))
+    monkeypatch.setattr(time, "time", lambda: now + 3600 * hours)
+    teller.tell(StepDone(1, 0.5, 1.0, 2e-4, 0.5))
+    begun, stepped = (stored.time for stored in store.events(run_id))
+    assert now - 1 < begun <= stepped < now + 60
 
 
 def test_an_earlier_event_is_never_changed(store):

@@ -84,9 +84,10 @@ def test_a_wait_for_a_core_is_no_time_of_the_run_and_ends_it_at_its_limit_all_th
 
 def test_a_run_that_goes_on_has_the_seconds_of_both_processes(time):
     clock = OwnClock(time)
-    clock.go_on(8.0, 3.0, 20.0)
+    clock.go_on(8.0, 3.0, 20.0, 6.0, 2.0)
     time.now += 1
-    assert (clock.seconds, clock.charged_seconds, clock.wall_seconds) == (9, 3, 21)
+    assert (clock.seconds, clock.charged_seconds, clock.wall_seconds, clock.charged_waits) == (9, 3, 21, 2)
+    assert (clock.is_past(15), clock.is_past(15.1)) == (True, False)
 
 
 @pytest.mark.parametrize("busy", [(0, 9), (9, 0), (9, 9)])
