@@ -15,6 +15,7 @@ from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
 from dashboard.url_state import go
 from tabtune_core.access import listed_emails
+from tabtune_core.errors import TabTuneError
 
 
 def banner(page: st.Page) -> None:
@@ -100,5 +101,8 @@ page = st.navigation(
     ],
     position="top",
 )
-banner(page)
-page.run()
+try:
+    banner(page)
+    page.run()
+except TabTuneError as error:  # as of a database that is damaged, or a disk that is full
+    st.error(plain(str(error)), icon=":material/error:")

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ FORMAT = 3
 Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 INCREMENTAL = 2
 """Of ``PRAGMA auto_vacuum``: free pages can be given back some at a time."""
 PAGES_A_STEP = 256
@@ -53,7 +54,8 @@ class _Connection(sqlite3.Connection):
     """Of one thread, and closed by whichever drops it last: Python from 3.13 on warns of one that is not."""
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(sqlite3.ProgrammingError):  # of one that could not be opened
+            self.close()
 
 
 class Database:
@@ -86,6 +88,11 @@ class Database:
             raise StoreError(
                 f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to {FORMAT}. "
                 "Open it with the version that wrote it, or choose another folder with TABTUNE_HOME."
+            )
+        if any(self.home.glob("runs/*")) and not self._read("SELECT 1 FROM sqlite_master LIMIT 1"):
+            raise StoreError(
+                f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} holds files of runs."
+                " Put an earlier copy of the database there, or move that folder away to begin anew."
             )
         try:
             with self._lacks_named():
@@ -134,8 +141,19 @@ class Database:
         with self._lacks_named():
             return self._connection.execute(sql, values).rowcount
 
-    def _lacks_named(self) -> AbstractContextManager[None]:
-        return named("The workspace's database could not be read or written", self.home)
+    @contextmanager
+    def _lacks_named(self) -> Iterator[None]:
+        try:
+            with named("The workspace's database could not be read or written", self.home):
+                yield
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+                raise
+            raise StoreError(
+                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files of its runs are still"
+                " in that folder. Put an earlier copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or"
+                " choose another folder with TABTUNE_HOME."
+            ) from error
 
     @contextmanager
     def _together(self) -> Iterator[None]:

@@ -86,10 +86,11 @@ class EventLog(Database):
     def told(self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000) -> Iterator[list[dict[str, Any]]]:
         """As ``fields``, those with a place above ``after`` and not above ``upto``; some at once, so that a long run fits in memory."""
         sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
-        rows = self._connection.execute(sql, (run_id, kind, after, upto))
-        while found := rows.fetchmany(at_once):
-            if readable := _parsed(found, kind):
-                yield readable
+        with self._lacks_named():
+            rows = self._connection.execute(sql, (run_id, kind, after, upto))
+            while found := rows.fetchmany(at_once):
+                if readable := _parsed(found, kind):
+                    yield readable
 
     def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
         """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""

@@ -145,6 +145,18 @@ def test_fields_that_a_result_has_beyond_those_of_this_version_are_kept_and_show
         assert "carbon_grams" in database.execute("SELECT result FROM runs WHERE id = ?", (runs[0].id,)).fetchone()[0]
 
 
+def test_a_damaged_database_is_named_on_pages_and_the_command_line(app, store, ended, capsys):
+    file = store.home / "runs.sqlite"
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    for name in ("live", "leaderboard"):
+        go(app, name)
+        assert not app.exception, (name, app.exception[0].value)
+        assert "is damaged" in texts(app.error)
+    assert main(["leaderboard", "--home", str(store.home)]) == 2
+    assert f"{file} is damaged" in capsys.readouterr().err
+
+
 def test_a_waiting_run_that_cannot_be_read_is_ended_and_not_the_queue(tmp_path):
     store = RunStore(tmp_path)
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))

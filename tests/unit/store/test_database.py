@@ -1,5 +1,6 @@
 """A workspace of an earlier format becomes one of this format, also while something runs in it."""
 
+import gc
 import sqlite3
 from contextlib import closing
 
@@ -7,6 +8,7 @@ import pytest
 
 from tabtune_core import machine
 from tabtune_core.errors import StoreError
+from tabtune_core.events import Note
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.database import FORMAT
 from tabtune_core.store.runs import RunStore
@@ -57,6 +59,60 @@ def test_a_folder_that_is_a_file_is_no_workspace(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"cannot be opened: .*Choose another folder with TABTUNE_HOME"):
         RunStore(tmp_path / "file")
+
+
+def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
+    """Half of it gone, or any page overwritten: what can be read of it is as it was."""
+    store = RunStore(tmp_path)
+    _, (run_id, *_) = store.add_sweep([RunSettings(dataset="d", target="t")])
+    for step in range(300):
+        store.append(run_id, Note(f"Note {step}."))
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole, refused = (tmp_path / "runs.sqlite").read_bytes(), []
+    reads = [
+        RunStore.sweeps,
+        RunStore.runs,
+        RunStore.marks,
+        lambda store: store.events(run_id),
+        lambda store: list(store.told(run_id, "Note", 0, 300)),
+    ]
+    expected, pages = [read(store) for read in reads], range(0, len(whole), 4096)
+    damaged = [whole[: len(whole) // 2], *(whole[:page] + b"\xa5" * 4096 + whole[page + 4096 :] for page in pages)]
+    for number, content in enumerate(damaged):
+        home = tmp_path / str(number)
+        home.mkdir()
+        (home / "runs.sqlite").write_bytes(content)
+        for read, before in zip(reads, expected, strict=True):
+            try:
+                assert read(RunStore(home)) == before
+            except StoreError as error:
+                refused.append(f"{home / 'runs.sqlite'} is damaged" in str(error))
+    assert all(refused)
+    assert len(refused) > len(pages)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_database_that_is_lost_is_not_begun_anew_over_the_files_of_its_runs(tmp_path, empty):
+    for home in (tmp_path / "lost", tmp_path / "new"):
+        home.mkdir()
+        if empty:
+            (home / "runs.sqlite").touch()
+    RunStore(tmp_path / "new")
+    for home in (tmp_path / "lost", tmp_path / "new"):
+        (home / "runs" / "0a").mkdir(parents=True)
+    RunStore(tmp_path / "new")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="is missing or empty, but .* holds files of runs"):
+            RunStore(tmp_path / "lost")
+
+
+def test_a_database_that_is_a_link_to_nowhere_is_refused_without_a_trace(tmp_path, recwarn, capsys):
+    (tmp_path / "runs.sqlite").symlink_to(tmp_path / "nowhere" / "at all")
+    with pytest.raises(StoreError, match="cannot be opened"):
+        RunStore(tmp_path)
+    gc.collect()
+    assert "Traceback" not in capsys.readouterr().err
+    assert not recwarn.list
 
 
 def test_a_database_that_cannot_be_written_is_said_when_it_is_opened(tmp_path, monkeypatch):

@@ -261,8 +261,8 @@ def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
 
 def test_a_damaged_database_and_a_home_that_is_a_file_are_refused(tmp_path):
     (tmp_path / "runs.sqlite").write_bytes(b"not a database" * 100)
-    for home in (tmp_path, tmp_path / "runs.sqlite"):
-        with pytest.raises(StoreError, match="cannot be opened"):
+    for home, why in ((tmp_path, "is damaged"), (tmp_path / "runs.sqlite", "cannot be opened")):
+        with pytest.raises(StoreError, match=why):
             RunStore(home)
 
 
