@@ -100,26 +100,28 @@ def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
     return "|".join(part + "".join(f"({between}{later})?" for later in parts[place + 1 :]) for place, part in enumerate(parts))
 
 
+def _added(worth: dict[str, float]) -> str:
+    """SQL for the sum of the numbers before some marks, each times what it is worth."""
+    number = "coalesce(TRY_CAST(regexp_extract({{cell}}, '(-?[\\d.]+)\\s*{mark}', 1) AS DOUBLE), 0)"
+    return " + ".join(f"{times} * {number.format(mark=mark)}" for mark, times in worth.items())
+
+
 _SECONDS = r"\d+(\.\d+)?\s*s(ec(ond)?s?)?"
-_PARTS = (r"\d+\s*d(ays?)?", r"\d+\s*h((ou)?rs?)?", r"\d+\s*m(in(ute)?s?)?", _SECONDS)
-_ISO = _spans((r"\d+H", r"\d+M", r"\d+(\.\d+)?S"), "")
 SPANS = NumberFormat(
     "units",
     "Days, hours, minutes and seconds, as minutes,",
-    rf"{_spans(_PARTS)}|P(\d+D(T({_ISO}))?|T({_ISO}))",
-    " + ".join(
-        f"{minutes} * coalesce(TRY_CAST(regexp_extract({{cell}}, '(?i)([\\d.]+)\\s*{unit}', 1) AS DOUBLE), 0)"
-        for minutes, unit in ((1440, "d"), (60, "h"), (1, "m"), (1 / 60, "s"))
-    ),
+    _spans((r"\d+\s*d(ays?)?", r"\d+\s*h((ou)?rs?)?", r"\d+\s*m(in(ute)?s?)?", _SECONDS)),
+    _added({"d": 1440, "h": 60, "m": 1, "s": 1 / 60}),
     "d, h, m or s",
 )
+_ISO = _spans((r"\d+H", r"\d+M", r"\d+(\.\d+)?S"), "")
 CLOCKED = NumberFormat(
     "units",
-    "Minutes and seconds, as seconds,",
-    r"(-?\d+ days?,? \+?\d+:|\d+:)?\d+:[0-5]\d(\.\d+)?",  # also as Python and pandas write more than a day
-    "86400 * coalesce(TRY_CAST(regexp_extract({cell}, '^(-?\\d+) day', 1) AS DOUBLE), 0) + "
-    + " + ".join(
-        f"{60**place} * coalesce(TRY_CAST(regexp_extract(split_part({{cell}}, ':', {-1 - place}), '[\\d.]+$') AS DOUBLE), 0)"
+    "Minutes and seconds, as seconds,",  # also as Python and pandas write longer ones in CSV and JSON
+    rf"(-?\d+ days?,? \+?\d+:|\d+:)?\d+:[0-5]\d(\.\d+)?|P(\d+D(T({_ISO}))?|T({_ISO}))",
+    _added({"day": 86400, "D": 86400, "H": 3600, "M": 60, "S": 1})
+    + "".join(
+        f" + {60**place} * coalesce(TRY_CAST(regexp_extract(split_part({{cell}}, ':', {-1 - place}), '[\\d.]+$') AS DOUBLE), 0)"
         for place in range(3)
     ),
 )
