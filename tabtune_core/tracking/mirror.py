@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from tabtune_core.analysis.comparison import half_widths, with_half_widths
+from tabtune_core.analysis.comparison import half_widths
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.run_curves import METER_COLUMNS
 from tabtune_core.analysis.runs_table import leaderboard, of_task
@@ -198,9 +198,9 @@ def _settings(settings: RunSettings) -> Iterator[tuple[str, Value]]:
 def _results(store: RunStore, run: Run) -> dict[str, float]:
     """The numbers of the run's line on the leaderboard, with the half widths of its scores and gains, where they are known."""
     metric = METRICS[run.settings.selection_metric]
+    line = of_task(leaderboard([run], metric.name), run.settings.task).iloc[0].to_dict()
     halves = half_widths(run.id, metric, partial(read_predictions, store))
-    board = with_half_widths(of_task(leaderboard([run], metric.name), run.settings.task), lambda _: halves)
-    line = board.iloc[0].to_dict() | {half_width(name): half for name, half in halves.items()}
+    line |= {half_width(name): half for name, half in halves.items() if not pd.isna(line.get(name))}  # zero-shot has no gain
     numbers = {name: value for name, value in line.items() if name not in _OF_SETTINGS and isinstance(value, int | float)}
     return {f"result/{name}": float(value) for name, value in numbers.items() if not pd.isna(value) and math.isfinite(value)}
 

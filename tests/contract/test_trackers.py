@@ -16,7 +16,7 @@ from tabtune_core.errors import MissingPackageError, SettingError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, Resumed, StepDone
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.tracking import TRACKERS, open_tracker
-from tabtune_core.tracking.mirror import Mirror, following
+from tabtune_core.tracking.mirror import Mirror, _results, following
 
 BEGAN = 1_700_000_000.0
 ADAPTER = next(Path(__file__).parents[1].glob("kept/**/adapter*.zip"))
@@ -165,6 +165,11 @@ def lab(tmp_path):
     shutil.copy(ADAPTER, lab.store.run_dir(lab.lora) / ADAPTER_FILE)
     lab.store.finish(lab.failed, "failed", error="The cell 'secret 17' is not a number.")
     return lab
+
+
+def test_zero_shot_has_no_gain_and_no_half_width_of_one(lab):
+    sent = _results(lab.store, next(run for run in lab.store.runs() if run.settings.strategy == "inference"))
+    assert sent and not [name for name in sent if "gain" in name]
 
 
 @pytest.mark.parametrize("name", TRACKERS)
