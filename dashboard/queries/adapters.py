@@ -77,12 +77,15 @@ def damaged_uploads() -> dict[str, str]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _test_rows(path: str, changed: int) -> list[int]:
-    saved = pd.read_parquet(path, columns=["split", "row"])
+    try:
+        saved = pd.read_parquet(path, columns=["split", "row"])
+    except (OSError, ValueError):  # damaged
+        return []
     return [int(row) for row in saved.loc[saved["split"] == "test", "row"]]
 
 
 def test_rows(run: Run) -> list[int]:
-    """Numbers of the rows that a run only tested on; empty if they were not kept."""
+    """Numbers of the rows that a run only tested on; empty if they were not kept, or cannot be read."""
     path = store().run_dir(run.id) / PREDICTIONS_FILE
     changed = _changed(path)
     return _test_rows(str(path), changed) if changed else []

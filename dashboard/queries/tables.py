@@ -18,12 +18,12 @@ from tabtune_core.data.datasets import (
     Dataset,
     add_sample,
     damaged_datasets,
-    folder_of,
     get_dataset,
     list_datasets,
     load_frame,
     preview,
 )
+from tabtune_core.data.datasets import source_of as source_of_table
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.data.leakage import may_leak
@@ -251,8 +251,8 @@ def delete_table(identity: str) -> None:
 
 
 def source_of(dataset: Dataset) -> Path:
-    """The file that a table was read from, as it was given."""
-    return folder_of(home(), dataset.id) / "source"
+    """The file that a table was read from, as it was given. Raises TableError where it is not there as it was."""
+    return source_of_table(home(), dataset.id)
 
 
 def forget_reading(old: str, new: str) -> None:

@@ -59,7 +59,7 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
 
 def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
     """What ``dataset_of`` takes, as a file that is not kept: one that is there already, or one that is fetched into ``folder``."""
-    from tabtune_core.data.datasets import ID, folder_of
+    from tabtune_core.data.datasets import ID, source_of
     from tabtune_core.data.sources import fetch, is_source
     from tabtune_core.data.table import LIMIT_BYTES
 
@@ -67,7 +67,7 @@ def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
         with telling() as tell:
             return fetch(words, folder, limit_bytes=LIMIT_BYTES, tell=tell).path
     path = Path(words[0])
-    return folder_of(home, path.name) / "source" if ID.fullmatch(words[0]) and not path.exists() else path
+    return source_of(home, path.name) if ID.fullmatch(words[0]) and not path.exists() else path
 
 
 def named_table(asked: argparse.Namespace) -> list[str]:

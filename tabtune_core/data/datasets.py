@@ -210,6 +210,14 @@ def get_dataset(home: Path, id: str) -> Dataset:
     return dataset
 
 
+def source_of(home: Path, id: str) -> Path:
+    """The file that a table was read from, as it was given. Raises TableError where it is not there any more, or has other bytes."""
+    dataset, path = get_dataset(home, id), folder_of(home, id) / "source"
+    if not path.is_file() or path.stat().st_size != dataset.size_bytes:
+        raise TableError(f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again.")
+    return path
+
+
 def load_frame(home: Path, id: str) -> pd.DataFrame:
     """The whole table. Raises TableError where the workspace does not hold it, or its file is damaged."""
     path = folder_of(home, id) / "table.parquet"

@@ -161,10 +161,13 @@ def watched(store: RunStore) -> Iterator[None]:
 
 
 def tail(path: Path, lines: int) -> str:
-    """The last lines of a text file; empty without a file."""
-    if not path.exists():
+    """The last lines of a text file, or why it cannot be read; empty without a file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    except FileNotFoundError:
         return ""
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - TAIL_BYTES))
-        return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}."

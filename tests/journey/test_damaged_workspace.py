@@ -17,7 +17,7 @@ from tabtune_core.errors import StoreError, TableError
 from tabtune_core.events import RunPlanned
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.run_folder import PREDICTIONS_FILE
+from tabtune_core.store.run_folder import LOG, PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it", "guide")
@@ -209,6 +209,17 @@ def test_a_byte_that_a_disk_changed_gives_no_other_values(tmp_path):
                 seen["damaged"] += str(file) in str(error)
         assert seen.keys() - {expected} == {"damaged"}
         assert seen["damaged"] > before_names / 41 / 2
+
+
+def test_damaged_files_of_a_run_close_no_page(app, store, ended):
+    for folder in map(store.run_dir, [run.id for run in ended if run.settings.strategy == "peft"]):
+        (folder / PREDICTIONS_FILE).write_bytes(b"PAR1")
+        (folder / LOG).unlink()
+        (folder / LOG).mkdir()
+    for name in ("live", "try_it", "adapters"):
+        go(app, name)
+        assert not app.exception, (name, app.exception[0].value)
+    assert "cannot be read: Is a directory." in texts(app.code)
 
 
 def test_a_damaged_adapter_from_elsewhere_is_listed_with_its_reason(app, store, ended):

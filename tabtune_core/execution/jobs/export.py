@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
-from tabtune_core.data.datasets import folder_of, load_frame
+from tabtune_core.data.datasets import load_frame, source_of
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
 from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on
@@ -185,7 +185,7 @@ _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
 def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
     """Everything that the snippet opens, in one folder under the names that it uses."""
     run, facts = source.run, source.package.facts
-    links = {TABLE: folder_of(home, run.settings.dataset) / "source", file_name("adapter", facts, run.id): source.path, file.name: file}
+    links = {TABLE: source_of(home, run.settings.dataset), file_name("adapter", facts, run.id): source.path, file.name: file}
     if run.settings.checkpoint is not None:
         card = get_card(run.settings.model)
         weights, _ = find_checkpoint(card, run.settings.task, run.settings.checkpoint)

@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 from scipy.stats import chisquare
 
-from tabtune_core.data.datasets import SAMPLES, add_dataset, add_sample, delete_dataset, get_dataset, list_datasets, load_frame, preview
+from tabtune_core.data.datasets import (
+    SAMPLES,
+    add_dataset,
+    add_sample,
+    delete_dataset,
+    get_dataset,
+    list_datasets,
+    load_frame,
+    preview,
+    source_of,
+)
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.target import propose_target
 from tabtune_core.errors import TableError
@@ -117,6 +127,16 @@ def test_a_deleted_table_is_gone_and_the_others_stay(tmp_path):
     assert list_datasets(tmp_path) == [second]
     with pytest.raises(TableError, match="holds no dataset"):
         load_frame(tmp_path, first.id)
+
+
+@pytest.mark.parametrize("left", [SOURCE[:-9], b"", None])
+def test_a_file_that_is_not_as_it_was_given_is_not_read_again(tmp_path, left):
+    added = add_dataset(tmp_path, SOURCE, "mine.csv")
+    file = source_of(tmp_path, added.id)
+    file.unlink() if left is None else file.write_bytes(left)
+    with pytest.raises(TableError, match=f"{file}, from which the table 'mine.csv' was read, is damaged or gone"):
+        source_of(tmp_path, added.id)
+    assert len(load_frame(tmp_path, added.id)) == 3
 
 
 def test_an_id_that_is_not_ours_reaches_no_file(tmp_path):
