@@ -7,7 +7,7 @@ constant of this file.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, time
 from functools import cache, reduce
@@ -22,9 +22,15 @@ from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_
 from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed
 
+ELSEWHERE = {
+    **{"jan": "ene|gen|jän", "feb": "fev|fév", "mar": "mär|mrz|mrt|maa", "apr": "avr|abr", "may": "mai|mag|mei", "jun": "juin|giu"},
+    **{"jul": "juil|lug", "aug": "ago|aoû", "sep": "set", "oct": "okt|ott|out", "dec": "dez|dic|déc"},
+}
+"""How months begin in German, French, Spanish, Italian, Portuguese and Dutch where they do not as in English."""
+FOREIGN = "|".join(ELSEWHERE.values())
 LIKELY = re.compile(
-    r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*|\d(st|nd|rd|th)"
-    r"|\bof\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
+    r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+    rf"|{FOREIGN})[a-zç]*|\d(st|nd|rd|th)|\b(of|de)\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3, 4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
     re.IGNORECASE,
 )
 """What dates and times of day are made of; whether a cell is one is for its format to say."""
@@ -42,7 +48,7 @@ STANDARD = (
 REWRITTEN = (
     (r"^(mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
-    (r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)(uary|ruary|ch|il|e|y|ust|t|tember|ober|ember)?\b", r"\1"),
+    (r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-zç]*\b", r"\1"),
     (r"(\d)T(\d)", r"\1 \2"),
     (r"(\d)\s*(UTC|GMT|[+-]00:?00)$", r"\1"),
     (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
@@ -56,7 +62,18 @@ REWRITTEN = (
 """How a date is made simple before its format is looked for: no day of the week, short months, quarters as their first month, a blank for
 every mark but the colons of a time."""
 MARKS = "regexp_replace(cell, '[-/., ]+', ' ', 'g')"
-WORDED = reduce(lambda cell, rule: f"regexp_replace({cell}, '(?i){rule[0]}', '{rule[1]}', 'g')", REWRITTEN, "cell")
+TRANSLATED = ((rf"\b({words})[a-zçû]*\.?", month) for month, words in ELSEWHERE.items())
+
+
+def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
+    return reduce(lambda cell, rule: f"regexp_replace({cell}, '(?i){rule[0]}', '{rule[1]}', 'g')", rules, cell)
+
+
+ENGLISH = (
+    rf"CASE WHEN regexp_matches(cell, '(?i)\b({FOREIGN}|de\b).*\b[12]\d{{3}}\b') "  # "set 12" is none
+    f"THEN {_rewritten('cell', [(r' de ', ' '), *TRANSLATED])} ELSE cell END"
+)
+WORDED = _rewritten(ENGLISH, REWRITTEN)
 SIMPLE = f"CASE WHEN regexp_matches(cell, '[A-Za-z+]') THEN {WORDED} ELSE {MARKS} END"
 PARTS = (SIMPLE, STANDARD)
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S %f", "%I:%M %p", "%I:%M:%S %p")

@@ -205,12 +205,17 @@ def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[
 
 
 def has_semicolons(head: str, quote: str) -> bool:
-    """Whether all lines split at ';' alike, and at ',' not all do or only numbers: without a header both may be separators for DuckDB."""
+    """Whether all lines but notes split at ';' alike, and at ',' not all do or only numbers: both may be separators for DuckDB."""
     records = head_records(head, ";", quote)
-    cells = [cell for _, record in records for cell in record if "," in cell]
-    if not cells or usual_width(records) < 2 or evenness(records) < 1:
+    width = usual_width(records)
+    whole = [len(record) == width for _, record in records]
+    table = records[whole.index(True) : len(whole) - whole[::-1].index(True)] if width > 1 else []
+    cells = [cell for _, record in table for cell in record if "," in cell]
+    if not cells or not all(len(record) == width for _, record in table):
         return False
-    return all(map(DECIMAL_COMMA.fullmatch, cells)) or evenness(head_records(head, ",", quote)) < 1
+    if not whole[0] and "," in "".join(table[0][1]):  # no note is above a table, but names that have no ';' as all rows do
+        return False
+    return (whole[0] and all(map(DECIMAL_COMMA.fullmatch, cells))) or evenness(head_records(head, ",", quote)) < 1
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:

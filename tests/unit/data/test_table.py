@@ -420,8 +420,17 @@ def test_words_with_commas_leave_decimal_commas_and_semicolons(word):
     assert table.frame.iloc[-1].tolist() == [word.format(19, 19), 19.5, 20.25]
 
 
-def test_a_table_of_lists_is_split_at_its_commas():
-    table = read_table(b"a,b\nx;y,1\nz;w,2\nx;w,3\n")
+@pytest.mark.parametrize(("above", "below"), [("", "Source: us, 2024"), ("Cities, 2024\n\n", ""), ("Cities, of May\n", "Source: us, 2024")])
+def test_notes_with_commas_leave_decimal_commas_and_semicolons(above, below):
+    lines = [f"town {row};{row}.000 €;{row},25" for row in range(20)]
+    table = read_table("\n".join([f"{above}who;a;b", *lines, below]).encode())
+    assert [(column.name, column.kind) for column in table.columns[1:]] == [("a", "number"), ("b", "number")]
+    assert table.frame.iloc[19].tolist() == ["town 19", 19000, 19.25]
+
+
+@pytest.mark.parametrize("more", ["", "q;r,4,5\n"])
+def test_a_table_of_lists_is_split_at_its_commas(more):
+    table = read_table(f"a,b\nx;y,1\nz;w,2\nx;w,3\n{more}".encode())
     assert [column.name for column in table.columns] == ["a", "b"]
 
 

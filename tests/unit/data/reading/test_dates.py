@@ -133,3 +133,26 @@ def test_a_column_that_has_the_other_order_keeps_it_in_new_rows(choice):
         rows = read_new_rows(frame.iloc[[0]].to_csv(index=False, sep=separator).encode(), facts).frame
         assert rows.iloc[0].tolist() == table.frame.iloc[0].tolist()
     assert table.frame["open"][0].month == (3 if choice is False else 4)
+
+
+MONTHS_ABROAD = {
+    "German": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    "Austrian, short": "Jän Feb Mär Apr Mai Jun Jul Aug Sep Okt Nov Dez",
+    "French": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "French, short": "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+    "Spanish": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "Italian": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
+    "Portuguese": "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+    "Dutch": "januari februari maart april mei juni juli augustus september oktober november december",
+}
+
+
+@pytest.mark.parametrize("style", ["{0}. {1} {2}", "{0} de {1} de {2}", "{1} {0}, {2}", "{1} {2}"])
+def test_months_of_other_languages_are_read_where_a_year_of_four_digits_stands_beside_them(style):
+    days = pd.date_range("1999-12-01", periods=60, freq="MS" if "{0}" not in style else "33D")
+    named = {name: months.split() for name, months in MONTHS_ABROAD.items()}
+    frame = pd.DataFrame({name: [style.format(day.day, months[day.month - 1], day.year) for day in days] for name, months in named.items()})
+    frame["set"] = [f"set {place + 10}" for place in range(60)]
+    table = read_table(frame.to_csv(index=False).encode())
+    assert [column.kind for column in table.columns] == [*["date"] * len(MONTHS_ABROAD), "text"]
+    assert all((table.frame[name] == days).all() for name in MONTHS_ABROAD)
