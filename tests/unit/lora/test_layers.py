@@ -27,6 +27,15 @@ def test_a_linear_adds_alpha_over_rank_times_b_a(generator, rank, alpha):
     torch.testing.assert_close(layer(x), expected)
 
 
+@pytest.mark.parametrize("made", [lambda: LoRALinear(nn.Linear(400, 4)), lambda: LowRankUpdate(torch.ones(4, 400), 8, 16.0, 0.05)])
+def test_a_begins_as_peft_begins_it(made):
+    torch.manual_seed(0)
+    layer = made()
+    first = next(factor.detach() for factor in layer.factors if factor.any())  # B is zero
+    assert 400**-0.5 * 0.99 < first.abs().max() <= 400**-0.5 and first.std() == pytest.approx(400**-0.5 / 3**0.5, rel=0.05)
+    assert (*first.shape, layer.scaling) == (8, 400, 2)
+
+
 def test_dropout_hides_parts_of_the_input_of_a_only_while_training(generator):
     base = nn.Linear(400, 1)
     layer = trained(LoRALinear(base, r=1, alpha=1, dropout=0.9), generator)

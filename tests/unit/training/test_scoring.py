@@ -1,9 +1,13 @@
 """Predictions of held-out rows: chunks and views change how, never what is asked."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from tabtune_core.training import scoring
 from tabtune_core.training.scoring import HeldOut, Scorer
 
 
@@ -77,3 +81,11 @@ def test_a_part_without_rows_gives_nothing_of_the_right_shape():
 def test_numbers_are_scored_as_numbers():
     scores = Scorer(X, Y.astype(float), 0).score(Shown(), HeldOut(np.arange(4), X, X[:, 0].astype(float)))
     assert scores == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
+
+
+@pytest.mark.parametrize("number", [1, 3, 8])
+def test_many_rows_are_read_in_blocks(number, monkeypatch):
+    monkeypatch.setattr(scoring, "BLOCK_ROWS", 3)
+    rows = pd.DataFrame(np.arange(2 * number).reshape(-1, 2))
+    shown = scoring.Shown(SimpleNamespace(encoder=SimpleNamespace(transform=np.asarray)), lambda x_NF: 2 * x_NF, None)
+    np.testing.assert_array_equal(shown.read(rows), 2 * rows)
