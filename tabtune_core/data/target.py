@@ -22,7 +22,7 @@ from tabtune_core.errors import LabelError, nearest
 from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
-from tabtune_core.wording import number
+from tabtune_core.wording import counted, number
 
 FEW_CLASSES = 10
 MANY_CLASSES = 20
@@ -146,8 +146,8 @@ def check_label(
         )
     findings = []
     if len(labels) < len(series):
-        without = f"{len(series) - len(labels):,} of {len(series):,} rows have no {target!r}"
-        message = f"{without}; they are neither trained on nor scored. Nothing to do unless they should have one."
+        without = f"{counted(len(series) - len(labels), 'row')} of {len(series):,} without {target!r}"
+        message = f"{without}: neither trained on nor scored. Nothing to do unless they should have one."
         findings.append(Finding("warning", "label-missing", message, target))
     if task == "regression":
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
