@@ -36,7 +36,7 @@ ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 TRUTH = "truth"
 """Column of the first beside the models', where labels are known."""
 ID = re.compile(r"[0-9a-f]{16}")
-SAID = ("open-quote", "ragged-lines", "short-lines", "blank-rows", "infinite")
+SAID = ("open-quote", "ragged-lines", "short-lines", "blank-rows", "note-rows", "total-row", "infinite")
 """Findings that change what is predicted, or how many rows are."""
 UNREAD = ("not-numbers", "bad-cells")
 """Findings of cells that became missing in a column whose kind is known."""

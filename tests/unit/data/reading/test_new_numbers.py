@@ -41,3 +41,17 @@ def test_new_rows_are_read_as_those_of_the_table(separator):
         rows, given = frame.iloc[[place]], DRAW.choice(",;\t|")
         written = rows.to_csv(index=False, sep=given).encode() if place % 2 else rows.to_csv(index=False, sep=given, quoting=1).encode()
         np.testing.assert_array_equal(read_new_rows(written, facts).frame, table.frame.iloc[[place]], given)
+
+
+def test_notes_and_totals_below_new_rows_are_said():
+    lines = "".join(f"town {row},{row},{row / 2}\n" for row in range(20))
+    table = read_table(f"who,a,b\n{lines}".encode())
+    facts = {
+        "reading": table.reading.to_json(),
+        "kinds": {"a": "number", "b": "number"},
+        "features": ["a", "b"],
+        "settings": {"target": "y"},
+    }
+    assert not [note for note in read_new_rows(f"who,a,b\n{lines}".encode(), facts).notes if "row" in note]
+    rows = read_new_rows(f"who,a,b\n{lines}Total,190,95\nSource: us\n".encode(), facts)
+    assert len(rows.frame) == 22 and [note[:9] for note in rows.notes] == ["Line 23 h", "1 row at ", "The last ", "Not used,"]
