@@ -3,11 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
 
@@ -39,11 +41,19 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     from tabtune_core.analysis.comparison import half_widths, with_half_widths
     from tabtune_core.analysis.recommendation import recommend, with_noise
     from tabtune_core.analysis.runs_table import leaderboard, of_task
+    from tabtune_core.data.splits import SplitName
     from tabtune_core.data.spreadsheet import safe_csv
-    from tabtune_core.store.predictions import read_predictions
+    from tabtune_core.store.predictions import Predictions, read_predictions
 
-    rank_by = score_to_rank_by(asked, runs[0].settings)
-    own = partial(half_widths, metric=METRICS[rank_by], load=partial(read_predictions, store))
+    rank_by, unread = score_to_rank_by(asked, runs[0].settings), dict[str, Path]()
+
+    def load(run_id: str, split: SplitName) -> Predictions | None:
+        found, path = read_predictions(store, run_id, split), store.run_dir(run_id) / PREDICTIONS_FILE
+        if found is None and path.exists():
+            unread[run_id] = path
+        return found
+
+    own = partial(half_widths, metric=METRICS[rank_by], load=load)
     board = with_half_widths(of_task(leaderboard(runs, rank_by), runs[0].settings.task), own)
     found = recommend(store, board, rank_by)
     told = with_noise(board, found.configurations)
@@ -59,4 +69,6 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     for run in runs:
         if run.error:
             say(f"{run.name}: {run.error}")
+        if run.id in unread:
+            say(f"{run.name}: {unread[run.id]} cannot be read, so that its intervals are missing.")
     return 0 if any(run.status in RANKED for run in runs) else 1

@@ -27,7 +27,7 @@ from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
-from tabtune_core.store.run_row import RANKED, Run
+from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted
 
@@ -148,7 +148,9 @@ def resume_runs(asked: argparse.Namespace) -> int:
     left = () if worker_of(store.home) else ("queued", "running")  # as after the machine was started anew
     ids = asked.runs or [run.id for run in runs.values() if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
     if not ids:
-        raise StoreError("No run of this sweep was interrupted or cancelled, so there is nothing to resume. Name another with --sweep ID.")
+        going = [run.status for run in runs.values() if run.status not in ENDED]
+        way_out = f"Not ended yet: {counted(len(going), 'run')}; see 'loralab runs'." if going else "Name another with --sweep ID."
+        raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
     if strangers := [run_id for run_id in ids if run_id not in runs]:
         raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} do not belong to the sweep {sweep}.")
     resumed = []

@@ -272,7 +272,7 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     assert lock.take()
     code, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
     lock.release()
-    assert (code, "No run of this sweep was interrupted" in err) == (2, True)
+    assert (code, "there is nothing to resume. Not ended yet: 2 runs; see" in err) == (2, True)
 
 
 def test_ctrl_c_leaves_a_board_of_what_has_ended_and_the_rest_can_be_resumed(tmp_path, tabtune_here, monkeypatch):

@@ -211,7 +211,7 @@ def test_a_byte_that_a_disk_changed_gives_no_other_values(tmp_path):
         assert seen["damaged"] > before_names / 41 / 2
 
 
-def test_damaged_files_of_a_run_close_no_page(app, store, ended):
+def test_damaged_files_of_a_run_close_no_page_and_are_named(app, store, ended, capsys):
     for folder in map(store.run_dir, [run.id for run in ended if run.settings.strategy == "peft"]):
         (folder / PREDICTIONS_FILE).write_bytes(b"PAR1")
         (folder / LOG).unlink()
@@ -220,6 +220,8 @@ def test_damaged_files_of_a_run_close_no_page(app, store, ended):
         go(app, name)
         assert not app.exception, (name, app.exception[0].value)
     assert "cannot be read: Is a directory." in texts(app.code)
+    assert main(["leaderboard", "--home", str(store.home)]) == 0
+    assert f"{folder / PREDICTIONS_FILE} cannot be read" in capsys.readouterr().err
 
 
 def test_a_damaged_adapter_from_elsewhere_is_listed_with_its_reason(app, store, ended):
