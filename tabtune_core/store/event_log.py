@@ -18,13 +18,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
-from tabtune_core.events import Evaluated, Event, Resumed, StepDone, Unread, from_json, required, to_json
+from tabtune_core.events import Evaluated, Event, Note, Resumed, StepDone, Unread, from_json, required, to_json
 from tabtune_core.store.database import Database, is_time
 
 PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""
 AGAIN_SECONDS = 0.5
 """Between two tries."""
+LACKING = Note(
+    "The curves lack the last steps before the one at which the run was resumed: they were taken and count, but the interruption came"
+    " before they were written down.",
+    "warning",
+)
 Given = TypeVar("Given")
 
 
@@ -53,13 +58,16 @@ class EventLog(Database):
     def _add(self, run_id: str, event: Event, at: float) -> None:
         kind, payload = to_json(event)
         self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
-        if isinstance(event, Resumed):
-            self._forget_steps(run_id, beyond=event.step or -1)
+        if isinstance(event, Resumed) and self._forget_steps(run_id, beyond=event.step or -1) < event.step:
+            self._add(run_id, LACKING, at)
 
-    def _forget_steps(self, run_id: str, *, beyond: int) -> None:
-        told = self.events(run_id, ["StepDone", "Evaluated"])
-        later = [one.seq for one in told if isinstance(one.event, (StepDone, Evaluated)) and one.event.step > beyond]
+    def _forget_steps(self, run_id: str, *, beyond: int) -> int:
+        """Returns the last step that is told and stays; a state is saved where one has just been told."""
+        stored = self.events(run_id, ["StepDone", "Evaluated"])
+        told = [(one.event.step, one.seq) for one in stored if isinstance(one.event, (StepDone, Evaluated))]
+        later = [seq for step, seq in told if step > beyond]
         self._write("DELETE FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?))", (json.dumps(later),))
+        return max((step for step, _ in told if step <= beyond), default=0)
 
     def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
         """What a run has told since ``after``, oldest first; all kinds unless some are named."""

@@ -18,7 +18,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.database import size_of
-from tabtune_core.store.event_log import Teller
+from tabtune_core.store.event_log import LACKING, Teller
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import RETRYABLE
 from tabtune_core.store.runs import RunStore, default_home
@@ -431,6 +431,9 @@ def test_of_a_process_that_is_gone_zero_shot_and_the_training_stay_and_later_ste
     for step in (4, 5):
         store.append(run_id, StepDone(step, 0.5, 1.0, 1e-4, step))
     assert [values["step"] for values in store.fields([run_id], "StepDone")] == [1, 2, 3, 4, 5]
+    assert LACKING not in [stored.event for stored in store.events(run_id)]
+    store.append(run_id, Resumed(7))  # the machine went down, and the database lost what the disk had not yet
+    assert [stored.event for stored in store.events(run_id)][-2:] == [Resumed(7), LACKING]
 
 
 def test_of_a_run_that_starts_anew_nothing_stays(store):
