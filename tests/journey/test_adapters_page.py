@@ -350,6 +350,10 @@ def test_predictions_stand_side_by_side_and_what_differs_is_marked(app, store):
     assert not [name for name in shown if "robability" in name]
     app.toggle(key="try_only").set_value(True).run()
     assert app.dataframe[-1].value["Row"].tolist() == [2]
+    (store.job_dir(store.jobs()[0].id) / PREDICTED).write_bytes(b"PAR1")
+    app.run()
+    assert not app.exception
+    assert "are damaged or gone\\. Press Predict again" in texts(app.error)
 
 
 def test_numbers_differ_where_they_are_far_apart_for_that_target(app, store):

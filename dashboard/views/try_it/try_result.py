@@ -28,8 +28,12 @@ MARK = "background-color: rgba(230, 159, 0, 0.35)"
 
 def draw(result: Mapping[str, Any], folder: Path) -> None:
     """The table of one finished prediction, its scores, its notes and its download."""
-    predicted = pd.read_parquet(folder / PREDICTED)
-    rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)
+    try:
+        predicted = pd.read_parquet(folder / PREDICTED)
+        rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)
+    except (OSError, ValueError):
+        st.error(plain(f"The predictions in {folder} are damaged or gone. Press Predict again."))
+        return
     for note in result["notes"]:
         st.markdown(f":orange[:material/warning:] {plain(note)}")
     differing = differ(predicted, result)
