@@ -220,10 +220,12 @@ def source_of(home: Path, id: str) -> Path:
 
 def load_frame(home: Path, id: str) -> pd.DataFrame:
     """The whole table. Raises TableError where the workspace does not hold it, or its file is damaged."""
-    path = folder_of(home, id) / "table.parquet"
+    dataset, path = get_dataset(home, id), folder_of(home, id) / "table.parquet"
     with _readable(path):
         # column by column out of Arrow's memory, or a large table would be held twice
         frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas(self_destruct=True)
+        if [*frame] != [column.name for column in dataset.columns] or len(frame) != dataset.rows:
+            raise ValueError("it is not the table that table.json beside it describes")
     return frame
 
 

@@ -139,6 +139,14 @@ def test_a_file_that_is_not_as_it_was_given_is_not_read_again(tmp_path, left):
     assert len(load_frame(tmp_path, added.id)) == 3
 
 
+@pytest.mark.parametrize("other", [SOURCE.replace(b"city", b"town"), SOURCE + b"2025-04-30,Ulm,4.5\n"])
+def test_another_table_in_its_place_is_not_taken_for_it(tmp_path, other):
+    mine, others = (tmp_path / "datasets" / add_dataset(tmp_path, source, "a.csv").id for source in (SOURCE, other))
+    (others / "table.parquet").replace(mine / "table.parquet")
+    with pytest.raises(TableError, match="is damaged .it is not the table that table.json beside it describes"):
+        load_frame(tmp_path, mine.name)
+
+
 def test_an_id_that_is_not_ours_reaches_no_file(tmp_path):
     kept = add_dataset(tmp_path, SOURCE, "mine")
     for ask, identity in product([get_dataset, load_frame, preview, delete_dataset], ["..", "", "../../etc", "0" * 64]):
