@@ -30,7 +30,8 @@ ELSEWHERE = {
 FOREIGN = "|".join(ELSEWHERE.values())
 LIKELY = re.compile(
     r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-    rf"|{FOREIGN})[a-zç]*|\d(st|nd|rd|th)|\b(of|de)\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3, 4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
+    rf"|{FOREIGN})[a-zç]*"
+    r"|\d(st|nd|rd|th)|\b(of|de)\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
     re.IGNORECASE,
 )
 """What dates and times of day are made of; whether a cell is one is for its format to say."""
