@@ -2,7 +2,8 @@
 
 ``python tests/benchmarks/default_rates.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables
 are named below, before the first run, from the lists of ``real_tables.py``, which says what to install. Runs that are in the file already
-are not repeated. With ``--lengths`` it is trained at the default rate, 8, 30 (the default) and 120 epochs, with 400 and with 1,600 rows given.
+are not repeated. With ``--lengths`` it is trained at the default rate, 8, 30 (the default) and 120 epochs, with 400 and with 1,600 rows given, and
+with fewer and more of those 1,600 shown in a step.
 
 ``fit`` is given 6 in 10 rows, at most 400, of which it holds a fifth out to choose the step by; at most 1,000 other rows are the test. All
 else is as ``TabularPipeline`` does it without being told. A gain is on the test rows and against zero-shot with the same rows: of the
@@ -36,7 +37,10 @@ from tabtune_core.settings.labels import short_rate
 
 RATES: dict[Strategy, tuple[float, ...]] = {"peft": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3), "base-ft": (2e-5, 5e-5, 1e-4, 2e-4, 5e-4)}
 FIT_SHARE, FIT_ROWS, TEST_ROWS = 0.6, 400, 1000
-EPOCHS, MORE_ROWS = (8, 30, 120), 1600
+MORE_ROWS = 1600
+LENGTHS = {"8 epochs": {"epochs": 8}, "30 epochs, the default": {"epochs": 30}, "120 epochs": {"epochs": 120}}
+SHOWN = {"256 rows shown": {"context_rows": 256}, "1,024 rows shown": {"context_rows": 1024}}
+"""In a step of training; the default is 512, more than 400 rows leave."""
 NAMES: dict[Task, str] = {
     "classification": "banana contraceptive german penbased pima segment titanic Chile HMDA spam7 credit_data mlc_churn hpc_data phoneme vehicle Arrests",
     "regression": "Boston Auto Carseats Wage concrete Sacramento diamonds CPS1985 SLID MathAchieve Computers gpa2",
@@ -159,23 +163,27 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
     )
 
 
-def lengths(model: str, task: Task) -> Iterator[tuple[RealTable, dict[str, int]]]:
+def others(given: int) -> dict[str, dict[str, int]]:
+    """What is changed, with so many rows given, by its name."""
+    changed = LENGTHS if given == FIT_ROWS else LENGTHS | SHOWN
+    return {name: params | {"given": given} for name, params in changed.items()}
+
+
+def lengths(task: Task) -> Iterator[tuple[RealTable, dict[str, int]]]:
     """The runs of other lengths, and of the usual one: the tables that have so many rows to give, and their parameters."""
     for given, table in product((FIT_ROWS, MORE_ROWS), tables(task)):
         if given == FIT_ROWS or round(FIT_SHARE * len(table.load()[1])) >= given:
-            yield from ((table, {"epochs": epochs, "given": given}) for epochs in EPOCHS)
+            yield from ((table, params) for params in others(given).values())
 
 
 def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
     """Gains at each length by table and rows given, with the seconds of a core; tables that lack a length are left out."""
     done = {
-        (run["table"], run["params"]["given"], run["params"]["epochs"]): run
-        for run in runs.known.values()
-        if (run["model"], run["task"]) == (model, task) and "epochs" in run["params"]
+        (run["table"], *sorted(run["params"].items())): run for run in runs.known.values() if (run["model"], run["task"]) == (model, task)
     }
     for given in (FIT_ROWS, MORE_ROWS):
         half = {table.name: place % 2 for place, table in enumerate(tables(task))}
-        by_table = {name: [done.get((name, given, epochs)) for epochs in EPOCHS] for name in half}
+        by_table = {name: [done.get((name, *sorted(params.items()))) for params in others(given).values()] for name in half}
         whole = {name: [run for run in runs if run] for name, runs in by_table.items() if all(runs)}
         rows = [
             [name, *(f"{run['gain']:+.3f} ± {1.96 * run['error']:.3f} (step {run['best_step']} of {run['steps']})" for run in runs)]
@@ -187,9 +195,7 @@ def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
         if whole:
             seconds = np.mean([[run["seconds"] for run in runs] for runs in whole.values()], axis=0)
             yield f"{CATALOGUE[model].title}, {task}, LoRA, at most {given:,} rows given."
-            yield markdown_table(
-                ["table", *(f"{epochs} epochs" for epochs in EPOCHS)], [*rows, ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]]
-            )
+            yield markdown_table(["table", *others(given)], [*rows, ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]])
 
 
 def main() -> None:
@@ -205,7 +211,7 @@ def main() -> None:
     if arguments.lengths:
         asked = [*product(arguments.models, NAMES)]
         for model, task in () if arguments.told else asked:
-            for table, params in lengths(model, task):
+            for table, params in lengths(task):
                 runs.of(model, task, table, 0, "peft", **params)
         parts = [part for model, task in asked for part in lengths_report(runs, model, task)]
         publish("default-lengths", "\n\n".join(parts), write=arguments.write)
