@@ -116,7 +116,7 @@ def test_the_version_of_torch_and_its_cuda_are_those_that_torch_says():
 def test_little_room_and_a_workspace_that_cannot_be_opened_are_told(tmp_path, monkeypatch):
     (tmp_path / "runs.sqlite").write_bytes(b"no database" * 100)
     told = found(tmp_path, "Workspace")
-    assert (told.state, "cannot be opened" in told.found) == ("problem", True)
+    assert (told.state, "is damaged" in told.found) == ("problem", True)
     monkeypatch.setattr(doctor, "disk_of", lambda path: Disk(tmp_path, 10**6, 10**12, False, True))
     monkeypatch.setattr(doctor, "machine_memory", lambda: (10**6, 10**10))
     assert found(tmp_path, "Disk of temporary files").state == "note"
