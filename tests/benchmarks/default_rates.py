@@ -39,8 +39,9 @@ RATES: dict[Strategy, tuple[float, ...]] = {"peft": (2e-4, 5e-4, 1e-3, 2e-3, 5e-
 FIT_SHARE, FIT_ROWS, TEST_ROWS = 0.6, 400, 1000
 MORE_ROWS = 1600
 LENGTHS = {"8 epochs": {"epochs": 8}, "30 epochs, the default": {"epochs": 30}, "120 epochs": {"epochs": 120}}
-SHOWN = {"256 rows shown": {"context_rows": 256}, "1,024 rows shown": {"context_rows": 1024}}
-"""In a step of training; the default is 512, more than 400 rows leave."""
+SHOWN = {"256 rows shown": {"context_rows": 256}, "512, the default": LENGTHS["30 epochs, the default"], "1,024": {"context_rows": 1024}}
+"""In a step of training; 400 rows leave fewer than the default."""
+VARIED = ((FIT_ROWS, LENGTHS), (MORE_ROWS, LENGTHS), (MORE_ROWS, SHOWN))
 NAMES: dict[Task, str] = {
     "classification": "banana contraceptive german penbased pima segment titanic Chile HMDA spam7 credit_data mlc_churn hpc_data phoneme vehicle Arrests",
     "regression": "Boston Auto Carseats Wage concrete Sacramento diamonds CPS1985 SLID MathAchieve Computers gpa2",
@@ -163,17 +164,11 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
     )
 
 
-def others(given: int) -> dict[str, dict[str, int]]:
-    """What is changed, with so many rows given, by its name."""
-    changed = LENGTHS if given == FIT_ROWS else LENGTHS | SHOWN
-    return {name: params | {"given": given} for name, params in changed.items()}
-
-
 def lengths(task: Task) -> Iterator[tuple[RealTable, dict[str, int]]]:
-    """The runs of other lengths, and of the usual one: the tables that have so many rows to give, and their parameters."""
-    for given, table in product((FIT_ROWS, MORE_ROWS), tables(task)):
+    """The runs of other lengths, with other rows shown, and the usual one: the tables that have so many rows to give, and their parameters."""
+    for (given, varied), table in product(VARIED, tables(task)):
         if given == FIT_ROWS or round(FIT_SHARE * len(table.load()[1])) >= given:
-            yield from ((table, params) for params in others(given).values())
+            yield from ((table, params | {"given": given}) for params in varied.values())
 
 
 def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
@@ -181,9 +176,9 @@ def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
     done = {
         (run["table"], *sorted(run["params"].items())): run for run in runs.known.values() if (run["model"], run["task"]) == (model, task)
     }
-    for given in (FIT_ROWS, MORE_ROWS):
+    for given, varied in VARIED:
         half = {table.name: place % 2 for place, table in enumerate(tables(task))}
-        by_table = {name: [done.get((name, *sorted(params.items()))) for params in others(given).values()] for name in half}
+        by_table = {name: [done.get((name, *sorted({**params, "given": given}.items()))) for params in varied.values()] for name in half}
         whole = {name: [run for run in runs if run] for name, runs in by_table.items() if all(runs)}
         rows = [
             [name, *(f"{run['gain']:+.3f} ± {1.96 * run['error']:.3f} (step {run['best_step']} of {run['steps']})" for run in runs)]
@@ -195,7 +190,7 @@ def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
         if whole:
             seconds = np.mean([[run["seconds"] for run in runs] for runs in whole.values()], axis=0)
             yield f"{CATALOGUE[model].title}, {task}, LoRA, at most {given:,} rows given."
-            yield markdown_table(["table", *others(given)], [*rows, ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]])
+            yield markdown_table(["table", *varied], [*rows, ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]])
 
 
 def main() -> None:
