@@ -23,10 +23,19 @@ from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed
 
 ELSEWHERE = {
-    **{"jan": "ene|gen|jän", "feb": "fev|fév", "mar": "mär|mrz|mrt|maa", "apr": "avr|abr", "may": "mai|mag|mei", "jun": "juin|giu"},
-    **{"jul": "juil|lug", "aug": "ago|aoû", "sep": "set", "oct": "okt|ott|out", "dec": "dez|dic|déc"},
+    "jan": "ene(ro)?|gen(naio)?|jän(ner)?",
+    "feb": "feber|fev(ereiro)?|fév(r(ier)?)?",
+    "mar": "märz?|mrz|mrt|maart",
+    "apr": "avr(il)?|abr(il)?",
+    "may": "maio?|mag(gio)?|mei",
+    "jun": "juin|giu(gno)?",
+    "jul": "juil(let)?|lug(lio)?",
+    "aug": "ago(sto)?|août",
+    "sep": "set(t(embre)?|embro)?",
+    "oct": "okt(ober)?|ott(obre)?|out(ubro)?",
+    "dec": "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?",
 }
-"""How months begin in German, French, Spanish, Italian, Portuguese and Dutch where they do not as in English."""
+"""Months in German, French, Spanish, Italian, Portuguese and Dutch that do not begin as in English."""
 FOREIGN = "|".join(ELSEWHERE.values())
 LIKELY = re.compile(
     r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
@@ -46,10 +55,13 @@ STANDARD = (
     # before DuckDB 2 a moment with a zone has seconds
     r"regexp_replace(cell, '([T ]\d{1,2}:\d{2})(\s*[A-Za-z+-])', '\1:00\2'), '\s+([+-])', '\1') AS TIMESTAMPTZ))) END"
 )
+ENDINGS = (  # also elsewhere, and no others: "Junior 2010" is no date
+    "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
+)
 REWRITTEN = (
     (r"^(mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
-    (r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-zç]*\b", r"\1"),
+    (rf"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)({ENDINGS})\b", r"\1"),
     (r"(\d)T(\d)", r"\1 \2"),
     (r"(\d)\s*(UTC|GMT|[+-]00:?00)$", r"\1"),
     (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
@@ -63,7 +75,7 @@ REWRITTEN = (
 """How a date is made simple before its format is looked for: no day of the week, short months, quarters as their first month, a blank for
 every mark but the colons of a time."""
 MARKS = "regexp_replace(cell, '[-/., ]+', ' ', 'g')"
-TRANSLATED = ((rf"\b({words})[a-zçû]*\.?", month) for month, words in ELSEWHERE.items())
+TRANSLATED = ((rf"\b({words})\b\.?", month) for month, words in ELSEWHERE.items())
 
 
 def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
@@ -71,7 +83,7 @@ def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
 
 
 ENGLISH = (
-    rf"CASE WHEN regexp_matches(cell, '(?i)\b({FOREIGN}|de\b).*\b[12]\d{{3}}\b') "  # "set 12" is none
+    rf"CASE WHEN regexp_matches(cell, '(?i)\b({FOREIGN}|de)\b.*\b[12]\d{{3}}\b') "  # "set 12" is none
     f"THEN {_rewritten('cell', [(r' de ', ' '), *TRANSLATED])} ELSE cell END"
 )
 WORDED = _rewritten(ENGLISH, REWRITTEN)

@@ -152,7 +152,8 @@ def test_months_of_other_languages_are_read_where_a_year_of_four_digits_stands_b
     days = pd.date_range("1999-12-01", periods=60, freq="MS" if "{0}" not in style else "33D")
     named = {name: months.split() for name, months in MONTHS_ABROAD.items()}
     frame = pd.DataFrame({name: [style.format(day.day, months[day.month - 1], day.year) for day in days] for name, months in named.items()})
-    frame["set"] = [f"set {place + 10}" for place in range(60)]
+    for no_month in ("set", "Junior", "Maine", "Marathon"):
+        frame[no_month] = [f"{no_month} {place + (10 if no_month == 'set' else 1960)}" for place in range(60)]
     table = read_table(frame.to_csv(index=False).encode())
-    assert [column.kind for column in table.columns] == [*["date"] * len(MONTHS_ABROAD), "text"]
+    assert [column.kind for column in table.columns] == ["date"] * len(MONTHS_ABROAD) + ["text"] * 4
     assert all((table.frame[name] == days).all() for name in MONTHS_ABROAD)
