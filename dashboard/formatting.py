@@ -102,6 +102,7 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "day_first": lambda first: "day first" if first else "month first",
     "missing_marks": lambda marks: f"{few(marks)} missing",
     "sheet": lambda sheet: f"sheet {sheet}",
+    "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",
     "drop_copies": lambda dropped: "without copies" if dropped else "with copies",
 }
 

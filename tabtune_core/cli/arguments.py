@@ -49,6 +49,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("sheet", "--sheet", {"metavar": "NAME"}),
         ("rows", "--rows", {"metavar": "N", "type": int}),
         ("drop_copies", "--drop-copies", {"action": "store_true"}),
+        ("skip_last", "--skip-last", {"metavar": "N", "type": int}),
     ):
         text = _help(describe(ReadingChoices, name), None)
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)
@@ -85,6 +86,7 @@ def answer_flags(question: Question) -> str:
     return {
         "header": "--header or --no-header",
         "header_lines": f"--header-lines {question.options[-1]}",
+        "skip_last": f"--skip-last {question.options[-1]}",
         "day_first": "--day-first or --month-first",
         "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, question.options))})",
         "encoding": f"--encoding NAME ({', '.join(question.options)})",

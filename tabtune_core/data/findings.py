@@ -171,10 +171,13 @@ class ReadingChoices:
     drop_copies: bool = False
     """Whether of rows that are equal in every column only the first is read."""
 
+    skip_last: int = 0
+    """How many rows at the end are left out, such as a total or notes below the table."""
+
     def to_json(self) -> dict[str, Any]:
         """Plain values only; ``from_json`` gives the same choices back."""
         # earlier versions do not know them
-        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas", "dashes"}
+        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas", "dashes", "skip_last"}
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
@@ -201,8 +204,9 @@ class ReadingChoices:
             *(t for pair in units for t in pair),
         ]
         switches = (choices.header, choices.day_first, choices.drop_copies, *(switch for _, switch in (*orders, *commas)))
-        if any(isinstance(count, bool) or not isinstance(count, int | None) for count in (choices.rows, choices.header_lines)):
-            raise TypeError("the number of rows to read, or of lines of names, has the wrong type")
+        numbers = (choices.rows, choices.header_lines, choices.skip_last)
+        if any(isinstance(count, bool) or not isinstance(count, int | None) for count in numbers) or choices.skip_last is None:
+            raise TypeError("the number of rows to read or to leave out, or of lines of names, has the wrong type")
         if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):
             raise TypeError("the choices of how a table is read have the wrong type")
         if not all(kind in get_args(Kind) for _, kind in kinds):

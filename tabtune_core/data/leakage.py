@@ -56,7 +56,7 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     candidates = [name for name in frame.columns if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT]
     scores = {name: tree_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
     few = len(np.unique(y_N)) + 1 if task == "classification" else 0
-    least = {name: NEARLY_ALL_OF_FEW if 1 < sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
+    least = {name: NEARLY_ALL_OF_FEW if sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
     told = {name: score for name, score in scores.items() if score >= least[name]}
     findings = [_finding(str(name), target, score, task) for name, score in told.items()]
     if task == "regression":

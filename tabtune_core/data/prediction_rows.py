@@ -67,7 +67,7 @@ def read_new_rows(
     """
     reading, kinds, target = ReadingChoices.from_json(facts["reading"]), facts["kinds"], facts["settings"]["target"]
     needed: Sequence[str] = facts["features"]
-    table, used = _laid_out(source, replace(reading, kinds=(), rows=None, drop_copies=False), needed, limit_bytes)
+    table, used = _laid_out(source, replace(reading, kinds=(), rows=None, drop_copies=False, skip_last=0), needed, limit_bytes)
     names = [str(name) for name in table.frame.columns]
     _check_columns(names, needed)
     if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:

@@ -24,14 +24,14 @@ from tabtune_core.data.reading.batched_queries import (
     quoted,
     worded_dashes,
 )
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
 from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
 from tabtune_core.data.reading.dates import MEANS, as_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.numbers import SURE_COMMA, as_number
-from tabtune_core.data.reading.odd_rows import last_rows, with_header_lines, with_units_row
+from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
@@ -187,6 +187,8 @@ def finish(
     "1.234" is more than a thousand where commas are known to be decimal, but in a file not laid out as the ``choices`` say, its ``own``,
     only where it has such commas itself.
     """
+    if choices.skip_last:
+        cells = without_last(connection, cells, choices.skip_last)
     if choices.drop_copies:
         cells = without_copies(connection, cells)
     chosen_kinds = dict(choices.kinds)
@@ -239,7 +241,8 @@ def finish(
     tell("Taking the table out", 0, 0)
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
-    all_findings = [*findings, *cells.findings, *last_rows(described, frame), *column_findings]
+    ends, raised = with_last_rows(connection, described, frame, raised)
+    all_findings = [*findings, *cells.findings, *ends, *column_findings]
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)

@@ -47,6 +47,13 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             placeholder="All rows",
             help="For tables too long to be read whole: about this many rows are drawn at random.",
         )
+        skip_last = st.number_input(
+            "Rows to leave out at the end",
+            min_value=0,
+            value=held.skip_last,
+            key=f"reading_skip_last_{key}",
+            help="Such as a total or notes below the table.",
+        )
         drop_copies = st.checkbox("Leave out rows that are copies of an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}")
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
@@ -60,6 +67,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         rows=None if rows is None else int(rows),
         sheet=sheet or None,
         drop_copies=drop_copies,
+        skip_last=int(skip_last),
     )
     other_columns = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
     none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas", "dashes"), ())

@@ -196,7 +196,8 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
     if question.field in WORDS:
         words = WORDS[question.field]
         return [st.radio(plain(question.message), question.options, key=key, format_func=lambda option: words[option], horizontal=True)]
-    return [st.selectbox(plain(question.message), question.options, key=key)]
+    words = {"0": "none"} if question.field == "skip_last" else {}
+    return [st.selectbox(plain(question.message), question.options, key=key, format_func=lambda option: words.get(option, option))]
 
 
 def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) -> ReadingChoices:
@@ -208,7 +209,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
         if question.field == "missing_marks":
             made["missing_marks"] = tuple(dict.fromkeys([*made.get("missing_marks", used.missing_marks), *options]))
         else:
-            held = int(options[0]) if question.field == "header_lines" else options[0]
+            held = int(options[0]) if question.field in ("header_lines", "skip_last") else options[0]
             made[question.field] = options[0] == "true" if question.field in WORDS else held
     return dataclasses.replace(used, **made)
 

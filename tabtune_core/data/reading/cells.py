@@ -259,6 +259,18 @@ def tidied(
     return Cells(names, rows, header, tuple(findings))
 
 
+def without_last(connection: duckdb.DuckDBPyConnection, cells: Cells, number: int) -> Cells:
+    """The table without so many rows at its end."""
+    if not 0 < number <= cells.rows - FEWEST:
+        raise LayoutError(
+            f"{number:,} rows at the end were to be left out, of {cells.rows:,}. Leave out fewer: at least {FEWEST} must stay."
+        )
+    with unplanned(connection):
+        connection.execute(f"DELETE FROM cells WHERE rowid IN (SELECT rowid FROM cells ORDER BY rowid DESC LIMIT {number})")
+    said = Finding("info", "skipped-last", f"{counted(number, 'row')} at the end: left out, as asked.")
+    return replace(cells, rows=cells.rows - number, findings=(*cells.findings, said))
+
+
 def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells:
     """The table with only the first of rows that are equal in every column."""
     alike = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
+from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.sql import counts, first_row
 from tabtune_core.wording import counted
 
@@ -96,16 +97,27 @@ def with_header_lines(
     return [Finding("warning", "header-lines", message), *kept], [question, *(one for one in questions if one.field != "missing_marks")]
 
 
-def last_rows(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, ...]:
-    """What to say where the last rows are notes, or the last is a total: by its name, or as it has none and its numbers add up."""
+def with_last_rows(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: list[Question]
+) -> tuple[list[Finding], list[Question]]:
+    """What to say where the last rows are notes, or the last above them is a total; and all questions, one of them about leaving these out."""
     notes = _notes(frame)
-    if not notes:
-        return _total(columns, frame)
-    message = (
-        f"{counted(notes, 'row')} at the end with next to nothing beside {shorten(str(frame.iloc[-notes, 0]))!r}, as below a table; "
-        "read as a part of the table. Delete it in the file if it is a note."
-    )
-    return (Finding("warning", "note-rows", message), *_total(columns, frame.iloc[:-notes]))
+    total = _total(connection, columns, frame.iloc[: len(frame) - notes])
+    found = []
+    if notes:
+        first = shorten(str(frame.iloc[-notes, 0]))
+        message = (
+            f"{counted(notes, 'row')} at the end with next to nothing beside {first!r}, as below a table; read as a part of the table."
+        )
+        found.append(Finding("warning", "note-rows", message))
+    if total:
+        message = f"The last row{' above' * bool(notes)} looks like a total of the others ({total}); it is read as a row of the table."
+        found.append(Finding("warning", "total-row", message))
+    if not found:
+        return [], questions
+    numbers = dict.fromkeys((0, notes, notes + bool(total)))
+    message = f"{' '.join(finding.message for finding in found)} If the table ends above, say how many rows to leave out at its end."
+    return found, [*questions, Question("last-rows", message, "skip_last", tuple(map(str, numbers)))]
 
 
 def _notes(frame: pd.DataFrame) -> int:
@@ -120,20 +132,20 @@ def _notes(frame: pd.DataFrame) -> int:
     return 0 if not notes or above.iloc[:, 0].isin(first.iloc[-notes:]).any() or above.iloc[:, 1:].isna().all(axis=1).any() else notes
 
 
-def _total(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Finding, ...]:
+def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame) -> str:
+    """Cells of a last row that is a total of the others: by its name, in whatever column, or as it has none and its numbers add up."""
     last, above = frame.iloc[-1], frame.iloc[:-1]
-    named = [column.name for column in columns if column.kind not in ("number", "ignored") and pd.notna(last[column.name])]
-    labels = [name for name in named if TOTAL.fullmatch(str(last[name]).strip(" :.")) and not above[name].eq(last[name]).any()]
-    if named and not labels:
-        return ()
+    cells = first_row(connection, f"SELECT * FROM cells ORDER BY rowid LIMIT 1 OFFSET {len(above)}")
+    words = [place for place, cell in enumerate(cells) if cell is not None and TOTAL.fullmatch(cell.strip(" :."))]
+    once = counts(connection, *(f"count(*) FILTER (c{place} = {quoted(cells[place])})" for place in words)) if words else ()
+    labels = [columns[place].name for place, rows in zip(words, once, strict=True) if rows == 1 and columns[place].kind != "ignored"]
     filled = [column.name for column in columns if column.kind == "number" and pd.notna(last[column.name])]
-    if not labels and not (filled and all(_adds_up(above[name], last[name]) for name in filled)):
-        return ()
-    cells = ", ".join(f"{name!r} is {shorten(str(last[name]))!r}" for name in [*labels, *filled][:3])
-    message = (
-        f"The last row looks like a total of the others ({cells}); it is read as a row of the table. Delete it in the file if it is one."
-    )
-    return (Finding("warning", "total-row", message),)
+    if not labels:
+        named = any(column.kind not in ("number", "ignored") and pd.notna(last[column.name]) for column in columns)
+        if named or not filled or not all(_adds_up(above[name], last[name]) for name in filled):
+            return ""
+    told = {columns[place].name: cells[place] for place in words} | {name: last[name] for name in filled}
+    return ", ".join(f"{name!r} is {shorten(str(told[name]))!r}" for name in [*labels, *filled][:3])
 
 
 def _adds_up(above: pd.Series, last: float) -> bool:

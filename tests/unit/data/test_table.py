@@ -20,7 +20,7 @@ from tabtune_core.data.reading.cells import load_text, tidy_names
 from tabtune_core.data.reading.misfits import Dialect
 from tabtune_core.data.reading.sql import connect, counts
 from tabtune_core.data.table import ReadingChoices, Table, read_table
-from tabtune_core.errors import TableError
+from tabtune_core.errors import LayoutError, TableError
 
 PLAIN = "age,city,y\n31,Köln,1.5\n42,Rom,2.5\n53,Rom,-3\n"
 EXPECTED = [[31.0, "Köln", 1.5], [42.0, "Rom", 2.5], [53.0, "Rom", -3.0]]
@@ -811,8 +811,8 @@ TOTALS = {
 
 @pytest.mark.parametrize(("rows", "shown"), TOTALS.values(), ids=TOTALS)
 def test_a_total_in_the_last_row_is_pointed_out(rows, shown):
-    found = said(read_table("\n".join(["item,n,m", *rows]).encode()), "total-row")
-    assert [shown in message for message in found] == [True] * (shown is not None)
+    table = read_table("\n".join(["item,n,m", *rows]).encode())
+    assert [shown in message for message in said(table, "total-row")] == [True] * (shown is not None)
 
 
 NOTES = {
@@ -829,6 +829,24 @@ NOTES = {
 def test_notes_below_a_table_are_pointed_out(rows, shown):
     found = said(read_table("\n".join(["item,n,m", "a,1,2", "b,3,4", "c,5,6", *rows]).encode()), "note-rows")
     assert [shown in message for message in found] == [True] * (shown is not None)
+
+
+@pytest.mark.parametrize(
+    ("end", "asked"), [("Total,9,12", ("0", "1")), ("Total,,12\nSource: us", ("0", "1", "2")), ("Source: us", ("0", "1"))]
+)
+def test_rows_below_a_table_are_asked_about_and_left_out(end, asked):
+    body = "day,n,m\n2024-01-01,1,2\n2024-02-01,3,4\n2024-03-01,5,6\n"
+    table = read_table((body + end).encode())
+    assert [(question.code, question.field, question.options) for question in table.questions] == [("last-rows", "skip_last", asked)]
+    assert not not_asked(
+        [finding for finding in table.findings if finding.code == ("note-rows" if "us" in end else "total-row")], table.questions
+    )
+    left = read_table((body + end).encode(), ReadingChoices(skip_last=int(asked[-1])))
+    assert left.frame.equals(read_table(body.encode()).frame) and not left.questions
+    assert said(left, "skipped-last") == [f"{'2 rows' if len(asked) == 3 else '1 row'} at the end: left out, as asked."]
+    assert ReadingChoices.from_json(left.reading.to_json()).skip_last == int(asked[-1])
+    with pytest.raises(LayoutError, match="4 rows at the end were to be left out"):
+        read_table((body + "2024-04-01,7,8\n").encode(), ReadingChoices(skip_last=4))
 
 
 def test_a_column_that_is_asked_about_is_not_said_to_be_free_text():
