@@ -100,7 +100,7 @@ class Question:
 def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
     """The findings that are not repeated by a question."""
     asked = [question.message for question in questions]
-    return [finding for finding in findings if not any(message.startswith(finding.message) for message in asked)]
+    return [finding for finding in findings if not any(finding.message in message for message in asked)]
 
 
 def together(findings: Iterable[Finding]) -> list[Finding]:

@@ -193,11 +193,15 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
             key=key,
             format_func=lambda mark: f"{plain(mark)} means missing",
         )
-    if question.field in WORDS:
-        words = WORDS[question.field]
+    words = WORDS.get(question.field)
+    if question.field == "skip_last":
+        words = {rows: f"Leave out the last {rows} rows" for rows in question.options} | {
+            "0": "Keep all rows",
+            "1": "Leave out the last row",
+        }
+    if words is not None:
         return [st.radio(plain(question.message), question.options, key=key, format_func=lambda option: words[option], horizontal=True)]
-    words = {"0": "none"} if question.field == "skip_last" else {}
-    return [st.selectbox(plain(question.message), question.options, key=key, format_func=lambda option: words.get(option, option))]
+    return [st.selectbox(plain(question.message), question.options, key=key)]
 
 
 def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) -> ReadingChoices:

@@ -14,7 +14,6 @@ import pandas as pd
 from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.sql import counts, first_row
-from tabtune_core.wording import counted
 
 UNIT = re.compile(r"[^\d<>≤≥~+.,-][^\n]{0,20}")
 """A unit of measure: a short word, not a number and not a bound such as "<5"."""
@@ -100,18 +99,19 @@ def with_header_lines(
 def with_last_rows(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: list[Question]
 ) -> tuple[list[Finding], list[Question]]:
-    """What to say where the last rows are notes, or the last above them is a total; and all questions, one of them about leaving these out."""
+    """What to say where the last rows are notes, or the last above them is a total; and all questions, with one about leaving them out."""
     notes = _notes(frame)
     total = _total(connection, columns, frame.iloc[: len(frame) - notes])
     found = []
     if notes:
-        first = shorten(str(frame.iloc[-notes, 0]))
-        message = (
-            f"{counted(notes, 'row')} at the end with next to nothing beside {first!r}, as below a table; read as a part of the table."
+        first, one = shorten(str(frame.iloc[-notes, 0])), notes == 1
+        which = (
+            f"row holds little but {first!r}, like a note" if one else f"{notes} rows hold little but {first!r} and the like, like notes"
         )
+        message = f"The last {which} below a table. {'It is' if one else 'They are'} read as {'a row' if one else 'rows'} of the table."
         found.append(Finding("warning", "note-rows", message))
     if total:
-        message = f"The last row{' above' * bool(notes)} looks like a total of the others ({total}); it is read as a row of the table."
+        message = f"The last row{' above' * bool(notes)} looks like a total of the others ({total}). It is read as a row of the table."
         found.append(Finding("warning", "total-row", message))
     if not found:
         return [], questions

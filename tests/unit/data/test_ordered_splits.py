@@ -77,6 +77,12 @@ def test_groups_that_are_probably_one_written_in_two_ways_are_said(name, other):
     assert [f"such as {min(name, other)!r} and {max(name, other)!r}" in finding.message for finding in told] == [True] * (other != "c00")
 
 
+def test_groups_of_one_row_each_are_said_to_be_a_split_at_random():
+    frame = table().assign(ticket=range(600))
+    told = {column: [finding.code for finding in split(frame, column, "group").findings] for column in ("ticket", "customer")}
+    assert {column: "split-idle" in codes for column, codes in told.items()} == {"ticket": True, "customer": False}
+
+
 def test_a_split_at_random_does_leak_both_ways():
     """Or the tests above would pass trivially."""
     frame = table()

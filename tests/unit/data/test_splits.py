@@ -87,3 +87,16 @@ def test_shares_that_leave_nothing_to_train_on_are_named(by):
     )
     with pytest.raises(LabelError, match="validation_share is 0.5 and test_share is 0.5: .* Make one of them smaller"):
         split_table(frame, frame["y"].to_numpy(dtype=object), shares)
+
+
+@pytest.mark.parametrize(
+    ("test_seed", "validation", "test", "context"),
+    [
+        (None, [0, 9, 14, 28, 35, 49], [4, 13, 25, 30, 39, 40], [11, 26, 31, 33, 36, 46]),
+        (7, [0, 6, 10, 19, 30, 43], [2, 4, 12, 29, 35, 37], [15, 22, 31, 44, 45, 48]),
+    ],
+)
+def test_the_rows_are_those_of_earlier_versions(test_seed, validation, test, context):
+    few = {"test_seed": test_seed, "context_rows": 6, "validation_rows": 6, "test_rows": 6}
+    split = split_rows(labels(a=30, b=20), SplitRule(seed=3, **SHARES | few))
+    assert [rows.tolist() for rows in (split.validation, split.test, split.context)] == [validation, test, context]
