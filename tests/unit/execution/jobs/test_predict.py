@@ -165,7 +165,7 @@ def test_rows_that_another_program_wrote_are_read_all_the_same():
 
 
 def test_rows_that_are_equal_are_each_predicted_though_the_table_was_read_without_copies():
-    facts = {**FACTS, "reading": {**FACTS["reading"], "drop_copies": True}}
+    facts = {**FACTS, "reading": {**FACTS["reading"], "drop_copies": True, "skip_last": 1}}
     assert len(read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,2024-04-03\n", facts).frame) == 2
 
 
