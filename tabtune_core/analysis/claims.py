@@ -44,12 +44,12 @@ class Claim:
     """The gain on the test rows (without test rows: on the validation rows), with its interval; None: predictions are missing."""
     verdict: Verdict
     """``better`` and ``worse`` are beyond the 95 % interval; ``no gain``: the pretrained model was as good on the validation rows."""
-    tested: bool = True
+    tested: bool
     """Whether there are test rows. Without them the interval allows for the choice among all evaluations."""
-    chosen_by: float = 0.0
+    chosen_by: float
     """Share of the test rows of a seed that are validation rows of another one: the choice of the configuration used them, which the
     interval allows for."""
-    units_known: bool = True
+    units_known: bool
     """Whether the runs say which rows go together. Rows of runs by earlier versions are treated as independent."""
     more_seeds: int | None = None
     """How many more would show a true gain of this size in 80 % of cases; None if no reasonable number would, or more are not needed."""
