@@ -45,13 +45,14 @@ OTHER: dict[type[ast.AST], type[ast.AST]] = {
 
 
 def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
-    """Every place below a node that can be broken, and what breaks it; annotations and texts are left alone."""
+    """Every place below a node that can be broken, and what breaks it; annotations, decorators and texts are left alone."""
     if isinstance(node, ast.Compare):
         yield from ((node, lambda at=at: node.ops.__setitem__(at, OTHER[type(node.ops[at])]())) for at in range(len(node.ops)))
     elif isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in OTHER:
         yield node, lambda: setattr(node, "op", OTHER[type(node.op)]())
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
-        yield node, lambda: setattr(node, "value", not node.value if isinstance(node.value, bool) else node.value + 1)
+        if isinstance(node.value, bool) or node.value != node.value + 1:
+            yield node, lambda: setattr(node, "value", not node.value if isinstance(node.value, bool) else node.value + 1)
     elif isinstance(node, ast.Return) and node.value is not None:
         yield node, lambda: setattr(node, "value", None)
     elif isinstance(node, ast.If | ast.While | ast.IfExp):
@@ -59,7 +60,7 @@ def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield node, lambda: setattr(node, "value", ast.Constant(None))
     for name, value in ast.iter_fields(node):
-        if name not in ("annotation", "returns"):
+        if name not in ("annotation", "returns", "decorator_list"):
             for child in value if isinstance(value, list) else [value]:
                 yield from places(child) if isinstance(child, ast.AST) else ()
 
