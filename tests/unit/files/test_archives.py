@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 
+from tabtune_core.files import archives
 from tabtune_core.files.archives import FREE_BYTES, MOST_MEMBERS, check_stored, open_archive
 from tabtune_core.files.damaged import Damaged
 
@@ -43,6 +44,18 @@ def test_members_may_not_unpack_to_more_together_than_such_a_file_can_need(tmp_p
     zipped(path, [("a", half), ("b", half)], zipfile.ZIP_STORED)
     with open_archive(path) as archive:
         assert len(archive.read("a", most_bytes=len(half))) == len(half), "as the sentence says, it opens then"
+
+
+@pytest.mark.parametrize("less", [0, 1])
+def test_members_may_unpack_to_just_as_much(tmp_path, monkeypatch, less):
+    path = zipped(tmp_path / "x.zip", [("a", bytes(5_000)), ("b", bytes(5_000))])
+    monkeypatch.setattr(archives, "FREE_BYTES", 10_000 - archives.TIMES_THE_FILE * path.stat().st_size - less)
+    if less:
+        with pytest.raises(Damaged, match="the whole of it unpacks to"), open_archive(path):
+            pass
+    else:
+        with open_archive(path) as archive:
+            assert archive.names == ("a", "b")
 
 
 def test_a_size_that_is_a_lie_is_found_out_while_reading(tmp_path):
@@ -117,3 +130,19 @@ def test_a_packed_file_is_none_of_torch_save(tmp_path):
     (tmp_path / "z.pt").write_bytes(io.BytesIO(b"\x80\x02.").getvalue())
     with pytest.raises(Damaged, match="not a zip that can be opened"):
         check_stored(tmp_path / "z.pt")
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_large_file_says_in_another_record_where_its_list_begins(tmp_path, monkeypatch, more):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
+    path = zipped(tmp_path / "x.pt", [("x/data.pkl", b"\x80\x02K\x01."), ("x/data/0", bytes(100))], zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    record, end = data.rindex(b"PK\x06\x06"), data.rindex(b"PK\x05\x06")
+    data[end + 16 : end + 20] = b"\xff" * 4
+    data[record + 48] += more
+    path.write_bytes(data)
+    if more:
+        with pytest.raises(Damaged, match=r"in another place than it says|not a zip that can be opened"):
+            check_stored(path)
+    else:
+        check_stored(path)
