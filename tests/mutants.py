@@ -50,9 +50,8 @@ def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
         yield from ((node, lambda at=at: node.ops.__setitem__(at, OTHER[type(node.ops[at])]())) for at in range(len(node.ops)))
     elif isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in OTHER:
         yield node, lambda: setattr(node, "op", OTHER[type(node.op)]())
-    elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
-        if isinstance(node.value, bool) or node.value != node.value + 1:
-            yield node, lambda: setattr(node, "value", not node.value if isinstance(node.value, bool) else node.value + 1)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float) and node.value + 1 != node.value:
+        yield node, lambda: setattr(node, "value", not node.value if isinstance(node.value, bool) else node.value + 1)
     elif isinstance(node, ast.Return) and node.value is not None:
         yield node, lambda: setattr(node, "value", None)
     elif isinstance(node, ast.If | ast.While | ast.IfExp):

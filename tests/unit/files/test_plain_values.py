@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tabtune_core.files import plain_values
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import DEPTH, check_values, entry, fits, only, read_json, texts
 
@@ -70,3 +71,13 @@ def test_an_entry_is_of_its_kind_or_named():
 )
 def test_a_value_of_another_type_does_not_fit(value, hint):
     assert not fits(value, hint)
+
+
+@pytest.mark.parametrize(("limit", "text"), [("MOST_CONTAINERS", "[{}, []]"), ("MOST_TEXTS", '["a", 1, 2]'), ("MOST_DIGITS", "-1234")])
+def test_a_limit_may_be_reached(monkeypatch, limit, text):
+    reached = {"MOST_CONTAINERS": 3}.get(limit, 4)
+    monkeypatch.setattr(plain_values, limit, reached)
+    read_json(text.encode())
+    monkeypatch.setattr(plain_values, limit, reached - 1)
+    with pytest.raises(Damaged, match="it holds|its JSON holds"):
+        read_json(text.encode())
