@@ -266,7 +266,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     its degrees of freedom are one less than there are seeds, and than there are groups or units of the scarcest kind.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
-    if not both or len(both) < len(first):
+    if len(both) < max(len(first), 1):
         return None
     groups, seeds = both[0][0].groups, len(both)
     if groups.too_few:

@@ -11,7 +11,7 @@ from null_sweeps import TABLE, sweep
 
 from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare
-from tabtune_core.analysis.replicates import Difference, RowGroups, _blocks
+from tabtune_core.analysis.replicates import Difference, RowGroups, _blocks, difference
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.store.predictions import Predictions
@@ -150,6 +150,14 @@ def test_a_row_that_two_seeds_held_out_is_one_row():
     assert twice.error == pytest.approx(alone.error)
     assert apart.error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
     assert (twice.shared, apart.shared) == (1, pytest.approx(0, abs=0.03))
+
+
+def test_a_seed_whose_predictions_are_missing_leaves_no_difference():
+    metric, rng = METRICS["log_loss"], np.random.default_rng(6)
+    rows = held_out(rng.integers(2, size=100), rng.normal(size=100))
+    run = RowGroups([rows], metric).leave_out(metric, rows, rows.predicted)
+    assert isinstance(difference([run, run], [run, run], metric), Difference)
+    assert difference([run, None], [run, run], metric) is difference([], [], metric) is None
 
 
 def test_what_seeds_vary_by_beyond_their_rows_is_luck_of_which_few_seeds_tell_little():
