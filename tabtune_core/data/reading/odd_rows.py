@@ -144,8 +144,8 @@ def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], fra
         named = any(column.kind not in ("number", "ignored") and pd.notna(last[column.name]) for column in columns)
         if named or not filled or not all(_adds_up(above[name], last[name]) for name in filled):
             return ""
-    told = {columns[place].name: cells[place] for place in words} | {name: last[name] for name in filled}
-    return ", ".join(f"{name!r} is {shorten(str(told[name]))!r}" for name in [*labels, *filled][:3])
+    told = dict(zip((column.name for column in columns), map(str, cells), strict=True))
+    return ", ".join(f"{name!r} is {shorten(told[name])!r}" for name in [*labels, *filled][:3])
 
 
 def _adds_up(above: pd.Series, last: float) -> bool:

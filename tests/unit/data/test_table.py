@@ -798,9 +798,9 @@ def test_a_first_row_with_a_number_or_a_bound_or_a_recurring_word_is_none_of_uni
 
 
 TOTALS = {
-    "named": (["a,1,2", "b,3,4", "c,5,6", "Total:,9,12"], "'item' is 'Total:', 'n' is '9.0'"),
+    "named": (["a,1,2", "b,3,4", "c,5,6", "Total:,9,12"], "'item' is 'Total:', 'n' is '9'"),
     "named in another language": (["a,1,2", "b,3,4", "c,5,6", "Gesamtsumme,9,12"], "'item' is 'Gesamtsumme'"),
-    "without a name": (["a,1,2", "b,3,4", "c,5,6", ",9,12"], "'n' is '9.0', 'm' is '12.0'"),
+    "without a name": (["a,1,2", "b,3,4", "c,5,6", ",9,12"], "'n' is '9', 'm' is '12'"),
     "a name that recurs": (["a,1,2", "total,3,4", "c,5,6", "total,9,12"], None),
     "no sum": (["a,1,2", "b,3,4", "c,5,6", ",9,13"], None),
     "a row as others": (["a,1,2", "b,3,4", "c,5,6", "d,9,12"], None),
