@@ -85,7 +85,7 @@ def _stored(name: str, value: object, first: int, size: int) -> Stored:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)], **more} if not more:
             if dtype not in SIZES:
                 raise Damaged(f"its tensor {name[:60]!r} has the type {dtype[:20]!r}; this version reads {', '.join(SIZES)}")
-            whole = len(shape) <= 8 and all(isinstance(side, int) and 0 <= side < 2**40 for side in shape)
+            whole = len(shape) <= 8 and all(type(side) is int and 0 <= side < 2**40 for side in shape)
             if whole and math.prod(side or 1 for side in shape) < MOST_NUMBERS:
                 stored = Stored(dtype, tuple(shape), first + start)
                 if start >= 0 and end - start == stored.size_bytes and first + end <= size:

@@ -37,6 +37,8 @@ def test_the_header_says_what_lies_in_the_file():
         (with_header(one(), b"12"), "does not fit its bytes"),
         (with_header(one(shape=(2**39, 2**39)), b"1234"), "does not fit its bytes"),
         (with_header(one(shape=(-1,)), b"1234"), "does not fit its bytes"),
+        (with_header(one(shape=(1.0,)), b"1234"), "does not fit its bytes"),
+        (with_header(one(shape=(True,)), b"1234"), "does not fit its bytes"),
         (with_header(one("F4"), b"1234"), "the type 'F4'"),
         (with_header(one(), b"12345"), "bytes after its tensors"),
         (with_header(one(offsets=(4, 8)), b"12345678"), "overlap, or leave out"),
