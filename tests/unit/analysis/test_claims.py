@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from null_designs import held_out, of
 from null_sweeps import TABLE, sweep
+from scipy.special import stdtrit
 
 from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare
@@ -150,6 +151,16 @@ def test_a_row_that_two_seeds_held_out_is_one_row():
     assert twice.error == pytest.approx(alone.error)
     assert apart.error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
     assert (twice.shared, apart.shared) == (1, pytest.approx(0, abs=0.03))
+
+
+def test_the_interval_of_a_score_is_students_over_its_rows():
+    runs, load = sweep(np.random.default_rng(3), metric="log_loss", effect=0.6, noise=1.4)
+    found = compare(leaderboard(runs, "log_loss"), "log_loss", load).configurations
+    for part, name in (("validation", "score_half_width"), ("test", "test_score_half_width")):
+        for (run,), half in zip(found["own_runs"], found[name], strict=True):
+            rows = load(run, part)
+            losses_N = -np.log(rows.predicted[np.arange(len(rows.y_N)), rows.y_N])
+            assert half == pytest.approx(stdtrit(119, 0.975) * losses_N.std(ddof=1) / math.sqrt(120))
 
 
 def test_a_seed_whose_predictions_are_missing_leaves_no_difference():

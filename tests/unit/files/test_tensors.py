@@ -7,7 +7,8 @@ import pytest
 import safetensors.numpy
 import torch
 
-from tabtune_core.files.damaged import Damaged
+from tabtune_core.errors import CheckpointError
+from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.tensors import check_finite, read_header
 from tabtune_core.files.torch_files import read_torch_file
 
@@ -81,6 +82,12 @@ def torch_saved(values):
 def test_a_tensor_that_is_not_what_it_seems_is_refused(tmp_path, tensor, message):
     torch.save({"good": torch.ones(2), "odd": [tensor]}, tmp_path / "x.pt")
     with pytest.raises(Damaged, match=message):
+        read_torch_file(tmp_path / "x.pt")
+
+
+def test_half_a_letter_in_a_file_is_refused(tmp_path):
+    torch.save({"name": "\ud800"}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="x.pt holds no weights"), refused_as(CheckpointError, "x.pt holds no weights"):
         read_torch_file(tmp_path / "x.pt")
 
 
