@@ -11,7 +11,7 @@ from null_sweeps import TABLE, sweep
 from scipy.special import stdtrit
 
 from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
-from tabtune_core.analysis.comparison import compare
+from tabtune_core.analysis.comparison import compare, half_widths
 from tabtune_core.analysis.replicates import Difference, RowGroups, _blocks, difference
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, metrics_of
@@ -161,6 +161,13 @@ def test_the_interval_of_a_score_is_students_over_its_rows():
             rows = load(run, part)
             losses_N = -np.log(rows.predicted[np.arange(len(rows.y_N)), rows.y_N])
             assert half == pytest.approx(stdtrit(119, 0.975) * losses_N.std(ddof=1) / math.sqrt(120))
+            assert half == pytest.approx(half_widths(run, METRICS["log_loss"], load)[f"{part}_log_loss"])
+
+
+def test_a_run_without_rows_has_no_interval():
+    none = Predictions(np.arange(0), np.arange(0), np.zeros((0, 2)), ("a", "b"))
+    halves = half_widths("run", METRICS["log_loss"], lambda run, part: none if part == "test" else None)
+    assert [*halves] == ["gain", "validation_log_loss", "test_gain", "test_log_loss"] and np.isnan([*halves.values()]).all()
 
 
 def test_a_seed_whose_predictions_are_missing_leaves_no_difference():
