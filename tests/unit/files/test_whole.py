@@ -2,7 +2,7 @@
 
 import pytest
 
-from tabtune_core.files.whole import in_one_move, write_text
+from tabtune_core.files.whole import in_one_move, keep_folder, write_text
 
 
 def test_a_text_takes_the_place_of_the_one_before(tmp_path):
@@ -21,3 +21,13 @@ def test_where_writing_fails_the_file_is_as_it_was(tmp_path, begun):
         assert partial.name == "it.json.7"
         raise OSError("The disk is full")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["first"]
+
+
+def test_a_folder_takes_its_place_unless_another_process_has_filled_it(tmp_path):
+    for content in ("first", "second"):
+        (tmp_path / "new").mkdir(exist_ok=True)
+        (tmp_path / "new" / "it").write_text(content)
+        keep_folder(tmp_path / "new", tmp_path / "place")
+        assert (tmp_path / "place" / "it").read_text() == "first"
+    with pytest.raises(FileNotFoundError):
+        keep_folder(tmp_path / "gone", tmp_path / "place")
