@@ -13,7 +13,7 @@ from made_sweeps import MEGABYTES, Lab, right_rows
 from scipy.special import ndtri
 
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
-from tabtune_core.analysis.recommendation import recommend, with_noise
+from tabtune_core.analysis.recommendation import _what_settles, recommend, with_noise
 from tabtune_core.analysis.replicates import Difference, TooFew
 from tabtune_core.events import to_json
 from tabtune_core.metrics import METRICS, metrics_of, score_all
@@ -92,7 +92,8 @@ def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
         if (found.quantile + ndtri(0.8)) * math.sqrt(found.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < found.value
     )
     assert claim.more_seeds == needed
-    assert f"{needed} more seed" in lab.said()
+    assert f"{needed} more seed" in lab.said() and "One seed does not tell how much seeds differ" in lab.said()
+    assert "One seed" not in _what_settles(dataclasses.replace(claim, runs=("a", "b")))
 
 
 def test_a_run_that_gave_the_pretrained_model_back_gains_nothing_whatever_the_last_digit_is(lab):
@@ -330,6 +331,15 @@ def test_a_reference_that_is_better_on_the_test_rows_alone_is_named_in_place_of_
     lab.add((4, (0.9,), range(14)), ("inference", (0.5,), range(2)), ("boosting", (0.8,), boosting))
     assert advice in lab.found().sentences[2] and lab.said().count("without a foundation model") == 1
     assert ("Use r=4" in lab.said()) == (advice == "Use r=4")
+
+
+@pytest.mark.parametrize(("boosting", "linear", "first"), [(0.8, 0.85, "The linear model"), (0.85, 0.8, "Gradient boosting")])
+def test_of_two_references_that_lead_the_better_one_is_advised(lab, boosting, linear, first):
+    lab.add(
+        (4, (0.6,), range(12)), ("inference", (0.5,), range(10)), ("boosting", (boosting,), range(16)), ("linear", (linear,), range(16))
+    )
+    assert lab.found().sentences[0].startswith(f"{first}, without a foundation model, has the best validation accuracy: 0.8500;")
+    assert lab.found().sentences[0].endswith(f"Use {first[0].lower()}{first[1:]}.")
 
 
 def test_references_change_nothing_of_what_is_said_about_rank(tmp_path):

@@ -11,9 +11,9 @@ from tabtune_core.data.datasets import add_sample
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.events import MemorySampled
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.training import best_checkpoint, last_state, train_phase
+from tabtune_core.training import best_checkpoint, clock, last_state, train_phase
 from tabtune_core.training.array_cache import SharedArrays
-from tabtune_core.training.clock import OwnClock
+from tabtune_core.training.clock import LATE_SECONDS, OwnClock, Standstill, disturbed
 
 
 class Time:
@@ -109,7 +109,7 @@ def test_a_busy_machine_changes_neither_a_cold_run_nor_a_warm_one(tmp_path, time
 
 PROGRAM = """
 import os, signal, time
-from tabtune_core.training.clock import OwnClock
+from tabtune_core.training.clock import LATE_SECONDS, OwnClock, Standstill, disturbed
 
 def spend(seconds):
     began = time.thread_time()
@@ -133,6 +133,44 @@ def test_half_a_core_gives_the_seconds_of_a_whole_one():
     own, wall = map(float, subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split())
     assert wall > 0.8
     assert own == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_process_that_stood_still_says_for_how_long(monkeypatch):
+    now, taken = 0.0, iter((1.0, 1 + LATE_SECONDS, 21.0, 31.0))
+
+    def sleep(seconds):
+        nonlocal now
+        now += next(taken)
+
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now)
+    monkeypatch.setattr(clock.time, "sleep", sleep)
+    standstill = Standstill()
+    standstill.sleep(1.0)
+    standstill.sleep(1.0)
+    assert standstill.note() is None
+    standstill.sleep(1.0)
+    standstill.sleep(1.0)
+    assert "stood still for about 50 s" in standstill.note().text
+
+
+@pytest.mark.parametrize(
+    ("threads", "said"),
+    [
+        ([(9.0, 2.0), (3.0, 1.0)], "computed for 12 s and waited 3 s"),
+        ([(20.0, 1.5)], None),
+        ([(1.0, 0.9)], None),
+        ([(9.0, 1.0)], "computed for 9 s and waited 1 s"),
+    ],
+    ids=["a fifth", "a small share", "not a second", "just a second and a tenth"],
+)
+def test_a_run_that_waited_for_cores_says_so(tmp_path, threads, said):
+    for number, (ran, waited) in enumerate(threads):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "schedstat").write_text(f"{round(ran * 1e9)} {round(waited * 1e9)} 7\n")
+    (tmp_path / "ended").mkdir()
+    (tmp_path / "ended" / "schedstat").write_text("")
+    note = disturbed(tmp_path)
+    assert note is None if said is None else said in note.text
 
 
 def worked(folder, time, names):

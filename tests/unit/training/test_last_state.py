@@ -16,7 +16,7 @@ from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.events import Evaluated, MemorySampled, Note, Resumed, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training import last_state
+from tabtune_core.training import best_checkpoint, last_state
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.plan import Plan
@@ -304,7 +304,11 @@ def test_a_heavy_state_is_saved_as_often_as_its_share_of_the_time_allows(tmp_pat
     monkeypatch.setattr(last_state, "SAVING_SHARE", 1e9)
     always = Trained(tmp_path / "always", checkpoint)
     always.go()
-    assert [run.store.has_last_state(run.id) for run in (never, always)] == [False, True]
+    monkeypatch.setattr(last_state, "SAVING_SHARE", 1.0)
+    monkeypatch.setattr(best_checkpoint.BestState, "seconds_a_byte", property(lambda best: 1.0, lambda best, seconds: None), raising=False)
+    too_slow = Trained(tmp_path / "too slow", checkpoint)
+    too_slow.go()
+    assert [run.store.has_last_state(run.id) for run in (never, always, too_slow)] == [False, True, False]
 
 
 def test_seconds_before_the_kill_count_and_the_higher_peak(interrupted):
