@@ -72,7 +72,8 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     table = groups[CONFIGURATION].first()
     own = {"runs": groups["run"].agg(tuple), "score": shared_SC.mean(), "own_runs": once.groupby("configuration")["run"].agg(tuple)}
     table = table.assign(**{name: column.reindex(table.index) for name, column in own.items()})  # no shared seed: no configuration
-    table = table.join(used[numbers].astype("float64").groupby(used["configuration"]).mean())
+    of_seed = used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()  # which may have several runs
+    table = table.join(of_seed.groupby("configuration").mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
     lora, trained = table.index[table["strategy"] == "peft"], table.index[table["strategy"].isin(TRAINED)]

@@ -61,9 +61,10 @@ def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _means(known: pd.DataFrame) -> pd.DataFrame:
-    """Means and half intervals of what has a value under every seed; NaN where one is missing."""
+    """Means and half intervals of what has a value under every seed; NaN where one is missing. Several runs of a seed are their mean."""
     scores = [name for name in (*SCORES, *GAINS) if name in known]
-    numbers = known[[*MEANS, *scores]].astype("float64").assign(configuration=known["configuration"])
+    of_seed = known[[*MEANS, *scores]].astype("float64").groupby([known["configuration"], known["seed"]])
+    numbers = of_seed.mean().where(of_seed.count().eq(of_seed.size(), axis=0))
     groups = numbers.groupby("configuration")
     full = groups.count().eq(groups.size(), axis=0)
     means = groups.mean().where(full)

@@ -132,3 +132,11 @@ def test_scores_of_other_tasks_go_with_their_intervals(store):
     assert "validation_rmse_half_width" in table
     assert not [name for name in table if "log_loss" in name]
     assert np.isnan(table["validation_rmse"]).all()
+
+
+def test_a_configuration_that_ran_twice_under_a_seed_counts_that_seed_once(store):
+    sweep = add(store, (lora(4, 0), 0.1), (lora(4, 0), 0.1), (lora(4, 1), 0.4), (lora(8, 0), 0.2), (lora(8, 1), 0.3))
+    table = lines(store, sweep).set_index("rank")
+    assert table["validation_log_loss"].to_dict() == pytest.approx({4: 0.25, 8: 0.25})
+    alone = lines(store, add(store, (lora(4, 0), 0.1), (lora(4, 0), 0.1)))
+    assert alone["validation_log_loss_half_width"].isna().all()  # one seed has no spread

@@ -237,6 +237,15 @@ def test_too_few_rows_of_a_class_claim_nothing_and_say_how_many_it_takes(lab):
     assert "Where rows are too few there is none." in found.basis
 
 
+def test_a_configuration_that_ran_twice_under_a_seed_counts_that_seed_once(lab):
+    lab.add(("inference", (0.5, 0.5), range(10)), (4, (0.9, 0.6), range(18)), (8, (0.8, 0.6), range(16)))
+    first = next(run for run in lab.store.runs(lab.sweep) if run.settings.lora.rank == 4 and run.settings.strategy == "peft")
+    again = lab.store.duplicate(first.id, first.settings)
+    lab.end(again, first.settings, 0.9, (range(18),))
+    assert lab.rows().loc["4", ["score", "gain"]].tolist() == pytest.approx([0.75, 0.25])
+    assert "Validation chooses r=4: its accuracy there is 0.7500, zero-shot has 0.5000." in lab.said()
+
+
 def test_a_configuration_without_any_score_is_not_compared(lab):
     lab.add((2, (math.nan, math.nan)), (4, (0.8, 0.7)), (32, (0.9, 0.9)))
     assert set(lab.rows().index) == {"4", "32"}
