@@ -12,8 +12,10 @@ from typing import Any, Literal, get_args, get_origin
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
+from tabtune_core.settings import AXES, SETTINGS
 from tabtune_core.settings.fields import describe, rows_of
 from tabtune_core.settings.serialization import read_pattern, read_target_set
+from tabtune_core.settings.sweep import LORA_AXES
 
 INSIST = "--even-if-it-does-not-fit"
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -95,8 +97,12 @@ def answer_flags(question: Question) -> str:
 
 
 def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any]:
-    """``start`` with the flags of settings that were given laid over it, section by section."""
+    """``start`` with the flags of settings that were given laid over it, section by section.
+
+    What takes the place of such a setting, as the steps do of the epochs and several alphas of one, is left out of ``start``.
+    """
     values = dict(start)
+    flags = {path.split(".")[-1] for path in vars(arguments) if path.startswith("settings.")}
     for path, value in vars(arguments).items():
         *sections, name = path.split(".")
         if sections[:1] != ["settings"]:
@@ -106,6 +112,11 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
             inner[section] = dict(inner.get(section, {}))
             inner = inner[section]
         inner[name] = value
+        if name in SETTINGS and SETTINGS[name].replaced_by not in flags:
+            inner.pop(SETTINGS[name].replaced_by, None)
+        for axis in LORA_AXES:
+            if AXES[axis].axis == name and axis not in flags:
+                values.pop(axis, None)
     return values
 
 

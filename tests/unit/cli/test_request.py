@@ -1,11 +1,14 @@
 """The settings file of the command line: read as the page reads it, refused in a sentence."""
 
 import pytest
+import tomli_w
 
-from tabtune_core.cli.main import main
+from tabtune_core.cli.arguments import given
+from tabtune_core.cli.main import _parser, main
 from tabtune_core.cli.request import read_settings_file
 from tabtune_core.errors import SettingError
-from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.settings.serialization import read_toml
 from tabtune_core.store.runs import RunStore
 
 REFUSED = {
@@ -37,6 +40,23 @@ def test_a_folder_and_a_file_that_is_not_there_are_told_apart(tmp_path):
         read_settings_file(tmp_path, RunSettings)
     with pytest.raises(SettingError, match="there is no file"):
         read_settings_file(tmp_path / "x.toml", RunSettings)
+
+
+def test_a_flag_goes_before_what_replaces_its_setting_in_the_file():
+    train = TrainSettings(steps=7, warmup_steps=2)
+    file = SweepSettings(run=RunSettings(dataset="d", target="y", train=train), alphas=(4, 8), full_learning_rates=(1e-4,))
+    text = read_toml(file.to_toml(), SweepSettings)
+
+    def asked(*flags):
+        return SweepSettings.from_toml(tomli_w.dumps(given(_parser().parse_args(["sweep", "t.csv", *flags]), text)))
+
+    sweep = asked("--epochs", "3", "--alpha", "5", "--warmup-ratio", "0.5", "--learning-rate", "0.001")
+    assert (sweep.run.train.steps, sweep.run.train.epochs, sweep.run.train.warmup_steps) == (None, 3, None)
+    assert {run.lora.alpha for run in sweep.expand() if run.strategy == "peft"} == {5}
+    assert sweep.full_learning_rates == (1e-4,), "the rate is that of LoRA"
+    assert asked("--epochs", "3", "--steps", "5").run.train.steps == 5
+    assert asked("--alpha", "5", "--alphas", "2", "3").alphas == (2, 3)
+    assert asked() == file
 
 
 @pytest.mark.parametrize(
