@@ -144,15 +144,23 @@ def resume_runs(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     sweep = asked.sweep or (store.run(asked.runs[0]).sweep if asked.runs else None)
     runs = {run.id: run for run in runs_of_sweep(store, sweep)}
-    sweep = next(iter(runs.values())).sweep
+    first = next(iter(runs.values()))
+    score_to_rank_by(asked, first.settings)
+    sweep = first.sweep
     left = () if worker_of(store.home) else ("queued", "running")  # as after the machine was started anew
-    ids = asked.runs or [run.id for run in runs.values() if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
+    fit = ("interrupted", "cancelled", *left)
+    ids = list(dict.fromkeys(asked.runs)) or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
     if not ids:
         going = [run.status for run in runs.values() if run.status not in ENDED]
         way_out = f"Not ended yet: {counted(len(going), 'run')}; see 'loralab runs'." if going else "Name another with --sweep ID."
         raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
     if strangers := [run_id for run_id in ids if run_id not in runs]:
         raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} do not belong to the sweep {sweep}.")
+    for run in (runs[run_id] for run_id in ids):  # all of them, before the first is queued
+        if run.retried_as is not None:
+            raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
+        if run.status not in fit:
+            raise StoreError(f"Run {run.id!r} is {run.status}; only interrupted and cancelled runs can be resumed.")
     resumed = []
     for run_id in ids:
         how = "starts anew; it had saved no state"

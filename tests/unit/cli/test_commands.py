@@ -166,6 +166,24 @@ def test_a_sweep_leaves_as_a_page_or_to_a_tracker_and_an_unknown_one_is_refused_
     assert len(store.sweeps()) == 2
 
 
+def test_runs_of_which_one_cannot_be_resumed_all_stay_as_they_are(tmp_path, capsys):
+    store = RunStore(tmp_path)
+    _, (first, second, third) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 2)])
+    for run_id in (first, second):
+        store.ask(run_id, "cancel")
+    again = store.retry(second)
+    store.finish(third, "failed", error="No such device.")
+    before = store.marks()
+    for flags, why in (
+        ((first, second), f"was already queued again as {again!r}; resume that one"),
+        ((first, third), "is failed; only interrupted and cancelled runs can be resumed"),
+        ((first, "--rank-by", "rmse"), "--rank-by is 'rmse'; for classification it must be one of"),
+    ):
+        assert main(["resume", *flags, "--home", str(tmp_path)]) == 2
+        assert why in " ".join(capsys.readouterr().err.split())
+        assert store.marks() == before
+
+
 def test_rows_and_context_come_from_wherever_a_table_does(store, capsys):
     kept, told = str(KEPT / "kept.csv"), []
     asked = ("predict", str(KEPT / "adapter.zip"), "--device", "cpu")
