@@ -15,29 +15,27 @@ from dashboard.views.compare.rank_tab import update_sizes
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
+from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.store.run_row import Run
 
 MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}
-OF_PREDICTION = ("train.predict_context_rows", "train.views")
-"""What matters without training, too."""
+NOT_SET = "not set"
 View = Callable[[Compared, list[Run]], None]
 
 
 def flat(run: Run) -> dict[str, str]:
-    """Settings with dots in their names, as they were used."""
-    settings: dict[str, str] = {}
-    for name, value in run.settings.to_dict().items():
-        settings |= {f"{name}.{inner}": str(v) for inner, v in value.items()} if isinstance(value, dict) else {name: str(value)}
-    settings["train.learning_rate"] = f"{run.settings.learning_rate:g}"
-    settings["lora.alpha"] = f"{run.settings.lora.effective_alpha:g}"
-    settings["test_rows"] = run.settings.test_rows_in_words
-    settings["strategy"] = STRATEGY_NAMES[run.settings.strategy]
-    if run.settings.strategy in REFERENCES:
-        settings["model"] = SCIKIT_LEARN
-    unused = {"peft": (), "base-ft": ("lora.",)}.get(run.settings.strategy, ("lora.", "train."))
-    return {name: value for name, value in settings.items() if not name.startswith(unused) or name in OF_PREDICTION}
+    """The settings that matter to a run, with dots in their names, as they were used; without what another one replaces."""
+    own, settings = run.settings, dict[str, str]()
+    for row in SETTINGS.values():
+        if own.strategy in row.strategies and not (row.replaced_by and own.value(row.replaced_by) is not None):
+            value = own.used(row.name)
+            settings[row.path] = NOT_SET if value is None else str(list(value) if isinstance(value, tuple) else value)
+    as_used = {"train.learning_rate": f"{own.learning_rate:g}", "lora.alpha": f"{own.lora.effective_alpha:g}"}
+    as_used["train.selection_metric"] = own.selection_metric
+    settings |= {name: value for name, value in as_used.items() if name in settings}
+    settings |= {"test_rows": own.test_rows_in_words, "strategy": STRATEGY_NAMES[own.strategy]}
+    return settings | ({"model": SCIKIT_LEARN} if own.strategy in REFERENCES else {})
 
 
 def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: bool) -> pd.DataFrame:
