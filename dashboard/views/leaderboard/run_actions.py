@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import chain, count, islice
 from typing import NoReturn
 
 import streamlit as st
@@ -18,7 +19,7 @@ from tabtune_core.analysis.claims import Claim
 from tabtune_core.charts import CHARTS
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.wording import counted
 
@@ -175,13 +176,15 @@ def show_chosen(runs: Sequence[Run], metric: str) -> None:
 
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
     """The settings of ``chosen`` and of zero-shot under so many seeds that no run of the sweep has yet, zero-shot first."""
-    first = max(run.settings.seed for run in runs) + 1
+    taken = {run.settings.seed for run in runs}
+    later = range(max(taken) + 1, int(SETTINGS["seed"].below or 0))  # none behind the largest seed that there can be
+    seeds = islice((seed for seed in chain(later, count()) if seed not in taken), number)
     context_rows = chosen.settings.train.predict_context_rows
     alike = (run.settings for run in runs if run.settings.train.predict_context_rows == context_rows)
     zero_shot = next((settings for settings in alike if settings.strategy == "inference"), None)
     if zero_shot is None:
         zero_shot = chosen.settings.with_strategy("inference")
-    return [dataclasses.replace(run_settings, seed=first + more) for more in range(number) for run_settings in (zero_shot, chosen.settings)]
+    return [dataclasses.replace(run_settings, seed=seed) for seed in seeds for run_settings in (zero_shot, chosen.settings)]
 
 
 def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:

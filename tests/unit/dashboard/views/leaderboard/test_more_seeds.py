@@ -27,3 +27,9 @@ def test_a_sweep_without_zero_shot_gets_it_without_what_only_lora_has(tmp_path):
     run = dataclasses.replace(settings.run, lora=LoraSettings(rank=4), train=TrainSettings(lr_ratio=4.0))
     store.add_sweep([run])
     assert repeats(store.runs()[0], store.runs(), 1)[0].strategy == "inference"
+
+
+def test_behind_the_largest_seed_the_smallest_free_ones_are_taken(tmp_path):
+    store, largest = RunStore(tmp_path), 2**32 - 1
+    seeding.queue(store, seeding.sweep_settings(tmp_path, seeds=(0, largest)))
+    assert [one.seed for one in repeats(store.runs()[0], store.runs(), 2)[::2]] == [1, 2]
