@@ -34,9 +34,11 @@ def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
     (best first; the first and the last differ by 0.002 ± 0.001 nats).``
 
     A value's score is the mean of the validation scores over groups of runs that share all other settings, the seed too, and that have
-    all the values named. ± is half the width of Student's 95 % interval of the mean over the groups.
+    all the values named; runs that were stopped before their end, or are archived, are in no group. ± is half the width of Student's 95 %
+    interval of the mean over the groups.
     """
-    ranked = [run for run in runs if run.status in RANKED and run.settings.strategy == "peft" and _score(run, metric) is not None]
+    whole = [run for run in runs if run.status in RANKED and run.status != "stopped" and not run.archived]
+    ranked = [run for run in whole if run.settings.strategy == "peft" and _score(run, metric) is not None]
     effects = {}
     for hyperparameter, (name, path, value_of) in HYPERPARAMETERS.items():
         groups = _groups(ranked, path, value_of, metric)

@@ -48,3 +48,15 @@ def test_where_a_knob_had_one_value_nothing_is_said(told):
     said = told()
     assert set(said) == {"rank"}
     assert "they differ by 0.0000 nats (noise not known)" in said["rank"], "one pair of runs has no spread"
+
+
+@pytest.mark.parametrize("how", ["stopped", "archived"])
+def test_a_run_that_was_stopped_or_put_away_is_not_compared(tmp_path, how):
+    store = RunStore(tmp_path)
+    seeding.finished_sweep(store, ranks=(2, 4))
+    whole = {run.settings.lora.rank: run for run in store.runs() if run.settings.strategy == "peft"}
+    assert set(experience(store.runs(), "log_loss", "iris.csv")) == {"rank"}
+    if how == "archived":
+        store.archive(whole[4].id)
+    runs = [dataclasses.replace(run, status="stopped") if (run.id, how) == (whole[4].id, "stopped") else run for run in store.runs()]
+    assert experience(runs, "log_loss", "iris.csv") == {}
