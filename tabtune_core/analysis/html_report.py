@@ -55,7 +55,8 @@ def page(
     """
     title = title or f"Leaderboard by validation {METRICS[rank_by].written}"
     labelled = board if "run" in board else board.assign(run=board["name"])
-    costs = {name: CHARTS["pareto"].draw(labelled, x=cost, metric=rank_by) for name, cost in COSTS.items()}
+    ranked = labelled[labelled["place"].notna()] if "place" in labelled else labelled  # what is archived is no trade-off
+    costs = {name: CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
     drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
     told = "".join(f"<p>{escape(text)}</p>" for text in lead)
     beside = {name: Path(__file__).with_name(f"html_report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}

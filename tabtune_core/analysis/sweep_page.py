@@ -51,6 +51,7 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     board = with_half_widths(of_task(leaderboard(runs, metric), settings.task), own)
     found = recommend(store, board, metric)
     note = board["note"].where(board["status"].isin(RANKED), board["status"])  # an error may quote cells
+    note = note.mask(board["archived"], ("archived, " + note).str.removesuffix(", "))
     board = with_noise(board.assign(note=note), found.configurations).drop(columns=IDS)
     look, dataset = _Look(runs), _dataset(store, settings.dataset)
     going = sum(run.ended is None for run in runs)

@@ -171,6 +171,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         note = row["note"] if row["status"] in RANKED else ""
         note = note or (f"reference ({row['model']})" if row["strategy"] in REFERENCES else "")
         ended = f"ended by its {row['ended_by']}" if row["ended_by"] else ""
+        away = "archived" if row["archived"] else ""
         rows.append(
             (
                 _cell(row["place"], "{:.0f}"),
@@ -184,7 +185,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 _cell(row["predict_growth_memory_bytes"], "{:.1f}", 1e-6),
                 _cell(row["trainable_percent"], "{:.2f} %"),
                 _cell(row["adapter_bytes"], "{:.1f}", 1e-3),
-                ", ".join(part for part in (status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:]) if part),
+                ", ".join(part for part in (away, status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:]) if part),
             )
         )
     direction = "higher" if metric.higher_is_better else "lower"

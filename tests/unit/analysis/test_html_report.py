@@ -9,6 +9,7 @@ from made_sweeps import Lab
 
 from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.sweep_page import sweep_page
+from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, delete_dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import Evaluated, MemorySampled, StepDone
@@ -74,6 +75,18 @@ def test_without_its_table_a_sweep_still_has_its_page(swept, tmp_path):
     copy = Lab(shutil.copytree(lab.store.home, tmp_path / "copy"))
     delete_dataset(copy.store.home, dataset.id)
     assert "not in the workspace any more" in sweep_page(copy.store, lab.sweep)
+
+
+def test_an_archived_run_is_said_to_be_one_and_is_no_trade_off(tmp_path, capsys):
+    lab = Lab(tmp_path).add((4, (0.9,)), (8, (0.8,)), ("inference", (0.5,)))
+    best = next(run for run in lab.store.runs(lab.sweep) if run.settings.lora.rank == 4)
+    assert '"LoRA r=4"' in sweep_page(lab.store, lab.sweep, "accuracy").partition("<h2>Validation accuracy")[0]
+    lab.store.archive(best.id)
+    html = sweep_page(lab.store, lab.sweep, "accuracy")
+    assert '"LoRA r=4"' not in html.partition("<h2>Validation accuracy")[0]
+    assert "<td>archived</td>" in shown(html)
+    assert main(["leaderboard", "--rank-by", "accuracy", "--home", str(tmp_path)]) == 0
+    assert next(line for line in capsys.readouterr().out.splitlines() if "r=4" in line).endswith("archived")
 
 
 def test_a_board_alone_is_a_page_too():
