@@ -32,6 +32,7 @@ COSTS = {
 }
 """How a difference of a cost is said: the words, those for more and for less, and the unit."""
 USE_PRETRAINED = "Use the pretrained model as it is."
+NO_SEED = "Nothing is compared, because no seed has a score of every configuration. Run those that are missing under the same seeds."
 CURSED = 0.9
 """A gain of which less than this share is left after the correction for being claimed is said to be overstated."""
 UNUSED = ", which were not used for any choice,"
@@ -62,6 +63,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     tied = within(table["lora_gap"], table["lora_gap_error"])
     table = table.assign(tied=tied.astype("boolean").mask(table["lora_gap_error"].isna() | (table["strategy"] != "peft")))
     lora = table[table["strategy"] == "peft"]
+    if table.empty and comparison.left_out:
+        return Recommendation((), NO_SEED, table)
     if len(table) < 2 or lora.empty:
         alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. Run them again, alike and to their end."
         return Recommendation((), alone if comparison.apart and lora.empty else "", table)

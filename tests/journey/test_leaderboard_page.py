@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import seeding
 from page_steps import type_in
+from random_sweeps import two_halves
 
 from dashboard import queries
 from dashboard.views.leaderboard import board_table, exports
@@ -217,6 +218,13 @@ def test_a_run_that_was_stopped_is_marked_and_leads_nothing(app, store):
     open_page(app)
     assert "**Zero-shot** leads" in texts(app.markdown)
     assert board(app).set_index("Run")["Status"].to_dict()["LoRA r=2"] == "◐ stopped, best kept"
+
+
+def test_runs_that_share_no_seed_lead_nothing(app, store):
+    two_halves(store)
+    open_page(app)
+    assert "Nothing is compared, because no seed has a score of every configuration." in texts(app.markdown)
+    assert "leads" not in texts(app.markdown)
 
 
 def test_an_archived_run_has_no_part_in_the_sentence(app, store):

@@ -38,6 +38,8 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
             st.markdown(plain(" ".join(recommendation.sentences[:IN_SHORT])))
             if recommendation.claim is not None:
                 run_actions.offer_seeds(recommendation.claim, list(runs.values()))
+    elif recommendation.configurations.empty and recommendation.basis:
+        st.markdown(plain(recommendation.basis))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
