@@ -1,4 +1,4 @@
-"""Sweeps of which anything may be missing: runs, seeds, results, metrics, numbers."""
+"""Sweeps of which anything may be missing, or there twice: runs, seeds, results, metrics, numbers."""
 
 import dataclasses
 import math
@@ -42,6 +42,7 @@ def random_sweep(store, rng, task):
     """A sweep of some strategies and seeds, each of whose runs ended, or did not, in some way."""
     wanted = [(what, seed) for what in STRATEGIES for seed in range(3) if rng.random() < 0.5] or [("inference", 0)]
     sweep, ids = store.add_sweep([settings_of(what, seed, task) for what, seed in wanted])
+    ids += [store.duplicate(run_id, store.run(run_id).settings) for run_id in ids if rng.random() < 0.2]
     for run_id in ids:
         status = str(rng.choice([*sorted(ENDED), "queued"]))
         if status != "queued":

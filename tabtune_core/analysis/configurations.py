@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
+from tabtune_core.analysis.incomplete import MODELS
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
 from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT
 from tabtune_core.metrics import METRICS
@@ -31,10 +32,11 @@ NOISE = {
 def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame | None = None) -> pd.DataFrame:
     """``board`` is the leaderboard of runs, of one sweep or many; ``compared`` the configurations of a sweep's comparison.
 
-    Means are over the seeds under which every configuration of a sweep has the score ``rank_by``; where there is no such seed they are
-    over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all ``apart``, which is not
-    compared with the others. ``..._half_width`` is the ± of it, as ``interval_basis`` says: ROWS, for the score that
-    ranks and the gains, where ``compared`` knows any; else SEEDS, which is Student's and takes their held-out rows for different ones.
+    Means are over the seeds under which every configuration of a sweep has the score ``rank_by``, references without a model aside; where
+    there is no such seed they are over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all
+    ``apart``, which is not compared with the others, and of a reference that lacks one of these seeds. ``..._half_width`` is the ± of it,
+    as ``interval_basis`` says: ROWS, for the score that ranks and the gains, where ``compared`` knows any; else SEEDS, which is Student's
+    and takes their held-out rows for different ones.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
@@ -43,7 +45,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     complete = known["apart"] == ""
     known = known[complete | ~complete.groupby(known["configuration"]).transform("any")]
     shared = _shared(known[known["apart"] == ""]).reindex(known.index, fill_value=False)
-    known = known[shared.loc[known.index] | ~shared.groupby(known["sweep"]).transform("any")]
+    known = known[shared | ~shared.groupby(known["configuration"]).transform("any")]
     table = each.groupby("configuration")[[*WHERE, *CONFIGURATION, "memory_meter"]].first()
     table = table.join(_means(known)).join(_texts(each, known))
     comparable = table.index.isin(known.loc[shared.loc[known.index], "configuration"])
@@ -55,9 +57,17 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
 
 
 def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
-    """Whether every configuration of the row's sweep has a score under the row's seed."""
-    here: pd.Series[bool] = known.groupby(["sweep", "seed"])["configuration"].transform("nunique")
-    return here == known.groupby("sweep")["configuration"].transform("nunique")
+    """Whether every configuration of the row's sweep has a score under the row's seed, and the row's own under all such seeds.
+
+    As in a comparison, references do not decide where there are configurations of a model.
+    """
+    of_model = known["strategy"].isin(MODELS)
+    deciding = known[of_model | ~of_model.groupby(known["sweep"]).transform("any")]
+    here = deciding.groupby(["sweep", "seed"])["configuration"].nunique()
+    full = here[here == deciding.groupby("sweep")["configuration"].nunique().reindex(here.index, level="sweep")]
+    shared = pd.Series(pd.MultiIndex.from_frame(known[["sweep", "seed"]]).isin(full.index), index=known.index)
+    own = known["seed"].where(shared).groupby(known["configuration"]).transform("nunique")
+    return shared & (own == known["sweep"].map(full.groupby("sweep").size()))
 
 
 def _means(known: pd.DataFrame) -> pd.DataFrame:

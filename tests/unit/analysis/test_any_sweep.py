@@ -39,6 +39,10 @@ def say_everything(store, sweep, rank_by):
         full_or_lora(board, found.configurations, rank_by),
         found.configurations,
     ]
+    of_line = boards[1].explode("runs").set_index("runs").loc[[runs[0] for runs in found.configurations["runs"]]]
+    for name, of_board in (("score", f"validation_{rank_by}"), ("gain", "gain")):
+        known = of_line[of_board].notna().to_numpy()
+        assert of_line.loc[known, of_board].tolist() == pytest.approx(found.configurations.loc[known, name].tolist())
     assert [name for each in boards for name in each if A_GAIN.search(name) and half_width(name) not in each] == []
     experience(runs, rank_by, "t.csv")
     front(board, {"run_growth_memory_bytes": True, f"validation_{rank_by}": False})

@@ -140,3 +140,20 @@ def test_a_configuration_that_ran_twice_under_a_seed_counts_that_seed_once(store
     assert table["validation_log_loss"].to_dict() == pytest.approx({4: 0.25, 8: 0.25})
     alone = lines(store, add(store, (lora(4, 0), 0.1), (lora(4, 0), 0.1)))
     assert alone["validation_log_loss_half_width"].isna().all()  # one seed has no spread
+
+
+def test_a_reference_that_lacks_a_seed_takes_it_from_no_other_line(store):
+    linear = lora(4).with_strategy("linear")
+    sweep = add(store, *((lora(rank, seed), rank / 10 + seed) for rank in (4, 8) for seed in (0, 1)), (linear, 0.2))
+    table = lines(store, sweep).set_index("strategy")
+    assert table.loc["peft", ["validation_log_loss", "place"]].to_numpy().tolist() == pytest.approx(np.array([[0.9, 1], [1.3, 2]]))
+    assert (table.at["linear", "validation_log_loss"], table.at["linear", "seeds"]) == (0.2, "0")
+    assert pd.isna(table.at["linear", "place"])
+
+
+def test_a_configuration_that_is_not_compared_has_its_own_numbers_and_no_place(store):
+    longer = TrainSettings(steps=99)
+    sweep = add(store, *((lora(rank, seed), rank / 10) for rank in (4, 8) for seed in (0, 1)), (lora(2, 1, train=longer), 0.1))
+    table = lines(store, sweep).set_index("rank")
+    assert table["validation_log_loss"].to_dict() == pytest.approx({4: 0.4, 8: 0.8, 2: 0.1})
+    assert table["place"].dropna().to_dict() == {4: 1, 8: 2}
