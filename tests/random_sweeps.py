@@ -9,6 +9,7 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.run_row import ENDED, RANKED
 
 BASE = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
+PARTS = ("validation", "test")
 STRATEGIES = ("inference", "base-ft", "linear", "boosting", 2, 8)
 
 
@@ -38,12 +39,16 @@ def result_of(rng, metrics):
     )
 
 
-def random_sweep(store, rng, task):
-    """A sweep of some strategies and seeds, each of whose runs ended, or did not, in some way."""
+def random_sweep(store, rng, task, *, whole=0.0):
+    """A sweep of some strategies and seeds, each of whose runs ended, or did not, in some way; a share of them is ``whole``."""
     wanted = [(what, seed) for what in STRATEGIES for seed in range(3) if rng.random() < 0.5] or [("inference", 0)]
     sweep, ids = store.add_sweep([settings_of(what, seed, task) for what, seed in wanted])
     ids += [store.duplicate(run_id, store.run(run_id).settings) for run_id in ids if rng.random() < 0.2]
     for run_id in ids:
+        if rng.random() < whole:
+            of_part = {f"{part}{name}": dict.fromkeys(metrics_of(task), rng.random()) for part in ("", "zero_shot_") for name in PARTS}
+            store.finish(run_id, "finished", result=dataclasses.replace(BASE, **of_part))
+            continue
         status = str(rng.choice([*sorted(ENDED), "queued"]))
         if status != "queued":
             result = result_of(rng, metrics_of(task)) if status in RANKED else None
