@@ -137,7 +137,7 @@ def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
     """The leaderboard with the columns of NOISE, those of the run's configuration; NA where unknown."""
-    each = configurations.explode("runs").set_index("runs").reindex(board["run"]).reset_index(drop=True)
+    each = configurations.explode("runs").set_index("runs").reindex(board["run"]).set_axis(board.index)
     return board.assign(**{name: each[source] for name, source in NOISE.items()})
 
 

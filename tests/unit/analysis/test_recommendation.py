@@ -313,6 +313,13 @@ def test_runs_know_their_place_in_the_noise(lab):
     assert by_rank.loc[32, "gain_half_width"] == pytest.approx(half_width(right(range(16)) - right(range(10))))
 
 
+def test_some_runs_of_a_board_know_the_same_of_the_noise_as_all(lab):
+    board = lab.add(*FOUR_RANKS).board()
+    configurations, some = lab.found().configurations, board["strategy"].eq("peft") & board["rank"].ne(32)
+    assert some.tolist() == [False, True, True, False]
+    pd.testing.assert_frame_equal(with_noise(board[some], configurations), with_noise(board, configurations)[some])
+
+
 def test_each_run_has_the_half_width_of_its_own_gain_and_a_configuration_that_of_its_mean(lab):
     lab.add((4, (0.8, 0.75), range(16)), ("inference", (0.5, 0.5), range(10)))
     lab.predict(lab.store.runs()[1].id, range(2, 17), range(10))
