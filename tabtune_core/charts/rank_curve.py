@@ -35,7 +35,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     several = lora["seed"].nunique() > 1
     for place, (name, rows) in enumerate(_lines(lora)):
         each, colour = rows.groupby("rank"), COLOURS[place % len(COLOURS)]
-        means = each[column].mean()
+        means = rows.groupby(["rank", "seed"])[column].mean().groupby("rank").mean()
         drawn.add_scatter(
             x=means.index.to_numpy(),
             y=means.to_numpy(),
@@ -60,7 +60,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in ((name, label) for name, label in STRATEGY_NAMES.items() if label in BASELINES):
         for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
-            level, style = float(rows[column].mean()), BASELINES[label]
+            level, style = float(rows.groupby("seed")[column].mean().mean()), BASELINES[label]
             drawn.add_scatter(
                 x=[left, right],
                 y=[level, level],

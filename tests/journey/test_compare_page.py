@@ -107,6 +107,16 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
 
 
+def test_a_rank_is_drawn_by_the_runs_that_are_compared(app, store, sweep):
+    one = next(run for run in store.runs(sweep) if run.settings.lora.rank == 2 and run.settings.strategy == "peft")
+    for more in ({"seed": 1}, {"steps": 7}):
+        settings = one.settings.changed(**more)
+        seeding.finish(seeding.FakeRun(store, settings, store.duplicate(one.id, settings, f"LoRA r=2, {next(iter(more))}")))
+    at(app, "Rank")
+    told = texts(app.caption).replace("\\", "")
+    assert told.count("stopped before the end): LoRA r=2, seed, LoRA r=2, steps.") == 2
+
+
 def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, sweep):
     at(app, "Rank")
     button(app, "Compute").click().run()

@@ -11,13 +11,14 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, plain, score
+from dashboard.formatting import duration, few, plain, score
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
 from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS, Task
+from tabtune_core.settings import REFERENCES
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
@@ -45,7 +46,8 @@ def rank_tab(compared: Compared) -> None:
 def _curve(compared: Compared, metric: str) -> Recommendation:
     meaning = METRICS[metric]
     recommendation = queries.recommended(compared.sweep, metric)
-    board = with_noise(compared.board.assign(run=compared.board["id"]), recommendation.configurations).assign(run=compared.board["run"])
+    drawn_runs = _compared_runs(compared.board, recommendation)
+    board = with_noise(drawn_runs.assign(run=drawn_runs["id"]), recommendation.configurations).assign(run=drawn_runs["run"])
     smallest = smallest_tied(recommendation.configurations)
     star = None if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank else int(smallest["rank"])
     st.header(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
@@ -54,7 +56,18 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     show(drawn, key=f"rank_{metric}", label=f"{meaning.label} against rank", numbers=board[used])
     better = "Higher" if meaning.higher_is_better else "Lower"
     st.caption(f"{better} is better." + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best."))
+    left_out = compared.board[~compared.board["id"].isin(board["id"]) & compared.board[f"validation_{metric}"].notna()]
+    if len(left_out):
+        named = plain(few([str(name) for name in left_out["run"]], MOST_NAMED))
+        st.caption(f"Not drawn, because not compared (other seeds, steps or rows, or stopped before the end): {named}.")
     return recommendation
+
+
+def _compared_runs(board: pd.DataFrame, recommendation: Recommendation) -> pd.DataFrame:
+    """Those that are compared, and references under their seeds; all, where none are compared."""
+    known = board["id"].isin(recommendation.configurations["runs"].explode())
+    beside = board["strategy"].isin(REFERENCES) & (board["apart"] == "") & board["seed"].isin(board.loc[known, "seed"])
+    return board[known | beside] if known.any() else board
 
 
 def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
@@ -76,6 +89,7 @@ def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
         )
 
 
+MOST_NAMED = 6
 KIND = "rank_curve"
 DOING = "Truncating and scoring the update"
 SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}

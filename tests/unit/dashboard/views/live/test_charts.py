@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
@@ -76,6 +77,14 @@ def test_what_differs_beside_the_rank_has_a_line_of_its_own_with_its_intervals()
     assert {name: line.y.tolist() for name, line in lines.items()} == {"LoRA, dropout 0": [0.4, 0.3, 0.35], "LoRA, dropout 0.1": [0.36]}
     assert [line.error_y.array.tolist() for line in lines.values()] == [[0.02, 0.0, 0.03], [0.04]]
     assert rank_curve(runs.drop(columns="lora_gap_half_width")).data[0].error_y.array is None
+
+
+def test_a_point_is_the_mean_over_seeds_however_often_one_ran():
+    runs = pd.DataFrame({"strategy": "peft", "rank": 2, "seed": [0, 0, 1], "validation_log_loss": [0.2, 0.2, 0.4]})
+    runs = pd.concat([runs, runs.assign(strategy="inference", rank=None)], ignore_index=True)
+    lines = {line.name: list(line.y) for line in rank_curve(runs).data}
+    assert lines["LoRA (mean over seeds)"] == pytest.approx([0.3])
+    assert lines["Zero-shot"] == pytest.approx([0.3, 0.3])
 
 
 def many_runs(ranks, seeds):
