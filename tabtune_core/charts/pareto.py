@@ -62,6 +62,7 @@ def pareto(
 ) -> go.Figure:
     """``runs`` has one row a run: run (label), strategy, rank, costs in bytes or seconds, and ``<split>_<metric>``.
 
+    Of runs that are ``apart``, where there is such a column, none is a best trade-off.
     ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the most that a column may be, and what lies
     outside is grey.
     """
@@ -78,7 +79,8 @@ def pareto(
         _points(
             drawn, outside, axes, hover, name="Outside the limits", marker={"color": FAINT, "symbol": "circle", "size": 9, "opacity": 0.45}
         )
-    best = inside[front(inside, {axis.column: axis.smaller_is_better for axis in axes})]
+    complete = inside[inside["apart"] == ""] if "apart" in inside else inside
+    best = complete[front(complete, {axis.column: axis.smaller_is_better for axis in axes})]
     if third:
         _points(
             drawn,

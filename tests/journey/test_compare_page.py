@@ -1,5 +1,7 @@
 """The Compare page without a browser: trade-offs, ranks, and runs side by side."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -244,6 +246,17 @@ def test_a_sweep_that_goes_on_is_no_crash(app, store):
     for tab in TABS:
         at(app, tab)
         assert not app.exception, tab
+
+
+def test_a_configuration_with_an_incomplete_run_is_traded_off_by_its_others(app, store):
+    _, runs = seeding.queue(
+        store, dataclasses.replace(seeding.sweep_settings(store.home, ranks=(8,), seeds=(0, 1)), full_fine_tuning=False)
+    )
+    for run in runs:
+        seeding.start(run)
+        run.end(*["stopped"] * (run.settings.strategy == "peft" and run.settings.seed == 1))
+    at(app, "Trade-offs")
+    assert "2 of 2 configurations are the best trade-offs" in texts(app.markdown)
 
 
 def test_two_hundred_runs_open_in_every_tab(app, store):

@@ -87,7 +87,8 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         return board, "runs"
     st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, for which every configuration has a result.")
     in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
-    return means.assign(run=pd.Categorical(means["run"], categories=list(in_order))), "configurations"
+    run = pd.Categorical(means["run"], categories=list(in_order))
+    return means.assign(run=run, apart=""), "configurations"  # what has a place is compared, by those of its runs that can be
 
 
 def _limits() -> dict[str, float]:

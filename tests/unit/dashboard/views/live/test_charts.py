@@ -110,6 +110,14 @@ def test_what_is_outside_the_limits_is_grey_and_off_the_front():
     assert figure.layout.shapes[0].x0 == 2
 
 
+def test_a_run_that_is_not_compared_is_drawn_and_off_the_front():
+    runs = many_runs((1, 2, 4), (0,)).assign(apart=["", "", "stopped before its end", ""])
+    figure = pareto(runs, x="train_seconds")
+    assert list(figure.data[0].x) == [0, 1, 4]
+    assert [list(points.x) for points in figure.data if points.name == "r=2 seed 0"] == [[2]]
+    assert list(pareto(runs.assign(apart="stopped before its end"), x="train_seconds").data[0].x) == []
+
+
 def test_smoothing_weighs_what_was_seen_so_far_and_leaves_out_what_is_not_finite():
     np.testing.assert_allclose(smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75])
     np.testing.assert_array_equal(smooth(np.array([1.0, 3.0]), 0.0), [1.0, 3.0])
