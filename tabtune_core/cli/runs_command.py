@@ -18,6 +18,7 @@ from tabtune_core.errors import StoreError, TableError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
+from tabtune_core.settings import SETTINGS
 from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 from tabtune_core.store.run_row import Run
@@ -64,8 +65,9 @@ def show_run(asked: argparse.Namespace) -> int:
     if asked.format == "json":
         _print_json(about)
         return 0
-    if run.settings.train.steps is not None:
-        del about["settings"]["train"]["epochs"]  # the number of steps replaces it
+    for row in SETTINGS.values():
+        if run.settings.is_replaced(row.name):
+            del about["settings"][row.section][row.name]
     for name, value in _flat(about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}):
         print(shown(f"{name}: {_with_unit(name, value)}"))
     return 0

@@ -123,6 +123,11 @@ class RunSettings:
         """Whether a setting is at its default."""
         return bool(self.value(name) == SETTINGS[name].default)
 
+    def is_replaced(self, name: str) -> bool:
+        """Whether another setting takes its place, as the steps do of the epochs."""
+        other = SETTINGS[name].replaced_by
+        return bool(other) and self.value(other) is not None
+
     def used(self, name: str) -> Any:
         """The same as it is used, where nothing was set."""
         usual = {"alpha": self.lora.effective_alpha, "learning_rate": self.base_rate}

@@ -169,7 +169,7 @@ class SweepSettings:
         replaced = {axis.axis for name, axis in AXES.items() if name in LORA_AXES and getattr(self, name)} | {"rank", "strategy", "seed"}
         for row in SETTINGS.values():
             idle = row.idle and row.idle.other in SETTINGS and self.run.value(row.idle.other) == row.idle.value
-            if row.name in replaced or idle or (row.replaced_by and self.run.value(row.replaced_by) is not None):
+            if row.name in replaced or idle or self.run.is_replaced(row.name):
                 section = values["run"][row.section] if row.section else values["run"]
                 section.pop(row.name, None)
         return tomli_w.dumps({name: value for name, value in values.items() if value or name == "ranks" or name not in AXES})

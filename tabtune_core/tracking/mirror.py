@@ -39,7 +39,7 @@ from tabtune_core.wording import counted
 
 CURVES = ("StepDone", "Evaluated", "MemorySampled", "PhaseDone")
 """The events that are sent: numbers alone. Notes and errors quote cells of the table."""
-FORMAT = 1
+FORMAT = 2
 """Grows when the same run is told in another way, so that what was sent before is sent anew."""
 AT_ONCE = 5_000
 LOOK_SECONDS = 2.0
@@ -191,7 +191,7 @@ def _settings(settings: RunSettings) -> Iterator[tuple[str, Value]]:
     """Those that matter to the strategy, by their names in TOML; a list is one text."""
     for row in SETTINGS.values():
         value = settings.value(row.name)
-        if settings.strategy in row.strategies and value not in (None, (), {}):
+        if settings.strategy in row.strategies and value not in (None, (), {}) and not settings.is_replaced(row.name):
             yield row.path, value if isinstance(value, str | int | float | bool) else json.dumps(value)
 
 

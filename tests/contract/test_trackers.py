@@ -14,9 +14,10 @@ from made_sweeps import Lab
 
 from tabtune_core.errors import MissingPackageError, SettingError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, Resumed, StepDone
+from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.tracking import TRACKERS, open_tracker
-from tabtune_core.tracking.mirror import Mirror, _results, following
+from tabtune_core.tracking.mirror import Mirror, _results, _settings, following
 
 BEGAN = 1_700_000_000.0
 ADAPTER = next(Path(__file__).parents[1].glob("kept/**/adapter*.zip"))
@@ -165,6 +166,12 @@ def lab(tmp_path):
     shutil.copy(ADAPTER, lab.store.run_dir(lab.lora) / ADAPTER_FILE)
     lab.store.finish(lab.failed, "failed", error="The cell 'secret 17' is not a number.")
     return lab
+
+
+def test_what_another_setting_replaces_is_not_sent():
+    run = RunSettings(dataset="d", target="y", train=TrainSettings(steps=7, warmup_steps=2))
+    assert {"train.steps": 7, "train.warmup_steps": 2}.items() <= dict(_settings(run)).items()
+    assert dict(_settings(run)).keys().isdisjoint({"train.epochs", "train.warmup_ratio"})
 
 
 def test_zero_shot_has_no_gain_and_no_half_width_of_one(lab):

@@ -28,7 +28,7 @@ def flat(run: Run) -> dict[str, str]:
     """The settings that matter to a run, with dots in their names, as they were used; without what another one replaces."""
     own, settings = run.settings, dict[str, str]()
     for row in SETTINGS.values():
-        if own.strategy in row.strategies and not (row.replaced_by and own.value(row.replaced_by) is not None):
+        if own.strategy in row.strategies and not own.is_replaced(row.name):
             value = own.used(row.name)
             settings[row.path] = NOT_SET if value is None else str(list(value) if isinstance(value, tuple) else value)
     as_used = {"train.learning_rate": f"{own.learning_rate:g}", "lora.alpha": f"{own.lora.effective_alpha:g}"}

@@ -64,7 +64,7 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
 
 
 def test_tags_and_where_a_run_went_are_listed_and_shown_and_of_steps_and_epochs_what_holds(store, capsys):
-    _, (placed,) = store.add_sweep([RunSettings(dataset="d", target="y", train=TrainSettings(steps=40))], "placed")
+    _, (placed,) = store.add_sweep([RunSettings(dataset="d", target="y", train=TrainSettings(steps=40, warmup_steps=4))], "placed")
     store.claim(1, None, placed, slot="cuda:1", node="mill")
     store.tag(placed, ["keep", "paper"])
     assert printed(capsys, store, "runs", "--sweep", store.run(placed).sweep).rstrip().endswith("on mill cuda:1  #keep  #paper")
@@ -72,7 +72,7 @@ def test_tags_and_where_a_run_went_are_listed_and_shown_and_of_steps_and_epochs_
     assert (row["tags"], row["node"], row["slot"]) == (["keep", "paper"], "mill", "cuda:1")
     text = printed(capsys, store, "show", placed)
     assert {"tags: keep, paper", "node: mill", "slot: cuda:1", "settings.train.steps: 40"} <= set(text.splitlines())
-    assert "epochs" not in text
+    assert "epochs" not in text and "warmup_ratio" not in text
     assert "settings.train.epochs: 30" in printed(capsys, store, "show", store.runs()[0].id)
 
 
