@@ -25,6 +25,7 @@ from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, STRATEGY_NAMES, RunSettings, SweepSettings
+from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, RANKED, Run
@@ -34,6 +35,9 @@ from tabtune_core.wording import counted
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
     from tabtune_core.tracking.tracker import Tracker
+
+LONGEST_LABEL = 200
+"""Letters of a run's label in the name of a file, which may have 255."""
 
 
 def start_sweep(asked: argparse.Namespace) -> int:
@@ -187,18 +191,18 @@ def _make_folder(folder: Path) -> None:
 
 
 def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_out: bool) -> None:
-    for run in runs:
+    for run, name in zip(runs, numbered([_file_name(run) for run in runs]), strict=True):
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
             say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
             continue
-        package, target = store.run_dir(run.id) / ADAPTER_FILE, folder / f"{_file_name(run)}.zip"
+        package, target = store.run_dir(run.id) / ADAPTER_FILE, folder / f"{name}.zip"
         target.write_bytes(without_labels(package) if leave_out else package.read_bytes())
         say(f"{run.name}: {target}")
 
 
 def _file_name(run: Run) -> str:
-    """For example ``lora-r8-dropout-0.1-seed0``."""
+    """For example ``lora-r8-dropout-0.1-seed0``; at most as long as a file's name may be, with a number behind it."""
     label = run.name.removesuffix(f" seed {run.settings.seed}").lower().replace("=", "")
-    return f"{re.sub('[^a-z0-9.+-]+', '-', label).strip('-')}-seed{run.settings.seed}"
+    return f"{re.sub('[^a-z0-9.+-]+', '-', label)[:LONGEST_LABEL].strip('-')}-seed{run.settings.seed}"

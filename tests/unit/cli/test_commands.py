@@ -1,5 +1,6 @@
 """Commands that list, show and read: what they print, and that whoever leaves early gets no trace."""
 
+import dataclasses
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from random_sweeps import BASE
 
 from tabtune_core.cli import launch
 from tabtune_core.cli.main import _parser, main
@@ -19,6 +21,7 @@ from tabtune_core.data.datasets import add_dataset, get_dataset
 from tabtune_core.events import Note
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[3]
@@ -182,6 +185,20 @@ def test_runs_of_which_one_cannot_be_resumed_all_stay_as_they_are(tmp_path, caps
         assert main(["resume", *flags, "--home", str(tmp_path)]) == 2
         assert why in " ".join(capsys.readouterr().err.split())
         assert store.marks() == before
+
+
+def test_adapters_of_long_or_equal_names_are_all_copied(tmp_path):
+    store = RunStore(tmp_path / "home")
+    runs = store.runs(store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 1)])[0])
+    result = dataclasses.replace(BASE, adapter_bytes=7, adapter_verified=True)
+    for run, name in zip(runs, ("r" * 300, "same seed 1", "same"), strict=True):
+        store.rename(run.id, name)
+        store.finish(run.id, "finished", result=result)
+        (folder := store.run_dir(run.id)).mkdir(parents=True)
+        (folder / ADAPTER_FILE).write_text(name)
+    launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
+    copied = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
+    assert copied == {f"{'r' * 200}-seed0.zip": "r" * 300, "same-seed1.zip": "same seed 1", "same-seed1 (2).zip": "same"}
 
 
 def test_rows_and_context_come_from_wherever_a_table_does(store, capsys):
