@@ -26,9 +26,9 @@ STATE = "unit/training/test_state_file.py unit/training/test_last_state.py unit/
 FILES = "unit/files unit/lora/test_package.py unit/lora/test_adapter_set.py"
 TESTS = {
     **dict.fromkeys(("analysis/claims", "analysis/replicates", "analysis/comparison"), CLAIMS),
-    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py unit/analysis/test_any_sweep.py",
+    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
     **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear"), LORA),
-    "lora/standalone": "unit/lora unit/api/test_pipeline.py",
+    "lora/standalone": "unit/lora unit/api/test_pipeline.py unit/api/test_pipeline_adapters.py",
     **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state"), STATE),
     "training/scoring": "unit/training/test_scoring.py unit/training/test_prefix_cache.py contract/test_models.py",
     **dict.fromkeys(("data/splits", "data/ordered_splits"), SPLITS),

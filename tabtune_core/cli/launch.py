@@ -48,7 +48,7 @@ def start_sweep(asked: argparse.Namespace) -> int:
     run = {**values.get("run", {}), "dataset": dataset.id}
     settle_target(store, dataset, run)
     sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
-    say(f"{sweep.size} runs: {sweep.formula}")
+    say(f"{counted(sweep.size, 'run')}: {sweep.formula}")
     if sweep.size > MANY_RUNS:
         say(f"warning: that is more than {MANY_RUNS}. Ctrl-C cancels what has not run.")
     return _launch(store, asked, dataset, sweep.expand())

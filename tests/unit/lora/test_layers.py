@@ -66,6 +66,7 @@ def test_a_fresh_variant_changes_nothing_whatever_it_sits_on(generator, variant)
     linear, table, x = nn.Linear(5, 3), nn.Embedding(7, 3), torch.randn(4, 5, generator=generator)
     assert torch.equal(LoRALinear(linear, r=2, dropout=0.5, **variant)(x), linear(x))
     assert torch.equal(LoRAEmbedding(table, r=2, **variant)(IDS), table(IDS))
+    assert len(LoRAEmbedding(table).lora_A) == 8
     for update in (LowRankUpdate(linear.weight, 2, 4, 0.0, **variant), LowRankUpdate(linear.weight, 2, 4, 0.5, **variant).eval()):
         assert torch.equal(update(linear.weight), linear.weight)
 
