@@ -1,0 +1,37 @@
+"""What is said of a file that is not what it should be."""
+
+import pytest
+
+from tabtune_core.errors import AdapterError
+from tabtune_core.files.damaged import LONGEST, Damaged, check_file, one_line, refused_as
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (KeyError("rank"), "it lacks the entry 'rank'."),
+        (TypeError("int is not\n a list"), "an entry of it has the wrong type (int is not a list)."),
+        (ValueError("broken."), "broken."),
+        (ValueError(), "ValueError."),
+        (ValueError("a" * (LONGEST - 1)), "a" * (LONGEST - 1) + "."),
+        (ValueError("a" * LONGEST), "a" * LONGEST + "."),
+        (ValueError("a" * (LONGEST + 1)), "a" * (LONGEST - 1) + "…"),
+    ],
+)
+def test_an_error_is_told_in_one_line(found, told):
+    assert one_line(found) == told
+    with pytest.raises(AdapterError) as refused, refused_as(AdapterError, "x.zip is not an adapter", " Save it again."):
+        raise found
+    assert str(refused.value) == f"x.zip is not an adapter: {told} Save it again."
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", r"it is empty \(0 bytes\)"), (bytes(2_000_001), r"it has 2\.0 MB, and 2\.0 MB is the most")]
+)
+def test_a_file_of_no_size_or_too_large_is_refused(tmp_path, content, said):
+    path = tmp_path / "it"
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match=said):
+        check_file(path, most_bytes=2_000_000)
+    path.write_bytes(bytes(2_000_000))
+    assert check_file(path, most_bytes=2_000_000) == 2_000_000
