@@ -292,14 +292,12 @@ def test_a_run_whose_process_is_killed_twice_is_interrupted_and_no_other_is_dist
     assert ended(store, quick).status == "finished"
 
 
-def test_fifty_short_runs_over_four_cards_all_end(store, table, worker):
-    ids = queue_fakes(store, table, *["quick"] * 50)
-    began = time.monotonic()
+def test_many_short_runs_over_four_cards_all_end(store, table, worker):
+    ids = queue_fakes(store, table, *["quick"] * 24)
     worker()
     for run_id in ids:
         assert ended(store, run_id).status == "finished"
     runs = store.runs()
-    print(f"50 runs: {time.monotonic() - began:.1f} s")
     assert len({(run.node, run.slot) for run in runs}) == 4
     assert all(len(store.events(run_id, ["StepDone"])) == 1 for run_id in ids)
 
