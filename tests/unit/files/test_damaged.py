@@ -13,6 +13,7 @@ from tabtune_core.files.damaged import LONGEST, Damaged, check_file, one_line, r
         (TypeError("int is not\n a list"), "an entry of it has the wrong type (int is not a list)."),
         (ValueError("broken."), "broken."),
         (ValueError(), "ValueError."),
+        (RuntimeError("torn"), "torn."),
         (ValueError("a" * (LONGEST - 1)), "a" * (LONGEST - 1) + "."),
         (ValueError("a" * LONGEST), "a" * LONGEST + "."),
         (ValueError("a" * (LONGEST + 1)), "a" * (LONGEST - 1) + "…"),
