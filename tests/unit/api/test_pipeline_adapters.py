@@ -188,6 +188,15 @@ def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
     torch.save({"rank": 2, "alpha": 4, "lora_a": {}, "lora_b": {}, "tensors": {}}, path)
     with pytest.raises(AdapterError, match="it lacks the entry 'task'. Save it again with save_adapter"):
         load_lora_adapter(path)
+    of_ours = {"rank": 2, "alpha": 4, "lora_a": {}, "lora_b": {}}
+    for more, said in (
+        ({}, r"its tensors are not those of an adapter \(there are none\)"),
+        ({"lora_a": {"icl": 3}}, r"its tensors are not those of an adapter \('base_model.model.icl.lora_A.weight'\)"),
+        ({"tensors": {}, "later": 1}, "it has the entry 'later', which this version does not know"),
+    ):
+        torch.save(of_ours | more, path)
+        with pytest.raises(AdapterError, match=said):
+            load_lora_adapter(path)
     with pytest.raises(AdapterError, match="nowhere.pt is not an adapter: there is no file at"):
         load_lora_adapter(tmp_path / "nowhere.pt")
 

@@ -77,6 +77,15 @@ def test_groups_that_are_probably_one_written_in_two_ways_are_said(name, other):
     assert [f"such as {min(name, other)!r} and {max(name, other)!r}" in finding.message for finding in told] == [True] * (other != "c00")
 
 
+@pytest.mark.parametrize(
+    ("test_seed", "validation", "test"),
+    [(None, [0, 4, 7, 9, 10, 27], [2, 5, 11, 12, 13, 15]), (7, [5, 12, 18, 20, 21, 26], [3, 7, 8, 9, 10, 16])],
+)
+def test_the_groups_are_those_of_earlier_versions(test_seed, validation, test):
+    found = split(table(120), "customer", "group", seed=3, test_seed=test_seed)
+    assert [rows[:6].tolist() for rows in (found.validation, found.test)] == [validation, test]
+
+
 def test_groups_of_one_row_each_are_said_to_be_a_split_at_random():
     frame = table().assign(ticket=range(600))
     told = {column: [finding.code for finding in split(frame, column, "group").findings] for column in ("ticket", "customer")}
