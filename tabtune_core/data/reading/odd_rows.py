@@ -101,7 +101,7 @@ def with_last_rows(
 ) -> tuple[list[Finding], list[Question]]:
     """What to say where the last rows are notes, or the last above them is a total; and all questions, with one about leaving them out."""
     notes = _notes(frame)
-    total = _total(connection, columns, frame.iloc[: len(frame) - notes])
+    total = _total(connection, columns, frame, below=notes)
     found = []
     if notes:
         first, one = shorten(str(frame.iloc[-notes, 0])), notes == 1
@@ -132,10 +132,10 @@ def _notes(frame: pd.DataFrame) -> int:
     return 0 if not notes or above.iloc[:, 0].isin(first.iloc[-notes:]).any() or above.iloc[:, 1:].isna().all(axis=1).any() else notes
 
 
-def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame) -> str:
-    """Cells of a last row that is a total of the others: by its name, in whatever column, or as it has none and its numbers add up."""
-    last, above = frame.iloc[-1], frame.iloc[:-1]
-    cells = first_row(connection, f"SELECT * FROM cells ORDER BY rowid LIMIT 1 OFFSET {len(above)}")
+def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> str:
+    """Cells of the last row above so many ``below`` if it is a total: by its name, in whatever column, or without one as numbers add up."""
+    last, above = frame.iloc[-1 - below], frame.iloc[: len(frame) - 1 - below]
+    cells = first_row(connection, f"SELECT * FROM cells ORDER BY rowid DESC LIMIT 1 OFFSET {below}")
     words = [place for place, cell in enumerate(cells) if cell is not None and TOTAL.fullmatch(cell.strip(" :."))]
     once = counts(connection, *(f"count(*) FILTER (c{place} = {quoted(cells[place])})" for place in words)) if words else ()
     labels = [columns[place].name for place, rows in zip(words, once, strict=True) if rows == 1 and columns[place].kind != "ignored"]
