@@ -134,6 +134,8 @@ def _notes(frame: pd.DataFrame) -> int:
 
 def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> str:
     """Cells of the last row above so many ``below`` if it is a total: by its name, in whatever column, or without one as numbers add up."""
+    if len(frame) < below + 2:
+        return ""
     last, above = frame.iloc[-1 - below], frame.iloc[: len(frame) - 1 - below]
     cells = first_row(connection, f"SELECT * FROM cells ORDER BY rowid DESC LIMIT 1 OFFSET {below}")
     words = [place for place, cell in enumerate(cells) if cell is not None and TOTAL.fullmatch(cell.strip(" :."))]

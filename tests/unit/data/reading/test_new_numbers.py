@@ -55,3 +55,4 @@ def test_notes_and_totals_below_new_rows_are_said():
     assert not [note for note in read_new_rows(f"who,a,b\n{lines}".encode(), facts).notes if "row" in note]
     rows = read_new_rows(f"who,a,b\n{lines}Total,190,95\nSource: us\n".encode(), facts)
     assert len(rows.frame) == 22 and [note[:9] for note in rows.notes] == ["Line 23 h", "The last ", "The last ", "Not used,"]
+    assert not [note for note in read_new_rows(b"who,a,b\nTotal,1,2\n", facts).notes if "total" in note]
