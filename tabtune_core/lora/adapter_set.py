@@ -1,12 +1,11 @@
 """Several adapters on one base model, switched without loading anything again.
 
-In: a plain module, and what ``inject`` takes. Out: a module for each adapter, over the base's weights. The base itself is never changed,
+In: a plain module, and what each adapter is. Out: a module for each adapter, over the base's weights. The base itself is never changed,
 nor is an adapter that is off: both come back bit by bit, and a thread that predicts with one of them does not see another switch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,9 @@ from torch import nn
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import adapter_at, view, weight_name
 from tabtune_core.lora.inject import LoraReport, bias_owner, check_numbers, inject, load_factors
+from tabtune_core.lora.names import NO_RULES, TargetRules
 from tabtune_core.lora.package import factor_tensors
+from tabtune_core.settings import LoraSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class AdapterSet:
 
     >>> adapters = AdapterSet(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     >>> for name, rank in {"small": 1, "large": 2}.items():
-    ...     report = adapters.add(name, rank=rank, alpha=None, dropout=0.0, targets=["0"])
+    ...     report = adapters.add(name, LoraSettings(rank=rank, targets=("0",)))
     >>> adapters.set("small")
     >>> print(adapters.active)
     small
@@ -57,13 +58,16 @@ class AdapterSet:
         """The module with the active adapter; a caller keeps this one, whatever is turned on later."""
         return self.on[2]
 
-    def add(self, name: str, tensors: Mapping[str, torch.Tensor] | None = None, **settings: Any) -> LoraReport:
+    def add(
+        self, name: str, lora: LoraSettings, rules: TargetRules = NO_RULES, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> LoraReport:
         """Makes an adapter and turns it on.
 
         Args:
             name: to call it by.
+            lora: what the adapter is.
+            rules: of its module, as ``inject`` takes them.
             tensors: its values, as an adapter package has them; fresh ones unless given.
-            settings: what ``inject`` takes.
 
         Raises:
             AdapterError: the name is taken, or the tensors belong to another adapter; the set is as it was.
@@ -72,7 +76,7 @@ class AdapterSet:
         if name in self._adapters:
             raise AdapterError(f"There is an adapter {name!r} already. Choose another name.")
         module = view(self.base)
-        report = inject(module, from_file=tensors is not None, **settings)
+        report = inject(module, lora, rules, from_file=tensors is not None)
         for bias in report.biases:
             owner, attribute = bias_owner(module, bias)
             of_base = owner.get_parameter(attribute).requires_grad_(False)

@@ -14,10 +14,10 @@ from torch import nn
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
-from tabtune_core.lora.names import Groups, bias_of, pattern_values, some_of, under
+from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, pattern_values, some_of, under
 from tabtune_core.lora.package_facts import PREFIX
 from tabtune_core.lora.targets import Adaptable, Kind, find_targets
-from tabtune_core.settings import Bias
+from tabtune_core.settings import Bias, LoraSettings
 from tabtune_core.variants import VARIANTS
 
 
@@ -82,40 +82,15 @@ class LoraReport:
         return tuple({**asdict(layer), "scaling": layer.scaling, "parameters": layer.parameters} for layer in self.layers)
 
 
-def inject(
-    module: nn.Module,
-    *,
-    rank: int,
-    alpha: float | None,
-    dropout: float,
-    targets: Sequence[str],
-    groups: Groups | None = None,
-    passed_over: Sequence[str] = (),
-    unused: Sequence[str] = (),
-    bias: Bias = "none",
-    use_rslora: bool = False,
-    variant: str = "lora",
-    from_file: bool = False,
-    rank_pattern: Mapping[str, int] | None = None,
-    alpha_pattern: Mapping[str, float] | None = None,
-) -> LoraReport:
-    """Freezes ``module`` and adapts the weights under ``targets`` in place.
+def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES, *, from_file: bool = False) -> LoraReport:
+    """Freezes ``module`` and adapts the weights under the targets in place.
 
     Args:
         module: the base model.
-        rank: width of the factors, capped in each layer at the smaller side of its weight.
-        alpha: the update is scaled by alpha / rank; None: twice the rank of each layer.
-        dropout: on the input of A, while training; a table that is looked up has none.
-        targets: layer names, path prefixes or group names.
-        groups: names for several modules.
-        passed_over: parts of a path, or shell patterns of whole paths, that are adapted only when a target names them.
-        unused: path prefixes of what the model does not use for this task; nothing there is adapted.
-        bias: 'all' trains every bias that is used, 'lora_only' those of the adapted layers.
-        use_rslora: scale by alpha / sqrt(rank).
-        variant: by its name in ``VARIANTS``.
+        lora: what the adapter is. Its rank is capped in each layer at the smaller side of the weight; its dropout is on the input of A
+            while training, and a table that is looked up has none. Targets are names of layers, path prefixes or groups.
+        rules: targets where ``lora`` names none, and what in the module names stand for.
         from_file: everything that the adapter holds comes from a file, by ``load_factors``, so that no start is computed.
-        rank_pattern: other ranks by path, prefix, name (also several in a row, such as 'attn.out_proj') or group; the first key counts.
-        alpha_pattern: other alphas, in the same way.
 
     Raises:
         TargetError: a target, pattern or bias that matches nothing, a rank above the cap of every layer it is for, or an adapter
@@ -124,32 +99,32 @@ def inject(
     """
     if any(adapted_paths(module)):
         raise AdapterError("The model has a LoRA adapter already. Merge it first, or keep several in an AdapterSet.")
-    groups = groups or {}
-    matched, left_out = find_targets(module, targets, groups, passed_over, unused)
+    matched, left_out = find_targets(module, lora.targets or rules.targets, rules)
     paths = [entry.path for entries in matched.values() for entry in entries]
-    ranks = dict.fromkeys(paths, rank) | pattern_values("rank_pattern", rank_pattern or {}, paths, groups)
-    alphas = pattern_values("alpha_pattern", alpha_pattern or {}, paths, groups)
-    _check_ranks(rank, ranks, {e.path: min(e.weight.shape) for entries in matched.values() for e in entries})
+    ranks = dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, rules.groups)
+    alphas = pattern_values("alpha_pattern", lora.alpha_pattern, paths, rules.groups)
+    _check_ranks(lora.rank, ranks, {e.path: min(e.weight.shape) for entries in matched.values() for e in entries})
 
     def plan(entry: Adaptable, target: str) -> AdaptedLayer:
         (out, width), requested = entry.matrix.shape, ranks[entry.path]
         used = min(requested, out, width)
-        strength = alphas.get(entry.path, 2.0 * requested if alpha is None else alpha) * (used / requested) ** (0.5 if use_rslora else 1)
-        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, strength, used < requested, use_rslora, variant)
+        alpha = alphas.get(entry.path, 2.0 * requested if lora.alpha is None else lora.alpha)
+        alpha *= (used / requested) ** (0.5 if lora.use_rslora else 1)
+        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, alpha, used < requested, lora.use_rslora, lora.variant)
 
     plans = [(plan(entry, target), entry) for target, entries in matched.items() for entry in entries]
     layers = tuple(layer for layer, _ in plans)
-    _refuse(variant, [entry for _, entry in plans])
-    biases = _find_biases(module, bias, layers, unused)
+    _refuse(lora.variant, [entry for _, entry in plans])
+    biases = _find_biases(module, lora.bias, layers, rules.unused)
 
     trained = {parameter: parameter.requires_grad for parameter in module.parameters()}
     base, added = sum(p.numel() for p in trained), sum(layer.parameters for layer in layers)
     trainable = added + sum(module.get_parameter(name).numel() for name in biases)
-    report = LoraReport(layers, trainable, base + added, tuple(left_out), bias, biases)
+    report = LoraReport(layers, trainable, base + added, tuple(left_out), lora.bias, biases)
     try:
         module.requires_grad_(False)  # all of it: norms and packed projections are inside no wrapped layer
         for layer, entry in plans:
-            attach(module, layer.path, _make(layer, entry, dropout, from_file))
+            attach(module, layer.path, _make(layer, entry, lora.dropout, from_file))
         for parameter in adapter_tensors(module, report).values():
             parameter.requires_grad_(isinstance(parameter, nn.Parameter))
         assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"

@@ -14,6 +14,23 @@ Groups = Mapping[str, Sequence[str]]
 Value = TypeVar("Value", int, float)
 
 
+@dataclass(frozen=True, slots=True)
+class TargetRules:
+    """What names stand for in a model, and what of it an adapter is for."""
+
+    targets: Sequence[str] = ()
+    """What is adapted unless settings name targets."""
+    groups: Groups = field(default_factory=dict)
+    """Names for several modules."""
+    passed_over: Sequence[str] = ()
+    """Parts of a path, or shell patterns of whole paths, that are adapted only when a target names them."""
+    unused: Sequence[str] = ()
+    """Path prefixes of what the model does not use for its task; nothing there is adapted."""
+
+
+NO_RULES = TargetRules()
+
+
 def under(path: str, prefix: str) -> bool:
     """Whether a path is a prefix or below it."""
     return path == prefix or path.startswith(prefix + ".")
@@ -38,19 +55,17 @@ class Matches:
     """Targets that match something to adapt."""
 
 
-def match_targets(
-    paths: Iterable[str], targets: Sequence[str], groups: Groups, passed_over: Sequence[str], unused: Sequence[str]
-) -> Matches:
-    """``passed_over`` are parts of a path, or shell patterns of whole paths, that only a target which names them reaches."""
-    prefixes, matches = resolve_targets(targets, groups), Matches({})
+def match_targets(paths: Iterable[str], targets: Sequence[str], rules: TargetRules) -> Matches:
+    """What each of the targets stands for among the paths."""
+    prefixes, matches = resolve_targets(targets, rules.groups), Matches({})
     for path in paths:
         names = path.split(".")
         matching = [t for t in targets if any(under(path, prefix) for prefix in prefixes[t]) or t in names]
         if not matching:
             continue
-        if any(under(path, prefix) for prefix in unused):
+        if any(under(path, prefix) for prefix in rules.unused):
             matches.idle.update(matching)
-        elif path not in matching and any(_has(path, part) and not any(part in t for t in matching) for part in passed_over):
+        elif path not in matching and any(_has(path, part) and not any(part in t for t in matching) for part in rules.passed_over):
             matches.left_out.append(path)
         else:
             matches.target_by_path[path] = matching[0]

@@ -3,7 +3,7 @@
 In: a module and names. Out: the weights by target.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import TargetError
-from tabtune_core.lora.names import Groups, match_targets, resolve_targets, under
+from tabtune_core.lora.names import Matches, TargetRules, match_targets, resolve_targets, under
 
 Kind = Literal["linear", "weight", "embedding"]
 
@@ -46,38 +46,35 @@ def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
             yield Adaptable(f"{path}.in_proj_weight", "weight", child, child.in_proj_weight)
 
 
-def find_targets(
-    module: nn.Module, targets: Sequence[str], groups: Groups, passed_over: Sequence[str], unused: Sequence[str]
-) -> tuple[dict[str, list[Adaptable]], list[str]]:
+def find_targets(module: nn.Module, targets: Sequence[str], rules: TargetRules) -> tuple[dict[str, list[Adaptable]], list[str]]:
     """The weights under each target, each weight under the first that matches; and the paths passed over as too small.
 
     Raises:
         TargetError: a target that matches nothing.
     """
-    prefixes, everything = resolve_targets(targets, groups), list(adaptable_weights(module))
-    matches = match_targets([entry.path for entry in everything], targets, groups, passed_over, unused)
+    everything = list(adaptable_weights(module))
+    matches = match_targets([entry.path for entry in everything], targets, rules)
     by_target: dict[str, list[Adaptable]] = {target: [] for target in targets}
     for entry in everything:
         if entry.path in matches.target_by_path:
             by_target[matches.target_by_path[entry.path]].append(entry)
     missed = [t for t in targets if t not in matches.reached]
     if missed or not targets:
-        _refuse(prefixes, missed, [e.path for e in everything if not any(under(e.path, u) for u in unused)], matches.left_out, matches.idle)
+        used = [e.path for e in everything if not any(under(e.path, part) for part in rules.unused)]
+        _refuse(resolve_targets(missed, rules.groups), used, matches)
     return by_target, matches.left_out
 
 
-def _refuse(
-    prefixes: Mapping[str, Sequence[str]], missed: Sequence[str], paths: Sequence[str], left_out: Sequence[str], idle: Collection[str]
-) -> None:
+def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: Matches) -> None:
     parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in paths}))
     requested = ", ".join(repr(t) for t in missed) or "an empty list of targets"
-    only_small = [path for path in left_out if any(under(path, prefix) for t in missed for prefix in prefixes[t])]
+    only_small = [path for path in matches.left_out if any(under(path, prefix) for part in missed.values() for prefix in part)]
     if only_small:
         raise TargetError(
             f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
             f"Name one of them to adapt it all the same."
         )
-    never = ", ".join(repr(t) for t in missed if t in idle)
+    never = ", ".join(repr(t) for t in missed if t in matches.idle)
     if never:
         raise TargetError(
             f"The model does not use {never} for this task: an adapter there would never train. Modules that it uses: {parts}."

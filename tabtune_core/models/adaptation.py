@@ -40,24 +40,9 @@ def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: 
         AdapterError: the tensors are not those of such an adapter on this model, or the name is taken; the set is as it was.
         TargetError: a fresh one cannot be made so.
     """
-    family = model.card.family
+    rules = model.card.family.rules(model.task, (path for path, _ in adapters.base.named_parameters()))
     try:
-        return adapters.add(
-            name,
-            tensors,
-            rank=lora.rank,
-            alpha=lora.alpha,
-            dropout=lora.dropout,
-            targets=lora.targets or family.targets,
-            bias=lora.bias,
-            groups=family.groups_in(model.task, (path for path, _ in adapters.base.named_parameters())),
-            passed_over=family.passed_over,
-            unused=family.unused[model.task],
-            use_rslora=lora.use_rslora,
-            variant=lora.variant,
-            rank_pattern=lora.rank_pattern,
-            alpha_pattern=lora.alpha_pattern,
-        )
+        return adapters.add(name, lora, rules, tensors)
     except TargetError as error:
         if tensors is None:
             raise

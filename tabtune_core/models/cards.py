@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from tabtune_core.errors import CheckpointError, MissingPackageError, SettingError
-from tabtune_core.lora.names import bias_of, match_targets, pattern_values
+from tabtune_core.lora.names import TargetRules, bias_of, match_targets, pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LEARNING_RATES, LoraSettings, Strategy
 from tabtune_core.settings.labels import short_rate
@@ -123,13 +123,14 @@ class Family:
         """Name of its package on the Python package index."""
         return self.upstream.distribution
 
-    def groups_in(self, task: Task, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Names that stand for modules of a model of this family, recognized by the paths of its weights: ``groups``, and LATE."""
+    def rules(self, task: Task, paths: Iterable[str]) -> TargetRules:
+        """What names stand for in a model of this family, recognized by the paths of its weights: ``groups``, and LATE."""
         numbers = {
             int(path.removeprefix(f"{self.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{self.late_blocks}.")
         }
         late = sorted(numbers)[-max(1, len(numbers) // 3) :]
-        return {**self.groups[task], LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
+        groups = {**self.groups[task], LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
+        return TargetRules(self.targets, groups, self.passed_over, self.unused[task])
 
     @property
     def installed(self) -> bool:
@@ -190,9 +191,9 @@ class ModelCard:
         """Whether the weights ship with the package."""
         return all(weights.repository is None for weights in self.weights.values())
 
-    def groups(self, task: Task) -> dict[str, tuple[str, ...]]:
-        """Names that stand for parts."""
-        return self.family.groups_in(task, self.layers(task).weights)
+    def rules(self, task: Task) -> TargetRules:
+        """What names stand for, and what an adapter is for."""
+        return self.family.rules(task, self.layers(task).weights)
 
     def layers(self, task: Task) -> Layers:
         """Its weights and biases, as far as an adapter can reach them."""
@@ -200,9 +201,9 @@ class ModelCard:
 
     def adapted_shapes(self, task: Task, targets: Sequence[str] = ()) -> Shapes:
         """Of the weights under these targets; of the default targets when none is named."""
-        family, shapes = self.family, self.layers(task).weights
+        shapes, rules = self.layers(task).weights, self.rules(task)
         by_path = {path.removesuffix(".weight"): path for path in shapes}
-        matches = match_targets(by_path, targets or family.targets, self.groups(task), family.passed_over, family.unused[task])
+        matches = match_targets(by_path, targets or rules.targets, rules)
         return {by_path[path]: shapes[by_path[path]] for path in matches.target_by_path}
 
 
@@ -244,7 +245,7 @@ def asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, in
         TargetError: a pattern that names no adapted layer.
     """
     paths = [path.removesuffix(".weight") for path in card.adapted_shapes(task, lora.targets)]
-    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.groups(task))
+    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.rules(task).groups)
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:

@@ -15,7 +15,11 @@ from tabtune_core.models.activation_tape import Tape, Trained
 from tabtune_core.settings import LoraSettings
 from tabtune_core.variants import VARIANTS
 
-HOW = {"rank": 3, "alpha": 7, "dropout": 0.0, "targets": ("called", "read", "table")}
+
+def lora(variant, dropout=0.0):
+    return LoraSettings(rank=3, alpha=7, dropout=dropout, targets=("called", "read", "table"), **VARIANTS[variant].peft)
+
+
 KINDS = ["called", "read", "table"]
 
 
@@ -40,10 +44,10 @@ def variant(request):
     return request.param
 
 
-def trained(variant, steps=3, seed=1, **how):
+def trained(variant, steps=3, seed=1):
     module = Three()
     torch.manual_seed(seed)
-    report = inject(module, variant=variant, **{**HOW, **how})
+    report = inject(module, lora(variant))
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], 0.03)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -64,7 +68,7 @@ def test_it_is_chosen_by_its_settings_under_its_title(variant):
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_before_training_every_bit_of_the_predictions_is_the_bases(variant, dropout):
     plain, module = Three(), Three()
-    inject(module, variant=variant, **{**HOW, "dropout": dropout})
+    inject(module, lora(variant, dropout))
     assert torch.equal(predicted(module), predicted(plain))
     assert torch.equal(predicted(merged_copy(module)), predicted(plain))
     torch.testing.assert_close(module.train()(IDS), plain.train()(IDS), atol=1e-6, rtol=0)
@@ -89,7 +93,7 @@ def test_the_weights_with_the_update_in_them_are_the_same_function(variant):
 def test_merging_and_unmerging_gives_every_bit_back(variant):
     adapters = AdapterSet(Three())
     base = copy.deepcopy(adapters.module.state_dict())
-    adapters.add("one", factor_tensors(*trained(variant)), variant=variant, **HOW)
+    adapters.add("one", lora(variant), tensors=factor_tensors(*trained(variant)))
     on = predicted(adapters.module)
     adapters.merge()
     torch.testing.assert_close(predicted(adapters.module), on, atol=1e-5, rtol=0)
@@ -105,7 +109,7 @@ def test_the_tensors_of_a_file_bring_it_back_without_a_start_of_their_own(varian
     module, report = trained(variant)
     torch.manual_seed(9)
     other = Three()
-    load_factors(other, inject(other, variant=variant, from_file=True, **HOW), factor_tensors(module, report))
+    load_factors(other, inject(other, lora(variant), from_file=True), factor_tensors(module, report))
     assert torch.equal(predicted(other), predicted(module))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import adapter_factors, adapter_tensors, inject
+from tabtune_core.lora.names import TargetRules
 from tabtune_core.lora.package import PEFT_CONFIG, TENSORS, factor_tensors, write_package
 from tabtune_core.lora.package_facts import PREFIX
 from tabtune_core.models.catalogue import CATALOGUE
@@ -24,11 +25,6 @@ FACTS = {
     "table": {"name": "t.csv"},
     "versions": {"tabtune_core": "0"},
 }
-
-
-def as_injected(use_dora=False, init_lora_weights="default", **how):
-    """PEFT's names for a variant, as ``inject`` takes them."""
-    return {"variant": LoraSettings(use_dora=use_dora, init_lora_weights=init_lora_weights).variant, **how}
 
 
 VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}, {"use_dora": True, "use_rslora": True}]
@@ -52,7 +48,7 @@ def both(how, **config):
     import peft
 
     module = Small()
-    report = inject(module, **{"dropout": 0.0, "targets": ("first", "second", "table"), **how})
+    report = inject(module, LoraSettings(**{"dropout": 0.0, "targets": ("first", "second", "table"), **how}))
     for parameter in adapter_tensors(module, report).values():
         nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
     layers = [layer.path for layer in report.layers]
@@ -67,7 +63,7 @@ def both(how, **config):
 @pytest.mark.parametrize(("rank", "alpha"), [(1, 2), (3, 7)])
 def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropout, variant, monkeypatch):
     monkeypatch.setattr(fused_linear, "keep_mask", lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8))
-    how = {"rank": rank, "alpha": alpha, "dropout": dropout, **as_injected(**variant)}
+    how = {"rank": rank, "alpha": alpha, "dropout": dropout, **variant}
     module, report, other = both(how, r=rank, lora_alpha=alpha, lora_dropout=dropout, **variant)
     ids, x, outputs = torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6).double(), []
     for model in (module.train(), other.train()):
@@ -98,7 +94,7 @@ def test_pissa_starts_as_pefts_and_is_the_same_function_after_a_step(use_rslora)
         Small().float(), peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], init_lora_weights="pissa", **config)
     )
     untrained = module(ids, x)
-    report = inject(module, rank=3, alpha=7, dropout=0.0, targets=("first", "second"), variant="pissa", **config)
+    report = inject(module, LoraSettings(rank=3, alpha=7, dropout=0, targets=("first", "second"), init_lora_weights="pissa", **config))
     for layer in report.layers:
         theirs = other.base_model.model.get_submodule(layer.path)
         a, b = adapter_factors(module, report)[layer.path]
@@ -117,7 +113,7 @@ def test_pissa_starts_as_pefts_and_is_the_same_function_after_a_step(use_rslora)
 
 
 def test_a_pissa_adapter_on_a_table_does_not_claim_to_open_with_peft(tmp_path):
-    folder = package(tmp_path, tiny_tabdpt(), targets=TARGETS, unused=UNUSED, variant="pissa")
+    folder = package(tmp_path, tiny_tabdpt(), TargetRules(TARGETS, unused=UNUSED), init_lora_weights="pissa")
     assert not (folder / PEFT_CONFIG).exists()
     assert "no such adapter on a table that is looked up" in (folder / "README.md").read_text()
 
@@ -130,8 +126,8 @@ def test_the_same_biases_train(bias):
     assert len(theirs) == {"none": 0, "all": 2, "lora_only": 1}[bias]
 
 
-def package(tmp_path, module, **how):
-    report = inject(module, **{"rank": 4, "alpha": 8, "dropout": 0.0, **how})
+def package(tmp_path, module, rules, **how):
+    report = inject(module, LoraSettings(**{"rank": 4, "alpha": 8, "dropout": 0.0, **how}), rules)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in (tensor for tensor in adapter_tensors(module, report).values() if tensor.requires_grad):
@@ -148,7 +144,7 @@ def test_an_exported_adapter_on_linears_opens_with_peft_and_predicts_the_same(tm
     module = tiny_module().train()
     x, y = torch.randn(1, 20, 4), torch.randint(0, 3, (1, 12)).float()
     base = module(x, y)
-    folder = package(tmp_path, module, targets=("linear1", "linear2", "icl_predictor.decoder"))
+    folder = package(tmp_path, module, TargetRules(("linear1", "linear2", "icl_predictor.decoder")))
     opened = peft.PeftModel.from_pretrained(tiny_module(), folder).train()
     adapted = module(x, y)
     assert (adapted - base).abs().max() > 1e-2
@@ -170,7 +166,7 @@ def test_an_exported_adapter_on_the_whole_of_tabdpt_opens_with_peft_and_predicts
     module = tiny_tabdpt()
     base = tabdpt_logits(module)
     patterns = {"rank_pattern": {"ff.up": 2, "head.0": 7}, "alpha_pattern": {"transformer_encoder.0": 5}}
-    folder = package(tmp_path, module, targets=targets, unused=UNUSED, **patterns, **as_injected(**variant))
+    folder = package(tmp_path, module, TargetRules(targets, unused=UNUSED), **patterns, **variant)
     with torch.no_grad():
         opened = tabdpt_logits(peft.PeftModel.from_pretrained(tiny_tabdpt(), folder).eval())
         adapted = tabdpt_logits(module)
@@ -185,7 +181,7 @@ def test_peft_adapts_the_paths_of_the_file_and_none_that_ends_alike(tmp_path):
         return nn.Sequential(Small(), nn.ModuleDict({"0": Small()}))
 
     module = nested()
-    folder = package(tmp_path, module, targets=("1.0.first", "0.first", "0.table"), rank_pattern={"1": 2})
+    folder = package(tmp_path, module, TargetRules(("1.0.first", "0.first", "0.table")), rank_pattern={"1": 2})
     opened, ids, x = peft.PeftModel.from_pretrained(nested(), folder), torch.tensor([0, 3]), torch.randn(2, 6).double()
     adapted = {name.removeprefix(PREFIX) for name, child in opened.named_modules() if hasattr(child, "lora_A")}
     assert adapted == {"1.0.first", "0.first", "0.table"}
@@ -196,9 +192,7 @@ def test_peft_adapts_the_paths_of_the_file_and_none_that_ends_alike(tmp_path):
 
 
 def test_an_adapter_on_attention_does_not_claim_to_open_with_peft(tmp_path):
-    folder = package(
-        tmp_path, tiny_module(), targets=CATALOGUE["tabicl-v2"].family.targets, passed_over=CATALOGUE["tabicl-v2"].family.passed_over
-    )
+    folder = package(tmp_path, tiny_module(), CATALOGUE["tabicl-v2"].rules("classification"))
     assert (folder / TENSORS).exists()
     assert not (folder / PEFT_CONFIG).exists()
     assert json.loads((folder / "tabtune.json").read_text())["opens_with_peft"] is False

@@ -97,7 +97,7 @@ def numbers_field(name: str, usual: Iterable[str], told: str = "", placeholder: 
 
 def parts_of(card: ModelCard, task: Task) -> list[str]:
     """Names of what can be adapted: groups and the model's own parts first, then every block and layer."""
-    return list(dict.fromkeys([*card.groups(task), *card.family.targets, *paths_of(card, task)]))
+    return list(dict.fromkeys([*card.rules(task).groups, *card.family.targets, *paths_of(card, task)]))
 
 
 def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
@@ -141,7 +141,7 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
         with tree:
             chosen, rank = st.session_state.targets, max(st.session_state.ranks or [USUAL_RANK])
             show_tree(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
-    sets = dict.fromkeys([*card.groups(task), *st.session_state.get("target_sets", [])])
+    sets = dict.fromkeys([*card.rules(task).groups, *st.session_state.get("target_sets", [])])
     st.multiselect(
         AXES["target_sets"].label,
         list(sets),

@@ -84,7 +84,7 @@ def as_data(card: ModelCard, task: Task, targets: Sequence[str], rank: int) -> l
     """The tree as plain values for a page: path, name, what is under it and the parameters of an adapter of this rank there."""
     chosen = adapted(card, task, targets)
     groups: dict[str, str] = {}
-    for name, parts in card.groups(task).items():
+    for name, parts in card.rules(task).groups.items():
         for part in parts:
             groups.setdefault(part, name)
 

@@ -10,14 +10,18 @@ from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import adapter_tensors
+from tabtune_core.lora.names import TargetRules
 from tabtune_core.lora.package import factor_tensors
+from tabtune_core.settings import LoraSettings
 
+RULES = TargetRules(TARGETS, unused=UNUSED)
 ADAPTERS = {
-    "plain": {"rank": 4, "alpha": 8, "dropout": 0.1, "targets": TARGETS},
-    "dora": {"rank": 2, "alpha": 8, "dropout": 0.0, "targets": ("head", "cls_y_encoders", "encoder"), "variant": "dora", "bias": "all"},
-    "pissa": {"rank": 3, "alpha": 6, "dropout": 0.1, "targets": TARGETS, "variant": "pissa"},
-    "head": {"rank": 8, "alpha": None, "dropout": 0.0, "targets": ("head",), "bias": "lora_only"},
+    "plain": LoraSettings(rank=4, dropout=0.1),
+    "dora": LoraSettings(rank=2, alpha=8, dropout=0, targets=("head", "cls_y_encoders", "encoder"), use_dora=True, bias="all"),
+    "pissa": LoraSettings(rank=3, dropout=0.1, init_lora_weights="pissa"),
+    "head": LoraSettings(rank=8, dropout=0, targets=("head",), bias="lora_only"),
 }
+NOWHERE = LoraSettings(targets=("nowhere",))
 
 
 def logits(module):
@@ -27,7 +31,7 @@ def logits(module):
 
 def add(adapters, name, seed):
     """Adds an adapter of which everything has moved, and returns what it predicts."""
-    report = adapters.add(name, unused=UNUSED, **ADAPTERS[name])
+    report = adapters.add(name, ADAPTERS[name], RULES)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in adapter_tensors(adapters.module, report).values():  # a frozen start too: nothing may lean on the base's
@@ -88,7 +92,7 @@ def test_an_adapter_moves_to_another_set_by_its_tensors(filled):
     adapters.set("dora")
     other = AdapterSet(tiny_tabdpt())
     torch.manual_seed(77)
-    other.add("copy", factor_tensors(adapters.module, adapters.report("dora")), unused=UNUSED, **ADAPTERS["dora"])
+    other.add("copy", ADAPTERS["dora"], RULES, factor_tensors(adapters.module, adapters.report("dora")))
     assert torch.equal(logits(other.module), expected["dora"])
 
 
@@ -97,9 +101,8 @@ def test_attention_that_reads_its_weights_switches_too():
     x, y = torch.randn(1, 20, 4), torch.randint(0, 3, (1, 12)).float()
     base, plain, adapters = module(x, y), copy.deepcopy(module.state_dict()), AdapterSet(module)
     for name, rank in {"a": 2, "b": 5}.items():
-        report = adapters.add(
-            name, rank=rank, alpha=8, dropout=0.0, targets=("row_interactor", "icl_predictor.tf_icl.blocks.0.attn"), variant="dora"
-        )
+        targets = "row_interactor", "icl_predictor.tf_icl.blocks.0.attn"
+        report = adapters.add(name, LoraSettings(rank=rank, alpha=8, dropout=0, targets=targets, use_dora=True))
         assert {"weight"} < {layer.kind for layer in report.layers}
         for parameter in adapter_tensors(adapters.module, report).values():
             torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(rank))
@@ -120,18 +123,18 @@ def test_a_refused_adapter_leaves_the_set_as_it_was(filled):
     adapters, expected = filled
     tensors = factor_tensors(adapters.module, adapters.report("head"))
     with pytest.raises(TargetError, match="No linear layer under 'nowhere'"):
-        adapters.add("new", rank=2, alpha=4, dropout=0.0, targets=("nowhere",))
+        adapters.add("new", NOWHERE)
     with pytest.raises(AdapterError, match="belongs to another model or other targets"):
-        adapters.add("new", tensors, **ADAPTERS["plain"])
+        adapters.add("new", ADAPTERS["plain"], RULES, tensors)
     with pytest.raises(AdapterError, match="There is an adapter 'head' already"):
-        adapters.add("head", **ADAPTERS["head"])
+        adapters.add("head", ADAPTERS["head"])
     with pytest.raises(AdapterError, match="There is no adapter 'new'; there are 'plain', 'dora', 'pissa', 'head'"):
         adapters.set("new")
     assert adapters.active == "head"
     assert torch.equal(logits(adapters.module), expected["head"])
     adapters.merge()
     with pytest.raises(TargetError):
-        adapters.add("new", rank=2, alpha=4, dropout=0.0, targets=("nowhere",))
+        adapters.add("new", NOWHERE)
     assert (adapters.active, adapters.merged) == ("head", True)
 
 

@@ -8,8 +8,9 @@ from torch import nn
 
 from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.lora.inject import adapter_factors, inject
+from tabtune_core.settings import LoraSettings
 
-TARGETS = ["col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"]
+TARGETS = ("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder")
 INPUTS = (torch.randn(1, 60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40)[None].float() % 3)
 
 
@@ -17,7 +18,7 @@ INPUTS = (torch.randn(1, 60, 6, generator=torch.Generator().manual_seed(0)), tor
 def adapted():
     torch.manual_seed(0)
     module = tiny_module().train()
-    report = inject(module, rank=2, alpha=4, dropout=0.0, targets=TARGETS, bias="lora_only")
+    report = inject(module, LoraSettings(rank=2, dropout=0, targets=TARGETS, bias="lora_only"))
     factors = [factor for pair in adapter_factors(module, report).values() for factor in pair]
     for factor in factors:
         nn.init.normal_(factor, std=0.3)

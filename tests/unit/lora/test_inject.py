@@ -13,15 +13,18 @@ from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.inject import adapter_factors, adapter_tensors, dead_adapters, inject, load_factors, merge, merged_copy
-from tabtune_core.models.catalogue import FAMILIES
+from tabtune_core.lora.names import TargetRules
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import LoraSettings
 
-ARGUMENTS = {
-    "rank": 4,
-    "alpha": 8,
-    "dropout": 0.0,
-    "groups": FAMILIES["TabICL"].groups["classification"],
-    "passed_over": FAMILIES["TabICL"].passed_over,
-}
+CARD = get_card("tabicl-v2")
+RULES = CARD.rules("classification")
+OF_TABDPT = TargetRules(TARGETS, unused=UNUSED)
+
+
+def adapted(module, rules=RULES, **how):
+    """What ``inject`` says of an adapter of rank 4 without dropout, with changes."""
+    return inject(module, LoraSettings(**{"rank": 4, "dropout": 0, **how}), rules)
 
 
 def episode(seed=0):
@@ -44,18 +47,18 @@ def module(request):
 
 def test_the_report_counts_what_the_module_has(module):
     total = sum(p.numel() for p in module.parameters())
-    report = inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
+    report = adapted(module)
     assert report.trainable_parameters == sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert report.total_parameters == total + report.trainable_parameters
-    assert {layer.target for layer in report.layers} == set(FAMILIES["TabICL"].targets)
+    assert {layer.target for layer in report.layers} == set(RULES.targets)
     assert sorted(dead_adapters(module, report)) == sorted(layer.path for layer in report.layers), "before any gradient"
     parameters = f"{report.trainable_parameters:,} of {report.total_parameters:,} parameters train"
-    assert repr(report) == f"<LoRA of rank {ARGUMENTS['rank']} in {len(report.layers)} layers: {parameters}; rows() lists the layers>"
+    assert repr(report) == f"<LoRA of rank 4 in {len(report.layers)} layers: {parameters}; rows() lists the layers>"
 
 
 def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
     module = tiny_module()
-    report = inject(module, **{**ARGUMENTS, "rank": 24, "alpha": 48}, targets=FAMILIES["TabICL"].targets)
+    report = adapted(module, rank=24)
     widths = {layer.path: min(layer.out_features, layer.in_features) for layer in report.layers}
     assert {layer.path: layer.rank for layer in report.layers} == {path: min(24, width) for path, width in widths.items()}
     assert {layer.alpha / layer.rank for layer in report.layers} == {2.0}
@@ -65,7 +68,7 @@ def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
 
 def test_a_rank_above_every_cap_is_refused():
     with pytest.raises(TargetError, match=r"Rank 99 is above the cap of every target: their largest weight allows 10\."):
-        inject(tiny_module(), **{**ARGUMENTS, "rank": 99}, targets=("icl_predictor.decoder.2",))
+        adapted(tiny_module(), rank=99, targets=("icl_predictor.decoder.2",))
 
 
 def test_a_target_that_matches_nothing_names_the_parts_that_exist():
@@ -73,34 +76,34 @@ def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     with pytest.raises(
         TargetError, match=r"No linear layer under 'col_embeder'\. Modules that have some: col_embedder\.in_linear, col_embedder\.tf_col,"
     ):
-        inject(module, **ARGUMENTS, targets=("row_interactor", "col_embeder"))
+        adapted(module, targets=("row_interactor", "col_embeder"))
     assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model as it was"
 
 
 @pytest.mark.parametrize(
-    ("targets", "adapted"),
+    ("targets", "parts"),
     [
-        (tuple(FAMILIES["TabICL"].groups["classification"]), ("col_", "row_", "icl_")),
+        (tuple(CARD.family.groups["classification"]), ("col_", "row_", "icl_")),
         (("row_attention", "icl_predictor.tf_icl"), ("row_", "icl_")),
     ],
 )
-def test_targets_may_stand_for_the_same_layers(targets, adapted):
-    paths = [layer.path for layer in inject(tiny_module(), **ARGUMENTS, targets=targets).layers]
+def test_targets_may_stand_for_the_same_layers(targets, parts):
+    paths = [layer.path for layer in adapted(tiny_module(), targets=targets).layers]
     assert len(set(paths)) == len(paths)
-    assert {path[:4] for path in paths} == set(adapted)
+    assert {path[:4] for path in paths} == set(parts)
 
 
 def test_layers_smaller_than_their_adapter_are_passed_over_unless_named():
-    passed = inject(tiny_module(), **ARGUMENTS, targets=("icl_predictor.tf_icl",)).left_out
+    passed = adapted(tiny_module(), targets=("icl_predictor.tf_icl",)).left_out
     assert passed
     assert all("ssmax_layer" in path for path in passed)
-    named = inject(tiny_module(), **ARGUMENTS, targets=("icl_predictor.tf_icl.blocks.0.attn.ssmax_layer",))
+    named = adapted(tiny_module(), targets=("icl_predictor.tf_icl.blocks.0.attn.ssmax_layer",))
     assert {layer.kind for layer in named.layers} == {"linear"}
 
 
 def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
     plain_keys = list(module.state_dict())
-    report = inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
+    report = adapted(module)
     randomise(module, report)
     adapted_keys, expected = list(module.state_dict()), module(*episode())
     merged = merged_copy(module)
@@ -114,20 +117,26 @@ def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
 
 def test_factors_of_other_targets_are_refused():
     module, other = tiny_module(), tiny_module()
-    report = inject(module, targets=("row_interactor",), **ARGUMENTS)
-    other_report = inject(other, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
+    report = adapted(module, targets=("row_interactor",))
+    other_report = adapted(other)
     with pytest.raises(AdapterError, match="belongs to another model or other targets"):
         load_factors(other, other_report, adapter_tensors(module, report))
 
 
-TABDPT = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": TARGETS, "unused": UNUSED}
-VARIANTS = [{}, {"use_rslora": True}, {"variant": "dora"}, {"variant": "pissa"}, {"bias": "lora_only"}, {"bias": "all", "variant": "dora"}]
+VARIANTS = [
+    {},
+    {"use_rslora": True},
+    {"use_dora": True},
+    {"init_lora_weights": "pissa"},
+    {"bias": "lora_only"},
+    {"bias": "all", "use_dora": True},
+]
 
 
-def trained_tabdpt(**how):
+def trained_tabdpt(rules=OF_TABDPT, **how):
     """A module and its report; everything that trains has moved."""
     module = tiny_tabdpt()
-    report = inject(module, **{**TABDPT, **how})
+    report = adapted(module, rules, **how)
     generator = torch.Generator().manual_seed(6)
     with torch.no_grad():
         for parameter in adapter_tensors(module, report).values():
@@ -141,7 +150,7 @@ def test_factors_of_tables_load_by_the_names_of_linear_layers_too():
     by_hand = {re.sub("lora_embedding_([AB])", r"lora_\1.weight", name): value for name, value in trained.items()}
     assert by_hand.keys() != trained.keys()
     other = tiny_tabdpt()
-    load_factors(other, inject(other, **TABDPT), by_hand)
+    load_factors(other, adapted(other, OF_TABDPT), by_hand)
     assert torch.equal(tabdpt_logits(other), tabdpt_logits(module))
 
 
@@ -172,7 +181,7 @@ def test_only_the_weights_and_biases_that_were_asked_change_and_a_merged_copy_ha
 
 
 def test_biases_of_the_adapted_layers_or_all_that_are_used_train_by_name():
-    how = {"targets": ("encoder", "transformer_encoder"), "unused": UNUSED}
+    how = {"targets": ("encoder", "transformer_encoder")}
     assert trained_tabdpt(**how, bias="none")[1].biases == ()
     assert trained_tabdpt(**how, bias="lora_only")[1].biases == ("encoder.bias",)
     every = trained_tabdpt(**how, bias="all")[1].biases
@@ -181,9 +190,11 @@ def test_biases_of_the_adapted_layers_or_all_that_are_used_train_by_name():
 
 
 def test_the_packed_projections_bias_belongs_to_its_weight():
-    how = {**ARGUMENTS, "targets": ("row_interactor.tf_row.blocks.0.attn",)}
     attention = "row_interactor.tf_row.blocks.0.attn"
-    assert inject(tiny_module(), **how, bias="lora_only").biases == (f"{attention}.in_proj_bias", f"{attention}.out_proj.bias")
+    assert adapted(tiny_module(), targets=(attention,), bias="lora_only").biases == (
+        f"{attention}.in_proj_bias",
+        f"{attention}.out_proj.bias",
+    )
 
 
 def test_a_choice_of_biases_that_names_none_is_refused():
@@ -202,11 +213,11 @@ def test_a_choice_of_biases_that_names_none_is_refused():
     ],
 )
 def test_a_pattern_names_a_path_a_prefix_a_name_names_in_a_row_or_a_group(key, paths):
-    how = {"groups": {"column_embeddings": ("encoder",)}, "targets": ("transformer_encoder", "encoder", "head"), "alpha": None}
-    _, report = trained_tabdpt(**how, rank_pattern={key: 3})
+    rules = TargetRules(("transformer_encoder", "encoder", "head"), {"column_embeddings": ("encoder",)})
+    _, report = trained_tabdpt(rules, rank_pattern={key: 3})
     assert [layer.path for layer in report.layers if layer.rank == 3] == paths
     assert {layer.scaling for layer in report.layers} == {2.0}, "alpha is twice each layer's rank unless set"
-    _, report = trained_tabdpt(**{**how, "alpha": 8}, alpha_pattern={key: 20})
+    _, report = trained_tabdpt(rules, alpha=8, alpha_pattern={key: 20})
     assert [layer.path for layer in report.layers if layer.scaling == 5] == paths
 
 
@@ -254,29 +265,29 @@ def test_dora_on_rows_without_a_length_is_refused():
     module = tiny_tabdpt()
     torch.nn.init.zeros_(module.head[0].weight[3])
     with pytest.raises(TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use_dora off"):
-        inject(module, **TABDPT, variant="dora")
-    assert inject(module, **TABDPT).layers
+        adapted(module, OF_TABDPT, use_dora=True)
+    assert adapted(module, OF_TABDPT).layers
 
 
 def test_an_adapter_on_an_adapter_is_refused(module):
-    inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
+    adapted(module)
     with pytest.raises(AdapterError, match="has a LoRA adapter already. Merge it first"):
-        inject(module, targets=FAMILIES["TabICL"].targets, **ARGUMENTS)
+        adapted(module)
 
 
-@pytest.mark.parametrize("variant", ["lora", "dora", "pissa"])
+@pytest.mark.parametrize("variant", [{}, {"use_dora": True}, {"init_lora_weights": "pissa"}])
 def test_an_injection_that_fails_anywhere_leaves_the_module_as_it_was(variant):
     module = tiny_module()
-    inject_it = partial(inject, rank=2, alpha=4, dropout=0.0, targets=("row_interactor", "decoder"), bias="all", variant=variant)
+    inject_it = partial(adapted, rank=2, targets=("row_interactor", "decoder"), bias="all", **variant)
     module.col_embedder.requires_grad_(False)
     trains, before = {name: p.requires_grad for name, p in module.named_parameters()}, module_state(module)
     other = copy.deepcopy(module)
     with FailsAt(-1) as counted:
-        inject_it(other, passed_over=("ssmax_layer",))
+        inject_it(other)
     for number in range(1, -1 - counted.left, 3):
         with pytest.raises(Broken), FailsAt(number):
-            inject_it(module, passed_over=("ssmax_layer",))
+            inject_it(module)
         assert module_state(module) == before
         assert {name: p.requires_grad for name, p in module.named_parameters()} == trains
     assert counted.left < -30
-    assert inject_it(module, passed_over=("ssmax_layer",)).layers
+    assert inject_it(module).layers

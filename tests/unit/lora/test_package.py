@@ -16,6 +16,7 @@ from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, writ
 from tabtune_core.lora.package_facts import PREFIX, labels_sha256
 from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.settings import LoraSettings
 
 FACT = {
     "settings": {"dataset": "d", "model": "tabicl-v2", "lora": {"rank": 4, "use_dora": True}, "target": 'it\'s "y"'},
@@ -34,9 +35,7 @@ FACT = {
 def written(tmp_path):
     card = CATALOGUE["tabicl-v2"]
     module = tiny_module()
-    family = card.family
-    how = {"targets": family.targets, "passed_over": family.passed_over, "bias": "lora_only", "variant": "dora"}
-    report = inject(module, rank=3, alpha=6, dropout=0.1, groups=family.groups["classification"], **how)
+    report = inject(module, LoraSettings(rank=3, dropout=0.1, bias="lora_only", use_dora=True), card.rules("classification"))
     for parameter in adapter_tensors(module, report).values():
         torch.nn.init.normal_(parameter)
     write_package(tmp_path / "adapter.zip", module, report, dropout=0.1, facts=FACT)

@@ -48,21 +48,8 @@ def test_every_weight_and_bias_that_a_task_uses_is_in_the_catalogue(name, task):
 @pytest.mark.parametrize(("name", "task"), MINIS)
 def test_the_size_is_that_of_the_injected_module(name, task, lora, monkeypatch):
     card = get_card(name)
-    family = card.family
     monkeypatch.setattr("tabtune_core.lora.inject._refuse", lambda variant, entries: None)  # a fresh module has some
-    report = inject(
-        module_of(name, task),
-        rank=lora.rank,
-        alpha=lora.alpha,
-        dropout=0.0,
-        targets=lora.targets or family.targets,
-        groups=card.groups(task),
-        passed_over=family.passed_over,
-        unused=family.unused[task],
-        bias=lora.bias,
-        variant=lora.variant,
-        rank_pattern=lora.rank_pattern,
-    )
+    report = inject(module_of(name, task), lora, card.rules(task))
     size = adapter_size(card, task, lora)
     assert size.trainable == report.trainable_parameters
     assert card.weights_for(task).total_parameters + size.factors == report.total_parameters
@@ -83,7 +70,7 @@ def test_late_layers_are_the_last_third_of_the_blocks_and_the_head(name, task):
     numbers = {
         int(path.removeprefix(f"{family.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{family.late_blocks}.")
     }
-    *late, head = card.groups(task)["late_layers"]
+    *late, head = card.rules(task).groups["late_layers"]
     assert late == [f"{family.late_blocks}.{number}" for number in range(max(numbers) + 1 - (max(numbers) + 1) // 3, max(numbers) + 1)]
     assert (head,) == family.head
     adapted = {path.removesuffix(".weight") for path in card.adapted_shapes(task, ("late_layers",))}
@@ -98,16 +85,7 @@ def test_an_adapter_of_rank_8_on_late_layers_is_a_hundredth_of_the_model(name, t
     card, lora = get_card(name), LoraSettings(rank=8, targets=("late_layers",))
     with torch.device("meta"):
         module = module_of(name, task)
-    inject(
-        module,
-        rank=lora.rank,
-        alpha=lora.alpha,
-        dropout=0.0,
-        targets=lora.targets,
-        groups=card.groups(task),
-        passed_over=card.family.passed_over,
-        unused=card.family.unused[task],
-    )
+    inject(module, lora, card.rules(task))
     tensors = {path: torch.zeros(p.shape) for path, p in module.named_parameters() if p.requires_grad}
     save_file(tensors, tmp_path / "adapter.safetensors")
     told = adapter_size(card, task, lora).tensor_bytes

@@ -19,10 +19,7 @@ def test_sizes_and_prices_are_those_of_the_module(name, task):
     with torch.device("meta"):  # sizes need no numbers
         module = build(card.family.name, card.weights_for(task).config)
     assert sum(p.numel() for p in module.parameters()) == card.weights_for(task).total_parameters
-    family = card.family
-    report = inject(
-        module, rank=8, alpha=16, dropout=0.0, targets=family.targets, groups=family.groups[task], passed_over=family.passed_over
-    )
+    report = inject(module, LoraSettings(rank=8), card.rules(task))
     paths = {layer.path.removesuffix(".weight"): (layer.out_features, layer.in_features) for layer in report.layers}
     assert {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task).items()} == paths
     assert adapter_size(card, task, LoraSettings(rank=8)).factors == report.trainable_parameters
@@ -30,7 +27,7 @@ def test_sizes_and_prices_are_those_of_the_module(name, task):
 
 def test_the_guides_example_of_a_768_by_768_weight():
     layer = torch.nn.Sequential(torch.nn.Linear(768, 768, bias=False))
-    report = inject(layer, rank=8, alpha=16, dropout=0.0, targets=("0",))
+    report = inject(layer, LoraSettings(rank=8, targets=("0",)))
     assert report.trainable_parameters == 12_288
     assert report.trainable_parameters / (768 * 768) == pytest.approx(0.0208, abs=1e-4)
 

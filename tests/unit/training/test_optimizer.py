@@ -5,6 +5,7 @@ import torch
 from tiny import tiny_module
 
 from tabtune_core.lora.inject import inject
+from tabtune_core.settings import LoraSettings
 from tabtune_core.training.optimizer import make_optimizer, rate_factor, set_rate
 
 ADAM = {"betas": (0.8, 0.9), "eps": 1e-7}
@@ -31,7 +32,7 @@ def test_an_optimizer_is_torchs_own_with_every_setting(name, torchs_own):
 
 def test_lora_plus_gives_b_factors_their_ratio_and_keeps_it_under_the_schedule():
     module = tiny_module()
-    report = inject(module, rank=2, alpha=4, dropout=0, targets=["row_interactor", "icl_predictor.decoder"])
+    report = inject(module, LoraSettings(rank=2, dropout=0, targets=("row_interactor", "icl_predictor.decoder")))
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     optimizer = make_optimizer(trainable.items(), optimizer="adamw", learning_rate=1e-3, weight_decay=0, lr_ratio=16, **ADAM)
     assert set_rate(optimizer, 0.25) == 2.5e-4, "the rate that is told is that of the A factors"

@@ -10,6 +10,7 @@ from torch import nn
 from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.catalogue import FAMILIES
+from tabtune_core.settings import LoraSettings
 from tabtune_core.training.recompute import checkpointed
 
 
@@ -32,7 +33,7 @@ def stack():
 
 def adapted_tabicl():
     module = tiny_module()
-    inject(module, rank=2, alpha=4, dropout=0.2, targets=["col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl"])
+    inject(module, LoraSettings(rank=2, dropout=0.2, targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl")))
     for name, parameter in module.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter)  # at zero the A factors would have no gradient to compare

@@ -16,6 +16,7 @@ from tabtune_core.lora.inject import dead_adapters, inject
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.settings import LoraSettings
 
 CPU = torch.device("cpu")
 CASES = pytest.mark.parametrize(
@@ -59,9 +60,7 @@ def test_shapes_are_those_of_the_weights_that_lora_can_reach(case):
 @CASES
 def test_the_label_embedding_can_be_named(tmp_path, case):
     model = open_tiny(tmp_path, case)
-    report = inject(
-        model.module, rank=4, alpha=8, dropout=0.0, targets=("y_embedding", "layers"), passed_over=model.card.family.passed_over
-    )
+    report = inject(model.module, LoraSettings(rank=4, dropout=0, targets=("y_embedding", "layers")), model.card.rules(model.task))
     assert [layer.path for layer in report.layers if layer.target == "y_embedding"] == ["y_embedding.y_embedding"]
     assert report.left_out == ("y_embedding.y_mask",)
     model.loss(*episode(case[1])).backward()

@@ -13,6 +13,7 @@ from tabtune_core.lora.inject import adapter_factors, inject
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.tabdpt.model import read_checkpoint
+from tabtune_core.settings import LoraSettings
 
 CARD = CATALOGUE["tabdpt-1.3"]
 CPU = torch.device("cpu")
@@ -24,16 +25,7 @@ def open_tiny(tmp_path, task):
 
 
 def adapt(model, *, dropout=0.0, targets=()):
-    return inject(
-        model.module,
-        rank=2,
-        alpha=4,
-        dropout=dropout,
-        targets=targets or CARD.family.targets,
-        groups=CARD.family.groups[model.task],
-        passed_over=CARD.family.passed_over,
-        unused=CARD.family.unused[model.task],
-    )
+    return inject(model.module, LoraSettings(rank=2, dropout=dropout, targets=targets), CARD.rules(model.task))
 
 
 def episode(task, seed=0):

@@ -11,7 +11,9 @@ from tabicl._model.layers import InducedSelfAttentionBlock, MultiheadAttention
 from tiny import tiny_module
 
 from tabtune_core.lora.inject import inject
+from tabtune_core.lora.names import TargetRules
 from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
+from tabtune_core.settings import LoraSettings
 from tabtune_core.training.recompute import checkpointed
 
 CONTEXT, ROWS, FEATURES = 40, 60, 6
@@ -66,7 +68,7 @@ def test_outputs_and_gradients_are_upstreams(name, task, lora, recompute):
         module.train()
         if lora:
             torch.manual_seed(0)
-            inject(module, rank=2, alpha=8, dropout=0.0, targets=TARGETS, passed_over=("ssmax_layer",))
+            inject(module, LoraSettings(rank=2, alpha=8, dropout=0), TargetRules(TARGETS, passed_over=("ssmax_layer",)))
             for path, parameter in module.named_parameters():
                 if "lora_B" in path:
                     torch.nn.init.normal_(parameter, std=0.3)
