@@ -5,11 +5,14 @@ does not load them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Self
+
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import digest, entry, only
 
 DISTRIBUTION = "tabtune-dashboard"
 """This product's own name on the Python package index."""
@@ -75,16 +78,74 @@ class Licence:
     commercial: bool | None = None
     """Whether it allows commercial use; None: not known."""
 
-    @classmethod
-    def of(cls, base: Mapping[str, Any]) -> "Licence":
-        """What a file says of its base; those of earlier versions say nothing."""
-        return cls(**(base.get("licence") or {"name": None}))
-
     def __str__(self) -> str:
         if self.name is None:
             return "not known"
         said = {True: "commercial use allowed", False: "no commercial use", None: "whether commercial use is allowed is not known"}
         return f"{self.name}, {said[self.commercial]}"
+
+
+LONGEST_NAME = 1_000
+"""Letters in the names that a page shows: of the file of a table, of weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights of a run came from."""
+
+    model: str
+    file: str
+    """File name."""
+    repository: str | None
+    """Hugging Face repository, None for a file in the package or on the person's disk."""
+    revision: str | None
+    """Commit of the repository, where it is known."""
+    sha256: str
+    """The first of ``identities``."""
+    licence: Licence
+    """Of the weights; not known of a file that a person named, unless it is the model's own or all of its model have the same."""
+    identities: tuple[str, ...] = ()
+    """See ``checkpoints.identities_of``; empty of what a file says of its base."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as files keep them."""
+        return {name: value for name, value in asdict(self).items() if name != "identities"}
+
+    @classmethod
+    def of_base(cls, facts: Any) -> Self:
+        """What a file says of its base in its entry ``base``; those of earlier versions do not name a licence.
+
+        Raises:
+            Damaged: naming the entry.
+        """
+        whole = {"base": {"repository": None, "revision": None, "licence": None} | entry(facts, "base", dict)}
+        only(whole["base"], ("model", "file", "repository", "revision", "sha256", "licence"), "'base'")
+        licence = Licence(None)
+        if whole["base"]["licence"] is not None:
+            only(entry(whole, "base.licence", dict), ("name", "commercial"), "'base.licence'")
+            kinds = {"name": (str, type(None)), "commercial": (bool, type(None))}
+            licence = Licence(**{name: entry(whole, f"base.licence.{name}", kind) for name, kind in kinds.items()})
+        if len(licence.name or "") > LONGEST_NAME:
+            raise Damaged("its entry 'base.licence.name' is too long")
+        return cls(
+            model=named(whole, "base.model"),
+            file=named(whole, "base.file"),
+            repository=entry(whole, "base.repository", (str, type(None))),
+            revision=entry(whole, "base.revision", (str, type(None))),
+            sha256=digest(whole, "base.sha256"),
+            licence=licence,
+        )
+
+
+def named(facts: Any, name: str) -> str:
+    """The name of a file, table or model that a page shows.
+
+    Raises:
+        Damaged: it is empty, too long, or no text.
+    """
+    if not 0 < len(found := str(entry(facts, name, str))) <= LONGEST_NAME:
+        raise Damaged(f"its entry '{name}' is not a valid name of a table or file")
+    return found
 
 
 APACHE_2, BSD_3 = Licence("Apache-2.0", commercial=True), Licence("BSD-3-Clause", commercial=True)

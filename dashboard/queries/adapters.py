@@ -1,14 +1,14 @@
 """Adapters of runs and from elsewhere, and rows to try them on."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.queries.workspace import home, store
 from dashboard.server.people import check_may_change, person
-from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
+from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, ReadAs, read_new_rows
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.store import uploaded_adapters
 from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
@@ -17,11 +17,11 @@ from tabtune_core.store.uploaded_adapters import StoredAdapter
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _facts(path: str, changed: int) -> dict[str, Any]:
+def _facts(path: str, changed: int) -> PackageFacts:
     return read_facts(Path(path))
 
 
-def facts(run: Run) -> dict[str, Any]:
+def facts(run: Run) -> PackageFacts:
     """What the adapter package of a run says of itself.
 
     Raises:
@@ -100,15 +100,10 @@ def _changed(path: Path) -> int:
 
 
 @st.cache_data(max_entries=2, show_spinner="Reading the rows")
-def _new_rows(data: bytes, about: dict[str, Any]) -> NewRows:
-    return read_new_rows(data, about, limit_rows=LIMIT_ROWS)
-
-
-def new_rows(data: bytes, facts: dict[str, Any]) -> NewRows:
+def new_rows(data: bytes, like: ReadAs) -> NewRows:
     """A file of rows to predict, read as the table of an adapter was.
 
     Raises:
         TableError: it cannot be read, or lacks a column.
     """
-    about = {name: facts[name] for name in ("reading", "kinds", "features")} | {"settings": {"target": facts["settings"]["target"]}}
-    return _new_rows(data, about)
+    return read_new_rows(data, like, limit_rows=LIMIT_ROWS)

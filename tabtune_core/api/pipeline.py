@@ -22,6 +22,7 @@ from torch import nn
 
 from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
+from tabtune_core.api.pipeline_facts import PipelineFacts
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, params_today, read_params, write_params
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_numbers, read_rows, read_weights, show_all
@@ -285,18 +286,16 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.model.state_dict().items()}
         else:
             tensors = {f"{i}/{key}": value for i, name in enumerate(self.adapters) for key, value in self._adapters.tensors(name).items()}
-        facts = {
-            "params": self._params,
-            "base": self._base.source.to_dict(),
-            "columns": self._columns,
-            "adapters": [{"name": name, "lora": dataclasses.asdict(self._lora[name])} for name in self.adapters],
-            "active_adapter": self.active_adapter,
-            "named": hasattr(self, "feature_names_in_"),
-            "classes": [],
-            "classes_type": "float64",
-        }
+        facts = PipelineFacts(
+            params=self._params,
+            base=self._base.source,
+            columns=self._columns,
+            named=hasattr(self, "feature_names_in_"),
+            adapters={name: dataclasses.asdict(self._lora[name]) for name in self.adapters},
+            active_adapter=self.active_adapter,
+        )
         if hasattr(self, "classes_"):
-            facts |= {"classes": self.classes_.tolist(), "classes_type": self.classes_.dtype.str}
+            facts = dataclasses.replace(facts, classes=self.classes_.tolist(), classes_type=self.classes_.dtype.str)
         write_pipeline(Path(path), PipelineContent(facts, tensors, self._context, self._history))
 
     @classmethod
@@ -318,21 +317,21 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         with refused_as(
             PipelineError, f"{Path(path).name} is not a saved pipeline", " Save it again, or take the file from where it was made."
         ):
-            pipeline = cls(**params_today(facts["params"]))
+            pipeline = cls(**params_today(facts.params))
             pipeline._params = pipeline.get_params()
-            settings = dataclasses.replace(pipeline.settings(), model=facts["base"]["model"])
+            settings = dataclasses.replace(pipeline.settings(), model=facts.base.model)
             loras = _lora_settings(facts, settings)
             card = get_card(settings.model)
             if settings.task == "classification":
-                pipeline.classes_ = np.array(facts["classes"], dtype=facts["classes_type"])
+                pipeline.classes_ = np.array(facts.classes, dtype=facts.classes_type)
                 if places(pipeline.classes_, content.context.labels.classes).tolist() != [*range(len(content.context.labels.classes))]:
                     raise PipelineError(f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged.")
-            if bool(facts["classes"]) != (settings.task == "classification"):
-                raise PipelineError(f"{Path(path).name} is for {settings.task} and names {len(facts['classes'])} classes: it is damaged.")
+            if bool(facts.classes) != (settings.task == "classification"):
+                raise PipelineError(f"{Path(path).name} is for {settings.task} and names {len(facts.classes)} classes: it is damaged.")
         base = open_base(
             card.name,
             settings.task,
-            facts["base"]["sha256"],
+            facts.base.sha256,
             checkpoint=checkpoint or settings.checkpoint,
             device=device or settings.device,
         )
@@ -341,16 +340,17 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
                 base.module.load_state_dict(content.tensors)
         pipeline._adapters, pipeline._lora = AdapterSet(base.module), loras
         for i, (name, lora) in enumerate(loras.items()):
-            prefix = f"{i}/" if "adapters" in facts else ""
+            prefix = "" if facts.adapters is None else f"{i}/"
             tensors = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
             put_on(pipeline._adapters, base, lora, tensors, name)
             pipeline._adapters.module.requires_grad_(False).eval()
-        pipeline._adapters.set(facts.get("active_adapter", pipeline._adapters.active))
+        if facts.adapters is not None:
+            pipeline._adapters.set(facts.active_adapter)
         base.module.requires_grad_(False).eval()
-        pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts["columns"])
+        pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts.columns)
         pipeline._history = content.history
         pipeline.n_features_in_ = len(pipeline._columns)
-        if facts["named"]:
+        if facts.named:
             pipeline.feature_names_in_ = np.array(pipeline._columns, dtype=object)
         return pipeline
 
@@ -364,11 +364,12 @@ def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]
     return pipeline
 
 
-def _lora_settings(facts: Mapping[str, Any], settings: RunSettings) -> dict[str, LoraSettings]:
+def _lora_settings(facts: PipelineFacts, settings: RunSettings) -> dict[str, LoraSettings]:
     """Of the adapters in a file, by name and in their order; the first format had one, of the pipeline's own settings."""
-    own = {"name": OWN, "lora": settings.to_dict()["lora"]}
-    saved = facts.get("adapters", [own] if settings.strategy == "peft" else [])
-    loras = {entry["name"]: RunSettings.from_dict({**settings.to_dict(), "lora": entry["lora"]}).lora for entry in saved}
+    if facts.adapters is None:
+        loras = {OWN: settings.lora} if settings.strategy == "peft" else {}
+    else:
+        loras = {name: RunSettings.from_dict({**settings.to_dict(), "lora": lora}).lora for name, lora in facts.adapters.items()}
     for lora in loras.values():
         check_strength(lora)
     return loras

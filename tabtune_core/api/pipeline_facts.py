@@ -1,19 +1,20 @@
 """What ``pipeline.json`` may say: known entries alone, each of its kind, and rows that fit its encoders.
 
-In: values that were read, and the header of the context rows. Out: nothing, or what is wrong.
+In: values that were read, and the header of the context rows. Out: typed facts, or what is wrong.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from tabtune_core.data.encoding import DATED, PLAIN
 from tabtune_core.data.text_features import DIRECTIONS, HASHES, PARTS
 from tabtune_core.events import EVENTS, Event, RunFinished, from_json
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.files.plain_values import check_fields, entry, only, read_json, texts
+from tabtune_core.files.plain_values import check_fields, digest, entry, only, read_json, texts
 from tabtune_core.files.tensors import Stored
-from tabtune_core.lora.package_facts import BASE, HASH, check_licence
+from tabtune_core.upstream import Source
 
 KNOWN = {
     "": (
@@ -21,7 +22,6 @@ KNOWN = {
         "context",
     ),
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
-    "base": BASE,
     "context": ("sha256", "encoder", "classes"),
     "context.encoder": ("categories", "texts", *PLAIN),
 }
@@ -34,20 +34,50 @@ LONGEST_CLASSES = 16_000_000
 MOST_ADAPTERS = 256
 
 
-def check_facts(facts: Mapping[str, Any]) -> None:
-    """Refuses facts that lack what a pipeline needs, or hold what a pipeline never writes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineFacts:
+    """What a file says of a pipeline, beside its rows and its history."""
 
-    Raises:
-        Damaged: naming the entry.
-    """
+    params: Mapping[str, Any]
+    """Of its constructor."""
+    base: Source
+    columns: Sequence[Any]
+    """That it predicts from, by name or by place."""
+    named: bool
+    """Whether they have names."""
+    adapters: Mapping[str, Mapping[str, Any]] | None
+    """The LoRA settings of each by name, in their order; None in the first format, whose one adapter has the pipeline's own."""
+    active_adapter: str | None
+    classes: Sequence[Any] = ()
+    """As the user gave them; empty where numbers are predicted."""
+    classes_type: str = "float64"
+    """Of their numpy array."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file keeps it."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        adapters = [{"name": name, "lora": lora} for name, lora in (self.adapters or {}).items()]
+        return {**own, "base": self.base.to_json(), "adapters": adapters}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Self:
+        """Reads the whole of a file's facts, those of rows too.
+
+        Raises:
+            Damaged: naming the entry that is missing, or that a pipeline never writes.
+        """
+        _check(facts)
+        adapters = {one["name"]: one["lora"] for one in facts["adapters"]} if "adapters" in facts else None
+        own = {name: facts[name] for name in ("params", "columns", "named", "classes", "classes_type")}
+        return cls(base=Source.of_base(facts), adapters=adapters, active_adapter=facts.get("active_adapter"), **own)
+
+
+def _check(facts: Mapping[str, Any]) -> None:
     for part, known in KNOWN.items():
         only(entry(facts, part, dict) if part else facts, known, f"'{part}'" if part else "it")
-    for name in ("params.model_name", "params.task", "params.tuning_strategy", "base.model", "base.file"):
+    for name in ("params.model_name", "params.task", "params.tuning_strategy"):
         entry(facts, name, str)
-    for name in ("base.sha256", "context.sha256"):
-        if not HASH.fullmatch(entry(facts, name, str)):
-            raise Damaged(f"its entry '{name}' is not a SHA-256")
-    check_licence(facts)
+    digest(facts, "context.sha256")
     entry(facts, "params.tuning_params", (dict, type(None)))
     columns = entry(facts, "columns", list)
     if entry(facts, "named", bool):

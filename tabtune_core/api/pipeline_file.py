@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from tabtune_core.api.pipeline_facts import check_facts, check_rows, read_history
+from tabtune_core.api.pipeline_facts import PipelineFacts, check_rows, read_history
 from tabtune_core.data.encoding import LARGEST, FeatureEncoder, LabelEncoder, NumberEncoder
 from tabtune_core.data.task import Context
 from tabtune_core.errors import PipelineError
@@ -42,7 +42,7 @@ MOST_EVENTS = 50_000
 class PipelineContent:
     """What a file holds."""
 
-    facts: dict[str, Any]
+    facts: PipelineFacts
     tensors: dict[str, torch.Tensor]
     """Of what was trained, on the CPU."""
     context: Context
@@ -58,13 +58,13 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     context = content.context
     facts = {
         "format": FORMAT,
-        **content.facts,
+        **content.facts.to_json(),
         "history": [to_json(event) for event in _short(content.history)],
         "context": {"sha256": context.sha256, "encoder": context.encoder.to_json(), "classes": context.labels.classes},
     }
     try:
         text = json.dumps(facts)
-        check_facts(json.loads(text))
+        PipelineFacts.from_json(json.loads(text))
     except Damaged as error:
         raise PipelineError(f"The pipeline cannot be saved, as its file could not be opened again: {error}.") from error
     except TypeError as error:
@@ -100,18 +100,17 @@ def read_pipeline(path: Path) -> PipelineContent:
     if not path.exists():
         raise PipelineError(f"There is no saved pipeline at {path}.")
     with refused_as(PipelineError, f"{path.name} is not a saved pipeline", end), open_archive(path) as archive:
-        facts = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
-        if not isinstance(facts, dict) or facts.get("format") not in READABLE:
+        told = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
+        if not isinstance(told, dict) or told.get("format") not in READABLE:
             raise Damaged(f"its pipeline format is not one that this version reads ({' or '.join(map(str, READABLE))})")
-        check_facts(facts)
+        facts = PipelineFacts.from_json(told)
         weights = archive.read(WEIGHTS, most_bytes=LARGEST_FILE_BYTES)
         tensors, _ = read_header(weights)
         check_finite(weights, tensors)
-        adapters = facts.get("adapters")
-        if adapters and {name.partition("/")[0] for name in tensors} - set(map(str, range(len(adapters)))):
+        if facts.adapters and {name.partition("/")[0] for name in tensors} - set(map(str, range(len(facts.adapters)))):
             raise Damaged(f"its {WEIGHTS} holds tensors that belong to none of its adapters")
-        context = _context(facts["context"], archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
-        return PipelineContent(facts, safetensors.torch.load(weights), context, read_history(facts["history"]))
+        context = _context(told["context"], archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
+        return PipelineContent(facts, safetensors.torch.load(weights), context, read_history(told["history"]))
 
 
 def _context(facts: Mapping[str, Any], content: bytes) -> Context:

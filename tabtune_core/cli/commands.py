@@ -66,7 +66,7 @@ def print_predictions(asked: argparse.Namespace) -> int:
     with scratch_folder() as folder:
         source = file_of(asked.data, asked.home, folder)
         model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
-        context, rows = model.context(_table_of(model, asked)), read_new_rows(source, model.facts, limit_bytes=LIMIT_BYTES)
+        context, rows = model.context(_table_of(model, asked)), read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES)
     for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
         say(note)
     predicted = model.predict_table(rows.frame, context=context)
@@ -87,7 +87,7 @@ def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame
     except TableError as error:
         if asked.context:
             raise
-        name = model.facts["table"]["name"]
+        name = model.facts.table_name
         raise TableError(f"{error} Or name the table that the adapter was trained on, {name!r}, with --context FILE.") from error
 
 

@@ -13,7 +13,6 @@ from tabtune_core.lora.hub import FILE, Score, card_of, push
 from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.metrics import METRICS
 from tabtune_core.scratch import scratch_folder
-from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import check_package
@@ -49,7 +48,7 @@ def push_adapter(asked: argparse.Namespace) -> int:
         content = path.read_bytes() if asked.with_labels else without_labels(path)
         (folder / FILE).write_bytes(content)
         facts = check_package(folder / FILE)
-    if facts["classes"] and not asked.with_labels:
+    if facts.classes and not asked.with_labels:
         say("The class labels, which are values of the table, are left out; --with-labels names them.")
     print(push(content, card_of(facts, readme(facts), asked.repository, scores), asked.repository, public=asked.public))
     return 0
@@ -63,8 +62,8 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
 
     if os.path.exists(asked.adapter):
         facts = check_package(Path(asked.adapter))
-        name = RunSettings.of_package(facts["settings"]).selection_metric
-        return Path(asked.adapter), [Score(name, part, of[name], None) for part, of in facts["scores"].items() if name in of]
+        name = facts.settings.selection_metric
+        return Path(asked.adapter), [Score(name, part, of[name], None) for part, of in facts.scores.items() if name in of]
     store = RunStore(asked.home)
     run = store.run(asked.adapter)
     path = store.run_dir(run.id) / ADAPTER_FILE

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import FeatureEncoder, label_numbers
-from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.findings import Kind, ReadingChoices
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.target import grouped_in
 from tabtune_core.data.values import moments, numbers, places, present, words
@@ -54,20 +54,31 @@ class NewRows:
     """What differs from the table that the adapter was trained on."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """How the table of an adapter was read, and so how new rows are."""
+
+    reading: ReadingChoices
+    kinds: Mapping[str, Kind]
+    """Of every column."""
+    features: Sequence[str]
+    """Columns to predict from."""
+    target: str
+
+
 def read_new_rows(
-    source: Path | bytes, facts: Mapping[str, Any], *, limit_bytes: int = LIMIT_BYTES, limit_rows: int | None = None, strict: bool = False
+    source: Path | bytes, like: ReadAs, *, limit_bytes: int = LIMIT_BYTES, limit_rows: int | None = None, strict: bool = False
 ) -> NewRows:
     """Reads a file in which the target may be missing; where it is there, its labels are kept.
 
-    ``facts`` are those of an adapter package: reading, kinds, features, settings. What else would be a note is refused if ``strict``:
-    columns that the table did not have, and cells that are not the numbers, dates or times of day that their column holds.
+    What else would be a note is refused if ``strict``: columns that the table did not have, and cells that are not the numbers, dates
+    or times of day that their column holds.
 
     Raises:
         TableError: it cannot be read, lacks a column that is predicted from, or has too many rows.
     """
-    reading, kinds, target = ReadingChoices.from_json(facts["reading"]), facts["kinds"], facts["settings"]["target"]
-    needed: Sequence[str] = facts["features"]
-    table, used = _laid_out(source, replace(reading, kinds=(), rows=None, drop_copies=False, skip_last=0), needed, limit_bytes)
+    needed, kinds, target = like.features, like.kinds, like.target
+    table, used = _laid_out(source, replace(like.reading, kinds=(), rows=None, drop_copies=False, skip_last=0), needed, limit_bytes)
     names = [str(name) for name in table.frame.columns]
     _check_columns(names, needed)
     if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:

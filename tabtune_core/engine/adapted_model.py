@@ -1,6 +1,6 @@
 """Predictions from an adapter package: opens the base it belongs to, applies the adapter, and checks the context."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
-from tabtune_core.lora.package_facts import LABELS_SHA256, labels_sha256
+from tabtune_core.lora.package_facts import PackageFacts, hash_of_labels
 from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model, with_module
@@ -39,14 +39,14 @@ class AdaptedModel:
 
     model: BaseModel
     settings: RunSettings
-    facts: Mapping[str, Any]
+    facts: PackageFacts
     """What the package's ``tabtune.json`` says."""
 
     @property
     def reading(self) -> ReadingChoices:
         """How the run read its table; pass it to ``read_table``. What were words then are words, though a later version could read more."""
-        choices, kinds = ReadingChoices.from_json(self.facts["reading"]), self.facts["kinds"]
-        words = {name: kinds[name] for name in (*self.facts["features"], self.settings.target) if kinds.get(name) == "category"}
+        choices, kinds = self.facts.reading, self.facts.kinds
+        words = {name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"}
         return replace(choices, kinds=tuple({**words, **dict(choices.kinds)}.items()))
 
     @property
@@ -55,7 +55,7 @@ class AdaptedModel:
 
         Of a package without its class labels "class 1" and so on: predictions have the names of their context.
         """
-        return tuple(self.facts["classes"])
+        return self.facts.classes
 
     def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
         if self.settings.target not in table.columns:
@@ -63,7 +63,7 @@ class AdaptedModel:
         labels = labels_of(table, self.settings)
         if self.settings.split_at_median:  # earlier versions named the halves by 15 digits of the median
             short = {name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}}
-            if labels_sha256({"classes": sorted(short.values())}) == labels_sha256(self.facts):
+            if hash_of_labels(sorted(short.values())) == self.facts.label_hash:
                 labels = np.array([short.get(label) for label in labels], dtype=object)
         return labels
 
@@ -77,13 +77,11 @@ class AdaptedModel:
         Raises:
             AdapterError: the table differs: the rows do not have the hash, or the classes, that the run stored.
         """
-        rows = np.array(self.facts["context"]["rows"], dtype=np.int64)
+        rows = np.array(self.facts.context_rows, dtype=np.int64)
         if len(table) <= rows.max():
-            raise AdapterError(
-                f"The run's table had {self.facts['table']['rows']:,} rows, this one has {len(table):,}; it is another table."
-            )
-        context = make_context(table, self._labels(table), rows, self.facts["kinds"], self.settings.target)
-        if context.sha256 != self.facts["context"]["sha256"]:
+            raise AdapterError(f"The run's table had {self.facts.table_rows:,} rows, this one has {len(table):,}; it is another table.")
+        context = make_context(table, self._labels(table), rows, self.facts.kinds, self.settings.target)
+        if context.sha256 != self.facts.context_sha256:
             raise AdapterError(
                 "The context rows are not those of the run: their content has another hash. Give the file that the run was trained on; "
                 "in Python, read it with `model.reading`."
@@ -97,12 +95,12 @@ class AdaptedModel:
             AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
         labels = self._labels(table)
-        if self.settings.group_rare_classes and LABELS_SHA256 not in self.facts:  # which are rare, the run's own table has said
+        if self.settings.group_rare_classes and self.facts.labels_sha256 is None:  # which are rare, the run's own table has said
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
             raise AdapterError(f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some of them.")
-        return self._with_own_classes(make_context(table, labels, rows, self.facts["kinds"], self.settings.target))
+        return self._with_own_classes(make_context(table, labels, rows, self.facts.kinds, self.settings.target))
 
     def _with_own_classes(self, context: Context) -> Context:
         """Refuses rows of other classes, or in another order: a prediction would be called by the name of another."""
@@ -111,9 +109,9 @@ class AdaptedModel:
             orders = dict.fromkeys(encoder.month_first, False) | orders
             by_month = tuple(name for name in (*encoder.dates, *encoder.datetimes) if not orders.get(name, self.reading.day_first))
             context = replace(context, encoder=replace(encoder, month_first=by_month))
-        if labels_sha256({"classes": context.labels.classes}) != labels_sha256(self.facts):
+        if hash_of_labels(context.labels.classes) != self.facts.label_hash:
             theirs, own = (shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes))
-            own = "others, whose names were left out of the package" if LABELS_SHA256 in self.facts else own
+            own = "others, whose names were left out of the package" if self.facts.labels_sha256 else own
             raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
         return context
 
@@ -213,8 +211,8 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
         CheckpointError: the base's weights cannot be found.
     """
     package = read_package(Path(path))
-    settings = RunSettings.of_package(package.facts["settings"])
-    model = open_base(settings.model, settings.task, package.facts["base"]["sha256"], checkpoint=checkpoint, device=device)
+    settings = package.facts.settings
+    model = open_base(settings.model, settings.task, package.facts.base.sha256, checkpoint=checkpoint, device=device)
     adapt(model, settings, package.tensors)
     model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tabtune_core.data.task import Prepared, kinds_of
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.predictions import ZERO_SHOT
@@ -81,31 +83,33 @@ def write_adapter(
     best_step: int,
 ) -> None:
     """Writes the adapter package with all that its loader needs; of the table's values only the class names go in."""
-    encoder, context = table.context.encoder, table.context
-    facts = {
-        "base": model.source.to_dict(),
-        "settings": _portable(settings),
-        "classes": context.labels.classes,
-        "table": {"name": dataset.name, "rows": len(table.frame), "id": dataset.id},
-        "reading": dataset.reading.to_json(),
-        "kinds": kinds_of(dataset.columns, settings),
-        "features": list(encoder.columns),
-        "context": {"rows": context.rows.tolist(), "sha256": context.sha256},
-        "scores": scores,
-        "best_step": best_step,
-        "versions": {
+    context = table.context
+    facts = PackageFacts(
+        layers=report.layers,
+        biases=report.biases,
+        base=model.source,
+        settings=_portable(settings),
+        classes=context.labels.classes,
+        table_name=dataset.name,
+        table_rows=len(table.frame),
+        table_id=dataset.id,
+        reading=dataset.reading,
+        kinds=kinds_of(dataset.columns, settings),
+        features=context.encoder.columns,
+        context_rows=context.rows.tolist(),
+        context_sha256=context.sha256,
+        scores=scores,
+        best_step=best_step,
+        versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
             "tabtune_core": version(DISTRIBUTION),
             model.card.family.distribution: version(model.card.family.distribution),
         },
-    }
-    write_package(path, model.module, report, dropout=settings.lora.dropout, facts=facts)
+    )
+    write_package(path, model.module, report, facts)
 
 
-def _portable(settings: RunSettings) -> dict[str, Any]:
+def _portable(settings: RunSettings) -> RunSettings:
     """The settings without this machine's folders."""
-    values = settings.to_dict()
-    if settings.checkpoint is not None:
-        values["checkpoint"] = Path(settings.checkpoint).name
-    return values
+    return settings if settings.checkpoint is None else replace(settings, checkpoint=Path(settings.checkpoint).name)

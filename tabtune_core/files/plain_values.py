@@ -23,6 +23,7 @@ MOST_DIGITS = 18
 """Digits of a whole number: fewer than overflow 64 bits."""
 LONGEST_TEXT = 10_000
 """Letters of the name of a class, a column or a layer."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -99,6 +100,17 @@ def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
         raise Damaged(f"its entry '{name}' has the wrong type ({type(found).__name__})")
     if isinstance(found, float) and not math.isfinite(found):
         raise Damaged(f"its entry '{name}' is {found}, which is not a finite number")
+    return found
+
+
+def digest(values: Any, name: str) -> str:
+    """The value of a dotted name that is a SHA-256 in hex.
+
+    Raises:
+        Damaged: it is missing, or is none.
+    """
+    if not SHA256.fullmatch(found := str(entry(values, name, str))):
+        raise Damaged(f"its entry '{name}' is not a SHA-256")
     return found
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tabtune_core.errors import AdapterError
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import METRICS
-from tabtune_core.upstream import Licence
 
 FILE = "adapter.zip"
 ADDRESS = re.compile(r"hf:/{1,2}([^/@]+/[^/@]+)(?:@([^/]+))?")
@@ -94,15 +94,14 @@ def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
     return str(address)
 
 
-def card_of(facts: dict[str, Any], readme: str, repo: str, scores: Sequence[Score]) -> str:
+def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]) -> str:
     """The README of a repository: metadata that the Hub reads, the package's own README, and what was measured."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    task, base = f"tabular-{facts['settings']['task']}", facts["base"]
-    name = Licence.of(base).name
+    task, name = f"tabular-{facts.settings.task}", facts.base.licence.name
     listed = name is not None and name.lower() in LISTED
     data = ModelCardData(
-        base_model=base.get("repository"),
+        base_model=facts.base.repository,
         license=name.lower() if name and listed else "other" if name else "unknown",
         license_name=None if listed else name,
         pipeline_tag=task,
@@ -112,7 +111,7 @@ def card_of(facts: dict[str, Any], readme: str, repo: str, scores: Sequence[Scor
             EvalResult(
                 task_type=task,
                 dataset_type="private",
-                dataset_name=f"{facts['table']['name']} ({score.part} rows)",
+                dataset_name=f"{facts.table_name} ({score.part} rows)",
                 metric_type=score.metric,
                 metric_value=score.value,
             )

@@ -5,55 +5,20 @@ In: a module and settings. Out: the same module, adapted in place, and a report 
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError, TargetError
+from tabtune_core.lora.adapted_layer import PREFIX, AdaptedLayer
 from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
-from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate, update_scaling
+from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate
 from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, pattern_values, some_of, under
-from tabtune_core.lora.package_facts import PREFIX
-from tabtune_core.lora.targets import Adaptable, Kind, find_targets
+from tabtune_core.lora.targets import Adaptable, find_targets
 from tabtune_core.settings import Bias, LoraSettings
 from tabtune_core.variants import VARIANTS
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptedLayer:
-    """One adapted weight."""
-
-    path: str
-    """Of the weight in the module, without a trailing ``.weight``."""
-    target: str
-    """The target that matched it."""
-    kind: Kind
-    """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate), ``embedding`` is looked up (LoRAEmbedding)."""
-    out_features: int
-    in_features: int
-    """Of an embedding, the rows of its table."""
-    rank: int
-    """As used: capped at the smaller side of the weight."""
-    alpha: float
-    """Changed with a capped rank, so that the scaling stays what was asked."""
-    capped: bool
-    """Whether a higher rank was asked."""
-    use_rslora: bool
-    variant: str
-    """By its name in ``VARIANTS``."""
-
-    @property
-    def scaling(self) -> float:
-        """The factor in front of B A."""
-        return update_scaling(self.rank, self.alpha, use_rslora=self.use_rslora)
-
-    @property
-    def parameters(self) -> int:
-        """All that trains: of A and B together, and what the variant trains beside them."""
-        shape = self.out_features, self.in_features
-        return self.rank * sum(shape) + VARIANTS[self.variant].trained(*shape, self.rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +44,7 @@ class LoraReport:
 
     def rows(self) -> tuple[dict[str, Any], ...]:
         """The layers as plain values."""
-        return tuple({**asdict(layer), "scaling": layer.scaling, "parameters": layer.parameters} for layer in self.layers)
+        return tuple(layer.to_json() for layer in self.layers)
 
 
 def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES, *, from_file: bool = False) -> LoraReport:

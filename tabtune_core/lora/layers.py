@@ -15,15 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
+from tabtune_core.lora.adapted_layer import update_scaling
 from tabtune_core.lora.fused_linear import low_rank_linear
 from tabtune_core.lora.half_copies import half_factors
 from tabtune_core.lora.lazy_weight import LowRankWeight
 from tabtune_core.variants import VARIANTS
-
-
-def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:
-    """The factor in front of B A; with rsLoRA, Kalajdzievski 2023, arXiv 2312.03732, ``alpha / sqrt(r)`` in place of ``alpha / r``."""
-    return alpha / (math.sqrt(rank) if use_rslora else rank)
 
 
 class LowRank(nn.Module):

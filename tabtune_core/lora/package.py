@@ -7,8 +7,7 @@ the table), ``README.md`` with a loader, and ``adapter_config.json`` where PEFT 
 import json
 import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport, adapter_tensors, check_numbers
-from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, FORMAT, PEFT_CONFIG, README, TENSORS, read_parts, readme
+from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, PEFT_CONFIG, README, TENSORS, read_parts, readme
 from tabtune_core.variants import VARIANTS
 
 __all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "write_package"]
@@ -32,7 +32,7 @@ class AdapterPackage:
 
     tensors: dict[str, torch.Tensor]
     """A ``(r, in)`` and B ``(out, r)`` of every layer, what a variant has beside them, and biases that trained, as PEFT names them."""
-    facts: dict[str, Any]
+    facts: PackageFacts
     """What ``tabtune.json`` says."""
 
 
@@ -70,21 +70,15 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
     }
 
 
-def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout: float, facts: Mapping[str, Any]) -> None:
+def write_package(path: Path, module: nn.Module, report: LoraReport, facts: PackageFacts) -> None:
     """Writes the zip in one move: a half-written file never bears the final name.
 
     Raises:
         AdapterError: the package could not be opened again: it is too large, or holds NaN or Infinity.
     """
-    opens_with_peft = peft_config(report, dropout=dropout)
-    everything = {
-        "format": FORMAT,
-        "layers": report.rows(),
-        "biases": report.biases,
-        "opens_with_peft": opens_with_peft is not None,
-        **facts,
-    }
-    text = json.dumps(everything, separators=(",", ":"))
+    config = peft_config(report, dropout=facts.settings.lora.dropout)
+    facts = replace(facts, opens_with_peft=config is not None)
+    text = json.dumps(facts.to_json(), separators=(",", ":"))
     if len(text) > FACTS_LIMIT_BYTES:
         raise AdapterError(f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows.")
     tensors = factor_tensors(module, report)
@@ -92,9 +86,9 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, *, dropout:
         # not deflated: a B that never moved would vanish, and the size is compared with that of other ranks
         archive.writestr(TENSORS, safetensors.torch.save(tensors), zipfile.ZIP_STORED)
         archive.writestr(FACTS, text)
-        archive.writestr(README, readme(everything))
-        if opens_with_peft is not None:
-            archive.writestr(PEFT_CONFIG, json.dumps(opens_with_peft, indent=2))
+        archive.writestr(README, readme(facts))
+        if config is not None:
+            archive.writestr(PEFT_CONFIG, json.dumps(config, indent=2))
 
 
 def read_package(path: Path) -> AdapterPackage:

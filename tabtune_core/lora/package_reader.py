@@ -6,10 +6,10 @@ In: a file. Out: what its ``tabtune.json`` says and the bytes of its tensors. No
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.archives import Archive, open_archive
@@ -17,35 +17,33 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.tensors import check_finite, read_header
 from tabtune_core.lora.hub import at_hand
-from tabtune_core.lora.package_facts import LABELS_SHA256, bytes_declared, check_facts, check_tensors, labels_sha256
-from tabtune_core.upstream import Licence
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.variants import VARIANTS
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
-FORMAT = 1
 FACTS_LIMIT_BYTES = 12_000_000
 """``tabtune.json`` lists the numbers of the context rows; so many bytes are more than a million of them."""
 _END = f" It should be the zip of an adapter, with {TENSORS} and {FACTS}: take the file again from where it was made."
 
 
-def read_parts(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The facts and the tensors, as they lie in the file.
+def read_parts(path: Path) -> tuple[PackageFacts, bytes]:
+    """The facts, and the tensors as they lie in the file.
 
     Raises:
         AdapterError: the file is not an adapter package, is damaged, too large, or of a later format.
     """
     with _opened(path) as archive:
         facts = _facts(archive)
-        content = archive.read(TENSORS, most_bytes=bytes_declared(facts))
+        content = archive.read(TENSORS, most_bytes=facts.bytes_declared)
         tensors, _ = read_header(content)
         if not tensors:
             raise Damaged(f"its {TENSORS} is empty, so there is no adapter in it")
-        check_tensors(facts, tensors)
+        facts.check_tensors(tensors)
         check_finite(content, tensors)
         return facts, content
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> PackageFacts:
     """The facts alone. Raises AdapterError as ``read_parts`` does."""
     with _opened(path) as archive:
         return _facts(archive)
@@ -61,12 +59,8 @@ def _opened(path: Path) -> Iterator[Archive]:
             yield archive
 
 
-def _facts(archive: Archive) -> dict[str, Any]:
-    facts = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise Damaged(f"it is not of the package format {FORMAT} that this version reads")
-    check_facts(facts)
-    return facts
+def _facts(archive: Archive) -> PackageFacts:
+    return PackageFacts.from_json(read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES)))
 
 
 def without_labels(path: Path) -> bytes:
@@ -78,9 +72,9 @@ def without_labels(path: Path) -> bytes:
         AdapterError: the file is not an adapter package, or is damaged.
     """
     facts, _ = read_parts(path)
-    classes = [f"class {k}" for k in range(1, len(facts["classes"]) + 1)]
-    facts |= {LABELS_SHA256: labels_sha256(facts), "classes": classes} if classes else {}
-    written = {FACTS: json.dumps(facts, separators=(",", ":")), README: readme(facts)}
+    classes = tuple(f"class {k}" for k in range(1, len(facts.classes) + 1))
+    facts = replace(facts, labels_sha256=facts.label_hash, classes=classes) if classes else facts
+    written = {FACTS: json.dumps(facts.to_json(), separators=(",", ":")), README: readme(facts)}
     made = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as zipped:
         for entry in archive.infolist():
@@ -88,46 +82,44 @@ def without_labels(path: Path) -> bytes:
     return made.getvalue()
 
 
-def readme(facts: Mapping[str, Any]) -> str:
+def readme(facts: PackageFacts) -> str:
     """The package's README with a loader that runs."""
-    settings, base = facts["settings"], facts["base"]
-    lora = settings["lora"]
-    if facts["opens_with_peft"]:
+    settings, base, lora = facts.settings, facts.base, facts.settings.lora
+    if facts.opens_with_peft:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
-    elif all(layer["kind"] != "weight" for layer in facts["layers"]):
+    elif all(layer.kind != "weight" for layer in facts.layers):
         peft = "Hugging Face PEFT cannot apply it: it has no such adapter on a table that is looked up. Use the loader above."
     else:
         peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
-    checkpoint = f", checkpoint={base['file']!r}" if "checkpoint" in settings else ""
-    classes, named = facts["classes"], LABELS_SHA256 not in facts
+    checkpoint = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
+    classes, named = facts.classes, facts.labels_sha256 is None
     says = ", ".join(classes) if named else f"{len(classes)} classes"
     labels = (", the class labels" if named else ", a hash of the class labels in their place") if classes else ""
     probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
-    first = facts["layers"][0]
-    variant = first.get("variant", "dora" if first.get("use_dora") else "lora")
-    variants = ", rsLoRA" * bool(lora.get("use_rslora")) + f", {VARIANTS[variant].title}" * (variant != "lora")
-    biases = f" and {len(facts['biases'])} biases" if facts["biases"] else ""
-    return f"""# LoRA adapter for {base["model"]}
+    variants = ", rsLoRA" * lora.use_rslora + f", {VARIANTS[lora.variant].title}" * (lora.variant != "lora")
+    made_by = facts.versions.get("tabtune_core", "a version that is not known")
+    biases = f" and {len(facts.biases)} biases" if facts.biases else ""
+    return f"""# LoRA adapter for {base.model}
 
-Rank {lora["rank"]}, alpha {lora.get("alpha", 2 * lora["rank"]):g}{variants}, on {len(facts["layers"])} layers{biases}.
-Predicts `{settings["target"]}` ({says or "numbers"}).
-Base weights: `{base["file"]}`, SHA-256 `{base["sha256"]}`; the loader checks it. Their licence: {Licence.of(base)}.
+Rank {lora.rank}, alpha {lora.effective_alpha:g}{variants}, on {len(facts.layers)} layers{biases}.
+Predicts `{settings.target}` ({says or "numbers"}).
+Base weights: `{base.file}`, SHA-256 `{base.sha256}`; the loader checks it. Their licence: {base.licence}.
 
 The model predicts from context rows that it is shown. This package holds no row of your table, so the loader needs the table
-(`{facts["table"]["name"]}`). Of the table it holds the name of its file, the names and kinds of its columns{labels}, the marks that
-stand for missing cells, and the numbers and the hash of the {len(facts["context"]["rows"]):,} rows that the run used.
+(`{facts.table_name}`). Of the table it holds the name of its file, the names and kinds of its columns{labels}, the marks that
+stand for missing cells, and the numbers and the hash of the {len(facts.context_rows):,} rows that the run used.
 
 ```python
 from tabtune_core import load_adapter, read_table
 
 model = load_adapter("adapter.zip"{checkpoint})
-table = read_table({facts["table"]["name"]!r}, model.reading).frame
+table = read_table({facts.table_name!r}, model.reading).frame
 context = model.context(table)                    # the run's own rows, checked by their hash
 test = table.iloc[model.split(table).test]
 print(model.predict(test, context=context))
 {probabilities}```
 
-Needs the Python package `tabtune-dashboard` (it made this file: {facts["versions"]["tabtune_core"]}). {peft}
+Needs the Python package `tabtune-dashboard` (it made this file: {made_by}). {peft}
 
 Validation and test scores of the run: see `tabtune.json`.
 """

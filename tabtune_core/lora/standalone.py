@@ -14,14 +14,15 @@ import torch
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.archives import list_members
 from tabtune_core.files.damaged import Damaged, refused_as
-from tabtune_core.files.plain_values import only
+from tabtune_core.files.plain_values import SHA256, only
 from tabtune_core.files.torch_files import FLOATS, read_torch_file
+from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.lora.hub import at_hand
-from tabtune_core.lora.inject import AdaptedLayer, LoraReport
+from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import FACTS, read_package
-from tabtune_core.lora.package_facts import HASH, PREFIX, SIDES, check_strength
+from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.metrics import Task
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings import LoraSettings
 from tabtune_core.upstream import Licence
 from tabtune_core.variants import VARIANTS
 
@@ -115,10 +116,8 @@ def _is_package(path: Path) -> bool:
 
 def _from_package(path: Path) -> LoraAdapter:
     package = read_package(path)
-    settings, base = RunSettings.of_package(package.facts["settings"]), package.facts["base"]
-    return LoraAdapter(
-        settings=settings.lora, tensors=package.tensors, task=settings.task, model=settings.model, base_sha256=base["sha256"]
-    )
+    settings, base = package.facts.settings, package.facts.base
+    return LoraAdapter(settings=settings.lora, tensors=package.tensors, task=settings.task, model=settings.model, base_sha256=base.sha256)
 
 
 def _from_tensors(path: Path) -> LoraAdapter:
@@ -139,7 +138,7 @@ def _written(content: Mapping[str, Any]) -> LoraAdapter:
     """As ``save_adapter`` writes it."""
     only(content, _WRITTEN, "it")
     task, model, sha256 = (content[name] for name in ("task", "model", "base_sha256"))
-    if task not in (None, *get_args(Task)) or not isinstance(model, str | None) or not (sha256 is None or HASH.fullmatch(sha256)):
+    if task not in (None, *get_args(Task)) or not isinstance(model, str | None) or not (sha256 is None or SHA256.fullmatch(sha256)):
         raise Damaged("its task, model or SHA-256 of the base is invalid")
     return LoraAdapter(
         settings=LoraSettings(**content["settings"]), tensors=dict(content["tensors"]), task=task, model=model, base_sha256=sha256

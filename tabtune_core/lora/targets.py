@@ -5,15 +5,13 @@ In: a module and names. Out: the weights by target.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
 from tabtune_core.errors import TargetError
+from tabtune_core.lora.adapted_layer import LayerKind
 from tabtune_core.lora.names import Matches, TargetRules, match_targets, resolve_targets, under
-
-Kind = Literal["linear", "weight", "embedding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class Adaptable:
 
     path: str
     """Of the weight in the module, without a trailing ``.weight``."""
-    kind: Kind
+    kind: LayerKind
     owner: nn.Module
     weight: torch.Tensor
 
@@ -38,7 +36,7 @@ def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
     A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Their subclasses (attention's output projection, layers that
     take class ids or skip rows) and attention's packed projection are read or called in other ways: only their weight can be updated.
     """
-    plain: dict[type, Kind] = {nn.Linear: "linear", nn.Embedding: "embedding"}
+    plain: dict[type, LayerKind] = {nn.Linear: "linear", nn.Embedding: "embedding"}
     for path, child in module.named_modules():
         if isinstance(child, nn.Linear | nn.Embedding):
             yield Adaptable(path, plain.get(type(child), "weight"), child, child.weight)

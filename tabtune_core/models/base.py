@@ -16,7 +16,7 @@ from torch import nn
 from tabtune_core.data.encoding import Target
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import Source
+from tabtune_core.upstream import Source
 
 Encoded = NDArray[np.float64]
 """Features as the table has them; missing numbers are nan."""

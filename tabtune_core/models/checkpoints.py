@@ -8,10 +8,8 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from ssl import SSLError
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -21,33 +19,10 @@ from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import EARLIER, WEIGHTS, get_card, named_checkpoint
-from tabtune_core.upstream import Licence
+from tabtune_core.upstream import Licence, Source
 
 ANSWER_SECONDS = 5.0
 """Seconds to wait for an answer of huggingface.co."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the weights of a run came from."""
-
-    model: str
-    file: str
-    """File name."""
-    repository: str | None
-    """Hugging Face repository, None for a file in the package or on the person's disk."""
-    revision: str | None
-    """Commit of the repository, where it is known."""
-    sha256: str
-    """The first of ``identities``."""
-    identities: tuple[str, ...]
-    """See ``identities_of``."""
-    licence: Licence
-    """Of the weights; not known of a file that a person named, unless it is the model's own or all of its model have the same."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as files keep them."""
-        return {name: value for name, value in asdict(self).items() if name != "identities"}
 
 
 def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
@@ -77,7 +52,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
             f"Delete it and try again."
         )
     licence = card.licence if path is None or weights.by_path or digest == weights.sha256 else Licence(None)
-    return file, Source(card.name, file.name, repository, revision, identities[0], identities, licence)
+    return file, Source(card.name, file.name, repository, revision, identities[0], licence, identities)
 
 
 def card_with(name: str, task: Task, sha256: str) -> ModelCard:

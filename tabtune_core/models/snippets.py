@@ -3,27 +3,23 @@
 In: what an adapter package says of itself. Out: code that an export runs before it is offered, so that what a person copies has worked.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.cards import Family
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.upstream import Licence
-
-Facts = Mapping[str, Any]
 
 
-def family_of(facts: Facts) -> Family:
+def family_of(facts: PackageFacts) -> Family:
     """Of an adapter's base."""
-    return get_card(facts["base"]["model"]).family
+    return get_card(facts.base.model).family
 
 
-def file_name(form: str, facts: Facts, run_id: str) -> str:
+def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
     """What a download is called; made of words of ours. ``form`` is one of ``adapter``, ``pipeline``, ``lora`` and ``merged``."""
     ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or family_of(facts).code("export").ENDING
     start = {"lora": "lora_adapters"}.get(form, form)
-    return f"{start}-{facts['base']['model']}-r{facts['settings']['lora'].get('rank', 8)}-{run_id}.{ending}"
+    return f"{start}-{facts.base.model}-r{facts.settings.lora.rank}-{run_id}.{ending}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +39,11 @@ class Snippet:
         return f"{self.setup}\n{self.use}\nprint(predicted)\n"
 
 
-def views_of(facts: Facts) -> int:
-    """Size of the ensemble that the run predicted with."""
-    return int(facts["settings"].get("train", {}).get("views", 1))
-
-
-def own_rows(facts: Facts, run_id: str, table: str) -> str:
+def own_rows(facts: PackageFacts, run_id: str, table: str) -> str:
     """The run's own rows, encoded; the merged weights accept any other rows too."""
-    base = f", checkpoint={facts['base']['file']!r}" if "checkpoint" in facts["settings"] else ""
+    base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     return (
-        f"# Licence of the base's weights: {Licence.of(facts['base'])}\n"
+        f"# Licence of the base's weights: {facts.base.licence}\n"
         f"run = load_adapter({file_name('adapter', facts, run_id)!r}{base}, device='cpu')  # only to read and encode rows as the run did\n"
         f"table = read_table({table!r}, run.reading).frame\n"
         f"context = run.context(table)  # or fit on rows of your own: the file needs nothing of ours\n"

@@ -23,7 +23,6 @@ from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import read_package
 from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import Array, with_module
-from tabtune_core.settings import RunSettings
 from tabtune_core.training.scoring import Shown
 
 
@@ -68,14 +67,14 @@ def open_adapters(
         CheckpointError: the base's weights cannot be found.
     """
     packages = [(path, read_package(path)) for path in paths]
-    first = RunSettings.of_package(packages[0][1].facts["settings"])
-    base = open_base(first.model, first.task, packages[0][1].facts["base"]["sha256"], checkpoint=checkpoint, device=device)
+    first = packages[0][1].facts
+    base = open_base(first.base.model, first.settings.task, first.base.sha256, checkpoint=checkpoint, device=device)
     adapters, served = AdapterSet(base.module), dict[str, Served]()
     for path, package in packages:
-        settings, named = RunSettings.of_package(package.facts["settings"]), package.facts["base"]
-        if settings.task != base.task or named["sha256"] not in base.source.identities:
+        settings, named = package.facts.settings, package.facts.base
+        if settings.task != base.task or named.sha256 not in base.source.identities:
             raise AdapterError(
-                f"{path.name} is for {settings.task} on {named['model']} (SHA-256 {named['sha256'][:12]}…), and {paths[0].name} for "
+                f"{path.name} is for {settings.task} on {named.model} (SHA-256 {named.sha256[:12]}…), and {paths[0].name} for "
                 f"{base.task} on {base.source.model} ({base.source.sha256[:12]}…). A server has one base: start another one for it."
             )
         put_on(adapters, base, settings.lora, package.tensors, path.stem)
@@ -98,7 +97,7 @@ def _about(name: str, adapted: AdaptedModel, context: Context) -> dict[str, Any]
         "context_rows": len(context.y_C),
         "target": adapted.settings.target,
         "classes": list(context.labels.classes),
-        "columns": {column: facts["kinds"][column] for column in facts["features"]},
+        "columns": {column: facts.kinds[column] for column in facts.features},
     }
 
 

@@ -188,7 +188,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
             raise Damaged('it is not a list of objects, such as [{"age": 30}]')
     _check_rows(len(rows), limits)
     facts = served.adapted.facts
-    needed, kinds = facts["features"], facts["kinds"]
+    needed, kinds = facts.features, facts.kinds
     for place, row in enumerate(rows, 1):
         if missing := [name for name in needed if name not in row]:
             raise TableError(f"Row {place:,} lacks {listed(missing)}. A value that is not known is null.")
@@ -208,7 +208,7 @@ def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     """Rows as a file, read as the adapter's table was."""
     with suppress(csv.Error):  # so that too many rows are not read first
         _check_rows(sum(map(bool, csv.reader(content.decode("latin-1").splitlines(keepends=True)))) - 1, limits)
-    rows = read_new_rows(content, served.adapted.facts, limit_bytes=limits.max_bytes, strict=True)
+    rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
     _check_rows(len(rows.frame), limits)
     return NewRows(rows.frame, (*rows.notes, *unknown_categories(rows.frame, served.shown.context.encoder)))
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.tensors import read_header
 from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
-from tabtune_core.lora.package_facts import LONGEST_NAME, check_facts
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_parts
 from tabtune_core.models.cards import ModelCard, Weights, adapter_size, asked_ranks
 from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
@@ -29,6 +29,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
+from tabtune_core.upstream import LONGEST_NAME
 
 ID = re.compile(r"[0-9a-f]{64}")
 
@@ -44,7 +45,7 @@ class StoredAdapter:
     created: float
     """Unix seconds."""
     size_bytes: int
-    facts: dict[str, Any]
+    facts: PackageFacts
     """What its ``tabtune.json`` says."""
     checkpoint: str | None = None
     """Weights of its base on this machine, where a person named them."""
@@ -54,7 +55,7 @@ class StoredAdapter:
     @property
     def settings(self) -> RunSettings:
         """Those of the run that made it."""
-        return RunSettings.of_package(self.facts["settings"])
+        return self.facts.settings
 
 
 def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> StoredAdapter:
@@ -77,39 +78,40 @@ def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> Store
     return get_adapter(home, identity)
 
 
-def check_package(path: Path) -> dict[str, Any]:
+def check_package(path: Path) -> PackageFacts:
     """What a package says of itself, once it is known to be whole and of layers that its model has.
 
     Raises:
         AdapterError: naming what is wrong.
     """
     facts, content = read_parts(path)
-    settings = RunSettings.of_package(facts["settings"])
+    settings = facts.settings
     if settings.model not in BY_NAME or settings.checkpoint is not None:  # whose layers are not known here
         return facts
-    card = card_with(settings.model, settings.task, facts["base"]["sha256"])
+    card = card_with(settings.model, settings.task, facts.base.sha256)
     if settings.task not in card.weights:
         return facts
     shapes = {name.removesuffix(".weight"): shape for name, shape in card.layers(settings.task).weights.items()}
-    for layer in facts["layers"]:
-        declared = layer["out_features"], layer["in_features"]
-        if shapes.get(layer["path"]) != (declared[::-1] if layer["kind"] == "embedding" else declared):  # a table takes its rows in
+    for layer in facts.layers:
+        declared = layer.out_features, layer.in_features
+        if shapes.get(layer.path) != (declared[::-1] if layer.kind == "embedding" else declared):  # a table takes its rows in
             raise AdapterError(
-                f"The package adapts {layer['path'][:LONGEST_NAME]!r} of the shape {declared}, which {card.title} does not have; "
+                f"The package adapts {layer.path[:LONGEST_NAME]!r} of the shape {declared}, which {card.title} does not have; "
                 f"it is damaged, or of another version of the model."
             )
-    _check_as_settings_say(card, settings, facts, sum(tensor.numbers for tensor in read_header(content)[0].values()))
+    _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_header(content)[0].values()))
     return facts
 
 
-def _check_as_settings_say(card: ModelCard, settings: RunSettings, facts: dict[str, Any], numbers: int) -> None:
+def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -> None:
     """Refuses an adapter that would not open on its base, which a prediction would find much later. ``numbers`` are in the tensors."""
+    settings = facts.settings
     try:
         ranks, size = asked_ranks(card, settings.task, settings.lora), adapter_size(card, settings.task, settings.lora)
     except TargetError as error:
         raise AdapterError(f"The package does not fit {card.title}: {error}") from error
-    of_layers = {layer["path"]: layer["rank"] for layer in facts["layers"]}
-    smaller = {layer["path"]: min(layer["out_features"], layer["in_features"]) for layer in facts["layers"]}
+    of_layers = {layer.path: layer.rank for layer in facts.layers}
+    smaller = {layer.path: min(layer.out_features, layer.in_features) for layer in facts.layers}
     odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != min(ranks.get(path, 0), smaller.get(path, 0))]
     if odd or numbers != size.trainable + size.frozen:
         which = f"the rank of {min(odd)[:LONGEST_NAME]!r} is not" if odd else f"its {numbers:,} numbers are not"
@@ -142,8 +144,8 @@ def get_adapter(home: Path, identity: str) -> StoredAdapter:
     """One of them. Raises AdapterError where the workspace does not hold it, or what it noted of it is damaged."""
     about = folder_of(home, identity) / "about.json"
     with refused_as(AdapterError, f"The adapter {identity[:12]} of the workspace cannot be read", " Delete it and add its file again."):
-        adapter = StoredAdapter(**json.loads(about.read_text(encoding="utf-8")))
-        check_facts(adapter.facts)
+        values = json.loads(about.read_text(encoding="utf-8"))
+        adapter = StoredAdapter(**{**values, "facts": PackageFacts.from_json(values["facts"])})
         texts, numbers = (adapter.name, adapter.owner), (adapter.created, adapter.size_bytes)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("an entry is of another kind")
@@ -184,24 +186,24 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     card = get_card(settings.model)
     found = named_checkpoint(card, settings.task, path)
     identities = _identities(found, card.weights_for(settings.task))
-    if adapter.facts["base"]["sha256"] not in identities:
-        raise AdapterError(f"{found} has the SHA-256 {identities[0]}; the adapter was trained on {adapter.facts['base']['sha256']}.")
-    named = StoredAdapter(**{**asdict(adapter), "checkpoint": str(found)})
+    if adapter.facts.base.sha256 not in identities:
+        raise AdapterError(f"{found} has the SHA-256 {identities[0]}; the adapter was trained on {adapter.facts.base.sha256}.")
+    named = replace(adapter, checkpoint=str(found))
     _write(folder_of(home, identity), named)
     return named
 
 
 def missing_base(adapter: StoredAdapter) -> str | None:
     """None where the base that an adapter was trained on is here; else which one is missing, and how to get it."""
-    settings, base = adapter.settings, adapter.facts["base"]
+    settings, base = adapter.settings, adapter.facts.base
     if settings.model not in BY_NAME:
         return f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may."
     card = get_card(settings.model)
     if not card.family.installed:
         return str(card.family.missing_package())
-    wanted = f"It was trained on {base['file']} (SHA-256 {base['sha256'][:12]}…)"
+    wanted = f"It was trained on {base.file} (SHA-256 {base.sha256[:12]}…)"
     try:
-        card = card_with(settings.model, settings.task, base["sha256"])
+        card = card_with(settings.model, settings.task, base.sha256)
         weights = card.weights_for(settings.task)
         if adapter.checkpoint is not None:
             here = named_checkpoint(card, settings.task, adapter.checkpoint)
@@ -218,7 +220,7 @@ def missing_base(adapter: StoredAdapter) -> str | None:
     except TabTuneError as error:
         return str(error)
     identities = _identities(here, weights)
-    if base["sha256"] in identities:
+    if base.sha256 in identities:
         return None
     return f"{wanted}; {here.name} on this machine is another file (SHA-256 {identities[0][:12]}…). Name those that it was trained on."
 
@@ -243,7 +245,8 @@ def _identities_of(path: Path, beside: tuple[str, ...], known: object) -> tuple[
 
 
 def _write(folder: Path, adapter: StoredAdapter) -> None:
-    write_text(folder / "about.json", json.dumps(asdict(adapter), ensure_ascii=False))
+    about = {field.name: getattr(adapter, field.name) for field in fields(adapter)}
+    write_text(folder / "about.json", json.dumps({**about, "facts": adapter.facts.to_json()}, ensure_ascii=False))
 
 
 def delete_table(store: RunStore, identity: str) -> None:

@@ -219,7 +219,7 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         total_parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         layers=report.rows() if report else (),
-        base=model.source.to_dict(),
+        base=model.source.to_json(),
         train_context_rows=rows.size.context if trains else None,
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
         eval_every=train.eval_every_of(steps, shown=shown, evaluated=evaluated) if trains else None,

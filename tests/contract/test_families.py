@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from package_values import package_facts
 
 import tabtune_core.models
 from tabtune_core.models.base import BaseModel
@@ -55,10 +56,9 @@ def test_its_stages_are_told_of_a_module(family):
     assert list(inspect.signature(code(family, "model").stages).parameters) == ["module"]
 
 
-@pytest.mark.parametrize("classes", [["no", "yes"], None], ids=["classes", "numbers"])
+@pytest.mark.parametrize("classes", [("no", "yes"), ()], ids=["classes", "numbers"])
 def test_its_merged_checkpoint_comes_with_python_that_compiles(family, classes):
     card = next(card for card in CATALOGUE.values() if card.family is family)
-    facts = {"base": {"model": card.name, "file": "f"}, "settings": {"lora": {"rank": 4}, "train": {}}, "classes": classes}
-    snippet = family.code("export").snippet(facts, "run", "table.csv")
+    snippet = family.code("export").snippet(package_facts(card.name, classes=classes), "run", "table.csv")
     compile(snippet.code, "snippet", "exec")
     assert f"merged-{card.name}-r4-run.{family.code('export').ENDING}" in snippet.code

@@ -13,12 +13,11 @@ import safetensors.numpy
 import torch
 from tiny import tiny_checkpoint
 
-from tabtune_core import LoraSettings, RunSettings, SweepSettings, TabularPipeline, load_adapter
+from tabtune_core import LoraSettings, SweepSettings, TabularPipeline, load_adapter
 from tabtune_core.api.pipeline_file import CONTEXT, FACTS, _context
 from tabtune_core.cli.request import read_settings_file
 from tabtune_core.errors import AdapterError, CheckpointError, PipelineError, SettingError
 from tabtune_core.files.tensors import read_header
-from tabtune_core.lora import package_facts
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.lora.package import write_package
 from tabtune_core.lora.package_reader import read_facts
@@ -60,14 +59,14 @@ def adapters(folder):
     facts = read_facts(KEPT / "adapter.zip")
     for name, how in VARIANTS.items():
         lora = LoraSettings(rank=2, targets=("prediction_head",), **how)
-        settings = replace(RunSettings.of_package(facts["settings"]), lora=lora)
+        settings = replace(facts.settings, lora=lora)
         model = load_model(get_card("tabicl-mini"), "classification", CPU)
         report = adapt(model, settings)
         with torch.no_grad():
             for tensor in adapter_tensors(model.module, report).values():
                 tensor += 0.01 * torch.rand_like(tensor)
-        own = {key: value for key, value in facts.items() if key not in ("format", "layers", "biases", "opens_with_peft")}
-        write_package(folder / f"{name}.zip", model.module, report, dropout=0.0, facts={**own, "settings": settings.to_dict()})
+        own = replace(facts, layers=report.layers, biases=report.biases, settings=settings)
+        write_package(folder / f"{name}.zip", model.module, report, own)
         yield (folder / f"{name}.zip").read_bytes()
 
 
@@ -175,7 +174,7 @@ def kinds(folder):
 
     for name in ("tabicl-v2", "tabdpt-1.3", "mitra-mini"):
         tiny_checkpoint(folder / ("mitra" if name.startswith("mitra") else name), name)
-    assert package_facts.check_facts(read_facts(KEPT / "adapter.zip")).lora.rank == 1
+    assert read_facts(KEPT / "adapter.zip").settings.lora.rank == 1
     read = lambda *paths: tuple((folder / path).read_bytes() for path in paths)  # noqa: E731
     return {
         "adapter": Kind("zip", "zip", (AdapterError,), tuple(adapters(folder)), open_adapter),

@@ -19,6 +19,7 @@ from tabtune_core.access import FETCH_VARIABLE
 from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH
 from tabtune_core.errors import StoreError
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.runs import RunStore
@@ -482,7 +483,8 @@ def test_the_fields_and_the_adapters_are_those_of_the_choice(app, store):
 
 def test_fewer_context_rows_are_asked_for_by_a_lever_with_its_default(app, store, monkeypatch):
     run = verified_run(store)
-    facts = {**seeding.made_up_facts(store.home, store.run(run).settings), "context": {"rows": list(range(341)), "sha256": "0" * 64}}
+    told = {**seeding.made_up_facts(store.home, store.run(run).settings), "context": {"rows": list(range(341)), "sha256": "0" * 64}}
+    facts = PackageFacts.from_json(told)
     monkeypatch.setattr(page_queries, "facts", lambda run: facts)
     go(app, "try_it", adapter=run)
     (lever,) = app.select_slider

@@ -172,7 +172,7 @@ def test_a_split_by_a_column_is_kept_from_the_table_to_the_adapter(home, by, col
         assert parts[0].max() < parts[1].min() <= parts[1].max() < parts[2].min()
     else:
         assert sum(part.nunique() for part in parts) == 20
-    assert ("who" in adapted.facts["features"]) == (by == "time")
+    assert ("who" in adapted.facts.features) == (by == "time")
     context = adapted.context(table.drop(columns="who") if by == "group" else table)
     assert len(context.y_C) == of(RunPlanned, events)[0].context_rows
 

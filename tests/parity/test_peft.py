@@ -5,27 +5,18 @@ import zipfile
 
 import pytest
 import torch
+from package_values import package_facts
 from tiny import tiny_module
 from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 from torch import nn
 
 from tabtune_core.lora import fused_linear
+from tabtune_core.lora.adapted_layer import PREFIX
 from tabtune_core.lora.inject import adapter_factors, adapter_tensors, inject
 from tabtune_core.lora.names import TargetRules
 from tabtune_core.lora.package import PEFT_CONFIG, TENSORS, factor_tensors, write_package
-from tabtune_core.lora.package_facts import PREFIX
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
-
-FACTS = {
-    "settings": {"lora": {"rank": 4}, "target": "y"},
-    "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0", "repository": None},
-    "classes": ["a", "b"],
-    "context": {"rows": [0], "sha256": "0"},
-    "table": {"name": "t.csv"},
-    "versions": {"tabtune_core": "0"},
-}
-
 
 VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}, {"use_dora": True, "use_rslora": True}]
 
@@ -127,12 +118,14 @@ def test_the_same_biases_train(bias):
 
 
 def package(tmp_path, module, rules, **how):
-    report = inject(module, LoraSettings(**{"rank": 4, "alpha": 8, "dropout": 0.0, **how}), rules)
+    lora = LoraSettings(**{"rank": 4, "dropout": 0, **how})
+    report = inject(module, lora, rules)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in (tensor for tensor in adapter_tensors(module, report).values() if tensor.requires_grad):
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    write_package(tmp_path / "adapter.zip", module, report, dropout=0.0, facts=FACTS)
+    facts = package_facts(lora=lora, layers=report.layers, biases=report.biases)
+    write_package(tmp_path / "adapter.zip", module, report, facts)
     with zipfile.ZipFile(tmp_path / "adapter.zip") as archive:
         archive.extractall(tmp_path / "adapter")
     return tmp_path / "adapter"

@@ -100,7 +100,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
     others = {
         adapter.id: {
             "Adapter": f"{adapter.name} (uploaded)",
-            "Predicts": f"{adapter.settings.target} · {adapter.facts['table']['name']}",
+            "Predicts": f"{adapter.settings.target} · {adapter.facts.table_name}",
             "Model": adapter.settings.model,
             "Sweep": f"{moment(adapter.created)} uploaded",
         }

@@ -59,13 +59,13 @@ def details(adapter: StoredAdapter) -> None:
     with st.container(horizontal=True):
         st.metric("Package", megabytes(adapter.size_bytes), border=True, width="content")
         st.metric("Rank", settings.lora.rank, border=True, width="content")
-        st.metric("Layers", len(facts["layers"]), border=True, width="content")
-        st.metric("Classes", len(facts["classes"]) or "numbers", border=True, width="content")
+        st.metric("Layers", len(facts.layers), border=True, width="content")
+        st.metric("Classes", len(facts.classes) or "numbers", border=True, width="content")
     st.markdown(
-        f"Predicts **{plain(settings.target)}** from {len(facts['features']):,} columns, trained on {plain(facts['table']['name'])} "
-        f"({facts['table']['rows']:,} rows) with {plain(settings.model)}."
+        f"Predicts **{plain(settings.target)}** from {len(facts.features):,} columns, trained on {plain(facts.table_name)} "
+        f"({facts.table_rows:,} rows) with {plain(settings.model)}."
     )
-    if facts["table"]["id"] in queries.tables():
+    if facts.table_id in queries.tables():
         st.caption("That table is in this workspace, so the adapter predicts here exactly as it did there.")
     else:
         st.caption(

@@ -11,6 +11,7 @@ from dashboard.components.job_status import ask_for, data_of, wait_for, why_with
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.run_row import Run
@@ -39,7 +40,7 @@ def remove(job_id: str) -> None:
         queries.store().delete_job(job_id)
 
 
-def other_formats(run: Run, facts: Mapping[str, Any]) -> None:
+def other_formats(run: Run, facts: PackageFacts) -> None:
     """One line a format."""
     jobs = export_jobs(run.id)
     for form in FORMATS:
@@ -49,7 +50,7 @@ def other_formats(run: Run, facts: Mapping[str, Any]) -> None:
         wait_for(going, "Creating and verifying the file; it takes seconds, longer for a large model")
 
 
-def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
+def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
     kind = FORMATS[form]
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -57,9 +58,9 @@ def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> 
             _button(run, facts, form, job)
         st.caption(kind.inside)
         if kind.holds_rows:
-            rows = len(facts["context"]["rows"])
+            rows = len(facts.context_rows)
             st.warning(
-                f"This file holds {rows:,} rows of your table ({plain(facts['table']['name'])}), target included. Give it only to people "
+                f"This file holds {rows:,} rows of your table ({plain(facts.table_name)}), target included. Give it only to people "
                 f"who may see them.",
                 icon=":material/visibility:",
             )
@@ -70,13 +71,13 @@ def _line(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> 
         with st.expander("How to open it", icon=":material/code:"):
             if job is None or job.status != "finished":
                 st.caption("Preparing the file runs exactly this code in a fresh process, on the test rows.")
-            st.code(snippet(form, facts, run.id, table=facts["table"]["name"]).code, language="python", wrap_lines=True)
+            st.code(snippet(form, facts, run.id, table=facts.table_name).code, language="python", wrap_lines=True)
             if form == "merged":
                 st.caption("On the command line, from the adapter package: predictions, and the same checkpoint.")
-                st.code(command_lines(facts, run.id, table=facts["table"]["name"]), language="bash", wrap_lines=True)
+                st.code(command_lines(facts, run.id, table=facts.table_name), language="bash", wrap_lines=True)
 
 
-def _button(run: Run, facts: Mapping[str, Any], form: Format, job: Job | None) -> None:
+def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
     if job is not None and job.status not in JOB_ENDED:
         st.markdown(":material/hourglass_top: Preparing", width="content")
         return

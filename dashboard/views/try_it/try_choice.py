@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
 
 import streamlit as st
 
@@ -11,6 +10,7 @@ from dashboard.formatting import no_two_alike, plain
 from dashboard.url_state import chosen, keep
 from tabtune_core.analysis.context_rows import sizes_up_to
 from tabtune_core.data.datasets import Dataset
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.uploaded_adapters import missing_base
 
@@ -46,7 +46,7 @@ class Choice:
     adapters: list[Candidate]
     table: Dataset
     """Whose rows are the context."""
-    facts: dict[str, Any]
+    facts: PackageFacts
     """Of the first adapter: columns, kinds, how rows are read."""
     base: bool
     context_rows: int | None = None
@@ -66,8 +66,8 @@ def candidates() -> dict[str, Candidate]:
     }
     for adapter in queries.uploads().values():
         if missing_base(adapter) is None:
-            table = adapter.facts["table"]
-            found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table["id"], table["name"], table["id"] in tables)
+            table, name = adapter.facts.table_id, adapter.facts.table_name
+            found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table, name, table in tables)
     return _told_apart(found)
 
 
@@ -77,7 +77,7 @@ def _told_apart(found: dict[str, Candidate]) -> dict[str, Candidate]:
     return {name: replace(candidate, title=titles[name].removeprefix(candidate.group)) for name, candidate in found.items()}
 
 
-def facts_of(candidate: Candidate) -> dict[str, Any]:
+def facts_of(candidate: Candidate) -> PackageFacts:
     """What its package says.
 
     Raises:
@@ -137,10 +137,10 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     return None if table is None else Choice([found[name] for name in picked], table, facts, base, context_rows)
 
 
-def _ask_context_rows(facts: dict[str, Any], group: str) -> int | None:
+def _ask_context_rows(facts: PackageFacts, group: str) -> int | None:
     """How many rows to predict from; None for the default."""
-    usual = len(facts["context"]["rows"])
-    sizes = sizes_up_to(usual, classes=len(facts["classes"]))
+    usual = len(facts.context_rows)
+    sizes = sizes_up_to(usual, classes=len(facts.classes))
     if len(sizes) < 2:
         return None
     rows = st.select_slider(
@@ -156,14 +156,14 @@ def _ask_context_rows(facts: dict[str, Any], group: str) -> int | None:
     return None if rows == usual else rows
 
 
-def _other_table(facts: dict[str, Any]) -> Dataset | None:
+def _other_table(facts: PackageFacts) -> Dataset | None:
     """A table of the workspace in place of the one that an adapter from elsewhere was trained on."""
-    needed = {*facts["features"], facts["settings"]["target"]}
+    needed = {*facts.features, facts.settings.target}
     fitting = {name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}}
     if not fitting:
         st.warning(
-            f"An adapter predicts from context rows with a known {plain(facts['settings']['target'])}, and the package holds no rows. "
-            f"Add {plain(facts['table']['name'])} on the Data page, or another table with the same {len(needed):,} columns."
+            f"An adapter predicts from context rows with a known {plain(facts.settings.target)}, and the package holds no rows. "
+            f"Add {plain(facts.table_name)} on the Data page, or another table with the same {len(needed):,} columns."
         )
         return None
     name = st.selectbox(

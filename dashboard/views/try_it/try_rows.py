@@ -4,7 +4,7 @@ Out: rows as a person left them, typed as reading a file types them.
 """
 
 import datetime as dt
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ SHOWN = 5
 
 def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     """A real row of the table, to be changed field by field, and whether to predict it. It has its label as long as it is that row."""
-    kinds, table, target = choice.facts["kinds"], choice.table, choice.facts["settings"]["target"]
-    features = [column.name for column in table.columns if column.name in choice.facts["features"]]
+    kinds, table, target = choice.facts.kinds, choice.table, choice.facts.settings.target
+    features = [column.name for column in table.columns if column.name in choice.facts.features]
     proposed = _first_test_row(choice)
     place = st.number_input(
         "Start from row",
@@ -42,7 +42,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     edited, pressed = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}")
     truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
-        regression = choice.facts["settings"]["task"] == "regression"
+        regression = choice.facts.settings.task == "regression"
         known = "nothing" if truth is None else plain(number(float(row[target].iloc[0])) if regression else truth)
         st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")
         return (edited if truth is None else with_column(edited, target, row[target])), pressed
@@ -72,13 +72,13 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     if file is None:
         return None
     try:
-        rows = queries.new_rows(file.getvalue(), choice.facts)
+        rows = queries.new_rows(file.getvalue(), choice.facts.read_as)
     except TableError as error:
         st.error(plain(str(error)))
         return None
     for note in rows.notes:
         st.markdown(f":orange[:material/warning:] {plain(note)}")
-    target, labelled = choice.facts["settings"]["target"], 0
+    target, labelled = choice.facts.settings.target, 0
     if target in rows.frame:
         labelled = int(rows.frame[target].notna().sum())
     scored = f" {labelled:,} of them have a {plain(target)} and will be scored." if labelled else ""
@@ -95,7 +95,7 @@ MOST_IN_SIGHT, HEIGHT = 6, 520
 """Fields that need no frame that scrolls, and how high one is, in pixels: the button below it stays near."""
 
 
-def row_form(table: str, row: pd.DataFrame, kinds: dict[str, str], *, key: str) -> tuple[pd.DataFrame, bool]:
+def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, key: str) -> tuple[pd.DataFrame, bool]:
     """The row as it is in the form, and whether its button was pressed. ``row`` is one row of the columns to predict from."""
     names = [str(name) for name in row.columns]
     shown = names[:MOST_FIELDS]
@@ -157,7 +157,7 @@ def _start(key: str, value: Any) -> None:
         st.session_state[key] = value
 
 
-def typed(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+def typed(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     """The columns as reading a file leaves them, whatever the widgets made of missing ones."""
     columns: dict[Hashable, pd.Series[Any]] = {}
     for name in frame.columns:

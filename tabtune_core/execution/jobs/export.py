@@ -72,7 +72,7 @@ class _Source:
     def columns(self) -> list[str]:
         """What predictions are made from, in the order of the table: that of the columns of an array."""
         facts = self.package.facts
-        return [name for name in facts["kinds"] if name in facts["features"]]
+        return [name for name in facts.kinds if name in facts.features]
 
 
 def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
 
 
 def _base(source: _Source) -> BaseModel:
-    settings, sha256 = source.run.settings, source.package.facts["base"]["sha256"]
+    settings, sha256 = source.run.settings, source.package.facts.base.sha256
     return open_base(settings.model, settings.task, sha256, checkpoint=settings.checkpoint, device=source.trial.device)
 
 
@@ -189,7 +189,7 @@ def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
     if run.settings.checkpoint is not None:
         card = get_card(run.settings.model)
         weights, _ = find_checkpoint(card, run.settings.task, run.settings.checkpoint)
-        links |= {facts["base"]["file"]: weights} | {name: weights.parent / name for name in card.weights_for(run.settings.task).beside}
+        links |= {facts.base.file: weights} | {name: weights.parent / name for name in card.weights_for(run.settings.task).beside}
     for name, target in links.items():
         (work / Path(name).name).symlink_to(target.absolute())
 

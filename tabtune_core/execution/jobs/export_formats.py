@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.models.snippets import Facts, Snippet, family_of, file_name, views_of
+from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.models.snippets import Snippet, family_of, file_name
 
 Format = Literal["merged", "pipeline", "lora"]
 
@@ -45,13 +46,13 @@ FORMATS: dict[Format, ExportFormat] = {
 }
 
 
-def snippet(form: Format, facts: Facts, run_id: str, *, table: str) -> Snippet:
+def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Snippet:
     """The Python that opens one of FORMATS on the rows of ``table``, the file that the run read."""
     if form == "merged":
         merged: Snippet = family_of(facts).code("export").snippet(facts, run_id, table)
         return merged
-    base = f", checkpoint={facts['base']['file']!r}" if "checkpoint" in facts["settings"] else ""
-    predict = "predict_proba" if facts["classes"] else "predict"
+    base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
+    predict = "predict_proba" if facts.classes else "predict"
     load = f"pipeline = TabularPipeline.load({file_name('pipeline', facts, run_id)!r}{base})"
     imports = "from tabtune_core import TabularPipeline, read_table\nfrom tabtune_core.data.table import ReadingChoices\n"
     if form == "lora":
@@ -63,15 +64,15 @@ def snippet(form: Format, facts: Facts, run_id: str, *, table: str) -> Snippet:
             f"{load}  # or another pipeline on the same base\n"
             f"pipeline.load_adapter({file!r}, 'from a file')"
         )
-    setup = f"{imports}\n{load}\nrows = read_table({table!r}, {_choices(facts)}).frame  # or any frame with the same columns\n"
-    return Snippet(setup, f"predicted = pipeline.{predict}(rows)", "tabtune_core.TabularPipeline", views_of(facts))
+    setup = f"{imports}\n{load}\nrows = read_table({table!r}, {_written(facts.reading)}).frame  # or any frame with the same columns\n"
+    return Snippet(setup, f"predicted = pipeline.{predict}(rows)", "tabtune_core.TabularPipeline", facts.settings.train.views)
 
 
-def command_lines(facts: Facts, run_id: str, *, table: str) -> str:
+def command_lines(facts: PackageFacts, run_id: str, *, table: str) -> str:
     """The commands that predict with the adapter package, and merge it."""
     adapter, weights = (
         file_name("adapter", facts, run_id),
-        f" --checkpoint {shlex.quote(facts['base']['file'])}" if "checkpoint" in facts["settings"] else "",
+        f" --checkpoint {shlex.quote(facts.checkpoint)}" if facts.checkpoint else "",
     )
     out = file_name("merged", facts, run_id).removesuffix(".zip")
     return (
@@ -80,8 +81,7 @@ def command_lines(facts: Facts, run_id: str, *, table: str) -> str:
     )
 
 
-def _choices(facts: Facts) -> str:
-    """How the run read its table, without defaults."""
-    choices = ReadingChoices.from_json(facts["reading"])
+def _written(choices: ReadingChoices) -> str:
+    """As Python, without defaults."""
     given = {field.name: getattr(choices, field.name) for field in fields(choices) if getattr(choices, field.name) != field.default}
     return f"ReadingChoices({', '.join(f'{name}={value!r}' for name, value in given.items())})"

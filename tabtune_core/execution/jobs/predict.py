@@ -33,7 +33,6 @@ from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_r
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
-from tabtune_core.lora.package_facts import labels_sha256
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import with_module
@@ -61,7 +60,7 @@ class _Adapter:
 
     @property
     def base(self) -> tuple[str, str]:
-        return self.settings.model, str(self.package.facts["base"]["sha256"])
+        return self.settings.model, self.package.facts.base.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ def _open(home: Path, identity: str, title: str) -> _Adapter:
     else:
         store = RunStore(home)
         package, checkpoint = read_package(store.run_dir(identity) / ADAPTER_FILE), store.run(identity).settings.checkpoint
-    return _Adapter(identity, title, package, RunSettings.of_package(package.facts["settings"]), checkpoint)
+    return _Adapter(identity, title, package, package.facts.settings, checkpoint)
 
 
 def _check_alike(opened: Sequence[_Adapter]) -> None:
@@ -171,7 +170,7 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
         raise AdapterError("No adapter was chosen. Choose at least one.")
     first = opened[0]
     for other in opened[1:]:
-        if (other.settings.target, labels_sha256(other.package.facts)) != (first.settings.target, labels_sha256(first.package.facts)):
+        if (other.settings.target, other.package.facts.label_hash) != (first.settings.target, first.package.facts.label_hash):
             raise AdapterError(
                 f"{other.title} predicts {other.settings.target!r} and {first.title} predicts {first.settings.target!r}, or their classes "
                 f"differ; choose adapters that predict the same thing."
@@ -199,7 +198,7 @@ def _predict_group(
         put_on(adapters, model, adapter.settings.lora, adapter.package.tensors, str(place))
         adapted = AdaptedModel(with_module(model, adapters.module.requires_grad_(False).eval()), adapter.settings, adapter.package.facts)
         whole, table = _context(adapted, shown, adapter.title, notes)
-        labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts["context"]["sha256"]
+        labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts.context_sha256
         as_in_run = own and (context_rows is None or context_rows >= len(whole.y_C))
         intervals = _intervals(home, adapter) if as_in_run and adapter.settings.task == "regression" else (None, None)
         used = adapted.split(shown) if labelled and own else None
@@ -246,7 +245,7 @@ def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict
 
     Beside it the rows in which its numbers count.
     """
-    missing = [name for name in adapted.facts["features"] if name not in table.columns]
+    missing = [name for name in adapted.facts.features if name not in table.columns]
     if missing:
         raise AdapterError(f"The table lacks {listed(missing)}, from which {title} predicts. Choose a table with the same columns.")
     try:
@@ -271,7 +270,7 @@ def _fewer(context: Context, adapted: AdaptedModel, table: pd.DataFrame, most: i
     kept = np.sort(sample_rows(strata_of(_labels_of(context)).astype(str), most, rng))
     labels = np.full(len(table), None, dtype=object)
     labels[context.rows] = _labels_of(context)
-    return make_context(table, labels, context.rows[kept], adapted.facts["kinds"], target, names=context.labels)
+    return make_context(table, labels, context.rows[kept], adapted.facts.kinds, target, names=context.labels)
 
 
 def _labels_of(context: Context) -> NDArray[np.object_]:
@@ -290,7 +289,7 @@ def _truth(frame: pd.DataFrame, adapter: _Adapter, classes: tuple[str, ...]) -> 
 
 def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:
     """How many rows stand among those that an adapter was trained on or chosen by."""
-    kinds, names = first.package.facts["kinds"], [*first.package.facts["features"], first.settings.target]
+    kinds, names = first.package.facts.kinds, [*first.package.facts.features, first.settings.target]
     splits = [column.split for column in columns if column.split]
     used = table.iloc[np.unique(np.concatenate([part for split in splits for part in (split.train, split.validation)]))] if splits else None
     return 0 if used is None else int(row_keys(frame, kinds, names).isin(row_keys(used, kinds, names)).sum())

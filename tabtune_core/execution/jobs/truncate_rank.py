@@ -90,8 +90,8 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     if "validation" not in parts:
         raise AdapterError(f"The predictions of {asked.name} are not there any more, so that its rows cannot be scored again.")
     package = read_package(store.run_dir(run) / ADAPTER_FILE)
-    settings, base = asked.settings, package.facts["base"]
-    model = open_base(settings.model, settings.task, base["sha256"], checkpoint=settings.checkpoint, device=settings.device)
+    settings, base = asked.settings, package.facts.base
+    model = open_base(settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device)
     trained = _Trained.on(AdaptedModel(model, settings, package.facts), package)
     scorer, held_out = _rows(trained.adapted, load_frame(home, settings.dataset), parts)
 

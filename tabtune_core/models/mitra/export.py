@@ -1,15 +1,16 @@
 """A merged Mitra checkpoint: its file, and the Python that opens it. Text only; loads no torch."""
 
-from tabtune_core.models.snippets import Facts, Snippet, file_name, own_rows, views_of
+from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.models.snippets import Snippet, file_name, own_rows
 
 ENDING = "zip"
 """The name of the file; inside is the folder that upstream reads."""
 
 
-def snippet(facts: Facts, run_id: str, table: str) -> Snippet:
+def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
     """Through our loader of Mitra's own class: AutoGluon's estimators compute in bfloat16, which would hide a small difference."""
-    file, task = file_name("merged", facts, run_id), facts["settings"].get("task", "classification")
-    folder, kind = file.removesuffix(".zip"), "MitraClassifier" if facts["classes"] else "MitraRegressor"
+    file, task = file_name("merged", facts, run_id), facts.settings.task
+    folder, kind = file.removesuffix(".zip"), "MitraClassifier" if facts.classes else "MitraRegressor"
     setup = (
         f"import zipfile\nimport torch\nfrom tabtune_core import load_adapter, read_table\n"
         f"from tabtune_core.models.base import load_model\nfrom tabtune_core.models.catalogue import get_card\n"
@@ -18,8 +19,8 @@ def snippet(facts: Facts, run_id: str, table: str) -> Snippet:
     use = (
         f"zipfile.ZipFile({file!r}).extractall({folder!r})\n"
         f"# AutoGluon opens the folder too, and computes in bfloat16: {kind}(hf_model={folder!r}, fine_tune=False)\n"
-        f"card, cpu = get_card({facts['base']['model']!r}), torch.device('cpu')\n"
+        f"card, cpu = get_card({facts.base.model!r}), torch.device('cpu')\n"
         f"model = load_model(card, {task!r}, cpu, {folder!r})\n"
-        f"predicted = predict_rows(model, rows, context, views={views_of(facts)})"
+        f"predicted = predict_rows(model, rows, context, views={facts.settings.train.views})"
     )
-    return Snippet(setup, use, "Mitra's Tab2D class, as AutoGluon ships it", views_of(facts))
+    return Snippet(setup, use, "Mitra's Tab2D class, as AutoGluon ships it", facts.settings.train.views)

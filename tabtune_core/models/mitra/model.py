@@ -20,10 +20,11 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.mitra.family import FAMILY
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_config, read_safetensors
 from tabtune_core.models.stages import Stage, Stages, spread
+from tabtune_core.upstream import Source
 
 try:
     from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D

@@ -1,17 +1,18 @@
 """A merged TabDPT checkpoint: its file, and the Python that opens it. Text only; loads no torch."""
 
-from tabtune_core.models.snippets import Facts, Snippet, file_name, own_rows
+from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.models.snippets import Snippet, file_name, own_rows
 
 ENDING = "safetensors"
 
 
-def snippet(facts: Facts, run_id: str, table: str) -> Snippet:
+def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
     """With the upstream package's own estimator."""
-    kind = "TabDPTClassifier" if facts["classes"] else "TabDPTRegressor"
+    kind = "TabDPTClassifier" if facts.classes else "TabDPTRegressor"
     setup = (
         f"import torch\nfrom tabdpt import {kind}\nfrom tabtune_core import load_adapter, read_table\n\n{own_rows(facts, run_id, table)}"
     )
-    predict = "predict_proba({})" if facts["classes"] else "predict({}, n_ensembles=1)"
+    predict = "predict_proba({})" if facts.classes else "predict({}, n_ensembles=1)"
     use = (
         f"model = {kind}(\n"
         f"    model_weight_path={file_name('merged', facts, run_id)!r}, device='cpu', use_flash=False, compile=False, verbose=False\n"

@@ -35,9 +35,10 @@ from tabtune_core.lora.attach import view_of_one
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
 from tabtune_core.models.stages import Instead, Stage, Stages, first_of, spread
+from tabtune_core.upstream import Source
 
 CPU = torch.device("cpu")
 

@@ -26,10 +26,11 @@ from tabtune_core.files.torch_files import read_torch_file
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import Source, find_checkpoint
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
 from tabtune_core.models.stages import Stage, Stages, first_of
 from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
+from tabtune_core.upstream import Source
 
 CACHE_BYTES = 500_000_000
 """Most that a context may take while many rows are predicted beside it."""

@@ -1,6 +1,7 @@
 """A merged TabPFN checkpoint: its file, and the Python that opens it. Text only; loads no torch."""
 
-from tabtune_core.models.snippets import Facts, Snippet, file_name, own_rows
+from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.models.snippets import Snippet, file_name, own_rows
 
 ENDING = "ckpt"
 PLAIN = """{
@@ -10,9 +11,9 @@ PLAIN = """{
 """The settings of its estimators with which a member reads the table as a run does."""
 
 
-def snippet(facts: Facts, run_id: str, table: str) -> Snippet:
+def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
     """With the upstream package's own estimator."""
-    kind, predict = ("TabPFNClassifier", "predict_proba") if facts["classes"] else ("TabPFNRegressor", "predict")
+    kind, predict = ("TabPFNClassifier", "predict_proba") if facts.classes else ("TabPFNRegressor", "predict")
     setup = (
         f"from tabpfn import {kind}\nfrom tabpfn.preprocessing import PreprocessorConfig\n"
         f"from tabtune_core import load_adapter, read_table\n\n{own_rows(facts, run_id, table)}"

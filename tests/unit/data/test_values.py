@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
-from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.prediction_rows import ReadAs, read_new_rows
 from tabtune_core.data.table import read_table
 from tabtune_core.data.values import column_kind, numbers, places, word, words
 from tabtune_core.errors import TableError, TableWarning
@@ -222,7 +222,7 @@ def test_rows_of_a_file_are_those_that_pandas_reads_or_writes(made):
     table = read_table(written)
     kinds = {column.name: column.kind for column in table.columns}
     encoder = FeatureEncoder.fit(table.frame, kinds, None)
-    facts = {"reading": table.reading.to_json(), "kinds": kinds, "features": list(encoder.columns), "settings": {"target": "y"}}
+    facts = ReadAs(table.reading, kinds, list(encoder.columns), "y")
     files = [written, kept.getvalue(), other.to_csv(index=False).encode()]
     for rows in (pd.read_csv(io.BytesIO(written)), pd.read_parquet(kept), other, *(read_new_rows(file, facts).frame for file in files)):
         np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(table.frame))

@@ -4,41 +4,39 @@ import io
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
+from package_values import package_facts
 from tiny import tiny_module
 
-from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import AdapterError
+from tabtune_core.lora.adapted_layer import PREFIX
 from tabtune_core.lora.inject import adapter_tensors, inject, load_factors, merged_copy
 from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, write_package
-from tabtune_core.lora.package_facts import PREFIX, labels_sha256
 from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import LoraSettings
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.upstream import Licence
 
-FACT = {
-    "settings": {"dataset": "d", "model": "tabicl-v2", "lora": {"rank": 4, "use_dora": True}, "target": 'it\'s "y"'},
-    "base": {"model": "tabicl-v2", "file": "x.ckpt", "sha256": "0" * 64, "repository": "a/b"},
-    "classes": ["a", "b"],
-    "reading": ReadingChoices().to_json(),
-    "kinds": {"x": "number"},
-    "features": ["x"],
-    "context": {"rows": [0], "sha256": "0" * 64},
-    "table": {"name": 'odd" name.csv', "rows": 9, "id": "d"},
-    "versions": {"tabtune_core": "0"},
-}
+LORA = LoraSettings(rank=3, dropout=0.1, bias="lora_only", use_dora=True)
+FACT = package_facts(lora=LORA, target='it\'s "y"', table_name='odd" name.csv')
+
+
+def about(report, **changes):
+    """What the package of an injection says."""
+    return replace(FACT, layers=report.layers, biases=report.biases, **changes)
 
 
 @pytest.fixture
 def written(tmp_path):
     card = CATALOGUE["tabicl-v2"]
     module = tiny_module()
-    report = inject(module, LoraSettings(rank=3, dropout=0.1, bias="lora_only", use_dora=True), card.rules("classification"))
+    report = inject(module, LORA, card.rules("classification"))
     for parameter in adapter_tensors(module, report).values():
         torch.nn.init.normal_(parameter)
-    write_package(tmp_path / "adapter.zip", module, report, dropout=0.1, facts=FACT)
+    write_package(tmp_path / "adapter.zip", module, report, about(report))
     return tmp_path / "adapter.zip", module, report
 
 
@@ -49,16 +47,16 @@ def test_what_was_written_is_read_back_bit_by_bit(written):
     assert package.tensors.keys() == tensors.keys()
     assert all(torch.equal(package.tensors[name], tensors[name]) for name in tensors)
     assert {name.rpartition(".")[2] for name in tensors} == {"weight", "lora_magnitude_vector", "bias", "in_proj_bias"}
-    assert package.facts["classes"] == ["a", "b"]
-    assert package.facts["biases"] == list(report.biases)
-    assert len(package.facts["layers"]) == len(report.layers)
+    assert package.facts == about(report, settings=package.facts.settings)
+    assert package.facts.settings == RunSettings.of_package(FACT.settings.to_dict())
+    assert package.facts.label_hash == about(report, labels_sha256=package.facts.label_hash, classes=("class 1", "class 2")).label_hash
 
 
 def test_an_adapter_that_was_not_trained_is_as_large_as_one_that_was(written, tmp_path):
     path, module, report = written
     for parameter in adapter_tensors(module, report).values():
         torch.nn.init.zeros_(parameter)
-    write_package(tmp_path / "zeros.zip", module, report, dropout=0.1, facts=FACT)
+    write_package(tmp_path / "zeros.zip", module, report, about(report))
     sizes = [file.stat().st_size for file in (path, tmp_path / "zeros.zip")]
     assert sizes[0] == sizes[1] > sum(tensor.nbytes for tensor in read_package(path).tensors.values())
 
@@ -67,19 +65,15 @@ def test_the_readmes_loader_is_python_whatever_the_table_is_called(written):
     text = zipfile.ZipFile(written[0]).read(README).decode()
     code = text.split("```python\n")[1].split("```")[0]
     compile(code, "README.md", "exec")
-    assert f"Rank 4, alpha 8, DoRA, on {len(written[2].layers)} layers and {len(written[2].biases)} biases." in text
+    assert f"Rank 3, alpha 6, DoRA, on {len(written[2].layers)} layers and {len(written[2].biases)} biases." in text
     assert "Their licence: not known." in text
-    assert "Their licence: X-1, no commercial use." in readme(
-        {**read_package(written[0]).facts, "base": {**FACT["base"], "licence": {"name": "X-1", "commercial": False}}}
-    )
+    facts = read_package(written[0]).facts
+    licensed = replace(facts, base=replace(facts.base, licence=Licence("X-1", commercial=False)))
+    assert "Their licence: X-1, no commercial use." in readme(licensed)
+    assert "it made this file: a version that is not known" in readme(replace(facts, versions={}))
     assert "checkpoint=" not in code, "the base's own weights are found without a path"
-    assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme(
-        {
-            **read_package(written[0]).facts,
-            "settings": {**FACT["settings"], "checkpoint": "mine.ckpt"},
-            "base": {**FACT["base"], "file": "mine.ckpt"},
-        }
-    )
+    own = replace(facts, settings=replace(facts.settings, checkpoint="mine.ckpt"), base=replace(facts.base, file="mine.ckpt"))
+    assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme(own)
 
 
 def repacked(path, **changes):
@@ -141,7 +135,7 @@ def test_an_adapter_without_numbers_is_neither_saved_nor_put_on_a_model(written,
     with torch.no_grad():
         adapter_tensors(module, report)[name].fill_(torch.inf)
     with pytest.raises(AdapterError, match="It cannot be saved"):
-        write_package(tmp_path / "other.zip", module, report, dropout=0.1, facts=FACT)
+        write_package(tmp_path / "other.zip", module, report, about(report))
     assert not (tmp_path / "other.zip").exists()
     with pytest.raises(AdapterError, match="Merged, it would damage the model"):
         merged_copy(module)
@@ -161,25 +155,22 @@ def test_a_missing_file_says_where(tmp_path):
 
 def test_what_could_not_be_opened_again_is_not_saved(written, tmp_path):
     _, module, report = written
-    large = {**FACT, "context": {"rows": list(range(2_000_000)), "sha256": "0" * 64}}
+    large = about(report, context_rows=list(range(2_000_000)))
     with pytest.raises(AdapterError, match="cannot be saved: its tabtune.json would have 14.9 MB. Choose fewer context rows"):
-        write_package(tmp_path / "large.zip", module, report, dropout=0.1, facts=large)
-    million = {**FACT, "context": {"rows": list(range(1_000_000)), "sha256": "0" * 64}, "table": {**FACT["table"], "rows": 10**6}}
-    write_package(tmp_path / "million.zip", module, report, dropout=0.1, facts=million)
-    assert len(read_package(tmp_path / "million.zip").facts["context"]["rows"]) == 10**6
+        write_package(tmp_path / "large.zip", module, report, large)
+    write_package(tmp_path / "million.zip", module, report, about(report, context_rows=list(range(10**6)), table_rows=10**6))
+    assert len(read_package(tmp_path / "million.zip").facts.context_rows) == 10**6
 
 
 def test_a_package_without_its_class_labels_holds_them_nowhere(written):
     path = written[0]
-    changed = {**read_package(path).facts, "classes": ["secret one", "secret two"]}
-    repacked(path, **{FACTS: json.dumps(changed), README: readme(changed)})
+    changed = replace(read_package(path).facts, classes=("secret one", "secret two"))
+    repacked(path, **{FACTS: json.dumps(changed.to_json()), README: readme(changed)})
     stripped = path.with_name("stripped.zip")
     stripped.write_bytes(without_labels(path))
     with zipfile.ZipFile(stripped) as archive:
         assert not any(b"secret" in archive.read(name) for name in archive.namelist())
     again = read_package(stripped)
-    assert labels_sha256(again.facts) == labels_sha256(changed) != labels_sha256(FACT)
-    assert {name: value for name, value in again.facts.items() if name not in ("classes", "labels_sha256")} == {
-        name: value for name, value in changed.items() if name != "classes"
-    }
+    assert again.facts.label_hash == changed.label_hash != FACT.label_hash
+    assert again.facts == replace(changed, classes=("class 1", "class 2"), labels_sha256=changed.label_hash)
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in read_package(path).tensors.items())

@@ -84,7 +84,7 @@ def test_the_model_in_the_box_is_the_file_that_its_card_names():
     file, source = find_checkpoint(card, "classification")
     assert source.sha256 == card.weights_for("classification").sha256
     for named in (source, find_checkpoint(card, "classification", file)[1]):
-        assert named.to_dict()["licence"] == {"name": "Apache-2.0", "commercial": True}
+        assert named.to_json()["licence"] == {"name": "Apache-2.0", "commercial": True}
 
 
 class Payload:

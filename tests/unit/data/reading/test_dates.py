@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tabtune_core.data.encoding import FeatureEncoder, count_features
-from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.prediction_rows import ReadAs, read_new_rows
 from tabtune_core.data.reading.dates import moments_of
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.values import column_kind
@@ -64,7 +64,7 @@ def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(half):
     of_dates = expected.shape[1] - 1
     np.testing.assert_array_equal(np.isnan(expected).sum(axis=1), [of_dates * (value is None) for value in truth[0]])
     np.testing.assert_array_equal(own.transform(frame), expected)
-    facts = {"reading": table.reading.to_json(), "kinds": kinds, "features": [*frame], "settings": {"target": "y"}}
+    facts = ReadAs(table.reading, kinds, [*frame], "y")
     last = frame.iloc[[-1]]  # alone it does not say how it is written
     np.testing.assert_array_equal(encoder.transform(read_new_rows(last.to_csv(index=False).encode(), facts).frame), expected[[-1]])
     np.testing.assert_array_equal(own.transform(last), expected[[-1]])
@@ -126,9 +126,9 @@ def test_a_column_that_has_the_other_order_keeps_it_in_new_rows(choice):
     frame["open"] = "03/04/2024"
     table = read_table(frame.to_csv(index=False).encode(), ReadingChoices(day_first=choice))
     assert (table.frame["due"].tolist(), table.frame["paid"].tolist()) == ([*days], [*days])
-    reading = json.loads(json.dumps(table.reading.to_json()))
+    reading = ReadingChoices.from_json(json.loads(json.dumps(table.reading.to_json())))
     kinds = {column.name: column.kind for column in table.columns}
-    facts = {"reading": reading, "kinds": kinds, "features": [*kinds], "settings": {"target": "y"}}
+    facts = ReadAs(reading, kinds, [*kinds], "y")
     for separator in ",;":
         rows = read_new_rows(frame.iloc[[0]].to_csv(index=False, sep=separator).encode(), facts).frame
         assert rows.iloc[0].tolist() == table.frame.iloc[0].tolist()

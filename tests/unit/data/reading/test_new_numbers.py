@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.prediction_rows import ReadAs, read_new_rows
 from tabtune_core.data.table import read_table
 
 DRAW = random.Random(0)
@@ -35,8 +36,8 @@ def test_new_rows_are_read_as_those_of_the_table(separator):
     frame = pd.DataFrame({style: [draw() for _ in range(60)] for style, draw in STYLES.items()})
     table = read_table(frame.to_csv(index=False, sep=separator).encode())
     assert {column.kind for column in table.columns} == {"number"}
-    reading = json.loads(json.dumps(table.reading.to_json()))
-    facts = {"reading": reading, "kinds": dict.fromkeys(frame, "number"), "features": [*frame], "settings": {"target": "y"}}
+    reading = ReadingChoices.from_json(json.loads(json.dumps(table.reading.to_json())))
+    facts = ReadAs(reading, dict.fromkeys(frame, "number"), [*frame], "y")
     for place in range(0, 60, 13):
         rows, given = frame.iloc[[place]], DRAW.choice(",;\t|")
         written = rows.to_csv(index=False, sep=given).encode() if place % 2 else rows.to_csv(index=False, sep=given, quoting=1).encode()
@@ -46,12 +47,7 @@ def test_new_rows_are_read_as_those_of_the_table(separator):
 def test_notes_and_totals_below_new_rows_are_said():
     lines = "".join(f"town {row},{row},{row / 2}\n" for row in range(20))
     table = read_table(f"who,a,b\n{lines}".encode())
-    facts = {
-        "reading": table.reading.to_json(),
-        "kinds": {"a": "number", "b": "number"},
-        "features": ["a", "b"],
-        "settings": {"target": "y"},
-    }
+    facts = ReadAs(table.reading, {"a": "number", "b": "number"}, ["a", "b"], "y")
     assert not [note for note in read_new_rows(f"who,a,b\n{lines}".encode(), facts).notes if "row" in note]
     rows = read_new_rows(f"who,a,b\n{lines}Total,190,95\nSource: us\n".encode(), facts)
     assert len(rows.frame) == 22 and [note[:9] for note in rows.notes] == ["Line 23 h", "The last ", "The last ", "Not used,"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from made_run import made_run
+from package_values import package_facts
 
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
@@ -134,11 +135,11 @@ def test_the_pipeline_holds_the_context_rows_and_what_the_run_told(store, job, h
     told = exports.export(store.home, job, run=run, format="pipeline")
     pipeline = TabularPipeline.load(job / told["file"])
     facts = read_facts(store.run_dir(run) / "adapter.zip")
-    assert pipeline._context.sha256 == facts["context"]["sha256"]
-    assert len(pipeline._context.rows) == len(facts["context"]["rows"]) == 54
+    assert pipeline._context.sha256 == facts.context_sha256
+    assert len(pipeline._context.rows) == len(facts.context_rows) == 54
     assert pipeline.result.best_step == 1
     rows = load_frame(store.home, store.run(run).settings.dataset)[pipeline.feature_names_in_]
-    assert [*rows.columns] == [name for name in facts["kinds"] if name in facts["features"]] != facts["features"]
+    assert [*rows.columns] == [name for name in facts.kinds if name in facts.features] != [*facts.features]
     np.testing.assert_array_equal(pipeline.predict_proba(rows.to_numpy(dtype=object)), pipeline.predict_proba(rows))
     assert {form for form, kind in FORMATS.items() if kind.holds_rows} == {"pipeline"}
 
@@ -147,13 +148,7 @@ def test_the_pipeline_holds_the_context_rows_and_what_the_run_told(store, job, h
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_tables_name_is_text_in_a_snippet_and_part_of_no_path(form, model, table):
-    facts = {
-        "base": {"model": model, "file": "x.ckpt"},
-        "settings": {"lora": {"rank": 2}},
-        "classes": ["a", "b"],
-        "table": {"name": table},
-        "reading": ReadingChoices(delimiter=";", missing_marks=(table,)).to_json(),
-    }
+    facts = package_facts(model, table_name=table, reading=ReadingChoices(delimiter=";", missing_marks=(table,)))
     code = snippet(form, facts, "abc", table=table).code
     assert table in {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
     assert file_name(form, facts, "abc").startswith(("merged-", "pipeline-", "lora_adapters-"))

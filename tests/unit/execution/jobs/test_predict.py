@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import hypothesis
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from made_run import made_run, mixed_csv
 
 from tabtune_core.data.datasets import add_dataset, load_frame
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, forget_rows, keep_rows, labels_like, read_new_rows
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ReadAs, forget_rows, keep_rows, labels_like, read_new_rows
 from tabtune_core.data.target import split_at_median
 from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
@@ -143,16 +145,16 @@ def test_rows_that_are_not_there_are_said(store, identity):
         predict(store.home, store.home, rows=identity, adapters=[{"id": run, "title": "a"}], table=store.run(run).settings.dataset)
 
 
-FACTS = {
-    "reading": {"encoding": "utf-8", "delimiter": ",", "header": True, "day_first": True, "missing_marks": [], "kinds": []},
-    "kinds": {"age": "number", "zip": "category", "born": "date", "note": "text", "y": "boolean"},
-    "features": ["zip", "age", "born"],
-    "settings": {"target": "y"},
-}
+LIKE = ReadAs(
+    ReadingChoices(encoding="utf-8", delimiter=",", header=True, day_first=True),
+    {"age": "number", "zip": "category", "born": "date", "note": "text", "y": "boolean"},
+    ["zip", "age", "born"],
+    "y",
+)
 
 
 def test_rows_are_typed_as_the_table_was_whatever_they_look_like_alone():
-    rows = read_new_rows(b"age,zip,born,more\n7,01234,03/04/2024,x\n,2,,y\n", FACTS)
+    rows = read_new_rows(b"age,zip,born,more\n7,01234,03/04/2024,x\n,2,,y\n", LIKE)
     assert rows.frame["zip"].tolist() == ["01234", "2"]
     assert rows.frame["age"].tolist() == pytest.approx([7, np.nan], nan_ok=True)
     assert rows.frame["born"].iloc[0] == pd.Timestamp("2024-04-03")
@@ -160,12 +162,12 @@ def test_rows_are_typed_as_the_table_was_whatever_they_look_like_alone():
 
 
 def test_rows_that_another_program_wrote_are_read_all_the_same():
-    rows = read_new_rows("zip;age;born\nMünchen;7;2024-04-03\nKöln;8;2024-04-03\n".encode("cp1252"), FACTS)
+    rows = read_new_rows("zip;age;born\nMünchen;7;2024-04-03\nKöln;8;2024-04-03\n".encode("cp1252"), LIKE)
     assert rows.frame["zip"].tolist() == ["München", "Köln"]
 
 
 def test_rows_that_are_equal_are_each_predicted_though_the_table_was_read_without_copies():
-    facts = {**FACTS, "reading": {**FACTS["reading"], "drop_copies": True, "skip_last": 1}}
+    facts = replace(LIKE, reading=replace(LIKE.reading, drop_copies=True, skip_last=1))
     assert len(read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,2024-04-03\n", facts).frame) == 2
 
 
@@ -173,14 +175,14 @@ def test_a_missing_column_is_named_with_the_one_that_may_be_meant():
     with pytest.raises(
         TableError, match=r"lack 2 of the 3 columns .* 'zip' \(did you mean 'zipp'\?\), 'born'.* The file has: 'age', 'zipp'"
     ):
-        read_new_rows(b"age,zipp\n1,2\n", FACTS)
+        read_new_rows(b"age,zipp\n1,2\n", LIKE)
 
 
 def test_one_row_is_enough_and_a_lost_line_is_said():
-    assert read_new_rows(b"age,zip,born\n1,2,2024-04-03\n", FACTS).frame["zip"].tolist() == ["2"]
+    assert read_new_rows(b"age,zip,born\n1,2,2024-04-03\n", LIKE).frame["zip"].tolist() == ["2"]
     with pytest.raises(TableError, match="needs a second one, which may be empty"):
-        read_new_rows(b"age\n1\n", {**FACTS, "features": ["age"]})
-    rows = read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,3,4,5\n,,\n2,2,2024-04-03\n", FACTS)
+        read_new_rows(b"age\n1\n", replace(LIKE, features=["age"]))
+    rows = read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,3,4,5\n,,\n2,2,2024-04-03\n", LIKE)
     assert len(rows.frame) == 2
     assert "left out" in rows.notes[0]
     assert "1 row without any value: left out." in rows.notes
@@ -188,13 +190,13 @@ def test_one_row_is_enough_and_a_lost_line_is_said():
 
 def test_marks_beside_numbers_are_said_and_refused_where_nobody_reads_notes():
     content = b"age,zip,born\n5 g,01234,03/04/2024\n<7,01234,03/04/2024\n"
-    rows = read_new_rows(content, FACTS)
+    rows = read_new_rows(content, LIKE)
     assert rows.frame["age"].tolist() == [5, 7]
     assert "marks, which are left out, in 'age', such as '5 g'" in rows.notes[0]
     with pytest.raises(TableError, match="'age' holds other values"):
-        read_new_rows(content, FACTS, strict=True)
+        read_new_rows(content, LIKE, strict=True)
     noted = "age,zip,born,note\n" + "".join(f"{row},01234,03/04/2024,{row}*\n" for row in range(30))
-    texts = {**FACTS, "kinds": {**FACTS["kinds"], "note": "text"}}
+    texts = replace(LIKE, kinds={**LIKE.kinds, "note": "text"})
     assert read_new_rows(noted.encode(), texts, strict=True).notes == ()
 
 
@@ -208,7 +210,7 @@ def test_marks_beside_numbers_are_said_and_refused_where_nobody_reads_notes():
     ],
 )
 def test_cells_that_are_not_what_their_column_holds_are_said_and_refused_where_nobody_reads_notes(column, kind, cells, what):
-    facts = {**FACTS, "kinds": {**FACTS["kinds"], column: kind}}
+    facts = replace(LIKE, kinds={**LIKE.kinds, column: kind})
     file = pd.DataFrame({"age": 7, "zip": "1", "born": "12:00" if kind == "time" else "2024-04-03", "more": [*range(30), "?"]}).assign(
         **{column: cells}
     )
@@ -221,7 +223,7 @@ def test_cells_that_are_not_what_their_column_holds_are_said_and_refused_where_n
 
 def test_too_many_rows_are_said():
     with pytest.raises(TableError, match="The file has 2 rows; up to 1 are predicted at once"):
-        read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", FACTS, limit_rows=1)
+        read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", LIKE, limit_rows=1)
 
 
 def test_unknown_words_are_said_with_their_number(store):

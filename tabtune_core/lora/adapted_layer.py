@@ -1,0 +1,91 @@
+"""One adapted weight, as a report and a file name it. Loads no torch.
+
+In: values of a file, or what an injection planned. Out: its rank, scaling and size.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import entry, only
+from tabtune_core.variants import VARIANTS
+
+PREFIX = "base_model.model."
+"""What PEFT puts before the name of every tensor."""
+SIDES = ((".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B"))
+"""Ends of the names of the factors A and B, of a layer and of a table that is looked up."""
+LAYER: dict[str, Any] = {
+    "path": str,
+    "target": str,
+    "kind": str,
+    "out_features": int,
+    "in_features": int,
+    "rank": int,
+    "alpha": (int, float),
+    "capped": bool,
+    "use_rslora": bool,
+}
+TOLD = ("scaling", "parameters")
+"""What a file says of a layer that follows from the rest."""
+LayerKind = Literal["linear", "weight", "embedding"]
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedLayer:
+    """One adapted weight."""
+
+    path: str
+    """Of the weight in the module, without a trailing ``.weight``."""
+    target: str
+    """The target that matched it."""
+    kind: LayerKind
+    """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate), ``embedding`` is looked up (LoRAEmbedding)."""
+    out_features: int
+    in_features: int
+    """Of an embedding, the rows of its table."""
+    rank: int
+    """As used: capped at the smaller side of the weight."""
+    alpha: float
+    """Changed with a capped rank, so that the scaling stays what was asked."""
+    capped: bool
+    """Whether a higher rank was asked."""
+    use_rslora: bool
+    variant: str
+    """By its name in ``VARIANTS``."""
+
+    @property
+    def scaling(self) -> float:
+        """The factor in front of B A."""
+        return update_scaling(self.rank, self.alpha, use_rslora=self.use_rslora)
+
+    @property
+    def parameters(self) -> int:
+        """All that trains: of A and B together, and what the variant trains beside them."""
+        shape = self.out_features, self.in_features
+        return self.rank * sum(shape) + VARIANTS[self.variant].trained(*shape, self.rank)
+
+    def to_json(self) -> dict[str, Any]:
+        """As files keep it."""
+        return {**asdict(self), **{name: getattr(self, name) for name in TOLD}}
+
+    @classmethod
+    def from_json(cls, layer: Any) -> "AdaptedLayer":
+        """A layer of a file; earlier versions write ``use_dora`` in place of a variant.
+
+        Raises:
+            Damaged: naming the entry, or a rank that is impossible for the shape.
+        """
+        values = {name: entry(layer, name, kind) for name, kind in LAYER.items()}
+        only(layer, (*LAYER, *TOLD, "variant", "use_dora"), "a layer")
+        read, where = cls(**values, variant=layer.get("variant", "dora" if layer.get("use_dora") else "lora")), layer["path"][:120]
+        if not 1 <= read.rank <= min(read.out_features, read.in_features) or read.out_features >= 2**24:
+            raise Damaged(f"its layer {where!r} has the rank {read.rank}, which is impossible for its shape")
+        if read.kind not in get_args(LayerKind) or read.variant not in VARIANTS:
+            raise Damaged(f"its layer {where!r} is of the kind {read.kind!r} and the variant {read.variant!r}, which are not known")
+        return read
+
+
+def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:
+    """The factor in front of B A; with rsLoRA, Kalajdzievski 2023, arXiv 2312.03732, ``alpha / sqrt(r)`` in place of ``alpha / r``."""
+    return alpha / (math.sqrt(rank) if use_rslora else rank)

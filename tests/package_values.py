@@ -1,0 +1,29 @@
+"""What an adapter package says, of no real adapter."""
+
+from typing import Any
+
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.upstream import Licence, Source
+
+
+def package_facts(model: str = "tabicl-v2", lora: LoraSettings = LoraSettings(rank=4), target: str = "y", **changes: Any) -> PackageFacts:  # noqa: B008
+    whole: dict[str, Any] = {
+        "layers": (),
+        "biases": (),
+        "base": Source(model, "x.ckpt", "a/b", None, "0" * 64, Licence(None)),
+        "settings": RunSettings(dataset="d", target=target, model=model, lora=lora),
+        "classes": ("a", "b"),
+        "table_name": "t.csv",
+        "table_rows": 9,
+        "table_id": "d",
+        "reading": ReadingChoices(),
+        "kinds": {"x": "number"},
+        "features": ("x",),
+        "context_rows": [0],
+        "context_sha256": "0" * 64,
+        "scores": {},
+        "versions": {"tabtune_core": "0"},
+    }
+    return PackageFacts(**{**whole, **changes})
