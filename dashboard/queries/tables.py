@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dashboard.formatting import moment, no_two_alike, reading_words
 from dashboard.queries.workspace import home, listed, of_workspace, store
 from dashboard.server.people import by, check_may_change, may_change, person
-from tabtune_core.analysis.obstacles import stopped_by_table
+from tabtune_core.analysis.launch_checks import stopped_by_table
 from tabtune_core.data.datasets import (
     Dataset,
     add_sample,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tabtune_core.analysis.comparison import Load, replicates
 from tabtune_core.analysis.gains import Found
-from tabtune_core.analysis.replicates import RowGroups, difference
+from tabtune_core.analysis.jackknife import RowGroups, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric, guess
 from tabtune_core.settings import Strategy

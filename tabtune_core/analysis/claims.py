@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from tabtune_core.analysis.comparison import Comparison, Load, replicates
 from tabtune_core.analysis.gains import ROUNDING, beyond_noise
-from tabtune_core.analysis.replicates import Difference, TooFew, difference
+from tabtune_core.analysis.jackknife import Difference, TooFew, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.incomplete import MODELS
 from tabtune_core.analysis.intervals import GAINS, half_width
-from tabtune_core.analysis.replicates import Difference, Replicates, RowGroups, TooFew, difference
+from tabtune_core.analysis.jackknife import Difference, Replicates, RowGroups, TooFew, difference
+from tabtune_core.analysis.set_apart import MODELS
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import TRAINED

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
-from tabtune_core.analysis.incomplete import MODELS
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
 from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT
+from tabtune_core.analysis.set_apart import MODELS
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 

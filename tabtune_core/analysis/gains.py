@@ -8,7 +8,7 @@ import math
 from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr
 
-from tabtune_core.analysis.replicates import Difference, TooFew
+from tabtune_core.analysis.jackknife import Difference, TooFew
 from tabtune_core.metrics import TARGET_UNIT, Metric
 from tabtune_core.wording import counted
 

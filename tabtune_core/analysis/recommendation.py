@@ -16,7 +16,7 @@ from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, told_by
 from tabtune_core.analysis.gains import ROUNDING, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.replicates import Difference, TooFew
+from tabtune_core.analysis.jackknife import Difference, TooFew
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.store.predictions import read_predictions

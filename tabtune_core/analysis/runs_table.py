@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from tabtune_core.analysis.incomplete import apart
 from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.set_apart import apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task

@@ -75,7 +75,7 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
 
 def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
-    from tabtune_core.analysis.obstacles import too_large
+    from tabtune_core.analysis.launch_checks import too_large
 
     first = settings[0]
     score_to_rank_by(asked, first)

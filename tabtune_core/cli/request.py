@@ -154,7 +154,7 @@ def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings
 
 def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> TrainedOn:
     """Refuses what could not start, and says what to know of the rest; returns what would be trained on."""
-    from tabtune_core.analysis.obstacles import stopped_by_request, stopped_by_table
+    from tabtune_core.analysis.launch_checks import stopped_by_request, stopped_by_table
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.pair_leakage import pairs_that_give

@@ -54,7 +54,7 @@ class ExecutorChoice:
             ClusterError: Ray is not installed, or there is no cluster.
         """
         if self.executor == RAY:
-            from tabtune_core.execution.on_ray.reach import check
+            from tabtune_core.execution.on_ray.cluster_check import check
 
             check(self.address)
 

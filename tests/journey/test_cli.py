@@ -499,7 +499,7 @@ def test_a_table_whose_file_has_a_name_that_is_no_text_is_read(tmp_path):
 
 
 def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table, tabtune_here, monkeypatch):
-    monkeypatch.setattr("tabtune_core.analysis.obstacles.machine_memory", lambda: (3 * 10**8, 4 * 10**8))
+    monkeypatch.setattr("tabtune_core.analysis.launch_checks.machine_memory", lambda: (3 * 10**8, 4 * 10**8))
     monkeypatch.setattr("tabtune_core.cli.launch._follow_to_the_board", lambda *asked: 130)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, out, err = tabtune_here(tmp_path, *asked)

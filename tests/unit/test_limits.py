@@ -16,7 +16,7 @@ from dashboard import __main__ as dashboard
 from dashboard.server import application as served
 from tabtune_core.cli import main as cli
 from tabtune_core.execution import lock, service
-from tabtune_core.execution.on_ray import reach
+from tabtune_core.execution.on_ray import cluster_check
 
 ODD = st.one_of(
     st.sampled_from(["", "http://[::1", "[::1", "a..b", "http://a:99999", "http://a:b", "nan", "inf", "-1", "0", "1e999", "9" * 5000, "٣"]),
@@ -59,7 +59,7 @@ def quiet(tmp_path_factory):
         patch.setattr(dashboard, "ensure_worker", lambda home, **more: None)
         patch.setattr(lock, "ensure_worker", lambda home, **more: None)
         patch.setattr(service, "run_worker", lambda home, **more: None)
-        patch.setattr(reach, "check", lambda address: None)
+        patch.setattr(cluster_check, "check", lambda address: None)
         yield folder
 
 

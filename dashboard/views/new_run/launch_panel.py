@@ -18,7 +18,7 @@ from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from dashboard.views.new_run.forms import written
 from tabtune_core.access import NO_PATHS, may_type_paths
-from tabtune_core.analysis.obstacles import stopped_by_request
+from tabtune_core.analysis.launch_checks import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TabTuneError

@@ -106,7 +106,7 @@ _SCRIPT = '''"""A sweep of LoRA Lab; run it with the Python that LoRA Lab is ins
 from pathlib import Path
 
 from tabtune_core import {classes}
-from tabtune_core.analysis.obstacles import what_stops
+from tabtune_core.analysis.launch_checks import what_stops
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.store.runs import RunStore
 from tabtune_core.cli.terminal import follow

@@ -18,10 +18,10 @@ from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.executor import RAY, Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
 from tabtune_core.execution.memory_needs import MemoryNeeds
-from tabtune_core.execution.on_ray.link import Link
+from tabtune_core.execution.on_ray.cluster_check import first_line
 from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, asks_of, namespace_of, wants_gpu
-from tabtune_core.execution.on_ray.reach import first_line
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
+from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.processes import GRACE_SECONDS
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import get_card

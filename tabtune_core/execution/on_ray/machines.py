@@ -17,7 +17,7 @@ from typing import Any
 
 from tabtune_core.execution.cluster_file import ClusterNode
 from tabtune_core.execution.lock import code_version
-from tabtune_core.execution.on_ray.reach import check, first_line, no_cluster, not_installed
+from tabtune_core.execution.on_ray.cluster_check import check, first_line, no_cluster, not_installed
 from tabtune_core.gpus import card_names
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import FAMILIES

@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare, half_widths
-from tabtune_core.analysis.replicates import Difference, RowGroups, _blocks, difference
+from tabtune_core.analysis.jackknife import Difference, RowGroups, _blocks, difference
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.store.predictions import Predictions

@@ -11,7 +11,7 @@ import dashboard
 import tabtune_core
 from tabtune_core.analysis import gains
 from tabtune_core.analysis.gains import corrected
-from tabtune_core.analysis.replicates import Difference
+from tabtune_core.analysis.jackknife import Difference
 
 OF_A_GAIN = re.compile(r"\b(improv\w*|worsen\w*|better|worse|gains?|brings?|ahead|behind|beats?|leads?|differences?)\b")
 A_NUMBER = re.compile(r"\{[^{}]*:[^{}]*(\{\w+\})?[fg%]\}|%\{|%[+\-]?\d*\.\d*[fg]|\{(\w+\.)*(text|score)\(")

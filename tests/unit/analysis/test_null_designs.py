@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from null_designs import DESIGNS, held_out, of, shares
 
-from tabtune_core.analysis.replicates import TooFew
+from tabtune_core.analysis.jackknife import TooFew
 
 NUMBER = 200
 """Draws of a design."""

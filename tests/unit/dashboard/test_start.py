@@ -12,7 +12,7 @@ from dashboard.__main__ import main
 from dashboard.server import application as served
 from tabtune_core.execution import cores
 from tabtune_core.execution.lock import WorkerLock
-from tabtune_core.execution.on_ray import reach
+from tabtune_core.execution.on_ray import cluster_check
 from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environment, chosen
 from tabtune_core.store.runs import RunStore
 
@@ -88,7 +88,7 @@ def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, mon
 
 
 def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
-    monkeypatch.setattr(reach, "check", lambda address: None)
+    monkeypatch.setattr(cluster_check, "check", lambda address: None)
     assert chosen(served_once())[0] == ExecutorChoice()
     asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
     assert chosen(asked)[0] == ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
@@ -98,7 +98,7 @@ def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
 
 
 def test_a_cluster_that_is_not_there_ends_the_program_with_a_sentence(served_once, capsys, monkeypatch):
-    monkeypatch.setattr(reach, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
+    monkeypatch.setattr(cluster_check, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
     with pytest.raises(SystemExit) as ended:
         served_once("--executor", "ray", "--ray-address", "127.0.0.1:1")
     assert ended.value.code == 2

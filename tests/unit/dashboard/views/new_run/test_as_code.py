@@ -8,7 +8,7 @@ import pytest
 import seeding
 
 from dashboard.views.new_run.text_panel import python_code
-from tabtune_core.analysis import obstacles
+from tabtune_core.analysis import launch_checks
 from tabtune_core.cli import terminal
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
@@ -56,7 +56,7 @@ def test_the_code_runs_the_sweep_and_prints_its_leaderboard(tmp_path, monkeypatc
 
 
 def test_on_a_cluster_the_code_asks_for_its_gpus_and_not_for_those_of_this_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(obstacles, "count_cards", lambda: 0)
+    monkeypatch.setattr(launch_checks, "count_cards", lambda: 0)
     run = RunSettings(dataset=add_sample(tmp_path, "breast_cancer").id, target="diagnosis", train=TrainSettings(amp="bf16"))
     monkeypatch.setattr(terminal, "follow", lambda store, sweep: sys.exit("queued"))
     for cards, said in ((None, "needs a CUDA GPU"), (2, "queued")):

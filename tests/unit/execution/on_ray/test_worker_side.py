@@ -11,10 +11,10 @@ from tabtune_core.analysis.run_diagnostics import out_of_memory
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
-from tabtune_core.execution.on_ray import link
-from tabtune_core.execution.on_ray.link import Link
+from tabtune_core.execution.on_ray import worker_side
 from tabtune_core.execution.on_ray.machines import Demand
 from tabtune_core.execution.on_ray.remote_run import News, Outcome, Where
+from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.worker import Worker
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -66,8 +66,8 @@ def ray_of(actor):
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    monkeypatch.setattr(link, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(link, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(worker_side, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(worker_side, "AGAIN_SECONDS", 0.02)
 
 
 @pytest.fixture

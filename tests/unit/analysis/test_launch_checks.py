@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.analysis.obstacles import stopped_by_request, stopped_by_table, too_large, what_stops
+from tabtune_core.analysis.launch_checks import stopped_by_request, stopped_by_table, too_large, what_stops
 from tabtune_core.data.datasets import add_dataset, get_dataset
 from tabtune_core.data.table import read_table
 from tabtune_core.data.task import prepare
@@ -75,7 +75,7 @@ def test_what_a_machine_lacks_is_said_once_for_the_whole_sweep(monkeypatch, more
     from huggingface_hub import constants
 
     monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
-    monkeypatch.setattr("tabtune_core.analysis.obstacles.count_cards", lambda: 0)
+    monkeypatch.setattr("tabtune_core.analysis.launch_checks.count_cards", lambda: 0)
     monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
@@ -122,8 +122,8 @@ def test_all_reasons_are_found_at_once_and_a_good_sweep_has_none(tmp_path):
 
 
 def test_what_needs_more_memory_than_there_is_can_be_insisted_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("tabtune_core.analysis.obstacles.machine_memory", lambda: (10**6, 2 * 10**6))
-    monkeypatch.setattr("tabtune_core.analysis.obstacles.card_memory", list)
+    monkeypatch.setattr("tabtune_core.analysis.launch_checks.machine_memory", lambda: (10**6, 2 * 10**6))
+    monkeypatch.setattr("tabtune_core.analysis.launch_checks.card_memory", list)
     frame = pd.DataFrame({"y": ["a", "b"] * 30, "n": range(60)})
     dataset = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv")
     runs = SweepSettings(run=RunSettings(dataset=dataset.id, target="y")).expand()

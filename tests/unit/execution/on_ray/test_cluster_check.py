@@ -10,17 +10,17 @@ from types import SimpleNamespace
 import pytest
 
 from tabtune_core.errors import ClusterError
-from tabtune_core.execution.on_ray import reach
+from tabtune_core.execution.on_ray import cluster_check
 
 
 @pytest.fixture
 def machine(monkeypatch):
     """A machine that has Ray; the names of its processes are to be said."""
-    monkeypatch.setattr(reach, "find_spec", lambda name: SimpleNamespace(origin="ray/__init__.py"))
+    monkeypatch.setattr(cluster_check, "find_spec", lambda name: SimpleNamespace(origin="ray/__init__.py"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     def has(*names):
-        monkeypatch.setattr(reach.psutil, "process_iter", lambda wanted: [SimpleNamespace(info={"name": name}) for name in names])
+        monkeypatch.setattr(cluster_check.psutil, "process_iter", lambda wanted: [SimpleNamespace(info={"name": name}) for name in names])
 
     has("bash")
     return has
@@ -51,9 +51,9 @@ def port():
 
 @pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)], ids=["nothing", "a folder of that name"])
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch, spec):
-    monkeypatch.setattr(reach, "find_spec", lambda name: spec)
+    monkeypatch.setattr(cluster_check, "find_spec", lambda name: spec)
     with pytest.raises(ClusterError, match=r"needs the package ray, which is not installed\. Run: pip install 'tabtune-dashboard\[ray\]'"):
-        reach.check("auto")
+        cluster_check.check("auto")
 
 
 @pytest.mark.parametrize(
@@ -68,36 +68,36 @@ def test_without_the_package_it_is_said_how_to_get_it(monkeypatch, spec):
 )
 def test_where_there_is_none_the_address_and_the_way_out_are_said(machine, address, said):
     with pytest.raises(ClusterError, match=said):
-        reach.check(address)
+        cluster_check.check(address)
 
 
 def test_auto_is_the_address_that_the_environment_names(machine, monkeypatch):
     machine("raylet")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"'127\.0\.0\.1:1'"):
-        reach.check("auto")
+        cluster_check.check("auto")
 
 
 def test_a_machine_that_is_part_of_one_may_join_it(machine, port):
     with pytest.raises(ClusterError, match="This machine is not part of a cluster"):
-        reach.check(f"127.0.0.1:{port}")
+        cluster_check.check(f"127.0.0.1:{port}")
     machine("bash", "raylet")
-    reach.check("auto")
-    reach.check(f"127.0.0.1:{port}")
+    cluster_check.check("auto")
+    cluster_check.check(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 400 Bad request"], ids=["none", "of the web"])
 def test_what_is_no_head_is_not_waited_for(machine, answer):
     machine("raylet")
     with listening(answer) as server, pytest.raises(ClusterError, match="Another program listens there"):
-        reach.check(f"127.0.0.1:{server.getsockname()[1]}")
+        cluster_check.check(f"127.0.0.1:{server.getsockname()[1]}")
 
 
 def test_who_says_nothing_is_waited_for_some_seconds(machine, monkeypatch):
     machine("raylet")
-    monkeypatch.setattr(reach, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(cluster_check, "REACH_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ClusterError, match="timed out"):
-        reach.check(f"127.0.0.1:{silent.getsockname()[1]}")
+        cluster_check.check(f"127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_ray_is_not_loaded_for_it():
@@ -110,6 +110,6 @@ def test_ray_is_not_loaded_for_it():
 
 def test_another_version_is_said_with_both():
     told = "Version mismatch: The cluster was started with:\n    Ray: 2.52.0\n    Python: 3.11.7\nThis process was started with:\n    Ray: 2.60.0\n"
-    said = str(reach.no_cluster("auto", RuntimeError(told)))
+    said = str(cluster_check.no_cluster("auto", RuntimeError(told)))
     assert "Ray: 2.52.0 Python: 3.11.7 This process was started with: Ray: 2.60.0. Install the same version of Ray" in said
     assert "ray start" not in said

@@ -19,9 +19,9 @@ from tabtune_core.events import Note, StopRequest
 from tabtune_core.execution.child import discard
 from tabtune_core.execution.executor import AGAIN, Ended, State
 from tabtune_core.execution.on_ray import node_files
+from tabtune_core.execution.on_ray.cluster_check import first_line
 from tabtune_core.execution.on_ray.machines import Demand
 from tabtune_core.execution.on_ray.node_files import carried
-from tabtune_core.execution.on_ray.reach import first_line
 from tabtune_core.execution.on_ray.remote_run import EVENTS_AT_ONCE, LEAVING, LOG_BYTES_AT_ONCE, News, Order, Outcome, Where
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tabtune_core.analysis.incomplete import apart
+from tabtune_core.analysis.set_apart import apart
 from tabtune_core.events import RunFinished
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.run_row import Run
