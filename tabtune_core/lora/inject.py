@@ -19,6 +19,7 @@ from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, pattern_valu
 from tabtune_core.lora.targets import Adaptable, find_targets
 from tabtune_core.settings import Bias, LoraSettings
 from tabtune_core.variants import VARIANTS
+from tabtune_core.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class LoraReport:
         ranks = sorted({layer.rank for layer in self.layers})
         rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}" if ranks else "no rank"
         share = f"{self.trainable_parameters:,} of {self.total_parameters:,} parameters train"
-        return f"<LoRA of {rank} in {len(self.layers)} layers: {share}; rows() lists the layers>"
+        return f"<LoRA of {rank} in {counted(len(self.layers), 'layer')}: {share}; rows() lists them>"
 
     def rows(self) -> tuple[dict[str, Any], ...]:
         """The layers as plain values."""
@@ -49,6 +50,9 @@ class LoraReport:
 
 def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES, *, from_file: bool = False) -> LoraReport:
     """Freezes ``module`` and adapts the weights under the targets in place.
+
+    >>> inject(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), LoraSettings(rank=2, targets=("0",)))
+    <LoRA of rank 2 in 1 layer: 24 of 70 parameters train; rows() lists them>
 
     Args:
         module: the base model.

@@ -53,7 +53,7 @@ def test_the_report_counts_what_the_module_has(module):
     assert {layer.target for layer in report.layers} == set(RULES.targets)
     assert sorted(dead_adapters(module, report)) == sorted(layer.path for layer in report.layers), "before any gradient"
     parameters = f"{report.trainable_parameters:,} of {report.total_parameters:,} parameters train"
-    assert repr(report) == f"<LoRA of rank 4 in {len(report.layers)} layers: {parameters}; rows() lists the layers>"
+    assert repr(report) == f"<LoRA of rank 4 in {len(report.layers)} layers: {parameters}; rows() lists them>"
 
 
 def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
