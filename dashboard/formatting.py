@@ -98,7 +98,7 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "encoding": str,
     "delimiter": lambda mark: f"separator {'tab' if mark == chr(9) else mark}",
     "header": lambda header: "first line names" if header else "first line data",
-    "header_lines": lambda lines: f"{lines} lines of names",
+    "header_lines": lambda lines: counted(lines, "line of names"),
     "day_first": lambda first: "day first" if first else "month first",
     "missing_marks": lambda marks: f"{few(marks)} missing",
     "sheet": lambda sheet: f"sheet {sheet}",

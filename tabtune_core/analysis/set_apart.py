@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from tabtune_core.settings import TRAINED, Strategy
 from tabtune_core.store.run_row import Run, Status
+from tabtune_core.wording import counted
 
 MODELS: tuple[Strategy, ...] = ("inference", "base-ft", "peft")
 """Strategies of a model that is shown rows; the others are references, which are not shown any."""
@@ -49,7 +50,7 @@ def _usual(keys: Iterable[Hashable]) -> Hashable:
 
 def _steps(run: Run) -> Hashable:
     train = run.settings.train
-    return (f"{train.steps} steps" if train.steps else f"{train.epochs} epochs") if run.settings.strategy in TRAINED else None
+    return (counted(train.steps, "step") if train.steps else counted(train.epochs, "epoch")) if run.settings.strategy in TRAINED else None
 
 
 def _train_rows(run: Run) -> Hashable:

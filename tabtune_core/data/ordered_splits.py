@@ -238,7 +238,11 @@ def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
 def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
     """A finding for a split far from its share; otherwise one without a message."""
     far = rows > FAR_OFF * wanted or wanted > FAR_OFF * rows
-    message = f"The {part} part has {rows:,} rows, where its share is {wanted:,.0f}: many rows have one value of {column!r}." if far else ""
+    message = (
+        f"The {part} part has {counted(rows, 'row')}, where its share is {wanted:,.0f}: many rows have one value of {column!r}."
+        if far
+        else ""
+    )
     return Finding("warning", "split-size", message, column)
 
 

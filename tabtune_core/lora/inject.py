@@ -186,7 +186,7 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
     if tensors.keys() != values.keys():
         odd = sorted(tensors.keys() ^ values.keys())
         raise AdapterError(
-            f"The adapter and the model disagree on {len(odd)} tensors, for example {odd[0].removeprefix(PREFIX)[:200]!r}; "
+            f"The adapter and the model disagree on {counted(len(odd), 'tensor')}, for example {odd[0].removeprefix(PREFIX)[:200]!r}; "
             f"it is damaged, or belongs to another model or other targets."
         )
     for name, parameter in tensors.items():

@@ -19,6 +19,7 @@ from tabtune_core.files.tensors import check_finite, read_header
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.variants import VARIANTS
+from tabtune_core.wording import counted
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
 FACTS_LIMIT_BYTES = 12_000_000
@@ -98,10 +99,10 @@ def readme(facts: PackageFacts) -> str:
     probabilities = "print(model.predict_proba(test, context=context))\n" if classes else ""
     variants = ", rsLoRA" * lora.use_rslora + f", {VARIANTS[lora.variant].title}" * (lora.variant != "lora")
     made_by = facts.versions.get("tabtune_core", "a version that is not known")
-    biases = f" and {len(facts.biases)} biases" if facts.biases else ""
+    biases = f" and {len(facts.biases)} bias{'es' * (len(facts.biases) > 1)}" if facts.biases else ""
     return f"""# LoRA adapter for {base.model}
 
-Rank {lora.rank}, alpha {lora.effective_alpha:g}{variants}, on {len(facts.layers)} layers{biases}.
+Rank {lora.rank}, alpha {lora.effective_alpha:g}{variants}, on {counted(len(facts.layers), "layer")}{biases}.
 Predicts `{settings.target}` ({says or "numbers"}).
 Base weights: `{base.file}`, SHA-256 `{base.sha256}`; the loader checks it. Their licence: {base.licence}.
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.errors import SettingError
 from tabtune_core.settings.fields import Setting, rows_of, sections_of
+from tabtune_core.wording import counted
 
 MOST_WHOLE = 2**53
 """Larger whole numbers change when they are turned into a float and back."""
@@ -66,7 +67,7 @@ def _checked_list(row: Setting, name: str, value: Any, of: tuple[Any, ...]) -> t
         require(nested, f"{name} is {value!r}; it must be a list of lists of texts, for example [['decoder'], []].")
         return tuple(tuple(part) for part in value)
     elif of[1] is not Ellipsis:
-        require(len(value) == len(of), f"{name} has {len(value)} values; it takes {len(of)}. {row.hint}")
+        require(len(value) == len(of), f"{name} has {counted(len(value), 'value')}; it takes {len(of)}. {row.hint}")
     if of[0] in (int, float) and not row.axis:  # the values of an axis are looked at by the setting that they are for
         for number in value:
             _check_number(row, name, number, of[0])

@@ -50,13 +50,14 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     if report is not None:
         capped = sum(layer.capped for layer in report.layers)
         if capped:
-            yield Note(f"In {capped} of {len(report.layers)} layers the rank is capped at the layer's own width.")
+            yield Note(f"In {capped} of {counted(len(report.layers), 'layer')} the rank is capped at the layer's own width.")
         if report.left_out:
             yield Note(
-                f"{len(report.left_out)} layers under the targets are not adapted: an adapter there would be larger than the weight."
+                f"Not adapted: {counted(len(report.left_out), 'layer')} under the targets, where an adapter is larger than the weight."
             )
         if report.biases:
-            yield Note(f"{len(report.biases)} biases of the base train beside the adapter, as asked with bias={report.bias!r}.")
+            biases = "1 bias of the base trains" if len(report.biases) == 1 else f"{len(report.biases):,} biases of the base train"
+            yield Note(f"{biases} beside the adapter, as asked with bias={report.bias!r}.")
 
 
 def _untested(settings: RunSettings) -> Iterator[Note]:
@@ -180,17 +181,19 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
             "have room. They were computed again at each use."
         )
     if result.dead_layers:
-        yield Note(f"{len(result.dead_layers)} adapted layers received no gradient: {', '.join(result.dead_layers[:3])}.", "warning")
+        yield Note(
+            f"{counted(len(result.dead_layers), 'adapted layer')} received no gradient: {', '.join(result.dead_layers[:3])}.", "warning"
+        )
     if result.overflowed_steps:
-        yield Note(f"{result.overflowed_steps} steps changed nothing: their gradients overflowed fp16, until they were scaled down.")
+        yield Note(f"{counted(result.overflowed_steps, 'step')} changed nothing: gradients overflowed fp16, until they were scaled down.")
     if result.skipped_rows:
         yield Note(
             f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the context of their "
-            f"episode did not show their class. {result.skipped_episodes} steps had no other rows and changed nothing.",
+            f"episode did not show their class. {counted(result.skipped_episodes, 'step')} had no other rows and changed nothing.",
             "warning" if result.skipped_episodes else "info",
         )
     elif result.skipped_episodes:
-        yield Note(f"{result.skipped_episodes} steps changed nothing: no row that they predict has a weight above 0.", "warning")
+        yield Note(f"{counted(result.skipped_episodes, 'step')} changed nothing: no row to predict there had a weight above 0.", "warning")
     if result.outcome == "diverged":
         rate = settings.base_rate
         yield Note(

@@ -11,6 +11,7 @@ from tabtune_core.access import NO_PATHS, may_fetch, may_type_paths
 from tabtune_core.errors import TabTuneError
 from tabtune_core.lora.hub import read_public
 from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, missing_base
+from tabtune_core.wording import counted
 
 
 def add() -> None:
@@ -62,7 +63,7 @@ def details(adapter: StoredAdapter) -> None:
         st.metric("Layers", len(facts.layers), border=True, width="content")
         st.metric("Classes", len(facts.classes) or "numbers", border=True, width="content")
     st.markdown(
-        f"Predicts **{plain(settings.target)}** from {len(facts.features):,} columns, trained on {plain(facts.table_name)} "
+        f"Predicts **{plain(settings.target)}** from {counted(len(facts.features), 'column')}, trained on {plain(facts.table_name)} "
         f"({facts.table_rows:,} rows) with {plain(settings.model)}."
     )
     if facts.table_id in queries.tables():

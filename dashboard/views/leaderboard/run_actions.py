@@ -206,4 +206,4 @@ def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
     names = [f"{run_settings.label} seed {run_settings.seed}" for run_settings in settings]
     queued = [queue(queries.store().duplicate, chosen.id, one, name) for one, name in zip(settings, names, strict=True)]
     if all(queued):
-        st.toast(f"Queued: {len(settings)} runs", icon=":material/playlist_add:")
+        st.toast(f"Queued: {counted(len(settings), 'run')}", icon=":material/playlist_add:")

@@ -14,6 +14,7 @@ from tabtune_core.metrics import SELECTION, Task
 from tabtune_core.settings import SETTINGS, LoraSettings, RunSettings, Setting, SplitBy, SweepSettings, read_pattern, rows_of
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.settings.serialization import read_target_set, written_targets
+from tabtune_core.wording import counted
 
 
 def written(value: float) -> str:
@@ -199,5 +200,5 @@ def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:
     ranks = f"r = {', '.join(map(str, sweep.ranks))}" if sweep.ranks else ""
     axes = {"alpha": sweep.alphas, "dropout": sweep.dropouts, "rate": sweep.learning_rates}
     others = [f"{name} {', '.join(map(written, values))}" for name, values in axes.items() if values]
-    parts = [f"{len(sweep.target_sets)} sets of target modules"] if sweep.target_sets else []
+    parts = [counted(len(sweep.target_sets), "set of target modules")] if sweep.target_sets else []
     return "; ".join(part for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts, sweep.run.split) if part)

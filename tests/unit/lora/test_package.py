@@ -120,7 +120,7 @@ def test_half_a_pair_of_factors_is_named(written):
     tensors = dict(read_package(path).tensors)
     name = next(n for n in tensors if n.endswith("lora_B.weight"))
     value = tensors.pop(name)
-    with pytest.raises(AdapterError, match=f"disagree on 1 tensors, for example '{name.removeprefix(PREFIX)}'; it is damaged, or"):
+    with pytest.raises(AdapterError, match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; it is damaged, or"):
         load_factors(module, report, tensors)
     with pytest.raises(AdapterError, match="of the adapter has the shape"):
         load_factors(module, report, {**tensors, name: value[1:]})

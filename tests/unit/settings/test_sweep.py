@@ -60,7 +60,7 @@ RUN = {"dataset": "d", "target": "y"}
         (TrainSettings, {"time_limit": -5.0}, "train.time_limit is -5.0; it must be above 0"),
         (TrainSettings, {"time_limit": math.inf}, "train.time_limit is inf; it must be above 0"),
         (TrainSettings, {"time_limit": "60"}, "train.time_limit is '60'; it must be above 0"),
-        (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 values"),
+        (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 value"),
         (TrainSettings, {"optimizer": "adagrad"}, "train.optimizer is 'adagrad'; it must be one of adamw, adam, sgd"),
         (TrainSettings, {"schedule": None}, "train.schedule is None; it must be one of cosine, linear, constant"),
         (TrainSettings, {"gradient_checkpointing": None}, "train.gradient_checkpointing is None; it must be true or false"),
