@@ -237,6 +237,11 @@ def test_a_pattern_that_names_no_adapted_layer_says_what_is_adapted(name):
         trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
 
 
+def test_of_many_adapted_layers_three_are_named():
+    with pytest.raises(TargetError, match=r"Adapted are ([\w.]+, ){2}[\w.]+ and 16 more; name one"):
+        trained_tabdpt(rank_pattern={"heed": 2})
+
+
 def test_a_pattern_above_every_cap_is_refused():
     with pytest.raises(
         TargetError, match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2"

@@ -127,8 +127,13 @@ def flipped(data):
     return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
 
 
+def says(**changes):
+    """A package that says something else."""
+    return package({FACTS: json.dumps(facts(**changes))})
+
+
 def with_settings(**changes):
-    return package({FACTS: json.dumps(facts(settings={**facts()["settings"], **changes}))})
+    return says(settings={**facts()["settings"], **changes})
 
 
 def licensed(**licence):
@@ -143,12 +148,12 @@ REFUSED = {
     "nothing": (b"", "is not an adapter package: it is empty"),
     "no facts": (package({FACTS: ""}), "its JSON is malformed or truncated"),
     "facts nested without end": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
-    "facts nested a little": (package({FACTS: json.dumps(facts(scores=json.loads("[" * 90 + "]" * 90)))}), "nested deeper than 32 levels"),
+    "facts nested a little": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
     "facts that are no text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
     "an entry twice": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
-    "another format": (package({FACTS: json.dumps(facts(format=9))}), "not of the package format 1"),
+    "another format": (says(format=9), "not of the package format 1"),
     "an entry of a later version": (
-        package({FACTS: json.dumps(facts(loader="x"))}),
+        says(loader="x"),
         "it has the entry 'loader', which this version does not",
     ),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
@@ -158,31 +163,31 @@ REFUSED = {
     "NaN": (package({TENSORS: factors(A=np.full((2, 128), np.nan, np.float32))}), "holds NaN or Infinity"),
     "Infinity": (package({TENSORS: factors(B=np.full((256, 2), -np.inf, np.float32))}), "holds NaN or Infinity"),
     "whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "has the type I64"),
-    "a layer that the model lacks": (package({FACTS: json.dumps(facts(layers=[{**LAYER, "path": "x"}]))}), "have the shapes"),
-    "a rank above its weight": (package({FACTS: json.dumps(facts(layers=[{**LAYER, "rank": 10**9}]))}), "has the rank 1000000000"),
+    "a layer that the model lacks": (says(layers=[{**LAYER, "path": "x"}]), "have the shapes"),
+    "a rank above its weight": (says(layers=[{**LAYER, "rank": 10**9}]), "has the rank 1000000000"),
     "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "huge facts": (package({FACTS: bytes(58_000_000)}), "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most"),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
     "a file elsewhere": (package({"../../outside.txt": "no"}), "would lie outside"),
-    "no base": (package({FACTS: json.dumps(facts(base=None))}), "its entry 'base' has the wrong type"),
+    "no base": (says(base=None), "its entry 'base' has the wrong type"),
     "a licence of switches": (
-        package({FACTS: json.dumps(facts(base=licensed(name=True, commercial=True)))}),
+        says(base=licensed(name=True, commercial=True)),
         "licence.name' has the wrong",
     ),
-    "a licence of more": (package({FACTS: json.dumps(facts(base=licensed(name="MIT", free=True)))}), "'base.licence' has the entry 'free'"),
-    "settings of nothing": (package({FACTS: json.dumps(facts(settings={"rank": 4}))}), "Unknown setting 'rank'"),
+    "a licence of more": (says(base=licensed(name="MIT", free=True)), "'base.licence' has the entry 'free'"),
+    "settings of nothing": (says(settings={"rank": 4}), "Unknown setting 'rank'"),
     "no LoRA run": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
     "an alpha beyond numbers": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
-    "a feature of no kind": (package({FACTS: json.dumps(facts(features=["z"]))}), "what kind of column"),
+    "a feature of no kind": (says(features=["z"]), "what kind of column"),
     "rows below zero": (
-        package({FACTS: json.dumps(facts(context={"rows": [-1], "sha256": "0" * 64}))}),
+        says(context={"rows": [-1], "sha256": "0" * 64}),
         "not different rows of a table of 30",
     ),
-    "a row twice": (package({FACTS: json.dumps(facts(context={"rows": [1, 1], "sha256": "0" * 64}))}), "not different rows"),
-    "rows that no table has": (package({FACTS: json.dumps(facts(context={"rows": [10**30], "sha256": "0" * 64}))}), "number of 31 digits"),
-    "half a letter": (package({FACTS: json.dumps(facts(table={"name": "\ud800", "id": "a", "rows": 30}))}), "half of a letter"),
-    "a name without end": (package({FACTS: json.dumps(facts(table={"name": "x" * 5000, "id": "a", "rows": 30}))}), "not a valid name"),
+    "a row twice": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows"),
+    "rows that no table has": (says(context={"rows": [10**30], "sha256": "0" * 64}), "number of 31 digits"),
+    "half a letter": (says(table={"name": "\ud800", "id": "a", "rows": 30}), "half of a letter"),
+    "a name without end": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
     "ranks of no settings": (with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}), "the rank of 'icl_predictor.decoder.0' is not"),
     "layers of no settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* is not as they say"),
     "numbers of no settings": (with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}), "768 numbers are not as"),
@@ -191,11 +196,22 @@ REFUSED = {
         "does not fit TabICL mini: rank_pattern names .*, which no adapted layer has",
     ),
     "a weight on its side": (
-        package({FACTS: json.dumps(facts(layers=[{**LAYER, "kind": "embedding"}]))}),
+        says(layers=[{**LAYER, "kind": "embedding"}]),
         "which TabICL mini does not have",
     ),
     "nothing with endless sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
-    "a reading of lists": (package({FACTS: json.dumps(facts(reading={**facts()["reading"], "encoding": ["x"]}))}), "wrong type"),
+    "a layer of no kind": (says(layers=[{**LAYER, "kind": "loop"}]), "of the kind 'loop' and the variant 'lora', which are not known"),
+    "a layer of no variant": (says(layers=[{**LAYER, "variant": "x"}]), "of the kind 'linear' and the variant 'x', which are not known"),
+    "a layer of endless sides": (says(layers=[{**LAYER, "out_features": 2**24}]), "rank 2, which is impossible for its shape"),
+    "a layer without a rank": (says(layers=[{**LAYER, "rank": 0}]), "rank 0, which is impossible for its shape"),
+    "no layers": (says(layers=[]), "does not name an adapted layer"),
+    "scores that are words": (says(scores={"test": {"accuracy": "high"}}), "its scores or versions are not values by name"),
+    "versions that are numbers": (says(versions={"torch": 2}), "its scores or versions are not values by name"),
+    "a revision that is a number": (says(base={**facts()["base"], "revision": 1}), "its entry 'base.revision' has the wrong type"),
+    "a hash in capitals": (says(base={**facts()["base"], "sha256": "A" * 64}), "its entry 'base.sha256' is not a SHA-256"),
+    "a licence without end": (says(base=licensed(name="x" * 1001)), "its entry 'base.licence.name' is too long"),
+    "a table without a name": (says(table={"name": "", "id": "a", "rows": 30}), "not a valid name"),
+    "a reading of lists": (says(reading={**facts()["reading"], "encoding": ["x"]}), "wrong type"),
 }
 
 
