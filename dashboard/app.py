@@ -9,13 +9,13 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.page_part import said
 from dashboard.demo.workspace import about
 from dashboard.formatting import plain
 from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
 from dashboard.url_state import go
 from tabtune_core.access import listed_emails
-from tabtune_core.errors import TabTuneError
 
 
 def banner(page: st.Page) -> None:
@@ -101,8 +101,12 @@ page = st.navigation(
     ],
     position="top",
 )
-try:
+
+
+@said
+def _draw() -> None:
     banner(page)
     page.run()
-except TabTuneError as error:  # as of a database that is damaged, or a disk that is full
-    st.error(plain(str(error)), icon=":material/error:")
+
+
+_draw()

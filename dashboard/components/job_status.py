@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.page_part import page_part
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.worker_watch import WorkerTrouble
@@ -15,7 +16,7 @@ from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
 
-@st.fragment(run_every=1.0)
+@page_part(1.0)
 def wait_for(jobs: list[Job], doing: str) -> None:
     """How far the jobs are, as far as they say it, with a button that cancels them; the whole page is drawn anew when one has ended.
 

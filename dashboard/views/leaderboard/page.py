@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
+from dashboard.components.page_part import page_part
 from dashboard.formatting import few, plain, score, sweep_titles
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, seen, settle
@@ -183,7 +184,7 @@ if sweep is not None:
     full_vs_lora_table.show(queries.against_full(sweep, metric), metric)
 
 
-@st.fragment(run_every=LOOK_SECONDS if active else None)
+@page_part(LOOK_SECONDS if active else None)
 def follow() -> None:
     """Draws the page anew when a run has begun, ended or come."""
     if queries.stamp_of(sweep) != stamp:

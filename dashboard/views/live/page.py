@@ -12,6 +12,7 @@ from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
+from dashboard.components.page_part import page_part
 from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick
@@ -98,7 +99,7 @@ def curves_of(now: list[Run], latest: dict[str, Latest]) -> Curves:
     return Curves(named, [run for run in now if run.id in shown], legend, sweep, progress.steps_shown(now, latest))
 
 
-@st.fragment
+@page_part()
 def draw_charts() -> None:
     """All charts, drawn with the page and when a person opens another; ``watch`` keeps them up to date."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
@@ -108,7 +109,7 @@ def draw_charts() -> None:
 draw_charts()
 
 
-@st.fragment(run_every=every)
+@page_part(every)
 def watch() -> None:
     """Draws the sweep as it stands, again and again while something is still to come."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
@@ -126,7 +127,7 @@ with above:  # and not in its body: a refresh that the page is drawn anew in the
     watch()
 
 
-@st.fragment(run_every=TABLE_LATER * every if every else None)
+@page_part(TABLE_LATER * every if every else None)
 def table() -> None:
     """A line a run, below the charts."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
@@ -134,10 +135,10 @@ def table() -> None:
 
 
 table()
-st.fragment(waiting_runs, run_every=seldom)(sweep)
+page_part(seldom)(waiting_runs)(sweep)
 
 
-@st.fragment(run_every=seldom)
+@page_part(seldom)
 def one() -> None:
     """What one run said, and what can be asked of it."""
     with as_it_stands(lambda: queries.look(sweep)) as look:
