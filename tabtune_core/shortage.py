@@ -9,7 +9,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tabtune_core.errors import Lack, ShortageError, TabTuneError, says_out_of_memory
@@ -106,8 +106,11 @@ def why_nothing_starts(home: Path) -> str | None:
     disk = disk_of(home)
     if disk is None:
         return None
-    if disk.read_only or not os.access(home, os.W_OK):
-        return _sentence("writable disk" if disk.read_only else "permission", home)
+    if disk.read_only:
+        return _sentence("writable disk", home)
+    for path in (home, home / "runs", home / "worker.lock"):
+        if path.exists() and not os.access(path, os.W_OK):
+            return _sentence("permission", path)
     return _sentence("room", home) if disk.free_bytes < START_BYTES or not disk.has_names else None
 
 
@@ -144,14 +147,22 @@ def _looked_up(path: Path | None, lack: Lack) -> Lack:
 
 
 def _path(error: BaseException, folder: Path | None) -> Path | None:
-    """The file that the error names; else of the folder, the temporary one and the current one, that with the least room."""
+    """The file that the error names; else of the folder, the temporary, the current one and standard output, that with least room."""
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
         return Path(os.fsdecode(error.filename2 or error.filename))
     if folder is not None and hasattr(error, "sqlite_errorcode"):
         return folder
-    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd()) if place is not None]
+    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd(), _standard_output()) if place is not None]
     disks = [(place, disk) for place in places if (disk := disk_of(place))]
     return min(disks, key=lambda one: one[1].free_bytes)[0] if disks else folder
+
+
+def _standard_output() -> Path | None:
+    """The file that this process's output goes to; None where that is none, or the system does not tell."""
+    with suppress(OSError):
+        if (file := Path(os.readlink("/proc/self/fd/1"))).is_file():
+            return file
+    return None
 
 
 SENTENCES: dict[Lack, str] = {

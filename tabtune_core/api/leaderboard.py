@@ -17,6 +17,7 @@ from tabtune_core.api.leaderboard_rows import PARTS, Fit, hash_of, keep_fit, kep
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.tuning_params import WITHHOLDING
 from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.files.whole import write_text
 from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -141,17 +142,17 @@ class TabularLeaderboard:
         """Writes the board. A text that a spreadsheet would take for a formula, such as ``=x``, gets a ``'`` in front."""
         from tabtune_core.data.spreadsheet import safe_csv
 
-        Path(path).write_text(safe_csv(self._board()), encoding="utf-8", newline="")
+        write_text(Path(path), safe_csv(self._board()))
 
     def to_json(self, path: str | Path) -> None:
         """Writes the board, one object a row."""
-        self._board().to_json(path, orient="records", indent=2, double_precision=15, force_ascii=False)
+        write_text(Path(path), self._board().to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
 
     def to_html(self, path: str | Path) -> None:
         """Writes one page that needs no network: what a better score costs, as pictures, and the board."""
         from tabtune_core.analysis.html_report import page
 
-        Path(path).write_text(page(self._board(), self._rank_by), encoding="utf-8")
+        write_text(Path(path), page(self._board(), self._rank_by))
 
     def _fit(self, name: str, settings: RunSettings, params: dict[str, Any], data: str) -> Fit:
         """From the folder, or else from the rows."""

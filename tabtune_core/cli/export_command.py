@@ -9,6 +9,7 @@ from pathlib import Path
 from tabtune_core.cli.board import runs_of_sweep
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import AdapterError, SettingError
+from tabtune_core.files.whole import write_text
 from tabtune_core.lora.hub import FILE, Score, card_of, push
 from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.metrics import METRICS
@@ -29,7 +30,7 @@ def export_sweep(asked: argparse.Namespace) -> int:
         file = Path(where or f"sweep-{sweep}.html")
         if file.is_dir() or not file.parent.is_dir():  # before the page is made
             raise SettingError(f"{str(file)!r} cannot be written: it is a folder, or in one that is not there. Name a file: html:FILE.")
-        file.write_text(sweep_page(store, sweep), encoding="utf-8")
+        write_text(file, sweep_page(store, sweep))
         print(file)
         return 0
     from tabtune_core.tracking import open_tracker

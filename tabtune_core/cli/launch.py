@@ -4,9 +4,13 @@ In: what was asked for. Out: runs in the workspace, followed to their end, and t
 """
 
 import argparse
+import errno
+import itertools
+import os
 import re
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -21,6 +25,7 @@ from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.execution.lock import ensure_worker, worker_of
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -110,9 +115,10 @@ def _follow_to_the_board(
     """
     with _shown_at(store, sweep, asked.tracker):
         runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
-    if getattr(asked, "adapters", None):
-        _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
     status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
+    if getattr(asked, "adapters", None):
+        sys.stdout.flush()  # the board is there, whatever becomes of the copies
+        _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
     if cancelled:
         say(f"What was cancelled starts again with: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}")
     return 130 if cancelled else status
@@ -163,7 +169,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
     for run in (runs[run_id] for run_id in ids):  # all of them, before the first is queued
         if run.retried_as is not None:
             raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
-        if run.status not in fit:
+        if run.status not in (*fit, "queued", "running"):
             raise StoreError(f"Run {run.id!r} is {run.status}; only interrupted and cancelled runs can be resumed.")
     resumed = []
     for run_id in ids:
@@ -173,6 +179,8 @@ def resume_runs(asked: argparse.Namespace) -> int:
         elif runs[run_id].status in left:
             how = f"was {runs[run_id].status} without a worker; a new one takes it over"
             resumed.append(run_id)
+        elif runs[run_id].status in ("queued", "running"):
+            how = f"is {runs[run_id].status} already"
         else:
             how = "goes on from its last state" if store.has_last_state(run_id) else how
             store.resume(run_id)
@@ -184,6 +192,8 @@ def resume_runs(asked: argparse.Namespace) -> int:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise SettingError(
             f"--adapters: {str(folder)!r} is not a folder that can be written to ({error.strerror}). Choose another."
@@ -197,8 +207,12 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         if not run.result.adapter_verified:
             say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
             continue
-        package, target = store.run_dir(run.id) / ADAPTER_FILE, folder / f"{name}.zip"
-        target.write_bytes(without_labels(package) if leave_out else package.read_bytes())
+        package = store.run_dir(run.id) / ADAPTER_FILE
+        content = without_labels(package) if leave_out else package.read_bytes()
+        names = (folder / f"{name}{f' ({number})' * (number > 1)}.zip" for number in itertools.count(1))
+        target = next(file for file in names if not file.exists() or file.read_bytes() == content)  # another sweep's adapter stays
+        with in_one_move(target) as partial:
+            partial.write_bytes(content)
         say(f"{run.name}: {target}")
 
 

@@ -29,6 +29,7 @@ from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
 from tabtune_core.files.whole import keep_folder
 from tabtune_core.scratch import scratch_folder
+from tabtune_core.shortage import shortage_of
 
 SAMPLES = {"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
 """The name of each sample's label. Diabetes has a number to predict, the others have classes."""
@@ -203,7 +204,7 @@ def get_dataset(home: Path, id: str) -> Dataset:
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("an entry has the wrong type")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise TableError(
+        raise shortage_of(error) or TableError(
             f"The table {id[:12]} of the workspace cannot be read ({type(error).__name__}: {error}). It is damaged or of another version:"
             f" delete it and add the file again; the file as it was given may still be at {folder / 'source'}."
         ) from error

@@ -165,6 +165,11 @@ def check_label(
                 f"The label {target!r} holds numbers such as {largest:g}, whose squares are too large to compute with. Divide the column "
                 "by a number, or correct it."
             )
+        if 0 < largest <= 1 / LARGEST:
+            raise LabelError(
+                f"The label {target!r} holds no number larger than {largest:g}, and their squares are too small to compute with. Multiply "
+                "the column by a number."
+            )
         findings += far_values(numbers, target)
     else:
         findings += check_classes(labels, target, max_classes, ROWS_PER_CLASS if split else 1)

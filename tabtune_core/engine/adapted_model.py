@@ -18,6 +18,7 @@ from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_facts import PackageFacts, hash_of_labels
@@ -27,6 +28,7 @@ from tabtune_core.models.base import BaseModel, load_model, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import card_with, find_checkpoint
 from tabtune_core.settings import RunSettings
+from tabtune_core.shortage import shortage_of
 from tabtune_core.training.scoring import Shown
 
 
@@ -140,12 +142,19 @@ class AdaptedModel:
         return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}})
 
     def save_merged(self, path: str | Path) -> None:
-        """Writes a checkpoint that the upstream package opens, with the adapter in the weights; AdapterError where that cannot be."""
+        """Writes a checkpoint that the upstream package opens, with the adapter in the weights; what is there stays until it is whole.
+
+        Raises:
+            AdapterError: that cannot be.
+            ShortageError: the machine lacks something, such as room on the disk.
+        """
         merged = with_module(self.model, merged_copy(self.model.module))
         try:
-            merged.save(Path(path))
+            with in_one_move(Path(path)) as partial:
+                merged.save(partial)
         except (OSError, RuntimeError, SafetensorError) as error:  # the second is torch's own
-            raise AdapterError(f"The merged weights cannot be written to {str(path)!r}: {error}") from error
+            start, why = "The merged weights cannot be written", getattr(error, "strerror", None) or error
+            raise shortage_of(error, start, Path(path).parent) or AdapterError(f"{start} to {str(path)!r}: {why}.") from error
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """``told`` warns of what cannot be read in the rows, as befits Python; the command line says it in its own words."""

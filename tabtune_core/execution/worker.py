@@ -34,7 +34,7 @@ FOREIGN = (
     "The executor '{executor}' carries it out, and the worker that runs now uses another one: it is not known whether it goes on, so it is"
     " not started here, too. A worker with --executor {executor} takes it over; Cancel gives it up."
 )
-ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'. Run it again."
+ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'."
 
 _log = logging.getLogger(__name__)
 

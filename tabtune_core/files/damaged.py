@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from tabtune_core.errors import MissingPackageError, TabTuneError, is_out_of_memory
+from tabtune_core.shortage import shortage_of
 
 LONGEST = 300
 """Letters of what was found; a crafted file may put megabytes of itself into an error's text."""
@@ -47,11 +48,14 @@ def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator
 
     Raises:
         TabTuneError: of the class ``error``. One that is of it already passes, and so do a package that is not installed and a full memory.
+        ShortageError: this user may not read the file.
     """
     try:
         yield
     except (error, MissingPackageError):
         raise
+    except PermissionError as found:
+        raise shortage_of(found) or found from found
     except (TabTuneError, *ODD) as found:
         if isinstance(found, RuntimeError) and is_out_of_memory(found):  # not by a word that the file itself may hold
             raise
@@ -81,6 +85,8 @@ def check_file(path: Path, *, most_bytes: int) -> int:
             raise Damaged(f"{path} is a folder or a device, not a file")
         with path.open("rb"):
             size = path.stat().st_size
+    except PermissionError:
+        raise
     except OSError as error:
         raise Damaged(f"it cannot be read ({error.strerror})") from error
     if not size:

@@ -59,7 +59,8 @@ def _checked(row: Setting, name: str, value: Any) -> Any:
 
 
 def _checked_list(row: Setting, name: str, value: Any, of: tuple[Any, ...]) -> tuple[Any, ...]:
-    require(isinstance(value, list | tuple), f"{name} is {value!r}; it must be a list, for example [{value!r}].")
+    example = "" if isinstance(value, bool | dict) else f", for example [{value!r}]"
+    require(isinstance(value, list | tuple), f"{name} is {value!r}; it must be a list{example}.")
     if of[0] is str:
         require(_are_texts(value), f"{name} is {value!r}; it must be a list of texts.")
     elif get_origin(of[0]) is tuple:

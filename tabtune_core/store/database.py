@@ -1,6 +1,8 @@
 """The workspace's database: opening it, and one connection a thread. Its tables are described in schema.sql."""
 
+import errno
 import fcntl
+import os
 import re
 import secrets
 import sqlite3
@@ -72,6 +74,10 @@ class Database:
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             refuse_network(self.home)
+            if os.access(self.home, os.W_OK):  # before SQLite, which would leave a file here that nobody may write any more
+                for file in self.home.glob("runs.sqlite*"):
+                    if not os.access(file, os.W_OK):
+                        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
             with (self.home / "runs.opening").open("w") as opening:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
                 self._migrate(self._read("PRAGMA user_version")[0][0])
@@ -79,6 +85,8 @@ class Database:
             lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
             if lacking is not None and lacking.passes:
                 raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
+            if isinstance(error, FileExistsError | NotADirectoryError):
+                error = NotADirectoryError("it is a file, or below one")
             why = str(lacking or error).rstrip(".")
             raise StoreError(f"{start}: {why}. Choose another folder with TABTUNE_HOME.") from error
 

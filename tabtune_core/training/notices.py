@@ -177,8 +177,8 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
         )
     if arrays.refused:
         yield Note(
-            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take {_LIMIT}, and the disk must "
-            "have room. They were computed again at each use."
+            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take {_LIMIT}, and its folder must "
+            "have room and be writable. They were computed again at each use."
         )
     if result.dead_layers:
         yield Note(

@@ -4,8 +4,10 @@ import errno
 import os
 import sqlite3
 import subprocess
+import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -13,6 +15,7 @@ from small_disk import fill, small_disk
 
 from tabtune_core.cli.main import main
 from tabtune_core.errors import ShortageError, StoreError, TableError
+from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import named, shortage_of, why_nothing_starts
 from tabtune_core.store.runs import RunStore
 
@@ -135,6 +138,26 @@ def test_a_read_only_disk_is_named(disk, read_only, capsys):
     assert main(["leaderboard", "--home", str(read_only)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"loralab: The workspace {read_only} cannot be opened: {told}")
+
+
+@pytest.mark.parametrize("part", ["runs", "worker.lock"])
+def test_a_part_of_a_workspace_that_may_not_be_written_lets_nothing_start(tmp_path, monkeypatch, part):
+    RunStore(tmp_path)
+    assert why_nothing_starts(tmp_path) is None
+    (tmp_path / part).mkdir(exist_ok=True)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != part and real(path, mode))
+    assert why_nothing_starts(tmp_path).startswith(f"This user may not open or write to {tmp_path / part}.")
+
+
+def test_the_disk_that_output_goes_to_is_named(disk, tmp_path):
+    RunStore(tmp_path / "home").add_sweep([RunSettings(dataset="d", target="y")])
+    fill(disk)
+    with (disk / "filler").open("ab") as output:
+        command = [sys.executable, "-m", "tabtune_core", "runs", "--home", str(tmp_path / "home")]
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"loralab: The disk of {disk / 'filler'} is full (0.0 MB")
 
 
 def test_the_command_line_says_that_the_disk_is_full_in_a_line(disk, tmp_path, capsys):

@@ -88,7 +88,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises TableError for what DuckDB, Arrow and the system say of a file that is read inside; OSError where the disk is full."""
+    """Raises TableError for what DuckDB, Arrow and the system say of a file that is read inside.
+
+    An OSError of a full disk, or of a file that may not be read, passes.
+    """
     try:
         yield
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError) as error:
@@ -102,7 +105,7 @@ def translated() -> Iterator[None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise TableError("The file cannot be read as a table. Open it in the program that wrote it, and save it again as CSV.") from error
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in FULL or isinstance(error, PermissionError):
             raise
         reason = error.strerror or "reason unknown"
         raise TableError(

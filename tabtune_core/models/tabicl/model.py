@@ -156,7 +156,8 @@ class TabICLModel:
 
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
-        torch.save({"config": self.config, "state_dict": self.module.state_dict()}, path)
+        with path.open("wb") as stream:  # torch's own errors do not say that a disk is full
+            torch.save({"config": self.config, "state_dict": self.module.state_dict()}, stream)
 
 
 def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:

@@ -165,7 +165,8 @@ class TabPFNModel:
         """Writes the file's entries, which ``tabpfn.TabPFNClassifier(model_path=...)`` opens, and the licence of its base."""
         bars = {} if self._bars is None else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
         tensors = {**self.module.state_dict(), **{f"{CRITERION}{name}": tensor for name, tensor in bars.items()}}
-        torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, path)
+        with path.open("wb") as stream:  # torch's own errors do not say that a disk is full
+            torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, stream)
 
     def _tensor(self, x_TF: Array) -> torch.Tensor:
         return torch.from_numpy(x_TF[None]).to(self.device)

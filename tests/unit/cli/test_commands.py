@@ -199,6 +199,43 @@ def test_adapters_of_long_or_equal_names_are_all_copied(tmp_path):
     launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
     copied = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
     assert copied == {f"{'r' * 200}-seed0.zip": "r" * 300, "same-seed1.zip": "same seed 1", "same-seed1 (2).zip": "same"}
+    (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text("another")  # as of another sweep, with the adapters of this one there
+    launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
+    now = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
+    assert now == copied | {"same-seed1 (3).zip": "another"}
+
+
+def test_a_folder_for_adapters_that_may_not_be_written_is_refused_before_anything_trains(tmp_path, launched, monkeypatch, capsys):
+    (tmp_path / "theirs").mkdir()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "theirs" and real(path, mode))
+    flags = ("--target", "y", "--adapters", str(tmp_path / "theirs"), "--home", str(tmp_path / "home"))
+    assert main(["train", str(launched), *flags]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "theirs' is not a folder that can be written to (Permission denied). Choose another." in said
+    assert RunStore(tmp_path / "home").runs() == []
+
+
+def test_runs_that_are_queued_already_are_followed(tmp_path, monkeypatch, capsys):
+    store = RunStore(tmp_path)
+    sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])
+    store.finish(first, "interrupted")
+    followed = []
+    monkeypatch.setattr(launch, "worker_of", lambda home: "a worker")
+    monkeypatch.setattr(launch, "_follow_to_the_board", lambda *given: followed.append(given[1:3]) or 0)
+    for _ in range(2):  # by two people at once
+        assert main(["resume", first, second, "--home", str(tmp_path)]) == 0
+    assert followed == [(sweep, [first]), (sweep, [])]
+    assert capsys.readouterr().err.count("is queued already") == 3
+
+
+def test_what_is_merged_is_not_overwritten(tmp_path, capsys):
+    (package := tmp_path / "a.zip").write_bytes((KEPT / "adapter.zip").read_bytes())
+    for flags in ((str(package), str(package)), (str(package), str(tmp_path / "w.ckpt"), "--checkpoint", str(tmp_path / "w.ckpt"))):
+        (tmp_path / "w.ckpt").write_bytes(b"mine")
+        assert main(["merge", *flags]) == 2
+        assert "is what is merged, and would be overwritten" in capsys.readouterr().err
+    assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == ((KEPT / "adapter.zip").read_bytes(), b"mine")
 
 
 def test_rows_and_context_come_from_wherever_a_table_does(store, capsys):

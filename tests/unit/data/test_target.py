@@ -193,6 +193,8 @@ def test_a_number_passes_for_regression_and_words_do_not():
         check_label(numbers, "word", max_classes=10, task="regression")
     with pytest.raises(LabelError, match=r"numbers such as 2e\+200, whose squares are too large to compute with"):
         check_label(numbers.assign(label=numbers["label"] * 2e200), "label", max_classes=10, task="regression")
+    with pytest.raises(LabelError, match="no number larger than 2e-200, and their squares are too small to compute with. Multiply"):
+        check_label(numbers.assign(label=numbers["label"] * 2e-200), "label", max_classes=10, task="regression")
 
 
 def test_the_split_at_the_median_gives_two_classes_and_keeps_what_is_missing():

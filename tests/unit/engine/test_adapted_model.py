@@ -9,11 +9,19 @@ import pandas as pd
 import polars
 import pytest
 import safetensors.numpy
+import torch
+from package_values import package_facts
+from small_disk import fill, small_disk
 
 from tabtune_core import load_adapter
 from tabtune_core.cli.main import main
-from tabtune_core.errors import AdapterError, TableError
+from tabtune_core.engine.adapted_model import AdaptedModel
+from tabtune_core.errors import AdapterError, ShortageError, TableError
 from tabtune_core.lora.package_reader import FACTS, TENSORS, without_labels
+from tabtune_core.models.adaptation import adapt
+from tabtune_core.models.base import load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import RunSettings
 
 KEPT = Path(__file__).parents[2] / "kept"
 
@@ -46,6 +54,22 @@ def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, 
 def test_weights_that_cannot_be_written_are_an_error_that_says_why(tmp_path, capsys):
     assert main(["merge", str(KEPT / "adapter.zip"), str(tmp_path / "none" / "merged.ckpt"), "--device", "cpu"]) == 2
     assert f"The merged weights cannot be written to '{tmp_path}/none/merged.ckpt': " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+def test_a_full_disk_is_said_and_an_earlier_file_stays(tmp_path, name):
+    model = load_model(get_card(name), "classification", torch.device("cpu"))
+    settings = RunSettings(dataset="d", target="y", model=name)
+    adapt(model, settings)
+    adapted = AdaptedModel(model, settings, package_facts(name))
+    with small_disk(tmp_path / "disk") as disk:
+        adapted.save_merged(disk / "merged")
+        before = {file.name: file.read_bytes() for file in (disk.rglob("*")) if file.is_file()}
+        fill(disk)
+        with pytest.raises(ShortageError, match=r"The merged weights cannot be written\. The disk of .*disk.* is full"):
+            adapted.save_merged(disk / "merged")
+        after = {file.name: file.read_bytes() for file in (disk.rglob("*")) if file.is_file() and file.name != "filler"}
+        assert after == before
 
 
 def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):

@@ -112,17 +112,6 @@ def test_what_is_no_file_is_told_apart(tmp_path, name, message):
         pass
 
 
-def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
-    path = zipped(tmp_path / "x.zip", [("a", b"")])
-
-    def denied(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("pathlib.Path.open", denied)
-    with pytest.raises(Damaged, match=r"it cannot be read \(Permission denied\)"), open_archive(path):
-        pass
-
-
 def test_a_packed_file_is_none_of_torch_save(tmp_path):
     check_stored(zipped(tmp_path / "x.pt", [("x/data.pkl", b"\x80\x02K\x01.")], zipfile.ZIP_STORED))
     with pytest.raises(Damaged, match="torch.save does neither"):

@@ -1,8 +1,11 @@
 """What is said of a file that is not what it should be."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
-from tabtune_core.errors import AdapterError
+from tabtune_core.errors import AdapterError, ShortageError
 from tabtune_core.files.damaged import LONGEST, Damaged, check_file, one_line, refused_as
 
 
@@ -36,3 +39,17 @@ def test_a_file_of_no_size_or_too_large_is_refused(tmp_path, content, said):
         check_file(path, most_bytes=2_000_000)
     path.write_bytes(bytes(2_000_000))
     assert check_file(path, most_bytes=2_000_000) == 2_000_000
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    (path := tmp_path / "it").write_bytes(b"whole")
+
+    def refuse(self, *given, **more):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with (
+        pytest.raises(ShortageError, match=f"This user may not open or write to {path}"),
+        refused_as(AdapterError, "no adapter", " Delete it."),
+    ):
+        check_file(path, most_bytes=9)

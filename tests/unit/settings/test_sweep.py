@@ -219,7 +219,8 @@ def test_a_pattern_that_cannot_be_read_says_how_to_write_it(text):
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("ranks = 4", "ranks is 4; it must be a list, for example [4]"), ("seeds = 1", "seeds is 1")]
+    ("line", "message"),
+    [("ranks = 4", "ranks is 4; it must be a list, for example [4]"), ("seeds = true", "seeds is True; it must be a list.")],
 )
 def test_a_single_value_where_a_list_belongs_is_refused(line, message):
     with pytest.raises(SettingError) as caught:

@@ -1,8 +1,10 @@
 """A workspace of an earlier format becomes one of this format, also while something runs in it."""
 
 import gc
+import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -57,8 +59,19 @@ def test_jobs_are_taken_in_the_order_of_their_arrival_whatever_the_clock_said(tm
 
 def test_a_folder_that_is_a_file_is_no_workspace(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"cannot be opened: .*Choose another folder with TABTUNE_HOME"):
+    with pytest.raises(StoreError, match=r"cannot be opened: it is a file, or below one\. Choose another folder with TABTUNE_HOME"):
         RunStore(tmp_path / "file")
+
+
+def test_a_database_that_may_not_be_written_is_named_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
+    RunStore(tmp_path)
+    for file in tmp_path.glob("runs.sqlite-*"):
+        file.unlink()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "runs.sqlite" and real(path, mode))
+    with pytest.raises(StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite\. Change its permissions"):
+        RunStore(tmp_path)
+    assert not [*tmp_path.glob("runs.sqlite-*")]
 
 
 def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
