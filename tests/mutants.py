@@ -28,7 +28,9 @@ TESTS = {
     **dict.fromkeys(("analysis/claims", "analysis/jackknife", "analysis/comparison"), CLAIMS),
     "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
     **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear", "lora/names", "lora/targets"), LORA),
-    **dict.fromkeys(("upstream", "lora/adapted_layer", "lora/package_facts"), "unit/lora unit/store/test_uploaded_adapters.py"),
+    **dict.fromkeys(
+        ("upstream", "lora/adapted_layer", "lora/package_facts"), "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py"
+    ),
     "api/pipeline_facts": "unit/api/test_pipeline.py unit/api/test_pipeline_adapters.py",
     "lora/standalone": "unit/lora unit/api/test_pipeline.py unit/api/test_pipeline_adapters.py",
     **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state"), STATE),

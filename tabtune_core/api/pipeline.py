@@ -165,6 +165,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             self.classes_ = labels.classes
         if isinstance(X, pd.DataFrame):
             self.feature_names_in_ = np.array(self._columns, dtype=object)
+        if empty := sum(label is None for label in table.labels):
+            warn(f"Left out of the fit, because y is missing there: {counted(empty, 'row')} of {len(frame):,}.")
         for told in context.encoder.unread(frame):
             warn(told)
         return self

@@ -212,7 +212,7 @@ def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, 
         which = str(misfits.wrong) if left_out == misfits.wrong.count else f"{left_out:,} of the lines"
         many = f" (up to {misfits.most_cells:,})" if misfits.most_cells > dialect.width + 1 else ""
         lost = f", {misfits.lost:,} lines in all, as line breaks in quotes do not end rows" if misfits.lost > misfits.wrong.count else ""
-        message = f"{which} had too many cells{many} or a broken quote and were left out{lost}. Mend the file if they matter."
+        message = f"{which} had too many cells{many} or a broken quote: left out{lost}. Mend the file if they matter."
         findings.append(Finding("warning", "ragged-lines", message))
     tall, start = misfits.tallest
     if tall > TALL_LINES:

@@ -342,6 +342,15 @@ def test_weights_without_training_are_refused():
         TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y, sample_weight=np.ones(len(y)))
 
 
+def test_rows_without_a_label_are_left_out_and_told():
+    X, y = small_table()
+    some = [None if place % 10 == 0 else label for place, label in enumerate(y)]
+    known = sum(label is not None for label in some)
+    with pytest.warns(TableWarning, match=f"because y is missing there: {len(y) - known} rows of {len(y)}"):
+        pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, some)
+    assert len(pipeline.context_rows_) == known
+
+
 def test_a_column_of_the_rows_may_decide_which_of_them_choose():
     X, y = small_table()
     frame = X.assign(day=np.arange(len(X)) // 2, who=[f"p{i // 3}" for i in range(len(X))])
