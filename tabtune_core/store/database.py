@@ -88,7 +88,8 @@ class Database:
             if isinstance(error, FileExistsError | NotADirectoryError):
                 error = NotADirectoryError("it is a file, or below one")
             why = str(lacking or error).rstrip(".")
-            raise StoreError(f"{start}: {why}. Choose another folder with TABTUNE_HOME.") from error
+            end = "TABTUNE_HOME names the folder" if "choose another" in why else "Choose another folder with TABTUNE_HOME"
+            raise StoreError(f"{start}: {why}. {end}.") from error
 
     def _migrate(self, held: int) -> None:
         """Makes a workspace of format ``held``, or an empty one, one of FORMAT."""
