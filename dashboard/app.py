@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.page_part import said
+from dashboard.components.unreadable import said
 from dashboard.demo.workspace import about
 from dashboard.formatting import plain
 from dashboard.server.guard import admitted

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.page_part import page_part
+from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.worker_watch import WorkerTrouble

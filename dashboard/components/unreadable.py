@@ -1,5 +1,6 @@
 """What of the workspace cannot be read, and what a click asks of the store: named with its reason, while everything else works."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
@@ -13,6 +14,24 @@ from tabtune_core.wording import counted
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
+
+
+def said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
+    """Says an error in the place of what is drawn, as of a database that is damaged or a disk that is full."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Asked.args, **more: Asked.kwargs) -> None:
+        try:
+            draw(*args, **more)
+        except TabTuneError as error:
+            st.error(plain(str(error)), icon=":material/error:")
+
+    return drawn
+
+
+def page_part(every: float | None = None) -> Callable[[Callable[Asked, None]], Callable[Asked, None]]:
+    """For what is drawn again every so many seconds, and after a click in it, when the page that would say an error is not."""
+    return lambda draw: st.fragment(said(draw), run_every=every)
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:

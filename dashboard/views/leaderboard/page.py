@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
-from dashboard.components.page_part import page_part
+from dashboard.components.unreadable import page_part
 from dashboard.formatting import few, plain, score, sweep_titles
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, seen, settle

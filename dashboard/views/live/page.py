@@ -12,7 +12,7 @@ from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
-from dashboard.components.page_part import page_part
+from dashboard.components.unreadable import page_part
 from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick
