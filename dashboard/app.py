@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.unreadable import said
+from dashboard.components.unreadable import errors_said
 from dashboard.demo.workspace import about
 from dashboard.formatting import plain
 from dashboard.server.guard import admitted
@@ -103,7 +103,7 @@ page = st.navigation(
 )
 
 
-@said
+@errors_said
 def _draw() -> None:
     banner(page)
     page.run()

@@ -109,7 +109,7 @@ def why_nothing_starts(home: Path) -> str | None:
     if disk.read_only:
         return _sentence("writable disk", home)
     for path in (home, home / "runs", home / "worker.lock"):
-        if path.exists() and not os.access(path, os.W_OK):
+        if not os.access(path, os.W_OK) and (path == home or os.path.exists(path)):
             return _sentence("permission", path)
     return _sentence("room", home) if disk.free_bytes < START_BYTES or not disk.has_names else None
 
@@ -151,7 +151,7 @@ def _path(error: BaseException, folder: Path | None) -> Path | None:
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
         return Path(os.fsdecode(error.filename2 or error.filename))
     if folder is not None and hasattr(error, "sqlite_errorcode"):
-        return folder
+        return next((file for file in folder.glob("*.sqlite-*") if file.exists() and not os.access(file, os.W_OK)), folder)
     places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd(), _standard_output()) if place is not None]
     disks = [(place, disk) for place in places if (disk := disk_of(place))]
     return min(disks, key=lambda one: one[1].free_bytes)[0] if disks else folder

@@ -1,4 +1,4 @@
-"""Names that we use of other packages beyond their public interface, so that a change there is noticed and reported; licences of weights.
+"""Names that we use of other packages beyond their public interface, so that a change there is noticed; weights and their licences.
 
 Each package has one list: in the ``family.py`` of a model family, or an ``upstream.py`` beside the code that relies on it. Importing this
 does not load them.
@@ -128,8 +128,8 @@ class Source:
         if len(licence.name or "") > LONGEST_NAME:
             raise Damaged("its entry 'base.licence.name' is too long")
         return cls(
-            model=named(whole, "base.model"),
-            file=named(whole, "base.file"),
+            model=name_entry(whole, "base.model"),
+            file=name_entry(whole, "base.file"),
             repository=entry(whole, "base.repository", (str, type(None))),
             revision=entry(whole, "base.revision", (str, type(None))),
             sha256=digest(whole, "base.sha256"),
@@ -137,7 +137,7 @@ class Source:
         )
 
 
-def named(facts: Any, name: str) -> str:
+def name_entry(facts: Any, name: str) -> str:
     """The name of a file, table or model that a page shows.
 
     Raises:

@@ -15,6 +15,7 @@ import plotly.io as pio
 import streamlit as st
 
 from dashboard.components import browser_part
+from dashboard.components.unreadable import page_part
 from dashboard.server.application import PLOTLY_PATH
 from tabtune_core.access import below_base
 from tabtune_core.charts.style import CONFIG, X_TITLES
@@ -158,7 +159,7 @@ def show_drawn(
     behind = st.expander("Numbers", key=f"{key}_numbers", on_change="rerun")
     if behind.open:
         with behind:
-            (st.fragment(_table, run_every=every) if every else _table)(numbers)
+            (page_part(every)(_table) if every else _table)(numbers)
 
 
 def feed(figures: dict[str, tuple[str, str]]) -> None:

@@ -16,7 +16,7 @@ Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
 
 
-def said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
+def errors_said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
     """Says an error in the place of what is drawn, as of a database that is damaged or a disk that is full."""
 
     @functools.wraps(draw)
@@ -31,7 +31,7 @@ def said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
 
 def page_part(every: float | None = None) -> Callable[[Callable[Asked, None]], Callable[Asked, None]]:
     """For what is drawn again every so many seconds, and after a click in it, when the page that would say an error is not."""
-    return lambda draw: st.fragment(said(draw), run_every=every)
+    return lambda draw: st.fragment(errors_said(draw), run_every=every)
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:

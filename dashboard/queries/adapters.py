@@ -7,7 +7,8 @@ import streamlit as st
 
 from dashboard.queries.workspace import home, store
 from dashboard.server.people import check_may_change, person
-from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, ReadAs, read_new_rows
+from tabtune_core.data.findings import ReadAs
+from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.store import uploaded_adapters

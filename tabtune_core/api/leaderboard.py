@@ -146,7 +146,7 @@ class TabularLeaderboard:
 
     def to_json(self, path: str | Path) -> None:
         """Writes the board, one object a row."""
-        write_text(Path(path), self._board().to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+        self._board().to_json(path, orient="records", indent=2, double_precision=15, force_ascii=False)
 
     def to_html(self, path: str | Path) -> None:
         """Writes one page that needs no network: what a better score costs, as pictures, and the board."""

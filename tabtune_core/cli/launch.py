@@ -115,10 +115,16 @@ def _follow_to_the_board(
     """
     with _shown_at(store, sweep, asked.tracker):
         runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
-    status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
+    lost: OSError | None = None
     if getattr(asked, "adapters", None):
-        sys.stdout.flush()  # the board is there, whatever becomes of the copies
-        _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
+        try:
+            _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
+        except OSError as error:  # a full disk, which is told after the board
+            lost = error
+    status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
+    if lost is not None:
+        sys.stdout.flush()
+        raise lost
     if cancelled:
         say(f"What was cancelled starts again with: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}")
     return 130 if cancelled else status
@@ -135,12 +141,14 @@ def _shown_at(store: RunStore, sweep: str, tracker: "Tracker | None") -> Abstrac
 
 
 def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]) -> tuple[list[Run], bool]:
-    """The runs of a sweep when they have ended, and whether a person cancelled those of ``ids``."""
+    """The runs of a sweep when they have ended, and whether a person cancelled those of ``ids``. Without any, Ctrl-C ends the following."""
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
         return follow(store, sweep), False
     except KeyboardInterrupt:
+        if not ids:
+            raise
         held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest queued
         for run_id in ids:
             store.ask(run_id, "cancel")
@@ -209,10 +217,13 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
         content = without_labels(package) if leave_out else package.read_bytes()
-        names = (folder / f"{name}{f' ({number})' * (number > 1)}.zip" for number in itertools.count(1))
-        target = next(file for file in names if not file.exists() or file.read_bytes() == content)  # another sweep's adapter stays
-        with in_one_move(target) as partial:
-            partial.write_bytes(content)
+        target = folder / f"{name}.zip"
+        if target.exists() and target.read_bytes() != content:
+            earlier = next(file for number in itertools.count(1) if not (file := folder / f"{name} (earlier {number}).zip").exists())
+            target.rename(earlier)
+            say(f"{target} was there already, of another run; it is {earlier} now.")
+        with in_one_move(target) as made:
+            made.write_bytes(content)
         say(f"{run.name}: {target}")
 
 

@@ -204,7 +204,9 @@ def get_dataset(home: Path, id: str) -> Dataset:
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("an entry has the wrong type")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise shortage_of(error) or TableError(
+        if isinstance(error, PermissionError):
+            raise TableError(f"The table {id[:12]} of the workspace cannot be read. {shortage_of(error)}") from error
+        raise TableError(
             f"The table {id[:12]} of the workspace cannot be read ({type(error).__name__}: {error}). It is damaged or of another version:"
             f" delete it and add the file again; the file as it was given may still be at {folder / 'source'}."
         ) from error

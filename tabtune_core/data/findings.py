@@ -3,7 +3,7 @@
 First on the data path: every other file here reports in these words. They go to and from JSON beside a stored table.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
@@ -217,3 +217,15 @@ class ReadingChoices:
 def shorten(cell: str, most: int = 60) -> str:
     """A cell as it is quoted to a person: cut where it is long."""
     return cell if len(cell) <= most else f"{cell[: most - 1]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """How the table of an adapter was read, and so how new rows are."""
+
+    reading: ReadingChoices
+    kinds: Mapping[str, Kind]
+    """Of every column."""
+    features: Sequence[str]
+    """Columns to predict from."""
+    target: str

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import FeatureEncoder, label_numbers
-from tabtune_core.data.findings import Kind, ReadingChoices
+from tabtune_core.data.findings import ReadAs, ReadingChoices
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.target import grouped_in
 from tabtune_core.data.values import moments, numbers, places, present, words
@@ -52,18 +52,6 @@ class NewRows:
     frame: pd.DataFrame
     notes: tuple[str, ...]
     """What differs from the table that the adapter was trained on."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadAs:
-    """How the table of an adapter was read, and so how new rows are."""
-
-    reading: ReadingChoices
-    kinds: Mapping[str, Kind]
-    """Of every column."""
-    features: Sequence[str]
-    """Columns to predict from."""
-    target: str
 
 
 def read_new_rows(

@@ -18,7 +18,6 @@ from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
-from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_facts import PackageFacts, hash_of_labels
@@ -150,8 +149,7 @@ class AdaptedModel:
         """
         merged = with_module(self.model, merged_copy(self.model.module))
         try:
-            with in_one_move(Path(path)) as partial:
-                merged.save(partial)
+            merged.save(Path(path))
         except (OSError, RuntimeError, SafetensorError) as error:  # the second is torch's own
             start, why = "The merged weights cannot be written", getattr(error, "strerror", None) or error
             raise shortage_of(error, start, Path(path).parent) or AdapterError(f"{start} to {str(path)!r}: {why}.") from error

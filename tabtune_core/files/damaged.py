@@ -42,20 +42,19 @@ class Damaged(ValueError):
 
 @contextmanager
 def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator[None]:
-    """Turns whatever untrusted content raises into one sentence: ``start``, what was found, ``end``.
+    """Turns whatever untrusted content raises into one sentence: ``start``, what was found, ``end``; or that the file may not be read.
 
     Only for a block that reads such content and does nothing else.
 
     Raises:
         TabTuneError: of the class ``error``. One that is of it already passes, and so do a package that is not installed and a full memory.
-        ShortageError: this user may not read the file.
     """
     try:
         yield
     except (error, MissingPackageError):
         raise
     except PermissionError as found:
-        raise shortage_of(found) or found from found
+        raise error(str(shortage_of(found) or found)) from found
     except (TabTuneError, *ODD) as found:
         if isinstance(found, RuntimeError) and is_out_of_memory(found):  # not by a word that the file itself may hold
             raise

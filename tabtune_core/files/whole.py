@@ -1,34 +1,36 @@
 """Files that are there whole or not at all: written beside their place, and moved there."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Of a write, for which the system names no file."""
+
 
 @contextmanager
 def in_one_move(path: Path, *, mark: str = "partial") -> Iterator[Path]:
-    """Gives a place beside ``path`` to write a file or a folder of files, and moves it there; what was there stays where writing fails.
+    """Gives a file beside ``path`` to write, and moves it there; where writing fails it is removed, or a full disk would stay full of it.
 
-    What was written is removed then, or a full disk would stay full of it. An error of the system names ``path``, also where the system
-    named none. ``mark`` ends the name of the place: one of each process, where several may write the same file.
+    A link is followed, the mode of an earlier file is kept, and what is no file (a pipe, a device) is written as it stands. An error of
+    the system names ``path``. ``mark`` ends the name of the file: one of each process, where several may write the same file.
     """
-    partial = path.with_name(f"{path.name}.{mark}")
+    place = Path(os.path.realpath(path))
+    partial = place.with_name(f"{place.name}.{mark}") if place.is_file() or not place.exists() else place
     try:
         yield partial
-        if partial.is_dir():
-            path.mkdir(exist_ok=True)
-            for file in partial.iterdir():
-                file.replace(path / file.name)
-            partial.rmdir()
-        else:
-            partial.replace(path)
+        if partial is not place:
+            with suppress(FileNotFoundError):
+                shutil.copymode(place, partial)
+            partial.replace(place)
     except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError) and error.errno and str(partial) in str(error.filename or partial):
+        if partial is not place:
+            with suppress(OSError):
+                partial.unlink()
+        if isinstance(error, OSError) and (error.filename == str(partial) or (error.filename is None and error.errno in FULL)):
             error.filename, error.filename2 = str(path), None
         raise
 

@@ -26,7 +26,7 @@ LAYER: dict[str, Any] = {
     "capped": bool,
     "use_rslora": bool,
 }
-TOLD = ("scaling", "parameters")
+TOLD: dict[str, Any] = {"scaling": (int, float), "parameters": int}
 """What a file says of a layer that follows from the rest."""
 LayerKind = Literal["linear", "weight", "embedding"]
 
@@ -76,9 +76,10 @@ class AdaptedLayer:
         Raises:
             Damaged: naming the entry, or a rank that is impossible for the shape.
         """
-        values = {name: entry(layer, name, kind) for name, kind in LAYER.items()}
-        only(layer, (*LAYER, *TOLD, "variant", "use_dora"), "a layer")
-        read, where = cls(**values, variant=layer.get("variant", "dora" if layer.get("use_dora") else "lora")), layer["path"][:120]
+        values = {name: entry(layer, name, kind) for name, kind in (LAYER | TOLD).items()}
+        only(layer, (*values, "variant", "use_dora"), "a layer")
+        variant = entry({"variant": "dora" if layer.get("use_dora") else "lora", **layer}, "variant", str)
+        read, where = cls(**{name: values[name] for name in LAYER}, variant=variant), values["path"][:120]
         if not 1 <= read.rank <= min(read.out_features, read.in_features) or read.out_features >= 2**24:
             raise Damaged(f"its layer {where!r} has the rank {read.rank}, which is impossible for its shape")
         if read.kind not in get_args(LayerKind) or read.variant not in VARIANTS:

@@ -11,14 +11,13 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tabtune_core.data.findings import Kind, ReadingChoices
-from tabtune_core.data.prediction_rows import ReadAs
+from tabtune_core.data.findings import Kind, ReadAs, ReadingChoices
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import digest, entry, fits, only, texts
 from tabtune_core.files.tensors import FLOATS, Stored
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.settings import LoraSettings, RunSettings
-from tabtune_core.upstream import Source, named
+from tabtune_core.upstream import Source, name_entry
 
 FORMAT = 1
 KNOWN = {
@@ -117,9 +116,9 @@ class PackageFacts:
         whole = {"opens_with_peft": False, "scores": {}, "best_step": None, "versions": {}, **facts}
         read = cls(
             base=Source.of_base(facts),
-            table_name=named(facts, "table.name"),
+            table_name=name_entry(facts, "table.name"),
             table_rows=entry(facts, "table.rows", int),
-            table_id=named(facts, "table.id"),
+            table_id=name_entry(facts, "table.id"),
             context_rows=entry(facts, "context.rows", list),
             context_sha256=digest(facts, "context.sha256"),
             labels_sha256=digest(facts, "labels_sha256") if "labels_sha256" in facts else None,

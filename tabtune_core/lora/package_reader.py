@@ -79,7 +79,8 @@ def without_labels(path: Path) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as zipped:
         for entry in archive.infolist():
-            zipped.writestr(entry.filename, written.get(entry.filename) or archive.read(entry), entry.compress_type)
+            same = zipfile.ZipInfo(entry.filename, entry.date_time)  # the same bytes each time
+            zipped.writestr(same, written.get(entry.filename) or archive.read(entry), entry.compress_type)
     return made.getvalue()
 
 

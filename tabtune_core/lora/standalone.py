@@ -16,6 +16,7 @@ from tabtune_core.files.archives import list_members
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256, only
 from tabtune_core.files.torch_files import FLOATS, read_torch_file
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.inject import LoraReport
@@ -85,21 +86,23 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
     pairs = {layer.path: _update(layer, adapter.tensors) for layer in report.layers}
     sides = {side: {path: pair[i] for path, pair in pairs.items()} for i, side in enumerate(_SIDES)}
     lora = adapter.settings
-    torch.save(
-        {
-            "rank": lora.rank,
-            "alpha": lora.effective_alpha,
-            **sides,
-            "scaling": {layer.path: layer.scaling for layer in report.layers},
-            "settings": asdict(lora),
-            "tensors": adapter.tensors,
-            "task": adapter.task,
-            "model": adapter.model,
-            "base_sha256": adapter.base_sha256,
-            "licence": str(licence),
-        },
-        path,
-    )
+    content = {
+        "rank": lora.rank,
+        "alpha": lora.effective_alpha,
+        **sides,
+        "scaling": {layer.path: layer.scaling for layer in report.layers},
+        "settings": asdict(lora),
+        "tensors": adapter.tensors,
+        "task": adapter.task,
+        "model": adapter.model,
+        "base_sha256": adapter.base_sha256,
+        "licence": str(licence),
+    }
+    if isinstance(path, str | Path):
+        with in_one_move(Path(path)) as partial, partial.open("wb") as stream:
+            torch.save(content, stream)
+    else:
+        torch.save(content, path)
 
 
 def _update(layer: AdaptedLayer, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

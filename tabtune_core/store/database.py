@@ -74,10 +74,10 @@ class Database:
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             refuse_network(self.home)
-            if os.access(self.home, os.W_OK):  # before SQLite, which would leave a file here that nobody may write any more
-                for file in self.home.glob("runs.sqlite*"):
-                    if not os.access(file, os.W_OK):
-                        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+            file = self.home / "runs.sqlite"
+            if file.exists() and os.access(self.home, os.W_OK) > os.access(file, os.W_OK):
+                # before SQLite, which would leave files beside it that nobody may write any more
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
             with (self.home / "runs.opening").open("w") as opening:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
                 self._migrate(self._read("PRAGMA user_version")[0][0])
@@ -85,10 +85,9 @@ class Database:
             lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
             if lacking is not None and lacking.passes:
                 raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
-            if isinstance(error, FileExistsError | NotADirectoryError):
-                error = NotADirectoryError("it is a file, or below one")
-            why = str(lacking or error).rstrip(".")
-            end = "TABTUNE_HOME names the folder" if "choose another" in why else "Choose another folder with TABTUNE_HOME"
+            no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+            why = "it is a file, or below one" if no_folder else str(lacking or error).rstrip(".")
+            end = "TABTUNE_HOME names the folder" if lacking else "Choose another folder with TABTUNE_HOME"
             raise StoreError(f"{start}: {why}. {end}.") from error
 
     def _migrate(self, held: int) -> None:

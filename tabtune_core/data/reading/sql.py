@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from tabtune_core.errors import TableError
+from tabtune_core.shortage import shortage_of
 
 VECTOR_ROWS = 2_048
 """DuckDB's own step; a group of rows is a multiple of it."""
@@ -88,10 +89,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises TableError for what DuckDB, Arrow and the system say of a file that is read inside.
-
-    An OSError of a full disk, or of a file that may not be read, passes.
-    """
+    """Raises TableError for what DuckDB, Arrow and the system say of a file that is read inside; OSError where the disk is full."""
     try:
         yield
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError) as error:
@@ -105,8 +103,10 @@ def translated() -> Iterator[None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise TableError("The file cannot be read as a table. Open it in the program that wrote it, and save it again as CSV.") from error
     except OSError as error:
-        if error.errno in FULL or isinstance(error, PermissionError):
+        if error.errno in FULL:
             raise
+        if isinstance(error, PermissionError):
+            raise TableError(str(shortage_of(error))) from error
         reason = error.strerror or "reason unknown"
         raise TableError(
             f"The file could not be read to its end ({reason}). Check that it is whole and that no program changes it."

@@ -24,6 +24,7 @@ from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.mitra.family import FAMILY
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_config, read_safetensors
 from tabtune_core.models.stages import Stage, Stages, spread
+from tabtune_core.scratch import scratch_folder
 from tabtune_core.upstream import Source
 
 try:
@@ -116,7 +117,11 @@ class MitraModel:
 
     def save(self, path: Path) -> None:
         """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""
-        self.module.save_pretrained(str(path))
+        with scratch_folder(path.parent) as made:
+            self.module.save_pretrained(str(made))
+            path.mkdir(exist_ok=True)
+            for file in made.iterdir():
+                file.replace(path / file.name)
 
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
         """``(B, Q, O)``, or ``(B, Q)`` where O is 1. Nothing is padded: without flash-attn upstream attends to padding too."""

@@ -31,6 +31,7 @@ from tabtune_core.devices import widest_float
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.attach import view_of_one
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
@@ -175,7 +176,8 @@ class TabDPTModel:
     def save(self, path: Path) -> None:
         """Writes the safetensors file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
-        save_file(tensors, path, metadata={"cfg": self.config})
+        with in_one_move(path) as partial:
+            save_file(tensors, partial, metadata={"cfg": self.config})
 
 
 def scale_on_cpu(module: Network) -> None:

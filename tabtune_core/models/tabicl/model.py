@@ -23,6 +23,7 @@ from tabtune_core.devices import on_device
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.torch_files import read_torch_file
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
@@ -156,7 +157,7 @@ class TabICLModel:
 
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
-        with path.open("wb") as stream:  # torch's own errors do not say that a disk is full
+        with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors do not say that a disk is full
             torch.save({"config": self.config, "state_dict": self.module.state_dict()}, stream)
 
 

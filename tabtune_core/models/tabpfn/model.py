@@ -18,6 +18,7 @@ from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.torch_files import read_torch_file
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
@@ -165,7 +166,7 @@ class TabPFNModel:
         """Writes the file's entries, which ``tabpfn.TabPFNClassifier(model_path=...)`` opens, and the licence of its base."""
         bars = {} if self._bars is None else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
         tensors = {**self.module.state_dict(), **{f"{CRITERION}{name}": tensor for name, tensor in bars.items()}}
-        with path.open("wb") as stream:  # torch's own errors do not say that a disk is full
+        with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors do not say that a disk is full
             torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, stream)
 
     def _tensor(self, x_TF: Array) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Commands that list, show and read: what they print, and that whoever leaves early gets no trace."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from random_sweeps import BASE
@@ -202,7 +204,7 @@ def test_adapters_of_long_or_equal_names_are_all_copied(tmp_path):
     (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text("another")  # as of another sweep, with the adapters of this one there
     launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
     now = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
-    assert now == copied | {"same-seed1 (3).zip": "another"}
+    assert now == copied | {"same-seed1.zip": "another", "same-seed1 (earlier 1).zip": "same seed 1"}
 
 
 def test_a_folder_for_adapters_that_may_not_be_written_is_refused_before_anything_trains(tmp_path, launched, monkeypatch, capsys):
@@ -214,6 +216,19 @@ def test_a_folder_for_adapters_that_may_not_be_written_is_refused_before_anythin
     said = " ".join(capsys.readouterr().err.split())
     assert "theirs' is not a folder that can be written to (Permission denied). Choose another." in said
     assert RunStore(tmp_path / "home").runs() == []
+
+
+def test_a_board_is_shown_though_adapters_cannot_be_copied(tmp_path, monkeypatch, capsys):
+    def full(*given, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "a.zip"))
+
+    monkeypatch.setattr(launch, "_follow_or_cancel", lambda *given: ([], False))
+    monkeypatch.setattr(launch, "_copy_adapters", full)
+    monkeypatch.setattr(launch, "show_board", lambda *given: print("the board") or 0)
+    asked = SimpleNamespace(tracker=None, adapters=tmp_path, without_labels=False)
+    with pytest.raises(OSError, match=r"a\.zip"):
+        launch._follow_to_the_board(None, "s", [], asked)
+    assert capsys.readouterr().out == "the board\n"
 
 
 def test_runs_that_are_queued_already_are_followed(tmp_path, monkeypatch, capsys):

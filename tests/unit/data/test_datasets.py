@@ -1,8 +1,10 @@
 """A table is kept once, whole, under an id of our own, and nothing that happens to another one harms it."""
 
+import errno
 import gzip
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from tabtune_core.data.datasets import (
     SAMPLES,
     add_dataset,
     add_sample,
+    damaged_datasets,
     delete_dataset,
     get_dataset,
     list_datasets,
@@ -178,3 +181,19 @@ def test_an_unknown_sample_is_refused_with_those_there_are(tmp_path):
 @pytest.mark.parametrize("name", ["a?b", "a\\b", "a[b]*{c}#%20;:'\"", "ä ö\n"])
 def test_a_workspace_may_be_called_anything(tmp_path, name):
     assert add_dataset(tmp_path / name, b"a,b\n1,x\n2,y\n", "t.csv").rows == 2
+
+
+def test_a_table_that_may_not_be_read_is_named_and_hides_no_other(tmp_path, monkeypatch):
+    first, second = (add_dataset(tmp_path, f"a,y\n1,{word}\n2,no\n".encode() * 20, f"{word}.csv") for word in ("yes", "maybe"))
+    real = Path.read_text
+
+    def refuse(self, *given, **more):
+        if self.parent.name == first.id:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real(self, *given, **more)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert [table.id for table in list_datasets(tmp_path)] == [second.id]
+    (why,) = damaged_datasets(tmp_path).values()
+    assert "cannot be read. This user may not open or write to" in why
+    assert "delete it" not in why

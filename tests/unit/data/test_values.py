@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
-from tabtune_core.data.prediction_rows import ReadAs, read_new_rows
+from tabtune_core.data.findings import ReadAs
+from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
 from tabtune_core.data.values import column_kind, numbers, places, word, words
 from tabtune_core.errors import TableError, TableWarning

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tabtune_core.errors import AdapterError, ShortageError
+from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import LONGEST, Damaged, check_file, one_line, refused_as
 
 
@@ -49,7 +49,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "open", refuse)
     with (
-        pytest.raises(ShortageError, match=f"This user may not open or write to {path}"),
+        pytest.raises(AdapterError, match=f"^This user may not open or write to {path}"),
         refused_as(AdapterError, "no adapter", " Delete it."),
     ):
         check_file(path, most_bytes=9)

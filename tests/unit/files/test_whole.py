@@ -1,5 +1,8 @@
 """A file is there whole or not at all, and nothing is left beside it."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from small_disk import fill, small_disk
 
@@ -45,18 +48,20 @@ def test_what_cannot_take_its_place_is_named_and_leaves_nothing(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_the_files_of_a_folder_take_their_places_and_the_others_stay(tmp_path):
-    for text, files in (("first", "ab"), ("second", "bc")):
-        with in_one_move(tmp_path / "made") as partial:
-            partial.mkdir()
-            for name in files:
-                (partial / name).write_text(text)
-    with pytest.raises(ValueError, match="odd"), in_one_move(tmp_path / "made") as partial:
-        partial.mkdir()
-        (partial / "a").write_text("third")
-        raise ValueError("odd")
-    assert {file.name: file.read_text() for file in (tmp_path / "made").iterdir()} == {"a": "first", "b": "second", "c": "second"}
-    assert [file.name for file in tmp_path.iterdir()] == ["made"]
+def test_a_link_is_followed_a_mode_is_kept_and_a_pipe_stays_one(tmp_path):
+    (tmp_path / "real").write_text("first")
+    (tmp_path / "real").chmod(0o600)
+    (tmp_path / "link").symlink_to("real")
+    write_text(tmp_path / "link", "second")
+    assert (tmp_path / "link").is_symlink()
+    assert ((tmp_path / "real").read_text(), (tmp_path / "real").stat().st_mode & 0o777) == ("second", 0o600)
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as other:
+        read = other.submit((tmp_path / "pipe").read_text)
+        write_text(tmp_path / "pipe", "third")
+        assert read.result(20) == "third"
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link", "pipe", "real"]
 
 
 def test_a_full_disk_is_that_of_the_file_which_stays(tmp_path):

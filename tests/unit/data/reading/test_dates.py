@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from tabtune_core.data.encoding import FeatureEncoder, count_features
-from tabtune_core.data.prediction_rows import ReadAs, read_new_rows
+from tabtune_core.data.findings import ReadAs
+from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.reading.dates import moments_of
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.values import column_kind

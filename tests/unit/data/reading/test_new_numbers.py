@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.data.prediction_rows import ReadAs, read_new_rows
+from tabtune_core.data.findings import ReadAs, ReadingChoices
+from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
 
 DRAW = random.Random(0)
