@@ -12,7 +12,8 @@ from package_values import package_facts
 from tiny import tiny_module
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.adapted_layer import PREFIX
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.lora.adapted_layer import PREFIX, AdaptedLayer
 from tabtune_core.lora.inject import adapter_tensors, inject, load_factors, merged_copy
 from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, write_package
 from tabtune_core.lora.package_reader import readme, without_labels
@@ -174,3 +175,10 @@ def test_a_package_without_its_class_labels_holds_them_nowhere(written):
     assert again.facts.label_hash == changed.label_hash != FACT.label_hash
     assert again.facts == replace(changed, classes=("class 1", "class 2"), labels_sha256=changed.label_hash)
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in read_package(path).tensors.items())
+
+
+def test_a_layer_may_have_the_rank_of_its_smaller_side():
+    layer = AdaptedLayer("a", "a", "linear", 4, 3, 3, 6.0, False, False, "dora")
+    assert AdaptedLayer.from_json(layer.to_json()) == layer
+    with pytest.raises(Damaged, match="has the rank 4, which is impossible"):
+        AdaptedLayer.from_json({**layer.to_json(), "rank": 4})

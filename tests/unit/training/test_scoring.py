@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tabtune_core.data.task import make_context
 from tabtune_core.training import scoring
 from tabtune_core.training.scoring import HeldOut, Scorer
 
@@ -89,3 +90,22 @@ def test_many_rows_are_read_in_blocks(number, monkeypatch):
     rows = pd.DataFrame(np.arange(2 * number).reshape(-1, 2))
     shown = scoring.Shown(SimpleNamespace(encoder=SimpleNamespace(transform=np.asarray)), lambda x_NF: 2 * x_NF, None)
     np.testing.assert_array_equal(shown.read(rows), 2 * rows)
+
+
+def test_labelled_rows_are_those_that_were_asked_for_with_their_targets():
+    frame, labels = pd.DataFrame({"a": np.arange(6.0), "word": ["x", "y"] * 3}), np.array(["no", "yes", "no", "yes", "yes", "no"], object)
+    context = make_context(frame, labels, np.arange(4), {"a": "number", "word": "category"})
+    part = scoring.Shown(context, lambda x_NF: x_NF, None).read_labelled(frame, labels, np.array([5, 1]))
+    np.testing.assert_array_equal(part.x_NF, context.encoder.transform(frame.iloc[[5, 1]]))
+    assert (part.rows_N.tolist(), part.y_N.tolist()) == ([5, 1], [0, 1])
+
+
+@pytest.mark.parametrize("classes", [3, 0])
+def test_an_evaluation_is_shown_a_sample_of_a_large_context_and_the_whole_of_a_small_one(classes):
+    y_C = (np.arange(2_100) % 3) if classes else np.arange(2_100.0)
+    whole = Scorer(y_C[:, None].astype(np.float32), y_C, classes)
+    fewer = scoring._fewer(whole)
+    assert (len(fewer.y_C), len(set(fewer.y_C))) == (2_048, classes or 2_048)
+    np.testing.assert_array_equal(fewer.x_CF[:, 0], fewer.y_C)
+    small = Scorer(X, Y, 3)
+    assert scoring._fewer(small) is small
