@@ -33,6 +33,12 @@ def chosen(name: str, options: Sequence[str], default: str) -> str:
     return asked if asked is not None and asked in options else default
 
 
+def gone(name: str, options: Sequence[str]) -> bool:
+    """Whether what this tab or the address bar has chosen is no option any more, as where another tab has deleted it."""
+    held = st.session_state.get(_next(name), st.session_state.get(_key(name), st.query_params.get(name)))
+    return held is not None and held not in options
+
+
 def choose(name: str, value: str) -> None:
     """Makes a choice from code; it holds from the next time that the page is drawn."""
     st.session_state[_next(name)] = value

@@ -6,7 +6,7 @@ The docstring under a field is its help; a flag that is not given leaves the set
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
@@ -19,6 +19,17 @@ from tabtune_core.settings.sweep import LORA_AXES
 
 INSIST = "--even-if-it-does-not-fit"
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A type of an argument that says what it may be."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}")
+        return int(text)
+
+    return read
 
 
 def add_flags(
@@ -46,12 +57,12 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": _separator}),
         ("encoding", "--encoding", {"metavar": "NAME"}),
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
-        ("header_lines", "--header-lines", {"metavar": "N", "type": int}),
+        ("header_lines", "--header-lines", {"metavar": "N", "type": whole_number(1, 1_000)}),
         ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+"}),
         ("sheet", "--sheet", {"metavar": "NAME"}),
-        ("rows", "--rows", {"metavar": "N", "type": int}),
+        ("rows", "--rows", {"metavar": "N", "type": whole_number(1, 10**9)}),
         ("drop_copies", "--drop-copies", {"action": "store_true"}),
-        ("skip_last", "--skip-last", {"metavar": "N", "type": int}),
+        ("skip_last", "--skip-last", {"metavar": "N", "type": whole_number(0, 10**9)}),
     ):
         text = _help(describe(ReadingChoices, name), None)
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tabtune_core.access import LOOPBACK, TOKEN_VARIABLE
-from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
+from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags, whole_number
 from tabtune_core.cli.commands import (
     diagnose,
     print_context_curve,
@@ -166,14 +166,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_context(serve)
     serve.add_argument("--merge", action="store_true", help="predict with copies of the weights that hold the adapter: faster, more memory")
     serve.add_argument("--address", default=LOOPBACK, metavar="HOST", help="to listen on (default: 127.0.0.1, this machine only)")
-    serve.add_argument("--port", type=_whole(0, 65_535), default=8600, metavar="N", help="(default: 8600)")
+    serve.add_argument("--port", type=whole_number(0, 65_535), default=8600, metavar="N", help="(default: 8600)")
     serve.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="another name by which clients reach this server")
     token = (
         f"what a request must bring as 'Authorization: Bearer TOKEN'; the variable {TOKEN_VARIABLE} keeps it from other people's lists of"
     )
     serve.add_argument("--token", metavar="TEXT", help=f"{token} programs (default: made wherever other machines can reach the server)")
-    serve.add_argument("--max-rows", type=_whole(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)")
-    serve.add_argument("--max-mb", type=_whole(1, 10**6), default=10, metavar="N", help="largest request in megabytes (default: 10)")
+    serve.add_argument(
+        "--max-rows", type=whole_number(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)"
+    )
+    serve.add_argument("--max-mb", type=whole_number(1, 10**6), default=10, metavar="N", help="largest request in megabytes (default: 10)")
 
     hub = commands.add_parser(
         "hub",
@@ -271,15 +273,6 @@ def _add_adapter(parser: argparse.ArgumentParser) -> None:
 def _add_context(parser: argparse.ArgumentParser) -> None:
     text = "the table that the adapter was trained on: a file, a folder, an address or an id (default: the one in the workspace)"
     parser.add_argument("--context", metavar="TABLE", help=text)
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}")
-        return int(text)
-
-    return read
 
 
 def _add_base(parser: argparse.ArgumentParser) -> None:

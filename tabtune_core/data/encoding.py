@@ -24,6 +24,7 @@ Target = NDArray[np.int64] | NDArray[np.float64]
 
 LARGEST = 1e100
 """Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
+NUMBERS = "numbers below 1e100"
 CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
 DATED = {"date": 3, "datetime": 6, "time": 3}
@@ -127,7 +128,11 @@ class FeatureEncoder:
             cells = [word(value) for value in present(frame[name][~read]) if value is not None]
             lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
             if lost:
-                yield name, lost, "finite numbers" if name in self.numbers else "times of day" if name in self.times else "dates"
+                yield (
+                    name,
+                    lost,
+                    NUMBERS if name in self.numbers else "times of day" if name in self.times else "dates",
+                )
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
         """A sentence for each column with values that ``transform`` reads as missing: not numbers or dates, or only unknown categories."""

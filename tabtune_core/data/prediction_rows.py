@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, label_numbers
+from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadAs, ReadingChoices
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.target import grouped_in
@@ -36,12 +36,14 @@ ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 TRUTH = "truth"
 """Column of the first beside the models', where labels are known."""
 ID = re.compile(r"[0-9a-f]{16}")
-SAID = ("open-quote", "ragged-lines", "short-lines", "blank-rows", "note-rows", "total-row", "infinite")
-"""Findings that change what is predicted, or how many rows are."""
+SAID = ("short-lines", "note-rows", "total-row", "infinite")
+"""Findings that change what is predicted."""
+LOST = ("open-quote", "ragged-lines")
+"""Findings that change how many rows are."""
 UNREAD = ("not-numbers", "bad-cells")
 """Findings of cells that became missing in a column whose kind is known."""
 _SHOWN = 5
-_HOLDS = {"number": "finite numbers", "date": "dates", "datetime": "dates", "time": "times of day"}
+_HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
 """What the cells of a column must be that are not taken as they stand."""
 
 
@@ -76,7 +78,12 @@ def read_new_rows(
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
     typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in typed_names)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
+    if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
+        raise TableError(f"Rows are predicted in their order, so that none may be missing. {missing[0].removesuffix(' if they matter.')}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
+    for name in (name for name in typed_names if kinds[name] == "number"):
+        if count := int((np.abs(typed.frame[name].to_numpy(dtype=float, na_value=np.nan)) >= LARGEST).sum()):
+            notes.append(f"{counted(count, 'cell')} of {name!r} with a number of 1e100 or more: read as missing.")
     unread = [name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names]
     marked = {
         name: finding.message for finding in typed.findings if finding.code == "marks" and (name := finding.column or "") in typed_names

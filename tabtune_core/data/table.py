@@ -128,7 +128,7 @@ def read_table(
         choices: what the person decided; all else is found out.
         limit_bytes: of the file and of what it unpacks to, which is counted as it unpacks; of plain text that a sample is drawn of, the
             limit of that sample.
-        fewest: rows and columns at least.
+        fewest: rows and columns at least; 1 for rows to predict, of which the blank ones stay.
         inside: the folder for what is written meanwhile, up to a few times ``limit_bytes``; the system's own unless given.
         sample: where the rows that were drawn of a text are written to, as CSV in UTF-8 with the same separator.
         tell: is called with how far reading is.

@@ -5,6 +5,7 @@ Shapes of a model's layers are listed so that pages can price a rank without the
 
 import os
 from collections import ChainMap
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -105,11 +106,19 @@ def check_request(settings: RunSettings) -> None:
     if settings.train.amp != "off" and (device := settings.device.partition(":")[0]) not in ("auto", "cuda"):
         raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
     if settings.checkpoint is not None:
-        named_checkpoint(card, settings.task, settings.checkpoint)
+        _check_kind(named_checkpoint(card, settings.task, settings.checkpoint))
     elif card.weights_for(settings.task).by_path:
         raise card.without_path(settings.task)
     if settings.strategy == "peft" and settings.checkpoint is None:  # which may have other layers
         _check_adapter(card, settings.task, settings.lora)
+
+
+def _check_kind(file: Path) -> None:
+    with suppress(OSError):  # as of one that may not be read, which the run says
+        with file.open("rb") as opened:
+            head = opened.read(9)
+        if not head.startswith(b"PK") and head[8:] != b"{":
+            raise CheckpointError(f"{file} holds no weights: it is neither a safetensors file nor one of torch.save. Name another file.")
 
 
 def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:

@@ -116,9 +116,13 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         """Predicts rows: a list of objects, or CSV with a line of names."""
         if adapter not in adapters:
             raise HTTPException(404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}.")
+        if len(asked := request.query_params.getlist("adapter")) > 1:
+            raise HTTPException(422, f"{len(asked)} adapters are named; a request is for one.")
         served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _READERS:
             raise HTTPException(415, f"The content type is {kind[:200]!r}; it must be {' or '.join(_READERS)}.")
+        if (encoding := request.headers.get("content-encoding", "identity")) != "identity" and kind == "application/json":
+            raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON as it is.")
         content = await _content(request, limits.max_bytes)
         rows = await run_in_threadpool(_READERS[kind], content, served, limits)
         predicted = await batches.predict(served, rows.frame)

@@ -7,7 +7,7 @@ import seeding
 from page_steps import go
 
 from dashboard.views.new_run import form_widgets
-from tabtune_core.data.datasets import add_sample
+from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
 from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
 from tabtune_core.models.cards import adapter_size
@@ -40,6 +40,20 @@ def test_the_machines_of_a_cluster_stand_where_a_device_is_chosen(app, store):
     assert "Node b has torch 2.8.0." in said
     assert "Free memory on a node of the cluster: not known." in said
     assert next(box for box in page.selectbox if box.key == "device").options[0] == "auto: a GPU of the cluster; a CPU if it has no GPU"
+
+
+def test_a_press_is_for_the_table_that_was_seen_and_not_for_the_one_that_follows_it(app, store):
+    chosen, other = add_sample(store.home, "breast_cancer"), add_dataset(store.home, b"a,diagnosis\n" + b"1,no\n2,yes\n" * 40, "other.csv")
+    page = go(app, "new_run").selectbox(key="chosen_table").set_value(chosen.id).run()
+    assert not launch(page).disabled
+    delete_dataset(store.home, chosen.id)  # in another tab
+    launch(page).click().run()
+    assert not page.exception
+    assert store.runs() == []
+    assert "The table that was chosen here is not in the workspace any more. This is another one." in texts(page.warning)
+    delete_dataset(store.home, other.id)
+    page.run()
+    assert "is not in the workspace any more. Add a table first" in texts(page.info)
 
 
 def launch(page):

@@ -285,7 +285,7 @@ def picture(dataset: Dataset) -> None:
 
 def delete(dataset: Dataset) -> None:
     """Takes a table out of the workspace."""
-    with st.popover("Delete", icon=":material/delete:"):
+    with st.popover("Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"):  # closed for the table that follows
         using = [run for run in queries.listed(None) if run.settings.dataset == dataset.id]
         busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")

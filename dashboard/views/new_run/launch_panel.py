@@ -152,6 +152,7 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
             type="primary" if ready else "secondary",
             disabled=not ready,
             icon=":material/rocket_launch:",
+            key=f"launch_{sweep.run.dataset[:12]}",  # a press is for this table, and not for the one that follows where it is deleted
         )
     if pressed:
         _launch(sweep, name)

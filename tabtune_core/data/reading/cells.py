@@ -247,8 +247,9 @@ def tidied(
         check_width(len(names), fewest)
     before = count_rows(connection)
     everything = ", ".join(f"c{place}" for place in range(len(names)))
-    with unplanned(connection):
-        connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
+    if fewest > 1:  # else they are rows to predict, in their order
+        with unplanned(connection):
+            connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
     rows = count_rows(connection)
     if rows < before:
         findings.append(Finding("info", "blank-rows", f"{before - rows:,} row{'s' * (before - rows > 1)} without any value: left out."))

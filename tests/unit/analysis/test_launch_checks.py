@@ -67,6 +67,7 @@ def test_it_stops_what_would_fail_and_nothing_else():
         ({"device": "cuda:7"}, "The device 'cuda:7' was requested, but this machine has 0 CUDA GPUs"),
         ({"device": "tpu"}, "The device 'tpu' is unknown"),
         ({"checkpoint": "/nowhere/weights.ckpt"}, "There is no checkpoint at /nowhere/weights.ckpt"),
+        ({"checkpoint": __file__}, "holds no weights: it is neither a safetensors file nor one of torch.save. Name another file"),
         ({"train": TrainSettings(amp="bf16")}, "needs a CUDA GPU, and these runs would use the CPU"),
         ({"model": "tabicl-v2"}, r"could not be downloaded \(HF_HUB_OFFLINE is set\)"),
     ],

@@ -267,3 +267,11 @@ def test_rows_and_context_come_from_wherever_a_table_does(store, capsys):
     assert len(set(told)) == 1
     assert main([*asked, "openml:none"]) == 2
     assert "'openml:none' does not name a data set of OpenML" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [("--rows", "0"), ("--header-lines", "0"), ("--skip-last", "-3"), ("--rows", "few")])
+def test_numbers_of_rows_and_lines_that_cannot_be_are_refused(flags, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "t.csv", *flags])
+    assert ended.value.code == 2
+    assert f"{flags[1]!r} is not a whole number from" in capsys.readouterr().err

@@ -178,14 +178,24 @@ def test_a_missing_column_is_named_with_the_one_that_may_be_meant():
         read_new_rows(b"age,zipp\n1,2\n", LIKE)
 
 
-def test_one_row_is_enough_and_a_lost_line_is_said():
+def test_one_row_is_enough():
     assert read_new_rows(b"age,zip,born\n1,2,2024-04-03\n", LIKE).frame["zip"].tolist() == ["2"]
     with pytest.raises(TableError, match="needs a second one, which may be empty"):
         read_new_rows(b"age\n1\n", replace(LIKE, features=["age"]))
-    rows = read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,3,4,5\n,,\n2,2,2024-04-03\n", LIKE)
-    assert len(rows.frame) == 2
-    assert "left out" in rows.notes[0]
-    assert "1 row without any value: left out." in rows.notes
+
+
+def test_every_row_is_predicted_in_its_place_or_the_file_is_refused():
+    for rows in (b"1,2,2024-04-03\n,,\n2,2,2024-04-03\n,,\n", b",,\n", b"NA,NA,NA\n"):
+        read = read_new_rows(b"age,zip,born\n" + rows, LIKE).frame
+        assert read["age"].isna().tolist() == [line[:1] in (b",", b"N") for line in rows.splitlines()]
+    for bad, why in ((b"1,2,3,4,5\n", "too many cells"), (b'1,"2,2024-04-03\n', "never closed")):
+        with pytest.raises(TableError, match=f"Rows are predicted in their order, so that none may be missing. .*{why}"):
+            read_new_rows(b"age,zip,born\n1,2,2024-04-03\n2,2,2024-04-03\n" + bad, LIKE)
+
+
+def test_numbers_beyond_those_that_models_take_are_said():
+    rows = read_new_rows(b"age,zip,born\n1e200,2,2024-04-03\n1e99,2,2024-04-03\n", LIKE)
+    assert rows.notes == ("1 cell of 'age' with a number of 1e100 or more: read as missing.",)
 
 
 def test_marks_beside_numbers_are_said_and_refused_where_nobody_reads_notes():
@@ -203,7 +213,7 @@ def test_marks_beside_numbers_are_said_and_refused_where_nobody_reads_notes():
 @pytest.mark.parametrize(
     ("column", "kind", "cells", "what"),
     [
-        ("age", "number", "old", "finite numbers"),
+        ("age", "number", "old", "numbers below 1e100"),
         ("born", "date", "1609545600000", "dates"),  # as pandas writes dates in JSON
         ("born", "datetime", "soon", "dates"),
         ("born", "time", "noon", "times of day"),
