@@ -36,6 +36,8 @@ def print_context_curve(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     runs = runs_of_sweep(store, asked.sweep)
     metric = score_to_rank_by(asked, runs[0].settings)
+    if asked.seed is not None and asked.seed not in (seeds := sorted({run.settings.seed for run in runs})):
+        raise SettingError(f"--seed is {asked.seed}; the runs of this sweep have {', '.join(map(str, seeds))}. Choose one of them.")
     chosen = runs_of_curve(store, runs, metric, asked.seed)
     if not chosen:
         raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to score with more context rows.")

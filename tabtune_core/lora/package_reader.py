@@ -55,7 +55,8 @@ def _opened(path: Path) -> Iterator[Archive]:
     path = at_hand(path)
     with refused_as(AdapterError, f"{path.name} is not an adapter package", _END):
         if not path.exists():
-            raise AdapterError(f"There is no adapter package at {path}.")
+            hub = " An adapter on the Hugging Face Hub is hf://OWNER/NAME." if str(path).startswith("hf:") else ""
+            raise AdapterError(f"There is no adapter package at {path}.{hub}")
         with open_archive(path) as archive:
             yield archive
 

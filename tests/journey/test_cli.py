@@ -345,7 +345,7 @@ def test_ctrl_c_leaves_a_board_of_what_has_ended_and_the_rest_can_be_resumed(tmp
         ),
         (["train", "{table}", "--target", "class", "--predict-context-rows", "5"], "train.predict_context_rows is 5; it must be a whole"),
         (["context-curve", "--sweep", "nothing"], "There is no sweep 'nothing'"),
-        (["context-curve", "--seed", "77"], "No run of this sweep and seed has finished yet"),
+        (["context-curve", "--seed", "77"], "--seed is 77; the runs of this sweep have 0. Choose one of them."),
         (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
         (["leaderboard", "--rank-by", "acc"], "invalid choice: 'acc'"),
         (["leaderboard", "--home", "{table}"], "cannot be opened"),
