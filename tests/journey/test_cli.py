@@ -222,7 +222,7 @@ def test_a_run_of_a_settings_file_with_a_time_limit_that_is_shorter_than_a_step_
 
 
 def test_when_every_run_fails_the_status_is_1_and_the_reason_is_told(worker, home, table):
-    (home / "broken.ckpt").write_bytes(b"no weights")
+    (home / "broken.ckpt").write_bytes(b"PK, and no weights")
     done = tabtune(home, "train", table, "--target", "class", "--checkpoint", home / "broken.ckpt", *SMALL)
     assert done.returncode == 1
     assert "it is not a zip that can be opened" in " ".join(done.stderr.split())

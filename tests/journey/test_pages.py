@@ -168,7 +168,7 @@ def test_launch_queues_every_rank_both_baselines_and_both_references(app, store)
 
 def test_a_number_is_launched_as_regression_on_a_model_that_does_it(app, store, tmp_path):
     weights = tmp_path / "weights.ckpt"
-    weights.touch()
+    weights.write_bytes(b"PK")
     add_sample(store.home, "diabetes")
     go(app, "new_run")
     assert app.button(key="model_tabicl-v1").disabled
