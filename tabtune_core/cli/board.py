@@ -8,7 +8,7 @@ from pathlib import Path
 from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.metrics import METRICS, metrics_of
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
@@ -37,7 +37,7 @@ def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
 
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
-    """Prints the leaderboard and, as text, what it says about rank; 0 if any run has a result."""
+    """Prints the leaderboard and, as text, what it says about rank; 0 if any run of a model has a result."""
     from tabtune_core.analysis.comparison import half_widths, with_half_widths
     from tabtune_core.analysis.recommendation import recommend, with_noise
     from tabtune_core.analysis.runs_table import leaderboard, of_task
@@ -71,4 +71,5 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
             say(f"{run.name}: {run.error}")
         if run.id in unread:
             say(f"{run.name}: {unread[run.id]} cannot be read, so that its intervals are missing.")
-    return 0 if any(run.status in RANKED for run in runs) else 1
+    of_models = [run for run in runs if run.settings.strategy not in REFERENCES] or runs
+    return 0 if any(run.status in RANKED for run in of_models) else 1

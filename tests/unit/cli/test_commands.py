@@ -231,6 +231,17 @@ def test_a_board_is_shown_though_adapters_cannot_be_copied(tmp_path, monkeypatch
     assert capsys.readouterr().out == "the board\n"
 
 
+@pytest.mark.parametrize(("status", "expected"), [("failed", 1), ("finished", 0)])
+def test_a_result_of_a_reference_alone_is_none_of_the_model(tmp_path, capsys, status, expected):
+    store = RunStore(tmp_path)
+    runs = [RunSettings(dataset="d", target="y", strategy=strategy) for strategy in ("inference", "linear")]
+    _, (model, reference) = store.add_sweep(runs)
+    store.finish(model, status, error="No such device." if expected else None, result=None if expected else BASE)
+    store.finish(reference, "finished", result=BASE)
+    assert main(["leaderboard", "--home", str(tmp_path)]) == expected
+    assert "Linear model" in capsys.readouterr().out
+
+
 def test_runs_that_are_queued_already_are_followed(tmp_path, monkeypatch, capsys):
     store = RunStore(tmp_path)
     sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])
