@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.files.damaged import LONGEST, Damaged, check_file, one_line, refused_as
+from tabtune_core.files.damaged import LONGEST, Damaged, check_file, one_line, read_text, refused_as
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,13 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
         refused_as(AdapterError, "no adapter", " Delete it."),
     ):
         check_file(path, most_bytes=9)
+
+
+def test_a_small_text_is_read_and_what_is_none_or_too_large_is_refused(tmp_path):
+    (path := tmp_path / "it").write_text("Zürich", encoding="utf-8")
+    assert read_text(path, most_bytes=7) == "Zürich"
+    with pytest.raises(Damaged, match="is the most that such a file can need"):
+        read_text(path, most_bytes=6)
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(Damaged, match=r"it is not text in UTF-8 \(byte 2\)"):
+        read_text(path, most_bytes=7)
