@@ -122,9 +122,10 @@ def write_merged(asked: argparse.Namespace) -> int:
     """Writes a checkpoint with an adapter in its weights."""
     from tabtune_core.engine.adapted_model import load_adapter
 
-    for source in filter(None, (asked.adapter, asked.checkpoint)):
+    folder = asked.checkpoint and asked.checkpoint.parent  # into which merged weights of several files may go
+    for source in filter(None, (asked.adapter, asked.checkpoint, folder)):
         if os.path.exists(source) and os.path.exists(asked.out) and os.path.samefile(source, asked.out):
-            raise SettingError(f"{str(asked.out)!r} is what is merged, and would be overwritten. Name another file to write.")
+            raise SettingError(f"{str(asked.out)!r} is what is merged, or holds it, and would be overwritten. Name another place to write.")
     load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
     return 0

@@ -128,11 +128,7 @@ class FeatureEncoder:
             cells = [word(value) for value in present(frame[name][~read]) if value is not None]
             lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
             if lost:
-                yield (
-                    name,
-                    lost,
-                    NUMBERS if name in self.numbers else "times of day" if name in self.times else "dates",
-                )
+                yield name, lost, NUMBERS if name in self.numbers else "times of day" if name in self.times else "dates"
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
         """A sentence for each column with values that ``transform`` reads as missing: not numbers or dates, or only unknown categories."""

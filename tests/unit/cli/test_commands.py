@@ -257,10 +257,11 @@ def test_runs_that_are_queued_already_are_followed(tmp_path, monkeypatch, capsys
 
 def test_what_is_merged_is_not_overwritten(tmp_path, capsys):
     (package := tmp_path / "a.zip").write_bytes((KEPT / "adapter.zip").read_bytes())
-    for flags in ((str(package), str(package)), (str(package), str(tmp_path / "w.ckpt"), "--checkpoint", str(tmp_path / "w.ckpt"))):
+    weights = ("--checkpoint", str(tmp_path / "w.ckpt"))
+    for out, *more in ((package,), (tmp_path / "w.ckpt", *weights), (tmp_path, *weights)):
         (tmp_path / "w.ckpt").write_bytes(b"mine")
-        assert main(["merge", *flags]) == 2
-        assert "is what is merged, and would be overwritten" in capsys.readouterr().err
+        assert main(["merge", str(package), str(out), *more]) == 2
+        assert "is what is merged, or holds it, and would be overwritten" in capsys.readouterr().err
     assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == ((KEPT / "adapter.zip").read_bytes(), b"mine")
 
 
