@@ -27,7 +27,7 @@ from tabtune_core.cli.export_command import export_sweep, push_adapter
 from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
-from tabtune_core.errors import TabTuneError
+from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.execution.executor import VARIABLE, flags_in_environment
 from tabtune_core.execution.lock import UNLESS_STOPPED
 from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment
@@ -48,6 +48,8 @@ _WHERE = (
     "WHERE is a tracking URI of mlflow, a project of wandb, a folder of trackio or tensorboard (default: those of the tool's own"
     " variables, else in the workspace)"
 )
+OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export", "jobs")
+"""Commands that would make the folder of a mistyped --home."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = _parser().parse_args(given)
         if getattr(asked, "home", "none") is None:
             asked.home = default_home()
+        elif given[0] in OF_KEPT_RUNS and not asked.home.exists():
+            raise StoreError(f"There is no folder {str(asked.home)!r}, so it holds no runs. Name a workspace with --home.")
         command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
             status = command(asked)

@@ -79,7 +79,9 @@ class WorkerLock:
         try:
             self._file = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreError(f"The workspace {home} takes no worker: {error}. Choose another folder with TABTUNE_HOME.") from error
+            raise StoreError(
+                f"The workspace {home} takes no worker: {error}. Choose another folder with --home or TABTUNE_HOME."
+            ) from error
 
     def take(self, patience_seconds: float = TAKE_SECONDS) -> bool:
         """Whether this process is the worker now.

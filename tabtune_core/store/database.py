@@ -87,7 +87,7 @@ class Database:
                 raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
             no_folder = isinstance(error, FileExistsError | NotADirectoryError)
             why = "it is a file, or below one" if no_folder else str(lacking or error).rstrip(".")
-            end = "TABTUNE_HOME names the folder" if lacking else "Choose another folder with TABTUNE_HOME"
+            end = "--home or TABTUNE_HOME names the folder" if lacking else "Choose another folder with --home or TABTUNE_HOME"
             raise StoreError(f"{start}: {why}. {end}.") from error
 
     def _migrate(self, held: int) -> None:
@@ -95,7 +95,7 @@ class Database:
         if held > FORMAT:
             raise StoreError(
                 f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to {FORMAT}. "
-                "Open it with the version that wrote it, or choose another folder with TABTUNE_HOME."
+                "Open it with the version that wrote it, or choose another folder with --home or TABTUNE_HOME."
             )
         if any(self.home.glob("runs/*")) and not self._read("SELECT 1 FROM sqlite_master LIMIT 1"):
             raise StoreError(
@@ -160,7 +160,7 @@ class Database:
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files of its runs are still"
                 " in that folder. Put an earlier copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or"
-                " choose another folder with TABTUNE_HOME."
+                " choose another folder with --home or TABTUNE_HOME."
             ) from error
 
     @contextmanager

@@ -88,6 +88,13 @@ def test_json_has_null_for_a_number_that_is_none(capsys):
     assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
 
 
+@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html", "jobs"])
+def test_a_mistyped_home_is_not_made(command, tmp_path, capsys):
+    assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "hom").exists()
+
+
 def test_a_run_that_is_not_there_is_refused(store, capsys):
     assert main(["show", "nothing", "--home", str(store.home)]) == 2
     assert "nothing" in capsys.readouterr().err

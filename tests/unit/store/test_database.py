@@ -59,7 +59,9 @@ def test_jobs_are_taken_in_the_order_of_their_arrival_whatever_the_clock_said(tm
 
 def test_a_folder_that_is_a_file_is_no_workspace(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"cannot be opened: it is a file, or below one\. Choose another folder with TABTUNE_HOME"):
+    with pytest.raises(
+        StoreError, match=r"cannot be opened: it is a file, or below one\. Choose another folder with --home or TABTUNE_HOME"
+    ):
         RunStore(tmp_path / "file")
 
 
