@@ -39,6 +39,20 @@ def gone(name: str, options: Sequence[str]) -> bool:
     return held is not None and held not in options
 
 
+def say_gone(name: str, there: Sequence[str], what: str) -> None:
+    """Says so where what was chosen is gone. To be called before the page chooses another one; ``what`` names it, as in ``sweep``."""
+    if gone(name, there):
+        another = " This is another one." if there else ""
+        st.warning(f"The {what} that was chosen here is not in the workspace any more.{another}", icon=":material/warning:")
+
+
+def forget(name: str) -> None:
+    """Lets go of a choice, such as one that this tab itself has deleted."""
+    for key in (_key(name), _next(name)):
+        st.session_state.pop(key, None)
+    st.query_params.pop(name, None)
+
+
 def choose(name: str, value: str) -> None:
     """Makes a choice from code; it holds from the next time that the page is drawn."""
     st.session_state[_next(name)] = value

@@ -48,6 +48,11 @@ def theirs(store, run, **changes):
     return buffer.getvalue()
 
 
+def predict_button(app):
+    """Of Try it, whichever adapters it is for."""
+    return next(box for box in app.button if (box.key or "").startswith("try_predict"))
+
+
 def adapters_of(app):
     """The list to choose from."""
     return next(table.value for table in app.dataframe if "Validation gain" in table.value)
@@ -282,7 +287,7 @@ def test_one_row_of_the_table_is_asked_about_as_it_stands(app, store, task):
     fields = {"classification": 30, "regression": 10}[task]
     assert f"{fields} fields. Scroll inside the frame to see all of them." in texts(app.caption)
     app.number_input[0].set_value(7).run()
-    app.button(key="try_predict").click().run()
+    predict_button(app).click().run()
     (job,) = store.jobs("predict")
     assert [adapter["id"] for adapter in job.arguments["adapters"]] == [run]
     assert job.arguments["base"] is True
@@ -379,6 +384,47 @@ def test_a_value_of_the_target_is_written_as_in_the_row(app, store):
     assert "It held 0 % " in texts(app.caption)
 
 
+@pytest.mark.parametrize("way", ["Edit one row", "Upload rows"])
+def test_a_press_is_for_the_adapters_that_were_seen_and_not_for_what_follows_them(app, store, way):
+    seeding.finished_sweep(store, ranks=(2, 4, 8))
+    one, other, _ = (run.id for run in store.runs() if run.settings.strategy == "peft")
+    go(app, "try_it", adapter=one, adapters=f"{one},{other}")
+    app.segmented_control(key="try_way").set_value(way).run()
+    if way == "Upload rows":
+        rows = load_frame(store.home, store.run(one).settings.dataset).head(4)
+        app.file_uploader[0].upload("rows.csv", rows.to_csv(index=False).encode()).run()
+    assert not predict_button(app).disabled
+    store.delete(one)  # in another tab
+    predict_button(app).click().run()
+    assert not app.exception
+    assert store.jobs("predict") == []
+    assert "cannot be tried any more" in texts(app.warning)
+    predict_button(app).click().run()
+    assert [adapter["id"] for adapter in store.jobs("predict")[0].arguments["adapters"]] == [other]
+    assert "cannot be tried any more" not in texts(app.warning)
+
+
+@pytest.mark.parametrize(
+    ("page", "named"),
+    [
+        ("live", "sweep"),
+        ("leaderboard", "sweep"),
+        ("compare", "sweep"),
+        ("adapters", "run"),
+        ("data", "table"),
+        ("new_run", "table"),
+        ("try_it", "adapter"),
+    ],
+)
+def test_an_address_of_something_deleted_says_so_and_shows_something_else(app, store, page, named):
+    verified_run(store)
+    go(app, page, **{named: "0" * 12})
+    assert not app.exception
+    assert "that was chosen here" in texts(app.warning)
+    app.run()
+    assert "that was chosen here" not in texts(app.warning), "once is enough"
+
+
 def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
     run = verified_run(store)
     go(app, "try_it", adapter=run)
@@ -386,11 +432,11 @@ def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
     whole = load_frame(store.home, store.run(run).settings.dataset)
     app.file_uploader[0].upload("rows.csv", whole.iloc[:4, 1:].to_csv(index=False).encode()).run()
     assert "The rows lack 1 of the 30 columns" in texts(app.error)
-    assert app.button(key="try_predict").disabled
+    assert predict_button(app).disabled
     app.file_uploader[0].upload("rows.csv", whole.iloc[:4].drop(columns="diagnosis").assign(more=1).to_csv(index=False).encode()).run()
     assert not app.exception
     assert "the adapter was trained without it\\: 'more'" in texts(app.markdown)
-    app.button(key="try_predict").click().run()
+    predict_button(app).click().run()
     (job,) = store.jobs("predict")
     assert len(pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")) == 4
     app.file_uploader[0].upload("rows.csv", whole.iloc[:4].to_csv(index=False).encode()).run()
@@ -446,10 +492,10 @@ def test_a_row_is_a_form_of_one_field_a_line_in_which_each_may_be_missing(app, s
     assert f"{whole[number].min():.6g} to {whole[number].max():.6g}" in fields[number].label
     category = next(name for name in names if kinds[name] == "category")
     assert fields[category].options == ["(missing)", *sorted(whole[category].dropna().unique())]
-    app.button(key="try_predict").click().run()
+    predict_button(app).click().run()
     fields_of(app)[number].set_value(None)
     fields_of(app)[category].set_value("(missing)")
-    app.button(key="try_predict").click().run()
+    predict_button(app).click().run()
     assert not app.exception
     first, later = sorted(
         (pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet") for job in store.jobs("predict")),
@@ -490,7 +536,7 @@ def test_fewer_context_rows_are_asked_for_by_a_lever_with_its_default(app, store
     (lever,) = app.select_slider
     assert lever.options == ["64", "128", "256", "341 (default)"]
     lever.set_value(64).run()
-    app.button(key="try_predict").click().run()
+    predict_button(app).click().run()
     assert [job.arguments["context_rows"] for job in store.jobs("predict")] == [64]
 
 

@@ -53,7 +53,8 @@ def test_a_press_is_for_the_table_that_was_seen_and_not_for_the_one_that_follows
     assert "The table that was chosen here is not in the workspace any more. This is another one." in texts(page.warning)
     delete_dataset(store.home, other.id)
     page.run()
-    assert "is not in the workspace any more. Add a table first" in texts(page.info)
+    assert "is not in the workspace any more." in texts(page.warning)
+    assert "Add a table first" in texts(page.info)
 
 
 def launch(page):

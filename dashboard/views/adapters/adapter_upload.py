@@ -6,7 +6,7 @@ from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.formatting import megabytes, plain
 from dashboard.server.people import may_change
-from dashboard.url_state import choose, go
+from dashboard.url_state import choose, forget, go
 from tabtune_core.access import NO_PATHS, may_fetch, may_type_paths
 from tabtune_core.errors import TabTuneError
 from tabtune_core.lora.hub import read_public
@@ -81,6 +81,7 @@ def details(adapter: StoredAdapter) -> None:
             if st.button("Delete this adapter", disabled=not mine, key=f"delete_{adapter.id[:12]}"):
                 try:
                     queries.delete_upload(adapter.id)
+                    forget("run")
                 except TabTuneError as error:  # a job uses it, or another tab was faster
                     st.error(plain(str(error)))
                 else:

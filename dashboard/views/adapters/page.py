@@ -10,7 +10,7 @@ from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, plain, score, with_code
-from dashboard.url_state import go
+from dashboard.url_state import go, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
 from dashboard.views.adapters.adapter_list import choose_adapter
 from tabtune_core.errors import AdapterError, StoreError
@@ -181,6 +181,7 @@ with st.expander(
     expanded="adapter_error" in st.session_state or not (runs or uploads),
 ):
     adapter_upload.add()
+say_gone("run", [*uploads, *(run.id for run in queries.listed(None))], "adapter")
 names = ownership.only_mine(owners, "adapters")
 if names:
     chosen = choose_adapter(names, runs, uploads, owners)

@@ -6,7 +6,7 @@ from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import plain, sweep_titles
-from dashboard.url_state import nothing_yet, pick
+from dashboard.url_state import nothing_yet, pick, say_gone
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
 from dashboard.views.compare.side_by_side import side_by_side
@@ -21,6 +21,7 @@ sweeps = queries.sweeps()
 if not sweeps:
     nothing_yet("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", "compare_arrows")
 
+say_gone("sweep", list(sweeps), "sweep")
 where, by = st.columns([2, 1])
 with where:
     sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=sweep_titles(sweeps).__getitem__)

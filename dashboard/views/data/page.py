@@ -9,7 +9,7 @@ from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, RARE, ask_split, rare_grouped
 from dashboard.formatting import plain
-from dashboard.url_state import go, pick
+from dashboard.url_state import go, pick, say_gone
 from dashboard.views.data import reading, table_views, uploads
 from dashboard.views.data.columns_table import has_unread_kinds
 from dashboard.views.data.table_notes import useless
@@ -120,6 +120,7 @@ if not tables:
     st.stop()
 
 st.title("Data", help=define("Tabular foundation model", "Target leakage"))
+say_gone("table", list(tables), "table")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     titles = queries.table_titles(tables.values())
     listed = ownership.only_mine({name: found.owner for name, found in tables.items()}, "tables")

@@ -12,7 +12,7 @@ from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, balance, group_rare, pick_target, pick_way, rare_grouped, without_mended
 from dashboard.formatting import LARGE, few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
-from dashboard.url_state import chosen
+from dashboard.url_state import chosen, forget
 from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.reading import Item, begin
@@ -301,5 +301,6 @@ def delete(dataset: Dataset) -> None:
             except TabTuneError as error:  # a run or job uses it, or another tab was faster
                 st.error(plain(str(error)))
             else:
+                forget("table")
                 st.toast(f"Deleted; {megabytes(dataset.size_bytes)} freed")
                 st.rerun()

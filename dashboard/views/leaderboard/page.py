@@ -11,7 +11,7 @@ from dashboard.components.glossary import define
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import few, plain, score, sweep_titles
 from dashboard.server.people import people_log_in
-from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, seen, settle
+from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle
 from dashboard.views.leaderboard import board_filters, board_table, exports, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
@@ -77,6 +77,7 @@ sweeps = queries.sweeps()
 if not sweeps:
     nothing_yet("No run yet. Choose a table and a model first; every run then gets its line here.", "leaderboard")
 
+say_gone("sweep", list(sweeps), "sweep")
 with head:
     names = {ALL: "All runs of this workspace", **sweep_titles(sweeps)}
     elsewhere = chosen("sweep", list(sweeps), next(iter(sweeps)))  # on Live or Compare

@@ -14,7 +14,7 @@ from dashboard.components.unreadable import queue
 from dashboard.formatting import megabytes, plain
 from dashboard.queries.curves import legend_of
 from dashboard.server.people import may_change
-from dashboard.url_state import go
+from dashboard.url_state import forget, go
 from tabtune_core.analysis.claims import Claim
 from tabtune_core.charts import CHARTS
 from tabtune_core.errors import StoreError
@@ -149,6 +149,9 @@ def _delete(runs: Sequence[Run]) -> None:
             except StoreError as error:  # started or deleted from another tab meanwhile
                 st.error(plain(str(error)))
             else:
+                if ended[0].sweep not in queries.sweeps():
+                    forget("sweep")
+                    forget("board")
                 _done(f"Deleted; {megabytes(freed_bytes)} freed")
 
 

@@ -15,7 +15,7 @@ from dashboard.components.job_status import worker_trouble
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
-from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick
+from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick, say_gone
 from dashboard.views.live import progress
 from dashboard.views.live.actions import waiting_runs
 from dashboard.views.live.charts import charts, chosen
@@ -33,9 +33,7 @@ sweeps = queries.sweeps()
 if not sweeps:
     nothing_yet("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", "monitoring")
 
-asked = st.query_params.get("sweep")
-if asked and asked not in sweeps:
-    st.warning(f"The sweep {plain(repr(asked))} is not in this workspace; it may have been deleted. This is the newest one.")
+say_gone("sweep", list(sweeps), "sweep")
 listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
 current = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
 with head:

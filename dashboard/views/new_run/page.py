@@ -8,7 +8,7 @@ from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, pick_split, pick_target, pick_way
 from dashboard.formatting import plain
-from dashboard.url_state import gone, handed_over, nothing_yet, pick
+from dashboard.url_state import handed_over, nothing_yet, pick, say_gone
 from dashboard.views.new_run import form_widgets, forms, launch_panel, text_panel
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
@@ -18,9 +18,9 @@ from tabtune_core.metrics import SELECTION
 
 st.title("New run")
 tables = queries.tables()
-lost = "The table that was chosen here is not in the workspace any more. " if gone("table", list(tables)) else ""
+say_gone("table", list(tables), "table")
 if not tables:
-    nothing_yet(f"{lost}Add a table first: upload a CSV or use the sample.", "table_chart", button="Add a table", page="views/data/page.py")
+    nothing_yet("Add a table first: upload a CSV or use the sample.", "table_chart", button="Add a table", page="views/data/page.py")
 
 if (handed := handed_over("settings")) is not None:
     text_panel.load(handed)
@@ -29,8 +29,6 @@ with left:
     table = pick(
         "Table", list(tables), name="table", default=next(iter(tables)), format_func=queries.table_titles(tables.values()).__getitem__
     )
-    if lost:
-        st.warning(f"{lost}This is another one.", icon=":material/warning:")
 with right:
     try:
         target = pick_target(tables[table])

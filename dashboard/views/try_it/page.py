@@ -101,7 +101,7 @@ with left:
             rows = try_rows.upload_rows(choice)
             how_many = "" if rows is None else f" {counted(len(rows), 'row')}"
             nothing = rows is None or rows.empty
-            pressed = st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key="try_predict")
+            pressed = st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key=choice.button)
         else:
             rows, pressed = try_rows.edit_row(choice)
     except TableError as error:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import no_two_alike, plain
-from dashboard.url_state import chosen, keep
+from dashboard.url_state import chosen, gone, keep
 from tabtune_core.analysis.context_rows import sizes_up_to
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.lora.package_facts import PackageFacts
@@ -52,6 +52,11 @@ class Choice:
     context_rows: int | None = None
     """Most rows to predict from; None: as many as each adapter's run."""
 
+    @property
+    def button(self) -> str:
+        """Key of the button that predicts: a press is for the adapters that were seen."""
+        return "_".join(["try_predict", *(adapter.id for adapter in self.adapters)])
+
 
 def candidates() -> dict[str, Candidate]:
     """All adapters that can be tried, newest first: verified ones of runs, and those from elsewhere with their base here."""
@@ -93,7 +98,13 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     Raises:
         AdapterError: a package cannot be read.
     """
-    wanted = chosen("adapter", list(found), next(iter(found)))
+    asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
+    if gone("adapter", list(found)) or not found.keys() >= set(asked):
+        st.warning(
+            "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Look at what is chosen now.",
+            icon=":material/warning:",
+        )
+    wanted = chosen("adapter", list(found), next((name for name in asked if name in found), next(iter(found))))
     groups: dict[str, list[str]] = {}
     for candidate in found.values():
         groups.setdefault(candidate.group, []).append(candidate.id)
@@ -106,7 +117,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(found[wanted].group)
     group = left.selectbox("What to predict", list(groups), place, format_func=titles.__getitem__, key=f"try_group_{wanted[:12]}")
     ids = groups[group]
-    also = [name for name in st.query_params.get("adapters", "").split(",") if name in ids]
+    also = [name for name in asked if name in ids]
     picked = right.multiselect(
         "Adapters",
         ids,

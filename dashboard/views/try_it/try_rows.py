@@ -39,7 +39,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     start = int(place) - 1
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = typed(row[features], kinds)
-    edited, pressed = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}")
+    edited, pressed = row_form(table.id, frame, kinds, button=choice.button, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}")
     truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
         regression = choice.facts.settings.task == "regression"
@@ -95,7 +95,7 @@ MOST_IN_SIGHT, HEIGHT = 6, 520
 """Fields that need no frame that scrolls, and how high one is, in pixels: the button below it stays near."""
 
 
-def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, key: str) -> tuple[pd.DataFrame, bool]:
+def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button: str, key: str) -> tuple[pd.DataFrame, bool]:
     """The row as it is in the form, and whether its button was pressed. ``row`` is one row of the columns to predict from."""
     names = [str(name) for name in row.columns]
     shown = names[:MOST_FIELDS]
@@ -116,7 +116,7 @@ def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, key: st
         with st.container(height=HEIGHT if len(shown) > MOST_IN_SIGHT else "content", border=True):
             for name in shown:
                 values[name] = _field(table, name, kinds[name], row[name], ranges.get(name), f"{key}_{name}")
-        pressed = st.form_submit_button("Predict this row", type="primary", icon=":material/play_arrow:", key="try_predict")
+        pressed = st.form_submit_button("Predict this row", type="primary", icon=":material/play_arrow:", key=button)
     return typed(pd.DataFrame({name: [value] for name, value in values.items()}, dtype=object), kinds), pressed
 
 
