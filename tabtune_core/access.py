@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psutil
 
@@ -53,7 +53,7 @@ class Access:
         if self.login and self.origin:
             return [self.origin]
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
-        query = f"{self.base}/?token={self.token}" if self.token else f"{self.base}/" if self.base else ""
+        query = f"{self.base}/?token={quote(self.token, safe='')}" if self.token else f"{self.base}/" if self.base else ""
         return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
 
 

@@ -75,8 +75,19 @@ def run_child(
         lacking = shortage_of(error, folder=home)
         if lacking is None or not lacking.passes:
             raise
-        traceback.print_exception(error)
+        _to_the_log(error)
         sys.exit(NO_ROOM_STATUS)
+
+
+def _to_the_log(error: Exception) -> None:
+    """Its trace. Where the log's disk is full it goes nowhere: what is left to be written would change the exit status."""
+    try:
+        traceback.print_exception(error)
+        sys.stderr.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
@@ -85,9 +96,9 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     write_to(log)
     fresh = FreshProcess()  # as long as there is one thread here
-    store.set_process(run_id, os.getpid(), identity_of(os.getpid()))
+    patiently(lambda: store.set_process(run_id, os.getpid(), identity_of(os.getpid())))
     if store.run(run_id).resumptions:
-        store.begin_again(run_id)
+        patiently(lambda: store.begin_again(run_id))
     standstill = Standstill()
     threading.Thread(target=_beat, args=(store, run_id, standstill), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment

@@ -20,6 +20,7 @@ from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.shortage import named, why_nothing_starts
+from tabtune_core.store.event_log import PATIENCE_SECONDS
 from tabtune_core.store.run_row import ENDED, Run
 from tabtune_core.store.runs import RunStore
 
@@ -33,6 +34,10 @@ It is never signalled."""
 FOREIGN = (
     "The executor '{executor}' carries it out, and the worker that runs now uses another one: it is not known whether it goes on, so it is"
     " not started here, too. A worker with --executor {executor} takes it over; Cancel gives it up."
+)
+UNSTARTED = (
+    f"For {PATIENCE_SECONDS:.0f} seconds no process could be started for it: the system ended each one, as it does where memory is short."
+    " End other programs or give the container more memory, then resume it."
 )
 ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'."
 
@@ -55,6 +60,8 @@ class Worker:
         self.leaving = False
         self.lacking = ""
         """What the machine lacked at the last turn; empty if nothing. Runs do not end because of it: everything is tried again."""
+        self.unstarted: float | None = None
+        """Since when no process could be started, in monotonic seconds."""
         self.heard: dict[str, tuple[object, float]] = {}
         """Of what cannot be told from another process: its heartbeat, and since when, in monotonic seconds, it is the same."""
 
@@ -167,9 +174,14 @@ class Worker:
         if run is None:
             return True  # cancelled in between; the next one may have a place
         if (task := self.executor.start(run, placement)) is None:
-            self.store.unclaim(run.id, pid)
+            self.unstarted = self.unstarted or time.monotonic()
+            if self.executor.name == LOCAL and time.monotonic() - self.unstarted > PATIENCE_SECONDS:
+                self.store.finish(run.id, "interrupted", error=UNSTARTED)
+            else:
+                self.store.unclaim(run.id, pid)
             time.sleep(POLL_SECONDS)
             return True
+        self.unstarted = None
         self.tasks.append(task)
         return True
 
@@ -205,7 +217,6 @@ class Worker:
 
     def close(self, run: Run, ended: Ended, error: str = "") -> None:
         """Ends the row of what is gone and did not do so itself; ``error`` says that a person ended it, for good."""
-        _log.warning("Run %s ended without an error message.", run.id)
         why, told = ended, self.store.last(run.id, "RunFailed")
         if told is not None and isinstance(told.event, RunFailed):  # as it said itself where it could
             why = Ended(told.event.message, AGAIN)
@@ -219,3 +230,4 @@ class Worker:
             if not (error or why.way_out):  # by its kind, whatever an executor's words are
                 self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
             self.store.finish(run.id, "interrupted", error=text)
+        _log.warning("Run %s ended without an error message.", run.id)

@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,7 +187,8 @@ class RemoteRun:
         except Cancelled:
             self.outcome = Outcome("cancelled")
         except Exception as error:  # noqa: BLE001 - the run has failed, and says so
-            traceback.print_exception(error)
+            with suppress(OSError):  # the log's disk may be what is full
+                traceback.print_exception(error)
             lacking = shortage_of(error, "The run could not go on", self.home)
             message = explain(error, memory_advice(settings), "the run's log", self.home)
             if lacking is not None and lacking.passes:

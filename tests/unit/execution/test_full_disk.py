@@ -1,6 +1,8 @@
 """A disk that is full, for real: nothing ends for it that could go on, and what waits goes on by itself."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from small_disk import fill, small_disk
@@ -8,6 +10,7 @@ from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
+from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.identity import found
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store import event_log
@@ -71,6 +74,17 @@ def test_what_does_not_come_back_is_not_waited_for():
 
     with pytest.raises(ShortageError, match="No"):
         patiently(refuse)
+
+
+def test_a_run_that_finds_the_disk_full_ends_as_such_although_its_log_is_on_it(disk):
+    (disk / "log.txt").touch()
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom tabtune_core.execution import child\n"
+        f"def full(*_):\n    child.write_to(Path({str(disk / 'log.txt')!r}))\n    print('x' * 10_000)\n    raise OSError(28, 'No space left')\n"
+        f"child._run = full\nchild.run_child(Path({str(disk)!r}), 'run', '', None)"
+    )
+    fill(disk)
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == NO_ROOM_STATUS
 
 
 @pytest.mark.parametrize("left", [0, 2**20])

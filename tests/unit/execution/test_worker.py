@@ -11,7 +11,7 @@ import psutil
 import pytest
 from worker_program import end, queue, start_worker, wait_for_end, wait_until
 
-from tabtune_core.execution import processes
+from tabtune_core.execution import processes, worker
 from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.forkserver import forkserver, start_early
 from tabtune_core.execution.identity import found, identity_of
@@ -139,6 +139,22 @@ def test_a_run_whose_process_cannot_be_started_stays_queued(tmp_path, monkeypatc
     assert one.start_next()
     run = store.run(run_id)
     assert (run.status, run.pid, run.resumptions, one.tasks) == ("queued", None, 0, [])
+    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    assert store.run(run_id).status == "finished"
+
+
+def test_a_run_whose_process_could_not_be_started_for_too_long_is_interrupted_and_says_so(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    (run_id,) = queue(store, "quick")
+    one = open_worker(store, WorkerLock(tmp_path), experiment="fake_experiment", jobs="fake_jobs")
+    monkeypatch.setattr(one.executor, "context", Mock(**{"Process.return_value.start.side_effect": EOFError()}))
+    monkeypatch.setattr(worker, "PATIENCE_SECONDS", 0.0)
+    while store.run(run_id).status == "queued":
+        assert one.start_next()
+    run = store.run(run_id)
+    assert (run.status, one.tasks) == ("interrupted", [])
+    assert "where memory is short" in run.error
+    store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
 

@@ -3,6 +3,7 @@
 import ast
 import json
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.applications import Starlette
@@ -98,6 +99,16 @@ def test_the_token_opens_everything_and_leaves_the_address(guarded):
 
 def test_the_way_on_stays_on_this_server(guarded):
     assert 'url=./"' in guarded.get(f"http://lab:8501//evil.example/?token={TOKEN}").text
+
+
+def test_a_token_of_any_letters_lets_in_by_the_address_that_is_printed(monkeypatch):
+    token = "ab+cd/ef==&x=1#y%41 z\N{EURO SIGN}"
+    monkeypatch.setenv("TABTUNE_TOKEN", token)
+    access = let_in(parse([]))
+    (address,) = access.addresses(8501)
+    browser = client(Middleware(TokenGuard, token=access.token))
+    assert browser.get(address.removeprefix("http://127.0.0.1:8501")).status_code == 200
+    assert parse_qs(urlsplit(address).query) == {"token": [token]}
 
 
 @pytest.mark.parametrize("asked", ["lab", "/lab", "lab/", "/lab/"])
