@@ -33,7 +33,7 @@ from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL, VARIABLE
 from tabtune_core.execution.lock import ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import add_worker_flags, asked_by_environment, check_environment, chosen, tell_workers
+from tabtune_core.execution.worker_flags import add_worker_flags, asked_by_environment, check_environment, chosen, named_home, tell_workers
 from tabtune_core.execution.worker_watch import watched
 from tabtune_core.shortage import check_limits, named
 from tabtune_core.store.runs import RunStore, default_home
@@ -49,7 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--home", type=Path, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
+    where.add_argument("--home", type=named_home, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
     where.add_argument(
         "--demo",
         action="store_true",

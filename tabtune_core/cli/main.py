@@ -30,7 +30,7 @@ from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.execution.executor import VARIABLE, flags_in_environment
 from tabtune_core.execution.lock import UNLESS_STOPPED
-from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment
+from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment, named_home
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
@@ -250,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     add_flags_of_worker(worker)
     for name, command in commands.choices.items():
         if name != "merge":
-            command.add_argument("--home", metavar="DIR", type=Path, help="the workspace (default: TABTUNE_HOME or ~/.tabtune)")
+            command.add_argument("--home", metavar="DIR", type=named_home, help="the workspace (default: TABTUNE_HOME or ~/.tabtune)")
     return parser
 
 

@@ -9,6 +9,7 @@ import functools
 import os
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from tabtune_core.errors import SettingError
@@ -17,6 +18,14 @@ from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL, RAY, VARIABLE, OpenExecutor, flags_in_environment, refusal
 from tabtune_core.settings.validation import whole_number
 from tabtune_core.store.job_kinds import KINDS, read_minutes
+
+
+def named_home(text: str) -> Path:
+    """The folder of ``--home``. A blank name, as of a variable that is not set, would be the folder that one is in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is blank; name a folder, or leave it out")
+    return Path(text)
+
 
 EXECUTORS = (LOCAL, RAY)
 LEAST_SHARE = 0.01

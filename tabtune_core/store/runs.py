@@ -34,7 +34,7 @@ def default_home() -> Path:
         StoreError: there is neither such a variable nor a home folder.
     """
     try:
-        return Path(os.environ.get("TABTUNE_HOME") or Path.home() / ".tabtune")
+        return Path(os.environ.get("TABTUNE_HOME", "").strip() or Path.home() / ".tabtune")
     except RuntimeError as error:
         raise StoreError("This user has no home folder for the workspace. Name a folder with --home or TABTUNE_HOME.") from error
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 from random_sweeps import BASE
 
+from dashboard.__main__ import main as serve
 from tabtune_core.cli import launch
 from tabtune_core.cli.main import _parser, main
 from tabtune_core.data.datasets import add_dataset, get_dataset
@@ -24,7 +25,7 @@ from tabtune_core.events import Note
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE
-from tabtune_core.store.runs import RunStore
+from tabtune_core.store.runs import RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
 KEPT = ROOT / "tests" / "kept"
@@ -93,6 +94,17 @@ def test_a_mistyped_home_is_not_made(command, tmp_path, capsys):
     assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
     assert "There is no folder" in capsys.readouterr().err
     assert not (tmp_path / "hom").exists()
+
+
+def test_a_blank_home_is_not_the_folder_that_one_is_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for program in (main, serve):
+        with pytest.raises(SystemExit, match="2"):
+            program(["runs", "--home", " "] if program is main else ["--home", " "])
+        assert "it is blank" in capsys.readouterr().err
+    monkeypatch.setenv("TABTUNE_HOME", " ")
+    assert default_home() == Path.home() / ".tabtune"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_is_not_there_is_refused(store, capsys):
