@@ -94,10 +94,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
         _, source = find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
         if source.licence.commercial is False:
             say(f"Licence of {source.file}: {source.licence}")
-    if asked.without_labels and not asked.adapters:
-        raise SettingError("--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave it out.")
-    if asked.adapters:
-        _make_folder(asked.adapters)
+    _check_adapters(asked)
     for strategy in dict.fromkeys(one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None):
         say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
@@ -116,7 +113,7 @@ def _follow_to_the_board(
     with _shown_at(store, sweep, asked.tracker):
         runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
     lost: OSError | None = None
-    if getattr(asked, "adapters", None):
+    if asked.adapters:
         try:
             _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
         except OSError as error:  # a full disk, which is told after the board
@@ -126,7 +123,8 @@ def _follow_to_the_board(
         sys.stdout.flush()
         raise lost
     if cancelled:
-        say(f"What was cancelled starts again with: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}")
+        copied = f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}" if asked.adapters else ""
+        say(f"What was cancelled starts again with: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}{copied}")
     return 130 if cancelled else status
 
 
@@ -160,6 +158,7 @@ def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile
 def resume_runs(asked: argparse.Namespace) -> int:
     """Goes on with interrupted runs of one sweep and those whose worker is gone too, and starts cancelled ones again."""
     store = RunStore(asked.home)
+    _check_adapters(asked)
     sweep = asked.sweep or (store.run(asked.runs[0]).sweep if asked.runs else None)
     runs = {run.id: run for run in runs_of_sweep(store, sweep)}
     first = next(iter(runs.values()))
@@ -197,7 +196,13 @@ def resume_runs(asked: argparse.Namespace) -> int:
     return _follow_to_the_board(store, sweep, resumed, asked)
 
 
-def _make_folder(folder: Path) -> None:
+def _check_adapters(asked: argparse.Namespace) -> None:
+    """Makes the folder that adapters are to be copied to."""
+    folder: Path | None = asked.adapters
+    if folder is None:
+        if asked.without_labels:
+            raise SettingError("--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave it out.")
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted and cancelled runs of the sweep)")
     resume.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest, or that of the runs)")
     _add_log_to(resume)
+    _add_adapters(resume)
     _add_format(resume)
 
     curve = commands.add_parser(
@@ -311,6 +312,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         INSIST, dest="insist", action="store_true", help="start also what needs more memory or room on the disk than there is, as estimated"
     )
+    _add_adapters(parser)
+
+
+def _add_adapters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
     parser.add_argument("--without-labels", action="store_true", help="leave the class labels, values of the table, out of those packages")
 

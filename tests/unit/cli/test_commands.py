@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -248,6 +249,21 @@ def test_a_board_is_shown_though_adapters_cannot_be_copied(tmp_path, monkeypatch
     with pytest.raises(OSError, match=r"a\.zip"):
         launch._follow_to_the_board(None, "s", [], asked)
     assert capsys.readouterr().out == "the board\n"
+
+
+def test_what_was_cancelled_is_resumed_with_its_adapters_copied(tmp_path, monkeypatch, capsys):
+    store = RunStore(tmp_path)
+    sweep, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
+    store.finish(run_id, "cancelled")
+    monkeypatch.setattr(launch, "_follow_or_cancel", lambda *given: (store.runs(sweep), True))
+    copied = []
+    monkeypatch.setattr(launch, "_copy_adapters", lambda *given, leave_out: copied.append((given[-1], leave_out)))
+    theirs = tmp_path / "the adapters"
+    flags = ["--home", str(tmp_path), "--adapters", str(theirs), "--without-labels"]
+    assert main(["resume", *flags]) == 130
+    assert (theirs.is_dir(), copied) == (True, [(theirs, True)])
+    command = capsys.readouterr().err.partition("starts again with: loralab ")[2]
+    assert shlex.split(command) == ["resume", "--sweep", sweep, *flags]
 
 
 @pytest.mark.parametrize(("status", "expected"), [("failed", 1), ("finished", 0)])
