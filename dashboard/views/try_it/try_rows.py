@@ -81,7 +81,7 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     target, labelled = choice.facts.settings.target, 0
     if target in rows.frame:
         labelled = int(rows.frame[target].notna().sum())
-    scored = f" {labelled:,} of them have a {plain(target)} and will be scored." if labelled else ""
+    scored = f" {labelled:,} of them {'has' if labelled == 1 else 'have'} a {plain(target)} and will be scored." if labelled else ""
     st.caption(f"{counted(len(rows.frame), 'row')} read as the table was.{scored} The first {min(SHOWN, len(rows.frame))}:")
     shown = rows.frame.head(SHOWN)
     st.dataframe(shown, hide_index=True, placeholder="missing", column_config=row_columns(shown))

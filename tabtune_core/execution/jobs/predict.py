@@ -45,6 +45,7 @@ from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import ID as UPLOADED
 from tabtune_core.store.uploaded_adapters import get_adapter, package_of
+from tabtune_core.wording import counted
 
 NEAREST = 5
 """Context rows most like a row that is predicted alone."""
@@ -130,8 +131,8 @@ def predict(
         notes[f"Rows with a label that the adapter does not know ({listed(strange)}) are not scored."] = None
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
         notes[
-            f"{seen:,} of the {known.sum():,} labelled rows were used to train these adapters or to choose their best checkpoint: how well "
-            "those are predicted does not tell how well new rows are."
+            f"{seen:,} of {counted(int(known.sum()), 'labelled row')} {'was' if seen == 1 else 'were'} used to train these adapters or to"
+            " choose their best checkpoint: how well such rows are predicted does not tell how well new rows are."
         ] = None
     _write(folder, frame, columns, classes, truth)
     like = _nearest(frame, next(column for column in columns if column.kind == "adapter"), folder) if len(frame) == 1 else None

@@ -296,7 +296,7 @@ def test_labelled_rows_are_scored_as_on_the_board_and_rows_of_the_training_are_t
     assert predicted["truth"].notna().all()
 
     told, _, _ = ask(store, [run], table.iloc[[*split.test[:3], *split.train[:2], *split.validation[:1]]].reset_index(drop=True))
-    assert [note.split(" labelled")[0] for note in told["notes"] if "used to train" in note] == ["3 of the 6"]
+    assert [note.split(" labelled")[0] for note in told["notes"] if "used to train" in note] == ["3 of 6"]
     unlabelled, predicted, _ = ask(store, [run], table.iloc[split.train[:4]].drop(columns=settings.target).reset_index(drop=True))
     assert (unlabelled["scored_rows"], unlabelled["models"][0]["scores"], unlabelled["notes"]) == (0, {}, [])
     assert "truth" not in predicted
