@@ -1,4 +1,4 @@
-"""More rows shown, LoRA, or both? TabICL mini on nine real tables, and what training with few rows shown costs and saves.
+"""More rows shown, LoRA, or both? A model on nine real tables, and what training with few rows shown costs and saves.
 
 ``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables are
 ``ADAPTATION`` of ``real_tables.py``, which says what to install. What is in the file already is not made again.
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lora_against_zero_shot import WEIGHTS, Rows, half_width, true_class_losses
+from lora_against_zero_shot import Rows, half_width, true_class_losses
 from published import Kept, markdown_table, options, publish
 from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 
@@ -31,6 +31,7 @@ from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels
 from tabtune_core.data.task import Prepared
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
@@ -43,23 +44,23 @@ EVALUATED = 2048
 KNOBS: dict[str, Any] = {"steps": 100, "batch_size": 128, "validation_rows": 500, "eval_every": 20, "patience": 3, "learning_rate": 2e-3}
 
 
-def settings_of(seed: int, trained: int, shown: int | None) -> RunSettings:
+def settings_of(model: str, seed: int, trained: int, shown: int | None) -> RunSettings:
     """Of one training, with predictions that are shown so many rows."""
     params = {"seed": seed, "device": "cpu", "predict_context_rows": shown}
     if not trained:
-        zero_shot = TabularPipeline("tabicl-mini", "inference", params).settings()
+        zero_shot = TabularPipeline(model, "inference", params).settings()
         return replace(zero_shot, train=replace(zero_shot.train, validation_rows=KNOBS["validation_rows"]))  # chosen by the same rows
-    return TabularPipeline("tabicl-mini", "peft", {**params, **KNOBS, "context_rows": trained, "peft_config": {"r": 8}}).settings()
+    return TabularPipeline(model, "peft", {**params, **KNOBS, "context_rows": trained, "peft_config": {"r": 8}}).settings()
 
 
-def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+def measured(model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     """Trains once and scores the state on validation and test rows at every number of rows shown."""
     torch.set_num_threads(1)
     rows, clock = Rows.of(table), dict[str, float]()
     labels, y_N = Labels.of(rows.y, "classification"), read_labels(rows.y, len(rows.y))
 
     def prepared(shown: int | None) -> Prepared:
-        return prepare_arrays(rows.x, y_N, labels, settings_of(seed, trained, shown), max_classes=None)
+        return prepare_arrays(rows.x, y_N, labels, settings_of(model, seed, trained, shown), max_classes=None)
 
     def emit(event: Event) -> None:
         if isinstance(event, PhaseStarted | PhaseDone) and event.phase == "train":
@@ -67,7 +68,7 @@ def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
 
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder, MemoryMeter(cpu, emit) as meter:
-        plan = Plan.of(settings_of(seed, trained, EVALUATED), features=rows.x.shape[1], device=cpu)
+        plan = Plan.of(settings_of(model, seed, trained, EVALUATED), features=rows.x.shape[1], device=cpu)
         fitted = fit(plan, lambda: prepared(EVALUATED), Environment(meter=meter, folder=Path(folder), emit=emit))
     result, scores = fitted.result, {}
     for shown in SHOWN:
@@ -93,24 +94,25 @@ def measured(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     }
 
 
-def asked_for(table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+def asked_for(model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     """What tells this run from the others."""
-    return {"table": table.name, "seed": seed, "trained": trained, "knobs": KNOBS, "weights": WEIGHTS}
+    weights = (CATALOGUE[model].weights["classification"].sha256 or "")[:8]
+    return {"table": table.name, "seed": seed, "trained": trained, "knobs": KNOBS, "weights": weights}
 
 
-def run_of(runs: Kept, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
+def run_of(runs: Kept, model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     """A run, made in a process of its own where the file does not have it."""
 
     def make() -> dict[str, Any]:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as process:
-            return process.submit(_by_name, table.name, seed, trained).result()
+            return process.submit(_by_name, model, table.name, seed, trained).result()
 
-    return runs.get(make, **asked_for(table, seed, trained))
+    return runs.get(make, **asked_for(model, table, seed, trained))
 
 
-def _by_name(name: str, seed: int, trained: int) -> dict[str, Any]:
+def _by_name(model: str, name: str, seed: int, trained: int) -> dict[str, Any]:
     """As ``measured``: a table holds functions that no other process can be sent."""
-    return measured(next(table for table in CLASSIFICATION if table.name == name), seed, trained)
+    return measured(model, next(table for table in CLASSIFICATION if table.name == name), seed, trained)
 
 
 def returned(trained: dict[str, Any], zero: dict[str, Any]) -> dict[str, Any]:
@@ -148,13 +150,13 @@ def price_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str,
     ]
 
 
-def make_all(runs: Kept, tables: list[RealTable], seeds: list[int]) -> None:
+def make_all(runs: Kept, model: str, tables: list[RealTable], seeds: list[int], *, price: bool) -> None:
     """The cheap runs first, seed by seed, so that what is broken off says something of every table."""
-    for group in ((0, 256), (2048,)):
+    for group in ((0, 256), (2048,)) if price else ((0, 256),):
         for seed in seeds:
             for table in tables:
                 for trained in group:
-                    run_of(runs, table, seed, trained)
+                    run_of(runs, model, table, seed, trained)
 
 
 def main() -> None:
@@ -163,21 +165,24 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--only-known", action="store_true", help="make no run: print the seeds of which the file has every run")
+    parser.add_argument("--model", default="tabicl-mini", help="of the catalogue; each has a table of its own")
+    parser.add_argument("--without-price", action="store_true", help="no training with 2,048 rows shown, which is most of the time")
     asked = parser.parse_args()
+    model = asked.model
     tables = [table for table in CLASSIFICATION if table.name in asked.tables] if asked.tables else list(ADAPTATION)
     scores, prices = [], []
-    runs = Kept(asked.runs, *asked_for(tables[0], 0, 0))
+    runs = Kept(asked.runs, *asked_for(model, tables[0], 0, 0))
     if not asked.only_known:
-        make_all(runs, tables, asked.seeds)
+        make_all(runs, model, tables, asked.seeds, price=not asked.without_price)
     for table in tables:
         for lines, line, ways in ((scores, scores_line, TRAINED[:2]), (prices, price_line, TRAINED)):
-            seeds = [seed for seed in asked.seeds if all(runs.has(**asked_for(table, seed, trained)) for trained in ways)]
+            seeds = [seed for seed in asked.seeds if all(runs.has(**asked_for(model, table, seed, trained)) for trained in ways)]
             if seeds:
-                lines.append(line(table, *([run_of(runs, table, seed, trained) for seed in seeds] for trained in ways)))
+                lines.append(line(table, *([run_of(runs, model, table, seed, trained) for seed in seeds] for trained in ways)))
     shown = ["table (rows)", "seeds", *(f"{size:,} rows shown" if size else "all training rows" for size in SHOWN)]
     head = ["table", "seeds", "log-loss at 256 over 2,048", "s at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
-    text = f"{markdown_table(shown, scores)}\n\n{markdown_table(head, prices)}"
-    publish("rows-shown", text, write=asked.write)
+    text = "\n\n".join([markdown_table(shown, scores), *([markdown_table(head, prices)] if prices else [])])
+    publish("rows-shown" if model == "tabicl-mini" else f"rows-shown-{model}", text, write=asked.write)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,9 @@ from torch.nn import functional as F
 from tabtune_core.models.mitra.family import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR
 from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, class_loss
 from tabtune_core.models.tabdpt.family import TABDPT_MINI
-from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
+from tabtune_core.models.tabicl.family import DEEPER, MINI, MINI_REGRESSOR
 
 Loss = Callable[[nn.Module, PretrainingEpisode], torch.Tensor]
-DEEPER: dict[str, Any] = {"icl_num_blocks": 8}
-"""What the next TabICL minis have other than those of today: 1.3 million parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 from torch.optim import _muon as muon
 
 from tabtune_core.errors import CheckpointError
+from tabtune_core.models.catalogue import CATALOGUE, WEIGHTS
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.models.pretraining import __main__, episodes, loop, state
 from tabtune_core.models.pretraining.episodes import NOT_SCORED, Size, class_episode, class_loss, draw_episode, number_episode
@@ -219,6 +220,15 @@ def test_a_milestone_goes_on_with_its_counters_and_its_curve(tmp_path):
     assert read_milestone(tmp_path / "a" / "tabicl-mini.ckpt") == before
     assert later.progress.started_from == sha256_of(tmp_path / "a" / "tabicl-mini.ckpt")
     assert before.tables > 8 and before.hours > 0
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_weights_of_the_second_mini_are_a_milestone_to_go_on_from(task):
+    weights = CATALOGUE["tabicl-mini-2"].weights[task]
+    led = read_milestone(WEIGHTS / weights.file)
+    assert led is not None
+    assert led.config == weights.config == RECIPES[led.family].config
+    assert led.step == led.history[-1]["step"] > 0, "the loss that is told is theirs"
 
 
 def test_a_deeper_model_begins_as_the_same_function(tmp_path):
