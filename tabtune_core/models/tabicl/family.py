@@ -210,7 +210,7 @@ MINI_2 = replace(
     MINI_1,
     name="tabicl-mini-2",
     title="TabICL mini 2",
-    note="Pre-trained by us for longer and on longer tables; ships with the package. Better than TabICL mini, and slower: up to 1.7 times.",
+    note="TabICL mini trained on, with longer tables; ships with the package. Better on most tables, and takes up to 1.7 times as long.",
     weights={
         "classification": Weights(
             file="tabicl-mini-2.ckpt",
