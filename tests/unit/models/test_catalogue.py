@@ -33,5 +33,14 @@ def test_the_guides_example_of_a_768_by_768_weight():
 
 
 def test_an_unknown_model_names_those_that_exist():
-    with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-v2"):
+    with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-mini-2, tabicl-v2"):
         get_card("tabpfn")
+
+
+def test_a_rate_says_with_whose_weights_it_was_measured():
+    told = {name: CATALOGUE[name].told_rate("regression", "peft") for name in ("tabicl-mini", "tabicl-mini-2", "tabicl-v2")}
+    assert told == {
+        "tabicl-mini": "2e-3 (measured for this model; guide 2e-4)",
+        "tabicl-mini-2": "2e-3 (measured for TabICL mini; guide 2e-4)",
+        "tabicl-v2": "2e-4 (guide; not measured for this model)",
+    }
