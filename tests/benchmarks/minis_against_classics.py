@@ -312,6 +312,7 @@ def main() -> None:
         name: compare(name, arguments.minis, arguments.tables, cache.setdefault(name, {}), save, lora=arguments.lora)
         for name in arguments.lists
     }
+    frames = {name: frame for name, frame in frames.items() if len(frame)}  # of --tables a list may have none
     texts = {name: summary(frame) for name, frame in frames.items()}
     if {"classification", "unseen"} <= frames.keys():
         texts["unseen"] += f"\n\n{flattered(frames['classification'], frames['unseen'])}"

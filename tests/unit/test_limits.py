@@ -127,7 +127,7 @@ def test_a_limit_of_the_system_that_no_run_fits_in_is_told_at_once(tmp_path, pro
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_works_whatever_is_closed(tmp_path, closed):
-    command = f"exec {sys.executable} -m tabtune_core runs --home {tmp_path}/home {closed}"
+    command = f"exec {sys.executable} -m tabtune_core runs --home {tmp_path} {closed}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert "Traceback" not in done.stderr
     assert (done.returncode, done.stdout) == (0, "")
