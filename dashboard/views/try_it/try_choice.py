@@ -54,8 +54,8 @@ class Choice:
 
     @property
     def button(self) -> str:
-        """Key of the button that predicts: a press is for the adapters that were seen."""
-        return "_".join(["try_predict", *(adapter.id for adapter in self.adapters)])
+        """Key of the button that predicts: a press is for the adapters and the table that were seen."""
+        return "_".join(["try_predict", self.table.id[:12], *(adapter.id for adapter in self.adapters)])
 
 
 def candidates() -> dict[str, Candidate]:
