@@ -156,9 +156,7 @@ class ModelCard:
     note: str
     weights: Mapping[Task, Weights]
     rates: Mapping[Task, Mapping[Strategy, float]] = field(default_factory=dict)
-    """Peak learning rates that gained most on real tables (``tests/benchmarks/default_rates.py``)."""
-    rates_of: str = "this model"
-    """Whose weights they were measured with."""
+    """Peak learning rates that gained most on real tables with these weights (``tests/benchmarks/default_rates.py``)."""
 
     def usual_rate(self, task: Task, strategy: Strategy) -> float:
         """The peak learning rate of a run that is given none: the measured one, or else the guide's."""
@@ -168,7 +166,7 @@ class ModelCard:
         """The same with where it comes from, for example ``2e-3 (measured for this model; guide 2e-4)``."""
         usual, guide = (short_rate(rate) for rate in (self.usual_rate(task, strategy), LEARNING_RATES[strategy]))
         measured = strategy in self.rates.get(task, {})
-        return f"{usual} (measured for {self.rates_of}; guide {guide})" if measured else f"{guide} (guide; not measured for this model)"
+        return f"{usual} (measured for this model; guide {guide})" if measured else f"{guide} (guide; not measured for this model)"
 
     def weights_for(self, task: Task) -> Weights:
         """The checkpoint of a task.

@@ -210,7 +210,7 @@ MINI_2 = replace(
     MINI_1,
     name="tabicl-mini-2",
     title="TabICL mini 2",
-    rates_of="TabICL mini",
+    rates={"classification": {"peft": 2e-4}, "regression": {"peft": 2e-4}},
     note="TabICL mini trained on, with longer tables; ships with the package. Better on most tables, and takes up to 1.7 times as long.",
     weights={
         "classification": Weights(
