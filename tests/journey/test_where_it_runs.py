@@ -56,7 +56,7 @@ def answer(address, process):
             with urllib.request.urlopen(address, timeout=60) as reply:
                 return reply.read()
         except URLError as error:
-            assert process.poll() is None and isinstance(error.reason, ConnectionRefusedError), error
+            assert process.poll() is None and isinstance(error.reason, ConnectionError), error
 
 
 @pytest.mark.parametrize(
