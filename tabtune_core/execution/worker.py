@@ -166,6 +166,7 @@ class Worker:
         queued = self.store.runs(status="queued")
         placement = self.executor.place(queued, self.tasks) if queued else None
         if placement is None:
+            self.unstarted = None  # a later run's patience begins with itself
             return False
         if why := why_nothing_starts(self.store.home):
             raise ShortageError(f"{why} Queued runs wait.", "room")

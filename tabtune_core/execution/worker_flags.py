@@ -19,17 +19,16 @@ from tabtune_core.execution.executor import LOCAL, RAY, VARIABLE, OpenExecutor, 
 from tabtune_core.settings.validation import whole_number
 from tabtune_core.store.job_kinds import KINDS, read_minutes
 
+EXECUTORS = (LOCAL, RAY)
+LEAST_SHARE = 0.01
+"""Of a GPU; Ray rounds a smaller share to 0."""
+
 
 def named_home(text: str) -> Path:
     """The folder of ``--home``. A blank name, as of a variable that is not set, would be the folder that one is in."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is blank; name a folder, or leave it out")
     return Path(text)
-
-
-EXECUTORS = (LOCAL, RAY)
-LEAST_SHARE = 0.01
-"""Of a GPU; Ray rounds a smaller share to 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,10 +81,10 @@ def details(adapter: StoredAdapter) -> None:
             if st.button("Delete this adapter", disabled=not mine, key=f"delete_{adapter.id[:12]}"):
                 try:
                     queries.delete_upload(adapter.id)
-                    forget("run")
                 except TabTuneError as error:  # a job uses it, or another tab was faster
                     st.error(plain(str(error)))
                 else:
+                    forget("run")
                     st.rerun()
 
 

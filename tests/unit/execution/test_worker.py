@@ -154,6 +154,11 @@ def test_a_run_whose_process_could_not_be_started_for_too_long_is_interrupted_an
     run = store.run(run_id)
     assert (run.status, one.tasks) == ("interrupted", [])
     assert "where memory is short" in run.error
+    assert not one.start_next()
+    monkeypatch.setattr(worker, "PATIENCE_SECONDS", 60.0)
+    (later,) = queue(store, "quick")
+    assert one.start_next()
+    assert store.run(later).status == "queued", "its patience begins with itself"
     store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
