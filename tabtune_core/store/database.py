@@ -19,7 +19,7 @@ from tabtune_core.files.plain_values import check_fields
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
-FORMAT = 3
+FORMAT = 4
 """Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
 Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
@@ -48,8 +48,15 @@ ADDED = {
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
 """Columns that tables of workspaces of earlier formats may lack; the last three of runs are of format 3."""
+RENAMED = (("tabicl-mini", "tabicl-mini-1"), ("tabicl-mini-2", "tabicl-mini"))
+"""Models whose weights have another name since format 4; what is still to run runs with the weights that its sweep began with."""
 REMOVED = ("process_started",)
 """Columns that they may have: a process was told by the clock up to format 1."""
+
+
+def _model(name: str) -> str:
+    """As settings have it; inside a value its quotation marks would be escaped."""
+    return f'"model": "{name}"'
 
 
 class _Connection(sqlite3.Connection):
@@ -109,6 +116,9 @@ class Database:
                 self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
             with self._together():
                 self._add_columns()
+                if held < 4:
+                    for name, later in RENAMED:
+                        self._write("UPDATE runs SET settings = replace(settings, ?, ?)", (_model(name), _model(later)))
                 self._write(f"PRAGMA user_version = {FORMAT}")  # also where it is that already: who may not write is told so here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:

@@ -47,10 +47,16 @@ class Dora(Variant):
         return adapter.get_parameter("lora_magnitude_vector").div(norm)
 
     def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
-        """Torch's own operations: a layer that is called keeps outputs too, a weight that is read two copies of itself."""
+        """Torch's own operations: a layer that is called keeps outputs too, a weight that is read its inputs and copies of itself.
+
+        One copy is for the gradient of the inputs, the other for that of the lengths; with dropout the factors stand in for that.
+        """
         out, width = shape
         if read:
-            tape.keep(f"{path} updated", 2 * out * width, trains=True)
+            tape.keep(f"{path} moved", rank * (out + width) if tape.hides else out * width, trains=True)
+            tape.keep(f"{path} updated", out * width)
+            for name, rows in inputs.items():
+                tape.keep(name, rows * width, trains=True)
             return
         for name, rows in inputs.items():
             if tape.hides:

@@ -43,7 +43,7 @@ from tabtune_core.data.splits import SplitRule, split_rows
 from tabtune_core.data.values import words
 from tabtune_core.models.catalogue import CATALOGUE
 
-SEEDS, RANKS, RATES = (0, 1, 2, 3, 4), (2, 8), (5e-4, 2e-3)
+SEEDS, RANKS, RATES = (0, 1, 2, 3, 4), (2, 8), (2e-4, 5e-4, 2e-3)
 TEST_SHARE, TEST_ROWS = 0.3, 2000
 CLASSICS = ("logistic regression", "gradient boosting")
 WEIGHTS = CATALOGUE["tabicl-mini"].weights["classification"].sha256[:8]

@@ -60,7 +60,7 @@ def adapters(folder):
     for name, how in VARIANTS.items():
         lora = LoraSettings(rank=2, targets=("prediction_head",), **how)
         settings = replace(facts.settings, lora=lora)
-        model = load_model(get_card("tabicl-mini"), "classification", CPU)
+        model = load_model(get_card("tabicl-mini-1"), "classification", CPU)
         report = adapt(model, settings)
         with torch.no_grad():
             for tensor in adapter_tensors(model.module, report).values():

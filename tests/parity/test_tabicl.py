@@ -84,7 +84,7 @@ def test_more_classes_than_the_model_has_are_told_apart_as_upstream_does(tmp_pat
 
 
 @TASKS
-@pytest.mark.parametrize("name", ["tabicl-mini", "tabicl-mini-2"])
+@pytest.mark.parametrize("name", ["tabicl-mini", "tabicl-mini-1"])
 def test_the_model_in_the_box_opens_in_the_upstream_package(name, task):
     card, frame = CATALOGUE[name], mixed_table(task)
     path, _ = find_checkpoint(card, task)

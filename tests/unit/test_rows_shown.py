@@ -18,6 +18,7 @@ from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import LabelError, TableWarning
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all
+from tabtune_core.models.base import with_module
 from tabtune_core.settings import RunSettings, TrainSettings
 
 ROWS, LABELS = small_table(60)
@@ -39,7 +40,7 @@ def with_all(pipeline, X, labels, rows):
     """Predictions beside these rows, encoded by what a run of a table uses."""
     frame = X.assign(y=labels)
     context = make_context(frame, np.array(labels, dtype=object), rows, {name: column_kind(X[name]) for name in X}, "y")
-    return predict_rows(pipeline._base, NEW, context, views=1)
+    return predict_rows(with_module(pipeline._base, pipeline._adapters.module), NEW, context, views=1)
 
 
 def notes(pipeline):
@@ -64,7 +65,8 @@ def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alon
     y = pd.Series(LABELS)
     table = prepare_arrays(ROWS, y, Labels.of(y, "classification"), pipeline.settings(), max_classes=None)
     x_N, y_N = ROWS.iloc[table.split.validation], table.context.labels.transform(list(LABELS[table.split.validation]))
-    assert pipeline.result.validation == pytest.approx(score_all(y_N, predict_rows(pipeline._base, x_N, table.context, views=1)))
+    model = with_module(pipeline._base, pipeline._adapters.module)
+    assert pipeline.result.validation == pytest.approx(score_all(y_N, predict_rows(model, x_N, table.context, views=1)))
     (plan,) = [event for event in pipeline.history if isinstance(event, RunPlanned)]
     assert pipeline.result.scored_context_rows == len(table.split.train) == plan.context_rows < 60
     assert notes(pipeline)[-1] == (

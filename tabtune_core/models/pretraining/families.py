@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tabtune_core.models.mitra.family import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR
 from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, class_loss
 from tabtune_core.models.tabdpt.family import TABDPT_MINI
-from tabtune_core.models.tabicl.family import DEEPER, MINI, MINI_REGRESSOR
+from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
 
 Loss = Callable[[nn.Module, PretrainingEpisode], torch.Tensor]
 
@@ -177,7 +177,7 @@ _TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vecto
 RECIPES: dict[str, Recipe] = {
     "tabicl-mini": Recipe(
         file="tabicl-mini.ckpt",
-        config={**MINI, **DEEPER},
+        config=MINI,
         build=_tabicl,
         losses={"classes": tabicl_class_loss},
         save=_save_tabicl,
@@ -186,7 +186,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "tabicl-mini-regressor": Recipe(
         file="tabicl-mini-regressor.ckpt",
-        config={**MINI_REGRESSOR, **DEEPER},
+        config=MINI_REGRESSOR,
         build=_tabicl,
         losses={"numbers": tabicl_number_loss},
         save=_save_tabicl,

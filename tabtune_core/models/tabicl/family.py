@@ -161,13 +161,13 @@ MINI: dict[str, Any] = {
     "col_num_inds": 16,
     "row_num_blocks": 2,
     "row_nhead": 4,
-    "icl_num_blocks": 4,
+    "icl_num_blocks": 8,
     "icl_nhead": 4,
 }
-"""TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 677,310 parameters."""
+"""TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 1,257,790 parameters."""
 MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
-DEEPER: dict[str, Any] = {"icl_num_blocks": 8}
-"""What the minis of 1.3 million parameters have other than these."""
+SHALLOWER: dict[str, Any] = {"icl_num_blocks": 4}
+"""What the first minis, of 0.7 million parameters, have other than these."""
 
 
 def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
@@ -181,9 +181,9 @@ def _tabicl(name: str, title: str, note: str, classifier: Weights, regressor: We
     return ModelCard(name=name, title=title, family=FAMILY, licence=BSD_3, note=note, weights=weights)
 
 
-MINI_1 = ModelCard(
-    name="tabicl-mini-1",
-    title="TabICL mini 1",
+MINI_CARD = ModelCard(
+    name="tabicl-mini",
+    title="TabICL mini",
     family=FAMILY,
     licence=APACHE_2,
     note="Pre-trained by us on synthetic tables; ships with the package.",
@@ -191,47 +191,47 @@ MINI_1 = ModelCard(
         "classification": Weights(
             file="tabicl-mini.ckpt",
             repository=None,
-            total_parameters=677_310,
+            total_parameters=1_257_790,
             config=MINI,
-            sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
+            sha256="7de835e7a8a980bfd5365d863aef66447ade059cd626d94f19c112dff8057502",
         ),
         "regression": Weights(
             file="tabicl-mini-regressor.ckpt",
             repository=None,
-            total_parameters=697_175,
+            total_parameters=1_276_631,
             config=MINI_REGRESSOR,
+            sha256="378f9df36ca049316926a7e94157e3b34f421dc8c4eeeb65339a3d32682f66bd",
+        ),
+    },
+    rates={"classification": {"peft": 2e-4}, "regression": {"peft": 2e-4}},
+)
+MINI_1 = replace(
+    MINI_CARD,
+    name="tabicl-mini-1",
+    title="TabICL mini 1",
+    note="TabICL mini as it was before it was trained on with longer tables: the base of adapters of that time.",
+    weights={
+        "classification": Weights(
+            file="tabicl-mini-1.ckpt",
+            repository=None,
+            total_parameters=677_310,
+            config={**MINI, **SHALLOWER},
+            sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
+        ),
+        "regression": Weights(
+            file="tabicl-mini-1-regressor.ckpt",
+            repository=None,
+            total_parameters=697_175,
+            config={**MINI_REGRESSOR, **SHALLOWER},
             sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
         ),
     },
     rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 2e-3, "base-ft": 2e-4}},
 )
-EARLIER = {"tabicl-mini": (MINI_1,)}
-MINI_2 = replace(
-    MINI_1,
-    name="tabicl-mini-2",
-    title="TabICL mini 2",
-    rates={"classification": {"peft": 2e-4}, "regression": {"peft": 2e-4}},
-    note="TabICL mini trained on, with longer tables; ships with the package. Better on most tables, and takes up to 1.7 times as long.",
-    weights={
-        "classification": Weights(
-            file="tabicl-mini-2.ckpt",
-            repository=None,
-            total_parameters=1_257_790,
-            config={**MINI, **DEEPER},
-            sha256="7de835e7a8a980bfd5365d863aef66447ade059cd626d94f19c112dff8057502",
-        ),
-        "regression": Weights(
-            file="tabicl-mini-2-regressor.ckpt",
-            repository=None,
-            total_parameters=1_276_631,
-            config={**MINI_REGRESSOR, **DEEPER},
-            sha256="378f9df36ca049316926a7e94157e3b34f421dc8c4eeeb65339a3d32682f66bd",
-        ),
-    },
-)
+EARLIER = {"tabicl-mini": (MINI_1,), "tabicl-mini-2": (replace(MINI_CARD, name="tabicl-mini-2", title="TabICL mini 2"),)}
 CARDS = (
-    replace(MINI_1, name="tabicl-mini", title="TabICL mini"),
-    MINI_2,
+    MINI_CARD,
+    MINI_1,
     _tabicl(
         "tabicl-v2",
         "TabICL v2",

@@ -12,10 +12,10 @@ from tabtune_core.training.memory.estimate import attention_operations, predicti
 
 SHARE = 0.5
 """Of the device's whole memory, for a prediction at its peak: what is free changes from day to day, and the number must not."""
-OPERATIONS = {"cpu": 2.5e11, "cuda": 2.5e14}
+OPERATIONS = {"cpu": 2.8e11, "cuda": 2.8e14}
 """Most floating-point operations of the context's attention to itself, which grows with its square: five to ten seconds of one core at the
 20 to 40 billion a second that were measured, or of a GPU a thousand times as fast. On the CPU TabICL mini and TabDPT mini are shown 8,192
-rows (1,000 predictions took 3.3 and 4.3 s; beside 16,384 rows 10 and 16 s), Mitra mini 4,096 of 16 columns (9 s; 31 s beside 8,192)."""
+rows (1,000 predictions took 4.8 and 4.3 s; beside 16,384 rows 17 and 16 s), Mitra mini 4,096 of 16 columns (9 s; 31 s beside 8,192)."""
 ALWAYS = 2048
 """Context rows used however long that takes, memory and model permitting."""
 LEAST, MOST = 128, 2**20

@@ -74,7 +74,7 @@ def test_a_full_disk_is_said_and_an_earlier_file_stays(tmp_path, name):
 
 def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):
     adapter = changed(tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"]))
-    with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini: No linear layer under 'no_such_part'"):
+    with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini-1: No linear layer under 'no_such_part'"):
         load_adapter(adapter, device="cpu")
 
 

@@ -72,7 +72,7 @@ def test_an_upstream_package_that_is_not_here_or_not_tested_is_told(tmp_path, mo
 def test_weights_that_are_here_are_told_from_those_to_download_and_from_a_damaged_package(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "is_here", lambda weights: weights.file.startswith("tabicl-classifier-v2") or is_here(weights))
     assert found(tmp_path, "TabICL weights").found.startswith(
-        "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL mini 2 (Apache-2.0, commercial use allowed), TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
+        "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL mini 1 (Apache-2.0, commercial use allowed), TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
     )
     by_path = ", ".join(f"TabPFN v{version} (TabPFN-{version} License, no commercial use)" for version in ("2.5", "2.6"))
     assert found(tmp_path, "TabPFN weights").found == f"not here: TabPFN v2; by their path alone: {by_path}"

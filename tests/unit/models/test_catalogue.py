@@ -33,12 +33,12 @@ def test_the_guides_example_of_a_768_by_768_weight():
 
 
 def test_an_unknown_model_names_those_that_exist():
-    with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-mini-2, tabicl-v2"):
+    with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-mini-1, tabicl-v2"):
         get_card("tabpfn")
 
 
 def test_a_rate_says_whether_it_was_measured():
-    cards = (CATALOGUE["tabicl-mini"], CATALOGUE["tabicl-mini-2"])
+    cards = (CATALOGUE["tabicl-mini-1"], CATALOGUE["tabicl-mini"])
     assert [card.told_rate("regression", strategy) for card in cards for strategy in ("peft", "base-ft")] == [
         "2e-3 (measured for this model; guide 2e-4)",
         "2e-4 (measured for this model; guide 2e-5)",

@@ -223,8 +223,8 @@ def test_a_milestone_goes_on_with_its_counters_and_its_curve(tmp_path):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_the_weights_of_the_second_mini_are_a_milestone_to_go_on_from(task):
-    weights = CATALOGUE["tabicl-mini-2"].weights[task]
+def test_the_weights_in_the_box_are_a_milestone_to_go_on_from(task):
+    weights = CATALOGUE["tabicl-mini"].weights[task]
     led = read_milestone(WEIGHTS / weights.file)
     assert led is not None
     assert led.config == weights.config == RECIPES[led.family].config

@@ -129,10 +129,10 @@ def test_the_rate_follows_the_strategy_unless_it_is_set():
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_door_gives_a_run_without_a_rate_the_one_of_its_model_and_the_store_keeps_it(tmp_path, task):
-    card, run = CATALOGUE["tabicl-mini"], RunSettings(**RUN, task=task)
+    card, run = CATALOGUE["tabicl-mini-1"], RunSettings(**RUN, model="tabicl-mini-1", task=task)
     own = {strategy: card.usual_rate(task, strategy) for strategy in TRAINED}
     assert all(own[strategy] > LEARNING_RATES[strategy] for strategy in TRAINED), "measured"
-    form, text = forms.to_sweep({}, task=task, **RUN), SweepSettings.from_toml(SweepSettings(run=run).to_toml())
+    form, text = forms.to_sweep({"model": card.name}, task=task, **RUN), SweepSettings.from_toml(SweepSettings(run=run).to_toml())
     store = RunStore(tmp_path)
     for sweep in (form, text):
         runs = [stored.settings for stored in store.runs(store.add_sweep(sweep.expand())[0])]
@@ -140,7 +140,7 @@ def test_every_door_gives_a_run_without_a_rate_the_one_of_its_model_and_the_stor
         again = [with_usual_rate(run) for run in SweepSettings.of(runs).expand()]
         assert [run.learning_rate for run in again] == [run.learning_rate for run in runs]
     for strategy in TRAINED:
-        assert TabularPipeline("tabicl-mini", strategy, task=task).settings().train.learning_rate == own[strategy]
+        assert TabularPipeline(card.name, strategy, task=task).settings().train.learning_rate == own[strategy]
         guide = LEARNING_RATES[strategy]
         released, named = run.changed(model="tabicl-v2"), run.changed(checkpoint="mine.ckpt")
         assert {with_usual_rate(one.with_strategy(strategy)).train.learning_rate for one in (released, named)} == {guide}

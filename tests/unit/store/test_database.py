@@ -4,6 +4,7 @@ import gc
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ def format_1(tmp_path):
             database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     return tmp_path
+
+
+def test_runs_of_a_model_with_new_weights_keep_theirs_and_the_other_text_of_their_settings(tmp_path):
+    asked = {
+        name: RunSettings(dataset="d", target='"model": "tabicl-mini"', model=name, strategy="inference")
+        for name in ("tabicl-mini", "tabicl-mini-2", "tabdpt-mini")
+    }
+    RunStore(tmp_path).add_sweep(list(asked.values()))
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
+        database.execute("PRAGMA user_version = 3")
+    later = [
+        replace(asked[name], model=now)
+        for name, now in {"tabicl-mini": "tabicl-mini-1", "tabicl-mini-2": "tabicl-mini", "tabdpt-mini": "tabdpt-mini"}.items()
+    ]
+    for _ in range(2):  # the second opening changes nothing
+        assert [run.settings for run in RunStore(tmp_path).runs()] == later
 
 
 def test_what_runs_in_a_workspace_of_format_1_runs_on_with_a_process_in_doubt(format_1):

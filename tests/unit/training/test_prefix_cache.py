@@ -223,7 +223,7 @@ def test_what_trains_before_the_cut_moves_it(case, what):
 
 CUTS = {
     ("tabicl-mini", "icl_predictor"): "row_interactor",
-    ("tabicl-mini", "late_layers"): "icl_predictor.tf_icl.blocks.2",
+    ("tabicl-mini", "late_layers"): "icl_predictor.tf_icl.blocks.5",
     ("tabicl-mini", "row_interactor"): "col_embedder",
     ("tabdpt-mini", "late_layers"): "transformer_encoder.5",
     ("tabdpt-mini", "transformer_encoder"): None,

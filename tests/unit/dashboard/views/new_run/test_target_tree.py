@@ -43,7 +43,7 @@ def test_a_part_is_ticked_half_when_some_of_it_is_adapted():
     top = as_data(card, TASK, ["icl_predictor.tf_icl.blocks.0"], 8)
     assert [node["state"] for node in top] == ["none", "none", "some"]
     blocks = next(child for child in top[2]["children"] if child["path"] == "icl_predictor.tf_icl.blocks")
-    assert [child["state"] for child in blocks["children"]] == ["all", "none", "none", "none"]
+    assert [child["state"] for child in blocks["children"]] == ["all", *["none"] * 7]
     assert top[2]["adapter"] == adapter_size(card, TASK, LoraSettings(rank=8, targets=("icl_predictor.tf_icl.blocks.0",))).factors
 
 
