@@ -48,15 +48,10 @@ ADDED = {
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
 """Columns that tables of workspaces of earlier formats may lack; the last three of runs are of format 3."""
-RENAMED = (("tabicl-mini", "tabicl-mini-1"), ("tabicl-mini-2", "tabicl-mini"))
-"""Models whose weights have another name since format 4; what is still to run runs with the weights that its sweep began with."""
+RENAMED = ('"model": "tabicl-mini"', '"model": "tabicl-mini-1"')
+"""In settings, since format 4: what is still to run runs with the weights that its sweep began with. Inside a value marks are escaped."""
 REMOVED = ("process_started",)
 """Columns that they may have: a process was told by the clock up to format 1."""
-
-
-def _model(name: str) -> str:
-    """As settings have it; inside a value its quotation marks would be escaped."""
-    return f'"model": "{name}"'
 
 
 class _Connection(sqlite3.Connection):
@@ -117,8 +112,7 @@ class Database:
             with self._together():
                 self._add_columns()
                 if held < 4:
-                    for name, later in RENAMED:
-                        self._write("UPDATE runs SET settings = replace(settings, ?, ?)", (_model(name), _model(later)))
+                    self._write("UPDATE runs SET settings = replace(settings, ?, ?)", RENAMED)
                 self._write(f"PRAGMA user_version = {FORMAT}")  # also where it is that already: who may not write is told so here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:

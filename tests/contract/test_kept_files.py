@@ -17,6 +17,8 @@ from tabtune_core.data.datasets import list_datasets, load_frame
 from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.jobs import context_curve
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.checkpoints import card_with, find_checkpoint
 from tabtune_core.store import uploaded_adapters
 from tabtune_core.store.database import FORMAT
 from tabtune_core.store.predictions import read_predictions
@@ -108,6 +110,9 @@ def test_weights_of_before_are_found_by_name_and_by_what_was_made_with_them(home
     }
     assert not np.allclose(pipelines["tabicl-mini"], pipelines["tabicl-mini-1"], atol=1e-3)
     np.testing.assert_array_equal(pipelines["tabicl-mini-2"], pipelines["tabicl-mini"])
+    regressors = {find_checkpoint(get_card(name), "regression")[1].sha256 for name in pipelines}
+    assert len(regressors) == 3
+    assert all(find_checkpoint(card_with("tabicl-mini", "regression", one), "regression")[1].sha256 == one for one in regressors)
     added = uploaded_adapters.add_adapter(home, (KEPT / "adapter.zip").read_bytes(), "kept.zip")
     assert added.facts.settings.model == "tabicl-mini"
     assert uploaded_adapters.missing_base(added) is None

@@ -20,7 +20,7 @@ from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore, default_home
 
-MOST_BYTES = 2_500_000
+MOST_BYTES = 3_500_000
 ROWS = 40
 
 

@@ -156,8 +156,8 @@ def test_the_proposal_says_why_and_fills_the_form(page):
     assert "569 rows: small data" in texts(page.caption)
     card = get_card("tabicl-mini")
     rate, full = (short_rate(card.usual_rate("classification", strategy)) for strategy in ("peft", "base-ft"))
-    assert page.multiselect(key="learning_rates").placeholder == f"{rate} (measured for this model; guide 2e-4)"
-    assert page.multiselect(key="full_learning_rates").placeholder == f"{full} (measured for this model; guide 2e-5)"
+    assert page.multiselect(key="learning_rates").placeholder == card.told_rate("classification", "peft")
+    assert page.multiselect(key="full_learning_rates").placeholder == card.told_rate("classification", "base-ft")
     assert settings_table(page) == {
         "In the form": ["2, 4, 8", "2 x rank", "0.05", rate],
         "Default": ["2, 4, 8", "2 x rank", "0.05", rate],
