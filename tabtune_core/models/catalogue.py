@@ -42,6 +42,11 @@ BY_NAME = ChainMap(CATALOGUE, {card.name: card for cards in EARLIER.values() for
 """With the earlier ones, which no list offers."""
 
 
+def names_of(name: str) -> tuple[str, ...]:
+    """A model's name, and those that its weights had in earlier versions."""
+    return (name, *(earlier for earlier, cards in EARLIER.items() if name in (card.name for card in cards)))
+
+
 def get_card(name: str) -> ModelCard:
     """The card of a model.
 

@@ -26,7 +26,7 @@ WITHOUT_MOMENTS = Idle("optimizer", "sgd", "with the optimizer 'sgd'; leave it o
 
 
 USUAL_CONTEXT_ROWS = 512
-"""Shown in a training step. Measured with TabICL mini, rank 8, one seed, on banana, segment and titanic (``rows_shown.py`` among the
+"""Shown in a training step. Measured with TabICL mini 1, rank 8, one seed, on banana, segment and titanic (``rows_shown.py`` among the
 benchmarks), with all training rows shown at prediction: test log-loss after training with 256 rows shown was 0.008 higher than with 2,048
 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), with 512 rows 0.004 (-0.009 to 0.015), where zero-shot was 0.060 higher. With
 512 rows training took 23 to 50 % of the seconds and 40 to 59 % of the memory."""

@@ -71,7 +71,7 @@ class RowPool:
 ROWS_AT_ONCE = 2048
 """Most query rows of a prediction at once; those of a training step are ``EpisodeSize.query``."""
 EVALUATION_ROWS = 2048
-"""Most context rows of an evaluation while training. Beside ten steps of TabICL mini with 256 context rows (1.9 s of one core; 11 s with
+"""Most context rows of an evaluation while training. Beside ten steps of TabICL mini 1 with 256 context rows (1.9 s of one core; 11 s with
 2,048), one with all rows of a table of 8,000 rows took 1.3 s and of one of 20,000 3.1 s; with 2,048 rows both took 0.6 s."""
 
 

@@ -14,6 +14,7 @@ import torch
 
 from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import Note, Resumed
+from tabtune_core.models.catalogue import names_of
 from tabtune_core.training.best_checkpoint import BestState, shapes
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
@@ -22,7 +23,7 @@ from tabtune_core.training.state_file import StateFileError, read_state, write_s
 FORMAT = 2
 """Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
 LIGHT_BYTES = 32_000_000
-"""A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini, 8.7 MB of TabICL v2, 0.04 and
+"""A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini 1, 8.7 MB of TabICL v2, 0.04 and
 0.35 s on a disk and a machine under load; ``tests/benchmarks/last_state.py``)."""
 SAVING_SHARE = 0.03
 """Of a heavier state, as of full fine-tuning: saving it takes at most this share of the training's time, so that not every evaluation
@@ -85,17 +86,18 @@ class LastState:
         """Weights, and at most two numbers for each."""
         return self._bytes or 3 * sum(p.numel() * p.element_size() for _, p in self._best.named_parameters)
 
-    def _identity(self) -> str:
-        """What a state belongs to: the settings, with the table, the context rows, the base's weights and the steps."""
+    def _identity(self, model: str) -> str:
+        """What a state belongs to: the settings, the model by this name, the table, the context rows, the base's weights and the steps."""
         plan, table = self._session.plan, self._session.table
-        told = [FORMAT, self._session.settings.to_dict(), plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
+        settings = {**self._session.settings.to_dict(), "model": model}
+        told = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
         """Everything that is not a tensor."""
         arrays, meter = self._session.arrays, self._session.environment.meter
         return {
-            "identity": self._identity(),
+            "identity": self._identity(self._session.settings.model),
             "result": dataclasses.asdict(self._result),
             "seconds": arrays.clock.seconds,
             "charged_seconds": arrays.clock.charged_seconds,
@@ -117,7 +119,7 @@ class LastState:
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Raises StateFileError for a state of other settings, another table, model or kind of device."""
-        if facts.get("identity") != self._identity():
+        if facts.get("identity") not in map(self._identity, names_of(self._session.settings.model)):
             raise StateFileError("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
         needed = {f"random {name}" for name in random_states(self._session.device)}

@@ -25,7 +25,7 @@ from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
 """Steps of a run in which the frozen stages run though a file has what they give: for about as long the heap grows by gaps on the CPU.
-With one or two, the peak of memory was 23 and 11 MB below the 140 of an empty folder (TabICL mini, 1,024 context rows x 40 columns)."""
+With one or two, the peak of memory was 23 and 11 MB below the 140 of an empty folder (TabICL mini 1, 1,024 context rows x 40 columns)."""
 
 
 def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:

@@ -196,7 +196,7 @@ def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
-    parser.add_argument("--models", nargs="+", default=["tabicl-mini"])
+    parser.add_argument("--models", nargs="+", default=["tabicl-mini-1"])
     parser.add_argument("--tables", type=int, default=16, help="of each task, at most")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--told", action="store_true", help="print what the file has, and run nothing")

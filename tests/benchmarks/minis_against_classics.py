@@ -274,6 +274,23 @@ def summary(scores: pd.DataFrame) -> str:
     )
 
 
+def standing(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Of tables of thousands of rows: the mean score of each model, and on how many tables it is better than a linear model and boosting."""
+    columns: dict[str, dict[str, str]] = {}
+    for name, frame in frames.items():
+        score, sign, linear = ("log-loss", -1, "logistic regression") if LISTS[name].task == "classification" else ("R2", 1, "ridge")
+        wide = sign * frame.pivot(index="table", columns="model", values=score)[frame["model"].unique()]
+        means = columns.setdefault(f"{score}, mean of {len(wide)} tables", {})
+        counts = [columns.setdefault(f"better than {other}", {}) for other in (linear, f"boosting ({score})")]
+        for model in wide:
+            title = "linear model" if model == linear else model
+            means[title] = f"{sign * wide[model].mean():.3f}"
+            for count, other in zip(counts, (linear, "gradient boosting"), strict=True):
+                count[title] = "" if model == other else str(int((wide[model] > wide[other]).sum()))
+    rows = [[title, *(column[title] for column in columns.values())] for title in next(iter(columns.values()))]
+    return markdown_table(["", *columns], rows)
+
+
 def flattered(known: pd.DataFrame, unseen: pd.DataFrame) -> str:
     """Each mini's ROC AUC less that of two classics: on the tables that were looked at, on the others, and by how much less there.
 
@@ -319,6 +336,7 @@ def main() -> None:
     print("\n\n".join(f"{name.capitalize()}:\n\n{text}" for name, text in texts.items()))
     every = pd.concat([frame.assign(list=name) for name, frame in frames.items()]).set_index(["list", "table", "model"]).round(4)
     if arguments.write and not set(arguments.lists) & set(FIRST):
+        write_block("larger-tables", standing(frames))
         every.to_csv(Path(__file__).with_name("larger_tables.csv"))
     elif arguments.write:
         write_block("minis", "\n\n".join(f"{name.capitalize()}:\n\n{texts[name]}" for name in ("classification", "regression")))

@@ -151,7 +151,7 @@ def main() -> None:
     """Takes turns, prints, and writes if asked to."""
     cores = len(os.sched_getaffinity(0))
     parser = options(__doc__)
-    parser.add_argument("--model", default="tabicl-mini")
+    parser.add_argument("--model", default="tabicl-mini-1")
     parser.add_argument("--steps", type=int, default=30, help="of each run (default: 30)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="runs; those beyond the cores have one thread each")

@@ -29,6 +29,16 @@ def texts(elements):
     return " ".join(str(element.value) for element in elements).replace("\\", "")
 
 
+def test_a_model_of_an_earlier_version_is_the_one_that_its_runs_are_launched_with(app, store):
+    add_sample(store.home, "breast_cancer")
+    app.run()
+    app.query_params["model"] = "tabicl-mini-2"
+    page = app.switch_page("views/new_run/page.py").run()
+    assert "Model: TabICL mini 2" in texts(page.header)
+    launch(page).click().run()
+    assert {run.settings.model for run in store.runs() if run.settings.strategy == "peft"} == {"tabicl-mini-2"}
+
+
 def test_the_machines_of_a_cluster_stand_where_a_device_is_chosen(app, store):
     write_cluster(store.home, Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), ""))
     add_sample(store.home, "breast_cancer")
