@@ -15,8 +15,8 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 """Which groups this process is in, and where they are described: cgroups(7)."""
 VMSTAT = Path("/proc/vmstat")
 PROCESS_BYTES = 450e6
-"""Of a process: Python, torch and a CUDA context beside the tensors. 430 MB were resident on the CPU when TabICL mini 1 was loaded; a context
-is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation."""
+"""Of a process: Python, torch and a CUDA context beside the tensors. 430 MB were resident on the CPU when TabICL mini 1 was loaded;
+a context is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation."""
 TIGHT = 0.8
 """Share of the free memory up to which an estimate is trusted to fit; the estimate was up to a fifth off where it was measured."""
 MOUNTS = Path("/proc/self/mountinfo")

@@ -23,7 +23,7 @@ from tabtune_core.training.state_file import StateFileError, read_state, write_s
 FORMAT = 2
 """Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
 LIGHT_BYTES = 32_000_000
-"""A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini 1, 8.7 MB of TabICL v2, 0.04 and
+"""A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini 1, 8.7 MB of TabICL v2; 0.04,
 0.35 s on a disk and a machine under load; ``tests/benchmarks/last_state.py``)."""
 SAVING_SHARE = 0.03
 """Of a heavier state, as of full fine-tuning: saving it takes at most this share of the training's time, so that not every evaluation
@@ -119,7 +119,7 @@ class LastState:
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Raises StateFileError for a state of other settings, another table, model or kind of device."""
-        if facts.get("identity") not in map(self._identity, names_of(self._session.settings.model)):
+        if facts.get("identity") not in [self._identity(name) for name in names_of(self._session.settings.model)]:
             raise StateFileError("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
         needed = {f"random {name}" for name in random_states(self._session.device)}
