@@ -4,8 +4,8 @@
 ``ADAPTATION`` of ``real_tables.py``, which says what to install. What is in the file already is not made again.
 
 Test rows are those of ``lora_against_zero_shot.py``. A seed moves all else: the split of the other rows, the contexts (of one seed and
-table each is part of every larger one), the adapter's start and the episodes. Nothing is chosen but each run's step: rank 8, the model's own
-rate, early stopping by evaluations that are shown at most 2,048 rows. Zero-shot, LoRA that trained with 256 rows shown and LoRA that trained with
+table each is part of every larger one), the adapter's start and the episodes. Nothing is chosen but each run's step: rank 8, rate 2e-3,
+early stopping by evaluations that are shown at most 2,048 rows. Zero-shot, LoRA that trained with 256 rows shown and LoRA that trained with
 2,048 are then scored on the test rows at every number of rows shown. As in the product, a trained state that is not better on the
 validation rows with all rows shown gives way to zero-shot.
 
@@ -41,7 +41,7 @@ from tabtune_core.training.session import Environment
 SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
 """``TRAINED`` are the rows shown in a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all training rows."""
 EVALUATED = 2048
-KNOBS: dict[str, Any] = {"steps": 100, "batch_size": 128, "validation_rows": 500, "eval_every": 20, "patience": 3}
+KNOBS: dict[str, Any] = {"steps": 100, "batch_size": 128, "validation_rows": 500, "eval_every": 20, "patience": 3, "learning_rate": 2e-3}
 
 
 def settings_of(model: str, seed: int, trained: int, shown: int | None) -> RunSettings:
