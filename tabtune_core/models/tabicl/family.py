@@ -233,7 +233,13 @@ _NUMBERS_2 = replace(
     file="tabicl-mini-2-regressor.ckpt",
     sha256="378f9df36ca049316926a7e94157e3b34f421dc8c4eeeb65339a3d32682f66bd",
 )
-MINI_2 = replace(MINI_CARD, name="tabicl-mini-2", title="TabICL mini 2", weights={**MINI_CARD.weights, "regression": _NUMBERS_2})
+MINI_2 = replace(
+    MINI_CARD,
+    name="tabicl-mini-2",
+    title="TabICL mini 2",
+    note="The second weights of TabICL mini, for what was made with them.",
+    weights={**MINI_CARD.weights, "regression": _NUMBERS_2},
+)
 EARLIER = {"tabicl-mini": (MINI_1, MINI_2), "tabicl-mini-2": (MINI_2,)}
 CARDS = (
     MINI_CARD,
