@@ -240,7 +240,7 @@ MINI_2 = replace(
     note="The second weights of TabICL mini, for what was made with them.",
     weights={**MINI_CARD.weights, "regression": _NUMBERS_2},
 )
-EARLIER = {"tabicl-mini": (MINI_1, MINI_2), "tabicl-mini-2": (MINI_2,)}
+EARLIER = {"tabicl-mini": (MINI_1, MINI_2)}
 CARDS = (
     MINI_CARD,
     MINI_1,
