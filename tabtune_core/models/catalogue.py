@@ -39,7 +39,7 @@ ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in CARDS}
 BY_NAME = ChainMap(CATALOGUE, {card.name: card for cards in EARLIER.values() for card in cards})
-"""With the earlier ones, which no list offers."""
+"""With the earlier ones that no list offers."""
 
 
 def names_of(name: str) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from tabtune_core.training.state_file import StateFileError, read_state, write_s
 FORMAT = 2
 """Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
 LIGHT_BYTES = 32_000_000
-"""A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini 1, 8.7 MB of TabICL v2; 0.04,
-0.35 s on a disk and a machine under load; ``tests/benchmarks/last_state.py``)."""
+"""A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini 1, 8.7 MB of TabICL v2, in
+0.04 and 0.35 s on a disk and a machine under load; ``tests/benchmarks/last_state.py``)."""
 SAVING_SHARE = 0.03
 """Of a heavier state, as of full fine-tuning: saving it takes at most this share of the training's time, so that not every evaluation
 is followed by it: 331 MB of TabICL v2 took 21 s there. It holds the trained weights and two numbers a weight of Adam (one of SGD)."""

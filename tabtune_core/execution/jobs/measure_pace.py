@@ -32,8 +32,8 @@ STEPS = 4
 MOST_SECONDS = 8.0
 """Of the steps of a kind, after which neither another one nor the evaluation is begun."""
 MOST_CELLS = 100_000
-"""Rows x features of a step; of a wider table steps of fewer rows are measured, and no evaluation: with 857 columns a step of 768 rows took
-TabICL mini 1 40 s on one busy core, and 4 GB."""
+"""Rows x features of a step; of a wider table steps of fewer rows are measured, and no evaluation: with 857 columns a step of 768 rows of
+TabICL mini 1 took 40 s on one busy core, and 4 GB."""
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
