@@ -11,11 +11,12 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
 from tabtune_core.cli.arguments import INSIST, given
@@ -83,6 +84,8 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     from tabtune_core.analysis.launch_checks import too_large
 
     first = settings[0]
+    if first.target in getattr(asked, "reading.leave_out", ()):
+        raise SettingError(f"--leave-out names {first.target!r}, which is the column to predict. Name it in one of the two places only.")
     score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
     # the nodes of a cluster have other memory than this machine
@@ -138,12 +141,28 @@ def _shown_at(store: RunStore, sweep: str, tracker: "Tracker | None") -> Abstrac
     return following(Mirror(store, sweep, tracker), say)
 
 
+@contextmanager
+def _leaving_them(home: Path) -> Iterator[None]:
+    """SIGTERM ends the following of runs, which the worker goes on with: says so."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        say(f"\nAsked to end. The runs continue without this command: see loralab runs --home {shlex.quote(str(home))}")
+        raise SystemExit(128 + number)
+
+    held = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, held)
+
+
 def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]) -> tuple[list[Run], bool]:
     """The runs of a sweep when they have ended, and whether a person cancelled those of ``ids``. Without any, Ctrl-C ends the following."""
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
-        return follow(store, sweep), False
+        with _leaving_them(store.home):
+            return follow(store, sweep), False
     except KeyboardInterrupt:
         if not ids:
             raise

@@ -141,9 +141,9 @@ def check_label(
     if labels.empty:
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or check its missing marks.")
     if labels.nunique() == 1:
-        raise LabelError(
-            f"The label {target!r} is {words(labels[:1])[0]!r} in every row, so there is nothing to learn. Choose another column."
-        )
+        only = words(labels[:1])[0]
+        way_out = "Group fewer of its rare classes, or choose another column" if only.rstrip("_") == OTHER else "Choose another column"
+        raise LabelError(f"The label {target!r} is {only!r} in every row, so there is nothing to learn. {way_out}.")
     findings = []
     if len(labels) < len(series):
         without = f"{counted(len(series) - len(labels), 'row')} of {len(series):,} without {target!r}"

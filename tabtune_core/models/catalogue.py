@@ -79,7 +79,7 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     if os.path.isdir(file):
         file /= Path(card.weights_for(task).file).name
     if not os.path.isfile(file):  # False for a name that is too long, where a Path raises
-        raise CheckpointError(f"There is no checkpoint at {file}. Name an existing file, or leave the path out to use {card.title}'s own.")
+        raise CheckpointError(f"There is no checkpoint at {file}. Put it there, name another, or none for {card.title}'s own.")
     return file
 
 

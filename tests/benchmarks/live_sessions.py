@@ -126,7 +126,7 @@ def queue(home: Path, others: int, trainings: int) -> tuple[str, list[str]]:
         dataset=settings.dataset,
         target=settings.target,
         task="classification",
-        model="tabicl-mini",
+        model="tabicl-mini-1",
         train=TrainSettings(steps=1_000_000, eval_every=20, patience=0, context_rows=200),
     )
     runs = [run for run in SweepSettings(run=settings, ranks=tuple(range(1, others + 1)), seeds=(0,)).expand() if run.strategy == "peft"]

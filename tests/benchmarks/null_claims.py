@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/null_claims.py --results null_claims.jsonl --design group`` takes up where the file ends, and prints how many sweeps
 there are of each design and in how many a gain is claimed. The tables are those of ``real_tables.py``, which says what to install; of each at
-most 400 rows, and their labels in another order, so that nothing can be learnt. LoRA with ``tabicl-mini``, chosen and ranked by ROC AUC and
+most 400 rows, and their labels in another order, so that nothing can be learnt. LoRA with ``tabicl-mini-1``, chosen and ranked by ROC AUC and
 by accuracy (a log-loss can really gain here, by becoming less sure). Everything is the product's own path but the check that an adapter
 package opens in a fresh process, which has no part in a score.
 
@@ -70,7 +70,7 @@ def sweep(home: Path, table: RealTable, design: str, metric: str) -> dict[str, o
     """Runs one sweep and says what the product says about it."""
     dataset, train = add_dataset(home, shuffled(table, design), f"{table.name}.csv"), dataclasses.replace(TRAIN, selection_metric=metric)
     split = {"split_by": design, "split_column": design} if design in ("group", "time") else {}
-    run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini", train=train, **split)
+    run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini-1", train=train, **split)
     settings = SweepSettings(run=run, **DESIGNS[design], full_fine_tuning=False).expand()
     store = RunStore(home)
     name, ids = store.add_sweep(settings)

@@ -251,6 +251,18 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
 
 
+def test_a_command_that_is_ended_says_that_its_runs_continue(tmp_path, tabtune_here, monkeypatch):
+    store = RunStore(tmp_path)
+    sweep, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
+    store.finish(run_id, "interrupted", error="Killed.")
+    monkeypatch.setattr(launch, "follow", lambda store, sweep: os.kill(os.getpid(), signal.SIGTERM))
+    held = signal.getsignal(signal.SIGTERM)
+    status, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    assert status == 143
+    assert f"The runs continue without this command: see loralab runs --home {tmp_path}" in err
+    assert signal.getsignal(signal.SIGTERM) is held
+
+
 def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtune_here, monkeypatch):
     store = RunStore(tmp_path)
     sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])

@@ -118,9 +118,10 @@ def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str |
     rows = f"predict_context_rows (now {train.predict_context_rows or 'all that fit'})"
     if not need.predicting:
         rows = f"context_rows (now {train.context_rows}), then batch_size (now {train.batch_size})"
+    digits = next((n for n in (1, 2) if round(need.least / 1e9, n) > round(device.all_bytes / 1e9, n)), 3)
     return (
-        f"This needs {between(need.least, need.most, 1e9, 1)} GB of memory, as estimated; {device.name} has "
-        f"{device.all_bytes / 1e9:,.1f} GB in all. Lower {rows}."
+        f"This needs {between(need.least, need.most, 1e9, digits)} GB of memory, as estimated; {device.name} has "
+        f"{device.all_bytes / 1e9:,.{digits}f} GB in all. Lower {rows}."
     )
 
 

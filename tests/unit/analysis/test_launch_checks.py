@@ -11,6 +11,7 @@ from tabtune_core.data.task import prepare
 from tabtune_core.errors import TabTuneError
 from tabtune_core.models import checkpoints
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.training.memory.fitting import DeviceMemory, Need, cannot_fit
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -130,3 +131,9 @@ def test_what_needs_more_memory_than_there_is_can_be_insisted_on(tmp_path, monke
     runs = SweepSettings(run=RunSettings(dataset=dataset.id, target="y")).expand()
     assert what_stops(tmp_path, runs) == []
     assert "as estimated; the CPU has 0.0 GB in all" in str(too_large(tmp_path, runs))
+
+
+def test_what_a_device_lacks_is_said_with_as_many_digits_as_that_takes():
+    need = Need(5.02e8, 9e8, predicting=False)
+    said = str(cannot_fit(need, DeviceMemory("the CPU", 1.0, 4.96e8, False), RunSettings(dataset="d", target="y")))
+    assert said.startswith("This needs 0.502 to 0.900 GB of memory, as estimated; the CPU has 0.496 GB in all.")

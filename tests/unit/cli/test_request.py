@@ -79,9 +79,11 @@ def test_the_command_ends_with_the_sentence(tmp_path, capsys, content, message):
     [
         (["--device", "cuda:77"], "The device 'cuda:77' was requested, but this machine has"),
         (["--checkpoint", "/nowhere/weights.ckpt"], "There is no checkpoint at /nowhere/weights.ckpt"),
+        (["--leave-out", "b"], "--leave-out names 'b', which is the column to predict"),
+        (["--group-rare-classes", "1000"], "is 'other' in every row, so there is nothing to learn. Group fewer of its rare classes"),
         ([], "no columns of numbers, dates or categories"),
     ],
-    ids=["a device", "weights", "columns"],
+    ids=["a device", "weights", "the target", "all rare", "columns"],
 )
 def test_what_stops_a_sweep_is_said_once_before_anything_is_queued(tmp_path, capsys, flags, told):
     cells = ("1", "2") if flags else ("note {} of somebody, at length", "{} more words of another, at length")
