@@ -1,1 +1,1 @@
-"""LoRA Lab in the browser. Reads and writes the workspace, starts the worker as a program, and never imports torch."""
+"""The LoRA Lab dashboard. Reads and writes the workspace, starts the worker as a process, and never imports torch."""

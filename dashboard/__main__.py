@@ -1,4 +1,4 @@
-"""``python -m dashboard``: starts the worker if it does not run, then serves the pages, on this machine only unless told otherwise.
+"""``python -m dashboard``: starts the worker if it is not running, then serves the pages, by default only on this machine.
 
 In: the command line. Out: a line or two with the address, then a server until Ctrl-C.
 """
@@ -41,11 +41,11 @@ from tabtune_core.upstream import DISTRIBUTION, installed
 
 USUAL_PORT, MOST_PORTS = 8501, 50
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, by shell convention."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line as values."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
     where = parser.add_mutually_exclusive_group()
@@ -53,49 +53,49 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     where.add_argument(
         "--demo",
         action="store_true",
-        help="open a temporary workspace with a finished sweep and one that trains now; it is deleted at the end",
+        help="open a temporary workspace with a finished sweep and one in progress; it is deleted at the end",
     )
-    parser.add_argument("--port", type=_port, help=f"port to listen on (default: {USUAL_PORT}, or the next free one where that is in use)")
+    parser.add_argument("--port", type=_port, help=f"port to listen on (default: {USUAL_PORT}, or the next free one)")
     parser.add_argument(
         "--address",
         default=LOOPBACK,
-        help="host or IP address to listen on, 0.0.0.0 for all of this machine's. Wherever other machines can reach it, the server asks for"
-        " a token that is part of the address it prints; set TABTUNE_TOKEN to choose it (default: 127.0.0.1, this machine only)",
+        help="host or IP address to listen on; 0.0.0.0 is all addresses of this machine. If other machines can reach the server, it asks"
+        " for a token, which is part of the address that it prints; set TABTUNE_TOKEN to choose it (default: 127.0.0.1, this machine only)",
     )
     parser.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="another name by which browsers reach this server, for example that of a proxy; can be repeated",
+        help="another host name by which browsers reach this server, for example that of a proxy; can be repeated",
     )
     parser.add_argument(
         "--base-url",
         default="",
         metavar="PATH",
-        help="path below which a proxy shows this server, such as /lab/, whether or not it takes the path off (default: a name of its own)",
+        help="path below which a proxy serves this dashboard, such as /lab/, whether or not the proxy removes it (default: no path)",
     )
     parser.add_argument(
         "--login",
         action="store_true",
-        help="ask people to log in, in place of the token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
+        help="ask people to log in, instead of for a token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
     )
     parser.add_argument(
         "--fetch-addresses",
         action="store_true",
         help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this machine then downloads;"
-        " addresses of private networks are refused (default: files alone)",
+        " addresses of private networks are refused (default: only files)",
     )
     parser.add_argument("--upload-limit-mb", type=_megabytes, default=1000, help="largest file to upload, in megabytes (default: 1000)")
     flags = parser.add_argument_group(
-        "the worker that this program starts", f"One that runs already keeps its own. {VARIABLE} may hold all flags of a worker."
+        "the worker that this program starts", f"A worker that is already running keeps its own. {VARIABLE} may hold all flags of a worker."
     )
     add_worker_flags(flags, address="--ray-address")
     parser.add_argument(
         "--notify",
         metavar="URL",
         help="address, such as a chat's webhook, to which the worker that this starts sends a small JSON document when a sweep has ended;"
-        " a worker that runs already keeps its own (default: nothing is sent)",
+        " a worker that is already running keeps its own (default: nothing is sent)",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
@@ -116,7 +116,11 @@ def _number(text: str, admitted: range) -> int:
 
 
 def free_port(address: str, asked: int | None) -> int:
-    """The port that is asked for, or the first from USUAL_PORT on; refused if another program listens on it."""
+    """Returns the port ``asked`` for, or the first free one from USUAL_PORT.
+
+    Raises:
+        SettingError: if no such port is free, or ``address`` is not of this machine.
+    """
     why = ""
     ports = range(USUAL_PORT, USUAL_PORT + MOST_PORTS) if asked is None else range(asked, asked + 1)
     for port in ports:
@@ -136,7 +140,11 @@ def free_port(address: str, asked: int | None) -> int:
 
 
 def sections_for_login() -> dict[str, object]:
-    """The secrets of a server whose people log in; refused, with what to do, where that cannot work."""
+    """Returns the secrets of a server where people log in.
+
+    Raises:
+        SettingError: if the section [auth] or a package is missing; it says what to do.
+    """
     from streamlit import secrets
     from streamlit.auth_util import is_authlib_installed
 
@@ -152,15 +160,15 @@ def sections_for_login() -> dict[str, object]:
 
 
 def let_in(options: argparse.Namespace) -> Access:
-    """Who may reach the server; refused where that cannot be."""
+    """Returns who may reach the server; raises SettingError if the options contradict each other."""
     login = sections_for_login() if options.login else None
     try:
         base = checked_base(options.base_url)
         if base and login is not None:
-            raise SettingError("--login needs a name of its own, without --base-url: the provider sends people back to the root of a name.")
+            raise SettingError("--login cannot be used with --base-url: the provider sends people back to the root of a host name.")
         access = replace(decide(options.address, options.allow_host, login=login), base=base)
         paths = login is not None and typed_paths_are_open(login)
-        if login is not None:  # what the pages ask for is checked before the first one
+        if login is not None:  # checks what the pages will read, before the first page
             listed_admins(login)
             unowned_is_open(login)
     except ValueError as error:
@@ -172,20 +180,20 @@ def let_in(options: argparse.Namespace) -> Access:
 
 
 def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
-    """Says where the pages are and who may see them."""
-    end = "deletes the demo" if demo else "ends the pages; runs go on"
+    """Prints where the pages are and who may see them."""
+    end = "deletes the demo" if demo else "stops the dashboard; runs continue"
     print(f"LoRA Lab is at {' and, on this machine, at '.join(urls)} (workspace {home}). Ctrl-C {end}.")
     if access.token:
-        print("Whoever has this address with its token can use the server. The connection is not encrypted.")
+        print("Anyone who has this address with its token can use the server. The connection is not encrypted.")
     if access.login:
-        who = f"those listed ({len(access.emails)})" if access.emails else "everybody whom the provider of [auth] lets in"
+        who = f"those listed ({len(access.emails)})" if access.emails else "everybody who can log in with the provider under [auth]"
         print(f"Asks for a log-in and admits {who}. List them as emails = [...] under [tabtune] in secrets.toml.")
     if sys.stdout is not None:  # closed
         sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serves until it is interrupted."""
+    """Serves until interrupted."""
     options = parse(arguments)
     try:
         with named():
@@ -203,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def serve(options: argparse.Namespace, home: Path) -> None:
-    """The pages of one workspace, and a worker in it."""
+    """Serves the pages of the workspace ``home``, and starts its worker."""
     from dashboard.server.application import application, leave_out_late_parts
 
     leave_out_late_parts()
@@ -215,7 +223,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     check_environment()
     where = {"executor": options.executor, "address": options.ray_address, "gpu_share": options.gpu_share, "notify": options.notify}
     tell_workers(parallel=options.parallel, threads=options.threads, **where)
-    choice, _ = chosen(asked_by_environment())  # here and at once, as the worker would end over it, with no more than a line in its log
+    choice, _ = chosen(asked_by_environment())  # checked here, because the worker would only end with a line in its log
     choice.check()
     if options.notify:
         checked_address(options.notify)
@@ -227,8 +235,8 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     later = options.parallel or options.threads or choice.executor != LOCAL
     if later and there is not None and not there.outdated:
         print(
-            f"The worker of {home}, process {there.pid}, was there before: --parallel, --threads and --executor hold for the next one. To"
-            " have that now, end the worker with 'loralab worker --stop', which leaves its runs alone, and start this program again."
+            f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor apply to the next one."
+            " To apply them now, end the worker with 'loralab worker --stop' (its runs continue) and start this program again."
         )
     urls = access.addresses(port)
     greet(access, urls, home, demo=options.demo)
@@ -244,7 +252,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     try:
         with watched(store):
             application(access).run(config=config)
-    except KeyboardInterrupt:  # raised once more by uvicorn, after an orderly end
+    except KeyboardInterrupt:  # uvicorn raises it again after an orderly shutdown
         raise SystemExit(INTERRUPTED) from None
 
 

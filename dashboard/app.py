@@ -1,6 +1,6 @@
-"""Asks for a log-in where the server was started with ``--login``; names the pages, in the order in which a person walks through them.
+"""Asks for a log-in if the server was started with ``--login``; lists the pages in the order in which a person uses them.
 
-They lie in ``views``: Streamlit would serve a folder called ``pages`` by itself, without this file, to whoever opens a page by its address.
+They are in ``views``: Streamlit would serve a folder called ``pages`` without this file to anyone who opens a page by its address.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from tabtune_core.access import listed_emails
 
 
 def banner(page: st.Page) -> None:
-    """Draws it in the workspace of a demo, whose first page is the leaderboard of the finished sweep; nothing elsewhere."""
+    """Draws the banner of a demo, which opens with the leaderboard of the finished sweep; draws nothing in other workspaces."""
     facts = about(queries.home())
     if not facts:
         return
@@ -29,16 +29,20 @@ def banner(page: st.Page) -> None:
             go("views/leaderboard/page.py", sweep=facts["finished"], board=facts["finished"])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            "**Demo**, deleted when the dashboard ends, on a table that was chosen because LoRA wins on it.",
+            "**Demo**, deleted when the dashboard ends. Its table was chosen because LoRA wins on it.",
             help=f"The finished sweep was measured on {facts['date']} on {facts['machine']} (commit {facts['commit']}).",
             width="content",
         )
         if st.button("Finished sweep", type="tertiary", icon=":material/leaderboard:", key="demo_finished"):
             go("views/leaderboard/page.py", sweep=facts["finished"], board=facts["finished"])
-        if st.button("Sweep that trains", type="tertiary", icon=":material/monitoring:", key="demo_going"):
+        if st.button("Sweep in progress", type="tertiary", icon=":material/monitoring:", key="demo_going"):
             go("views/live/page.py", sweep=facts["going"])
 
 
+# Streamlit leaves much space under its header, and marks the focused link with a shade that few people see. Its CSV of a table is not safe
+# to open in a spreadsheet. Its Stop ends the drawing of a page, but a person would think that it ends a run. Its primary colour is both the
+# background of white text on buttons and the text colour of selected options: in dark mode no colour has enough contrast for both. A
+# formula that scrolls by itself could not be scrolled with the keyboard.
 STYLE = (
     '<style>[data-testid="stMainBlockContainer"] { padding-top: 4.25rem }'
     "a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
@@ -47,10 +51,6 @@ STYLE = (
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
     ".katex-display { overflow: visible !important; font-size: min(1em, 3.2vw) }</style>"
 )
-"""Streamlit leaves a hand's breadth free under its header, and marks a link that the keyboard is at with a shade that few see. Its own CSV
-of a table is not safe to open in a spreadsheet. Its Stop ends the drawing of a page, which a person would take for the end of a run. Its
-primary colour is the ground of white letters on a button, and the colour of letters where something is selected: in the dark no colour has
-contrast enough for both. A formula that scrolls by itself could not be scrolled with the keyboard."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -59,7 +59,7 @@ def _page(folder: str, title: str, icon: str, default: bool = False) -> st.Page:
 
 
 def _log_in_first() -> None:
-    """Continues if a log-in is not required or the person has logged in; else asks for it and stops the page."""
+    """Asks for a log-in and stops the page, if one is required and the person has not logged in."""
     if not people_log_in():
         return
     emails = listed_emails(st.secrets.to_dict())
@@ -71,7 +71,7 @@ def _log_in_first() -> None:
         st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server. Ask the person who runs it.")
         st.button("Log out", on_click=st.logout, icon=":material/logout:")
         st.stop()
-    st.markdown("Log in to go on.")
+    st.markdown("Log in to continue.")
     providers = [name for name, values in st.secrets["auth"].items() if isinstance(values, Mapping)]
     for name in providers or [None]:
         st.button(

@@ -1,4 +1,4 @@
-"""States, sizes, times and numbers as a person reads them."""
+"""States, sizes, times and numbers as text for people."""
 
 import re
 import time
@@ -27,8 +27,8 @@ STATUS: dict[Status, str] = {
     "failed": "✕ failed",
     "interrupted": "✕ interrupted",
 }
-WAY_OUT: dict[Status, str] = {  # a run that diverged has its row of the troubleshooting table
-    "interrupted": "The process of the run ended without an error message. Resume it, or run it again; the other runs of the sweep go on.",
+WAY_OUT: dict[Status, str] = {  # a run that diverged has a row in the troubleshooting table
+    "interrupted": "The run's process ended without an error message. Resume it, or run it again; the other runs of the sweep continue.",
     "cancelled": "Cancelled; nothing was kept. You can run it again.",
 }
 
@@ -36,29 +36,29 @@ WAY_OUT: dict[Status, str] = {  # a run that diverged has its row of the trouble
 WAYS: dict[Way, str] = {
     "numbers": "Its numbers (regression)",
     "halves": "Two classes: up to the median, and above",
-    "classes": "Classes: each value is one",
+    "classes": "Classes: one per value",
 }
 TRAIN_SECONDS_HELP = (
-    "Training time of the run: steps and evaluations on the validation rows. Cached outputs of frozen layers count at"
-    " the time that they took when they were computed, so that runs are comparable in any order; cache reads and writes do not count,"
-    " nor do waits for a core that other programs used."
+    "Training time of the run: steps and evaluations on the validation rows. Cached outputs of frozen layers count with"
+    " the time that computing them took, so that runs are comparable in any order. Cache reads and writes do not count,"
+    " nor does waiting for a core that other programs use."
 )
 LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
 
 
 SILENCE_SECONDS = 15
-"""A running process gives a sign of life every second or two."""
+"""A running process sends a heartbeat every second or two."""
 
 
 def silence(run: Run) -> str:
-    """For example ``no sign of life for 42 s``; empty unless the run is running and has been silent for a while."""
+    """Returns for example ``no heartbeat for 42 s``; empty unless the run is running and has been silent for a while."""
     if run.status != "running" or run.heartbeat is None or (quiet := time.time() - run.heartbeat) <= SILENCE_SECONDS:
         return ""
     return f"no heartbeat for {duration(quiet)}"
 
 
 def duration(seconds: float | None) -> str:
-    """For example ``42 s``, ``3 min 05 s`` or ``2 h 10 min``; N/A when it is not known."""
+    """Returns for example ``42 s``, ``3 min 05 s`` or ``2 h 10 min``; N/A if it is not known."""
     if seconds is None or seconds != seconds:
         return "N/A"
     if seconds < 60:
@@ -68,14 +68,14 @@ def duration(seconds: float | None) -> str:
 
 
 def megabytes(size_bytes: float | None) -> str:
-    """Bytes as MB (a million) with one digit, small ones as kB; N/A when they could not be read."""
+    """Returns bytes as MB (a million bytes), or kB if small, with one decimal; N/A if they could not be read."""
     if size_bytes is None or size_bytes != size_bytes:
         return "N/A"
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
 
 
 def reading_words(readings: Sequence[ReadingChoices]) -> list[str]:
-    """What distinguishes several ways to read a file; empty where nothing does.
+    """Describes how several readings of a file differ; empty texts if they do not.
 
     >>> reading_words([ReadingChoices(kinds=(("id", "ignored"),)), ReadingChoices(), ReadingChoices(delimiter=";")])
     ['without id', 'as detected', 'separator ;']
@@ -108,28 +108,28 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
 
 
 def few(names: Sequence[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
+    """Lists the first ``most`` names and the number of the others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def moment(unix_seconds: float) -> str:
-    """Day and time on this machine's clock."""
+    """Returns day and time in this machine's time zone."""
     return time.strftime("%d %b %H:%M", time.localtime(unix_seconds))
 
 
 def sweep_title(sweep: Sweep) -> str:
-    """What a list calls a sweep."""
+    """Returns the title of a sweep in a list."""
     total = sum(sweep.counts.values())
     return f"{sweep.name or 'Sweep'} · {counted(total, 'run')} · {moment(sweep.created)}{by(sweep.owner)}"
 
 
 def sweep_titles(sweeps: Mapping[str, Sweep]) -> dict[str, str]:
-    """The same by id, no two alike; ``sweeps`` are newest first."""
+    """Returns distinct titles by id; ``sweeps`` are newest first."""
     return no_two_alike({name: sweep_title(sweep) for name, sweep in sweeps.items()})
 
 
 def no_two_alike(titles: Mapping[str, str]) -> dict[str, str]:
-    """Titles by id, newest first; all but the oldest of those that are alike get a number, as a select box knows its options by title.
+    """Number equal titles, all but the oldest, because a select box identifies its options by title. ``titles`` are newest first.
 
     >>> no_two_alike({"third": "Sweep", "second": "Sweep", "first": "Ranks"})
     {'third': 'Sweep (2)', 'second': 'Sweep', 'first': 'Ranks'}
@@ -138,10 +138,10 @@ def no_two_alike(titles: Mapping[str, str]) -> dict[str, str]:
 
 
 def labels(runs: list[Run]) -> dict[str, str]:
-    """Run id -> a name that no other run of the list has.
+    """Returns run id -> a name that no other run of the list has.
 
-    Zero-shot and full fine-tuning begin with what they are. Where names are the same, the model, alpha, dropout, targets or rate is
-    added that differs, the time for runs of several sweeps, and a number where runs are repeated.
+    The names of zero-shot and full fine-tuning begin with the strategy. Equal names get whichever of model, alpha, dropout, targets and
+    rate differs, the time if the runs are of several sweeps, and a number if a run is repeated.
     """
     several = len({run.settings.model for run in runs}) > 1
     of_model = [several and run.settings.strategy not in REFERENCES for run in runs]
@@ -156,33 +156,33 @@ def labels(runs: list[Run]) -> dict[str, str]:
 
 
 def _by_strategy(run: Run) -> str:
-    """The run's name; a baseline that a person renamed is still called one, by which the charts know it, and nothing else is."""
+    """Returns the run's name; charts identify a baseline by the start of its name, so a renamed one keeps it and no other run gets it."""
     own, baselines = STRATEGY_NAMES[run.settings.strategy], (STRATEGY_NAMES["inference"], STRATEGY_NAMES["base-ft"])
     known = run.name.startswith(own) if own in baselines else not run.name.startswith(baselines)
     return run.name if known else f"{own}: {run.name}"
 
 
 def score(value: float, metric: str) -> str:
-    """A score with as many digits as its unit wants."""
+    """Formats a score with the number of digits for its unit."""
     return METRICS[metric].text(value)
 
 
 def digits_behind(values: pd.Series, digits: int, sign: str = "") -> dict[str, Any]:
-    """How a column of a table writes numbers: so many digits behind the point, and commas between thousands where there are any.
+    """Returns the format of a table column: ``digits`` decimals, and commas between thousands if a value is that large.
 
-    ``sign``, as in ``%+`` or ``± %``, stands before small ones: Streamlit writes either a sign or commas, and rounds only without them.
-    With commas it writes three digits, so where scores of several tables need more there are none.
+    Streamlit writes either a sign or commas, so ``sign``, for example ``%+`` or ``± %``, is used only without commas. With commas it does
+    not round (see ``rounded``) and writes three decimals: if ``digits`` is larger, there are no commas.
     """
     return {"format": "localized" if (values.abs() >= THOUSAND).any() and digits <= MOST_WITH_COMMAS else f"{sign or '%'}.{digits}f"}
 
 
 def rounded(values: pd.Series, digits: int) -> pd.Series:
-    """A column as ``digits_behind`` wants it."""
+    """Rounds a column for which ``digits_behind`` writes commas."""
     return values.round(digits) if (values.abs() >= THOUSAND).any() else values
 
 
 def as_they_come(values: pd.Series) -> dict[str, Any]:
-    """How a column of a table writes the numbers of a file: six digits, or all of large ones with commas between thousands."""
+    """Returns the format of a column with a file's own numbers: six digits, or all digits with commas if a number is large."""
     return {"format": "localized" if (values.abs() >= LARGE).any() else "%.6g"}
 
 
@@ -191,16 +191,16 @@ MOST_WITH_COMMAS = 3
 
 
 def plain(text: str) -> str:
-    """Text out of a file, so that it shows as it stands and does not turn into markup.
+    """Escapes text, for example from a file, so that Markdown shows it unchanged.
 
-    Icons, emoji, coloured text and addresses are found when the escapes are gone; a space of no width parts them.
+    Streamlit looks for icons, emoji, coloured text and addresses after it has removed the escapes; a zero-width space breaks them up.
     """
-    text = DIRECTIONS.sub("", re.sub(r"[ \t\r\n\f\v]+", " ", text))  # new lines and indents make blocks
+    text = DIRECTIONS.sub("", re.sub(r"[ \t\r\n\f\v]+", " ", text))  # line breaks and indents would make blocks
     escaped = re.sub(r"[\\`*_{}\[\]()#+\-.!|<>~$:&=^]", r"\\\g<0>", text)
     return re.sub(r"(:)(?=[^\s\d]|\d+\\:)|(\bwww)(?=\\\.)|(?<=\S)(?=@\S)", "\\g<0>\u200b", escaped, flags=re.IGNORECASE)
 
 
 def with_code(text: str) -> str:
-    """Plain text in which words between backticks show as code; markup on either side of one stays as it stands."""
+    """Escapes text like ``plain``, but shows words between backticks as code."""
     parts = enumerate(text.split("`"))
     return "".join(f"`{' '.join(part.split())}`" if place % 2 and part.strip() else plain(part) for place, part in parts)

@@ -1,4 +1,4 @@
-"""What a person has chosen, kept in the address bar: a reload, a second tab and the next page show the same thing."""
+"""A person's choices, kept in the address bar, so that a reload, a second tab and the next page show the same thing."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -8,9 +8,9 @@ import streamlit as st
 from dashboard.formatting import plain
 
 LONGEST_SEEN = 32
-"""Letters of a name that a phone shows whole."""
+"""Length of the longest name that a phone shows in full."""
 SELECT_PIXELS = 560
-"""Width of the box beside a page's title; on a phone it stands below it."""
+"""Width of the box beside a page's title; on a phone the box is below the title."""
 
 
 def _key(name: str) -> str:
@@ -18,12 +18,12 @@ def _key(name: str) -> str:
 
 
 def _next(name: str) -> str:
-    """Where a choice made by code waits for the next run of the page: a widget's own value cannot be set once it is drawn."""
+    """Returns the key under which a choice made by code waits for the next run of the page: a drawn widget's value cannot be set."""
     return f"next_{name}"
 
 
 def chosen(name: str, options: Sequence[str], default: str) -> str:
-    """The choice of this tab, else of the address bar, else ``default``; always one of the options."""
+    """Returns the choice of this tab, else of the address bar, else ``default``; always one of the options."""
     if _next(name) in st.session_state:
         st.session_state[_key(name)] = st.session_state.pop(_next(name))
     held = st.session_state.get(_key(name))
@@ -34,45 +34,45 @@ def chosen(name: str, options: Sequence[str], default: str) -> str:
 
 
 def gone(name: str, options: Sequence[str]) -> bool:
-    """Whether what this tab or the address bar has chosen is no option any more, as where another tab has deleted it."""
+    """Returns True if the choice of this tab or the address bar is no longer an option, for example because another tab deleted it."""
     held = st.session_state.get(_next(name), st.session_state.get(_key(name), st.query_params.get(name)))
     return held is not None and held not in options
 
 
 def say_gone(name: str, there: Sequence[str], what: str) -> None:
-    """Says so where what was chosen is gone. To be called before the page chooses another one; ``what`` names it, as in ``sweep``."""
+    """Shows a warning if the chosen thing is gone. Call it before the page chooses another one; ``what`` names it, such as ``sweep``."""
     if gone(name, there):
-        another = " This is another one." if there else ""
-        st.warning(f"The {what} that was chosen here is not in the workspace any more.{another}", icon=":material/warning:")
+        another = f" The page shows another {what}." if there else ""
+        st.warning(f"The {what} that was chosen here is no longer in the workspace.{another}", icon=":material/warning:")
 
 
 def forget(name: str) -> None:
-    """Lets go of a choice, such as one that this tab itself has deleted."""
+    """Removes a choice, such as one that this tab itself has deleted."""
     for key in (_key(name), _next(name)):
         st.session_state.pop(key, None)
     st.query_params.pop(name, None)
 
 
 def choose(name: str, value: str) -> None:
-    """Makes a choice from code; it holds from the next time that the page is drawn."""
+    """Makes a choice from code; it applies from the next run of the page."""
     st.session_state[_next(name)] = value
 
 
 def handed_over(name: str) -> str | None:
-    """What another page chose for this one; told once."""
+    """Returns what another page chose for this one, and forgets it."""
     value: str | None = st.session_state.pop(_next(name), None)
     return value
 
 
 def renew(name: str, *, when: str, value: str) -> None:
-    """Starts a choice afresh, with ``value``, when ``when`` is another than at this tab's last look; a choice made by code stays."""
+    """Resets a choice to ``value`` if ``when`` has changed since this tab's last call; a choice made by code stays."""
     if st.session_state.get(f"renewed_{name}") not in (None, when) and _next(name) not in st.session_state:
         choose(name, value)
     seen(name, when)
 
 
 def seen(name: str, when: str) -> None:
-    """Notes what ``renew`` compares with, for a page that has changed it itself and so need not follow it."""
+    """Records the value that ``renew`` compares ``when`` with, for a page that has changed it itself and needs no reset."""
     st.session_state[f"renewed_{name}"] = when
 
 
@@ -86,9 +86,9 @@ def pick(
     widget: Any = st.selectbox,
     **more: Any,
 ) -> str:
-    """A select box, or a ``widget`` like it, whose choice is shared by the pages and written into the address bar.
+    """Draws a select box, or a similar ``widget``, whose choice the pages share and the address bar shows.
 
-    Its tooltip has the whole of a choice that a narrow box cuts.
+    Its tooltip shows a choice in full that a narrow box cuts off.
     """
     st.session_state[_key(name)] = chosen(name, options, default)
     shown = format_func(st.session_state[_key(name)])
@@ -100,7 +100,7 @@ def pick(
 
 
 def settle(name: str, value: str) -> None:
-    """Holds a choice that has no widget on the page, and writes it into the address bar."""
+    """Keeps a choice that has no widget on the page, and writes it into the address bar."""
     st.session_state[_key(name)] = value
     keep(name, value)
 
@@ -112,14 +112,14 @@ def keep(name: str, value: str) -> None:
 
 
 def go(page: str, **choices: str) -> NoReturn:
-    """To another page, with choices made there. ``page`` is a file beside app.py, such as ``views/live/page.py``."""
+    """Switches to another page, with ``choices`` made there. ``page`` is relative to app.py, for example ``views/live/page.py``."""
     for name, value in choices.items():
         choose(name, value)
     st.switch_page(page, query_params=choices)
 
 
 def nothing_yet(text: str, icon: str, *, button: str = "Start a run", page: str = "views/new_run/page.py", **choices: str) -> NoReturn:
-    """Says why there is nothing to see, with a button that leads to where that changes, and ends the page."""
+    """Says why there is nothing to see, shows a button to the page where that changes, and stops this page."""
     st.info(text, icon=f":material/{icon}:")
     if st.button(button, type="primary"):
         go(page, **choices)

@@ -1,4 +1,4 @@
-"""``python -m tabtune_core``, and the scripts: the command line."""
+"""Entry point of the command line: ``python -m tabtune_core`` and the installed scripts."""
 
 import os
 import signal
@@ -8,12 +8,12 @@ from typing import NoReturn
 
 
 def program() -> NoReturn:
-    """The command line as a process of its own. Ctrl-C while it loads ends it at once, where a package could take it for an error."""
+    """Runs the command line. Ctrl-C while it loads ends the process at once, because a package could take the interrupt for an error."""
     held = signal.getsignal(signal.SIGINT)
     if held is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed: the next file to be opened would have its number, and whatever is written to it
+        if getattr(sys, name) is None:  # closed: the next opened file would get its number, and everything written to it
             number = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))

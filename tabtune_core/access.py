@@ -1,4 +1,4 @@
-"""Who may reach the server: its address, the names it answers to, and what it asks for when others can reach it.
+"""Who may reach the server: its address, the host names it answers to, and the token or log-in it asks for.
 
 In: the command line and the environment. Out: an ``Access`` from which the application is built.
 """
@@ -20,11 +20,11 @@ TOKEN_VARIABLE = "TABTUNE_TOKEN"
 LOGIN_VARIABLE = "TABTUNE_LOGIN"
 """Set for the page scripts of a server that asks for a log-in."""
 SERVER_PATHS_VARIABLE = "TABTUNE_SERVER_PATHS"
-"""Set for the page scripts of such a server on which people may type paths of its files, such as weights."""
+"""Set for the page scripts of a server with log-in where people may type paths of the server's files, such as weights."""
 BASE_VARIABLE = "TABTUNE_BASE"
-"""Holds, for the page scripts, the path below which browsers reach the server."""
+"""Tells the page scripts the path below which browsers reach the server."""
 FETCH_VARIABLE = "TABTUNE_FETCH"
-"""Set for the page scripts of a server that fetches tables from addresses which people type."""
+"""Set for the page scripts of a server that may fetch tables from addresses that people type."""
 FEWEST_LETTERS = 16
 
 
@@ -33,23 +33,23 @@ class Access:
     """How a server lets people in."""
 
     address: str = LOOPBACK
-    """IP address that it listens on; ``0.0.0.0`` and ``::`` are all of this machine's."""
+    """IP address that the server listens on; ``0.0.0.0`` and ``::`` stand for all addresses of this machine."""
     names: tuple[str, ...] = OWN_NAMES
-    """Host names and addresses that a request may be for; any other could be a web page elsewhere that points its name here."""
+    """Accepted hosts of a request. Any other host could be a foreign web page whose name was pointed at this server (DNS rebinding)."""
     token: str | None = field(default=None, repr=False)
-    """None: nothing is asked, because only this machine can ask; or because people log in."""
+    """None if no token is needed: only this machine can reach the server, or people log in."""
     login: bool = False
     emails: tuple[str, ...] = ()
     """Who may come in after a log-in; empty: everybody whom the provider knows."""
 
     base: str = ""
-    """Path below which a proxy shows the server, such as ``/lab``; empty for a name of its own."""
+    """Path below which a proxy serves the app, such as ``/lab``; empty if the app has a host name of its own."""
 
     origin: str = ""
-    """Where people log in: the provider sends them back to this address, and the log-in holds only there."""
+    """Where people log in: the provider redirects to this address, and the log-in is valid only there."""
 
     def addresses(self, port: int) -> list[str]:
-        """What to open in a browser, the address for other machines first."""
+        """Returns the addresses to open in a browser; the one for other machines comes first."""
         if self.login and self.origin:
             return [self.origin]
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
@@ -64,14 +64,14 @@ def decide(
     login: Mapping[str, object] | None = None,
     environment: MutableMapping[str, str] = os.environ,
 ) -> Access:
-    """The access of a server that listens on ``address``, a host name or an IP address.
+    """Decides the access of a server that listens on ``address``, a host name or an IP address.
 
-    A token is asked for wherever other machines can reach the server, also through a proxy under one of ``more_names``, or where one was
-    given in the environment; it is taken out of there, as the processes that are started later have no use for it. ``login`` holds the
-    sections of Streamlit's secrets where people log in.
+    A token is required if other machines can reach the server, directly or through a proxy under one of ``more_names``, or if the
+    environment holds one. It is removed from the environment, because processes started later do not need it. ``login`` holds the sections
+    of Streamlit's secrets if people log in.
 
     Raises:
-        ValueError: with the way out, for an address that is not this machine's and for a token that is easily guessed.
+        ValueError: the address is not this machine's, a name is not a host name, or the token is easily guessed.
     """
     if odd := [name for name in more_names if not re.fullmatch(r"[\w.:*-]+", name)]:
         raise ValueError(f"{odd[0]!r} is not a host name. Write it without http:// and without a port, for example lab.example.org.")
@@ -79,7 +79,7 @@ def decide(
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         raise ValueError(
-            f"The token has {len(given)} letters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it out:"
+            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it out:"
             " the server then makes one."
         )
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
@@ -99,54 +99,54 @@ def decide(
 
 
 def listed_emails(secrets: Mapping[str, object]) -> tuple[str, ...]:
-    """Who may come in, from the sections of Streamlit's secrets; empty: everybody whom the provider knows.
+    """Reads who may come in from the sections of Streamlit's secrets; empty: everybody whom the provider knows.
 
     Raises:
-        ValueError: for something other than a list of texts.
+        ValueError: the value is not a list of strings.
     """
     return _listed(secrets, "emails")
 
 
 def listed_admins(secrets: Mapping[str, object]) -> frozenset[str]:
-    """Who may change what others own, by e-mail address in small letters.
+    """Reads the lower-case e-mail addresses of those who may change what others own.
 
     Raises:
-        ValueError: for something other than a list of texts.
+        ValueError: the value is not a list of strings.
     """
     return frozenset(email.casefold() for email in _listed(secrets, "admins"))
 
 
 def unowned_is_open(secrets: Mapping[str, object]) -> bool:
-    """Whether everybody who is let in may change what has no owner: ``unowned_open = true`` under [tabtune]; else admins alone.
+    """Whether everybody who is let in may change what has no owner: ``unowned_open = true`` under [tabtune]; otherwise only admins may.
 
     Raises:
-        ValueError: for something other than true or false.
+        ValueError: the value is not true or false.
     """
     return _switch(secrets, "unowned_open")
 
 
 def typed_paths_are_open(secrets: Mapping[str, object]) -> bool:
-    """Whether people who log in may name files of the server, such as weights: ``server_paths = true`` under [tabtune]; else not.
+    """Whether people who log in may name files of the server, such as weights: ``server_paths = true`` under [tabtune].
 
     Raises:
-        ValueError: for something other than true or false.
+        ValueError: the value is not true or false.
     """
     return _switch(secrets, "server_paths")
 
 
 def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a person may name a file of the server on this page: always without a log-in."""
+    """Whether a person may name a file of the server on this page; always true on a server without log-in."""
     return not environment.get(LOGIN_VARIABLE) or bool(environment.get(SERVER_PATHS_VARIABLE))
 
 
 def checked_base(text: str) -> str:
-    """A path below which the server is reached, with one slash before it and none behind it.
+    """Normalises the path below which the server is reached: one leading slash, no trailing slash.
 
     >>> [checked_base(text) for text in ("lab", "/lab/", "user/ann/lab/", "/", "")]
     ['/lab', '/lab', '/user/ann/lab', '', '']
 
     Raises:
-        ValueError: it is more than a path, or less.
+        ValueError: ``text`` is not a path alone.
     """
     parts = text.strip("/").split("/")
     if parts == [""]:
@@ -157,7 +157,7 @@ def checked_base(text: str) -> str:
 
 
 def below_base(path: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A path of ours as a browser has to ask for it."""
+    """Puts the base path before a path of the server, as a browser has to request it."""
     return environment.get(BASE_VARIABLE, "") + path
 
 
@@ -189,7 +189,11 @@ def _section(values: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 
 def resolved(address: str) -> str:
-    """The IP address of a host name; an IP address stays as it is."""
+    """Returns the IP address of a host name; an IP address is returned as it is.
+
+    Raises:
+        ValueError: the name cannot be resolved.
+    """
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, ValueError) as error:
@@ -198,17 +202,17 @@ def resolved(address: str) -> str:
 
 
 def is_any(address: str) -> bool:
-    """Whether it stands for all addresses of the machine."""
+    """Whether an IP address stands for all addresses of the machine."""
     return ipaddress.ip_address(address).is_unspecified
 
 
 def bracketed(host: str) -> str:
-    """As it stands in an address bar and in a Host header: IPv6 has brackets there."""
+    """Writes a host as in an address bar or a Host header: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def _names_of(asked: str, address: str) -> list[str]:
-    """What this server is called: as asked, its IP address, and where it listens on all of them each of those and the machine's name."""
+    """Returns the host names of this server: ``asked`` and its IP address, or all of the machine's if it listens on all addresses."""
     if not is_any(address):
         return [asked.lower(), address]
     found = [item.address for items in psutil.net_if_addrs().values() for item in items if item.family in (socket.AF_INET, socket.AF_INET6)]
@@ -216,7 +220,7 @@ def _names_of(asked: str, address: str) -> list[str]:
 
 
 def _reachable(address: str) -> str:
-    """The address under which other machines most likely see this one: that of the route out. Nothing is sent."""
+    """Returns the address under which other machines most likely reach this one: that of the route out. Sends nothing."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

@@ -1,7 +1,7 @@
-"""The devices that torch computes on: which one a name stands for, and everything that is asked of a GPU whatever its kind.
+"""The devices that torch computes on: resolves their names and wraps torch's functions for GPUs of every kind.
 
-An NVIDIA or AMD GPU is called ``cuda:1`` wherever it is named, another by torch's own name. A device that was asked for and is not there
-is an error, never another device.
+NVIDIA and AMD GPUs are named ``cuda:1``, others by torch's own name. A requested device that is not there is an error; it is never
+replaced by another device.
 """
 
 import threading
@@ -19,7 +19,7 @@ from tabtune_core.machine import machine_memory
 from tabtune_core.wording import counted
 
 PROBE_TOLERANCE = 1e-3
-"""Of the largest number: a thousand times what 32-bit sums in another order differ by."""
+"""Relative to the largest number: a thousand times the difference between 32-bit sums in different orders."""
 NARROW = {"mps"}
 """Torch's types of GPUs without 64-bit floats."""
 _APPLE = SimpleNamespace(
@@ -33,14 +33,14 @@ _APPLE = SimpleNamespace(
     memory_reserved=lambda device: torch.mps.driver_allocated_memory(),
     set_rng_state=torch.mps.set_rng_state,
 )
-"""``torch.mps`` in the words of ``torch.cuda``. It keeps no peaks."""
+"""``torch.mps`` under the names of ``torch.cuda``. It records no memory peaks."""
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' is the NVIDIA GPU with the most free memory, or the CPU if there is none; any other name is taken literally.
+    """Returns the device that a name stands for: 'auto' is the NVIDIA GPU with the most free memory, or the CPU if there is no such GPU.
 
     Raises:
-        DeviceError: for a name torch does not know, a GPU that is not there, or one that cannot compute or computes wrongly.
+        DeviceError: torch does not know the name, or the GPU is missing, cannot compute or computes wrong results.
     """
     gpu, gpus = _gpus()
     if name == "auto":
@@ -61,14 +61,14 @@ def resolve_device(name: str) -> torch.device:
 
 
 def _gpus() -> tuple[torch.device, int]:
-    """Torch's accelerator and how many of it there are; the CPU and 0 where there is none."""
+    """Returns torch's accelerator and the number of such devices; the CPU and 0 without an accelerator."""
     found = torch.accelerator.current_accelerator(check_available=True)
     gpus = gpu_module(found).device_count() if found is not None else 0
     return (found, gpus) if found is not None and gpus else (torch.device("cpu"), 0)
 
 
 def _tried(device: torch.device) -> torch.device:
-    """The GPU, after it has computed something: a driver that is too old and a GPU that is in use by one process alone show only then."""
+    """Returns the GPU after a test computation, which reveals a driver that is too old or a GPU that another process has exclusively."""
     try:
         torch.ones(1, device=device).add_(1).item()
         wrong = None if is_proven(device) else differs_from_cpu(device)
@@ -85,21 +85,22 @@ def _tried(device: torch.device) -> torch.device:
 
 
 def differs_from_cpu(device: torch.device) -> str | None:
-    """Which result of a small training step is not the CPU's, and by how much; None where all of them are.
+    """Says which result of a small training step differs from the CPU's, and by how much; None if all agree.
 
-    A probe, no proof: a GPU may still be wrong at other sizes.
+    This is a probe, not a proof: a GPU may still be wrong at other sizes.
     """
     for (what, expected), found in zip(_probe(torch.device("cpu")).items(), _probe(device).values(), strict=True):
         off, most = (found - expected).abs().max().item(), expected.abs().max().item()
-        if not off <= PROBE_TOLERANCE * most:  # nan is no agreement
+        if not off <= PROBE_TOLERANCE * most:  # true for nan too
             return f"{what} that differ from the CPU's by {off:.2g} where the largest is {most:.2g}"
     return None
 
 
 def _probe(device: torch.device) -> dict[str, torch.Tensor]:
-    """Attention of queries to context rows, as the models have it, backwards, and a step of AdamW.
+    """Computes attention of queries to context rows as the models do, its gradients, and a step of AdamW.
 
-    Weights and keys are slices and transposed: wrong results are mostly of those (pytorch#161640, #162730, #192212, #197636).
+    Weights and keys are sliced and transposed, because known wrong results mostly come from such tensors (pytorch#161640, #162730,
+    #192212, #197636).
     """
     chance = torch.Generator().manual_seed(0)  # the CPU's, so that both devices get the same numbers
     x_BTD, read_DE, out_KD = (torch.randn(shape, generator=chance).to(device) for shape in ((2, 40, 32), (64, 192), (5, 32)))
@@ -117,28 +118,28 @@ def _probe(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def unproven_gpu() -> str | None:
-    """Name of the GPU that torch sees but 'auto' does not take; None where there is none."""
+    """Returns the name of the GPU that torch sees but 'auto' does not take; None without such a GPU."""
     gpu, _ = _gpus()
     return name_of(gpu) if is_gpu(gpu) and not is_proven(gpu) else None
 
 
 def is_gpu(device: torch.device) -> bool:
-    """Whether it is anything but the CPU."""
+    """Whether the device is anything but the CPU."""
     return device.type != "cpu"
 
 
 def is_proven(device: torch.device) -> bool:
-    """Whether it is an NVIDIA GPU. What only speeds up, 16-bit steps and captured ones, is off on others, and so is 'auto'."""
+    """Whether the device is an NVIDIA GPU. On other GPUs 16-bit steps and CUDA graphs are off, and 'auto' does not take them."""
     return device.type in TYPES and torch.version.hip is None
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """float64; float32 where a GPU lacks that."""
+    """Returns float64, or float32 on a GPU without float64."""
     return torch.float32 if device.type in NARROW else torch.float64
 
 
 def name_of(device: torch.device) -> str:
-    """What ``resolve_device`` knows it by: ``cpu``, ``cuda:1`` or ``mps:0``."""
+    """Returns the name that ``resolve_device`` accepts: ``cpu``, ``cuda:1`` or ``mps:0``."""
     return f"{_called(device)}:{device.index or 0}" if is_gpu(device) else "cpu"
 
 
@@ -147,45 +148,45 @@ def _called(device: torch.device) -> str:
 
 
 def describe_device(device: torch.device) -> str:
-    """For example ``cuda:0 (NVIDIA H100)`` or ``cpu (2 threads)``."""
+    """Describes a device, for example ``cuda:0 (NVIDIA H100)`` or ``cpu (2 threads)``."""
     if is_gpu(device):
         return f"{name_of(device)} ({gpu_module(device).get_device_name(device)})"
     return f"cpu ({counted(torch.get_num_threads(), 'thread')})"
 
 
 def memory_bytes(device: torch.device) -> int:
-    """All the memory that a device has, free or not; of the CPU, the machine's."""
+    """Returns the total memory of a device, free or not; for the CPU, the machine's."""
     return int(gpu_module(device).get_device_properties(device).total_memory) if is_gpu(device) else machine_memory()[1]
 
 
 def gpu_module(device: torch.device) -> Any:
-    """Torch's functions for GPUs of this kind, named as in ``torch.cuda``; pass the device to those that take one."""
+    """Returns torch's functions for GPUs of this kind, named as in ``torch.cuda``; pass the device to those that take one."""
     return _APPLE if device.type == "mps" else torch.get_device_module(device)
 
 
 def keeps_peaks(device: torch.device) -> bool:
-    """Whether torch knows the most memory that it held there."""
+    """Whether torch records its peak memory on the device."""
     return is_gpu(device) and hasattr(gpu_module(device), "max_memory_allocated")
 
 
 def on_device(device: torch.device) -> AbstractContextManager[Any]:
-    """Makes a GPU torch's current one within the block; calls that name no GPU would otherwise open another GPU."""
+    """Makes a GPU torch's current device inside the block; calls without a device would otherwise open another GPU."""
     return torch.accelerator.device_index(device.index or 0) if is_gpu(device) else nullcontext()
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until a GPU has done everything that it was given."""
+    """Waits until a GPU has finished all queued work."""
     if is_gpu(device):
         torch.accelerator.synchronize(device)
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """Of torch's generators: ``cpu``'s, and ``cuda``'s where the device is a GPU."""
+    """Returns the states of torch's generators: ``cpu``, and ``cuda`` if the device is a GPU."""
     return {"cpu": torch.get_rng_state()} | ({"cuda": gpu_module(device).get_rng_state(device)} if is_gpu(device) else {})
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Puts back what ``random_states`` gave of the same kind of device."""
+    """Restores what ``random_states`` returned for the same kind of device."""
     torch.set_rng_state(states["cpu"])
     if is_gpu(device):
         gpu_module(device).set_rng_state(states["cuda"], device)
@@ -196,10 +197,10 @@ _ONE_DRAWS = threading.RLock()
 
 @contextmanager
 def own_chance(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """Seeds torch's random numbers on the CPU and this device within the block, if there is a seed; then restores them.
+    """Seeds torch's generators of the CPU and this device inside the block, if ``seed`` is given; restores them afterwards.
 
-    Threads take turns, since torch has one generator a device and dropout draws from it. Other GPUs are left alone, which
-    ``torch.manual_seed`` would seed too.
+    Threads take turns, because torch has one generator per device and dropout draws from it. Unlike ``torch.manual_seed``, other GPUs are
+    not seeded.
     """
     with _ONE_DRAWS:
         before = random_states(device)

@@ -1,4 +1,4 @@
-"""Errors that a person can mend. Every message says what was asked, what was found and the way out."""
+"""Errors that a person can fix. Every message says what was asked, what was found and what to do."""
 
 import difflib
 import sys
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Literal
 
 REALLY_NEAR = 0.75
-"""Share of the letters of two names that are the same in the same order."""
+"""Least ``difflib`` ratio of two names at which one is proposed for the other."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name (or the one whose last part) that ``name`` probably misspells; None if no name is close.
+    """Returns the known name that ``name`` probably misspells, compared as a whole and by its last part; None if no name is close.
 
     >>> nearest("rnak", ["rank", "alpha"]), nearest("r", ["lora.r"]), nearest("weight", ["height_cm", "eight"]), nearest("sex", ["age"])
     ('rank', 'lora.r', 'eight', None)
@@ -22,26 +22,26 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 class TabTuneError(Exception):
-    """Anything this package raises on purpose; the command line and the pages show its text and no trace."""
+    """Base of everything that this package raises on purpose; the command line and the pages show its text without a traceback."""
 
 
 Lack = Literal[
     "room", "quota", "writable disk", "sound disk", "permission", "turn", "memory", "processes", "processor time", "files", "size", "path"
 ]
-"""What a machine can be short of; a turn at a database that another program has locked."""
+"""What a machine can be short of; ``turn`` is access to a database that another program has locked."""
 PASSING: frozenset[Lack] = frozenset({"room", "quota", "turn", "processes", "files"})
-"""Kinds that return when a person or another program frees something, so that waiting helps."""
+"""Shortages that end when a person or another program frees something, so that waiting helps."""
 
 
 class ShortageError(TabTuneError):
-    """The machine lacks something. ``shortage.shortage_of`` makes it of what the system and the packages raise."""
+    """The machine lacks something. ``shortage.shortage_of`` makes it from what the system and the packages raise."""
 
     def __init__(self, text: str, lack: Lack) -> None:
         super().__init__(text)
         self.lack = lack
 
     def __reduce__(self) -> tuple[type, tuple[str, Lack]]:
-        """Both go to another process."""
+        """Pickles the text and the lack."""
         return type(self), (str(self), self.lack)
 
     @property
@@ -51,11 +51,11 @@ class ShortageError(TabTuneError):
 
 
 class TableWarning(UserWarning):
-    """A part of the rows does not reach the model."""
+    """Part of the rows does not reach the model."""
 
 
 def warn(message: str) -> None:
-    """A ``TableWarning`` at the line outside this package from which it was called."""
+    """Issues a ``TableWarning`` at the line outside this package from which it was called."""
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("tabtune_core"):
         frame, depth = frame.f_back, depth + 1
@@ -63,65 +63,65 @@ def warn(message: str) -> None:
 
 
 class TableError(TabTuneError, ValueError):
-    """A file that cannot be read as a table."""
+    """A file cannot be read as a table."""
 
 
 class LayoutError(TableError):
-    """Text that may be a table under other reading choices."""
+    """Text may be a table under other reading choices."""
 
 
 class LabelError(TabTuneError, ValueError):
-    """A column that cannot be predicted as asked."""
+    """A column cannot be predicted as asked."""
 
 
 class SettingError(TabTuneError, ValueError):
-    """A setting that is unknown, of the wrong kind or out of range."""
+    """A setting is unknown, of the wrong kind or out of range."""
 
 
 class TargetError(TabTuneError, ValueError):
-    """LoRA targets that match nothing, or a rank that does not fit any of them."""
+    """LoRA targets match nothing, or the rank fits none of them."""
 
 
 class CheckpointError(TabTuneError, ValueError):
-    """Weights that are missing, damaged or of another model."""
+    """Weights are missing, damaged or of another model."""
 
 
 class MissingPackageError(TabTuneError, ImportError):
-    """A model or a tool whose own package is an extra that is not installed."""
+    """The package of a model or a tool is an extra that is not installed."""
 
 
 class AdapterError(TabTuneError, ValueError):
-    """An adapter that does not belong to this base, task or context."""
+    """An adapter does not belong to this base, task or context."""
 
 
 class PipelineError(TabTuneError, ValueError):
-    """A file that is not a saved pipeline, or a pipeline that cannot be saved."""
+    """A file is not a saved pipeline, or a pipeline cannot be saved."""
 
 
 class DeviceError(TabTuneError, ValueError):
-    """A device that was asked for and is not there."""
+    """A requested device is missing or cannot be used."""
 
 
 class ClusterError(TabTuneError, ValueError):
-    """A cluster that is not there, or a node of it that cannot do what is asked."""
+    """A cluster is not there, or one of its nodes cannot do what is asked."""
 
 
 class TrackerError(TabTuneError, ValueError):
-    """Another tool did not take what was sent to it; the workspace has all of it."""
+    """An experiment tracker did not accept what was sent to it; the workspace still has all of it."""
 
 
 class StoreError(TabTuneError, ValueError):
-    """A run, sweep or dataset that the workspace does not hold."""
+    """The workspace cannot be used, or does not hold the run, sweep, job or dataset."""
 
 
 FULL_MEMORY_CLASSES = ("OutOfMemoryError", "OutOfMemoryException")
-"""Of torch, Ray and DuckDB, by name: loading them takes seconds. Arrow's is a MemoryError. The first is what a ``RunFailed`` has."""
+"""Classes of torch, Ray and DuckDB, by name because loading them takes seconds (Arrow's is a MemoryError); ``RunFailed`` has the first."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""Words of errors for a full memory, of the machine or a GPU, that have no class of their own."""
+"""Texts of out-of-memory errors, of the machine or a GPU, that have no class of their own."""
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory was full: by the error's class or words, or those of the error that it was raised from.
+    """Whether an error, or one that it was raised from, says that memory was full.
 
     >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED in cublasCreate")), is_out_of_memory(ValueError("x"))
     (True, False)
@@ -134,10 +134,10 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def says_out_of_memory(error: BaseException) -> bool:
-    """The same of the error alone."""
+    """Whether the error itself, by its class or text, says that memory was full."""
     named = isinstance(error, MemoryError) or type(error).__name__ in FULL_MEMORY_CLASSES
     return named or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 class Cancelled(TabTuneError):
-    """A person asked for the run to stop without a result."""
+    """A person asked for the run to end without a result."""

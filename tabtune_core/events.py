@@ -1,6 +1,6 @@
-"""What a run reports while it goes on. In: facts from the training code. Out: rows of the store, points of a chart.
+"""What a run reports while it runs. In: facts from the training code. Out: rows of the store, points of a chart.
 
-Every event is a frozen dataclass of plain values; bytes and seconds are in the field names, None is "could not be read".
+Every event is a frozen dataclass of plain values; field names give bytes and seconds, None means "could not be read".
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class PhaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence for the person: what was shortened, capped, left out, or given up."""
+    """A sentence for the person: what was shortened, capped, left out or given up."""
 
     text: str
     severity: Literal["info", "warning"] = "info"
@@ -45,21 +45,21 @@ class RunPlanned:
     validation_rows: int
     test_rows: int
     context_rows: int
-    """Context rows of predictions; in versions before ``train_context_rows``, of a step too."""
+    """Context rows of predictions; in versions before ``train_context_rows``, those of a step too."""
     query_rows: int
     features: int
     classes: tuple[str, ...]
-    """Empty where numbers are predicted."""
+    """Empty for regression."""
     total_parameters: int
     trainable_parameters: int
     layers: tuple[dict[str, Any], ...]
-    """One entry an adapted layer: path, shape, rank, parameters, kind, target; empty without LoRA."""
+    """One entry per adapted layer: path, shape, rank, parameters, kind, target; empty without LoRA."""
     base: dict[str, Any]
     """The base model: name, source, revision, sha256."""
     train_context_rows: int | None = None
-    """Rows that a training step is shown; None if nothing is trained, and in runs of earlier versions."""
+    """Context rows of a training step; None if nothing is trained, and in runs of earlier versions."""
     evaluation_context_rows: int | None = None
-    """Context rows of the evaluations while training, zero-shot's (step 0) included; None as above."""
+    """Context rows of evaluations during training, including zero-shot's (step 0); None as above."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
 
@@ -75,7 +75,7 @@ class StepDone:
     """Before clipping."""
     learning_rate: float
     seconds: float
-    """Own seconds since training began, as in ``RunFinished.train_seconds``; evaluations on the validation rows included."""
+    """The run's own seconds since training began, as in ``RunFinished.train_seconds``; includes evaluations on the validation rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Evaluated:
     best: bool
     """Whether this is the best validation score so far."""
     seconds: float
-    """Own seconds since training began."""
+    """The run's own seconds since training began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,12 @@ class Resumed:
     """Training resumes in another process from a saved state; reports of later steps by the earlier process are void."""
 
     step: int
-    """After which it goes on; 0: from the start."""
+    """Last step of the saved state; 0: training starts anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySampled:
-    """One sample of the meters. Bytes, watts, degrees Celsius, per cent."""
+    """One sample of the meters: bytes, watts, degrees Celsius, per cent."""
 
     phase: Phase
     resident_bytes: int
@@ -124,12 +124,12 @@ class PhaseDone:
     peak_bytes: dict[str, int | None]
     """By meter: resident, torch_allocated, torch_reserved, nvml_device, nvml_process."""
     growth_bytes: int | None
-    """Peak over the loaded base, on the meter that speaks for the device: torch_allocated on CUDA, resident on the CPU."""
+    """Peak over the loaded base, on the device's ranking meter: torch_allocated on a GPU, resident on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The end, with everything that the leaderboard shows."""
+    """The end with a result: everything that the leaderboard shows."""
 
     outcome: Literal["finished", "stopped", "diverged"]
     best_step: int
@@ -141,17 +141,17 @@ class RunFinished:
     zero_shot_validation: dict[str, float]
     zero_shot_test: dict[str, float]
     train_seconds: float
-    """The run's own: evaluations on the validation rows are in it, and what it used of an earlier run's frozen forward passes, at what
-    they cost then; hashing, events, files (checkpoints among them) and waits for a core that others used are not. So a run has the same
-    seconds whatever ran before it or beside it. NaN where they are not known, as of a run of an earlier version's quick sweep."""
+    """The run's own time, so that a run has the same seconds whatever ran before it or beside it. Included: evaluations on the validation
+    rows, and frozen forward passes read from an earlier run, at their original cost. Excluded: hashing, events, files (also checkpoints)
+    and waits for a core that others used. NaN if unknown, as for a run of an earlier version's quick sweep."""
     predict_seconds: float
-    """For the test rows, counted as those of training."""
+    """For the test rows, counted as ``train_seconds`` are."""
     peak_memory_bytes: int | None
-    """Highest of the whole run, on the meter that speaks for the device; None where it is not the run's own."""
+    """Highest of the whole run, on the device's ranking meter; None if it is not the run's own."""
     growth_memory_bytes: int | None
-    """Peak of training over the loaded base; None where nothing is trained."""
+    """Peak of training over the loaded base; None if nothing is trained."""
     memory_meter: str
-    """Which meter that is: torch_allocated or resident."""
+    """The device's ranking meter: torch_allocated or resident."""
     trainable_parameters: int
     total_parameters: int
     adapter_bytes: int | None
@@ -159,50 +159,50 @@ class RunFinished:
     adapter_verified: bool | None = None
     """Whether a fresh process gave the same predictions from the package."""
     shared_saved_seconds: float = 0.0
-    """Of ``train_seconds``: what an earlier run had computed, so that this one did not spend them."""
+    """The part of ``train_seconds`` that earlier runs had computed, so that this run did not spend it."""
     shared_waited_seconds: float = 0.0
-    """What those runs had waited for a core beside them."""
+    """How long those runs had waited for a core meanwhile; not in ``train_seconds``."""
     train_wall_seconds: float = math.nan
-    """That passed while the run was trained, with every wait and file; NaN of a run of an earlier version."""
+    """Wall-clock time of training, including every wait and file; NaN for a run of an earlier version."""
     predict_growth_memory_bytes: int | None = None
     """Peak over the loaded base of the final prediction of the held-out rows; None for a trained run of an earlier version."""
     ended_by: EndedBy = ""
-    """What ended training before its last step, beside a person and early stopping; then the last step done was evaluated."""
+    """What ended training before its last step, other than a person or early stopping; the last step done was then evaluated."""
     used_rows: int = 0
     """Query rows that were trained on."""
     skipped_rows: int = 0
-    """Query rows that were not, because the context of their episode did not show their class."""
+    """Query rows that were not trained on, because the context of their episode did not show their class."""
     skipped_episodes: int = 0
-    """Steps that had no other rows."""
+    """Steps without a query row that could be scored."""
     rows_sha256: str | None = None
-    """Of the numbers and targets of the held-out rows, by which runs on the same rows are known; None for a fit of a pipeline."""
+    """Hash of the row numbers and targets of the held-out rows, equal for runs on the same rows; None for a fit of a pipeline."""
     context_sha256: str | None = None
-    """Of the context rows."""
+    """Hash of the context rows."""
     memory_by_cause_bytes: dict[str, int] | None = None
-    """What the growth of memory was for; None where it is not known."""
+    """What the growth of memory was used for; None if unknown."""
     estimated_bytes: dict[str, int] | None = None
-    """The same, as expected; None for weights of another architecture than the model's own."""
+    """The estimate of ``memory_by_cause_bytes``; None for weights of another architecture than the model's own."""
     shared_made: int = 0
-    """Arrays of the workspace that the run made."""
+    """Number of shared arrays that the run made."""
     shared_reused: int = 0
-    """Those that an earlier run had made."""
+    """Number of shared arrays that an earlier run had made."""
     scored_context_rows: int | None = None
-    """Of a fit of a pipeline: rows that were shown when the validation rows were scored; None without validation rows."""
+    """Context rows when a pipeline's fit scored the validation rows; None without validation rows."""
     final_context_rows: int | None = None
-    """Of a fit of a pipeline: context rows of its predictions."""
+    """Context rows of a fitted pipeline's predictions."""
     other: dict[str, Any] = field(default_factory=dict)
-    """Fields of another version, which are kept and not used."""
+    """Fields of another version; they are kept but not used."""
     context_rows: int | None = None
-    """Rows that predictions, zero-shot's too, were shown; None for a run of an earlier version."""
+    """Context rows of predictions, also of zero-shot's; None for a run of an earlier version."""
     train_context_rows: int | None = None
-    """Context rows of a training step; None where nothing was trained, and as above."""
+    """Context rows of a training step; None if nothing was trained, and for a run of an earlier version."""
     resumed_steps: tuple[int, ...] = ()
-    """After which training went on in another process, because the one before was interrupted. The seconds are those up to such a step and
-    from there on; the peaks of memory are the highest of all processes."""
+    """Steps after which training resumed in another process. The seconds add up the time before and after each; memory peaks are the
+    highest of all processes."""
 
     @property
     def run_growth_memory_bytes(self) -> int | None:
-        """The peak of training or of prediction over the loaded base, whichever is higher."""
+        """Returns the peak of training or of prediction over the loaded base, whichever is higher."""
         return max((grown for grown in (self.growth_memory_bytes, self.predict_growth_memory_bytes) if grown is not None), default=None)
 
 
@@ -211,14 +211,14 @@ class RunFailed:
     """The end without a result."""
 
     message: str
-    """For the page: what happened and what to do."""
+    """For the person: what happened and what to do."""
     kind: str
     """Class name of the error; the trace is in the run's log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """An event that this version cannot read; the store keeps it as it is."""
+    """An event that this version cannot read; the store leaves it unchanged."""
 
     kind: str
     why: str
@@ -232,12 +232,12 @@ EVENTS: dict[str, type] = {
 
 
 def to_json(event: Event) -> tuple[str, str]:
-    """Kind and payload. A loss that is not finite survives as NaN or Infinity, which Python's json reads back."""
+    """Returns kind and payload. A loss that is not finite is kept as NaN or Infinity, which Python's json reads back."""
     return type(event).__name__, json.dumps(dataclasses.asdict(event))
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """Restores the event. Fields that this version does not know are left out; those of a result are kept in ``other``.
+    """Restores an event. Fields that this version does not know are dropped; those of a ``RunFinished`` are kept in ``other``.
 
     Raises:
         ValueError: the kind is unknown, or its fields are missing or of other types.
@@ -246,7 +246,7 @@ def from_json(kind: str, payload: str) -> Event:
         raise ValueError(f"{kind!r} is not an event that this version knows")
     values, cls = _object(payload), EVENTS[kind]
     hints = hints_of(cls)
-    if cls is RunFinished and isinstance(values.get("extra"), dict):  # where an earlier version had some fields
+    if cls is RunFinished and isinstance(values.get("extra"), dict):  # an earlier version kept some fields there
         values |= values.pop("extra")
     strange = {name: values.pop(name) for name in [*values] if name not in hints}
     if missing := [name for name in required(kind) if name not in values]:
@@ -271,13 +271,13 @@ def _object(payload: str) -> dict[str, Any]:
 
 @functools.cache
 def required(kind: str) -> frozenset[str]:
-    """The fields that every event of a kind has."""
+    """Returns the fields without a default, which every event of a kind has."""
     missing = dataclasses.MISSING
     return frozenset(f.name for f in dataclasses.fields(EVENTS[kind]) if f.default is missing and f.default_factory is missing)
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value out of JSON is one of a field's type."""
+    """Whether a value from JSON has a field's type."""
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
         return True
@@ -297,9 +297,11 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _not_known_any_more(values: dict[str, Any], strange: dict[str, Any]) -> dict[str, Any]:
-    """Of a result whose seconds, and whose growth where other runs had made its arrays, an earlier version measured differently.
+    """Returns replacements for values that an earlier version measured differently.
 
-    It counted ``shared_seconds``. Nothing is shared in training where there are only the arrays of zero-shot, one a held-out split.
+    Earlier versions took the growth of a zero-shot run for that of training. One that wrote ``shared_seconds`` measured other training
+    seconds, and another growth if other runs had made arrays of the training. A run with at most two arrays has only those of zero-shot,
+    one per held-out split, and keeps its values.
     """
     known, made = dict[str, float | None](), values.get("shared_made", 0)
     if "predict_growth_memory_bytes" not in values and values["total_parameters"] and not values["trainable_parameters"]:

@@ -1,7 +1,7 @@
-"""Which NVIDIA GPUs a run could take, asked of the driver instead of torch, which would take seconds and hundreds of megabytes.
+"""Which NVIDIA GPUs a run could take, according to the driver: asking torch would take seconds and hundreds of megabytes.
 
-The answer follows what torch does in the run's process: a build without CUDA has no GPU, and CUDA_VISIBLE_DEVICES hides and orders
-GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch counts the GPUs as the driver does.
+The answers follow what torch does in the run's process: a build without CUDA sees no GPU, and CUDA_VISIBLE_DEVICES hides and orders
+GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch numbers the GPUs as the driver does.
 """
 
 import functools
@@ -20,23 +20,23 @@ from tabtune_core.wording import counted
 
 Answer = TypeVar("Answer")
 TYPES = {"cuda"}
-"""Torch's types of devices that are GPUs here."""
+"""Torch's device types of NVIDIA (and AMD) GPUs."""
 _NAMED = re.compile(r"(cuda|mps|xpu)(?::(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What the driver says of itself."""
+    """Facts about the NVIDIA driver."""
 
     version: str
     cuda: str
-    """The newest CUDA that it knows, such as ``12.8``."""
+    """The newest CUDA version that it supports, such as ``12.8``."""
     gpus: int
-    """All GPUs, also those that runs may not take."""
+    """Number of all GPUs, also those that runs may not take."""
 
 
 def driver() -> Driver | None:
-    """The driver; None if it is missing or does not answer."""
+    """Returns the driver's facts; None if it is missing or does not answer."""
     try:
         _open(pynvml)
         cuda = pynvml.nvmlSystemGetCudaDriverVersion()
@@ -47,15 +47,15 @@ def driver() -> Driver | None:
 
 
 def count_cards() -> int:
-    """How many GPUs a run could name: cuda:0, cuda:1, ..."""
+    """Counts the GPUs that a run could name: cuda:0, cuda:1, ..."""
     return len(_of_every_gpu(lambda handle: True))
 
 
 def check_device(name: str) -> None:
-    """Refuses a device that a run cannot have, as the run itself would, without asking torch.
+    """Refuses a device that a run cannot have, as the run itself would, without loading torch.
 
     Raises:
-        DeviceError: the name is unknown, or the GPU is not there. Where the driver does not report its GPUs, the run finds out.
+        DeviceError: the name is unknown, or the GPU is missing. If the driver does not report its GPUs, only the run can tell.
     """
     if name in ("auto", "cpu"):
         return
@@ -71,7 +71,7 @@ def check_device(name: str) -> None:
 
 
 def named_gpu(name: str) -> tuple[str, int] | None:
-    """Kind and number of the GPU that a setting names.
+    """Returns kind and number of the GPU that a setting names; None for other names.
 
     >>> named_gpu("cuda:1"), named_gpu("mps"), named_gpu("auto")
     (('cuda', 1), ('mps', 0), None)
@@ -81,13 +81,13 @@ def named_gpu(name: str) -> tuple[str, int] | None:
 
 
 def is_untold(name: str) -> bool:
-    """Whether a name is of a GPU that NVIDIA's driver does not know: Apple's, Intel's, or AMD's where torch was built for those."""
+    """Whether NVIDIA's driver does not know the named GPU: it is Apple's, Intel's, or AMD's with a torch built for ROCm."""
     named = named_gpu(name)
     return named is not None and (named[0] != "cuda" or "+rocm" in (installed_now("torch") or ""))
 
 
 def _driver_tells() -> bool:
-    """Whether the count is complete: torch has no CUDA, there is no CUDA driver, or the driver answers."""
+    """Whether the count of GPUs is reliable: torch has no CUDA, there is no CUDA driver, or the driver answers."""
     if not torch_has_cuda() or find_library("cuda") is None:
         return True
     try:
@@ -99,22 +99,22 @@ def _driver_tells() -> bool:
 
 
 def card_names() -> list[str]:
-    """Names of the GPUs by the number that torch gives them; empty where there is no driver, no GPU or no CUDA in torch."""
+    """Returns the names of the GPUs in torch's order; empty without a driver, a GPU or CUDA in torch."""
     return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
 
 
 def card_memory() -> list[tuple[int, int] | None]:
-    """Free and total bytes of the same GPUs; None where the driver does not report it."""
+    """Returns free and total bytes of the GPUs in torch's order; None for a GPU whose memory the driver does not report."""
     return _of_every_gpu(_memory)
 
 
 def card_uuids() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls the same GPUs, wherever they are counted from."""
+    """Returns the UUIDs of the GPUs in torch's order, which CUDA_VISIBLE_DEVICES accepts whatever the numbering."""
     return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetUUID(handle)))
 
 
 def freest_card() -> int:
-    """Number of the GPU with the most free memory; 0 where the driver does not report it, or torch may count the GPUs in another order."""
+    """Returns the number of the GPU with the most free memory; 0 if that is unknown or torch may number the GPUs differently."""
     free = [memory[0] if memory else -1 for memory in card_memory()]
     counts_alike = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     return free.index(max(free)) if free and counts_alike else 0
@@ -127,16 +127,16 @@ def takes_one_process(place: int) -> bool:
 
 
 def torch_has_cuda() -> bool:
-    """By the version of the installed package: a CPU build ends in "+cpu"."""
+    """Whether the installed torch has CUDA, by its version: that of a CPU build ends in "+cpu"."""
     there = installed_now("torch")
     return there is not None and not there.endswith("+cpu")
 
 
 def visible_cards(visible: str, uuids: list[str]) -> list[int]:
-    """Places of the GPUs that CUDA_VISIBLE_DEVICES names, in its order.
+    """Returns the indices of the GPUs that CUDA_VISIBLE_DEVICES names, in its order.
 
-    Entries are indices or beginnings of UUIDs, all of one kind. The first that fits no GPU ends the list, and one GPU named twice leaves
-    none: as ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA Environment Variables") have it.
+    Entries are indices or beginnings of UUIDs, all of one kind. The first entry that fits no GPU ends the list; a GPU named twice makes it
+    empty. Sources: ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA Environment Variables").
     """
     entries = [entry.strip() for entry in visible.split(",")]
     places: list[int] = []
@@ -154,12 +154,12 @@ def visible_cards(visible: str, uuids: list[str]) -> list[int]:
 
 
 def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
-    """What is raised when the driver does not answer a question. A driver older than the package is an error of another family."""
+    """Returns the errors raised when the driver does not answer. A driver older than the package raises an error of another family."""
     return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
 
 
 def _of_every_gpu(ask: Callable[[Any], Answer]) -> list[Answer]:
-    """The driver's answer for each GPU that torch would see, in torch's order."""
+    """Returns the driver's answer for each GPU that torch would see, in torch's order."""
     if not torch_has_cuda():
         return []
     try:
@@ -172,12 +172,12 @@ def _of_every_gpu(ask: Callable[[Any], Answer]) -> list[Answer]:
 
 @functools.cache
 def _open(library: Any) -> None:
-    """Opens the driver's library, once for the process: pages ask it every few seconds."""
+    """Opens the driver's library once per process: pages ask it every few seconds."""
     library.nvmlInit()
 
 
 def _handles(visible: str | None) -> list[Any]:
-    """Of the GPUs that CUDA enumerates. A slice of a GPU (MIG) is the only one: NVIDIA MIG User Guide, "CUDA Device Enumeration"."""
+    """Returns handles of the GPUs that CUDA enumerates: with MIG a single slice (NVIDIA MIG User Guide, "CUDA Device Enumeration")."""
     if visible is not None and visible.strip().startswith("MIG-"):
         return [pynvml.nvmlDeviceGetHandleByUUID(visible.partition(",")[0].strip())]
     handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
@@ -192,13 +192,13 @@ def _is_sliced(handle: Any) -> bool:
     """Whether a GPU is split into slices (MIG) and so cannot be used as a whole."""
     try:
         present, _ = pynvml.nvmlDeviceGetMigMode(handle)
-    except nvml_errors(pynvml):  # a GPU that cannot be
+    except nvml_errors(pynvml):  # the GPU does not support MIG
         return False
     return bool(present == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _first_slice(handle: Any) -> Any:
-    """The first slice of a GPU that is split into slices; None if it has no slice."""
+    """Returns the first slice of a GPU in MIG mode; None if it has no slice."""
     for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         try:
             return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)

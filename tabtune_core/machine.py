@@ -1,6 +1,6 @@
-"""What the machine gives this process: room on its disks; memory and cores within the limits of its control group (of a container, say).
+"""What the machine gives this process: disk space, and memory and cores within the limits of its control group (such as a container's).
 
-In: paths. Out: bytes, cores, and how often the system ended a process because memory ran out. Unreported values are None.
+In: paths. Out: bytes, cores, and how often the system ended a process because memory ran out. Values that cannot be read are None.
 """
 
 import os
@@ -12,37 +12,37 @@ from pathlib import Path
 import psutil
 
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-"""Which groups this process is in, and where they are described: cgroups(7)."""
+"""The control groups of this process, and where their limits are: cgroups(7)."""
 VMSTAT = Path("/proc/vmstat")
 PROCESS_BYTES = 450e6
-"""Of a process: Python, torch and a CUDA context beside the tensors. 430 MB were resident on the CPU when TabICL mini 1 was loaded;
-a context is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB where it is of the Hopper generation."""
+"""What a process holds beside tensors: Python, torch and a CUDA context. With TabICL mini 1 loaded 430 MB were resident on the CPU;
+a CUDA context is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB on the Hopper generation."""
 TIGHT = 0.8
-"""Share of the free memory up to which an estimate is trusted to fit; the estimate was up to a fifth off where it was measured."""
+"""Share of the free memory up to which an estimate is trusted to fit; measured estimates were off by up to a fifth."""
 MOUNTS = Path("/proc/self/mountinfo")
-"""Of file systems: proc_pid_mountinfo(5)."""
+"""Mounted file systems: proc_pid_mountinfo(5)."""
 NETWORK_FILE_SYSTEMS = re.compile(
     "nfs4?|cifs|smb[23]|smbfs|ncpfs|afs|coda|ceph|lustre|gpfs|beegfs|panfs|pvfs2|orangefs|wekafs|glusterfs|gfs2|ocfs2|davfs"
     r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|lizardfs|moosefs|juicefs|s3fs|gcsfuse|rclone|davfs2|smbnetfs)"
 )
-"""By their names in the list of mounts. ``9p`` is left out: some containers use it for their own disk."""
+"""Type names in the list of mounts. ``9p`` is left out: some containers use it for their own disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The file system that a path lies on, or would."""
+    """The file system of a path."""
 
     mount: Path
     free_bytes: int
-    """For this user."""
+    """Free for this user."""
     total_bytes: int
     read_only: bool
     has_names: bool
-    """Whether a new file can have a name: false where all inodes are taken, however many bytes are free."""
+    """Whether a new file can be made; false if all inodes are taken, however many bytes are free."""
 
 
 def disk_of(path: Path) -> Disk | None:
-    """Of a path, or of the first folder above it that is there."""
+    """Returns the file system of a path, or of the nearest folder above it that exists; None if it cannot be read."""
     place = Path(os.path.abspath(path))
     try:
         while not place.exists():
@@ -57,22 +57,22 @@ def disk_of(path: Path) -> Disk | None:
 
 
 def network_file_system(folder: Path) -> tuple[str, str] | None:
-    """Name and place of the network file system that a folder lies on; None if it is on a local disk, or the system does not tell."""
+    """Returns type and mount point of the network file system that a folder lies on; None on a local disk or if unknown."""
     place, found = os.path.realpath(folder), ("", "")
     for line in _text(MOUNTS).splitlines():
         before, _, after = line.partition(" - ")
         if len(before.split()) < 5 or not after:
             continue
-        # the system writes a space, and a few other letters, as their number
+        # spaces and a few other characters are octal escapes
         mounted = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), before.split()[4])
-        # of two on one place the later one is seen
+        # a later mount hides an earlier one at the same place
         if (place == mounted or place.startswith(mounted.rstrip("/") + "/")) and len(mounted) >= len(found[1]):
             found = (after.split()[0], mounted)
     return found if NETWORK_FILE_SYSTEMS.fullmatch(found[0]) else None
 
 
 def machine_memory(groups: Path = CGROUP, root: Path = CGROUPS) -> tuple[int, int]:
-    """Bytes of memory that are available, and all that there is: of the machine, or of a control group where that has less."""
+    """Returns available and total bytes of memory: the machine's, or those of a control group with less."""
     memory = psutil.virtual_memory()
     available, total = memory.available, memory.total
     for limit, used in _limits(groups, root):
@@ -81,7 +81,7 @@ def machine_memory(groups: Path = CGROUP, root: Path = CGROUPS) -> tuple[int, in
 
 
 def _limits(groups: Path, root: Path) -> Iterator[tuple[int, int]]:
-    """Limit and use, without what the kernel would give up, of every group around this process that has a limit."""
+    """Yields limit and use (without the file cache that the kernel would free) of every limited group around this process."""
     for folder in _folders(groups, root):
         for limit_name, used_name, spare in (
             ("memory.max", "memory.current", "inactive_file"),
@@ -93,7 +93,7 @@ def _limits(groups: Path, root: Path) -> Iterator[tuple[int, int]]:
 
 
 def core_quota(groups: Path = CGROUP, root: Path = CGROUPS) -> float | None:
-    """How many cores' time the control groups around this process allow; None where they do not set a limit."""
+    """Returns how many cores' time the control groups around this process allow; None without a limit."""
     quotas = []
     for folder in _folders(groups, root, "cpu"):
         told = _text(folder / "cpu.max").split() or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
@@ -103,7 +103,7 @@ def core_quota(groups: Path = CGROUP, root: Path = CGROUPS) -> float | None:
 
 
 def _folders(groups: Path, root: Path, controller: str = "memory") -> Iterator[Path]:
-    """Of the groups around this process, for version 2 (also beside version 1) and for version 1; some are not there in a container."""
+    """Yields the folders of the groups around this process, of versions 1 and 2; some do not exist in a container."""
     lines = [line.split(":", 2) for line in _text(groups).splitlines()]
     for _, controllers, path in (line for line in lines if len(line) == 3):
         if not controllers or controller in controllers.split(","):
@@ -113,14 +113,14 @@ def _folders(groups: Path, root: Path, controller: str = "memory") -> Iterator[P
 
 
 def oom_kills(groups: Path = CGROUP, root: Path = CGROUPS, vmstat: Path = VMSTAT) -> int | None:
-    """How many processes the system has ended because memory ran out: of the groups around this process, or of the whole machine."""
+    """Counts the processes that the system ended because memory ran out, in the groups around this process and on the machine."""
     told = [_number(folder / name, "oom_kill") for folder in _folders(groups, root) for name in ("memory.events", "memory.oom_control")]
     counted = [number for number in (*told, _number(vmstat, "oom_kill")) if number is not None]
     return sum(counted) if counted else None
 
 
 def _number(file: Path, name: str = "") -> int | None:
-    """The number in a file, or in its line of that name; None if there is no number or it is ``max``."""
+    """Reads the number in a file, or in its line ``name``; None if there is no number or it is ``max``."""
     found = re.search(rf"^{name + ' ' if name else ''}(\d+)$", _text(file), re.MULTILINE)
     return int(found[1]) if found else None
 

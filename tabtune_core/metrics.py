@@ -1,6 +1,7 @@
-"""The scores: name, direction, unit, task and function. Numpy and scikit-learn only.
+"""The metrics: name, direction, unit, task and function. Uses NumPy and scikit-learn only.
 
-Shape letters: N rows, K classes. Labels are class ids 0..K-1 and predictions probabilities ``(N, K)``; or both are numbers ``(N,)``.
+Shape letters: N rows, K classes. For classification, labels are class ids 0..K-1 and predictions are probabilities ``(N, K)``; for
+regression, both are numbers ``(N,)``.
 """
 
 import enum
@@ -19,18 +20,18 @@ TARGET_UNIT = "unit of the target"
 
 
 class Interval(enum.Flag):
-    """What the interval of a difference in a score must allow for."""
+    """What the confidence interval of a difference in a score must allow for."""
 
     PLAIN = 0
     OF_THE_CLASS = enum.auto()
-    """The score sees only the predicted class: few rows may make all of a difference."""
+    """The score depends only on the predicted classes: a few rows may make up the whole difference."""
     OVER_CLASSES = enum.auto()
-    """The rows of a class count as much as all others, however few they are."""
+    """Every class has the same weight, however few rows it has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How good predictions are. ``function`` takes labels ``(N,)`` and predictions of its task; nan where it is undefined."""
+    """One metric. ``function`` takes labels ``(N,)`` and predictions of its task and returns nan if it is undefined for them."""
 
     name: str
     label: str
@@ -49,12 +50,12 @@ class Metric:
 
     @property
     def sign(self) -> int:
-        """1 or -1: times it, more is better of any score."""
+        """Returns 1 or -1; a score multiplied by it is better the larger it is."""
         return 1 if self.higher_is_better else -1
 
     @property
     def written(self) -> str:
-        """The label inside a sentence.
+        """Returns the label as written inside a sentence.
 
         >>> METRICS["log_loss"].written, METRICS["f1_weighted"].written, METRICS["rmse"].written
         ('log-loss', 'F1 (weighted)', 'RMSE')
@@ -63,15 +64,15 @@ class Metric:
 
     @property
     def signed(self) -> bool:
-        """Whether it can be negative, so that a log scale cannot show it."""
+        """Whether the metric can be negative, so that a log scale cannot show it."""
         return self.unit in ("-1 to 1", "at most 1")
 
     def text(self, value: float) -> str:
-        """A score with as many digits as its unit wants."""
+        """Writes a score with the digits of its unit."""
         return self.like(value, value)
 
     def like(self, value: float, size: float, *, signed: bool = False) -> str:
-        """A score or a difference with as many digits as fit a score of this ``size``; with a plus, too, where it is ``signed``.
+        """Writes a score or a difference with the digits that fit a score of this ``size``, with a plus sign if ``signed``.
 
         >>> METRICS["rmse"].like(7837.4, 62_507.0, signed=True), METRICS["accuracy"].like(0.5, 0.9)
         ('+7,837', '0.5000')
@@ -79,7 +80,7 @@ class Metric:
         return f"{value:{'+z' if signed else ''},.{self.decimals(size)}f}"
 
     def decimals(self, size: float) -> int:
-        """Digits after the point of scores of this size: four, or in the target's unit enough for five significant ones.
+        """Returns the decimal places of scores of this size: four, or in the target's unit enough for five significant digits.
 
         >>> [METRICS["rmse"].decimals(size) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals(0.9)
         ([0, 4, 8], 4)
@@ -90,17 +91,17 @@ class Metric:
 
 
 def _sk() -> Any:
-    """scikit-learn's metrics. Loading takes a second, which the command line and the worker do without: they know only the names."""
+    """Loads scikit-learn's metrics on first use: that takes a second, and the command line and the worker need only the names."""
     from sklearn import metrics
 
     return metrics
 
 
 def ranked_classes(metric: str, y_N: Labels, classes: int) -> list[int]:
-    """The classes whose rows ROC AUC or average precision set against all others: those that have a row here.
+    """Returns the classes that ROC AUC or average precision compare with the rest: those with a row here.
 
-    Of two, for average precision the one with fewer rows, whatever its name; ROC AUC is the same for both. None where all rows are of one
-    class: no score of ranks is defined.
+    With two classes it is one of them: for average precision the class with fewer rows, for ROC AUC either, as the score is the same. Empty
+    if all rows are of one class, for which no ranking metric is defined.
     """
     counts_K = np.bincount(y_N, minlength=classes)
     there = np.flatnonzero(counts_K).tolist()
@@ -110,13 +111,13 @@ def ranked_classes(metric: str, y_N: Labels, classes: int) -> list[int]:
 
 
 def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
-    """One class against the rest, mean over the ``ranked_classes``; nan without one."""
+    """Computes one class against the rest, averaged over the ``ranked_classes``; nan without any."""
     ranked = ranked_classes("roc_auc", y_N, p_NK.shape[1])
     return float(np.mean([_sk().roc_auc_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
 
 def _average_precision(y_N: Labels, p_NK: Probabilities) -> float:
-    """The same. The precision at each threshold, weighted by the recall that it adds: scikit-learn's ``average_precision_score``."""
+    """Computes scikit-learn's ``average_precision_score``, averaged over the ``ranked_classes``; nan without any."""
     ranked = ranked_classes("average_precision", y_N, p_NK.shape[1])
     return float(np.mean([_sk().average_precision_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
@@ -131,12 +132,12 @@ def _normalised(p_NK: Probabilities) -> Probabilities:
 
 
 def _brier(y_N: Labels, p_NK: Probabilities) -> float:
-    """Mean squared distance to the one-hot label, summed over the classes (Brier 1950): 0 to 2."""
+    """Computes the mean squared distance to the one-hot label, summed over the classes (Brier 1950): 0 to 2."""
     return float(np.mean(np.sum((p_NK - np.eye(p_NK.shape[1])[y_N]) ** 2, axis=1)))
 
 
 def confidence_bins(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> NDArray[np.float64]:
-    """Rows, summed confidence and rows that are right in each of ``bins`` equal-width bins of the confidence, ``(bins, 3)``.
+    """Counts rows, summed confidence and correct rows in each of ``bins`` equal-width bins of the confidence, ``(bins, 3)``.
 
     The confidence is the probability of the predicted class (Guo et al. 2017, section 2).
     """
@@ -146,7 +147,7 @@ def confidence_bins(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> NDArray
 
 
 def _expected_calibration_error(y_N: Labels, p_NK: Probabilities) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017, section 2)."""
+    """Computes the mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017, section 2)."""
     _, confidence_B, right_B = confidence_bins(y_N, p_NK).T
     return float(np.abs(confidence_B - right_B).sum() / len(y_N))
 
@@ -166,7 +167,7 @@ def _f1_weighted(y_N: Labels, p_NK: Probabilities) -> float:
 
 def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
     predicted_N = p_NK.argmax(axis=1)
-    one_class = len({*y_N.tolist(), *predicted_N.tolist()}) == 1  # 0 by convention, of which scikit-learn warns
+    one_class = len({*y_N.tolist(), *predicted_N.tolist()}) == 1  # 0 by convention; scikit-learn would warn
     return 0.0 if one_class else float(_sk().matthews_corrcoef(y_N, predicted_N))
 
 
@@ -185,21 +186,20 @@ def _mae(y_N: Numbers, p_N: Numbers) -> float:
 _UP, _DOWN = True, False
 _PLAIN, _OF_THE_CLASS, _OVER_CLASSES = Interval.PLAIN, Interval.OF_THE_CLASS, Interval.OVER_CLASSES
 _HELP = {
-    "log_loss": "How surprised the model is by the right class; sees confidence, not only right or wrong.",
+    "log_loss": "How surprised the model is by the right class; measures confidence, not only right or wrong.",
     "accuracy": "Share of rows predicted right.",
     "balanced_accuracy": "Accuracy within each class, averaged; fair to rare classes.",
     "f1_weighted": "Harmonic mean of precision and recall, weighted by class size.",
-    "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing. Of more than two classes, the mean over those "
-    "that have held-out rows.",
-    "average_precision": "Area under the curve of precision over recall: of the rarer one of two classes; of more, the mean over those "
-    "that have held-out rows. "
-    "Guessing scores the share of the class, so it tells more than ROC AUC where a class is rare.",
+    "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing. With more than two classes, the mean over "
+    "the classes that have held-out rows.",
+    "average_precision": "Area under the precision-recall curve of the rarer of two classes; with more classes, the mean over those that "
+    "have held-out rows. Guessing scores the share of the class, so it says more than ROC AUC about a rare class.",
     "mcc": "Correlation of predicted and true classes; 0 is guessing.",
     "brier": "Squared distance of the probabilities from the truth.",
     "ece": "Gap between how sure the model is and how often it is right.",
     "rmse": "Typical size of an error; large errors count more.",
     "mae": "Mean size of an error.",
-    "r2": "Share of the target's variance that is explained; 0 is always guessing the mean, below 0 is worse than that.",
+    "r2": "Share of the target's variance that is explained; 0 is as good as always predicting the mean, below 0 is worse than that.",
 }
 
 
@@ -227,7 +227,7 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
 SELECTION: dict[Task, str] = {"classification": "log_loss", "regression": "rmse"}
-"""The validation score that decides unless a person names another."""
+"""The default selection metric of each task."""
 
 ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[[Any], Any]]] = {
     "log_loss": (lambda y_N, p_NK: -np.log(_normalised(p_NK)[np.arange(len(y_N)), y_N]), np.asarray),
@@ -236,25 +236,25 @@ ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[
     "mae": (lambda y_N, p_N: np.abs(p_N - y_N), np.asarray),
     "rmse": (lambda y_N, p_N: (p_N - y_N) ** 2, np.sqrt),
 }
-"""Metrics that are a mean over rows: the value of each row, and what is made of the mean. Resampling them needs no loop."""
+"""Metrics that are a function of a mean over rows: each row's value, and that function. Resampling them needs no loop."""
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:
-    """Names of the metrics of a task."""
+    """Returns the names of a task's metrics."""
     return tuple(metric.name for metric in METRICS.values() if metric.task == task)
 
 
 def guess(y_N: NDArray[Any], like: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Predictions shaped as ``like`` that ignore the row: the share of each class, or the mean."""
+    """Returns predictions shaped as ``like`` that ignore the features: the share of each class, or the mean."""
     if like.ndim == 1:
         return np.full(len(y_N), float(np.mean(y_N)))
     return np.tile(np.bincount(y_N, minlength=like.shape[1]) / len(y_N), (len(y_N), 1))
 
 
 def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating]) -> dict[str, float]:
-    """Every metric of the task by name: classes where ``predicted`` is ``(N, K)``, numbers where it is ``(N,)``.
+    """Computes every metric by name: of classification for ``predicted`` of shape ``(N, K)``, of regression for ``(N,)``.
 
-    All nan where a prediction is not finite, as after a training that diverged.
+    All are nan if a prediction is not finite, as after a training that diverged.
     """
     names = metrics_of("classification" if predicted.ndim == 2 else "regression")
     if not np.isfinite(predicted).all():

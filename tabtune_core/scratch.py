@@ -1,6 +1,6 @@
-"""Temporary folders. Each is deleted after use; that of a killed process is deleted when the next one is made.
+"""Temporary folders. Each is deleted after use; the folder of a killed process is deleted when the next one is made.
 
-In: the parent folder. Out: a folder under a lock, which the kernel releases with the process; a locked folder is in use.
+In: the parent folder. Out: a locked folder. The kernel releases the lock when the process ends, so a locked folder is in use.
 """
 
 import fcntl
@@ -12,16 +12,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX, SUFFIX = "tabtune-", ".tmp"
-"""Prefix of their names in the machine's temporary folder. Short: a socket's path, which may lie in one, has 103 letters at most."""
+"""Ends of a folder's name in the machine's temporary folder; short, because the path of a socket in it has at most 103 letters."""
 
 
 @contextmanager
 def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
-    """A folder of this process, unless it was renamed to its place meanwhile; those of dead processes beside it are swept up first.
+    """Yields a new folder and deletes it afterwards, unless it was renamed meanwhile; deletes folders of dead processes beside it first.
 
     Args:
-        parent: where it lies; None: in the machine's temporary folder.
-        prefix: of its name.
+        parent: the folder that it lies in; None: the machine's temporary folder.
+        prefix: how its name begins.
     """
     sweep(parent, prefix)
     folder, lock = _locked(parent, prefix)
@@ -33,9 +33,9 @@ def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator
 
 
 def shared_scratch_folder(name: str) -> Path:
-    """A folder in the machine's temporary folder for all processes of this user that know its name, this one's for its life.
+    """Returns a temporary folder that all processes of this user share by ``name``; this process holds it until it ends.
 
-    What lies in it stays for the next one; with no process left, the next sweep deletes it.
+    Its files stay for the next process. When no process holds the folder, the next sweep deletes it.
 
     Raises:
         OSError: the folder is another user's, or cannot be made.
@@ -43,18 +43,18 @@ def shared_scratch_folder(name: str) -> Path:
     folder = Path(tempfile.gettempdir()) / f"{PREFIX}{name}{SUFFIX}"
     while True:
         folder.mkdir(mode=0o700, exist_ok=True)
-        with suppress(FileNotFoundError):  # swept up before it was locked: another
+        with suppress(FileNotFoundError):  # deleted by a sweep before it was locked: make it again
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             if os.fstat(lock).st_uid != os.getuid():
                 raise PermissionError(f"{folder} belongs to another user.")
-            with suppress(OSError):  # where the file system has no locks, folders are not swept
+            with suppress(OSError):  # a file system without locks, where folders are never swept
                 fcntl.flock(lock, fcntl.LOCK_SH)
             if os.path.samestat(folder.stat(), os.fstat(lock)):
                 return folder
 
 
 def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
-    """Takes away the folders of dead processes of this user; one that cannot be locked, or where locks are unknown, is left alone."""
+    """Deletes the folders of this user's dead processes; a folder that cannot be locked is in use or has no locks, and is left alone."""
     place = parent or Path(tempfile.gettempdir())
     for folder in place.glob(f"{prefix}*{SUFFIX}"):
         with suppress(OSError):
@@ -68,10 +68,10 @@ def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
 
 
 def _locked(parent: Path | None, prefix: str) -> tuple[Path, int]:
-    """A new folder and its lock, or None where the file system has no locks; folders there are never swept either."""
+    """Makes a folder, opens it and locks it if the file system has locks, else it is never swept; returns it and its descriptor."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX, dir=parent))
-        with suppress(FileNotFoundError):  # swept up before it was locked: another
+        with suppress(FileNotFoundError):  # deleted by a sweep before it was locked: make another
             lock = os.open(folder, os.O_RDONLY)
             with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)

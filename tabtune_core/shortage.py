@@ -1,7 +1,7 @@
-"""What the machine lacked, in a sentence: room on a disk, leave to write, memory, processes, open files.
+"""Says in a sentence what the machine lacked: room on a disk, permission to write, memory, processes, open files.
 
-In: whatever was raised. Out: a ``ShortageError`` that says what was being done, which disk or folder it is, and what to do; None where the
-machine lacked nothing. It goes by the system's own number (errno), SQLite's code, or the system's words where a package hides the number.
+In: any error. Out: a ``ShortageError`` that says what was being done, which disk or folder is concerned and what to do; None if the machine
+lacked nothing. Decided by errno, SQLite's code, or the system's words if a package hides the number.
 """
 
 import errno
@@ -30,14 +30,14 @@ BY_NUMBER: dict[int, Lack] = {
     errno.ELOOP: "path",
 }
 HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
-"""Numbers whose words are looked for in errors without a number: DuckDB's, and those of packages in Rust."""
+"""Numbers whose texts are searched for in errors without a number, such as those of DuckDB and of packages in Rust."""
 BY_SQLITE: dict[int, Lack] = {5: "turn", 6: "turn", 7: "memory", 8: "permission", 10: "sound disk", 13: "room", 14: "sound disk"}
 """https://www.sqlite.org/rescode.html: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN."""
 SQLITE_IOERR_NOMEM = 3082
 LEAST_BYTES = 64 * 1024
-"""A disk with less free is full: SQLite wants 32 kB for the index of its log alone."""
+"""A disk with less free space counts as full: the index of SQLite's log alone takes 32 kB."""
 START_BYTES = 8_000_000
-"""Free where a run may start: its log, its first events and states of an adapter need about as much."""
+"""Free space that a run needs to start: its log, its first events and the states of an adapter take about as much."""
 
 
 LEAST_LIMITS: dict[str, tuple[int, int, Lack, str]] = {
@@ -46,11 +46,11 @@ LEAST_LIMITS: dict[str, tuple[int, int, Lack, str]] = {
     "f": (resource.RLIMIT_FSIZE, 1_000_000_000, "size", "files of {} bytes"),
     "t": (resource.RLIMIT_CPU, 600, "processor time", "{} s of processor time"),
 }
-"""By the letter of ``ulimit``: what a process needs at least that starts a worker, or is one."""
+"""Least limits of a worker and of a process that starts one, by the letter of ``ulimit``: resource, value, lack, words."""
 
 
 def check_limits() -> None:
-    """Checks the limits of this process before runs reach them, and raises its limit of open files as far as it may.
+    """Checks this process's resource limits before runs reach them, and raises its limit of open files as far as allowed.
 
     Raises:
         ShortageError: a limit is too low for runs.
@@ -66,16 +66,16 @@ def check_limits() -> None:
 
 
 def shortage_of(error: BaseException, doing: str = "", folder: Path | None = None, *, starting: bool = False) -> ShortageError | None:
-    """What the machine lacked when this was raised, or what it was raised from.
+    """Returns what the machine lacked according to an error or one that it was raised from; None if it lacked nothing.
 
     Args:
         error: any.
         doing: what was being done, as the start of a sentence: ``The table could not be added``.
-        folder: where that was written, where the error itself names no file.
+        folder: where files were being written, used if the error names no file.
         starting: whether a process was being started; "try again" (EAGAIN) then means that there are too many.
     """
     if isinstance(error, TabTuneError) and not isinstance(error, ShortageError):
-        return None  # it says itself what to do
+        return None  # its own text says what to do
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, ShortageError):
@@ -102,7 +102,7 @@ def named(doing: str = "", folder: Path | None = None, *, starting: bool = False
 
 
 def why_nothing_starts(home: Path) -> str | None:
-    """Why no run can start in a workspace now, looked up there: the same for the worker, the pages and the command line."""
+    """Says why no run can start in a workspace now; None if runs can. The worker, the pages and the command line all ask here."""
     disk = disk_of(home)
     if disk is None:
         return None
@@ -133,7 +133,7 @@ def _by_words(error: BaseException) -> Lack | None:
 
 
 def _looked_up(path: Path | None, lack: Lack) -> Lack:
-    """What is wrong with a disk, where SQLite says only that it could not be read or written."""
+    """Finds what is wrong with a disk of which SQLite says only that it could not be read or written."""
     disk = None if path is None else disk_of(path)
     if 0 <= resource.getrlimit(resource.RLIMIT_FSIZE)[0] < LEAST_LIMITS["f"][1]:
         return "size"
@@ -147,7 +147,7 @@ def _looked_up(path: Path | None, lack: Lack) -> Lack:
 
 
 def _path(error: BaseException, folder: Path | None) -> Path | None:
-    """The file that the error names; else of the folder, the temporary, the current one and standard output, that with least room."""
+    """Returns the file that the error names; else, of ``folder``, the temporary and current folders and standard output, the fullest."""
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
         return Path(os.fsdecode(error.filename2 or error.filename))
     if folder is not None and hasattr(error, "sqlite_errorcode"):
@@ -158,7 +158,7 @@ def _path(error: BaseException, folder: Path | None) -> Path | None:
 
 
 def _standard_output() -> Path | None:
-    """The file that this process's output goes to; None where that is none, or the system does not tell."""
+    """Returns the file that this process's output goes to; None if it is not a file, or unknown."""
     with suppress(OSError):
         if (file := Path(os.readlink("/proc/self/fd/1"))).is_file():
             return file
@@ -178,7 +178,7 @@ SENTENCES: dict[Lack, str] = {
     "size": "A file may have {size:,} bytes here (ulimit -f), which is too little. Raise that, and try again.",
     "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, and try again.",
 }
-NO_NAMES = "No more files fit on {where}, because all of its names (inodes) are taken{mount}. Delete files there, and try again."
+NO_NAMES = "No more files fit on {where}, because all of its inodes are in use{mount}. Delete files there, and try again."
 
 
 def _sentence(lack: Lack, path: Path | None) -> str:

@@ -1,7 +1,7 @@
-"""Names that we use of other packages beyond their public interface, so that a change there is noticed; weights and their licences.
+"""The non-public names of other packages that we use, listed so that a change is noticed; and sources and licences of weights.
 
-Each package has one list: in the ``family.py`` of a model family, or an ``upstream.py`` beside the code that relies on it. Importing this
-does not load them.
+Each package has one list: in the ``family.py`` of a model family, or in an ``upstream.py`` beside the code that relies on it. Importing
+this module does not load those packages.
 """
 
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ DISTRIBUTION = "tabtune-dashboard"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """One package."""
+    """One package that we rely on."""
 
     distribution: str
     """Its name on the Python package index."""
     tested: tuple[str, ...] = ()
-    """Minor versions of which a test compares our numbers with its own; empty where only the names matter."""
+    """Minor versions whose results a test compares with ours; empty if only the names matter."""
     names: Mapping[str, str]
-    """``module:attribute.path`` of what is not public, and what we use it for."""
+    """Each non-public name as ``module:attribute.path``, and what we use it for."""
 
     @property
     def installed(self) -> str | None:
@@ -40,12 +40,12 @@ class Upstream:
         return self.installed is None or ".".join(self.installed.split(".")[:2]) in self.tested
 
     def missing(self) -> list[str]:
-        """Those of the names that are gone. Imports the package."""
+        """Returns the names that do not exist any more. Imports the package."""
         return [name for name in self.names if not _exists(name)]
 
 
 def installed_now(distribution: str) -> str | None:
-    """The installed version of a package, found without importing it; None if it is missing."""
+    """Returns the installed version of a package without importing it; None if it is missing."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -53,7 +53,7 @@ def installed_now(distribution: str) -> str | None:
 
 
 installed = lru_cache(installed_now)
-"""The same, remembered: it is asked at every step of a training."""
+"""``installed_now``, cached because every training step asks for it."""
 
 
 def _exists(name: str) -> bool:
@@ -67,14 +67,14 @@ def _exists(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """What the owner of weights allows; the package that computes with them has a licence of its own.
+    """The licence of weights; the package that computes with them has its own licence.
 
     >>> print(BSD_3, Licence(None), Licence("Its own", commercial=False), sep="; ")
     BSD-3-Clause, commercial use allowed; not known; Its own, no commercial use
     """
 
     name: str | None
-    """As SPDX writes it where it is listed there; None: not known."""
+    """Its SPDX identifier if it has one; None: not known."""
     commercial: bool | None = None
     """Whether it allows commercial use; None: not known."""
 
@@ -86,7 +86,7 @@ class Licence:
 
 
 LONGEST_NAME = 1_000
-"""Letters in the names that a page shows: of the file of a table, of weights."""
+"""Most characters in a name that a page shows, such as a table's or a weights file's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +97,26 @@ class Source:
     file: str
     """File name."""
     repository: str | None
-    """Hugging Face repository, None for a file in the package or on the person's disk."""
+    """Hugging Face repository; None for a file in the package or on the person's disk."""
     revision: str | None
-    """Commit of the repository, where it is known."""
+    """Commit of the repository; None if not known."""
     sha256: str
     """The first of ``identities``."""
     licence: Licence
-    """Of the weights; not known of a file that a person named, unless it is the model's own or all of its model have the same."""
+    """Licence of the weights; unknown for a file that a person named, unless it is the model's own or all its weights share one."""
     identities: tuple[str, ...] = ()
-    """See ``checkpoints.identities_of``; empty of what a file says of its base."""
+    """See ``checkpoints.identities_of``; empty if read from a file's description of its base."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as files keep them."""
+        """Returns plain values, as files keep them."""
         return {name: value for name, value in asdict(self).items() if name != "identities"}
 
     @classmethod
     def of_base(cls, facts: Any) -> Self:
-        """What a file says of its base in its entry ``base``; those of earlier versions do not name a licence.
+        """Reads the entry ``base`` of a file; files of earlier versions do not name a licence.
 
         Raises:
-            Damaged: naming the entry.
+            Damaged: an entry is missing or invalid; the text names it.
         """
         whole = {"base": {"repository": None, "revision": None, "licence": None} | entry(facts, "base", dict)}
         only(whole["base"], ("model", "file", "repository", "revision", "sha256", "licence"), "'base'")
@@ -138,10 +138,10 @@ class Source:
 
 
 def name_entry(facts: Any, name: str) -> str:
-    """The name of a file, table or model that a page shows.
+    """Reads the name of a file, table or model that a page shows.
 
     Raises:
-        Damaged: it is empty, too long, or no text.
+        Damaged: it is empty, too long, or not a string.
     """
     if not 0 < len(found := str(entry(facts, name, str))) <= LONGEST_NAME:
         raise Damaged(f"its entry '{name}' is not a valid name of a table or file")

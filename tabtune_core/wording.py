@@ -1,13 +1,13 @@
-"""Words and numbers that several sentences share."""
+"""How counts and numbers are written in texts."""
 
 import math
 
 LARGEST = 1e15
-"""From here on powers of ten are easier to read than digits."""
+"""From this value on, numbers are written as powers of ten."""
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun.
+    """Writes a count with its noun, in the plural if needed.
 
     >>> counted(1, "run"), counted(2_000, "run"), counted(0, "set of target modules")
     ('1 run', '2,000 runs', '0 sets of target modules')
@@ -17,7 +17,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def number(value: float, digits: int = 6) -> str:
-    """A value of a column as it is written everywhere: commas between thousands, no power of ten, and as many decimals as ``digits`` leave.
+    """Writes a value of a column: commas between thousands, no power of ten below LARGEST, decimals only up to ``digits`` digits in all.
 
     >>> number(1_686_490), number(0.27854321), number(-1234.50), number(-0.00000123), number(1_686_490.4, digits=4), number(float("nan"))
     ('1,686,490', '0.278543', '-1,234.5', '-0.00000123', '1,686,490', 'N/A')

@@ -6,9 +6,9 @@ export default function ({ data, parentElement }) {
     button.disabled = !possible || Notification.permission === 'denied'
     button.setAttribute('aria-pressed', possible && on())
     button.textContent = possible && on() ? '✓ Notifies you at the end' : 'Notify me at the end'
-    button.title = !possible ? 'Browsers notify from this machine or over https only.'
-      : Notification.permission === 'denied' ? 'This browser was told not to show notifications of this address.'
-      : 'A notification of the browser when a sweep ends, while this tab is open on Live.'
+    button.title = !possible ? 'Browsers show notifications only from this machine or over https.'
+      : Notification.permission === 'denied' ? 'Notifications from this address are blocked in this browser.'
+      : 'The browser shows a notification when a sweep ends, while this tab is open on Live.'
   }
   button.onclick = async () => {
     const wanted = !on()

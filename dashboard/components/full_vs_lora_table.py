@@ -1,4 +1,4 @@
-"""The guide's table of full fine-tuning against LoRA, as a person reads it."""
+"""The guide's table of full fine-tuning against LoRA, with numbers as text."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -25,7 +25,7 @@ WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "not known
 
 
 def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Every number as text in its unit; N/A where there was no such run. The smallest LoRA as good has its own column if it differs."""
+    """Returns every number as text with its unit, N/A without such a run. The smallest LoRA that is as good has a column if it differs."""
     name, small_name = compared[["lora_name", "small_lora_name"]].iloc[0]
     best = f"Best LoRA ({name})" if name else "Best LoRA"
 
@@ -51,7 +51,7 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _against(row: dict[Hashable, Any], metric: str) -> str:
-    """Scores as a difference, costs as a ratio."""
+    """Returns scores as a difference, costs as a ratio."""
     if not pd.isna(row["ratio"]):
         return f"{row['ratio']:,.1f} times less" if row["ratio"] >= 1.05 else _about_or_more(1 / row["ratio"])
     if pd.isna(row["difference"]) or row["column"] in WRITTEN:
@@ -65,7 +65,7 @@ def _about_or_more(times: float) -> str:
 
 
 def show(compared: pd.DataFrame, metric: str) -> None:
-    """The table, with what its lines rest on; nothing until a run of each side has ended."""
+    """Draws the table and says how it was computed; draws nothing until a run of each side has ended."""
     if compared[["full", "lora"]].isna().all(axis=None):
         return
     st.header(
@@ -75,7 +75,7 @@ def show(compared: pd.DataFrame, metric: str) -> None:
     columns = {"Aspect": st.column_config.TextColumn(pinned=True), "Better": st.column_config.TextColumn(width=190)}
     st.dataframe(words(compared, metric), hide_index=True, column_config=columns)
     st.caption(
-        f"Means over the compared seeds; of scores + is better. {PLUS_MINUS}."
-        " A score wins beyond it, memory and time beyond 5 % as well. Storage: the adapter package, against all weights of the"
-        " model at 4 bytes each (computed). N/A: no such run in this sweep."
+        f"Means over the compared seeds; for scores, + is better. {PLUS_MINUS}."
+        " A score wins if its difference exceeds ±; memory and time must also differ by more than 5 %. Storage: the adapter package,"
+        " against all weights of the model at 4 bytes each (computed). N/A: no such run in this sweep."
     )

@@ -1,12 +1,12 @@
-"""The terms of the product: the Guide page and the documentation list them, the other pages explain those that they use."""
+"""The product's terms: the Guide page and the documentation list all of them, the other pages explain the ones they use."""
 
 import re
 from pathlib import Path
 
 TERMS = dict(re.findall(r"^\*\*(.+?)\*\*: (.+)$", Path(__file__).with_name("glossary.md").read_text(encoding="utf-8"), re.MULTILINE))
-"""Term to definition, in Markdown, in alphabetical order, as ``glossary.md`` beside this file has them."""
+"""Term to definition, in Markdown, in the order of ``glossary.md`` beside this file (alphabetical)."""
 
 
 def define(*terms: str) -> str:
-    """The help text that explains ``terms``, with a link to all of them."""
+    """Returns the help text that explains ``terms``, with a link to all of them."""
     return "\n\n".join([*(f"**{term}**: {TERMS[term]}" for term in terms), "[All terms](guide?tab=glossary)"])

@@ -1,4 +1,4 @@
-"""Waiting for the worker: how far the jobs of a page are, a way to cancel them, what they made, and what to do if the worker ends."""
+"""Waiting for the worker: the progress of a page's jobs, a way to cancel them, their results, and what to do if the worker ends."""
 
 import contextlib
 from collections.abc import Mapping
@@ -18,10 +18,7 @@ from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
 @page_part(1.0)
 def wait_for(jobs: list[Job], doing: str) -> None:
-    """How far the jobs are, as far as they say it, with a button that cancels them; the whole page is drawn anew when one has ended.
-
-    ``doing`` is what is going on.
-    """
+    """Shows the progress of ``jobs`` and a button that cancels them; redraws the page when one has ended. ``doing`` says what they do."""
     store = queries.store()
     try:
         now = [store.job(job.id) for job in jobs]
@@ -44,12 +41,12 @@ def wait_for(jobs: list[Job], doing: str) -> None:
             disabled=ending or not all(queries.store().may_change_job(job.id) for job in now),
             key=f"cancel_{now[0].id}",
             icon=":material/cancel:",
-            help="Ends it and removes what it has written. You can ask for it again.",
+            help="Ends it and removes its output. You can ask for it again.",
         )
 
 
 def _how_far(jobs: list[Job], doing: str) -> None:
-    """A bar with words; words alone before anything is done."""
+    """Shows a progress bar with words; only words before there is progress."""
     if all(job.status == "queued" for job in jobs):
         lane = kind_of(jobs[0].kind).lane
         before = [job for job in queries.store().jobs(status="running") if kind_of(job.kind).lane == lane]
@@ -72,7 +69,7 @@ def _cancel(job_ids: list[str]) -> None:
 
 
 def ask_for(kind: str, arguments: Mapping[str, Any], known: Job | None) -> None:
-    """Asks the worker for a job, unless the ``known`` one of these arguments goes on: another tab may have asked for it."""
+    """Asks the worker for a job, unless the ``known`` one with these arguments is still in progress: another tab may have asked for it."""
     if known is None or known.status in JOB_ENDED:
         attempt(queries.store().add_job, kind, arguments)
     queries.keep_worker()
@@ -91,19 +88,19 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
     if trouble is None:
         return
     if trouble.why == "no room":
-        st.warning(f"{plain(trouble.what)} What is queued waits, and goes on by itself.", icon=":material/hard_drive:")
+        st.warning(f"{plain(trouble.what)} Queued runs and jobs wait, and start automatically.", icon=":material/hard_drive:")
     elif trouble.why == "outdated":
-        asked = "It was asked to make way for one of this version; what runs goes on."
-        by_hand = f"It cannot be asked to make way; end it with `kill {trouble.pid}`. What runs goes on."
+        asked = "It was asked to make way for one of this version; runs in progress continue."
+        by_hand = f"It cannot be asked to make way; end it with `kill {trouble.pid}`. Runs in progress continue."
         how = asked if trouble.can_be_asked else by_hand
         st.info(f"The worker (process {trouble.pid}) is of another version than these pages: {plain(trouble.version)}. {how}")
     elif trouble.why == "suspended":
         st.warning(
-            f"The worker (process {trouble.pid}) does not respond, because it is suspended. What runs goes on, what is queued waits."
-            f" Let it go on with `kill -CONT {trouble.pid}`, or end it with `kill -9 {trouble.pid}`."
+            f"The worker (process {trouble.pid}) does not respond, because it is suspended. Runs in progress continue, queued ones wait."
+            f" Continue it with `kill -CONT {trouble.pid}`, or end it with `kill -9 {trouble.pid}`."
         )
     elif trouble.why == "stopped":
-        st.info("The worker was stopped with `loralab worker --stop`. What runs goes on, what is queued waits.")
+        st.info("The worker was stopped with `loralab worker --stop`. Runs in progress continue, queued ones wait.")
         st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")
     else:
         _worker_ended(trouble)
@@ -111,14 +108,14 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
 
 def _worker_ended(trouble: WorkerTrouble) -> None:
     if trouble.what:
-        st.error(f"No worker executes what is queued. {plain(trouble.what)}")
+        st.error(f"No worker is running to execute queued runs. {plain(trouble.what)}")
         st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")
         return
     times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
     st.error(
         f"The worker, which executes the runs, was started {times} and is not running; it is started again in"
         f" {max(1, round(trouble.next_seconds))} s. Its log is {plain(str(trouble.log))};"
-        f" it ends {'as follows:' if trouble.last_lines else 'without an error message.'}"
+        f" {'the last lines are:' if trouble.last_lines else 'it ends without an error message.'}"
     )
     if trouble.last_lines:
         st.code(trouble.last_lines, language=None, wrap_lines=True)
@@ -129,8 +126,8 @@ SMALL_BYTES = 5_000_000
 
 
 def data_of(path: Path) -> Any:
-    """What a download button takes: a large file is read when a person downloads it, not when the page is drawn.
+    """Returns the ``data`` of a download button: a large file is read only when a person downloads it.
 
-    A small one is read at once: its address stays the same when the page is drawn again, which a click may run into.
+    A small file is read at once: its address then stays the same when the page is drawn again, so that a click at that moment works.
     """
     return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")

@@ -1,4 +1,4 @@
-"""Memory by cause as pages show it: the frame behind the picture, and the estimate beside what a run was measured to take."""
+"""Memory by cause: the frame behind the chart, and a run's estimate beside its measurement."""
 
 from collections.abc import Mapping
 
@@ -13,17 +13,17 @@ from tabtune_core.store.run_row import Run
 
 
 def cause_rows(run: str, kind: str, by_cause: Mapping[str, float]) -> list[dict[str, object]]:
-    """Rows of a bar of ``memory_breakdown``."""
+    """Returns the rows of one bar of ``memory_breakdown``."""
     return [{"run": run, "kind": kind, "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
 
 
 def growth_of(by_cause: Mapping[str, float]) -> float:
-    """Over the loaded model."""
+    """Returns the bytes over the loaded model."""
     return by_cause["gradients"] + by_cause["optimizer"] + by_cause["activations"]
 
 
 def draw(rows: list[dict[str, object]], *, key: str) -> None:
-    """The picture with its table."""
+    """Draws the chart with its table."""
     frame = pd.DataFrame(rows, columns=["run", "kind", "cause", "bytes"])
     drawn = CHARTS["memory_breakdown"].draw(frame)
     show(
@@ -35,7 +35,7 @@ def draw(rows: list[dict[str, object]], *, key: str) -> None:
 
 
 def against_measured(run: Run, name: str) -> None:
-    """For a run that ended: the estimate for its sizes beside what was measured, where there is either."""
+    """For a run that ended, draw the measured memory and, if there is one, the estimate for its sizes."""
     measured, estimated = (run.result.memory_by_cause_bytes, run.result.estimated_bytes) if run.result else (None, None)
     if not measured or any(set(CAUSES) - found.keys() for found in (measured, estimated) if found):
         return
@@ -48,6 +48,7 @@ def against_measured(run: Run, name: str) -> None:
         said = f"{what} took {megabytes(growth_of(measured))} over the loaded model"
         if estimated:
             rows = cause_rows(name, "estimate", estimated) + rows
-            said += f"; the architecture alone says {megabytes(growth_of(estimated))} ({growth_of(estimated) / growth_of(measured):.0%})"
+            share = growth_of(estimated) / growth_of(measured)
+            said += f"; the estimate from the architecture alone is {megabytes(growth_of(estimated))} ({share:.0%})"
         draw(rows, key=f"by_cause_chart_{run.id}")
         st.caption(plain(f"{said}. Weights, adapter, gradients and optimizer were counted; activations are the rest of the measured peak."))

@@ -1,4 +1,4 @@
-"""What a page says about owners; nothing if people do not log in."""
+"""What a page shows about owners; nothing without log-in."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ MINE = "mine"
 
 
 def only_mine(owners: Mapping[str, str], what: str) -> list[str]:
-    """The ids to list, of owners by id: all of them, or the person's own where they ask for that. ``what`` names them, as in ``sweeps``."""
+    """Returns the ids to list: all, or on request the person's own. ``owners`` is by id; ``what`` names the things, as in ``sweeps``."""
     if not people_log_in():
         return list(owners)
     if not st.toggle("Mine only", key=MINE, help=f"Lists only {what} that you added.", persist_state="session"):
@@ -24,7 +24,7 @@ def only_mine(owners: Mapping[str, str], what: str) -> list[str]:
 
 
 def belongs(owner: str) -> bool:
-    """Whether the person may change a thing; says whose it is where not."""
+    """Returns True if the person may change a thing of ``owner``; else says who owns it."""
     if may_change(owner):
         return True
     st.caption(f":material/lock: {plain(whose(owner))} {WHO_MAY}")

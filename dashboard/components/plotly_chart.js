@@ -20,7 +20,7 @@ const themed = (layout, element) => {
   return layout
 }
 
-// what a person does in one chart holds for those beside it: which runs are hidden, and the stretch of an axis that means the same
+// charts that belong together share which runs are hidden and, for x axes with the same title, the visible range
 const views = (window.__labViews ??= new Map())
 const viewOf = (element) => {
   const name = element.__labTogether, alone = (element.__labView ??= { hidden: new Set(), ranges: new Map() })
@@ -34,7 +34,7 @@ const alike = (element) => together(element).filter((other) => other !== element
 const runOf = (trace) => trace.legendgroup || trace.name
 const nearest = (places, place) => places.reduce((best, at, i) => Math.abs(at - place) < Math.abs(places[best] - place) ? i : best, 0)
 
-// charts in view are drawn at once, one by one; those that a person has to scroll to, when the page has nothing else to do
+// charts in view are drawn at once, one by one; charts out of view are drawn when the page is idle
 const waiting = (window.__labWaiting ??= new Set())
 const inView = (element) => {
   const { top, bottom } = element.getBoundingClientRect()
@@ -56,7 +56,7 @@ const watch = (element, Plotly) => {
   if (element.__labWatched) return
   element.__labWatched = true
   const again = (charts) => charts.forEach((chart) => chart.__labDraw())
-  let clicked = null // a second click on the same run, soon, shows it alone
+  let clicked = null // a second click on the same run within 300 ms shows only that run
   element.on('plotly_legendclick', ({ curveNumber }) => {
     const view = viewOf(element), run = runOf(element.data[curveNumber])
     const done = (hidden) => { clicked = null; view.hidden = hidden; again(together(element)) }
@@ -94,12 +94,12 @@ const watch = (element, Plotly) => {
   element.on('plotly_unhover', ({ event }) => { if (event?.isTrusted) alike(element).forEach((other) => Plotly.Fx.unhover(other)) })
 }
 
-// a text that is cut shows whole where the pointer rests
+// a text that is cut off is shown in full when the pointer rests on it
 window.__labWhole ??= document.addEventListener('mouseover', ({ target }) => {
   if (target.childElementCount === 0 && target.scrollWidth > target.clientWidth && !target.title) target.title = target.textContent
 }) ?? true
 
-// lines that do not change any more, sent once: they are drawn with each figure that names their stamp
+// stores lines that no longer change and are sent once; each figure that names their stamp draws them
 const keepSettled = ({ stamp, traces }) => {
   const held = (window.__labSettled ??= new Map())
   if (held.has(stamp)) return
@@ -108,7 +108,7 @@ const keepSettled = ({ stamp, traces }) => {
   for (const element of document.querySelectorAll('.lab-figure')) element.__labDraw?.()
 }
 
-// figures in place of those that charts of the page were drawn with, by the name of the chart
+// replaces the figures of charts on the page, by the name of the chart
 const takeFigures = (figures) => {
   const fed = (window.__labFed ??= new Map())
   for (const [name, figure] of Object.entries(figures)) fed.delete(name), fed.set(name, figure)
@@ -128,7 +128,7 @@ export default function ({ data, parentElement }) {
   load(data.source).then((Plotly) => {
     let text, figure
     const place = (trace) => trace.legendrank ?? 1000
-    // where nothing hovers, as on a phone, the toolbar would lie over the legend for good
+    // without hover, as on a phone, the toolbar would always cover the legend
     const displayModeBar = matchMedia('(hover: hover)').matches ? 'hover' : false
     const config = { ...data.config, responsive: true, displayModeBar, doubleClick: 'autosize' }
     const draw = () => {
@@ -145,7 +145,7 @@ export default function ({ data, parentElement }) {
       layout.uirevision += ` ${element.__labResets ?? 0}`
       if (layout.xaxis) layout.xaxis.uirevision = `${layout.uirevision} ${layout.xaxis.range} ${range}`
       if (range) Object.assign(layout.xaxis, { range: [...range], autorange: false })
-      // a refresh that brings the same lines in the same colours draws nothing
+      // a refresh with the same lines in the same colours draws nothing
       const drawn = [text, data.settled, JSON.stringify(layout), ...hidden].join()
       if (element.__labDrawn === drawn) return
       element.__labDrawn = drawn

@@ -1,6 +1,6 @@
 """A Plotly chart that keeps its zoom while data arrives; lines that no longer change are sent once.
 
-Streamlit's own ``st.plotly_chart`` builds the chart anew on every change of data. This component hands the figure to
+Streamlit's own ``st.plotly_chart`` rebuilds the chart on every change of data. This component passes the figure to
 ``Plotly.react``, which draws the difference; colours of text and grid come from the theme of the page.
 """
 
@@ -22,14 +22,14 @@ from tabtune_core.charts.style import CONFIG, X_TITLES
 
 _component = browser_part("plotly_chart", "<div class='lab-part'></div>", isolate_styles=False)
 MOST_NUMBERS = 1_000
-"""Rows of the table behind a chart that changes: the page sends it anew with every point."""
+"""Most rows of the table behind a changing chart, because the page sends the table again with every point."""
 FEW_STEPS = 10
-"""Up to which each has its tick; Plotly would put some between them."""
+"""Up to this number each step has a tick; Plotly would put ticks between steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A figure that is ready to be sent."""
+    """A figure that is ready to be sent to the browser."""
 
     figure: str
     """As JSON."""
@@ -38,34 +38,34 @@ class Drawn:
 
     @property
     def stamp(self) -> str:
-        """Another figure has another one."""
+        """A hash of the figure."""
         return _hash(self.figure)
 
     @property
     def size_bytes(self) -> int:
-        """What it holds."""
+        """Memory that it takes."""
         return len(self.figure)
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Lines that do not change any more, to which the browser adds those of another figure; ``legendrank`` orders them all."""
+    """Lines that no longer change, to which the browser adds those of another figure; ``legendrank`` orders them all."""
 
     traces: str
     """A list of Plotly traces as JSON."""
     stamp: str
-    """Other lines have another stamp."""
+    """A hash of the traces."""
     layout: go.Layout
-    """For when the other figure has nothing to draw."""
+    """Used if the other figure has nothing to draw."""
 
     @property
     def size_bytes(self) -> int:
-        """What it holds."""
+        """Memory that it takes."""
         return len(self.traces)
 
 
 def settle(figure: go.Figure) -> Settled | None:
-    """What a figure draws; None when it draws nothing."""
+    """Returns the lines of a figure, or None if it has none."""
     if not figure.data:
         return None
     traces = json.dumps(json.loads(pio.to_json(figure, validate=False))["data"], separators=(",", ":"))
@@ -75,9 +75,9 @@ def settle(figure: go.Figure) -> Settled | None:
 def compose(
     figure: go.Figure, *, key: str, settled: Settled | None = None, legend: bool = True, steps_to_come: float | None = None
 ) -> Drawn:
-    """The figure with the axes of ``settled``, too, whose lines are sent beside it.
+    """Returns the figure with axes that also fit ``settled``, whose lines are sent separately.
 
-    Zoom is kept as long as ``key`` and what the axes mean are the same. An axis of steps is as long as ``steps_to_come``, and has no ticks
+    Zoom is kept as long as ``key`` and the meaning of the axes stay the same. An axis of steps is ``steps_to_come`` long and has no ticks
     between whole steps.
     """
     spec = join(figure, settled).to_plotly_json()
@@ -85,7 +85,7 @@ def compose(
     across, up = layout.get("xaxis", {}), layout.get("yaxis", {})  # parallel coordinates have neither
     level = up.get("range") is not None
     axes = (across.get("title", {}).get("text"), up.get("title", {}).get("text"), up.get("type"))
-    # a range that Plotly or we chose for an empty or level chart must not outlive it as if a person had zoomed there
+    # a range that Plotly or we chose for an empty or level chart must not be kept like a person's zoom
     state = (bool(figure.data) or settled is not None, not level)
     layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
     if not level:
@@ -97,9 +97,9 @@ def compose(
 
 
 def join(figure: go.Figure, settled: Settled | None) -> go.Figure:
-    """The figure with the axes of both; the lines of ``settled`` are not in it.
+    """Returns the figure with axes for both; the lines of ``settled`` are not in it.
 
-    A range that was chosen because all values are one holds only if those of the other part do not reach beyond it.
+    A fixed range, chosen because all values are equal, is kept only if the other part has one too; it then covers both.
     """
     if settled is None:
         return figure
@@ -119,10 +119,10 @@ Numbers = pd.DataFrame | Callable[[], pd.DataFrame]
 
 
 def show(figure: go.Figure, *, key: str, label: str, numbers: Numbers | None = None, together: str = "") -> None:
-    """Draws the figure and, behind it, the table of its numbers. ``label`` is what a screen reader says.
+    """Draws the figure and, below it, a box with the table of its numbers. ``label`` is the text for screen readers.
 
-    Zoom is kept as long as the axes mean the same. Charts that name the same ``together`` hide a run, show it where the pointer rests, and
-    zoom into axes across that mean the same at once.
+    Zoom is kept as long as the axes mean the same. Charts with the same ``together`` hide runs and show the run under the pointer together,
+    and zoom together if their x axes mean the same.
     """
     show_drawn(compose(figure, key=key), key=key, label=label, numbers=numbers, together=together)
 
@@ -137,8 +137,8 @@ def show_drawn(
     together: str = "",
     every: float | None = None,
 ) -> None:
-    """The same for a figure that was composed before, and that ``feed`` may replace. ``settled`` holds lines that do not change while
-    others of the figure do: they are sent once, beside the figure. ``every`` is after how many seconds an open table is read again.
+    """Like ``show``, for a composed figure that ``feed`` may replace. ``settled`` holds the lines that no longer change; they are sent
+    once, separately. An open table is read again ``every`` so many seconds.
     """
     data = {
         "figure": drawn.figure,
@@ -163,15 +163,15 @@ def show_drawn(
 
 
 def feed(figures: dict[str, tuple[str, str]]) -> None:
-    """Replaces what charts draw and leaves alone all around them. By the key of a chart: the stamp of the figure that ``show_drawn`` was
-    given, as others may have followed it in the browser, and the new figure.
+    """Replaces the figures of charts without redrawing the page. ``figures`` maps the key of a chart to the stamp of the figure given to
+    ``show_drawn`` (the browser may show a later one) and the new figure.
     """
     _component(data={"figures": figures}, key="fed", height=1)
 
 
 def _table(numbers: Numbers) -> None:
     table = (numbers() if callable(numbers) else numbers).copy(deep=False)
-    table.attrs = {}  # how runs look, which no table on the page holds: Streamlit would warn with each refresh
+    table.attrs = {}  # they hold the styles of runs, about which Streamlit would warn at each refresh
     if len(table) > MOST_NUMBERS and callable(numbers):
         st.caption(f"The last {MOST_NUMBERS:,} of {len(table):,} rows.")
         table = table.tail(MOST_NUMBERS)

@@ -1,4 +1,4 @@
-// an SVG of our own: st.html takes it out, and in st.image it knows no theme. Nothing that a person typed may be part of it
+// shows our own SVG: st.html removes SVGs, and in st.image they do not follow the theme. It must never contain text that a person typed
 export default function ({ data, parentElement }) {
   parentElement.querySelector('.lab-picture').innerHTML = data.picture
 }

@@ -1,4 +1,4 @@
-"""Which column is predicted, how, and how the rows are split: questions of the Data page and choices of New run, with one answer."""
+"""The column to predict, how to predict it, and the split of the rows: questions on Data and choices on New run that share one answer."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -20,7 +20,7 @@ SCORES_OF_RARE = ("balanced_accuracy", "average_precision")
 
 
 def pick_target(dataset: Dataset) -> str:
-    """The proposed column or another; where several are near a person chooses, and until then it is NOT_CHOSEN."""
+    """Picks the proposed column or another one; if several are likely, the result is NOT_CHOSEN until a person chooses."""
     proposed = queries.proposal(dataset.id)
     names = [column.name for column in dataset.columns]
     likely = proposed.column or (NOT_CHOSEN if proposed.near else names[-1])
@@ -37,7 +37,7 @@ def pick_target(dataset: Dataset) -> str:
 
 
 def _ask_target(dataset: Dataset, near: tuple[str, ...], reason: str) -> None:
-    """A button for each column that may well be meant."""
+    """Shows a button for each likely column."""
     st.markdown("**What do you want to predict?**")
     with st.container(horizontal=True):
         for place, name in enumerate(near):
@@ -47,7 +47,7 @@ def _ask_target(dataset: Dataset, near: tuple[str, ...], reason: str) -> None:
 
 
 def pick_way(table: str, column: str) -> Way:
-    """Asks where there is more than one way; another table or column starts with its likely one."""
+    """Asks how to predict, if there is more than one way; a new table or column starts with its likely way."""
     ways = queries.ways(table, column)
     renew("way", when=f"{table} {column}", value=ways[0])
     if len(ways) == 1:
@@ -56,15 +56,15 @@ def pick_way(table: str, column: str) -> Way:
 
 
 def rare_grouped() -> int:
-    """Classes of fewer rows are one, as chosen on this page or on New run; 0: none are."""
+    """Returns the number of rows below which classes are merged, as chosen on Data or on New run; 0 merges none."""
     return int(st.session_state.get(RARE, 0))
 
 
 def group_rare(table: str, target: str, way: Way) -> None:
-    """A button that makes one class of rare ones, where there are some, and its way back."""
-    label, rows = f"Make one class of those with fewer than {GROUPED} rows", GROUPED
+    """Shows a button that merges rare classes, if there are some, or one that undoes it."""
+    label, rows = f"Merge classes with fewer than {GROUPED} rows", GROUPED
     if rare_grouped():
-        label, rows = "Keep rare classes apart", 0
+        label, rows = "Keep rare classes separate", 0
     elif not worth_grouping(queries.class_counts(table, target, way)["rows"]):
         return
     if way == "classes":
@@ -80,21 +80,21 @@ def group_rare(table: str, target: str, way: Way) -> None:
 
 
 def without_mended(found: Iterable[Finding]) -> list[Finding]:
-    """Findings without that of a rare class, where what is chosen on this page or on New run makes it count as the others do."""
+    """Leaves out the finding about a rare class, if the choices on Data or on New run already give it the weight of the others."""
     now = st.session_state
     mended = now.get("class_weights") == BALANCED["class_weights"] and now.get("selection_metric") in SCORES_OF_RARE
     return [one for one in found if one.code != "imbalance" or not mended]
 
 
 def balance(found: list[Finding]) -> None:
-    """A button that makes a rare class count as the others do, where it is among the findings."""
+    """Shows a button that gives a rare class the weight of the others, if it is among the findings."""
     if any(one.code == "imbalance" for one in found):
         label, icon = "Use balanced weights and average precision", ":material/balance:"
         st.button(label, key="balance", icon=icon, on_click=st.session_state.update, args=(BALANCED,))
 
 
 def ask_split(dataset: Dataset, target: str) -> str:
-    """Asks where the table has dates or ids that come again; the answer, which goes to New run too. Nothing is read again."""
+    """Asks how to split if the table has dates or repeated ids; New run uses the answer too. The table is not read again."""
     question = queries.split_asked(dataset.id, target)
     last, held = _held_split(dataset, target)
     if question is None and held == AT_RANDOM:
@@ -107,7 +107,7 @@ def ask_split(dataset: Dataset, target: str) -> str:
 
 
 def pick_split(dataset: Dataset, target: str) -> tuple[SplitBy, str | None]:
-    """How to split, and by which column; what the table raises comes first in the list and is said."""
+    """Picks how to split, and by which column; the answers that the table suggests come first, with the reason."""
     question = queries.split_asked(dataset.id, target)
     last, _ = _held_split(dataset, target)
     answers = list(dict.fromkeys([*(question.options if question else ()), *all_answers(dataset.columns, target)]))
@@ -118,7 +118,7 @@ def pick_split(dataset: Dataset, target: str) -> tuple[SplitBy, str | None]:
 
 
 def _held_split(dataset: Dataset, target: str) -> tuple[str, str]:
-    """The split of the table's last run, with which another table starts, and the one that is chosen now."""
+    """Returns the split of the table's last run, with which a new table starts, and the one that is chosen now."""
     every = all_answers(dataset.columns, target)
     last = queries.last_split(dataset.id, target)
     last = last if last in every else AT_RANDOM

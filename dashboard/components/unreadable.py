@@ -1,4 +1,4 @@
-"""What of the workspace cannot be read, and what a click asks of the store: named with its reason, while everything else works."""
+"""Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes, damaged files."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 
 
 def errors_said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
-    """Says an error in the place of what is drawn, as of a database that is damaged or a disk that is full."""
+    """Decorates a drawing function so that it shows an error in its place, for example of a damaged database or a full disk."""
 
     @functools.wraps(draw)
     def drawn(*args: Asked.args, **more: Asked.kwargs) -> None:
@@ -30,12 +30,12 @@ def errors_said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
 
 
 def page_part(every: float | None = None) -> Callable[[Callable[Asked, None]], Callable[Asked, None]]:
-    """For what is drawn again every so many seconds, and after a click in it, when the page that would say an error is not."""
+    """Decorates a part that is drawn again by itself, ``every`` so many seconds or after a click in it; it shows its own errors."""
     return lambda draw: st.fragment(errors_said(draw), run_every=every)
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
-    """The answer to a change; a refusal, as for what is another person's or was deleted in another tab, is said, and the answer None."""
+    """Makes a change and returns its answer; shows a refusal (another person owns it, it was deleted in another tab) and returns None."""
     try:
         return change(*args, **more)
     except TabTuneError as error:
@@ -44,24 +44,24 @@ def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kw
 
 
 def queue(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
-    """The same for a change that gives the worker something to do."""
+    """Like ``attempt``, for a change that gives the worker something to do."""
     answer = attempt(change, *args, **more)
     queries.keep_worker()
     return answer
 
 
 def runs() -> None:
-    """Rows of runs that this version cannot read."""
+    """Lists the runs that this version cannot read."""
     names = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
     lines = {
         run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}" for run in queries.unreadable() if run.id
     }
-    way_out = "It is damaged or of another version of LoRA Lab, and is kept as it is. That version may open it."
+    way_out = "It is damaged, or another version of LoRA Lab wrote it and may open it. It is kept unchanged."
     damaged(lines, "run", way_out, queries.store().delete)
 
 
 def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[[str], object]) -> None:
-    """A box with a line for each thing that cannot be read, by its id; nothing if all can be read."""
+    """Draws a box with a line for each thing that cannot be read, by id; nothing if there is none."""
     if not lines:
         return
     title = f"{counted(len(lines), noun)} cannot be read"
@@ -80,8 +80,8 @@ def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[
 
 
 def unknown_fields(run: Run) -> None:
-    """What a result of another version says beside what this one knows."""
+    """Lists the fields of a result that this version does not know."""
     found = run.result.other if run.result else None
     if found:
         written = ", ".join(f"{name} = {value!r:.60}" for name, value in found.items())
-        st.caption(plain(f"This result has fields of another version, which are kept and not used: {written}."))
+        st.caption(plain(f"This result has fields of another version, which are kept but not used: {written}."))

@@ -1,7 +1,7 @@
-"""The workspace of the demo: recorded, unpacked into a folder of its own, and gone when the dashboard ends.
+"""The demo workspace: recorded before, unpacked into a folder of its own, and deleted when the dashboard ends.
 
-In: ``workspace.zip``, which ``docs/make_demo.py`` makes from real sweeps. Out: a folder, in which the second sweep goes on with runs that
-are queued here and trained by this machine's worker.
+In: ``workspace.zip``, which ``docs/make_demo.py`` makes from real sweeps. Out: a folder in which this machine's worker trains more runs of
+the second sweep.
 """
 
 import dataclasses
@@ -18,14 +18,14 @@ from tabtune_core.store.runs import RunStore
 
 PACKED = Path(__file__).with_name("workspace.zip")
 ABOUT = "demo.json"
-"""In the workspace: where and when its sweeps were measured, and which one goes on."""
+"""File in the workspace: where and when its sweeps were measured, and which one continues."""
 RANKS = (4, 8, 16)
-"""Of the runs that are queued at the start."""
+"""Ranks of the runs that are queued at the start."""
 
 
 @contextmanager
 def demo_workspace() -> Iterator[Path]:
-    """A workspace as recorded, with runs queued; what runs in it ends with the block, and then the folder goes."""
+    """Unpacks the recorded workspace and queues runs in it; at the end of the block, stops its worker and runs and deletes it."""
     with scratch_folder() as folder:
         home = folder / "demo"
         with zipfile.ZipFile(PACKED) as packed:
@@ -39,7 +39,7 @@ def demo_workspace() -> Iterator[Path]:
 
 
 def go_on(home: Path) -> None:
-    """Queues more ranks in the sweep that goes on."""
+    """Queues ``RANKS`` in the sweep that continues."""
     store = RunStore(home)
     (first,) = (run for run in store.runs(about(home)["going"]) if run.settings.strategy == "peft")
     for rank in RANKS:
@@ -47,7 +47,7 @@ def go_on(home: Path) -> None:
 
 
 def about(home: Path) -> Mapping[str, str]:
-    """``date``, ``commit`` and ``machine`` of the measurement, ids of the ``finished`` sweep and of that ``going`` on; empty elsewhere."""
+    """Returns ``date``, ``commit``, ``machine`` and the ids of the sweeps ``finished`` and ``going``; empty if ``home`` is not a demo."""
     try:
         facts: dict[str, str] = json.loads((home / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:

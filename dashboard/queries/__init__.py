@@ -1,6 +1,6 @@
 """Cached reads of the workspace: the only package with st.cache_*.
 
-What has ended never changes and is read once; what runs is read at most once a second, however many tabs watch.
+Ended runs never change and are read once; running ones are read at most once a second, however many tabs watch.
 """
 
 from dashboard.queries.adapters import damaged_uploads, delete_upload, facts, keep_upload, name_weights, new_rows, test_rows, uploads

@@ -1,4 +1,4 @@
-"""Adapters of runs and from elsewhere, and rows to try them on."""
+"""Adapters of runs, uploaded adapters, and rows to try them on."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def _facts(path: str, changed: int) -> PackageFacts:
 
 
 def facts(run: Run) -> PackageFacts:
-    """What the adapter package of a run says of itself.
+    """Returns the facts in the adapter package of a run.
 
     Raises:
         AdapterError: there is no package, or it cannot be read.
@@ -38,22 +38,22 @@ def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, Store
 
 
 def uploads() -> dict[str, StoredAdapter]:
-    """Adapters that were made elsewhere, by id, newest first."""
+    """Returns the uploaded adapters by id, newest first."""
     stamps = sorted((about.parent.name, _changed(about)) for about in (home() / "adapters").glob("*/about.json"))
     return _uploads(str(home()), tuple(stamps))
 
 
 def keep_upload(data: bytes, name: str) -> StoredAdapter:
-    """Checks a package and keeps it as the person's. Raises AdapterError if it is not an adapter."""
+    """Checks a package and stores it with the person as owner; raises AdapterError if it is not an adapter."""
     return uploaded_adapters.add_adapter(home(), data, name, owner=person())
 
 
 def delete_upload(identity: str) -> None:
-    """Removes an adapter from elsewhere.
+    """Deletes an uploaded adapter.
 
     Raises:
         NotYoursError: it belongs to another person.
-        StoreError: a job that is queued or running uses it.
+        StoreError: a queued or running job uses it.
         AdapterError: the workspace does not hold it.
     """
     _check_upload(identity)
@@ -61,7 +61,7 @@ def delete_upload(identity: str) -> None:
 
 
 def name_weights(identity: str, path: str) -> None:
-    """Notes where the weights of its base lie; raises as ``name_checkpoint`` does, and as ``delete_upload`` for another's."""
+    """Records the path of its base model's weights; raises like ``name_checkpoint``, and NotYoursError if another person owns it."""
     _check_upload(identity)
     uploaded_adapters.name_checkpoint(home(), identity, path)
 
@@ -72,7 +72,7 @@ def _check_upload(identity: str) -> None:
 
 
 def damaged_uploads() -> dict[str, str]:
-    """Id -> why, of those whose description cannot be read."""
+    """Returns id -> reason for the uploaded adapters whose description cannot be read."""
     return uploaded_adapters.damaged_adapters(home())
 
 
@@ -86,14 +86,14 @@ def _test_rows(path: str, changed: int) -> list[int]:
 
 
 def test_rows(run: Run) -> list[int]:
-    """Numbers of the rows that a run only tested on; empty if they were not kept, or cannot be read."""
+    """Returns the numbers of a run's test rows; empty if they were not kept or cannot be read."""
     path = store().run_dir(run.id) / PREDICTIONS_FILE
     changed = _changed(path)
     return _test_rows(str(path), changed) if changed else []
 
 
 def _changed(path: Path) -> int:
-    """When a file was changed, in nanoseconds; 0 if it does not exist (any more)."""
+    """Returns the modification time of a file in nanoseconds; 0 if it does not exist."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def _changed(path: Path) -> int:
 
 @st.cache_data(max_entries=2, show_spinner="Reading the rows")
 def new_rows(data: bytes, like: ReadAs) -> NewRows:
-    """A file of rows to predict, read as the table of an adapter was.
+    """Reads a file of rows to predict in the way the adapter's table was read.
 
     Raises:
         TableError: it cannot be read, or lacks a column.

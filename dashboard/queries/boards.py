@@ -1,4 +1,4 @@
-"""What sweeps say: rankings, recommendations, predictions, and what a person's own runs have shown."""
+"""Results of sweeps: rankings, recommendations, predictions, and effects seen in a person's own runs."""
 
 import dataclasses
 import time
@@ -37,11 +37,11 @@ from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 MOST_GAINS = 200
-"""Lines of the board of all runs whose gains are told: the interval of each takes 10 ms, once."""
+"""Most lines with gains on the leaderboard of all runs: the interval of each takes 10 ms, once."""
 MOST_CLAIMS = 20
-"""Sweeps whose claims are worked out for one page."""
+"""Most sweeps whose claims are computed for one page."""
 KEPT_PACES = 40
-"""Measurements of time that are kept."""
+"""Most time measurements that are kept."""
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -59,9 +59,7 @@ def _half_widths(folder: str, run: str, ended: float | None, metric: str) -> dic
 
 
 def gains_in_words(run: Run) -> dict[str, str]:
-    """Column of a leaderboard -> by how much a run is better than zero-shot there, with its interval, in the score's unit. What is not
-    known is left out.
-    """
+    """Returns column of the leaderboard -> the run's gain over zero-shot with its interval, in the score's unit, as far as it is known."""
     name = run.settings.selection_metric
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
     halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
@@ -70,9 +68,9 @@ def gains_in_words(run: Run) -> dict[str, str]:
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
-    """The leaderboard of one sweep, or of all runs of the score's task; archived runs are in it where they are asked for, without place.
+    """Returns the leaderboard of one sweep, or of all runs of the score's task. ``archived`` includes archived runs, without a rank.
 
-    Each gain stands with its ±; of all runs, the first MOST_GAINS have gains.
+    Each gain has its ±; without a ``sweep``, only the first MOST_GAINS runs have gains.
     """
     board = _ranked(str(home()), sweep, rank_by, stamp_of(sweep))
     return board if archived else board[~board["archived"]].reset_index(drop=True)
@@ -84,14 +82,14 @@ def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommend
 
 
 def recommended(sweep: str, rank_by: str) -> Recommendation:
-    """What one sweep says about rank; worked out anew when one of its runs changes its state."""
+    """Returns one sweep's recommendation of a rank; it is computed again when one of its runs changes state."""
     return _recommended(str(home()), sweep, rank_by, stamp_of(sweep))
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:
-    """Runs of the configuration that validation chose, of the sweeps of whose test rows it may be claimed that it is better than zero-shot.
+    """Returns the runs of configurations that validation chose and whose gain over zero-shot the test rows confirm.
 
-    Of many sweeps the first ones are looked at.
+    Only the first MOST_CLAIMS sweeps are examined.
     """
     claims = [recommended(sweep, selection_metric(sweep)).claim for sweep in sweeps[:MOST_CLAIMS]]
     return {run for claim in claims if claim and claim.verdict == "better" for run in claim.runs}
@@ -104,7 +102,7 @@ def _configurations(folder: str, sweep: str | None, rank_by: str, stamp: str) ->
 
 
 def configurations(sweep: str | None, rank_by: str) -> pd.DataFrame:
-    """The leaderboard with one row a configuration, archived ones among them."""
+    """Returns the leaderboard with one row per configuration, archived ones included."""
     return _configurations(str(home()), sweep, rank_by, stamp_of(sweep))
 
 
@@ -115,7 +113,7 @@ def _full_or_lora(folder: str, sweep: str, rank_by: str, stamp: str) -> pd.DataF
 
 
 def against_full(sweep: str, rank_by: str) -> pd.DataFrame:
-    """Full fine-tuning against LoRA as measured in one sweep."""
+    """Compares full fine-tuning with LoRA, as measured in one sweep."""
     return _full_or_lora(str(home()), sweep, rank_by, stamp_of(sweep))
 
 
@@ -125,7 +123,7 @@ def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int
 
 
 def sparklines(sweep: str | None, metric: str) -> dict[str, list[float]]:
-    """Run id -> its validation score over the evaluations; at most ten seconds old where something still runs."""
+    """Returns run id -> its validation scores over the evaluations; at most ten seconds old while a run is in progress."""
     runs = listed(sweep)
     now = int(time.monotonic() / 10) if any(run.status == "running" for run in runs) else 0
     return _curves(str(home()), sweep, metric, stamp_of(sweep), now)
@@ -133,17 +131,17 @@ def sparklines(sweep: str | None, metric: str) -> dict[str, list[float]]:
 
 @of_workspace(entries=64)
 def predictions(folder: str, run_id: str, part: SplitName) -> Predictions | None:
-    """What a run with a result predicted for its held-out rows; None where that is not on disk."""
+    """Returns a run's predictions for its held-out rows, or None if they are not on disk."""
     return read_predictions(store_of(folder), run_id, part)
 
 
 def rank_curves() -> dict[str, Job]:
-    """The newest job about the rank that a run really used, by the run's id."""
+    """Returns run id -> the newest job about the rank that the run really used."""
     return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve")) if "run" in job.arguments}
 
 
 def context_curves() -> dict[tuple[str, ...], Job]:
-    """The newest job about the context rows, by the ids of its runs; without those of earlier versions."""
+    """Returns run ids -> the newest job about their context rows, without jobs of earlier versions."""
     jobs = (job for job in reversed(store().jobs("context_curve")) if "runs" in job.arguments and with_intervals(job.result))
     return {tuple(job.arguments["runs"]): job for job in jobs}
 
@@ -155,7 +153,7 @@ def _experience(folder: str, table: str, target: str, model: str, metric: str, s
 
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """What each setting did in the runs of this workspace on one table, by setting; see tabtune_core.analysis.setting_effects."""
+    """Returns setting -> its effect in this workspace's runs on one table; see ``tabtune_core.analysis.setting_effects``."""
     return _experience(str(home()), table, target, model, metric, stamp_of(None))
 
 
@@ -165,13 +163,13 @@ def _paces(folder: str, run_ids: tuple[str, ...]) -> list[Pace]:
 
 
 def paces(model: str) -> list[Pace]:
-    """How fast the latest finished trainings of a model were, and the few steps of others that were measured."""
+    """Returns the speed of a model's latest finished trainings, and all measurements of a few steps."""
     measured = measured_paces(job.result for job in store().jobs("pace") if job.result)
     return [*_paces(str(home()), tuple(run.id for run in latest(listed(None), model))), *measured]
 
 
 def measure(runs: Sequence[RunSettings]) -> Job | None:
-    """The job that measures how long a step of these runs takes. It is asked for once, where a worker has nothing else to do."""
+    """Returns the job that measures the time of a step of these runs. It is queued once, when a worker has nothing else to do."""
     jobs = store().jobs("pace")
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         return going[0]
@@ -182,7 +180,7 @@ def measure(runs: Sequence[RunSettings]) -> Job | None:
     for old in jobs[KEPT_PACES:]:
         with suppress(StoreError):  # another tab was faster
             store().delete_job(old.id)
-    with suppress(TabTuneError):  # no room, which is said where it matters
+    with suppress(TabTuneError):  # the disk is full: other messages say so
         return store().job(store().add_job("pace", asked))
     return None
 

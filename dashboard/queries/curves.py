@@ -1,8 +1,8 @@
-"""Curves of runs for charts, and what the runs are called and look like there.
+"""Curves of runs for charts, and the names and styles of the runs there.
 
-Read and made once for all tabs: what has ended once, what goes on when it has new events.
+Curves are read and made once for all tabs: those of an ended run once, those of a running one when it has new events.
 
-In: the events of runs. Out: frames, and whatever else is the same in all tabs; ``shared`` is the one cache of both.
+In: the events of runs. Out: frames, and other values that all tabs share; ``shared`` is the cache of both.
 """
 
 import threading
@@ -29,25 +29,25 @@ from tabtune_core.store.run_row import Run
 
 @dataclass(frozen=True, slots=True)
 class Legend:
-    """The names of runs, in the order of a legend."""
+    """The names of runs, in legend order."""
 
     names: tuple[tuple[str, str], ...]
     """Run id and name; runs that share a name are drawn as their mean."""
     styles: Styles
-    """One a name, in their order."""
+    """One per name, in the same order."""
 
     @property
     def labels(self) -> dict[str, str]:
-        """By run id."""
+        """Names by run id."""
         return dict(self.names)
 
     @property
     def together(self) -> bool:
-        """Whether some runs share a name."""
+        """True if some runs share a name."""
         return len(self.styles) < len(self.names)
 
     def name(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with its column ``run`` (ids) as names that carry their looks."""
+        """Returns the frame with names in place of ids in the column ``run``, and the styles in its attributes."""
         named = self.labels
         run = pd.Categorical(frame["run"].map(named), categories=list(dict.fromkeys(named.values())))
         frame = frame.assign(run=run)
@@ -56,16 +56,16 @@ class Legend:
 
 
 def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
-    """Each run under a name of its own, with the name and look that it has ``among`` all runs of its sweep."""
+    """Returns a legend in which each run has the name and style that it has ``among`` all runs of its sweep."""
     whole = among or runs
-    in_time = sorted(whole, key=lambda run: run.created)  # not as queued, which a person can change
+    in_time = sorted(whole, key=lambda run: run.created)  # not in queue order, which a person can change
     looks = dict(zip([run.id for run in in_time], styles_of(roles([run.settings for run in in_time])), strict=True))
     named = labels(whole)
     return Legend(tuple((run.id, named[run.id]) for run in runs), Styles(looks[run.id] for run in runs))
 
 
 def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
-    """The runs that are ``shown`` under the name of their group, by run id; each group of all is a colour."""
+    """Returns a legend in which the runs ``shown`` have the name of their group; ``groups`` is by run id, and each group has a colour."""
     names = list(dict.fromkeys(groups.values()))
     looks = dict(zip(names, styles_of([Role(name, name) for name in names]), strict=True))
     sizes = Counter(groups[run.id] for run in shown)
@@ -75,14 +75,15 @@ def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
 
 Value = TypeVar("Value")
 EVERY_SECONDS = 1.0
-"""What goes on is read on at most so often, however many tabs watch, and all runs at once: a chart of several is drawn anew with each."""
+"""Shortest time between two reads of running runs, however many tabs watch. All runs are read at once, because new events of one redraw a
+chart of all."""
 MOST_BYTES = 400e6
 LEAST_BYTES = 2_000
-"""That any value is taken to hold, with its key."""
+"""Smallest size that is assumed for a value with its key."""
 
 
 class Shared:
-    """Values by key, made by the first who asks, while others who ask for the same wait. The ones least lately asked for go first."""
+    """A cache of values by key: the first thread that asks makes the value, others wait for it. The least recently used go first."""
 
     def __init__(self, most_bytes: float = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -90,12 +91,12 @@ class Shared:
         self._held: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._bytes: dict[Hashable, int] = {}
         self.bytes = 0
-        """What all values hold."""
+        """Size of all values."""
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; an error of ``make`` is raised for all who wait, and not kept.
+        """Returns the value of a key; an error of ``make`` is raised in all waiting threads, and not kept.
 
-        Where the script that makes it is stopped meanwhile, as by a click in its tab, the next who waits makes it.
+        If the script that makes the value is stopped, for example by a click in its tab, the next waiting thread makes it.
         """
         with self._lock:
             future: Future[Value] | None = self._held.get(key)
@@ -123,7 +124,7 @@ class Shared:
         return value
 
     def weigh(self, key: Hashable, value: Any) -> None:
-        """Notes what a value holds now, for one that grows, and lets others go where there is too much."""
+        """Records the present size of a value, which may have grown, and drops others if the cache is too large."""
         with self._lock:
             if key not in self._held:
                 return
@@ -139,13 +140,13 @@ def _size_bytes(value: Any) -> int:
     return LEAST_BYTES + (int(value.memory_usage().sum()) if frame else getattr(value, "size_bytes", 0))
 
 
-@cache  # and not Streamlit's, which takes as long as all else of a look-up
+@cache  # Streamlit's cache would double the time of a look-up
 def _held(folder: Path) -> Shared:
     return Shared()
 
 
 def shared(key: Hashable, make: Callable[[], Value]) -> Value:
-    """What is the same for all tabs on this workspace, made by the first that asks; its attribute ``size_bytes`` says what it holds."""
+    """Returns a value that all tabs on this workspace share; the first that asks makes it. Its attribute ``size_bytes`` is its size."""
     return _held(home()).get(key, make)
 
 
@@ -155,9 +156,9 @@ class _Read:
 
     curves: RunCurves
     status: str = ""
-    """Of the run when it was last read: once that is an end, nothing new comes."""
+    """Status of the run at the last read; once it is an end, there are no new events."""
     tick: int = 0
-    """The moment, counted in ``EVERY_SECONDS``."""
+    """Time of the last read, in units of ``EVERY_SECONDS``."""
 
     @property
     def size_bytes(self) -> int:
@@ -169,19 +170,19 @@ def _tick() -> int:
 
 
 def _curves(run: Run) -> RunCurves:
-    """What one run has emitted, up to a second ago while it goes on."""
+    """Returns the curves of one run; at most ``EVERY_SECONDS`` old while it is running."""
     key = ("curves", run.id)
     read = shared(key, lambda: _Read(RunCurves(store(), run.id)))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
         tick = _tick()
-        read.curves.read_on()  # first, so that a partly read curve is never taken for the whole
+        read.curves.read_on()  # first, so that a partly read curve never counts as complete
         read.status, read.tick = run.status, tick
         _held(home()).weigh(key, read)
     return read.curves
 
 
 def _frame_of(kind: str, run: Run) -> pd.DataFrame:
-    """The rows of one run; never written to."""
+    """Returns the rows of one run. Callers must not modify them."""
     curves = _curves(run)
     if kind != "phases":
         return curves.frames[kind]
@@ -189,12 +190,12 @@ def _frame_of(kind: str, run: Run) -> pd.DataFrame:
 
 
 def stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
-    """Another one when one of the runs has new events of the kind."""
+    """Returns a stamp that changes when one of the runs has new events of the kind."""
     return tuple((run.id, run.status, _curves(run).version(kind)) for run in runs)
 
 
 def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str = "") -> pd.DataFrame:
-    """A frame for charts, with the runs named as in ``legend``; with ``by`` those that share a name are their mean. Never written to."""
+    """Returns a frame for charts, with names from ``legend``. With ``by``, runs that share a name become their mean. Do not modify it."""
     legend = legend or legend_of(runs)
 
     def make() -> pd.DataFrame:
@@ -216,7 +217,7 @@ def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str =
 
 
 def axis_end(kind: str, column: str, runs: list[Run]) -> float:
-    """The largest value of a column over runs; 0 if the column is missing."""
+    """Returns the largest value of a column over runs; 0 if there is none."""
     ends = [shared(("end", column, stamp(kind, [run])), partial(_column_end, kind, column, run)) for run in runs]
     return max((end for end in ends if end == end), default=0.0)
 
@@ -227,41 +228,41 @@ def _column_end(kind: str, column: str, run: Run) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The runs of a sweep at a moment; what changes between the stamp and the runs is seen as a change at the next look."""
+    """The runs of a sweep at a moment; a change between reading the stamp and the runs is noticed at the next look."""
 
     moment: float
     """In monotonic seconds."""
     stamp: str
-    """As ``stamp_of``."""
+    """From ``stamp_of``."""
     runs: list[Run]
 
 
 def look(sweep: str) -> Look:
-    """The runs of a sweep as they are now."""
+    """Reads the runs of a sweep now."""
     return Look(time.monotonic(), stamp_of(sweep), store().runs(sweep))
 
 
 def watched(sweep: str, drawn: Look) -> Look:
-    """A look that all tabs share, up to a second old; ``drawn``, which a page had itself, where that is newer."""
+    """Returns a look that all tabs share, up to a second old, or ``drawn``, the page's own look, if that is newer."""
     of_all = shared(("look", sweep, _tick()), lambda: look(sweep))
     return of_all if of_all.moment > drawn.moment else drawn
 
 
 def of_look(look: Look, what: Hashable, make: Callable[[], Value]) -> Value:
-    """What is the same for all tabs that draw a look."""
+    """Returns a value that all tabs with the same look share."""
     return shared((what, look.moment, look.stamp), make)
 
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """Where a run stands; None is not known, or not yet."""
+    """The progress and last figures of a run; None if not known, or not yet."""
 
     progress: Progress
     loss: float | None
     best: float | None
-    """The best validation score, on the metric that was asked for."""
+    """The best validation score by the requested metric."""
     held_bytes: float | None
-    """On the meter that speaks for the device."""
+    """Memory now, on the meter that is used for the device."""
 
 
 def _latest(run: Run, metric: str) -> Latest:
@@ -280,7 +281,7 @@ def _last(known: pd.Series) -> float | None:
 
 
 def latest(look: Look, metric: str) -> dict[str, Latest]:
-    """How far each run is and its last figures, by id."""
+    """Returns run id -> its progress and last figures."""
 
     def make() -> dict[str, Latest]:
         stamps = {run.id: tuple(stamp(kind, [run]) for kind in ("steps", "scores", "memory", "phases")) for run in look.runs}

@@ -1,4 +1,4 @@
-"""Tables of the workspace, and what is found in them."""
+"""Tables of the workspace, and the findings about them."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -44,29 +44,26 @@ TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification
 
 
 BARS = 30
-"""Of a histogram, at most."""
+"""Most bars of a histogram."""
 
 
 def upload_limit() -> int:
-    """Bytes of the largest file to upload."""
+    """Returns the largest size in bytes of an uploaded table, also after it is unpacked."""
     return 1_000_000 * int(st.get_option("server.maxUploadSize"))
 
 
-"""The largest table that a page takes, also once it is unpacked."""
-
-
 def tables() -> dict[str, Dataset]:
-    """By id, newest first."""
+    """Returns the tables by id, newest first."""
     return {dataset.id: dataset for dataset in list_datasets(home())}
 
 
 def damaged_tables() -> dict[str, str]:
-    """Id -> why, of tables that cannot be read."""
+    """Returns id -> reason for the tables that cannot be read."""
     return damaged_datasets(home())
 
 
 def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
-    """Id -> what a list calls a table. Readings of one file are told apart by how they were read."""
+    """Returns id -> title of a table in a list. Several readings of one file say how they differ."""
     named: dict[str, list[Dataset]] = {}
     for dataset in datasets:
         named.setdefault(dataset.name, []).append(dataset)
@@ -80,21 +77,21 @@ def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the table")
 def _whole(folder: str, table: str) -> pd.DataFrame:
-    """Shared by all tabs and never written to."""
+    """Returns a table that all tabs share. Callers must not modify it."""
     return load_frame(Path(folder), table)
 
 
 @of_workspace(entries=8)
 def first_rows(folder: str, table: str) -> pd.DataFrame:
-    """The first 100 rows of a table."""
+    """Returns the first 100 rows of a table."""
     return preview(Path(folder), table)
 
 
 def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
-    """Some rows of a table by their numbers.
+    """Returns rows of a table by their numbers.
 
     Raises:
-        TableError: for a table that the workspace does not hold.
+        TableError: the workspace does not hold the table.
     """
     return _whole(str(home()), table).iloc[rows]
 
@@ -107,31 +104,31 @@ def _proposal(folder: str, table: str) -> Proposal:
 
 
 def proposal(table: str) -> Proposal:
-    """The column that the table's last run predicts; without runs, the one that is probably to be predicted, or those to choose from."""
+    """Returns the column that the table's last run predicts; without runs, the most likely column, or several to choose from."""
     last = last_settings((run.settings for run in listed(None)), table)
     return _proposal(table) if last is None else Proposal(last.target, last.task, "the last run on this table predicts it.")
 
 
 @of_workspace(entries=64)
 def split_asked(folder: str, table: str, target: str) -> Question | None:
-    """Whether a table needs a split other than at random."""
+    """Returns a question if a table may need a split other than at random."""
     return split_question(_whole(folder, table), get_dataset(Path(folder), table).columns, target)
 
 
 def last_split(table: str, target: str) -> str:
-    """That of the table's last run, as an answer; at random without one."""
+    """Returns the split of the table's last run, as an answer; AT_RANDOM without a run."""
     last = last_settings((run.settings for run in listed(None)), table, target)
     return AT_RANDOM if last is None else written(last.split_by, last.split_column)
 
 
 @of_workspace(entries=64)
 def ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
-    """How a column can be predicted, the likely way first."""
+    """Returns the ways to predict a column, the most likely first."""
     return ways_of(_whole(folder, table)[column])
 
 
 def features(table: str, target: str, *, unseen: str | None = None) -> int:
-    """How many features a model gets beside the target; ``unseen`` is a column that is not a feature."""
+    """Returns how many features a model gets beside the target; ``unseen`` is a column that is not a feature."""
     return count_features({column.name: column.kind for column in tables()[table].columns if column.name != unseen}, target)
 
 
@@ -142,14 +139,14 @@ def _label_frame(folder: str, table: str, column: str, way: Way, rare: int = 0) 
 
 @of_workspace(entries=64)
 def class_counts(folder: str, table: str, column: str, way: Way, rare: int = 0) -> pd.DataFrame:
-    """Rows of each class, largest first: label, rows; classes of fewer than ``rare`` rows are one."""
+    """Returns label and rows of each class, largest first; classes with fewer than ``rare`` rows are merged."""
     counts = _label_frame(folder, table, column, way, rare)[column].value_counts()
     return pd.DataFrame({"label": words(pd.Series(counts.index)), "rows": counts.to_numpy()})
 
 
 @of_workspace(entries=64)
 def histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float, float]:
-    """Rows of each stretch of a column's numbers (low, high, rows), their mean and their standard deviation."""
+    """Returns a histogram of a column's numbers (low, high, rows), their mean and their standard deviation."""
     values = _whole(folder, table)[column].dropna().to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -160,10 +157,10 @@ def histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float
 
 @of_workspace(entries=64)
 def label_findings(folder: str, table: str, column: str, way: Way, rare: int) -> tuple[Finding, ...]:
-    """What to know about a column before it is predicted.
+    """Returns findings about a column as the target.
 
     Raises:
-        LabelError: when it cannot be predicted as asked.
+        LabelError: the column cannot be predicted as asked.
     """
     return check_label(_label_frame(folder, table, column, way, rare), column, max_classes=None, task=TASKS[way])
 
@@ -174,7 +171,7 @@ def _split_sizes(folder: str, run: RunSettings) -> SplitSizes:
 
 
 def split_sizes(run: RunSettings) -> SplitSizes:
-    """How many rows each split of the run's table will have."""
+    """Returns the number of rows in each split of the run's table."""
     held_out = TrainSettings(validation_rows=run.train.validation_rows, test_rows=run.train.test_rows)
     alike = dataclasses.replace(run.with_strategy("inference"), train=held_out, lora=LoraSettings())
     return _split_sizes(alike)
@@ -182,7 +179,7 @@ def split_sizes(run: RunSettings) -> SplitSizes:
 
 @of_workspace(entries=64, spinner="Checking for target leakage")
 def suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, ...]:
-    """Columns that alone predict another nearly without error."""
+    """Returns findings about columns that by themselves predict ``column`` almost without error."""
     kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
     return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
 
@@ -193,14 +190,14 @@ def _split_findings(folder: str, run: RunSettings) -> tuple[Finding, ...]:
 
 
 def split_findings(sweep: SweepSettings) -> list[Finding]:
-    """What to know of the splits of a sweep, under each of its seeds, where they are not at random.
+    """Returns findings about the splits of a sweep under each of its seeds; none for random splits.
 
     Raises:
-        TabTuneError: the table cannot be split so.
+        TabTuneError: the table cannot be split like this.
     """
     if sweep.run.split_by == "random":
         return []
-    metric = TrainSettings(selection_metric=sweep.run.train.selection_metric)  # all else of a run makes no difference
+    metric = TrainSettings(selection_metric=sweep.run.train.selection_metric)  # other settings make no difference
     runs = [dataclasses.replace(sweep.run, seed=seed, train=metric, lora=LoraSettings(), strategy="inference") for seed in sweep.seeds]
     findings = (finding for run in runs for finding in _split_findings(run))
     return list(dict.fromkeys(findings))
@@ -213,36 +210,36 @@ def _table_stops(folder: str, runs: list[RunSettings]) -> list[str]:
 
 
 def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
-    """Why runs on a table could not start, as far as that is the table's: its target, its columns, its split."""
+    """Returns the reasons in a table (target, columns, split) why runs on it could not start."""
     strategy: Strategy = "linear" if run.strategy in REFERENCES else "inference"
-    metric = TrainSettings(selection_metric=run.train.selection_metric)  # all else of a run makes no difference
+    metric = TrainSettings(selection_metric=run.train.selection_metric)  # other settings make no difference
     alike = dataclasses.replace(run.with_strategy(strategy), train=metric, lora=LoraSettings(), device="auto", checkpoint=None)
     return _table_stops([dataclasses.replace(alike, seed=seed) for seed in seeds])
 
 
 @of_workspace(entries=64, spinner="Checking for target leakage")
 def pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
-    """Pairs of columns whose sum, difference, product or ratio is the numbers of another."""
+    """Returns findings about pairs of columns whose sum, difference, product or ratio equals ``column``."""
     kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
     return pairs_that_give(_whole(folder, table), kinds, column)
 
 
 def start_reading(source: Path | bytes | str, name: str, choices: ReadingChoices) -> ReadingProcess:
-    """Begins to keep a file, or what is at an address, as a table of the person's, in a process of its own."""
+    """Starts a process that reads a file, or downloads one from an address, into a table that the person owns."""
     return ReadingProcess(home(), source, name, choices, owner=person(), limit_bytes=upload_limit())
 
 
 def keep_sample(name: str) -> Dataset:
-    """Keeps one of the samples as a table of the person's."""
+    """Adds one of the samples as a table that the person owns."""
     return add_sample(home(), name, owner=person())
 
 
 def delete_table(identity: str) -> None:
-    """Removes a table and its file.
+    """Deletes a table and its file.
 
     Raises:
         NotYoursError: it belongs to another person.
-        StoreError: something that is queued or running uses it.
+        StoreError: a queued or running run or job uses it.
         TableError: the workspace does not hold it.
     """
     held = tables().get(identity)
@@ -251,30 +248,30 @@ def delete_table(identity: str) -> None:
 
 
 def source_of(dataset: Dataset) -> Path:
-    """The file that a table was read from, as it was given. Raises TableError where it is not there as it was."""
+    """Returns the original file of a table; raises TableError if it is missing or has changed."""
     return source_of_table(home(), dataset.id)
 
 
 def forget_reading(old: str, new: str) -> None:
-    """Another reading of its file takes the place of a table, which is deleted unless a run used it or another person owns it."""
+    """Deletes the table ``old``, which ``new`` replaces, unless a run used it or another person owns it."""
     if new != old and may_change(get_dataset(home(), old).owner) and not any(run.settings.dataset == old for run in store().runs()):
-        with suppress(StoreError):  # a prediction is shown its rows just now
+        with suppress(StoreError):  # a prediction is using its rows
             uploaded_adapters.delete_table(store(), old)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Span:
-    """Of the numbers of a column."""
+    """The range of a column's numbers."""
 
     low: float
     high: float
     whole: bool
-    """Whether all are whole, or there is one alone."""
+    """True if all are whole numbers, or all are equal."""
 
 
 @of_workspace(entries=16)
 def ranges(folder: str, table: str) -> dict[str, Span]:
-    """The span of each column of numbers that has one."""
+    """Returns the range of each numeric column that has values."""
     frame, found = _whole(folder, table), {}
     for column in get_dataset(Path(folder), table).columns:
         values = frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) if column.kind == "number" else np.empty(0)
@@ -287,6 +284,6 @@ def ranges(folder: str, table: str) -> dict[str, Span]:
 
 @of_workspace(entries=64)
 def values(folder: str, table: str, column: str, *, most: int = 300) -> list[str] | None:
-    """The different words of a column, None where there are too many to choose from."""
+    """Returns the distinct texts of a column, sorted, or None if there are more than ``most``."""
     values = _whole(folder, table)[column].dropna().astype(str).drop_duplicates()
     return None if len(values) > most else sorted(values)

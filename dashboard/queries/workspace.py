@@ -1,4 +1,4 @@
-"""The store of the workspace, its sweeps and runs, the worker, and the devices that it has."""
+"""The store of the workspace, its sweeps and runs, the worker, and its devices."""
 
 import functools
 import hashlib
@@ -25,7 +25,7 @@ Change = TypeVar("Change", bound=Callable[..., Any])
 
 
 def _of_a_run(change: Change) -> Change:
-    """The same change of a run, for its owner alone."""
+    """Restricts a change of a run to its owner and the admins."""
 
     @wraps(change)
     def checked(store: RunStore, run_id: str, *args: Any, **more: Any) -> Any:
@@ -36,10 +36,10 @@ def _of_a_run(change: Change) -> Change:
 
 
 class OwnedStore(RunStore):
-    """The store for page scripts, which have no other way to it, so that a refusal does not hang on a hidden button.
+    """The store for page scripts. They use no other store, so that permissions do not depend on hidden buttons.
 
-    As RunStore, but a person owns what they add; each change raises a NotYoursError, which is a StoreError, where the run or job belongs
-    to another person.
+    It is a RunStore in which a person owns what they add; each change raises a NotYoursError, which is a StoreError, if the run or job
+    belongs to another person.
     """
 
     ask = _of_a_run(RunStore.ask)
@@ -54,15 +54,15 @@ class OwnedStore(RunStore):
     delete = _of_a_run(RunStore.delete)
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
-        """Queues the runs as the person's own."""
+        """Queues the runs with the person as owner."""
         return super().add_sweep(runs, name, owner=owner or person())
 
     def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
-        """Queues a job as the person's own."""
+        """Queues a job with the person as owner."""
         return super().add_job(kind, arguments, owner=owner or person())
 
     def may_change_job(self, job_id: str) -> bool:
-        """Whether it is the person's, or about a run of theirs, with which it goes."""
+        """Returns True if the person may change the job itself, or a run that it is about."""
         job = self.job(job_id)
         if may_change(job.owner):
             return True
@@ -75,12 +75,12 @@ class OwnedStore(RunStore):
         return False
 
     def cancel_job(self, job_id: str) -> None:
-        """Ends a job that ``may_change_job``."""
+        """Cancels a job, if ``may_change_job``."""
         self._check_job(job_id)
         super().cancel_job(job_id)
 
     def delete_job(self, job_id: str) -> None:
-        """Removes a job that ``may_change_job``."""
+        """Deletes a job, if ``may_change_job``."""
         self._check_job(job_id)
         super().delete_job(job_id)
 
@@ -94,14 +94,14 @@ Answer = TypeVar("Answer")
 
 
 def home() -> Path:
-    """The workspace."""
+    """Returns the folder of the workspace."""
     return default_home()
 
 
 def of_workspace(
     *, entries: int, spinner: str | bool = False
 ) -> Callable[[Callable[Concatenate[str, Asked], Answer]], Callable[Asked, Answer]]:
-    """A read that is cached: the function is given the folder of the workspace, and whoever calls it the rest."""
+    """Decorates a cached read: it gets the folder of the workspace as its first argument, callers pass the others."""
 
     def decorate(read: Callable[Concatenate[str, Asked], Answer]) -> Callable[Asked, Answer]:
         cached = st.cache_data(max_entries=entries, show_spinner=spinner)(read)
@@ -118,38 +118,38 @@ def of_workspace(
 
 @st.cache_resource
 def store_of(folder: str) -> OwnedStore:
-    """The run store of a workspace, named so that a cached read depends on which."""
+    """Returns the run store of a workspace; ``folder`` is part of the cache key."""
     return OwnedStore(Path(folder))
 
 
 def store() -> OwnedStore:
-    """The run store of the workspace; one a process, safe from every tab. It knows whose page asks."""
+    """Returns the run store of the workspace; one per process, safe to use from every tab. It knows whose page asks."""
     return store_of(str(home()))
 
 
 def sweeps() -> dict[str, Sweep]:
-    """By id, newest first."""
+    """Returns the sweeps by id, newest first."""
     return {sweep.id: sweep for sweep in store().sweeps()}
 
 
 def active(runs: list[Run]) -> bool:
-    """Whether something is still to come."""
+    """Returns True if a run has not ended."""
     return any(run.status not in ENDED for run in runs)
 
 
 def stamp_of(sweep: str | None) -> str:
-    """Another one when a run comes, goes, or changes its state, name or note."""
+    """Returns a stamp that changes when a run is added, deleted, or changes its state, name or note."""
     return hashlib.sha256(repr(store().marks(sweep)).encode()).hexdigest()
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def listed_in(folder: str, sweep: str | None, stamp: str) -> list[Run]:
-    """The same for cached reads, which name the workspace and its state."""
+    """Like ``listed``, for cached reads: the workspace and its stamp are arguments."""
     return store_of(folder).runs(sweep)
 
 
 def listed(sweep: str | None) -> list[Run]:
-    """The runs of one sweep or all, read anew when one changes its state, name or note; heartbeats and wishes in them may be old."""
+    """Returns the runs of one sweep or all, read again when one changes its state, name or note; heartbeats and wishes may be old."""
     return listed_in(str(home()), sweep, stamp_of(sweep))
 
 
@@ -159,27 +159,27 @@ def _unreadable(folder: str, stamp: str) -> list[Unreadable]:
 
 
 def unreadable() -> list[Unreadable]:
-    """Rows of the workspace that this version cannot read; they are in no other list."""
+    """Returns the runs that this version cannot read; they are in no other list."""
     return _unreadable(str(home()), stamp_of(None))
 
 
 def selection_metric(sweep: str) -> str:
-    """The validation score that chose the best states of a sweep; it ranks unless a person asks for another."""
+    """Returns the metric that chose the best states of a sweep, which is also the default for ranking."""
     return listed(sweep)[0].settings.selection_metric
 
 
 def mark(runs: list[Run]) -> str:
-    """The runs and their states as one text, which is quick to look up."""
+    """Returns the runs and their states as one text, a fast cache key."""
     return " ".join(f"{run.id} {run.status} {run.resumptions}" for run in runs)
 
 
 def log_tail(run_id: str, lines: int = 200) -> str:
-    """The end of a run's log; empty without a log."""
+    """Returns the end of a run's log; empty without a log."""
     return tail(store().run_dir(run_id) / LOG, lines)
 
 
 def keep_worker() -> None:
-    """Starts the worker of the workspace if it does not run."""
+    """Starts the worker of the workspace if it is not running."""
     watch_of(home()).start()
 
 
@@ -189,22 +189,22 @@ def _looked(folder: str, second: int) -> WorkerTrouble | None:
 
 
 def look_after_worker() -> WorkerTrouble | None:
-    """The same for a page that asks every second; says when a worker does not stay up. Looked at once a second, for all tabs."""
+    """Starts the worker like ``keep_worker`` and returns what is wrong with it; once a second for all tabs."""
     return _looked(str(home()), int(time.monotonic()))
 
 
 @st.cache_data(ttl=60, show_spinner=False)
 def cards() -> list[str]:
-    """Names of the NVIDIA GPUs of this machine."""
+    """Returns the names of this machine's NVIDIA GPUs."""
     return card_names()
 
 
 @st.cache_data(ttl=5, show_spinner=False)
 def memory_of_devices() -> tuple[tuple[int, int], list[tuple[int, int] | None]]:
-    """Free and total bytes: of the machine, and of each NVIDIA GPU (None where the driver does not report it)."""
+    """Returns free and total bytes of the machine, and of each NVIDIA GPU (None if the driver does not report them)."""
     return machine_memory(), card_memory()
 
 
 def cluster() -> Cluster | None:
-    """The machines that runs are put on; None if runs use this machine."""
+    """Returns the machines of the cluster; None if runs use this machine."""
     return read_cluster(home())

@@ -1,8 +1,8 @@
-"""The web application around the pages: who may ask, the addresses that are not pages, and what is said where the machine lacks something.
+"""The web application around the pages: access, the addresses that are not pages, and errors if the machine lacks something.
 
 Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host for plain requests too, so that a
-web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1. Of an error that is meant for people the
-person sees a sentence, whichever page or part of a page it was; the log has the trace.
+web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1. For an error that is meant for people, every
+page shows a sentence; the log has the traceback.
 """
 
 import importlib
@@ -38,7 +38,7 @@ INSUFFICIENT_STORAGE = 507
 
 
 def show_error(error: Exception) -> bool:
-    """Draws an error that is meant for people; False for a mistake of ours, which Streamlit shows in its own way."""
+    """Draws an error that is meant for people; returns False for a bug, which Streamlit then shows itself."""
     told = error if isinstance(error, TabTuneError) else shortage_of(error, folder=default_home())
     if told is None:
         return False
@@ -47,7 +47,7 @@ def show_error(error: Exception) -> bool:
 
 
 def answer_error(request: Request, error: Exception) -> Response:
-    """Answers a request for something other than a page."""
+    """Answers a request for something other than a page, if its error is a shortage; else raises the error."""
     told = shortage_of(error, folder=default_home())
     if told is None:
         raise error
@@ -58,10 +58,10 @@ HANDLERS = {ShortageError: answer_error, OSError: answer_error, MemoryError: ans
 
 
 def leave_out_late_parts() -> None:
-    """Has Streamlit ignore a request whose parts no longer exist, so that a late click does not blank the next page. To be called once.
+    """Makes Streamlit ignore a request for parts that no longer exist, so that a late click does not blank the next page. Call it once.
 
-    A browser that goes to another page, and then sends a click in a part (``st.fragment``) of the one it leaves, names that page with it.
-    Once the new page is drawn Streamlit 1.67 finds no such part, but takes the page that was named for the one to show.
+    If the browser sends a click in a part (``st.fragment``) of a page that it is leaving, the request names that page. Once the new page is
+    drawn, Streamlit 1.67 finds no such part, but shows the page that the request names.
     """
     carry_out = ScriptRunner._run_script
 
@@ -79,33 +79,33 @@ REPORT_PATH = "/lab/report/"
 
 
 async def plotly_script(request: Request) -> Response:
-    """plotly.js out of the installed Python package: no copy of ours, no content delivery network."""
+    """Serve plotly.js from the installed Python package: we need no copy and no content delivery network."""
     return FileResponse(PLOTLY_FILE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
 def first_page(request: Request) -> Response:
-    """The page Data by its own name; as the first page it has no name in Streamlit. Not from the root, which a proxy may have moved."""
+    """Redirects ``/data`` to the first page, which has no name in Streamlit. The address is relative, because a proxy may move the root."""
     query = request.url.query
     return RedirectResponse(f"./?{query}" if query else "./")
 
 
 def named_page(request: Request) -> Response:
-    """Streamlit's page where it is opened by a name, told where the application begins: it would look below that name first."""
+    """Serves Streamlit's page for a named address, with the application's root: otherwise it would first look below that address."""
     page = (Path(st.__file__).parent / "static/index.html").read_text(encoding="utf-8")
     return HTMLResponse(page.replace("<head>", f"<head><script>{BASE}</script>", 1), headers={"Cache-Control": "no-cache"})
 
 
 MOST_ROWS = 10_000
 MOST_COLUMNS = 60
-"""Each column is a picture; beyond this the page takes minutes."""
+"""Each column is a picture; with more columns the page takes minutes."""
 
 
 @lru_cache(maxsize=4)
 def report_html(home: Path, identity: str) -> str:
-    """A page of its own about the first rows and columns of a table.
+    """Returns an HTML report about the first rows and columns of a table.
 
     Raises:
-        TableError: for a table that the workspace does not hold.
+        TableError: if the workspace does not hold the table.
     """
     dataset = get_dataset(home, identity)
     frame = preview(home, identity, MOST_ROWS).iloc[:, :MOST_COLUMNS]
@@ -123,7 +123,7 @@ def report_html(home: Path, identity: str) -> str:
 
 
 def report(request: Request) -> Response:
-    """The picture of a table. Its cells are a person's data, so the page is isolated: its scripts cannot reach ours."""
+    """Serves the report of a table. Its cells are user data, so the page is isolated: its scripts cannot reach the dashboard."""
     try:
         html = report_html(default_home(), request.path_params["identity"])
     except TableError as error:
@@ -132,7 +132,7 @@ def report(request: Request) -> Response:
 
 
 ALONE = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
-"""A page that asks no machine for anything, this server included."""
+"""Policy of a page that loads nothing from any machine, this server included."""
 BASE = "window.__streamlit = {BACKEND_BASE_URL: new URL('.', location.href).href}"
 PAGES = sorted({path.parent.name for path in (Path(__file__).parents[1] / "views").glob("*/page.py")} - {"data"})
 ROUTES = [
@@ -141,7 +141,7 @@ ROUTES = [
     Route("/data", first_page),
     *(Route(f"/{name}", named_page) for name in PAGES),
 ]
-"""Addresses of ours; what holds something lies below ``/lab/``, because who has not logged in reaches nothing there."""
+"""Our own addresses; those that serve data are below ``/lab/``, which only people who have logged in can reach."""
 
 
 FRAMES = "frame-ancestors 'self'"
@@ -149,17 +149,17 @@ POLICY = (
     f"{FRAMES}; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; frame-src 'self' data: blob:;"
     " object-src 'none'; base-uri 'self'"
 )
-"""Of the pages: a picture, font or frame from another machine is not loaded, even if a text became markup."""
+"""Policy of the pages: a picture, font or frame from another machine is not loaded, even if a text became markup."""
 
 
 class SameOrigin:
-    """ASGI middleware in front of all others but the check of the Host."""
+    """ASGI middleware that refuses websockets from other origins and adds security headers; directly behind the check of the Host."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands on with headers. A websocket of another page is refused here: Streamlit would first look up this machine's address."""
+        """Forward with headers. Refuse a websocket of another page, because Streamlit would first look up this machine's address."""
         if scope["type"] == "websocket" and not _from_here(HTTPConnection(scope)):
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -177,19 +177,19 @@ class SameOrigin:
 
 
 def _from_here(connection: HTTPConnection) -> bool:
-    """Whether the page that opens it came from this very address, or no browser is asking."""
+    """Returns True if the page that opens the websocket came from this address, or the client is not a browser."""
     origin = connection.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
 
 
 class BelowBase:
-    """ASGI middleware in front of all others: a path below the base is the same path without it, as behind a proxy that takes it off."""
+    """ASGI middleware in front of all others: removes the base from a path, like a proxy that removes it."""
 
     def __init__(self, app: ASGIApp, base: str) -> None:
         self.app, self.base = app, base
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands on the path that the others know; the base without its last slash leads to the first page."""
+        """Forward the path without the base; redirect the base without its trailing slash to the first page."""
         path = scope.get("path", "")
         if scope["type"] == "http" and path == self.base:
             query = scope["query_string"].decode("latin-1")
@@ -202,18 +202,18 @@ class BelowBase:
 
 
 NEEDED_FIRST = ("dashboard.queries", "sklearn.tree")
-"""What takes longest to load of what the first two pages need."""
+"""The slowest imports of the first two pages."""
 
 
 @asynccontextmanager
 async def loading(app: object) -> AsyncIterator[None]:
-    """Loads it once the server is up, while the person's browser starts."""
+    """Import ``NEEDED_FIRST`` in a thread once the server is up, while the browser starts."""
     threading.Thread(target=lambda: [importlib.import_module(name) for name in NEEDED_FIRST], name="loading", daemon=True).start()
     yield
 
 
 def application(access: Access) -> st.App:
-    """The pages with everything in front of them: first the Host, then the token or the log-in."""
+    """Returns the pages behind their middleware: first the check of the Host, then the token or the log-in."""
     middleware = [
         *([Middleware(BelowBase, base=access.base)] if access.base else []),
         Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False),

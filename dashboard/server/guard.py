@@ -1,8 +1,8 @@
 """Asks for a token, or for a log-in, before anything else of the application answers.
 
-In: every request and websocket. Out: the same, handed on, or a refusal. The token is the one that is part of the printed address; whoever
-brings it gets a cookie, so that it leaves the address bar at once. Whoever guesses is slowed down: each wrong answer of an address takes
-longer than the one before, and few wait at once.
+In: every request and websocket. Out: the same request, forwarded, or a refusal. The token is part of the printed address; a browser that
+sends it gets a cookie, so that the token disappears from the address bar at once. Guessing is slowed down: each wrong token from an address
+is answered later than the one before, and few may wait at once.
 """
 
 import asyncio
@@ -28,29 +28,29 @@ from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_N
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 8.0
 FORGOTTEN_SECONDS = 900.0
 GUESSER = 12
-"""Wrong answers after which an address is taken for one that guesses."""
+"""Number of wrong tokens after which an address counts as guessing."""
 MOST_WAITING, MOST_WAITING_IN_ALL = 4, 64
 MOST_KNOWN = 10_000
-"""Addresses that are remembered, the latest."""
+"""The latest addresses are remembered, up to this number."""
 
 
 class Slowdown:
-    """One a server.
+    """Delays wrong tokens; one instance per server.
 
-    A right answer of an address that was wrong a few times is never kept waiting, and who has the cookie never comes here. One that goes on
-    guessing is told nothing while its guesses wait, right or wrong: else it could guess as quickly as it is refused.
+    The right token from an address with fewer than ``GUESSER`` wrong ones never waits, and a browser with the cookie is not checked here.
+    An address that keeps guessing gets no answer, right or wrong, while its guesses wait: otherwise guessing would be as fast as refusals.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._clock, self._sleep = clock, sleep
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        """How often each address was wrong, and when last."""
+        """Number of wrong tokens of each address, and the time of the last."""
         self._waiting: Counter[str] = Counter()
 
     async def admits(self, address: str, *, right: bool) -> bool:
-        """Whether an answer may be looked at; a wrong one is noted and waits first, longer each time, while other requests go on.
+        """Return True if the token may be checked now; a wrong one is recorded and waits first, longer each time. Other requests continue.
 
-        False: the address must come again later, as too many of its guesses wait, or too many of all and it has been wrong before.
+        False means that the address must try again later: too many of its guesses wait, or too many in all and it was wrong before.
         """
         name = _network(address)
         times = self._times(name)
@@ -80,7 +80,7 @@ class Slowdown:
 
 
 def _network(address: str) -> str:
-    """An IPv4 address, or the /64 that one machine has of IPv6."""
+    """Returns an IPv4 address, or the /64 network of an IPv6 address, because one machine can use all of it."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -89,9 +89,9 @@ def _network(address: str) -> str:
 
 
 HEALTH_PATH = "/_stcore/health"
-"""Says ``ok`` to whoever watches over the process, and nothing else."""
+"""Answers only ``ok``, for process monitors."""
 BEHIND_LOGIN = ("/lab/", "/media/", "/_stcore/upload_file/", "/_stcore/metrics")
-"""What answers without a page script; the scripts themselves ask for the log-in in ``dashboard.server.people``."""
+"""Addresses that answer without a page script; the scripts check the log-in themselves."""
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>LoRA Lab</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{head}
 <style>body {{ font: 16px sans-serif; max-width: 30rem; margin: 15vh auto; padding: 0 1rem }} input, button {{ font: inherit;
@@ -103,16 +103,16 @@ _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Fr
 
 
 class TokenGuard:
-    """ASGI middleware that lets in who has the token."""
+    """ASGI middleware that lets in only clients with the token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app, self.token = app, token
         self.pass_ = hashlib.scrypt(token.encode(), salt=b"LoRA Lab", n=2**14, r=8, p=1, dklen=32).hex()
-        """What the cookie holds: cookies go to every port of a host, so never the token itself; slow to make, as guessed ones are."""
+        """Value of the cookie: not the token itself, because cookies go to every port of a host; a slow hash, to slow down guessing."""
         self.slowdown = Slowdown()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands on what may pass; a websocket that may not is refused before it opens."""
+        """Forward what may pass; refuse another websocket before it opens."""
         if scope["type"] == "lifespan" or scope["path"] == HEALTH_PATH or self.known(HTTPConnection(scope)):
             await self.app(scope, receive, send)
             return
@@ -128,11 +128,11 @@ class TokenGuard:
         await response(scope, receive, send)
 
     def known(self, connection: HTTPConnection) -> bool:
-        """Whether the token was given before."""
+        """Returns True if the browser has the cookie."""
         return same(connection.cookies.get(cookie_name(connection), ""), self.pass_)
 
     def answer(self, connection: HTTPConnection) -> Response:
-        """For who is not known: the way in where the token is right, a page that asks for it, or a plain refusal."""
+        """Answers a browser without the cookie: lets it in if the token is right, else asks for the token or refuses."""
         if connection.scope["method"] != "GET":
             return PlainTextResponse("Open the address with its token first.", 403, _HEADERS)
         given = connection.query_params.get("token")
@@ -143,20 +143,20 @@ class TokenGuard:
             )
             return response
         if given is None and connection.headers.get("sec-fetch-site") == "cross-site":
-            return onward(connection)  # a link from elsewhere comes without the cookie of who has one; asked from here it is sent
+            return onward(connection)  # a link from another site comes without the cookie; a request from our own page sends it
         why = "This server asks for a token." if given is None else "That is not the token."
         held = "".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in others(connection))
         return HTMLResponse(_PAGE.format(head="", body=_ASK.format(why=why, held=held)), 401 if given is None else 403, _HEADERS)
 
 
 class LoginGuard:
-    """ASGI middleware that lets only people who have logged in reach whatever the page scripts do not guard."""
+    """ASGI middleware that lets only people who have logged in reach the addresses that page scripts do not guard."""
 
     def __init__(self, app: ASGIApp, emails: tuple[str, ...]) -> None:
         self.app, self.emails = app, emails
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands on what may pass."""
+        """Forward what may pass."""
         if scope["type"] != "http" or not scope["path"].startswith(BEHIND_LOGIN) or admitted(user_of(HTTPConnection(scope)), self.emails):
             await self.app(scope, receive, send)
         else:
@@ -164,20 +164,20 @@ class LoginGuard:
 
 
 def admitted(user: Mapping[str, Any], emails: tuple[str, ...]) -> bool:
-    """Whether a person who has logged in may come in: everybody, unless addresses are listed."""
+    """Returns True if the person has logged in and, if addresses are listed, is among them."""
     if not user.get("is_logged_in"):
         return False
     return not emails or email_of(user) in {email.casefold() for email in emails}
 
 
 def email_of(user: Mapping[str, Any]) -> str:
-    """In small letters; empty without one, or if the provider has not verified it."""
+    """Returns the e-mail address in lower case; empty if there is none or the provider has not verified it."""
     unseen = str(user.get("email_verified", True)).casefold() == "false"
     return "" if unseen else str(user.get("email") or "").casefold()
 
 
 def user_of(connection: HTTPConnection) -> dict[str, Any]:
-    """What the signed cookie says that Streamlit sets after a log-in; nothing without a cookie."""
+    """Returns the content of the signed cookie that Streamlit sets after a log-in; empty without a cookie."""
 
     def opened(name: str) -> bytes | None:
         value = connection.cookies.get(name)
@@ -188,22 +188,22 @@ def user_of(connection: HTTPConnection) -> dict[str, Any]:
 
 
 def same(given: str, held: str) -> bool:
-    """Equality that takes as long for a near miss as for any other."""
+    """Compares in constant time."""
     return hmac.compare_digest(given.encode(), held.encode())
 
 
 def cookie_name(connection: HTTPConnection) -> str:
-    """One a port: two servers on a host do not take each other's."""
+    """Returns a name with the port, so that two servers on one host have different cookies."""
     return f"lora_lab_{connection.url.port or 0}"
 
 
 def others(connection: HTTPConnection) -> list[tuple[str, str]]:
-    """The query without the token."""
+    """Returns the query without the token."""
     return [(name, value) for name, value in connection.query_params.multi_items() if name != "token"]
 
 
 def onward(connection: HTTPConnection) -> HTMLResponse:
-    """To the same page, without the token; not as a redirect, whose request would still count as the other site's and lack the cookie."""
+    """Sends the browser to the same page without the token; a redirect would count as a request of the other site and lack the cookie."""
     query = urlencode(others(connection))
     target = "./" + quote(connection.scope["path"].rpartition("/")[2]) + (f"?{query}" if query else "")
     link = f'<meta http-equiv="refresh" content="0; url={escape(target)}">'

@@ -1,6 +1,6 @@
-"""The dashboard among the servers that Jupyter starts and shows below its own address, by jupyter-server-proxy.
+"""Entry point of jupyter-server-proxy: Jupyter starts the dashboard and serves it below its own address.
 
-Jupyter asks who it is and where a websocket comes from; its answers reach the dashboard as from this machine.
+Jupyter authenticates users and checks the origin of websockets; the requests that it forwards look as if they came from this machine.
 """
 
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def server() -> dict[str, Any]:
-    """What jupyter-server-proxy wants to know."""
+    """Returns the server's description for jupyter-server-proxy."""
     here = "127.0.0.1:{port}"
     options = ["--no-browser", "--port", "{port}", "--base-url", "{base_url}lora-lab/"]
     return {

@@ -1,7 +1,7 @@
-"""Owners, on a server where people log in: who looks at a page, and which things of others they may change.
+"""Owners, on a server where people log in: who is looking at a page, and what they may change.
 
-In: the log-in of the page script that asks, and the sections of Streamlit's secrets. Out: a name to record, and a yes or a refusal.
-Without a log-in people have no names and may change everything.
+In: the log-in of the current page script, and Streamlit's secrets. Out: a name to record, and permission or a refusal.
+Without log-in, people have no names and may change everything.
 """
 
 import os
@@ -20,17 +20,17 @@ class NotYoursError(StoreError):
 
 
 def people_log_in() -> bool:
-    """Whether there are owners at all."""
+    """Returns True if the server asks for a log-in, so that things have owners."""
     return bool(os.environ.get(LOGIN_VARIABLE))
 
 
 def person() -> str:
-    """Who looks at the page, as recorded for what they add; empty if people do not log in."""
+    """Returns the name of the person who is looking at the page, as recorded for what they add; empty without log-in."""
     return name_of(st.user.to_dict()) if people_log_in() else ""
 
 
 def name_of(user: Mapping[str, Any]) -> str:
-    """The e-mail address in small letters; without one, the provider's own number for the person with the provider's address."""
+    """Returns the e-mail address in lower case; without one, the provider's id for the person and the provider's address."""
     if email := email_of(user):
         return email
     subject = str(user.get("sub", ""))
@@ -38,7 +38,7 @@ def name_of(user: Mapping[str, Any]) -> str:
 
 
 def may_change(owner: str) -> bool:
-    """Whether the person may delete, stop, rename or else change what belongs to ``owner``; empty if the owner is not known."""
+    """Returns True if the person may delete, stop, rename or otherwise change what belongs to ``owner`` (empty if not known)."""
     if not people_log_in():
         return True
     secrets, name = st.secrets.to_dict(), person()
@@ -51,20 +51,22 @@ def check_may_change(owner: str) -> None:
     """Refuses what ``may_change`` denies.
 
     Raises:
-        NotYoursError: saying whose it is and who can help.
+        NotYoursError: names the owner and says who can help.
     """
     if not may_change(owner):
         raise NotYoursError(f"{whose(owner)} {WHO_MAY}")
 
 
 def whose(owner: str) -> str:
-    """A sentence about who owns a thing."""
-    return f"It belongs to {owner}." if owner else "It has no owner: it comes from the command line or from before log-in was switched on."
+    """Returns a sentence about the owner."""
+    if owner:
+        return f"It belongs to {owner}."
+    return "It has no owner: it comes from the command line or was created before log-in was switched on."
 
 
 WHO_MAY = "Only its owner and the admins of this server can change or delete it."
 
 
 def by(owner: str) -> str:
-    """What a list adds to the name of a thing where people log in; empty if the owner is not known."""
+    """Returns the owner as an addition to a title in a list; empty without log-in or without a known owner."""
     return f" · {' '.join(owner.split())}" if owner and people_log_in() else ""

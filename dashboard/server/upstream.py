@@ -1,14 +1,14 @@
-"""Names that we use of Streamlit beyond its public interface."""
+"""Names of Streamlit that we use although they are not public."""
 
 from tabtune_core.upstream import Upstream
 
 UPSTREAM = Upstream(
     distribution="streamlit",
     names={
-        "streamlit.web.server.server_util:get_cookie_secret": "who has logged in, asked before a page runs",
-        "streamlit.web.server.starlette.starlette_app_utils:decode_signed_value": "the same cookie, opened",
-        "streamlit.web.server.starlette.starlette_server_config:USER_COOKIE_NAME": "its name",
-        "streamlit.runtime.scriptrunner.script_runner:ScriptRunner._run_script": "late clicks, which would blank the next page",
-        "streamlit.runtime.fragment:MemoryFragmentStorage.contains": "the same: whether a part of a page is still there",
+        "streamlit.web.server.server_util:get_cookie_secret": "reads the log-in cookie before a page runs",
+        "streamlit.web.server.starlette.starlette_app_utils:decode_signed_value": "decodes this cookie",
+        "streamlit.web.server.starlette.starlette_server_config:USER_COOKIE_NAME": "the name of this cookie",
+        "streamlit.runtime.scriptrunner.script_runner:ScriptRunner._run_script": "ignores late clicks, which would blank the next page",
+        "streamlit.runtime.fragment:MemoryFragmentStorage.contains": "finds out whether a click came too late",
     },
 )

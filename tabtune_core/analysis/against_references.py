@@ -1,4 +1,4 @@
-"""What a sweep's references, which need no foundation model, and guessing score beside its best LoRA.
+"""Compares a sweep's best LoRA with its references, which need no foundation model, and with guessing.
 
 In: the leaderboard of one sweep and predictions. Out: scores, and differences on the held-out rows.
 """
@@ -16,25 +16,25 @@ from tabtune_core.metrics import METRICS, Metric, guess
 from tabtune_core.settings import Strategy
 
 NAMES: dict[Strategy, str] = {"linear": "the linear model", "boosting": "gradient boosting"}
-"""In a sentence."""
+"""Names within a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A reference beside a configuration, over the seeds under which both have a score."""
+    """A reference compared with a configuration, over the seeds under which both have a score."""
 
     name: str
     score: float
     """Mean of its validation scores."""
     ours: float
-    """The same of the configuration."""
+    """Mean of the configuration's validation scores."""
     seeds: int
     ahead: Found
-    """On the test rows; positive where the reference is better."""
+    """On the test rows; positive if the reference is better."""
 
 
 def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str]) -> Iterator[Rival]:
-    """Every reference of ``board``, the leaderboard of one sweep, beside the configuration that has the runs ``own_runs``."""
+    """Compares each reference of ``board``, the leaderboard of one sweep, with the configuration that has the runs ``own_runs``."""
     metric, score = METRICS[rank_by], f"validation_{rank_by}"
     known = board[board[score].notna() & ~board["archived"] & (board["apart"] == "")]
     ours = known[known["run"].isin(own_runs)].drop_duplicates("seed")
@@ -51,7 +51,7 @@ def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str
 
 
 def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Found, SplitName]:
-    """How much better than guessing runs of several seeds are, or their zero-shot; on the test rows, else on the validation rows."""
+    """Compares runs of several seeds, or their zero-shot, with guessing; on the test rows, else on the validation rows."""
     names: tuple[SplitName, ...] = ("test", "validation")
     for part in names:
         parts = [one for run in runs if (one := load(run, part)) is not None and len(one.y_N)]

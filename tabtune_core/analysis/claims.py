@@ -21,11 +21,11 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions
 
 MOST_SEEDS = 20
-"""More are no reasonable way to settle a difference."""
+"""More seeds than this are not proposed."""
 MOST_TIMES = 10
-"""Plans that need more than this many times the present test rows are not proposed."""
+"""More than this many times the present test rows are not proposed."""
 POWER = float(ndtri(0.8))
-"""Standard errors by which a true gain must be beyond the end of its interval to be claimed in 80 % of cases."""
+"""A true gain must exceed the half width of its interval by this many standard errors to be claimed in 80 % of cases."""
 SIDES: dict[int | None, "Verdict"] = {1: "better", -1: "worse", 0: "unclear"}
 Verdict = Literal["better", "worse", "unclear", "no gain", "too few", "not known"]
 
@@ -35,9 +35,9 @@ class Claim:
     """The gain over zero-shot of one configuration, over all seeds under which it has a complete run."""
 
     runs: tuple[str, ...]
-    """One a seed."""
+    """One per seed."""
     gain: float
-    """On the validation rows: what it was chosen by, and so flattered."""
+    """On the validation rows, which chose the configuration, so it is biased upwards."""
     test_gain: float | None
     """On the test rows; None without test rows, or if its score is not defined."""
     found: Difference | TooFew | None
@@ -47,33 +47,33 @@ class Claim:
     tested: bool
     """Whether there are test rows. Without them the interval allows for the choice among all evaluations."""
     chosen_by: float
-    """Share of the test rows of a seed that are validation rows of another one: the choice of the configuration used them, which the
-    interval allows for."""
+    """Share of a seed's test rows that are validation rows of another seed and so took part in the choice of the configuration; the
+    interval allows for it."""
     units_known: bool
-    """Whether the runs say which rows go together. Rows of runs by earlier versions are treated as independent."""
+    """Whether the runs say which rows belong together. Rows of runs by earlier versions are treated as independent."""
     more_seeds: int | None = None
-    """How many more would show a true gain of this size in 80 % of cases; None if no reasonable number would, or more are not needed."""
+    """How many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would not, or none are needed."""
     rows_needed: int | None = None
-    """Test rows under one seed that would do the same, in two digits; None also where it takes MOST_TIMES as many as there are."""
+    """Test rows under one seed that would do the same, in two digits; None also if that is more than MOST_TIMES the present rows."""
 
     @property
     def chooses_a_rank(self) -> bool:
-        """Whether it makes sense to say which rank is best: not where the model had better stay as it is."""
+        """Whether it makes sense to name the best rank: not if the pretrained model is the better choice."""
         return self.verdict in ("better", "too few", "not known")
 
 
 def claim(
     comparison: Comparison, board: pd.DataFrame, rank_by: str, load: Load, *, table_rows: int | None = None, evaluations: int = 0
 ) -> Claim:
-    """About the best LoRA configuration of ``comparison``, which has one.
+    """Returns the claim about the best LoRA configuration of ``comparison``, which must have one.
 
     Args:
-        comparison: of ``board``, which is the leaderboard of the sweep by ``rank_by``.
-        board: the same.
-        rank_by: the score.
+        comparison: made from ``board``.
+        board: the leaderboard of the sweep by ``rank_by``.
+        rank_by: the metric.
         load: reads predictions.
-        table_rows: from which a seed draws its test rows: those of several seeds overlap the more, the larger their share is.
-        evaluations: of the validation rows by all runs, out of which the state was chosen.
+        table_rows: number of rows from which a seed draws its test rows: the larger the share drawn, the more the seeds overlap.
+        evaluations: number of evaluations on the validation rows by all runs, among which the state was chosen.
     """
     metric, lora = METRICS[rank_by], comparison.configurations[comparison.configurations["strategy"] == "peft"]
     runs = board.set_index("run").loc[list(lora.iloc[0]["own_runs"])].reset_index().assign(configuration=0)
@@ -120,10 +120,10 @@ def _verdict(gain: float, found: Difference | TooFew | None) -> Verdict:
 
 
 def seeds_needed(found: Difference, seeds: int, share: float) -> int | None:
-    """How many seeds more would show a true gain of this size in 80 % of cases, at most up to MOST_SEEDS in all.
+    """Returns how many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would not.
 
-    The noise of the rows falls with the number of seeds only as far as their test rows, a ``share`` of the table each, are not the same;
-    several seeds tell how far that is.
+    More seeds reduce the noise of the rows only as far as their test rows differ. How far they overlap is measured if there are several
+    seeds; with one it is ``share``, the share of the table that a seed tests on.
     """
     common = share if found.shared is None else found.shared
     for total in range(seeds + 1, MOST_SEEDS + 1):
@@ -135,7 +135,7 @@ def seeds_needed(found: Difference, seeds: int, share: float) -> int | None:
 
 
 def rows_needed(found: Difference, rows: int) -> int | None:
-    """How many rows, where one seed has so many, would show a true gain of this size in 80 % of cases; in two digits, rounded up."""
+    """Returns how many rows of one seed would show such a true gain in 80 % of cases, rounded up to two digits; None above MOST_TIMES."""
     times = found.of_seed * ((found.quantile + POWER) / found.value) ** 2
     if times > MOST_TIMES:
         return None

@@ -1,6 +1,6 @@
-"""Which configurations of a sweep really differ: one row a configuration, with intervals of paired differences.
+"""Which configurations of a sweep really differ: one row per configuration, with intervals of paired differences.
 
-In: the leaderboard of one sweep and the predictions of its runs. Out: a frame and what its intervals rest on.
+In: the leaderboard of one sweep and the predictions of its runs. Out: a frame and what its intervals are computed from.
 Letters: S seeds, C configurations.
 """
 
@@ -41,11 +41,11 @@ class Comparison:
     """Configurations on the seeds that all of them share."""
 
     configurations: pd.DataFrame
-    """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (those under other seeds too),
-    and differences in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best LoRA
-    (negative: better than it), ``gain`` over the runs' own zero-shot; ``test_lora_gap`` and ``test_gain`` are the same on the test rows.
-    ``..._half_width`` is how far the 95 % interval of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may reach
-    further the other way); ``gap_error`` and ``lora_gap_error`` are standard errors. NaN where it is not known, or rows are too few."""
+    """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (ids, also under other seeds),
+    and differences, positive in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best
+    LoRA (negative: better than it), ``gain`` over the runs' own zero-shot; ``test_lora_gap`` and ``test_gain`` are the same on the test
+    rows. ``..._half_width`` is how far the 95 % interval of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may
+    reach further the other way); ``gap_error`` and ``lora_gap_error`` are standard errors. NaN if unknown, or if rows are too few."""
     seeds: tuple[int, ...]
     """The seeds on which they are compared."""
     left_out: tuple[int, ...]
@@ -55,9 +55,9 @@ class Comparison:
 
 
 def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
-    """``board`` is the leaderboard of one sweep.
+    """Compares the configurations of ``board``, the leaderboard of one sweep.
 
-    Archived runs, runs that are ``apart`` and references without a model are left out. Intervals rest on the rows, see ``difference``.
+    Archived runs, runs that are ``apart`` and references without a model are left out. Intervals come from the rows, see ``difference``.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
     numbers = [*COSTS, "gain", "test_gain", f"test_{rank_by}"]
@@ -71,8 +71,8 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     groups = used.groupby("configuration")
     table = groups[CONFIGURATION].first()
     own = {"runs": groups["run"].agg(tuple), "score": shared_SC.mean(), "own_runs": once.groupby("configuration")["run"].agg(tuple)}
-    table = table.assign(**{name: column.reindex(table.index) for name, column in own.items()})  # no shared seed: no configuration
-    of_seed = used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()  # which may have several runs
+    table = table.assign(**{name: column.reindex(table.index) for name, column in own.items()})  # without a shared seed it is empty
+    of_seed = used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()  # a seed may have several runs
     table = table.join(of_seed.groupby("configuration").mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
@@ -104,14 +104,14 @@ def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | 
 
 
 def with_half_widths(board: pd.DataFrame, own: Callable[[str], Mapping[str, float]]) -> pd.DataFrame:
-    """The leaderboard of runs, each gain with its ±; ``own`` gives those of a run, see ``half_widths``."""
+    """Adds the ± of each gain to the leaderboard of runs; ``own`` returns those of a run, see ``half_widths``."""
     known = {run: own(run) for run in board.loc[board[[*GAINS]].notna().any(axis=1), "run"]}
     halves = {half_width(name): [known.get(run, {}).get(name, np.nan) for run in board["run"]] for name in GAINS}
     return board.assign(**{name: np.array(column, dtype=np.float64) for name, column in halves.items()})
 
 
 def half_widths(run: str, metric: Metric, load: Load) -> dict[str, float]:
-    """The ± of each of a run's own GAINS and scores; NaN where it is not known, or rows are too few."""
+    """Returns the ± of each of a run's own GAINS and scores; NaN if it is not known, or if rows are too few."""
     halves = {}
     for name, part in GAINS.items():
         rows = load(run, part)
@@ -133,7 +133,7 @@ def _score(part: SplitName, metric: Metric) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunReplicates:
-    """What is known of one run; None where predictions are missing or are of other rows than those of the first run under its seed."""
+    """The replicates of one run; None if predictions are missing, or their rows differ from those of the first run under its seed."""
 
     configuration: int
     final: Replicates | None
@@ -141,14 +141,14 @@ class RunReplicates:
 
 
 def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: SplitName) -> list[RunReplicates]:
-    """Of each of ``runs`` (run, seed, configuration, best_step), in their order; all have the same groups of rows."""
+    """Computes the replicates of each of ``runs`` (run, seed, configuration), in order, all with the same groups of rows."""
     loaded = [load(run, part) for run in runs["run"]]
     first: dict[int, Predictions] = {}
     for seed, predictions in zip(runs["seed"], loaded, strict=True):
         if predictions is not None and len(predictions.y_N):
             first.setdefault(seed, predictions)
     groups = RowGroups(list(first.values()), metric) if first else None
-    made: dict[tuple[int, bytes], Replicates] = {}  # runs of a seed have the same zero-shot predictions, mostly
+    made: dict[tuple[int, bytes], Replicates] = {}  # runs of a seed mostly share their zero-shot predictions
 
     def of(seed: int, predicted: NDArray[np.float64] | None) -> Replicates | None:
         if predicted is None or groups is None:
@@ -172,5 +172,5 @@ def _same_rows(one: Predictions, other: Predictions) -> bool:
 
 
 def told_by(lora: pd.DataFrame) -> list[str]:
-    """The columns, of those in WRITTEN, that have several values at one rank."""
+    """Returns the columns in WRITTEN that have several values at one rank."""
     return [name for name in WRITTEN if name in lora and (lora.groupby("rank")[name].nunique() > 1).any()]

@@ -1,4 +1,4 @@
-"""The leaderboard with one row a configuration: what was repeated under several seeds becomes a mean with its interval.
+"""The leaderboard with one row per configuration: runs repeated under several seeds become a mean with its interval.
 
 In: the leaderboard of runs. Out: one frame, best first; bytes, seconds and per cent are in the column names.
 """
@@ -14,7 +14,7 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
 ROWS, SEEDS = "rows", "seeds"
-"""What an interval rests on: differences row by row with the spread over seeds, or that spread alone."""
+"""What an interval is computed from: differences row by row and the spread over seeds, or that spread alone."""
 WHERE = ["sweep", "dataset", "target"]
 MEANS = [name for name, kind in MEASURED.items() if kind != TEXT]
 NOISE = {
@@ -30,13 +30,13 @@ NOISE = {
 
 
 def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame | None = None) -> pd.DataFrame:
-    """``board`` is the leaderboard of runs, of one sweep or many; ``compared`` the configurations of a sweep's comparison.
+    """Averages the runs of ``board`` (one sweep or many) by configuration; ``compared`` holds the configurations of a sweep's comparison.
 
-    Means are over the seeds under which every configuration of a sweep has the score ``rank_by``, references without a model aside; where
-    there is no such seed they are over a configuration's own seeds, and it has no place; so are those of a configuration whose runs are all
-    ``apart``, which is not compared with the others, and of a reference that lacks one of these seeds. ``..._half_width`` is the ± of it,
-    as ``interval_basis`` says: ROWS, for the score that ranks and the gains, where ``compared`` knows any; else SEEDS, which is Student's
-    and takes their held-out rows for different ones.
+    Means are over the seeds under which every configuration of a sweep has the score ``rank_by``, not counting references without a model.
+    A configuration is averaged over its own seeds and has no place if there is no such seed, if all its runs are ``apart`` (not compared
+    with the others), or if it is a reference that lacks one of these seeds. ``..._half_width`` is the ± of a mean; ``interval_basis`` says
+    its kind: ROWS, for the score that ranks and the gains, if ``compared`` has any; else SEEDS, Student's interval, which treats the
+    held-out rows of different seeds as different rows.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
@@ -57,9 +57,9 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
 
 
 def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
-    """Whether every configuration of the row's sweep has a score under the row's seed, and the row's own under all such seeds.
+    """By row: whether every configuration of its sweep has a score under its seed, and its own configuration under all such seeds.
 
-    As in a comparison, references do not decide where there are configurations of a model.
+    As in a comparison, references do not count if there are configurations of a model.
     """
     of_model = known["strategy"].isin(MODELS)
     deciding = known[of_model | ~of_model.groupby(known["sweep"]).transform("any")]
@@ -71,7 +71,7 @@ def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _means(known: pd.DataFrame) -> pd.DataFrame:
-    """Means and half intervals of what has a value under every seed; NaN where one is missing. Several runs of a seed are their mean."""
+    """Means and half intervals of columns with a value under every seed; else NaN. Several runs of one seed are averaged first."""
     scores = [name for name in (*SCORES, *GAINS) if name in known]
     of_seed = known[[*MEANS, *scores]].astype("float64").groupby([known["configuration"], known["seed"]])
     numbers = of_seed.mean().where(of_seed.count().eq(of_seed.size(), axis=0))
@@ -116,7 +116,7 @@ def _notes(own: pd.Series) -> str:
 
 
 def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
-    """The run's own name where there is one run; else strategy and rank, and what tells configurations of one rank in a sweep apart."""
+    """Returns the run's name if there is one run; else strategy, rank and what tells configurations of one rank in a sweep apart."""
     alike = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(WRITTEN)].transform("nunique") > 1
     apart = alike.groupby(table["sweep"]).transform("any")
     only = each.groupby("configuration")["name"].first()  # in the order of the table
@@ -131,7 +131,7 @@ def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
 
 
 def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.DataFrame:
-    """With the columns of NOISE, and the intervals of ``compared`` where they are known."""
+    """Adds the columns of NOISE, and the intervals of ``compared`` if any is known."""
     each = compared.explode("runs").drop_duplicates("runs").set_index("runs")
     of_first = each.reindex([next((run for run in runs if run in each.index), "") for runs in table["runs"]]).reset_index(drop=True)
     table = table.assign(**{name: of_first[source] for name, source in NOISE.items()})
@@ -139,4 +139,4 @@ def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.D
     intervals = {half_width(name): of_first[half_width(source)] for name, source in sources.items()}
     if all(interval.isna().all() for interval in intervals.values()):
         return table
-    return table.assign(**intervals, interval_basis=ROWS)  # of one kind in the whole table, also where it is not known
+    return table.assign(**intervals, interval_basis=ROWS)  # one basis for the whole table, even where an interval is unknown

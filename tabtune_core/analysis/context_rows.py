@@ -1,6 +1,6 @@
-"""More rows shown, a rank, or both: what the curve over context rows says, and for which runs of a sweep it is asked.
+"""The curve over context rows: whether more context rows, training or both improve the score, and which runs of a sweep it compares.
 
-In: the rows that the job ``context_curve`` found, or runs. Out: frames, sentences, runs. Loads no torch.
+In: the rows that the job ``context_curve`` returned, or runs. Out: frames, sentences, runs. Loads no torch.
 """
 
 import math
@@ -24,13 +24,13 @@ from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 _OF_A_STRATEGY = ("strategy", "lora", "train", "device")
-"""Settings of a run that neither its rows nor its model follow from."""
+"""Settings that determine neither the rows nor the model of a run."""
 LEAST, FEW = 64, 256
-"""The smallest number of the curve, and the one that its sentence starts from."""
+"""The smallest number of context rows of the curve, and the number that its sentence starts from."""
 
 
 def sizes_up_to(most: int, *, classes: int = 0) -> list[int]:
-    """64, 128, ... below ``most``, and ``most``; sizes too small to show every class are left out.
+    """Returns 64, 128, ... below ``most``, and ``most``, without sizes that are smaller than the number of classes.
 
     >>> sizes_up_to(500), sizes_up_to(50), sizes_up_to(300, classes=100)
     ([64, 128, 256, 500], [50], [128, 256, 300])
@@ -40,7 +40,7 @@ def sizes_up_to(most: int, *, classes: int = 0) -> list[int]:
 
 
 def same_split(runs: Sequence[RunSettings]) -> bool:
-    """Whether runs have one table, target, model, seed and held-out rows, so that their scores can be set side by side."""
+    """Whether runs share table, target, model, seed and held-out rows, so that their scores can be compared."""
     return len({_split(run) for run in runs}) == 1
 
 
@@ -50,10 +50,10 @@ def _split(run: RunSettings) -> tuple[Any, ...]:
 
 
 def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int | None = None) -> list[Run]:
-    """The runs of a sweep whose states a curve compares: the best full fine-tuning and the best LoRA by validation, else zero-shot.
+    """Returns the runs of a sweep that a curve compares: the best full fine-tuning and the best LoRA by validation, else zero-shot.
 
-    Of one seed, the first unless one is named, and of the split of its best LoRA; without full fine-tuning whose weights were not kept,
-    as in earlier versions.
+    They have one seed (by default the smallest) and the split of its best LoRA. Full fine-tuning whose weights were not kept, as in
+    earlier versions, is left out.
     """
     known = [run for run in runs if run.status == "finished" and not run.archived and _is_kept(store, run)]
     seeds = [run.settings.seed for run in known]
@@ -88,14 +88,14 @@ def score_curve(
     held_out: Mapping[SplitName, Predictions],
     decides: str,
 ) -> list[dict[int, dict[str, dict[str, dict[str, float]]]]]:
-    """What each state scores at each number of context rows, with 95 % intervals of the rows held out and of the rows drawn.
+    """Scores each state at each number of context rows, with 95 % intervals for the choice of held-out rows and of context rows.
 
-    Where a trained state does not beat zero-shot on the validation rows, zero-shot takes its place, as in a run.
+    If a trained state does not beat zero-shot on the validation rows, zero-shot takes its place, as in a run.
 
     Args:
-        predicted: by state, zero-shot first, and by set of context rows: predictions of each part.
-        sizes: of the sets; a size may come several times.
-        held_out: the rows of each part, with anybody's predictions.
+        predicted: predictions of each part, by state (zero-shot first) and by set of context rows.
+        sizes: the size of each set; several sets may have the same size.
+        held_out: the rows of each part; the predictions in it are not used.
         decides: the metric that chooses between a trained state and zero-shot.
 
     Returns:
@@ -134,19 +134,19 @@ def score_curve(
 
 
 def few_of(sizes: Iterable[int]) -> int:
-    """The number of context rows from which the curve is told: 256, or the smallest where it does not go beyond."""
+    """Returns the number of context rows that more are compared with: 256, or the smallest if the curve does not go beyond 256."""
     known = set(sizes)
     return FEW if FEW in known and max(known) > FEW else min(known)
 
 
 def with_intervals(result: Mapping[str, Any] | None) -> bool:
-    """Whether the result of a job is of this version: an earlier one drew one set of rows and knew no interval."""
+    """Whether the result of a job has intervals; earlier versions drew one set of rows and computed none. True without a result."""
     return result is None or all(isinstance(told, Mapping) for point in result["rows"] for told in point.get("validation", {}).values())
 
 
 def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
-    """One row a state and number of rows: name, strategy, rank, run, context_rows, seconds, bytes, ``<part>_<metric>`` and what else
-    ``score_curve`` finds as ``<part>_<metric>_<what>``.
+    """One row per state and number of rows: name, strategy, rank, run, context_rows, seconds, bytes, ``<part>_<metric>`` and the other
+    results of ``score_curve`` as ``<part>_<metric>_<what>``.
     """
     rows = []
     for point in result["rows"]:
@@ -163,14 +163,14 @@ def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
 
 
 def part_of(frame: pd.DataFrame, metric: str) -> str:
-    """The rows to report: the test rows, which chose nothing, if there are any."""
+    """Returns the part to report: test if there are test rows, which were not used for any choice, else validation."""
     return "test" if f"test_{metric}" in frame and frame[f"test_{metric}"].notna().any() else "validation"
 
 
 def in_words(frame: pd.DataFrame, metric: str) -> str:
-    """What more rows bring, what training brings with as many shown, and what both bring.
+    """Says what more context rows change, what training changes with all of them, and what both change.
 
-    ``frame`` is that of ``curve_frame``. LoRA stands for training, or full fine-tuning if there is no LoRA.
+    ``frame`` comes from ``curve_frame``. Training is LoRA, or full fine-tuning if there is no LoRA.
     """
     meaning, part = METRICS[metric], part_of(frame, metric)
     by_state = {strategy: rows.set_index("context_rows") for strategy, rows in frame.groupby("strategy")}

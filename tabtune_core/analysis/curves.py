@@ -1,6 +1,6 @@
 """Frames for charts: a run's events in, one long frame out.
 
-Seconds count from the start of the run, or of the training where the event says so; what could not be read is NaN, never 0.
+Seconds count from the start of the run, or of training if the event says so; a value that could not be read is NaN, never 0.
 """
 
 from collections.abc import Sequence
@@ -29,16 +29,16 @@ class Progress:
     phase: str | None
     """None unless it is running."""
     eta_seconds: float | None
-    """A person's wait for the end of training, if it does not stop early; None until five steps are known, and when all are done."""
+    """Wall time until training ends, if it does not stop early; None until five steps are known, and when all are done."""
 
 
 def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
-    """The rows of runs of one kind of ``run_curves.KINDS``, one after the other.
+    """Returns the rows of one kind in ``run_curves.KINDS``, run after run.
 
-    ``steps``: one row a step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate.
-    ``scores``: one an evaluation on the validation or test rows: run, step, seconds (since training began), split, best, a column a metric.
-    ``memory``: one a sample of the meters: run, step (the last done), seconds (since the run started), phase, the meters of MemorySampled.
-    ``phases``: see ``phase_frame``. Of steps and samples at most ``run_curves.MOST`` a run, which says what is left out.
+    ``steps``: one row per step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate.
+    ``scores``: one per evaluation on validation or test rows: run, step, seconds (since training began), split, best, a column per metric.
+    ``memory``: one per memory sample: run, step (the last done), seconds (since the run started), phase, the meters of MemorySampled.
+    ``phases``: see ``phase_frame``. Each run has at most ``run_curves.MOST`` steps and samples; that module says what is left out.
     """
     if kind == "phases":
         return phase_frame(store, ids)
@@ -47,7 +47,7 @@ def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
 
 
 def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
-    """Run id -> its validation score at about ``points`` evaluations, the last among them; those without a finite score are left out."""
+    """Maps run id to its validation score at about ``points`` evaluations, including the last; scores that are not finite are left out."""
     scores: dict[str, list[float]] = {}
     for evaluation in store.thinned(ids, "Evaluated", points):
         value = evaluation["scores"].get(metric)
@@ -57,12 +57,12 @@ def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int 
 
 
 def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row a phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes and peak_<meter>_bytes.
+    """One row per phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes and peak_<meter>_bytes.
 
-    ``end_seconds`` is NaN while the phase goes on; a phase cut short ends with its run.
+    ``end_seconds`` is NaN while the phase goes on; an interrupted phase ends with its run.
     """
     done = {(values["run"], values["phase"]): values for values in _with_seconds(store, ids, "PhaseDone")}
-    lengths = {run.id: run.ended - run.started for run in _runs(store, ids) if run.ended is not None and run.started is not None}
+    lengths = {run.id: run.ended - run.started for run in map(store.run, ids) if run.ended is not None and run.started is not None}
     rows = []
     for begun in _with_seconds(store, ids, "PhaseStarted"):
         key = (begun["run"], begun["phase"])
@@ -83,7 +83,7 @@ def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
 
 
 def progress(store: RunStore, run: Run) -> Progress:
-    """Steps done and to do, the phase, and how long training may still take."""
+    """Returns the steps done and planned, the phase, and how long training may still take."""
     planned, last_step, last_phase = (store.last(run.id, kind) for kind in ("RunPlanned", "StepDone", "PhaseStarted"))
     plan, step, phase = (stored.event if stored else None for stored in (planned, last_step, last_phase))
     total = plan.steps if isinstance(plan, RunPlanned) else None
@@ -93,24 +93,20 @@ def progress(store: RunStore, run: Run) -> Progress:
     if last_step and last_phase and isinstance(step, StepDone) and total is not None and current == "train":
         passed, limit = last_step.time - last_phase.time, run.settings.train.time_limit
         here = done - _before(store, run)
-        if here >= STEPS_BEFORE_ETA and done < total:  # by the time that a person waits, which a full folder shortens
+        if here >= STEPS_BEFORE_ETA and done < total:  # in wall time, which cached outputs shorten
             eta = passed / here * (total - done)
-            if limit is not None and step.seconds > 0:  # which is on the run's own clock
+            if limit is not None and step.seconds > 0:  # the limit is on the run's own clock
                 eta = min(eta, max(0.0, limit - step.seconds) * passed / here * done / step.seconds)
     return Progress(done, total, current, eta)
 
 
 def _before(store: RunStore, run: Run) -> int:
-    """Steps that an earlier process of the run did."""
+    """Returns the steps that an earlier process of the run did."""
     went_on = store.last(run.id, "Resumed") if run.resumptions else None
     return went_on.event.step if went_on and isinstance(went_on.event, Resumed) else 0
 
 
-def _runs(store: RunStore, ids: Sequence[str]) -> list[Run]:
-    return [store.run(run_id) for run_id in ids]
-
-
 def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
     """Events whose ``seconds`` count from the start of their run."""
-    started = {run.id: run.started or run.created for run in _runs(store, ids)}
+    started = {run.id: run.started or run.created for run in map(store.run, ids)}
     return [values | {"seconds": values["time"] - started[values["run"]]} for values in store.fields(ids, kind)]

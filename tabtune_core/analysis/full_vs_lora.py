@@ -18,9 +18,9 @@ from tabtune_core.settings import TRAINED
 
 FULL, LORA, TIE, UNKNOWN = "Full fine-tuning", "LoRA", "within noise", "not known"
 PARAMETER_BYTES = 4
-"""Of a checkpoint: 32-bit numbers."""
+"""Size of one weight in a checkpoint: a 32-bit float."""
 CLOCK_NOISE = 0.05
-"""Seconds and memory that differ by less than this share count as equal: a shared machine measures no finer."""
+"""Seconds and memory that differ by less than this share count as equal: measurements on a shared machine are no finer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Aspect:
 
     name: str
     column: str
-    """Of the leaderboard; a score, a cost, or one that is computed here."""
+    """Column of the leaderboard, or one that is computed here."""
     kind: Literal["score", "measured", "exact"]
-    """``exact`` is a matter of sizes, without noise."""
+    """``exact`` numbers are sizes, which have no noise."""
     guide: str
     """What the guide says, to compare with."""
 
@@ -55,10 +55,10 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
 
     ``full`` and ``lora`` are the best configurations of their kind, ``small_lora`` the smallest rank within one standard error of the
     best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
-    run. ``difference`` is LoRA minus full fine-tuning with the ± of the paired differences (of scores as in
-    Comparison, of costs over the seeds), ``ratio`` full fine-tuning over LoRA. The winner is beyond that interval, and for
-    ``measured`` aspects also beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory that was
-    read on different meters is not compared: NaN.
+    run. ``difference`` is LoRA minus full fine-tuning, with the ± of the paired differences (for scores as in Comparison, for costs over
+    the seeds); ``ratio`` is full fine-tuning divided by LoRA. The winner is better beyond that interval, and for ``measured`` aspects also
+    beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory that was read on different meters is
+    not compared: NaN.
     """
     chosen = _chosen(configurations)
     runs = _with_computed(board).set_index("run")
@@ -100,7 +100,7 @@ def _chosen(configurations: pd.DataFrame) -> dict[str, pd.Series | None]:
 
 
 def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
-    """With the seconds of a step, and what has to be kept to predict; without training nothing has to be."""
+    """Adds the seconds of a step, and the bytes that must be stored to predict: NaN without training, which stores nothing."""
     numbers = board.astype({"steps": "float64", "adapter_bytes": "float64", "total_parameters": "float64", "trainable_percent": "float64"})
     untrained = ~numbers["strategy"].isin(TRAINED)
     meters = numbers.loc[~untrained, "memory_meter"].nunique()
@@ -114,7 +114,7 @@ def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
 
 
 def _values(runs: pd.DataFrame, configuration: pd.Series | None, column: str) -> "pd.Series[float]":
-    """By seed; empty without a configuration."""
+    """Returns the mean of ``column`` by seed; empty without a configuration."""
     if configuration is None:
         return pd.Series(dtype="float64")
     return runs.loc[list(configuration["runs"])].groupby("seed")[column].mean().astype("float64")
@@ -125,11 +125,11 @@ def _mean(values: "pd.Series[float]") -> float:
 
 
 _GAPS = {"validation": half_width("lora_gap"), "test": half_width("test_lora_gap")}
-"""Column of a comparison with the interval of a score, by its part."""
+"""By part: the column of a comparison that holds the ± of a score's difference."""
 
 
 def _winner(aspect: Aspect, means: dict[str, float], half: float, rank_by: str) -> str:
-    """Who is better beyond noise; empty where one of the two was not run."""
+    """Returns which of the two is better beyond noise; empty if one of them was not run."""
     full, lora = means["full"], means["lora"]
     if math.isnan(full) or math.isnan(lora):
         return ""

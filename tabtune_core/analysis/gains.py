@@ -1,6 +1,6 @@
-"""How a difference of scores is said: the one place where it becomes words, always with its interval.
+"""Differences of scores in words, always with their interval; no other module writes them.
 
-In: a difference, or why it has no interval. Out: sentences, and parts of one.
+In: a difference, or why it has no interval. Out: sentences, and parts of sentences.
 """
 
 import math
@@ -13,31 +13,31 @@ from tabtune_core.metrics import TARGET_UNIT, Metric
 from tabtune_core.wording import counted
 
 BETTER = "+ is better"
-"""Said of differences of a score of which less is better: they have the sign that they have in every table."""
+"""Added to a difference of a score where less is better: as in every table, a positive difference is an improvement."""
 ROUNDING = 1e-12
-"""Far below any difference of scores that is not one of arithmetic."""
+"""Differences of scores below this are rounding errors."""
 Found = Difference | TooFew | None
-"""What predictions tell of a difference; None without predictions."""
+"""What predictions say about a difference; None without predictions."""
 
 
 def beyond_noise(found: Found) -> int | None:
-    """1 or -1 where the whole interval is above or below 0, 0 where it holds 0; None where there is no interval."""
+    """Returns 1 or -1 if the whole interval is above or below 0, 0 if it contains 0, and None if there is no interval."""
     if not isinstance(found, Difference):
         return None
     return 1 if found.low > ROUNDING else -1 if found.high < -ROUNDING else 0
 
 
 def too_few(found: TooFew, part: str) -> str:
-    """Why the rows do not tell, and what would."""
+    """Says why there is no interval, and how many rows it takes."""
     unit = {"random": "row", "group": "group", "time": "block of time"}[found.of]
     which = "" if found.of_class is None else f" with the class {found.of_class!r}"
     return f"the {part} rows are too few to tell (they hold {counted(found.found, unit)}{which}, and it takes {found.needed})"
 
 
 def change(better_by: float, half: float, metric: Metric, size: float) -> str:
-    """For example ``+0.0123 ± 0.0045 accuracy``, or ``+0.0123 ± 0.0045 nats of log-loss (+ is better)`` where it is better by that.
+    """Writes an improvement: ``+0.0123 ± 0.0045 accuracy``, or ``+0.0123 ± 0.0045 nats of log-loss (+ is better)``.
 
-    As many digits as fit a score of this ``size``; ``half`` is the ±, NaN if it is not known.
+    It has as many digits as fit a score of this ``size``; ``half`` is the ±, NaN if it is not known.
     """
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + [BETTER] * (not metric.higher_is_better)
     noise = "" if math.isnan(half) else f" ± {metric.like(half, size)}"
@@ -47,7 +47,7 @@ def change(better_by: float, half: float, metric: Metric, size: float) -> str:
 
 
 def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part: str) -> str:
-    """The sentence of the leaderboard about the LoRA that validation chose.
+    """Writes the leaderboard's sentence about the LoRA that validation chose.
 
     >>> from tabtune_core.metrics import METRICS
     >>> gain_over_zero_shot(Difference(0.07, 0.01, 100), METRICS["log_loss"], size=0.3, part="test")
@@ -66,10 +66,9 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
 
 
 def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, part: str) -> str:
-    """What something does to a score, as a sentence.
+    """Writes a sentence about what something does to a score.
 
-    ``half`` is the ±, NaN where it is not known; ``size`` is a score like those compared, ``part`` says of
-    which rows.
+    ``half`` is the ±, NaN if it is not known; ``size`` is a score like those compared; ``part`` names the rows.
 
     >>> from tabtune_core.metrics import METRICS
     >>> effect("Rank 8", 0.07, 0.02, METRICS["log_loss"], size=0.3, part="test")
@@ -86,7 +85,7 @@ def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, 
 
 
 def versus(first: str, second: str, found: Found, metric: Metric, *, size: float, part: str) -> str:
-    """Which of two is better, as a sentence; the difference is positive where the first is.
+    """Writes a sentence about which of two is better; the difference is positive if the first is.
 
     >>> from tabtune_core.metrics import METRICS
     >>> versus("gradient boosting", "r=8", Difference(0.07, 0.01, 100), METRICS["log_loss"], size=0.3, part="test")
@@ -103,11 +102,11 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
 
 
 def corrected(found: Difference) -> float:
-    """A claimed gain without what it owes to being claimed: gains within their interval are not, so that small ones are overstated.
+    """Corrects a claimed gain for selection: gains within their interval are not claimed, so small claimed gains are overstated.
 
-    The value under which what was found is most likely, given that it is beyond its interval (Zhong and Prentice 2008, Biostatistics 9,
-    621-634, their first estimator), at least 0. Of true gains of 1.1 to 3 standard errors it finds 0.8 to 0.9 on average, where the
-    gains themselves come out 2.3 to 1.1 times as large.
+    Returns the true gain, at least 0, under which the one found is most likely given that it is beyond its interval (Zhong and Prentice
+    2008, Biostatistics 9, 621-634, their first estimator). For true gains of 1.1 to 3 standard errors it returns 0.8 to 0.9 of them on
+    average; the uncorrected gains are 2.3 to 1.1 times as large.
     """
     z, least = found.value / found.error, found.quantile
     best = minimize_scalar(lambda true: (z - true) ** 2 / 2 + log_ndtr(true - least), bounds=(0, z), method="bounded")
@@ -115,7 +114,7 @@ def corrected(found: Difference) -> float:
 
 
 def amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False, with_unit: bool = True) -> str:
-    """A difference with its ± (NaN if not known) and its unit, in digits that fit a score of this ``size``.
+    """Writes a difference with its ± (``half``, NaN if not known) and its unit, in digits that fit a score of this ``size``.
 
     >>> from tabtune_core.metrics import METRICS
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)

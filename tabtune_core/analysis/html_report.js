@@ -8,7 +8,7 @@ const paint = () => {
   );
   const charts = document.querySelectorAll(".plotly-graph-div");
   for (const chart of charts) {
-    const legend = innerWidth < 600 && chart !== charts[0] ? { showlegend: false } : {}; // the first one's holds for all
+    const legend = innerWidth < 600 && chart !== charts[0] ? { showlegend: false } : {}; // the first chart's legend serves all
     Plotly.relayout(chart, { "font.color": ink, "modebar.color": ink, ...axes, ...legend });
   }
 };

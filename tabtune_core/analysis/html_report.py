@@ -1,6 +1,6 @@
 """A leaderboard as one page that needs no network: what a better score costs, and the table.
 
-In: the rows, of pipelines or runs, and what else is to stand on the page. Out: HTML.
+In: the rows, of pipelines or runs, and the other content of the page. Out: HTML.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.wording import number
 
 COSTS = {"Score and memory": "run_growth_memory_bytes", "Score and time": "train_seconds"}
-"""What a better score costs, a chart each."""
+"""Title of a chart -> the cost that it draws the score against."""
 MOST_NAMED = 12
-"""Lines that a legend names; of more, the pointer shows the names."""
+"""Most lines that a legend names; if there are more, hovering shows the names."""
 _ALONE = (
     """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; """
     """style-src 'unsafe-inline'; img-src data: blob:">"""
@@ -49,13 +49,13 @@ def page(
     figures: Mapping[str, go.Figure] | None = None,
     parts: Mapping[str, str] | None = None,
 ) -> str:
-    """The whole page; texts and names of entries are text in it, never markup.
+    """Returns the whole page; texts and names of entries are escaped.
 
-    ``lead`` stands above all; ``figures`` follow those of the costs, and ``parts`` (HTML) the board, each under its heading.
+    ``lead`` comes first; ``figures`` follow those of the costs, and ``parts`` (HTML) the board, each under its heading.
     """
     title = title or f"Leaderboard by validation {METRICS[rank_by].written}"
     labelled = board if "run" in board else board.assign(run=board["name"])
-    ranked = labelled[labelled["place"].notna()] if "place" in labelled else labelled  # what is archived is no trade-off
+    ranked = labelled[labelled["place"].notna()] if "place" in labelled else labelled  # without archived runs
     costs = {name: CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
     drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
     told = "".join(f"<p>{escape(text)}</p>" for text in lead)
@@ -70,14 +70,14 @@ def page(
 
 
 def table_of(frame: pd.DataFrame) -> str:
-    """A frame as a table that scrolls by itself where it is wider than the page."""
+    """Returns a frame as a table that scrolls if it is wider than the page."""
     plain = frame.astype(object).mask(frame.isna(), float("nan"))  # pandas writes None and <NA> whatever na_rep says
     made = plain.to_html(index=False, na_rep="", border=0, float_format=partial(number, digits=4))
     return f"<div class=wide tabindex=0>{made}</div>"
 
 
 def _tables(board: pd.DataFrame, rank_by: str) -> str:
-    """What is traded, in its units; and every column, where a person opens it."""
+    """Returns the main columns with their units, and every column in a section that opens on click."""
     scores = {f"validation_{rank_by}": "Validation", f"test_{rank_by}": "Test"}
     names = {**dict([*_SHORT.items()][:2]), **scores, **dict([*_SHORT.items()][2:])}
     short = board[[name for name in names if name in board]].rename(columns=names)

@@ -10,13 +10,13 @@ from scipy.special import stdtrit
 from tabtune_core.data.splits import SplitName
 
 GAINS: dict[str, SplitName] = {"gain": "validation", "test_gain": "test"}
-"""Columns of leaderboards: how much better than zero-shot on the rows of a part."""
+"""Column of leaderboards that holds a gain over zero-shot -> the part that it was measured on."""
 PLUS_MINUS = "± is the distance to the end of a 95 % interval that is nearer to 0"
-"""What stands behind ± wherever scores are compared: an interval of rows is corrected for skew, so that its ends may lie unequally far."""
+"""Explains ± wherever scores are compared: an interval over rows is corrected for skew, so its ends may be at different distances."""
 
 
 def half_width(column: str) -> str:
-    """The name of the column that holds the ± of each number in ``column``: see ``PLUS_MINUS``.
+    """Returns the name of the column that holds the ± of each number in ``column``: see ``PLUS_MINUS``.
 
     >>> half_width("test_gain")
     'test_gain_half_width'
@@ -35,6 +35,6 @@ def half_interval(values: Sequence[float]) -> float:
 
 
 def half_intervals(deviation: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:
-    """The same for many means at once, from their standard deviations (ddof 1) and numbers of values."""
+    """Computes ``half_interval`` for many means at once, from their standard deviations (ddof 1) and numbers of values."""
     n = number.where(number >= 2).to_numpy(dtype=np.float64)
     return deviation.mul(stdtrit(n - 1, 0.975) / np.sqrt(n))

@@ -1,7 +1,7 @@
-"""How far a difference of scores may be off: scores with groups of table rows left out, and the interval that they give.
+"""How far a difference of scores may be off: scores with groups of table rows left out, and the interval that follows from them.
 
 In: predictions of held-out rows of one or more seeds. Out: a difference with its 95 % interval, or how many rows it would take.
-Letters: N rows, M rows of all seeds, U units (rows that are one to an interval), G groups of units, S seeds, K classes.
+Letters: N rows, M rows of all seeds, U units (rows that an interval counts as one), G groups of units, S seeds, K classes.
 """
 
 import math
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 
 def without_groups(metric: Metric, y_N: NDArray[np.generic], predicted: Floats, group_N: Ints, groups: int) -> Floats:
-    """The score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; nan where it is not defined."""
+    """Computes the score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; NaN where it is not defined."""
     if metric.name in _OF_COUNTS:
         return _OF_COUNTS[metric.name](_counts_without(np.asarray(y_N, dtype=np.int64), predicted, group_N, groups))
     if metric.name in _OF_RANKS:
@@ -39,7 +39,7 @@ def _area(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> 
     Pairs within one group are counted at the mean of all pairs.
     """
     above, below = int(own_N.sum()), int((~own_N).sum())
-    won_N = np.empty(len(p_N))  # pairs with rows of other classes in which the row of the class is above; half of a tie
+    won_N = np.empty(len(p_N))  # pairs of a row of the class with one of another class that the first wins; a tie counts half
     won_N[own_N] = _below(p_N[own_N], p_N[~own_N])
     won_N[~own_N] = above - _below(p_N[~own_N], p_N[own_N])
     area = won_N[own_N].sum() / (above * below)
@@ -50,16 +50,16 @@ def _area(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> 
 
 
 def _below(p_N: Floats, others: Floats) -> Floats:
-    """How many of the others are below each; equal ones count half."""
+    """Counts how many of ``others`` are below each of ``p_N``; equal ones count half."""
     ordered = np.sort(others)
     return np.asarray((np.searchsorted(ordered, p_N, "left") + np.searchsorted(ordered, p_N, "right")) / 2)
 
 
 def _average_precision(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> Floats:
-    """Average precision without each group: of the rows of the class, the mean share of the class among all that are as high or higher."""
+    """Average precision without each group: for each row of the class, the share of the class among rows at least as high; their mean."""
     order = np.argsort(-p_N, kind="stable")
     own_N, group_N, down_N = own_N[order], group_N[order], -p_N[order]
-    last_N = np.searchsorted(down_N, down_N, side="right") - 1  # of those with the same probability
+    last_N = np.searchsorted(down_N, down_N, side="right") - 1  # place of the last row with the same probability
     without_G = np.empty(groups)
     for g in range(groups):
         kept_N = group_N != g
@@ -96,7 +96,7 @@ def _balanced_accuracy(counts_GKK: Floats) -> Floats:
 
 
 _OF_COUNTS = {"balanced_accuracy": _balanced_accuracy, "f1_weighted": _f1_weighted, "mcc": _matthews}
-"""Metrics that are read off the counts of classes."""
+"""Metrics that are computed from the counts of classes."""
 _OF_RANKS = {"roc_auc": _area, "average_precision": _average_precision}
 """Metrics of one class against the rest."""
 QUICK = (*_OF_COUNTS, *_OF_RANKS)
@@ -104,31 +104,31 @@ QUICK = (*_OF_COUNTS, *_OF_RANKS)
 
 
 GROUPS, FEW_GROUPS = 200, 40
-"""At most; fewer units are left out one at a time. Few, where the metric is computed anew without each group."""
+"""Most groups; fewer units are left out one at a time. FEW_GROUPS applies if the metric is recomputed without each group."""
 BLOCKS, BLOCK_ROWS = 10, 8
-"""Under a split by time: at most so many, of at least so many rows. Where differences of neighbours go together (autoregressive, 0.5),
-93 % of intervals or more hold the truth from 40 rows on; with 20 blocks of 80 rows 90 %."""
+"""Under a split by time: most blocks, and fewest rows of a block. If the differences of neighbours correlate (autoregressive, 0.5), at
+least 93 % of intervals contain the truth from 40 rows on; with 20 blocks of 80 rows, 90 %."""
 FEWEST_ROWS, FEWEST = 30, 5
-"""Rows; and groups, blocks of time, or rows of each class where the score is a mean over classes. Below it intervals of lopsided
-differences hold the truth too rarely (of 20 rows 87 to 96 %), or are so wide that they say nothing."""
+"""Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
+skewed differences contain the truth too rarely (with 20 rows in 87 to 96 % of cases), or are too wide to be of use."""
 
 
 @dataclass(frozen=True, slots=True)
 class TooFew:
-    """What there is too little of among held-out rows for an interval."""
+    """What the held-out rows have too few of for an interval."""
 
     of: SplitBy
     """Rows (``random``), groups, or blocks of time."""
     of_class: str | None
-    """Those that have rows of this class; None: all."""
+    """Only those that have rows of this class count; None: all count."""
     found: int
-    """As many as count: unequal ones count as fewer equal ones, and copies as one row."""
+    """Effective number: unequal ones count as fewer equal ones, and copies as one row."""
     needed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Replicates:
-    """A score on some rows, and on what is left of them without each group."""
+    """A score on some rows, and on the rows that remain without each group."""
 
     score: float
     without_G: Floats
@@ -139,7 +139,7 @@ class Replicates:
     groups: "RowGroups"
 
     def of_nothing(self) -> "Replicates":
-        """The score 0 on the same rows: the difference to it is the score itself."""
+        """Returns the score 0 on the same rows: the difference to it is the score itself."""
         return Replicates(0.0, np.zeros_like(self.without_G), self.here_G, self.rows_N, self.groups)
 
 
@@ -151,23 +151,23 @@ class Difference:
     error: float
     """Standard error."""
     freedom: float
-    """Degrees of freedom of what comes from the rows, by what is scarce among them."""
+    """Degrees of freedom of the noise of the rows, from the scarcest kind of them."""
     skew: float = 0.0
-    """Of the distribution of such differences."""
+    """Skewness of the distribution of such differences."""
     of_seed: float = math.nan
     """Variance of the difference under one seed that comes from its rows."""
     between_seeds: float = 0.0
     """Variance between seeds beyond that."""
     seeds: int = 1
     shared: float | None = None
-    """Part of ``of_seed`` that more seeds make no smaller, for their test rows are the same; None: one seed does not tell."""
+    """Share of ``of_seed`` that more seeds do not reduce, because their test rows are the same; None: not known from one seed."""
     choices: int = 1
-    """Differences among which this one was chosen by the same rows: the interval allows for it (Bonferroni; Dunn 1961, Journal of the
-    American Statistical Association 56, 52-64)."""
+    """Number of differences from which this one was chosen on the same rows: the interval allows for it (Bonferroni; Dunn 1961, Journal of
+    the American Statistical Association 56, 52-64)."""
 
     @property
     def quantile(self) -> float:
-        """In standard errors: the intervals of rows and of seeds, each Student's, added as errors are.
+        """Half width in standard errors: Student's intervals of rows and of seeds, combined in proportion to their variances.
 
         Howe 1974, Journal of the American Statistical Association 69, 789-794.
         """
@@ -187,21 +187,21 @@ class Difference:
 
     @property
     def half(self) -> float:
-        """From the value to that end of the interval which is nearer to 0: it tells whether the value is beyond noise."""
+        """Distance from the value to the end of the interval nearer to 0, which decides whether the value is beyond noise."""
         return self.value - self.low if self.value > 0 else self.high - self.value
 
     def _corrected(self, quantile: float) -> float:
-        """For the skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the transformation g1)."""
+        """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the transformation g1)."""
         if abs(self.skew) < 1e-6:
             return quantile
         return 3 / self.skew * (math.cbrt(1 + self.skew * (quantile - self.skew / 6)) - 1)
 
 
 class RowGroups:
-    """The table rows of some held-out parts in groups: rows that go together are in one, and that is the same under every seed."""
+    """Puts the rows of held-out parts into groups: rows that belong together share a group, which is the same under every seed."""
 
     def __init__(self, parts: Sequence[Predictions], metric: Metric) -> None:
-        """``parts`` are predictions of one part of the held-out rows, one a seed; ``metric`` is what the groups are left out of."""
+        """``parts`` are predictions of one held-out part, one per seed; ``metric`` decides how many groups and rows are needed."""
         units = [part.units_N for part in parts if part.units_N is not None]
         known = len(units) == len(parts)
         self.split_by: SplitBy = parts[0].split_by if known else "random"
@@ -212,7 +212,7 @@ class RowGroups:
         quick = metric.name in (*ROW_MEANS, *QUICK)
         number = int(unit_M.max()) + 1
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
-        self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # units that lie together may be alike
+        self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # neighbouring units may be alike
         counts = [(None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)]
         for part in parts if Interval.OVER_CLASSES in metric.interval else ():
             unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
@@ -222,11 +222,11 @@ class RowGroups:
         self.freedom = min(_equal(self._group), *(found for _, found, _ in counts)) - 1
 
     def of(self, rows_N: Ints) -> Ints:
-        """The group of each row."""
+        """Returns the group of each row."""
         return self._group[np.searchsorted(self._rows, rows_N)]
 
     def leave_out(self, metric: Metric, rows: Predictions, predicted: Floats) -> Replicates:
-        """The score of predictions ``(N, K)`` or ``(N,)`` of these rows without each group; the score itself where no row is of it."""
+        """Scores predictions ``(N, K)`` or ``(N,)`` of ``rows`` without each group; a group without such rows gets the full score."""
         y_N, group_N, G = rows.y_N, self.of(rows.rows_N), self.number
         rows_G = np.bincount(group_N, minlength=G)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -236,34 +236,34 @@ class RowGroups:
                 score = float(of_mean(values_N.mean()))
                 without_G = of_mean((values_N.sum() - np.bincount(group_N, values_N, G)) / (len(y_N) - rows_G))
             else:
-                *without, score = without_groups(metric, y_N, predicted, group_N, G + 1)  # of the last one there is no row
+                *without, score = without_groups(metric, y_N, predicted, group_N, G + 1)  # the last group is empty: the full score
                 without_G = np.array(without)
         return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows.rows_N, self)
 
 
 def _blocks(unit_M: Ints) -> Ints:
-    """The block of each row, of places in the order of time; rows of one place stay together."""
+    """Returns the block of each row from its place in time; rows of one place stay together."""
     blocks, rows_U = max(min(BLOCKS, len(unit_M) // BLOCK_ROWS), 1), np.bincount(unit_M)
     block_U = (np.cumsum(rows_U) - rows_U / 2) * blocks // len(unit_M)
     return np.unique(block_U[unit_M], return_inverse=True)[1]
 
 
 def _equal(unit_M: Ints) -> float:
-    """How many units of equal size say as much as these (Kish 1965, Survey Sampling, section 11.7)."""
+    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section 11.7)."""
     rows_U = np.bincount(unit_M).astype(np.float64)
     return float(rows_U.sum() ** 2 / (rows_U**2).sum())
 
 
 def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None], metric: Metric) -> Difference | TooFew | None:
-    """The mean over seeds of how much better ``first`` is than ``second`` on the same rows, one entry a seed.
+    """Computes how much better ``first`` is than ``second`` on the same rows, as a mean over seeds, one entry per seed.
 
-    TooFew where the rows do not tell how far it may be off; None where an entry is None, or a score not finite.
+    TooFew if there are too few rows for an interval; None if an entry is None, or a score is not finite.
 
     The error is the jackknife's over groups of table rows (Efron and Stein 1981, The Annals of Statistics 9, 586-596): a row that several
-    seeds held out is left out of all of them at once, since it is one row. To it is added what the differences of the seeds vary by beyond
-    the noise of their rows, the luck of split and start. Metrics of the predicted class get half a row more in each direction, as in
-    Agresti and Min 2005 (Statistics in Medicine 24, 729-740). The interval is Student's together with the one that is corrected for skew;
-    its degrees of freedom are one less than there are seeds, and than there are groups or units of the scarcest kind.
+    seeds held out is left out of all of them at once, since it is one row. The variance between seeds beyond the noise of their rows, which
+    comes from split and initialization, is added. Metrics of the predicted class get half a row more in each direction, as in Agresti and
+    Min 2005 (Statistics in Medicine 24, 729-740). The interval joins Student's and the one corrected for skew; its degrees of freedom are
+    the number of seeds minus one, and the number of groups or of units of the scarcest kind minus one.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if len(both) < max(len(first), 1):
@@ -278,7 +278,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     half_row = Interval.OF_THE_CLASS in metric.interval and groups.split_by == "random"
     rows, cubes = _moments(without_SG.mean(axis=0), half_row=half_row)
     each = float(np.mean([_moments(without_G[a.here_G], half_row=half_row)[0] for without_G, (a, _) in zip(without_SG, both, strict=True)]))
-    own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # what the rows of one seed say and those of the others do not
+    own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = max(0.0, float(value_S.var(ddof=1)) - own) if seeds > 1 else 0.0
     total = rows + between / seeds
     shared = 1 - min(own / each, 1.0) if seeds > 1 and each else None

@@ -1,7 +1,7 @@
-"""What stops a sweep: each reason for which its runs would fail before their first step, found before any of them is queued.
+"""Checks before a sweep is queued: finds each reason for which its runs would fail before their first step.
 
-In: runs, and the table that they read. Out: errors that say what to do; empty if the runs can start. The pages, the command line and
-Python ask here, and the runs themselves fail for the same reasons. Loads no torch.
+In: runs, and the table that they read. Out: errors that say what to do; empty if the runs can start. The pages, the command line and the
+Python API use these checks, and the runs themselves fail for the same reasons. Loads no torch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 
 def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
-    """Everything that stops runs on a table of a workspace, except their memory, which is an estimate; see ``too_large``.
+    """Returns everything that stops runs on a table of a workspace, except a lack of memory, which is an estimate; see ``too_large``.
 
     ``cluster_cards`` is as in ``stopped_by_request``.
 
@@ -41,7 +41,7 @@ def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | 
 
 
 def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Sequence[RunSettings]) -> list[TabTuneError]:
-    """Of the target, the columns to predict from and the split. The limits of a model do not stop references, which use no model."""
+    """Checks the target, the feature columns and the split. A model's limits do not stop references, which use no model."""
     run, kinds = runs[0], kinds_of(columns, runs[0])
     card = next((get_card(one.model) for one in runs if one.strategy not in REFERENCES), None)
     of_label = _collected(lambda: _check_label(frame, run, None if card is None else card.family.class_limit))
@@ -55,16 +55,16 @@ def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Seque
 
 
 def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
-    """Of the model, its weights, the adapter and the device, as far as that is known without loading anything.
+    """Checks the model, its weights, the adapter and the device, as far as possible without loading anything.
 
-    ``cluster_cards`` is the number of GPUs of the cluster that carries the runs out; None: this machine does.
+    ``cluster_cards`` is the number of GPUs of the cluster that executes the runs; None if this machine does.
     """
     alike = {one.strategy if one.strategy != "peft" else one: one for one in runs if one.seed == runs[0].seed}
     return _collected(*(lambda one=one: _check_run(one, cluster_cards) for one in alike.values()))
 
 
 def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
-    """Why runs cannot fit the memory of their device or the disk of their workspace, and what to do; as estimated."""
+    """Returns an error if, by estimate, runs exceed the memory of their device or the disk of their workspace; it says what to do."""
     seeded = [run for run in runs if run.strategy not in REFERENCES and run.seed == runs[0].seed]
     first = next((run for run in seeded if run.strategy != "inference"), next(iter(seeded), None))
     if first is None:
@@ -99,7 +99,7 @@ def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
 
 
 def _collected(*checks: Callable[[], object]) -> list[TabTuneError]:
-    """What the checks raise, each sentence once."""
+    """Returns the errors that the checks raise, each message once."""
     found: dict[str, TabTuneError] = {}
     for check in checks:
         try:

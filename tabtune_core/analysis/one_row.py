@@ -1,7 +1,7 @@
-"""What stands beside the prediction of a row: how far predictions of numbers lie from the truth, and the context rows most like it.
+"""What is shown beside the prediction of a row: an interval for predicted numbers, and the context rows most like it.
 
-In: what one model predicted for the validation and the test rows of a run; a context. Out: an interval around every prediction of that
-model; places in the context. Shape letters: C context rows, F features.
+In: the errors of one model on the validation and the test rows of a run; a context. Out: an interval around every prediction of that
+model; places in the context. Shape letters: C context rows, F features, N validation rows, M test rows.
 """
 
 import math
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from tabtune_core.data.task import Context
 
 SHARE = 0.9
-"""Of the true values that the interval is to hold."""
+"""Share of the true values that the interval should contain."""
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """In the target's unit, the same around every prediction."""
+    """An interval in the target's unit, the same around every prediction."""
 
     below: float
     """How far it reaches below a prediction."""
     above: float
     held: float | None
-    """Share of the test rows whose true value it holds; None without test rows."""
+    """Share of the test rows whose true value it contains; None without test rows."""
 
 
 def interval(errors_N: Floats, test_errors_M: Floats) -> Interval | None:
-    """From errors, truth less prediction, of the validation rows N; those of the test rows M only check it. None where rows are too few.
+    """Computes it from validation errors (truth minus prediction); test errors only check it. None if validation rows are too few.
 
-    Split conformal with half of what is left out at each end: Lei et al. 2018, Journal of the American Statistical Association 113,
-    1094-1111. The validation rows also chose the checkpoint, which makes it a little too narrow; ``held`` shows by how much.
+    Split conformal prediction that leaves out equal shares at both ends: Lei et al. 2018, Journal of the American Statistical Association
+    113, 1094-1111. The validation rows also chose the checkpoint, so it is a little too narrow; ``held`` shows by how much.
 
     >>> interval(np.linspace(-1.0, 2.0, 39), np.array([0.0, 1.9, 3.0, 1.0]))
     Interval(below=0.9210526315789473, above=1.9210526315789473, held=0.75)
@@ -47,10 +47,10 @@ def interval(errors_N: Floats, test_errors_M: Floats) -> Interval | None:
 
 
 def nearest(context: Context, row_F: Floats, most: int) -> tuple[NDArray[np.intp], Floats]:
-    """Places in the context, nearest first, and their distances.
+    """Returns the places of the ``most`` nearest context rows, nearest first, and their distances.
 
-    A distance is the root of the mean squared difference of the features, a number in standard deviations of the context. Two categories
-    that differ are 1 apart, and so is a missing number from a known one.
+    A distance is the root of the mean squared difference of the features, numbers in standard deviations of the context. Two different
+    categories are 1 apart, and so are a missing and a known number.
     """
     categories = len(context.encoder.categories)
     known_CF = np.ma.masked_invalid(context.x_CF)

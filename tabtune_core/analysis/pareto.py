@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
-    """Rows that no other row equals or beats on every axis and beats on one; ``smaller_is_better`` says it for each axis (column)."""
+    """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the axes (columns)."""
     costs = pd.DataFrame({name: board[name].astype("float64") * (1 if smaller else -1) for name, smaller in smaller_is_better.items()})
     known = costs.notna().all(axis=1)
     on_front = pd.Series(False, index=board.index)
@@ -20,7 +20,7 @@ def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Ser
 
 
 def _undominated(costs_ND: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Letters: N rows, D axes. One row against all others at a time: N is the runs of a sweep."""
+    """Letters: N rows, D axes. Compares each row with all others, which is fast enough for the runs of a sweep."""
     return np.array(
         [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND],
         dtype=bool,
@@ -28,7 +28,7 @@ def _undominated(costs_ND: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Series[bool]":
-    """Rows whose numbers are known and at most the limit in every limited column."""
+    """Marks rows whose numbers are known and at most the limit in every limited column."""
     inside = pd.Series(True, index=board.index)
     for name, most in limits.items():
         inside &= (board[name].astype("float64") <= most).fillna(False)
@@ -36,7 +36,7 @@ def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Serie
 
 
 def best_of(board: pd.DataFrame, score: str, *, higher_is_better: bool) -> pd.Series | None:
-    """The row with the best score, of equal ones the smaller run; None where no row has one."""
+    """Returns the row with the best score, and among equal scores the one with the fewest parameters; None if no row has a score."""
     known = board.dropna(subset=[score])
     if known.empty:
         return None

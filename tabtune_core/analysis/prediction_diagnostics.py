@@ -1,4 +1,4 @@
-"""What runs predicted row by row, counted and compared: confusion, calibration, errors, and rows that come out differently.
+"""Predictions of runs row by row, counted and compared: confusion, calibration, errors, and rows whose prediction changed.
 
 In: predictions of held-out rows. Out: frames for charts and tables. Letters: N rows, K classes, B bins.
 """
@@ -16,9 +16,9 @@ OTHERS = "other classes"
 
 
 def confusion(predictions: Predictions) -> pd.DataFrame:
-    """One row a pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1).
+    """One row per pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1).
 
-    Of more than 12 classes the most frequent stand for themselves and the rest together.
+    If there are more than 12 classes, all but the 11 most frequent are merged.
     """
     label_N, predicted_N = predictions.y_N.astype(np.int64), predictions.predicted.argmax(axis=1)
     counts_KK = np.zeros((len(predictions.classes), len(predictions.classes)), dtype=np.int64)
@@ -43,7 +43,7 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
 
 
 def reliability(predictions: Predictions, bins: int = 10) -> pd.DataFrame:
-    """One row a bin of confidence: low, high, rows, and where it has rows confidence and accuracy (means, 0 to 1)."""
+    """One row per bin of confidence: low, high, rows, and mean confidence and accuracy (0 to 1; NaN for an empty bin)."""
     rows_B, confidence_B, right_B = confidence_bins(predictions.y_N.astype(np.int64), predictions.predicted, bins).T
     with np.errstate(invalid="ignore"):
         means = {"confidence": confidence_B / rows_B, "accuracy": right_B / rows_B}
@@ -52,7 +52,7 @@ def reliability(predictions: Predictions, bins: int = 10) -> pd.DataFrame:
 
 
 def errors(predictions: Predictions) -> pd.DataFrame:
-    """One row a held-out row of a run that predicts numbers: row, label, predicted, error (predicted minus label)."""
+    """One row per held-out row of a regression run: row, label, predicted, error (predicted minus label)."""
     return pd.DataFrame(
         {
             "row": predictions.rows_N,
@@ -64,9 +64,9 @@ def errors(predictions: Predictions) -> pd.DataFrame:
 
 
 def together(first: Predictions, second: Predictions) -> pd.DataFrame:
-    """The rows that both runs predicted: row, label, and of each run (``first_``, ``second_``) predicted and right or error.
+    """One row per row that both runs predicted: row, label, and for each run (``first_``, ``second_``) predicted and right or error.
 
-    Classes by name, with ``confidence``, the probability of the predicted class; numbers with ``move``, second minus first.
+    Classification has class names, and ``confidence``, the probability of the predicted class; regression has ``move``, second minus first.
     """
     both = _one(first, "first_").merge(_one(second, "second_").drop(columns="label"), on="row")
     return both if first.classes else both.assign(move=both["second_predicted"] - both["first_predicted"])
@@ -83,7 +83,7 @@ def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
 
 
 def flips(both: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``together`` whose class changed: those that became right, then wrong, then from one wrong class to another."""
+    """The rows of ``together`` whose class changed: first those that became right, then those that became wrong or stayed wrong."""
     changed = both[both["first_predicted"] != both["second_predicted"]]
     order = 2 * (changed["second_right"].astype(int)) + changed["first_right"].astype(int)
     return changed.assign(order=order.map({2: 0, 1: 1, 0: 2})).sort_values(["order", "row"], kind="stable").drop(columns="order")
@@ -95,6 +95,6 @@ def movers(both: pd.DataFrame, most: int = 50) -> pd.DataFrame:
 
 
 def flip_counts(changed: pd.DataFrame) -> Mapping[str, int]:
-    """Of the rows of ``flips``: how many became right, became wrong, or stayed wrong."""
+    """Counts the rows of ``flips`` that became right, became wrong, or stayed wrong."""
     first, second = changed["first_right"].astype(bool), changed["second_right"].astype(bool)
     return {"right": int((~first & second).sum()), "wrong": int((first & ~second).sum()), "still": int((~first & ~second).sum())}

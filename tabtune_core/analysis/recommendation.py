@@ -1,7 +1,7 @@
-"""The sentences that people came for: whether LoRA gained anything, the smallest rank that is as good, and what a larger one costs.
+"""The recommendation in words: whether LoRA gained anything, the smallest rank that is as good, and what a larger one costs.
 
-In: the leaderboard of one sweep. Out: plain sentences, and the comparison of configurations that they are read from. Validation chooses;
-what is called better or worse is so on the test rows, beyond a 95 % interval.
+In: the leaderboard of one sweep. Out: plain sentences, and the comparison of configurations behind them. Validation chooses; "better"
+and "worse" mean beyond a 95 % interval on the test rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,19 +24,19 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted
 
 MEMORY_LEVER = 0.1
-"""Share by which memory must vary over the ranks before rank is called a lever on it."""
+"""If memory varies by less than this share over the ranks, the rank is said to hardly change it."""
 COSTS = {
     "growth_memory_bytes": ("used {} MB {} memory", ("more", "less"), 1e6),
     "train_seconds": ("trained {} s {}", ("longer", "less"), 1.0),
     "adapter_bytes": ("has an adapter that is {} kB {}", ("larger", "smaller"), 1e3),
 }
-"""How a difference of a cost is said: the words, those for more and for less, and the unit."""
+"""By cost: the template of a difference, the words for more and for less, and the divisor to the unit."""
 USE_PRETRAINED = "Use the pretrained model as it is."
-NO_SEED = "Nothing is compared, because no seed has a score of every configuration. Run those that are missing under the same seeds."
+NO_SEED = "Nothing is compared, because no seed has a score for every configuration. Run the missing configurations under the same seeds."
 CURSED = 0.9
-"""A gain of which less than this share is left after the correction for being claimed is said to be overstated."""
+"""A gain is called overstated if its corrected value is below this share of it."""
 UNUSED = ", which were not used for any choice,"
-UNKNOWN_UNITS = " Rows are taken for independent: these runs do not say which of them go together."
+UNKNOWN_UNITS = " Rows are treated as independent: these runs do not say which of them belong together."
 Label = Callable[[pd.Series], str]
 
 
@@ -45,18 +45,18 @@ class Recommendation:
     """What a sweep says about rank."""
 
     sentences: tuple[str, ...]
-    """The most important first; none before two configurations with a score, one of them LoRA."""
+    """Most important first; empty until two configurations have a score, one of them LoRA."""
     basis: str
-    """What ± and the intervals are, and what they rest on; without sentences, which runs cannot be compared, and why."""
+    """What ± and the intervals mean and are computed from; without sentences: which runs cannot be compared, and why."""
     configurations: pd.DataFrame
-    """One row a configuration, as in Comparison, and ``tied``: a LoRA within one standard error of the best LoRA (of the paired difference
-    on the validation rows); NA where that is not known, and for all else."""
+    """One row per configuration, as in Comparison, with ``tied``: whether a LoRA is within one standard error (of the paired difference on
+    the validation rows) of the best LoRA; NA where that is unknown, and for other strategies."""
     claim: Claim | None = None
-    """What may be said of the best LoRA configuration; None where there is none to compare."""
+    """What may be claimed of the best LoRA configuration; None if there is none to compare."""
 
 
 def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendation:
-    """``board`` is the leaderboard of one sweep of ``store``, ranked by ``rank_by``."""
+    """Writes the recommendation of ``board``, the leaderboard of one sweep of ``store``, ranked by ``rank_by``."""
     load = partial(read_predictions, store)
     comparison = compare(board, rank_by, load)
     table = comparison.configurations
@@ -66,7 +66,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     if table.empty and comparison.left_out:
         return Recommendation((), NO_SEED, table)
     if len(table) < 2 or lora.empty:
-        alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. Run them again, alike and to their end."
+        again = "Run them again to their end, with the same steps and rows."
+        alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. {again}"
         return Recommendation((), alone if comparison.apart and lora.empty else "", table)
     planned = store.last(lora["runs"].iloc[0][0], "RunPlanned")
     plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
@@ -97,7 +98,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
 
 
 def _advice(claim: Claim, lora: pd.DataFrame, table: pd.DataFrame, label: Label) -> str:
-    """Which of LoRA and zero-shot to use, where neither a reference nor full fine-tuning is ahead; empty where a smaller rank may do."""
+    """Says whether to use LoRA or zero-shot; empty if full fine-tuning is better, or a smaller rank may be enough."""
     if _full_is_better(table):
         return ""
     if claim.verdict != "better":
@@ -106,13 +107,13 @@ def _advice(claim: Claim, lora: pd.DataFrame, table: pd.DataFrame, label: Label)
 
 
 def _leader(others: Sequence[Rival], best: pd.Series, metric: Metric) -> Rival | None:
-    """The reference with the best validation score of all; None where ``best`` of the model's configurations is as good."""
+    """Returns the reference with the best validation score; None if ``best``, the model's best configuration, is as good."""
     first = max(others, key=lambda one: metric.sign * one.score, default=None)
     return first if first and metric.better(first.score, best["score"]) and metric.better(first.score, first.ours) else None
 
 
 def _beside(other: Rival, metric: Metric, lora: str, *, leads: bool = False) -> str:
-    """A reference and the best LoRA on validation and test."""
+    """Compares a reference with the best LoRA on the validation and test rows."""
     over = f" (means over {other.seeds} seeds)" if other.seeds > 1 else ""
     has = "has the best validation" if leads else "has a validation"
     name = f"{other.name[0].upper()}{other.name[1:]}, without a foundation model,"
@@ -123,8 +124,8 @@ def _beside(other: Rival, metric: Metric, lora: str, *, leads: bool = False) -> 
 
 
 def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str, size: float) -> Iterator[str]:
-    """Said where the model to use, LoRA if it gained and zero-shot if not, scores no better than a guess that knows no row."""
-    if metric.name == "ece":  # by which guessing is perfect
+    """Warns if the model to use (LoRA if it gained, else zero-shot) scores no better than a constant guess."""
+    if metric.name == "ece":  # guessing the shares of the classes is perfectly calibrated
         return
     trained = claim.verdict == "better"
     found, part = against_guessing(metric, load, claim.runs, trained=trained)
@@ -136,7 +137,7 @@ def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
-    """The leaderboard with the columns of NOISE, those of the run's configuration; NA where unknown."""
+    """Adds to the leaderboard the NOISE columns of each run's configuration; NA where unknown."""
     each = configurations.explode("runs").set_index("runs").reindex(board["run"]).set_axis(board.index)
     return board.assign(**{name: each[source] for name, source in NOISE.items()})
 
@@ -146,26 +147,26 @@ NOISE = {"tied_with_best": "tied", half_width("lora_gap"): half_width("lora_gap"
 
 
 def within(gap: pd.Series, error: pd.Series) -> pd.Series:
-    """Where the gap is at most one standard error; nowhere where the error is not known."""
+    """True where the gap is at most one standard error; False where the error is unknown."""
     return gap <= error + ROUNDING
 
 
 def smallest_within(lora: pd.DataFrame) -> pd.Series:
-    """Of the LoRA configurations, best first, the one of smallest rank that is within one standard error of the best."""
+    """Returns the smallest rank within one standard error of the best; ``lora`` holds the LoRA configurations, best first."""
     near = lora[within(lora["lora_gap"], lora["lora_gap_error"])]
     return (near if len(near) else lora.iloc[:1]).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
 
 
 def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
-    """The same among all configurations; None without LoRA, and where an error is not known."""
+    """Picks ``smallest_within`` from all configurations; None without LoRA, or if an error is unknown."""
     lora = configurations[configurations["strategy"] == "peft"]
     return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
 
 
 def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, among: str, advice: str) -> Iterator[str]:
-    """What validation chose, and what the test rows say about it.
+    """Says what validation chose, and what the test rows say about it.
 
-    ``among`` says of what, where the best of all is no LoRA run; ``advice`` is what to use, or the reference that is better.
+    ``among`` is `` among the LoRA runs`` if another strategy is the best of all; ``advice`` says what to use, or which reference is better.
     """
     if claim.verdict == "no gain":
         yield " ".join(["No LoRA run is better than zero-shot on the validation rows.", *[advice] * bool(advice)])
@@ -186,7 +187,7 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
 
 
 def _winners_curse(found: Difference) -> Iterator[str]:
-    """Of a gain so small that it owes much of its size to being claimed."""
+    """Warns about a gain so small that much of its size may come from being selected."""
     if (likely := corrected(found)) < CURSED * found.value:
         about = np.format_float_positional(likely, precision=2, fractional=False, unique=False, trim="-")
         yield (
@@ -196,7 +197,7 @@ def _winners_curse(found: Difference) -> Iterator[str]:
 
 
 def _what_settles(claim: Claim) -> str:
-    """How many more seeds or rows would show a gain of this size."""
+    """Says how many more seeds or rows would show a gain of this size."""
     start = "If LoRA's true gain is as large as this one,"
     if claim.more_seeds is None:
         rows = f"; about {claim.rows_needed:,} test rows would, in 80 % of cases" if claim.rows_needed else ""
@@ -206,7 +207,7 @@ def _what_settles(claim: Claim) -> str:
 
 
 def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
-    """Which rank validation would choose, by the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
+    """Says which rank validation would choose, by the one-standard-error rule (Breiman et al. 1984, section 3.4.3)."""
     best = lora.iloc[0]
     if lora["lora_gap_error"].isna().any():
         yield f"{label(best)} has the best validation {metric.written} of the LoRA runs: {metric.text(best['score'])}."
@@ -223,11 +224,11 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         head = f"{label(best)} is the smallest rank, and no larger one is better on the validation rows"
         yield f"{head}. {label(largest)} {_price(best, largest, metric)}."
     else:
-        yield f"{label(best)} is the only rank that can be compared; run others beside it."
+        yield f"{label(best)} is the only rank that can be compared; run other ranks, too."
 
 
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
-    """What ``other`` costs against ``cheap``, one of which is the best LoRA, and how its validation score differs."""
+    """Says what ``other`` costs compared with ``cheap``, and how its validation score differs; one of the two is the best LoRA."""
     half = max(one[half_width("lora_gap")] for one in (cheap, other))
     gain = change(metric.sign * (other["score"] - cheap["score"]), half, metric, cheap["score"])
     parts = []
@@ -254,7 +255,7 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
-    """Whether it is better than LoRA on the validation rows, which is no claim, and on the test rows, which is one."""
+    """Says whether full fine-tuning is better than LoRA: a claim on the test rows, only a lead on the validation rows."""
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
         validation, test = (change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
         leads = full["lora_gap"] < -ROUNDING
@@ -270,7 +271,7 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
 
 
 def _full_is_better(table: pd.DataFrame) -> bool:
-    """Than the best LoRA, beyond noise on the test rows."""
+    """Whether full fine-tuning is better than the best LoRA on the test rows, beyond noise."""
     full = table[table["strategy"] == "base-ft"].iloc[:1]
     return bool((-full["test_lora_gap"] > full[half_width("test_lora_gap")] + ROUNDING).any())
 
@@ -279,11 +280,9 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     named = f"seed{'s' * (len(comparison.seeds) > 1)} {', '.join(map(str, comparison.seeds))}"
     compared = f" Compared on {named}, where every configuration has a score." if comparison.left_out else ""
     if comparison.configurations["gap_error"].isna().all() and claim.verdict == "not known":
-        return f"How much of this is noise is not known: there are no predictions of its rows, or none before training.{compared}"
+        return f"How much of this is noise is not known: predictions of its rows, or those before training, are missing.{compared}"
     missing = comparison.configurations["gap_error"].isna().any()
-    why = (
-        "Where rows are too few there is none." if isinstance(claim.found, TooFew) else "Runs without predictions for these rows have none."
-    )
+    why = "Too few rows give no interval." if isinstance(claim.found, TooFew) else "Runs without predictions for these rows have none."
     unknown = f" {why}" if missing else ""
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     luck = (
@@ -291,7 +290,7 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
         if len(claim.runs) > 1
         else " It leaves out what the split and the initialization change; run several seeds to measure that."
     )
-    used = f", of which each seed has {claim.chosen_by:.0%} that chose under another seed," if claim.chosen_by else UNUSED
+    used = f", {claim.chosen_by:.0%} of which are validation rows under another seed," if claim.chosen_by else UNUSED
     return (
         f"{PLUS_MINUS}, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
         f"{used} can confirm an improvement.{'' if claim.units_known else UNKNOWN_UNITS}{compared}"
@@ -299,6 +298,6 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
 
 
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
-    """For example ``r=8``, and in brackets what else differs between configurations of one rank."""
+    """Names a configuration, for example ``r=8``, with what else differs between configurations of one rank in brackets."""
     more = ", ".join(WRITTEN[name](row[name]) for name in told_by(lora))
     return f"r={row['rank']}" + (f" ({more})" if more else "")

@@ -1,10 +1,10 @@
-"""The curves of one run, continued from the last event seen and never longer than a chart needs; and the means of several runs.
+"""The curves of one run, continued from the last event read and never longer than a chart needs; and the means of several runs.
 
-In: the store, asked again and again. Out: frames of at most MOST rows (of evaluations: all), however many events the run emitted.
+In: the store, read again and again. Out: frames of at most MOST rows (evaluations: all), however many events the run emitted.
 
-Of a longer curve the older rows stand for several: a kept step is a real one, with the lowest or the highest loss among its neighbours,
-the first and the last always among them; a kept sample of the meters has the most bytes of those that it stands for, and the mean of the
-GPU's readings. Highest and lowest values are never lost.
+Longer curves are thinned. A kept step has the lowest or the highest loss among its neighbours, and the first and the last step are always
+kept. A kept memory sample has the largest bytes of those that it replaces, and the mean of the GPU's readings. Highest and lowest values
+are never lost.
 """
 
 import dataclasses
@@ -19,24 +19,24 @@ from tabtune_core.events import MemorySampled
 from tabtune_core.store.runs import RunStore
 
 MOST = 4_000
-"""Rows kept of the steps or of the samples of the meters; when there are more, they are halved."""
+"""Most rows kept of the steps or of the memory samples; when there are more, they are halved."""
 STEP_COLUMNS = ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
 SCORE_COLUMNS = ["run", "step", "seconds", "split", "best"]
 METER_COLUMNS = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
 MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS]
 LOW, HIGH = "_low", "_high"
-"""Ends of the names of the columns beside a mean."""
+"""Suffixes of the columns that hold the lowest and the highest value beside a mean."""
 BINS = 200
-"""Places along seconds, where the samples of runs do not fall together."""
+"""Number of bins along seconds, because the samples of different runs have different times."""
 KINDS = {"steps": ("StepDone",), "scores": ("Evaluated",), "memory": ("MemorySampled",), "phases": ("PhaseStarted", "PhaseDone")}
 """The events that each frame is made of."""
 
 STARTS = ("RunPlanned", "Resumed")
-"""After one of these, a run that was interrupted has taken back some of the events that it emitted: it is read from the start."""
+"""Each of these means that the run was resumed and has withdrawn some of its events, so it is read again from the start."""
 
 
 class RunCurves:
-    """``steps``, ``scores`` and ``memory`` of a run; safe from several threads. Frames that were given out are never written to."""
+    """The frames ``steps``, ``scores`` and ``memory`` of a run. Thread-safe; a frame that was returned is never modified."""
 
     def __init__(self, store: RunStore, run_id: str) -> None:
         self._store, self._run_id, self._lock = store, run_id, threading.Lock()
@@ -45,9 +45,9 @@ class RunCurves:
     def _begin(self) -> None:
         self._last_step = 0
         self._starts: dict[str, int] = {}
-        """By kind of STARTS, the last one that was read."""
+        """By kind in STARTS, the number of the last event that was read."""
         self.seqs: dict[str, int] = {}
-        """By kind of event, the last one that was read."""
+        """By other kind of event, the same."""
         self.frames = {
             "steps": as_frame([], STEP_COLUMNS),
             "scores": as_frame([], SCORE_COLUMNS),
@@ -60,11 +60,11 @@ class RunCurves:
 
     @property
     def size_bytes(self) -> int:
-        """What the frames hold, about."""
+        """About how much memory the frames take."""
         return sum(int(frame.memory_usage().sum()) for frame in self.frames.values())
 
     def read_on(self) -> "RunCurves":
-        """Takes in what the run has emitted since the last call."""
+        """Reads the events that the run has emitted since the last call."""
         with self._lock:
             seqs = self._store.last_seqs(self._run_id, [*STARTS, *(kind for kinds in KINDS.values() for kind in kinds)])
             starts = {kind: seqs.pop(kind) for kind in STARTS}
@@ -103,7 +103,7 @@ class RunCurves:
 
 
 def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
-    """Of every four rows the ones with the lowest and the highest loss; NaN counts as the highest. The ends stay."""
+    """Keeps the rows with the lowest and the highest loss of every four; NaN counts as the highest. Both ends are kept."""
     inner = (len(steps) - 2) // 4 * 4
     loss_G4 = np.nan_to_num(steps["loss"].to_numpy(dtype=np.float64)[1 : 1 + inner], nan=np.inf).reshape(-1, 4)  # G groups
     first_G = 1 + 4 * np.arange(len(loss_G4))
@@ -113,10 +113,10 @@ def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
-    """Two neighbours of one phase as one: the earlier place, the most bytes, the mean of the readings. The last sample stays as it is."""
+    """Merges neighbouring pairs of a phase: the earlier step and time, the most bytes, the mean of the readings. Keeps the last sample."""
     begins = (samples["phase"] != samples["phase"].shift()).to_numpy()
     starts = np.flatnonzero(begins)
-    place = np.arange(len(samples)) - starts[np.cumsum(begins) - 1]  # of a sample in its phase
+    place = np.arange(len(samples)) - starts[np.cumsum(begins) - 1]  # position within the phase
     alone = begins | (place % 2 == 0)
     alone[-1] = True
     group = np.cumsum(alone) - 1
@@ -126,7 +126,7 @@ def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Column by column, which is faster than a frame of dicts. A value that should be a number but is not becomes NaN."""
+    """Builds a frame by column, which is faster than from dicts. A value that should be a number but is not becomes NaN."""
     frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
     words = {"run", "phase", "split"}
     odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
@@ -135,12 +135,12 @@ def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
 
 
 def group_means(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Runs that are drawn together: at each place the mean of those that have got there, with the lowest and the highest of them.
+    """Averages runs that are drawn as one curve: at each place the mean, lowest and highest value of the runs that have reached it.
 
-    ``frame`` has ``run``, a category that several runs may share, and numbers in any unit; ``by`` is the column that their rows have in
-    common: ``step``, ``phase``, or ``seconds``, of which the nearest of BINS equal stretches counts.
+    ``frame`` has ``run``, a category that several runs may share, and numbers in any unit. ``by`` is the column that aligns their rows:
+    ``step``, ``phase``, or ``seconds``, which are rounded to the nearest of BINS equal bins.
 
-    What is neither a number nor a truth of all rows is left out; what is one for some runs alone is the mean over those.
+    Columns without numbers are left out; a column that only some runs have is the mean over those.
     """
     place = frame[by]
     if by == "seconds":

@@ -1,8 +1,8 @@
 """The guide's table of troubles, as data, and which of them a run has.
 
 In: a run with its curves. Out: what was seen, with the run's own numbers, the row of the table that helps, and other settings to try.
-The guide's section 11 is corrected where it does not hold: the learning rate comes before the rank, and memory goes with the rows that
-the model is shown, hardly with the rank.
+The guide's section 11 is corrected where it does not hold: the learning rate comes before the rank, and memory depends on the context
+rows, hardly on the rank.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ from tabtune_core.settings.labels import short_rate
 from tabtune_core.store.run_row import RANKED, Run
 
 LEAST_CONTEXT = 10
-"""The settings take no fewer context rows."""
+"""Fewest context rows that the settings allow."""
 STEPS_TO_JUDGE = 40
-"""A loss is not called flat, nor a score falling, before so many steps."""
+"""A loss is not called flat, nor a run overfitting, before this many steps."""
 EVALUATIONS_PAST_BEST = 4
-"""Evaluations in a row that were worse than the best, before the run is said to overfit."""
+"""Evaluations after the best one, before the run is said to overfit."""
 LARGEST = 1e100
-"""No loss or score of a run that went well is beyond it."""
+"""Losses and scores beyond this are ignored: a run that went well has none."""
 PREDICTING: tuple[Phase, ...] = ("zero-shot", "evaluate")
-"""Phases that show the model the rows of predictions, and train nothing."""
+"""Phases that predict and do not train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A row of the table that a run is in."""
+    """A row of the table that applies to a run."""
 
     kind: str
     """Key in GUIDE."""
@@ -109,10 +109,10 @@ def troubles(
     phase: Phase | None = None,
     full: Run | None = None,
 ) -> list[Trouble]:
-    """What is wrong with a run, gravest first.
+    """Returns what is wrong with a run, most serious first.
 
-    ``frames`` holds its ``steps`` and ``scores`` as in ``runs.series``. ``failure`` is the class name of the error that ended it, ``phase``
-    the last one that it entered, ``full`` the full fine-tuning of the same sweep and seed.
+    ``frames`` holds its ``steps`` and ``scores`` as in ``curves.frame_of``. ``failure`` is the class name of the error that ended it,
+    ``phase`` the last phase that it entered, ``full`` the full fine-tuning of the same sweep and seed.
     """
     if run.settings.strategy in REFERENCES:
         return []
@@ -146,7 +146,7 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase 
 
 
 def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase | None) -> tuple[str, int]:
-    """The setting that memory goes with, and the rows that were shown: of predictions where it ended while predicting, else of a step."""
+    """Returns the setting that memory depends on and its context rows: of predictions if it ended while predicting, else of a step."""
     if settings.strategy == "inference" or phase in PREDICTING:
         return "predict_context_rows", plan.context_rows if plan else settings.train.predict_context_rows or settings.train.context_rows
     context_rows = settings.train.context_rows
@@ -154,7 +154,7 @@ def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase 
 
 
 def diverged(run: Run) -> Trouble | None:
-    """The loss left all bounds."""
+    """The loss diverged."""
     if run.status != "diverged":
         return None
     now, half = (short_rate(rate, 2) for rate in (run.settings.learning_rate, run.settings.learning_rate / 2))
@@ -165,7 +165,7 @@ def diverged(run: Run) -> Trouble | None:
 
 
 def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """The mean loss of the last fifth of steps is not below that of the first by twice its standard error; no evaluation was a gain."""
+    """The last fifth of steps has a mean loss not two standard errors below that of the first fifth; no evaluation was a gain."""
     steps = _finite(steps, "loss")
     loss = steps["loss"].to_numpy(dtype=np.float64)
     gained = scores[(scores["split"] == "validation") & (scores["step"] > 0)]["best"].astype(bool).any()
@@ -176,7 +176,7 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
     noise = float(np.sqrt(start.var(ddof=1) / fifth + end.var(ddof=1) / fifth))
     if end.mean() < start.mean() - 2 * noise:
         return None
-    step = steps["step"].to_numpy()  # of a long run not every step is here
+    step = steps["step"].to_numpy()  # a long run's frame leaves out steps
     first, last = step[fifth - 1] - step[0] + 1, step[-1] - step[-fifth] + 1
     return Trouble(
         "flat", f"The mean training loss of the first {first} steps is {start.mean():.4f}, that of the last {last} {end.mean():.4f}."
@@ -184,7 +184,7 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
 
 
 def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """Since the best evaluation several in a row were worse, the later worse than the earlier, while the training loss went on down."""
+    """Several evaluations followed the best one, the later worse than the earlier, while the training loss kept falling."""
     metric = run.settings.selection_metric
     if run.status == "diverged" or metric not in scores:
         return None

@@ -1,6 +1,6 @@
 """The leaderboard: runs in, one frame out, best validation score first. Test scores are reported and never rank.
 
-Keys are plain; bytes, seconds and per cent are in their names.
+Units (bytes, seconds, per cent) are in the column names.
 """
 
 import math
@@ -43,7 +43,7 @@ MEASURED = {
     "context_rows": WHOLE,
     "train_context_rows": WHOLE,
 }
-"""What a result says beside its scores, and the kind of its column."""
+"""Fields of a result besides its scores, and the kind of their columns."""
 SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
 _KINDS = {
     "place": WHOLE,
@@ -62,13 +62,13 @@ COLUMNS = tuple(_KINDS)
 
 
 def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
-    """One row a run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run first.
+    """One row per run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run first.
 
-    Runs without that score and archived ones come last and have no place. ``variant`` also names what differs in a sweep and has no column.
-    ``gain`` and ``test_gain`` are how far the score of the validation and test rows lies on the better side of the run's own zero-shot;
-    0 where no trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
+    Runs without that score and archived ones come last and have no place. ``variant`` also names settings without a column that differ in a
+    sweep. ``gain`` and ``test_gain`` are how much better than the run's own zero-shot the score is on the validation and test rows; 0 if no
+    trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
     ``run_growth_memory_bytes`` is the peak of training or of prediction, whichever is higher: zero-shot has no training.
-    ``resumed`` says that it went on after an interruption, and from where.
+    ``resumed`` says whether the run was resumed, and from where.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -98,7 +98,7 @@ def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def _differing(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id -> settings that are not the same in all runs of its sweep with its strategy and are shown nowhere else."""
+    """Maps run id to the settings without a column that differ among the runs of its sweep and strategy."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.sweep, run.settings.strategy), []).append(run)
@@ -145,7 +145,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
 
 
 def gains_of(run: Run, metric: Metric) -> dict[str, float]:
-    """Of training, against the run's own zero-shot."""
+    """Returns the gains of training over the run's own zero-shot."""
     result = run.result
     if result is None or run.settings.strategy not in TRAINED:
         return {}

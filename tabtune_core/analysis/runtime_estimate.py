@@ -21,18 +21,18 @@ from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.wording import counted
 
 NEAR = 2
-"""Runs whose context rows, query rows, features and validation rows are each up to so many times more or fewer can be scaled from."""
+"""Times are scaled from one run to another if each of their sizes (see ``is_near``) differs by at most this factor."""
 LATEST_RUNS = 40
-"""Of a model, from which times are taken."""
+"""How many of a model's latest runs times are taken from."""
 GROWS_ON_RATIO, GROWS_ON_BYTES = 1.03, 2e6
-"""By which the resident memory of a run becomes larger than that of a few steps of it: the heap grows on, by a huge page and more. From 89
-random runs that each had such a measurement."""
+"""A whole run grows resident memory by this factor of the growth of its first few steps, plus these bytes: the heap keeps growing, by a
+huge page and more. From 89 random runs that each had such a measurement."""
 CLASSES_AT_ONCE = 10
-"""More are predicted in several goes."""
+"""More classes are predicted in several passes."""
 
 
 def kind_of(settings: RunSettings) -> tuple[Any, ...]:
-    """What makes a step another kind of work: two runs are alike in time only where all of this is the same."""
+    """Returns the settings that decide what a step computes: the times of two runs are comparable only if all of these are equal."""
     lora, train = settings.lora, settings.train
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
@@ -43,24 +43,24 @@ def kind_of(settings: RunSettings) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedOn:
-    """A table that is split, and what trains on it."""
+    """The sizes of a table after its split, and the device that trains on it."""
 
     train_rows: int
     validation_rows: int
     features: int
     classes: int
-    """0 where numbers are predicted."""
+    """0 for regression."""
     device: str
     """``cpu``, or ``cuda`` for a GPU of any kind."""
 
     @classmethod
     def plan(cls, split: SplitSizes, *, features: int, classes: int, on_gpu: bool) -> "TrainedOn":
-        """For a table that will be split so."""
+        """Returns the sizes for a table that will be split as ``split`` says."""
         device = "cuda" if on_gpu else "cpu"
         return cls(train_rows=split.train, validation_rows=split.validation, features=features, classes=classes, device=device)
 
     def size_of(self, settings: RunSettings) -> "Size":
-        """Of a step, and of an evaluation on the validation rows, of which the settings may score fewer."""
+        """Returns the size of a step and of an evaluation on the validation rows, whose number the settings may limit."""
         train = settings.train
         step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
         evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
@@ -75,7 +75,7 @@ class TrainedOn:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a training step and an evaluation on the validation rows."""
+    """The size of a training step and of an evaluation on the validation rows."""
 
     context: int
     query: int
@@ -84,17 +84,17 @@ class Size:
     shown: int
     """Context rows of an evaluation."""
     eval_every: int
-    """Steps between two."""
+    """Steps between two evaluations."""
     classes: int
     device: str
 
     @property
     def cells(self) -> int:
-        """That a step goes through."""
+        """Number of table cells that a step processes."""
         return (self.context + self.query) * self.features
 
     def is_near(self, other: "Size") -> bool:
-        """Whether seconds scale from one to the other by their cells."""
+        """Whether seconds can be scaled from one to the other by their cells."""
         mine, others = ((size.context, size.query, size.features, size.validation, size.shown, size.eval_every) for size in (self, other))
         near = all(max(one, two) <= NEAR * max(1, min(one, two)) for one, two in zip(mine, others, strict=True))
         return near and self.device == other.device and _rounds(self.classes) == _rounds(other.classes)
@@ -111,11 +111,11 @@ class Pace:
     kind: tuple[Any, ...]
     size: Size
     seconds_a_step: float
-    """The run's own, evaluations on the validation rows included."""
+    """Of this run alone, including evaluations on the validation rows."""
     measured: bool = False
-    """Whether that is of a few steps before the first run, and not of a finished run."""
+    """Whether it comes from a few steps that were measured before the first run, not from a finished run."""
     growth_ratio: float | None = None
-    """Growth of memory over what is estimated for its settings and size; None where it was not measured, or for a pack of runs."""
+    """Measured memory growth divided by the estimate for its settings and size; None if it was not measured, or for a pack of runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +123,15 @@ class TimeEstimate:
     """Seconds, and what they come from."""
 
     seconds: float
-    """Of training of all the runs, their own: less is spent where they share frozen layers."""
+    """Training time of all runs, each counted alone: runs that share frozen layers take less."""
     runs: int
     """How many finished runs it was taken from."""
     measured: bool = False
-    """Whether a short measurement is in it."""
+    """Whether it also comes from a short measurement."""
 
 
 def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
-    """Of a run with a result; None where nothing was trained, or an earlier version measured the time otherwise."""
+    """Returns the pace of a run; None if it has no result or trained nothing, or an earlier version measured time differently."""
     result = run.result
     if result is None or not result.steps_done or math.isnan(result.train_seconds):
         return None
@@ -159,32 +159,32 @@ def _growth_ratio(run: RunSettings, size: Size, growth_bytes: float | None) -> f
         evaluation_rows=size.shown,
         predicted_rows=min(size.validation, ROWS_AT_ONCE),
     )
-    with suppress(TargetError):  # a weights file of one's own, of another architecture
+    with suppress(TargetError):  # a checkpoint that the user supplied, of another architecture
         return growth_bytes / estimate_memory(run, get_card(run.model), sizes, on_gpu=size.device != "cpu").growth
     return None
 
 
 def latest(runs: Iterable[Run], model: str) -> list[Run]:
-    """The runs of a model that ended last with a result; enough of them to take times from."""
+    """Returns the last trained runs of a model that finished with a result, at most LATEST_RUNS."""
     finished = [run for run in runs if run.settings.model == model and run.status == "finished" and run.result]
     return sorted((run for run in finished if run.settings.strategy in TRAINED), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
 
 
 def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
-    """How fast these runs trained."""
+    """Reads how fast these runs trained."""
     plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
     paces = [pace_of(store.run(run_id), plan.event) for run_id, plan in plans.items() if plan and isinstance(plan.event, RunPlanned)]
     return [pace for pace in paces if pace]
 
 
 def known_paces(store: RunStore, model: str) -> list[Pace]:
-    """Of the latest finished runs of a model, and of what was measured."""
+    """Reads the paces of the latest finished runs of a model, and those that jobs measured."""
     finished = read_paces(store, [run.id for run in latest(store.runs(), model)])
     return [*finished, *measured_paces(job.result for job in store.jobs("pace") if job.result)]
 
 
 def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
-    """What jobs of the kind ``pace`` have measured; one of another version is left out."""
+    """Reads the paces that jobs of the kind ``pace`` measured; results of another version are left out."""
     paces = []
     for measured in (one for result in results for one in result.get("measured", ())):
         with suppress(SettingError, KeyError, TypeError):
@@ -199,13 +199,13 @@ def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
 
 
 def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> list[RunSettings]:
-    """One run of each kind whose pace is not known, without the settings that do not affect it."""
+    """Returns the first run of each kind whose pace is not known."""
     plain = {kind_of(run): run for run in reversed(runs) if run.strategy in TRAINED}
     return [run for run in plain.values() if step_seconds(run, paces, trained_on.size_of(run)) is None]
 
 
 def growth_ratio(paces: Sequence[Pace], trained_on: TrainedOn, run: RunSettings) -> float | None:
-    """Growth of memory over the estimated one: the median of the runs of its kind that are near in size; None without such a run."""
+    """Measured memory growth divided by the estimate: the median of runs of its kind that are near in size; None without such a run."""
     near = [pace for pace in _near(run, paces, trained_on.size_of(run)) if pace.growth_ratio is not None]
     ratios = [pace.growth_ratio or 0.0 for pace in [pace for pace in near if not pace.measured] or near]
     return median(ratios) if ratios else None
@@ -217,7 +217,7 @@ def _near(run: RunSettings, paces: Sequence[Pace], size: Size) -> list[Pace]:
 
 
 def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:
-    """Of one step: the median of the runs of its kind that are near in size, each scaled by cells; None without such a run."""
+    """Estimates one step: the median of runs of its kind that are near in size, each scaled by cells; None without such a run."""
     near = _near(run, paces, size)
     finished = [pace for pace in near if not pace.measured]
     if not near:
@@ -227,9 +227,9 @@ def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEst
 
 
 def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
-    """All these runs one after the other, without early stopping; None if one of them has no similar run.
+    """Estimates all these runs one after the other, without early stopping; None if one of them has no similar run.
 
-    A time limit is taken for the end of a run that would take longer.
+    A run that would take longer than its time limit counts with the limit.
     """
     total, known = 0.0, dict[tuple[Any, ...], TimeEstimate | None]()
     for run in runs:
@@ -246,7 +246,7 @@ def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on
 
 
 def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> str | None:
-    """What to know of a time limit that is shorter than one step, where the pace of such a run is known."""
+    """Warns about a time limit that is shorter than one step, if the pace of such a run is known."""
     for run in runs:
         limit = run.train.time_limit
         step = None if limit is None or run.strategy not in TRAINED else step_seconds(run, paces, trained_on.size_of(run))
@@ -259,7 +259,7 @@ def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on:
 
 
 def came_from(estimate: TimeEstimate) -> str:
-    """For example ``from 3 finished runs like these``."""
+    """Says what an estimate comes from, for example ``from 3 finished runs like these``."""
     runs = f"{counted(estimate.runs, 'finished run')} like {'these' if estimate.runs != 1 else 'this'}"
     parts = ([runs] if estimate.runs else []) + (["a measurement of a few steps on this machine"] if estimate.measured else [])
     return f"from {' and '.join(parts)}"

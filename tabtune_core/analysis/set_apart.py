@@ -1,4 +1,4 @@
-"""Which runs of a sweep are not compared with the others, and why: their numbers are of less training, other rows, or another end.
+"""Which runs of a sweep are not compared with the others, and why: they trained less, used other rows, or did not finish.
 
 In: runs. Out: a reason for each run that is set apart.
 """
@@ -12,7 +12,7 @@ from tabtune_core.store.run_row import Run, Status
 from tabtune_core.wording import counted
 
 MODELS: tuple[Strategy, ...] = ("inference", "base-ft", "peft")
-"""Strategies of a model that is shown rows; the others are references, which are not shown any."""
+"""Strategies of a foundation model, which has context rows; the others are references, which have none."""
 ENDS: dict[Status, str] = {
     "stopped": "stopped before its end",
     "diverged": "diverged",
@@ -23,11 +23,11 @@ ENDS: dict[Status, str] = {
 
 
 def apart(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id -> why the run is not compared with the rest of its sweep; empty where it is.
+    """Maps run id to why the run is not compared with the rest of its sweep; empty if it is.
 
-    Runs that were trained for other steps, or shown other rows, than most of their sweep are apart, and so are runs with other held-out
-    rows than most under their seed. Early stopping is part of a complete run. If two ways are equally frequent, the first counts as usual.
-    Archived runs say nothing about what is usual.
+    Runs that differ from most of their sweep in steps or context rows are apart, and so are runs whose held-out rows differ from most under
+    their seed. A run that stopped early is complete. If two values are equally frequent, the first counts as usual. Archived runs do not
+    count.
     """
     reasons = {run.id: ENDS.get(run.status, "") for run in runs}
     for key, of, text in _SAME:
@@ -58,7 +58,7 @@ def _train_rows(run: Run) -> Hashable:
 
 
 def _rows_shown(run: Run) -> Hashable:
-    """While predicting; a result of an earlier version does not say, and had as many as were asked for."""
+    """Context rows while predicting; a result of an earlier version lacks them, and had as many as the settings ask for."""
     if run.result is None or run.settings.strategy not in MODELS:
         return None
     return run.settings.train.context_rows if run.result.context_rows is None else run.result.context_rows
@@ -91,7 +91,7 @@ def _of_seed(run: Run) -> Hashable:
 
 
 def _other_rows(_own: Hashable, _usual: Hashable) -> str:
-    return "held-out rows are not those of the others"
+    return "its held-out rows differ from those of the others"
 
 
 _SAME: tuple[tuple[Callable[[Run], Hashable], Callable[[Run], Hashable], Callable[[Hashable, Hashable], str]], ...] = (
@@ -99,6 +99,6 @@ _SAME: tuple[tuple[Callable[[Run], Hashable], Callable[[Run], Hashable], Callabl
     (_held_out, _of_seed, _other_rows),
     (_steps, _of_sweep, "trained for {}, the others for {}".format),
     (_train_rows, _of_sweep, "trained with {:,} context rows, the others with {:,}".format),
-    (_rows_shown, _of_seed, "shown {:,} rows, the others {:,}".format),
+    (_rows_shown, _of_seed, "predicted with {:,} context rows, the others with {:,}".format),
 )
-"""What runs must have in common, among which runs, and what is said of a run that differs."""
+"""What runs must have in common, the group in which they must, and the reason given for a run that differs."""

@@ -1,6 +1,6 @@
-"""What a setting did in a person's own runs so far: the sentence at the end of its tooltip.
+"""What a setting did in the user's own runs so far: the sentence at the end of its tooltip.
 
-In: the runs of one table, column and model. Out: a sentence for every hyperparameter with several values in runs that are alike otherwise.
+In: the runs of one table, column and model. Out: a sentence for every hyperparameter with several values in otherwise equal runs.
 """
 
 import json
@@ -24,18 +24,18 @@ HYPERPARAMETERS: dict[str, tuple[str, str, Callable[[RunSettings], str]]] = {
     "targets": ("parts", "lora.targets", lambda run: short_targets(run.lora.targets)),
     "learning_rate": ("rate", "train.learning_rate", lambda run: short_rate(run.base_rate)),
 }
-"""By setting: what it is called, where it is among the settings, and its value in words."""
+"""By setting: its name in a sentence, its path in the settings, and its value in words."""
 MOST_VALUES = 6
-"""Of one hyperparameter in a sentence; the best ones."""
+"""Most values of one hyperparameter in a sentence, which names the best ones."""
 
 
 def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
-    """By hyperparameter, for example ``In 6 of your runs on iris.csv that differ in nothing else: dropout 0.1 → log-loss 0.079, 0 → 0.081
-    (best first; the first and the last differ by 0.002 ± 0.001 nats).``
+    """Writes a sentence per hyperparameter, for example ``In 6 of your runs on iris.csv that differ in nothing else: dropout 0.1 → log-loss
+    0.079, 0 → 0.081 (best first; they differ by 0.002 ± 0.001 nats).``
 
-    A value's score is the mean of the validation scores over groups of runs that share all other settings, the seed too, and that have
-    all the values named; runs that were stopped before their end, or are archived, are in no group. ± is half the width of Student's 95 %
-    interval of the mean over the groups.
+    A value's score is the mean of the validation scores over groups of runs that share all other settings, including the seed, and that
+    have all the values named; stopped and archived runs are left out. ± is half the width of Student's 95 % interval of the mean over the
+    groups.
     """
     whole = [run for run in runs if run.status in RANKED and run.status != "stopped" and not run.archived]
     ranked = [run for run in whole if run.settings.strategy == "peft" and _score(run, metric) is not None]
@@ -48,7 +48,7 @@ def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
 
 
 def _groups(runs: Sequence[Run], path: str, value_of: Callable[[RunSettings], str], metric: str) -> pd.DataFrame:
-    """One row a group of runs, one column a value, its score in it."""
+    """One row per group of runs, one column per value, with the score of that value."""
     groups: dict[str, dict[str, float]] = defaultdict(dict)
     for run in runs:
         score = _score(run, metric)
@@ -62,7 +62,7 @@ def _groups(runs: Sequence[Run], path: str, value_of: Callable[[RunSettings], st
 
 
 def _all_but(settings: RunSettings, path: str) -> str:
-    """Every setting but one; what decides only where and how it is measured is left out."""
+    """Returns every setting except ``path`` and the device, as a key."""
     values = settings.to_dict()
     section, _, name = path.partition(".")
     values[section] = {key: value for key, value in values[section].items() if key != name}

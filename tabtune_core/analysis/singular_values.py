@@ -1,6 +1,6 @@
-"""How much of its rank a trained update really uses, read from its singular values.
+"""How much of its rank a trained update really uses, computed from its singular values.
 
-In: the layers that the job ``rank_curve`` found. Out: frames and numbers for the page. Needs no torch.
+In: the layers that the job ``rank_curve`` returned. Out: frames and numbers for the page. Loads no torch.
 Letters: s singular values, largest first. The energy of a direction is its share of ``sum s^2``, the squared Frobenius norm.
 """
 
@@ -15,13 +15,13 @@ from tabtune_core.metrics import METRICS, metrics_of
 
 Layers = Sequence[Mapping[str, Any]]
 MOST_OF_IT = 0.9
-"""Share of the update that counts as nearly all of it."""
+"""Share of the energy that counts as nearly all of it."""
 
 
 def spectrum_frame(layers: Layers) -> pd.DataFrame:
-    """One row a direction of a layer: layer, target, direction (from 1), singular_value, energy (cumulative, 0 to 1).
+    """One row per direction of a layer: layer, target, direction (from 1), singular_value, energy (cumulative, 0 to 1).
 
-    Layers that never moved have no direction and are left out.
+    Layers whose update is 0 have no direction and are left out.
     """
     parts = [
         pd.DataFrame(
@@ -41,7 +41,7 @@ def spectrum_frame(layers: Layers) -> pd.DataFrame:
 
 
 def effective_rank(values: ArrayLike) -> float:
-    """``exp(entropy of s / sum s)``, Roy and Vetterli 2007: as many directions as would be used if all were used alike; 0 without any.
+    """``exp(entropy of s / sum s)``, Roy and Vetterli 2007: k equally used directions give k; 0 if all values are 0.
 
     >>> effective_rank([1, 1, 1, 0]), round(effective_rank([1, 0.1, 0.1]), 2), effective_rank([0, 0])
     (3.0, 1.76, 0.0)
@@ -52,7 +52,7 @@ def effective_rank(values: ArrayLike) -> float:
 
 
 def rank_for(values: ArrayLike, share: float = MOST_OF_IT) -> int:
-    """Directions that hold at least so much of the energy; 0 without any.
+    """Returns how many directions hold at least ``share`` of the energy; 0 if all values are 0.
 
     >>> rank_for([4, 1, 0.1]), rank_for([1, 1, 1]), rank_for([0, 0])
     (1, 3, 0)
@@ -62,7 +62,7 @@ def rank_for(values: ArrayLike, share: float = MOST_OF_IT) -> int:
 
 
 def layer_frame(layers: Layers) -> pd.DataFrame:
-    """One row a layer: layer, target, rank, relative_update (norm of the update over norm of the weight), rank_90, effective_rank."""
+    """One row per layer: layer, target, rank, relative_update (norm of the update over norm of the weight), rank_90, effective_rank."""
     return pd.DataFrame(
         [
             {
@@ -80,7 +80,7 @@ def layer_frame(layers: Layers) -> pd.DataFrame:
 
 
 def curve_frame(result: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a rank of the job ``rank_curve``: rank, and ``<split>_<metric>``."""
+    """One row per rank of the job ``rank_curve``: rank, and ``<split>_<metric>``."""
     columns = {"rank": result["ranks"]}
     for split in ("validation", "test"):
         known = list(result.get(split, [{}])[0])

@@ -1,6 +1,6 @@
 """A sweep as one page to mail: what it found, its curves and board, what the table is like, and how to run it again.
 
-In: the store and the id of a sweep. Out: HTML that opens without a network and holds no row of the table, nor a cell of it.
+In: the store and the id of a sweep. Out: HTML that opens without a network and contains no cell of the table.
 """
 
 import ast
@@ -37,7 +37,7 @@ QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*\1(?!\w)""")
 
 
 def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
-    """The page of a sweep, ranked by a metric of its task; its selection metric unless given.
+    """Returns the page of a sweep, ranked by ``rank_by``, a metric of its task; by default the selection metric.
 
     Raises:
         StoreError: there is no such sweep, or no run of it can be read.
@@ -78,7 +78,7 @@ class _Look:
         self.styles = Styles(styles_of(roles([run.settings for run in runs])))
 
     def name(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """With ids as names that carry their looks."""
+        """Replaces run ids by names, and attaches the styles of the runs."""
         frame = frame.assign(run=pd.Categorical(frame["run"].map(self.names), categories=list(self.names.values())))
         frame.attrs["styles"] = self.styles
         return frame
@@ -102,7 +102,7 @@ def _dataset(store: RunStore, identity: str) -> Dataset | None:
 
 
 def _table(dataset: Dataset | None, runs: Sequence[Run]) -> str:
-    """Its size, and what reading it found."""
+    """Describes the table: its size, and the findings from reading it."""
     if dataset is None:
         return "<p>It is not in the workspace any more.</p>"
     names = {column.name for column in dataset.columns}
@@ -114,7 +114,7 @@ def _table(dataset: Dataset | None, runs: Sequence[Run]) -> str:
 
 
 def _without_cells(message: str, columns: Collection[str]) -> str:
-    r"""With a mark in place of each quoted text but the names of columns.
+    r"""Replaces each quoted text that is not a column name by ….
 
     >>> _without_cells("'price' holds the table's '12 km' and \"it's\" beside 'size'.", {"price", "size"})
     "'price' holds the table's … and … beside 'size'."
@@ -130,7 +130,7 @@ def _literal(text: str) -> object:
 
 
 def _again(runs: Sequence[Run], name: str, dataset: Dataset | None) -> str:
-    """The command and the settings."""
+    """Returns the command and the settings that repeat the sweep."""
     data = dataset.name if dataset else "DATA"
     command = shlex.join(["loralab", "sweep", data, "--settings", "sweep.toml", *([f"--name={name}"] if name else [])])
     try:

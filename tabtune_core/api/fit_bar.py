@@ -9,7 +9,7 @@ from tabtune_core.metrics import METRICS
 
 
 class FitBar:
-    """Takes the events of a fit as they come. ``metric`` is the one by which the best state is chosen."""
+    """Shows the events of a fit as they arrive. ``metric`` is the name of the selection metric."""
 
     def __init__(self, metric: str) -> None:
         self._metric = METRICS[metric]
@@ -17,7 +17,7 @@ class FitBar:
         self._facts: dict[str, str] = {}
 
     def take(self, event: Event) -> None:
-        """Shows one event; those that say nothing to a person pass."""
+        """Shows one event; events without a line here change nothing."""
         match event:
             case RunPlanned():
                 self._bar.total = event.steps
@@ -34,6 +34,6 @@ class FitBar:
         self._bar.set_postfix(self._facts, refresh=False)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Draws the bar a last time and leaves it on the screen."""
         self._bar.refresh()
         self._bar.close()

@@ -1,7 +1,8 @@
-"""Many pipelines on the same rows, one ranking.
+"""Ranks many pipelines on the same rows.
 
-In: train and test rows, and what to fit. Out: one row an entry, means over its seeds. Validation rows, carved out of the training rows,
-rank; the test rows are reported. Entries under the same seed share the validation rows, and what they are shown when those are predicted.
+In: train and test rows, and what to fit. Out: one row per entry, with means over its seeds. Scores on validation rows, taken out of the
+training rows, decide the ranking; scores on the test rows are only reported. Entries with the same seed have the same validation rows and
+the same context rows when these are predicted.
 """
 
 import dataclasses
@@ -28,9 +29,9 @@ _SHORT = ("place", "name", "strategy", "rank", "alpha", "dropout", "seeds", "tra
 class TabularLeaderboard:
     """Compares models, strategies and ranks on one table.
 
-    For every entry alike, zero-shot among them: a share of ``X_train`` is withheld; the validation scores that rank are those of the
-    withheld rows, predicted by a model that is shown the others (or as many of them as its ``context_rows``). Then the choice is over: the
-    test scores are those of a pipeline that is shown all of ``X_train``, withheld rows too, as ``TabularPipeline.fit`` leaves it.
+    Every entry, zero-shot included, is scored twice. For the ranking, a share of ``X_train`` is withheld and predicted with the other rows
+    as context (at most ``context_rows`` of them). For the test scores, all of ``X_train`` is the context, as after
+    ``TabularPipeline.fit``.
     """
 
     def __init__(
@@ -48,15 +49,15 @@ class TabularLeaderboard:
         """Keeps the rows; nothing runs before ``run``.
 
         Args:
-            X_train: rows to train on and to choose by.
-            X_test: rows that are only reported.
+            X_train: rows for training and validation.
+            X_test: rows whose scores are only reported.
             y_train: a class or number for each row of ``X_train``.
             y_test: the same for ``X_test``.
             task: 'classification' or 'regression', of all entries.
-            folder: a workspace, which keeps what has finished: events, scores and costs, and no row. Another leaderboard on the same
-                rows, also after the first was killed, reads there what need not run again.
-            validation_share: of the rows of ``X_train``, withheld from every entry.
-            validation_rows: most of them that are scored; of more a stratified sample.
+            folder: a workspace that keeps the events, scores and costs of finished fits, but no rows. A later leaderboard on the same rows
+                reuses them, even if the first was killed.
+            validation_share: share of the rows of ``X_train`` that is withheld from every entry.
+            validation_rows: maximum number of validation rows; if there are more, a stratified sample is scored.
         """
         self._train, self._test = (X_train, y_train), (X_test, y_test)
         self._task, self._share, self._most = task, validation_share, validation_rows
@@ -73,16 +74,16 @@ class TabularLeaderboard:
         Args:
             model_name: as ``TabularPipeline`` takes it.
             strategy: 'peft', 'base-ft' or 'inference'.
-            name: of its row; the model and what is done with it unless set.
-            tuning_params: as ``TabularPipeline`` takes them, but for those that withhold rows: these are the leaderboard's.
+            name: of its row; by default the model and the run's label.
+            tuning_params: as ``TabularPipeline`` takes them, except those that withhold rows, which the leaderboard sets for all entries.
 
         Raises:
-            SettingError: for settings that cannot be, and for a name that another entry has.
+            SettingError: a setting is invalid, or another entry has the name.
         """
         for own in WITHHOLDING:
             if own in (tuning_params or {}):
                 raise SettingError(
-                    f"'{own}' is in the tuning_params of an entry; all entries are ranked on the same validation rows. "
+                    f"'{own}' is in the tuning_params of an entry, but all entries are ranked on the same validation rows. "
                     f"Leave it out, or set it for all: TabularLeaderboard(..., {own}=...)."
                 )
         params: dict[str, Any] = {
@@ -100,24 +101,24 @@ class TabularLeaderboard:
         self._entries[name] = settings, params
 
     def run(self, rank_by: str | None = None, *, repeats: int = 1) -> pd.DataFrame:
-        """Runs what has not run yet, and what failed once more; all entries as one frame, best validation score first.
+        """Runs the entries that have not run yet or have failed, and returns all entries, best validation score first.
 
-        An entry that fails keeps its row, which says why in ``error``, has no place, and stops no other.
+        An entry that fails does not stop the others. Its row has no place and gives the reason in ``error``.
 
         Args:
-            rank_by: a metric of the task; log-loss, or RMSE for numbers, unless set.
-            repeats: how many seeds: the one in an entry's ``tuning_params`` and those after it. A column ``..._half_width`` is half
+            rank_by: a metric of the task; by default log-loss, or RMSE for regression.
+            repeats: number of seeds: the one in an entry's ``tuning_params`` and the following ones. A column ``..._half_width`` is half
                 the width of Student's 95 % interval of the mean over the seeds.
 
         Raises:
-            SettingError: for a metric that the task does not have, or fewer than one repeat.
+            SettingError: the task does not have the metric, or ``repeats`` is less than 1.
         """
         rank_by = rank_by or SELECTION[self._task]
         known = metrics_of(self._task)
         if rank_by not in known:
             raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; for {self._task} known are {', '.join(known)}.")
         if not isinstance(repeats, int) or repeats < 1:
-            raise SettingError(f"repeats is {repeats!r}; it must be a whole number of at least 1. 3 give an idea of the noise.")
+            raise SettingError(f"repeats is {repeats!r}; it must be a whole number of at least 1; 3 show how noisy the scores are.")
         self._rank_by, self._repeats = rank_by, repeats
         data = hash_of(*self._train, *self._test) if self._store else ""
         for name, (settings, params) in self._entries.items():
@@ -130,7 +131,7 @@ class TabularLeaderboard:
         return self._board()
 
     def get_ranking(self) -> pd.DataFrame:
-        """The ranking in short: the score that ranks, the same on the test rows, and what they cost.
+        """Returns the ranking in short: the ranking score on validation and test rows, and the costs.
 
         Raises:
             SettingError: nothing has run.
@@ -139,23 +140,23 @@ class TabularLeaderboard:
         return self._board()[[*_SHORT, *(name for score in (*scores, "gain") for name in (score, half_width(score))), "note", "error"]]
 
     def to_csv(self, path: str | Path) -> None:
-        """Writes the board. A text that a spreadsheet would take for a formula, such as ``=x``, gets a ``'`` in front."""
+        """Writes the leaderboard as CSV. Text that a spreadsheet would read as a formula, such as ``=x``, gets a ``'`` in front."""
         from tabtune_core.data.spreadsheet import safe_csv
 
         write_text(Path(path), safe_csv(self._board()))
 
     def to_json(self, path: str | Path) -> None:
-        """Writes the board, one object a row."""
+        """Writes the leaderboard as JSON, one object per row."""
         self._board().to_json(path, orient="records", indent=2, double_precision=15, force_ascii=False)
 
     def to_html(self, path: str | Path) -> None:
-        """Writes one page that needs no network: what a better score costs, as pictures, and the board."""
+        """Writes one HTML page that needs no network: charts of score against cost, and the leaderboard."""
         from tabtune_core.analysis.html_report import page
 
         write_text(Path(path), page(self._board(), self._rank_by))
 
     def _fit(self, name: str, settings: RunSettings, params: dict[str, Any], data: str) -> Fit:
-        """From the folder, or else from the rows."""
+        """Returns a fit that the folder holds, or else runs it."""
         if self._store is None:
             return self._train_and_test(settings, params)
         known = known_by(settings, data)

@@ -1,6 +1,6 @@
-"""The rows of a leaderboard of pipelines, one an entry; its finished fits are runs of a workspace, so that one that was stopped goes on.
+"""The rows of a leaderboard of pipelines, one per entry. Finished fits are runs of a workspace, so a stopped leaderboard can resume.
 
-In: the fits of each entry. Out: one frame, best first; bytes, seconds and per cent are in the column names.
+In: the fits of each entry. Out: one frame, best first; column names contain the units (bytes, seconds, percent).
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION
 
 FORMAT = 3
-"""Grows when the same settings come to stand for another fit: since 2, predictions are shown all rows, in the test validation rows too."""
+"""Increases when the same settings give a different fit: since 2, all rows are context rows, validation rows included at the test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,19 @@ class Fit:
     settings: RunSettings
     result: RunFinished | None
     history: Sequence[Event] = ()
-    """What it told before the result; of a kept one, the ends of its phases."""
+    """Events before the result; a fit that was read from the store has only the ends of its phases."""
     error: str = ""
     """Why the result is missing."""
 
     @property
     def peaks(self) -> Mapping[str, int | None]:
-        """Bytes by phase, on the meter that ``result`` names."""
+        """Peak bytes by phase, on the meter that ``result`` names."""
         meter = self.result.memory_meter if self.result else ""
         return {told.phase: told.peak_bytes.get(meter) for told in self.history if isinstance(told, PhaseDone)}
 
 
 def hash_of(*rows: Any) -> str:
-    """Of the content of frames, arrays and labels, their column names and kinds."""
+    """Returns the SHA-256 of frames, arrays and labels: their content, column names and types."""
     digest = hashlib.sha256()
     for part in rows:
         frame = read_rows(part) if np.ndim(part) == 2 else pd.DataFrame({"y": np.asarray(part)})
@@ -63,13 +63,13 @@ def hash_of(*rows: Any) -> str:
 
 
 def known_by(settings: RunSettings, data_sha256: str) -> RunSettings:
-    """The settings of a fit as the store has them: the same if settings, rows, named weights and this package are the same."""
+    """Returns the settings under which the store keeps a fit: equal if settings, rows, weights and this package's version are equal."""
     about = [data_sha256, version(DISTRIBUTION), FORMAT, _named_weights(settings)]
     return dataclasses.replace(settings, dataset=hashlib.sha256(json.dumps(about).encode()).hexdigest())
 
 
 def _named_weights(settings: RunSettings) -> str | None:
-    """SHA-256 of the named weights or those in this package; None for downloads, and for weights that the fit will refuse."""
+    """Returns the SHA-256 of the named checkpoint or of weights in this package; None for downloads and weights that the fit refuses."""
     try:
         card = get_card(settings.model)
         if settings.checkpoint is None:
@@ -81,7 +81,7 @@ def _named_weights(settings: RunSettings) -> str | None:
 
 
 def kept_fit(store: RunStore, settings: RunSettings) -> Fit | None:
-    """A fit with these settings, as ``known_by`` made them; None if there is no such fit, or it cannot be read."""
+    """Returns the stored fit with these settings, as ``known_by`` made them; None if there is no such fit, or it cannot be read."""
     run = next((run for run in store.runs() if run.settings == settings and run.result), None)
     if run is None:
         return None
@@ -91,14 +91,14 @@ def kept_fit(store: RunStore, settings: RunSettings) -> Fit | None:
 
 
 def keep_fit(store: RunStore, name: str, settings: RunSettings, fit: Fit) -> None:
-    """Adds a fit with a result to the sweep of those on the same rows."""
+    """Stores a fit that has a result, in the sweep of the fits on the same rows."""
     sweep = next((run.sweep for run in store.runs() if run.settings.dataset == settings.dataset), "")
     assert fit.result is not None
     store.add_ended(name, settings, fit.history, fit.result, sweep=sweep)
 
 
 def seeds_of(settings: RunSettings, repeats: int) -> list[RunSettings]:
-    """The settings under the seed that they name, and the ones after it."""
+    """Returns the settings with their own seed and with the ``repeats - 1`` seeds after it."""
     return [dataclasses.replace(settings, seed=settings.seed + i) for i in range(repeats)]
 
 
@@ -108,7 +108,7 @@ PARTS = ("validation", "test")
 
 
 def rows_of(entries: Mapping[str, Sequence[Fit]], rank_by: str) -> pd.DataFrame:
-    """One row an entry; equal scores share a place, the smaller one first. An entry of which a seed failed has no place."""
+    """Returns one row per entry. Equal scores share a place, fewer trainable parameters first; an entry with a failed seed has no place."""
     rows = [_row(name, fits, rank_by) for name, fits in entries.items()]
     board = pd.DataFrame(rows)
     score = board[f"validation_{rank_by}"].where(board["status"] != "failed")
@@ -156,7 +156,7 @@ def _notes(strategy: Strategy, results: Sequence[RunFinished]) -> Iterator[str]:
 
 
 def _scores(settings: RunSettings, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
-    """Every metric of the task: mean and interval on the validation and test rows; ``gain`` of training is over zero-shot, seed by seed."""
+    """Returns mean and interval of every metric on validation and test rows, and of ``gain``: the gain over zero-shot, seed by seed."""
     row, task = dict[str, float](), settings.task
     for part in PARTS:
         for metric in metrics_of(task):
@@ -173,7 +173,7 @@ def _told(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _of(scores: Sequence[Mapping[str, float]], metric: str) -> list[float]:
-    """A metric of each result; NaN if an earlier version wrote the result without this metric."""
+    """Returns a metric of each result; NaN where an earlier version wrote the result without it."""
     return [result.get(metric, math.nan) for result in scores]
 
 
@@ -182,5 +182,5 @@ def _means(results: Sequence[RunFinished], *names: str) -> dict[str, float]:
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    """NaN if a value is missing, or there are no values."""
+    """Returns the mean; NaN if there are no values or one is missing."""
     return math.nan if not values or None in values else float(np.mean(np.array(values, dtype=np.float64)))

@@ -1,6 +1,6 @@
-"""A model fitted to rows in memory, in the manner of scikit-learn: fit, predict, evaluate, save, load.
+"""A model for rows in memory, with the interface of scikit-learn: fit, predict, evaluate, save, load.
 
-In: X and y. Out: predictions, and everything that a run would have reported: the events, the adapted layers, the scores.
+In: X and y. Out: predictions, and everything that a run reports: the events, the adapted layers, the scores.
 """
 
 import copy
@@ -54,9 +54,9 @@ def _predicts_classes(pipeline: "TabularPipeline") -> bool:
 
 
 class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
-    """A tabular foundation model, tuned on the rows that it is given and shown them when it predicts.
+    """A tabular foundation model that is tuned on the rows of ``fit`` and uses them as context rows when it predicts.
 
-    To scikit-learn it is a classifier, or with ``task='regression'`` a regressor.
+    It is a scikit-learn classifier, or with ``task='regression'`` a regressor.
 
     Examples:
         >>> TabularPipeline(tuning_params={"epochs": 3}).get_params()["tuning_strategy"]
@@ -74,10 +74,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         Args:
             model_name: a family such as 'TabICL', or a model of the catalogue such as 'tabicl-mini'.
-            tuning_strategy: 'peft' trains a LoRA adapter, 'base-ft' every weight, 'inference' nothing.
-            tuning_params: device, epochs or steps, learning_rate, batch_size (query rows a step), peft_config and so on; see
+            tuning_strategy: 'peft' trains a LoRA adapter, 'base-ft' trains every weight, 'inference' trains nothing.
+            tuning_params: device, epochs or steps, learning_rate, batch_size (query rows per step), peft_config and so on; see
                 ``tabtune_core.api.tuning_params``.
-            task: 'classification' predicts classes, 'regression' numbers.
+            task: 'classification' predicts classes, 'regression' predicts numbers.
         """
         self.model_name = model_name
         self.tuning_strategy = tuning_strategy
@@ -85,24 +85,23 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self.task = task
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, verbose: bool = False) -> Self:
-        """Trains on most rows, chooses by the rest and shows predictions all of them; 'inference' shows all rows and withholds nothing.
+        """Trains on most of the rows, chooses the best checkpoint on the rest and keeps all of them as context rows for predictions.
 
-        The best state is never worse on the validation rows than zero-shot, where both are shown the other rows alone: the scores in
-        ``result`` are those. After the choice, encoders and context are made anew from all rows with a label, or from a stratified sample
-        where the model or ``context_rows`` takes fewer.
+        'inference' trains nothing and withholds no rows. The chosen checkpoint is never worse on the validation rows than zero-shot; for
+        both scores, which are in ``result``, the context is the other rows alone. Afterwards encoders and context are made again from all
+        rows with a label, or from a stratified sample if the model or ``context_rows`` allows fewer.
 
         Args:
-            X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Columns are read by their type, texts that all are numbers
-                or dates as those; free text is left out, and a ``TableWarning`` names the column.
-            y: a class or number for each row; a row without one is left out.
-            sample_weight: how much each row counts in the training loss, where it is a row to predict: 0 leaves it out. All alike unless
-                given; with ``class_weights`` the two are multiplied. It weighs nothing else: a row of weight 0 is still split off for
-                validation or shown as a context row, which these models cannot weigh, and the validation scores that choose are those
-                of rows that count alike.
+            X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Columns are read by their type; a text column whose values
+                are all numbers or all dates is read as such. Free text is left out, and a ``TableWarning`` names the column.
+            y: a class or number for each row; rows without one are left out.
+            sample_weight: weight of each row in the training loss when it is a query row; 0 leaves it out of the loss. Default: equal
+                weights. It is multiplied by ``class_weights`` and affects nothing else: rows of weight 0 can still be validation rows or
+                context rows (these models cannot weight context rows), and validation scores count all rows equally.
             verbose: shows a bar on stderr: the phase, the step, its loss and the best validation score.
 
         Raises:
-            TabTuneError: the settings, the rows or the device are not as they must be; the text says how.
+            TabTuneError: the settings, the rows or the device cannot be used; the text says why.
         """
         settings = self.settings()
         withhold = settings.strategy != "inference"
@@ -125,7 +124,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
         watch: Callable[[Event], None] | None = None,
     ) -> Self:
-        """See ``fit``; a leaderboard withholds validation rows from zero-shot too. ``watch`` is given the events as they come."""
+        """See ``fit``; a leaderboard withholds validation rows from zero-shot too. ``watch`` gets the events as they arrive."""
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
 
         def emit(event: Event) -> None:
@@ -152,7 +151,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
         events.append(dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C)))
         session.model.module.requires_grad_(False).eval()
-        self._params, rate = copy.deepcopy(self.get_params()), settings.train.learning_rate  # of this fit, whatever is set afterwards
+        self._params, rate = copy.deepcopy(self.get_params()), settings.train.learning_rate  # copied: set_params may change them later
         used = {} if rate is None else {"learning_rate": rate}  # a later version may have another default
         self._params["tuning_params"] = changed_params(self._params["tuning_params"], used)
         self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
@@ -172,7 +171,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """A fitted pipeline is pickled as ``save`` writes it: without the weights of the base, which whoever unpickles it has to find.
+        """Pickles a fitted pipeline as ``save`` writes it: without the weights of the base, which are looked up when it is unpickled.
 
         Raises:
             PipelineError: as ``save``.
@@ -193,10 +192,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def set_params(self, **params: Any) -> Self:
-        """As in scikit-learn; one of the ``tuning_params`` is named as in ``tuning_params__steps`` or ``tuning_params__lora_rank``.
+        """Sets parameters as in scikit-learn; ``tuning_params__steps`` or ``tuning_params__lora_rank`` name one of ``tuning_params``.
 
         Raises:
-            SettingError: for an unknown one.
+            SettingError: a name is unknown.
         """
         inner = "tuning_params__"
         super().set_params(**{name: value for name, value in params.items() if not name.startswith(inner)})
@@ -205,30 +204,30 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy, or R² where numbers are predicted, as scikit-learn defines them."""
+        """Returns the accuracy, or R² for regression, as scikit-learn defines them."""
         mixin = RegressorMixin if self.task == "regression" else ClassifierMixin
         return float(mixin.score(self, X, y, sample_weight))
 
     def settings(self) -> RunSettings:
-        """What the arguments stand for, checked.
+        """Returns the checked settings that the arguments stand for.
 
         Raises:
-            SettingError: naming the argument, its value and what would do.
+            SettingError: naming the argument, its value and what is allowed.
         """
         return read_params(self.model_name, self.tuning_strategy, self.tuning_params, self.task)
 
     @property
     def history(self) -> tuple[Event, ...]:
-        """Everything that the fit reported: the plan, notes, steps, evaluations on the validation rows, memory, the result."""
+        """The events of the fit: the plan, notes, steps, evaluations on the validation rows, memory, the result."""
         check_is_fitted(self)
         return self._history
 
     @property
     def result(self) -> RunFinished:
-        """Scores on the validation rows, before and after; seconds and bytes.
+        """Scores on the validation rows before and after training, seconds and bytes.
 
-        A fit's scores were measured with ``scored_context_rows`` rows shown, all of them training rows; its predictions are
-        shown ``final_context_rows``. Without validation rows there are no scores, and the first of the two is None.
+        The scores were measured with ``scored_context_rows`` context rows, all of them training rows; predictions use
+        ``final_context_rows``. Without validation rows there are no scores, and ``scored_context_rows`` is None.
         """
         last = self.history[-1]
         assert isinstance(last, RunFinished)
@@ -236,17 +235,17 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     @property
     def context_rows_(self) -> NDArray[np.int64]:
-        """Positions, from 0, of the rows that predictions are shown: in the X of ``fit``, or in the table of the run."""
+        """Positions (from 0) of the context rows of predictions, in the X of ``fit`` or in the table of the run."""
         check_is_fitted(self)
         return self._context.rows
 
     @available_if(_predicts_classes)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Probabilities ``(rows, classes)``, in the order of ``classes_``."""
+        """Returns probabilities ``(rows, classes)``, in the order of ``classes_``."""
         return self._predict(X)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class of each row, or its number."""
+        """Returns the most probable class, or the predicted number, of each row."""
         check_is_fitted(self)
         return self._answers(X, self._adapters.module)
 
@@ -262,10 +261,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return predict_rows(model, frame, self._context, views=read_params(**self._params).train.views)
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
-        """Every metric of the task by name, on the rows that have a label.
+        """Returns every metric of the task by name, on the rows that have a label.
 
         Raises:
-            LabelError: for a class that was not fitted, a value that is not a number where numbers are predicted, or no label at all.
+            LabelError: a class was not in the fit, a value is not a number in regression, or no row has a label.
         """
         predicted = self._predict(X)
         y_N = read_labels(y, len(predicted))
@@ -276,12 +275,12 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return score_all(self._context.labels.transform([labels[place] for place in labelled]), predicted[labelled])
 
     def save(self, path: str | Path) -> None:
-        """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows; the base it only names.
+        """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows and names the base by its SHA-256.
 
-        All adapters go in; a merged one is taken up again as one that is on.
+        All adapters are saved; a merged adapter is active but not merged when the file is loaded.
 
         Raises:
-            PipelineError: the classes are neither texts nor numbers nor booleans.
+            PipelineError: the classes are neither text nor numbers nor booleans.
         """
         check_is_fitted(self)
         if self._params["tuning_strategy"] == "base-ft":
@@ -306,8 +305,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         Args:
             path: the file.
-            checkpoint: weights of the base, where they are not in the package or the Hugging Face cache.
-            device: to predict on; the one it was fitted on unless set.
+            checkpoint: weights of the base, if they are not in the package or the Hugging Face cache.
+            device: device for predictions; by default the one in the saved settings.
 
         Raises:
             PipelineError: the file is not a saved pipeline, or is damaged.
@@ -317,7 +316,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         content = read_pipeline(Path(path))
         facts = content.facts
         with refused_as(
-            PipelineError, f"{Path(path).name} is not a saved pipeline", " Save it again, or take the file from where it was made."
+            PipelineError, f"{Path(path).name} is not a saved pipeline", " Save it again, or copy the file again from where it was made."
         ):
             pipeline = cls(**params_today(facts.params))
             pipeline._params = pipeline.get_params()
@@ -329,7 +328,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
                 if places(pipeline.classes_, content.context.labels.classes).tolist() != [*range(len(content.context.labels.classes))]:
                     raise PipelineError(f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged.")
             if bool(facts.classes) != (settings.task == "classification"):
-                raise PipelineError(f"{Path(path).name} is for {settings.task} and names {len(facts.classes)} classes: it is damaged.")
+                raise PipelineError(f"{Path(path).name} is for {settings.task} but names {len(facts.classes)} classes: it is damaged.")
         base = open_base(
             card.name,
             settings.task,
@@ -367,7 +366,7 @@ def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]
 
 
 def _lora_settings(facts: PipelineFacts, settings: RunSettings) -> dict[str, LoraSettings]:
-    """Of the adapters in a file, by name and in their order; the first format had one, of the pipeline's own settings."""
+    """Returns the LoRA settings of the adapters in a file, by name in their order; in format 1, those of the pipeline."""
     if facts.adapters is None:
         loras = {OWN: settings.lora} if settings.strategy == "peft" else {}
     else:
@@ -385,16 +384,16 @@ def pipeline_of_run(
     columns: Sequence[str],
     history: Sequence[Event],
 ) -> TabularPipeline:
-    """A fitted pipeline out of what a run left.
+    """Makes a fitted pipeline from what a run stored.
 
     Args:
-        base: without an adapter.
-        settings: of the run; its LoRA settings are those of every adapter.
-        adapters: tensors by name; the last one is on.
-        context: the rows that predictions are shown: the run's own, so that the pipeline gives the run's predictions. Its validation
-            and test rows are not among them; a fit on all rows of the table would show them too.
-        columns: that rows to predict must have.
-        history: what the run reported; its last event is the result.
+        base: the base model, without an adapter.
+        settings: of the run; its LoRA settings apply to every adapter.
+        adapters: tensors by name; the last adapter is active.
+        context: the run's own context rows, so that the pipeline gives the run's predictions. Unlike after ``fit``, they do not
+            include the validation and test rows.
+        columns: columns that rows to predict must have.
+        history: the events of the run; the last is the result.
     """
     pipeline = TabularPipeline(**write_params(settings))
     pipeline._params = copy.deepcopy(pipeline.get_params())
@@ -412,9 +411,9 @@ def pipeline_of_run(
 
 
 def merge_lora_weights(model: nn.Module | TabularPipeline) -> nn.Module:
-    """A plain copy of an adapted model with the update in its weights, in the upstream package's own schema.
+    """Returns a plain copy of an adapted model with the update in its weights, in the upstream package's own schema.
 
     Raises:
-        AdapterError: there is no adapter in it.
+        AdapterError: the model has no adapter.
     """
     return plain_copy(model.model if isinstance(model, TabularPipeline) else model)

@@ -1,6 +1,6 @@
 """The adapters of a fitted pipeline: several on one base, switched without loading the base again.
 
-In: files, or what the fit trained. Out: a base with one of them on it, in its weights, or without any; predictions of each side by side.
+In: files, or the adapter that the fit trained. Out: the base with an active adapter, a merged one or none; predictions of each.
 """
 
 from collections.abc import Iterator
@@ -25,32 +25,31 @@ from tabtune_core.settings import LoraSettings
 
 
 class Factors:
-    """The factors A, or B, of an adapter: what the guide's section 10.1 saves."""
+    """The factors A, or the factors B, of an adapter, as the guide's section 10.1 saves them."""
 
     def __init__(self, factors: dict[str, torch.Tensor]) -> None:
         self._factors = factors
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """By the path of the layer; A ``(r, in)``, B ``(out, r)``."""
+        """Returns the factors by the path of the layer; A ``(r, in)``, B ``(out, r)``."""
         return {path: factor.detach() for path, factor in self._factors.items()}
 
 
 class WithAdapters:
-    """What a pipeline does with adapters. The one that the fit trained is called 'default'."""
+    """The methods of a pipeline for adapters. The adapter that the fit trained is named 'default'."""
 
     _base: BaseModel
     _adapters: AdapterSet
     _lora: dict[str, LoraSettings]
-    """By adapter."""
     _params: dict[str, Any]
 
     @property
     def model(self) -> nn.Module:
-        """The upstream package's module with the adapter that is on.
+        """The upstream package's module with the active adapter.
 
-        There is a pair of factors in each adapted layer. ``model.lora_A.state_dict()`` and ``model.lora_B.state_dict()`` have them by the
-        path of the layer, as the guide's section 10.1 saves them (with PiSSA those of
-        the update, of twice the rank); neither attribute is there while no adapter is on.
+        ``model.lora_A.state_dict()`` and ``model.lora_B.state_dict()`` have the factors of each adapted layer by its path, as the guide's
+        section 10.1 saves them (with PiSSA those of the update, of twice the rank). Without an active adapter, or while it is merged,
+        neither attribute exists.
         """
         check_is_fitted(self)
         active, merged, module = self._adapters.on
@@ -62,24 +61,24 @@ class WithAdapters:
 
     @property
     def report(self) -> LoraReport | None:
-        """The layers of the adapter that is on, one by one; None without an adapter."""
+        """The layers of the active adapter, one by one; None without an adapter."""
         check_is_fitted(self)
         return None if self._adapters.active is None else self._adapters.report(self._adapters.active)
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Names of the adapters, in the order in which they came."""
+        """Names of the adapters, in the order in which they were added."""
         check_is_fitted(self)
         return self._adapters.names
 
     @property
     def active_adapter(self) -> str | None:
-        """The one that predicts; None: the base alone."""
+        """Name of the active adapter; None: the base alone predicts."""
         check_is_fitted(self)
         return self._adapters.active
 
     def set_adapter(self, name: str | None) -> None:
-        """Turns an adapter on in place of the present one, for all threads; None: the base alone. A prediction in progress keeps its own.
+        """Makes an adapter the active one, for all threads; None: the base alone. A prediction in progress keeps its adapter.
 
         Raises:
             AdapterError: the name is unknown.
@@ -89,7 +88,7 @@ class WithAdapters:
 
     @contextmanager
     def disable_adapter(self) -> Iterator[nn.Module]:
-        """The base alone, in a ``with`` block, for all threads."""
+        """Turns all adapters off in a ``with`` block, for all threads."""
         check_is_fitted(self)
         before, self._adapters.on = self._adapters.on, (None, False, self._adapters.base)
         try:
@@ -98,19 +97,19 @@ class WithAdapters:
             self._adapters.on = before
 
     def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:
-        """Puts another adapter on the base, beside those that are there, and turns it on.
+        """Adds an adapter to the pipeline and makes it the active one.
 
         It predicts with this pipeline's context rows, whatever table it was trained on.
 
         Args:
             source: ``lora_adapters.pt``, a run's package (zip), or what ``load_lora_adapter`` read.
-            name: to call it by; the file's name without its ending unless set.
+            name: the adapter's name; by default the file's name without its ending.
 
         Returns:
-            Its name.
+            The adapter's name.
 
         Raises:
-            AdapterError: it is of another task, base or architecture, or the name is taken; everything is as it was.
+            AdapterError: it is for another task, base or architecture, or the name is taken; nothing is changed.
         """
         check_is_fitted(self)
         if name is None and isinstance(source, LoraAdapter):
@@ -134,14 +133,14 @@ class WithAdapters:
         return name
 
     def save_adapter(self, path: str | Path | IO[bytes], name: str | None = None) -> None:
-        """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, in the manner of the guide's section 10.1.
+        """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, as in the guide's section 10.1.
 
-        ``torch.load(path, weights_only=True)`` reads it; the update of a layer's weight is ``lora_b @ lora_a * alpha / rank`` (with rsLoRA
-        or patterns ``* scaling``, by layer; of an embedding its transpose). ``load_adapter`` and ``load_lora_adapter`` read it too.
+        ``torch.load(path, weights_only=True)`` reads the file; the update of a layer's weight is ``lora_b @ lora_a * alpha / rank`` (with
+        rsLoRA or patterns ``* scaling``, by layer; for an embedding its transpose). ``load_adapter`` and ``load_lora_adapter`` read it too.
 
         Args:
             path: the file.
-            name: which adapter; the one that is on unless set.
+            name: which adapter; by default the active one.
 
         Raises:
             AdapterError: there is no adapter.
@@ -165,21 +164,21 @@ class WithAdapters:
         return self._lora[name]
 
     def merge_lora_weights(self) -> None:
-        """Puts the adapter that is on into the weights: a prediction costs what the base's costs. ``unmerge`` takes it out, bit by bit.
+        """Merges the active adapter into the weights: a prediction then costs as much as the base's. ``unmerge`` restores every bit.
 
         Raises:
-            AdapterError: no adapter is on.
+            AdapterError: no adapter is active.
         """
         check_is_fitted(self)
         self._adapters.merge()
 
     def unmerge(self) -> None:
-        """Takes a merged adapter out of the weights; it stays on."""
+        """Takes a merged adapter out of the weights; it stays active."""
         check_is_fitted(self)
         self._adapters.unmerge()
 
     def save_merged(self, path: str | Path) -> None:
-        """Writes the weights that predict, adapter included, as a checkpoint that the upstream package opens.
+        """Writes the weights with the active adapter merged, as a checkpoint that the upstream package opens.
 
         ``tuning_params={'checkpoint': path}`` opens it here.
         """
@@ -187,7 +186,7 @@ class WithAdapters:
         with_module(self._base, module if active is None or merged else plain_copy(module)).save(Path(path))
 
     def predict_each(self, X: Any) -> pd.DataFrame:
-        """What the base alone and every adapter predict, one column each: 'base', then the adapters by name."""
+        """Predicts with the base alone and with every adapter, one column each: 'base', then the adapters by name."""
         columns = {}
         for name in (None, *self.adapters):
             columns["base" if name is None else name] = self._answers(X, self._adapters.module_of(name))
@@ -199,10 +198,10 @@ class WithAdapters:
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy of an adapted module with the update in its weights and no adapter; the module itself stays as it is.
+    """Returns a copy of an adapted module with the update in its weights and no adapter; the module itself is not changed.
 
     Raises:
-        AdapterError: there is no adapter in it.
+        AdapterError: the module has no adapter.
     """
     plain = merged_copy(model)
     for side in ("lora_A", "lora_B"):

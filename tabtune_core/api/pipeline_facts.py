@@ -1,6 +1,6 @@
-"""What ``pipeline.json`` may say: known entries alone, each of its kind, and rows that fit its encoders.
+"""The allowed content of ``pipeline.json``: only known entries, each of its type, and rows that fit its encoders.
 
-In: values that were read, and the header of the context rows. Out: typed facts, or what is wrong.
+In: values that were read, and the header of the context rows. Out: typed facts, or an error that says what is wrong.
 """
 
 import re
@@ -26,45 +26,45 @@ KNOWN = {
     "context.encoder": ("categories", "texts", *PLAIN),
 }
 PREDICTS = {"numbers": 1, "dates": DATED["date"], "datetimes": DATED["datetime"], "times": DATED["time"], "texts": DIRECTIONS}
-"""Beside categories, the parts of an encoder, and how many features a column of each gives."""
+"""Features per column of each part of an encoder, categories aside."""
 CLASSES_TYPE = re.compile(r"float64|[<>|=](?:O|b1|[iu][1248]|f[248]|U\d{1,7})")
-"""Kinds of numpy's arrays that hold texts, numbers or switches."""
+"""NumPy types of arrays of text, numbers or booleans."""
 LONGEST_CLASSES = 16_000_000
-"""Bytes of the array of classes."""
+"""Most bytes of the array of classes."""
 MOST_ADAPTERS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineFacts:
-    """What a file says of a pipeline, beside its rows and its history."""
+    """The content of ``pipeline.json`` except its rows and its history."""
 
     params: Mapping[str, Any]
-    """Of its constructor."""
+    """Arguments of the pipeline's constructor."""
     base: Source
     columns: Sequence[Any]
-    """That it predicts from, by name or by place."""
+    """Feature columns, by name or by position."""
     named: bool
-    """Whether they have names."""
+    """Whether the columns have names."""
     adapters: Mapping[str, Mapping[str, Any]] | None
-    """The LoRA settings of each by name, in their order; None in the first format, whose one adapter has the pipeline's own."""
+    """LoRA settings of each adapter by name, in their order; None in format 1, whose single adapter has the pipeline's settings."""
     active_adapter: str | None
     classes: Sequence[Any] = ()
-    """As the user gave them; empty where numbers are predicted."""
+    """Classes as the user gave them; empty for regression."""
     classes_type: str = "float64"
-    """Of their numpy array."""
+    """NumPy type of the array of classes."""
 
     def to_json(self) -> dict[str, Any]:
-        """As the file keeps it."""
+        """Returns the facts as the file keeps them."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         adapters = [{"name": name, "lora": lora} for name, lora in (self.adapters or {}).items()]
         return {**own, "base": self.base.to_json(), "adapters": adapters}
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
-        """Reads the whole of a file's facts, those of rows too.
+        """Checks and reads the facts of a file.
 
         Raises:
-            Damaged: naming the entry that is missing, or that a pipeline never writes.
+            Damaged: naming an entry that is missing, or that a pipeline never writes.
         """
         _check(facts)
         adapters = {one["name"]: one["lora"] for one in facts["adapters"]} if "adapters" in facts else None
@@ -91,10 +91,10 @@ def _check_classes(facts: Mapping[str, Any]) -> None:
     classes, kind = entry(facts, "classes", list), entry(facts, "classes_type", str)
     named = texts(entry(facts, "context.classes", list), "context.classes")
     if not all(isinstance(name, str | int | float) for name in classes) or len(classes) != len(named):
-        raise Damaged("its classes are not those of its rows")
+        raise Damaged("its classes differ from those of its rows")
     width = int(kind.partition("U")[2] or 8) if "U" in kind else 8
     if not CLASSES_TYPE.fullmatch(kind) or 4 * width * len(classes) > LONGEST_CLASSES:
-        raise Damaged(f"its entry 'classes_type' is {kind[:20]!r}, which classes cannot be")
+        raise Damaged(f"its entry 'classes_type' is {kind[:20]!r}, which is not a type of classes")
 
 
 def _check_adapters(facts: Mapping[str, Any]) -> None:
@@ -106,26 +106,26 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
         only(adapter, ("name", "lora"), "an adapter")
         entry(adapter, "lora", dict)
     if len(names) > MOST_ADAPTERS or active not in (None, *names):
-        raise Damaged(f"it holds {len(names):,} adapters, and the one that is on is not among them")
+        raise Damaged(f"it holds {len(names):,} adapters, but at most {MOST_ADAPTERS} are allowed and the active one must be among them")
 
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:
     encoder = facts["context"]["encoder"]
     for name in ("texts", "datetimes", "times", "month_first"):
-        encoder.setdefault(name, [])  # earlier versions did not write it
+        encoder.setdefault(name, [])  # missing in files of earlier versions
     for name in ("texts", *PLAIN):
         texts(entry(encoder, name, list), name)
     for levels in entry(encoder, "categories", dict).values():
         if not isinstance(levels, list) or not levels or not all(isinstance(level, str | None) for level in levels):
             raise Damaged("the categories of a column are not a list of texts")
         if len(set(levels)) < len(levels):
-            raise Damaged("the categories of a column name one thing twice")
+            raise Damaged("the categories of a column contain a value twice")
     if not {*encoder["categories"], *(name for part in PREDICTS for name in encoder[part])} <= set(facts["columns"]):
         raise Damaged("it predicts from columns that it does not name")
 
 
 def check_rows(encoder: Mapping[str, Any], classes: int, tensors: Mapping[str, Stored]) -> None:
-    """Refuses context rows of another shape than their encoders make.
+    """Refuses context rows whose tensors do not have the types and shapes that their encoders produce.
 
     Raises:
         Damaged: saying what is expected.
@@ -147,10 +147,10 @@ def check_rows(encoder: Mapping[str, Any], classes: int, tensors: Mapping[str, S
 
 
 def read_history(history: Any) -> tuple[Event, ...]:
-    """What the fit reported; the last is its result.
+    """Reads the events of a fit; the last is its result.
 
     Raises:
-        Damaged: it is not such a list.
+        Damaged: ``history`` is not a list of events that ends with a result.
     """
     events = list[Event]()
     for pair in history if isinstance(history, list) else [None]:

@@ -1,7 +1,7 @@
 """The file of a whole pipeline: one zip of safetensors and JSON, read without running any code in it.
 
-``pipeline.json`` has the settings, classes, encoders and what was measured; ``weights.safetensors`` what was trained (the factors of
-an adapter, or all weights; the base itself is named by its SHA-256); ``context.safetensors`` the rows that predictions are shown.
+``pipeline.json`` has the settings, classes, encoders and measurements; ``weights.safetensors`` has the trained tensors (those of
+adapters, or all weights; the base itself is named by its SHA-256); ``context.safetensors`` has the context rows of predictions.
 """
 
 import json
@@ -31,29 +31,29 @@ from tabtune_core.files.whole import in_one_move
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 3
 READABLE = (1, 2, FORMAT)
-"""The first had the tensors of one adapter under their own names, and no entry ``adapters``; the first two had no encoded text."""
+"""Format 1 has the tensors of one adapter under their own names and no entry ``adapters``; formats 1 and 2 have no encoded text."""
 FACTS_LIMIT_BYTES = 32_000_000
-"""Most of ``pipeline.json`` is the history of the fit, some hundred bytes a step."""
+"""Limit of ``pipeline.json``, most of which is the history of the fit: some hundred bytes per step."""
 MOST_EVENTS = 50_000
-"""Of a history; of a longer one the memory samples are left out, and what is early. The peaks of each phase stay."""
+"""Most events of a saved history. A longer one loses its memory samples and its earliest events; the peaks of each phase stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineContent:
-    """What a file holds."""
+    """The content of a file."""
 
     facts: PipelineFacts
     tensors: dict[str, torch.Tensor]
-    """Of what was trained, on the CPU."""
+    """Trained tensors, on the CPU."""
     context: Context
     history: tuple[Event, ...] = ()
 
 
 def write_pipeline(path: Path, content: PipelineContent) -> None:
-    """Writes the zip in one move: a half-written file never bears the final name.
+    """Writes the zip atomically: a half-written file never has the final name.
 
     Raises:
-        PipelineError: the classes are of a kind that JSON does not know, or the file could not be opened again.
+        PipelineError: JSON cannot hold the type of the classes, or the file could not be opened again.
     """
     context = content.context
     facts = {
@@ -79,7 +79,7 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, text)
         archive.writestr(WEIGHTS, safetensors.torch.save(content.tensors))
-        # rows of few different values shrink so far that a reader could not tell them from a file that is made to fill the memory
+        # rows of few different values compress so well that a reader would take the file for a decompression bomb
         how = zipfile.ZIP_STORED if context.x_CF.nbytes > FREE_BYTES // 2 else zipfile.ZIP_DEFLATED
         archive.writestr(CONTEXT, safetensors.numpy.save(rows), how)
 
@@ -96,7 +96,7 @@ def read_pipeline(path: Path) -> PipelineContent:
     Raises:
         PipelineError: it is not a saved pipeline, is damaged, too large, or of a later format.
     """
-    end = f" It should be a zip with {FACTS}, {WEIGHTS} and {CONTEXT}: save the pipeline again, or take the file from where it was made."
+    end = f" It should be a zip with {FACTS}, {WEIGHTS} and {CONTEXT}: save the pipeline again, or copy the file again."
     if not path.exists():
         raise PipelineError(f"There is no saved pipeline at {path}.")
     with refused_as(PipelineError, f"{path.name} is not a saved pipeline", end), open_archive(path) as archive:
@@ -108,7 +108,7 @@ def read_pipeline(path: Path) -> PipelineContent:
         tensors, _ = read_header(weights)
         check_finite(weights, tensors)
         if facts.adapters and {name.partition("/")[0] for name in tensors} - set(map(str, range(len(facts.adapters)))):
-            raise Damaged(f"its {WEIGHTS} holds tensors that belong to none of its adapters")
+            raise Damaged(f"its {WEIGHTS} holds tensors that do not belong to its adapters")
         context = _context(told["context"], archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
         return PipelineContent(facts, safetensors.torch.load(weights), context, read_history(told["history"]))
 
@@ -121,11 +121,11 @@ def _context(facts: Mapping[str, Any], content: bytes) -> Context:
     encoder = FeatureEncoder.from_json(facts["encoder"], rows)
     context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels)
     if context.sha256 != facts["sha256"]:
-        raise Damaged("its context rows do not have the hash that was written down with them")
+        raise Damaged("its context rows do not have the hash that was stored with them")
     if not all(np.isfinite(text.rarity_H).all() for text in encoder.texts.values()):
-        raise Damaged("what it learnt of texts is not finite")
+        raise Damaged("its text encoder holds numbers that are not finite")
     if (np.abs(context.x_CF) >= LARGEST).any() or not np.isfinite(context.y_C).all():
         raise Damaged("its context rows hold numbers that are too large or not finite")
     if labels.classes and not np.array_equal(np.unique(context.y_C), np.arange(len(labels.classes))):
-        raise Damaged("its context rows are of other classes than those that it names")
+        raise Damaged("the classes of its context rows differ from those that it names")
     return context

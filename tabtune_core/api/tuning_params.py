@@ -1,7 +1,7 @@
 """The guide's names for settings: ``tuning_params`` and ``peft_config`` of a pipeline.
 
-In: the arguments of a pipeline. Out: the settings that a run has, or an error that suggests the nearest name. Every key that is
-accepted changes what it says; a key that could not is refused.
+In: the arguments of a pipeline. Out: the settings of a run, or an error that suggests the nearest name. A key that would change nothing
+is refused.
 """
 
 import os
@@ -20,17 +20,17 @@ FAMILY_MODELS: dict[str, tuple[str, str]] = {}
 for _card in CATALOGUE.values():
     if not _card.in_the_box:
         FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
-"""A family's name stands for its release that comes first in the catalogue, or for what an environment variable names instead."""
+"""By family name: the environment variable that can name a model, and the default, the family's first release in the catalogue."""
 ARGUMENTS: dict[str, Setting] = {
     f"{'peft_config.' if row.section == 'lora' else ''}{row.argument or row.name}": row
     for row in SETTINGS.values()
     if row.argument is not None
 }
-"""What a pipeline takes, by the guide's and PEFT's names."""
+"""Settings that a pipeline takes, by the guide's and PEFT's names."""
 WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column")
-"""Which rows choose and are not trained on. 'inference' has no such rows; a leaderboard uses the same for all entries."""
+"""Settings of the validation rows. 'inference' has no such rows; a leaderboard uses the same for all entries."""
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
-"""The guide's section 12.1 has the ratio beside r; the others are what other libraries call ours."""
+"""Other accepted names: the guide's section 12.1 has the ratio beside r; other libraries use the other two."""
 NEAR = {
     "lr": "learning_rate",
     "random_state": "seed",
@@ -42,7 +42,7 @@ NEAR = {
     "dropout": "peft_config.lora_dropout",
     "targets": "peft_config.target_modules",
 }
-"""What people write for a setting of ours, whose letters would not lead there."""
+"""Suggestions for common names that are spelled too differently from ours to be found by their letters."""
 KNOWN = (*ARGUMENTS, *OTHER_NAMES, "peft_config")
 NESTED = {
     written: name
@@ -51,14 +51,14 @@ NESTED = {
     for short in (row.name, name.removeprefix("peft_config."))
     for written in (short, f"lora_{short}", f"peft_config__{short}")
 }
-"""What may stand after ``tuning_params__`` for a setting of ``peft_config``."""
+"""Names that may follow ``tuning_params__`` for a setting of ``peft_config``."""
 
 
 def model_of(name: str) -> str:
-    """The catalogue's name of a model or a family.
+    """Returns the catalogue's name of a model, for a model or a family.
 
     Raises:
-        SettingError: naming those that exist.
+        SettingError: naming the models that exist.
     """
     if name in FAMILY_MODELS:
         variable, current = FAMILY_MODELS[name]
@@ -69,10 +69,10 @@ def model_of(name: str) -> str:
 
 
 def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[str, Any] | None, task: str) -> RunSettings:
-    """The settings that a pipeline's arguments stand for.
+    """Returns the settings that a pipeline's arguments stand for.
 
     Raises:
-        SettingError: naming the argument, its value and what would do.
+        SettingError: naming the argument, its value and what is allowed.
     """
     if tuning_strategy not in MODELS:
         raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, MODELS))}.")
@@ -95,13 +95,13 @@ def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[st
 
 
 def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Other ``tuning_params``, of which some single ones are changed.
+    """Returns ``tuning_params`` with single settings changed.
 
     >>> changed_params({"steps": 5, "peft_config": {"r": 2}}, {"steps": 7, "lora_rank": 4, "peft_config__lora_alpha": 8})
     {'steps': 7, 'peft_config': {'r': 4, 'lora_alpha': 8}}
 
     Raises:
-        SettingError: a name that is unknown, with the nearest that is known.
+        SettingError: a name is unknown; the error suggests the nearest known one.
     """
     flat = _flat(params or {})
     for written, value in changes.items():
@@ -115,7 +115,7 @@ def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any])
 
 
 def write_params(settings: RunSettings) -> dict[str, Any]:
-    """The arguments of a pipeline that stand for these settings; what is as usual is left out. The checkpoint is named without its folder.
+    """Returns the arguments of a pipeline for these settings, without defaults. The checkpoint is named without its folder.
 
     >>> write_params(RunSettings(dataset="d", target="y").changed(seed=1, epochs=3))["tuning_params"]
     {'seed': 1, 'epochs': 3}
@@ -138,8 +138,8 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
 
 
 def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a pipeline that was saved by any version: earlier ones had ``context_rows`` and withheld rows for inference, too,
-    and the guide's learning rate unless another was given.
+    """Converts the arguments of a pipeline saved by any version: earlier ones used ``context_rows`` and withheld rows for 'inference' too,
+    and their default learning rate was the guide's.
     """
     tuning = dict(params.get("tuning_params") or {})
     if params.get("tuning_strategy") in TRAINED:
@@ -152,7 +152,7 @@ def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """``peft_config`` laid out as ``peft_config.r`` and so on; what a search drew with NumPy as Python's own numbers."""
+    """Flattens ``peft_config`` to ``peft_config.r`` and so on, and turns NumPy scalars, which a search may draw, into Python numbers."""
     flat = {name: value for name, value in params.items() if name != "peft_config"}
     config = params.get("peft_config") or {}
     if not isinstance(config, Mapping):

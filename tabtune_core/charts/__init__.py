@@ -1,6 +1,6 @@
 """The charts by name. Each is a function from a frame to a Plotly figure, most in a file of their own, without Streamlit.
 
-To add one: write the file, add a line to CHARTS, and a frame to the examples of the tests, which draw it and an empty one.
+To add one: write the file, add a line to ``_ALL``, and add a frame to the examples of the tests, which also draw an empty frame.
 """
 
 import functools
@@ -26,22 +26,22 @@ from tabtune_core.charts.update import layer_updates, spectrum, truncation
 from tabtune_core.training.episodes import EVALUATION_ROWS
 
 NAMES = ("run", "name", "label", "predicted", "layer", "target")
-"""Columns of the frames whose texts come from files and people."""
+"""Columns of the frames whose texts come from files or users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart and what a page says of it."""
+    """A chart and its explanation."""
 
     draw: Callable[..., go.Figure]
     help: str
-    """What one reads off it, for the page."""
+    """What the chart shows, for the page."""
     frame: str = "steps"
-    """Of those in ``run_curves.KINDS``, the one that it draws on the Live page."""
+    """The kind in ``run_curves.KINDS`` that it draws on the Live page."""
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with names that charts do not take for markup; categories stay in their order."""
+    """Escapes names in the frame that Plotly would take for markup; categories keep their order."""
     made = {}
     for name in NAMES:
         if name in frame and isinstance(frame[name].dtype, pd.CategoricalDtype):
@@ -98,4 +98,4 @@ _ALL: dict[str, Chart] = {
     "residuals": Chart(residuals, "Distribution of the errors (residuals)."),
 }
 CHARTS = {name: replace(chart, draw=_with_plain_names(chart.draw)) for name, chart in _ALL.items()}
-"""By name; charts do not take names for markup."""
+"""By name; they escape markup in the names of a frame."""

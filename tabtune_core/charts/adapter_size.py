@@ -1,4 +1,4 @@
-"""How many parameters an adapter of one layer has, rank by rank, against the layer itself."""
+"""How many parameters an adapter of one layer has at each rank, compared with the layer itself."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,7 +7,7 @@ from tabtune_core.charts.style import BASELINES, COLOURS, figure, say
 
 
 def adapter_size(sizes: pd.DataFrame, *, rank: int | None = None) -> go.Figure:
-    """``sizes`` has one row a rank: rank, adapter, layer (parameters). ``rank`` is the one to mark."""
+    """``sizes`` has one row per rank: rank, adapter, layer (parameters). ``rank`` is marked."""
     drawn = figure("Rank r (no unit)", "Trainable parameters (no unit)", height=260)
     if sizes.empty:
         return say(drawn, "No rank to draw")

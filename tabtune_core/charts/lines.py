@@ -1,4 +1,4 @@
-"""Charts of one line a run over steps or seconds: loss, gradient norm, learning rate, time of a step, and what the GPU was read to do."""
+"""Charts with one line per run over steps or seconds: loss, gradient norm, learning rate, time per step, and readings of the GPU."""
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,10 @@ def lines(
     hover: str = ",.4~r",
     nothing: str = "No training step yet",
 ) -> go.Figure:
-    """``frame`` has one row a point: run, step, seconds and the column ``y``.
+    """``frame`` has one row per point: run, step, seconds and the column ``y``.
 
-    With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points themselves are a pale line behind it, or
-    the band of a group is smoothed with its mean.
+    With ``smoothing`` above 0 the line is the weighted mean of the points so far. The points themselves are a pale line behind it; the band
+    of a group is smoothed like its mean.
     """
     x_title = x_title or X_TITLES[x]
     drawn = figure(x_title, y_title, log=log).update_xaxes(rangemode="nonnegative")
@@ -58,22 +58,22 @@ def lines(
 
 
 def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
-    """``steps`` has one row a training step: run, step, seconds, loss (in ``unit``, on the query rows of the episode)."""
+    """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on the query rows of the episode)."""
     return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, log=log, smoothing=smoothing)
 
 
 def gradient_norm(steps: pd.DataFrame, *, x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
-    """``steps`` has one row a training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
+    """``steps`` has one row per training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
     return lines(steps, "gradient_norm", y_title="Gradient norm before clipping (no unit)", x=x, log=log, smoothing=smoothing)
 
 
 def learning_rate(steps: pd.DataFrame, *, x: str = "step", log: bool = False) -> go.Figure:
-    """``steps`` has one row a training step: run, step, seconds, learning_rate (a step; with LoRA+, that of the A factors)."""
+    """``steps`` has one row per training step: run, step, seconds, learning_rate (per step; with LoRA+, that of the A factors)."""
     return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, log=log, hover=".2e")
 
 
 def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False, smoothing: float = 0.0) -> go.Figure:
-    """``steps`` has one row a training step: run, step, seconds (since training began, validation included)."""
+    """``steps`` has one row per training step: run, step, seconds (since training began, validation included)."""
     if cumulative:
         return _from_zero(lines(steps, "seconds", y_title="Training time (s)", log=log), log)
     by_run = steps.groupby("run", observed=True, sort=False)
@@ -83,7 +83,7 @@ def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False,
 
 
 def _from_zero(drawn: go.Figure, log: bool) -> go.Figure:
-    """Times compare by their length, so the axis begins at 0."""
+    """Starts the axis at 0, because times are compared by length."""
     if not log:
         drawn.update_yaxes(rangemode="tozero")
     return drawn
@@ -99,7 +99,7 @@ READINGS = {
 def gpu(
     samples: pd.DataFrame, *, meter: str = "utilisation_percent", x: str = "seconds", log: bool = False, smoothing: float = 0.0
 ) -> go.Figure:
-    """``samples`` has one row a sample of the meters: run, step, seconds (since the run started) and a column a reading of the GPU."""
+    """``samples`` has one row per sample of the meters: run, step, seconds (since the run started) and a column per GPU reading."""
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     x_title = "" if x == "step" else "Time since the run started (s)"
     nothing = "N/A: the NVIDIA driver has not reported this number"

@@ -1,5 +1,5 @@
-"""Memory of a run over its whole life, with the phases of one run shaded, what each phase added over the loaded model,
-and what memory is for, by cause: the guide's section 7 as a picture.
+"""Memory of a run: over its whole duration with the phases of one run shaded, what each phase added over the loaded model, and the peak
+by cause, as in section 7 of the guide.
 """
 
 import numpy as np
@@ -29,12 +29,12 @@ _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evalu
 
 
 def meters_read(samples: pd.DataFrame) -> list[str]:
-    """The meters that gave at least one number; the others are not available on this machine."""
+    """Returns the meters that gave at least one number; the others are not available on this machine."""
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
 def speaking_meter(samples: pd.DataFrame) -> str:
-    """The meter that speaks for the device: torch's own on a GPU, the process's memory elsewhere."""
+    """Returns the main meter of the device: torch's own on a GPU, else the memory of the process."""
     return "torch_allocated_bytes" if "torch_allocated_bytes" in meters_read(samples) else "resident_bytes"
 
 
@@ -47,10 +47,10 @@ def memory(
     log: bool = False,
     axis_end: float | None = None,
 ) -> go.Figure:
-    """``samples`` has one row a sample of the meters: run, step (the last one done), seconds (since the run started), phase, bytes a meter.
+    """``samples`` has one row per memory sample: run, step (the last one done), seconds (since the run started), phase, bytes per meter.
 
-    ``phases`` holds the phases of one run to shade, over seconds alone: phase, start_seconds, end_seconds (not a number while it goes
-    on). ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has no label.
+    ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it goes on).
+    ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has no label.
     """
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
@@ -66,7 +66,7 @@ def memory(
     )
     if not drawn.data:
         return drawn
-    drawn.for_each_trace(lambda trace: trace.update(legendgroup=None) if trace.name else None)  # of which the legend has a line each
+    drawn.for_each_trace(lambda trace: trace.update(legendgroup=None) if trace.name else None)  # each has its own line in the legend
     last = float(known["seconds"].max())
     for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():
         start, phase = row["start_seconds"], row["phase"]
@@ -86,7 +86,7 @@ def memory(
 
 
 def phase_peaks(phases: pd.DataFrame) -> go.Figure:
-    """``phases`` has one row a finished phase: run, phase, growth_bytes (peak over the loaded base, or not a number)."""
+    """``phases`` has one row per finished phase: run, phase, growth_bytes (peak over the loaded base, or not a number)."""
     drawn = figure("Phase of the run", "Memory over the loaded model (MB)")
     known = phases[phases["growth_bytes"].notna()]
     for label, rows, style in each_run(known):
@@ -113,7 +113,7 @@ _LOOK = dict(zip(CAUSES, zip(("#7F8C99", *COLOURS), ("", "x", "/", "\\", "."), s
 
 
 def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
-    """``causes`` has one row a bar and cause: run, kind (``estimate`` or ``measured``), cause, bytes."""
+    """``causes`` has one row per bar and cause: run, kind (``estimate`` or ``measured``), cause, bytes."""
     bars = list(dict.fromkeys(zip(causes["run"].astype(str), causes["kind"].astype(str), strict=True)))
     drawn = figure("Memory at the peak (MB)", "Run", height=130 + 46 * max(3, len(bars)))
     for cause, name in CAUSES.items():

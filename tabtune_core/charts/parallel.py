@@ -1,4 +1,4 @@
-"""Many runs at once: a line a run through its settings, its costs and its score; drag along an axis to pick some of them."""
+"""Many runs at once: one line per run through its settings, costs and score; drag along an axis to select lines."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ AXES = {
     "growth_memory_bytes": ("Memory (MB)", MEGABYTE, "measured"),
     "train_seconds": ("Training (s)", 1.0, "measured"),
 }
-"""By column: title, size of a unit, and the axis: what a person chose has its values as marks, on a logarithmic axis or not."""
+"""By column: title, size of a unit, and kind of axis: ``chosen`` and ``logarithmic`` have the chosen values as marks."""
 MOST_MARKS = 8
 
 
 def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation") -> go.Figure:
-    """``runs`` has one row a run: strategy, the columns of AXES and ``<split>_<metric>``. LoRA runs alone have all of them.
+    """``runs`` has one row per run: strategy, the columns of AXES and ``<split>_<metric>``. LoRA runs alone have all of them.
 
-    What is the same in all runs has no axis.
+    Columns with the same value in all runs have no axis.
     """
     drawn = go.Figure()
     drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, paper_bgcolor="rgba(0,0,0,0)")

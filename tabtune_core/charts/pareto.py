@@ -1,4 +1,4 @@
-"""What a better score costs: each run as a point over two or three of its numbers, with the runs that nothing beats on all of them."""
+"""What a better score costs: each run as a point over two or three of its numbers, with the Pareto front marked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ COSTS = {
 }
 SCORE = "score"
 MOST_NAMED = 12
-"""Runs, or ranks, that a legend names one by one."""
+"""Most runs, or ranks, that a legend names one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,16 @@ class Axis:
     column: str
     title: str
     size: float
-    """What one unit of the axis is in the unit of the column."""
+    """One unit of the axis, in the unit of the column."""
     smaller_is_better: bool
 
     def values(self, runs: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-        """In the unit of the axis."""
+        """Returns the numbers of the runs in the unit of the axis."""
         return runs[self.column].to_numpy(dtype=np.float64) / self.size
 
 
 def axis_of(name: str, metric: str, split: str) -> Axis:
-    """``name`` is one of COSTS or the score."""
+    """Returns the axis for ``name``, one of COSTS or the score."""
     if name == SCORE:
         meaning = METRICS[metric]
         title = f"{split.capitalize()} {meaning.written} ({meaning.unit})"
@@ -60,11 +60,11 @@ def pareto(
     split: str = "validation",
     limits: Mapping[str, float] | None = None,
 ) -> go.Figure:
-    """``runs`` has one row a run: run (label), strategy, rank, costs in bytes or seconds, and ``<split>_<metric>``.
+    """``runs`` has one row per run: run (label), strategy, rank, costs in bytes or seconds, and ``<split>_<metric>``.
 
-    Of runs that are ``apart``, where there is such a column, none is a best trade-off.
-    ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the most that a column may be, and what lies
-    outside is grey.
+    Runs that are ``apart``, if there is such a column, are never best trade-offs.
+    ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the largest allowed values of columns: runs beyond
+    them are grey.
     """
     axes = [axis_of(name, metric, split) for name in (x, y, third) if name]
     drawn = figure(axes[0].title, axes[1].title, height=460)
@@ -110,7 +110,7 @@ def pareto(
 
 
 def group_runs(runs: pd.DataFrame) -> pd.Series:
-    """What the legend calls each run, a category in its order: itself; with many runs strategy and rank; with many ranks strategy."""
+    """Returns each run's legend entry, as an ordered category: the run; with many runs strategy and rank; with many ranks strategy."""
     run = runs["run"]
     if not isinstance(run.dtype, pd.CategoricalDtype):
         run = run.astype(pd.CategoricalDtype(list(run.unique())))
@@ -137,7 +137,7 @@ def _hover(axes: list[Axis], digits: int) -> str:
 
 
 def _steps(drawn: go.Figure, best: pd.DataFrame, axes: list[Axis]) -> None:
-    """What can be had at each place of the first axis: a staircase through the front."""
+    """Draws the best reachable value at each place of the first axis: a staircase through the front."""
     points = np.unique(np.column_stack([axis.values(best) for axis in axes]), axis=0)
     shape = "hv" if axes[0].smaller_is_better else "vh"
     line = {"color": FAINT, "width": 1.5, "dash": "dot", "shape": shape}

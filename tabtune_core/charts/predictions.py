@@ -1,4 +1,4 @@
-"""What was predicted for held-out rows: which classes are taken for which, calibration, and errors of numbers."""
+"""Predictions for held-out rows: confusion of classes, calibration, and errors of regression."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from tabtune_core.charts.target import cut
 
 
 def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
-    """``pairs`` has one row a pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1: the colour)."""
+    """``pairs`` has one row per pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1: the colour)."""
     names = list(dict.fromkeys(pairs["label"].astype(str)))
     drawn = figure("Predicted class", "True class", height=max(260, 130 + 34 * len(names)))
     if pairs.empty:
@@ -39,7 +39,7 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
 
 
 def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
-    """``bins`` has one row a bin of a run: run, low, high, rows, confidence and accuracy (means of the bin, 0 to 1; NaN without rows).
+    """``bins`` has one row per bin of a run: run, low, high, rows, confidence and accuracy (means of the bin, 0 to 1; NaN without rows).
 
     The larger a marker, the more rows; the legend has the calibration error over these bins (Guo et al. 2017).
     """
@@ -77,7 +77,7 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
 
 
 def confidence_rows(bins: pd.DataFrame) -> go.Figure:
-    """``bins`` has one row a bin of a run: run, low, high (confidence, 0 to 1), rows."""
+    """``bins`` has one row per bin of a run: run, low, high (confidence, 0 to 1), rows."""
     drawn = figure("Confidence (share)", "Rows", height=260)
     for label, rows, style in each_run(bins[bins["low"] >= bins.loc[bins["rows"] > 0, "low"].min()]):
         drawn.add_bar(
@@ -95,11 +95,11 @@ def confidence_rows(bins: pd.DataFrame) -> go.Figure:
 
 
 MOST_POINTS = 1500
-"""Of a run; of more, every so many."""
+"""Most points of a run; of more points, every n-th is drawn."""
 
 
 def predicted_true(errors: pd.DataFrame) -> go.Figure:
-    """``errors`` has one row a held-out row of a run: run, row (its number in the table), label, predicted (unit of the target)."""
+    """``errors`` has one row per held-out row of a run: run, row (its number in the table), label, predicted (unit of the target)."""
     drawn = figure("True value (unit of the target)", "Predicted value (unit of the target)", height=420)
     if errors.empty:
         return say(drawn, "No prediction to draw")
@@ -125,7 +125,7 @@ MOST_BINS = 30
 
 
 def residuals(errors: pd.DataFrame) -> go.Figure:
-    """``errors`` has one row a held-out row of a run: run, error (predicted minus true, unit of the target)."""
+    """``errors`` has one row per held-out row of a run: run, error (predicted minus true, unit of the target)."""
     drawn = figure("Predicted minus true value (unit of the target)", "Rows", height=420)
     if errors.empty:
         return say(drawn, "No prediction to draw")

@@ -1,4 +1,4 @@
-"""What rank buys: the score at each rank, with the baselines and references as level lines."""
+"""The score at each rank, with the baselines and references as level lines."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,11 +17,11 @@ HALF = half_width("lora_gap")
 
 
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
-    """``runs`` has one row a run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
+    """``runs`` has one row per run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
 
-    A line for each setting of the others, each point a mean over seeds. A column ``lora_gap_half_width`` (the ± of
-    the difference to the best rank) draws bars, in the metric's unit. ``smallest`` is r*, the
-    smallest rank within one standard error of the best.
+    Runs that differ only in rank and seed form a line; each point is a mean over seeds. If there is a column ``lora_gap_half_width`` (the ±
+    of the difference to the best rank), it is drawn as bars, in the metric's unit. ``smallest`` is r*, the smallest rank within one
+    standard error of the best.
     """
     meaning = METRICS[metric]
     column = f"{split}_{metric}"
@@ -78,7 +78,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
 
 
 def _lines(lora: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The runs of each line, which differ in rank and seed alone, and what tells the line from others."""
+    """Yields the name and the runs of each line; they differ only in rank and seed."""
     apart = told_by(lora)
     if not apart:
         yield from [("LoRA", lora)] * bool(len(lora))
@@ -88,7 +88,7 @@ def _lines(lora: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _levels(baseline: pd.DataFrame, label: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The runs of each level line: one a learning rate where several are compared."""
+    """Yields the name and the runs of each level line: one line per learning rate if several are compared."""
     if "learning_rate" not in baseline or baseline["learning_rate"].nunique() < 2:
         yield from [(label, baseline)] * bool(len(baseline))
         return
@@ -97,7 +97,7 @@ def _levels(baseline: pd.DataFrame, label: str) -> Iterator[tuple[str, pd.DataFr
 
 
 def _bars(each_rank: Any, split: str) -> dict[str, Any]:
-    """They are known for the validation score alone, and are those of the configuration."""
+    """Returns the bars of each point, which only the validation score has."""
     if split != "validation" or HALF not in each_rank.obj:
         return {"visible": False}
     return {"array": each_rank[HALF].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}

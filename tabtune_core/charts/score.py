@@ -11,10 +11,10 @@ from tabtune_core.metrics import METRICS
 def score(
     scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, axis_end: float | None = None
 ) -> go.Figure:
-    """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column a metric. Step 0 is the untrained model.
+    """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column per metric. Step 0 is the untrained model.
 
-    Zero-shot and references, which have one evaluation, are level lines up to ``axis_end`` (the last place unless given);
-    the best evaluation of a run carries a ring.
+    Zero-shot and references, which have one evaluation, are level lines up to ``axis_end`` (by default the last point); a ring marks the
+    best evaluation of a run.
     """
     meaning = METRICS[metric]
     y_title = f"Validation {meaning.written} ({meaning.unit})"

@@ -1,7 +1,6 @@
-"""What all charts share: colours, dashes and markers of the runs, axes with units, and the face of an empty figure.
+"""What all charts share: colours, dashes and markers of the runs, axes with units, and the look of an empty figure.
 
-A ``run`` column that is categorical fixes which runs there are and in which order, so that a run looks the same in every
-chart, also in those where it has no point yet.
+A categorical ``run`` column fixes the runs and their order, so that a run looks the same in every chart, even before all have points of it.
 """
 
 import dataclasses
@@ -19,18 +18,18 @@ from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8B5E3C", "#AD2E6A")
-"""The first six are safe for colour-blind eyes (Okabe and Ito 2008); the yellow is darkened for white paper, vermilion and grey are the
-baselines'."""
+"""The first six are safe for colour-blind readers (Okabe and Ito 2008); the yellow is darkened for a white background. Vermilion and grey
+are reserved for the baselines."""
 DASHES = ("solid", "7px,3px", "2px,3px", "9px,3px,2px,3px", "14px,4px", "5px,2px,1px,2px,1px,2px")
 """Each repeats within the width of a line in a legend."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
 FAINT = "#7F8C99"
-"""What is not a run: guides, limits, and what is left out; it shows on light and on dark paper."""
+"""For guides, limits and runs that are left out; visible on light and dark backgrounds."""
 GOOD_TO_BAD = [[0.0, "#0072B2"], [0.5, "#9A9A9A"], [1.0, "#E69F00"]]
-"""A colour scale that colour-blind eyes can follow and that shows on light and on dark paper: blue is good, orange bad."""
+"""A colour scale that is safe for colour-blind readers and visible on light and dark backgrounds: blue is good, orange bad."""
 MOST_POINTS = 8_000
-"""Of all runs in one chart."""
+"""Most points of all runs in one chart."""
 PALE = 0.3
 """Opacity of a line behind its smoothed one."""
 X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
@@ -38,13 +37,13 @@ X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
 
 @dataclass(frozen=True, slots=True)
 class RunStyle:
-    """How one run is drawn; told apart by colour, dash and marker together."""
+    """How one run is drawn; colour, dash and marker together distinguish runs."""
 
     colour: str
     dash: str
     marker: str
     place: int = 0
-    """In the legend, and of bars that stand side by side."""
+    """Place in the legend, and among bars that stand side by side."""
 
 
 BASELINES = {
@@ -53,13 +52,13 @@ BASELINES = {
     "Linear model": RunStyle("#9467BD", "2px,6px", "triangle-down"),
     "Gradient boosting": RunStyle("#9467BD", "8px,3px,2px,3px", "hourglass"),
 }
-"""By how the label of a run begins; the references share a colour that no model has."""
+"""By the start of a run's label; the references share a colour that no model has."""
 LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
-"""Those that do not train a model step by step: one score, and a level line beside the curves of others."""
+"""Baselines without training steps: they have one score, drawn as a level line."""
 
 
 class Styles(tuple[RunStyle, ...]):
-    """One for each category of ``run``, in their order. pandas copies what a frame carries, and these never change."""
+    """One style per category of ``run``, in order. Copying returns the same object: pandas copies ``attrs``, and styles never change."""
 
     __slots__ = ()
 
@@ -69,20 +68,20 @@ class Styles(tuple[RunStyle, ...]):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What the look of a run says."""
+    """What the look of a run expresses."""
 
     label: str
-    """How it begins tells a baseline."""
+    """Its start identifies a baseline."""
     colour: Hashable
-    """Runs that share it share a colour."""
+    """Runs with equal values share a colour."""
     dash: Hashable = None
-    """Runs that share it share a dash."""
+    """Runs with equal values share a dash."""
 
 
 def roles(settings: Sequence[RunSettings]) -> list[Role]:
-    """One role a run of a sweep: a colour is a rank, or a configuration where all have one rank; a dash is a seed.
+    """Returns one role per run of a sweep: the colour shows the rank, or the configuration if all have one rank; the dash shows the seed.
 
-    What else differs between runs of one rank and seed is told by the dash, too.
+    The dash also shows what else differs between runs of one rank and seed.
     """
     ranks = {run.lora.rank for run in settings if run.strategy == "peft"}
     beside = [repr(_beside_rank(run)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings]
@@ -102,7 +101,7 @@ def _beside_rank(run: RunSettings) -> RunSettings:
 
 
 def styles_of(cast: Sequence[Role]) -> Styles:
-    """A style for each role; colours and dashes are taken in the order they come. Where dashes say nothing they tell colours apart, too."""
+    """Returns a style per role; colours and dashes are assigned in order. If dashes show nothing, they help to tell colours apart."""
     baselines = [next((style for start, style in BASELINES.items() if role.label.startswith(start)), None) for role in cast]
     colours = _numbered(role.colour for role, baseline in zip(cast, baselines, strict=True) if baseline is None)
     dashes = _numbered(role.dash for role in cast)
@@ -112,7 +111,7 @@ def styles_of(cast: Sequence[Role]) -> Styles:
         style = baseline or RunStyle(COLOURS[turn % len(COLOURS)], DASHES[0], MARKERS[turn % len(MARKERS)])
         line = dashes[role.dash] + turn // len(COLOURS) * len(dashes)
         if len(dashes) == 1:
-            line = turn + 3 * (turn // len(COLOURS))  # no two alike among as many as there are colours and dashes
+            line = turn + 3 * (turn // len(COLOURS))  # each pair of colour and dash is used once before one repeats
         elif baseline is BASELINES["Gradient boosting"]:
             line += len(DASHES) // 2  # beside the linear model, which has its colour
         if baseline is None or len(dashes) > 1:
@@ -122,17 +121,17 @@ def styles_of(cast: Sequence[Role]) -> Styles:
 
 
 def _numbered(keys: Iterable[Hashable]) -> dict[Hashable, int]:
-    """Each key's number, in the order they come."""
+    """Numbers the keys in order of appearance."""
     return {key: number for number, key in enumerate(dict.fromkeys(keys))}
 
 
 def run_styles(labels: Sequence[str]) -> dict[str, RunStyle]:
-    """A style for each label alone, of which nothing else is known; LoRA runs take the colours in the order they come."""
+    """Returns a style per label if nothing else is known of the runs; LoRA runs take the colours in order."""
     return dict(zip(labels, styles_of([Role(label, label) for label in labels]), strict=True))
 
 
 def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]]:
-    """Label, rows and style of every run that has rows, in the order of the categories or of appearance."""
+    """Yields label, rows and style of every run that has rows, in the order of the categories or of appearance."""
     labels = _labels(frame)
     styles: Sequence[RunStyle] = frame.attrs.get("styles") or list(run_styles(labels).values())
     rows_by_label = {str(label): rows for label, rows in frame.groupby("run", observed=True, sort=False)}
@@ -147,12 +146,12 @@ def _labels(frame: pd.DataFrame) -> list[str]:
 
 
 def points_each(frame: pd.DataFrame) -> int:
-    """How many points a run may have: 400 until all runs together would have more than a chart shows and a wire carries well."""
+    """Returns how many points a run may have: 400, or fewer (at least 90) if all runs together would have more than MOST_POINTS."""
     return max(90, min(400, MOST_POINTS // max(len(_labels(frame)), 1)))
 
 
 def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) -> go.Figure:
-    """An empty figure with named axes. Paper and plot are see-through: the page behind gives the colour."""
+    """Returns an empty figure with named axes and a transparent background."""
     axis = {"automargin": True, "zeroline": False}
     return go.Figure(
         layout={
@@ -170,7 +169,7 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
 
 
 def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0) -> None:
-    """From the lowest to the highest run of a group behind its mean, where ``rows`` has them."""
+    """Draws the band from the lowest to the highest run of a group behind its mean, if ``rows`` has these columns."""
     if y + LOW not in rows:
         return
     places = rows[x].to_numpy(dtype=np.float64)
@@ -191,7 +190,7 @@ def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style
 
 
 def say(drawn: go.Figure, text: str) -> go.Figure:
-    """The same figure with a sentence in its middle, for when there is nothing to draw yet."""
+    """Writes a sentence in the middle of the figure, for when there is nothing to draw yet."""
     drawn.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": FAINT})
     drawn.update_xaxes(showticklabels=False, showgrid=False)
     drawn.update_yaxes(showticklabels=False, showgrid=False)
@@ -199,7 +198,7 @@ def say(drawn: go.Figure, text: str) -> go.Figure:
 
 
 def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
-    """The same figure with a sensible vertical range where all values are one; Plotly would show one unit up and down."""
+    """Sets a sensible vertical range if all values are equal; Plotly would show one unit up and down."""
     known = values[np.isfinite(values)]
     if len(known) and drawn.layout.yaxis.type != "log" and np.ptp(known) < 1e-9:
         room = max(0.05 * abs(float(known[0])), 0.01)
@@ -208,7 +207,7 @@ def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
 
 
 def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
-    """Indices of at most about ``most`` points that keep every spike: the first, lowest and highest of equal stretches."""
+    """Returns the indices of about ``most`` points at most that keep every spike: the first, lowest and highest of equal stretches."""
     if len(y_N) <= most:
         return np.arange(len(y_N))
     width = -(-len(y_N) // (most // 3))
@@ -221,14 +220,14 @@ def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
 
 
 def compact(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """The same numbers in fewer bytes, as precise as a chart shows them."""
+    """Returns the numbers in fewer bytes, as precise as a chart shows them."""
     if np.issubdtype(values.dtype, np.integer) and len(values) and values.min() >= 0:
         return values.astype(np.min_scalar_type(values.max()))
     return values.astype(np.float32) if np.issubdtype(values.dtype, np.floating) else values
 
 
 def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
-    """Exponentially weighted mean of all points so far; each counts ``weight`` times what the next one does. 0 changes nothing.
+    """Computes the exponentially weighted mean of all points so far; each has ``weight`` times the weight of the next. 0 changes nothing.
 
     The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015, section 3, arXiv
     1412.6980). Values that are not finite are left out of the mean.
@@ -247,8 +246,8 @@ CONFIG: dict[str, Any] = {
 
 
 def plain_in_figure(text: str) -> str:
-    """Text out of a file, for a name or label of a figure, where Plotly takes ``<b>``, ``&lt;`` and ``%{x}`` for markup.
+    """Escapes text for a name or label of a figure, where Plotly takes ``<b>``, ``&lt;`` and ``%{x}`` for markup.
 
-    A space of no width parts them.
+    A zero-width space breaks the markup.
     """
     return re.sub(r"<|&|%(?=\{)", lambda match: f"{match[0]}\u200b", text)

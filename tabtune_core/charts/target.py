@@ -1,4 +1,4 @@
-"""What is to be predicted: how many rows each class of the target has, or how its numbers are spread."""
+"""The target: how many rows each class has, or how its numbers are distributed."""
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,14 @@ LABEL_LETTERS = 40
 
 
 def class_counts(counts: pd.DataFrame) -> go.Figure:
-    """``counts`` has one row a class, largest first: label, rows. The largest twelve are drawn, with their shares of all rows."""
+    """``counts`` has one row per class, largest first: label, rows. The largest twelve are drawn, with their shares of all rows."""
     largest = counts.head(MOST)
     drawn = figure("Rows", "Class", height=max(140, 60 + 30 * len(largest)))
     if counts.empty:
         return say(drawn, "No class to count")
     share = largest["rows"] / counts["rows"].sum()
     labels = largest["label"].astype(str)
-    places = -np.arange(len(largest))  # not the labels: two may be cut to the same letters, and "1" and "01" to the same number
+    places = -np.arange(len(largest))  # not the labels: two may be equal when shortened, and Plotly takes "1" and "01" for one number
     drawn.add_bar(
         x=largest["rows"].to_numpy(),
         y=places,
@@ -37,12 +37,12 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
 
 
 def cut(label: str) -> str:
-    """At most forty letters of a label."""
+    """Shortens a label to at most forty letters."""
     return label if len(label) <= LABEL_LETTERS else f"{label[: LABEL_LETTERS - 1]}…"
 
 
 def target_values(bars: pd.DataFrame) -> go.Figure:
-    """``bars`` has one row a stretch of values: low, high (in the unit of the target), rows."""
+    """``bars`` has one row per bin of values: low, high (in the unit of the target), rows."""
     drawn = figure("Value (unit of the target)", "Rows", height=260)
     if bars.empty:
         return say(drawn, "No number to show")

@@ -1,4 +1,4 @@
-"""A trained update: its directions in each layer, its scores where it is cut to lower ranks, and how much it changed each layer."""
+"""A trained update: its directions in each layer, its scores when truncated to lower ranks, and how much it changed each layer."""
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,9 @@ TITLES = {
 
 
 def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
-    """``directions`` has one row a direction of a layer: layer, target, direction (from 1), singular_value, energy (0 to 1).
+    """``directions`` has one row per direction of a layer: layer, target, direction (from 1), singular_value, energy (0 to 1).
 
-    A thin line a layer in the colour of its target module; the thick line is their mean.
+    Each layer is a thin line in the colour of its target module; the thick line is their mean.
     """
     drawn = figure("Direction, strongest first (no unit)", TITLES[y], height=400)
     if directions.empty:
@@ -58,13 +58,13 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
 
 
 def _with_gap(layer: pd.DataFrame, y: str) -> pd.DataFrame:
-    """A layer's points and a point without a value, so that the lines of one trace do not join."""
+    """Adds a point without a value to a layer's points, so that the lines of one trace do not join."""
     points = pd.DataFrame({"layer": layer["layer"], "direction": layer["direction"].astype(float), "value": layer[y]})
     return pd.concat([points, pd.DataFrame({"layer": [""], "direction": [np.nan], "value": [np.nan]})], ignore_index=True)
 
 
 def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.DataFrame | None = None) -> go.Figure:
-    """``curve`` has one row a rank that was kept: rank, ``validation_<metric>`` and, where there are test rows, ``test_<metric>``.
+    """``curve`` has one row per rank that was kept: rank, ``validation_<metric>`` and, if there are test rows, ``test_<metric>``.
 
     Rank 0 is zero-shot, a level line. ``trained``: rank and ``validation_<metric>`` of runs that trained at their rank.
     """
@@ -116,9 +116,9 @@ LETTERS = 34
 
 
 def layer_updates(layers: pd.DataFrame) -> go.Figure:
-    """``layers`` has one row a layer of a run: run, layer, relative_update (Frobenius norm of the update over that of the weight).
+    """``layers`` has one row per layer of a run: run, layer, relative_update (Frobenius norm of the update over that of the weight).
 
-    The forty layers that changed most, in the order in which the model uses them.
+    Draws the forty layers that changed most, in the order in which the model uses them.
     """
     known = layers.dropna(subset=["relative_update"])
     largest = known.groupby("layer", sort=False)["relative_update"].max()
@@ -144,5 +144,5 @@ def layer_updates(layers: pd.DataFrame) -> go.Figure:
 
 
 def _cut(path: str) -> str:
-    """The last letters of a path: its beginning is what paths share."""
+    """Returns the last letters of a path, because paths share their beginning."""
     return path if len(path) <= LETTERS else f"…{path[1 - LETTERS :].lstrip('.')}"

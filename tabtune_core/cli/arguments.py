@@ -1,6 +1,6 @@
 """Settings and reading choices as command-line flags. In: the dataclasses. Out: argparse arguments, and the values that were given.
 
-The docstring under a field is its help; a flag that is not given leaves the settings file or the dataclass to decide.
+The docstring under a field is its help; if a flag is not given, the settings file or the dataclass decides.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A type of an argument that says what it may be."""
+    """Returns an argparse type for whole numbers from ``low`` to ``high``."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
@@ -40,9 +40,9 @@ def add_flags(
     leave_out: Collection[str] = (),
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """One flag a field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name.
+    """Adds one flag per field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name.
 
-    ``more`` is said after the docstring of a field; where it names a default, the dataclass's is not said.
+    ``more`` is added to the help of a field; if it names a default, the dataclass's default is not shown.
     """
     for row in (row for row in rows_of(settings) if row.name not in leave_out):
         added = (more or {}).get(row.name, "")
@@ -52,7 +52,7 @@ def add_flags(
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
-    """How a file is read; kept under ``reading.`` + the name of the choice."""
+    """Adds the flags for reading a file; a value is kept under ``reading.`` + the name of the choice."""
     for name, flag, more in (
         ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": _separator}),
         ("encoding", "--encoding", {"metavar": "NAME"}),
@@ -81,7 +81,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
-    """The choices that were given; the others are found out from the file."""
+    """Returns the choices that were given; the others are detected from the file."""
     values: dict[str, Any] = {
         path.removeprefix("reading."): value for path, value in vars(arguments).items() if path.startswith("reading.")
     }
@@ -92,7 +92,7 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
 
 
 def answer_flags(question: Question) -> str:
-    """The flags that answer a question about a file or a table."""
+    """Returns the flags that answer a question about a file or a table."""
     if question.field == "split":
         answers = [read_answer(option) for option in question.options]
         return " or ".join(f"--split-by {by}" + (f" --split-column {shlex.quote(column)}" if column else "") for by, column in answers)
@@ -108,9 +108,9 @@ def answer_flags(question: Question) -> str:
 
 
 def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any]:
-    """``start`` with the flags of settings that were given laid over it, section by section.
+    """Returns ``start`` overridden by the settings flags that were given, section by section.
 
-    What takes the place of such a setting, as the steps do of the epochs and several alphas of one, is left out of ``start``.
+    If a flag is given, the setting that would replace it (steps replace epochs, several alphas replace one) is removed from ``start``.
     """
     values = dict(start)
     flags = {path.split(".")[-1] for path in vars(arguments) if path.startswith("settings.")}
@@ -132,7 +132,7 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
 
 
 def _separator(text: str) -> str:
-    """A tab is hard to type on a command line."""
+    r"""Reads ``\t`` and ``tab`` as a tab, which is hard to type on a command line."""
     return {"\\t": "\t", "tab": "\t"}.get(text, text)
 
 
@@ -143,7 +143,7 @@ def _help(text: str, default: object) -> str:
 
 
 def _kind(hint: Any) -> dict[str, Any]:
-    """How argparse reads a value of this type."""
+    """Returns how argparse reads a value of this type."""
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:

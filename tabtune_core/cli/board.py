@@ -1,4 +1,4 @@
-"""A leaderboard on stdout, as a table with what it says about rank, as CSV or as JSON."""
+"""A leaderboard on stdout: a table with its recommendation, CSV or JSON."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tabtune_core.store.runs import RunStore
 
 
 def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
-    """The runs of a sweep, or of the newest."""
+    """Returns the runs of a sweep, by default the newest."""
     sweeps = store.sweeps()
     if not sweeps:
         raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'loralab sweep DATA --target COLUMN'.")
@@ -29,7 +29,7 @@ def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
 
 
 def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
-    """The score to rank by; refused if it belongs to another task."""
+    """Returns the score to rank by; raises SettingError if it belongs to another task."""
     fitting = metrics_of(settings.task)
     if asked.rank_by not in (None, *fitting):
         raise SettingError(f"--rank-by is {asked.rank_by!r}; for {settings.task} it must be one of {', '.join(fitting)}.")
@@ -37,7 +37,7 @@ def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
 
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
-    """Prints the leaderboard and, as text, what it says about rank; 0 if any run of a model has a result."""
+    """Prints the leaderboard and, in table format, its recommendation; returns 0 if any run of a model has a result, else 1."""
     from tabtune_core.analysis.comparison import half_widths, with_half_widths
     from tabtune_core.analysis.recommendation import recommend, with_noise
     from tabtune_core.analysis.runs_table import leaderboard, of_task
@@ -70,6 +70,6 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
         if run.error:
             say(f"{run.name}: {run.error}")
         if run.id in unread:
-            say(f"{run.name}: {unread[run.id]} cannot be read, so that its intervals are missing.")
+            say(f"{run.name}: {unread[run.id]} cannot be read, so its intervals are missing.")
     of_models = [run for run in runs if run.settings.strategy not in REFERENCES] or runs
     return 0 if any(run.status in RANKED for run in of_models) else 1

@@ -1,4 +1,4 @@
-"""The commands that start no run of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge`` and ``doctor``."""
+"""Commands that do not start runs of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge`` and ``doctor``."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def print_leaderboard(asked: argparse.Namespace) -> int:
 
 
 def print_context_curve(asked: argparse.Namespace) -> int:
-    """Scores the runs of a sweep with more and more context rows, and prints the scores."""
+    """Scores the runs of a sweep with increasing numbers of context rows, and prints the scores."""
     from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
     from tabtune_core.data.spreadsheet import safe_csv
     from tabtune_core.execution.jobs.context_curve import context_curve
@@ -41,7 +41,7 @@ def print_context_curve(asked: argparse.Namespace) -> int:
     chosen = runs_of_curve(store, runs, metric, asked.seed)
     if not chosen:
         raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to score with more context rows.")
-    say(f"Scoring {', '.join(run.name for run in chosen)} and the model as it is")
+    say(f"Scoring {', '.join(run.name for run in chosen)} and the pretrained model")
     with scratch_folder() as folder:
         frame = curve_frame(context_curve(store.home, folder, runs=[run.id for run in chosen]))
     if asked.format == "json":
@@ -77,7 +77,7 @@ def print_predictions(asked: argparse.Namespace) -> int:
 
 
 def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame":
-    """The table that an adapter was trained on: that of ``--context``, or that of the workspace."""
+    """Returns the table that an adapter was trained on: from ``--context``, or from the workspace."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.table import read_table
 
@@ -122,17 +122,17 @@ def write_merged(asked: argparse.Namespace) -> int:
     """Writes a checkpoint with an adapter in its weights."""
     from tabtune_core.engine.adapted_model import load_adapter
 
-    folder = asked.checkpoint and asked.checkpoint.parent  # into which merged weights of several files may go
+    folder = asked.checkpoint and asked.checkpoint.parent  # merged weights of several files are written to a folder
     for source in filter(None, (asked.adapter, asked.checkpoint, folder)):
         if os.path.exists(source) and os.path.exists(asked.out) and os.path.samefile(source, asked.out):
-            raise SettingError(f"{str(asked.out)!r} is what is merged, or holds it, and would be overwritten. Name another place to write.")
+            raise SettingError(f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten. Name another.")
     load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
     return 0
 
 
 def diagnose(asked: argparse.Namespace) -> int:
-    """Prints the checks; 1 where one found what keeps runs from working."""
+    """Prints the checks; returns 1 if one found a problem that keeps runs from working."""
     checks = examine(asked.home, online=asked.online)
     print(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False) if asked.format == "json" else report(checks))
     return int(any(check.state == "problem" for check in checks))

@@ -1,4 +1,4 @@
-"""``export``: a sweep as one page, or at a tracker. ``hub push``: an adapter with its card on the Hugging Face Hub."""
+"""``export``: writes a sweep as one page, or sends it to a tracker. ``hub push``: pushes an adapter with its model card to the Hub."""
 
 import argparse
 import math
@@ -20,7 +20,7 @@ from tabtune_core.store.uploaded_adapters import check_package
 
 
 def export_sweep(asked: argparse.Namespace) -> int:
-    """Writes or sends a sweep."""
+    """Writes a sweep as a page, or sends it to a tracker."""
     store = RunStore(asked.home)
     sweep = runs_of_sweep(store, asked.sweep)[0].sweep
     what, _, where = asked.to.partition(":")
@@ -29,7 +29,7 @@ def export_sweep(asked: argparse.Namespace) -> int:
 
         file = Path(where or f"sweep-{sweep}.html")
         if file.is_dir() or not file.parent.is_dir():  # before the page is made
-            raise SettingError(f"{str(file)!r} cannot be written: it is a folder, or in one that is not there. Name a file: html:FILE.")
+            raise SettingError(f"{str(file)!r} cannot be written: it is a folder, or its folder does not exist. Name a file: html:FILE.")
         write_text(file, sweep_page(store, sweep))
         print(file)
         return 0
@@ -43,7 +43,7 @@ def export_sweep(asked: argparse.Namespace) -> int:
 
 
 def push_adapter(asked: argparse.Namespace) -> int:
-    """Pushes an adapter with its card to the Hugging Face Hub, and prints its address."""
+    """Pushes an adapter with its model card to the Hugging Face Hub, and prints its address."""
     path, scores = _package_and_scores(asked)
     with scratch_folder() as folder:
         content = path.read_bytes() if asked.with_labels else without_labels(path)
@@ -56,7 +56,7 @@ def push_adapter(asked: argparse.Namespace) -> int:
 
 
 def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
-    """The package of a run with its scores and their intervals, or a file with the scores that it holds."""
+    """Returns the package of a run with its scores and their intervals, or a package file with its own scores."""
     from tabtune_core.analysis.comparison import half_widths
     from tabtune_core.analysis.gains import change
     from tabtune_core.store.predictions import read_predictions

@@ -1,6 +1,6 @@
-"""Starting runs and going on with them: ``sweep``, ``train`` and ``resume``.
+"""Starts and resumes runs: ``sweep``, ``train`` and ``resume``.
 
-In: what was asked for. Out: runs in the workspace, followed to their end, and their leaderboard on stdout.
+In: the arguments of a command. Out: runs in the workspace, followed to their end, and their leaderboard on stdout.
 """
 
 import argparse
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from tabtune_core.tracking.tracker import Tracker
 
 LONGEST_LABEL = 200
-"""Letters of a run's label in the name of a file, which may have 255."""
+"""Most letters of a run's label in a file name, which may have 255."""
 
 
 def start_sweep(asked: argparse.Namespace) -> int:
-    """Runs a grid."""
+    """Runs a sweep."""
     store = RunStore(asked.home)
     dataset = dataset_of(store, asked)
     values = given(asked, read_settings_file(asked.settings, SweepSettings))
@@ -56,7 +56,7 @@ def start_sweep(asked: argparse.Namespace) -> int:
     sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
     say(f"{counted(sweep.size, 'run')}: {sweep.formula}")
     if sweep.size > MANY_RUNS:
-        say(f"warning: that is more than {MANY_RUNS}. Ctrl-C cancels what has not run.")
+        say(f"warning: that is more than {MANY_RUNS}. Ctrl-C cancels the runs that have not ended.")
     return _launch(store, asked, dataset, sweep.expand())
 
 
@@ -70,7 +70,7 @@ def start_training(asked: argparse.Namespace) -> int:
 
 
 def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:
-    """Prints how long these runs take, judging by earlier runs; nothing if no earlier run is similar."""
+    """Prints how long these runs will take, estimated from earlier runs; nothing if no earlier run is similar."""
     paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
     estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
     if estimate is not None and estimate.seconds:
@@ -90,7 +90,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     trained_on = check_target(store, dataset, settings)
     # the nodes of a cluster have other memory than this machine
     if not asked.insist and cluster_for_new_runs(store.home) is None and (reason := too_large(store.home, settings)):
-        raise SettingError(f"{reason} Nothing was started; {INSIST} starts it all the same.")
+        raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
     _say_time(store, settings, trained_on)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):
@@ -110,8 +110,9 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
 def _follow_to_the_board(
     store: RunStore, sweep: str, ids: Sequence[str], asked: argparse.Namespace, meanwhile: Callable[[], None] = lambda: None
 ) -> int:
-    """Follows the runs of a sweep to their end and shows how they did. Ctrl-C cancels those of ``ids``; what has ended is shown then.
-    ``meanwhile`` is done while the worker loads what runs need.
+    """Follows the runs of a sweep to their end and shows the leaderboard. Ctrl-C cancels the runs in ``ids`` and shows those that ended.
+
+    ``meanwhile`` is called while the worker loads what runs need.
     """
     with _shown_at(store, sweep, asked.tracker):
         runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
@@ -119,7 +120,7 @@ def _follow_to_the_board(
     if asked.adapters:
         try:
             _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
-        except OSError as error:  # a full disk, which is told after the board
+        except OSError as error:  # such as a full disk: raised after the leaderboard is shown
             lost = error
     status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
     if lost is not None:
@@ -127,23 +128,23 @@ def _follow_to_the_board(
         raise lost
     if cancelled:
         copied = f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}" if asked.adapters else ""
-        say(f"What was cancelled starts again with: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}{copied}")
+        say(f"To start the cancelled runs again: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}{copied}")
     return 130 if cancelled else status
 
 
 def _shown_at(store: RunStore, sweep: str, tracker: "Tracker | None") -> AbstractContextManager[None]:
-    """Where the runs are shown at a tracker while they go on."""
+    """Returns a context in which ``tracker``, if there is one, receives the runs while they go on."""
     if tracker is None:
         return nullcontext()
     from tabtune_core.tracking.mirror import Mirror, following
 
-    say(f"The runs are shown there, too: {tracker.look}")
+    say(f"{tracker.title} shows the runs, too: {tracker.look}")
     return following(Mirror(store, sweep, tracker), say)
 
 
 @contextmanager
 def _leaving_them(home: Path) -> Iterator[None]:
-    """SIGTERM ends the following of runs, which the worker goes on with: says so."""
+    """Within it, SIGTERM ends this command and says that the worker goes on with the runs."""
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         say(f"\nAsked to end. The runs continue without this command: see loralab runs --home {shlex.quote(str(home))}")
@@ -157,7 +158,7 @@ def _leaving_them(home: Path) -> Iterator[None]:
 
 
 def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]) -> tuple[list[Run], bool]:
-    """The runs of a sweep when they have ended, and whether a person cancelled those of ``ids``. Without any, Ctrl-C ends the following."""
+    """Returns the ended runs of a sweep, and whether Ctrl-C cancelled those in ``ids``; without ids, Ctrl-C only ends the command."""
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
@@ -170,12 +171,12 @@ def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile
         for run_id in ids:
             store.ask(run_id, "cancel")
         signal.signal(signal.SIGINT, held)
-        say("\nCancelled what was queued, and asked those that run to end. Their logs stay; press Ctrl-C again to leave at once.")
+        say("\nCancelled the queued runs, and asked the running ones to end. Their logs stay; press Ctrl-C again to leave at once.")
         return follow(store, sweep), True
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
-    """Goes on with interrupted runs of one sweep and those whose worker is gone too, and starts cancelled ones again."""
+    """Resumes the runs of one sweep that were interrupted or lost their worker, and starts cancelled ones again."""
     store = RunStore(asked.home)
     _check_adapters(asked)
     sweep = asked.sweep or (store.run(asked.runs[0]).sweep if asked.runs else None)
@@ -183,7 +184,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
     first = next(iter(runs.values()))
     score_to_rank_by(asked, first.settings)
     sweep = first.sweep
-    left = () if worker_of(store.home) else ("queued", "running")  # as after the machine was started anew
+    left = () if worker_of(store.home) else ("queued", "running")  # for example after a restart of the machine
     fit = ("interrupted", "cancelled", *left)
     ids = list(dict.fromkeys(asked.runs)) or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
     if not ids:
@@ -191,8 +192,8 @@ def resume_runs(asked: argparse.Namespace) -> int:
         way_out = f"Not ended yet: {counted(len(going), 'run')}; see 'loralab runs'." if going else "Name another with --sweep ID."
         raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
     if strangers := [run_id for run_id in ids if run_id not in runs]:
-        raise StoreError(f"Runs of one sweep are resumed at a time; {', '.join(strangers)} do not belong to the sweep {sweep}.")
-    for run in (runs[run_id] for run_id in ids):  # all of them, before the first is queued
+        raise StoreError(f"Only runs of one sweep can be resumed at a time; {', '.join(strangers)} do not belong to the sweep {sweep}.")
+    for run in (runs[run_id] for run_id in ids):  # check all of them before the first is queued
         if run.retried_as is not None:
             raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
         if run.status not in (*fit, "queued", "running"):
@@ -216,7 +217,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
 
 
 def _check_adapters(asked: argparse.Namespace) -> None:
-    """Makes the folder that adapters are to be copied to."""
+    """Creates the folder that adapters will be copied to."""
     folder: Path | None = asked.adapters
     if folder is None:
         if asked.without_labels:
@@ -237,7 +238,7 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
-            say(f"{run.name}: its adapter did not give the run's predictions when it was opened again, so it is not copied.")
+            say(f"{run.name}: its adapter did not reproduce the run's predictions when it was loaded again, so it is not copied.")
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
         content = without_labels(package) if leave_out else package.read_bytes()
@@ -245,13 +246,13 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         if target.exists() and target.read_bytes() != content:
             earlier = next(file for number in itertools.count(1) if not (file := folder / f"{name} (earlier {number}).zip").exists())
             target.rename(earlier)
-            say(f"{target} was there already, of another run; it is {earlier} now.")
+            say(f"{target} already existed, from another run; it was renamed to {earlier}.")
         with in_one_move(target) as made:
             made.write_bytes(content)
         say(f"{run.name}: {target}")
 
 
 def _file_name(run: Run) -> str:
-    """For example ``lora-r8-dropout-0.1-seed0``; at most as long as a file's name may be, with a number behind it."""
+    """Returns for example ``lora-r8-dropout-0.1-seed0``, short enough for a file name with a number added."""
     label = run.name.removesuffix(f" seed {run.settings.seed}").lower().replace("=", "")
     return f"{re.sub('[^a-z0-9.+-]+', '-', label)[:LONGEST_LABEL].strip('-')}-seed{run.settings.seed}"

@@ -1,8 +1,8 @@
-"""The command line, the only file that prints: results on stdout; progress, findings and errors on stderr.
+"""The command line: results on stdout; progress, findings and errors on stderr.
 
-In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages see too, and their leaderboard.
-Exit status: 0 with a result, 1 when no run had one, 2 for something to mend in the request or on the machine, 130 after Ctrl-C, 141 when
-whoever read stdout has left.
+In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages also show, and their leaderboard.
+Exit status: 0 with a result, 1 if no run had one, 2 if the request or the machine needs a fix, 130 after Ctrl-C, 141 if the reader of
+stdout has closed it.
 """
 
 import argparse
@@ -45,11 +45,11 @@ _TABLE = (
     " hf://datasets/OWNER/NAME/FILE, openml:ID), or the id of a table that is in the workspace"
 )
 _WHERE = (
-    "WHERE is a tracking URI of mlflow, a project of wandb, a folder of trackio or tensorboard (default: those of the tool's own"
-    " variables, else in the workspace)"
+    "WHERE is a tracking URI of mlflow, a project of wandb, a folder of trackio or tensorboard (default: from the tool's own"
+    " environment variables, else in the workspace)"
 )
 OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export", "jobs")
-"""Commands that would make the folder of a mistyped --home."""
+"""Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,14 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
             status = command(asked)
-            sys.stdout.flush()  # what it is sent to may be full
+            sys.stdout.flush()  # the disk that it goes to may be full
             return status
     except TabTuneError as error:
         say(f"loralab: {error}")
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # as after "| head": the reader has gone, so there is nothing left to say
+    except BrokenPipeError:  # as after "| head": nobody reads stdout any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = commands.add_parser("runs", help="list runs with their ids", description="Lists the runs of the workspace, newest sweep first.")
     runs.set_defaults(command=list_runs)
-    runs.add_argument("--sweep", metavar="ID", help="those of one sweep (default: all)")
+    runs.add_argument("--sweep", metavar="ID", help="id of a sweep (default: all)")
     _add_form(runs)
 
     show = commands.add_parser(
@@ -129,9 +129,9 @@ def _parser() -> argparse.ArgumentParser:
 
     resume = commands.add_parser(
         "resume",
-        help="go on with interrupted or cancelled runs",
+        help="resume interrupted or cancelled runs",
         description="Resumes runs whose process was killed, each from its last saved state; a run without one, such as one that Ctrl-C"
-        " cancelled, starts anew.",
+        " cancelled, starts from the beginning.",
     )
     resume.set_defaults(command=_of_launch("resume_runs"))
     resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted and cancelled runs of the sweep)")
@@ -159,9 +159,9 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser(
         "serve",
-        help="answer requests for predictions with adapters",
-        description="Loads a base once and answers POST /predict with the adapter that a request names, until Ctrl-C. Adapters are named"
-        " as their files are. GET /docs is a page to try it; /adapters, /limits, /health, /metrics and /openapi.json say the rest.",
+        help="serve predictions of adapters over HTTP",
+        description="Loads a base once and answers POST /predict with the adapter that a request names, until Ctrl-C. An adapter has the"
+        " name of its file. GET /docs is a page to try it; there are also /adapters, /limits, /health, /metrics and /openapi.json.",
     )
     serve.set_defaults(command=serve_adapters)
     serve.add_argument(
@@ -170,13 +170,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_base(serve)
     _add_context(serve)
     serve.add_argument("--merge", action="store_true", help="predict with copies of the weights that hold the adapter: faster, more memory")
-    serve.add_argument("--address", default=LOOPBACK, metavar="HOST", help="to listen on (default: 127.0.0.1, this machine only)")
-    serve.add_argument("--port", type=whole_number(0, 65_535), default=8600, metavar="N", help="(default: 8600)")
+    serve.add_argument("--address", default=LOOPBACK, metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)")
+    serve.add_argument("--port", type=whole_number(0, 65_535), default=8600, metavar="N", help="port to listen on (default: 8600)")
     serve.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="another name by which clients reach this server")
     token = (
-        f"what a request must bring as 'Authorization: Bearer TOKEN'; the variable {TOKEN_VARIABLE} keeps it from other people's lists of"
+        f"token that a request must send as 'Authorization: Bearer TOKEN'; set the variable {TOKEN_VARIABLE} instead to keep it out of"
+        " process lists (default: generated if other machines can reach the server)"
     )
-    serve.add_argument("--token", metavar="TEXT", help=f"{token} programs (default: made wherever other machines can reach the server)")
+    serve.add_argument("--token", metavar="TEXT", help=token)
     serve.add_argument(
         "--max-rows", type=whole_number(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)"
     )
@@ -185,15 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     hub = commands.add_parser(
         "hub",
         help="push an adapter to the Hugging Face Hub",
-        description="Pushes an adapter package with a card: base model, licence, measured scores and their intervals, rows shown, how to"
-        " load it. No row of the table goes along, but the names of its file, its columns and the target do. Wherever an adapter is asked"
-        " for, hf://owner/name opens it. Log in with 'hf auth login' first.",
+        description="Pushes an adapter package with a model card: base model, licence, measured scores and their intervals, context rows,"
+        " how to load it. It contains no row of the table, but the names of its file, its columns and the target. Every command that"
+        " takes an adapter opens it as hf://owner/name. Log in with 'hf auth login' first.",
     )
     hub.set_defaults(command=push_adapter)
     hub.add_argument("action", choices=("push",), help="what to do")
     hub.add_argument("adapter", metavar="ADAPTER", help="id of a run, or an adapter package, whose card then has no intervals")
-    hub.add_argument("repository", metavar="OWNER/NAME", help="repository, which is made where it is not there")
-    hub.add_argument("--public", action="store_true", help="let everybody see it (default: private)")
+    hub.add_argument("repository", metavar="OWNER/NAME", help="repository; created if it does not exist")
+    hub.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
     hub.add_argument("--with-labels", action="store_true", help="name the class labels, values of the table (default: their hash)")
 
     merge = commands.add_parser(
@@ -208,8 +209,8 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser(
         "export",
         help="a sweep as one HTML page, or in MLflow, Weights & Biases, Trackio or TensorBoard",
-        description=f"Writes a sweep as one page to mail (html), or sends it to a tracker: {', '.join(TRACKERS)}. What is there already is"
-        " not sent twice, and no row of the table is sent.",
+        description=f"Writes a sweep as one page to mail (html), or sends it to a tracker: {', '.join(TRACKERS)}. Runs that are already"
+        " there are not sent twice, and no row of the table is sent.",
     )
     export.set_defaults(command=export_sweep)
     export.add_argument("to", metavar="TO[:WHERE]", help=f"html[:FILE], or a tracker; {_WHERE}")
@@ -217,18 +218,18 @@ def _parser() -> argparse.ArgumentParser:
 
     jobs = commands.add_parser(
         "jobs",
-        help="what the pages asked of the worker, and a way to cancel it",
+        help="list or cancel the jobs that the pages started",
         description="Lists the predictions, exports and curves that are queued or running, newest first.",
     )
     jobs.set_defaults(command=show_or_cancel)
-    jobs.add_argument("--all", action="store_true", help="list those that have ended, too")
-    jobs.add_argument("--cancel", metavar="ID", nargs="+", help="cancel these: one that runs is ended, and what it wrote is removed")
+    jobs.add_argument("--all", action="store_true", help="also list jobs that have ended")
+    jobs.add_argument("--cancel", metavar="ID", nargs="+", help="cancel these jobs; a running job is ended and its output removed")
 
     doctor = commands.add_parser(
         "doctor",
-        help="look whether this machine has what runs need",
-        description="Looks at Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says what to do where"
-        " something is amiss. The exit status is 1 where something keeps runs from working. Nothing leaves the machine without --online.",
+        help="check whether this machine has what runs need",
+        description="Checks Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says how to fix each problem."
+        " The exit status is 1 if a problem keeps runs from working. Nothing leaves the machine without --online.",
     )
     doctor.set_defaults(command=diagnose)
     doctor.add_argument("--online", action="store_true", help="also ask whether Hugging Face, where weights come from, can be reached")
@@ -237,17 +238,17 @@ def _parser() -> argparse.ArgumentParser:
     worker = commands.add_parser(
         "worker",
         help="execute queued runs, say what the worker does, or stop it",
-        description="Executes the queued runs of a workspace. One worker of a workspace does; the other commands and the"
-        f" pages start it. Started by a newer version, it takes over from one of an older version. Flags in the variable {VARIABLE}, for"
-        f" example {VARIABLE}='--parallel 2', go before those of the command line and hold for every worker that is started by itself.",
+        description="Executes the queued runs of a workspace, which has one worker; the other commands and the pages start it. A worker of"
+        f" a newer version takes over from one of an older version. Flags in the variable {VARIABLE}, for example"
+        f" {VARIABLE}='--parallel 2', are read before those of the command line and apply to every worker, also one that starts by itself.",
     )
     worker.set_defaults(command=work)
     worker.add_argument(UNLESS_STOPPED, action="store_true", help=argparse.SUPPRESS)
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
     doing = worker.add_mutually_exclusive_group()
     doing.add_argument("--status", action="store_true", help="say what the worker does; exits with 0 if it runs and responds, else 1")
-    doing.add_argument("--stop", action="store_true", help="end the worker; what runs goes on, and the next worker takes it over")
-    worker.add_argument("--now", action="store_true", help="with --stop: end what runs, too; it becomes interrupted")
+    doing.add_argument("--stop", action="store_true", help="end the worker; running runs go on, and the next worker takes them over")
+    worker.add_argument("--now", action="store_true", help="with --stop: also end the running runs, which become interrupted")
     add_flags_of_worker(worker)
     for name, command in commands.choices.items():
         if name != "merge":
@@ -256,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
-    """A command that starts runs. Its module brings pandas, a fifth of a second that the other commands do not wait."""
+    """Returns a command that starts runs. It imports its module late: pandas takes a fifth of a second, which other commands save."""
 
     def command(asked: argparse.Namespace) -> int:
         from tabtune_core.cli import launch
@@ -281,14 +282,14 @@ def _add_context(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_base(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, where they are not found by themselves")
+    parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, if they are not found automatically")
     parser.add_argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", nargs="*", help=_TABLE)
     parser.add_argument("--query", metavar="SQL", help="in place of DATA: a query that DuckDB runs, such as \"select * from 'x.parquet'\"")
-    parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags go before them")
+    parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags override them")
     parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)")
     add_reading_flags(parser.add_argument_group("how the file is read", "Detected from the file unless given."))
 
@@ -310,7 +311,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     _add_log_to(parser)
     _add_format(parser)
     parser.add_argument(
-        INSIST, dest="insist", action="store_true", help="start also what needs more memory or room on the disk than there is, as estimated"
+        INSIST, dest="insist", action="store_true", help="start runs even if they probably need more memory or disk space than there is"
     )
     _add_adapters(parser)
 
@@ -336,14 +337,14 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
 
 
 def program() -> NoReturn:
-    """The command line as a process of its own.
+    """Runs the command line as a process.
 
-    But for a worker, which tidies up after its children, it ends as soon as all is said: in an orderly end, threads of the packages that
-    read tables, and the one that waits for a worker, can abort a command that has succeeded.
+    Except for a worker, which cleans up after its children, the process exits at once: during an orderly exit, threads of packages that
+    read tables, and the thread that waits for a worker, can abort a command that has succeeded.
     """
     status = main()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # full: main has reported it, if stderr still works
+        with suppress(OSError):  # disk full: main has reported it, if stderr still works
             stream.flush()
     if sys.argv[1:2] == ["worker"]:
         sys.exit(status)

@@ -1,4 +1,4 @@
-"""What ``sweep`` and ``train`` are asked for: the table, the column to predict and how, checked before anything starts."""
+"""The request of ``sweep`` and ``train``: the table, the target and how to predict it, checked before anything starts."""
 
 import argparse
 import sys
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
-    """The table that DATA names: a file is read, a table of the workspace is taken as it was read."""
+    """Returns the table that DATA names: reads a file or address, or opens a table of the workspace."""
     from tabtune_core.data.datasets import ID, add_dataset, add_source, folder_of, get_dataset
     from tabtune_core.data.sources import is_source
 
@@ -53,12 +53,12 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     dataset = get_dataset(store.home, str(path))
     if choices != ReadingChoices():
         source = folder_of(store.home, dataset.id) / "source"
-        raise TableError(f"The table {dataset.name!r} is taken as it was read. To read its file in another way, give that: {source}")
+        raise TableError(f"The table {dataset.name!r} has already been read. To read its file in another way, give the file: {source}")
     return dataset
 
 
 def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
-    """What ``dataset_of`` takes, as a file that is not kept: one that is there already, or one that is fetched into ``folder``."""
+    """Returns the file of what ``dataset_of`` takes, without adding it to the workspace; fetches an address into ``folder``."""
     from tabtune_core.data.datasets import ID, source_of
     from tabtune_core.data.sources import fetch, is_source
     from tabtune_core.data.table import LIMIT_BYTES
@@ -71,7 +71,7 @@ def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
 
 
 def named_table(asked: argparse.Namespace) -> list[str]:
-    """The words of DATA, or the query in place of them."""
+    """Returns the words of DATA, or the query in place of them."""
     if asked.query is not None and not asked.data:
         return [f"query:{asked.query}"]
     if asked.query is not None or not asked.data:
@@ -85,10 +85,10 @@ def _say_question(question: Question) -> None:
 
 
 def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
-    """The settings of a TOML file, of the class ``cls``; empty without a file.
+    """Reads the settings of a TOML file for the class ``cls``; empty without a file.
 
     Raises:
-        SettingError: it cannot be read, or is not such a file.
+        SettingError: the file cannot be read, or holds other settings.
     """
     if path is None:
         return {}
@@ -99,8 +99,10 @@ def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
 
 
 def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
-    """Refuses a request without a target and names the likely one; where nothing is said, target and split are those of the table's last
-    run, else it asks how to split; says the task.
+    """Fills in target, split and task in ``run``, and says what it chose.
+
+    If they are not given, target and split are those of the table's last run. Without such a run, a missing target is an error that names
+    the likely one, and a question about the split is printed.
     """
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.split_question import last_settings, split_question
@@ -127,7 +129,7 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
         say(f"{last.split}, as in the last run on this table; --split-by random for a split at random")
     elif not said and (question := split_question(frame, dataset.columns, target)):
         _say_question(question)
-    if "task" in run or run.get("split_at_median") or target not in frame:  # what is absent is said with the target
+    if "task" in run or run.get("split_at_median") or target not in frame:  # an absent target is reported later
         return
     ways = ways_of(frame[target])
     run["task"] = "regression" if ways[0] == "numbers" else "classification"
@@ -141,7 +143,7 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
 
 
 def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings) -> None:
-    """Names columns that alone predict the target nearly without error, which takes about a second."""
+    """Warns about columns that alone predict the target nearly without error; takes about a second."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.leakage import may_leak
     from tabtune_core.data.target import with_label
@@ -153,7 +155,7 @@ def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings
 
 
 def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> TrainedOn:
-    """Refuses what could not start, and says what to know of the rest; returns what would be trained on."""
+    """Raises an error if the runs could not start, prints other findings, and returns the sizes that runs will train on."""
     from tabtune_core.analysis.launch_checks import stopped_by_request, stopped_by_table
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
@@ -182,12 +184,12 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
 
 QUIET_SECONDS = 2.0
 TERMINAL_SECONDS, FILE_SECONDS = 0.5, 10.0
-"""Between two lines: on a terminal each takes the place of the one before, in a file they add up."""
+"""Seconds between two lines: on a terminal each line replaces the one before, in a file they add up."""
 
 
 @contextmanager
 def telling() -> Iterator[Tell]:
-    """What is told inside is written to stderr; the line is gone afterwards. A step that tells nothing for long shows its seconds."""
+    """Yields a function that takes progress; after QUIET_SECONDS its last report and the seconds so far are shown on stderr."""
     began, done = time.monotonic(), threading.Event()
     now = [""]
     terminal = sys.stderr.isatty()

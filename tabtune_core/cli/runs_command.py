@@ -1,6 +1,6 @@
-"""``runs``, ``show`` and ``jobs``: what a workspace holds, everything about one of its runs, and what the pages have asked of the worker.
+"""``runs``, ``show`` and ``jobs``: lists the runs of a workspace, shows one run, and lists or cancels jobs of the pages.
 
-In: the store. Out: a line or an object a run, newest sweep first; or one run with its settings, notes and result.
+In: the store. Out: a line or an object per run, newest sweep first; or one run with its settings, notes and result.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def list_runs(asked: argparse.Namespace) -> int:
         line = f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
         print(shown(line.rstrip()))
     if not runs:
-        say(f"No run is in {store.home}.")
+        say(f"There are no runs in {store.home}.")
     return 0
 
 
@@ -74,7 +74,7 @@ def show_run(asked: argparse.Namespace) -> int:
 
 
 def _table(home: Path, identity: str) -> str | None:
-    """As a command line names the table, wherever it came from; None where the workspace has lost it."""
+    """Returns the words that name the table on the command line; None if the workspace no longer has it."""
     from tabtune_core.data.datasets import get_dataset
 
     with suppress(TableError):
@@ -83,7 +83,7 @@ def _table(home: Path, identity: str) -> str | None:
 
 
 def _with_unit(name: str, value: Any) -> Any:
-    """As the leaderboard has it.
+    """Writes a number with its unit, as the leaderboard does.
 
     >>> _with_unit("result.growth_memory_bytes", 126_400_000), _with_unit("result.train_seconds", 1.26), _with_unit("settings.seed", 3)
     ('126.4 MB', '1.3 s', 3)
@@ -117,7 +117,7 @@ def _in_short(run: Run) -> dict[str, Any]:
 
 
 def _more(run: Run) -> Iterator[str]:
-    """What is known of a run beside its name: its score, where it was carried out, and its tags."""
+    """Lists what else is known about a run: its score, where it was executed, and its tags."""
     if run.result is not None and (score := run.result.validation.get(run.settings.selection_metric)) is not None:
         metric = METRICS[run.settings.selection_metric]
         yield f"validation {metric.name} {score:.{metric.decimals(score)}f}"
@@ -131,7 +131,7 @@ def _print_json(value: Any) -> None:
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON has no word for what is not a number; null is not known."""
+    """Replaces NaN and infinity, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {name: _without_nan(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -140,7 +140,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested values as lines, without those that say nothing."""
+    """Flattens nested values into lines, without empty ones."""
     lines: list[tuple[str, Any]] = []
     for name, value in values.items():
         if isinstance(value, dict):
@@ -178,7 +178,7 @@ def _cancel(store: RunStore, jobs: list[Job]) -> int:
         say(f"The {kind_of(job.kind).title} {job.id} {'is cancelled' if queued else 'is ended by the worker within seconds'}.")
     if store.jobs(status="running") and worker_of(store.home) is None:
         if is_stopped(store.home):
-            say("The worker was stopped with 'loralab worker --stop'. Start one, so that it ends what is running: loralab worker")
+            say("The worker was stopped with 'loralab worker --stop'. Start one, which ends the running jobs: loralab worker")
         else:
             ensure_worker(store.home, exit_when_idle=True)
     return 0

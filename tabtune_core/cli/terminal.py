@@ -1,4 +1,4 @@
-"""What a person sees on a terminal: bars on stderr while runs go on, and the leaderboard as text.
+"""Output on a terminal: progress bars on stderr while runs go on, and the leaderboard as text.
 
 In: the store and the ids of runs. Out: progress, and the runs when they have ended.
 """
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.3
 COMMANDS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|{DIRECTIONS.pattern}")
 WIDTH = 120
-"""Of running text, in letters."""
+"""Longest line of running text, in letters."""
 RESULTS = ("evaluate", "save")
-"""Phases in which a run speaks of itself alone."""
+"""Phases whose notes concern one run, so they are shown for every run."""
 SHOWN = ("RunPlanned", "PhaseStarted", "StepDone", "Evaluated", "Note")
 
 
 def say(text: str) -> None:
-    """A line on stderr that leaves the bars whole."""
+    """Writes a line to stderr without breaking the bars."""
     tqdm.write(shown(text), file=sys.stderr)
 
 
 def shown(text: str) -> str:
-    r"""Text that a terminal shows and does not obey: a file or another person may have put commands to it among the letters.
+    r"""Escapes control characters, so that text from files or other people cannot command the terminal.
 
     >>> shown("a\x1b[31mb\u202ec"), shown("one line\nand another")
     ('a\\x1b[31mb\\u202ec', 'one line\nand another')
@@ -50,12 +50,12 @@ def shown(text: str) -> str:
 
 
 def moment(unix_seconds: float) -> str:
-    """Day and time on this machine's clock."""
+    """Writes day and time in this machine's time zone."""
     return time.strftime("%d %b %Y %H:%M", time.localtime(unix_seconds))
 
 
 def follow(store: RunStore, sweep: str) -> list[Run]:
-    """Shows the runs of a sweep as they go on and keeps a worker at them. Returns them when the last has ended."""
+    """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended."""
     views: dict[str, RunView] = {}
     worker, told = _WorkerCare(store.home), set[str]()
     while True:
@@ -73,26 +73,26 @@ def follow(store: RunStore, sweep: str) -> list[Run]:
 
 
 class _WorkerCare:
-    """Keeps a worker of this version at a workspace, and says what a person has to know of it, each thing once."""
+    """Keeps a worker of this version running in a workspace, and reports each problem with it once."""
 
     def __init__(self, home: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.home, self.watch = home, WorkerWatch(home, exit_when_idle=True, clock=clock)
         self.said = ""
 
     def look(self) -> None:
-        """Starts a worker if it does not run; a StoreError if it does not stay up, or a person has stopped it."""
+        """Starts a worker if none runs; raises StoreError if it keeps ending, or was stopped by a user."""
         if not self.home.is_dir():
             raise StoreError(f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it.")
         trouble, told = self.watch.look(), ""
         if trouble is None or trouble.why == "ended":
             if trouble and trouble.what and executor_in_environment() == RAY:
-                raise StoreError(f"{trouble.what} What is queued waits for a worker.")
+                raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
             if trouble and trouble.starts > QUICK_STARTS:
                 raise StoreError(f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}.")
         elif trouble.why == "stopped":
-            raise StoreError("The worker was stopped with 'loralab worker --stop', so what is queued waits. 'loralab worker' starts it.")
+            raise StoreError("The worker was stopped with 'loralab worker --stop', so queued runs wait. 'loralab worker' starts it.")
         elif trouble.why == "no room":
-            told = f"{trouble.what} What is queued waits, and goes on by itself."
+            told = f"{trouble.what} Queued runs wait, and start by themselves later."
         elif trouble.why == "suspended":
             told = f"The worker of {self.home} is process {trouble.pid}. {suspended(trouble.pid)}"
         else:
@@ -103,17 +103,17 @@ class _WorkerCare:
 
 
 def suspended(pid: int) -> str:
-    """What to do about a worker that was sent STOP."""
+    """Says what to do about a worker that was sent STOP."""
     return (
-        f"It does not respond, because it is suspended (signal STOP); what runs goes on, what is queued waits. Let it go on with"
+        f"It does not respond, because it is suspended (signal STOP); running runs go on, queued runs wait. Let the worker continue with"
         f" 'kill -CONT {pid}', or end it with 'kill -9 {pid}'."
     )
 
 
 class RunView:
-    """One run: a bar while it goes on, where stderr is a terminal, and a line when it ends.
+    """Shows one run: a bar while it goes on, if stderr is a terminal, and a line when it ends.
 
-    ``told`` holds what the sweep's runs have said of their beginnings: what is so for all of them is said once.
+    ``told`` holds the notes that the sweep's runs have already emitted, so that a note that they share is shown once.
     """
 
     def __init__(self, run: Run, told: set[str]) -> None:
@@ -127,7 +127,7 @@ class RunView:
         self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
 
     def update(self, store: RunStore, run: Run) -> None:
-        """Takes in what the run has told since the last time."""
+        """Shows what the run has emitted since the last call."""
         if self.over:
             return
         for stored in store.events(run.id, SHOWN, self.after):
@@ -139,11 +139,11 @@ class RunView:
         if self.over:
             self.bar.close()
             if sys.stderr.isatty():
-                sys.stderr.write("\r")  # of several bars, tqdm leaves the cursor where the cleared one ended
+                sys.stderr.write("\r")  # with several bars, tqdm leaves the cursor where the cleared bar ended
             say(f"{self.name}: {run.status}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
 
     def take(self, event: Event | Unread) -> None:
-        """Puts one event where it is shown."""
+        """Updates what is shown with one event."""
         match event:
             case RunPlanned():
                 self.bar.total = event.steps
@@ -160,7 +160,7 @@ class RunView:
 
 
 def table(board: "pd.DataFrame", rank_by: str) -> str:
-    """The leaderboard in MB, seconds and per cent."""
+    """Writes the leaderboard as text, in MB, seconds and per cent."""
     from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 
     metric = METRICS[rank_by]
@@ -197,13 +197,13 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
 
 
 def paragraphs(sentences: Sequence[str], note: str) -> str:
-    """An empty line, then each text from the start of a line, in lines of at most WIDTH letters; nothing where nothing is to say."""
+    """Wraps each text into lines of at most WIDTH letters, after an empty line; returns an empty text if there is nothing to say."""
     texts = [textwrap.fill(text, WIDTH) for text in (*sentences, note) if text]
     return "\n".join(("", *texts, "")) if texts else ""
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Text to the left, numbers to the right."""
+    """Aligns text to the left and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     name, note = 1, len(widths) - 1
     return [

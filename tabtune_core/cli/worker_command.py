@@ -1,6 +1,6 @@
-"""``loralab worker``: carries out queued runs, says what the worker of a workspace does, and ends it.
+"""``loralab worker``: executes queued runs, says what the worker of a workspace does, and ends it.
 
-Exit status of ``--status``: 0 where a worker runs and responds, 1 where not.
+Exit status of ``--status``: 0 if a worker runs and responds, else 1.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tabtune_core.wording import counted
 
 
 def work(asked: argparse.Namespace) -> int:
-    """Carries out queued runs, or does with the worker what the flags say."""
+    """Executes queued runs, or shows or stops the worker if the flags say so."""
     from tabtune_core.execution.local import LocalExecutor
     from tabtune_core.execution.service import run_worker
     from tabtune_core.execution.worker_flags import chosen
@@ -78,7 +78,7 @@ def _what_runs(store: RunStore) -> list[str]:
 
 
 def _where(one: Run | Job) -> str:
-    """For example ``process 4711 on cpu:0-3 of lab1``."""
+    """Says where it runs, for example ``process 4711 on cpu:0-3 of lab1``."""
     if not isinstance(one, Run) or not one.node:
         return f"process {one.pid}"
     place = f"on {one.slot} of {one.node}"
@@ -86,7 +86,7 @@ def _where(one: Run | Job) -> str:
 
 
 def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
-    """Ends the worker; with ``now`` also what runs."""
+    """Ends the worker; with ``now`` also the running runs and jobs."""
     from tabtune_core.execution.service import end_everything
 
     worker = worker_of(store.home)
@@ -103,16 +103,16 @@ def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
     for name in sorted(others):
         say(f"Runs of the executor '{name}' were not ended. To end them: loralab worker --stop --now --executor {name}")
     if left:
-        say("What goes on cannot be told from other programs, so it was not ended. End it by its process id, where you know it.")
+        say("These processes may belong to other programs, so they were not ended. End them by process id if they are yours.")
     elif not now and _what_runs(store):
         say("The next worker takes it over. To end it too: loralab worker --stop --now")
         if any(run.executor == RAY for run in store.runs(status="running")):
-            say("Of a Ray cluster only a worker with --executor ray takes runs over, and --stop --now --executor ray ends them.")
+            say("Only a worker with --executor ray takes over the runs of a Ray cluster; --stop --now --executor ray ends them.")
     return 1 if left or others else 0
 
 
 def _see_off(home: Path, worker: Holder) -> None:
-    """Asks a worker to leave, and waits until it has."""
+    """Asks a worker to end, and waits until it has."""
     if worker.suspended:
         raise StoreError(f"The worker of {home} is process {worker.pid}. {suspended(worker.pid)}")
     if not ask_to_leave(home, worker):

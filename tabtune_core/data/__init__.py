@@ -1,1 +1,1 @@
-"""From a person's file to rows that a model can be shown: read, typed, checked, kept, encoded, split, drawn."""
+"""The path from a person's file to the inputs of a model: reading, typing, checking, storing, encoding, splitting, sampling."""

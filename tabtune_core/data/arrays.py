@@ -1,4 +1,4 @@
-"""X and y as scikit-learn passes them, made ready as a table is.
+"""Prepares X and y, as scikit-learn passes them, in the same form as a table.
 
 In: a frame or an array, and labels of any kind. Out: a frame with the kinds of its columns, and the same ``Prepared`` that a run
 has, without test rows. Shape letters: N rows, F columns.
@@ -17,7 +17,7 @@ from pandas.api.types import infer_dtype
 from tabtune_core.data.encoding import DATED, LabelEncoder, NumberEncoder, label_numbers
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.dates import kind_of_texts
-from tabtune_core.data.splits import Rows, Split, sample_rows, strata_of
+from tabtune_core.data.splits import Split, labelled_rows, sample_rows, strata_of
 from tabtune_core.data.target import check_label, is_continuous
 from tabtune_core.data.task import Context, Prepared, make_context, split_table
 from tabtune_core.data.values import column_kind, date_texts, numbers, present, words
@@ -28,16 +28,16 @@ from tabtune_core.wording import counted
 
 
 def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """A frame with texts as column names; an array's columns are x0, x1, ... or, at prediction, those that were fitted.
+    """Returns X as a frame whose column names are text; an array's columns are x0, x1, ... or, at prediction, the fitted ones.
 
     Raises:
-        TableError: it is not rows and columns, or has other columns than those that were fitted.
+        TableError: X does not consist of rows and columns, or its columns differ from the fitted ones.
     """
-    if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # of Polars, Arrow, DuckDB
+    if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # Polars, Arrow, DuckDB
         try:
             x = pa.table(x).to_pandas()
         except (pa.ArrowException, TypeError) as error:
-            raise TableError(f"X has no columns that Arrow can hand over: {error}. Pass them in other types, or a pandas frame.") from error
+            raise TableError(f"Arrow cannot convert X: {error}. Pass its columns in other types, or pass a pandas frame.") from error
     frame = x if isinstance(x, pd.DataFrame) else _frame_of(x, columns)
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     if frame.shape[1] == 0:
@@ -53,7 +53,7 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     if hasattr(x, "toarray"):
         raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
-    # NumPy would give a list one type: numbers beside words become words, booleans beside numbers become numbers
+    # NumPy would convert a list to a single type: numbers beside words become words, booleans beside numbers become numbers
     values = np.asarray(x, dtype=object) if isinstance(x, list | tuple) else _array(x)
     if values.ndim != 2:
         raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
@@ -64,23 +64,23 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """As NumPy has it, but masked values, which it would show, are None, and what is no word beside words does not become one."""
+    """Converts to a NumPy array, but keeps masked values as None and does not turn numbers beside words into words."""
     if isinstance(values, np.ma.MaskedArray):
         return np.array(values.tolist(), dtype=object).reshape(values.shape)
-    array = np.asarray(values.to_pandas() if hasattr(values, "to_pandas") else values)  # of nulls Arrow itself makes words
+    array = np.asarray(values.to_pandas() if hasattr(values, "to_pandas") else values)  # Arrow itself turns nulls into words
     return np.asarray(values, dtype=object) if array.dtype.kind == "U" else array
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Classes in the order of the probabilities, as they came and as text."""
+    """Classes in the order of the probabilities, as they were passed and as text."""
 
     classes: NDArray[Any]
     texts: LabelEncoder | NumberEncoder
 
     @classmethod
     def of(cls, y: pd.Series, task: Task) -> "Labels":
-        """The different values of ``y`` in their own order; none where numbers are predicted.
+        """Collects the distinct values of ``y``, sorted; for regression there are no classes.
 
         Raises:
             LabelError: values that have no common order.
@@ -95,10 +95,10 @@ class Labels:
 
 
 def read_labels(y: Any, rows: int) -> pd.Series:
-    """One label a row.
+    """Returns y as a series with one label per row.
 
     Raises:
-        LabelError: there are more or fewer.
+        LabelError: the number of labels is not ``rows``.
     """
     if y is None:
         raise LabelError("A pipeline requires y to be passed, but the target y is None.")
@@ -111,10 +111,10 @@ def read_labels(y: Any, rows: int) -> pd.Series:
 
 
 def read_numbers(y: pd.Series) -> NDArray[np.object_]:
-    """The numbers of ``read_labels``, None where missing.
+    """Returns the labels of ``read_labels`` as numbers, None where missing.
 
     Raises:
-        LabelError: other values, which must not be left out in silence as rows without a label are.
+        LabelError: a label is not a finite number. Such rows must not be dropped silently, as rows without a label are.
     """
     found = label_numbers(y)
     wrong = [value for value, number in zip(present(y), found, strict=True) if value is not None and number is None]
@@ -127,10 +127,10 @@ def read_numbers(y: pd.Series) -> NDArray[np.object_]:
 
 
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
-    """One weight a row, scaled so that the largest is 1, in float32; None where all weights are equal.
+    """Returns one weight per row, scaled so that the largest is 1 and rounded to float32; None where all weights are equal.
 
     Raises:
-        LabelError: there are more or fewer, or some are negative, missing or infinite.
+        LabelError: the number of weights is not ``rows``, or some are negative, missing or infinite.
     """
     if weights is None:
         return None
@@ -157,20 +157,20 @@ def prepare_arrays(
     withhold: bool = True,
     weights: NDArray[np.float64] | None = None,
 ) -> Prepared:
-    """Splits the validation rows off and encodes the context; no row is spent on a test.
+    """Splits off the validation rows and encodes the context; there are no test rows.
 
     Args:
         frame: what ``read_rows`` gave.
         y: what ``read_labels`` gave.
         labels: the classes of ``y``.
-        settings: how to split, and how many rows to show.
-        max_classes: that the model takes; None for no limit.
-        withhold: whether there are validation rows; otherwise the context is what ``show_all`` makes.
+        settings: how to split, and how many context rows to use.
+        max_classes: most classes that the model takes; None for no limit.
+        withhold: whether there are validation rows; otherwise the context comes from ``show_all``.
         weights: what ``read_weights`` gave.
 
     Raises:
         LabelError: the labels cannot be predicted.
-        TableError: there is nothing to predict them from.
+        TableError: no column is left to predict from.
     """
     if settings.task == "classification":
         if len(labels.classes) < 2:
@@ -181,7 +181,7 @@ def prepare_arrays(
                 f"Pass task='regression' to predict numbers, or make classes of it first, for example with pandas.qcut(y, 2)."
             )
     elif len(y) < 2:
-        raise LabelError(f"y has {len(y)} sample; numbers are learnt from many.")
+        raise LabelError(f"y has {len(y)} sample; regression needs at least two.")
     else:
         y = y.infer_objects()  # numbers in an array of objects
         if infer_dtype(y) == "decimal":
@@ -193,7 +193,7 @@ def prepare_arrays(
     if not withhold:
         context = show_all(frame, texts, labels.texts, settings, kinds)
         none = context.rows[:0]
-        return Prepared(frame, texts, Split(_labelled(texts), none, none, context.rows), context)
+        return Prepared(frame, texts, Split(labelled_rows(texts), none, none, context.rows), context)
     split = split_table(frame, texts, settings, test_share=0.0)
     unseen = sorted({text for text in texts if isinstance(text, str)} - set(texts[split.train]))
     if unseen and settings.task == "classification":
@@ -213,18 +213,14 @@ def show_all(
     settings: RunSettings,
     kinds: dict[str, Kind] | None = None,
 ) -> Context:
-    """The context that a pipeline predicts from: every row with a label, or a stratified sample of as many as may be shown.
+    """Returns the context that a pipeline predicts from: all labelled rows, or a stratified sample of ``predict_context_rows`` of them.
 
-    As for a table; ``kinds`` of columns come from the whole frame.
+    Unless given, ``kinds`` are detected from the whole frame.
     """
-    rows, rng = _labelled(labels), np.random.default_rng([settings.seed, 2])
+    rows, rng = labelled_rows(labels), np.random.default_rng([settings.seed, 2])
     most = settings.train.predict_context_rows or len(rows)
     shown = rows[sample_rows(strata_of(labels)[rows].astype(str), most, rng)]
     return make_context(frame, labels, shown, _kinds(frame, settings) if kinds is None else kinds, names=encoder)
-
-
-def _labelled(labels: NDArray[np.object_]) -> Rows:
-    return np.flatnonzero([label is not None for label in labels])
 
 
 def _kinds(frame: pd.DataFrame, settings: RunSettings) -> dict[str, Kind]:

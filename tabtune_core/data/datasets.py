@@ -1,7 +1,7 @@
-"""The tables of a workspace, each kept under the hash of its bytes and of how it was read.
+"""The tables of a workspace, each stored under a hash of its bytes and its reading choices.
 
 After reading. ``home/datasets/<id>/`` holds ``source`` (the bytes as given), ``table.parquet`` and ``table.json``. A
-folder appears whole or not at all, and is never written to again.
+folder is created in one step and never changed afterwards.
 """
 
 import functools
@@ -32,12 +32,12 @@ from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import shortage_of
 
 SAMPLES = {"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species", "diabetes": "progression"}
-"""The name of each sample's label. Diabetes has a number to predict, the others have classes."""
+"""Target of each sample. Diabetes has numbers to predict, the others classes."""
 
 
 def sample_frame(name: str) -> pd.DataFrame:
-    """A sample with its label last, classes as words. Raises TableError for a name that is not in SAMPLES."""
-    from sklearn import datasets  # a second to import, and most tables come from people
+    """Returns a sample with its label last and classes as words. Raises TableError for a name that is not in SAMPLES."""
+    from sklearn import datasets  # takes a second to import, and samples are rarely used
 
     if name not in SAMPLES:
         raise TableError(f"There is no sample {name!r}. There are: {', '.join(SAMPLES)}.")
@@ -50,7 +50,7 @@ def sample_frame(name: str) -> pd.DataFrame:
 
 @functools.cache
 def sample_csv(name: str) -> bytes:
-    """A sample as a file. Raises TableError for a name that is not in SAMPLES."""
+    """Returns a sample as a CSV file. Raises TableError for a name that is not in SAMPLES."""
     return sample_frame(name).to_csv(index=False).encode()
 
 
@@ -60,13 +60,13 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a workspace knows of a table without opening it."""
+    """The description of a table in a workspace, stored beside the table."""
 
     id: str
-    """SHA-256 of the bytes and the choices, in hex; the name of its folder."""
+    """SHA-256 of the bytes and the choices, in hex; also the name of the table's folder."""
 
     name: str
-    """For people; never part of a path."""
+    """Name shown to people; never part of a path."""
 
     created: float
     """Seconds since 1970, UTC."""
@@ -76,22 +76,22 @@ class Dataset:
     findings: tuple[Finding, ...]
     questions: tuple[Question, ...]
     reading: ReadingChoices
-    """As used, with what was found out."""
+    """The choices as used, including what was detected."""
 
     size_bytes: int
-    """Of the file as given."""
+    """Size of the given file."""
 
     owner: str = ""
     """Who added it, where people log in; empty where not known."""
 
     origin: tuple[str, ...] = ()
-    """The words of a command line that say where it came from, such as an address; empty for one file that was given."""
+    """Command-line arguments that fetch the table again, such as an address; empty for a single uploaded or local file."""
 
     target: str = ""
     """The column to predict, where the source names one."""
 
     def words(self) -> list[str]:
-        """What names the table on another machine: where it came from, or its file, and which sheet."""
+        """Returns the command-line arguments that name the table on another machine: its origin or file name, and the sheet."""
         return [*(self.origin or (self.name,)), *(("--sheet", self.reading.sheet) if self.reading.sheet else ())]
 
 
@@ -108,11 +108,11 @@ def add_dataset(
     origin: tuple[str, ...] = (),
     target: str = "",
 ) -> Dataset:
-    """Reads a file and keeps it. The same bytes read the same way are kept once, under the first name and owner.
+    """Reads a file and stores it. The same bytes read with the same choices are stored once, under the first name and owner.
 
-    All that is written on the way lies in a folder of ``inside``, which is on the disk of the workspace; ``tell`` is as in ``read_table``,
-    and ``owner`` is the person who logged in to add it.
-    Raises TableError where ``read_table`` does; then nothing is kept.
+    Temporary files are written to a folder in ``inside``, which must be on the disk of the workspace. ``tell`` is as in ``read_table``, and
+    ``owner`` is the logged-in person who adds it.
+    Raises TableError where ``read_table`` does; then nothing is stored.
     """
     with incoming(home, inside) as folder:
         kept, table = folder / "source", None
@@ -145,7 +145,7 @@ def add_source(
     tell: Tell = untold,
     guarded: bool = False,
 ) -> Dataset:
-    """Fetches a table from one of ``sources.SOURCES``, and keeps it. Raises TableError where one of both cannot be."""
+    """Fetches a table from one of ``sources.SOURCES`` and stores it. Raises TableError where either fails."""
     with incoming(home, inside) as folder:
         got = fetch(words, folder, limit_bytes=limit_bytes, tell=tell, guarded=guarded)
         more: dict[str, Any] = {"owner": owner, "limit_bytes": limit_bytes, "inside": inside, "tell": tell}
@@ -153,12 +153,12 @@ def add_source(
 
 
 def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
-    """Keeps one of ``samples.SAMPLES``. Raises TableError for another name."""
+    """Stores one of ``SAMPLES``. Raises TableError for another name."""
     return add_dataset(home, sample_csv(name), f"{name}.csv", owner=owner)
 
 
 def list_datasets(home: Path) -> list[Dataset]:
-    """All tables of a workspace that can be read, the newest first."""
+    """Returns all readable tables of a workspace, the newest first."""
     datasets_or_reasons = (_get_or_why(home, folder.name) for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
     return sorted(
         (dataset for dataset in datasets_or_reasons if isinstance(dataset, Dataset)), key=lambda dataset: dataset.created, reverse=True
@@ -166,7 +166,7 @@ def list_datasets(home: Path) -> list[Dataset]:
 
 
 def damaged_datasets(home: Path) -> dict[str, str]:
-    """Id -> why, of the tables of a workspace whose description cannot be read."""
+    """Maps the id of each table whose description cannot be read to the reason."""
     names = sorted(folder.name for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
     datasets_or_reasons = {name: _get_or_why(home, name) for name in names}
     return {name: why for name, why in datasets_or_reasons.items() if isinstance(why, str)}
@@ -180,7 +180,7 @@ def _get_or_why(home: Path, identity: str) -> Dataset | str:
 
 
 def get_dataset(home: Path, id: str) -> Dataset:
-    """One table's description. Raises TableError where the workspace does not hold it, or it cannot be read."""
+    """Returns one table's description. Raises TableError where the workspace does not hold it, or it cannot be read."""
     folder = folder_of(home, id)
     try:
         data = json.loads((folder / "table.json").read_text(encoding="utf-8"))
@@ -214,7 +214,7 @@ def get_dataset(home: Path, id: str) -> Dataset:
 
 
 def source_of(home: Path, id: str) -> Path:
-    """The file that a table was read from, as it was given. Raises TableError where it is not there any more, or has other bytes."""
+    """Returns the file that a table was read from. Raises TableError where it is gone, or its size has changed."""
     dataset, path = get_dataset(home, id), folder_of(home, id) / "source"
     if not path.is_file() or path.stat().st_size != dataset.size_bytes:
         raise TableError(f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again.")
@@ -222,10 +222,10 @@ def source_of(home: Path, id: str) -> Path:
 
 
 def load_frame(home: Path, id: str) -> pd.DataFrame:
-    """The whole table. Raises TableError where the workspace does not hold it, or its file is damaged."""
+    """Loads the whole table. Raises TableError where the workspace does not hold it, or its file is damaged."""
     dataset, path = get_dataset(home, id), folder_of(home, id) / "table.parquet"
     with _readable(path):
-        # column by column out of Arrow's memory, or a large table would be held twice
+        # self_destruct frees Arrow's memory column by column; otherwise a large table would be in memory twice
         frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas(self_destruct=True)
         if [*frame] != [column.name for column in dataset.columns] or len(frame) != dataset.rows:
             raise ValueError("it is not the table that table.json beside it describes")
@@ -233,7 +233,7 @@ def load_frame(home: Path, id: str) -> pd.DataFrame:
 
 
 def preview(home: Path, id: str, rows: int = 100) -> pd.DataFrame:
-    """The first rows; the rest is not read. Raises TableError where the workspace does not hold the table."""
+    """Loads the first rows only. Raises TableError where the workspace does not hold the table."""
     path = folder_of(home, id) / "table.parquet"
     with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         frame: pd.DataFrame = next(file.iter_batches(batch_size=rows)).to_pandas()
@@ -254,11 +254,11 @@ def delete_dataset(home: Path, id: str) -> None:
         try:
             folder_of(home, id).rename(folder / "deleted")
         except FileNotFoundError:
-            folder_of(home, id)  # where it was deleted in another tab, this raises
+            folder_of(home, id)  # raises if it was deleted meanwhile, for example in another browser tab
 
 
 def folder_of(home: Path, identity: str) -> Path:
-    """The folder of a table, from an id that we made."""
+    """Returns the folder of a table. Raises TableError for an invalid or unknown id."""
     folder = home / "datasets" / identity
     if not ID.fullmatch(identity) or not folder.is_dir():
         raise TableError(f"The workspace {home} holds no dataset {identity!r}. Add the file again.")
@@ -267,7 +267,7 @@ def folder_of(home: Path, identity: str) -> Path:
 
 @contextmanager
 def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
-    """A temporary folder on the disk of the workspace; it is removed afterwards unless it was renamed."""
+    """Yields a temporary folder on the disk of the workspace; it is removed afterwards unless it was renamed."""
     datasets = home / "datasets"
     datasets.mkdir(parents=True, exist_ok=True)
     with scratch_folder(inside or datasets, "incoming-") as folder:
@@ -275,7 +275,7 @@ def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
 
 
 def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib._Hash, int]":
-    """Copies the bytes, at most one chunk over the limit (reading then refuses them); their hash and number."""
+    """Copies the bytes, at most one chunk over the limit (which reading then refuses); returns their hash and number."""
     if isinstance(source, bytes):
         target.write_bytes(source)
         return hashlib.sha256(source), len(source)

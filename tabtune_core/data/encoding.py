@@ -1,7 +1,7 @@
-"""Typed columns to numbers and labels to class ids, learnt from the context rows alone.
+"""Encodes typed columns as numbers and labels as class ids, learnt from the context rows alone.
 
-In: a frame of a table and the kinds of its columns. Out: float64 features (missing numbers stay nan: what to do about them is
-the model's own business) and integer class ids. Shape letters: N rows, F features.
+In: a frame of a table and the kinds of its columns. Out: float64 features (missing numbers stay nan, which each model handles
+itself) and integer class ids. Shape letters: N rows, F features.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,43 +23,43 @@ Target = NDArray[np.int64] | NDArray[np.float64]
 """Class ids from 0, or numbers in the target's unit."""
 
 LARGEST = 1e100
-"""Numbers beyond it count as missing: their squares, which scaling needs, would overflow."""
+"""Numbers this large count as missing: their squares, which scaling needs, would overflow."""
 NUMBERS = "numbers below 1e100"
 CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
 DATED = {"date": 3, "datetime": 6, "time": 3}
-"""Kinds of moments and times of day, with how many features each becomes."""
+"""Kinds of dates and times, and the number of features of each."""
 PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "month_first")
-"""Fields of a ``FeatureEncoder`` that are names of columns, in their order."""
+"""Fields of a ``FeatureEncoder`` that hold column names, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """Columns to features; categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown and missing categories
-    become -1.
+    """Encodes columns as features: categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown and missing
+    categories become -1.
     """
 
     categories: dict[str, tuple[str | None, ...]]
-    """The words of each column, in the order of their numbers; None, the last, where a row had none."""
+    """The words of each column, in the order of their ids; the last is None if the column had missing values."""
     numbers: tuple[str, ...]
     dates: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Columns of free text, which these models cannot read, and those that a person left out."""
+    """Columns of free text, which these models cannot read, and columns that the person left out."""
     datetimes: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
     month_first: tuple[str, ...] = ()
-    """Columns of dates whose texts have the month before the day."""
+    """Date columns whose texts have the month before the day."""
     texts: dict[str, TextEncoder] = field(default_factory=dict)
-    """Of each column of free text that a person wants as numbers; a fit in memory has none, as a frame's text is left out."""
+    """Encoder of each free-text column that the person chose to encode; empty when fitted on a frame, whose text is left out."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All that it predicts from, in the order of their features."""
+        """All columns that become features, in the order of these."""
         return (*self.categories, *self.numbers, *self.dates, *self.datetimes, *self.times, *self.texts)
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
-        """Learns the categories of ``frame``; ``target`` is None where it is not a column.
+        """Learns the categories of ``frame``; ``target`` is None where the frame does not contain it.
 
         Raises:
             TableError: no column is left to predict from.
@@ -82,24 +82,24 @@ class FeatureEncoder:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads beside ``text_arrays``."""
+        """Returns plain values that ``from_json`` reads together with ``text_arrays``."""
         return {"categories": self.categories, **{name: getattr(self, name) for name in PLAIN}, "texts": tuple(self.texts)}
 
     @property
     def text_arrays(self) -> dict[str, NDArray[Any]]:
-        """What was learnt of texts, by names that ``from_json`` knows."""
+        """The arrays of the text encoders, under the names that ``from_json`` expects."""
         arrays = (text.arrays for text in self.texts.values())
         return {f"text/{i}/{name}": array for i, held in enumerate(arrays) for name, array in held.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})) -> "FeatureEncoder":
-        """Reads what ``to_json`` and ``text_arrays`` wrote; earlier versions wrote no texts and no times of day."""
+        """Reads what ``to_json`` and ``text_arrays`` wrote; texts and times of day are optional, as earlier versions lack them."""
         categories = {name: tuple(known) for name, known in data["categories"].items()}
         texts = {name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS)) for i, name in enumerate(data.get("texts", ()))}
         return cls(categories, texts=texts, **{name: tuple(data.get(name, ())) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Features ``(N, F)`` in double precision: a column may be large and vary little, as times in milliseconds do.
+        """Returns features ``(N, F)`` in double precision, since a large number may vary little, as a time in milliseconds does.
 
         Raises:
             TableError: naming the columns that the frame lacks.
@@ -119,7 +119,7 @@ class FeatureEncoder:
         return features_NF
 
     def misfits(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], str]]:
-        """Of each column, the cells that are not the numbers, dates or times of day that it should hold, and what it should."""
+        """Yields for each column the cells that are not the numbers, dates or times of day it should hold, and the name of that kind."""
         for name in (*self.numbers, *self.times, *self.dates, *self.datetimes):
             if name in self.numbers:
                 read = np.abs(numbers(frame[name])) < LARGEST
@@ -131,44 +131,44 @@ class FeatureEncoder:
                 yield name, lost, NUMBERS if name in self.numbers else "times of day" if name in self.times else "dates"
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
-        """A sentence for each column with values that ``transform`` reads as missing: not numbers or dates, or only unknown categories."""
+        """Yields a sentence for each column with cells that are not of its kind, or with unknown categories alone: read as missing."""
         for name, lost, what in self.misfits(frame):
             yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are not {what} and are read as missing."
         for name, new, there in self.unknown(frame):
             if there and len(new) == there:
                 shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)
                 yield (
-                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context does not show, and is read as missing. "
-                    f"It shows {shown}."
+                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context rows do not contain, and is read as "
+                    f"missing. They contain {shown}."
                 )
 
     def _moments(self, column: pd.Series) -> pd.Series:
         return pd.Series(moments(column, day_first=column.name not in self.month_first))
 
     def unknown(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], int]]:
-        """Of each column of categories, the words that were not learnt, one a row, and how many rows have a word."""
+        """Yields for each category column its unknown words, one per row that has one, and the number of rows with any word."""
         for name, known in self.categories.items():
             there = [value for value in present(frame[name]) if value is not None]
             yield name, [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1], len(there)
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
-    """Refuses a table without anything to predict from; ``target`` is None where it is not a column.
+    """Checks that some column is left to predict from; ``target`` is None where it is not a column.
 
     Raises:
-        TableError: what to do.
+        TableError: no column is left; the text says what to do.
     """
     if not count_features(kinds, target):
-        beside = f"Beside {target!r} there" if target else "There"
+        beside = f"Besides {target!r} there" if target else "There"
         raise TableError(
-            f"{beside} are no columns of numbers, dates or categories: free text, columns that you left out and those without a value "
-            "that could be read do not count. Change the kind of a column (of free text, to encoded text), or add one in the file."
+            f"{beside} are no columns of numbers, dates or categories: free text, columns that you left out and columns without a readable "
+            "value do not count. Change the kind of a column (free text can become encoded text), or add a column to the file."
         )
 
 
 def count_features(kinds: Mapping[str, str], target: str | None) -> int:
-    """How many features a model gets from columns of these kinds: three of a date and of a time of day, six of both together, 30 of encoded
-    text, none of free text or of what was left out.
+    """Counts the features that a model gets from columns of these kinds: 3 for a date or a time of day, 6 for both together, 30 for encoded
+    text, 0 for free text and ignored columns, 1 for others.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
     4
@@ -188,25 +188,25 @@ def _month_first(frame: pd.DataFrame, of_kind: Mapping[str, Sequence[str]]) -> t
 
 
 def _date_parts(dates: pd.Series) -> NDArray[np.float64]:
-    """Days since 1970, month and weekday; of a time with a zone, those of UTC."""
+    """Returns days since 1970, month and weekday, all in UTC."""
     return np.column_stack([days_since_1970(dates), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
 
 
 def days_since_1970(dates: pd.Series) -> NDArray[np.float64]:
-    """Days ``(N,)``, nan where missing: of any year, where pandas counts nanoseconds, which leave 64 bits in 2262."""
+    """Returns days ``(N,)``, nan where missing; works for any year, unlike pandas' nanoseconds, which overflow 64 bits in 2262."""
     span = dates.to_numpy("datetime64[us]") - np.datetime64(0, "us")
-    return np.asarray(span / np.timedelta64(1, "us") * 1e3 / 8.64e13)  # by nanoseconds, as contexts of earlier versions, to the last bit
+    return np.asarray(span / np.timedelta64(1, "us") * 1e3 / 8.64e13)  # via nanoseconds: bit-identical to contexts of earlier versions
 
 
 def _clock_parts(column: pd.Series) -> NDArray[np.float64]:
-    """The hour of the day, and its place on the circle of a day; of a time with a zone, those of UTC."""
+    """Returns the hour of the day, and its sine and cosine on the circle of a day, all in UTC."""
     hours = seconds(column) / 3600
     return np.column_stack([hours, np.sin(hours * np.pi / 12), np.cos(hours * np.pi / 12)]).round(9)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelEncoder:
-    """Class names and their ids; numbers in numeric order, texts in alphabetical order."""
+    """Maps class names to ids: numbers in numeric order, then texts in alphabetical order."""
 
     classes: tuple[str, ...]
 
@@ -216,10 +216,10 @@ class LabelEncoder:
         return cls(tuple(sorted(set(labels), key=_label_order)))
 
     def transform(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """Class ids ``(N,)``.
+        """Returns class ids ``(N,)``.
 
         Raises:
-            LabelError: for labels that were not learnt.
+            LabelError: a label was not learnt.
         """
         ids = places(labels, self.classes)
         unknown = sorted({str(label) for label, place in zip(labels, ids, strict=True) if place == -1})
@@ -230,17 +230,17 @@ class LabelEncoder:
 
 @dataclass(frozen=True, slots=True)
 class NumberEncoder:
-    """Targets on a scale, as they are; the place of a ``LabelEncoder`` where numbers are predicted."""
+    """Passes numeric targets through: used for regression in place of a ``LabelEncoder``."""
 
     classes: tuple[str, ...] = ()
 
     def transform(self, labels: Sequence[float]) -> NDArray[np.float64]:
-        """Numbers ``(N,)`` in the target's unit."""
+        """Returns numbers ``(N,)`` in the target's unit."""
         return np.array(labels, dtype=np.float64)
 
 
 def label_numbers(column: pd.Series) -> NDArray[np.object_]:
-    """Targets as numbers, None where missing or not finite."""
+    """Returns targets as numbers, None where missing or not finite."""
     return np.array([float(value) if np.isfinite(value) else None for value in numbers(column)], dtype=object)
 
 

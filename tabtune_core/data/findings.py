@@ -1,6 +1,6 @@
-"""What reading a table has to say to the person, and what the person may say back.
+"""The findings and questions of reading a table, and the person's reading choices.
 
-First on the data path: every other file here reports in these words. They go to and from JSON beside a stored table.
+Used by every other file of the data path. All are stored as JSON beside a table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,19 +10,19 @@ from typing import Any, Literal, Self, get_args
 from tabtune_core.wording import counted
 
 Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
-"""What a column holds. An ignored one was left out by the person. Models see neither these nor free text, unless the person chose to have
-the text encoded as numbers.
+"""What a column holds. The person left "ignored" columns out. Models see neither them nor free text ("text"), unless the person chose to
+have the text encoded as numbers ("encoded").
 """
 Severity = Literal["info", "warning", "error"]
 
 FEWEST_ALIKE, MOST_NAMED = 3, 3
-"""Columns from which one finding speaks for all of a kind, and how many of the others it names."""
+"""From this many columns with the same finding only one is shown; how many of the other columns it names."""
 SET_SEPARATOR = "set the separator (Reading choices on the page, --delimiter on the command line)"
-"""The way out of a file that was split at the wrong character."""
+"""Advice for a file that was split at the wrong character."""
 MAX_ROWS = 5_000_000
-"""Of a table that is read whole: it takes a minute, and models are shown less than a tenth of them."""
+"""Most rows of a table that is read whole: reading them takes a minute, and models see less than a tenth of them."""
 SET_ROWS = "read a sample (Rows to read under Reading choices on the page, --rows on the command line)"
-"""The way out of a table that is too long."""
+"""Advice for a table that is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Column:
     """Unique and not empty."""
 
     kind: Kind
-    """A boolean keeps its two words as they stand in the file; only a number or a date changes its type."""
+    """Only numbers and dates change their type; a boolean keeps its two words from the file."""
 
     missing: int
     """Number of rows without a value."""
 
     unique: int
-    """Number of different values, missing not counted."""
+    """Number of different values, without missing ones."""
 
     examples: tuple[str, ...]
-    """Up to three different values from the first rows, as they stand in the file."""
+    """Up to three different values from the first rows, as in the file."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -64,10 +64,10 @@ class Finding:
     """What was found, and what was done or what to do."""
 
     column: str | None = None
-    """The column it is about; None for the whole file."""
+    """The column that the finding is about; None for the whole file."""
 
     second: str | None = None
-    """The other column, where it is about two together."""
+    """The second column, if the finding is about two columns together."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -77,7 +77,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something the file does not decide. The first way given holds unless the person chooses another."""
+    """Something the file leaves open. The first option holds unless the person chooses another."""
 
     code: str
     """A stable word, such as "header" or "day-first"."""
@@ -86,10 +86,10 @@ class Question:
     """What was found, how it was read for now, and what each answer would mean."""
 
     field: str
-    """The field of ReadingChoices that answers it; "split" for how the rows are divided, which reading does not decide."""
+    """The field of ReadingChoices that the answer sets; "split" for how to split the rows, which is not a reading choice."""
 
     options: tuple[str, ...]
-    """Answers: "true" / "false" for a yes or no, marks to read as missing, names of encodings, splits."""
+    """Possible answers: "true" and "false", marks to read as missing, names of encodings, splits."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -98,13 +98,13 @@ class Question:
 
 
 def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
-    """The findings that are not repeated by a question."""
+    """Returns the findings that no question repeats."""
     asked = [question.message for question in questions]
     return [finding for finding in findings if not any(finding.message in message for message in asked)]
 
 
 def together(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings of one kind about several columns as one: the first, followed by the names of the others.
+    """Merges findings of one kind about several columns: the first finding, followed by the names of the other columns.
 
     >>> for one in together(Finding("info", "free-text", f"{name!r} is free text.", name) for name in "abcdef"):
     ...     print(one.message)
@@ -127,65 +127,65 @@ def together(findings: Iterable[Finding]) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingChoices:
-    """How a file is read. What is None or empty is detected from the file."""
+    """How a file is read. Fields that are None or empty are detected from the file."""
 
     encoding: str | None = None
     """A Python codec, such as "utf-8" or "cp1252"."""
 
     delimiter: str | None = None
-    """The one character between two cells."""
+    """The single character between two cells."""
 
     header: bool | None = None
     """Whether the first line of the table holds the column names."""
 
     header_lines: int | None = None
-    """How many lines hold the column names, which are joined where there are several."""
+    """Number of lines that hold the column names; the names of several lines are joined."""
 
     day_first: bool | None = None
     """Whether 03/04/2025 is the third of April."""
 
     missing_marks: tuple[str, ...] = ()
-    """Cells to read as missing, besides the usual ones; upper and lower case are the same."""
+    """Cells to read as missing besides the usual ones, in upper or lower case."""
 
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
 
     date_orders: tuple[tuple[str, bool], ...] = ()
-    """Pairs of a column name and whether its dates are day first, where ``day_first`` says the other of the table's dates."""
+    """Pairs of a column name and whether its dates are day first, for columns that differ from ``day_first``."""
 
     units: tuple[tuple[str, str], ...] = ()
-    """Pairs of a column name and the unit that stands behind its numbers, such as "km"."""
+    """Pairs of a column name and the unit after its numbers, such as "km"."""
 
     decimal_commas: tuple[tuple[str, bool], ...] = ()
-    """Pairs of a column name and whether the comma in its numbers is a decimal one: 1,234 and 1.234 alone do not say."""
+    """Pairs of a column name and whether the comma in its numbers is a decimal comma; 1,234 and 1.234 alone are ambiguous."""
 
     dashes: tuple[str, ...] = ()
-    """Names of columns in which "-" is a word and not missing, as it stands beside "+"."""
+    """Names of columns in which "-" is a value and not missing, because they also contain "+"."""
 
     rows: int | None = None
-    """About how many rows to read, drawn at random: the same ones each time, in their order. For tables too long to be read whole."""
+    """About how many rows to sample at random, for tables too long to read whole: the same rows each time, in the order of the file."""
 
     sheet: str | None = None
     """Which sheet of a workbook holds the table."""
 
     drop_copies: bool = False
-    """Whether of rows that are equal in every column only the first is read."""
+    """Whether to keep only the first of several rows that are equal in every column."""
 
     skip_last: int = 0
-    """How many rows at the end are left out, such as a total or notes below the table."""
+    """How many rows to leave out at the end, such as a total or notes below the table."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values only; ``from_json`` gives the same choices back."""
-        # earlier versions do not know them
+        """Returns plain values from which ``from_json`` restores the choices."""
+        # left out while empty, since earlier versions do not know them
         later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas", "dashes", "skip_last"}
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``to_json`` wrote, also after a trip through a JSON text.
+        """Reads what ``to_json`` wrote, directly or from a JSON text.
 
         Raises:
-            TypeError, ValueError or KeyError: it wrote something else; the text may come from another machine.
+            TypeError, ValueError or KeyError: ``data`` is something else, as it may come from another machine.
         """
         kinds = tuple((name, kind) for name, kind in data["kinds"])
         units = tuple((name, unit) for name, unit in data.get("units", ()))
@@ -215,17 +215,17 @@ class ReadingChoices:
 
 
 def shorten(cell: str, most: int = 60) -> str:
-    """A cell as it is quoted to a person: cut where it is long."""
+    """Returns a cell as it is shown in a message: cut if it is long."""
     return cell if len(cell) <= most else f"{cell[: most - 1]}…"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadAs:
-    """How the table of an adapter was read, and so how new rows are."""
+    """How the table of an adapter was read; new rows are read the same way."""
 
     reading: ReadingChoices
     kinds: Mapping[str, Kind]
-    """Of every column."""
+    """Kind of every column."""
     features: Sequence[str]
     """Columns to predict from."""
     target: str

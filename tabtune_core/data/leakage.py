@@ -1,7 +1,7 @@
-"""Columns that may give the label away: one alone predicts it nearly without error.
+"""Finds columns that may leak the label: a single column predicts it almost without error.
 
-Beside ``target.check_label``, which names exact copies. In: a frame with its label and the kinds of its columns. Out: findings for the
-person, who alone knows whether such a column is known before the outcome is.
+``target.check_label`` reports exact copies. In: a frame with its label and the kinds of its columns. Out: findings; only the person knows
+whether such a column is known before the outcome.
 """
 
 from collections.abc import Mapping
@@ -18,28 +18,28 @@ from tabtune_core.metrics import Task
 
 SAMPLE_ROWS = 2_000
 MOST_COLUMNS = 300
-"""A tree takes some milliseconds a column."""
+"""A tree takes a few milliseconds per column."""
 FEWEST_ROWS = 60
 FOLDS = 3
 WORTH_MORE = 0.9
 LEAVES = 32
 LEAF_ROWS = 3
 NEARLY_ALL, NEARLY_ALL_OF_FEW = 0.98, 0.95
-"""Balanced accuracy, or share of the variance, from which on a column is named. Honest measurements, such as a petal's width for the
-species of iris, stay below. Less is enough for a column of few values, one more than classes: it is the label with some slips."""
+"""Balanced accuracy, or share of the variance, from which a column is reported. Honest measurements, such as a petal's width for the
+species of iris, stay below. The lower limit is for a column with at most one value more than there are classes: a label with some slips."""
 ONE_CLASS, FEWEST_TELLING, BY_CHANCE = 0.98, 20, 1e-6
-"""Share of the rows with a value, or of those without, that have the same class; how many those are at least, and the probability that so
-many classes agree by chance."""
+"""For the rows with a value, or those without: the least share of one class among them, their least number, and the largest probability
+that they agree by chance."""
 SAME_ORDER = 0.9999
-"""Correlation of ranks from which on a column is the numbers to predict on another scale."""
+"""Rank correlation from which a column counts as the target on another scale."""
 NAMED = 4
 
 
 def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task, *, seed: int = 0) -> tuple[Finding, ...]:
-    """One finding for each column with which a small tree alone predicts held-out rows nearly without error.
+    """Returns a finding for each column from which a small tree alone predicts held-out rows almost without error.
 
-    A score is the mean over three folds of a sample of the rows; missing values count as a value of their own. Exact copies of the
-    label are left to ``check_label``.
+    A score is the mean over three folds of a sample of the rows; missing counts as a separate value. ``check_label`` reports exact copies
+    of the label.
     """
     labelled = pd.Series(np.flatnonzero(frame[target].notna()))
     if len(labelled) < FEWEST_ROWS:
@@ -64,22 +64,20 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
         ranks = sample[[target, *left]].rank().corr()[target]
         for name in (name for name in left if abs(ranks[name]) >= SAME_ORDER and sample[name].count() > len(sample) / 2):
             message = (
-                f"{name!r} may give {target!r} away: it puts the rows in the same order, or the reverse, as its logarithm or inverse would."
+                f"{name!r} may give {target!r} away: both sort the rows in the same order, or the reverse, like a logarithm or an inverse."
             )
             findings.append(Finding("warning", "may-leak", f"{message} Leave it out unless it is known before the outcome is.", str(name)))
     if task == "classification":
         rest = sample[[name for name in candidates[:MOST_COLUMNS] if name not in told]]
         findings += _gaps(rest, sample[target], np.asarray(y_N, dtype=np.int64))
     if len(candidates) > MOST_COLUMNS:
-        message = (
-            f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} away. Look at the others."
-        )
+        message = f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} away. Check the others."
         findings.append(Finding("info", "leak-unchecked", message))
     return tuple(findings)
 
 
 def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> list[Finding]:
-    """One finding for each pattern of missing cells that tells the class: a value that is there, or lacks, for one class alone."""
+    """Returns a finding for each pattern of missing cells that reveals the class: a value is present, or missing, for one class alone."""
     shares, alike = np.bincount(y_N) / len(y_N), dict[tuple[str, str, bytes], list[str]]()
     for name in sample:
         there_N = sample[name].notna().to_numpy()
@@ -103,19 +101,19 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> lis
 
 
 def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The numbers with the lowest and highest in a hundred drawn in: otherwise a single total would dominate the squared error."""
+    """Clips numbers to their 1st and 99th percentile: otherwise a single total would dominate the squared error."""
     low, high = np.quantile(y_N, [0.01, 0.99])
     return np.clip(y_N, low, high) if low < high else y_N
 
 
 def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:
-    """Balanced accuracy, or R2, on held-out rows of a small tree that sees one column; of one fold where that is far from perfect.
+    """Returns the balanced accuracy, or R2, of a small tree that sees one column, on held-out rows; stops after one fold if that is low.
 
     >>> x = np.arange(100.0)
     >>> tree_score(x, (x > 50).astype(int), "classification") > 0.95, tree_score(x % 7, (x > 50).astype(int), "classification") < 0.7
     (True, True)
     """
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # as in ``splits``
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # slow to import
 
     small = {"max_leaf_nodes": LEAVES, "min_samples_leaf": LEAF_ROWS, "random_state": 0}
     tree = DecisionTreeRegressor(**small) if task == "regression" else DecisionTreeClassifier(**small)
@@ -125,7 +123,7 @@ def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -
         held_N = fold_N == fold
         guessed = tree.fit(x_N[~held_N, None], y_N[~held_N]).predict(x_N[held_N, None])
         scores.append(_score(y_N[held_N], guessed, task))
-        if scores[0] < WORTH_MORE:  # most columns are far from it, and one fold shows that
+        if scores[0] < WORTH_MORE:  # most columns are far below, which one fold shows
             break
     return float(np.mean(scores))
 
@@ -139,12 +137,12 @@ def _score(y_N: NDArray[np.generic], guessed_N: NDArray[np.generic], task: Task)
 
 
 def as_number(column: pd.Series) -> NDArray[np.float64]:
-    """Numbers as they are, dates as days, words as ids in alphabetical order; missing is nan."""
+    """Returns numbers unchanged, dates as days and words as ids in alphabetical order; missing is nan."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return days_since_1970(column)
     if pd.api.types.is_numeric_dtype(column):
         values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-        values[~(np.abs(values) < np.finfo(np.float32).max)] = np.nan  # what scikit-learn's trees take
+        values[~(np.abs(values) < np.finfo(np.float32).max)] = np.nan  # the largest that scikit-learn's trees accept
         return values
     ids: NDArray[np.float64] = pd.factorize(column, sort=True)[0].astype(np.float64)
     ids[ids < 0] = np.nan
@@ -155,7 +153,7 @@ def _finding(name: str, target: str, score: float, task: Task) -> Finding:
     how = (
         f"explains {score:.1%} of the variance"
         if task == "regression"
-        else f"is right in {score:.1%} of the rows, each class counting alike"
+        else f"is right in {score:.1%} of the rows, with equal weight for each class"
     )
     message = (
         f"{name!r} may give {target!r} away: a small tree that sees this column alone {how}. Leave it out unless it is known before the "

@@ -1,6 +1,6 @@
 """Splits by a column: by time, or by group.
 
-In: a frame, its labels, the column and the shares. Out: the split and what to know of it, or why there is none.
+In: a frame, its labels, the column and the shares. Out: the split with its findings, or an error that says why it is impossible.
 Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train, validation, test).
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from tabtune_core.data.findings import Finding
-from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, check_shares, sampled, strata_of
+from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, check_shares, labelled_rows, sampled, strata_of
 from tabtune_core.data.target import absent
 from tabtune_core.data.values import column_kind, moments, numbers, seconds, words
 from tabtune_core.errors import LabelError, SettingError
@@ -24,36 +24,36 @@ from tabtune_core.wording import counted
 By = Literal["time", "group"]
 MOST_MISSING = 0.5
 DRAWS = 50
-"""Orders of the groups that are tried; the one whose parts come nearest to their shares is taken. scikit-learn's
+"""Number of random orders of the groups; the one whose parts are closest to their shares is used. scikit-learn's
 GroupShuffleSplit counts groups instead of rows and ignores proportions; its StratifiedGroupKFold makes only equal parts and took 7 s
 for 20,000 groups, this 0.4 s."""
 UNTRAINED = 10
-"""The cost of a stratum without training rows, against 1 for one that another part lacks."""
+"""Cost of a stratum without training rows; a stratum that another part lacks costs 1."""
 USUAL_VALIDATION = 0.25
-"""Of the rows that do not test."""
+"""Share of the rows outside the test part."""
 FAR_OFF = 1.5
-"""A part this many times larger or smaller than its share is reported."""
+"""A part that is larger or smaller than its share by this factor is reported."""
 WAY_OUT = "Choose another column, other shares of the parts, or a split at random."
 
 
 def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_], rule: SplitRule, *, by: By) -> Split:
-    """Splits the labelled rows; those without a value in the column only train.
+    """Splits the labelled rows; rows without a value in the column are used for training only.
 
     Args:
         frame: the table.
-        column: a date or number that puts the rows in order, or whose values are groups.
-        labels: one a row: a class as text, a number, or None where it is missing.
-        rule: how rows are drawn; the seed is also that of the order of groups.
-        by: 'time' tests on the latest rows and validates on those before, whatever the seed; rows of one value stay together. 'group'
-            draws whole groups.
+        column: name of the column with the dates or numbers that order the rows, or with the groups.
+        labels: one per row: a class as text, a number, or None where it is missing.
+        rule: how rows are drawn; its seed also orders the groups.
+        by: 'time' tests on the latest rows and validates on those before, whatever the seed; rows with the same value stay together.
+            'group' draws whole groups.
 
     Raises:
-        SettingError: the column is not there, holds no such values, is missing in most rows, or has fewer values than there are splits.
-        LabelError: a split would have rows of one class, or of a class that no training row has.
+        SettingError: the column does not exist, cannot order rows, is missing in most rows, or has fewer values than there are parts.
+        LabelError: a part would have rows of one class only, or of a class that no training row has.
     """
     check_shares(rule.validation_share, rule.test_share)
     shares = {"validation": rule.validation_share} | ({"test": rule.test_share} if rule.test_share else {})
-    labelled, strata = np.flatnonzero([label is not None for label in labels]), strata_of(labels)
+    labelled, strata = labelled_rows(labels), strata_of(labels)
     values = split_values(frame, column, by).iloc[labelled]
     known = values.notna().to_numpy()
     rows_M, values_M = labelled[known], values[known]
@@ -73,7 +73,7 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     )
     if not known.all():
         unknown = int((~known).sum())
-        description += f" The {counted(unknown, 'row')} without a value in it only train{'s' * (unknown == 1)}."
+        description += f" The {counted(unknown, 'row')} without a value in it {'is' if unknown == 1 else 'are'} used for training only."
     findings = [Finding("info", "split", f"Split by {by} on {column!r}: {description}", column)]
     findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held_out.items()]
     if by == "group" and len(values_U) == len(rows_M):
@@ -95,9 +95,9 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
 
 
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
-    """What a column says of each row: a date or a number where it orders them, missing where it says nothing.
+    """Returns the values to split by: dates, times of day or numbers for a split by time, unchanged values for a split by group.
 
-    A date column that a person left out of the features is read if its dates look like 2025-12-31.
+    A date column that the person left out of the features is read if its dates look like 2025-12-31.
 
     Raises:
         SettingError: there is no such column, or it cannot order rows.
@@ -126,7 +126,7 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
 
 
 def _check(values: pd.Series, by: By, *, parts: int) -> None:
-    """Refuses a column that says too little. ``values`` are of the labelled rows."""
+    """Raises SettingError for a column that is missing in too many of the labelled rows or has too few different values."""
     missing, different = float(values.isna().mean()), values.nunique()
     if missing > MOST_MISSING:
         raise SettingError(
@@ -142,7 +142,7 @@ def _check(values: pd.Series, by: By, *, parts: int) -> None:
 
 
 def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
-    """The split of each value, 0 the training rows, earliest first. Cuts lie between two values, as near to the shares as possible."""
+    """Returns the part of each value, earliest first; 0 is training. Cuts lie between two values, as close to the shares as possible."""
     part_U, before_U, end = np.zeros(len(counts_U), dtype=np.int64), np.cumsum(counts_U) - counts_U, len(counts_U)
     taken = 0.0
     for part in range(len(shares), 0, -1):
@@ -155,10 +155,10 @@ def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np
 def _by_group(
     place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Mapping[str, float], seed: int, test_seed: int | None
 ) -> NDArray[np.int64]:
-    """The split of each group, 0 the training rows.
+    """Returns the part of each group; 0 is training.
 
-    With a ``test_seed`` the test groups are drawn first, beside as many validation groups as are usual, so that the share of these moves
-    none. Then ``seed`` divides the others, as they were divided at first where each draw leaves more strata untrained.
+    With a ``test_seed``, the test groups are drawn first, together with the usual share of validation groups, so that the validation share
+    does not change them. Then ``seed`` divides the other groups anew, unless every draw would leave more strata untrained.
     """
     names, stratum_M = np.unique(strata_M, return_inverse=True)
     groups = int(place_M.max()) + 1
@@ -175,7 +175,7 @@ def _by_group(
 def _best_draw(
     counts_US: NDArray[np.int64], shares: Sequence[float], seed: int, fallback_U: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """The part of each group in the best of DRAWS random orders; ``fallback_U`` where all of them leave more strata untrained."""
+    """Returns the part of each group in the best of DRAWS random orders, or ``fallback_U`` if all of them leave more strata untrained."""
     rng, groups, wanted_P = np.random.default_rng([seed, 2]), len(counts_US), np.array([1 - sum(shares), *shares])
 
     def off(part_U: NDArray[np.int64]) -> float:
@@ -199,11 +199,11 @@ def _time_description(part_M: NDArray[np.int64], values_M: pd.Series) -> str:
         there = values_M[part_M == part]
         if len(there):
             texts.append(f"{does} on {len(there):,} rows {from_to.format(*_written(pd.Series([there.min(), there.max()])))}")
-    return f"{', '.join(texts)}. Rows of one value stay in one part, and every seed has this split."
+    return f"{', '.join(texts)}. Rows with the same value stay in one part, and the split is the same for every seed."
 
 
 def _written(values: pd.Series) -> list[str]:
-    """Dates without a time where they have none, times of day without a date; numbers as they are."""
+    """Formats dates at midnight without a time, times of day without a date, and numbers."""
     if types.is_timedelta64_dtype(values):
         return [f"{pd.Timestamp(0) + value:%H:%M:%S}" for value in values]
     if not types.is_datetime64_any_dtype(values):
@@ -217,12 +217,12 @@ def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], col
         for part, does in enumerate(("trains", "validates", "tests"))
         if (part_M == part).any()
     ]
-    seeds = f"seed {seed}" if test_seed is None else f"seed {seed}; every seed has these test groups, of split seed {test_seed}"
+    seeds = f"seed {seed}" if test_seed is None else f"seed {seed}; for every seed, the test groups are those of split seed {test_seed}"
     return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
 
 
 def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
-    """A finding for groups that are probably one group written in several ways; otherwise one without a message."""
+    """Returns a finding for groups that are probably one group with several spellings; otherwise a finding without a message."""
     written = pd.Series([" ".join(normalize("NFKC", name).casefold().split()).lstrip("0") for name in groups])
     twice, message = written[written.duplicated(keep=False)], ""
     if len(twice):
@@ -236,10 +236,10 @@ def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
 
 
 def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
-    """A finding for a split far from its share; otherwise one without a message."""
+    """Returns a finding for a part far from its share; otherwise a finding without a message."""
     far = rows > FAR_OFF * wanted or wanted > FAR_OFF * rows
     message = (
-        f"The {part} part has {counted(rows, 'row')}, where its share is {wanted:,.0f}: many rows have one value of {column!r}."
+        f"The {part} part has {counted(rows, 'row')}, but its share is {wanted:,.0f}: many rows have the same value of {column!r}."
         if far
         else ""
     )
@@ -249,9 +249,9 @@ def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
 def _with_known_classes(
     held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str, *, fixed: bool
 ) -> tuple[dict[str, Rows], list[Finding]]:
-    """The held-out rows without those of classes that are too rare to be split, and a finding for each class that a split lacks.
+    """Returns the held-out rows without classes that are too rare to be split, and a finding for each part that lacks classes.
 
-    A rare class stays if training has it too, but not in test rows that are ``fixed``: another seed or share may not train on it.
+    A rare class stays if training has it too, but not in ``fixed`` test rows: with another seed or share, training may lack it.
     """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
@@ -270,6 +270,6 @@ def _with_known_classes(
         lacking = sorted(usual - there)
         if lacking:
             class_names = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-            message = f"{split} leaves no {part} row of {class_names}; ROC AUC and average precision are means over the others there."
+            message = f"{split} leaves no {part} row of {class_names}; ROC AUC and average precision there are means over other classes."
             findings.append(Finding("warning", f"split-{part}", message))
     return kept, findings

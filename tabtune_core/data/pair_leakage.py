@@ -1,7 +1,7 @@
-"""Two columns that give the target away together: their sum, difference, product or ratio is the target, up to a constant factor.
+"""Finds two columns that together leak the target: their sum, difference, product or ratio is the target, up to a constant factor.
 
-Beside ``leaks.may_leak``, which looks at one column at a time. In: a frame with its target and the kinds of its columns. Out: findings.
-Letters: N rows, F columns, S rows of a first pass.
+``leakage.may_leak`` looks at single columns. In: a frame with its target and the kinds of its columns. Out: findings.
+Shape letters: N rows, F columns, S rows of a first pass, P pairs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,31 +18,31 @@ from tabtune_core.data.leakage import FEWEST_ROWS, SAMPLE_ROWS, as_number
 Numbers = NDArray[np.float64]
 
 MOST_COLUMNS = 500
-"""All pairs of so many take about two seconds."""
+"""All pairs of 500 columns take about two seconds."""
 FIRST_LOOK = 32
-"""Rows on which every pair is tried; pairs that fit the target on most of them are tried on the sample, then on all rows."""
+"""Rows on which every pair is tried; pairs that fit on most of them are tried on the sample, then on all rows."""
 MOST = 0.75
 NEARLY_ALL = 0.99
-"""Share of the rows that the two columns must give to be named, also of those in which the target is not at its most frequent value."""
+"""Share of the rows in which the formula must hold to be reported; also of the rows without the target's most frequent value."""
 ALONE = 0.95
 """A column that equals the target, or is constant, in this share of the rows is not paired."""
 CLOSE = 1e-3
-"""Largest relative error of a number that counts as given: totals of rounded parts are off by less."""
+"""Largest relative error of a match: totals of rounded parts have smaller ones."""
 SPREAD = 0.05
-"""Of the target's standard deviation, the largest error that counts as given: 0.1 % of a year is two years."""
+"""Largest error of a match, in standard deviations of the target: otherwise a calendar year off by two (0.1 %) would match."""
 EXACT = 1e-9
 """Relative error of sums and products of numbers that are right to the last digit of a file."""
 FEWEST_TELLING = 20
-"""Rows in which the target is not at its most frequent value."""
+"""Least number of rows in which the target does not have its most frequent value."""
 MOST_NAMED = 5
 
 FORMS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {"+": np.add, "-": np.subtract, "×": np.multiply, "/": np.divide}
 
 
 def pairs_that_give(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, *, seed: int = 0) -> tuple[Finding, ...]:
-    """One finding for each pair of number columns that gives the numeric target in at least 99 % of the rows that have all three.
+    """Returns a finding for each pair of number columns that gives the numeric target in at least 99 % of the rows that have all three.
 
-    "Gives" is an identity within 0.1 %, or half a unit in the target's last place; a regression, however good, is not one.
+    "Gives" means an identity within 0.1 %, or half a unit in the target's last place; even a good regression does not count.
     """
     if not is_numeric_dtype(frame[target]) or is_bool_dtype(frame[target]):
         return ()
@@ -79,16 +79,16 @@ class _Judged:
     """How well a formula gives the target."""
 
     share: float = 0.0
-    """Of the rows with a value of both; the smaller of that and the share of the telling rows among them."""
+    """Share of matches in ``rows``, or in those of them without the target's most frequent value if that share is smaller."""
     rows: int = 0
-    """With a value of both."""
+    """Number of rows with a value of the formula and of the target."""
     factor: float = 1.0
     exact: bool = False
-    """Whether the formula gives these rows to the last digit."""
+    """Whether the formula gives the matching rows to the last digit."""
 
 
 class _Near:
-    """Compares formulas with the target, whose scale it knows."""
+    """Compares formulas with the target, within tolerances from the target's scale."""
 
     def __init__(self, y_N: Numbers) -> None:
         values, counts = np.unique(y_N[np.isfinite(y_N)], return_counts=True)
@@ -98,7 +98,7 @@ class _Near:
         self.close_N = np.minimum(np.maximum(CLOSE * np.abs(y_N), rounding), SPREAD * np.nanstd(y_N)) + EXACT * np.abs(y_N)
 
     def judge(self, f_N: Numbers) -> _Judged:
-        """``f_N`` is what the formula gives in each row, nan where it gives nothing."""
+        """Judges a formula by its value in each row, nan where it has none."""
         known_N = np.isfinite(f_N) & np.isfinite(self.y_N)
         telling_N = known_N & self.telling_N
         factor = float(factors(self.y_N[None], f_N[None])[0])
@@ -111,7 +111,7 @@ class _Near:
 
 
 def factors(y_PN: Numbers, f_PN: Numbers) -> Numbers:
-    """The median of ``y / f`` of each pair, a factor near one or minus one made so; nan where there is none.
+    """Returns the median of ``y / f`` of each pair, rounded to 1 or -1 when close to it; nan where there is none.
 
     >>> factors(np.array([[2.0, 4.0, 7.0]]), np.array([[1.0, 2.0, 3.0]])).tolist()
     [2.0]
@@ -125,7 +125,7 @@ def factors(y_PN: Numbers, f_PN: Numbers) -> Numbers:
 
 
 def _first_pass(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[str, str, str]]:
-    """Formulas that give the target in most of a few rows: ``(sign, first, second)``."""
+    """Yields formulas that give the target in most of a few rows: ``(sign, first, second)``."""
     names = list(sample)
     rows_S = np.concatenate([np.flatnonzero(near.telling_N), np.flatnonzero(~near.telling_N)])[:FIRST_LOOK]
     y_S, close_S = near.y_N[rows_S], near.close_N[rows_S]

@@ -1,6 +1,6 @@
-"""Rows to predict, read as the table of a run was, and kept until a job takes them.
+"""Reads rows to predict as the run's table was read, and stores them until a job takes them.
 
-In: a CSV or Parquet file, how the run's table was read, and what its columns hold. Out: typed rows, and what to know about them.
+In: a CSV or Parquet file, the reading choices of the run's table and the kinds of its columns. Out: typed rows, and notes about them.
 """
 
 import contextlib
@@ -30,42 +30,42 @@ from tabtune_core.wording import counted
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
 PREDICTED, CSV = "predicted.parquet", "predictions.csv"
-"""Files of a job that predicts. The first has, for the i-th model, ``m<i>`` (label or number) and ``m<i>_<k>`` (of its k-th class)."""
+"""Files of a prediction job. The first has, for the i-th model, the columns ``m<i>`` (label or number) and ``m<i>_<k>`` (k-th class)."""
 ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
-"""The rows, in the folder of the job."""
+"""The rows to predict and their nearest context rows, in the folder of the job."""
 TRUTH = "truth"
-"""Column of the first beside the models', where labels are known."""
+"""Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
 SAID = ("short-lines", "note-rows", "total-row", "infinite")
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines")
-"""Findings that change how many rows are."""
+"""Findings that change the number of rows."""
 UNREAD = ("not-numbers", "bad-cells")
-"""Findings of cells that became missing in a column whose kind is known."""
+"""Findings about cells that became missing because they do not fit the kind of their column."""
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
-"""What the cells of a column must be that are not taken as they stand."""
+"""What the cells must be, by kind of column; other kinds take any cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewRows:
-    """Rows as they were read."""
+    """Typed rows, with notes for the person."""
 
     frame: pd.DataFrame
     notes: tuple[str, ...]
-    """What differs from the table that the adapter was trained on."""
+    """Differences from the table that the adapter was trained on."""
 
 
 def read_new_rows(
     source: Path | bytes, like: ReadAs, *, limit_bytes: int = LIMIT_BYTES, limit_rows: int | None = None, strict: bool = False
 ) -> NewRows:
-    """Reads a file in which the target may be missing; where it is there, its labels are kept.
+    """Reads a file of rows to predict; labels are kept if the file has the target column.
 
-    What else would be a note is refused if ``strict``: columns that the table did not have, and cells that are not the numbers, dates
-    or times of day that their column holds.
+    ``strict`` raises an error, instead of writing a note, for columns that the table did not have, and for cells that are not the numbers,
+    dates or times of day that their column holds.
 
     Raises:
-        TableError: it cannot be read, lacks a column that is predicted from, or has too many rows.
+        TableError: the file cannot be read, lacks a column that the adapter predicts from, or has too many rows.
     """
     needed, kinds, target = like.features, like.kinds, like.target
     table, used = _laid_out(source, replace(like.reading, kinds=(), rows=None, drop_copies=False, skip_last=0), needed, limit_bytes)
@@ -74,12 +74,12 @@ def read_new_rows(
     if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:
         raise TableError(unknown_column(unknown, kinds))
     if limit_rows is not None and len(table.frame) > limit_rows:
-        raise TableError(f"The file has {len(table.frame):,} rows; up to {limit_rows:,} are predicted at once. Split it.")
+        raise TableError(f"The file has {len(table.frame):,} rows; up to {limit_rows:,} are predicted at once. Split the file.")
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
     typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in typed_names)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
-        raise TableError(f"Rows are predicted in their order, so that none may be missing. {missing[0].removesuffix(' if they matter.')}")
+        raise TableError(f"Rows are predicted in their order, so no row may be missing. {missing[0].replace(' if they matter.', '.')}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
     for name in (name for name in typed_names if kinds[name] == "number"):
         if count := int((np.abs(typed.frame[name].to_numpy(dtype=float, na_value=np.nan)) >= LARGEST).sum()):
@@ -98,7 +98,7 @@ def read_new_rows(
 
 
 def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], limit_bytes: int) -> tuple[Table, ReadingChoices]:
-    """The rows in the layout of their table or, where that is not theirs, as of a file that another program wrote."""
+    """Reads the rows with the layout of the adapter's table or, if that does not fit, with a detected layout."""
     refused: TableError | None = None
     found: list[tuple[Table, ReadingChoices]] = []
     for choices in (own, replace(own, encoding=None, delimiter=None, header=own.header or None, header_lines=None, sheet=None)):
@@ -126,38 +126,39 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     raise TableError(
         f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: {', '.join(lacking)}{more}. "
-        f"The file has: {listed(names, 20)}. Take a file with the same columns as the table, or an adapter trained on one like this."
+        f"The file has: {listed(names, 20)}. Use a file with the columns of the table, or an adapter trained on a table like this file."
     )
 
 
 def unknown_column(name: str, known: Iterable[str]) -> str:
-    """For rows that must not have other columns than the table."""
+    """Returns the error text for a column that the adapter's table does not have."""
     near = nearest(name, known)
     return f"The table of the adapter has no column {name!r}. {f'Did you mean {near!r}?' if near else 'Leave it out.'}"
 
 
 def misfit(name: str, found: str, what: str) -> str:
-    """For rows whose cells must be of their column's kind."""
-    return f"{name!r} holds {found}, but must hold {what}. A value that is not known is left empty (null in JSON)."
+    """Returns the error text for a cell that is not of its column's kind."""
+    return f"{name!r} holds {found}, but must hold {what}. Leave unknown values empty (null in JSON)."
 
 
 def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str]:
-    """A sentence for each column with words that the context does not show."""
+    """Returns a sentence for each column with words that the context does not contain."""
     notes = []
     for name, new, _ in encoder.unknown(frame):
         if new:
             hold = "holds" if len(new) == 1 else "hold"
             notes.append(
-                f"{counted(len(new), 'row')} {hold} {listed(list(dict.fromkeys(new)))} in {name!r}, which the context does not show: "
-                "read as missing there."
+                f"{counted(len(new), 'row')} {hold} {listed(list(dict.fromkeys(new)))} in {name!r}, which the context rows do not "
+                "contain: read as missing."
             )
     return notes
 
 
 def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -> NDArray[np.object_]:
-    """The target of rows as an adapter knows it, None where it is missing: a class as text, or a number where there are no classes.
+    """Returns the target of rows in the adapter's terms, None where it is missing: a class as text, or a number if there are no classes.
 
-    Halves are those of the adapter's own table, whose median its classes say; classes that its run made one are all that it does not name.
+    Numbers are split at the median of the adapter's own table, which is in its class names. If its run merged rare classes, every class
+    that it does not name counts as the merged one.
     """
     column = frame[run.target]
     if not classes:
@@ -175,7 +176,7 @@ def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -
 
 
 def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]) -> pd.Series:
-    """A number a row, the same for rows that have the same values in these columns, however those are stored."""
+    """Returns a hash per row, equal for rows with the same values in the columns ``names``, whatever type stores them."""
     columns: dict[str, NDArray[Any]] = {}
     for name in names:
         column = frame[name]
@@ -189,13 +190,13 @@ def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]
 
 
 def listed(names: Sequence[str], most: int = _SHOWN) -> str:
-    """Names in quotes, cut where there are many."""
+    """Lists names in quotes, at most ``most`` of them."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
 
 
 def keep_rows(home: Path, frame: pd.DataFrame) -> str:
-    """Writes rows for a job to take; the id is ours."""
+    """Writes rows for a job to take, and returns their new id."""
     identity = secrets.token_hex(8)
     folder = home / "inputs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +205,7 @@ def keep_rows(home: Path, frame: pd.DataFrame) -> str:
 
 
 def forget_rows(home: Path, *, older_than_seconds: float) -> None:
-    """Removes rows that no job has taken."""
+    """Removes older rows that no job has taken."""
     for left in (home / "inputs").glob("*.parquet"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > older_than_seconds:
@@ -212,7 +213,7 @@ def forget_rows(home: Path, *, older_than_seconds: float) -> None:
 
 
 def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:
-    """Moves the rows into the folder of the job that asked for them.
+    """Moves the rows into the folder of the job that asked for them, and loads them.
 
     Raises:
         TableError: no rows have that id.

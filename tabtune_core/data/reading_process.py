@@ -1,7 +1,7 @@
-"""A file is read in a process of its own, so that a server goes on meanwhile and a person can end it.
+"""Reads a file in a separate process, so that the server stays responsive and the person can cancel.
 
-In: a file and choices, as for ``add_dataset``. Out: how far reading is, and the table of the workspace. The process lives as long as the
-pipe to it is open: a cancelled reading, a session that is let go of and a server that is killed end it alike, and its files go with it.
+In: a file and choices, as for ``add_dataset``. Out: progress, and the table in the workspace. The process ends when the pipe to it
+closes: when reading is cancelled, the session ends or the server is killed. It then removes its files.
 """
 
 import errno
@@ -25,23 +25,23 @@ from tabtune_core.shortage import named, shortage_of
 
 PROGRESS, RESULT = "progress.txt", "result.json"
 UNSAID = 64
-"""Exit status of a process that could not write its result, with the system's number of the reason added."""
-ENDED = "Reading was ended from outside, or took more memory than there is. Take a sample of the rows."
+"""Base of the exit status of a process that could not write its result; the system's error number is added."""
+ENDED = "Reading was stopped by another program, or needed more memory than there is. Take a sample of the rows."
 CRASHED = "Reading the file failed unexpectedly; the server's log has the details. Save the table as CSV again, and add that file."
 TELL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 
 
 class ReadingProcess:
-    """One file on its way into a workspace."""
+    """A file that is being read into a workspace."""
 
     def __init__(
         self, home: Path, source: Path | bytes | str, name: str, choices: ReadingChoices, *, owner: str = "", limit_bytes: int
     ) -> None:
-        """Starts to read. ``source`` is as for ``add_dataset``, and so are the others; a text is an address, of a public network alone.
+        """Starts reading. Arguments are as for ``add_dataset``; a ``source`` that is a text is an address in a public network.
 
         Raises:
-            ShortageError: the machine lacks what that needs, such as room on the disk.
+            ShortageError: the machine lacks something that reading needs, such as disk space.
         """
         self._held = ExitStack()
         try:
@@ -64,22 +64,22 @@ class ReadingProcess:
         command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it ended at once; its result says why
+        with suppress(BrokenPipeError):  # the process ended at once; its result says why
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
 
     def progress(self) -> str:
-        """One line on how far it is."""
+        """Returns the progress as one line."""
         with suppress(OSError):
             return (self._folder / PROGRESS).read_text(encoding="utf-8") or "Starting"
         return "Starting"
 
     def ended(self) -> bool:
-        """Whether there is a result."""
+        """Whether the process has ended, so that there is a result."""
         return self._process.poll() is not None
 
     def result(self) -> str:
-        """The id of the table, once it has ended.
+        """Waits for the process and returns the id of the table.
 
         Raises:
             TableError: the file cannot be read; a LayoutError where other choices may help.
@@ -101,11 +101,11 @@ class ReadingProcess:
         return str(answer["id"])
 
     def _lacking(self, number: int) -> ShortageError | None:
-        """What a process lacked that could not write its result, by the system's error number; None for other numbers."""
+        """Returns the shortage that kept the process from writing its result, by the system's error number; None if it is not one."""
         return shortage_of(OSError(number, os.strerror(number), str(self._folder.parent))) if number in errno.errorcode else None
 
     def cancel(self) -> None:
-        """Ends the process and removes what it wrote; nothing where it has ended."""
+        """Ends the process and removes what it wrote; does nothing if it has ended."""
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
@@ -118,7 +118,7 @@ class ReadingProcess:
 
 
 def main(folder: Path) -> None:
-    """The process itself: reads what the first line of its input asks for, and ends at once where that input ends."""
+    """Runs in the process: reads the file that the first line of its input asks for, and ends at once when that input ends."""
     sys.excepthook = _end_with_error
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
@@ -151,12 +151,12 @@ def main(folder: Path) -> None:
         write_text(folder / RESULT, json.dumps(answer))
     except OSError as error:
         os._exit(UNSAID + (error.errno or 0))
-    os._exit(0)  # threads of the packages that read tables can abort an orderly end
+    os._exit(0)  # threads of DuckDB or Arrow can abort a normal exit
 
 
 def _end_with_error(*error: Any) -> None:
     sys.__excepthook__(*error)
-    os._exit(1)  # the thread that waits for input would abort an orderly end
+    os._exit(1)  # the thread that waits for input would abort a normal exit
 
 
 def _end_with_input(folder: Path) -> None:

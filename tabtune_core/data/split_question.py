@@ -1,7 +1,6 @@
-"""Whether a table needs a split other than at random: asked where it has dates, repeated ids, or one row for each of both (a panel).
+"""Asks how to split a table that has dates, repeated ids, or one row for each pair of both (a panel): at random, by time or by group.
 
-In: a typed frame and what is known of its columns. Out: a question with ready answers, or None. An answer does not make the table be read
-again.
+In: a typed frame and its column descriptions. Out: a question with its possible answers, or None. Answering it does not re-read the table.
 """
 
 import re
@@ -18,15 +17,15 @@ from tabtune_core.settings import RunSettings, SplitBy
 AT_RANDOM = "at random"
 ORDERED: tuple[SplitBy, ...] = ("time", "group")
 OFFERED = 3
-"""Columns of one kind that are named, at most."""
+"""Most columns offered for each kind of split."""
 MOST_MISSING = 0.5
 FEWEST_DAYS, FEWEST_GROUPS, FEWEST_CODES = 10, 10, 50
 ROWS_A_GROUP = (1.1, 50.0)
-"""Rows to an id, on average: below, ids hardly recur; above, they are rather kinds of things, as a shop's branches are."""
+"""Mean rows per id: below this range, ids hardly recur; above, they are categories, such as the branches of a shop."""
 FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 200
-"""Rows to a value, on average, where a measure of it stands beside it; rows that are looked at before all."""
+"""For a column whose values another column describes: fewest rows per value on average, and rows checked before all are."""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
-"""Of a panel: those that are observed, the moments, the share of their pairs that are rows, and how many more rows copies may make."""
+"""Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per pair with copies."""
 TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
 MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|period|wave|round|season|visit)")
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
@@ -38,7 +37,7 @@ ID_NAME = re.compile(
 
 
 def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) -> Question | None:
-    """Asks how to split a table, where it has dates, ids that come again, or is a panel."""
+    """Returns the question how to split a table that has dates or repeated ids or is a panel; None for other tables."""
     rows = len(frame)
     there = [column for column in columns if column.name != target and column.missing <= MOST_MISSING * rows]
     times = [column.name for column in there if _is_time(column)][:OFFERED]
@@ -54,23 +53,23 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
         groups, times = (list(dict.fromkeys([one.name, *names])) for one, names in ((observed, groups), (moments, times)))
     if times:
         why.append(
-            f"{_listed(times)} {'holds' if len(times) == 1 else 'hold'} times: if new rows come after these, split by time, so that the "
-            "latest rows test."
+            f"{_listed(times)} {'holds' if len(times) == 1 else 'hold'} times: if new rows will be later, split by time, which tests on "
+            "the latest rows."
         )
     if groups:
         why.append(
-            f"Values of {_listed(groups)} come again in several rows, as ids do: if new rows have new ones, split by group: each is then "
-            "in one part only."
+            f"Values of {_listed(groups)} recur in several rows, as ids do: if new rows will have new values, split by group, which keeps "
+            "each value in one part."
         )
     if not why:
         return None
-    message = f"{' '.join(why)} A split at random trains on rows like the test rows, so scores look too good."
+    message = f"{' '.join(why)} A split at random trains on rows similar to the test rows, so scores look too good."
     answers = [written("time", name) for name in times] + [written("group", name) for name in groups]
     return Question("split", message, "split", (AT_RANDOM, *answers))
 
 
 def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None = None) -> RunSettings | None:
-    """Those of the last run on a table, of one that predicts ``target`` if there is any; ``earlier`` are in the order of their start."""
+    """Returns the settings of the last run on a table, if possible one that predicts ``target``; ``earlier`` are in order of start."""
     last = None
     for settings in earlier:
         if settings.dataset == table and (last is None or settings.target == target or last.target != target):
@@ -79,7 +78,7 @@ def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None
 
 
 def all_answers(columns: Sequence[Column], target: str) -> list[str]:
-    """Every split that may be asked for. Whether a column can split is checked when its values are read."""
+    """Returns every split that can be chosen, the likely ones first. Whether a column can split is checked when its values are read."""
     others = [column for column in columns if column.name != target]
     times = sorted((one for one in others if one.kind in (*MEANS, "number", "ignored")), key=lambda one: not _is_time(one))
     likely = [written("time", one.name) for one in times if _is_time(one)]
@@ -88,7 +87,7 @@ def all_answers(columns: Sequence[Column], target: str) -> list[str]:
 
 
 def written(by: SplitBy, column: str | None) -> str:
-    """A split as an answer.
+    """Writes a split as an answer.
 
     >>> written("time", "sold on"), read_answer("by group: id: new"), read_answer("at random")
     ('by time: sold on', ('group', 'id: new'), ('random', None))
@@ -97,7 +96,7 @@ def written(by: SplitBy, column: str | None) -> str:
 
 
 def read_answer(answer: str) -> tuple[SplitBy, str | None]:
-    """What an answer says: how to split, and by which column."""
+    """Reads how to split, and by which column, from an answer."""
     for by in ORDERED:
         if answer.startswith(f"by {by}: "):
             return by, answer.removeprefix(f"by {by}: ")
@@ -105,7 +104,7 @@ def read_answer(answer: str) -> tuple[SplitBy, str | None]:
 
 
 def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Column] | None:
-    """What is observed and when, where most of their pairs are one row each and none is two; the fullest panel."""
+    """Returns the columns of the fullest panel, observed unit and moment: most of their pairs have one row, and none has several."""
     whole = [column for column in columns if not column.missing]
     moments = [one for one in whole if one.kind in ("date", "datetime") or MOMENT_NAME.fullmatch(one.name.strip())]
     found = [
@@ -132,7 +131,7 @@ def _is_time(column: Column) -> bool:
 
 
 def _repeats(column: Column, filled: int) -> bool:
-    """Whether a column is an id of whom or what a row is about: named as one, or made of codes with digits, and never a mere number."""
+    """Whether a column is a recurring id of what the rows are about: by its name, or as codes with digits; plain numbers are not ids."""
     few, many = ROWS_A_GROUP
     if column.unique < FEWEST_GROUPS or not few <= filled / column.unique <= many:
         return False
@@ -149,8 +148,8 @@ def _names_things(column: Column) -> bool:
 
 
 def _described(frame: pd.DataFrame, columns: Sequence[Column]) -> set[str]:
-    """Columns that say whom or what rows are about because a measure of that stands beside them, one number for all rows of a value: the
-    mean mark of a school, say. What only rises or falls with numbers, as their squares do, is another scale of them.
+    """Returns columns that identify what rows are about because another column describes it with one number per value, such as the mean
+    mark of a school. A number that only rises or falls with another number, such as its square, does not count.
     """
     measures, first = [one for one in columns if one.kind == "number" and not one.missing], frame.iloc[:FIRST_ROWS]
     values = first[[one.name for one in measures]].to_numpy(np.float64)
@@ -160,7 +159,7 @@ def _described(frame: pd.DataFrame, columns: Sequence[Column]) -> set[str]:
         if column.missing or named or not few or not _names_things(column):
             continue
         codes = pd.factorize(first[column.name])[0]
-        alike = (values == values[np.unique(codes, return_index=True)[1][codes]]).all(axis=0)  # most are told apart by the first rows
+        alike = (values == values[np.unique(codes, return_index=True)[1][codes]]).all(axis=0)  # the first rows rule most columns out
         for other in (one for one, same in zip(measures, alike, strict=True) if same and one is not column):
             pairs = frame[[column.name, other.name]].drop_duplicates().sort_values(column.name)
             scale = pairs[other.name].is_monotonic_increasing or pairs[other.name].is_monotonic_decreasing

@@ -1,7 +1,7 @@
-"""Which rows train, which choose, which are only reported: seeded and stratified.
+"""Splits rows at random into training, validation and test rows: seeded and stratified.
 
-In: labels and two seeds. Out: row numbers of the table. One seed holds the test rows out, once for a table; the other one divides the rest,
-the same for every run of a sweep that has it.
+In: labels and two seeds. Out: row numbers of the table. One seed draws the test rows, once for a table; the other seed splits the
+remaining rows, in the same way for every run of a sweep that has this seed.
 """
 
 from collections import Counter
@@ -17,9 +17,9 @@ from tabtune_core.errors import LabelError
 
 Rows = NDArray[np.int64]
 SplitName = Literal["validation", "test"]
-"""Of the rows that are held out from training."""
+"""The parts that are held out from training."""
 FEWEST_OF_A_CLASS = 3
-"""Rows of a class that is to be in all parts; a rarer one stays with the training rows."""
+"""Fewest rows of a class that is in all parts; a rarer class stays with the training rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Split:
     validation: Rows
     test: Rows
     context: Rows
-    """The training rows that a prediction is shown: all of them, or a stratified sample."""
+    """The context rows of a prediction: all training rows, or a stratified sample."""
     findings: tuple[Finding, ...] = ()
-    """What to know of a split by time or by group."""
+    """What to know about a split by time or by group."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitSizes:
-    """How many rows train and are held out, before a run takes at most so many of those."""
+    """How many rows each part has, before a run limits the held-out rows."""
 
     train: int
     validation: int
@@ -52,13 +52,13 @@ class SplitSizes:
         test_share: float,
         class_rows: Sequence[int] = (),
     ) -> "SplitSizes":
-        """Sizes before the table is split at random.
+        """Computes the sizes of a split at random.
 
         Args:
-            rows: with a label.
-            validation_share: of the rows that are divided.
+            rows: number of rows with a label.
+            validation_share: share of the rows that are split.
             test_share: the same; 0 for a table whose test rows are elsewhere.
-            class_rows: of each class; none where numbers are predicted.
+            class_rows: number of rows of each class; empty for regression.
 
         >>> SplitSizes.plan(rows=102, validation_share=0.2, test_share=0.2, class_rows=(60, 40, 2))
         SplitSizes(train=62, validation=20, test=20)
@@ -70,7 +70,7 @@ class SplitSizes:
 
 
 def _held_rows(share: float, divided: int, least: int) -> int:
-    """Of a split that is held out."""
+    """Returns the size of a held-out part."""
     return max(least, round(share * divided)) if share else 0
 
 
@@ -78,9 +78,14 @@ def _number_groups(rows: int, most: int = 10) -> int:
     return max(2, min(most, rows // 10))
 
 
+def labelled_rows(labels: NDArray[np.object_]) -> Rows:
+    """Returns the numbers of the rows with a label; a missing label is None."""
+    return np.flatnonzero([label is not None for label in labels])
+
+
 def strata_of(labels: NDArray[np.object_], most: int = 10) -> NDArray[np.object_]:
-    """What a split keeps in proportion: the classes themselves, or for numbers up to ten groups of equal size by rank."""
-    known = np.flatnonzero([label is not None for label in labels])
+    """Returns the strata whose proportions a split keeps: the classes, or for numbers up to ten groups of equal size by rank."""
+    known = labelled_rows(labels)
     if not len(known) or isinstance(labels[known[0]], str):
         return labels
     groups = _number_groups(len(known), most)
@@ -91,7 +96,7 @@ def strata_of(labels: NDArray[np.object_], most: int = 10) -> NDArray[np.object_
 
 
 def check_shares(validation_share: float, test_share: float) -> None:
-    """Raises LabelError where nothing is left to train on."""
+    """Raises LabelError where no row is left to train on."""
     if validation_share + test_share >= 1:
         raise LabelError(
             f"validation_share is {validation_share:g} and test_share is {test_share:g}: together they take all rows and leave no row to "
@@ -100,7 +105,7 @@ def check_shares(validation_share: float, test_share: float) -> None:
 
 
 def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[int, int]:
-    """How many rows a split at random holds out for validation and test; ``class_rows`` counts those of each class, or group of numbers.
+    """Returns how many rows a split at random holds out for validation and test; ``class_rows`` counts the rows of each stratum.
 
     Raises:
         LabelError: too few rows to split.
@@ -110,7 +115,7 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
     if len(usual) < 2:
         raise LabelError(
             f"The target has {len(class_rows)} classes, of which {len(usual)} have at least {FEWEST_OF_A_CLASS} rows; "
-            "two such classes are needed to train, choose and test. Add rows, or choose another column to predict."
+            "training, validation and testing need two such classes. Add rows, or choose another column to predict."
         )
     validation, test = (_held_rows(share, int(usual.sum()), len(usual)) for share in (validation_share, test_share))
     if validation + test + len(usual) > usual.sum():
@@ -122,7 +127,7 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
 
 
 def group_rows(rows: int) -> NDArray[np.int64]:
-    """Rows of each group into which ``strata_of`` puts so many numbers."""
+    """Returns the size of each group that ``strata_of`` makes of ``rows`` numbers."""
     groups = _number_groups(rows)
     return np.bincount(np.arange(rows) * groups // max(rows, 1), minlength=groups)
 
@@ -132,15 +137,15 @@ class SplitRule:
     """How rows are drawn and how many, for every kind of split."""
 
     seed: int
-    """Of the shuffles and the samples."""
+    """Seed of the shuffles and samples."""
     test_seed: int | None
-    """Of those of the test rows; None for ``seed``."""
+    """Seed of the test rows; None for ``seed``."""
     validation_share: float
-    """Of the rows with a label, and with a value in the column of a split by one."""
+    """Share of the rows with a label and, in a split by a column, with a value there."""
     test_share: float
     """The same; 0 for a table whose test rows are elsewhere."""
     context_rows: int | None
-    """Most rows in ``context``; None for all that train. Under one seed a smaller context is part of every larger one."""
+    """Most rows in ``context``; None for all training rows. With the same seed, a smaller context is part of every larger one."""
     validation_rows: int
     """Most rows in ``validation``."""
     test_rows: int
@@ -148,16 +153,16 @@ class SplitRule:
 
 
 def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
-    """Splits the labelled rows; ``labels`` has one a row of the table, None where it is missing.
+    """Splits the labelled rows; ``labels`` has one label per row of the table, None where it is missing.
 
-    A class with fewer than three rows cannot be in all splits and stays with the training rows.
+    A class with fewer than three rows cannot be in all parts and stays with the training rows.
 
     Raises:
-        LabelError: too few rows to split.
+        LabelError: there are too few rows to split.
     """
     from sklearn.model_selection import train_test_split  # takes half a second to import, and planning a split does not need it
 
-    labelled = np.flatnonzero(np.array([label is not None for label in labels]))
+    labelled = labelled_rows(labels)
     _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
     held_out_sizes = held_out_rows(counts, rule.validation_share, rule.test_share)
     rare = counts[ids] < FEWEST_OF_A_CLASS
@@ -170,7 +175,7 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     train, validation = train_test_split(
         rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=_stratify(labels[rest].astype(str))
     )
-    if rule.test_seed is not None:  # without one, runs of earlier versions must keep their split
+    if rule.test_seed is not None:  # runs of earlier versions have no test seed and must keep their split
         train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])
     return sampled(labels, train, validation, test, rule)
@@ -179,7 +184,7 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
 def sampled(
     labels: NDArray[np.object_], train: Rows, validation: Rows, test: Rows, rule: SplitRule, findings: tuple[Finding, ...] = ()
 ) -> Split:
-    """The split of these rows, in ascending order and no larger than is asked for."""
+    """Returns the split of these rows, sorted and limited to the sizes that ``rule`` allows."""
     rng = np.random.default_rng([rule.seed, 0])
     test_rng = rng if rule.test_seed is None else np.random.default_rng([rule.test_seed, 0])
 
@@ -187,7 +192,7 @@ def sampled(
         rows = np.sort(rows)
         return rows[sample_rows(labels[rows].astype(str), most, rng)]
 
-    # first, so that they do not depend on the size of the context
+    # drawn before the context, so that they do not depend on its size
     validation, test = at_most(validation, rule.validation_rows), at_most(test, rule.test_rows, test_rng)
     train = np.sort(train)
     return Split(train, validation, test, at_most(train, rule.context_rows or len(train)), findings)
@@ -198,8 +203,8 @@ def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:
 
 
 def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, left: int) -> tuple[Rows, Rows]:
-    """Two shuffled parts, changed so that every class has a row in ``part`` and ``left`` in the rest, where it has as many: the shares of
-    rare classes are rounded. For each row that is moved one of the most frequent class goes the other way.
+    """Swaps rows so that every class that has enough rows has one in ``part`` and ``left`` in ``rest``: rounded shares may give a rare
+    class none. For each row moved, one row of the most frequent class moves the other way.
     """
 
     def swapped(first: Rows, second: Rows, name: object) -> tuple[Rows, Rows]:
@@ -217,7 +222,7 @@ def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, le
 
 
 def sample_rows(values: NDArray[np.str_], rows: int, rng: np.random.Generator) -> Rows:
-    """Positions of at most ``rows`` values in ascending order, every class with its share and at least one."""
+    """Returns sorted positions of ``rows`` values drawn at random (all if there are fewer), with at least one of every class."""
     if len(values) <= rows:
         return np.arange(len(values))
     order = rng.permutation(len(values))

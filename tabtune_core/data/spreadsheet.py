@@ -1,6 +1,6 @@
-"""CSV that is safe to open in a spreadsheet, which takes a text that begins with = for a formula.
+"""Writes CSV that is safe to open in a spreadsheet, which runs a text that begins with = as a formula.
 
-In: a frame. Out: CSV whose numbers are as they are.
+In: a frame. Out: CSV with unchanged numbers.
 """
 
 import math
@@ -9,17 +9,17 @@ import re
 import pandas as pd
 
 FORMULA = re.compile(r"(?:^|[;\t\n])[\s\"\ufeff\u200b]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where a cell begins with what a spreadsheet takes for a formula, in full width too, after blanks and quotes that it may pass over.
+"""The start of a cell that a spreadsheet runs as a formula, also in full width, after blanks and quotes that the spreadsheet may skip.
 
-A spreadsheet of a country with a decimal comma splits lines at ; whatever the file says, and another at a tab; a quote within such a cell
-then holds no line together, so that a cell may begin after a line end too. A comma does not split a cell: a text with commas is quoted.
+In countries with a decimal comma, a spreadsheet splits lines at ; whatever the file says, and others split at a tab. Quotes inside such
+cells then do not protect line ends, so a cell may also begin after one. A comma does not split a cell: a text with commas is quoted.
 """
 MARK = "'"
-"""Put before such a text: spreadsheets show the text then."""
+"""Written before a formula, so that spreadsheets show it as text."""
 
 
 def safe_csv(frame: pd.DataFrame) -> str:
-    """The frame without its index. Texts and column names get MARK before what could begin a formula; a number does not."""
+    """Returns the frame as CSV without its index. In texts and column names, MARK precedes whatever could start a formula."""
     texts = {place: column.map(_safe) for place, (_, column) in enumerate(frame.items()) if _has_text(column)}
     safe = pd.concat([texts.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])], axis=1) if frame.shape[1] else frame
     return safe.set_axis([_safe(name) for name in frame], axis=1).to_csv(index=False)

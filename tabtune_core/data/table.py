@@ -1,7 +1,6 @@
-"""A file becomes a typed table that explains itself.
+"""Reads a file into a typed table, with findings about it and questions that it leaves open.
 
-The start of the path. In: a file, as a path or bytes, and what the person chose. Out: a Table: the frame,
-its columns, what was found, and what the file leaves open. The steps are the files beside this one.
+The start of the data path. In: a file, as a path or bytes, and the person's choices. Out: a ``Table``. The steps are in ``reading/``.
 """
 
 from collections.abc import Sequence
@@ -57,8 +56,8 @@ def type_column(
 ) -> Asking[Typed]:
     """Decides what a column holds.
 
-    ``first`` are its first SAMPLE_CELLS values, ``sample`` those that differ; ``asked`` is the kind that the person chose, ``unit`` what
-    stands behind its numbers and ``decimal_comma`` what their comma is, where that is known; ``comma_first`` what it is likely to be.
+    ``first`` are its first SAMPLE_CELLS values and ``sample`` the distinct ones. ``asked`` is the kind that the person chose. ``unit`` (the
+    unit after its numbers) and ``decimal_comma`` are known from an earlier reading, or None; ``comma_first`` says which is more likely.
     """
     typed = yield from _decided(name, sample, comma_first, day_first, asked, unit, decimal_comma)
     shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
@@ -99,7 +98,7 @@ class Table:
     """A table as it was read."""
 
     frame: pd.DataFrame
-    """Numbers as float64, dates as datetime64, times of day as Python's, all else as text; NaN, NaT or None where a value is missing."""
+    """Numbers as float64, dates as datetime64, times of day as Python objects, all else as text; NaN, NaT or None where missing."""
 
     columns: tuple[Column, ...]
     """In the order of the frame."""
@@ -107,7 +106,7 @@ class Table:
     findings: tuple[Finding, ...]
     questions: tuple[Question, ...]
     reading: ReadingChoices
-    """The choices as used: what was found out stands where the person had left it open."""
+    """The choices as used: where the person left one open, it holds what was detected."""
 
 
 def read_table(
@@ -120,21 +119,21 @@ def read_table(
     sample: Path | None = None,
     tell: Tell = untold,
 ) -> Table:
-    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet or Feather file, JSON of one object a row, or a
-    sheet of a workbook.
+    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet or Feather file, JSON with one object per row, or
+    a sheet of a workbook.
 
     Args:
         source: the file.
-        choices: what the person decided; all else is found out.
-        limit_bytes: of the file and of what it unpacks to, which is counted as it unpacks; of plain text that a sample is drawn of, the
-            limit of that sample.
-        fewest: rows and columns at least; 1 for rows to predict, of which the blank ones stay.
-        inside: the folder for what is written meanwhile, up to a few times ``limit_bytes``; the system's own unless given.
-        sample: where the rows that were drawn of a text are written to, as CSV in UTF-8 with the same separator.
-        tell: is called with how far reading is.
+        choices: what the person decided; everything else is detected.
+        limit_bytes: most bytes of the file and of its unpacked content, counted while unpacking; when plain text is sampled, the limit
+            applies to the sample.
+        fewest: fewest rows and columns; 1 for rows to predict, where blank rows are kept.
+        inside: folder for temporary files, up to a few times ``limit_bytes``; the system's own unless given.
+        sample: file that receives the rows sampled from a text, as CSV in UTF-8 with the same separator.
+        tell: is called with the progress.
 
     Raises:
-        TableError: it is not a readable table; the text says the way out.
+        TableError: the file is not a readable table; the text says the way out.
     """
     with scratch_folder(inside) as folder, translated():
         given = Path(source) if isinstance(source, str) else source
@@ -149,7 +148,7 @@ def read_table(
                 cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
                 return finish(connection, cells, choices, findings, known.questions, tell, own=False)
             text = folder / "text.csv"
-            tell("Reading letters", 0, 0)
+            tell("Decoding the text", 0, 0)
             decoded = decode(path, text, choices.encoding)
             tell("Finding the layout", 0, 0)
             dialect = find_dialect(connection, text, choices)
@@ -184,8 +183,8 @@ def finish(
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
-    "1.234" is more than a thousand where commas are known to be decimal, but in a file not laid out as the ``choices`` say, its ``own``,
-    only where it has such commas itself.
+    Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that ``choices`` describe;
+    any other file is read so only if it contains decimal commas itself.
     """
     if choices.skip_last:
         cells = without_last(connection, cells, choices.skip_last)
@@ -199,7 +198,7 @@ def finish(
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
     known_units, known_orders, known_commas = dict(choices.units), dict(choices.date_orders), dict(choices.decimal_commas)
     anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
-    # "12.500" alone does not say what its point is; cells such as "9,5" beside it do
+    # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
     sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
     pointed = True if sure and choices.delimiter == ";" else None
@@ -238,7 +237,7 @@ def finish(
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     day_first = choices.day_first if choices.day_first is not None or not orders else True in orders.values()
     others = tuple((name, first) for name, first in orders.items() if first != day_first)
-    tell("Taking the table out", 0, 0)
+    tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
     ends, raised = with_last_rows(connection, described, frame, raised)
@@ -252,7 +251,7 @@ def finish(
 
 
 def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], rows: int) -> list[pa.ChunkedArray]:
-    """The values of each column of ``batch``, in the order of the rows."""
+    """Returns the values of each column of ``batch``, in the order of the rows."""
     found: dict[int, pa.ChunkedArray] = {}
     for value, places in places_by(enumerate(kind.value for kind in typed)).items():
         query = f"SELECT {value} FROM batch WHERE {among(places)} ORDER BY place, number"
@@ -262,7 +261,7 @@ def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], row
 
 
 def as_frame(columns: list[pa.ChunkedArray], names: Sequence[str]) -> pd.DataFrame:
-    """The typed columns as one frame; the list is empty afterwards, so that no column is held twice for long."""
+    """Returns the typed columns as one frame, and empties the list so that no column stays in memory twice."""
     arrow = pa.table(columns, names=[f"c{place}" for place in range(len(columns))])
     columns.clear()
     frame: pd.DataFrame = arrow.to_pandas(split_blocks=True, self_destruct=True)
@@ -271,13 +270,13 @@ def as_frame(columns: list[pa.ChunkedArray], names: Sequence[str]) -> pd.DataFra
 
 
 def names_a_column(first: str | None, values: pd.Series, kind: Kind) -> bool:
-    """Whether the first cell of a column must be its name: it is unlike the values, or the only one that does not recur."""
+    """Whether the first cell of a column must be its name: it is of another kind than the values, or the only one that does not recur."""
     recurring = kind == "category" and values.nunique() * 10 <= len(values)
     return kind in ("number", "boolean", *MEANS) or (recurring and not (values == first).any())
 
 
 def ask_about_header(table: Table, cells: Cells) -> Table:
-    """Adds the question of the header where names and values look alike, or where no header was found."""
+    """Asks whether the first line is a header, where names and values look alike or no header was found."""
     if not table.reading.header:
         message = "No header was found: the first line looks like the others. The columns are called column_1, column_2, ..."
         finding = Finding("info", "no-header", message)

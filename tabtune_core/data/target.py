@@ -1,4 +1,4 @@
-"""The column to predict: which one it probably is, and whether it can be predicted as asked.
+"""Proposes the column to predict, and checks whether a column can be predicted as asked.
 
 Between a Table and its split. In: a table and a name. Out: a proposal, findings, or a LabelError with the way out.
 """
@@ -29,28 +29,28 @@ MANY_CLASSES = 20
 CLASS_SHARE = 0.05
 ROWS_PER_CLASS = 3
 GROUPED, OTHER = 10, "other"
-"""Classes of fewer rows are offered to be made one, and its name."""
-MEND = f"Make one class, {OTHER!r}, of those with fewer than {GROUPED} rows (the button on the Data page, --group-rare-classes {GROUPED})"
+"""Classes with fewer rows can be merged into one class; the name of that class."""
+MEND = f"Merge classes with fewer than {GROUPED} rows into one, {OTHER!r} (the button on the Data page, --group-rare-classes {GROUPED})"
 SMALL_CLASS = 0.1
-"""Share of the rows; a smaller class that has also less than half the rows of the largest is rare."""
+"""Share of the rows: a class below it that also has less than half the rows of the largest class is rare."""
 FEWEST_NUMBERS = 10
 FAR, FAR_IN_LOG = 30, 6
-"""Times the distance between the quartiles, from the median, beyond which a number is far from the others; of positive numbers also by
-their logarithms, as incomes and prices reach far by nature."""
+"""Multiples of the interquartile range: a number further from the median is far from the others. Positive numbers must also be that far
+by their logarithms, since incomes and prices spread widely by nature."""
 FIRST_ROWS = 1_000
 Way = Literal["classes", "numbers", "halves"]
-"""How a column is predicted: each value is a class; its numbers; two classes, up to its median and above."""
+"""How a column is predicted: each value as a class, as numbers, or as two classes split at its median."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A column that is probably the one to predict, or those between which a person decides."""
+    """The column that is probably the one to predict, or several between which the person decides."""
 
     column: str | None
-    """None where several are near, and where every column is an id, empty or constant."""
+    """None where several are about as likely, and where every column is an id, empty or constant."""
 
     task: Task
-    """Of the column, or of the likeliest of those near."""
+    """Task of the column, or of the likeliest in ``near``."""
 
     reason: str
     """One sentence for the person who may choose another."""
@@ -60,14 +60,13 @@ class Proposal:
 
 
 def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
-    """By names, place and values, as ``target_ranking`` weighs them; ``title`` is the name of the table or its file, and ``named`` a column
-    that its source says is the one.
+    """Proposes a target from the names, places and values of the columns, as ``target_ranking`` weighs them.
+
+    ``title`` is the name of the table or its file; ``named`` is the target that the table's source names, if any.
     """
     if named in table.frame:
         way = ways_of(table.frame[named])[0]
-        return Proposal(
-            named, "regression" if way == "numbers" else "classification", f"{named!r} is what the table's source would predict."
-        )
+        return Proposal(named, "regression" if way == "numbers" else "classification", f"The table's source names {named!r} as the target.")
     useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
     ranked = rank_targets(table.columns, table.frame, title, useless)
     if not ranked:
@@ -87,8 +86,8 @@ def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
 
 
 def is_continuous(series: pd.Series) -> bool:
-    """Whether a target is a measure that cannot be classes: more than ten numbers with decimals, or whole ones that seldom recur, some so
-    rare that no class would be.
+    """Whether a target is a measure and not classes: more than ten different numbers, with decimals or whole ones that seldom recur and of
+    which some are too rare for a class.
     """
     values = series.dropna()
     if not is_numeric_dtype(values) or values.nunique() <= FEW_CLASSES:
@@ -98,12 +97,12 @@ def is_continuous(series: pd.Series) -> bool:
 
 
 def _seldom(values: pd.Series) -> bool:
-    """Whether there are so many different whole numbers that they are rather a measure than classes."""
+    """Whether there are too many different whole numbers to be classes."""
     return values.nunique() > max(MANY_CLASSES, CLASS_SHARE * len(values))
 
 
 def looks_counted(series: pd.Series) -> bool:
-    """Whether whole numbers are more likely counts than classes: more than twenty of them, some so rare that no class would be."""
+    """Whether whole numbers are more likely counts than classes: more than twenty different ones, some too rare for a class."""
     values = series.dropna()
     if not is_numeric_dtype(values) or is_bool_dtype(values):
         return False
@@ -112,7 +111,7 @@ def looks_counted(series: pd.Series) -> bool:
 
 
 def ways_of(series: pd.Series) -> tuple[Way, ...]:
-    """How a column can be predicted, the likely way first.
+    """Returns how a column can be predicted, the likeliest first.
 
     >>> ways_of(pd.Series(["yes", "no"])), ways_of(pd.Series([3, 4, 5, 4])), ways_of(pd.Series(range(50)) / 7)
     (('classes',), ('classes', 'numbers', 'halves'), ('numbers', 'halves'))
@@ -128,10 +127,10 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
 def check_label(
     table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification", split: bool = True
 ) -> tuple[Finding, ...]:
-    """What to know about a label before it is trained on.
+    """Returns what to know about a label before training on it.
 
-    ``max_classes`` is the model's limit, None for no limit; ``split`` is whether rows are withheld to choose or test by, which takes more
-    of them. Raises LabelError where the column cannot be predicted as asked.
+    ``max_classes`` is the model's limit, None for no limit; ``split`` says whether rows are withheld for validation or testing, which needs
+    more rows. Raises LabelError where the column cannot be predicted as asked.
     """
     frame = table.frame if isinstance(table, Table) else table
     if target not in frame.columns:
@@ -147,7 +146,7 @@ def check_label(
     findings = []
     if len(labels) < len(series):
         without = f"{counted(len(series) - len(labels), 'row')} of {len(series):,} without {target!r}"
-        message = f"{without}: neither trained on nor scored. Nothing to do unless they should have one."
+        message = f"{without}: not used for training or scores. Nothing to do unless they should have a label."
         findings.append(Finding("warning", "label-missing", message, target))
     if task == "regression":
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
@@ -157,7 +156,7 @@ def check_label(
             raise LabelError(message)
         if split and len(labels) < FEWEST_NUMBERS:
             raise LabelError(
-                f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, choose and test on."
+                f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, validate and test on."
             )
         numbers = labels.to_numpy(dtype=float)
         if LARGEST <= (largest := float(np.abs(numbers).max())) < np.inf:
@@ -177,7 +176,7 @@ def check_label(
 
 
 def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
-    """Names numbers so far from the others that a squared error follows them alone, such as a total or a mistyped one.
+    """Reports numbers so far from the others that they dominate a squared error, such as a total or a typing mistake.
 
     >>> [finding.code for finding in far_values(np.array([10.0, 11, 12, 13, 14, 900]), "y")]
     ['far-values']
@@ -195,14 +194,14 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
     examples = ", ".join(f"{value:,.10g}" for value in far[:3]) + (", ..." if len(far) > 3 else "")
     how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
     message = (
-        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {number(low)} and {number(high)}. Training and the"
-        " scores follow such values more than all others: correct them, or remove their rows, if they are mistakes or totals."
+        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {number(low)} and {number(high)}. Such values"
+        " dominate training and the scores: if they are mistakes or totals, correct them or remove their rows."
     )
     return [Finding("warning", "far-values", message, target)]
 
 
 def absent(target: str, names: list[str]) -> str:
-    """The message for a label that is not a column."""
+    """Returns the message for a label that is not a column."""
     near = nearest(target, names)
     meant = f" Did you mean {near!r}?" if near else ""
     more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
@@ -210,13 +209,13 @@ def absent(target: str, names: list[str]) -> str:
 
 
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> list[Finding]:
-    """Findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
+    """Returns findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
     sizes = labels.value_counts()
-    offer = "To predict which half a row is in, split it at its median (the switch on the page, --split-at-median on the command line)"
+    offer = "Split it at its median into two classes (the switch on the page, --split-at-median on the command line)"
     if is_continuous(labels):
         raise LabelError(
             f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), not a class. "
-            f"Predict it as a number (the task regression), or as classes: {offer[0].lower()}{offer[1:]}."
+            f"Predict it as a number (the task regression), or {offer[0].lower()}{offer[1:]}."
         )
     if len(sizes) == len(labels):
         raise LabelError(f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose another one.")
@@ -243,13 +242,13 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. Too few to train, choose and test on: they only train and do not "
-            f"count in scores. {mend}."
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. These are too few to train, validate and test on, so they are used for "
+            f"training only and not scored. {mend}."
         )
         findings.append(Finding("warning", "rare-classes", message, target))
     elif rows_per_class > 1 and worth_grouping(sizes):
         few = f"{(sizes < GROUPED).sum()} classes of {target!r} have fewer than {GROUPED} rows"
-        message = f"{few}: how well they are predicted is left to chance. {mend}."
+        message = f"{few}: how well they are predicted depends on chance. {mend}."
         findings.append(Finding("info", "rare-classes", message, target))
     sizes = sizes[sizes >= rows_per_class]
     if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
@@ -264,26 +263,26 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
 
 
 def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
-    """Columns that are the label under other names: one value of theirs for each value of it."""
+    """Reports columns that repeat the label: their values map one-to-one to its values."""
     there = frame[target].notna()
     label = frame[target] if there.all() else frame[target][there]
-    measure = label.nunique() * 2 > len(label)  # each value is its own class, so only equal numbers say the same
+    measure = label.nunique() * 2 > len(label)  # too many different values for classes, so only equal values count as a copy
     codes = None if measure else pd.factorize(label)[0]
 
     def says_the_same(column: pd.Series) -> bool:
         if codes is None:
             return bool(column.equals(label))
-        # classes are numbered as they appear, so that most columns differ among the first rows already
+        # classes are numbered in order of appearance, so most columns already differ in the first rows
         return all(np.array_equal(pd.factorize(column[:rows])[0], codes[:rows]) for rows in (FIRST_ROWS, len(codes)))
 
-    others = (name for name in frame.columns if name != target)  # one column at a time: a copy of a large table is larger than all else
+    others = (name for name in frame.columns if name != target)  # one column at a time, to avoid copying a large table
     same = [name for name in others if says_the_same(frame[name] if len(label) == len(frame) else frame[name][there])]
     message = "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before the outcome is."
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]
 
 
 def split_at_median(series: pd.Series) -> pd.Series:
-    """Two classes from a number: "<= m" and "> m", m the median of the values; missing stays missing.
+    """Makes two classes of a number column, "<= m" and "> m" with m its median; missing stays missing.
 
     Raises LabelError for words, and where no value is above the median.
     """
@@ -299,7 +298,7 @@ def split_at_median(series: pd.Series) -> pd.Series:
 
 
 def exact(number: float) -> str:
-    """A number as text that reads back as the same one.
+    """Returns a number as text that reads back as the same number.
 
     >>> exact(5.0), exact(0.1), exact(1 / 3)
     ('5', '0.1', '0.3333333333333333')
@@ -309,7 +308,9 @@ def exact(number: float) -> str:
 
 
 def group_rare(series: pd.Series, fewest: int) -> pd.Series:
-    """Classes as text, those of fewer rows as one, where there are several; missing stays missing. A number on a scale has no classes.
+    """Returns the classes as text, with all classes of fewer than ``fewest`` rows merged if there are several; missing stays missing.
+
+    A column of numbers on a scale is returned unchanged.
 
     >>> group_rare(pd.Series([*"aaaabbccc"]), 4).tolist()
     ['a', 'a', 'a', 'a', 'other', 'other', 'other', 'other', 'other']
@@ -321,13 +322,13 @@ def group_rare(series: pd.Series, fewest: int) -> pd.Series:
 
 
 def worth_grouping(sizes: pd.Series) -> bool:
-    """Whether several classes of so many rows are rare, others are not, and the rare ones together can be learned."""
+    """Whether several classes are rare, others are not, and the rare ones together are large enough to be learned."""
     few = sizes[sizes < GROUPED]
     return 1 < len(few) < len(sizes) and bool(few.sum() >= ROWS_PER_CLASS)
 
 
 def group_name(classes: Collection[str]) -> str:
-    """What rare classes are called as one beside ``classes``.
+    """Returns a name for the merged rare classes that is not among ``classes``.
 
     >>> group_name(["a"]), group_name(["a", "other"])
     ('other', 'other_')
@@ -336,13 +337,13 @@ def group_name(classes: Collection[str]) -> str:
 
 
 def grouped_in(classes: Collection[str]) -> str | None:
-    """The class that rare ones became, if there is one."""
+    """Returns the class that rare classes were merged into, if there is one."""
     name = group_name(classes)[:-1]
     return name if name.startswith(OTHER) else None
 
 
 def with_label(frame: pd.DataFrame, run: RunSettings) -> pd.DataFrame:
-    """The frame with its label as the run predicts it: as it is, in halves, or with rare classes as one."""
+    """Returns the frame with its label as the run predicts it: unchanged, split at its median, or with rare classes merged."""
     if run.target not in frame or not (run.split_at_median or run.group_rare_classes):
         return frame
     label = split_at_median(frame[run.target]) if run.split_at_median else frame[run.target]

@@ -1,8 +1,8 @@
-"""Which columns of a table are probably the one to predict: a score for each, from names, place and values.
+"""Ranks the columns of a table by how likely they are the one to predict, from their names, places and values.
 
 Between a Table and the proposal in ``target``. In: columns, the table's name, names that cannot be predicted. Out: columns by score.
-A score is a sum of the weights below: log odds, fitted to one half of the tables of ``tests/benchmarks/target_proposal.csv``, rounded, and
-counted on the other half; what the last place and a sure answer take was chosen there once more.
+A score is a sum of the weights below. They are log odds, fitted to one half of the tables of ``tests/benchmarks/target_proposal.csv``,
+rounded, and evaluated on the other half; LAST and SURE were chosen on that other half.
 """
 
 import math
@@ -31,14 +31,14 @@ LABELS = frozenset(
     etykieta hedef etiket целевая метка 目标 标签 目标变量 目的変数 ラベル 타깃 레이블 라벨
     """)
 )
-"""Words that say "the column to predict" and hardly anything else, without accents."""
+"""Words that mean "the column to predict" and hardly anything else, without accents."""
 TARGETS = frozenset(
     _split("""
     class classes outcome y response dependent ground truth zielgroesse klasse classe clase resultado esito uitkomst klass mal
     utfall cel klasa wynik sinif цель класс результат 类别 结果 クラス 結果 목표 클래스 结局
     """)
 )
-"""Words that say so in many tables."""
+"""Words that mean so in many tables."""
 EVENTS = frozenset(
     _split("""
     cultivar variety progression
@@ -58,7 +58,7 @@ EVENTS = frozenset(
     смерть выжил ответ дефект 死亡 生存 满意度 故障 購入 사망 생존 구매
     """)
 )
-"""What happens to a row, or what it is: mostly classes."""
+"""Events or types of a row: mostly classes."""
 MEASURES = frozenset(
     _split("""
     price saleprice sales sale wage wages salary earnings cost costs charges mpg mileage quality rings rating score grade count counts cnt
@@ -72,7 +72,7 @@ MEASURES = frozenset(
     收入 产量 需求 収入 需要 수입 수요
     """)
 )
-"""What is measured, paid or counted at the end: numbers."""
+"""Outcomes that are measured, paid or counted: numbers."""
 SOMETIMES = frozenset(
     _split("""
     type kind category segment genre stage rank level value values income pay fare points popularity views ozone concentration activity
@@ -81,7 +81,7 @@ SOMETIMES = frozenset(
     waga deger sure стоимость вес 强度 重量
     """)
 )
-"""What is predicted in some tables and known in others."""
+"""Words for targets in some tables and features in others."""
 FEATURES = frozenset(
     _split("""
     id no number code name rownames unnamed index age sex gender race ethnicity year month week weekday day date time hour minute season
@@ -95,36 +95,36 @@ FEATURES = frozenset(
     магазин 职业 品牌 产品 客户 店铺 職業 商品 顧客 店舗 직업 상품 고객
     """)
 )
-"""What a row is known by before anything is predicted."""
+"""Words for what is known before anything is predicted."""
 COUNTED = 2.8
 WEIGHTS = {
     **dict.fromkeys(SOMETIMES, 0.7),
     **dict.fromkeys(FEATURES, -1.2),
     **dict.fromkeys(MEASURES, COUNTED),
     **dict.fromkeys(LABELS | TARGETS | EVENTS, 4.2),
-    **dict.fromkeys(("discount", "account", "promo"), 0.0),  # which end or begin as other words of these lists do
+    **dict.fromkeys(("discount", "account", "promo"), 0.0),  # they start or end like other words of these lists
 }
 LABELLED = 6.7
-"""For a name that only says "the column to predict": not fitted, as few tables of the list have one."""
+"""Weight of a name that only means "the column to predict": not fitted, as few tables of the list have one."""
 PART = 0.65
-"""Of a word's weight, where it is only part of the name."""
+"""Factor of a word's weight if it is only part of the name."""
 IN_TITLE = 3.0
 FIRST, LAST, LAST_OF_TWO = 1.8, 2.0, 1.0
-"""By place; the last is added for a last column of two values."""
+"""Weights by place; LAST_OF_TWO is added for a last column with two values."""
 TWO_VALUES, MANY_WORDS = 1.2, -1.7
 SERIES = -1.8
-"""For a name that differs from two others or more in its digits alone, such as item_1, item_2, item_3."""
+"""Weight of a name that differs from at least two others only in its digits, such as item_1, item_2, item_3."""
 FOLLOWS = 7.0
-"""Times how much more a column goes with the others, in mean absolute rank correlation, than columns of its table do on average."""
+"""Multiplies the column's mean absolute rank correlation with the others, minus the average of that over all columns."""
 SURE = 0.75
-"""Of the likelihood of all columns; where the best has less, a person is asked."""
+"""Share of the total likelihood of all columns; if the best column has less, the person is asked."""
 MOST_CLASSES, MOST_ASKED, LONG = 30, 4, 4
 SOME_ROWS = 1_000
 """Rows sampled to find copies and correlations: from the whole table, as files are often sorted by the target."""
 BY_CHANCE = 2.0
-"""Over the root of those rows: rank correlations up to it say nothing."""
+"""Rank correlations up to this number divided by the square root of the sampled rows may be chance and count as 0."""
 A_PHRASE = 6
-"""A name of this many words is a question or a sentence, whose single words do not tell what it holds."""
+"""A name of this many words is a question or a sentence, whose single words do not say what the column holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,11 @@ class Ranked:
     column: Column
     score: float
     reason: str
-    """What speaks most for it, as the rest of a sentence about the column."""
+    """The strongest reason for the column, as the predicate of a sentence about it."""
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a name in lower case, without accents and digits at their ends.
+    """Returns the words of a name in lower case, without accents and without digits at their ends.
 
     >>> words_of("hr_Attrition.csv"), words_of("SalePrice2"), words_of("Qualität")
     (('hr', 'attrition', 'csv'), ('sale', 'price'), ('qualitat',))
@@ -149,7 +149,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 
 def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, useless: Collection[str]) -> list[Ranked]:
-    """The columns that can be predicted, the likely one first; ``title`` is the name of the table or its file."""
+    """Returns the columns that can be predicted, the likeliest first; ``title`` is the name of the table or its file."""
     usable = [column for column in columns if column.name not in useless and column.kind not in (*MEANS, "text", "encoded", "ignored")]
     rows = np.unique(np.linspace(0, len(frame) - 1, SOME_ROWS).astype(int))
     codes = {
@@ -178,12 +178,12 @@ def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, use
 
 
 def stem(name: str) -> str:
-    """A name without its digits."""
+    """Returns a name with each number replaced by #."""
     return re.sub(r"\d+", "#", name)
 
 
 def without_copies(columns: Sequence[Column], codes: Mapping[str, np.ndarray]) -> list[Column]:
-    """Of columns that say the same, in other words or on a scale such as a logarithm, the one with the likeliest name or the first."""
+    """Keeps one of several columns with the same content, recoded or on another scale: the one with the likeliest name, or the first."""
     kept: dict[bytes, Column] = {}
     for column in columns:
         its = codes[column.name]
@@ -194,7 +194,7 @@ def without_copies(columns: Sequence[Column], codes: Mapping[str, np.ndarray]) -
 
 
 def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
-    """By how much the mean absolute rank correlation of each column with the others is above that of all columns."""
+    """Returns each column's mean absolute rank correlation with the others, minus the average of that over all columns."""
     ranks: np.ndarray = pd.DataFrame(np.stack(codes)).rank(axis=1).to_numpy(copy=True)
     ranks -= ranks.mean(axis=1, keepdims=True)
     ranks /= np.linalg.norm(ranks, axis=1, keepdims=True).clip(min=1e-12)
@@ -206,27 +206,27 @@ def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def stands(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> str:
-    """Its place in the table, where that is one end; "that fits" where other columns stand further out, such as an id."""
+    """Describes the place of a first or last column; "that fits" means that others, such as an id, are further out."""
     if column is ends[-1]:
         return "is the last column" if column is columns[-1] else "is the last column that fits"
     return "is the first column" if column is columns[0] else "is the first column that fits"
 
 
 def place_weight(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> float:
-    """What its place says."""
+    """Returns the weight of a column's place."""
     if column is ends[-1]:
         return LAST + (LAST_OF_TWO if column is columns[-1] and column.unique == 2 else 0.0)
     return FIRST if column is ends[0] else 0.0
 
 
 def near_best(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """The best alone, or the best four where it is not much likelier than all others together; a score is a logarithm of odds."""
+    """Returns the best column alone, or the best four if it is not much likelier than all others together; scores are log odds."""
     others = sum(math.exp(candidate.score - ranked[0].score) for candidate in ranked[1:])
     return [*ranked[: 1 if 1 / (1 + others) >= SURE else MOST_ASKED]]
 
 
 def name_weight(name: str) -> float:
-    """What a name says: the whole of it in full; in part its last word, which says what the others only describe, or else the strongest."""
+    """Returns the weight of a name: in full for the name as a whole, else in part for its last word (the noun) or its strongest word."""
     words = words_of(name)
     if not words:
         return 0.0
@@ -239,7 +239,7 @@ def name_weight(name: str) -> float:
 
 
 def word_weight(word: str) -> float:
-    """What a word says: also in the plural, as a number of ("ncases"), cut short ("durat"), or as the end of a longer one."""
+    """Returns the weight of a word, also as a plural, a count ("ncases"), an abbreviation ("durat") or the end of a longer word."""
     for same in (word, word.rstrip("s")):
         if same in WEIGHTS:
             return WEIGHTS[same]
@@ -250,7 +250,7 @@ def word_weight(word: str) -> float:
 
 
 def in_title(columns: Iterable[Column], title: str) -> set[str]:
-    """Columns that share a word with the table's name; empty where more than two do, as the word then tells nothing."""
+    """Returns the columns that share a word with the table's name; none if more than two do, as the word is then uninformative."""
     of_title = [word for word in words_of(title.rsplit(".", 1)[0]) if len(word) > 2]
     matching = {
         column.name
@@ -266,7 +266,7 @@ def _starts(word: str, other: str) -> bool:
 
 
 def value_weight(column: Column) -> float:
-    """What the number of different values says."""
+    """Returns the weight of the number of different values."""
     if column.unique == 2:
         return TWO_VALUES
     return MANY_WORDS if column.kind != "number" and column.unique > MOST_CLASSES else 0.0

@@ -1,6 +1,6 @@
-"""A table made ready for a model: labels, split, features, and the context that predictions are shown.
+"""Prepares a table for a model: labels, split, features, and the context rows for predictions.
 
-In: a typed frame and the settings that say what to predict. Out: arrays, and a hash by which a context is known again.
+In: a typed frame and the settings that say what to predict. Out: arrays, and a hash that identifies a context.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ from tabtune_core.settings import RunSettings
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The rows that a prediction is shown, encoded. Shape letters: C rows, F features."""
+    """The encoded context rows of a prediction. Shape letters: C rows, F features."""
 
     rows: Rows
-    """Their numbers in the table."""
+    """Row numbers in the table."""
     x_CF: NDArray[np.float64]
     y_C: Target
     """Class ids, or numbers in the target's unit."""
@@ -37,7 +37,7 @@ class Context:
 
     @property
     def sha256(self) -> str:
-        """Of the encoded content: columns, categories, classes, features and labels."""
+        """SHA-256 of the encoded content: columns, categories, classes, features and labels."""
         names = [tuple(self.encoder.categories), self.encoder.numbers, self.encoder.dates, self.labels.classes, *self.encoder.texts]
         names += [part for part in (self.encoder.datetimes, self.encoder.times) if part]
         levels = [["nan" if text is None else text for text in known] for known in self.encoder.categories.values()]
@@ -48,17 +48,17 @@ class Context:
 
 
 def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]:
-    """The target of every row, None where missing: the class as text (a half, where it is split at its median), or the number."""
+    """Returns the target of every row, None where missing: a number, or a class as text (one of two, where it is split at its median)."""
     column = with_label(frame, settings)[settings.target]
     return words(column) if settings.task == "classification" else label_numbers(column)
 
 
 def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings, *, test_share: float | None = None) -> Split:
-    """The split that these settings stand for. ``test_share`` goes before theirs.
+    """Splits the rows as the settings say; ``test_share`` overrides theirs.
 
     Raises:
-        LabelError: too few rows, or a split without the classes that it needs.
-        SettingError: the column of the split cannot be one.
+        LabelError: there are too few rows, or a split would lack the classes that it needs.
+        SettingError: the column cannot split the table.
     """
     train = settings.train
     rule = SplitRule(
@@ -77,7 +77,7 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
 
 
 def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
-    """How many rows each split will have. At random, only rows are counted, so that it is quick on a large table."""
+    """Returns how many rows each split will have. A split at random only counts rows, which is fast on a large table."""
     if settings.split_by != "random":
         split = _split(frame, labels_of(frame, settings), settings)
         return SplitSizes(len(split.train), len(split.validation), len(split.test))
@@ -91,10 +91,10 @@ def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
-    """What to know of a split before it is used. At random, only rows are counted.
+    """Returns what to know about a split before it is used. A split at random only counts rows.
 
     Raises:
-        LabelError: too few rows, or a split would lack the classes that it needs.
+        LabelError: there are too few rows, or a split would lack the classes that it needs.
         SettingError: the column cannot split the table.
     """
     if settings.split_by == "random":
@@ -115,8 +115,8 @@ def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettin
 
 
 def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind]:
-    """What each column holds for a model. Columns without a value are left out, and so is the one that makes the groups of a split:
-    held-out rows have none of its values.
+    """Returns the kind of each column for a model. Columns without a value are ignored, and so is the column of a split by group: held-out
+    rows have values there that training rows never have.
     """
     kinds: dict[str, Kind] = {column.name: column.kind if column.unique else "ignored" for column in columns}
     return kinds | ({str(settings.split_column): "ignored"} if settings.split_by == "group" else {})
@@ -130,9 +130,9 @@ def make_context(
     target: str | None = None,
     names: LabelEncoder | NumberEncoder | None = None,
 ) -> Context:
-    """Learns encoders from the rows ``rows`` of ``frame`` and applies them there.
+    """Learns encoders from the rows ``rows`` of ``frame`` and applies them to these rows.
 
-    ``target`` is a column of the frame but not a feature; ``names`` encodes the labels, learnt from the rows too unless given.
+    ``target`` is a column of the frame that is not a feature. ``names`` encodes the labels; unless given, it is learnt from the same rows.
     """
     context_frame, context_labels = frame.iloc[rows], list(labels[rows])
     encoder = FeatureEncoder.fit(context_frame, kinds, target)
@@ -150,15 +150,15 @@ class Prepared:
     split: Split
     context: Context
     weights: NDArray[np.float64] | None = None
-    """How much each row of the table counts in the training loss; None: all alike."""
+    """Weight of each row of the table in the training loss; None: all equal."""
 
     @property
     def train_weights(self) -> NDArray[np.float64] | None:
-        """Those of the training rows."""
+        """Weights of the training rows."""
         return None if self.weights is None else self.weights[self.split.train]
 
     def part(self, rows: Rows) -> tuple[NDArray[np.float64], Target]:
-        """Encoded features and targets of some rows."""
+        """Returns the encoded features and targets of ``rows``."""
         return self.context.encoder.transform(self.frame.iloc[rows]), self.context.labels.transform(list(self.labels[rows]))
 
 
@@ -169,11 +169,11 @@ def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_cla
         frame: the table.
         columns: its columns with their kinds.
         settings: what to predict and how to split.
-        max_classes: that the model takes; None for no limit.
+        max_classes: most classes that the model takes; None for no limit.
 
     Raises:
         LabelError: the target cannot be predicted as asked.
-        TableError: there is nothing to predict it from.
+        TableError: no column is left to predict from.
     """
     labelled = with_label(frame, settings)
     check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)

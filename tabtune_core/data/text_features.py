@@ -1,10 +1,9 @@
-"""Free text as numbers: how each text lies along the directions in which the letter groups of the context rows vary most.
+"""Encodes free text as numbers: its position along the directions in which the letter groups of the context rows vary most.
 
-In: a column of texts. Out: ``DIRECTIONS`` numbers a row. It is latent semantic analysis (Deerwester et al. 1990) over hashed groups of
-three and four letters, as skrub's ``StringEncoder`` does it, beside which ``tests/benchmarks/text_columns.py`` measures it on real tables.
-Unlike there, what is learnt is rounded, and a direction that arithmetic would choose among many is left out: learning it again from the
-same rows, as whoever opens an adapter does, should give the same numbers where a machine rounds otherwise. Shape letters: N rows,
-H hashes, K directions.
+In: a column of texts. Out: ``DIRECTIONS`` numbers per row. This is latent semantic analysis (Deerwester et al. 1990) over hashed groups of
+three and four letters, like skrub's ``StringEncoder``; ``tests/benchmarks/text_columns.py`` compares the two on real tables. Unlike skrub,
+weights are rounded and numerically ambiguous directions are left out: whoever opens an adapter learns the encoder again from the same rows,
+and must get the same numbers on a machine that rounds differently. Shape letters: N rows, H hashes, K directions.
 """
 
 from collections.abc import Iterable
@@ -23,33 +22,31 @@ if TYPE_CHECKING:
 
 DIRECTIONS, HASHES = 30, 4096
 GRID = 1024
-"""A weight is a whole number of this part of one: so coarse that the last bits hardly ever move it."""
+"""Weights are multiples of 1 / GRID: so coarse that rounding errors hardly ever change them."""
 APART = 1e-4
-"""Share by which the strength of a direction differs from its neighbours', or the arithmetic would choose it among many; it is left out."""
+"""Least relative gap between the strength of a direction and its neighbours'; with a smaller gap the direction is ambiguous."""
 LONGEST, MOST_TEXTS = 20_000, 2_000
-"""Letters of a text that are read; texts, the first ones, that the directions are learnt from."""
-
-
+"""Letters read of each text; number of texts, the first ones, that the directions are learnt from."""
 PARTS = ("rarity", "weights")
 
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
-    """One column; ``fit`` learns it, ``transform`` applies it."""
+    """Encodes one column of free text."""
 
     rarity_H: NDArray[np.float64]
     """How rare each hash is among the texts (inverse document frequency)."""
     weights_KH: NDArray[np.int16]
-    """Of the directions, in parts of ``1 / GRID``; all 0 for one that the texts do not have."""
+    """Weights of the directions, in units of ``1 / GRID``; all 0 for a direction that was not found."""
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that it learnt, by the names in ``PARTS``."""
+        """The learnt arrays, by the names in ``PARTS``."""
         return dict(zip(PARTS, (self.rarity_H, self.weights_KH), strict=True))
 
     @classmethod
     def fit(cls, column: pd.Series) -> Self:
-        """Learns from the texts of ``column``; missing ones do not count."""
+        """Learns from the texts of ``column``, without missing ones."""
         from sklearn.feature_extraction.text import TfidfTransformer
 
         known, rarity_H, weights_KH = column.dropna().iloc[:MOST_TEXTS], np.ones(HASHES), np.zeros((DIRECTIONS, HASHES), np.int16)
@@ -60,7 +57,7 @@ class TextEncoder:
         return cls(rarity_H, weights_KH)
 
     def transform(self, column: pd.Series) -> NDArray[np.float64]:
-        """Numbers ``(N, K)``, nan where the text is missing."""
+        """Returns numbers ``(N, K)``, nan where the text is missing."""
         there_N = column.notna().to_numpy()
         features_NK = np.full((len(column), DIRECTIONS), np.nan)
         if there_N.any():
@@ -77,22 +74,22 @@ def _counts(texts: Iterable[object]) -> "csr_matrix":
 
 
 def _weighed(counts_NH: "csr_matrix", rarity_H: NDArray[np.float64]) -> "csr_matrix":
-    """Rare hashes count more, and every text as much as any other."""
+    """Weights rare hashes more, and scales every text to length 1."""
     from sklearn.preprocessing import normalize
 
     return normalize(counts_NH.multiply(rarity_H).tocsr())
 
 
 def _directions(weighed_NH: "csr_matrix") -> NDArray[np.float64]:
-    """At most ``DIRECTIONS``, strongest first, without those that would differ on another machine."""
+    """Returns at most ``DIRECTIONS`` directions, the strongest first, without those that could differ on another machine."""
     from sklearn.decomposition import TruncatedSVD
 
     most = min(DIRECTIONS + 1, weighed_NH.shape[0] - 1)
     if most < 1:
         return np.zeros((0, HASHES))
-    with threadpool_limits(1), np.errstate(invalid="ignore", divide="ignore"):  # shares of zero variance, which are not used
+    with threadpool_limits(1), np.errstate(invalid="ignore", divide="ignore"):  # from shares of zero variance, which are not used
         svd = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed_NH)
-    strengths_K, below_K = svd.singular_values_[:-1], -np.diff(svd.singular_values_)  # what is below the last one is not known
+    strengths_K, below_K = svd.singular_values_[:-1], -np.diff(svd.singular_values_)  # the gap below the last one is not known
     above_K = np.append(np.inf, below_K)[:-1]
     clear_K = (strengths_K > APART) & (np.minimum(below_K, above_K) > APART * strengths_K)
     return np.asarray(svd.components_[:-1][clear_K], dtype=np.float64)

@@ -1,6 +1,6 @@
-"""Which held-out rows an interval counts as one: those of one group, of one time, or copies of each other.
+"""Finds the held-out rows that a confidence interval counts as one unit: rows of one group, of one time, or copies of each other.
 
-In: a prepared table and how it was split. Out: a number for each row of the table; rows with equal numbers go together.
+In: a prepared table and how it was split. Out: a number for each row of the table; rows with equal numbers form a unit.
 Shape letters: T rows of the table, N held-out rows of a part, F columns.
 """
 
@@ -19,13 +19,13 @@ from tabtune_core.data.values import with_column
 from tabtune_core.settings import RunSettings
 
 BY_CHANCE = 1.5
-"""Up to this ratio of equal pairs to those expected by chance, equal rows are not copies: in a table of a few columns with few values, rows
-often agree in all columns but one."""
+"""Up to this ratio of equal pairs to those expected by chance, equal rows are not copies: in a table with few columns and few values, rows
+are often equal by chance."""
 
 
 def units_of(table: Prepared, columns: Iterable[Column], settings: RunSettings) -> NDArray[np.int64]:
-    """Of each row ``(T,)``: its group under a split by group, the place of its time in order under one by time, else a number that copies
-    share. Rows that are not held out have one of their own, or that of no group.
+    """Returns the unit of each row ``(T,)``: its group in a split by group, the rank of its time in a split by time (-1 where missing), or
+    a number that copies share in a split at random, where each training row is its own unit.
     """
     if settings.split_by != "random":
         assert settings.split_column is not None
@@ -39,8 +39,8 @@ def units_of(table: Prepared, columns: Iterable[Column], settings: RunSettings) 
 
 
 def copies(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int64]:
-    """A number for each row ``(N,)``, the same for rows that are equal in all columns, whatever other rows there are; ``rows`` themselves,
-    where rows agree by chance.
+    """Returns a number for each row ``(N,)``, equal for rows that agree in all columns and independent of other rows; ``rows`` itself, if
+    rows agree by chance.
     """
     odd_F = 2 * np.random.default_rng(0).integers(2**62, size=frame.shape[1], dtype=np.uint64) + 1
     hashes_FN = [pd.util.hash_pandas_object(frame.iloc[:, f], index=False).to_numpy() * odd for f, odd in enumerate(odd_F)]
@@ -48,12 +48,12 @@ def copies(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int64]:
     equal, expected = _pairs(whole_N), 0.0
     for hash_N in hashes_FN:
         agree = _pairs(hash_N) / max(math.comb(len(rows), 2), 1)
-        if agree < 1:  # of the pairs that agree in all other columns
+        if agree < 1:  # estimated from the pairs that agree in all other columns
             expected = max(expected, (_pairs(whole_N - hash_N) - equal) * agree / (1 - agree))
     return rows if 0 < equal <= BY_CHANCE * expected else np.asarray(whole_N.view(np.int64))
 
 
 def _pairs(values_N: NDArray[np.uint64]) -> float:
-    """How many pairs are equal."""
+    """Counts the equal pairs."""
     counts = np.unique(values_N, return_counts=True)[1].astype(np.float64)
     return float((counts * (counts - 1)).sum() / 2)

@@ -1,6 +1,6 @@
-"""One form of each value, whatever type holds it: a number, a moment in UTC, or a word.
+"""Brings values of any type into one form: a number, a moment in UTC, or a word.
 
-In: a column of any type that pandas, NumPy or Arrow has. Out: arrays of one type, the same at a fit, at a prediction and from a file.
+In: a column of any pandas, NumPy or Arrow type. Out: arrays of one type, the same for a fit, for a prediction and for a file.
 Shape letters: N rows.
 """
 
@@ -24,31 +24,32 @@ from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
 
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
-"""A number as text, as a file's column of numbers has it: a code with leading zeros, or of more digits than float64 holds, is a word."""
+"""A number as text, as in a file. Codes with leading zeros, or with more digits than float64 holds, are words instead."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 PADDED = re.compile(r"0\d{1,14}")
-"""A code that a program which takes it for a number writes without its zeros."""
+"""A code with leading zeros, which a program that reads it as a number drops."""
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
 TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
-"""Words, in small letters, that mark a missing value in a column of numbers or dates."""
+"""Lower-case words that mark a missing value in a column of numbers or dates."""
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64"), "number"),
     **dict.fromkeys(("date", "datetime", "datetime64", "period"), "date"),
     "boolean": "boolean",
     "time": "time",
 }
-"""By what pandas finds in a column of Python's values."""
+"""Kind by the type that pandas infers for a column of Python objects."""
 
 
 def column_kind(column: pd.Series) -> Kind:
-    """What a column holds: by its type, or where it holds Python's own values, by those.
+    """Returns the kind of a column, by its type or, if it holds Python objects, by their types.
 
-    Spans are numbers, periods dates, and so are texts that all are numbers or, in any format of a file, dates or times of day. Other words
-    are categories, or free text where they are too many. What a person has made a category stays one. Dates at midnight have no time.
+    Durations are numbers and periods are dates. Texts that are all numbers, dates or times of day (in any format that files may have) count
+    as such. Other words are categories, or free text if there are too many. A pandas category stays a category. Dates that are all at
+    midnight have no time.
 
     Raises:
-        TableError: for complex numbers.
+        TableError: the column holds complex numbers.
 
     >>> [column_kind(pd.Series(values)) for values in ([1.5, None], [True, None], ["a", "b"], ["1", "2.5"])]
     ['number', 'boolean', 'category', 'number']
@@ -85,19 +86,19 @@ def _with_time(when: "NDArray[np.datetime64]") -> Kind:
 
 
 def present(column: pd.Series) -> list[Any]:
-    """The values as Python's or NumPy's own, None where missing."""
+    """Returns the values as Python or NumPy objects, None where missing."""
     return [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
 
 
 def numbers(column: pd.Series) -> NDArray[np.float64]:
-    """Numbers ``(N,)``, nan where missing or not a number: of spans and times of day their seconds, of booleans 0 and 1."""
+    """Returns numbers ``(N,)``, nan where missing or not a number; durations and times of day in seconds, booleans as 0 and 1."""
     if column.dtype.kind in "biuf":
         return column.to_numpy(np.float64, na_value=np.nan)
     return np.array([_number(value) for value in present(column)], dtype=np.float64)
 
 
 def _number(value: Any) -> float:
-    """As float, nan for anything else; a text exactly, unlike ``pandas.to_numeric``."""
+    """Returns a value as float, nan if it is not a number; a text is read exactly, unlike by ``pandas.to_numeric``."""
     if isinstance(value, timedelta | np.timedelta64):
         return pd.Timedelta(value) / pd.Timedelta(1, "s")
     if isinstance(value, time):
@@ -113,9 +114,9 @@ def _number(value: Any) -> float:
 
 
 def moments(column: pd.Series, *, day_first: bool | None = None) -> "NDArray[np.datetime64]":
-    """Moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date, as a number is; without a zone it is taken for UTC.
+    """Returns moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date. A moment without a zone is taken as UTC.
 
-    ``day_first`` says what 03/04/2025 means among texts.
+    ``day_first`` says how texts such as 03/04/2025 are read.
     """
     if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and column.dtype.kind == "M":
         return pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
@@ -129,7 +130,7 @@ def moments(column: pd.Series, *, day_first: bool | None = None) -> "NDArray[np.
 
 
 def as_text(value: Any) -> str:
-    """A text, or a whole number as one, that may be a date or a time of day; empty for anything else and where it marks a missing value."""
+    """Returns a text or whole number, which may be a date or a time of day, as text; "" for anything else and for a missing mark."""
     if isinstance(value, Number) and not isinstance(value, bool | complex) and float(value).is_integer():  # type: ignore[arg-type]
         return word(value)
     text = value.strip() if isinstance(value, str) else ""
@@ -137,12 +138,12 @@ def as_text(value: Any) -> str:
 
 
 def date_texts(column: pd.Series) -> list[str]:
-    """The different texts and whole numbers of a column that a date may be read from."""
+    """Returns the distinct texts and whole numbers of a column that may be dates."""
     return [] if column.dtype.kind == "M" else list(filter(None, map(as_text, present(column.drop_duplicates()))))
 
 
 def seconds(column: pd.Series) -> NDArray[np.float64]:
-    """Seconds since midnight ``(N,)`` of times of day or moments, nan where missing or neither."""
+    """Returns seconds since midnight ``(N,)`` of times of day or moments, nan where missing or neither."""
     values = present(column)
     texts = list(dict.fromkeys(value for value in values if isinstance(value, str)))
     told = dict(zip(texts, times_of([text.strip() for text in texts]), strict=True))
@@ -153,7 +154,7 @@ def seconds(column: pd.Series) -> NDArray[np.float64]:
 
 
 def _moment(value: Any) -> Any:
-    """In UTC without a zone, to the microsecond; NaT for anything that is not a date in ISO 8601."""
+    """Returns a moment in UTC without a zone, in microseconds; NaT for anything that is not a date in ISO 8601."""
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value.strip())
@@ -167,7 +168,7 @@ def _moment(value: Any) -> Any:
 
 
 def with_column(frame: pd.DataFrame, name: str, values: Any) -> pd.DataFrame:
-    """The frame with these values in a column, which may have any name: ``assign`` takes no "self".
+    """Returns the frame with ``values`` as a column of any name; ``DataFrame.assign`` does not accept "self".
 
     >>> with_column(pd.DataFrame({"self": [1]}), "self", [2])["self"].tolist()
     [2]
@@ -178,7 +179,7 @@ def with_column(frame: pd.DataFrame, name: str, values: Any) -> pd.DataFrame:
 
 
 def words(column: pd.Series) -> NDArray[np.object_]:
-    """Words ``(N,)``, None where missing.
+    """Returns words ``(N,)``, None where missing.
 
     >>> words(pd.Series([1.0, 2.5, None])).tolist()
     ['1', '2.5', None]
@@ -187,7 +188,7 @@ def words(column: pd.Series) -> NDArray[np.object_]:
 
 
 def word(value: Any) -> str:
-    """A value as text that does not depend on its type: a whole number has no fraction, a moment is that in UTC, a text is as it is.
+    """Returns a value as text that does not depend on its type: whole numbers without a fraction, moments in UTC, texts unchanged.
 
     >>> [word(value) for value in (1, 1.0, Decimal("1.00"), np.float32(0.1), True, "1.0", date(2024, 1, 1), np.array([1.0, 2.0]))]
     ['1', '1', '1', '0.10000000149011612', 'True', '1.0', '2024-01-01 00:00:00', '[1, 2]']
@@ -216,10 +217,10 @@ def word(value: Any) -> str:
 
 
 def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int64]:
-    """Which of the words ``known`` each value ``(N,)`` is; -1 for another one, and for None.
+    """Returns the index of each value ``(N,)`` in the words ``known``; -1 for an unknown value and for None.
 
-    The word itself goes first. A value is also the word that another type or program would have written for it, if there is but one:
-    what ``str`` makes of it, a whole number with or without a fraction, true and false as 1 and 0, a code without its leading zeros, and a
+    An exact match goes first. Otherwise a value matches a word that another type or program would have written for it, if exactly one does:
+    the result of ``str``, a whole number with or without a fraction, true and false as 1 and 0, a code without its leading zeros, or a
     moment in another format.
 
     >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist(), places([0.0, True, "TRUE"], ["False", "True"]).tolist()
@@ -249,7 +250,7 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
 
 
 def _unique(meant: Iterable[tuple[Decimal | None, int]]) -> dict[Decimal | None, int]:
-    """The places of what is meant by one word only."""
+    """Returns the place of each meaning that only one word has."""
     known = [(meaning, place) for meaning, place in meant if meaning is not None]
     times = Counter(meaning for meaning, _ in known)
     return {meaning: place for meaning, place in known if times[meaning] == 1}

@@ -1,1 +1,1 @@
-"""A run from its settings to its files."""
+"""Carries out a run, from its settings to its files."""

@@ -1,4 +1,4 @@
-"""Predictions from an adapter package: opens the base it belongs to, applies the adapter, and checks the context."""
+"""Predicts with an adapter package: opens its base model, applies the adapter, and checks the context."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from tabtune_core.training.scoring import Shown
 
 @dataclass(frozen=True, slots=True)
 class AdaptedModel:
-    """A base model with an adapter on it. It holds no rows: every prediction is given its context.
+    """A base model with an adapter. It holds no rows: every prediction needs a context.
 
     Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order.
     """
@@ -41,20 +41,20 @@ class AdaptedModel:
     model: BaseModel
     settings: RunSettings
     facts: PackageFacts
-    """What the package's ``tabtune.json`` says."""
+    """The content of the package's ``tabtune.json``."""
 
     @property
     def reading(self) -> ReadingChoices:
-        """How the run read its table; pass it to ``read_table``. What were words then are words, though a later version could read more."""
+        """Returns how the run read its table, for ``read_table``. Its text columns stay text, even if this version reads more in them."""
         choices, kinds = self.facts.reading, self.facts.kinds
         words = {name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"}
         return replace(choices, kinds=tuple({**words, **dict(choices.kinds)}.items()))
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the probabilities; empty where numbers are predicted.
+        """Returns the class names in the order of the probabilities; empty for regression.
 
-        Of a package without its class labels "class 1" and so on: predictions have the names of their context.
+        For a package without class labels, returns "class 1" and so on; predictions then have the names of their context.
         """
         return self.facts.classes
 
@@ -62,21 +62,21 @@ class AdaptedModel:
         if self.settings.target not in table.columns:
             raise AdapterError(f"The table lacks the target column {self.settings.target!r}.")
         labels = labels_of(table, self.settings)
-        if self.settings.split_at_median:  # earlier versions named the halves by 15 digits of the median
+        if self.settings.split_at_median:  # earlier versions named the two halves with 15 digits of the median
             short = {name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}}
             if hash_of_labels(sorted(short.values())) == self.facts.label_hash:
                 labels = np.array([short.get(label) for label in labels], dtype=object)
         return labels
 
     def split(self, table: pd.DataFrame) -> Split:
-        """The row numbers that trained, chose and tested in the run, for the run's own table."""
+        """Returns the run's train, validation and test row numbers, for the run's own table."""
         return split_table(table, self._labels(table), self.settings)
 
     def context(self, table: pd.DataFrame) -> Context:
-        """The run's own context rows out of its table.
+        """Returns the run's own context rows from its table.
 
         Raises:
-            AdapterError: the table differs: the rows do not have the hash, or the classes, that the run stored.
+            AdapterError: the table differs: its rows do not have the hash or the classes that the run stored.
         """
         rows = np.array(self.facts.context_rows, dtype=np.int64)
         if len(table) <= rows.max():
@@ -90,13 +90,13 @@ class AdaptedModel:
         return self._with_own_classes(context)
 
     def new_context(self, table: pd.DataFrame) -> Context:
-        """All rows of ``table`` as context in place of the run's own; scores will differ from the run's.
+        """Returns all rows of ``table`` as context instead of the run's own; scores will differ from the run's.
 
         Raises:
             AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
         labels = self._labels(table)
-        if self.settings.group_rare_classes and self.facts.labels_sha256 is None:  # which are rare, the run's own table has said
+        if self.settings.group_rare_classes and self.facts.labels_sha256 is None:  # the run's own table decided which classes are rare
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
@@ -104,8 +104,8 @@ class AdaptedModel:
         return self._with_own_classes(make_context(table, labels, rows, self.facts.kinds, self.settings.target))
 
     def _with_own_classes(self, context: Context) -> Context:
-        """Refuses rows of other classes, or in another order: a prediction would be called by the name of another."""
-        if self.reading.day_first is not None:  # so that texts are read as the table's were
+        """Refuses a context with other classes or another order, which would mislabel predictions; sets how the encoder reads dates."""
+        if self.reading.day_first is not None:  # dates are read as in the run's table
             encoder, orders = context.encoder, dict(self.reading.date_orders)
             orders = dict.fromkeys(encoder.month_first, False) | orders
             by_month = tuple(name for name in (*encoder.dates, *encoder.datetimes) if not orders.get(name, self.reading.day_first))
@@ -117,7 +117,7 @@ class AdaptedModel:
         return context
 
     def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:
-        """Probabilities ``(rows, classes)``.
+        """Predicts probabilities ``(rows, classes)``.
 
         Raises:
             AdapterError: the adapter predicts numbers.
@@ -127,12 +127,12 @@ class AdaptedModel:
         return self._predict(rows, context, told=True)
 
     def predict(self, rows: Any, *, context: Context) -> NDArray[Any]:
-        """Class names or numbers ``(rows,)``."""
+        """Predicts class names or numbers ``(rows,)``."""
         predicted = self._predict(rows, context, told=True)
         return np.array(context.labels.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
 
     def predict_table(self, rows: Any, *, context: Context) -> pd.DataFrame:
-        """``predicted``, and where it predicts classes the probability of each, a column ``prob_<class>``."""
+        """Predicts a frame with the column ``predicted`` and, for classes, a column ``prob_<class>`` for each."""
         predicted = self._predict(rows, context)
         if not self.classes:
             return pd.DataFrame({"predicted": predicted})
@@ -141,21 +141,21 @@ class AdaptedModel:
         return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}})
 
     def save_merged(self, path: str | Path) -> None:
-        """Writes a checkpoint that the upstream package opens, with the adapter in the weights; what is there stays until it is whole.
+        """Writes a checkpoint for the upstream package with the adapter merged in; an existing file stays until the new one is complete.
 
         Raises:
-            AdapterError: that cannot be.
+            AdapterError: the file cannot be written.
             ShortageError: the machine lacks something, such as room on the disk.
         """
         merged = with_module(self.model, merged_copy(self.model.module))
         try:
             merged.save(Path(path))
-        except (OSError, RuntimeError, SafetensorError) as error:  # the second is torch's own
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's
             start, why = "The merged weights cannot be written", getattr(error, "strerror", None) or error
             raise shortage_of(error, start, Path(path).parent) or AdapterError(f"{start} to {str(path)!r}: {why}.") from error
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
-        """``told`` warns of what cannot be read in the rows, as befits Python; the command line says it in its own words."""
+        """Predicts; ``told`` issues Python warnings about unreadable cells, which the command line reports in its own way."""
         frame = read_rows(rows)
         predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
         for sentence in context.encoder.unread(frame) if told else ():
@@ -166,37 +166,37 @@ class AdaptedModel:
 def predict_rows(
     model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int, told: Callable[[int], None] | None = None
 ) -> NDArray[np.float64]:
-    """Probabilities ``(rows, classes)`` or numbers ``(rows,)`` of what the model is shown beside a context.
+    """Predicts probabilities ``(rows, classes)`` or numbers ``(rows,)`` with a model and a context.
 
-    ``told`` is called with how many more rows of a view were predicted.
+    ``told`` is called with the number of rows that one more call of an ensemble member predicted.
 
     Raises:
-        AdapterError: the model returns NaN or Infinity, which are not predictions.
+        AdapterError: the model returns NaN or Infinity.
     """
     shown = Shown.to(model, context, views=views)
     return finite(model, replace(shown.scorer, told=told).predict(model, shown.read(rows)))
 
 
 def finite(model: BaseModel, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The predictions, if they are some. Raises as ``predict_rows``."""
+    """Returns the predictions if all are finite; raises as ``predict_rows``."""
     odd = int((~np.isfinite(predicted)).any(axis=tuple(range(1, predicted.ndim))).sum())
     if odd:
         raise AdapterError(
-            f"{model.source.model} gives no number for {odd:,} of {len(predicted):,} rows: its adapter or its weights are damaged, or far "
-            f"too strong. Take another adapter."
+            f"{model.source.model} gives no finite number for {odd:,} of {len(predicted):,} rows: its adapter or its weights are damaged "
+            f"or far too strong. Take another adapter."
         )
     return predicted
 
 
 def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | None, device: str) -> BaseModel:
-    """The base model that something was trained on.
+    """Opens the base model that an adapter or a pipeline was trained on.
 
     Raises:
         AdapterError: the weights are not those it was trained on.
         CheckpointError: the weights cannot be found.
     """
     card = get_card(name) if checkpoint else card_with(name, task, sha256)
-    _, source = find_checkpoint(card, task, checkpoint)  # before it is opened: a pipeline from elsewhere may name any file
+    _, source = find_checkpoint(card, task, checkpoint)  # checked before opening: a pipeline from elsewhere may name any file
     if sha256 not in source.identities:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
@@ -209,8 +209,8 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     """Opens an adapter package on its base model.
 
     Args:
-        path: the zip, or ``hf://owner/name`` of one on the Hugging Face Hub.
-        checkpoint: weights of the base, where they are not in the package or the Hugging Face cache.
+        path: the zip file, or ``hf://owner/name`` on the Hugging Face Hub.
+        checkpoint: weights of the base, if they are neither part of this package nor in the Hugging Face cache.
         device: 'auto', 'cpu', 'cuda' or 'cuda:0'.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: predictions row by row, and the adapter package."""
+"""Writes the files of a run: predictions, weights and the adapter package."""
 
 import hashlib
 import json
@@ -37,10 +37,10 @@ def write_predictions(
     units_T: NDArray[np.int64],
     zero_shot: Mapping[SplitName, NDArray[np.float64]] | None = None,
 ) -> None:
-    """One line a held-out row: split, row (its number in the table), unit (which rows are one to an interval), label, predicted.
+    """Writes one line per held-out row: split, row (number in the table), unit (equal if intervals count rows as one), label, predicted.
 
-    Where classes are predicted also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` is what
-    the model said before it was trained.
+    For classes also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` are the predictions before
+    training.
     """
     names, frames = np.array(classes, dtype=object), []
     for split, part in parts.items():
@@ -57,14 +57,14 @@ def write_predictions(
 
 
 def write_weights(path: Path, model: BaseModel) -> None:
-    """The weights of a module as safetensors, whole: what full fine-tuning made, to be inspected later."""
+    """Writes all weights of a module as safetensors: the result of full fine-tuning."""
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}
     with in_one_move(path) as partial:
         safetensors.torch.save_file(weights, partial)
 
 
 def hash_rows(parts: Mapping[SplitName, HeldOut], classes: tuple[str, ...]) -> str:
-    """SHA-256 of the numbers and targets of the held-out rows, by which runs on the same rows are known."""
+    """Returns the SHA-256 of the numbers and targets of the held-out rows, which is equal for runs on the same rows."""
     digest = hashlib.sha256()
     for split, part in parts.items():
         targets = json.dumps([classes[k] for k in part.y_N]).encode() if classes else np.asarray(part.y_N, dtype=np.float64).tobytes()
@@ -82,7 +82,7 @@ def write_adapter(
     scores: Mapping[str, Mapping[str, float]],
     best_step: int,
 ) -> None:
-    """Writes the adapter package with all that its loader needs; of the table's values only the class names go in."""
+    """Writes the adapter package with everything that its loader needs; of the table's values it contains only the class names."""
     context = table.context
     facts = PackageFacts(
         layers=report.layers,
@@ -111,5 +111,5 @@ def write_adapter(
 
 
 def _portable(settings: RunSettings) -> RunSettings:
-    """The settings without this machine's folders."""
+    """Returns the settings without this machine's folders."""
     return settings if settings.checkpoint is None else replace(settings, checkpoint=Path(settings.checkpoint).name)

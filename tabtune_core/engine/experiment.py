@@ -1,6 +1,6 @@
-"""One run from the table to the adapter: the only place that joins the parts.
+"""One run from the table to the adapter; the only module that joins all parts.
 
-In: the settings of a run and the workspace. Out: events while it goes on; the adapter package and the predictions in the run's folder.
+In: the settings of a run and the workspace. Out: events meanwhile; the adapter package and the predictions in the run's folder.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 SHARED = "shared"
-"""Folder of the workspace for what its runs share."""
+"""Name of the workspace folder with the cache that its runs share."""
 
 
 def run_experiment(
@@ -38,14 +38,14 @@ def run_experiment(
     given: str | None = None,
     fresh: FreshProcess | None = None,
 ) -> RunFinished:
-    """Runs what ``settings`` say and returns the result; ``emit`` is called from two threads.
+    """Carries out a run and returns its result; ``emit`` is called from two threads.
 
-    ``given`` is the device that the run was given, where the settings leave the choice. The adapter package is tried in ``fresh``, or in a
-    new interpreter. It goes on from the last state in its folder, if there is one; a reference and zero-shot always start anew.
+    ``given`` is the device that the worker chose; None: the one in the settings. The adapter package is verified in ``fresh``, or in a new
+    interpreter. The run resumes from the last state in its folder, if there is one; reference models and zero-shot always start anew.
 
     Raises:
         Cancelled: a person asked for the end without a result.
-        TabTuneError: what was asked cannot be done; the text says why and what would do.
+        TabTuneError: what was asked cannot be done; the text says why and what to do.
     """
     if settings.strategy in REFERENCES:
         return run_reference(settings, home=home, run_dir=run_dir, emit=emit, stop_request=stop_request)

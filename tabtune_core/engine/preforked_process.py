@@ -1,6 +1,6 @@
-"""A process that is set aside before this one loads anything, for one call later: as fresh as a new interpreter, seconds sooner.
+"""A process that is forked before this one loads anything, for one later call: as clean as a new interpreter, but seconds faster.
 
-In: a function and what it takes. Out: what it returns, or None. The process waits meanwhile and ends with the one that set it aside.
+In: a function and its arguments. Out: its result, or None. The forked process waits meanwhile, and ends when its parent ends.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class FreshProcess:
-    """A fork of this process as it is now; to be made before this one has a second thread, a model or CUDA."""
+    """A fork of this process; make it before this process has a second thread, a model or CUDA."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("fork")
@@ -26,25 +26,25 @@ class FreshProcess:
         theirs.close()
 
     def call(self, function: Callable[..., Any], /, **named: Any) -> Any:
-        """What the function, which can be pickled, returns there; None where the process ended without an answer. Only once."""
+        """Calls a picklable function there and returns its result; None if the process ended without an answer. Works only once."""
         try:
             with self._pipe:
                 self._pipe.send((function, named))
                 return self._pipe.recv()
-        except (EOFError, OSError):  # it ended before it was asked, while it worked, or in the middle of its answer
+        except (EOFError, OSError):  # it ended before, during or after the call, without a complete answer
             return None
         finally:
             self._process.join()
 
 
 def die_with(parent: int) -> None:
-    """This process is killed when the thread that started it ends, whose process is ``parent``: on Linux, prctl(2), PR_SET_PDEATHSIG.
+    """Has Linux kill this process when the thread that started it, in process ``parent``, ends: prctl(2), PR_SET_PDEATHSIG.
 
-    A kill does not reach children, nor, on a cluster, the process group.
+    Otherwise it would survive: killing a process does not reach its children and, on a cluster, not even its process group.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before
+        if os.getppid() != parent:  # the parent has already ended
             os._exit(1)
 
 

@@ -1,6 +1,6 @@
-"""A run without a foundation model: a linear model or gradient boosting on the same rows; and scores too good to be honest.
+"""Runs of reference models (a linear model or gradient boosting on the same rows), and the check for suspiciously good scores.
 
-In: the settings of a run and the workspace. Out: the events, the predictions and the result of a run like any other.
+In: the settings of a run and the workspace. Out: events, predictions and a result, as for any other run.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,17 +32,17 @@ from tabtune_core.training.scoring import HeldOut
 
 NEARLY_PERFECT = {"balanced_accuracy": 0.995, "r2": 0.999}
 FEWEST_ROWS = 60
-"""Test rows; fewer are right by luck."""
+"""Fewest test rows for the check; fewer may be right by chance."""
 MANY_COPIES = 0.5
-"""Share of the test rows from which on copies of training rows, as their features go, are why."""
+"""Share of test rows whose features equal those of a training row from which on these copies are given as the cause."""
 MOST_ROWS = 2_000
-"""To fit boosting to, and to predict with each column shuffled: seconds."""
+"""Most rows to fit boosting to, and to predict with each column shuffled, so that it takes seconds."""
 NAMED, WORTH = 3, 0.01
-"""Columns that are named, and what a score loses at least without one of them."""
+"""Most columns that are named, and the least score lost by shuffling each of them."""
 
 
 def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, scores: Mapping[str, float]) -> str | None:
-    """What to check where the test rows are predicted nearly without error.
+    """Says what to check if the test rows are predicted nearly without error; None otherwise.
 
     Columns are ranked by permutation importance (Breiman 2001, section 10) of gradient boosting on the same rows.
     """
@@ -55,7 +55,7 @@ def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, s
     copied = int(np.isin(hash_T[test], hash_T[table.split.train]).sum())
     if copied >= MANY_COPIES * len(test):
         return (
-            f"The test rows are predicted nearly without error: {copied:,} of {len(test):,} are copies of rows that trained. Leave "
+            f"The test rows are predicted nearly without error: {copied:,} of {len(test):,} are copies of training rows. Leave "
             "copies out (the button on the Data page, --drop-copies on the command line)."
         )
     train = table.split.train[sample_rows(strata_of(table.labels)[table.split.train].astype(str), MOST_ROWS, rng)]
@@ -74,8 +74,8 @@ def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, s
     if not most:
         return None
     return (
-        f"The test rows are predicted nearly without error, which is rare without a leak. Most of it comes from "
-        f"{', '.join(map(repr, most))}, as gradient boosting uses the columns: leave out what is only known after the outcome."
+        f"The test rows are predicted nearly without error, which is rare without a leak. In gradient boosting, most of it comes from "
+        f"{', '.join(map(repr, most))}: leave out columns that are only known after the outcome."
     )
 
 
@@ -85,11 +85,11 @@ CPU = torch.device("cpu")
 def run_reference(
     settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], stop_request: Callable[[], StopRequest | None]
 ) -> RunFinished:
-    """Fits all training rows, or as many as take seconds, and scores the validation and test rows that every run of the seed has.
+    """Fits all training rows, or as many as take seconds, and scores the validation and test rows that all runs of the seed share.
 
     Raises:
         Cancelled: a person asked for the end without a result.
-        TabTuneError: what was asked cannot be done; the text says why and what would do.
+        TabTuneError: what was asked cannot be done; the text says why and what to do.
     """
     dataset = get_dataset(home, settings.dataset)
     kinds = kinds_of(dataset.columns, settings)
@@ -100,7 +100,7 @@ def run_reference(
             rows = table.split.train
             most = most_rows(count_features(kinds, settings.target), len(classes))
             if len(rows) > most:
-                emit(Note(f"Fitted to {most:,} of the {len(rows):,} training rows, drawn at random, so that it takes seconds."))
+                emit(Note(f"Fitted to {most:,} of the {len(rows):,} training rows, drawn at random, so that fitting takes seconds."))
                 strata = strata_of(table.labels)[rows].astype(str)
                 rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
             context = make_context(table.frame, table.labels, rows, kinds, settings.target)
@@ -148,7 +148,7 @@ def run_reference(
             for name, part in held_out.items():
                 clock.start()
                 predictions[name] = reference.predict(x_NF[name])
-                predict_seconds = clock.seconds  # of the last part: the test rows, where there are any
+                predict_seconds = clock.seconds  # of the last part: the test rows, if there are any
                 scores[name] = score_all(part.y_N, predictions[name])
                 emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
             if told := too_good(table, kinds, settings, scores.get("test", {})):

@@ -1,8 +1,8 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
-A run of the worker has such a process waiting, with nothing of any run in it but the packages loaded. Elsewhere, in the tests, and where
-that process does not answer, it is a new interpreter, which also has another order of sets:
-``python -m tabtune_core.engine.verify RUN_DIR --home HOME`` prints the largest difference.
+A run of the worker has such a process waiting, with only the packages loaded. Elsewhere, in tests, and if that process does not answer, a
+new interpreter is used, in which sets also have another order: ``python -m tabtune_core.engine.verify RUN_DIR --home HOME`` prints the
+largest difference.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from tabtune_core.engine.preforked_process import FreshProcess, die_with
 from tabtune_core.gpus import takes_one_process
 
 TOLERANCE = 1e-6
-"""Largest difference on the same CPU: of a probability, or of a number in standard deviations of the labels."""
+"""Largest allowed difference on one CPU: of a probability, or of a number in standard deviations of the labels."""
 CARD_TOLERANCE = 1e-5
-"""The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, and the order of sums goes by the split."""
+"""The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, which changes the order of sums."""
 OTHER_DEVICE_TOLERANCE = 1e-3
 """The same between a GPU and the CPU, or two kinds of GPUs."""
 
 
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
-    """Over all test rows: the largest difference (see ``TOLERANCE``), and the number of labels that differ."""
+    """Returns the largest difference over all test rows (see ``TOLERANCE``), and the number of labels that differ."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.engine.adapted_model import load_adapter
     from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
@@ -46,9 +46,9 @@ def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: st
 
 
 def compare(predicted: NDArray[Any], expected: NDArray[Any], labels: NDArray[Any]) -> tuple[float, int]:
-    """The largest difference (see ``TOLERANCE``) and how many labels differ, of probabilities ``(N, K)`` or numbers ``(N,)``.
+    """Returns the largest difference (see ``TOLERANCE``) of probabilities ``(N, K)`` or numbers ``(N,)``, and how many labels differ.
 
-    ``labels`` are numbers of the same kind, whose standard deviation is the unit of a difference between numbers.
+    The standard deviation of ``labels`` is the unit of a difference between numbers.
     """
     if predicted.shape != expected.shape:
         return float("inf"), len(expected)
@@ -59,21 +59,21 @@ def compare(predicted: NDArray[Any], expected: NDArray[Any], labels: NDArray[Any
 
 
 def tolerance_on(device: str) -> float:
-    """Between two predictions on one device."""
+    """Returns the tolerance between two predictions on one device."""
     return TOLERANCE if device == "cpu" else CARD_TOLERANCE
 
 
 def is_held(device: str) -> bool:
-    """Whether a second process cannot compute on a device that this one does."""
+    """Whether a second process cannot use the device while this one does."""
     return device != "cpu" and takes_one_process(int(device.partition(":")[2] or 0))
 
 
 def verify_in_fresh_process(
     run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
 ) -> tuple[bool, str]:
-    """Whether the package of a run gives the run's predictions, and a sentence that says so; in ``fresh`` if there is one.
+    """Returns whether a run's package gives the run's predictions, and a sentence that says so; uses ``fresh`` if there is one.
 
-    On the run's own device; on the CPU, where the GPU is in exclusive-process mode: labels near a decision boundary may differ there.
+    Predicts on the run's own device, or on the CPU if the GPU is in exclusive-process mode: labels near a decision boundary may differ.
     """
     exclusive, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
     if exclusive:
@@ -82,14 +82,14 @@ def verify_in_fresh_process(
     answer = None
     if fresh is not None:
         answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
-    if answer is None:  # the process set aside may have been killed, which says nothing of the package
+    if answer is None:  # the waiting process may have been killed, which says nothing about the package
         answer = _in_new_interpreter(run_dir, home, device, checkpoint)
     if answer is None:
         return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
     difference, labels = answer
     if difference <= tolerance and (exclusive or labels == 0):
         return True, f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}."
-    return False, f"The adapter package gave other predictions {where} by up to {difference:.1e}; it is not offered."
+    return False, f"The adapter package gave predictions {where} that differ by up to {difference:.1e}; it is not offered."
 
 
 def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | None:
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--checkpoint")
-    parser.add_argument("--parent", type=int, help="id of the process with which this one ends")
+    parser.add_argument("--parent", type=int, help="id of the parent process; this process ends when it ends")
     asked = vars(parser.parse_args())
     if (parent := asked.pop("parent")) is not None:
         die_with(parent)

@@ -1,4 +1,4 @@
-"""What a run's or job's own process does: carries it out, and ends its row whatever happens."""
+"""The process of a run or job: carries it out and ends its row whatever happens."""
 
 import contextlib
 import importlib
@@ -26,16 +26,16 @@ from tabtune_core.training.clock import Standstill, disturbed
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
-"""What CUDA says to attention over more tables at once than a grid of blocks has places (https://github.com/pytorch/pytorch/issues/142228)."""
+"""CUDA's error for attention over more tables at once than a grid has blocks (https://github.com/pytorch/pytorch/issues/142228)."""
 NO_ROOM_STATUS = os.EX_TEMPFAIL
-"""Exit status of a process whose run could not go on, nor say so in its row, because the machine lacked something that comes back."""
+"""Exit status of a process whose run could not continue or report it, because of a shortage that may pass."""
 FIRST_TO_GO = 500
-"""Added to a run's score for the kernel's OOM killer (-1000 to 1000): where memory ends, it goes, and not the worker or the pages."""
-JOB_ADVICE = "Wait until the runs that go on have ended, or ask for fewer rows or adapters at once."
+"""Added to a run's score for the kernel's OOM killer (-1000 to 1000), so that it kills the run and not the worker or the pages."""
+JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
 
 
 def memory_advice(settings: RunSettings) -> str:
-    """What to lower, with the numbers as they are."""
+    """Says which settings to lower, with their present values."""
     if settings.strategy in REFERENCES:
         return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train
@@ -43,13 +43,13 @@ def memory_advice(settings: RunSettings) -> str:
     if settings.strategy == "inference":
         return f"Lower {predicting}, and run it again."
     return (
-        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), or {predicting} where predictions did "
-        f"not fit, and run it again; the LoRA rank hardly changes the memory."
+        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), or, if predictions did not fit, "
+        f"{predicting}, and run it again; the LoRA rank hardly changes the memory."
     )
 
 
 def discard(run_dir: Path) -> None:
-    """Empties the folder of a cancelled run or job but for its log."""
+    """Empties the folder of a cancelled run or job, except its log."""
     for path in run_dir.iterdir() if run_dir.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)
@@ -60,11 +60,10 @@ def discard(run_dir: Path) -> None:
 def run_child(
     home: Path, run_id: str, experiment: str, device: str | None, cores: Collection[int] = (), threads: int | None = None
 ) -> None:
-    """One run; ``device`` is the one that it was given, None for what its settings say.
+    """Carries out one run on ``device`` (None: the one in its settings).
 
-    ``cores`` are those that the process is held to (empty: all), ``threads`` how many compute there (None: what libraries choose).
-    Where the machine lacks something that comes back, such as room on the disk, the process ends with NO_ROOM_STATUS: its run was
-    interrupted, and its last state stays.
+    The process is pinned to ``cores`` (empty: all) and computes with ``threads`` (None: the libraries' choice). On a shortage that may
+    pass, such as a full disk, the process ends with NO_ROOM_STATUS: its run was interrupted, and its last state stays.
     """
     _stand_apart()
     if threads is not None:
@@ -80,7 +79,7 @@ def run_child(
 
 
 def _to_the_log(error: Exception) -> None:
-    """Its trace. Where the log's disk is full it goes nowhere: what is left to be written would change the exit status."""
+    """Prints the error's traceback. If the log's disk is full it is dropped: unwritten output would change the exit status."""
     try:
         traceback.print_exception(error)
         sys.stderr.flush()
@@ -95,7 +94,7 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     log = store.run_dir(run_id) / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     write_to(log)
-    fresh = FreshProcess()  # as long as there is one thread here
+    fresh = FreshProcess()  # while this process has only one thread
     patiently(lambda: store.set_process(run_id, os.getpid(), identity_of(os.getpid())))
     if store.run(run_id).resumptions:
         patiently(lambda: store.begin_again(run_id))
@@ -118,16 +117,16 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
     except Exception as error:
         lacking = shortage_of(error, "The run could not go on", store.home)
         if lacking is not None and lacking.passes:
-            with contextlib.suppress(ShortageError):  # the worker says it, then
+            with contextlib.suppress(ShortageError):  # then the worker reports it
                 store.append(run_id, RunFailed(str(lacking), type(lacking).__name__))
-            raise lacking from error  # to the exit status: the row and the last state stay, for the run to be resumed
+            raise lacking from error  # becomes the exit status; the row and the last state stay, so that the run can be resumed
         message = explain(error, memory_advice(settings), "the run's log", store.home)
         patiently(partial(store.append, run_id, RunFailed(message, kind_of_error(error))))
         patiently(partial(store.finish, run_id, "failed", error=message))
         store.forget_states(run_id)
-        raise  # the trace is written to stderr, which is the log; the exit status says that it failed
+        raise  # the traceback goes to stderr, which is the log; the exit status says that it failed
     else:
-        if store.wish(run_id) == "cancel":  # asked for after the last look at it
+        if store.wish(run_id) == "cancel":  # asked for after the last check
             discard(run_dir)
             patiently(lambda: store.finish(run_id, "cancelled"))
         else:
@@ -136,7 +135,7 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
 
 
 def job_child(home: Path, job_id: str, jobs: str) -> None:
-    """One job."""
+    """Carries out one job."""
     _stand_apart()
     store = patiently(lambda: RunStore(home))
     folder = store.job_dir(job_id)
@@ -145,14 +144,14 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
         write_to(folder / LOG)
         patiently(lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid())))
         job = store.job(job_id)
-        if job.status != "running":  # its worker was killed before it told the process, and the next one took the job for lost
+        if job.status != "running":  # its worker was killed before it recorded this process, and the next one ended the job as lost
             return
         result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
         message = explain(error, JOB_ADVICE, f"the job's log, {folder / LOG}", home)
         patiently(lambda: store.finish_job(job_id, "failed", error=message))
-        raise  # for the log
-    if store.job(job_id).wish == "cancel":  # asked for meanwhile
+        raise  # the traceback goes to the log
+    if store.job(job_id).wish == "cancel":
         discard(folder)
         patiently(lambda: store.finish_job(job_id, "cancelled"))
     else:
@@ -160,7 +159,7 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
 
 
 def _stand_apart() -> None:
-    """Leads a process group of its own, and goes before others where memory ends (on Linux)."""
+    """Makes this process lead its own process group, and the first that Linux kills when memory runs out."""
     os.setsid()
     score = Path("/proc/self/oom_score_adj")
     with contextlib.suppress(OSError):
@@ -168,7 +167,7 @@ def _stand_apart() -> None:
 
 
 def write_to(log: Path) -> None:
-    """Sends everything that this process and its libraries print to a file."""
+    """Redirects everything that this process and its libraries print to a file."""
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -177,25 +176,25 @@ def write_to(log: Path) -> None:
 
 
 def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
-    """Signs of life; a process that was taken for dead, and whose run has another one by now, ends itself without a trace in the row."""
+    """Writes heartbeats. Ends this process, leaving the row alone, if it was taken for dead: its run is queued or has another process."""
     identity = identity_of(os.getpid())
     while store.home.is_dir():
-        with contextlib.suppress(StoreError, ShortageError):  # ended and deleted; or a disk without room, where the next beat may fit
+        with contextlib.suppress(StoreError, ShortageError):  # the run was deleted, or the disk is full and the next beat may fit
             store.beat(run_id)
             run = store.run(run_id)
             if run.status == "queued" or (run.status == "running" and run.identity != identity):
                 os._exit(1)
         standstill.sleep(HEARTBEAT_SECONDS)
-    os._exit(1)  # the workspace was deleted: the result could not be seen
+    os._exit(1)  # the workspace was deleted: nobody could see the result
 
 
 def kind_of_error(error: Exception) -> str:
-    """The error's class; one for all that a full memory raises."""
+    """Returns the name of the error's class; all out-of-memory errors have one name."""
     return "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
 
 
 def explain(error: Exception, advice: str, log: str, home: Path | None = None) -> str:
-    """For the person: what happened and what to do; ``advice`` is what to do where memory was full."""
+    """Says what happened and what to do; ``advice`` is what to do if memory was full."""
     if isinstance(error, TabTuneError):
         return str(error)
     if is_out_of_memory(error):

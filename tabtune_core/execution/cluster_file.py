@@ -1,6 +1,6 @@
-"""What the worker writes down of its cluster, for the pages: they never load Ray.
+"""The description of the cluster that the worker writes for the pages, which never load Ray.
 
-In: the cluster's machines. Out: ``cluster.json`` in the workspace, and from it the same again.
+In: the cluster's machines. Out: ``cluster.json`` in the workspace, and the machines read back from it.
 """
 
 import json
@@ -23,27 +23,27 @@ class ClusterNode:
     name: str
     cpus: int
     cards: tuple[str, ...]
-    """Names of its GPUs; as many as it lends, however they are called."""
+    """Names of its GPUs, as many as it lends to Ray."""
     problem: str = ""
-    """Why it is given no run; empty where it is."""
+    """Why it is given no run; empty if it is given runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """All of them, and whether something waits for one that is not there; without nodes, why there is no cluster."""
+    """All machines of a cluster."""
 
     nodes: tuple[ClusterNode, ...] = ()
     waits: str = ""
-    """A sentence; empty where nothing does."""
+    """A sentence: which run waits for a node that is not there, or, without nodes, why there is no cluster; else empty."""
 
     @property
     def cards(self) -> list[str]:
-        """Of the machines that are given runs."""
+        """Returns the names of the GPUs of machines that are given runs."""
         return [card for node in self.nodes if not node.problem for card in node.cards]
 
     @property
     def summary(self) -> str:
-        """In one line, of the machines that are given runs.
+        """Describes the machines that are given runs in one line.
 
         >>> Cluster((ClusterNode("a", 8, ("NVIDIA L4", "NVIDIA L4")), ClusterNode("b", 4, ()))).summary
         '2 nodes, 12 CPUs, 2 GPUs (2 × NVIDIA L4)'
@@ -56,14 +56,14 @@ class Cluster:
 
 
 def write_cluster(home: Path, cluster: Cluster) -> None:
-    """Whole or not at all; not where it says so already."""
+    """Writes the file whole or not at all, and only if its content changes."""
     file, text = home / CLUSTER, json.dumps(asdict(cluster), indent=1)
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         write_text(file, text)
 
 
 def read_cluster(home: Path) -> Cluster | None:
-    """None where runs are carried out on this machine, or the file cannot be read."""
+    """Reads the file; None if runs are carried out on this machine, or it cannot be read."""
     try:
         told = json.loads((home / CLUSTER).read_text(encoding="utf-8"))
         return Cluster(tuple(ClusterNode(**{**node, "cards": tuple(node["cards"])}) for node in told["nodes"]), str(told["waits"]))
@@ -72,18 +72,18 @@ def read_cluster(home: Path) -> Cluster | None:
 
 
 def cluster_for_new_runs(home: Path) -> Cluster | None:
-    """As ``read_cluster``; None also where a worker of the cluster has left and the one that would start now is for this machine alone."""
+    """As ``read_cluster``; also None if the cluster's worker has ended and a new one would use this machine alone."""
     there = worker_of(home) is not None or executor_in_environment() != LOCAL
     return read_cluster(home) if there else None
 
 
 def why_not_joined(home: Path) -> str:
-    """Why the last worker ended at once: its cluster was not there; empty where it was, or runs are carried out on this machine."""
+    """Says why the last worker could not join its cluster and ended; empty if it could, or runs are carried out on this machine."""
     cluster = read_cluster(home)
     return cluster.waits if cluster and not cluster.nodes else ""
 
 
 def forget_cluster(home: Path) -> None:
-    """Of a workspace whose worker uses this machine alone."""
-    with suppress(OSError):  # there is none; a folder that cannot be written to is refused elsewhere, in a sentence
+    """Deletes the file, because the worker uses this machine alone."""
+    with suppress(OSError):  # there is no such file; a read-only folder is reported elsewhere
         (home / CLUSTER).unlink()

@@ -1,6 +1,6 @@
-"""The cores of this machine, in shares: as many runs go on at once as there are shares, each on cores of its own, with as many threads.
+"""Divides the cores of this machine into shares: one run per share, each pinned to its own cores with as many threads.
 
-In: the machine, and what a person asks for. Out: how many runs and threads; cores for the next run, by the slot's name; a process on them.
+In: the machine, and what a person asks for. Out: how many runs and threads; the next run's slot, which names its cores; a pinned process.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from tabtune_core.settings.validation import require
 from tabtune_core.wording import counted
 
 CPU = "cpu"
-"""Slot of all cores, as an earlier version wrote it; ``cpu:0-3`` is that of four."""
+"""Slot of all cores, as an earlier version wrote it; ``cpu:0-3`` is a slot of four cores."""
 TOPOLOGY = Path("/sys/devices/system/cpu")
 BUSY_PERCENT = 50.0
-"""A core that does more is taken last: another workspace's runs, or another program, may be on it."""
+"""A busier core is taken last: another workspace's runs, or another program, may use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +30,32 @@ class Shares:
     """How the cores are divided among runs on the CPU."""
 
     cores: tuple[int, ...]
-    """Numbers, as the system has them; those that are one physical core stand side by side."""
+    """The system's core numbers; those of one physical core are neighbours."""
     parallel: int
     """Runs at once."""
     threads: int
-    """Of each."""
+    """Threads of each run."""
     pinned: bool = True
-    """Whether a run is held to its cores; not where the system cannot, or gives a part of the time of all cores."""
+    """Whether a run is pinned to its cores; false if the system cannot do so, or limits the time of all cores instead of their number."""
 
     @property
     def warning(self) -> str | None:
-        """What to know of more threads than cores."""
+        """Warns of more threads than cores; None otherwise."""
         wanted = self.parallel * self.threads
         if wanted <= len(self.cores):
             return None
         return (
-            f"{self.parallel} runs at once with {counted(self.threads, 'thread')} each are more than the {len(self.cores)}"
-            " cores carry: the runs slow each other down, and their times do not compare with those of other runs."
+            f"{self.parallel} runs at once with {counted(self.threads, 'thread')} each are too many for {len(self.cores)}"
+            " cores: the runs slow each other down, and their times cannot be compared with those of other runs."
         )
 
     def next(self, going: Collection[str], busy: Iterable[float] = ()) -> str | None:
-        """The slot of one more run beside those on ``going``, on the least busy cores; None if no slot is free.
+        """Returns the slot of one more run beside those on the slots ``going``, on the least busy cores; None if no slot is free.
 
         ``busy`` is ``busy_percent()``.
         """
         held = Counter(core for slot in going for core in cores_of(slot, self.cores))
-        together = -(-self.parallel * self.threads // len(self.cores))  # runs on a core; 1 unless more was asked for than there is
+        together = -(-self.parallel * self.threads // len(self.cores))  # runs per core; 1 unless more threads than cores were asked for
         free = [core for core in self.cores if held[core] < together]
         if len(going) >= self.parallel or len(free) < self.threads:
             return None
@@ -65,7 +65,7 @@ class Shares:
 
 
 def busy_percent() -> list[float]:
-    """How busy each core was since the last call, in per cent, in order of their numbers; empty where that is not told."""
+    """Returns how busy each core was since the last call, in per cent, by its number; empty if the system does not tell."""
     try:
         return psutil.cpu_percent(percpu=True)  # type: ignore[no-any-return]
     except OSError:
@@ -73,7 +73,7 @@ def busy_percent() -> list[float]:
 
 
 def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
-    """What was asked for, on this machine; what was left open follows from the cores.
+    """Divides this machine's cores as asked; a value that is None follows from the number of cores.
 
     Raises:
         SettingError: one run would have more threads than there are cores, which makes any run slower.
@@ -88,13 +88,13 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
 
 
 def _told_threads() -> int:
-    """The most that a shell or a cluster lets programs of any kind have, such as all cores of a job; 0: it says nothing."""
+    """Returns the threads that OMP_NUM_THREADS allows, as set by a shell or a cluster; 0 if it is not set."""
     told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))
     return int(told[0]) if told else 0
 
 
 def usual_threads(cores: int) -> int:
-    """Threads of a run unless set: half of few cores, and four of many.
+    """Returns the default number of threads of a run: half of the cores, at least one and at most four.
 
     >>> [usual_threads(cores) for cores in (1, 2, 4, 8, 64)]
     [1, 1, 2, 4, 4]
@@ -103,7 +103,7 @@ def usual_threads(cores: int) -> int:
 
 
 def name_of(cores: Iterable[int]) -> str:
-    """The slot of some cores, as ``taskset --cpu-list`` takes them.
+    """Returns the slot of some cores, written as for ``taskset --cpu-list``.
 
     >>> name_of([3, 0, 1, 2, 7])
     'cpu:0-3,7'
@@ -118,7 +118,7 @@ def name_of(cores: Iterable[int]) -> str:
 
 
 def cores_of(slot: str, every: Collection[int]) -> set[int]:
-    """The cores of a slot; ``every`` core if the slot names no cores.
+    """Returns the cores of a slot; ``every`` core if the slot names none.
 
     >>> cores_of("cpu:0-3,7", ()), cores_of("cpu", (0, 1))
     ({0, 1, 2, 3, 7}, {0, 1})
@@ -128,11 +128,11 @@ def cores_of(slot: str, every: Collection[int]) -> set[int]:
 
 
 def stay_on(cores: Collection[int], threads: int) -> None:
-    """Holds this process, and what it starts, to some cores (none: to those that it has) and so many threads; to be called with one thread.
+    """Pins this process and its children to ``cores`` (empty: unchanged) and limits their threads. Call it while there is one thread.
 
-    Libraries that are loaded are told, and those to come find it in the environment.
+    Sets the number of threads in loaded libraries, and in the environment for libraries loaded later.
     """
-    with contextlib.suppress(OSError):  # of cores that were taken from this container since its worker counted them
+    with contextlib.suppress(OSError):  # the cores were taken from this container since its worker counted them
         if cores:
             os.sched_setaffinity(0, cores)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -145,14 +145,14 @@ def stay_on(cores: Collection[int], threads: int) -> None:
 
 
 def _cores() -> tuple[int, ...]:
-    """Those that this process may use."""
+    """Returns the cores that this process may use, those of one physical core side by side."""
     if not hasattr(os, "sched_getaffinity"):
         return tuple(range(psutil.cpu_count() or 1))
     return tuple(sorted(os.sched_getaffinity(0), key=lambda core: (_first_sibling(core), core)))
 
 
 def _first_sibling(core: int) -> int:
-    """The least number among the threads of a physical core."""
+    """Returns the lowest core number among the threads of the same physical core."""
     try:
         told = (TOPOLOGY / f"cpu{core}/topology/thread_siblings_list").read_text()
     except OSError:

@@ -1,7 +1,7 @@
-"""What runs need of this machine: looked at in a moment, each with what to do where it is amiss.
+"""Quick checks of what runs need on this machine, each with what to do about a problem.
 
-In: a workspace. Out: checks. Loads no torch, whose import alone takes longer than all of this; its version and that of its CUDA are read
-from the files of the package. Nothing leaves the machine unless ``online`` says so.
+In: a workspace. Out: checks. Loads no torch, whose import alone takes longer than all the checks; its version and that of its CUDA are read
+from the package's files. Nothing leaves the machine unless ``online`` is true.
 """
 
 import os
@@ -36,30 +36,30 @@ from tabtune_core.upstream import DISTRIBUTION, installed_now
 State = Literal["ok", "note", "problem"]
 OLDEST_PYTHON = (3, 11)
 SPARE_BYTES = 2_000_000_000
-"""Free on a disk or in memory: below, a released model or a large table soon finds no room."""
+"""Free space on a disk or in memory below which a released model or a large table may not fit."""
 HUB_SECONDS = 3.0
 """How long Hugging Face may take to answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     state: State
     """``note`` is worth knowing, ``problem`` keeps runs from working."""
     found: str
     advice: str = ""
-    """What to do; empty where nothing is."""
+    """What to do; empty if nothing."""
 
 
 def examine(home: Path, *, online: bool = False) -> list[Check]:
-    """All checks, in the order in which a person would look."""
+    """Makes all checks, in the order in which a person would look."""
     return [*_software(), *_gpus(), *_other_gpu(), *_weights(), _hub(online=online), *_room(home), *_workspace(home)]
 
 
 def report(checks: list[Check]) -> str:
-    """The checks as text, for a terminal and for the report of an issue."""
+    """Writes the checks as text, for a terminal and for bug reports."""
     marks, width = {"ok": "ok", "note": "note", "problem": "PROBLEM"}, max(len(check.name) for check in checks)
     lines = []
     for check in checks:
@@ -79,18 +79,18 @@ def _software() -> Iterator[Check]:
         if there is None:
             yield Check(family.name, "note", f"{family.distribution} is not installed", f"To use {family.name}, run: {family.install}")
         elif not family.upstream.is_tested:
-            advice = f"Runs compute all of it in the package's own way, which takes longer. Tested: {tested}."
+            advice = f"Runs use the package's own code without our shortcuts, which takes longer. Tested: {tested}."
             yield Check(family.name, "note", f"{family.distribution} {there} is not among the tested versions", advice)
         else:
             yield Check(family.name, "ok", f"{family.distribution} {there} (tested: {tested})")
     if unmet := list(_unmet()):
         yield Check("Other packages", "problem", "; ".join(unmet), "Install LoRA Lab again, which brings the versions that it needs.")
     else:
-        yield Check("Other packages", "ok", "all that are required, in versions that fit")
+        yield Check("Other packages", "ok", "all required packages are installed in matching versions")
 
 
 def _unmet() -> Iterator[str]:
-    """Our own requirements that the installed packages do not meet; empty if LoRA Lab itself is not installed."""
+    """Yields our own requirements that the installed packages do not meet; none if LoRA Lab itself is not installed."""
     try:
         needed = [Requirement(text) for text in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
@@ -114,7 +114,7 @@ def _torch() -> Check:
 
 
 def _made_for(what: str) -> str | None:
-    """The version of CUDA (or ``hip``, ``xpu``) that torch was built for, out of its file ``version.py``; None for a build without."""
+    """Reads from torch's ``version.py`` the version of CUDA (or ``hip``, ``xpu``) that it was built for; None for a build without."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -123,7 +123,7 @@ def _made_for(what: str) -> str | None:
 
 
 def _other_gpu() -> Iterator[Check]:
-    """Apple's, Intel's or AMD's. Torch is loaded where there may be one, since it alone knows."""
+    """Checks an Apple, Intel or AMD GPU. Loads torch if there may be one, because only torch knows."""
     if not _may_have_another():
         return
     from tabtune_core.devices import describe_device, resolve_device, unproven_gpu
@@ -132,7 +132,7 @@ def _other_gpu() -> Iterator[Check]:
     try:
         if name:
             found = describe_device(resolve_device(name))
-            yield Check(name, "ok", f"{found} gives the CPU's numbers in a small training step", f"'auto' never takes it: name {name}.")
+            yield Check(name, "ok", f"{found} gives the CPU's numbers in a small training step", f"'auto' never takes it: choose {name}.")
     except TabTuneError as error:
         yield Check(name or "GPU", "note", str(error), "Runs use the CPU.")
 
@@ -148,14 +148,14 @@ def _gpus() -> Iterator[Check]:
         yield (
             Check("NVIDIA driver", "problem", "a GPU is here, but its driver does not answer (NVML)", "Install the driver again.")
             if there
-            else Check("NVIDIA driver", "note", "none answers (NVML)", "Runs use the CPU, which is enough for the small models.")
+            else Check("NVIDIA driver", "note", "no driver answers (NVML)", "Runs use the CPU, which is enough for the small models.")
         )
         return
     yield _driver(told, cuda)
     names, memory = card_names(), card_memory()
     if not names:
         why = "torch has no CUDA" if cuda is None else f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}"
-        advice = "Install the CUDA build of torch from pytorch.org." if cuda is None else "Name GPUs in it that are here, or unset it."
+        advice = "Install the CUDA build of torch from pytorch.org." if cuda is None else "Name GPUs of this machine in it, or unset it."
         yield Check("GPUs", "note", f"{told.gpus} here, but runs cannot use them: {why}", advice)
     for place, (name, room) in enumerate(zip(names, memory, strict=True)):
         free = "memory unknown" if room is None else f"{room[0] / 1e9:,.1f} of {room[1] / 1e9:,.1f} GB free"
@@ -183,9 +183,9 @@ def _weights() -> Iterator[Check]:
         here = {card.title: f"{card.title} ({card.licence})" for card, weights in everything if is_here(weights)}
         named = {card.title: f"{card.title} ({card.licence})" for card, weights in everything if weights.by_path}
         absent = [card.title for card in cards if card.title not in {**here, **named}]
-        told = {"here": here.values(), "not here": absent, "by their path alone": named.values()}
+        told = {"here": here.values(), "not here": absent, "only by path": named.values()}
         found = "; ".join(f"{where}: {', '.join(titles)}" for where, titles in told.items() if titles)
-        yield Check(f"{family.name} weights", "ok", found, "What is not here is downloaded when you choose it." if absent else "")
+        yield Check(f"{family.name} weights", "ok", found, "Missing weights are downloaded when you choose the model." if absent else "")
 
 
 def _hub(*, online: bool) -> Check:
@@ -194,16 +194,16 @@ def _hub(*, online: bool) -> Check:
     if HF_HUB_OFFLINE:
         return Check("Hugging Face", "note", "HF_HUB_OFFLINE is set: nothing is downloaded", "Unset it to download a released model.")
     if not online:
-        return Check("Hugging Face", "ok", "not asked; 'loralab doctor --online' asks")
+        return Check("Hugging Face", "ok", "not checked; 'loralab doctor --online' checks it")
     try:
         request = urllib.request.Request(ENDPOINT, method="HEAD")
-        with urllib.request.urlopen(request, timeout=HUB_SECONDS):  # as https_proxy says
+        with urllib.request.urlopen(request, timeout=HUB_SECONDS):  # uses https_proxy
             pass
     except urllib.error.HTTPError:
         pass  # it answers
     except (OSError, ValueError, HTTPException) as error:  # ValueError: HF_ENDPOINT is not an address
         why = getattr(error, "reason", None) or error
-        advice = "Only the models that are here work. Behind a proxy set https_proxy; a mirror is named with HF_ENDPOINT."
+        advice = "Only models whose weights are here work. Behind a proxy set https_proxy; to use a mirror set HF_ENDPOINT."
         return Check("Hugging Face", "note", f"{ENDPOINT} cannot be reached: {why}", advice)
     return Check("Hugging Face", "ok", f"{ENDPOINT} answers")
 
@@ -212,7 +212,7 @@ def _room(home: Path) -> Iterator[Check]:
     for name, path in (("Disk of the workspace", home), ("Disk of temporary files", Path(tempfile.gettempdir()))):
         disk = disk_of(path)
         if disk is None:
-            yield Check(name, "problem", f"{path} cannot be looked at", "Choose another folder.")
+            yield Check(name, "problem", f"{path} cannot be read", "Choose another folder.")
             continue
         few = disk.free_bytes < SPARE_BYTES
         found = f"{path}: {disk.free_bytes / 1e9:,.1f} of {disk.total_bytes / 1e9:,.1f} GB free"
@@ -226,7 +226,7 @@ def _room(home: Path) -> Iterator[Check]:
 def _workspace(home: Path) -> Iterator[Check]:
     if not (home / "runs.sqlite").exists():
         why = _why_unusable(home)
-        yield Check("Workspace", "problem" if why else "ok", f"{home} is empty; it is made when it is first used", why)
+        yield Check("Workspace", "problem" if why else "ok", f"{home} is empty; it is created on first use", why)
         return
     try:
         store = RunStore(home)
@@ -253,7 +253,7 @@ def _workspace(home: Path) -> Iterator[Check]:
 
 
 def _why_unusable(home: Path) -> str:
-    """Why a workspace cannot be made there; empty where it can."""
+    """Says why a workspace cannot be made there; empty if it can."""
     there = next(place for place in (home, *home.absolute().parents) if place.exists())
     if not there.is_dir():
         return f"{there} is a file. Choose another folder with --home or TABTUNE_HOME."

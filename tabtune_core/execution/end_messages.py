@@ -1,6 +1,6 @@
-"""A message to an address that a person named, such as a chat's, when a sweep has ended. Nothing is sent unless an address is named.
+"""Sends a message when a sweep has ended, to an address that a person named, such as a chat's. Sends nothing without an address.
 
-In: sweeps as the worker sees them. Out: a small JSON document a sweep that ended, by POST; one that cannot be delivered is logged.
+In: sweeps as the worker sees them. Out: one small JSON document per ended sweep, by POST; a message that cannot be delivered is logged.
 """
 
 import json
@@ -22,15 +22,15 @@ _log = logging.getLogger(__name__)
 
 
 def checked_address(address: str) -> str:
-    """The address again.
+    """Returns the address unchanged.
 
     Raises:
-        SettingError: a message cannot be sent to it.
+        SettingError: it is not an address that a message can be sent to.
     """
     try:
         parts = urlsplit(address)
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch(r"[!-~]+", address)
-    except ValueError:  # of brackets, or a port that is not a number up to 65535
+    except ValueError:  # wrong brackets, or a port that is not a number up to 65535
         whole = None
     if not whole:
         raise SettingError(f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host.")
@@ -38,7 +38,7 @@ def checked_address(address: str) -> str:
 
 
 class EndMessages:
-    """Sends a message for each sweep that was seen going on and has nothing more to run."""
+    """Sends a message for each sweep that was seen running and has nothing more to run."""
 
     def __init__(self, address: str) -> None:
         self.address = checked_address(address) if address else ""
@@ -46,7 +46,7 @@ class EndMessages:
         self._sending: list[threading.Thread] = []
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
-        """To be called again and again; returns at once, as messages have threads of their own."""
+        """Compares the sweeps with those of the last call and sends messages in threads of their own; call it repeatedly."""
         going = {sweep.id for sweep in sweeps if not ENDED.issuperset(sweep.counts)}
         for sweep in sweeps:
             if sweep.id in self._going - going:
@@ -56,7 +56,7 @@ class EndMessages:
         self._going = going
 
     def finish(self) -> None:
-        """Waits until what is on its way has arrived or failed."""
+        """Waits until all messages have been delivered or have failed."""
         for thread in self._sending:
             thread.join(PATIENCE_SECONDS)
 
@@ -66,12 +66,12 @@ class EndMessages:
             request = urllib.request.Request(self.address, body, headers)
             with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
                 pass
-        except (OSError, ValueError, HTTPException) as error:  # as for an address that cannot be reached, or an invalid answer
+        except (OSError, ValueError, HTTPException) as error:  # an unreachable address or an invalid answer, for example
             _log.warning("The end of sweep %s could not be told to %s: %s", content["sweep"], urlsplit(self.address).hostname, error)
 
 
 def message(sweep: Sweep) -> dict[str, Any]:
-    """What is sent: ``text`` is what chats show."""
+    """Makes the JSON document; chats show its ``text``."""
     counts = {status: number for status, number in sweep.counts.items() if number}
     ended = ", ".join(f"{number} {status}" for status, number in counts.items())
     name = sweep.name or "A sweep"

@@ -1,6 +1,6 @@
-"""The process from which runs and jobs are forked: it has torch loaded, and never CUDA, so that a child costs milliseconds.
+"""The process that runs and jobs are forked from. It has torch loaded, but never CUDA, so that a child starts in milliseconds.
 
-In: the modules that carry out runs and jobs. Out: a multiprocessing context whose processes begin as forks of it.
+In: the modules that carry out runs and jobs. Out: a multiprocessing context whose processes are forks of it.
 """
 
 import contextlib
@@ -17,26 +17,26 @@ EXPERIMENT = "tabtune_core.engine.experiment"
 JOBS = "tabtune_core.execution.jobs.registry"
 """Module whose ``run_job`` carries out a job."""
 PLENTY = 6
-"""Free memory, counted in processes with torch loaded, from which one more does no harm."""
+"""Free memory, in units of a process with torch loaded, that is enough to start one more early."""
 LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
-"""What runs would load on their own, each of them: the first optimizer loads torch._dynamo, which takes more than a second."""
+"""Modules that every run would otherwise load itself: the first optimizer loads torch._dynamo, which takes more than a second."""
 RUN_ENVIRONMENT = {
-    # threads that wait by spinning make a step ten times slower as soon as anything else wants the processor
+    # threads that spin while they wait make a step ten times slower as soon as anything else uses the processor
     "OMP_WAIT_POLICY": "PASSIVE",
-    # memory of large tensors in huge pages: a step on the CPU takes about 5 % less, and the same memory
+    # huge pages for large tensors: a step on the CPU takes about 5 % less time, and the same memory
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    # asked through NVML whether there is a GPU, the forkserver stays without CUDA, which would not survive a fork
+    # torch checks for a GPU through NVML, so that the forkserver does not start CUDA, which would not survive a fork
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-    # a run's log is not a terminal; this makes huggingface_hub draw its download bar there all the same
+    # makes huggingface_hub draw its download bar in a run's log, although that is not a terminal
     "TQDM_POSITION": "-1",
 }
-"""Of the processes that carry out runs and jobs, where the worker's own says nothing else."""
+"""Environment of the processes that carry out runs and jobs; values that the worker's own environment has are kept."""
 CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-"""Whatever the worker's own says: cuda:1 is the same GPU for torch as for the page, which asks NVML."""
+"""Overrides the worker's own environment, so that cuda:1 is the same GPU for torch as for the page, which asks NVML."""
 
 
 def forkserver(experiment: str, jobs: str) -> ForkServerContext:
-    """Sets the environment of this process, which its children have; the forkserver itself starts with the first of them, or before."""
+    """Sets this process's environment, which its children inherit, and returns the context; the forkserver starts with the first child."""
     for name, value in RUN_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.update(CARD_ORDER)
@@ -47,10 +47,10 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
 
 
 def start_early() -> None:
-    """Starts the forkserver of this process, so that the first run does not wait until torch is loaded; returns at once.
+    """Starts the forkserver now, so that the first run does not wait until torch is loaded; returns at once.
 
-    Not where memory is short: a workspace may only be looked at.
+    Does nothing if memory is short, because perhaps no run will ever start.
     """
     if machine_memory()[0] >= PLENTY * PROCESS_BYTES:
-        with contextlib.suppress(OSError):  # what the machine lacks is told where a run or a job needs it
+        with contextlib.suppress(OSError):  # a shortage is reported when a run or a job needs the process
             ensure_running()

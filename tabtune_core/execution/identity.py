@@ -1,7 +1,7 @@
-"""Whether a process is the one we mean, by what the kernel says of it: no clock that is set moves that.
+"""Whether a pid still belongs to the process that we recorded, according to the kernel; setting the clock does not change the answer.
 
-In: a pid, and the identity that was written down with it. Out: whether that very process is there. Nothing may be signalled but what is
-``alive`` here: a pid alone is soon another process, and in another container another one at once.
+In: a pid, and the identity recorded with it. Out: whether that very process exists. Signal only a process that is ``alive`` here: the
+kernel reuses pids, and in another container the same pid is another process.
 """
 
 import contextlib
@@ -13,23 +13,23 @@ import psutil
 
 Found = Literal["alive", "gone", "other", "unknown"]
 """``alive``: that very process runs, or is suspended. ``gone``: it has ended, and nothing else has its pid. ``other``: it has ended, and
-its pid is another process's, or this machine was started anew. ``unknown``: a process may be it, and nothing tells whether it is."""
+another process has its pid, or this machine was restarted. ``unknown``: a process may be it, and this cannot be decided."""
 PROC = Path("/proc")
 ENDED_STATES = ("Z", "X")
 NOT_SAID = "-"
 
 
 def identity_of(pid: int) -> str | None:
-    """One text for the life of a process: its start in ticks since the boot, the boot and the namespace of pids; None: not running.
+    """Returns a text that is unique to a process: its start in ticks since boot, the boot id and the pid namespace; None: not running.
 
-    Without ``/proc`` the start is unix seconds, as psutil knows it.
+    Without ``/proc`` the start is psutil's, in unix seconds.
     """
     seen = _start_and_state(pid)
     return None if seen is None else " ".join((seen[0], *_boot_and_namespace()))
 
 
 def found(pid: int | None, identity: str | None) -> Found:
-    """What became of a process that was written down as ``pid`` and ``identity``, which is None where an earlier version wrote it."""
+    """Says what became of a process recorded as ``pid`` and ``identity``; an earlier version recorded the identity None."""
     if pid is None:
         return "gone"
     written = (identity or "").split()
@@ -38,7 +38,7 @@ def found(pid: int | None, identity: str | None) -> Found:
     if NOT_SAID not in (boot, boot_here) and boot != boot_here:
         return "other"
     if start != NOT_SAID and namespace != namespace_here:
-        return "unknown"  # pids of another container say nothing here
+        return "unknown"  # the pid is another container's
     seen = _start_and_state(pid)
     if seen is None:
         return "unknown" if _may_exist(pid) else "gone"
@@ -48,7 +48,7 @@ def found(pid: int | None, identity: str | None) -> Found:
 
 
 def is_suspended(pid: int | None, identity: str | None) -> bool:
-    """Whether that very process was sent STOP and not CONT: it does nothing, and has not ended."""
+    """Whether that very process is alive but stopped: it was sent STOP and not CONT."""
     if found(pid, identity) != "alive":
         return False
     seen = _start_and_state(pid or 0)
@@ -65,7 +65,7 @@ def _boot_and_namespace() -> tuple[str, str]:
 
 
 def _start_and_state(pid: int) -> tuple[str, str] | None:
-    """When a process began, and a letter for what it does; None: not there, or not to be seen."""
+    """Returns a process's start and the letter of its state; None if it does not exist or is not visible."""
     if not PROC.is_dir():
         return _start_and_state_by_psutil(pid)
     try:
@@ -88,7 +88,7 @@ def _start_and_state_by_psutil(pid: int) -> tuple[str, str] | None:
 
 
 def _may_exist(pid: int) -> bool:
-    """Whether something has the pid that cannot be looked at."""
+    """Whether a process that we cannot inspect may have the pid."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""Jobs under the worker: one at a time in each lane, beside the runs; ended where a person cancels them or their time is over.
+"""The worker's jobs: one at a time in each lane, beside the runs; ended when a person cancels them or their time is over.
 
-In: queued jobs and wishes. Out: jobs that have ended. One that is interrupted is not queued again: a person who waits asks again, and one
-who does not has no use for it.
+In: queued jobs and requests to cancel. Out: jobs that have ended. An interrupted job is not queued again: a person who still wants its
+result asks again.
 """
 
 import contextlib
@@ -22,24 +22,24 @@ from tabtune_core.store.runs import RunStore
 
 OUT_OF_MEMORY = "Ask again, or for less at once."
 AGAIN_SECONDS = 0.3
-"""Wait before the next try, after a process could not be started."""
+"""Wait before another try after a process could not be started."""
 
 _log = logging.getLogger(__name__)
 
 
 class JobLanes:
-    """The jobs that go on, and the rules for starting, pressing and closing them."""
+    """The running jobs, and the rules for starting, ending and closing them."""
 
     def __init__(self, store: RunStore, context: ForkServerContext, program: str, minutes: Mapping[str, float]) -> None:
         self.store, self.context = store, context
         self.program = program
         """Module whose ``run_job`` carries out a job."""
         self.minutes = minutes
-        """That jobs of some kinds may take, where a person says so; the others have those of their kind."""
+        """Longest time of kinds for which a person set it; other kinds have their default."""
         self.going: list[Watched] = []
 
     def look(self) -> None:
-        """Closes what is gone, presses what is to end, and starts the next job of each lane that is free."""
+        """Closes jobs whose process is gone, ends those that should end, and starts the next job of each free lane."""
         for watched in list(self.going):
             self._look_at(watched)
         busy = {watched.slot for watched in self.going}
@@ -48,11 +48,11 @@ class JobLanes:
                 self._start_next(lane)
 
     def sentinels(self) -> list[int]:
-        """Of the processes that were started here; one is ready when its process has ended."""
+        """Returns the sentinels of the processes started here; a sentinel is ready when its process has ended."""
         return [watched.process.sentinel for watched in self.going if watched.process]
 
     def reconcile(self, is_silent: Callable[[str, float | None], bool]) -> None:
-        """Adopts the jobs of an earlier worker whose process lives, and ends the rows of others that say 'running'."""
+        """Adopts running jobs of an earlier worker whose process is alive, and ends the rows of the others."""
         known = {watched.id for watched in self.going}
         for job in self.store.jobs(status="running"):
             if job.id in known:
@@ -70,13 +70,13 @@ class JobLanes:
         for job_id, pid, identity in self.store.unreadable_jobs():
             if job_id in known:
                 continue
-            if pid not in (None, os.getpid()) and found(pid, identity) == "alive":  # is pressed to end at the next look
+            if pid not in (None, os.getpid()) and found(pid, identity) == "alive":  # the next look ends it
                 self.going.append(Watched(job_id, pid or 0, identity, None, LANES[-1]))
             else:
                 self._fail(job_id)
 
     def end_all(self, why: str) -> list[str]:
-        """Ends what goes on, whose rows become 'interrupted'. Returns the ids of what cannot be told from another process, and goes on."""
+        """Ends running jobs as 'interrupted'. Returns the ids of those left running, whose process may be somebody else's."""
         left = []
         for job in self.store.jobs(status="running"):
             if end(job.pid, job.identity):
@@ -102,18 +102,18 @@ class JobLanes:
         job: Job | None = None
         with contextlib.suppress(StoreError):  # its row was deleted, or is damaged
             job = self.store.job(watched.id)
-        if watched.process is None and job is not None and job.pid and job.identity:  # an adopted job names its process there
+        if watched.process is None and job is not None and job.pid and job.identity:  # the row of an adopted job names its process
             watched.pid, watched.identity = job.pid, job.identity
         has_exit = watched.process is not None and watched.process.exitcode is not None
-        state = found(watched.pid, watched.identity)  # after the exit was looked for, or a process that ends just now would pass for both
+        state = found(watched.pid, watched.identity)  # after reading the exit code: a process that ends in between is gone, not both
         if state in ("alive", "unknown"):
             if state == "alive":
-                if has_exit:  # while the process lives, that means that the forkserver is gone; the pid still tells
+                if has_exit:  # an exit code of a living process means that the forkserver is gone; the pid still identifies it
                     watched.process = None
                 self._press(watched, job)
             return
         if state == "gone" and watched.identity:
-            signal_group(watched.pid, signal.SIGKILL)  # what the job started itself
+            signal_group(watched.pid, signal.SIGKILL)  # ends what the job started itself
         if job is not None:
             self._close(watched, job)
         else:
@@ -121,7 +121,7 @@ class JobLanes:
         self.going.remove(watched)
 
     def _press(self, watched: Watched, job: Job | None) -> None:
-        """A job has nothing to keep, so that one that is to end gets no grace."""
+        """Signals a job that should end. A cancelled or overdue job gets no grace time, because it has nothing to save."""
         if job is None or job.status in JOB_ENDED:
             press(watched, "end", GRACE_SECONDS["end"])
         elif job.wish == "cancel":
@@ -133,18 +133,18 @@ class JobLanes:
         return self.minutes.get(job.kind, kind_of(job.kind).minutes)
 
     def _fail(self, job_id: str) -> None:
-        """Ends a row that cannot be read, or is gone; what its process wrote goes with it."""
+        """Ends a row that is gone or cannot be read, and deletes what its process wrote."""
         with contextlib.suppress(OSError, StoreError):
             discard(self.store.job_dir(job_id))
         self.store.finish_job(job_id, "failed", error=UNREADABLE)
 
     def _close(self, watched: Watched, job: Job) -> None:
-        """Ends the row of a process that is gone, unless it did so itself; what it wrote goes with it."""
-        with contextlib.suppress(StoreError):  # again: it may have ended after its row was read and before its process was looked for
+        """Ends the row of a job whose process is gone, unless it did so itself, and deletes what it wrote."""
+        with contextlib.suppress(StoreError):  # read again: it may have ended after its row was read
             job = self.store.job(job.id)
         if job.status in JOB_ENDED:
             return
-        with contextlib.suppress(OSError):  # goes with the job
+        with contextlib.suppress(OSError):  # deleted with the job at the latest
             discard(self.store.job_dir(job.id))
         if job.wish == "cancel":
             self.store.finish_job(job.id, "cancelled")
@@ -157,6 +157,6 @@ class JobLanes:
 
 def _over(minutes: float) -> str:
     return (
-        f"It was ended after {minutes:g} minutes, the longest that it may take. Ask for less at once, or let the worker wait longer: "
-        f"'loralab worker --job-minutes', or the same flag in TABTUNE_WORKER for one that the pages start."
+        f"It was ended after {minutes:g} minutes, the longest that it may take. Ask for less at once, or allow it more time with "
+        f"'loralab worker --job-minutes', or with the same flag in TABTUNE_WORKER for a worker that the pages start."
     )

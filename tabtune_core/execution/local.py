@@ -1,7 +1,7 @@
-"""The executor of this machine: one process a task, forked here, which writes to the store itself and outlives its worker.
+"""The executor of this machine: forks one process per task, which writes to the store itself and outlives its worker.
 
-One runs on each CUDA GPU at a time, and on the CPU one on each share of the cores, so that its figures stay its own.
-In: runs of the queue. Out: processes on slots; signals, to nothing that may be another program's; why a process ended.
+One task at a time runs on each GPU and on each share of the CPU's cores, so that its time and memory are its own.
+In: runs of the queue. Out: processes on slots; signals, never to a process that may be another program's; why a process ended.
 """
 
 import contextlib
@@ -32,10 +32,10 @@ from tabtune_core.store.runs import RunStore
 
 
 def slots_of(device: str, cards: int) -> list[str]:
-    """The slots that would do for a setting ``device``, the preferred one first; ``cpu`` for any share of the cores.
+    """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` stands for any share of the cores.
 
-    An NVIDIA GPU that is not there takes a slot of the CPU; its process says so. That is also where 'auto' runs on a machine without a
-    GPU that the driver reports, whatever torch finds there.
+    A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error. 'auto' gets a slot of the CPU if the
+    driver reports no GPU, whatever torch finds there.
 
     >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2), slots_of("mps", 0)
     (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'], ['mps:0'])
@@ -47,17 +47,17 @@ def slots_of(device: str, cards: int) -> list[str]:
 
 
 class Slots:
-    """Those of one machine. The GPUs are counted once: ``count`` asks the driver."""
+    """The slots of one machine. ``count`` asks the driver for the number of GPUs, once."""
 
     def __init__(self, shares: Shares, count: Callable[[], int] = count_cards) -> None:
         self.shares = shares
         self.cards = count()
 
     def next(self, queued: Sequence[Run], taken: Collection[str], fits: Callable[[Run], bool] = lambda run: True) -> tuple[Run, str] | None:
-        """The first run that a free slot would do for, and that slot; None where all have to wait.
+        """Returns the first run that suits a free slot, and that slot; None if all have to wait.
 
-        A run that leaves the choice takes a GPU that no other queued run asks for by name, if one is free. A run on the CPU that does not
-        fit beside the others waits, and those on the CPU behind it do: it would else never come.
+        A run that suits several GPUs gets one that no other queued run asks for by name, if such a GPU is free. If a run on the CPU does
+        not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
         """
         on_cpu = self.shares.next([slot for slot in taken if is_on_cpu(slot)], busy_percent())
         fitting = [slots_of(run.settings.device, self.cards) for run in queued]
@@ -72,17 +72,17 @@ class Slots:
         return None
 
     def of(self, run: Run) -> str:
-        """The slot of a run that goes on already; its first choice where no worker wrote one down."""
+        """Returns the slot of a running run; its preferred slot if no worker recorded one."""
         return run.slot or slots_of(run.settings.device, self.cards)[0]
 
 
 def is_on_cpu(slot: str) -> bool:
-    """Whether a slot is of cores, and not a GPU."""
+    """Whether a slot consists of CPU cores."""
     return slot.partition(":")[0] == CPU
 
 
 def device_of(slot: str) -> str | None:
-    """What a run's process is told to compute on; None on a slot of the CPU, where its own settings say it."""
+    """Returns the device to give to a run's process; None for a slot of the CPU: its settings decide."""
     return None if is_on_cpu(slot) else slot
 
 
@@ -90,9 +90,7 @@ _log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
-    """Processes of this machine. ``experiment`` is the module whose ``run_experiment`` carries out a run; ``shares`` how the cores are
-    divided, as is usual unless given.
-    """
+    """Processes of this machine. ``experiment`` is the module whose ``run_experiment`` carries out a run; ``shares`` divides the cores."""
 
     name = LOCAL
 
@@ -101,22 +99,22 @@ class LocalExecutor:
         self.shares = shares or divide()
         self.slots = Slots(self.shares)
         self.needs = MemoryNeeds(context, store)
-        """Asked for where several go on at once."""
+        """Used if several tasks run at once."""
         self.waits = ""
-        """Id of the run that was last said to wait for memory."""
+        """Id of the run that was last logged as waiting for memory."""
         forget_cluster(store.home)
         _log.info("On the CPU %d at once; threads of each: %d.", self.shares.parallel, self.shares.threads)
         if self.shares.warning:
             _log.warning(self.shares.warning)
 
     def place(self, queued: Sequence[Run], going: Sequence[Watched]) -> Placement | None:
-        """The first run that a free slot would do for; on the CPU, one that fits beside the others."""
+        """Chooses the first run that suits a free slot and, on the CPU, fits in memory beside the others."""
         fits = functools.partial(self._fits, [task for task in going if is_on_cpu(task.slot)])
         chosen = self.slots.next(queued, [task.slot for task in going], fits)
         return Placement(chosen[0], chosen[1], platform.node()) if chosen else None
 
     def _fits(self, beside: Sequence[Watched], run: Run) -> bool:
-        """Whether what is free has room for it and for what the others still grow by; one that is alone starts, as it was launched."""
+        """Whether free memory suffices for the run and for the expected growth of the others; a run without others always fits."""
         if not beside:
             return True
         held, need = [self.needs.of(task.id) for task in beside], self.needs.of(run.id)
@@ -133,7 +131,7 @@ class LocalExecutor:
         return False
 
     def start(self, run: Run, placement: Placement) -> Watched | None:
-        """Forks its process."""
+        """Forks the run's process."""
         device, held = device_of(placement.slot), self.shares
         threads = None if device else held.threads
         cores = cores_of(placement.slot, ()) if threads and held.pinned else ()
@@ -145,49 +143,49 @@ class LocalExecutor:
         return Watched(run.id, started, identity_of(started), process, placement.slot)
 
     def adopt(self, runs: Sequence[Run]) -> list[Watched]:
-        """By the processes that their rows name."""
+        """Returns tasks with the processes that the rows name."""
         return [Watched(run.id, run.pid or 0, run.identity, None, self.slots.of(run)) for run in runs]
 
     def poll(self, task: Watched) -> State:
-        """By the process itself; an adopted run names its process in its row, also one that its worker claimed and left at once."""
+        """Looks at the process; for an adopted run, reads it from the row again, because the run may have recorded it only now."""
         if task.process is None:
-            with contextlib.suppress(StoreError):  # ended and deleted at once
+            with contextlib.suppress(StoreError):  # the run was deleted
                 run = self.store.run(task.id)
                 if run.pid and run.identity:
                     task.pid, task.identity = run.pid, run.identity
-        exitcode = task.process.exitcode if task.process else None  # before the look: one that ends in between is gone at the next
+        exitcode = task.process.exitcode if task.process else None  # before ``found``: a process that ends in between is gone
         state = found(task.pid, task.identity)
-        # a sentinel that fires while the process lives means that the forkserver is gone; the pid still tells
+        # an exit code of a living process means that the forkserver is gone; the pid still identifies it
         if state == "alive" and exitcode is not None:
             task.process = None
         return "gone" if state == "other" else state
 
     def ask(self, task: Watched, wish: StopRequest | Literal["end"] | None) -> None:
-        """The run reads in the store what is asked of it; a process that is late is sent TERM, later KILL."""
+        """Sends TERM, later KILL, to a process that is late; the run itself reads requests from the store."""
         if wish in GRACE_SECONDS:
             press(task, wish, GRACE_SECONDS[wish])
 
     def end(self, task: Watched) -> bool:
-        """TERM, then KILL."""
+        """Sends TERM, then KILL."""
         return end(task.pid, task.identity)
 
     def collect(self, task: Watched) -> Ended:
-        """Its files are in their place; what it started itself would keep the device's memory, and ends."""
+        """Ends processes that the task started, which would keep the device's memory; its files are in their place already."""
         if task.identity and found(task.pid, task.identity) == "gone":
             signal_group(task.pid, signal.SIGKILL)
         self.needs.forget(task.id)
         return Ended(*cause(task, "run"))
 
     def let_go(self, tasks: Sequence[Watched]) -> None:
-        """They write to the store themselves."""
+        """Does nothing: the tasks write to the store themselves."""
 
     def wait(self, tasks: Sequence[Watched], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """For the end of a process; of adopted ones, which are no children of this one, until the time is over."""
+        """Waits for the end of a process; the end of an adopted one, which is not a child of this process, is not noticed."""
         return bool(wait([*(task.process.sentinel for task in tasks if task.process), *jobs], timeout=timeout_seconds))
 
 
 def _resident(pid: int) -> int:
-    """Bytes of memory that a process holds; 0: it is gone."""
+    """Returns the resident bytes of a process; 0 if it is gone."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:

@@ -1,7 +1,7 @@
-"""One worker a workspace: who holds the lock, asking that worker to leave, and starting one if it does not run.
+"""One worker per workspace: finds which worker holds the lock, asks it to leave, and starts one if none runs.
 
-The kernel's lock on ``worker.lock`` decides, so it cannot go stale, and no clock and no container matters to it; what is written inside is
-for those who want to know whose it is. A worker is asked by a file, not by a signal: that reaches it in another container, too.
+The kernel's lock on ``worker.lock`` decides, so it cannot go stale and works across containers; the content of the file only says whose it
+is. A worker is asked to leave by a file instead of a signal, which also works from another container.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def code_version(package: Path = PACKAGE) -> str:
-    """Of the code as it is on disk now, which a process started now would load: the package's version and 8 digits of its sources' hash."""
+    """Returns the version of the code on disk, which a new process would load: the package's version and 8 digits of its sources' hash."""
     digest = hashlib.sha256()
     for path in sorted((*package.rglob("*.py"), *package.rglob("*.sql"))):
         digest.update(f"{path.relative_to(package)}\0".encode())
@@ -35,29 +35,29 @@ def code_version(package: Path = PACKAGE) -> str:
 
 LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
 UNLESS_STOPPED = "--unless-stopped"
-"""Flag of a worker that a program started: it ends at once where a person has stopped the worker since."""
+"""Flag of a worker that a program started: it ends at once if a person has stopped the worker meanwhile."""
 TAKE_SECONDS = 0.5
-"""A process that asks whether there is a worker holds the lock for some microseconds."""
+"""How long to try for the lock: a process that asks whether there is a worker holds it for some microseconds."""
 MAKE_WAY_SECONDS = 60.0
-"""For a worker that was asked to leave: it may be loading what runs need."""
+"""How long to wait for a worker that was asked to leave: it may still be loading modules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The worker of a workspace, as it wrote itself down."""
+    """The worker of a workspace, as described in the file of the lock."""
 
     pid: int = 0
-    """0: it has not written yet."""
+    """0: not written yet."""
     identity: str | None = None
-    """None: of an earlier version, which did not write it."""
+    """None for a worker of an earlier version, which did not write it."""
     version: str = "an earlier one"
-    """Of the code that it has loaded: ``code_version`` at its start."""
+    """``code_version`` at its start: the code that it has loaded."""
     since: float = 0.0
     """Unix seconds at which it took the lock, for people; 0: not written."""
 
     @property
     def suspended(self) -> bool:
-        """Whether it was sent STOP: it holds the lock and does nothing."""
+        """Whether the worker was sent STOP: it holds the lock and does nothing."""
         return is_suspended(self.pid, self.identity)
 
     @property
@@ -70,7 +70,7 @@ class WorkerLock:
     """Held by the one worker of a workspace until it is released or its process ends.
 
     Raises:
-        StoreError: where the file of the lock cannot be opened.
+        StoreError: the file of the lock cannot be opened.
     """
 
     def __init__(self, home: Path) -> None:
@@ -80,14 +80,14 @@ class WorkerLock:
             self._file = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(
-                f"The workspace {home} takes no worker: {error}. Choose another folder with --home or TABTUNE_HOME."
+                f"No worker can run in the workspace {home}: {error}. Choose another folder with --home or TABTUNE_HOME."
             ) from error
 
     def take(self, patience_seconds: float = TAKE_SECONDS) -> bool:
-        """Whether this process is the worker now.
+        """Tries to take the lock; returns whether this process is the worker now.
 
         Raises:
-            ShortageError: it could be, and cannot say so.
+            ShortageError: the lock was free, but the description of this worker cannot be written.
         """
         deadline = time.monotonic() + patience_seconds
         while True:
@@ -101,7 +101,7 @@ class WorkerLock:
         pid = os.getpid()
         self._mine = Holder(pid, identity_of(pid), code_version(), time.time())
         try:
-            with named(f"The worker of {self._home} could not write down that it is there", self._home):
+            with named(f"The worker of {self._home} could not write its lock file", self._home):
                 self._write(json.dumps(asdict(self._mine)).encode())
         except ShortageError:
             fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -109,7 +109,7 @@ class WorkerLock:
         return True
 
     def _write(self, content: bytes) -> None:
-        """Over what is there, and cut only then: a full disk has no room for what was let go of."""
+        """Overwrites the file and shortens it only afterwards: a full disk may not give freed space back."""
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))
 
@@ -127,7 +127,7 @@ class WorkerLock:
 
 
 def worker_of(home: Path) -> Holder | None:
-    """The worker of the workspace; None without a worker."""
+    """Returns the worker of the workspace; None without a worker."""
     try:
         file = os.open(home / LOCK, os.O_RDONLY)
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def _written(content: bytes) -> Holder:
 
 
 def ask_to_leave(home: Path, worker: Holder) -> bool:
-    """Asks a worker to end, which leaves its runs to the next one; False for one of an earlier version, which cannot be asked."""
+    """Asks a worker to end and leave its runs to the next one; returns False for a worker of an earlier version, which cannot be asked."""
     if worker.identity is None:
         return False
     (home / LEAVE).write_text(worker.identity)
@@ -159,27 +159,27 @@ def ask_to_leave(home: Path, worker: Holder) -> bool:
 
 
 def stop_workers(home: Path) -> None:
-    """Notes that a person wants no worker there; pages do not start one until a person does."""
+    """Records that a person stopped the worker; pages do not start one until a person does."""
     (home / STOPPED).touch()
 
 
 def want_worker(home: Path) -> None:
-    """Takes that back."""
+    """Takes back ``stop_workers``."""
     (home / STOPPED).unlink(missing_ok=True)
 
 
 def is_stopped(home: Path) -> bool:
-    """Whether a person wants no worker there."""
+    """Whether a person stopped the worker."""
     return (home / STOPPED).exists()
 
 
 def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: bool = False) -> None:
-    """Starts a worker that outlives this process, unless one of this version runs; one of another version is replaced by it.
+    """Starts a worker that outlives this process, unless one of this version runs; it replaces a worker of another version.
 
-    A person wants it, unless told otherwise: then one that a person stops meanwhile stays away.
+    This takes back ``stop_workers``; with ``unless_stopped``, nothing starts while a person has stopped the worker.
 
-    Two that start at once are harmless: the second ends itself. Queue the runs first: a worker about to end because it is idle looks once
-    more after it has let go of the lock. While one that this process started has not ended, no other is started.
+    Two that start at once are harmless: the second ends itself. Queue the runs first: an idle worker checks the queue once more after it
+    has released the lock. While a worker that this process started is alive, no other is started.
 
     Raises:
         ShortageError: the machine lacks what a process needs.
@@ -190,12 +190,12 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
         elif is_stopped(home):
             return
         process = _started_worker(home, exit_when_idle=exit_when_idle)
-        if process is not None:  # this process has to collect its exit status, or it stays behind as a zombie
+        if process is not None:  # collect its exit status, or it stays behind as a zombie
             threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
 
 
 def _started_worker(home: Path, *, exit_when_idle: bool) -> "subprocess.Popen[bytes] | None":
-    """None where there is one."""
+    """Starts a worker; returns None if there is one already."""
     worker = worker_of(home)
     if worker is not None and not worker.outdated:
         return None
@@ -203,7 +203,7 @@ def _started_worker(home: Path, *, exit_when_idle: bool) -> "subprocess.Popen[by
     command = [sys.executable, "-m", "tabtune_core", "worker", UNLESS_STOPPED, "--home", str(home.absolute())]
     with _starting:
         if (started := _started.get(home.absolute())) is not None and started.poll() is None:
-            return None  # it loads, or waits for the worker that it replaces
+            return None  # it is loading, or waiting for the worker that it replaces
         with (home / "worker.log").open("ab") as log:
             process = _started[home.absolute()] = subprocess.Popen(
                 [*command, "--exit-when-idle"] if exit_when_idle else command,

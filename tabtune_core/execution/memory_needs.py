@@ -1,7 +1,7 @@
-"""What queued runs will take of the machine's memory, from what is known of their table without opening it.
+"""Estimates the memory that queued runs will need, from facts about their table, without opening it.
 
-In: a run that starts on the CPU. Out: bytes, about. It is worked out in a process forked from that of the runs, as
-what it loads for that would stay in the worker; and in a thread, as the worker has others to look after until that process has told.
+In: a run that starts on the CPU. Out: bytes, approximately. The estimate is made in a process forked from that of the runs, so that the
+modules it loads do not stay in the worker; a thread waits for it, so that the worker can go on.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.runs import RunStore
 
 AT_ONCE_SECONDS = 0.2
-"""In which it is told as a rule."""
+"""How long to wait for an estimate, which usually takes less."""
 PATIENCE_SECONDS = 30.0
-"""For the process to start and to tell."""
+"""How long the process may take to start and to answer."""
 
 
 class MemoryNeeds:
-    """Of runs that go on or are to be placed, by their ids; each is worked out once, one after the other."""
+    """Memory needs of running and queued runs by id; each is estimated once, one after the other."""
 
     def __init__(self, context: ForkServerContext, store: RunStore) -> None:
         self._context, self._store = context, store
@@ -32,10 +32,10 @@ class MemoryNeeds:
         self._thread = ThreadPoolExecutor(1, "memory-estimate")
 
     def of(self, run_id: str) -> float | None:
-        """Bytes, about; None while that is worked out: ask again."""
+        """Returns bytes, approximately; None while the estimate is being made: ask again."""
         if run_id not in self._told:
             settings = None
-            with contextlib.suppress(StoreError):  # ended and deleted at once
+            with contextlib.suppress(StoreError):  # the run was deleted
                 settings = self._store.run(run_id).settings
             self._told[run_id] = self._thread.submit(need_bytes, self._context, self._store.home, settings)
         with contextlib.suppress(TimeoutError):
@@ -43,12 +43,12 @@ class MemoryNeeds:
         return None
 
     def forget(self, run_id: str) -> None:
-        """Of what has ended."""
+        """Drops the estimate of a run that has ended."""
         self._told.pop(run_id, None)
 
 
 def need_bytes(context: ForkServerContext, home: Path, run: RunSettings | None) -> float:
-    """As estimated before a launch; of references, and where that cannot be told, what a process with torch takes."""
+    """Returns the estimate made before a launch; for reference models, and if it fails, the memory of a process with torch."""
     if run is None or run.strategy in REFERENCES:
         return PROCESS_BYTES
     receiver, sender = context.Pipe(duplex=False)
@@ -64,11 +64,11 @@ def need_bytes(context: ForkServerContext, home: Path, run: RunSettings | None) 
 
 def _tell(sender: Connection, home: Path, run: RunSettings) -> None:
     with contextlib.suppress(TabTuneError, OSError, LookupError, ArithmeticError, ValueError, TypeError, AttributeError):
-        sender.send(estimated(home, run))  # else the run itself says what is wrong
+        sender.send(estimated(home, run))  # after an error, the run itself will report what is wrong
 
 
 def estimated(home: Path, run: RunSettings) -> float:
-    """Bytes, at most; raises whatever a table that is not there, or is damaged, leads to."""
+    """Returns the upper end of the estimate in bytes; a missing or damaged table raises any error."""
     from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, known_paces
     from tabtune_core.data.datasets import get_dataset
     from tabtune_core.data.encoding import count_features

@@ -1,6 +1,6 @@
-"""What runs and jobs share: a process of their own that is started, watched, pressed and ended.
+"""Starts, watches and ends the processes of runs and jobs.
 
-In: a process to start, or a pid with its identity. Out: signals, to nothing that may be another program's.
+In: a process to start, or a pid with its identity. Out: signals, never to a process that may be another program's.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from tabtune_core.machine import oom_kills
 from tabtune_core.shortage import shortage_of
 
 GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
-"""How long a run's process may take to cancel, and any to go away once its row has ended, before it is made to (TERM).
+"""How long a run's process may take to cancel, and any process to exit once its row has ended, before it is sent TERM.
 
-A stop has no such limit: it still evaluates, packs and verifies what it keeps. Who loses patience cancels."""
+A stop has no such limit, because the run still evaluates, packs and verifies its result; a person can cancel instead."""
 KILL_SECONDS = 5.0
 """From TERM to KILL."""
 
@@ -34,27 +34,27 @@ class Watched:
     """A process that carries out a run or a job."""
 
     id: str
-    """Of the run or the job."""
+    """Id of the run or the job."""
     pid: int
     identity: str | None
     process: ForkServerProcess | None
-    """None for one that an earlier worker started."""
+    """None if an earlier worker started it."""
     slot: str = ""
-    """That a run holds; of a job, its lane: it goes on beside the runs, because a person waits for it."""
+    """The slot of a run, or the lane of a job."""
     asked: dict[str, float] = field(default_factory=dict)
-    """When each thing that it has to do was first seen, in monotonic seconds."""
+    """When each request was first seen, in monotonic seconds."""
     oom_kills: int | None = field(default_factory=oom_kills)
-    """How many processes the system had ended for their memory when this one was started."""
+    """``machine.oom_kills`` when this process was started."""
     since: float = field(default_factory=time.monotonic)
     """When this worker began to watch it, in monotonic seconds."""
 
 
 def start(process: ForkServerProcess) -> int | None:
-    """The id of the process; None where the forkserver was killed meanwhile: multiprocessing starts another with the next process."""
+    """Starts a process and returns its id; None if the forkserver was killed: multiprocessing starts another with the next process."""
     try:
         process.start()
     except (EOFError, OSError) as error:
-        _log.warning("No process could be started (%s).", shortage_of(error, starting=True) or error or "the forkserver is gone")
+        _log.warning("No process could be started (%s).", shortage_of(error, starting=True) or str(error) or "the forkserver is gone")
         return None
     return process.pid
 
@@ -67,7 +67,7 @@ def press(watched: Watched, wanted: str, grace_seconds: float) -> None:
 
 
 def end(pid: int | None, identity: str | None) -> bool:
-    """Whether a process has ended, now that it was told and, after a while, made to; one that may be another is left alone."""
+    """Ends a process by TERM, later KILL; returns whether it has ended. A process that may be another is left alone."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + KILL_SECONDS
         if pid and found(pid, identity) == "alive":
@@ -78,22 +78,22 @@ def end(pid: int | None, identity: str | None) -> bool:
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
-    """A child leads its own process group, so this reaches what it started, too."""
+    """Signals a child and everything that it started: a child leads its own process group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, number)
 
 
 def cause(watched: Watched, what: Literal["run", "job"]) -> tuple[str, str]:
-    """Why a process that told no error is gone, by how it ended, and what to do; empty where memory is the cause, or often is."""
+    """Says why a process that reported no error is gone, and what to do; the latter is empty if memory is the likely cause."""
     if watched.process:
-        watched.process.join(timeout=1)  # its parent, the forkserver, may still be about to say how it ended
+        watched.process.join(timeout=1)  # the forkserver, its parent, may not have reported its exit status yet
     exitcode = watched.process.exitcode if watched.process else None
     again, its = AGAIN[what], f"{what}'s process"
     if exitcode is None:
         gone = f"The {its} is gone, and its worker was not there to see why (a restart, a kill, or too little memory)."
         return gone, f"{again.capitalize()}."
     if exitcode == NO_ROOM_STATUS:
-        lacked = f"The {its} had no room on a disk, or lacked something else that comes back, for too long."
+        lacked = f"For too long, the {its} had no room on a disk or lacked another resource."
         return lacked, f"Its log may say more; make room, then {again}."
     if exitcode == -signal.SIGKILL:
         now = oom_kills()

@@ -1,7 +1,7 @@
-"""The worker's process: it takes the workspace's lock, works until it is told to leave, and makes way for one of another version.
+"""The worker's process: takes the workspace's lock, works until it is told to leave, and makes way for a worker of another version.
 
-In: a workspace. Out: the same, with nothing left to do, and without what a kill left. It outlives the dashboard, its children
-outlive it: a new worker adopts them.
+In: a workspace. Out: the workspace with nothing left to do, and without the remains of killed processes. The worker outlives the dashboard;
+its children outlive the worker, and a new one adopts them.
 """
 
 import contextlib
@@ -25,17 +25,15 @@ from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, is_stopped, want_worker, worker_of
 from tabtune_core.execution.on_ray.node_files import drop_arriving
-from tabtune_core.execution.worker import Worker
+from tabtune_core.execution.worker import AGAIN_SECONDS, Worker
 from tabtune_core.scratch import scratch_folder, sweep
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_folder import STATES
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 
-AGAIN_SECONDS = 1.0
-"""After something that the machine lacked, such as room on the disk, before it is tried again."""
 LONGEST_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
-"""Letters: the path of a socket has so many less than that on any system (unix(7): ``sun_path``)."""
+"""Most characters of a folder in which multiprocessing can make its socket (unix(7): ``sun_path``)."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +50,12 @@ def run_worker(
     experiment: str = EXPERIMENT,
     jobs: str = JOBS,
 ) -> None:
-    """Works until SIGTERM or SIGINT, until asked to leave, or until the queue is empty.
+    """Works until SIGTERM or SIGINT, until asked to leave or, with ``exit_when_idle``, until the queue is empty.
 
-    Returns at once where the workspace has a worker of this version; takes over from one of another version. Ends the process itself when
-    told to leave a running child behind, because multiprocessing would wait for that child. With ``resume``, a run whose process is gone is
-    queued again once. ``job_minutes`` says how long jobs of some kinds may take. ``notify`` is an address that is told when a sweep ends. A
-    person wants the worker by starting it, but for ``unless_stopped``.
+    Returns at once if the workspace has a worker of this version; takes over from a worker of another version. If it leaves running
+    children behind, it exits the process itself, because multiprocessing would wait for them. With ``resume``, a run whose process is gone
+    is queued again once. ``job_minutes`` limits jobs of some kinds. ``notify`` is the address that is told when a sweep ends. Takes back
+    ``lock.stop_workers``; with ``unless_stopped``, returns at once if a person has stopped the worker.
 
     Raises:
         SettingError: ``notify`` is not an address.
@@ -77,15 +75,15 @@ def run_worker(
         patience = MAKE_WAY_SECONDS
     held = contextlib.ExitStack()
     folder = held.enter_context(scratch_folder())
-    # after multiprocessing has taken away what it has in there, which it does with priority -100
+    # after multiprocessing has deleted its files there, which it does with priority -100
     Finalize(None, held.close, exitpriority=-200)
     if len(str(folder)) <= LONGEST_FOLDER:
-        tempfile.tempdir = str(folder)  # multiprocessing has a folder for its socket, which a kill would leave behind
+        tempfile.tempdir = str(folder)  # for the folder of multiprocessing's socket, which would stay after a kill
     worker: Worker | None = None
     while _once_there_is_room(lambda: lock.take(patience)):
         _log.info("Worker %d drains %s.", os.getpid(), store.home)
         try:
-            if worker is None:  # with the lock: an executor ends what no row names, and tells the pages where runs go
+            if worker is None:  # only with the lock: an executor ends processes that no row names, and tells the pages where runs go
                 worker = open_worker(store, lock, executor, experiment, jobs, messages, resume=resume, job_minutes=job_minutes)
                 start_early()
                 for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,7 +99,7 @@ def run_worker(
         if worker.leaving and (worker.tasks or worker.lanes.going):
             logging.shutdown()
             os._exit(0)
-        # whoever queued a run and still saw this worker relies on this look after the lock is gone
+        # a program that queued a run while it still saw this worker relies on this check after the lock is released
         if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
             return
     _log.info("Another worker drains %s.", store.home)
@@ -111,7 +109,7 @@ Given = TypeVar("Given")
 
 
 def _once_there_is_room(begin: Callable[[], Given]) -> Given:
-    """What ``begin`` gives, however long the machine lacks what comes back."""
+    """Returns the result of ``begin``, tried again for as long as a shortage that may pass lasts."""
     said = ""
     while True:
         try:
@@ -136,14 +134,14 @@ def open_worker(
     resume: bool = True,
     job_minutes: Mapping[str, float] | None = None,
 ) -> Worker:
-    """The rules with an executor and lanes for jobs; the processes of both are forked from one."""
+    """Makes a worker with an executor and lanes for jobs; the processes of both are forked from one forkserver."""
     context = forkserver(experiment, jobs)
     lanes = JobLanes(store, context, jobs, job_minutes or {})
     return Worker(store, lock, executor(store, context, experiment), lanes, messages or EndMessages(""), resume=resume)
 
 
 def end_everything(home: Path, executor: OpenExecutor = LocalExecutor) -> list[str]:
-    """Ends all that runs in a workspace that has no worker. Returns the ids of what goes on: its process cannot be told from another.
+    """Ends everything that runs in a workspace without a worker. Returns the ids of what was left running: it may be another's process.
 
     Raises:
         StoreError: there is a worker.
@@ -161,13 +159,13 @@ def end_everything(home: Path, executor: OpenExecutor = LocalExecutor) -> list[s
 
 
 INCOMING = "incoming-"
-"""How folders begin that tables and adapters are checked in before they are kept."""
+"""Prefix of the folders in which tables and adapters are checked before they are kept."""
 FRESH_SECONDS = 10.0
-"""Rows to predict are kept a moment before their job is queued."""
+"""Age up to which rows to predict are kept without a job, because they are stored just before their job is queued."""
 
 
 def sweep_up(store: RunStore) -> None:
-    """Scratch folders of dead processes, rows to predict whose job has ended, what runs of a cluster left that did not arrive whole, and
+    """Deletes scratch folders of dead processes, rows to predict whose job has ended, files of cluster runs that did not arrive whole, and
     states of trainings that ended or were deleted.
     """
     sweep()
@@ -188,7 +186,7 @@ def sweep_up(store: RunStore) -> None:
 
 
 def _is_needed(store: RunStore, states: Path) -> bool:
-    """Whether the run goes on, or may be resumed."""
+    """Whether the run has not ended, or may be resumed."""
     with suppress(StoreError):
         run = store.run(states.parent.name)
         return run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)

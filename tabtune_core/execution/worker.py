@@ -1,6 +1,6 @@
-"""The worker's rules, whatever carries out a run: it starts what waits, passes on what is asked, and keeps the rows of the store true.
+"""The worker's rules for every executor: starts queued runs, passes on requests, and keeps the rows of the store up to date.
 
-In: queued runs, jobs and wishes. Out: runs and jobs that have ended. It never loads torch.
+In: queued runs, jobs and requests. Out: runs and jobs that have ended. Never loads torch.
 """
 
 import contextlib
@@ -26,17 +26,17 @@ from tabtune_core.store.runs import RunStore
 
 POLL_SECONDS = 0.3
 AGAIN_SECONDS = 1.0
-"""After something that the machine lacked, such as room on the disk, before it is tried again."""
+"""Wait before another try after a shortage, such as a full disk."""
 RECONCILE_SECONDS = 3.0
 SILENT_SECONDS = 60.0
-"""What cannot be told from another process, as after an upgrade or in another container, has ended after as long without a heartbeat.
-It is never signalled."""
+"""Time without a heartbeat after which a run counts as ended if its process cannot be identified, as after an upgrade or in another
+container. Such a process is never signalled."""
 FOREIGN = (
-    "The executor '{executor}' carries it out, and the worker that runs now uses another one: it is not known whether it goes on, so it is"
-    " not started here, too. A worker with --executor {executor} takes it over; Cancel gives it up."
+    "The run was started by the executor '{executor}', and the present worker uses another one: whether the run goes on is unknown, so it"
+    " is not started again here. A worker with --executor {executor} takes it over; Cancel gives it up."
 )
 UNSTARTED = (
-    f"For {PATIENCE_SECONDS:.0f} seconds no process could be started for it: the system ended each one, as it does where memory is short."
+    f"For {PATIENCE_SECONDS:.0f} seconds no process could be started for it: the system ended each one, as happens when memory is short."
     " End other programs or give the container more memory, then resume it."
 )
 ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'."
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """What is being watched, and the rules for starting, pressing and closing it."""
+    """The running tasks, and the rules for starting, ending and closing them."""
 
     def __init__(
         self, store: RunStore, lock: WorkerLock, executor: Executor[Any], lanes: JobLanes, messages: EndMessages, *, resume: bool = True
@@ -59,11 +59,11 @@ class Worker:
         self.tasks: list[Task] = []
         self.leaving = False
         self.lacking = ""
-        """What the machine lacked at the last turn; empty if nothing. Runs do not end because of it: everything is tried again."""
+        """What the machine lacked in the last turn; empty if nothing. Runs do not end because of it: everything is tried again."""
         self.unstarted: float | None = None
         """Since when no process could be started, in monotonic seconds."""
         self.heard: dict[str, tuple[object, float]] = {}
-        """Of what cannot be told from another process: its heartbeat, and since when, in monotonic seconds, it is the same."""
+        """For runs whose process cannot be identified: the heartbeat, and since when it has been the same, in monotonic seconds."""
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: no new run is started."""
@@ -73,7 +73,7 @@ class Worker:
         """Starts, watches and closes runs until told to leave or, if asked to, until there is nothing to do."""
         reconciled = -RECONCILE_SECONDS
         while not self.leaving:
-            if not self.store.home.is_dir():  # deleted: nothing can be queued or read there
+            if not self.store.home.is_dir():  # the workspace was deleted
                 self.leaving = True
                 return
             if self.lock.asked_to_leave():
@@ -81,7 +81,7 @@ class Worker:
                 self.leaving = True
                 return
             lacked, self.lacking, started = self.lacking, "", False
-            self.tell_ends(lacked)  # first: what an earlier worker left may end now; only sweeps that this worker saw running are announced
+            self.tell_ends(lacked)  # before runs of an earlier worker end now: only sweeps that were seen running are announced
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 reconciled = time.monotonic()
                 with self.surviving(lacked):
@@ -91,26 +91,26 @@ class Worker:
             with self.surviving(lacked):
                 started = self.start_next()
             idle = not (started or self.tasks or self.lanes.going or self.lacking)
-            if exit_when_idle and idle and not self.store.runs(status="queued"):  # what waits for the estimate of its memory is queued
+            if exit_when_idle and idle and not self.store.runs(status="queued"):  # a run may be queued until its memory is estimated
                 return
             if started:
-                continue  # there may be a slot for another
+                continue  # there may be a slot for another run
             ending = self.executor.wait(self.tasks, self.lanes.sentinels(), POLL_SECONDS)
             for task in list(self.tasks):
                 with self.surviving(lacked):
                     self.look_at(task)
             if self.lacking and ending:
-                time.sleep(AGAIN_SECONDS)  # a task that has ended and could not be closed would end the next wait at once
+                time.sleep(AGAIN_SECONDS)  # a task that has ended but could not be closed would end the next wait at once
 
     def tell_ends(self, said: str = "") -> None:
-        """Sends a message for each sweep that has ended, where a person named an address."""
+        """Sends a message for each sweep that has ended, if a person named an address."""
         if self.messages.address:
             with self.surviving(said):
                 self.messages.look(self.store.sweeps())
 
     @contextlib.contextmanager
     def surviving(self, said: str = "") -> Iterator[None]:
-        """Where the machine lacks something inside, as on a full disk, that is logged unless it was ``said`` before, and nothing ends."""
+        """Logs a shortage inside the block, such as a full disk, unless it was ``said`` before, and suppresses it."""
         try:
             with named(folder=self.store.home):
                 yield
@@ -120,14 +120,14 @@ class Worker:
                 _log.warning("%s The worker tries again.", error)
 
     def reconcile(self) -> None:
-        """Brings rows that say 'running' in line with what goes on: adopts the living, ends the others."""
+        """Checks rows that say 'running': adopts runs whose process is alive, ends the others."""
         known = {task.id for task in self.tasks}
         lost: list[Run] = []
         for run in self.store.runs(status="running"):
             if run.id in known:
                 continue
             if run.pid == os.getpid() and found(run.pid, run.identity) == "alive":
-                self.store.unclaim(run.id, run.pid)  # claimed, and then the database or the forkserver was not there
+                self.store.unclaim(run.id, run.pid)  # this worker claimed it and then failed to start it
             elif (run.executor or LOCAL) == self.executor.name:
                 lost.append(run)
             else:
@@ -138,11 +138,11 @@ class Worker:
             self.look_at(task)
         for unread in self.store.unreadable(status="running"):
             if unread.id not in known and self.is_silent(unread.id, unread.heartbeat):
-                self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")  # or it could never be deleted
+                self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")  # only ended runs can be deleted
         self.lanes.reconcile(self.is_silent)
 
     def _look_at_another_executor(self, run: Run) -> None:
-        """What carries the run out is not at hand: it is closed where that can be known to be gone, or a person gives it up."""
+        """Closes a run of another executor if it is known to be gone or a person cancels it; otherwise adds a note."""
         if (run.executor or LOCAL) == LOCAL:  # its process writes its own heartbeat
             if self.is_silent(run.id, run.heartbeat):
                 self.close(run, Ended("It was carried out on this machine, and has given no sign of life.", AGAIN))
@@ -154,7 +154,7 @@ class Worker:
                 self.store.append(run.id, note)
 
     def is_silent(self, name: str, heartbeat: object) -> bool:
-        """Whether the heartbeat, which is compared with no clock, has been the same for too long."""
+        """Whether the heartbeat has been the same for too long; its time is not compared with a clock."""
         now = time.monotonic()
         last, since = self.heard.get(name, (None, now))
         if name not in self.heard or heartbeat != last:
@@ -162,18 +162,18 @@ class Worker:
         return heartbeat == last and now - since > SILENT_SECONDS
 
     def start_next(self) -> bool:
-        """Whether there was a queued run and a place for it; it goes on now."""
+        """Starts the next queued run that has a place; returns whether there was one."""
         queued = self.store.runs(status="queued")
         placement = self.executor.place(queued, self.tasks) if queued else None
         if placement is None:
-            self.unstarted = None  # a later run's patience begins with itself
+            self.unstarted = None  # a later run gets its own time
             return False
         if why := why_nothing_starts(self.store.home):
             raise ShortageError(f"{why} Queued runs wait.", "room")
         pid, put = os.getpid(), {"slot": placement.slot, "executor": self.executor.name, "node": placement.node}
         run = self.store.claim(pid, identity_of(pid), placement.run.id, **put)
         if run is None:
-            return True  # cancelled in between; the next one may have a place
+            return True  # cancelled meanwhile; the next one may have a place
         if (task := self.executor.start(run, placement)) is None:
             self.unstarted = self.unstarted or time.monotonic()
             if self.executor.name == LOCAL and time.monotonic() - self.unstarted > PATIENCE_SECONDS:
@@ -187,7 +187,7 @@ class Worker:
         return True
 
     def look_at(self, task: Task) -> None:
-        """Closes what is gone; passes on what is asked of what goes on."""
+        """Closes a task that is gone; passes on requests to one that is alive."""
         state, run = self.executor.poll(task), self.row(task)
         if state == "alive":
             self.executor.ask(task, run.wish if run else "end")
@@ -198,14 +198,14 @@ class Worker:
             self.tasks.remove(task)
 
     def row(self, task: Task) -> Run | None:
-        """The row of its run; None: it has ended, and may have been deleted at once."""
+        """Returns the row of the task's run; None if it has ended or was deleted."""
         with contextlib.suppress(StoreError):
             run = self.store.run(task.id)
             return None if run.status in ENDED else run
         return None
 
     def end_all(self) -> list[str]:
-        """Ends what runs, whose rows become 'interrupted'. Returns the ids of what could not be told from another process, and goes on."""
+        """Ends running runs and jobs as 'interrupted'. Returns the ids of those left running, whose process may be somebody else's."""
         left: list[str] = []
         for task in self.tasks:
             if self.executor.end(task):
@@ -217,9 +217,9 @@ class Worker:
         return left + self.lanes.end_all(ENDED_BY_A_PERSON)
 
     def close(self, run: Run, ended: Ended, error: str = "") -> None:
-        """Ends the row of what is gone and did not do so itself; ``error`` says that a person ended it, for good."""
+        """Ends the row of a run that is gone, or queues it again; ``error`` says that a person ended it, for good."""
         why, told = ended, self.store.last(run.id, "RunFailed")
-        if told is not None and isinstance(told.event, RunFailed):  # as it said itself where it could
+        if told is not None and isinstance(told.event, RunFailed):  # the run's own report takes precedence
             why = Ended(told.event.message, AGAIN)
         if run.wish == "cancel":
             discard(self.store.run_dir(run.id))
@@ -228,7 +228,7 @@ class Worker:
             self.store.requeue(run.id, why.cause)
         else:
             text = error or f"{why.cause} {why.way_out or memory_advice(run.settings)}"
-            if not (error or why.way_out):  # by its kind, whatever an executor's words are
+            if not (error or why.way_out):  # so that pages recognise it as out of memory
                 self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
             self.store.finish(run.id, "interrupted", error=text)
-        _log.warning("Run %s ended without an error message.", run.id)
+        _log.warning("Run %s: its process is gone.", run.id)

@@ -1,7 +1,6 @@
-"""Flags of how a worker carries runs out, and which executor it uses: the worker's own, and those of a program that starts one.
+"""The command-line flags of a worker, and of programs that start one: which executor it uses and how it carries out runs.
 
-In: a parser, and the variable that holds such flags for every worker that is started from here. Out: the flags, read
-and checked. Loads no Ray.
+In: a parser, and the environment variable with flags for every worker started from here. Out: the flags, read and checked. Loads no Ray.
 """
 
 import argparse
@@ -21,11 +20,11 @@ from tabtune_core.store.job_kinds import KINDS, read_minutes
 
 EXECUTORS = (LOCAL, RAY)
 LEAST_SHARE = 0.01
-"""Of a GPU; Ray rounds a smaller share to 0."""
+"""Least share of a GPU; Ray rounds a smaller one to 0."""
 
 
 def named_home(text: str) -> Path:
-    """The folder of ``--home``. A blank name, as of a variable that is not set, would be the folder that one is in."""
+    """Reads the folder of ``--home``. A blank name, as from an unset variable, is refused: it would mean the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is blank; name a folder, or leave it out")
     return Path(text)
@@ -40,11 +39,11 @@ class ExecutorChoice:
     """
 
     executor: str = LOCAL
-    """'local', which is this machine, or 'ray': the machines of a Ray cluster."""
+    """'local' (this machine) or 'ray' (the machines of a Ray cluster)."""
     address: str = "auto"
-    """Of the head of the Ray cluster, HOST:6379; 'auto' is the cluster that this machine is part of."""
+    """Address of the Ray cluster's head, HOST:6379; 'auto' is the cluster that this machine is part of."""
     gpu_share: float = 1.0
-    """Of a GPU that a run on the Ray cluster is given. Less than 1 puts several on one, whose seconds cannot be compared."""
+    """Share of a GPU that a run on the Ray cluster gets. Below 1, several runs share a GPU and their seconds cannot be compared."""
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -56,7 +55,7 @@ class ExecutorChoice:
             )
 
     def check(self) -> None:
-        """Checks, as far as a moment tells, that runs can be carried out there.
+        """Checks quickly whether runs can be carried out there.
 
         Raises:
             ClusterError: Ray is not installed, or there is no cluster.
@@ -67,7 +66,7 @@ class ExecutorChoice:
             check(self.address)
 
     def opener(self) -> OpenExecutor:
-        """What opens the executor."""
+        """Returns the function that opens the executor."""
         if self.executor == LOCAL:
             from tabtune_core.execution.local import LocalExecutor
 
@@ -78,28 +77,28 @@ class ExecutorChoice:
 
 
 def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--address") -> None:
-    """Adds where runs go on; ``address`` names the flag of the Ray cluster's address, which is ``ray_address`` among the values.
+    """Adds the flags that say where runs are carried out; ``address`` is the flag of the Ray cluster's address, stored as ``ray_address``.
 
-    What is not given is None: ``flags_of_worker`` and ``asked_by_environment`` know what is usual.
+    A flag that is not given is None; ``add_flags_of_worker`` sets defaults.
     """
     parser.add_argument(
         "--parallel",
         metavar="N",
         type=_count,
-        help="how many runs go on at once on the CPU, each on cores of its own, as far as the free memory allows by the estimate; a GPU has"
-        " one. Not with the executor 'ray' (default: as many as the cores allow)",
+        help="most runs at once on the CPU, each on its own cores; a run waits if its estimated memory is not free. A GPU has one run."
+        " Not with the executor 'ray' (default: as many as the cores allow)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
         type=_count,
-        help="threads of each of them (default: the cores divided by --parallel; without that, half of the cores, at most four. Not"
-        " with the executor 'ray')",
+        help="threads of each run on the CPU. Not with the executor 'ray' (default: the cores divided by --parallel; without that, half of"
+        " the cores, at most four)",
     )
     parser.add_argument(
         "--executor",
         choices=EXECUTORS,
-        help="where runs are carried out: on this machine, or on those of a Ray cluster, which needs the extra 'ray' (default: local)",
+        help="where runs are carried out: on this machine, or on a Ray cluster, which needs the extra 'ray' (default: local)",
     )
     parser.add_argument(
         address,
@@ -111,38 +110,38 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
         "--gpu-share",
         metavar="SHARE",
         type=float,
-        help="what a run on the Ray cluster is given of a GPU, at most 1. Less than 1 puts several runs on one, whose seconds cannot be"
+        help="share of a GPU that a run on the Ray cluster gets, at most 1. Below 1, several runs share a GPU and their seconds cannot be"
         " compared (default: 1)",
     )
 
 
 def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
-    """Adds all that ``VARIABLE`` may hold."""
+    """Adds all flags that ``VARIABLE`` may hold."""
     add_worker_flags(parser)
     parser.set_defaults(executor=LOCAL, ray_address="auto", gpu_share=1.0)
     parser.add_argument(
         "--no-resume",
         action="store_true",
-        help="leave a run whose process was killed to 'loralab resume' and the Live page; otherwise it goes on by itself, once",
+        help="do not resume a run whose process was killed; use 'loralab resume' or the Live page (default: it is resumed once)",
     )
     parser.add_argument(
         "--job-minutes",
         metavar="MINUTES",
         type=_minutes,
         default={},
-        help="how long a prediction, export or curve may take before it is ended: a number for all kinds, or some as predict=10,export=90"
+        help="how long a prediction, export or curve may take before it is ended: one number for all kinds, or predict=10,export=90"
         f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())})",
     )
     parser.add_argument(
         "--notify",
         metavar="URL",
         default="",
-        help="send a small JSON document to this address when a sweep has ended, such as a chat's webhook (default: nothing is sent)",
+        help="send a small JSON document to this address, such as a chat's webhook, when a sweep has ended (default: nothing is sent)",
     )
 
 
 def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
-    """Where the flags put runs, and how they divide the cores of this machine, which a cluster ignores.
+    """Returns where the flags put runs, and how they divide the cores of this machine; None for a cluster.
 
     Raises:
         SettingError: a flag is out of range, or does not apply to the executor.
@@ -152,23 +151,23 @@ def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
         return choice, divide(asked.parallel, asked.threads)
     if asked.parallel or asked.threads:
         raise SettingError(
-            "--parallel and --threads divide the cores of this machine, and the executor 'ray' puts a run wherever the cluster has room for"
-            f" it, with CPUs that it chooses. Leave them out, in {VARIABLE} too, or choose --executor local."
+            "--parallel and --threads divide the cores of this machine, but the executor 'ray' chooses the node and the CPUs of a run."
+            f" Leave them out, in {VARIABLE} too, or choose --executor local."
         )
     return choice, None
 
 
 def tell_workers(**given: object) -> None:
-    """Adds flags to the environment by their names; None means not given."""
+    """Adds flags to the environment variable by name, except those that are None."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     os.environ[VARIABLE] = shlex.join([*flags_in_environment(), *words])
 
 
 def asked_by_environment() -> argparse.Namespace:
-    """The flags of a worker that is started from here.
+    """Reads the flags of a worker started from here.
 
     Raises:
-        SettingError: the variable holds other text than such flags.
+        SettingError: the variable does not hold such flags.
     """
     parser = _Strict(add_help=False, prog=VARIABLE, allow_abbrev=False)
     add_flags_of_worker(parser)
@@ -176,7 +175,7 @@ def asked_by_environment() -> argparse.Namespace:
 
 
 def check_environment() -> None:
-    """Looks at the variable before anything waits for a worker.
+    """Checks the variable before anything waits for a worker.
 
     Raises:
         SettingError: a worker would not accept its flags.

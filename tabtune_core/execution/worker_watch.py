@@ -1,6 +1,6 @@
-"""Keeps a worker of this version at a workspace, and starts one that cannot stay up less and less often.
+"""Keeps a worker of this version running in a workspace, and restarts one that keeps ending less and less often.
 
-In: looks, of the server, a page or the command line. Out: a started worker, or why no worker runs.
+In: calls of ``look`` by the server, a page or the command line. Out: a started worker, or why no worker runs.
 """
 
 import threading
@@ -19,59 +19,60 @@ from tabtune_core.shortage import named, why_nothing_starts
 from tabtune_core.store.runs import RunStore
 
 LOOK_SECONDS = 15.0
-"""Between two looks: how long a worker may take to appear."""
+"""Between two checks: how long a worker may take to appear."""
 QUICK_STARTS, LONGEST_SECONDS = 3, 300.0
-"""So many starts in a row are LOOK_SECONDS apart; the pause then doubles, up to the longest."""
+"""The first QUICK_STARTS starts in a row are LOOK_SECONDS apart; the pause then doubles, up to LONGEST_SECONDS."""
 STEADY_SECONDS = 10.0
-"""After a worker that stayed up for as long, whatever ended it then, earlier failures are forgotten."""
+"""Once a worker has run for so long, earlier failures are forgotten."""
 TURN_SECONDS = 2.0
-"""Between two looks of the server, which looks while no page does."""
+"""Between two checks of the server, which checks while no page does."""
 LOG_LINES = 12
 TAIL_BYTES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerTrouble:
-    """What a person has to know of the worker."""
+    """A problem of the worker that a person has to know."""
 
     why: Literal["no room", "ended", "stopped", "suspended", "outdated"]
-    """Its disk is full or read-only; it was started and is not there; a person ended it; it was sent STOP and does nothing; it has other
-    code than this program."""
+    """The disk is full or read-only; the worker was started and is gone; a person stopped it; it was sent STOP; its code is not this
+    program's."""
     log: Path
     what: str = ""
     """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
     starts: int = 0
-    """In a row."""
+    """Number of starts in a row."""
     next_seconds: float = 0.0
-    """Until the next start."""
+    """Seconds until the next start."""
     last_lines: str = ""
-    """Of its log."""
+    """The last lines of its log."""
     pid: int = 0
     version: str = ""
-    """Of the code of one that is there."""
+    """Code version of the running worker."""
     can_be_asked: bool = True
-    """Whether it can be asked to make way; one of an earlier version cannot."""
+    """Whether the worker can be asked to make way; one of an earlier version cannot."""
 
 
 class WorkerWatch:
-    """One a workspace and process, shared by all tabs."""
+    """One per workspace and process, shared by all tabs."""
 
     def __init__(self, home: Path, *, exit_when_idle: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.home, self.log, self._exit_when_idle, self._clock = home, home / "worker.log", exit_when_idle, clock
         self._lock = threading.Lock()
         self._next_look = -float("inf")
         self._up = 0.0
-        """When the last one was first seen; like the next look, in seconds of the clock."""
+        """When the last worker was first seen; like ``_next_look``, in seconds of ``clock``."""
         self._starts = 0
         self._failed = False
         self._lacking = ""
-        """What the machine lacked at the last look or start."""
+        """What the machine lacked at the last check or start."""
         self._outdated = False
         self._replaced: set[str] = set()
-        """Versions that were asked to make way, each once: two programs of two versions shall not go on replacing each other's worker."""
+        """Versions that were asked to make way, each only once: otherwise two programs of different versions would replace each other's
+        worker again and again."""
 
     def start(self) -> None:
-        """Starts a worker if it does not run, as a person asked for it; earlier failures are forgotten.
+        """Starts a worker at a person's request if it does not run, and forgets earlier failures.
 
         Raises:
             ShortageError: the machine lacks what a process needs.
@@ -82,7 +83,7 @@ class WorkerWatch:
             self._start()
 
     def look(self) -> WorkerTrouble | None:
-        """Starts a worker if it does not run and it is time; reports a started worker that is not there."""
+        """Starts a worker if none runs and it is time; returns what a person has to know, or None."""
         with self._lock:
             try:
                 with named(folder=self.home):
@@ -135,19 +136,19 @@ class WorkerWatch:
 
 @cache
 def watch_of(home: Path) -> WorkerWatch:
-    """The one of a workspace in this process."""
+    """Returns this process's watch of a workspace."""
     return WorkerWatch(home)
 
 
 @contextmanager
 def watched(store: RunStore) -> Iterator[None]:
-    """As long as the block goes on, a thread keeps a worker at the workspace while something waits or runs there."""
+    """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there."""
     ended = threading.Event()
 
     def keep_looking() -> None:
         watch = watch_of(store.home)
         while not ended.wait(TURN_SECONDS):
-            with suppress(ShortageError):  # of the database; it may be read at the next turn
+            with suppress(ShortageError):  # the database may be readable at the next turn
                 if store.has_work():
                     watch.look()
 
@@ -161,7 +162,7 @@ def watched(store: RunStore) -> Iterator[None]:
 
 
 def tail(path: Path, lines: int) -> str:
-    """The last lines of a text file, or why it cannot be read; empty without a file."""
+    """Returns the last lines of a text file, or why it cannot be read; empty without a file."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)

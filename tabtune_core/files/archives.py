@@ -1,6 +1,6 @@
-"""The zip around an adapter package or a pipeline: looked through before anything is unpacked, and nothing of it reaches the disk.
+"""Reads the zip of an adapter package or a pipeline: checked before it is unpacked, and never unpacked to disk.
 
-In: a file. Out: the bytes of its members by name, no more than a file of its size can need.
+In: a file. Out: the bytes of its members by name, limited by the size of the file.
 """
 
 import io
@@ -15,19 +15,19 @@ from tabtune_core.files.pickles import check_pickle
 
 LARGEST_FILE_BYTES = 2**33
 FREE_BYTES, TIMES_THE_FILE = 64_000_000, 4
-"""Together, members may unpack to so many bytes and so many times the file: trained numbers hardly shrink."""
+"""All members together may unpack to FREE_BYTES plus this many times the file: trained weights hardly compress."""
 MOST_MEMBERS = 32
-"""A package has four."""
+"""Most members of a zip; a package has four."""
 LIST_BYTES = 16_000_000
-"""Of the list of members at the end of a zip; each one needs a hundred."""
+"""Largest list of members at the end of a zip; a member takes about a hundred bytes."""
 CHUNK_BYTES = 1 << 16
 END_BYTES, LARGE_END_BYTES = 22, 76
-"""Of the records at the end of a zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.14 to 4.3.16."""
+"""Sizes of the records at the end of a zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.14 to 4.3.16."""
 LINK, ENCRYPTED = stat.S_IFLNK, 0x1
 
 
 class _Bounded(io.FileIO):
-    """``zipfile`` reads the list of members in one piece, of the length that the file says; this refuses a long one."""
+    """Refuses to read a long list of members: ``zipfile`` reads it at once, with the length that the file declares."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not -1 <= size <= LIST_BYTES:
@@ -36,17 +36,17 @@ class _Bounded(io.FileIO):
 
 
 class Archive:
-    """An open zip whose members have been looked through."""
+    """An open zip whose members have been checked."""
 
     def __init__(self, archive: zipfile.ZipFile, room_bytes: int) -> None:
         self._archive, self._room = archive, room_bytes
         self.names = tuple(archive.namelist())
 
     def read(self, name: str, *, most_bytes: int) -> bytes:
-        """The content of a member, whose bytes are counted while they come.
+        """Returns the content of a member, whose bytes are counted while they are unpacked.
 
         Raises:
-            Damaged: no member has that name, it is larger than ``most_bytes`` or than what the file may unpack to, or it is damaged.
+            Damaged: no member has that name, or it is damaged, larger than ``most_bytes`` or larger than the file may unpack to.
         """
         if name not in self.names:
             raise Damaged(f"it lacks the member {name}")
@@ -72,10 +72,10 @@ def _too_large(name: str, size: int, most: int) -> str:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """A zip for reading.
+    """Opens a zip for reading.
 
     Raises:
-        Damaged: it is not a zip, or its members are not a package's: too many, encrypted, links, duplicates or named outside the zip.
+        Damaged: the members are not those of a package: too many, too large, encrypted, links, duplicates or named outside the zip.
     """
     size = check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
@@ -85,17 +85,17 @@ def open_archive(path: Path) -> Iterator[Archive]:
         for entry in entries:
             _check_member(entry)
         if len({entry.filename for entry in entries}) < len(entries):
-            raise Damaged("it holds two members of one name")
+            raise Damaged("it holds two members with the same name")
         room = FREE_BYTES + TIMES_THE_FILE * size
         if sum(entry.file_size for entry in entries) > room:
-            raise Damaged(_too_large("the whole of it", sum(entry.file_size for entry in entries), room))
+            raise Damaged(_too_large("its content", sum(entry.file_size for entry in entries), room))
         yield Archive(archive, room)
 
 
 def _check_member(entry: zipfile.ZipInfo) -> None:
     name = entry.filename
     if name.startswith(("/", "\\")) or ":" in name or ".." in name.replace("\\", "/").split("/") or not name.isprintable():
-        raise Damaged(f"its member {name[:60]!r} would lie outside of it")
+        raise Damaged(f"its member {name[:60]!r} has a path outside the zip")
     if stat.S_IFMT(entry.external_attr >> 16) == LINK:
         raise Damaged(f"its member {name[:60]!r} is a link to another file")
     if entry.flag_bits & ENCRYPTED:
@@ -115,19 +115,19 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def list_members(path: Path) -> list[zipfile.ZipInfo]:
-    """What a zip says that it holds.
+    """Returns the members that a zip lists.
 
     Raises:
-        Damaged: it is not a zip.
+        Damaged: the file is not a zip.
     """
     with _opened(path) as archive:
         return archive.infolist()
 
 
 def check_stored(path: Path) -> None:
-    """Looks through the zip that ``torch.save`` writes, in which nothing is packed: it cannot unpack to more than itself.
+    """Checks the zip that ``torch.save`` writes, which is not compressed and so cannot unpack to more than its size.
 
-    Its pickle is looked through too: torch finds it by where the list of members says that it begins, so it must be the list seen here.
+    Checks its pickle too. torch finds the list of members by the position that the file declares, so this must be the list read here.
 
     Raises:
         Damaged: it is not such a file.
@@ -140,16 +140,16 @@ def check_stored(path: Path) -> None:
         if sum(entry.file_size for entry in entries) > size:
             raise Damaged("its members are larger than the file")
         if len({entry.filename for entry in entries}) < len(entries):
-            raise Damaged("it holds two members of one name")
+            raise Damaged("it holds two members with the same name")
         if archive.start_dir != _says_to_begin(path, size - len(archive.comment)):
-            raise Damaged("its list of members is in another place than it says")
+            raise Damaged("its list of members is not where the file says")
         for entry in entries:
             if entry.filename.endswith(".pkl"):
                 check_pickle(archive.read(entry))
 
 
 def _says_to_begin(path: Path, end: int) -> int:
-    """Where a zip, whose last record ends at ``end``, says that its list of members begins; a large one says it in another record."""
+    """Returns the declared start of the list of members of a zip whose last record ends at ``end``; large zips declare it elsewhere."""
     with path.open("rb") as file:
         file.seek(max(0, end - END_BYTES - LARGE_END_BYTES))
         last = file.read(END_BYTES + LARGE_END_BYTES)

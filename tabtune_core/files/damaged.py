@@ -1,7 +1,7 @@
-"""What the readers in this folder say of a file that is not what it should be, and how a door passes it on.
+"""The error of the readers in this folder for an invalid file, and its conversion to an error for the caller.
 
-Every file that a person opens passes here, whether the page, the command line or Python asks: an adapter package, a pipeline, weights,
-settings. A reader raises ``Damaged`` with what it found; the door that knows what the file should be makes its own error of it.
+Used for every file that a person opens on the page, the command line or in Python: an adapter package, a pipeline, weights, settings. A
+reader raises ``Damaged`` with what it found; the caller, which knows what the file should be, converts it with ``refused_as``.
 """
 
 import struct
@@ -17,7 +17,7 @@ from tabtune_core.errors import MissingPackageError, TabTuneError, is_out_of_mem
 from tabtune_core.shortage import shortage_of
 
 LONGEST = 300
-"""Letters of what was found; a crafted file may put megabytes of itself into an error's text."""
+"""Most letters of an error's text, into which a crafted file may put megabytes."""
 ODD = (
     ValueError,
     TypeError,
@@ -33,21 +33,21 @@ ODD = (
     zlib.error,
     SafetensorError,
 )
-"""What Python's, torch's and safetensors' own readers raise for content that is not as they expect."""
+"""Errors of the readers of Python, torch and safetensors for unexpected content."""
 
 
 class Damaged(ValueError):
-    """A file that is cut short, changed, or made to break its reader. The text says what was found."""
+    """A file is truncated, changed, or made to break its reader. The text says what was found."""
 
 
 @contextmanager
 def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator[None]:
-    """Turns whatever untrusted content raises into one sentence: ``start``, what was found, ``end``; or that the file may not be read.
+    """Turns the errors of reading untrusted content into one sentence: ``start``, what was found, ``end``; or that permission is missing.
 
-    Only for a block that reads such content and does nothing else.
+    Use it only around code that reads such content and does nothing else.
 
     Raises:
-        TabTuneError: of the class ``error``. One that is of it already passes, and so do a package that is not installed and a full memory.
+        TabTuneError: of the class ``error``. Errors of that class, missing packages and out-of-memory errors pass unchanged.
     """
     try:
         yield
@@ -56,13 +56,13 @@ def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator
     except PermissionError as found:
         raise error(str(shortage_of(found) or found)) from found
     except (TabTuneError, *ODD) as found:
-        if isinstance(found, RuntimeError) and is_out_of_memory(found):  # not by a word that the file itself may hold
+        if isinstance(found, RuntimeError) and is_out_of_memory(found):  # only torch's errors: others may quote the file
             raise
         raise error(f"{start}: {one_line(found)}{end}") from found
 
 
 def one_line(found: BaseException) -> str:
-    """The text of an error in one line, cut where it is long; its class where it has none."""
+    """Returns the text of an error in one line, cut if it is long; the name of its class if it has no text."""
     text = " ".join(str(found)[: 4 * LONGEST].split()) or type(found).__name__
     told = f"it lacks the entry {text}" if isinstance(found, KeyError) else text
     if isinstance(found, TypeError | AttributeError | IndexError):
@@ -72,10 +72,10 @@ def one_line(found: BaseException) -> str:
 
 
 def check_file(path: Path, *, most_bytes: int) -> int:
-    """The size of a file that can be read; nothing of it is read.
+    """Checks that a file can be opened and returns its size, without reading it.
 
     Raises:
-        Damaged: it does not exist, is a folder or a device, is empty or too large.
+        Damaged: the file does not exist, is a folder or a device, is empty or too large.
     """
     try:
         if not path.exists():
@@ -96,10 +96,10 @@ def check_file(path: Path, *, most_bytes: int) -> int:
 
 
 def read_text(path: Path, *, most_bytes: int) -> str:
-    """The text of a small file in UTF-8.
+    """Reads a small UTF-8 text file.
 
     Raises:
-        Damaged: it cannot be read, is too large, or is not UTF-8.
+        Damaged: the file cannot be read, is too large, or is not UTF-8.
     """
     check_file(path, most_bytes=most_bytes)
     try:

@@ -1,7 +1,7 @@
-"""The pickle within a file of ``torch.save``, checked before torch reads it: torch runs no code of it, but one line of it can ask for a
-hundred gigabytes, and nested tuples can keep torch busy without end.
+"""Checks the pickle in a file of ``torch.save`` before torch reads it: torch runs none of its code, but a single instruction can request a
+hundred gigabytes, and nested tuples can keep torch busy forever.
 
-In: the bytes. Out: nothing, where they say no more than what ``torch.save`` writes of plain values and tensors.
+In: the bytes. Out: nothing, or an error unless they are what ``torch.save`` writes for plain values and tensors.
 """
 
 import pickletools
@@ -11,30 +11,30 @@ from typing import Any
 from tabtune_core.files.damaged import Damaged
 
 MADE = re.compile(r"collections OrderedDict|torch Size|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)")
-"""What a pickle may ask for by name. Torch itself knows more, such as ``bytearray``, which takes any number of bytes."""
+"""Names that a pickle may import. torch allows more, such as ``bytearray``, which can allocate any number of bytes."""
 ATOM, HOLDER, A_NAME = 1, 100, 0
-"""Numbers on the stack; a tuple's is one plus those of its parts. A list or dictionary counts so much that a sum shows it."""
+"""Numbers that stand for values on the stack; a tuple's is 1 plus the sum of its parts, so that any list or dictionary in it shows."""
 ADDED = dict.fromkeys(
     ("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE"),
     ATOM,
 ) | {"EMPTY_LIST": HOLDER, "EMPTY_DICT": HOLDER}
 TAKEN = {"SETITEMS": None, "APPENDS": None, "TUPLE": None, "SETITEM": 2, "APPEND": 1, "BUILD": 1, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-"""How many values each takes from the stack, to put them into the one below or into a tuple; None: all since the last mark."""
+"""How many values each opcode takes from the stack and puts into the value below or into a tuple; None: all since the last mark."""
 MOST_WITHIN = 100_000
-"""Most values of a tuple, nested ones counted each time they occur: reading it takes as long."""
+"""Most values of a tuple, where nested ones count each time they occur, as they do in reading time."""
 OF_STORAGE = 6
-"""The name of a tensor's bytes: a tuple of five texts and numbers. Torch would show any other in an error, however large it is."""
+"""Number of a tuple that names a tensor's bytes: five texts and numbers. torch would print any other in an error, however large."""
 
 
 def check_pickle(content: bytes) -> None:
-    """Follows a pickle as torch would, with a number for each value.
+    """Checks a pickle by following its opcodes with a number in place of each value.
 
     Raises:
-        Damaged: it asks for something other than plain values and tensors, or holds tuples in tuples without end.
+        Damaged: it contains something other than plain values and tensors, or too deeply nested tuples.
     """
     try:
         _follow(content)
-    except (ValueError, LookupError) as error:  # of the pickle's own reader, and of a stack that has run empty
+    except (ValueError, LookupError) as error:  # from pickletools, and from an empty stack
         if isinstance(error, Damaged):
             raise
         raise Damaged("its values (data.pkl) are truncated or missing") from error
@@ -59,7 +59,7 @@ def _follow(content: bytes) -> None:
         elif name in ("GLOBAL", "REDUCE", "BINPERSID"):
             _make(stack, name, str(argument))
         elif name not in ("PROTO", "STOP"):
-            raise Damaged(f"it says {name}, which torch.save does not write")
+            raise Damaged(f"it has the opcode {name}, which torch.save does not write")
 
 
 def _take(stack: list[int], marks: list[int], name: str) -> None:
@@ -78,7 +78,7 @@ def _take(stack: list[int], marks: list[int], name: str) -> None:
 def _make(stack: list[int], name: str, argument: str) -> None:
     if name == "GLOBAL":
         if not MADE.fullmatch(argument):
-            raise Damaged(f"it asks for {argument[:80]!r}, which a file of values and tensors does not need")
+            raise Damaged(f"it imports {argument[:80]!r}, which a file of values and tensors does not need")
         stack.append(A_NAME)
     elif name == "REDUCE":
         if stack[-2] != A_NAME:

@@ -1,6 +1,6 @@
-"""Values from an untrusted text: JSON, or what a TOML reader made. Bounded in size, depth and numbers.
+"""Checks values from untrusted JSON or TOML: limits their size, depth and numbers.
 
-In: a text or values. Out: the same values, safe to look through, to write down and to show.
+In: a text or values. Out: the same values, safe to traverse, store and display.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from tabtune_core.files.damaged import Damaged
 
 DEPTH = 32
-"""Lists in lists; what is written here has eight."""
+"""Deepest nesting of lists; this package writes at most eight levels."""
 MOST_CONTAINERS = 1_000_000
 MOST_TEXTS = 4_000_000
-"""Quotation marks and commas beside numbers: each value takes some tens of bytes, however short it is written."""
+"""Most commas, and most quotation marks: each value takes tens of bytes in memory, however short its text is."""
 MOST_DIGITS = 18
-"""Digits of a whole number: fewer than overflow 64 bits."""
+"""Most digits of a whole number that always fit 64 bits."""
 LONGEST_TEXT = 10_000
-"""Letters of the name of a class, a column or a layer."""
+"""Most letters of the name of a class, a column or a layer."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -31,7 +31,7 @@ def read_json(content: bytes) -> Any:
     """Reads a JSON text. NaN and Infinity are read, as Python writes them: whoever uses a number checks that it is finite.
 
     Raises:
-        Damaged: it is not JSON, nested too deep, names an entry twice, or has numbers or letters that cannot be kept.
+        Damaged: it is not JSON, is nested too deeply, has an entry twice, or has numbers or letters that cannot be stored.
     """
     if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
         raise Damaged("its JSON holds more than a million lists")
@@ -50,7 +50,7 @@ def read_json(content: bytes) -> Any:
         try:
             json.dumps(values, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise Damaged("its JSON holds half of a letter (a lone surrogate), which no page can show") from error
+            raise Damaged("its JSON holds half of a letter (a lone surrogate), which cannot be displayed") from error
     return values
 
 
@@ -68,10 +68,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_values(values: Any) -> None:
-    """Looks through lists and dictionaries level by level.
+    """Checks lists and dictionaries level by level.
 
     Raises:
-        Damaged: they are nested too deep, or hold a whole number that overflows 64 bits.
+        Damaged: they are nested too deeply, or hold a whole number of more than MOST_DIGITS digits.
     """
     level, depth = [values], 0
     while level:
@@ -85,10 +85,10 @@ def check_values(values: Any) -> None:
 
 
 def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """The value of a dotted name, of a given type; a switch is not a number.
+    """Returns the value of a dotted name, checked to be of a type; a bool does not count as a number.
 
     Raises:
-        Damaged: it is missing, or has the wrong type.
+        Damaged: the value is missing, has the wrong type, or is not finite.
     """
     found = values
     for part in name.split("."):
@@ -104,10 +104,10 @@ def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def digest(values: Any, name: str) -> str:
-    """The value of a dotted name that is a SHA-256 in hex.
+    """Returns the value of a dotted name, checked to be a SHA-256 in hex.
 
     Raises:
-        Damaged: it is missing, or is none.
+        Damaged: the value is missing, or is not a SHA-256.
     """
     if not SHA256.fullmatch(found := str(entry(values, name, str))):
         raise Damaged(f"its entry '{name}' is not a SHA-256")
@@ -118,33 +118,33 @@ def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
     """Refuses entries that this version does not know: ignoring them could do something other than the file says.
 
     Raises:
-        Damaged: naming one of them.
+        Damaged: there is such an entry; the text names one.
     """
     for name in values:
         if name not in known:
             raise Damaged(
-                f"{where} has the entry {str(name)[:60]!r}, which this version does not know; a file of a later version opens there"
+                f"{where} has the entry {str(name)[:60]!r}, which this version does not know; if a later version wrote it, open it there"
             )
 
 
 def texts(values: Any, name: str, *, longest: int = LONGEST_TEXT) -> tuple[str, ...]:
-    """A list of different texts.
+    """Returns a list of different texts as a tuple.
 
     Raises:
-        Damaged: it is not such a list.
+        Damaged: ``values`` is not such a list.
     """
     if not isinstance(values, list) or not all(isinstance(part, str) and len(part) <= longest for part in values):
         raise Damaged(f"its entry '{name}' is not a list of texts")
     if len(set(values)) < len(values):
-        raise Damaged(f"its entry '{name}' names one thing twice")
+        raise Damaged(f"its entry '{name}' has duplicates")
     return tuple(values)
 
 
 def check_fields(values: Any) -> None:
-    """Looks at every field of a dataclass that was made of such values.
+    """Checks the type of every field of a dataclass made of untrusted values.
 
     Raises:
-        Damaged: one is not of the type that is written beside it.
+        Damaged: a field does not have its annotated type.
     """
     kind: Any = type(values)
     hints = hints_of(kind)
@@ -155,12 +155,12 @@ def check_fields(values: Any) -> None:
 
 @functools.cache
 def hints_of(cls: Any) -> dict[str, Any]:
-    """The types that are written beside the fields of a class; worked out once, as a workspace of many runs asks thousands of times."""
+    """Returns the type hints of a class; cached, since a workspace with many runs asks thousands of times."""
     return get_type_hints(cls)
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type as it is written beside a field; a whole number is a float too, a switch is neither.
+    """Whether a value matches a type hint; an int also matches float, but a bool matches neither.
 
     >>> fits({"a": 1}, dict[str, float]), fits(True, int), fits(None, int | None), fits(("a", 1), tuple[str, ...])
     (True, False, True, False)

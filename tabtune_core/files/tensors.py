@@ -1,6 +1,6 @@
-"""Tensors in the safetensors format, checked without torch: names, shapes, number types, and whether each number is finite.
+"""Checks tensors in the safetensors format without torch: names, shapes, number types, and whether all numbers are finite.
 
-In: the bytes. Out: what the header says, once it is known to hold. The format: https://huggingface.co/docs/safetensors.
+In: the bytes. Out: the checked header. The format: https://huggingface.co/docs/safetensors.
 """
 
 import math
@@ -20,43 +20,43 @@ FLOATS: dict[str, np.unsignedinteger[Any]] = {
     "F16": np.uint16(0x1F << 10),
     "BF16": np.uint16(0xFF << 7),
 }
-"""The bits of the exponent, which are all set in NaN and Infinity."""
+"""Exponent bits of each type, which are all set in NaN and Infinity."""
 WHOLES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 Content = bytes | memoryview | mmap.mmap
 SIZES = {name: bits.itemsize for name, bits in FLOATS.items()} | WHOLES
 HEADER_BYTES = 16_000_000
 CHUNK = 1 << 20
 MOST_NUMBERS = 2**60
-"""By the sides that are not 0: torch counts its way through a tensor in 64 bits, also where there is nothing in it."""
+"""Limit for the product of the sides that are not 0: torch computes it in 64 bits even for an empty tensor."""
 METADATA = "__metadata__"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One tensor as it lies in the file."""
+    """One tensor in the file."""
 
     dtype: str
-    """By the name of the format, for example F32."""
+    """Name of the type in the format, for example F32."""
     shape: tuple[int, ...]
     start: int
-    """Of its first byte in the content."""
+    """Position of its first byte in the content."""
 
     @property
     def numbers(self) -> int:
-        """How many there are."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def size_bytes(self) -> int:
-        """Of all of them."""
+        """Size of all elements."""
         return self.numbers * SIZES[self.dtype]
 
 
 def read_header(content: Content) -> tuple[dict[str, Stored], dict[str, str]]:
-    """The tensors by name, and the texts beside them.
+    """Returns the tensors by name, and the metadata.
 
     Raises:
-        Damaged: the header is invalid, or does not fit the bytes after it.
+        Damaged: the header is invalid, or does not match the bytes after it.
     """
     if len(content) < 8:
         raise Damaged("it is too short for tensors (safetensors)")
@@ -73,10 +73,10 @@ def read_header(content: Content) -> tuple[dict[str, Stored], dict[str, str]]:
     place = 8 + length
     for stored in sorted(tensors.values(), key=lambda stored: (stored.start, stored.size_bytes)):
         if stored.start != place:
-            raise Damaged("its tensors (safetensors) overlap, or leave out some of its bytes")
+            raise Damaged("its tensors (safetensors) overlap, or do not cover all of its bytes")
         place += stored.size_bytes
     if place != len(content):
-        raise Damaged("there are bytes after its tensors (safetensors), or they are cut short")
+        raise Damaged("its tensors (safetensors) are truncated, or there are bytes after its tensors")
     return tensors, beside
 
 
@@ -94,10 +94,10 @@ def _stored(name: str, value: object, first: int, size: int) -> Stored:
 
 
 def check_finite(content: Content, tensors: Mapping[str, Stored]) -> None:
-    """Looks at every number of the floating kinds.
+    """Checks that every number of the floating-point tensors is finite.
 
     Raises:
-        Damaged: naming a tensor with NaN or Infinity in it.
+        Damaged: a tensor contains NaN or Infinity; the text names it.
     """
     for name, stored in tensors.items():
         bits = FLOATS.get(stored.dtype)

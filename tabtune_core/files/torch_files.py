@@ -1,6 +1,6 @@
-"""Files of ``torch.save``, read with ``weights_only``: no code in them is run, and they take no more memory than they are large.
+"""Reads files of ``torch.save`` with ``weights_only``: no code in them is run, and they cannot take much more memory than their size.
 
-In: a file. Out: plain values and plain tensors, all of whose numbers are finite.
+In: a file. Out: plain values and plain tensors, with finite numbers only.
 """
 
 import pickle
@@ -15,16 +15,16 @@ from tabtune_core.files.damaged import ODD, Damaged, one_line
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 KNOWN = (*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 MOST_PARTS = 200_000
-"""Values and tensors of one file."""
+"""Most values and tensors of one file."""
 TIMES_THE_FILE = 4
-"""How many times the file its tensors may take: tied tensors of a model share their bytes."""
+"""Largest size of all tensors as a multiple of the file, which they can exceed because tied tensors share their bytes."""
 
 
 def read_torch_file(path: Path) -> Any:
-    """Reads a file.
+    """Reads a file of ``torch.save``.
 
     Raises:
-        Damaged: it is not a file of ``torch.save``, or holds code, tensors that are not plain, or numbers that are not finite.
+        Damaged: it is not such a file, or contains code, tensors that are not plain, or numbers that are not finite.
     """
     check_stored(path)
     try:
@@ -32,13 +32,13 @@ def read_torch_file(path: Path) -> Any:
     except (pickle.UnpicklingError, ImportError, *ODD) as error:
         raise Damaged(f"it cannot be opened safely: {one_line(error)}") from error
     except MemoryError as error:
-        raise Damaged("it asks for more memory than there is") from error
+        raise Damaged("it needs more memory than there is") from error
     _check_parts(content, TIMES_THE_FILE * path.stat().st_size)
     return content
 
 
 def _check_parts(content: Any, most_bytes: int) -> None:
-    """By a list and not by recursion. What is there twice counts twice: a file may say the same list, or tensor, without end."""
+    """Checks all values with a list instead of recursion. Repeated values count each time: a file may repeat a list or tensor endlessly."""
     looked, room = 0, most_bytes
     waiting = [content]
     while waiting:
@@ -54,7 +54,7 @@ def _check_parts(content: Any, most_bytes: int) -> None:
             check_tensor(part)
             room -= part.numel() * part.element_size()
             if room < 0:
-                raise Damaged(f"its tensors take more than {TIMES_THE_FILE} times as much as the file, as they show the same numbers")
+                raise Damaged(f"its tensors take more than {TIMES_THE_FILE} times as much as the file, because they share the same bytes")
         elif not isinstance(part, str | int | float | bool | None):
             raise Damaged(f"it holds a value of the type {type(part).__name__}")
         elif isinstance(part, str) and not part.isascii():
@@ -62,10 +62,10 @@ def _check_parts(content: Any, most_bytes: int) -> None:
 
 
 def check_tensor(tensor: torch.Tensor, name: str = "a tensor") -> None:
-    """Refuses anything but a plain tensor of finite numbers.
+    """Checks that a tensor is plain and finite.
 
     Raises:
-        Damaged: saying why.
+        Damaged: it is not; the text says why.
     """
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized and tensor.dtype in KNOWN
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, and moved there."""
+"""Writes files atomically: beside their final place first, then moved there."""
 
 import errno
 import os
@@ -8,15 +8,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Of a write, for which the system names no file."""
+"""Errors of a write, in which the system names no file."""
 
 
 @contextmanager
 def in_one_move(path: Path, *, mark: str = "partial") -> Iterator[Path]:
-    """Gives a file beside ``path`` to write, and moves it there; where writing fails it is removed, or a full disk would stay full of it.
+    """Yields a temporary file beside ``path`` and moves it there; if writing fails, removes it so that it does not fill the disk.
 
-    A link is followed, the mode of an earlier file is kept, and what is no file (a pipe, a device) is written as it stands. An error of
-    the system names ``path``. ``mark`` ends the name of the file: one of each process, where several may write the same file.
+    Links are followed, the mode of an existing file is kept, and a pipe or device is written directly. System errors name ``path``.
+    ``mark`` ends the name of the temporary file; processes that may write the same file need different marks.
     """
     place = Path(os.path.realpath(path))
     partial = place.with_name(f"{place.name}.{mark}") if place.is_file() or not place.exists() else place
@@ -36,13 +36,13 @@ def in_one_move(path: Path, *, mark: str = "partial") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, mark: str = "partial") -> None:
-    """Writes a text in UTF-8 in one move."""
+    """Writes a text in UTF-8 atomically."""
     with in_one_move(path, mark=mark) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
 
 def keep_folder(folder: Path, place: Path) -> None:
-    """Gives a folder its place, whole; one that another process has kept there stays."""
+    """Moves a folder to its place; does nothing if another process has already put one there."""
     try:
         folder.rename(place)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""LoRA: layers, where they go, and the file they travel in."""
+"""LoRA: the layers, where they are put, and the files that adapters are saved in."""

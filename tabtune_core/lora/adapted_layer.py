@@ -1,6 +1,6 @@
-"""One adapted weight, as a report and a file name it. Loads no torch.
+"""One adapted weight, as reports and files describe it. Loads no torch.
 
-In: values of a file, or what an injection planned. Out: its rank, scaling and size.
+In: values from a file, or the plan of an injection. Out: its rank, scaling and size.
 """
 
 import math
@@ -12,9 +12,9 @@ from tabtune_core.files.plain_values import entry, only
 from tabtune_core.variants import VARIANTS
 
 PREFIX = "base_model.model."
-"""What PEFT puts before the name of every tensor."""
+"""Prefix that PEFT puts before the name of every tensor."""
 SIDES = ((".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B"))
-"""Ends of the names of the factors A and B, of a layer and of a table that is looked up."""
+"""Name endings of the factors A and B: of a linear layer, then of an embedding."""
 LAYER: dict[str, Any] = {
     "path": str,
     "target": str,
@@ -27,7 +27,7 @@ LAYER: dict[str, Any] = {
     "use_rslora": bool,
 }
 TOLD: dict[str, Any] = {"scaling": (int, float), "parameters": int}
-"""What a file says of a layer that follows from the rest."""
+"""Entries of a layer in a file that follow from the others."""
 LayerKind = Literal["linear", "weight", "embedding"]
 
 
@@ -36,23 +36,23 @@ class AdaptedLayer:
     """One adapted weight."""
 
     path: str
-    """Of the weight in the module, without a trailing ``.weight``."""
+    """Path of the weight in the module, without a trailing ``.weight``."""
     target: str
     """The target that matched it."""
     kind: LayerKind
     """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate), ``embedding`` is looked up (LoRAEmbedding)."""
     out_features: int
     in_features: int
-    """Of an embedding, the rows of its table."""
+    """For an embedding, the rows of its table."""
     rank: int
-    """As used: capped at the smaller side of the weight."""
+    """Rank as used: capped at the smaller side of the weight."""
     alpha: float
-    """Changed with a capped rank, so that the scaling stays what was asked."""
+    """Reduced with a capped rank, so that the scaling is the requested one."""
     capped: bool
-    """Whether a higher rank was asked."""
+    """Whether a higher rank was requested."""
     use_rslora: bool
     variant: str
-    """By its name in ``VARIANTS``."""
+    """Name in ``VARIANTS``."""
 
     @property
     def scaling(self) -> float:
@@ -61,20 +61,20 @@ class AdaptedLayer:
 
     @property
     def parameters(self) -> int:
-        """All that trains: of A and B together, and what the variant trains beside them."""
+        """Trainable parameters: those of A and B, and those that the variant adds."""
         shape = self.out_features, self.in_features
         return self.rank * sum(shape) + VARIANTS[self.variant].trained(*shape, self.rank)
 
     def to_json(self) -> dict[str, Any]:
-        """As files keep it."""
+        """Returns the layer as files keep it."""
         return {**asdict(self), **{name: getattr(self, name) for name in TOLD}}
 
     @classmethod
     def from_json(cls, layer: Any) -> "AdaptedLayer":
-        """A layer of a file; earlier versions write ``use_dora`` in place of a variant.
+        """Reads a layer from a file; earlier versions wrote ``use_dora`` in place of a variant.
 
         Raises:
-            Damaged: naming the entry, or a rank that is impossible for the shape.
+            Damaged: an entry is invalid, or the rank is impossible for the shape.
         """
         values = {name: entry(layer, name, kind) for name, kind in (LAYER | TOLD).items()}
         only(layer, (*values, "variant", "use_dora"), "a layer")
@@ -88,5 +88,5 @@ class AdaptedLayer:
 
 
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:
-    """The factor in front of B A; with rsLoRA, Kalajdzievski 2023, arXiv 2312.03732, ``alpha / sqrt(r)`` in place of ``alpha / r``."""
+    """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
     return alpha / (math.sqrt(rank) if use_rslora else rank)

@@ -1,7 +1,7 @@
 """Several adapters on one base model, switched without loading anything again.
 
-In: a plain module, and what each adapter is. Out: a module for each adapter, over the base's weights. The base itself is never changed,
-nor is an adapter that is off: both come back bit by bit, and a thread that predicts with one of them does not see another switch.
+In: a plain module, and the settings of each adapter. Out: a module for each adapter that shares the base's weights. Switching never changes
+the base or an inactive adapter, not by a bit, and a thread that is predicting keeps the module that it started with.
 """
 
 from collections.abc import Mapping
@@ -38,40 +38,40 @@ class AdapterSet:
 
     def __init__(self, base: nn.Module) -> None:
         self.base = base
-        """Without an adapter."""
+        """The module without an adapter."""
         self._adapters: dict[str, _Adapter] = {}
         self.on: tuple[str | None, bool, nn.Module] = None, False, base
-        """The adapter that is on, whether it is in the weights, and the module that has it: changed all at once."""
+        """Name of the active adapter, whether it is merged, and its module: replaced in one assignment."""
 
     @property
     def active(self) -> str | None:
-        """The adapter that is on."""
+        """Name of the active adapter; None: the base alone."""
         return self.on[0]
 
     @property
     def merged(self) -> bool:
-        """Whether it is in the weights."""
+        """Whether the active adapter is merged into the weights."""
         return self.on[1]
 
     @property
     def module(self) -> nn.Module:
-        """The module with the active adapter; a caller keeps this one, whatever is turned on later."""
+        """The module with the active adapter; later switches do not change it."""
         return self.on[2]
 
     def add(
         self, name: str, lora: LoraSettings, rules: TargetRules = NO_RULES, tensors: Mapping[str, torch.Tensor] | None = None
     ) -> LoraReport:
-        """Makes an adapter and turns it on.
+        """Adds an adapter and makes it the active one.
 
         Args:
-            name: to call it by.
-            lora: what the adapter is.
-            rules: of its module, as ``inject`` takes them.
-            tensors: its values, as an adapter package has them; fresh ones unless given.
+            name: the adapter's name.
+            lora: the adapter's settings.
+            rules: target rules of the module, as for ``inject``.
+            tensors: its values, as in an adapter package; fresh ones by default.
 
         Raises:
-            AdapterError: the name is taken, or the tensors belong to another adapter; the set is as it was.
-            TargetError: see ``inject``; the set is as it was.
+            AdapterError: the name is taken, or the tensors belong to another adapter; the set is not changed.
+            TargetError: see ``inject``; the set is not changed.
         """
         if name in self._adapters:
             raise AdapterError(f"There is an adapter {name!r} already. Choose another name.")
@@ -88,48 +88,48 @@ class AdapterSet:
         return report
 
     def report(self, name: str) -> LoraReport:
-        """What an adapter adapts.
+        """Returns the report on an adapter's layers.
 
         Raises:
-            AdapterError: there is none of that name.
+            AdapterError: no adapter has that name.
         """
         return self._get(name).report
 
     def set(self, name: str | None) -> None:
-        """Turns an adapter on and the present one off; None: the base alone.
+        """Makes an adapter the active one; None: the base alone.
 
         Raises:
-            AdapterError: there is none of that name.
+            AdapterError: no adapter has that name.
         """
         self.on = name, False, self.module_of(name)
 
     def module_of(self, name: str | None) -> nn.Module:
-        """With an adapter, or None: the base alone; nothing is turned on or off.
+        """Returns the module with an adapter, or for None the base; the active adapter is not changed.
 
         Raises:
-            AdapterError: there is none of that name.
+            AdapterError: no adapter has that name.
         """
         return self.base if name is None else self._get(name).module
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In the order in which they were added."""
+        """Names of the adapters, in the order in which they were added."""
         return tuple(self._adapters)
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
-        """Copies on the CPU of everything that trained of an adapter, as ``add`` takes them.
+        """Returns copies on the CPU of an adapter's tensors, as ``add`` takes them.
 
         Raises:
-            AdapterError: there is none of that name.
+            AdapterError: no adapter has that name.
         """
         adapter = self._get(name)
         return factor_tensors(adapter.module, adapter.report)
 
     def merge(self) -> None:
-        """Puts the active adapter into the weights: predictions cost what the base's cost.
+        """Merges the active adapter into the weights: predictions then cost as much as the base's.
 
         Raises:
-            AdapterError: no adapter is on, or merging would put NaN or Infinity into a weight.
+            AdapterError: no adapter is active, or merging would put NaN or Infinity into a weight.
         """
         if self.active is None:
             raise AdapterError(f"No adapter is on. Turn one on first: {self._names()}.")
@@ -141,14 +141,14 @@ class AdapterSet:
         for bias in adapter.report.biases:
             owner, attribute = bias_owner(adapter.module, bias)
             parameters[bias] = owner.get_parameter(attribute).detach()
-        check_numbers(parameters, "Merged, it would damage the model.")
+        check_numbers(parameters, "Merging it would damage the model.")
         for path, parameter in parameters.items():
             part, _, attribute = path.rpartition(".")
             setattr(module.get_submodule(part), attribute, nn.Parameter(parameter, requires_grad=False))
         self.on = name, True, module
 
     def unmerge(self) -> None:
-        """Takes the active adapter out of the weights again; it stays on."""
+        """Takes the active adapter out of the weights again; it stays active."""
         self.set(self.active)
 
     def _get(self, name: str) -> _Adapter:

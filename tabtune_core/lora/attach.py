@@ -1,7 +1,7 @@
 """Puts an adapter on a weight and takes it off again. The weight itself stays the same object, and is never written to.
 
-A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over the same weights: what a
-call or an adapter adds to it does not reach the others, so threads share a model and nothing is put back afterwards.
+A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over the same weights.
+Whatever a call or an adapter adds to a view does not affect other views, so threads can share a model and nothing needs to be undone.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRank
 
 
 def weight_name(path: str) -> str:
-    """The name of the weight of a path among the parameters of the plain module."""
+    """Returns the name of the parameter at a path of the plain module."""
     return path if path.endswith("in_proj_weight") else f"{path}.weight"
 
 
 def owner_of(module: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """The module that has the weight of a path, and its name there."""
+    """Returns the module that has the weight of a path, and the weight's name there."""
     parent, _, attribute = weight_name(path).rpartition(".")
     return module.get_submodule(parent), attribute
 
@@ -30,9 +30,9 @@ def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
     if isinstance(adapter, LowRankUpdate):
         weight = owner.get_parameter(attribute)
         weight.requires_grad_(False)
-        owner.register_parameter(attribute, nn.Parameter(weight.data, requires_grad=False))  # torch sets it to itself, and others read it
+        owner.register_parameter(attribute, nn.Parameter(weight.data, requires_grad=False))  # torch calls ``set_`` on this one
         try:
-            parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)  # or the weight would be computed to be looked at
+            parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)  # a safe call would compute the weight to check it
         except BaseException:
             owner.register_parameter(attribute, weight)
             raise
@@ -47,7 +47,7 @@ def detach(module: nn.Module, path: str) -> LowRank:
     if isinstance(adapter, LoRALinear | LoRAEmbedding):
         _replace(module, path, adapter.base)
         return adapter
-    # not by torch's ``remove_parametrizations``: a copy shares its class with the original, which that would change
+    # torch's ``remove_parametrizations`` would change the class, which a copy of the module shares
     weight = _parametrized(owner, attribute).get_parameter("original")
     owner.__class__ = parametrize.type_before_parametrizations(owner)
     del owner.parametrizations
@@ -68,7 +68,7 @@ def _parametrized(owner: nn.Module, attribute: str) -> parametrize.Parametrizati
 
 
 def adapter_at(module: nn.Module, path: str) -> LowRank:
-    """The adapter on the weight of a path."""
+    """Returns the adapter on the weight of a path."""
     owner, attribute = owner_of(module, path)
     adapter = _parametrized(owner, attribute)[0] if parametrize.is_parametrized(owner) else owner
     assert isinstance(adapter, LowRank)
@@ -76,7 +76,7 @@ def adapter_at(module: nn.Module, path: str) -> LowRank:
 
 
 def adapted_paths(module: nn.Module) -> Iterator[str]:
-    """Paths of the weights that have an adapter."""
+    """Yields the paths of the weights that have an adapter."""
     for path, child in module.named_modules():
         if isinstance(child, LoRALinear | LoRAEmbedding):
             yield path
@@ -85,8 +85,8 @@ def adapted_paths(module: nn.Module) -> Iterator[str]:
 
 
 def view(module: nn.Module) -> nn.Module:
-    """Another module over the same parameters and buffers, as are all below it: milliseconds, and no memory to speak of."""
-    made: dict[int, nn.Module] = {}  # a layer may be in several places
+    """Returns a new tree of modules over the same parameters and buffers; this takes milliseconds and almost no memory."""
+    made: dict[int, nn.Module] = {}  # by id, as a layer may be in several places
     for part in module.modules():
         made[id(part)] = view_of_one(part)
     for part in made.values():
@@ -95,8 +95,8 @@ def view(module: nn.Module) -> nn.Module:
 
 
 def view_of_one(module: nn.Module) -> nn.Module:
-    """As ``view``, over the same layers."""
-    other = type(module).__new__(type(module))  # not by ``copy``, which parametrized modules refuse
+    """Returns a view of one module, with the same child modules."""
+    other = type(module).__new__(type(module))  # parametrized modules refuse ``copy``
     own = {name: dict(vars(module)[name]) for name in ("_parameters", "_buffers", "_modules")}
     other.__dict__.update(vars(module) | own)
     return other

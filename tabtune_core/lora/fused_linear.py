@@ -1,8 +1,8 @@
 """A frozen linear layer with a low-rank update, as one operation with a backward pass of its own: ``x W^T + b + s dropout(x) A^T B^T``.
 
-Autograd's own graph of the same formula makes a tensor of the output's size for the update, copies the input where there is dropout, and
-forms the whole gradient of a weight that is read. Here nothing of that exists: x is kept for the backward pass, with dropout a byte for
-each of its numbers, and the update goes into the output in place, or into a copy of the weight where that is smaller than the output.
+Autograd's own graph of this formula makes a tensor of the output's size for the update, copies the input if there is dropout, and computes
+the whole gradient of a weight that is read. This operation avoids all three: it keeps x for the backward pass (with dropout one byte more
+per number), and adds the update to the output in place, or to a copy of the weight if that is smaller than the output.
 
 Shape letters: N rows, all tokens of all tables; I inputs, O outputs, R rank.
 """
@@ -18,13 +18,13 @@ from tabtune_core.variants.base import is_whole
 
 LEVELS = 2**8
 CACHED = 2**19
-"""Numbers that fit a processor's own cache, 2 MB in fp32: where the two forms take equally long on a Xeon; on a GPU either will do."""
+"""Numbers that fit a core's cache, 2 MB in fp32: here both forms of ``_narrow`` take equally long on a Xeon; on a GPU they always do."""
 
 
 def low_rank_linear(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scaling: float, dropout: float
 ) -> torch.Tensor:
-    """The frozen layer's output and the update's.
+    """Computes the output of a frozen layer with its low-rank update.
 
     Args:
         x: ``(..., I)``.
@@ -32,8 +32,8 @@ def low_rank_linear(
         bias: ``(O,)`` or None; may train.
         a: ``(R, I)``.
         b: ``(O, R)``.
-        scaling: in front of B A.
-        dropout: share of the numbers of x that the update does not see; the others count for them.
+        scaling: factor in front of B A.
+        dropout: share of the numbers of x that are hidden from the update; the others are scaled up to compensate.
 
     Returns:
         ``(..., O)``.
@@ -45,7 +45,7 @@ def low_rank_linear(
         bias = None if bias is None else in_half(bias, dtype)
         with torch.autocast(device, enabled=False):
             return _apply(x, weight, bias, a, b, scaling, dropout, False)
-    # by cost: numbers of the output against those of the weight; not in 16 bits, which would round a small update to the weight away
+    # merged if the output is larger than the weight; never in 16 bits, where adding a small update to the weight would round it away
     return _apply(x, weight, bias, a, b, scaling, dropout, not dropout and x.numel() >= max(weight.shape) * x.shape[-1])
 
 
@@ -55,15 +55,15 @@ def _apply(*arguments: Any) -> torch.Tensor:
 
 
 def on_gpu(x: torch.Tensor) -> bool:
-    """Whether the number of kernels costs more than their work. Tests and benchmarks set it for a CPU."""
+    """Whether launching kernels costs more than their work. Tests and benchmarks replace this function on a CPU."""
     return x.device.type != "cpu"
 
 
 def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
-    """Which numbers of x the update sees on a CPU, ``(N, I)`` of 1 and 0, a byte each.
+    """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers of x that the update sees and 0 for the others, one byte each.
 
-    From eight random bits a number, against a level that is drawn between the two next to ``256 dropout`` so that the share is
-    met: torch's Bernoulli numbers take as long as the layer itself there.
+    Compares eight random bits per number with a threshold, drawn from the two integers next to ``256 dropout`` so that the expected share
+    is exact. Torch's own Bernoulli numbers take as long as the layer itself.
     """
     hidden = math.floor(LEVELS * dropout + torch.rand(()).item())
     if hidden in (0, LEVELS):
@@ -74,7 +74,7 @@ def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
 
 
 def _masked(x_NI: torch.Tensor, kept_NI: torch.Tensor | None) -> torch.Tensor:
-    """``x`` where it is kept and 0 elsewhere, in one kernel on a GPU."""
+    """Returns ``x`` where it is kept and 0 elsewhere, in one kernel on a GPU."""
     if kept_NI is None:
         return x_NI
     if kept_NI.dtype == torch.bool:
@@ -84,9 +84,9 @@ def _masked(x_NI: torch.Tensor, kept_NI: torch.Tensor | None) -> torch.Tensor:
 
 
 class _LowRankLinear(torch.autograd.Function):
-    """See ``low_rank_linear``. With ``merged``, the update is added to the weight, else to the output.
+    """See ``low_rank_linear``. With ``merged``, the update is added to the weight, otherwise to the output.
 
-    Products with the rank as one side carry the scaling, so that nothing is multiplied by it on its own.
+    The scaling is folded into the products that have the rank as one side, so it needs no multiplication of its own.
     """
 
     @staticmethod
@@ -107,16 +107,16 @@ class _LowRankLinear(torch.autograd.Function):
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
         else:
             if dropout and on_gpu(x):
-                seen_NI, kept = torch.native_dropout(x_NI, dropout, True)  # one kernel, and larger by what is not seen
+                seen_NI, kept = torch.native_dropout(x_NI, dropout, True)  # one kernel; scales up what is kept
             else:
                 kept = keep_mask(x, dropout) if dropout else None
                 seen_NI, scaling = _masked(x_NI, kept), ctx.scaling
             given = seen_NI if ctx.whole else (low_NR := _narrow(seen_NI, a, scaling))
-            del seen_NI  # with dropout a copy, as large as what comes now
+            del seen_NI  # with dropout a copy, as large as the output
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(given, _scaled(b, a, scaling).T if ctx.whole else b.T)
-        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # the original x, which other layers keep too: x_NI may be a copy
-        result: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as torch's own linear: upstream may write into it
+        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x, which other layers keep too, and not x_NI, which may be a copy
+        result: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as in torch's linear, so upstream may write into it
         return result
 
     @staticmethod
@@ -133,7 +133,7 @@ class _LowRankLinear(torch.autograd.Function):
             back_NR = _narrow(grad_NO, b_RO, scaling)
             low_NR = _narrow(seen_NI, a, scaling) if low_NR is None else low_NR
             grad_a, grad_b = back_NR.T @ seen_NI, grad_NO.T @ low_NR if gpu else (low_NR.T @ grad_NO).T
-        del seen_NI  # with dropout a copy, as large as what comes now
+        del seen_NI  # with dropout a copy, as large as grad_x
         if ctx.needs_input_grad[0]:
             if ctx.merged:
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=scaling)
@@ -146,10 +146,10 @@ class _LowRankLinear(torch.autograd.Function):
 
 
 def _scaled(left: torch.Tensor, right: torch.Tensor, scaling: float) -> torch.Tensor:
-    """``scaling left right`` in one kernel; with beta 0 nothing is read of the first argument."""
+    """Computes ``scaling left right`` in one kernel; with beta 0 the first argument is not read."""
     return torch.addmm(left.new_empty(()), left, right, beta=0, alpha=scaling)
 
 
 def _narrow(x_NI: torch.Tensor, a_RI: torch.Tensor, scaling: float) -> torch.Tensor:
-    """``scaling x A^T``, ``(N, R)``, R small; as the transpose of ``A x^T``, which BLAS is faster at while x fits a processor's cache."""
+    """Computes ``scaling x A^T``, ``(N, R)``, R small; as the transpose of ``A x^T`` while x fits the cache, as BLAS is then faster."""
     return _scaled(a_RI, x_NI.T, scaling).T if x_NI.numel() < CACHED else _scaled(x_NI, a_RI.T, scaling)

@@ -1,6 +1,6 @@
-"""Copies of weights in 16 bits, made once: those of frozen weights for a whole training, those of the factors for a step.
+"""16-bit copies of weights, made once: of frozen weights for a whole training, of an adapter's factors for one step.
 
-Autocast makes one at each use. In: the factors of an adapter, while a model trains under autocast. Out: copies for whoever asks.
+Autocast would make a copy at each use. In: the factors of an adapter, while a model trains under autocast. Out: copies for its layers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from torch import nn
 
 
 class _Copies:
-    """Copies of one training; their originals are held too, since the key is an original's id."""
+    """The copies of one training. Keys are ids of the originals; the frozen originals are held too, so that their ids stay valid."""
 
     def __init__(self) -> None:
         self.frozen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -20,11 +20,11 @@ class _Copies:
 
 
 _current: list[_Copies] = []
-"""At most one."""
+"""The copies of the training in progress; at most one."""
 
 
 class _Cast(torch.autograd.Function):
-    """Copies many tensors at once, and their gradients back."""
+    """Copies many tensors to 16 bits at once, and their gradients back to 32."""
 
     @staticmethod
     def forward(ctx: Any, dtype: torch.dtype, *factors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -46,12 +46,12 @@ def _copied(tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> tuple[torch.
 
 @contextmanager
 def half_copies(module: nn.Module, factors: Sequence[nn.Parameter], dtype: torch.dtype | None) -> Iterator[None]:
-    """While the context lasts, the layers of a module that trains under autocast read such copies.
+    """Makes the layers of a module that trains under autocast read 16-bit copies while the context lasts.
 
     Args:
-        module: whose forward pass begins a step.
+        module: its forward pass begins a step.
         factors: of its adapter, in fp32.
-        dtype: of autocast; None: there are no copies.
+        dtype: of autocast; None: no copies are made.
     """
     if dtype is None or not factors:
         yield
@@ -72,7 +72,7 @@ def half_copies(module: nn.Module, factors: Sequence[nn.Parameter], dtype: torch
 
 
 def half_factors(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """This step's copies of them under autocast, where there are some; else the factors themselves."""
+    """Returns this step's copies of the factors if there are any; otherwise the factors themselves."""
     if not (_current and torch.is_autocast_enabled(a.device.type)):
         return a, b
     copies = _current[-1].factors
@@ -80,7 +80,7 @@ def half_factors(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 
 def in_half(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor in 16 bits: of a frozen weight, or of rows of it, the copy that is kept."""
+    """Returns a tensor in 16 bits; for a frozen weight, or for rows of it, from the copy that is kept."""
     whole = tensor if tensor._base is None else tensor._base
     if not _current or whole.requires_grad or not isinstance(whole, nn.Parameter) or not whole.is_contiguous():
         return tensor.to(dtype)

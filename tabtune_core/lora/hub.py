@@ -1,7 +1,7 @@
-"""Adapters on the Hugging Face Hub: a package is pushed with its card, and opened by ``hf://owner/name``. Loads no torch.
+"""Adapters on the Hugging Face Hub: a package is pushed with a model card, and opened by ``hf://owner/name``. Loads no torch.
 
-In: a package and what was measured, or an address. Out: a repository with ``adapter.zip`` and ``README.md``, or the package as a file of
-the cache, which is then looked through as any file is. ``HF_ENDPOINT`` names another hub.
+In: a package and its measured scores, or an address. Out: a repository with ``adapter.zip`` and ``README.md``, or the package as a file in
+the cache, which is then checked as any file is. ``HF_ENDPOINT`` names another hub.
 """
 
 import re
@@ -17,34 +17,36 @@ from tabtune_core.metrics import METRICS
 
 FILE = "adapter.zip"
 ADDRESS = re.compile(r"hf:/{1,2}([^/@]+/[^/@]+)(?:@([^/]+))?")
-"""A path that was made of an address has one slash. Behind ``@`` a branch, tag or commit."""
+"""An address that was turned into a path has one slash. ``@`` is followed by a branch, tag or commit."""
 LIMIT_BYTES = 200_000_000
-"""Of a file: an adapter of rank 64 on every layer of the largest model has a quarter of it."""
+"""Largest file: an adapter of rank 64 on every layer of the largest model has a quarter of it."""
 LISTED = ("apache-2.0", "bsd-3-clause", "mit")
-"""Licences of weights that the Hub knows by the name that SPDX gives them, in small letters."""
+"""Licences of weights that the Hub knows by their SPDX name in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One that was measured."""
+    """A measured score."""
 
     metric: str
     part: str
     """``test`` or ``validation``."""
     value: float
     half: float | None
-    """Half the width of its 95 % interval; None where that is not known."""
+    """Half the width of its 95 % interval; None if not known."""
     gain: str = ""
     """The difference to zero-shot with its interval, in words."""
 
 
 def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
-    """The file of an adapter: downloaded into the Hugging Face cache where ``source`` is ``hf://owner/name``; any other is itself.
+    """Returns the file of an adapter; ``hf://owner/name`` is downloaded into the Hugging Face cache.
 
-    ``token``: None: that of ``hf auth login``; False: none, for somebody else than the person who logged in.
+    Args:
+        source: a path or an address.
+        token: None uses the token of ``hf auth login``; False uses none, for requests of anybody but the person who logged in.
 
     Raises:
-        AdapterError: the hub cannot be reached, or the repository, its file or the log-in for it are missing.
+        AdapterError: the hub cannot be reached, or the repository, its file or the permission to read it is missing.
     """
     named = ADDRESS.fullmatch(source if isinstance(source, str) else source.as_posix())
     if not named:
@@ -53,7 +55,7 @@ def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
 
     api, repo, revision = HfApi(token=token), named[1], named[2]
     with _asking(repo, api.endpoint):
-        # the cache may have it, though for none but the person whose log-in brought it there; a repository without it is told below
+        # offline, the cache may have the file, but only for the person whose log-in downloaded it
         missed: tuple[type[Exception], ...] = () if token is False else (errors.OfflineModeIsEnabled, *_network())
         with suppress(*missed):
             size = get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision, endpoint=api.endpoint), token=token).size
@@ -63,21 +65,21 @@ def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
 
 
 def read_public(address: str) -> bytes:
-    """The package at ``hf://owner/name``, without the log-in of this machine.
+    """Reads the package at ``hf://owner/name``, without the log-in of this machine.
 
     Raises:
-        AdapterError: it is no such address; else as ``at_hand``.
+        AdapterError: the address has another form; else as ``at_hand``.
     """
     if not ADDRESS.fullmatch(address):
-        raise AdapterError("That is no address of an adapter on the Hugging Face Hub. Write hf://owner/name.")
+        raise AdapterError("That is not the address of an adapter on the Hugging Face Hub. Write hf://owner/name.")
     return at_hand(address, token=False).read_bytes()
 
 
 def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
-    """Makes or renews a repository with a package and its card; its address.
+    """Creates or updates a repository with a package and its model card, and returns the repository's address.
 
     Raises:
-        AdapterError: the repository is public and ``public`` is not asked for; else as ``at_hand``.
+        AdapterError: the repository is public but ``public`` is False; else as ``at_hand``.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -85,7 +87,7 @@ def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
     with _asking(repo, api.endpoint):
         address = api.create_repo(repo, private=not public, exist_ok=True)
         if not public and not api.repo_info(repo).private:
-            raise AdapterError(f"The repository {repo} is there already and public. Add --public, or choose another name.")
+            raise AdapterError(f"The repository {repo} exists already and is public. Add --public, or choose another name.")
         api.create_commit(
             repo,
             operations=[CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in parts.items()],
@@ -95,7 +97,7 @@ def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
 
 
 def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]) -> str:
-    """The README of a repository: metadata that the Hub reads, the package's own README, and what was measured."""
+    """Writes the README of a repository: metadata that the Hub reads, the package's own README, and the measured scores."""
     from huggingface_hub import EvalResult, ModelCardData
 
     task, name = f"tabular-{facts.settings.task}", facts.base.licence.name
@@ -131,7 +133,7 @@ def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]
 
 
 def _network() -> tuple[type[Exception], ...]:
-    """What is raised where no answer comes: by requests, httpx or httpx2, whichever the installed huggingface_hub has."""
+    """Returns the exceptions raised without an answer, by requests, httpx or httpx2, whichever the installed huggingface_hub uses."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (HfHubHTTPError.__bases__[0], OSError)
@@ -147,13 +149,13 @@ def _asking(repo: str, endpoint: str) -> Iterator[None]:
         raise AdapterError(f"{repo!r} cannot be the name of a repository. Write owner/name.") from error
     except errors.RepositoryNotFoundError as error:
         raise AdapterError(
-            f"{endpoint} has no repository {repo} that is public or that you may see. Check the name; for a private one, log in on the"
-            " command line with 'hf auth login'."
+            f"{endpoint} has no repository {repo} that you can see. Check the name; for a private repository, log in on the command line"
+            " with 'hf auth login'."
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise AdapterError(f"The repository {repo} has no such revision. Leave out what is behind '@', or name another.") from error
+        raise AdapterError(f"The repository {repo} has no such revision. Leave out '@' and the revision, or name another.") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise AdapterError(f"{endpoint} cannot be reached, and {repo} is not in the cache. Take its {FILE} as a file.") from error
+        raise AdapterError(f"{endpoint} cannot be reached, and {repo} is not in the cache. Pass its {FILE} as a local file.") from error
     except errors.EntryNotFoundError as error:
         raise AdapterError(f"The repository {repo} holds no {FILE}: 'loralab hub push' did not make it.") from error
     except errors.HfHubHTTPError as error:
@@ -161,4 +163,4 @@ def _asking(repo: str, endpoint: str) -> Iterator[None]:
         way = " Log in with 'hf auth login' and a token that may write there." if status in (401, 403) else ""
         raise AdapterError(f"{endpoint} refused {repo} (status {status}).{way}") from error
     except _network() as error:
-        raise AdapterError(f"{endpoint} cannot be reached ({type(error).__name__}). Try again with a network.") from error
+        raise AdapterError(f"{endpoint} cannot be reached ({type(error).__name__}). Check the network and try again.") from error

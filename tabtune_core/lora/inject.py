@@ -1,6 +1,6 @@
 """Puts LoRA into a model: freezes everything, adapts the named modules, and reports layer by layer what was done.
 
-In: a module and settings. Out: the same module, adapted in place, and a report that the optimizer and the pages trust.
+In: a module and settings. Out: the same module, adapted in place, and a report for the optimizer and the pages.
 """
 
 import copy
@@ -29,22 +29,22 @@ class LoraReport:
     layers: tuple[AdaptedLayer, ...]
     trainable_parameters: int
     total_parameters: int
-    """Base and adapter together."""
+    """Parameters of base and adapter together."""
     left_out: tuple[str, ...]
-    """Layers under a target that were passed over because an adapter there would be larger than the weight."""
+    """Layers under a target that were left out because an adapter there would be larger than the weight."""
     bias: Bias
     biases: tuple[str, ...]
-    """Names of the base's parameters that train beside the adapter; the rest of the base stays the same bit by bit."""
+    """Names of the base's biases that train with the adapter; no bit of the other base parameters changes."""
 
     def __repr__(self) -> str:
-        """In a line: what trains; ``rows()`` has it layer by layer."""
+        """Says in one line what trains; ``rows()`` lists the layers."""
         ranks = sorted({layer.rank for layer in self.layers})
         rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}" if ranks else "no rank"
         share = f"{self.trainable_parameters:,} of {self.total_parameters:,} parameters train"
         return f"<LoRA of {rank} in {counted(len(self.layers), 'layer')}: {share}; rows() lists them>"
 
     def rows(self) -> tuple[dict[str, Any], ...]:
-        """The layers as plain values."""
+        """Returns the layers as plain values."""
         return tuple(layer.to_json() for layer in self.layers)
 
 
@@ -56,15 +56,15 @@ def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES,
 
     Args:
         module: the base model.
-        lora: what the adapter is. Its rank is capped in each layer at the smaller side of the weight; its dropout is on the input of A
-            while training, and a table that is looked up has none. Targets are names of layers, path prefixes or groups.
-        rules: targets where ``lora`` names none, and what in the module names stand for.
-        from_file: everything that the adapter holds comes from a file, by ``load_factors``, so that no start is computed.
+        lora: settings of the adapter. Each layer caps the rank at the smaller side of its weight. Dropout applies to the input of A in
+            training; embeddings have none. Targets are names of layers, path prefixes or groups.
+        rules: default targets, and what group names stand for in this module.
+        from_file: all values of the adapter will come from a file, by ``load_factors``, so no initial values are computed.
 
     Raises:
-        TargetError: a target, pattern or bias that matches nothing, a rank above the cap of every layer it is for, or an adapter
-            that could not train.
-        AdapterError: there is an adapter already.
+        TargetError: a target, pattern or bias matches nothing, a rank is above the cap of every layer it is for, or the adapter could
+            not train.
+        AdapterError: the module already has an adapter.
     """
     if any(adapted_paths(module)):
         raise AdapterError("The model has a LoRA adapter already. Merge it first, or keep several in an AdapterSet.")
@@ -91,13 +91,13 @@ def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES,
     trainable = added + sum(module.get_parameter(name).numel() for name in biases)
     report = LoraReport(layers, trainable, base + added, tuple(left_out), lora.bias, biases)
     try:
-        module.requires_grad_(False)  # all of it: norms and packed projections are inside no wrapped layer
+        module.requires_grad_(False)  # the whole module: norms and packed projections are not inside a wrapped layer
         for layer, entry in plans:
             attach(module, layer.path, _make(layer, entry, lora.dropout, from_file))
         for parameter in adapter_tensors(module, report).values():
             parameter.requires_grad_(isinstance(parameter, nn.Parameter))
         assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"
-    except BaseException:  # out of memory, or a stop by hand
+    except BaseException:  # for example out of memory, or KeyboardInterrupt
         for path in list(adapted_paths(module)):
             detach(module, path)
         for parameter, trains in trained.items():
@@ -146,12 +146,12 @@ def _make(layer: AdaptedLayer, entry: Adaptable, dropout: float, from_file: bool
 
 
 def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
-    """A and B of every adapted layer by path; the model's own parameters, not copies."""
+    """Returns A and B of every adapted layer by path; the model's own parameters, not copies."""
     return {layer.path: adapter_at(module, layer.path).factors for layer in report.layers}
 
 
 def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """The model's own tensors, not copies: parameters, which train, named as PEFT names them, and a variant's buffers, which do not."""
+    """Returns the adapter's own tensors, not copies, named as PEFT names them: trainable parameters, and a variant's frozen buffers."""
     tensors: dict[str, torch.Tensor] = {}
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
@@ -167,27 +167,27 @@ def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Te
 
 
 def bias_owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The module that has a bias of the base, by its name there, and its name in it."""
+    """Returns the module that has a bias of the base, and the bias's name in that module."""
     path, _, attribute = name.rpartition(".")
     owner = module.get_submodule(path)
     return (owner.base if isinstance(owner, LoRALinear) else owner), attribute
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
-    """Copies an adapter's tensors, by the names of ``adapter_tensors``, into the model; a table's factors may have a linear layer's names.
+    """Copies an adapter's tensors into the model, by the names of ``adapter_tensors`` (or for an embedding those of a linear layer).
 
     Raises:
-        AdapterError: for missing, additional or differently shaped tensors, or numbers that are not finite; then nothing is copied.
+        AdapterError: tensors are missing, additional, of another shape or not finite; then nothing is copied.
     """
     tensors = adapter_tensors(module, report)
-    tables = [layer.path for layer in report.layers if layer.kind == "embedding"]  # which a file written by hand does not tell apart
+    tables = [layer.path for layer in report.layers if layer.kind == "embedding"]  # files written by hand name them as linear layers
     named = {f"{PREFIX}{path}.lora_{side}.weight": f"{PREFIX}{path}.lora_embedding_{side}" for path in tables for side in "AB"}
     values = {named.get(name, name): value for name, value in values.items()}
     if tensors.keys() != values.keys():
         odd = sorted(tensors.keys() ^ values.keys())
         raise AdapterError(
             f"The adapter and the model disagree on {counted(len(odd), 'tensor')}, for example {odd[0].removeprefix(PREFIX)[:200]!r}; "
-            f"it is damaged, or belongs to another model or other targets."
+            f"the adapter is damaged, or belongs to another model or other targets."
         )
     for name, parameter in tensors.items():
         if values[name].shape != parameter.shape:
@@ -203,42 +203,43 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
 
 
 def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
-    """Refuses NaN and Infinity, with which every prediction would be NaN.
+    """Refuses NaN and Infinity, which would make every prediction NaN.
 
     Raises:
-        AdapterError: naming a tensor, then saying ``then``.
+        AdapterError: naming a tensor, followed by the text ``then``.
     """
     odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if odd:
-        raise AdapterError(f"{odd[0].removeprefix(PREFIX)!r} of the adapter holds NaN or Infinity, as do {len(odd) - 1} others. {then}")
+        which = f"{odd[0].removeprefix(PREFIX)!r} ({counted(len(odd), 'tensor')} in all)"
+        raise AdapterError(f"The adapter holds NaN or Infinity in {which}. {then}")
 
 
 def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """The factors of what is added to each adapted weight by path: A and B, but for variants that add something else."""
+    """Returns the factors of the update of each adapted weight, by path: A and B, except for variants that add something else."""
     return {layer.path: adapter_at(module, layer.path).update for layer in report.layers}
 
 
 def dead_adapters(module: nn.Module, report: LoraReport) -> list[str]:
-    """Layers of which neither factor received a gradient in the last backward pass; A's is zero while B is."""
+    """Returns the layers whose factors both got no gradient in the last backward pass; A's gradient is zero as long as B is zero."""
     return [path for path, pair in adapter_factors(module, report).items() if not any(p.grad is not None and p.grad.any() for p in pair)]
 
 
 def merge(module: nn.Module, report: LoraReport) -> nn.Module:
-    """Adds every update to its weight in place and takes the adapters out: the upstream class's own keys are left."""
+    """Adds every update to its weight in place and removes the adapters, so the upstream class's own keys remain."""
     return _merge(module, [layer.path for layer in report.layers])
 
 
 def merged_copy(module: nn.Module) -> nn.Module:
-    """A plain copy of an adapted module, of the same function; the module itself stays as it is.
+    """Returns a plain copy of an adapted module that computes the same; the module itself is not changed.
 
     Raises:
-        AdapterError: there is no adapter in it, or merging would put NaN or Infinity into a weight.
+        AdapterError: the module has no adapter, or merging would put NaN or Infinity into a weight.
     """
     plain = copy.deepcopy(module)
     paths = list(adapted_paths(plain))
     if not paths:
         raise AdapterError("The model has no LoRA adapter to merge; its weights are plain as they are.")
-    check_numbers(dict(_merge(plain, paths).named_parameters()), "Merged, it would damage the model.")
+    check_numbers(dict(_merge(plain, paths).named_parameters()), "Merging it would damage the model.")
     return plain
 
 

@@ -1,8 +1,8 @@
-"""The three ways in which a frozen weight gets a low-rank update: as a layer that is called, a weight that is read, a table looked up.
+"""The three kinds of layers with a low-rank update of a frozen weight: a layer that is called, a weight that is read, an embedding.
 
 Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh adapter changes
-nothing. A is drawn on the CPU: a seed has one start on every device. What else an update can be is a variant's: see
-``tabtune_core.variants``, each of which works in any of the three.
+nothing. A is drawn on the CPU, so a seed gives the same start on every device. Variants (``tabtune_core.variants``) change the update; each
+of them works with all three kinds.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
@@ -23,7 +23,7 @@ from tabtune_core.variants import VARIANTS
 
 
 class LowRank(nn.Module):
-    """What the three have in common."""
+    """What the three kinds have in common."""
 
     def __init__(self, r: int, scaling: float, dropout: float, variant: str) -> None:
         super().__init__()
@@ -37,34 +37,34 @@ class LowRank(nn.Module):
 
     @property
     def active_dropout(self) -> float:
-        """The share that is dropped now: none outside training."""
+        """The dropout share; 0 outside training."""
         return self.dropout.p if self.dropout.training else 0.0
 
     @property
     def beside(self) -> dict[str, torch.Tensor]:
-        """What the variant has beside A and B: parameters, which train, and buffers, which do not."""
+        """The variant's own tensors: parameters, which train, and buffers, which do not."""
         own = (*self.named_parameters(recurse=False), *self.named_buffers(recurse=False))
         return {name: tensor for name, tensor in own if name not in ("lora_A", "lora_B")}
 
     @property
     def update(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The factors of what is added to the weight, A and B themselves but for some variants."""
+        """The factors of the matrix that is added to the weight: A and B themselves, except for some variants."""
         return self.variant.update(*self.factors, self._buffers)
 
     def moved(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight with the update added."""
+        """Returns the weight with the update added, before the variant rescales its rows."""
         a, b = self.update
         return torch.addmm(weight, b, a, alpha=self.scaling)
 
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight with the update in it."""
+        """Returns the updated weight."""
         return self.variant.row_scale(self, weight)[:, None] * self.moved(weight) if self.variant.rescales else self.moved(weight)
 
 
 class LoRALinear(LowRank):
     """A linear layer that is called: ``base(x) + (alpha / r) B A dropout(x)``.
 
-    With DoRA, what the rows' lengths change of the base's output is of ``dropout(x)`` too, as in PEFT.
+    With DoRA, dropout also applies to the input of the term by which the rows' lengths change the base's output, as in PEFT.
     Shapes: x ``(..., in)``, result ``(..., out)``.
     """
 
@@ -82,7 +82,7 @@ class LoRALinear(LowRank):
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         device, dtype = base_linear.weight.device, base_linear.weight.dtype
         self.base = base_linear.requires_grad_(False)
-        make = partial(skip_init, nn.Linear) if from_file else nn.Linear  # nothing is drawn that a file will write over
+        make = partial(skip_init, nn.Linear) if from_file else nn.Linear  # a file will overwrite the values
         self.lora_A = make(base_linear.in_features, r, bias=False, dtype=dtype)
         self.lora_B = make(r, base_linear.out_features, bias=False, dtype=dtype)
         nn.init.zeros_(self.lora_A.weight)
@@ -111,7 +111,7 @@ class LoRALinear(LowRank):
         return output + (scale - 1) * F.linear(hidden, self.base.weight) + scale * self.scaling * update
 
     def merged(self) -> nn.Linear:
-        """A plain linear layer of the same function; the base layer is left as it is."""
+        """Returns a plain linear layer that computes the same; the base layer is not changed."""
         plain = nn.Linear(self.base.in_features, self.base.out_features, bias=self.base.bias is not None, device="meta")
         plain.weight = nn.Parameter(self.updated(self.base.weight).detach(), requires_grad=False)
         plain.bias = self.base.bias
@@ -121,8 +121,8 @@ class LoRALinear(LowRank):
 class LowRankUpdate(LowRank):
     """A parametrization of a weight that is read: ``W -> W + (alpha / r) B A``.
 
-    TabICL's attention reads ``in_proj_weight`` and ``out_proj.weight`` as tensors, so that a wrapper around the layer would never
-    be called. The input of A is not at hand here: dropout hides input features, one mask a read, the same for every token.
+    TabICL's attention reads ``in_proj_weight`` and ``out_proj.weight`` as tensors, so a wrapper around the layer would never be called.
+    The input of A is not available here, so dropout hides input features: one mask per read, the same for every token.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class LowRankUpdate(LowRank):
         return self.lora_A, self.lora_B
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight as the model reads it: while training with the update beside it, else with the update in it."""
+        """Returns the weight as the model reads it: in training a ``LowRankWeight`` (with DoRA the sum), otherwise the updated weight."""
         if not torch.is_grad_enabled():
             return self.updated(weight)
         if not self.variant.rescales:
@@ -164,9 +164,9 @@ class LowRankUpdate(LowRank):
 
 
 class LoRAEmbedding(LowRank):
-    """A table that is looked up: ``W[i] + (alpha / r) B A[:, i]``; to a variant the weight is W^T.
+    """An embedding: ``W[i] + (alpha / r) B A[:, i]``; variants get W^T as the weight.
 
-    There is no dropout: a row's number cannot be hidden in part; PEFT has none here either.
+    There is no dropout, as an id cannot be hidden in part; PEFT has none here either.
     Shapes: ids ``(...)``, W ``(ids, width)``, A ``(r, ids)``, B ``(width, r)``, result ``(..., width)``.
     """
 
@@ -187,7 +187,7 @@ class LoRAEmbedding(LowRank):
         self.lora_A = nn.Parameter(torch.zeros(r, ids, dtype=weight.dtype))
         self.lora_B = nn.Parameter(torch.zeros(width, r, dtype=weight.dtype))
         if not from_file:
-            nn.init.uniform_(self.lora_A, -1, 1)  # what the linear's start is for a fan-in of 1: one column is read
+            nn.init.uniform_(self.lora_A, -1, 1)  # the start of a linear layer with a fan-in of 1, as one column is read
         self.to(weight.device)
         self.variant.start(self, weight.T, from_file=from_file)
 
@@ -197,11 +197,11 @@ class LoRAEmbedding(LowRank):
         return self.lora_A, self.lora_B
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Looks rows up and adds the update to them."""
+        """Looks up rows and adds the update to them."""
         a, b = self.update
         moved: torch.Tensor = self.base(ids) + self.scaling * F.embedding(ids, a.T) @ b.T
         return self.variant.row_scale(self, self.base.weight.T) * moved if self.variant.rescales else moved
 
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
-        """The table with the update in it."""
+        """Returns the updated table."""
         return super().updated(weight.T).T.contiguous()

@@ -1,8 +1,8 @@
-"""A weight that upstream code reads as a tensor, with its update beside it: a linear function of it goes through the low-rank operation.
+"""A weight that upstream code reads as a tensor, with its low-rank update kept separate until the sum is needed.
 
-TabICL's attention takes rows of ``in_proj_weight`` and calls ``torch.nn.functional.linear`` with them. A sum ``W + s B A`` there costs the
-gradient of the whole weight in the backward pass, as much as full fine-tuning; this tensor costs two narrow products. Whatever else
-is done with it sees the sum.
+TabICL's attention takes rows of ``in_proj_weight`` and calls ``torch.nn.functional.linear`` with them. With a sum ``W + s B A`` the
+backward pass would compute the gradient of the whole weight, as in full fine-tuning; with this tensor it computes two narrow products. All
+other operations get the sum.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +20,12 @@ _FACTS = {getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "de
     torch.Tensor.is_floating_point,
     torch.Tensor.is_complex,
 }
-"""What is asked of the frozen weight itself: the sum has the same."""
+"""Attributes that are read from the frozen weight, as the sum has the same."""
 _PARTS = {torch.Tensor.split, torch.Tensor.chunk, torch.split, torch.chunk}
 
 
 class LowRankWeight(torch.Tensor):
-    """``W + scaling B A`` that is not added up until something other than a linear function asks for it.
+    """``W + scaling B A``, added up only for operations other than a linear function.
 
     Shapes: W ``(O, I)``, A ``(R, I)``, B ``(O, R)``.
     """
@@ -34,11 +34,11 @@ class LowRankWeight(torch.Tensor):
     b: torch.Tensor
     scaling: float
     drop: float
-    """Share of the linear function's input that the update does not see."""
+    """Share of the linear function's input that is hidden from the update."""
 
     @classmethod
     def of(cls, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float, drop: float) -> "LowRankWeight":
-        """A view of a frozen weight with its update."""
+        """Makes a view of a frozen weight with its update."""
         made: LowRankWeight = weight.as_subclass(cls)
         made.a, made.b, made.scaling, made.drop = a, b, scaling, drop
         return made
@@ -50,18 +50,18 @@ class LowRankWeight(torch.Tensor):
             return self.as_subclass(torch.Tensor)
 
     def rows(self, weight: torch.Tensor, b: torch.Tensor) -> "LowRankWeight":
-        """Some rows of the weight, with theirs of B."""
+        """Returns some rows of the weight, with the same rows of B."""
         return LowRankWeight.of(weight, self.a, b, self.scaling, self.drop)
 
     def linear(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """A linear function with this weight."""
+        """Applies a linear function with this weight."""
         return low_rank_linear(x, self.plain, bias, self.a, self.b, self.scaling, self.drop)
 
     @classmethod
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Linear functions keep the update beside the weight, taking rows takes those of B, and the rest gets the sum."""
+        """Runs linear functions with the low-rank operation, takes rows of W and of B together, and passes the sum to everything else."""
         kwargs = kwargs or {}
         first: Any = args[0] if args else None
         if func is F.linear and len(args) > 1 and isinstance(args[1], LowRankWeight) and not isinstance(first, LowRankWeight):
@@ -78,7 +78,7 @@ class LowRankWeight(torch.Tensor):
 
 
 def _summed(values: Sequence[Any]) -> tuple[Any, ...]:
-    """The same values, each such weight added up."""
+    """Returns the values with each ``LowRankWeight`` replaced by its sum."""
     return tuple(
         torch.addmm(value.plain, value.b, value.a, alpha=value.scaling)
         if isinstance(value, LowRankWeight)

@@ -1,6 +1,6 @@
-"""Which weights a name stands for: targets, groups and patterns against the paths of a model. Loads no torch.
+"""Matches names (targets, groups and patterns) against the paths of a model's weights. Loads no torch.
 
-In: paths of weights, as the module has them without a trailing ``.weight``, and names. Out: the paths by name.
+In: paths of weights in the module, without a trailing ``.weight``, and names. Out: the paths by name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,47 +16,47 @@ Value = TypeVar("Value", int, float)
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What names stand for in a model, and what of it an adapter is for."""
+    """How a model's target names are resolved."""
 
     targets: Sequence[str] = ()
-    """What is adapted unless settings name targets."""
+    """Default targets."""
     groups: Groups = field(default_factory=dict)
-    """Names for several modules."""
+    """Names that stand for several modules."""
     passed_over: Sequence[str] = ()
-    """Parts of a path, or shell patterns of whole paths, that are adapted only when a target names them."""
+    """Names in a path, or shell patterns of whole paths, of weights that are adapted only when a target names them."""
     unused: Sequence[str] = ()
-    """Path prefixes of what the model does not use for its task; nothing there is adapted."""
+    """Path prefixes of modules that the model does not use for its task; they are never adapted."""
 
 
 NO_RULES = TargetRules()
 
 
 def under(path: str, prefix: str) -> bool:
-    """Whether a path is a prefix or below it."""
+    """Whether a path equals a prefix or lies below it."""
     return path == prefix or path.startswith(prefix + ".")
 
 
 def resolve_targets(targets: Sequence[str], groups: Groups) -> dict[str, tuple[str, ...]]:
-    """Path prefixes that each target stands for: a group name stands for its modules, anything else for itself."""
+    """Returns the path prefixes that each target stands for: a group stands for its modules, any other name for itself."""
     return {target: tuple(groups.get(target, (target,))) for target in targets}
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What targets stand for."""
+    """The weights that targets match."""
 
     target_by_path: dict[str, str]
-    """Path -> the first target that matches it."""
+    """The first matching target of each path."""
     left_out: list[str] = field(default_factory=list)
-    """Paths passed over as too small."""
+    """Paths left out because they are ``passed_over`` and no target names them."""
     idle: set[str] = field(default_factory=set)
-    """Targets that match a module which the task does not use."""
+    """Targets that match a module that the task does not use."""
     reached: set[str] = field(default_factory=set)
-    """Targets that match something to adapt."""
+    """Targets that match a weight to adapt."""
 
 
 def match_targets(paths: Iterable[str], targets: Sequence[str], rules: TargetRules) -> Matches:
-    """What each of the targets stands for among the paths."""
+    """Matches targets against paths."""
     prefixes, matches = resolve_targets(targets, rules.groups), Matches({})
     for path in paths:
         names = path.split(".")
@@ -78,17 +78,17 @@ def _has(path: str, part: str) -> bool:
 
 
 def bias_of(path: str) -> str:
-    """Name of the bias beside a weight, where it has one."""
+    """Returns the name that the bias of a weight's layer has, if it has one."""
     return f"{path.removesuffix('_weight')}_bias" if path.endswith("in_proj_weight") else f"{path}.bias"
 
 
 def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str], groups: Groups) -> dict[str, Value]:
-    """The value of a pattern for every path that one of its keys names; the first key that does counts.
+    """Returns the value of a pattern for every path that one of its keys matches; the first matching key is used.
 
-    A key is a path, a prefix of paths, a name or several in a row anywhere in a path (its end, as in PEFT), or a group.
+    A key is a path, a prefix of paths, one or more consecutive names anywhere in a path (such as its end, as in PEFT), or a group.
 
     Raises:
-        TargetError: a key that names none of the paths.
+        TargetError: a key matches no path.
     """
     values: dict[str, Value] = {}
     for key, value in pattern.items():
@@ -103,5 +103,5 @@ def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str]
 
 
 def some_of(paths: Sequence[str]) -> str:
-    """Three of many, and how many more there are."""
+    """Lists up to three paths and counts the rest."""
     return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

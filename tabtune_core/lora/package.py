@@ -1,7 +1,7 @@
-"""The file in which a trained adapter leaves the house: one zip, read without running any code in it.
+"""The file of a trained adapter: one zip, read without running any code in it.
 
-``adapter_model.safetensors`` in the naming of Hugging Face PEFT, ``tabtune.json`` with all that is needed to use it (but no row of
-the table), ``README.md`` with a loader, and ``adapter_config.json`` where PEFT itself can apply the adapter.
+It holds ``adapter_model.safetensors`` with the names of Hugging Face PEFT, ``tabtune.json`` with all that is needed to use it (but no row
+of the table), ``README.md`` with a loader, and ``adapter_config.json`` if PEFT can apply the adapter.
 """
 
 import json
@@ -31,16 +31,15 @@ class AdapterPackage:
     """The content of a package."""
 
     tensors: dict[str, torch.Tensor]
-    """A ``(r, in)`` and B ``(out, r)`` of every layer, what a variant has beside them, and biases that trained, as PEFT names them."""
+    """A ``(r, in)`` and B ``(out, r)`` of every layer, a variant's own tensors, and trained biases, named as PEFT names them."""
     facts: PackageFacts
-    """What ``tabtune.json`` says."""
 
 
 def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Copies on the CPU of everything that the adapter holds, named as PEFT names it.
+    """Returns copies on the CPU of all tensors of an adapter, named as PEFT names them.
 
     Raises:
-        AdapterError: it holds NaN or Infinity.
+        AdapterError: a tensor holds NaN or Infinity.
     """
     tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in adapter_tensors(module, report).items()}
     check_numbers(tensors, "It cannot be saved; train it again with a lower learning rate.")
@@ -48,11 +47,11 @@ def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Ten
 
 
 def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
-    """PEFT's ``adapter_config.json``; None where PEFT cannot apply the adapter to some kind of layer."""
+    """Returns PEFT's ``adapter_config.json``; None if PEFT does not support the adapter on one of its kinds of layers."""
     first = report.layers[0]
     if {layer.kind for layer in report.layers} - set(VARIANTS[first.variant].peft_kinds):
         return None
-    exactly = {layer.path: re.escape(layer.path) for layer in report.layers}  # PEFT takes bare paths for ends of paths too
+    exactly = {layer.path: re.escape(layer.path) for layer in report.layers}  # PEFT matches bare paths with ends of paths too
     return {
         "peft_type": "LORA",
         "r": first.rank,
@@ -71,10 +70,10 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
 
 
 def write_package(path: Path, module: nn.Module, report: LoraReport, facts: PackageFacts) -> None:
-    """Writes the zip in one move: a half-written file never bears the final name.
+    """Writes the zip atomically: a half-written file never has the final name.
 
     Raises:
-        AdapterError: the package could not be opened again: it is too large, or holds NaN or Infinity.
+        AdapterError: the package is too large to be opened again, or holds NaN or Infinity.
     """
     config = peft_config(report, dropout=facts.settings.lora.dropout)
     facts = replace(facts, opens_with_peft=config is not None)
@@ -83,7 +82,7 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, facts: Pack
         raise AdapterError(f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows.")
     tensors = factor_tensors(module, report)
     with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        # not deflated: a B that never moved would vanish, and the size is compared with that of other ranks
+        # stored, not deflated: an untrained B of zeros would compress to nothing, and file sizes are compared across ranks
         archive.writestr(TENSORS, safetensors.torch.save(tensors), zipfile.ZIP_STORED)
         archive.writestr(FACTS, text)
         archive.writestr(README, readme(facts))

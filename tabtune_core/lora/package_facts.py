@@ -1,6 +1,6 @@
-"""What ``tabtune.json`` of an adapter package may say: known entries alone, each of its kind, and tensors as its layers declare them.
+"""The allowed content of ``tabtune.json`` in an adapter package: only known entries, each of its type, and tensors that fit its layers.
 
-In: values that were read, and the header of the tensors. Out: the same as typed facts, or what is wrong. Loads no torch.
+In: values that were read, and the header of the tensors. Out: typed facts, or an error that says what is wrong. Loads no torch.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ KNOWN = {
     "context": ("rows", "sha256"),
 }
 MOST_STRENGTH = 1e30
-"""Largest alpha: beyond it an update soon overflows 32 bits."""
+"""Largest alpha: with a larger one the update may overflow 32 bits."""
 Scores = Mapping[str, Mapping[str, float]]
-"""By part of the rows and by metric."""
+"""Scores by part of the rows, then by metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageFacts:
-    """All that is needed to use an adapter, but for its tensors; no row of the table."""
+    """All that is needed to use an adapter, except its tensors; no row of the table."""
 
     layers: tuple[AdaptedLayer, ...]
     biases: tuple[str, ...]
@@ -44,26 +44,24 @@ class PackageFacts:
     opens_with_peft: bool = False
     base: Source
     settings: RunSettings
-    """Of the run that made it."""
     classes: tuple[str, ...]
-    """In the order of the probabilities; empty where numbers are predicted, and "class 1" and so on where their names were left out."""
+    """Class labels in the order of the probabilities; empty for regression; "class 1" and so on if the labels were left out."""
     labels_sha256: str | None = None
-    """Of the class labels, where their names were left out."""
+    """SHA-256 of the class labels, if they were left out."""
     table_name: str
     table_rows: int
     table_id: str
     reading: ReadingChoices
     kinds: Mapping[str, Kind]
-    """Of the columns of the table, in its order."""
+    """Kinds of the table's columns, in their order."""
     features: tuple[str, ...]
-    """Columns to predict from, in the order of the encoder."""
+    """Feature columns, in the order of the encoder."""
     context_rows: Sequence[int]
-    """Numbers of the rows that the run's predictions were shown."""
+    """Row numbers of the context of the run's predictions."""
     context_sha256: str
     scores: Scores
     best_step: int | None = None
     versions: Mapping[str, str]
-    """Of packages."""
 
     @property
     def label_hash(self) -> str:
@@ -72,16 +70,16 @@ class PackageFacts:
 
     @property
     def checkpoint(self) -> str | None:
-        """File name of the base, where a person supplied it."""
+        """File name of the base's weights if the user supplied them; otherwise None."""
         return None if self.settings.checkpoint is None else self.base.file
 
     @property
     def read_as(self) -> ReadAs:
-        """How its table was read, for new rows."""
+        """How the run's table was read, so that new rows are read the same way."""
         return ReadAs(self.reading, self.kinds, self.features, self.settings.target)
 
     def to_json(self) -> dict[str, Any]:
-        """As files keep it; ``from_json`` gives the same facts back."""
+        """Returns the facts as files keep them; ``from_json`` reads them back."""
         return {
             "format": FORMAT,
             "layers": [layer.to_json() for layer in self.layers],
@@ -103,14 +101,14 @@ class PackageFacts:
 
     @classmethod
     def from_json(cls, facts: Any) -> "PackageFacts":
-        """What a file says, once all that a prediction needs is there and of its kind.
+        """Checks and reads the facts of a file.
 
         Raises:
-            Damaged: naming the entry.
-            SettingError: naming the setting.
+            Damaged: an entry is missing or invalid.
+            SettingError: a setting is invalid.
         """
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise Damaged(f"it is not of the package format {FORMAT} that this version reads")
+            raise Damaged(f"its package format is not {FORMAT}, the one that this version reads")
         for part, known in KNOWN.items():
             only(entry(facts, part, dict) if part else facts, known, f"'{part}'" if part else "it")
         whole = {"opens_with_peft": False, "scores": {}, "best_step": None, "versions": {}, **facts}
@@ -143,13 +141,13 @@ class PackageFacts:
             or not all(kind in get_args(Kind) for kind in self.kinds.values())
             or not self.kinds.keys() >= set(self.features)
         ):
-            raise Damaged("it does not say of each feature what kind of column it is")
+            raise Damaged("it does not give the kind of column of each feature")
         rows, most = self.context_rows, self.table_rows
         if not rows or not all(type(row) is int and 0 <= row < most for row in rows) or np.unique(rows).size < len(rows):
             raise Damaged(f"the rows of its context are not different rows of a table of {most:,}")
         settings = self.settings
         if settings.strategy != "peft" or settings.model != self.base.model:
-            raise Damaged("its settings are not those of a LoRA run")
+            raise Damaged("its settings are not those of a LoRA run on its base model")
         if (settings.task == "classification") != bool(self.classes):
             raise Damaged(f"its settings are for {settings.task}, and it names {len(self.classes)} classes")
         check_strength(settings.lora)
@@ -161,15 +159,15 @@ class PackageFacts:
 
     @property
     def bytes_declared(self) -> int:
-        """The most that the tensors can take, by the layers: in 64 bits, with what a variant has beside A and B."""
+        """Upper bound of the tensors' size, computed from the layers: in 64 bits, with a variant's own tensors."""
         numbers = sum(2 * layer.rank * (layer.out_features + layer.in_features) + layer.out_features for layer in self.layers)
         return 1_000_000 + 8 * numbers + len(self.biases) * 1_000_000
 
     def check_tensors(self, tensors: Mapping[str, Stored]) -> None:
-        """Refuses tensors that are not those of the layers and biases.
+        """Refuses tensors that do not belong to the layers and biases.
 
         Raises:
-            Damaged: naming one.
+            Damaged: naming such a tensor.
         """
         rest = dict(tensors)
         for layer in self.layers:
@@ -188,7 +186,7 @@ class PackageFacts:
 
 
 def hash_of_labels(classes: Sequence[str]) -> str:
-    """SHA-256 of class labels in their order."""
+    """Returns the SHA-256 of class labels in their order."""
     return hashlib.sha256(json.dumps(list(classes)).encode()).hexdigest()
 
 
@@ -196,7 +194,7 @@ def check_strength(lora: LoraSettings) -> None:
     """Refuses alphas whose update would overflow.
 
     Raises:
-        Damaged: naming the largest.
+        Damaged: naming the largest alpha.
     """
     largest = max([lora.effective_alpha, *lora.alpha_pattern.values()])
     if largest > MOST_STRENGTH:

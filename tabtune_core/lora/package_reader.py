@@ -1,6 +1,6 @@
-"""The zip of an adapter package and its README, opened without torch or trust: the one door for the page, the command line and Python.
+"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README. All packages are opened here.
 
-In: a file. Out: what its ``tabtune.json`` says and the bytes of its tensors. Nothing is unpacked to the disk and no code in it is run.
+In: a file. Out: the facts in ``tabtune.json`` and the bytes of the tensors. Nothing is unpacked to the disk and no code in it is run.
 """
 
 import io
@@ -23,12 +23,12 @@ from tabtune_core.wording import counted
 
 TENSORS, FACTS, README, PEFT_CONFIG = "adapter_model.safetensors", "tabtune.json", "README.md", "adapter_config.json"
 FACTS_LIMIT_BYTES = 12_000_000
-"""``tabtune.json`` lists the numbers of the context rows; so many bytes are more than a million of them."""
-_END = f" It should be the zip of an adapter, with {TENSORS} and {FACTS}: take the file again from where it was made."
+"""Largest ``tabtune.json``, which lists the numbers of the context rows: enough for more than a million."""
+_END = f" It should be the zip of an adapter, with {TENSORS} and {FACTS}: copy the file again from where it was made."
 
 
 def read_parts(path: Path) -> tuple[PackageFacts, bytes]:
-    """The facts, and the tensors as they lie in the file.
+    """Returns the facts, and the checked bytes of the tensors.
 
     Raises:
         AdapterError: the file is not an adapter package, is damaged, too large, or of a later format.
@@ -45,7 +45,7 @@ def read_parts(path: Path) -> tuple[PackageFacts, bytes]:
 
 
 def read_facts(path: Path) -> PackageFacts:
-    """The facts alone. Raises AdapterError as ``read_parts`` does."""
+    """Returns the facts alone. Raises AdapterError as ``read_parts`` does."""
     with _opened(path) as archive:
         return _facts(archive)
 
@@ -66,9 +66,9 @@ def _facts(archive: Archive) -> PackageFacts:
 
 
 def without_labels(path: Path) -> bytes:
-    """A package of the same predictions that does not name the classes: its loader takes their names from the context rows.
+    """Returns a package with the same predictions but without the class labels, which its loader takes from the context rows.
 
-    A hash takes their place, by which the loader checks them; whoever guesses all of them can confirm the guess.
+    A hash of the labels replaces them, so that the loader can check them; anybody who guesses all labels can confirm the guess.
 
     Raises:
         AdapterError: the file is not an adapter package, or is damaged.
@@ -86,12 +86,12 @@ def without_labels(path: Path) -> bytes:
 
 
 def readme(facts: PackageFacts) -> str:
-    """The package's README with a loader that runs."""
+    """Writes the package's README, with a loader that runs."""
     settings, base, lora = facts.settings, facts.base, facts.settings.lora
     if facts.opens_with_peft:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
     elif all(layer.kind != "weight" for layer in facts.layers):
-        peft = "Hugging Face PEFT cannot apply it: it has no such adapter on a table that is looked up. Use the loader above."
+        peft = "Hugging Face PEFT cannot apply it: PEFT does not support this adapter on an embedding. Use the loader above."
     else:
         peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
     checkpoint = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
@@ -108,9 +108,9 @@ Rank {lora.rank}, alpha {lora.effective_alpha:g}{variants}, on {counted(len(fact
 Predicts `{settings.target}` ({says or "numbers"}).
 Base weights: `{base.file}`, SHA-256 `{base.sha256}`; the loader checks it. Their licence: {base.licence}.
 
-The model predicts from context rows that it is shown. This package holds no row of your table, so the loader needs the table
+The model predicts from context rows. This package holds no row of your table, so the loader needs the table
 (`{facts.table_name}`). Of the table it holds the name of its file, the names and kinds of its columns{labels}, the marks that
-stand for missing cells, and the numbers and the hash of the {len(facts.context_rows):,} rows that the run used.
+stand for missing cells, and the row numbers and the hash of the {len(facts.context_rows):,} context rows of the run.
 
 ```python
 from tabtune_core import load_adapter, read_table

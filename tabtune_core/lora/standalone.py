@@ -1,6 +1,6 @@
-"""An adapter by itself: read from a file, and not yet on any model.
+"""An adapter that was read from a file and is not yet on a model.
 
-In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: its settings and tensors, and what they are for.
+In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: its settings and tensors, its task and its base.
 Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
 """
 
@@ -29,34 +29,37 @@ from tabtune_core.variants import VARIANTS
 
 _SIDES = dict(zip(("lora_a", "lora_b"), SIDES, strict=True))
 _WRITTEN = ("rank", "alpha", *_SIDES, "scaling", "settings", "tensors", "task", "model", "base_sha256", "licence")
-"""Entries of a file of ``save_adapter``; the first four are those of the guide."""
+"""Entries of a file that ``save_adapter`` writes; the first four are those of the guide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraAdapter:
-    """What a pipeline's ``load_adapter`` puts on its base."""
+    """An adapter for a pipeline's ``load_adapter``.
+
+    ``task``, ``model`` and ``base_sha256`` are None for a file written by hand, as in the guide's section 10.1.
+    """
 
     settings: LoraSettings
     tensors: dict[str, torch.Tensor]
-    """Everything that trained, named as PEFT names it."""
+    """The adapter's tensors, named as PEFT names them."""
     task: Task | None
     model: str | None
-    """The base, by its name in the catalogue."""
+    """Name of the base model in the catalogue."""
     base_sha256: str | None
-    """Of the base's weights. A file written by hand, as in the guide's section 10.1, has none of these three."""
+    """SHA-256 of the base's weights."""
 
     def check_task(self, task: str) -> None:
-        """Refuses the adapter for another task than its own.
+        """Refuses a task other than the adapter's own.
 
         Raises:
-            AdapterError: saying which is which.
+            AdapterError: naming both tasks.
         """
         if task not in get_args(Task):
             raise AdapterError(f"There are no adapters for {task!r}: the models predict classes (classification) or numbers (regression).")
         if self.task not in (None, task):
             raise AdapterError(
-                f"The adapter was trained for {self.task} and cannot be used for {task}: it changes how {self.model} answers another "
-                f"question. Load one that was trained for {task}, or train it."
+                f"The adapter of {self.model} was trained for {self.task} and cannot be used for {task}. "
+                f"Load one that was trained for {task}, or train one."
             )
 
 
@@ -65,7 +68,7 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
 
     Args:
         path: the file, or ``hf://owner/name`` of a package on the Hugging Face Hub.
-        task: what it must be for, 'classification' or 'regression'; any unless set.
+        task: the required task, 'classification' or 'regression'; by default any.
 
     Raises:
         AdapterError: the file is not an adapter, or is for another task.
@@ -78,10 +81,10 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
 
 
 def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport, licence: Licence) -> None:
-    """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, with all that ``load_lora_adapter`` needs, as plain tensors.
+    """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, and all else that ``load_lora_adapter`` needs, as plain tensors.
 
-    ``scaling`` has the factor of each layer: ``alpha / rank`` but for rsLoRA and patterns. A file holds every tensor once; with PiSSA
-    ``lora_a`` and ``lora_b`` are those of the update, of twice the rank, and A and B themselves are among the tensors.
+    ``scaling`` has the factor of each layer, which is ``alpha / rank`` except with rsLoRA or patterns. The file holds every tensor once;
+    with PiSSA ``lora_a`` and ``lora_b`` are the factors of the update, of twice the rank, and ``tensors`` has A and B themselves.
     """
     pairs = {layer.path: _update(layer, adapter.tensors) for layer in report.layers}
     sides = {side: {path: pair[i] for path, pair in pairs.items()} for i, side in enumerate(_SIDES)}
@@ -112,7 +115,7 @@ def _update(layer: AdaptedLayer, tensors: Mapping[str, torch.Tensor]) -> tuple[t
 
 
 def _is_package(path: Path) -> bool:
-    """Both are zips; in that of ``torch.save`` everything lies in a folder."""
+    """Whether a file is a package. Files of ``torch.save`` are zips too, but all their entries lie in a folder."""
     with refused_as(AdapterError, f"{path.name} is not an adapter"):
         return any(entry.filename == FACTS for entry in list_members(path))
 
@@ -138,7 +141,7 @@ def _from_tensors(path: Path) -> LoraAdapter:
 
 
 def _written(content: Mapping[str, Any]) -> LoraAdapter:
-    """As ``save_adapter`` writes it."""
+    """Reads the content that ``save_adapter`` writes."""
     only(content, _WRITTEN, "it")
     task, model, sha256 = (content[name] for name in ("task", "model", "base_sha256"))
     if task not in (None, *get_args(Task)) or not isinstance(model, str | None) or not (sha256 is None or SHA256.fullmatch(sha256)):
@@ -149,7 +152,7 @@ def _written(content: Mapping[str, Any]) -> LoraAdapter:
 
 
 def _by_hand(content: Mapping[str, Any]) -> LoraAdapter:
-    """As in the guide's section 10.1; what a person wrote beside the four entries stays theirs."""
+    """Reads content in the form of the guide's section 10.1; entries other than its four are ignored."""
     settings = LoraSettings(rank=content["rank"], alpha=content["alpha"], targets=tuple(content["lora_a"]))
     tensors = {f"{PREFIX}{layer}{ends[0]}": value for side, ends in _SIDES.items() for layer, value in content[side].items()}
     return LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None)

@@ -1,6 +1,6 @@
-"""Which weights LoRA adapts: what a module has, what names stand for, and what to say when a name stands for nothing.
+"""Finds the weights that LoRA adapts, and explains why a target matches none.
 
-In: a module and names. Out: the weights by target.
+In: a module and target names. Out: the weights by target.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,22 +19,22 @@ class Adaptable:
     """A weight that LoRA can reach."""
 
     path: str
-    """Of the weight in the module, without a trailing ``.weight``."""
+    """Path of the weight in the module, without a trailing ``.weight``."""
     kind: LayerKind
     owner: nn.Module
     weight: torch.Tensor
 
     @property
     def matrix(self) -> torch.Tensor:
-        """The weight as ``(out, in)``; a table ``(ids, width)`` takes ids in."""
+        """The weight as ``(out, in)``; an embedding ``(ids, width)`` is transposed."""
         return self.weight.T if self.kind == "embedding" else self.weight
 
 
 def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
-    """Every weight that LoRA can reach.
+    """Yields every weight that LoRA can reach.
 
     A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Their subclasses (attention's output projection, layers that
-    take class ids or skip rows) and attention's packed projection are read or called in other ways: only their weight can be updated.
+    take class ids or skip rows) and attention's packed projection are read or called differently, so only their weight can be updated.
     """
     plain: dict[type, LayerKind] = {nn.Linear: "linear", nn.Embedding: "embedding"}
     for path, child in module.named_modules():
@@ -45,10 +45,10 @@ def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
 
 
 def find_targets(module: nn.Module, targets: Sequence[str], rules: TargetRules) -> tuple[dict[str, list[Adaptable]], list[str]]:
-    """The weights under each target, each weight under the first that matches; and the paths passed over as too small.
+    """Returns the weights by target, each under the first target that matches it, and the paths that were left out.
 
     Raises:
-        TargetError: a target that matches nothing.
+        TargetError: a target matches nothing.
     """
     everything = list(adaptable_weights(module))
     matches = match_targets([entry.path for entry in everything], targets, rules)
@@ -70,7 +70,7 @@ def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: 
     if only_small:
         raise TargetError(
             f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
-            f"Name one of them to adapt it all the same."
+            f"Name one of them to adapt it anyway."
         )
     never = ", ".join(repr(t) for t in missed if t in matches.idle)
     if never:

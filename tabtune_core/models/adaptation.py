@@ -1,6 +1,6 @@
-"""The one door for adapters: the adapter that settings describe, fresh or with the tensors of a file, on a base model.
+"""Puts the adapter that settings describe on a base model, fresh or with the tensors of a file. All adapters are made here.
 
-In: a base model, LoRA settings, tensors. Out: a report, and the model with the adapter on it, or a set of adapters with one more.
+In: a base model, LoRA settings, tensors. Out: a report, and the model with the adapter, or a set of adapters with one more.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import LoraSettings, RunSettings
 
 OWN = "default"
-"""What the adapter that a fit trains is called, as in PEFT."""
+"""Name of the adapter that a fit trains, as in PEFT."""
 Tensors = Mapping[str, torch.Tensor]
 
 
 def adapt(model: BaseModel, settings: RunSettings, tensors: Tensors | None = None) -> LoraReport:
-    """Puts an adapter on a model and gives it a new module over the same weights. Raises as ``put_on``."""
+    """Puts an adapter on a model, which gets a new module over the same weights. Raises as ``put_on``."""
     adapters = AdapterSet(model.module)
     report = put_on(adapters, model, settings.lora, tensors)
     model.module = adapters.module
@@ -27,18 +27,18 @@ def adapt(model: BaseModel, settings: RunSettings, tensors: Tensors | None = Non
 
 
 def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: Tensors | None = None, name: str = OWN) -> LoraReport:
-    """Adds an adapter to a set, and turns it on.
+    """Adds an adapter to a set, and makes it the active one.
 
     Args:
-        adapters: of the model's module.
+        adapters: the set, on the model's module.
         model: the base.
-        lora: what the adapter is.
-        tensors: its values, as files have them; a fresh one's unless given.
-        name: to call it by.
+        lora: settings of the adapter.
+        tensors: its values, as files have them; fresh ones by default.
+        name: the adapter's name.
 
     Raises:
-        AdapterError: the tensors are not those of such an adapter on this model, or the name is taken; the set is as it was.
-        TargetError: a fresh one cannot be made so.
+        AdapterError: the tensors do not fit these settings or this model, or the name is taken; the set is not changed.
+        TargetError: the settings do not fit the model, for a fresh adapter.
     """
     rules = model.card.family.rules(model.task, (path for path, _ in adapters.base.named_parameters()))
     try:

@@ -1,4 +1,4 @@
-"""What the training code asks of a base model.
+"""The interface of a base model that the training code uses.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
@@ -19,19 +19,25 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.upstream import Source
 
 Encoded = NDArray[np.float64]
-"""Features as the table has them; missing numbers are nan."""
+"""Features as in the table; missing numbers are NaN."""
 Array = NDArray[np.float32]
-"""Features as the model reads them: normalised, and complete unless it reads missing numbers itself."""
+"""Features as the model reads them: normalised, and without missing numbers unless the model can read these."""
 
 
 def reduction(weight_BQ: torch.Tensor | None) -> str:
-    """The ``reduction`` of a torch loss: the mean of all rows, or the loss of each for ``averaged``."""
+    """Returns the ``reduction`` of a torch loss: ``mean``, or with row weights ``none``, so that ``averaged`` can weight each row."""
     return "mean" if weight_BQ is None else "none"
 
 
 def averaged(loss: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
-    """The mean in which a row counts as much as its weight; values that are already means are returned unchanged."""
+    """Returns the mean weighted by row; without weights, ``loss`` is a mean already and is returned unchanged."""
     return loss if weight_BQ is None else (loss.flatten() * weight_BQ.flatten()).sum() / weight_BQ.sum()
+
+
+def context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns mean and standard deviation of the context's numbers, ``(B, 1)`` each; the deviation of constant numbers is 1."""
+    scale_B1 = y_BC.std(1, correction=0, keepdim=True)
+    return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
 
 
 class BaseModel(Protocol):
@@ -42,31 +48,31 @@ class BaseModel(Protocol):
     task: Task
     source: Source
     native_classes: int | None
-    """Most classes that one training episode may show; None for any number."""
+    """Most classes of one training episode; None: any number."""
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Learns the model's own normalisation from context rows."""
+        """Fits the model's own normalisation to context rows, and returns it."""
         ...
 
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Mean loss of the query rows with a graph, of what prediction would say; the first C rows are context.
+        """Computes the mean loss of the query rows, with a graph; the first C rows are context.
 
-        For classes: cross-entropy in nats, ids int64, query rows of -1 are left out. For numbers (``classes`` is 0): the loss that
-        the model was pre-trained with, with targets scaled by the context's numbers; y is float32.
-        With ``weight_BQ``, which is 0 for a row of -1, the mean is weighted by row.
+        The outputs are those of a prediction. Classification: cross-entropy in nats, ids int64; query rows with the id -1 are left out.
+        Regression (``classes`` is 0): the loss of the model's pre-training, with targets scaled by the context's; y is float32.
+        With ``weight_BQ``, which is 0 for rows with the id -1, the mean is weighted by row.
         """
         ...
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)`` or, where ``classes`` is 0, numbers ``(Q,)``; queries do not see each other."""
+        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)`` if ``classes`` is 0; query rows do not see each other."""
         ...
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """``predict`` for many lots of query rows beside one context, which is computed once where the model can.
+        """Returns a ``predict`` for many batches of query rows with one context, which is computed once if the model supports that.
 
-        The result holds the context as the module is now: discard it after a training step. The module must be in ``eval`` mode.
+        The result caches the context for the current weights: discard it after a training step. The module must be in ``eval`` mode.
         """
         ...
 
@@ -76,7 +82,7 @@ class BaseModel(Protocol):
 
 
 def with_module(model: BaseModel, module: nn.Module) -> BaseModel:
-    """The same model with another module, such as one with an adapter."""
+    """Returns a copy of the model with another module, such as one with an adapter."""
     other = copy.copy(model)
     other.module = module
     return other
@@ -86,7 +92,7 @@ def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: st
     """Opens a model with its real weights.
 
     Raises:
-        SettingError: the model does not do this task.
+        SettingError: the model does not support the task.
         CheckpointError: the weights are missing, damaged or of another model.
     """
     card.weights_for(task)

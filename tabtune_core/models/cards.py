@@ -1,4 +1,4 @@
-"""A model as data: its family, its weights by task, its modules and limits. Loads no torch."""
+"""Model cards: a model as data, with its family, weights by task, modules and limits. Loads no torch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +14,15 @@ from tabtune_core.upstream import Licence, Upstream, installed_now
 from tabtune_core.variants import VARIANTS
 
 LATE = "late_layers"
-"""Name of the last third of a model's main blocks and its head: an adapter there is small, and all before it runs once for each input."""
+"""Group of the last third of a model's main blocks and its head: an adapter there is small, and the frozen layers before it run once for
+each input."""
 Shapes = dict[str, tuple[int, int]]
-"""``(out, in)`` of weights by their path in the module."""
+"""Shapes ``(out, in)`` of weights by their path in the module."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What an architecture is made of, as far as an adapter can reach it."""
+    """The parts of an architecture that an adapter can reach."""
 
     weights: Shapes = field(default_factory=dict)
     """Every weight that LoRA can reach."""
@@ -35,7 +36,7 @@ class Layers:
             self.biases[f"{path}.bias"] = out
 
     def attention(self, path: str, width: int) -> None:
-        """Adds the projections of torch's attention: one packed, one for the output."""
+        """Adds the projections of torch's attention: the packed one and the output projection."""
         self.weights[f"{path}.in_proj_weight"] = (3 * width, width)
         self.biases[f"{path}.in_proj_bias"] = 3 * width
         self.linear(f"{path}.out_proj", width, width)
@@ -50,72 +51,72 @@ class Weights:
     """One checkpoint."""
 
     file: str
-    """Its name in the repository, or below this package's folder of weights."""
+    """Its path in the repository, or in this package's folder of weights."""
     repository: str | None
     """Hugging Face repository it is downloaded from; None: it ships in this package."""
     total_parameters: int
     config: dict[str, Any]
-    """Architecture, as the upstream class takes it."""
+    """Architecture, as arguments of the upstream class."""
     sha256: str | None = None
-    """Of the file, where it is known."""
+    """SHA-256 of the file, if known."""
     beside: tuple[str, ...] = ()
-    """Names of files that must lie in the same folder."""
+    """Names of files that must be in the same folder."""
     by_path: bool = False
-    """Whether they are opened by their path alone, since their owner hands them out to those who accept a licence."""
+    """Whether the user must download the file, because its owner requires a licence to be accepted; it is then opened only by its path."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The file itself, then those beside it."""
+        """The checkpoint file, then the files beside it."""
         return (self.file, *self.beside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What the models of one upstream package have in common, and where the code lies that needs it.
+    """What the models of one upstream package have in common, and where their code is.
 
-    The modules of its folder beside ``family.py``, loaded when they are asked for:
+    The folder has these modules beside ``family.py``, which are imported on demand:
 
-    - ``model``: ``MODEL``, a class that keeps the promises of ``base.BaseModel`` and has ``load``; ``stages(module)``, the order of its
-      computation (``stages.Stages``);
-    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, what autograd keeps; loads no torch;
-    - ``export``: ``ENDING`` and ``snippet``, how a merged checkpoint is opened with the upstream package; loads no torch.
+    - ``model``: ``MODEL``, a class that implements ``base.BaseModel`` and has ``load``; ``stages(module)``, the order of its computation
+      (``stages.Stages``);
+    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, which estimate memory; loads no torch;
+    - ``export``: ``ENDING`` and ``snippet``, which open a merged checkpoint with the upstream package; loads no torch.
     """
 
     name: str
     folder: str
     """Its package below ``tabtune_core.models``."""
     targets: tuple[str, ...]
-    """The guide's section 5.2: what LoRA adapts unless targets are given."""
+    """Default targets of LoRA: the guide's section 5.2."""
     groups: Mapping[Task, Mapping[str, tuple[str, ...]]]
-    """Names that stand for parts whatever the size of the model: those of the guide's section 5.1, and old names of parts that moved."""
+    """Modules by group name, for every size of the model: the names of the guide's section 5.1, and old names of modules that moved."""
     late_blocks: str
-    """Path of the list of blocks of which the last third is called late."""
+    """Path of the list of main blocks; the last third of them are late layers."""
     head: tuple[str, ...]
-    """What comes after them."""
+    """Modules after the main blocks."""
     unused: Mapping[Task, tuple[str, ...]]
-    """Modules that a task never calls; an adapter there would be dead."""
+    """Modules that a task never calls; an adapter there would never train."""
     passed_over: tuple[str, ...] = ()
-    """Modules that LoRA adapts only when they are named: an adapter there would be larger than the weight."""
+    """Modules that LoRA adapts only when a target names them: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
-    """Paths of the lists of blocks that gradient checkpointing recomputes; empty where the package always does so."""
+    """Paths of the lists of blocks that gradient checkpointing recomputes; empty if the package always recomputes them."""
     layers: Callable[[dict[str, Any], Task], Layers]
-    """From the architecture, without what the task never calls."""
+    """Computes the layers from the architecture, without those that the task never calls."""
     capturable: bool = False
-    """Whether a training step of its models runs without decisions on the CPU, so that a CUDA graph can hold it."""
+    """Whether a training step of its models makes no decision on the CPU, so that a CUDA graph can capture it."""
     class_limit: int | None = None
-    """Most classes of a table; None: the model splits more into several questions."""
+    """Most classes of a table; None: the model splits a larger task into several smaller ones."""
     feature_limit: int | None = None
     context_limit: int | None = None
     """Most context rows."""
     added_to_spread: float | None = None
-    """What its package adds to the standard deviation of a column of numbers before it divides by it; None: it does not divide."""
+    """Constant that its package adds to a column's standard deviation before dividing by it; None: it does not divide."""
     install: str
     """Command that installs its package."""
     upstream: Upstream
-    """What we rely on in its package, and the versions that were tested."""
+    """The names that we use of its package, and the versions that were tested."""
 
     def code(self, module: str) -> Any:
-        """One of the modules of its folder."""
+        """Imports one of the modules of its folder."""
         return import_module(f"tabtune_core.models.{self.folder}.{module}")
 
     @property
@@ -124,7 +125,7 @@ class Family:
         return self.upstream.distribution
 
     def rules(self, task: Task, paths: Iterable[str]) -> TargetRules:
-        """What names stand for in a model of this family, recognized by the paths of its weights: ``groups``, and LATE."""
+        """Returns the target rules of a model of this family; ``paths`` of its weights determine the late layers."""
         numbers = {
             int(path.removeprefix(f"{self.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{self.late_blocks}.")
         }
@@ -138,7 +139,7 @@ class Family:
         return installed_now(self.distribution) is not None
 
     def missing_package(self) -> MissingPackageError:
-        """The error to raise where it is not installed."""
+        """Returns the error for a package that is not installed."""
         return MissingPackageError(
             f"{self.name} needs the package {self.distribution}, which is not installed or not complete. Run: {self.install}"
         )
@@ -146,44 +147,44 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """One base model as a person sees it."""
+    """One base model as the user sees it."""
 
     name: str
     title: str
     family: Family
     licence: Licence
-    """Of the weights."""
+    """Licence of the weights."""
     note: str
     weights: Mapping[Task, Weights]
     rates: Mapping[Task, Mapping[Strategy, float]] = field(default_factory=dict)
     """Peak learning rates that gained most on real tables with these weights (``tests/benchmarks/default_rates.py``)."""
 
     def usual_rate(self, task: Task, strategy: Strategy) -> float:
-        """The peak learning rate of a run that is given none: the measured one, or else the guide's."""
+        """Returns the default peak learning rate: the measured one, or else the guide's."""
         return self.rates.get(task, LEARNING_RATES).get(strategy, LEARNING_RATES[strategy])
 
     def told_rate(self, task: Task, strategy: Strategy) -> str:
-        """The same with where it comes from, for example ``2e-3 (measured for this model; guide 2e-4)``."""
+        """Writes the default peak learning rate with its source, for example ``2e-3 (measured for this model; guide 2e-4)``."""
         usual, guide = (short_rate(rate) for rate in (self.usual_rate(task, strategy), LEARNING_RATES[strategy]))
         measured = strategy in self.rates.get(task, {})
         return f"{usual} (measured for this model; guide {guide})" if measured else f"{guide} (guide; not measured for this model)"
 
     def weights_for(self, task: Task) -> Weights:
-        """The checkpoint of a task.
+        """Returns the checkpoint of a task.
 
         Raises:
-            SettingError: the model does not do the task.
+            SettingError: the model does not support the task.
         """
         if task not in self.weights:
-            raise SettingError(f"{self.title} has no weights for {task}; it does {' and '.join(self.weights)}. Choose another model.")
+            raise SettingError(f"{self.title} has no weights for {task}, only for {' and '.join(self.weights)}. Choose another model.")
         return self.weights[task]
 
     def without_path(self, task: Task) -> CheckpointError:
-        """The error to raise where weights are opened by their path alone and no path is named."""
+        """Returns the error for weights that are opened only by their path if no path is given."""
         weights = self.weights_for(task)
         return CheckpointError(
-            f"{self.title} is opened by its path alone, under its owner's licence ({self.licence}): accept it on "
-            f"huggingface.co/{weights.repository}, download {weights.file} there and name its path as the checkpoint."
+            f"{self.title} is not downloaded automatically, because of its owner's licence ({self.licence}): accept the licence on "
+            f"huggingface.co/{weights.repository}, download {weights.file} there and set its path as the checkpoint."
         )
 
     @property
@@ -192,15 +193,15 @@ class ModelCard:
         return all(weights.repository is None for weights in self.weights.values())
 
     def rules(self, task: Task) -> TargetRules:
-        """What names stand for, and what an adapter is for."""
+        """Returns the target rules for a task."""
         return self.family.rules(task, self.layers(task).weights)
 
     def layers(self, task: Task) -> Layers:
-        """Its weights and biases, as far as an adapter can reach them."""
+        """Returns the weights and biases that an adapter can reach."""
         return self.family.layers(self.weights_for(task).config, task)
 
     def adapted_shapes(self, task: Task, targets: Sequence[str] = ()) -> Shapes:
-        """Of the weights under these targets; of the default targets when none is named."""
+        """Returns the shapes of the weights under the targets; without targets, those under the default targets."""
         shapes, rules = self.layers(task).weights, self.rules(task)
         by_path = {path.removesuffix(".weight"): path for path in shapes}
         matches = match_targets(by_path, targets or rules.targets, rules)
@@ -209,50 +210,50 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSize:
-    """Counts of parameters."""
+    """Parameter counts of an adapter."""
 
     factors: int
-    """Of A and B in all layers, and what a variant trains beside them: what is added to the model."""
+    """Parameters added to the model: A and B of all layers, and those that a variant trains beside them."""
     biases: int
-    """Of the base's biases that train beside them."""
+    """Parameters of the base's biases that train too."""
     adapted_weights: int
-    """Of the weights that have an adapter."""
+    """Parameters of the weights that have an adapter."""
     capped_layers: int
-    """Layers that are narrower than the rank, where it is the layer's own width."""
+    """Number of layers narrower than the rank, whose width replaces the rank."""
     frozen: int = 0
-    """What the adapter holds and does not train, such as the start of PiSSA."""
+    """Numbers that the adapter holds and does not train, such as the start of PiSSA."""
 
     @property
     def trainable(self) -> int:
-        """All that trains."""
+        """Trainable parameters."""
         return self.factors + self.biases
 
     @property
     def tensor_bytes(self) -> int:
-        """Of the tensors in the adapter's file, exactly: float32. Beside them it has their names and some pages of text."""
+        """Exact size of the tensors in the adapter's file: float32. The file also has their names and some pages of text."""
         return 4 * (self.trainable + self.frozen)
 
     @property
     def compression(self) -> float:
-        """Adapted weights to what trains in their place; NaN where nothing is adapted."""
+        """Adapted weights divided by trainable parameters; NaN if nothing trains."""
         return self.adapted_weights / self.trainable if self.trainable else float("nan")
 
 
 def asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    """The rank that is asked for in each adapted layer, by its path; a layer's narrower side caps it.
+    """Returns the requested rank of each adapted layer by path, before it is capped at the layer's narrower side.
 
     Raises:
-        TargetError: a pattern that names no adapted layer.
+        TargetError: a pattern names no adapted layer.
     """
     paths = [path.removesuffix(".weight") for path in card.adapted_shapes(task, lora.targets)]
     return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.rules(task).groups)
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
-    """The size of an adapter on a model: ``rank * (in + out)`` a layer, Hu et al. 2021, section 4.1, the rank capped at the smaller side.
+    """Computes the size of an adapter: ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1, with the rank capped.
 
     Raises:
-        TargetError: a pattern that names no adapted layer.
+        TargetError: a pattern names no adapted layer.
     """
     shapes = {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task, lora.targets).items()}
     ranks = asked_ranks(card, task, lora)

@@ -1,6 +1,6 @@
-"""What models there are, a folder and a line a family: names, sizes, parts, limits, licences. Data only; importing it loads no torch.
+"""The catalogue of models: one folder and one line per family. Data only; importing it loads no torch.
 
-Shapes of a model's layers are listed so that pages can price a rank without the model; a test compares them with the module itself.
+The shapes of a model's layers are listed so that pages can compute adapter sizes without the model; a test compares them with the module.
 """
 
 import os
@@ -21,34 +21,32 @@ FOLDERS = (
     "mitra",
     "tabpfn",
 )
-"""Below this package, each with a ``family.py``; models are listed in this order."""
+"""Folders of this package, each with a ``family.py``, in the order in which models are listed."""
 CARDS: tuple[ModelCard, ...] = tuple(card for folder in FOLDERS for card in import_module(f"tabtune_core.models.{folder}.family").CARDS)
 EARLIER: dict[str, tuple[ModelCard, ...]] = {
     name: cards
     for folder in FOLDERS
     for name, cards in getattr(import_module(f"tabtune_core.models.{folder}.family"), "EARLIER", {}).items()
 }
-"""For a model's name, the weights that earlier versions had under it, each under a name of its own."""
+"""By a model's name: cards of the weights that earlier versions shipped under that name, each with a name of its own."""
 FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CARDS}
-"""By name."""
-
 
 WEIGHTS = Path(__file__).parent / "weights"
 ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
-"""Environment variable of a run's process on a machine where the weights that a person named lie at another path."""
+"""Environment variable with the path of the user's checkpoint on a machine where it differs from the path in the settings."""
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in CARDS}
 BY_NAME = ChainMap(CATALOGUE, {card.name: card for cards in EARLIER.values() for card in cards})
-"""With the earlier ones that no list offers."""
+"""All cards by name, with the earlier ones that no list offers."""
 
 
 def names_of(name: str) -> tuple[str, ...]:
-    """A model's name, and those that its weights had in earlier versions."""
+    """Returns a model's name and the names that its weights had in earlier versions."""
     return (name, *(earlier for earlier, cards in EARLIER.items() if name in (card.name for card in cards)))
 
 
 def get_card(name: str) -> ModelCard:
-    """The card of a model.
+    """Returns the card of a model.
 
     Raises:
         SettingError: naming the models that exist.
@@ -59,9 +57,9 @@ def get_card(name: str) -> ModelCard:
 
 
 def with_usual_rate(run: RunSettings) -> RunSettings:
-    """The run with its learning rate as a number: its own, or else its model's; with weights that a person named, the guide's.
+    """Returns the run with a default learning rate filled in: its model's, or the guide's if the user supplied a checkpoint.
 
-    Every run passes here once, when it is asked for, and is stored as it leaves.
+    Every run passes through here once, when it is requested, and is stored with that rate.
     """
     if run.strategy not in TRAINED or run.train.learning_rate is not None:
         return run
@@ -70,29 +68,29 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
-    """The weights file that a person named in place of the model's own; a folder stands for the file in it of the same name.
+    """Returns the checkpoint that the user supplied in place of the model's own; for a folder, the file in it with the model's file name.
 
     Raises:
-        CheckpointError: it does not exist.
+        CheckpointError: the file does not exist.
     """
-    file = Path(os.environ.get(ELSEWHERE) or os.path.expanduser(path))  # leaves the home of an unknown user as it is
+    file = Path(os.environ.get(ELSEWHERE) or os.path.expanduser(path))  # leaves '~' of an unknown user unchanged
     if os.path.isdir(file):
         file /= Path(card.weights_for(task).file).name
-    if not os.path.isfile(file):  # False for a name that is too long, where a Path raises
-        raise CheckpointError(f"There is no checkpoint at {file}. Put it there, name another, or none for {card.title}'s own.")
+    if not os.path.isfile(file):  # False if a name is too long, where ``Path`` raises
+        way_out = f"Put it there or correct the path; without a path, {card.title}'s own weights are used."
+        raise CheckpointError(f"There is no checkpoint at {file}. {way_out}")
     return file
 
 
 def check_request(settings: RunSettings) -> None:
-    """Refuses before launch what the catalogue alone can tell: the run itself would fail for the same reason.
+    """Refuses a run before launch if the catalogue alone shows that it would fail.
 
     Raises:
-        SettingError: there is no such model, it does not do the task, the context is larger than it takes, or there is nothing to
-            recompute.
+        SettingError: the model does not exist, does not support the task or so many context rows, or always recomputes its layers.
         DeviceError: 16-bit training on the CPU.
         MissingPackageError: the model's package is not installed.
-        CheckpointError: the named weights file does not exist, or one must be named.
-        TargetError: a target or a pattern that names no layer, or a rank above the cap of every target.
+        CheckpointError: the user's checkpoint does not exist, or is required and not given.
+        TargetError: a target or a pattern names no layer, or the rank is above the cap of every target.
     """
     card = get_card(settings.model)
     if settings.strategy in REFERENCES:
@@ -114,12 +112,12 @@ def check_request(settings: RunSettings) -> None:
         _check_kind(named_checkpoint(card, settings.task, settings.checkpoint))
     elif card.weights_for(settings.task).by_path:
         raise card.without_path(settings.task)
-    if settings.strategy == "peft" and settings.checkpoint is None:  # which may have other layers
+    if settings.strategy == "peft" and settings.checkpoint is None:  # a user's checkpoint may have other layers
         _check_adapter(card, settings.task, settings.lora)
 
 
 def _check_kind(file: Path) -> None:
-    with suppress(OSError):  # as of one that may not be read, which the run says
+    with suppress(OSError):  # for example a file without read permission, which the run reports
         with file.open("rb") as opened:
             head = opened.read(9)
         if not head.startswith(b"PK") and head[8:] != b"{":
@@ -143,7 +141,7 @@ def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
 
 
 def check_features(card: ModelCard, features: int) -> None:
-    """Refuses a table that is wider than the model takes.
+    """Refuses a table with more feature columns than the model supports.
 
     Raises:
         TableError: naming the limit.

@@ -1,6 +1,6 @@
-"""Finds the weights of a model, or downloads them; never makes them up.
+"""Finds the weights of a model, or downloads them; never starts from random weights.
 
-In: a model card and, if a person named one, a path. Out: a file on disk with its sha256. Loads no torch.
+In: a model card and optionally the path of a user's checkpoint. Out: a file on disk with its SHA-256. Loads no torch.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from tabtune_core.models.catalogue import EARLIER, WEIGHTS, get_card, named_chec
 from tabtune_core.upstream import Licence, Source
 
 ANSWER_SECONDS = 5.0
-"""Seconds to wait for an answer of huggingface.co."""
+"""Timeout of a request to huggingface.co, in seconds."""
 
 
 def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
-    """The weights file: the named path, the package's own, the Hugging Face cache, or a download with a progress bar.
+    """Finds the weights file: the given path, the package's own file, the Hugging Face cache, or a download with a progress bar.
 
     Raises:
-        CheckpointError: which file, from where, and where to put it; or that its hash is not the published one.
+        CheckpointError: the file is missing (the error says where to get it), or its hash is not the published one.
     """
     weights = card.weights_for(task)
     repository = revision = None
@@ -48,7 +48,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     expected = None if path is not None else weights.sha256 or _published_sha256(file)
     if expected not in (None, digest):
         raise CheckpointError(
-            f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or another one. "
+            f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or a different one. "
             f"Delete it and try again."
         )
     licence = card.licence if path is None or weights.by_path or digest == weights.sha256 else Licence(None)
@@ -56,7 +56,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
 
 
 def card_with(name: str, task: Task, sha256: str) -> ModelCard:
-    """The card of the weights that something was made with: that of the name, or an earlier one where those in the box are others by now.
+    """Returns the card of the weights with this SHA-256: the named card, or an earlier one if the shipped weights have changed since.
 
     Raises:
         SettingError: the model does not exist.
@@ -70,13 +70,13 @@ def card_with(name: str, task: Task, sha256: str) -> ModelCard:
 
 
 def _published_sha256(cached: Path) -> str | None:
-    """The Hugging Face cache keeps a large file under its published SHA-256, to which the snapshot's name is a link."""
+    """Returns the published SHA-256, which the Hugging Face cache uses as the name of a large file; the snapshot's name links to it."""
     name = cached.resolve().name
     return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def is_here(weights: Weights) -> bool:
-    """Whether weights can be had without a download, or a path."""
+    """Whether weights are available without a download and without a path from the user."""
     from huggingface_hub import try_to_load_from_cache
 
     repository = weights.repository
@@ -86,10 +86,12 @@ def is_here(weights: Weights) -> bool:
 
 
 def check_weights(card: ModelCard, task: Task, path: str | Path | None = None, *, ask_hub: bool = False) -> None:
-    """Refuses before launch weights that a run would not find; ``ask_hub`` asks huggingface.co for those that are not on this machine.
+    """Refuses a run before launch if it would not find its weights.
+
+    With ``ask_hub``, checks that huggingface.co can be reached if the weights are not on this machine.
 
     Raises:
-        CheckpointError: as ``find_checkpoint`` does, but for a file with another hash.
+        CheckpointError: as ``find_checkpoint``; hashes are not checked.
     """
     weights = card.weights_for(task)
     if path is not None:
@@ -111,10 +113,10 @@ def _why_no_download(weights: Weights, *, ask_hub: bool) -> str | None:
     try:
         urlopen(Request(hf_hub_url(weights.repository, weights.file), method="HEAD"), timeout=ANSWER_SECONDS).close()
     except HTTPError:
-        return None  # an answer: what it wants, such as a token, the download gives it
+        return None  # the hub is reachable; the download can send a token
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"  # the download may have other certificates
+        return None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"  # the download may use other certificates
     return None
 
 
@@ -131,7 +133,7 @@ def _not_here(card: ModelCard, weights: Weights, why: str) -> CheckpointError:
     return CheckpointError(
         f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
         f"the Hugging Face cache and could not be downloaded ({why}). On a machine with internet run "
-        f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then name its path as the checkpoint; "
+        f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then set its path as the checkpoint; "
         f"or choose TabICL mini, which ships with the package."
     )
 
@@ -150,22 +152,23 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
 
 
 def identities_of(file: Path, beside: Sequence[str]) -> tuple[str, ...]:
-    """SHA-256 by which an adapter may name weights: of the file with what lies ``beside`` it, then of the file alone.
+    """Returns the hashes by which an adapter may identify weights: SHA-256 of the file with those ``beside`` it, then of the file alone.
 
-    What lies beside, Mitra's ``config.json``, says how the weights compute. Adapters of earlier versions name the file alone.
+    The file beside it, Mitra's ``config.json``, affects what the weights compute. Adapters of earlier versions have the hash of the file
+    alone.
     """
     alone = sha256_of(file)
     if not beside:
         return (alone,)
     whole = hashlib.sha256(alone.encode())
     for name in beside:
-        with suppress(Damaged):  # whoever opens the model says what is wrong
+        with suppress(Damaged):  # opening the model reports the damage
             content = read_json(read_text(file.with_name(Path(name).name), most_bytes=1_000_000).encode())
             whole.update(json.dumps(content, sort_keys=True).encode())
     return whole.hexdigest(), alone
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Returns the hex digest of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

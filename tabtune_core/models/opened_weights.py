@@ -1,6 +1,6 @@
-"""Weights from an untrusted file, checked against the architecture that the same file describes before it is built.
+"""Loads weights from an untrusted file, after checking them against the architecture that the same file describes.
 
-In: a checkpoint's tensors and a way to build its module. Out: the module with these weights, no larger than the file.
+In: a checkpoint's tensors and a function that builds its module. Out: the module with these weights, no larger than the file.
 """
 
 import mmap
@@ -17,20 +17,21 @@ from tabtune_core.files.archives import LARGEST_FILE_BYTES
 from tabtune_core.files.damaged import Damaged, check_file, refused_as
 from tabtune_core.files.plain_values import check_values, read_json
 from tabtune_core.files.tensors import check_finite, read_header
+from tabtune_core.files.torch_files import read_torch_file
 
 Module = TypeVar("Module", bound=nn.Module)
 MOST_BLOCKS = 1_000
-"""Layers, one after the other; each takes its time to build. The released models have 12 to 24."""
+"""Most consecutive layers, as each takes time to build. The released models have 12 to 24."""
 WAY_OUT = " Name another checkpoint, or download this one again."
 BUFFER_BYTES = 64_000_000
-"""Tensors that a module keeps but does not save."""
+"""Largest size of a module's buffers, some of which are not saved with it."""
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a file and the texts beside them.
+    """Reads the tensors and the metadata of a safetensors file.
 
     Raises:
-        Damaged: it is not such a file, or holds numbers that are not finite.
+        Damaged: it is not a safetensors file, or holds numbers that are not finite.
     """
     check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with path.open("rb") as stream:
@@ -40,11 +41,25 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
     return safetensors.torch.load_file(path), beside
 
 
+def read_entries(path: Path) -> dict[str, Any]:
+    """Reads a file of ``torch.save`` with a ``config`` and a ``state_dict`` of tensors, without running any code in it.
+
+    Raises:
+        Damaged: it is another kind of file.
+    """
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("config", "state_dict")):
+        raise Damaged("it needs the entries 'config' and 'state_dict'")
+    if not all(isinstance(value, torch.Tensor) for value in content["state_dict"].values()):
+        raise Damaged("its 'state_dict' holds something other than tensors")
+    return content
+
+
 def check_config(config: Mapping[str, Any]) -> None:
     """Refuses an architecture that would take too long to build.
 
     Raises:
-        Damaged: naming the entry.
+        Damaged: naming the entry of ``config``.
     """
     check_values(dict(config))
     for name, value in config.items():
@@ -53,16 +68,16 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Tensor], package: str) -> Module:
-    """The module with these weights. It is first built without memory, so that its size is known.
+    """Builds a module with these weights; first on the meta device, to check its size.
 
     Args:
         path: of the file, for the error.
         make: builds the module, without weights.
-        tensors: of its state.
-        package: upstream's, for the error.
+        tensors: its state dict.
+        package: name of the upstream package, for the error.
 
     Raises:
-        CheckpointError: the weights are not those of such a module.
+        CheckpointError: the weights do not fit the module.
     """
     with refused_as(CheckpointError, f"{path} does not fit the installed {package} package", WAY_OUT):
         with torch.device("meta"):
@@ -70,8 +85,8 @@ def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Te
         wanted, stored = ({name: tuple(value.shape) for name, value in state.items()} for state in (plan.state_dict(), tensors))
         odd = [name for name in sorted({**wanted, **stored}) if wanted.get(name) != stored.get(name)]
         if odd:
-            in_file, in_model = (shapes.get(odd[0], "no such tensor") for shapes in (stored, wanted))
-            raise Damaged(f"of the tensor {odd[0]!r} the file has {in_file}, and the model that it describes {in_model}")
+            in_file, in_model = (shapes.get(odd[0], "missing") for shapes in (stored, wanted))
+            raise Damaged(f"the tensor {odd[0]!r} is {in_file} in the file and {in_model} in the model that it describes")
         if sum(buffer.numel() * buffer.element_size() for buffer in plan.buffers()) > BUFFER_BYTES:
             raise Damaged("the model that it describes needs far more memory than its weights")
         module = make()
@@ -80,10 +95,10 @@ def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Te
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A small JSON file beside the weights.
+    """Reads a small JSON file beside the weights.
 
     Raises:
-        Damaged: it is not such a file.
+        Damaged: it is not a JSON file with entries by name.
     """
     check_file(path, most_bytes=1_000_000)
     config = read_json(path.read_bytes())

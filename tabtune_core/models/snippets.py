@@ -1,6 +1,6 @@
-"""Python that opens an exported file and predicts with it, as text; loads no torch.
+"""Python code, as text, that opens an exported file and predicts with it; loads no torch.
 
-In: what an adapter package says of itself. Out: code that an export runs before it is offered, so that what a person copies has worked.
+In: the facts of an adapter package. Out: code that an export runs before it is shown, so that the code users copy is known to work.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from tabtune_core.models.catalogue import get_card
 
 
 def family_of(facts: PackageFacts) -> Family:
-    """Of an adapter's base."""
+    """Returns the family of an adapter's base."""
     return get_card(facts.base.model).family
 
 
 def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
-    """What a download is called; made of words of ours. ``form`` is one of ``adapter``, ``pipeline``, ``lora`` and ``merged``."""
+    """Returns the name of a download, without any text from the user. ``form`` is ``adapter``, ``pipeline``, ``lora`` or ``merged``."""
     ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or family_of(facts).code("export").ENDING
     start = {"lora": "lora_adapters"}.get(form, form)
     return f"{start}-{facts.base.model}-r{facts.settings.lora.rank}-{run_id}.{ending}"
@@ -29,18 +29,18 @@ class Snippet:
     setup: str
     use: str
     through: str
-    """Whose code opens the file."""
+    """The class whose code opens the file."""
     views: int
-    """That its predictions are averaged over; the run's own may have had more."""
+    """Ensemble size of its predictions; the run's own may have been larger."""
 
     @property
     def code(self) -> str:
-        """As a person runs it."""
+        """The code as a user runs it."""
         return f"{self.setup}\n{self.use}\nprint(predicted)\n"
 
 
 def own_rows(facts: PackageFacts, run_id: str, table: str) -> str:
-    """The run's own rows, encoded; the merged weights accept any other rows too."""
+    """Returns code that encodes the run's own rows; the merged weights accept any other rows too."""
     base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     return (
         f"# Licence of the base's weights: {facts.base.licence}\n"

@@ -1,7 +1,7 @@
-"""The stages of a forward pass: submodules in the order of their calls, and what replaces one that need not run.
+"""The stages of a forward pass: submodules in call order, and what replaces a stage that need not run.
 
-A family's ``stages(module)`` lists those of a module, for whoever keeps what the first ones give while they are frozen. Between two
-stages upstream's own code runs unchanged: a stage that is skipped returns an unused tensor of the right shape.
+A family's ``stages(module)`` lists them, so that outputs of frozen stages can be cached. Between two stages upstream's own code runs
+unchanged: a skipped stage returns an unused tensor of the right shape.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from torch import nn
 from tabtune_core.models.cards import Family
 
 Take = Callable[..., torch.Tensor]
-"""From a shape to the next tensor that was kept; one length may be -1."""
+"""Returns the next cached tensor, in a given shape; one length may be -1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,32 +24,32 @@ class Stage:
 
     path: str
     skip: Callable[..., Any] | None = None
-    """Called with the stage's arguments in its place, where a later stage gives what was kept; None: the stage runs all the same."""
+    """Called in place of the stage, with its arguments, if a later stage returns cached tensors; None: the stage always runs."""
     keep: Callable[..., list[torch.Tensor]] | None = None
-    """From the stage's output and its arguments: all of the stages before it that the forward goes on with. None: not to be cut here."""
+    """From the stage's output and arguments: the tensors that the rest of the forward pass needs. None: it cannot be cut here."""
     give: Callable[..., Any] | None = None
     """From ``Take`` and the stage's arguments: the output with which the forward continues as if all earlier stages had run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """Of a model."""
+    """The stages of a model."""
 
     every: tuple[Stage, ...]
-    """In the order of their calls. Modules outside of them may be called or read anywhere."""
+    """Stages in call order. Modules outside of them may be called or read anywhere."""
     entries: tuple[str, ...] = ("forward",)
     """Methods of the model that call the stages; one may call another."""
 
 
 def stages_of(family: Family, module: nn.Module) -> Stages:
-    """The stages of a model's forward pass; empty where its package version was not tested, as its calls may differ."""
+    """Returns the stages of a model's forward pass; none if the installed package version was not tested, as its calls may differ."""
     stages: Stages = family.code("model").stages(module) if family.upstream.is_tested else Stages(every=())
     return stages
 
 
 @contextmanager
 def replaced(stand_ins: Iterable[tuple[Any, str, Callable[..., Any]]]) -> Iterator[None]:
-    """Replaces methods of some objects while the context lasts: owner, name and replacement. The originals are then put back."""
+    """Replaces methods of objects, given as owner, name and replacement, while the context lasts; then restores the originals."""
     before = []
     try:
         for owner, name, stand_in in stand_ins:
@@ -71,15 +71,15 @@ class Instead:
         self.value = value
 
     def __radd__(self, x: object) -> torch.Tensor:
-        """The tensor in place of the sum."""
+        """Returns the tensor in place of the sum."""
         return self.value
 
 
 def first_of(*positional: Any, **named: Any) -> Any:
-    """The first argument of a call."""
+    """Returns the first argument of a call."""
     return (*positional, *named.values())[0]
 
 
 def spread(x: torch.Tensor, *shape: int) -> torch.Tensor:
-    """Zeros that take no memory, for callers that only read them."""
+    """Returns zeros that take no memory, for callers that only read them."""
     return x.new_zeros(()).expand(shape)

@@ -1,1 +1,1 @@
-"""Adapters of one base behind HTTP: ``loralab serve``."""
+"""Serves adapters of one base over HTTP: ``loralab serve``."""

@@ -1,7 +1,7 @@
-"""Adapters of one base, opened once for request after request; rows of requests that arrive together are one batch.
+"""Adapters of one base, opened once for all requests; the rows of requests that arrive together are one batch.
 
-In: packages, and the tables that they were trained on. Out: by name, what turns lots of rows into predictions. Nothing of it changes
-afterwards, and one thread computes, so that no two predictions meet.
+In: packages, and the tables that they were trained on. Out: adapters by name, which turn lots of rows into predictions. They do not change
+afterwards, and one thread computes, so predictions cannot interfere.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ from tabtune_core.training.scoring import Shown
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One adapter beside its context."""
+    """One adapter with its context."""
 
     name: str
     adapted: AdaptedModel
     shown: Shown
     ask: Callable[[Array], NDArray[np.float64]]
-    """Predicts beside the context, which it keeps where the family can."""
+    """Predicts with the context, which it caches if the model family can."""
     about: Mapping[str, Any]
-    """What a client may want to know first."""
+    """What GET /adapters says about it."""
 
     def predict(self, lots: Sequence[pd.DataFrame]) -> list[NDArray[np.float64]]:
-        """Of each lot its probabilities ``(rows, classes)`` or numbers ``(rows,)``; each is encoded alone, all are predicted at once."""
+        """Returns probabilities ``(rows, classes)`` or numbers ``(rows,)`` of each lot; encodes each lot alone, predicts all at once."""
         read = [self.shown.read(rows) for rows in lots]
         predicted = finite(self.adapted.model, self.ask(np.concatenate(read)))
         return np.split(predicted, np.cumsum([len(x_NF) for x_NF in read])[:-1])
@@ -56,14 +56,14 @@ def open_adapters(
     """Opens packages on one base, each under the name of its file.
 
     Args:
-        paths: of the packages.
-        table_of: gives the table that an adapter was trained on.
-        checkpoint: weights of the base, where they are not in the package or the Hugging Face cache.
-        device: to compute on.
+        paths: the packages.
+        table_of: returns the table that an adapter was trained on.
+        checkpoint: weights of the base, if they are not in the package or the Hugging Face cache.
+        device: where to compute.
         merged: predicts with copies of the adapted weights, which takes no more time than the base alone.
 
     Raises:
-        AdapterError: a package cannot be opened, is of another base than the first, or has the name of another; or its table is another.
+        AdapterError: a package cannot be opened, has another base than the first, the name of another, or another table.
         CheckpointError: the base's weights cannot be found.
     """
     packages = [(path, read_package(path)) for path in paths]
@@ -102,12 +102,12 @@ def _about(name: str, adapted: AdaptedModel, context: Context) -> dict[str, Any]
 
 
 WINDOW_SECONDS = 0.003
-"""How long the first request waits for others; those that arrive while a batch computes are the next one anyway."""
+"""How long the first request waits for others; requests that arrive while a batch computes form the next batch anyway."""
 Answer = NDArray[np.float64] | BaseException
 
 
 class Batches:
-    """One a server. ``told`` is told how many requests each batch had."""
+    """Collects requests into batches, one instance per server; calls ``told`` with the number of requests of each batch."""
 
     def __init__(self, told: Callable[[int], None] = lambda requests: None) -> None:
         self._thread, self._told = ThreadPoolExecutor(1, thread_name_prefix="predict"), told
@@ -115,7 +115,7 @@ class Batches:
         self._going: asyncio.Task[None] | None = None
 
     async def predict(self, served: Served, rows: pd.DataFrame) -> NDArray[np.float64]:
-        """The predictions of these rows."""
+        """Returns the predictions of these rows."""
         answer: asyncio.Future[NDArray[np.float64]] = asyncio.get_running_loop().create_future()
         self._waiting.append((served, rows, answer))
         if self._going is None or self._going.done():
@@ -133,7 +133,7 @@ class Batches:
                 self._told(len(batch))
                 answers = await self._ask(batch[0][0], [rows for _, rows, _ in batch])
                 for (_, _, waiting), found in zip(batch, answers, strict=True):
-                    if waiting.done():  # its client has left
+                    if waiting.done():  # its client has disconnected
                         continue
                     if isinstance(found, BaseException):
                         waiting.set_exception(found)

@@ -1,6 +1,6 @@
-"""The HTTP of served adapters: what may ask, what a request holds, and what it is told.
+"""The HTTP interface of served adapters: who may ask, what a request contains, and the response.
 
-In: adapters by name, and who may reach the server. Out: an application of FastAPI. What a client must mend is one sentence in ``detail``.
+In: adapters by name, and who may reach the server. Out: a FastAPI application. An error tells the client in ``detail`` what to fix.
 """
 
 import csv
@@ -34,7 +34,7 @@ from tabtune_core.upstream import DISTRIBUTION, installed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one request."""
+    """The limits of one request."""
 
     max_rows: int = 10_000
     max_bytes: int = 10_000_000
@@ -49,26 +49,24 @@ class Answer:
     base_sha256: str
     context_sha256: str
     classes: list[str]
-    """In the order of the probabilities; empty where numbers are predicted."""
+    """In the order of the probabilities; empty for regression."""
     predicted: list[str] | list[float]
     probabilities: list[list[float]] | None
     notes: list[str]
-    """What in the rows was not used, or is not known to the adapter."""
+    """Which parts of the rows were not used, or are unknown to the adapter."""
 
 
 class Meters:
-    """What /metrics tells of a server with these adapters."""
+    """The metrics of a server with these adapters, which /metrics returns."""
 
     def __init__(self, adapters: Mapping[str, Served]) -> None:
         self.registry, self._adapters = CollectorRegistry(), adapters
-        self._seconds = Histogram(
-            "loralab_request_seconds", "Of POST /predict, by adapter and status", ["adapter", "status"], registry=self.registry
-        )
+        self._seconds = Histogram("loralab_request_seconds", "Seconds of POST /predict", ["adapter", "status"], registry=self.registry)
         self.rows = Counter("loralab_rows", "Rows predicted", ["adapter"], registry=self.registry)
         self.batch = Histogram("loralab_batch_requests", "Requests of a batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry)
 
     async def around(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Times a request; names that nobody serves are counted as one."""
+        """Times a request; unknown adapter names are counted under one empty name."""
         started, response = time.monotonic(), await answer(request)
         if request.url.path == "/predict":
             name = request.query_params.get("adapter", next(iter(self._adapters)))
@@ -82,7 +80,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def application(adapters: Mapping[str, Served], access: Access, limits: Limits) -> FastAPI:
-    """The server of these adapters. Where it asks for a token, /health, /docs and /openapi.json alone answer without it."""
+    """Builds the server of these adapters. If it asks for a token, only /health, /docs and /openapi.json answer without one."""
     meters, first = Meters(adapters), next(iter(adapters.values()))
     batches = Batches(meters.batch.observe)
     app = FastAPIOffline(redoc_url=None, title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0")
@@ -98,31 +96,31 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
 
     @routes.get("/limits")
     async def show_limits() -> dict[str, int]:
-        """What a request may have, to be asked before an upload."""
+        """Says how many rows and bytes a request may have, so that a client can ask before an upload."""
         return asdict(limits)
 
     @routes.get("/adapters")
     async def show_adapters() -> list[Mapping[str, Any]]:
-        """What is served, with the columns that rows must have."""
+        """Lists the adapters, with the columns that rows must have."""
         return [served.about for served in adapters.values()]
 
     @routes.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Returns the metrics for Prometheus."""
         return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
 
     @routes.post("/predict", openapi_extra={"requestBody": _body_of(first)}, responses={code: {"description": why} for code, why in _CODES})
     async def predict(request: Request, adapter: Annotated[str, Query(description="name of an adapter")] = first.name) -> Answer:
-        """Predicts rows: a list of objects, or CSV with a line of names."""
+        """Predicts rows: a list of objects, or CSV with a header line."""
         if adapter not in adapters:
             raise HTTPException(404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}.")
         if len(asked := request.query_params.getlist("adapter")) > 1:
-            raise HTTPException(422, f"{len(asked)} adapters are named; a request is for one.")
+            raise HTTPException(422, f"{len(asked)} adapters are named; a request may name only one.")
         served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _READERS:
             raise HTTPException(415, f"The content type is {kind[:200]!r}; it must be {' or '.join(_READERS)}.")
         if (encoding := request.headers.get("content-encoding", "identity")) != "identity" and kind == "application/json":
-            raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON as it is.")
+            raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON uncompressed.")
         content = await _content(request, limits.max_bytes)
         rows = await run_in_threadpool(_READERS[kind], content, served, limits)
         predicted = await batches.predict(served, rows.frame)
@@ -147,7 +145,7 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
     with listening:
         say(f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). Ctrl-C ends it.")
         if access.token:
-            say(f"Requests bring the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
+            say(f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
 
 
@@ -161,7 +159,7 @@ def _asks_for(token: str) -> Callable[..., None]:
 
 
 async def _content(request: Request, most: int) -> bytes:
-    """The body, refused before it is sent where its length is told, and while it is sent otherwise."""
+    """Reads the body; a body that is too large is refused before it is sent if its length is given, else while it is sent."""
     told, parts, size = request.headers.get("content-length", ""), [], 0
     if told.isdecimal() and int(told) > most:
         raise _too_large(most)
@@ -174,18 +172,18 @@ async def _content(request: Request, most: int) -> bytes:
 
 
 def _too_large(most: int) -> HTTPException:
-    return HTTPException(413, f"The request has more than {most / 1e6:,.1f} MB, the most of this server. Send fewer rows at once.")
+    return HTTPException(413, f"The request has more than {most / 1e6:,.1f} MB, the limit of this server. Send fewer rows at once.")
 
 
 def _check_rows(rows: int, limits: Limits) -> None:
     if rows > limits.max_rows:
-        raise HTTPException(413, f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once. Split it.")
+        raise HTTPException(413, f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once. Send fewer.")
     if not rows:
         raise TableError("The request has no row. Send at least one.")
 
 
 def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
-    """Rows as objects: each with all columns that are predicted from, and no column that the table did not have."""
+    """Reads rows from objects: each must have all feature columns, and no column that the table did not have."""
     with refused_as(TableError, "The rows cannot be read"):
         rows = read_json(content)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -195,7 +193,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
     needed, kinds = facts.features, facts.kinds
     for place, row in enumerate(rows, 1):
         if missing := [name for name in needed if name not in row]:
-            raise TableError(f"Row {place:,} lacks {listed(missing)}. A value that is not known is null.")
+            raise TableError(f"Row {place:,} lacks {listed(missing)}. Send null for an unknown value.")
         for name, value in row.items():
             if name not in kinds:
                 raise TableError(f"Row {place:,}: {unknown_column(name, kinds)}")
@@ -209,8 +207,8 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
 
 
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
-    """Rows as a file, read as the adapter's table was."""
-    with suppress(csv.Error):  # so that too many rows are not read first
+    """Reads rows from CSV in the same way as the adapter's table was read."""
+    with suppress(csv.Error):  # count first, so that too many rows are refused without parsing them
         _check_rows(sum(map(bool, csv.reader(content.decode("latin-1").splitlines(keepends=True)))) - 1, limits)
     rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
     _check_rows(len(rows.frame), limits)

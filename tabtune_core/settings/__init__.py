@@ -1,6 +1,6 @@
 """Everything a person can set, in one place to import from.
 
-In: a form, a TOML file, the command line or keyword arguments. Out: frozen dataclasses that the rest trusts.
+In: a form, a TOML file, the command line or keyword arguments. Out: frozen dataclasses whose values have been checked.
 The docstring under each field is the widget's tooltip and the command line's help.
 """
 

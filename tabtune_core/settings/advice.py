@@ -1,6 +1,6 @@
-"""The guide as data: its quick reference (section 15), its rank rule (4.1), and its warnings (4, 6, 13) before these runs start.
+"""The guide as data: its quick reference (section 15), its rank rule (4.1), and its warnings (4, 6, 13), shown before a sweep starts.
 
-In: a sweep and a few counts. Out: what applies, each with what to do. Nothing here forbids anything.
+In: a sweep and a few counts. Out: the warnings that apply, each with what to do. Nothing here forbids anything.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from tabtune_core.settings.labels import short_rate
 
 SMALL_TABLE_ROWS = 10_000
 MEDIUM_TABLE_ROWS = 100_000
-"""Where the guide's tables go on to the next row."""
+"""The guide's limits between small, medium and large tables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset_for(rows: int) -> Preset:
-    """The row of the guide's tables for a table of so many rows.
+    """Returns the preset for a table of ``rows`` rows.
 
     >>> [preset_for(n).lora.rank for n in (500, 10_000, 100_000, 1_000_000)]
     [4, 4, 8, 16]
@@ -58,24 +58,24 @@ def preset_for(rows: int) -> Preset:
 
 
 def propose(rows: int) -> Proposal:
-    """What to start with on a table of so many rows, and why.
+    """Proposes a preset for a table of ``rows`` rows, with the reason.
 
     >>> propose(569).reason
-    '569 rows: small data, up to 10,000 rows. Few rows bear few parameters, and dropout keeps the adapter from memorizing them.'
+    '569 rows: small data, up to 10,000 rows. Few rows suit a low rank, and dropout keeps the adapter from memorizing them.'
     """
     if rows <= SMALL_TABLE_ROWS:
         why = f"small data, up to {SMALL_TABLE_ROWS:,} rows. "
-        why += "Few rows bear few parameters, and dropout keeps the adapter from memorizing them."
+        why += "Few rows suit a low rank, and dropout keeps the adapter from memorizing them."
         return Proposal(preset="small", reason=f"{rows:,} rows: {why}")
     if rows <= MEDIUM_TABLE_ROWS:
-        why = f"medium data, up to {MEDIUM_TABLE_ROWS:,} rows. There is enough to fill a rank of 8, and a little dropout will do."
+        why = f"medium data, up to {MEDIUM_TABLE_ROWS:,} rows. These are enough rows for rank 8, with a little dropout."
         return Proposal(preset="medium", reason=f"{rows:,} rows: {why}")
-    why = f"large data, beyond {MEDIUM_TABLE_ROWS:,} rows. They can fill a higher rank, at a lower rate, almost without dropout."
+    why = f"large data, beyond {MEDIUM_TABLE_ROWS:,} rows. Use a higher rank, a lower learning rate and almost no dropout."
     return Proposal(preset="large", reason=f"{rows:,} rows: {why}")
 
 
 USUAL_RATIO = 2.0
-"""The guide's section 13: LoRA wants at least twice the rate of full fine-tuning; its section 6.2 takes ten times."""
+"""The guide's section 13: LoRA needs at least twice the learning rate of full fine-tuning; its section 6.2 uses ten times that rate."""
 SMALL_MODEL_PARAMETERS = 5_000_000
 """Below this, weights, gradients and Adam's two moments take less than 80 MB even when all of them train."""
 BYTES_TRAINED = 16
@@ -88,28 +88,27 @@ class Facts:
 
     sweep: SweepSettings
     usual_rates: Mapping[Strategy, float]
-    """Peak rates of what is given none."""
+    """Peak learning rates that are used where none is set."""
     rows: int
-    """Of the table."""
     model_parameters: int
     adapted_weights: int
     """Parameters of the weights that get an adapter."""
     adapter_parameters: int
-    """Of the adapter at the highest rank."""
+    """Parameters of the adapter at the highest rank."""
 
     @property
     def dropouts(self) -> tuple[float, ...]:
-        """Those that are compared."""
+        """Dropouts that the sweep compares."""
         return self.sweep.dropouts or (self.sweep.run.lora.dropout,)
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """Peak rates of LoRA."""
+        """Peak learning rates of LoRA."""
         return self.sweep.learning_rates or (self.sweep.run.train.learning_rate or self.usual_rates["peft"],)
 
     @property
     def full_rates(self) -> tuple[float, ...]:
-        """Peak rates of full fine-tuning; empty if it does not run."""
+        """Peak learning rates of full fine-tuning; empty if it does not run."""
         return (self.sweep.full_learning_rates or (self.usual_rates["base-ft"],)) if self.sweep.full_fine_tuning else ()
 
 
@@ -121,7 +120,7 @@ class Advice:
     """The setting that it is about."""
     when: Callable[[Facts], bool]
     text: Callable[[Facts], str]
-    """What is so."""
+    """The warning itself."""
     todo: str
     """What to do about it."""
 
@@ -131,7 +130,7 @@ ADVICE = (
         knob="ranks",
         when=lambda facts: min(facts.sweep.ranks, default=2) < 2,
         text=lambda facts: "Rank 1 can shift each layer along one direction only.",
-        todo="Keep it to see how little is enough; else start at 2.",
+        todo="Keep rank 1 to see whether it is enough; otherwise start at 2.",
     ),
     Advice(
         knob="dropouts",
@@ -143,17 +142,17 @@ ADVICE = (
         knob="learning_rates",
         when=lambda facts: bool(facts.sweep.ranks and facts.full_rates) and min(facts.rates) < USUAL_RATIO * max(facts.full_rates),
         text=lambda facts: (
-            f"LoRA would learn at {min(facts.rates):g} beside full fine-tuning at {max(facts.full_rates):g}: "
-            "one rate for both makes LoRA look worse than it is."
+            f"LoRA has the learning rate {min(facts.rates):g} and full fine-tuning {max(facts.full_rates):g}: "
+            "similar rates make LoRA look weaker than it is."
         ),
-        todo="Give LoRA two to ten times the rate of full fine-tuning.",
+        todo="Give LoRA two to ten times the learning rate of full fine-tuning.",
     ),
     Advice(
         knob="ranks",
         when=lambda facts: 0 < facts.adapted_weights <= facts.adapter_parameters,
         text=lambda facts: (
-            f"At rank {max(facts.sweep.ranks)} the adapter has {facts.adapter_parameters:,} parameters, "
-            f"the weights that it adapts {facts.adapted_weights:,}: it saves nothing."
+            f"At rank {max(facts.sweep.ranks)} the adapter has {facts.adapter_parameters:,} parameters and "
+            f"the weights that it adapts have {facts.adapted_weights:,}: it saves nothing."
         ),
         todo="Choose a lower rank.",
     ),
@@ -161,10 +160,10 @@ ADVICE = (
         knob="model",
         when=lambda facts: bool(facts.sweep.ranks) and facts.model_parameters < SMALL_MODEL_PARAMETERS,
         text=lambda facts: (
-            f"A model of {facts.model_parameters / 1e6:.1f} M parameters: training all of them takes "
-            f"{facts.model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations, and LoRA on all parts saves little more."
+            f"The model has {facts.model_parameters / 1e6:.1f} M parameters: training all of them takes only "
+            f"{facts.model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations, so LoRA can save little memory."
         ),
-        todo="Use it to compare settings; for a real saving choose a larger model, or adapt late layers alone.",
+        todo="Use it to compare settings; to save memory, choose a larger model or adapt only late layers.",
     ),
     Advice(
         knob="warmup_ratio",
@@ -173,7 +172,7 @@ ADVICE = (
             if facts.sweep.run.train.warmup_steps is not None
             else facts.sweep.run.train.warmup_ratio == 0
         ),
-        text=lambda facts: "No warm-up: the first steps are taken at the full rate and may throw the model off.",
+        text=lambda facts: "No warm-up: the first steps use the full learning rate and may damage the model.",
         todo="Warm up over a tenth of the steps.",
     ),
     Advice(
@@ -186,10 +185,10 @@ ADVICE = (
         knob="class_weights",
         when=lambda facts: facts.sweep.run.train.class_weights == "balanced" and facts.sweep.run.selection_metric in ("log_loss", "brier"),
         text=lambda facts: (
-            f"Class weights change the probabilities, and {METRICS[facts.sweep.run.selection_metric].written} on the validation rows may "
-            "get worse by it: then the pretrained weights are returned."
+            f"Class weights change the probabilities, so {METRICS[facts.sweep.run.selection_metric].written} on the validation rows may "
+            "get worse; the pretrained weights are then returned."
         ),
-        todo="Let balanced accuracy or average precision decide (Advanced, Best checkpoint).",
+        todo="Choose balanced accuracy or average precision as the selection metric (Advanced, Best checkpoint).",
     ),
 )
 

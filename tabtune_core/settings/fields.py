@@ -1,7 +1,7 @@
-"""The table of settings: what is said once of each, for all that read settings.
+"""The table of settings: one row per setting, which everything that handles settings reads.
 
-In: settings classes whose fields are made by ``setting``. Out: a row a field. From the rows are made the checks of values, the form, the
-command line's flags, a pipeline's arguments, TOML, the labels of runs and what the leaderboard says of them.
+In: settings classes whose fields are made by ``setting``. Out: one row per field. The rows determine the checks of values, the form, the
+command line's flags, a pipeline's arguments, TOML, the labels of runs and the leaderboard's columns.
 """
 
 import ast
@@ -21,7 +21,7 @@ ALL: tuple[Strategy, ...] = get_args(Strategy)
 TRAINED: tuple[Strategy, ...] = ("base-ft", "peft")
 """Strategies that train a foundation model."""
 MODELS: tuple[Strategy, ...] = ("inference", *TRAINED)
-"""Strategies that use one."""
+"""Strategies that use a foundation model."""
 LORA: tuple[Strategy, ...] = ("peft",)
 
 
@@ -30,11 +30,11 @@ class Idle:
     """When a setting changes nothing: the form then hides it, and setting it is an error."""
 
     other: str
-    """The setting that decides."""
+    """Name of the other setting, which decides."""
     value: object
-    """The value of that one."""
+    """The value of ``other`` at which this setting changes nothing."""
     why: str
-    """What to say after "changes nothing"."""
+    """End of the error text, after "changes nothing"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,44 +47,43 @@ class Setting:
     kind: Any
     """Its type, without None."""
     optional: bool
-    """Whether it may be None."""
     default: Any
 
     low: float | None = None
-    """The least value of a number, or of each number of several."""
+    """Inclusive lower bound of a number, or of each number in a list."""
     above: float | None = None
-    """The same, where this value itself is too small."""
+    """Exclusive lower bound."""
     high: float | None = None
     below: float | None = None
     hint: str = ""
-    """What to say beside the bounds; unless given, that the default of a number is usual."""
+    """Added to an error about the bounds; by default, that the default of a number is usual."""
 
     strategies: tuple[Strategy, ...]
-    """Those that it matters to."""
+    """Strategies that use it."""
     idle: Idle | None = None
     replaced_by: str = ""
-    """A setting that takes its place where it is set."""
+    """Name of a setting that, when set, replaces this one."""
     axis: str = ""
-    """Of a sweep: the setting of which it lists values."""
+    """In a sweep: the setting whose values this one lists."""
     counted: str = ""
-    """What one of these values is called where they are counted."""
+    """Noun for one of these values, used when they are counted."""
 
     label: str = ""
-    """In the form; the tooltip is the docstring under the field."""
+    """Label in the form; the tooltip is the docstring under the field."""
     place: str = ""
     """The part of the form that draws it by its type; empty: it is drawn by hand, or not at all."""
     step: float = 1
-    """How far the buttons of a number field go."""
+    """Increment of the buttons of a number field."""
     format: str = "%g"
-    """How a number field writes a number that need not be whole."""
+    """Format of a number field for a float."""
     placeholder: str = ""
 
     argument: str | None = ""
-    """What a pipeline calls it, where that is another name; None: a pipeline has no use for it."""
+    """Its name as an argument of a pipeline; empty: the same name; None: a pipeline does not take it."""
     said: Callable[[Any], str] | None = None
-    """Its value in the label of a run, where that is not the default."""
+    """Writes a value other than the default in the label of a run."""
     column: bool = False
-    """Whether the leaderboard has it in a column, or need not tell it."""
+    """Whether the leaderboard shows it in a column or does not need to show it."""
 
     @property
     def section(self) -> str:
@@ -103,7 +102,7 @@ class Setting:
 
 
 def setting(default: Value, label: str = "", place: str = "", **facts: Any) -> Value:
-    """A field of a settings class; ``facts`` are the other attributes of ``Setting``."""
+    """Makes a field of a settings class; ``facts`` are the other attributes of ``Setting``."""
     facts |= {"label": label, "place": place}
     field: Any = dataclasses.field(metadata=facts, **({"default_factory": dict, "hash": False} if default == {} else {"default": default}))
     made: Value = field
@@ -112,7 +111,7 @@ def setting(default: Value, label: str = "", place: str = "", **facts: Any) -> V
 
 @functools.cache
 def rows_of(owner: Any) -> tuple[Setting, ...]:
-    """The settings of a class, without its sections."""
+    """Returns the settings of a class, without those of its sections."""
     hints, rows = hints_of(owner), []
     for field in dataclasses.fields(owner):
         hint = hints[field.name]
@@ -128,13 +127,13 @@ def rows_of(owner: Any) -> tuple[Setting, ...]:
 
 @functools.cache
 def sections_of(owner: Any) -> dict[str, Any]:
-    """The fields of a class that are settings classes themselves."""
+    """Returns the fields of a class that are settings classes themselves, by name."""
     hints = hints_of(owner)
     return {field.name: hints[field.name] for field in dataclasses.fields(owner) if dataclasses.is_dataclass(hints[field.name])}
 
 
 def describe(settings: type, name: str) -> str:
-    """The docstring under a field, for help texts. Raises KeyError for a field without one."""
+    """Returns the docstring under a field, for help texts. Raises KeyError for a field without one."""
     return _field_docs(settings)[name]
 
 

@@ -1,6 +1,6 @@
-"""What runs are called where they stand side by side: short, and no two the same.
+"""Short, distinct names for runs that are shown together.
 
-In: the settings of runs. Out: a name each, which says what tells it from the others: ``LoRA r=8, dropout 0.1 seed 1``.
+In: the settings of runs. Out: a name for each that says how it differs from the others: ``LoRA r=8, dropout 0.1 seed 1``.
 """
 
 from collections import Counter, defaultdict
@@ -10,11 +10,11 @@ from tabtune_core.settings import TRAINED, RunSettings
 from tabtune_core.settings.serialization import written_targets
 
 LONGEST_TARGETS = 40
-"""Letters of a set of parts in a name."""
+"""Most characters that a name spends on a set of target modules."""
 
 
 def distinct_labels(runs: Sequence[RunSettings]) -> list[str]:
-    """A name for each run of a sweep; the seed is in it where there are several."""
+    """Returns a name for each run of a sweep; the names contain the seed if there are several seeds."""
     named = told_apart([run.label for run in runs], runs)
     if len({run.seed for run in runs}) > 1:
         named = [f"{name} seed {run.seed}" for name, run in zip(named, runs, strict=True)]
@@ -22,7 +22,7 @@ def distinct_labels(runs: Sequence[RunSettings]) -> list[str]:
 
 
 def told_apart(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
-    """To names that several runs have is added what differs between those runs: alpha, dropout, targets or learning rate."""
+    """Adds to each name that several runs share what differs between those runs: alpha, dropout, targets or learning rate."""
     groups: dict[str, list[int]] = defaultdict(list)
     for i, name in enumerate(names):
         groups[name].append(i)
@@ -36,7 +36,7 @@ def told_apart(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """A name that comes again has a number behind it, which makes it none of the others.
+    """Appends a number to every repeated name, so that all names differ.
 
     >>> numbered(["r=8", "r=8 (2)", "r=8"])
     ['r=8', 'r=8 (2)', 'r=8 (3)']
@@ -52,13 +52,13 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 
 def short_targets(targets: Sequence[str]) -> str:
-    """A set of parts in few letters."""
+    """Writes a set of target modules in at most ``LONGEST_TARGETS`` characters if it can, otherwise as the first and a count."""
     whole = written_targets(targets)
     return whole if len(whole) <= LONGEST_TARGETS else f"{targets[0]} and {len(targets) - 1} more"
 
 
 def short_rate(rate: float, decimals: int = 6) -> str:
-    """A learning rate as it is written down, with at most so many decimals.
+    """Writes a learning rate in short scientific notation with at most ``decimals`` decimals.
 
     >>> short_rate(0.0002), short_rate(1.5e-5), short_rate(2e-4 / 3, 2)
     ('2e-4', '1.5e-5', '6.67e-5')

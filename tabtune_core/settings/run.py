@@ -1,7 +1,7 @@
-"""One run: which rows, which model, what may change.
+"""The settings of one run: rows, model and what is trained.
 
-In: keyword arguments or plain values. Out: a frozen dataclass that the rest trusts. The docstring under each field is the widget's tooltip
-and the command line's help.
+In: keyword arguments or plain values. Out: a frozen dataclass whose values have been checked. The docstring under each field is the
+widget's tooltip and the command line's help.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ STRATEGY_NAMES: dict[Strategy, str] = {
 REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
 """Strategies without a foundation model: scikit-learn's models on the same split, to compare with."""
 LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4, "linear": 0.0, "boosting": 0.0}
-"""The guide's section 6.2: an adapter wants about ten times the rate of the full model."""
+"""Peak learning rates of the guide's section 6.2: an adapter needs about ten times the rate of full fine-tuning."""
 WITHOUT_A_SEED = Idle("test_rows_move", True, "with test_rows_move; leave one of the two out.")
 USUAL_RANK = 8
 """The rank that these rates are for; see ``rate_scales_with_rank``."""
@@ -38,7 +38,7 @@ USUAL_RANK = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """One run: which rows, which model, what may change."""
+    """The settings of one run: rows, model and what is trained."""
 
     dataset: str = field(metadata={"argument": None, "column": True})
     """ID of the table in the workspace (a hash of its content)."""
@@ -60,18 +60,18 @@ class RunSettings:
     the same seed share all of them. A run repeated on a CUDA GPU may differ in the last digits, because some sums have no fixed order
     there."""
     device: str = setting("auto", "Device")
-    """'auto' takes a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given, and so are
-    'mps' (Apple) and 'xpu' (Intel) once a small training step gives the CPU's numbers there."""
+    """'auto' uses a free CUDA GPU if there is one, otherwise the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given; 'mps' (Apple) and
+    'xpu' (Intel) are used after a check that a small training step there gives the same numbers as the CPU."""
     validation_share: float = setting(0.2, "Validation rows (share)", "Rows, weights", low=0.05, high=0.5, step=0.05)
     """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
     test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)
-    """Share of the rows for the test, which is only reported."""
+    """Share of the rows for the test. Test scores are reported and choose nothing."""
     split_seed: int = setting(0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None, idle=WITHOUT_A_SEED)
     """Random seed of the test rows. They are held out once and are the same for every ``seed``, so that no run trains on them or chooses by
     them."""
     test_rows_move: bool = setting(False, "Let the seeds move the test rows", "Rows, weights", argument=None)
-    """Let ``seed`` draw the test rows too, as in earlier versions. Then test rows of one seed are training and validation rows of another,
-    so a choice that was made over several seeds has used them."""
+    """Let ``seed`` draw the test rows too, as in earlier versions. Test rows of one seed are then training and validation rows of another,
+    so a choice made over several seeds has used test rows."""
     split_by: SplitBy = setting("random", column=True)
     """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for training, later ones
     for validation, the latest for the test, with the same split for every seed. Group: all rows of one value, such as a customer, stay
@@ -80,7 +80,7 @@ class RunSettings:
     """Column of the split by time or by group. Rows without a value in it are used for training only. A group column is not a feature; a
     time column stays a feature unless you leave it out."""
     split_at_median: bool = setting(False, argument=None)
-    """Turn a numeric target into two classes: up to its median, and above it."""
+    """Turn a numeric target into two classes: up to its median, and above its median."""
     group_rare_classes: int = setting(
         0,
         "Group classes with fewer rows",
@@ -89,9 +89,9 @@ class RunSettings:
         argument=None,
         idle=Idle("task", "regression", "with task 'regression'."),
     )
-    """Classes of the target with fewer rows than this become one class, 'other'; 0 keeps all apart."""
+    """Classes of the target with fewer rows than this are merged into one class, 'other'; 0 merges none."""
     _earlier: ClassVar[frozenset[str]] = frozenset({"quick_sweep"})
-    """Settings of earlier versions that changed the duration of a run, not its result."""
+    """Settings of earlier versions that are ignored: they changed the duration of a run, not its result."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -112,11 +112,11 @@ class RunSettings:
             require(self.is_usual(name), useless)
 
     def part(self, owner: type) -> Any:
-        """The run, or the section of that class."""
+        """Returns the section of class ``owner``, or the run itself."""
         return self if owner is RunSettings else self.lora if owner is LoraSettings else self.train
 
     def value(self, name: str) -> Any:
-        """A setting of the run, or of one of its sections, by its name."""
+        """Returns the value of a setting of the run or of one of its sections."""
         return getattr(self.part(SETTINGS[name].owner), name)
 
     def is_usual(self, name: str) -> bool:
@@ -124,17 +124,17 @@ class RunSettings:
         return bool(self.value(name) == SETTINGS[name].default)
 
     def is_replaced(self, name: str) -> bool:
-        """Whether another setting takes its place, as the steps do of the epochs."""
+        """Whether another setting replaces it, as the steps replace the epochs."""
         other = SETTINGS[name].replaced_by
         return bool(other) and self.value(other) is not None
 
     def used(self, name: str) -> Any:
-        """The same as it is used, where nothing was set."""
+        """Returns the value of a setting as the run uses it: defaults of alpha and the learning rate are filled in."""
         usual = {"alpha": self.lora.effective_alpha, "learning_rate": self.base_rate}
         return usual[name] if name in usual else self.value(name)
 
     def changed(self, **values: Any) -> "RunSettings":
-        """The run with other values of some settings, whichever section they are in.
+        """Returns a copy with other values of some settings, whichever section they are in.
 
         >>> RunSettings(dataset="-", target="y").changed(rank=4, steps=7, seed=1).label
         'LoRA r=4'
@@ -149,23 +149,23 @@ class RunSettings:
 
     @property
     def base_rate(self) -> float:
-        """The peak rate as set, or the guide's; 0 where nothing is trained."""
+        """The peak learning rate as set, or the guide's; 0 if nothing is trained."""
         own = self.train.learning_rate if self.strategy in TRAINED else None
         return LEARNING_RATES[self.strategy] if own is None else own
 
     @property
     def learning_rate(self) -> float:
-        """The peak rate as used; with LoRA+, that of the factors A."""
+        """The peak learning rate as used; with LoRA+, that of the factors A."""
         return self.base_rate * math.sqrt(USUAL_RANK / self.lora.rank) if self.train.rate_scales_with_rank else self.base_rate
 
     @property
     def selection_metric(self) -> str:
-        """The validation score that decides, as used."""
+        """The selection metric as set, or the task's default."""
         return self.train.selection_metric or SELECTION[self.task]
 
     @property
     def variant(self) -> str:
-        """What makes the run another one than its rank says, for example ``DoRA, 4 views``; empty where all of that is as usual."""
+        """The settings beside the rank that differ from their defaults, for example ``ensemble of 4, DoRA``; empty if none does."""
 
         def said(of: tuple[Strategy, ...]) -> list[str]:
             rows = [row for row in SAID if row.strategies == of and self.strategy in of and not self.is_usual(row.name)]
@@ -176,37 +176,37 @@ class RunSettings:
 
     @property
     def split(self) -> str:
-        """The split in words where it is not at random, for example ``split by time: date``; else empty."""
+        """The split in words, for example ``split by time: date``; empty for a random split."""
         return "" if self.split_by == "random" else f"split by {self.split_by}: {self.split_column}"
 
     @property
     def test_set(self) -> str:
-        """Eight digits by which one set of test rows is told from another: a hash of the table, the rule of the split and its seed."""
-        grouped = (self.group_rare_classes,) if self.group_rare_classes else ()  # so that sets of earlier versions keep their names
+        """Eight hex digits that identify the set of test rows: a hash of the table, the rule of the split and its seed."""
+        grouped = (self.group_rare_classes,) if self.group_rare_classes else ()  # keeps the hashes of earlier versions
         rule = (self.dataset, self.target, self.task, self.split_at_median, self.split_by, self.split_column, *grouped)
         moving = (self.seed, self.validation_share, self.train.validation_rows) if self.test_rows_move else self.split_seed
         return hashlib.sha256(json.dumps([rule, self.test_share, self.train.test_rows, moving]).encode()).hexdigest()[:8]
 
     @property
     def test_rows_stay(self) -> bool:
-        """Whether no seed trains on test rows of another one, or chooses by them."""
+        """Whether the test rows of one seed are test rows under every other seed: no seed trains on them or chooses by them."""
         return not self.test_rows_move or self.split_by == "time"
 
     @property
     def test_rows_in_words(self) -> str:
-        """Which they are, for example ``set 1a2b3c4d, the same for every seed``."""
+        """The set of test rows in words, for example ``set 1a2b3c4d, the same for every seed``."""
         if not self.test_rows_move:
             return f"set {self.test_set}, the same for every seed"
         return f"set {self.test_set} of seed {self.seed}" + ("" if self.test_rows_stay else ", on which other seeds train or choose")
 
     @property
     def label(self) -> str:
-        """What a chart or a row calls this run, for example ``LoRA r=8 (DoRA)``."""
+        """The run's name in charts and tables, for example ``LoRA r=8 (DoRA)``."""
         name = STRATEGY_NAMES[self.strategy] + (f" r={self.lora.rank}" if self.strategy == "peft" else "")
         return f"{name} ({self.variant})" if self.variant else name
 
     def with_strategy(self, strategy: Strategy) -> "RunSettings":
-        """The same run with another strategy, without the settings that this one has no use for.
+        """Returns the run with another strategy; settings that only LoRA uses are reset unless the strategy is ``peft``.
 
         >>> run = RunSettings(dataset="-", target="y", train=TrainSettings(lr_ratio=4.0))
         >>> run.with_strategy("inference").train.lr_ratio
@@ -216,36 +216,36 @@ class RunSettings:
         return self.changed(strategy=strategy, **idle)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values without those that are None, ready for JSON and TOML."""
+        """Returns plain values for JSON and TOML, without those that are None."""
         return plain_values(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """Reads plain values; an unknown name is an error that suggests the nearest.
+        """Reads plain values.
 
         Raises:
-            SettingError: naming the setting, the value and what would do.
+            SettingError: naming the setting, the value and what is allowed; for an unknown name, the nearest known one.
         """
         read: RunSettings = from_values(cls, values, "")
         return read
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """The settings that a run was recorded with: in earlier versions its test rows moved with its seed, and its learning rate was the
-        guide's unless it was set.
+        """Reads the settings that a run was recorded with. In earlier versions the seed moved the test rows, and the default learning rate
+        was the guide's.
 
         Raises:
-            SettingError: as of ``from_dict``.
+            SettingError: as ``from_dict``.
         """
         read = cls.from_dict({"test_rows_move": True, **values})
         return read.changed(learning_rate=read.base_rate) if read.strategy in TRAINED else read
 
     @classmethod
     def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """The settings that a run stored with what it made: in earlier versions its predictions were shown ``context_rows``.
+        """Reads the settings in an adapter package. In earlier versions ``context_rows`` also limited the context rows at prediction.
 
         Raises:
-            SettingError: as of ``from_dict``.
+            SettingError: as ``from_dict``.
         """
         read = cls.stored(values)
         if read.train.predict_context_rows is None:
@@ -254,7 +254,7 @@ class RunSettings:
 
 
 SETTINGS: dict[str, Setting] = {row.name: row for owner in (RunSettings, LoraSettings, TrainSettings) for row in rows_of(owner)}
-"""Every setting of a run by its name, which no other section uses."""
+"""Every setting of a run by name; names are unique across the sections."""
 SAID = tuple(row for row in SETTINGS.values() if row.said)
 LORA_ONLY = tuple(row.name for row in SETTINGS.values() if row.strategies == LORA and row.owner is not LoraSettings)
-"""Settings outside the LoRA section that the other strategies have no use for, and must not have."""
+"""Settings outside the LoRA section that only LoRA uses; the other strategies refuse them."""

@@ -1,6 +1,6 @@
 """Settings as plain values and as TOML.
 
-In: a settings class and a document, or settings. Out: checked settings, or plain values. Knows no settings class by name.
+In: a settings class and a document, or settings. Out: checked settings, or plain values.
 """
 
 import dataclasses
@@ -15,20 +15,20 @@ from tabtune_core.settings.fields import sections_of
 from tabtune_core.settings.validation import require
 
 MOST_LETTERS = 1_000_000
-"""Of a document; a sweep of a thousand values has a hundredth of it."""
+"""Most characters of a document; a sweep of a thousand values has a hundredth of that."""
 
 
 def read_toml(text: str, cls: Any, called: str = "The settings") -> dict[str, Any]:
-    """The values of a document with the sections of a settings class; the one reader for the page and the command line.
+    """Reads a TOML document with the sections of a settings class, for the dashboard and the command line.
 
     Raises:
-        SettingError: the text is not TOML, nested too deep, has numbers that no setting has, or no section where one is wanted.
+        SettingError: the text is not TOML, is nested too deep, has numbers that no setting can have, or a value in place of a section.
     """
     with refused_as(SettingError, f"{called} cannot be read as TOML"):
         if len(text) > MOST_LETTERS:
-            raise Damaged(f"they have {len(text):,} letters, and no settings have more than {MOST_LETTERS:,}")
+            raise Damaged(f"they have {len(text):,} characters; the limit is {MOST_LETTERS:,}")
         try:
-            values = tomllib.loads(text.removeprefix("\ufeff"))  # which some editors put before a text in UTF-8
+            values = tomllib.loads(text.removeprefix("\ufeff"))  # some editors write this byte order mark
         except RecursionError as error:
             raise Damaged("they are nested too deep") from error
         check_values(values)
@@ -44,10 +44,10 @@ def _check_sections(cls: Any, values: Mapping[str, Any], prefix: str) -> None:
 
 
 def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[str, float]:
-    """Reads ``decoder=4`` and the like.
+    """Reads texts such as ``decoder=4``.
 
     Raises:
-        SettingError: for a text of another form.
+        SettingError: a text has another form.
     """
     pattern = {}
     for text in texts:
@@ -60,11 +60,11 @@ def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[
 
 
 OWN_TARGETS = "default"
-"""Stands for the model's own list of parts where a set of parts is written in one word."""
+"""The model's own list of target modules, where a set of target modules is written in one word."""
 
 
 def read_target_set(text: str) -> tuple[str, ...]:
-    """Reads ``row_attention+prediction_head`` and the like.
+    """Reads a set of target modules such as ``row_attention+prediction_head``.
 
     >>> read_target_set("row_attention+prediction_head"), read_target_set("default")
     (('row_attention', 'prediction_head'), ())
@@ -73,12 +73,12 @@ def read_target_set(text: str) -> tuple[str, ...]:
 
 
 def written_targets(targets: Iterable[str]) -> str:
-    """A set of parts in one word, as ``read_target_set`` reads it."""
+    """Writes a set of target modules in one word, as ``read_target_set`` reads it."""
     return "+".join(targets) or OWN_TARGETS
 
 
 def plain_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Without what is None, and with lists for tuples: as JSON and TOML have it."""
+    """Returns the values as JSON and TOML have them: without None, and with lists in place of tuples."""
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
@@ -89,10 +89,10 @@ def _plain(value: Any) -> Any:
 
 
 def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    """Checked settings of a class. ``prefix`` is said before the names of its fields.
+    """Makes checked settings of a class. Errors put ``prefix`` before the names of its fields.
 
     Raises:
-        SettingError: for an unknown name, which suggests the nearest, a missing one, and values out of range.
+        SettingError: a name is unknown (the error suggests the nearest) or missing, or a value is out of range.
     """
     known = [f.name for f in dataclasses.fields(cls)]
     values = {name: value for name, value in values.items() if name not in getattr(cls, "_earlier", ())}

@@ -1,4 +1,4 @@
-"""A sweep: the many runs of a grid, with what stands beside them."""
+"""A sweep: the LoRA runs of a grid, with the baselines and references that they are compared with."""
 
 import dataclasses
 import math
@@ -17,21 +17,21 @@ from tabtune_core.settings.validation import check, require
 from tabtune_core.wording import counted
 
 MOST_RUNS = 1_000
-"""Of one sweep."""
+"""Most runs of one sweep."""
 MANY_RUNS = 100
-"""Of a sweep that a person is asked about before it starts."""
+"""A sweep of more runs is queued only after a confirmation or with a warning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
-    """LoRA at every point of a grid, with the two baselines and two references beside it; all of it under each seed.
+    """LoRA at every point of a grid, with two baselines and two references; everything is repeated for each seed.
 
-    An axis without values has the single one of ``run``. The baselines have no adapter: zero-shot is one run a seed, full fine-tuning one
-    for each of its own rates. The references have no foundation model.
+    An axis without values has the single value of ``run``. The baselines have no adapter: zero-shot is one run per seed, full fine-tuning
+    one run for each of its own learning rates. The references have no foundation model.
     """
 
     run: RunSettings
-    """What the runs have in common."""
+    """The settings that all runs share."""
     ranks: tuple[int, ...] = setting((2, 4, 8), "LoRA ranks to compare", axis="rank", counted="rank")
     """LoRA ranks to compare."""
     alphas: tuple[float, ...] = setting((), "Alpha, for every rank", axis="alpha", counted="alpha", placeholder="Type a number")
@@ -58,17 +58,16 @@ class SweepSettings:
 
     def __post_init__(self) -> None:
         check(self)
-        for name in (*AXES, "seeds"):  # before each value is looked at, which takes its time
+        for name in (*AXES, "seeds"):  # before each value is checked, which takes time
             number = len(getattr(self, name))
             require(number <= MOST_RUNS, f"{name} has {number:,} values; at most {MOST_RUNS:,} runs go into one sweep.")
         for name, axis in AXES.items():
             values = getattr(self, name)
             for value in values:
-                self.run.changed(**{axis.axis: value})  # says itself what is wrong with a value
-            require(len(set(values)) == len(values), f"{name} {_listed(values)} name one value twice.")
-        require(
-            len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} must be one or more, each once."
-        )
+                self.run.changed(**{axis.axis: value})  # raises for an invalid value
+            require(len(set(values)) == len(values), f"{name} {_listed(values)} contain a value twice.")
+        distinct = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds)
+        require(distinct, f"seeds {list(self.seeds)} must be one or more different numbers.")
         require(bool(self.ranks) or self.zero_shot or self.full_fine_tuning, "Nothing to run: choose a rank or a baseline.")
         for name in LORA_AXES[1:]:
             idle = f"{name} {_listed(getattr(self, name))} change nothing without a LoRA rank; leave them out, or choose a rank."
@@ -79,12 +78,12 @@ class SweepSettings:
 
     @property
     def size(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return len(self.seeds) * (self.zero_shot + self._full_runs + self._adapters + len(self._references))
 
     @property
     def formula(self) -> str:
-        """How that number comes about, for example ``3 ranks x 2 dropouts + 2 baselines, x 3 seeds``."""
+        """How the number of runs is computed, for example ``3 ranks x 2 dropouts + 2 baselines, x 3 seeds``."""
         counts = {name: len(getattr(self, name)) for name in LORA_AXES}
         grid = " x ".join(counted(count, AXES[name].counted) for name, count in counts.items() if count > (name != "ranks"))
         if self._full_runs > 1:
@@ -109,14 +108,14 @@ class SweepSettings:
         return math.prod([len(self.ranks), *(max(1, len(getattr(self, name))) for name in LORA_AXES[1:])])
 
     def expand(self) -> list[RunSettings]:
-        """The single runs, seed by seed, baselines first. A tied alpha (None) follows each rank.
+        """Returns the single runs, seed by seed, baselines first.
 
-        A rate that is set for LoRA is not one for all weights: full fine-tuning has its own.
+        Alpha None becomes twice the rank of each run. Full fine-tuning has its own learning rates and never uses LoRA's.
         """
         return [run for seed in self.seeds for run in self.one_seed(seed)]
 
     def one_seed(self, seed: int | None = None) -> list[RunSettings]:
-        """The runs of one seed, the first unless one is named."""
+        """Returns the runs of one seed, by default the first."""
         common = dataclasses.replace(self.run, seed=self.seeds[0] if seed is None else seed)
         runs = [common.with_strategy("inference")] if self.zero_shot else []
         runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in self._references]
@@ -133,10 +132,10 @@ class SweepSettings:
 
     @classmethod
     def of(cls, runs: Sequence[RunSettings]) -> "SweepSettings":
-        """The sweep that some runs came from, or the smallest grid that holds them; a single run is a sweep, too.
+        """Returns the sweep that the runs came from, or the smallest grid that contains them.
 
         Raises:
-            SettingError: the grid is larger than a sweep may be, or the runs differ in what no sweep lists.
+            SettingError: the grid is larger than a sweep may be, or the runs differ in a setting that a sweep cannot list.
         """
         lora, full = ([run for run in runs if run.strategy == strategy] for strategy in ("peft", "base-ft"))
         listed = {"full_learning_rates": full, **dict.fromkeys(LORA_AXES[1:], lora)}
@@ -160,10 +159,10 @@ class SweepSettings:
         return made
 
     def to_toml(self) -> str:
-        """The whole sweep as a TOML document, of which ``from_toml`` makes the same runs; each thing is said once.
+        """Writes the sweep as a TOML document from which ``from_toml`` makes the same runs.
 
-        What another setting replaces is left out: epochs where there are steps, the single value of an axis that lists several, the share
-        of the warm-up where its steps are given, the strategy and the seed, which the sweep's own replace; and axes without values.
+        Axes without values are left out, and so are settings that another one replaces: epochs if steps are set, the single value of an
+        axis that lists several, the warm-up share if its steps are set, and the run's strategy and seed.
         """
         values = plain_values(dataclasses.asdict(self))
         replaced = {axis.axis for name, axis in AXES.items() if name in LORA_AXES and getattr(self, name)} | {"rank", "strategy", "seed"}
@@ -179,7 +178,7 @@ class SweepSettings:
         """Reads a TOML document.
 
         Raises:
-            SettingError: for text that is not TOML, unknown names and values out of range.
+            SettingError: the text is not TOML, a name is unknown or a value is out of range.
         """
         read: SweepSettings = from_values(cls, read_toml(text, cls), "")
         return read
@@ -187,11 +186,11 @@ class SweepSettings:
 
 AXES: dict[str, Setting] = {row.name: row for row in rows_of(SweepSettings) if row.axis}
 LORA_AXES = tuple(name for name in AXES if name != "full_learning_rates")
-"""Those of the grid."""
+"""Axes of the grid of LoRA runs."""
 
 
 def _as_used(run: RunSettings) -> RunSettings:
-    """Equal for two runs that do the same: defaults as what they stand for, and nothing that the strategy has no use for."""
+    """Normalizes settings, so that two runs that do the same are equal: fills in defaults and drops what the strategy does not use."""
     lora, rate = LoraSettings(), run.base_rate if run.strategy in ("peft", "base-ft") else None
     if run.strategy == "peft":
         lora = run.lora if run.lora.rank_pattern else dataclasses.replace(run.lora, alpha=run.lora.effective_alpha)

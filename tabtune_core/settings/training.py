@@ -1,7 +1,7 @@
-"""What can be turned: how an adapter is made, and how it is trained.
+"""The settings of an adapter and of its training.
 
-In: numbers, choices and names. Out: frozen dataclasses that the rest trusts. The docstring under each field is the widget's tooltip and the
-command line's help.
+In: numbers, choices and names. Out: frozen dataclasses whose values have been checked. The docstring under each field is the widget's
+tooltip and the command line's help.
 """
 
 import math
@@ -20,29 +20,29 @@ Schedule = Literal["cosine", "linear", "constant"]
 ClassWeights = Literal["none", "balanced"]
 Amp = Literal["off", "bf16", "fp16"]
 MOST_VIEWS = 64
-"""Of an ensemble; more would keep the machine busy, not predict better. A package from elsewhere is held to it too."""
+"""Largest ensemble size; a larger ensemble takes time and predicts no better. Packages made elsewhere are checked against it too."""
 WITHOUT_CLASSES = Idle("task", "regression", "for regression, which has no classes; leave it out.")
 WITHOUT_MOMENTS = Idle("optimizer", "sgd", "with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
 
 
 USUAL_CONTEXT_ROWS = 512
-"""Shown in a training step. Measured with TabICL mini 1, rank 8, one seed, on banana, segment and titanic (``rows_shown.py`` among the
-benchmarks), with all training rows shown at prediction: test log-loss after training with 256 rows shown was 0.008 higher than with 2,048
-(mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), with 512 rows 0.004 (-0.009 to 0.015), where zero-shot was 0.060 higher. With
-512 rows training took 23 to 50 % of the seconds and 40 to 59 % of the memory."""
+"""Context rows of a training step. Measured with TabICL mini 1, rank 8, one seed, on banana, segment and titanic (benchmark
+``rows_shown.py``), with all training rows as context at prediction. Test log-loss, compared with training on 2,048 context rows: 0.008
+higher with 256 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), 0.004 higher with 512 (-0.009 to 0.015), 0.060 higher for
+zero-shot. With 512 context rows training took 23 to 50 % of the seconds and 40 to 59 % of the memory."""
 USUAL_EVERY, MOST_EVERY = 10, 50
-"""Steps between two evaluations, unless set."""
+"""Smallest and largest default number of steps between two evaluations."""
 EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 10
-"""Of the training time, which matters less than that a run has so many."""
+"""Share of the training time for evaluations; a run has at least ``LEAST_EVALUATIONS`` even if they take more."""
 FORWARD_COST = 0.75
-"""Of a row that is only predicted, where one of a training step is 1: the dearest of the three minis on the CPU, TabDPT."""
+"""Time to predict a row, relative to a row of a training step: the highest of the three minis on the CPU, TabDPT's."""
 USUAL_PATIENCE, LEAST_PATIENCE = 8, 4
-"""Evaluations."""
+"""Default and smallest patience, in evaluations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """How strongly, and where, a frozen model may change (Hu et al. 2021, arXiv 2106.09685)."""
+    """Size, strength and place of a LoRA adapter (Hu et al. 2021, arXiv 2106.09685)."""
 
     rank: int = setting(8, "Rank", low=1, hint="Start with 8.", argument="r", column=True)
     """Rank r of the update, the width of its factors A and B. The adapter size grows in proportion."""
@@ -63,15 +63,14 @@ class LoraSettings:
     bias: Bias = setting("none", "Biases that train", "Adapter", said="bias {}".format)
     """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
     init_lora_weights: Start = setting("default", "Start of A and B", "Adapter", column=True)
-    """Where A and B start: at random and zero (default), or as the principal singular vectors of each weight, which then train in their
-    place (pissa). PiSSA keeps a frozen copy of its start, so that the adapter's file is twice as large; it may need a lower learning
-    rate."""
+    """Start of the factors A and B: random and zero (default), or the principal singular vectors of each weight (pissa). PiSSA keeps a
+    frozen copy of its start, so the adapter's file is twice as large; it may need a lower learning rate."""
     rank_pattern: Mapping[str, int] = setting({}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=lambda _: "rank pattern")
-    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first that fits counts."""
+    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first match is used."""
     alpha_pattern: Mapping[str, float] = setting(
         {}, "Other alphas", "Adapter", above=0, hint="Twice the rank is usual.", placeholder="decoder = 8", said=lambda _: "alpha pattern"
     )
-    """Other alphas for some layers, named as in the rank pattern; without one, alpha is the same for all or twice each rank."""
+    """Other alphas for some layers, named as in the rank pattern. Layers without a match have the alpha above, or twice their own rank."""
     _section: ClassVar[str] = "lora"
     _strategies: ClassVar[tuple[Strategy, ...]] = LORA
 
@@ -87,7 +86,7 @@ class LoraSettings:
 
     @property
     def variant(self) -> str:
-        """What the update is, by its name in ``tabtune_core.variants``."""
+        """The variant's name in ``tabtune_core.variants.VARIANTS``."""
         start = "lora" if self.init_lora_weights == "default" else self.init_lora_weights
         return "dora" if self.use_dora else start
 
@@ -130,9 +129,10 @@ class TrainSettings:
     lr_ratio: float = setting(
         1.0, "Rate of B against A (LoRA+)", "Adapter", above=0, hint="1 is plain LoRA.", strategies=LORA, said="LoRA+ {:g}".format
     )
-    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the factors B learn at so many times the rate of A. They advise 16."""
+    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): learning rate of the factors B divided by that of A. The paper advises 16."""
     rate_scales_with_rank: bool = setting(False, "Scale the rate with the rank", "Adapter", strategies=LORA, said=lambda _: "rate by rank")
-    """Multiply the rate by sqrt(8 / rank). With alpha = 2 x rank the best rate falls as the rank grows; one rate favours small ranks."""
+    """Multiply the learning rate by sqrt(8 / rank). With alpha = 2 x rank the best rate falls as the rank grows, so a single rate favours
+    small ranks."""
     optimizer: Optimizer = setting("adamw", "Optimizer", "Optimizer", said=str)
     """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning rate."""
     class_weights: ClassWeights = setting(
@@ -179,9 +179,9 @@ class TrainSettings:
         step=60,
         placeholder="none",
     )
-    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Cached results of
-    an earlier run count at the time that they took then. The learning rate follows the planned steps, so it has not decayed to 0 when the
-    limit ends a run."""
+    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Results that are
+    reused from an earlier run count with the time that they took then. The learning rate follows the planned steps, so it has not decayed
+    to 0 when the limit ends a run."""
     episode_set: int = setting(
         0, "Distinct episodes (0: a new one each step)", "Memory and time", low=0, hint="0 draws a fresh episode at every step."
     )
@@ -196,13 +196,13 @@ class TrainSettings:
     selection_metric: str | None = setting(None, "Selection metric", column=True)
     """The validation score that decides early stopping, the best checkpoint and the ranking. Default: log-loss or RMSE."""
     eval_every: int | None = setting(None, "Steps between evaluations", "Best checkpoint", low=1, placeholder="by the rows")
-    """Number of steps between two evaluations on the validation rows. Default: 10; up to 50 where an evaluation shows many more rows than
-    a step, so that evaluations take about a tenth of the training time. A run has at least ten, or one every 10 steps."""
+    """Number of steps between two evaluations on the validation rows. Default: 10, or up to 50 if an evaluation uses many more rows than a
+    step, so that evaluations take about a tenth of the training time. A run has at least ten evaluations, or one every 10 steps."""
     patience: int | None = setting(
         None, "Patience (0: never stop)", "Best checkpoint", low=0, hint="0 never stops early.", placeholder="8 or fewer"
     )
-    """Early stopping: training ends after this many evaluations without a better score. Default: 8, or as many as fit into 80 steps, at
-    least 4, where evaluations are further apart by default. 0 turns early stopping off."""
+    """Early stopping: training ends after this many evaluations without a better score. Default: 8; if evaluations are more than 10 steps
+    apart by default, as many as fit into 80 steps, at least 4. 0 turns early stopping off."""
     validation_rows: int = setting(2000, "Maximum validation rows", "Rows, weights", low=10, strategies=ALL, step=500)
     """Maximum number of validation rows. If the share holds more, a stratified sample is scored."""
     test_rows: int = setting(10000, "Maximum test rows", "Rows, weights", low=10, strategies=ALL, argument=None, step=1000)
@@ -216,11 +216,16 @@ class TrainSettings:
         require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
 
     def warmup_steps_of(self, steps: int) -> int:
-        """Warm-up of a run of so many steps, as asked for: it may be longer than the run."""
+        """Returns the warm-up steps of a run of ``steps`` steps; they may exceed the run."""
         return round(self.warmup_ratio * steps) if self.warmup_steps is None else self.warmup_steps
 
     def eval_every_of(self, steps: int, *, shown: int, evaluated: int) -> int:
-        """Steps between two evaluations in a run of so many, whose step shows ``shown`` rows and whose evaluation ``evaluated``.
+        """Returns the steps between two evaluations in a run of ``steps`` steps.
+
+        Args:
+            steps: of the whole run.
+            shown: rows of a training step.
+            evaluated: rows of an evaluation.
 
         >>> [TrainSettings().eval_every_of(400, shown=768, evaluated=rows) for rows in (800, 3048, 4048)]
         [10, 27, 36]
@@ -231,7 +236,7 @@ class TrainSettings:
         return max(USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS, MOST_EVERY))
 
     def patience_of(self, eval_every: int) -> int:
-        """Evaluations without a better score before training stops; 0 never stops.
+        """Returns the number of evaluations without a better score after which training stops; 0 never stops.
 
         >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16), TrainSettings(eval_every=16).patience_of(16)
         (8, 5, 8)

@@ -1,6 +1,6 @@
-"""Checks on user input that every settings class makes of itself.
+"""Checks of user input that every settings class runs on itself.
 
-In: settings. Out: nothing, or a SettingError that says what was asked and what would do.
+In: settings. Out: nothing, or a SettingError that says what was given and what is allowed.
 """
 
 import sys
@@ -15,17 +15,17 @@ MOST_WHOLE = 2**53
 """Larger whole numbers change when they are turned into a float and back."""
 
 END_LETTERS = 500
-"""Of a message: its beginning names the setting, its end says what to do."""
+"""Characters kept at the beginning of a long message, which names the setting, and at its end, which says what to do."""
 
 
 def require(ok: bool, message: str) -> None:
-    """Raises a SettingError with this message unless ``ok``; where a value of any length is quoted in it, without its middle."""
+    """Raises a SettingError unless ``ok``; the middle of a long message is cut out, as it may quote a value of any length."""
     if not ok:
         raise SettingError(message if len(message) <= 2 * END_LETTERS else f"{message[:END_LETTERS]} … {message[-END_LETTERS:]}")
 
 
 def check(settings: Any) -> None:
-    """Refuses a value that its setting does not take. Lists become tuples, and what maps names to numbers a dictionary."""
+    """Refuses values that their settings do not allow. Turns lists into tuples and mappings into dictionaries."""
     for row in rows_of(settings.__class__):
         value = getattr(settings, row.name)
         if value is not row.default and (value is not None or not row.optional):
@@ -69,7 +69,7 @@ def _checked_list(row: Setting, name: str, value: Any, of: tuple[Any, ...]) -> t
         return tuple(tuple(part) for part in value)
     elif of[1] is not Ellipsis:
         require(len(value) == len(of), f"{name} has {counted(len(value), 'value')}; it takes {len(of)}. {row.hint}")
-    if of[0] in (int, float) and not row.axis:  # the values of an axis are looked at by the setting that they are for
+    if of[0] in (int, float) and not row.axis:  # the values of an axis are checked by the setting that they are for
         for number in value:
             _check_number(row, name, number, of[0])
     return tuple(value)
@@ -80,7 +80,7 @@ def _are_texts(values: Iterable[object]) -> bool:
 
 
 def bounds(row: Setting) -> tuple[str, str]:
-    """Between which numbers a setting lies, in words: the lower bound, and the upper one or nothing."""
+    """Returns the lower and upper bound of a setting in words; the upper one is empty if there is none."""
     lower = f"at least {row.low}" if row.above is None else f"above {row.above}"
     return lower, f"below {row.below}" if row.below is not None else f"at most {row.high}" if row.high is not None else ""
 
@@ -89,13 +89,13 @@ def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
     """Refuses anything but a number within the bounds of a setting."""
     whole, said = kind is int, f"{name} is {value!r}; it must be"
     if whole and isinstance(value, int):
-        many = f"{name} has more digits than any run reaches; it must be at most {MOST_WHOLE:,}. {row.hint}"
+        many = f"{name} is too large; it must be at most {MOST_WHOLE:,}. {row.hint}"
         require(value <= MOST_WHOLE, many.rstrip())
     lower, upper = bounds(row)
     inside = (
         isinstance(value, int if whole else int | float)
         and not isinstance(value, bool)
-        and abs(value) <= sys.float_info.max  # also of whole numbers that no float holds; false of NaN
+        and abs(value) <= sys.float_info.max  # False for NaN, and for whole numbers larger than any float
         and (row.above is None or value > row.above)
         and (row.low is None or value >= row.low)
     )
@@ -107,7 +107,7 @@ def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
 
 
 def whole_number(text: str) -> int:
-    """How many of something there are to be, from a command line or a variable.
+    """Reads a count from a command line or an environment variable.
 
     >>> whole_number(" 2 ")
     2

@@ -1,1 +1,1 @@
-"""What a workspace holds; the only package with SQL."""
+"""The contents of a workspace; the only package with SQL."""

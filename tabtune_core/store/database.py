@@ -1,4 +1,4 @@
-"""The workspace's database: opening it, and one connection a thread. Its tables are described in schema.sql."""
+"""The workspace's database: opens it, with one connection per thread. Its tables are described in schema.sql."""
 
 import errno
 import fcntl
@@ -20,17 +20,17 @@ from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
 FORMAT = 4
-"""Of a workspace, kept in the database as ``user_version``: 0 until this was written down. This version opens its own and earlier ones.
-Whoever changes what a table or a file of a workspace means adds one, and a step in ``_migrate``."""
+"""Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as 0. This version
+opens its own format and earlier ones. When you change the meaning of a table or file, add one here and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 INCREMENTAL = 2
-"""Of ``PRAGMA auto_vacuum``: free pages can be given back some at a time."""
+"""Value of ``PRAGMA auto_vacuum``: free pages can be given back in small steps."""
 PAGES_A_STEP = 256
 """1 MB, which takes milliseconds."""
 TIMES, LATEST = ("created", "started", "ended", "heartbeat"), 1e11
-"""Columns of unix seconds, and the largest: in the year 5138."""
+"""Columns with unix seconds, and the largest valid value, which is in the year 5138."""
 Row = TypeVar("Row")
 ADDED = {
     "sweeps": {"owner": "TEXT NOT NULL DEFAULT ''"},
@@ -47,27 +47,28 @@ ADDED = {
     },
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
-"""Columns that tables of workspaces of earlier formats may lack; the last three of runs are of format 3."""
+"""Columns that tables of earlier formats may lack; ``executor`` and later ones of ``runs`` are new in format 3."""
 RENAMED = ('"model": "tabicl-mini"', '"model": "tabicl-mini-1"')
-"""In settings, since format 4: what is still to run runs with the weights that its sweep began with. Inside a value marks are escaped."""
+"""Replacement in stored settings for format 4, so that queued runs use the weights that their sweep began with. It cannot occur inside a
+value, where quotes are escaped."""
 REMOVED = ("process_started",)
-"""Columns that they may have: a process was told by the clock up to format 1."""
+"""Columns of earlier formats: up to format 1, a process was identified by its start time."""
 
 
 class _Connection(sqlite3.Connection):
-    """Of one thread, and closed by whichever drops it last: Python from 3.13 on warns of one that is not."""
+    """A thread's connection, closed when it is dropped: Python 3.13 and later warn about one that is not closed."""
 
     def __del__(self) -> None:
-        with suppress(sqlite3.ProgrammingError):  # of one that could not be opened
+        with suppress(sqlite3.ProgrammingError):  # it could not be opened
             self.close()
 
 
 class Database:
-    """One workspace's; safe from several threads and processes, but not across a fork.
+    """The database of one workspace; safe for several threads and processes, but not across a fork.
 
     Raises:
-        StoreError: when the folder or its database cannot be opened, or was written by a later version.
-        ShortageError: when that may pass, as where its disk is full; and so does every method where the machine lacks something.
+        StoreError: the folder or its database cannot be opened, or was written by a later version.
+        ShortageError: a shortage that may pass, such as a full disk. Every method raises it if the machine lacks something.
     """
 
     def __init__(self, home: Path) -> None:
@@ -78,10 +79,10 @@ class Database:
             refuse_network(self.home)
             file = self.home / "runs.sqlite"
             if file.exists() and os.access(self.home, os.W_OK) > os.access(file, os.W_OK):
-                # before SQLite, which would leave files beside it that nobody may write any more
+                # checked before SQLite creates files beside it that nobody could write to later
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
             with (self.home / "runs.opening").open("w") as opening:
-                fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait its turn for the change to WAL
+                fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait for other processes when it changes to WAL
                 self._migrate(self._read("PRAGMA user_version")[0][0])
         except (OSError, sqlite3.Error, ShortageError) as error:
             lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
@@ -93,7 +94,7 @@ class Database:
             raise StoreError(f"{start}: {why}. {end}.") from error
 
     def _migrate(self, held: int) -> None:
-        """Makes a workspace of format ``held``, or an empty one, one of FORMAT."""
+        """Upgrades an empty workspace, or one of format ``held``, to FORMAT."""
         if held > FORMAT:
             raise StoreError(
                 f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to {FORMAT}. "
@@ -102,21 +103,21 @@ class Database:
         if any(self.home.glob("runs/*")) and not self._read("SELECT 1 FROM sqlite_master LIMIT 1"):
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} holds files of runs."
-                " Put an earlier copy of the database there, or move that folder away to begin anew."
+                " Put an earlier copy of the database there, or move that folder away to start with an empty workspace."
             )
         try:
             with self._lacks_named():
-                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new one; an earlier one's is changed by _give_back
+                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only for a new database; _give_back changes others
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
             with self._together():
                 self._add_columns()
                 if held < 4:
                     self._write("UPDATE runs SET settings = replace(settings, ?, ?)", RENAMED)
-                self._write(f"PRAGMA user_version = {FORMAT}")  # also where it is that already: who may not write is told so here
+                self._write(f"PRAGMA user_version = {FORMAT}")  # always written, so that a read-only database is noticed here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:
-                raise  # else it can be read, and deleting runs makes room
+                raise  # with a full disk, a workspace of this format can still be read, and deleting runs makes room
 
     def _add_columns(self) -> None:
         for table, columns in ADDED.items():
@@ -135,7 +136,7 @@ class Database:
                 self.home / "runs.sqlite",
                 timeout=TIMEOUT_SECONDS,
                 isolation_level=None,
-                check_same_thread=False,  # to be closed by another one
+                check_same_thread=False,  # another thread may close it
                 factory=_Connection,
             )
             connection.row_factory = sqlite3.Row
@@ -149,7 +150,7 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
 
     def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Rows that were changed."""
+        """Executes a statement and returns the number of changed rows."""
         with self._lacks_named():
             return self._connection.execute(sql, values).rowcount
 
@@ -177,12 +178,12 @@ class Database:
                 yield
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:  # SQLite has taken all back by itself where the disk is full
+                if connection.in_transaction:  # on a full disk SQLite has already rolled back
                     connection.execute("ROLLBACK")
                 raise
 
     def _delete_in_steps(self, sql: str, values: Sequence[Any] = ()) -> None:
-        """Repeats a statement that deletes a few rows until all are gone; other writers get a turn after each."""
+        """Repeats a statement that deletes a few rows until none are left; other writers get a turn after each."""
         while True:
             began = time.monotonic()
             if not self._write(sql, values):
@@ -190,9 +191,9 @@ class Database:
             time.sleep(time.monotonic() - began)
 
     def _give_back(self, *, idle: bool) -> None:
-        """Shrinks the files to what they hold, in steps of milliseconds; what another process blocks is left for the next time.
+        """Gives free space in the files back to the disk, in steps of milliseconds; gives up if another process blocks it.
 
-        The database of an earlier version must be written anew once for that, which takes seconds: only if ``idle``.
+        The database of an earlier version has to be rewritten once for that, which takes seconds: only if ``idle``.
         """
         connection = self._connection
         connection.execute("PRAGMA busy_timeout = 250")
@@ -215,26 +216,26 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
 
     def _file_bytes(self) -> int:
-        """What the database takes on disk, with what is not yet in its main file."""
+        """Returns the size of the database on disk, including its write-ahead log."""
         return size_of(*(self.home / f"runs.sqlite{end}" for end in ("", "-wal")))
 
 
 def refuse_network(home: Path) -> None:
-    """SQLite's log (WAL) lies in memory that its processes share, and its locks are not kept there: https://www.sqlite.org/wal.html.
+    """Refuses a network file system: SQLite's write-ahead log needs shared memory and locks (https://www.sqlite.org/wal.html).
 
     Raises:
-        StoreError: the folder lies on a network file system, or would.
+        StoreError: the folder is, or would be, on a network file system.
     """
     if found := network_file_system(home):
         kind, place = found
         raise StoreError(
             f"The workspace {home} lies on a network file system ({kind}, mounted at {place}), where its database would be damaged. Choose"
-            " a folder on a disk of this machine with --home or TABTUNE_HOME; a workspace that is there can be copied."
+            " a folder on a disk of this machine with --home or TABTUNE_HOME; you can copy an existing workspace there."
         )
 
 
 def size_of(*paths: Path) -> int:
-    """Bytes of files and of all files in folders; a file that is missing, or is deleted meanwhile, counts 0."""
+    """Adds up the bytes of files and of all files in folders; a file that is missing, or is deleted meanwhile, counts 0."""
     total = 0
     for path in paths:
         for file in path.rglob("*") if path.is_dir() else (path,):
@@ -244,7 +245,7 @@ def size_of(*paths: Path) -> int:
 
 
 def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:
-    """A condition that an index serves, and its values: columns that have these values, None for any.
+    """Returns an SQL condition on columns and its values, written so that an index serves it; None means any value.
 
     >>> only(sweep="0a", status=None), only(sweep=None)
     (('sweep = ?', ('0a',)), ('TRUE', ()))
@@ -254,12 +255,12 @@ def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:
 
 
 def is_time(value: object) -> bool:
-    """Whether a value of a column is unix seconds that a clock can show."""
+    """Whether a value of a column is a valid time in unix seconds."""
     return isinstance(value, int | float) and 0 <= value <= LATEST
 
 
 def check_row(row: Row) -> Row:
-    """The same dataclass of a row; SQLite keeps whatever is written into a column, and another program may have written it.
+    """Returns the row unchanged if its fields are valid: SQLite accepts any value in a column, and another program may have written it.
 
     Raises:
         Damaged: a field has the wrong type, or a timestamp, a process id or the id (which names a folder) is not valid.
@@ -276,7 +277,7 @@ def check_row(row: Row) -> Row:
 
 
 def is_folder_name(row_id: object) -> bool:
-    """Whether a row's id leads to a folder of its own: one that another program wrote might lead out of the workspace.
+    """Whether a row's id is a valid folder name; an id that another program wrote might lead out of the workspace.
 
     >>> is_folder_name(new_id()), is_folder_name("../.."), is_folder_name("")
     (True, False, False)
@@ -285,5 +286,5 @@ def is_folder_name(row_id: object) -> bool:
 
 
 def new_id() -> str:
-    """12 hexadecimal digits."""
+    """Returns 12 random hexadecimal digits."""
     return secrets.token_hex(6)

@@ -1,9 +1,9 @@
-"""What runs told: their events, only ever added.
+"""The append-only log of runs' events.
 
-In: events, and ids of runs. Out: the events again, or their fields alone, for frames.
+In: events, and ids of runs. Out: the events, or only their fields, for frames.
 
-A run's process whose disk is full, or whose database is locked, goes on and tells later: a training that only has to tell how far it is
-loses nothing by waiting, and what it has learned would be lost by ending. What waits is kept in memory, in order.
+If the disk is full or the database is locked, a run's process goes on and writes its events later: a training loses nothing by waiting,
+but would lose its progress by ending. Unwritten events are kept in memory, in order.
 """
 
 import json
@@ -26,8 +26,7 @@ PATIENCE_SECONDS = 60.0
 AGAIN_SECONDS = 0.5
 """Between two tries."""
 LACKING = Note(
-    "The curves lack the last steps before the one at which the run was resumed: they were taken and count, but the interruption came"
-    " before they were written down.",
+    "The curves lack the last steps before the run was resumed: these steps count, but the interruption came before they were recorded.",
     "warning",
 )
 Given = TypeVar("Given")
@@ -35,10 +34,10 @@ Given = TypeVar("Given")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One event with its place in the store."""
+    """One event with its position in the store."""
 
     seq: int
-    """Grows with every event; give the last one seen as ``after`` to read on."""
+    """Grows with every event; pass the last one seen as ``after`` to read on."""
     time: float
     """Unix seconds at which it was written."""
     event: Event | Unread
@@ -48,9 +47,9 @@ class EventLog(Database):
     """The events of a workspace's runs."""
 
     def append(self, run_id: str, event: Event, at: float | None = None) -> None:
-        """Adds an event to a run, of now or of ``at`` (unix seconds).
+        """Adds an event to a run with the time ``at`` (unix seconds), by default now.
 
-        ``Resumed`` takes away the steps and evaluations after it, from the start also zero-shot's: they are done again.
+        ``Resumed`` deletes later steps and evaluations, and at step 0 also those of zero-shot: they are done again.
         """
         with self._together() if isinstance(event, Resumed) else nullcontext():
             self._add(run_id, event, time.time() if at is None else at)
@@ -62,7 +61,7 @@ class EventLog(Database):
             self._add(run_id, LACKING, at)
 
     def _forget_steps(self, run_id: str, *, beyond: int) -> int:
-        """Returns the last step that is told and stays; a state is saved where one has just been told."""
+        """Deletes steps and evaluations after ``beyond``; returns the last step that is left."""
         stored = self.events(run_id, ["StepDone", "Evaluated"])
         told = [(one.event.step, one.seq) for one in stored if isinstance(one.event, (StepDone, Evaluated))]
         later = [seq for step, seq in told if step > beyond]
@@ -70,29 +69,29 @@ class EventLog(Database):
         return max((step for step, _ in told if step <= beyond), default=0)
 
     def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
-        """What a run has told since ``after``, oldest first; all kinds unless some are named."""
+        """Returns a run's events after position ``after``, oldest first, of all kinds or the given ones."""
         chosen = "" if kinds is None else f" AND kind IN ({_marks(kinds)})"
         sql = f"SELECT seq, time, kind, payload FROM events WHERE run = ? AND seq > ?{chosen} ORDER BY seq"
         return [_stored(row) for row in self._read(sql, (run_id, after, *(kinds or ())))]
 
     def last(self, run_id: str, kind: str) -> Stored | None:
-        """The latest event of a kind."""
+        """Returns a run's latest event of a kind; None without one."""
         sql = "SELECT seq, time, kind, payload FROM events WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
         rows = self._read(sql, (run_id, kind))
         return _stored(rows[0]) if rows else None
 
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
-        """All events of one kind as plain fields with ``run`` and ``time`` (unix seconds) added, run by run; for frames."""
+        """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run, for frames."""
         sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
         return _parsed(self._read(sql, (kind, *run_ids)), kind)
 
     def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
-        """The place of a run's latest event of each kind, all at one moment; 0 if there is no such event. Cheap to ask for."""
+        """Returns the position of a run's latest event of each kind, read at one moment; 0 without such an event. Cheap."""
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
     def told(self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000) -> Iterator[list[dict[str, Any]]]:
-        """As ``fields``, those with a place above ``after`` and not above ``upto``; some at once, so that a long run fits in memory."""
+        """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks so that a long run fits in memory."""
         sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
         with self._lacks_named():
             rows = self._connection.execute(sql, (run_id, kind, after, upto))
@@ -101,7 +100,7 @@ class EventLog(Database):
                     yield readable
 
     def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
-        """As ``fields``, with at most ``most`` events of each run: evenly spread, the last always among them."""
+        """As ``fields``, but with at most ``most`` events per run, evenly spread and including the last."""
         sql = f"SELECT GROUP_CONCAT(seq) AS seqs FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) GROUP BY run"
         kept: list[int] = []
         for row in self._read(sql, (kind, *run_ids)):
@@ -116,7 +115,7 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
-    """Their fields; rows that lack some are left out. One parse of the joined text is several times faster than one a row."""
+    """Parses the rows' fields and drops invalid rows. Parsing the joined text once is several times faster than parsing each row."""
     try:
         found: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
     except (ValueError, TypeError, RecursionError):
@@ -149,10 +148,10 @@ def _stored(row: sqlite3.Row) -> Stored:
 
 
 def patiently(write: Callable[[], Given]) -> Given:
-    """What ``write`` gives, tried again and again.
+    """Calls ``write`` until it succeeds, and returns its result.
 
     Raises:
-        ShortageError: what the machine lacks does not come back by itself, or was missing for too long.
+        ShortageError: the shortage does not pass by itself, or lasted too long.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -165,23 +164,23 @@ def patiently(write: Callable[[], Given]) -> Given:
 
 
 class Teller:
-    """Adds events to a run in the order in which they came; from several threads."""
+    """Adds events to a run in the order in which they came; may be called from several threads."""
 
     def __init__(self, store: EventLog, run_id: str) -> None:
         self._store, self._run_id = store, run_id
         self._untold = deque[tuple[Event, float]]()
         self._booted = time.time() - time.monotonic()
-        """Unix seconds, read once: a clock that is set while the run goes on moves none of its phases and curves."""
+        """Unix seconds, read once, so that setting the clock during the run does not shift its phases and curves."""
         self._since: float | None = None
-        """Monotonic seconds at which the oldest of them could not be told."""
+        """Monotonic seconds at which the oldest waiting event could not be written; None if none waits."""
         self._tried = -AGAIN_SECONDS
         self._lock = threading.Lock()
 
     def tell(self, event: Event) -> None:
-        """Now, or with one of the next events.
+        """Writes an event now, or together with one of the next events.
 
         Raises:
-            ShortageError: an earlier one has waited for too long.
+            ShortageError: an earlier event has waited for too long.
         """
         with self._lock:
             self._untold.append((event, self._booted + time.monotonic()))
@@ -196,7 +195,7 @@ class Teller:
                     raise
 
     def finish(self) -> None:
-        """Waits until all is told.
+        """Waits until all events are written.
 
         Raises:
             ShortageError: that took too long.

@@ -1,6 +1,6 @@
-"""What each kind of job is called, what carries it out, beside which others it goes on, and how long it may take. Loads no torch.
+"""The kinds of jobs: their titles, functions, lanes and time limits. Loads no torch.
 
-In: the kind of a job, or its arguments. Out: plain facts, for the pages, the command line and the worker.
+In: the kind of a job, or its arguments. Out: plain facts for the pages, the command line and the worker.
 """
 
 import math
@@ -11,21 +11,21 @@ from typing import Any, Literal, get_args
 from tabtune_core.errors import SettingError
 
 Lane = Literal["short", "long"]
-"""Jobs of one lane wait for each other; the lanes go on side by side, so that a prediction need not wait for a curve."""
+"""Jobs of one lane run one after the other; the lanes run side by side, so that a prediction need not wait for a curve."""
 LANES: tuple[Lane, ...] = get_args(Lane)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobKind:
-    """What is known of a kind before a job of it begins."""
+    """Facts about one kind of job."""
 
     title: str
-    """For people, in the middle of a sentence, without an article."""
+    """For people, for the middle of a sentence, without an article."""
     function: str
-    """What carries it out: a module of ``tabtune_core.execution.jobs``, and a name in it."""
+    """The function that carries it out, as ``module.name`` below ``tabtune_core.execution.jobs``."""
     lane: Lane = "long"
     minutes: float = 60.0
-    """How long it may take, unless a person says otherwise; then it is ended."""
+    """Time after which a job is ended, unless a person set another."""
 
 
 KINDS: dict[str, JobKind] = {
@@ -37,16 +37,16 @@ KINDS: dict[str, JobKind] = {
     "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
 }
 UNKNOWN = JobKind(title="job", function="")
-"""What is assumed of a kind that this version does not know."""
+"""Stands for kinds that this version does not know."""
 
 
 def kind_of(name: str) -> JobKind:
-    """One of KINDS, or what is assumed of others."""
+    """Returns one of KINDS, or UNKNOWN."""
     return KINDS.get(name, UNKNOWN)
 
 
 def uses(arguments: Mapping[str, Any]) -> frozenset[str]:
-    """The ids of runs, adapters and tables that a job of any kind needs: every text in its arguments, for no other text is such an id.
+    """Returns the ids of runs, adapters and tables that a job needs: every string in its arguments, as other strings never equal an id.
 
     >>> sorted(uses({"table": "t1", "adapters": [{"id": "r1", "title": "LoRA"}], "base": True}))
     ['LoRA', 'r1', 't1']
@@ -66,7 +66,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def read_minutes(text: str) -> dict[str, float]:
-    """Kind -> minutes that it may take, from for example ``120`` (each kind) or ``predict=10,context_curve=240``.
+    """Parses the minutes that each kind may take, for example ``120`` (every kind) or ``predict=10,context_curve=240``.
 
     >>> read_minutes("predict=10,export=2.5")
     {'predict': 10.0, 'export': 2.5}
@@ -80,7 +80,7 @@ def read_minutes(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for kind, _, number in given:
         if kind.strip() not in KINDS and (kind or len(given) > 1):
-            raise SettingError(f"There is no kind of job {kind.strip()!r} whose minutes could be set. Kinds: {', '.join(KINDS)}.")
+            raise SettingError(f"There is no kind of job {kind.strip()!r}. Kinds: {', '.join(KINDS)}.")
         try:
             minutes = float(number)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Jobs: what needs torch and a person waits for, such as predictions to look at. The worker carries them out beside a run that trains.
+"""Jobs: work that needs torch and that a person waits for, such as predictions. The worker carries them out beside runs.
 
 In: a kind and arguments. Out: a row that ends with a JSON result or an error for the person, and files in the job's folder.
 """
@@ -38,43 +38,43 @@ class Job:
     ended: float | None
     pid: int | None
     identity: str | None
-    """Of that process, whatever has its pid later; None where a worker of an earlier version wrote the row."""
+    """Identifies that process, because pids are reused; None if a worker of an earlier version wrote the row."""
     error: str | None
     """For the person: what happened and what to do."""
     result: dict[str, Any] | None
     wish: Literal["cancel"] | None
     """What a person asked for while it was running."""
     owner: str
-    """Who asked for it, where people log in; empty: not known."""
+    """The logged-in person who asked for it; empty: not known."""
 
 
 class JobQueue(Database):
     """The jobs of one workspace.
 
     Raises:
-        StoreError: for an id that the workspace does not hold.
+        StoreError: the workspace has no job with the id.
     """
 
     def job_dir(self, job_id: str) -> Path:
-        """The job's folder, which its process makes."""
+        """Returns the job's folder, which its process creates."""
         if not is_folder_name(self._job_row(job_id)["id"]):
             raise StoreError(f"Job {job_id!r} has no folder; its row is damaged.")
         return self.home / "jobs" / job_id
 
     def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
-        """Queues a job behind the others; ``owner`` is the person who logged in for it. Returns its id."""
+        """Queues a job behind the others for the logged-in person ``owner``. Returns its id."""
         job_id = new_id()
         sql = "INSERT INTO jobs (id, kind, arguments, status, created, owner) VALUES (?, ?, ?, 'queued', ?, ?)"
         self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time(), owner))
         return job_id
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
-        """Those of one kind or all, of one status or all; newest first. One that cannot be read is left out."""
+        """Returns the jobs of one kind or all, of one status or all, newest first, without those that cannot be read."""
         where, given = only(kind=kind, status=status)
         return [job for job in map(_job, self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)) if job]
 
     def job(self, job_id: str) -> Job:
-        """One job as it stands now."""
+        """Returns the present state of a job."""
         found = _job(self._job_row(job_id))
         if found is None:
             raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
@@ -87,7 +87,7 @@ class JobQueue(Database):
         return rows[0]
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
-        """Claims the oldest waiting job, of one lane or all, for this process; of several claimants only one gets it."""
+        """Claims the oldest queued job, of one lane or all, for this process; of several claimants only one gets it."""
         in_lane = "COALESCE(? = IIF(kind IN (SELECT value FROM JSON_EACH(?)), 'short', 'long'), TRUE)"
         short = json.dumps([kind for kind, known in KINDS.items() if known.lane == "short"])
         rows = self._read(
@@ -101,7 +101,7 @@ class JobQueue(Database):
         return found
 
     def unreadable_jobs(self) -> list[tuple[str, int | None, str | None]]:
-        """Ids of running jobs whose rows cannot be read, each with its process and the identity of that, where the row has them."""
+        """Returns ids of running jobs whose rows cannot be read, each with its pid and process identity if the row has them."""
         rows = [row for row in self._read("SELECT * FROM jobs WHERE status = 'running'") if _job(row) is None]
         return [
             (
@@ -113,7 +113,7 @@ class JobQueue(Database):
         ]
 
     def unclaim_job(self, job_id: str, pid: int) -> None:
-        """Puts a job back in its place in the queue: process ``pid`` claimed it but could not start a process for it."""
+        """Puts a job back in its place in the queue, because the worker ``pid`` claimed it but could not start a process for it."""
         self._write(
             "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL"
             " WHERE id = ? AND status = 'running' AND pid = ?",
@@ -121,12 +121,12 @@ class JobQueue(Database):
         )
 
     def set_job_process(self, job_id: str, pid: int, identity: str | None) -> None:
-        """Notes which process carries out a running job."""
+        """Records which process carries out a running job."""
         sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running'"
         self._write(sql, (pid, identity, job_id))
 
     def finish_job(self, job_id: str, status: JobStatus, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
-        """Ends a queued or running job; one that has ended stays as it is."""
+        """Ends a queued or running job; a job that has ended is not changed."""
         assert status in JOB_ENDED, status
         self._write(
             "UPDATE jobs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
@@ -134,13 +134,13 @@ class JobQueue(Database):
         )
 
     def cancel_job(self, job_id: str) -> None:
-        """Cancels a queued job at once, and asks the worker to end a running one; one that has ended stays as it is."""
+        """Cancels a queued job at once, or asks the worker to end a running one; a job that has ended is not changed."""
         self.job(job_id)
         if not self._write("UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), job_id)):
             self._write("UPDATE jobs SET wish = 'cancel' WHERE id = ? AND status = 'running'", (job_id,))
 
     def refuse_while_used(self, what: str, *ids: str) -> None:
-        """Raises StoreError where a queued or running job uses one of the runs, adapters or tables, which are to be deleted as ``what``."""
+        """Raises StoreError if a queued or running job uses one of the ids, which are to be deleted; ``what`` names them in the text."""
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
                 raise StoreError(
@@ -149,7 +149,7 @@ class JobQueue(Database):
                 )
 
     def delete_job(self, job_id: str) -> None:
-        """Removes a job that does not run, with its folder."""
+        """Deletes a job that is not running, with its folder."""
         if self._job_row(job_id)["status"] == "running":
             raise StoreError(f"Job {job_id!r} is running; cancel it, or wait for its end, before deleting it.")
         with contextlib.suppress(StoreError):
@@ -158,7 +158,7 @@ class JobQueue(Database):
 
 
 def _job(row: sqlite3.Row) -> Job | None:
-    """None if its arguments or its result are not JSON objects, or another field has the wrong type."""
+    """Reads a row; None if its arguments or its result are not JSON, or another field has the wrong type."""
     values = dict(row)
     try:
         values["arguments"] = json.loads(values["arguments"])
@@ -170,21 +170,21 @@ def _job(row: sqlite3.Row) -> Job | None:
 
 FILE = "progress.json"
 SECONDS = 0.3
-"""Between two writings of what is counted, for which no page looks more often."""
+"""Least time between two updates of the file; no page reads it more often."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is done of what."""
+    """How much of a job is done."""
 
     done: int
     total: int
     unit: str
-    """Of both, in the plural: ``rows``."""
+    """What is counted, in the plural: ``rows``."""
 
     @property
     def share(self) -> float:
-        """0 to 1."""
+        """Returns the share that is done, 0 to 1."""
         return min(1.0, self.done / self.total)
 
     def __str__(self) -> str:
@@ -193,7 +193,7 @@ class Progress:
 
 @dataclass(slots=True)
 class Counted:
-    """Tells the parts that are done as they are done, however small they are."""
+    """Counts parts as they are done and writes the progress file from time to time, so that parts may be small."""
 
     folder: Path
     total: int
@@ -202,7 +202,7 @@ class Counted:
     _told: float = field(default=-SECONDS, repr=False)
 
     def add(self, parts: int) -> None:
-        """``parts`` more are done."""
+        """Adds ``parts`` that are done."""
         self.done += parts
         if time.monotonic() - self._told >= SECONDS:
             write_progress(self.folder, self.done, self.total, self.unit)
@@ -210,12 +210,12 @@ class Counted:
 
 
 def write_progress(folder: Path, done: int, total: int, unit: str) -> None:
-    """Says that ``done`` of ``total`` parts are done; a reader never sees half a file."""
+    """Writes that ``done`` of ``total`` parts are done; a reader never sees an incomplete file."""
     write_text(folder / FILE, json.dumps(asdict(Progress(done, total, unit))))
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """What was said last; None where nothing was said yet, or it cannot be read."""
+    """Reads the progress; None if there is none yet or it cannot be read."""
     try:
         told = Progress(**json.loads((folder / FILE).read_text()))
         return told if told.total > 0 and told.done >= 0 else None

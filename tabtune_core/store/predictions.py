@@ -1,4 +1,4 @@
-"""What a run predicted for the rows that were held out, read back from its folder."""
+"""Reads a run's predictions of its held-out rows from its folder."""
 
 from dataclasses import dataclass
 
@@ -13,30 +13,30 @@ from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
 ZERO_SHOT = "zero_shot_"
-"""How the columns begin that hold what the model said before it was trained."""
+"""Prefix of the columns with the predictions before training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Letters: N rows, K classes."""
+    """Predictions of one split. Shape letters: N rows, K classes."""
 
     rows_N: NDArray[np.int64]
-    """Numbers of the rows in the table."""
+    """Row numbers in the table."""
     y_N: NDArray[np.int64] | NDArray[np.float64]
-    """Class ids of the labels, or numbers."""
+    """Labels as class ids, or numbers."""
     predicted: NDArray[np.float64]
     """Probabilities ``(N, K)``, or numbers ``(N,)``."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, by id."""
+    """Class names by id."""
     zero_shot: NDArray[np.float64] | None = None
-    """What the run's own model said before it was trained, as ``predicted``; None if the run did not keep it."""
+    """Predictions of the run's own model before training, shaped as ``predicted``; None if the run did not keep them."""
     units_N: NDArray[np.int64] | None = None
-    """Rows with equal numbers are one to an interval: a group, copies, or a place in the order of time. None for earlier versions' runs."""
+    """Intervals count rows with equal numbers as one: a group, copies, or one point in time. None for runs of earlier versions."""
     split_by: SplitBy = "random"
 
 
 def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predictions | None:
-    """None where the file is missing or cannot be read, or the run was never planned."""
+    """Reads the predictions; None if the file is missing or cannot be read, or the run has no ``RunPlanned`` event."""
     path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last(run_id, "RunPlanned")
     if planned is None or not isinstance(planned.event, RunPlanned) or not path.exists():
         return None

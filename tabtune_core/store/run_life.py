@@ -1,6 +1,6 @@
-"""Runs as they are read, and one from the queue to its end, as the worker and the run's own process write it.
+"""Reads runs, and writes their life from the queue to the end, for the worker and the run's own process.
 
-In: ids, and what became of a process. Out: rows whose status moves one way; a row that has ended keeps it, unless it was interrupted.
+In: ids, and what became of a process. Out: rows whose status only moves forward; only an interrupted run can leave its final status.
 """
 
 import json
@@ -21,18 +21,18 @@ from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 
 NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = '', received = 0"
-"""Of a row that waits in the queue, again."""
+"""SQL that resets where a run is carried out when it is queued again."""
 
 
 class RunLife(EventLog, JobQueue):
-    """Sweeps and runs as they stand now; claims, signs of life, wishes, interruptions and ends."""
+    """Present sweeps and runs; claims, heartbeats, requests, interruptions and ends."""
 
     def run_dir(self, run_id: str) -> Path:
-        """The run's folder, which its process makes."""
+        """Returns the run's folder, which its process creates."""
         return self.home / "runs" / self.run(run_id).id
 
     def sweeps(self) -> list[Sweep]:
-        """Newest first."""
+        """Returns all sweeps, newest first."""
         counts: dict[str, dict[Status, int]] = {}
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
@@ -44,11 +44,11 @@ class RunLife(EventLog, JobQueue):
         ]
 
     def owner_of(self, run_id: str) -> str:
-        """Who launched the sweep of a run, also of one that cannot be read; empty where that is not known."""
+        """Returns who launched the run's sweep, also for a run that cannot be read; empty if unknown."""
         return str(self._read("SELECT owner FROM sweeps WHERE id = ?", (self._row(run_id)["sweep"],))[0]["owner"])
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
-        """The runs of one sweep or all, of one status or all, in the order of the queue; without those that are ``unreadable``."""
+        """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable`` ones."""
         if sweep is not None and not self._read("SELECT 1 FROM sweeps WHERE id = ?", (sweep,)):
             raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
         where, given = only(sweep=sweep, status=status)
@@ -56,24 +56,24 @@ class RunLife(EventLog, JobQueue):
         return [run for run in map(read_run, rows) if isinstance(run, Run)]
 
     def unreadable(self, sweep: str | None = None, *, status: Status | None = None) -> list[Unreadable]:
-        """Rows of one sweep or all, of one status or all, that this version cannot read, in the order of the queue."""
+        """Returns the rows that this version cannot read, of one sweep or all, of one status or all, in the order of the queue."""
         where, given = only(sweep=sweep, status=status)
         rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
         return [found for found in map(read_run, rows) if isinstance(found, Unreadable)]
 
     def has_work(self) -> bool:
-        """Whether a run or a job waits or goes on."""
+        """Whether a run or a job is queued or running."""
         going = "WHERE status IN ('queued', 'running')"
         return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """What changes when a list of these runs must be read anew: id, status, resumptions, wish, name, note, archived, tags: cheap."""
+        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""
         where, given = only(sweep=sweep)
         sql = f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY position"
         return tuple(tuple(row) for row in self._read(sql, given))
 
     def run(self, run_id: str) -> Run:
-        """One run as it stands now; a StoreError says why where its row cannot be read."""
+        """Returns the present state of a run; raises StoreError if there is none or its row cannot be read."""
         found = read_run(self._row(run_id))
         if isinstance(found, Unreadable):
             raise StoreError(f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it.")
@@ -86,20 +86,20 @@ class RunLife(EventLog, JobQueue):
         return rows[0]
 
     def wish(self, run_id: str) -> StopRequest | None:
-        """What a person asked of a running run."""
+        """Returns what a person asked of a running run; None if nothing."""
         rows = self._read("SELECT wish FROM runs WHERE id = ?", (run_id,))
         return rows[0]["wish"] if rows else None
 
     def received(self, run_id: str) -> int:
-        """How many events of a run on another machine have arrived here."""
+        """Returns how many events of a run on another machine have arrived here."""
         return int(self._row(run_id)["received"])
 
     def has_last_state(self, run_id: str) -> bool:
-        """Whether the run can go on from a state that it saved, and need not start anew."""
+        """Whether the run has saved a state from which it can go on."""
         return (self.run_dir(run_id) / STATES / LAST_STATE).exists()
 
     def size_bytes(self, run_id: str) -> int:
-        """What the run's folder takes on disk."""
+        """Returns the size of the run's folder on disk."""
         return size_of(self.run_dir(run_id))
 
     def claim(
@@ -120,22 +120,22 @@ class RunLife(EventLog, JobQueue):
         return found
 
     def set_process(self, run_id: str, pid: int, identity: str | None) -> None:
-        """Notes which process carries out a running run; a run that is no longer running is a StoreError."""
+        """Records which process carries out a running run; raises StoreError if the run is not running any more."""
         sql = "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
         if not self._write(sql, (pid, identity, time.time(), run_id)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
     def unclaim(self, run_id: str, pid: int) -> None:
-        """Queues a run again: the worker ``pid`` claimed it but could not start a process for it."""
+        """Queues a run again, because the worker ``pid`` claimed it but could not start a process for it."""
         sql = f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = 'running'"
         self._write(sql, (run_id, pid))
 
     def set_place(self, run_id: str, slot: str, node: str) -> None:
-        """Notes where a running run was put after all."""
+        """Records where a running run was finally placed."""
         self._write("UPDATE runs SET slot = ?, node = ? WHERE id = ? AND status = 'running'", (slot, node, run_id))
 
     def receive(self, run_id: str, events: Sequence[tuple[Event, float]], received: int) -> None:
-        """Adds events of a run on another machine, each with its unix seconds; all of them and their new number, or nothing."""
+        """Adds events of a run on another machine, each with its unix seconds, and their new number: all or nothing."""
         if events:
             with self._together():
                 for event, at in events:
@@ -143,11 +143,11 @@ class RunLife(EventLog, JobQueue):
                 self._write("UPDATE runs SET received = ? WHERE id = ?", (received, run_id))
 
     def beat(self, run_id: str) -> None:
-        """A sign of life of the run's process."""
+        """Records a heartbeat of the run's process."""
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
 
     def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
-        """Ends a queued or running run; one that has ended stays as it is."""
+        """Ends a queued or running run; a run that has ended is not changed."""
         assert status in ENDED, status
         self._write(
             "UPDATE runs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
@@ -155,24 +155,24 @@ class RunLife(EventLog, JobQueue):
         )
 
     def forget_states(self, run_id: str) -> None:
-        """Deletes the best and the last state of a training, once its lasting files are written or are not wanted."""
+        """Deletes the best and the last state of a training, once its final files are written or not wanted."""
         shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
 
     def requeue(self, run_id: str, why: str) -> None:
-        """Queues a running run again in its old place, whose process is gone; ``why`` is told until it goes on. What was asked holds on."""
+        """Queues a run whose process is gone again, in its old place and with its request; ``why`` is shown until it goes on."""
         self._queue_again(run_id, "running", why)
 
     def resume(self, run_id: str) -> None:
-        """Queues an interrupted run again, which goes on from its last state, or starts anew if it had not saved one.
+        """Queues an interrupted run again; it goes on from its last state, or starts anew if it had not saved one.
 
-        What was asked of it before is forgotten: who resumes a run wants it to go on.
+        An earlier request to stop or cancel is dropped: a person who resumes a run wants it to go on.
 
         Raises:
-            StoreError: it was not interrupted, or another run repeats it.
+            StoreError: the run was not interrupted, or another run repeats it.
         """
         old = self.run(run_id)
         if old.retried_as is not None:
-            raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; it is not resumed beside that one.")
+            raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; resume that one instead.")
         if not self._queue_again(run_id, "interrupted", old.error or "", ", wish = NULL"):
             raise StoreError(f"Run {run_id!r} is {self.run(run_id).status}; only an interrupted run can be resumed.")
 
@@ -184,31 +184,29 @@ class RunLife(EventLog, JobQueue):
         )
 
     def begin_again(self, run_id: str) -> None:
-        """To be called by the process of a run that was queued again: of what the last one told, saved training stays, and zero-shot.
+        """Deletes events of the earlier process of a run that was queued again, except zero-shot and the training that was saved.
 
-        The memory and phases of the process that is gone go with it, so that every curve counts from one start.
+        The run's new process calls this. Memory samples and phases are deleted too, so that every curve has a single start.
         """
         why, goes_on = self.run(run_id).error or "", self.has_last_state(run_id)
         how = "goes on from its last saved state" if goes_on else "starts anew, because it had saved no state"
         told = self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []
         zero_shot = {one.event.split: one.seq for one in reversed(told) if isinstance(one.event, Evaluated) and one.event.step == 0}
-        kept = [
-            *zero_shot.values(),
-            *(one.seq for one in told if _is_of_training(one.event)),
-        ]  # the first: the end may tell step 0 once more
+        # of zero-shot only the first: the end of a run may report step 0 again
+        kept = [*zero_shot.values(), *(one.seq for one in told if _is_of_training(one.event))]
         with self._together():
             self._write("DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))", (run_id, json.dumps(kept)))
             self._write("UPDATE runs SET error = NULL WHERE id = ?", (run_id,))
             self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
 
     def ask(self, run_id: str, wish: StopRequest) -> None:
-        """Asks a running run to stop (keep the best) or cancel (discard), and one that waits to go on from a saved state to stop then.
+        """Asks a running run to stop (keep the best state) or cancel (discard it). A run that has ended is not changed.
 
-        Any other that is queued is cancelled at once, and one that has ended is left alone.
+        A queued run with a saved state is asked to stop when it goes on; any other queued run is cancelled at once.
         """
         self._row(run_id)
         going, saved = "status = 'running'", False
-        with suppress(StoreError):  # of a row that cannot be read
+        with suppress(StoreError):  # its row cannot be read
             saved = self.has_last_state(run_id)
         if wish == "stop" and saved:
             going = "status IN ('queued', 'running')"
@@ -222,5 +220,5 @@ class RunLife(EventLog, JobQueue):
 
 
 def _is_of_training(event: Event | Unread) -> bool:
-    """True for a step or an evaluation between steps; false for those of zero-shot and of the end."""
+    """Whether an event is a step or an evaluation between steps, not one of zero-shot or of the end."""
     return isinstance(event, StepDone) or (isinstance(event, Evaluated) and event.split == "validation" and event.step > 0)

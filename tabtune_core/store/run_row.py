@@ -1,6 +1,6 @@
-"""What the row of a run or a sweep says.
+"""The contents of a run's or a sweep's row.
 
-In: a row of the database. Out: a frozen object, or what of the row cannot be read.
+In: a row of the database. Out: a frozen object, or the part of the row that cannot be read.
 """
 
 import functools
@@ -15,7 +15,7 @@ from tabtune_core.store.database import check_row
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
 RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
-"""Ended with a result."""
+"""The statuses of runs that ended with a result."""
 ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
 RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
 
@@ -27,7 +27,7 @@ class Run:
     id: str
     sweep: str
     name: str
-    """What a row or a curve is called, for example ``LoRA r=8``."""
+    """Name in tables and charts, for example ``LoRA r=8``."""
     status: Status
     settings: RunSettings
     created: float
@@ -37,7 +37,7 @@ class Run:
     """Last sign of life of the run's process."""
     pid: int | None
     identity: str | None
-    """Of that process, whatever has its pid later; None where a worker of an earlier version wrote the row."""
+    """Identifies that process, because pids are reused; None if a worker of an earlier version wrote the row."""
     wish: StopRequest | None
     """What a person asked for while it was running."""
     error: str | None
@@ -52,9 +52,9 @@ class Run:
     archived: bool = False
     """Put away by a person."""
     slot: str = ""
-    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued. What it computes on is in its ``RunPlanned``."""
+    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued. Its ``RunPlanned`` names the actual device."""
     executor: str = ""
-    """What carries it out: ``local``, or the name of another; empty while queued, and where an earlier version wrote the row: local."""
+    """Name of the executor; empty while queued, and for ``local`` in rows of earlier versions."""
     node: str = ""
     """Name of the machine that carries it out; empty as above."""
     resumptions: int = 0
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def resumed(self) -> str:
-        """For example ``Resumed at step 40 after an interruption``; empty for a run that was never interrupted and queued again."""
+        """Says how the run was resumed, for example ``Resumed at step 40 after an interruption``; empty if it never was."""
         if not self.resumptions:
             return ""
         if self.result is None:
@@ -76,7 +76,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A run whose row this version cannot read; the row is left as it is, and so are the others."""
+    """A run whose row this version cannot read; the row is not changed."""
 
     id: str
     sweep: str
@@ -85,7 +85,7 @@ class Unreadable:
     why: str
     """For the person: what cannot be read."""
     heartbeat: object = None
-    """As it stands in the row: a process that goes on changes it."""
+    """The raw value in the row, which a living process keeps changing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +99,17 @@ class Sweep:
     counts: dict[Status, int]
     """How many of its runs have each status."""
     owner: str = ""
-    """Who launched it, where people log in; empty: not known."""
+    """The logged-in person who launched it; empty: not known."""
 
 
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> RunSettings:
-    """Settings never change, and checking them takes longer than reading the row."""
+    """Parses settings; cached, because stored settings never change and checking them takes longer than reading the row."""
     return RunSettings.stored(json.loads(text))
 
 
 def read_run(row: sqlite3.Row) -> Run | Unreadable:
-    """The row with its settings and result, or what of it cannot be read."""
+    """Reads a row with its settings and result; returns Unreadable, naming the part, if that fails."""
     values, part = dict(row), "its settings"
     try:
         settings = _settings(values["settings"])

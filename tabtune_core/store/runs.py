@@ -1,6 +1,6 @@
-"""The run store: the only meeting point of pages, command line, worker and runs.
+"""The run store, the only meeting point of pages, command line, worker and runs.
 
-In: settings of runs, and what a person writes about them or deletes. Out: rows in the queue, until they are deleted.
+In: settings of runs; notes, tags and deletions by people. Out: rows in the queue, until they are deleted.
 """
 
 import json
@@ -23,15 +23,15 @@ from tabtune_core.store.run_life import RunLife
 from tabtune_core.store.run_row import RETRYABLE
 
 EVENTS_A_STEP = 2_000
-"""That are deleted at once, in milliseconds."""
+"""Events deleted in one statement, which takes milliseconds."""
 MOST_TAGS, LONGEST_TAG = 10, 40
 
 
 def default_home() -> Path:
-    """The workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``.
+    """Returns the default workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``.
 
     Raises:
-        StoreError: there is neither such a variable nor a home folder.
+        StoreError: neither the variable nor a home folder exists.
     """
     try:
         return Path(os.environ.get("TABTUNE_HOME", "").strip() or Path.home() / ".tabtune")
@@ -40,16 +40,16 @@ def default_home() -> Path:
 
 
 class RunStore(RunLife):
-    """The runs and jobs of one workspace; safe from several threads and processes, but not across a fork.
+    """The runs and jobs of one workspace; safe for several threads and processes, but not across a fork.
 
     Raises:
-        StoreError: when the folder or its database cannot be opened, and for an id that the workspace does not hold.
+        StoreError: the folder or its database cannot be opened, or the workspace has nothing with the id.
     """
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
-        """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs.
+        """Queues the runs, in this order, behind all others, for the logged-in person ``owner``. Returns the sweep's id and theirs.
 
-        A run without a learning rate is stored with its model's. ``owner`` is the person who logged in for it.
+        A run without a learning rate is stored with its model's default.
         """
         sweep, runs = new_id(), [*map(with_usual_rate, runs)]
         with self._together():
@@ -58,7 +58,7 @@ class RunStore(RunLife):
         return sweep, ids
 
     def add_ended(self, name: str, settings: RunSettings, told: Sequence[Event], result: RunFinished, *, sweep: str = "") -> str:
-        """Adds a run that was carried out elsewhere, with what it told, to a sweep or one of its own. Returns the run's id."""
+        """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or to a new sweep. Returns the run's id."""
         with self._together():
             if not sweep:
                 self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep := new_id(), "", time.time()))
@@ -78,7 +78,7 @@ class RunStore(RunLife):
         return run_id
 
     def retry(self, run_id: str, settings: RunSettings | None = None) -> str:
-        """Queues a run without a useful result once more in its sweep, with its settings or others. Returns the new run's id."""
+        """Queues a run that failed, diverged or was ended early again in its sweep, with its settings or others. Returns the new id."""
         with self._together():
             old = self.run(run_id)
             if old.retried_as is not None:
@@ -90,43 +90,43 @@ class RunStore(RunLife):
         return new
 
     def duplicate(self, run_id: str, settings: RunSettings, name: str | None = None) -> str:
-        """Queues other settings in the sweep of a run, behind all others. Returns the new run's id."""
+        """Queues a run with other settings in the sweep of a run, behind all others. Returns the new run's id."""
         with self._together():
             return self._queue(self.run(run_id).sweep, name or settings.label, settings)
 
     def move_to_front(self, run_id: str) -> None:
-        """Makes a queued run the next to be taken."""
+        """Makes a queued run the first of the queue."""
         sql = "UPDATE runs SET position = (SELECT MIN(position) FROM runs) - 1 WHERE id = ? AND status = 'queued'"
         if not self._write(sql, (run_id,)):
             raise StoreError(f"Run {run_id!r} is {self.run(run_id).status}; only a queued run can be moved.")
 
     def rename(self, run_id: str, name: str) -> None:
-        """Another name for a run; what it did is in its settings."""
+        """Renames a run; its settings still say what it did."""
         self._write("UPDATE runs SET name = ? WHERE id = ?", (name, self.run(run_id).id))
 
     def annotate(self, run_id: str, note: str) -> None:
-        """What a person wants to remember about a run."""
+        """Stores a person's note about a run."""
         self._write("UPDATE runs SET note = ? WHERE id = ?", (note, self.run(run_id).id))
 
     def tag(self, run_id: str, tags: Sequence[str]) -> None:
-        """Other tags for a run: single words, each once.
+        """Replaces a run's tags: single words, each once.
 
         Raises:
             StoreError: there are more, or longer ones, than a list can show.
         """
         words = list(dict.fromkeys(word for tag in tags for word in tag.replace(",", " ").split()))
         if len(words) > MOST_TAGS or any(len(word) > LONGEST_TAG for word in words):
-            raise StoreError(f"A run has at most {MOST_TAGS} tags of at most {LONGEST_TAG} letters; {' '.join(words)!r:.200} is more.")
+            raise StoreError(f"A run has at most {MOST_TAGS} tags of at most {LONGEST_TAG} characters; {' '.join(words)!r:.200} is more.")
         self._write("UPDATE runs SET tags = ? WHERE id = ?", (" ".join(words), self.run(run_id).id))
 
     def archive(self, run_id: str, archived: bool = True) -> None:
-        """Puts a run away, or takes it out again; nothing of it is lost."""
+        """Archives a run, or takes it out of the archive; nothing is deleted."""
         self._write("UPDATE runs SET archived = ? WHERE id = ?", (archived, self.run(run_id).id))
 
     def delete(self, run_id: str) -> int:
-        """Removes an ended run with its events, its folder and the jobs about it, and its sweep with the last run.
+        """Deletes an ended run with its events, its folder and the jobs about it, and the sweep with its last run.
 
-        With the last run of a table, the arrays that its runs shared are deleted too. Returns the bytes that were freed on disk.
+        With the last run of a table, the arrays that its runs shared are deleted too. Returns the bytes freed on disk.
         """
         run = self._row(run_id)
         if run["status"] in ("queued", "running"):
@@ -137,7 +137,7 @@ class RunStore(RunLife):
         freed = size_of(*own, *(self.job_dir(job.id) for job in about_it)) + self._drop_shared(run)
         for job in about_it:
             self.delete_job(job.id)
-        # the folder first: after a crash in between, the row is still there to delete again
+        # the folder first: after a crash, the row still exists and can be deleted again
         for folder in own:
             shutil.rmtree(folder, ignore_errors=True)
         before = self._file_bytes()
@@ -151,7 +151,10 @@ class RunStore(RunLife):
         return freed + max(0, before - self._file_bytes())
 
     def _drop_shared(self, run: sqlite3.Row) -> int:
-        """Bytes of the deleted arrays. Other runs that want one make it anew; a process that is reading one keeps it."""
+        """If no other run has this table, deletes the shared arrays made while the run ran; returns their bytes.
+
+        A later run that needs one makes it again; a process that is reading one keeps it.
+        """
         same = (
             "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT JSON_VALID(mine.settings)"
             " OR NOT JSON_VALID(other.settings)"

@@ -26,12 +26,12 @@ CREATE TABLE IF NOT EXISTS runs (
     retried_as      TEXT,               -- id of the run that repeats this one
     note            TEXT NOT NULL DEFAULT '',   -- what a person wrote about it
     archived        INTEGER NOT NULL DEFAULT 0, -- 1: put away by a person; no unit
-    slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a card such as 'cuda:1', or 'cpu'; empty while queued
-    executor        TEXT NOT NULL DEFAULT '',   -- what carries it out: 'local', or a name of another; empty while queued and before format 3
+    slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a GPU such as 'cuda:1', or 'cpu'; empty while queued
+    executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued and before format 3
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
-    received        INTEGER NOT NULL DEFAULT 0, -- of a run on another machine: events of its process that are in this database; no unit
+    received        INTEGER NOT NULL DEFAULT 0, -- for a run on another machine: number of its events that are in this database; no unit
     resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
-    tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, one space between two
+    tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, separated by one space
 );
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
 CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);

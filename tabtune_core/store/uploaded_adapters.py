@@ -1,7 +1,7 @@
-"""Adapters that were made elsewhere, kept in the workspace. Loads no torch.
+"""Adapters from elsewhere that are kept in the workspace. Loads no torch.
 
-In: a package (zip) from another machine. Out: ``home/adapters/<id>/`` with ``adapter.zip`` as given and ``about.json``; whether its base
-is here. The id is the hash of the file: a name that a person gave is never part of a path, and code in the file is never run.
+In: a package (zip) from another machine. Out: ``home/adapters/<id>/`` with the unchanged ``adapter.zip`` and ``about.json``; whether its
+base is on this machine. The id is the hash of the file: a name from a person is never part of a path, and code in the file is never run.
 """
 
 import functools
@@ -36,33 +36,33 @@ ID = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class StoredAdapter:
-    """What the workspace knows of an adapter from elsewhere."""
+    """Facts about an adapter from elsewhere."""
 
     id: str
-    """SHA-256 of the file, in hex; the name of its folder."""
+    """SHA-256 of the file in hex, which is also the name of its folder."""
     name: str
-    """Of the file that was given; for people, never part of a path."""
+    """Name of the uploaded file; for people, never part of a path."""
     created: float
     """Unix seconds."""
     size_bytes: int
     facts: PackageFacts
-    """What its ``tabtune.json`` says."""
+    """The content of its ``tabtune.json``."""
     checkpoint: str | None = None
-    """Weights of its base on this machine, where a person named them."""
+    """Weights of its base on this machine that a person named; None if nobody did."""
     owner: str = ""
-    """Who added it, where people log in; empty: not known."""
+    """The logged-in person who added it; empty: not known."""
 
     @property
     def settings(self) -> RunSettings:
-        """Those of the run that made it."""
+        """Returns the settings of the run that made it."""
         return self.facts.settings
 
 
 def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> StoredAdapter:
-    """Checks a package and keeps it. The same file is kept once, under the first name and owner, the person who logged in to add it.
+    """Checks a package and keeps it, for the logged-in person ``owner``. A file is kept once, under its first name and owner.
 
     Raises:
-        AdapterError: it is not an adapter, is damaged or too large, or lacks something; then nothing is kept.
+        AdapterError: the file is not an adapter, is damaged or too large, or lacks something; then nothing is kept.
     """
     if len(data) > LIMIT_BYTES:
         raise AdapterError(f"The file has {len(data) / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
@@ -79,14 +79,14 @@ def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> Store
 
 
 def check_package(path: Path) -> PackageFacts:
-    """What a package says of itself, once it is known to be whole and of layers that its model has.
+    """Checks that a package is complete and fits the layers of its model; returns its facts.
 
     Raises:
-        AdapterError: naming what is wrong.
+        AdapterError: the text says what is wrong.
     """
     facts, content = read_parts(path)
     settings = facts.settings
-    if settings.model not in BY_NAME or settings.checkpoint is not None:  # whose layers are not known here
+    if settings.model not in BY_NAME or settings.checkpoint is not None:  # the layers are not known here
         return facts
     card = card_with(settings.model, settings.task, facts.base.sha256)
     if settings.task not in card.weights:
@@ -94,17 +94,17 @@ def check_package(path: Path) -> PackageFacts:
     shapes = {name.removesuffix(".weight"): shape for name, shape in card.layers(settings.task).weights.items()}
     for layer in facts.layers:
         declared = layer.out_features, layer.in_features
-        if shapes.get(layer.path) != (declared[::-1] if layer.kind == "embedding" else declared):  # a table takes its rows in
+        if shapes.get(layer.path) != (declared[::-1] if layer.kind == "embedding" else declared):  # embedding weights are (in, out)
             raise AdapterError(
-                f"The package adapts {layer.path[:LONGEST_NAME]!r} of the shape {declared}, which {card.title} does not have; "
-                f"it is damaged, or of another version of the model."
+                f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} does not have; "
+                f"it is damaged, or made for another version of the model."
             )
     _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_header(content)[0].values()))
     return facts
 
 
 def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -> None:
-    """Refuses an adapter that would not open on its base, which a prediction would find much later. ``numbers`` are in the tensors."""
+    """Refuses an adapter that would not open on its base. ``numbers`` is the number of values in its tensors."""
     settings = facts.settings
     try:
         ranks, size = asked_ranks(card, settings.task, settings.lora), adapter_size(card, settings.task, settings.lora)
@@ -114,20 +114,20 @@ def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -
     smaller = {layer.path: min(layer.out_features, layer.in_features) for layer in facts.layers}
     odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != min(ranks.get(path, 0), smaller.get(path, 0))]
     if odd or numbers != size.trainable + size.frozen:
-        which = f"the rank of {min(odd)[:LONGEST_NAME]!r} is not" if odd else f"its {numbers:,} numbers are not"
+        which = f"the rank of {min(odd)[:LONGEST_NAME]!r} differs" if odd else f"its number of values ({numbers:,}) differs"
         raise AdapterError(
-            f"The package is not what its settings make on {card.title}: {which} as they say. Take the file again from where it was made."
+            f"The package does not match its own settings for {card.title}: {which}. Get the file again from where it was made."
         )
 
 
 def list_adapters(home: Path) -> list[StoredAdapter]:
-    """Newest first, without those that cannot be read any more."""
+    """Returns all adapters, newest first, without those that cannot be read any more."""
     found = (_get_or_why(home, folder.name) for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name))
     return sorted((adapter for adapter in found if isinstance(adapter, StoredAdapter)), key=lambda adapter: adapter.created, reverse=True)
 
 
 def damaged_adapters(home: Path) -> dict[str, str]:
-    """Id -> why, of those whose description cannot be read."""
+    """Returns id -> reason for adapters whose description cannot be read."""
     names = sorted(folder.name for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name))
     found = {name: _get_or_why(home, name) for name in names}
     return {name: why for name, why in found.items() if isinstance(why, str)}
@@ -141,24 +141,24 @@ def _get_or_why(home: Path, identity: str) -> StoredAdapter | str:
 
 
 def get_adapter(home: Path, identity: str) -> StoredAdapter:
-    """One of them. Raises AdapterError where the workspace does not hold it, or what it noted of it is damaged."""
+    """Returns an adapter. Raises AdapterError if the workspace does not have it, or its description is damaged."""
     about = folder_of(home, identity) / "about.json"
     with refused_as(AdapterError, f"The adapter {identity[:12]} of the workspace cannot be read", " Delete it and add its file again."):
         values = json.loads(about.read_text(encoding="utf-8"))
         adapter = StoredAdapter(**{**values, "facts": PackageFacts.from_json(values["facts"])})
         texts, numbers = (adapter.name, adapter.owner), (adapter.created, adapter.size_bytes)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
-            raise TypeError("an entry is of another kind")
+            raise TypeError("an entry has the wrong type")
     return adapter
 
 
 def package_of(home: Path, identity: str) -> Path:
-    """The file as it was given. Raises AdapterError where the workspace does not hold it."""
+    """Returns the path of the unchanged package. Raises AdapterError if the workspace does not have it."""
     return folder_of(home, identity) / ADAPTER_FILE
 
 
 def folder_of(home: Path, identity: str) -> Path:
-    """The folder of an adapter, from an id that we made."""
+    """Returns the folder of an adapter. Raises AdapterError if the workspace does not have it."""
     folder = home / "adapters" / identity
     if not ID.fullmatch(identity) or not folder.is_dir():
         raise AdapterError(f"The workspace {home} holds no adapter {identity!r}. Add the file again.")
@@ -166,16 +166,16 @@ def folder_of(home: Path, identity: str) -> Path:
 
 
 def delete_adapter(home: Path, identity: str) -> None:
-    """Removes an adapter. Raises AdapterError where the workspace does not hold it."""
+    """Deletes an adapter. Raises AdapterError if the workspace does not have it."""
     with scratch_folder(home / "adapters", "incoming-") as folder:
         try:
             folder_of(home, identity).rename(folder / "deleted")
         except FileNotFoundError:
-            folder_of(home, identity)  # deleted in another tab, and it says so
+            folder_of(home, identity)  # raises if it was deleted in another tab
 
 
 def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
-    """Notes where the weights of its base lie on this machine.
+    """Records where the weights of the adapter's base are on this machine.
 
     Raises:
         AdapterError: they are not those that it was trained on.
@@ -194,10 +194,10 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
 
 
 def missing_base(adapter: StoredAdapter) -> str | None:
-    """None where the base that an adapter was trained on is here; else which one is missing, and how to get it."""
+    """Says which base an adapter needs and how to get it; None if that base is on this machine."""
     settings, base = adapter.settings, adapter.facts.base
     if settings.model not in BY_NAME:
-        return f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may."
+        return f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may know it."
     card = get_card(settings.model)
     if not card.family.installed:
         return str(card.family.missing_package())
@@ -208,7 +208,7 @@ def missing_base(adapter: StoredAdapter) -> str | None:
         if adapter.checkpoint is not None:
             here = named_checkpoint(card, settings.task, adapter.checkpoint)
         elif settings.checkpoint is not None:
-            return f"{wanted}, a checkpoint that you supplied. Name where it lies on this machine."
+            return f"{wanted}, a checkpoint that you supplied. Name its path on this machine."
         elif not is_here(weights):
             files = " ".join(weights.files)
             return (
@@ -235,7 +235,7 @@ def _identities(path: Path, weights: Weights) -> tuple[str, ...]:
     try:
         known = [file.stat() for file in files]
     except OSError as error:
-        raise CheckpointError(f"There is no {error.filename} any more. Name where the checkpoint lies now.") from error
+        raise CheckpointError(f"The file {error.filename} does not exist any more. Name the checkpoint's new path.") from error
     return _identities_of(path, weights.beside, tuple((one.st_mtime_ns, one.st_size) for one in known))
 
 
@@ -250,26 +250,26 @@ def _write(folder: Path, adapter: StoredAdapter) -> None:
 
 
 def delete_table(store: RunStore, identity: str) -> None:
-    """Removes a table and its source.
+    """Deletes a table and its source.
 
     Raises:
-        StoreError: a run or job that is queued or running uses it, itself or through a run.
-        TableError: the workspace does not hold it.
+        StoreError: a queued or running run or job uses it, directly or through a run.
+        TableError: the workspace does not have it.
     """
     on_it = [run for run in store.runs() if run.settings.dataset == identity]
     busy = [run for run in on_it if run.status not in ENDED]
     if busy:
-        raise StoreError(f"{busy[0].name}, a run that is {busy[0].status}, uses this table. Cancel it, or wait for its end.")
+        raise StoreError(f"The {busy[0].status} run {busy[0].name} uses this table. Cancel it, or wait for its end.")
     store.refuse_while_used("this table", identity, *(run.id for run in on_it))
     delete_dataset(store.home, identity)
 
 
 def delete_uploaded(store: RunStore, identity: str) -> None:
-    """Removes an adapter that was made elsewhere.
+    """Deletes an adapter from elsewhere.
 
     Raises:
-        StoreError: a job that is queued or running uses it.
-        AdapterError: the workspace does not hold it.
+        StoreError: a queued or running job uses it.
+        AdapterError: the workspace does not have it.
     """
     store.refuse_while_used("this adapter", identity)
     delete_adapter(store.home, identity)

@@ -1,6 +1,6 @@
-"""Other tools that a sweep can be sent to, by name: a file and a line each. Importing this loads none of their packages.
+"""Trackers that a sweep can be sent to, by name: a file and a line each. Importing this loads none of their packages.
 
-In: a name as ``mlflow`` or ``mlflow:http://host:5000``. Out: what writes there, see ``tracker.Tracker``.
+In: a name such as ``mlflow`` or ``mlflow:http://host:5000``. Out: a ``tracker.Tracker`` that writes there.
 """
 
 import importlib
@@ -15,14 +15,14 @@ TRACKERS = {
     "trackio": "Trackio",
     "tensorboard": "TensorBoard",
 }
-"""Name of the module here, of its extra in pyproject.toml and on the command line -> what people call it."""
+"""Name of the module here, of its extra in pyproject.toml and on the command line -> title."""
 
 
 def open_tracker(named: str, home: Path) -> Tracker:
-    """What writes to the tool ``NAME`` or ``NAME:WHERE``; where nothing else is said, local files go to ``trackers`` in the workspace.
+    """Opens the tracker ``NAME`` or ``NAME:WHERE``; by default local files go to ``trackers`` in the workspace.
 
     Raises:
-        SettingError: there is no such tracker, or it cannot be at that place.
+        SettingError: there is no such tracker, or it cannot write to that place.
         MissingPackageError: its package is not installed.
     """
     name, _, where = named.partition(":")

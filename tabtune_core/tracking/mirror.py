@@ -1,6 +1,6 @@
-"""A sweep of the workspace at a tracker: sent when it has ended, or followed while it goes on; both are the same reading of the store.
+"""Sends a sweep of the workspace to a tracker, when it has ended or while it goes on; both read the store in the same way.
 
-In: the store and a tracker. Out: what the tracker did not have. The store stays the truth; nothing here writes to it.
+In: the store and a tracker. Out: what the tracker did not have. The store stays the source of truth; nothing here writes to it.
 """
 
 import contextlib
@@ -38,16 +38,16 @@ from tabtune_core.tracking.tracker import AboutRun, Ending, OpenRun, Row, Tracke
 from tabtune_core.wording import counted
 
 CURVES = ("StepDone", "Evaluated", "MemorySampled", "PhaseDone")
-"""The events that are sent: numbers alone. Notes and errors quote cells of the table."""
+"""The events that are sent, which hold only numbers. Notes and errors quote cells of the table."""
 FORMAT = 2
-"""Grows when the same run is told in another way, so that what was sent before is sent anew."""
+"""Grows when a run is sent in another form, so that runs that were sent before are sent again."""
 AT_ONCE = 5_000
 LOOK_SECONDS = 2.0
 _OF_SETTINGS = frozenset({"place", "rank", "alpha", "dropout", "learning_rate", "seed", "archived"})
 
 
 class Mirror:
-    """The runs of one sweep at one tracker."""
+    """Sends the runs of one sweep to one tracker."""
 
     def __init__(self, store: RunStore, sweep: str, tracker: Tracker) -> None:
         """Sends nothing yet.
@@ -59,9 +59,9 @@ class Mirror:
         self._sweep = next((one for one in store.sweeps() if one.id == sweep), None) or self._missing(sweep)
         self._open: dict[str, _Going] = {}
         self._done: dict[str, int] = {}
-        """By run that the tracker has whole: its interruptions."""
+        """By run that the tracker has completely: how often it was resumed."""
         self.sent = 0
-        """Ended runs that the tracker did not have."""
+        """Number of ended runs that the tracker did not have."""
 
     def _missing(self, sweep: str) -> Any:
         raise StoreError(f"There is no sweep {sweep!r} in {self._store.home}; 'loralab runs' lists them.")
@@ -70,7 +70,7 @@ class Mirror:
         """Sends what the tracker does not have; ``live``: also of runs that go on. Returns how many runs have not ended.
 
         Raises:
-            TrackerError: the tracker did not take it; the next look begins again where that is needed.
+            TrackerError: the tracker did not accept a run; the next call sends it again.
             ShortageError: the machine lacks something, such as room on the disk of the tracker's files.
         """
         runs = self._store.runs(self._sweep.id)
@@ -86,13 +86,13 @@ class Mirror:
         return sum(run.status not in ENDED for run in runs)
 
     def send(self) -> str:
-        """Sends the runs that have ended, once; says in a sentence what the tracker has.
+        """Sends the runs that have ended, once; returns a sentence about what the tracker has.
 
         Raises:
             TrackerError, ShortageError: as ``look``.
         """
         going = self.look()
-        rest = f" {counted(going, 'run')} of it did not end yet; export it again later." if going else ""
+        rest = f" Not ended yet: {counted(going, 'run')}; export it again later." if going else ""
         return f"{self._tracker.title} has the sweep {self._sweep.id}; {counted(self.sent, 'run')} of it new or changed.{rest}"
 
     @contextlib.contextmanager
@@ -103,8 +103,8 @@ class Mirror:
             raise
         except Exception as error:
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            doing = f"{self._tracker.title} did not take the sweep, of which the workspace has all"
-            what = f"{doing}. See that it can be reached, and export it again. It said: {shorten(first, 160)}"
+            doing = f"{self._tracker.title} did not accept the sweep, which the workspace still has"
+            what = f"{doing}. Check that it can be reached, and export it again. It said: {shorten(first, 160)}"
             raise shortage_of(error, doing, self._tracker.folder) or TrackerError(what) from error
 
     def _send(self, run: Run) -> None:
@@ -115,7 +115,7 @@ class Mirror:
         if ending and not going and self._tracker.stamp(about) == ending.stamp:
             self._done[run.id] = run.resumptions
             return
-        if going is None or going.resumptions != run.resumptions:  # an interruption takes events back
+        if going is None or going.resumptions != run.resumptions:  # an interruption withdraws events
             going = self._open[run.id] = _Going(self._tracker.begin(about), run.resumptions)
         told = self._store.events(run.id, CURVES, going.after)
         for start in range(0, len(told), AT_ONCE):
@@ -144,7 +144,7 @@ class Mirror:
         return Ending(run.status, Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results), None, stamp)
 
     def _adapter(self, run: Run, folder: Path) -> Path | None:
-        """A copy of the package without the class labels, which are cells of the table; None without one, or where it is damaged."""
+        """Copies the package without the class labels, which are cells of the table; None if there is none, or it is damaged."""
         copy = folder / ADAPTER_FILE
         if run.result and run.result.adapter_bytes is not None and run.result.adapter_verified is not False:
             with contextlib.suppress(AdapterError):
@@ -154,17 +154,17 @@ class Mirror:
 
 @dataclass(slots=True)
 class _Going:
-    """A run that is being written, and how far it is."""
+    """A run that is being sent, and how far it is."""
 
     run: OpenRun
     resumptions: int
     after: int = 0
-    """The last event sent."""
+    """Number of the last event sent."""
     step: int = 0
-    """The last done among those."""
+    """The last step among the events sent."""
 
     def rows(self, told: Sequence[Stored]) -> Iterator[Row]:
-        """One an event."""
+        """Yields one row per event."""
         for one in told:
             match one.event:
                 case StepDone() as done:
@@ -177,7 +177,7 @@ class _Going:
                 case PhaseDone() as phase:
                     peaks = {f"phase/{phase.phase}/peak_{meter}_bytes": peak for meter, peak in phase.peak_bytes.items()}
                     values = _named(f"phase/{phase.phase}", phase, ("seconds", "growth_bytes")) | peaks
-                case _:  # of another version
+                case _:  # an event of another version
                     continue
             if known := {name: float(value) for name, value in values.items() if value is not None}:
                 yield Row(str(one.seq), one.event.step if isinstance(one.event, Evaluated) else self.step, one.time, known)
@@ -188,7 +188,7 @@ def _named(prefix: str, event: object, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _settings(settings: RunSettings) -> Iterator[tuple[str, Value]]:
-    """Those that matter to the strategy, by their names in TOML; a list is one text."""
+    """Yields the settings that matter to the strategy, by their names in TOML; a list becomes one text."""
     for row in SETTINGS.values():
         value = settings.value(row.name)
         if settings.strategy in row.strategies and value not in (None, (), {}) and not settings.is_replaced(row.name):
@@ -196,7 +196,7 @@ def _settings(settings: RunSettings) -> Iterator[tuple[str, Value]]:
 
 
 def _results(store: RunStore, run: Run) -> dict[str, float]:
-    """The numbers of the run's line on the leaderboard, with the half widths of its scores and gains, where they are known."""
+    """Returns the numbers of the run's line on the leaderboard, with the half widths of its scores and gains, if known."""
     metric = METRICS[run.settings.selection_metric]
     line = of_task(leaderboard([run], metric.name), run.settings.task).iloc[0].to_dict()
     halves = half_widths(run.id, metric, partial(read_predictions, store))
@@ -207,9 +207,9 @@ def _results(store: RunStore, run: Run) -> dict[str, float]:
 
 @contextlib.contextmanager
 def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
-    """Sends what comes while the block goes on, and the rest after it, in a thread: the block and the runs never wait for the tracker.
+    """Sends events in a thread while the block runs, and the rest after it: the block and the runs never wait for the tracker.
 
-    What goes wrong is said once, and tried again with the next look.
+    An error is reported once; sending is tried again every LOOK_SECONDS.
     """
     over, said = threading.Event(), set[str]()
 
@@ -219,7 +219,7 @@ def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
         except TabTuneError as error:
             if not said:
                 said.add(str(error))
-                say(f"warning: {error} The runs go on, and it is tried again.")
+                say(f"warning: {error} The runs go on, and sending is tried again.")
         else:
             said.clear()
 

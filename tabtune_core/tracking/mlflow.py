@@ -1,4 +1,4 @@
-"""MLflow: an experiment a sweep, a run a run. ``mlflow-skinny`` is enough, with SQLAlchemy and alembic for a database of one's own."""
+"""MLflow: an experiment per sweep and a run per run. ``mlflow-skinny`` is enough; a local database also needs SQLAlchemy and alembic."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tabtune_core.tracking.tracker import AboutRun, Ending, Row
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1_000, 100, 6_000
-"""Of one call, and letters of a parameter (https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits)."""
+"""Limits of one call, and letters of a parameter (https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits)."""
 USUAL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 STAMP, RUN = "loralab.stamp", "loralab.run"
 ENDS = {"cancelled": "KILLED", "failed": "FAILED", "interrupted": "FAILED"}
@@ -18,11 +18,11 @@ Item = TypeVar("Item")
 
 
 def open_tracker(where: str, folder: Path) -> "MLflow":
-    """``where`` is a tracking URI; without one, MLFLOW_TRACKING_URI or a database in ``folder``."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would tell its makers what is called
+    """``where`` is a tracking URI; by default MLFLOW_TRACKING_URI, or a database in ``folder``."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MLflow would send its makers which functions are called
     for name, value in USUAL.items():
         os.environ.setdefault(name, value)
-    import alembic  # noqa: F401 - whether it is there
+    import alembic  # noqa: F401 - raises ImportError if it is not installed
     import mlflow  # noqa: F401 - the same
 
     for name in ("mlflow", "alembic"):
@@ -31,7 +31,7 @@ def open_tracker(where: str, folder: Path) -> "MLflow":
 
 
 class MLflow:
-    """A tracking server or database, opened when it is first asked."""
+    """A tracking server or database, opened on first use."""
 
     title = "MLflow"
 
@@ -58,11 +58,11 @@ class MLflow:
         return list(self._client.search_runs([self._experiment(run)], f"tags.`{RUN}` = '{run.id}'"))
 
     def stamp(self, run: AboutRun) -> str:
-        """In a tag of the run."""
+        """Reads it from a tag of the run."""
         return next((str(held.data.tags.get(STAMP, "")) for held in self._held(run)), "")
 
     def begin(self, run: AboutRun) -> "_Run":
-        """A new run; what is held of it is deleted."""
+        """Creates the run anew, after deleting what MLflow has of it."""
         from mlflow.entities import Param
 
         for held in self._held(run):

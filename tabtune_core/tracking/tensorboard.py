@@ -1,4 +1,4 @@
-"""TensorBoard: a folder a sweep, a folder in it a run, with its event file and its adapter."""
+"""TensorBoard: a folder per sweep, with a folder per run, which holds its event file and its adapter."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ ENDS = {"failed": "STATUS_FAILURE", "interrupted": "STATUS_FAILURE"}
 
 def open_tracker(where: str, folder: Path) -> "TensorBoard":
     """``where`` is a folder."""
-    import tensorboard.summary.writer.record_writer  # noqa: F401 - whether it is there
+    import tensorboard.summary.writer.record_writer  # noqa: F401 - raises ImportError if it is not installed
 
     return TensorBoard(Path(where) if where else folder / "tensorboard")
 
@@ -32,12 +32,12 @@ class TensorBoard:
         return known or self.folder / _plain(run.experiment) / f"{_plain(run.name)}-{run.id}"
 
     def stamp(self, run: AboutRun) -> str:
-        """In a file beside the events."""
+        """Reads it from a file beside the events."""
         file = self._of(run) / STAMP
         return file.read_text() if file.exists() else ""
 
     def begin(self, run: AboutRun) -> "_Events":
-        """An empty folder."""
+        """Starts with an empty folder."""
         if self._of(run).exists():
             shutil.rmtree(self._of(run))
         return _Events(self._of(run), run)
@@ -50,7 +50,7 @@ class _Events:
 
         folder.mkdir(parents=True)
         self._folder, self._file = folder, (folder / f"events.out.tfevents.{int(run.started)}.loralab").open("wb")
-        self._writer = RecordWriter(self._file)  # its EventFileWriter writes in a thread, whose errors nobody sees
+        self._writer = RecordWriter(self._file)  # TensorBoard's EventFileWriter writes in a thread and loses its errors
         self._write(run.started, file_version="brain.Event:2")
         told = {**run.settings, **run.tags}
         self._write(run.started, summary=summary_v2.hparams_pb(told, trial_id=run.id, start_time_secs=run.started))
@@ -83,7 +83,7 @@ class _Events:
 
 
 def _plain(name: str) -> str:
-    """As the name of a folder.
+    """Turns a name into the name of a folder.
 
     >>> _plain("data.csv: TabICL / LoRA r=8")
     'data.csv-TabICL-LoRA-r=8'

@@ -1,4 +1,4 @@
-"""What a tracker has to answer, and what it is told of a run: plain numbers and texts, never a row of a table.
+"""The interface of a tracker, and what it gets of a run: plain numbers and texts, never a row of a table.
 
 To add one: a module here with ``open_tracker(where, folder)``, which imports the package, and a line in ``TRACKERS``.
 """
@@ -16,18 +16,18 @@ class AboutRun:
     """A run when it begins."""
 
     id: str
-    """Of the run in the workspace: at the tracker, it is the same run."""
+    """Of the run in the workspace; the tracker uses the same id."""
     name: str
     sweep: str
     """Id of the sweep."""
     experiment: str
-    """Name of the sweep with its id, so that sweeps of one name stay apart."""
+    """Name of the sweep with its id, so that sweeps of the same name are not mixed."""
     started: float
     """Unix seconds."""
     settings: Mapping[str, Value]
     """By their names in TOML, such as ``lora.rank``."""
     tags: Mapping[str, str]
-    """``loralab.sweep`` and ``loralab.run`` lead back; others say what a person wrote."""
+    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; the others hold the tags and the note of the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Row:
     """Numbers of one moment."""
 
     key: str
-    """Unique among all rows of a workspace, and the same whenever it is read."""
+    """Unique among all rows of a workspace, and the same whenever the row is read."""
     step: int
     """Steps done."""
     time: float
@@ -54,7 +54,7 @@ class Ending:
     adapter: Path | None
     """The package without class labels."""
     stamp: str
-    """Changes with all that is told of the run."""
+    """Changes if anything that is sent of the run changes."""
 
 
 class OpenRun(Protocol):
@@ -64,21 +64,21 @@ class OpenRun(Protocol):
         """Adds rows, in the order of their time."""
 
     def end(self, ending: Ending) -> None:
-        """Writes the rest; the stamp last, so that a run without it is known to be in part."""
+        """Writes the rest, and the stamp last, so that a run without a stamp is known to be incomplete."""
 
 
 class Tracker(Protocol):
-    """A place at a tool. Its methods raise whatever the tool's package raises."""
+    """A project or folder of a tracking tool. Its methods raise whatever the tool's package raises."""
 
     title: str
-    """What people call the tool."""
+    """Name of the tool for people."""
     look: str
-    """How a person looks at what was sent: a command or an address."""
+    """How to see what was sent: a command or an address."""
     folder: Path | None
-    """Where its files are; None where it is on a server."""
+    """Where its files are; None if they are on a server."""
 
     def stamp(self, run: AboutRun) -> str:
-        """That of the run as it is held there; empty if it is not there, or in part."""
+        """Returns the stamp of the run as the tracker has it; empty if the run is missing or incomplete."""
 
     def begin(self, run: AboutRun) -> OpenRun:
-        """A run without rows, in place of what is held of it."""
+        """Starts the run without rows; replaces what the tracker has of it."""

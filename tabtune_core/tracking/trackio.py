@@ -1,4 +1,4 @@
-"""Trackio: a project a sweep, a run a run, in its local SQLite files."""
+"""Trackio: a project per sweep and a run per run, in its local SQLite files."""
 
 import os
 import re
@@ -14,7 +14,7 @@ STAMP = "loralab.stamp"
 
 
 def open_tracker(where: str, folder: Path) -> "Trackio":
-    """``where`` is a folder; without one, TRACKIO_DIR or Trackio's own, where ``trackio show`` finds it."""
+    """``where`` is a folder; by default TRACKIO_DIR or Trackio's own folder, which ``trackio show`` reads."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     if where:
         os.environ["TRACKIO_DIR"] = str(Path(where).absolute())
@@ -22,12 +22,12 @@ def open_tracker(where: str, folder: Path) -> "Trackio":
     from trackio.utils import TRACKIO_DIR
 
     if where and Path(where).absolute() != Path(TRACKIO_DIR):
-        raise SettingError(f"Trackio writes to {TRACKIO_DIR} in this process already, so it cannot write to {where!r}. Start another.")
+        raise SettingError(f"In this process Trackio already writes to {TRACKIO_DIR}, not to {where!r}. Start another process.")
     return Trackio(SQLiteStorage, Path(TRACKIO_DIR))
 
 
 class Trackio:
-    """A folder of databases; they are written as its own importers do, since ``trackio.log`` knows no time but now."""
+    """A folder of databases, written as Trackio's own importers do, because ``trackio.log`` cannot set the time of a row."""
 
     title = "Trackio"
 
@@ -36,12 +36,12 @@ class Trackio:
         self.look = f"TRACKIO_DIR='{folder}' trackio show"
 
     def stamp(self, run: AboutRun) -> str:
-        """Among the settings of the run."""
+        """Reads it from the settings of the run."""
         held = self._storage.get_run_config(_project(run), run.name, run_id=run.id) or {}
         return str(held.get(STAMP, ""))
 
     def begin(self, run: AboutRun) -> "_Run":
-        """No rows of the run."""
+        """Deletes the rows of the run."""
         self._storage.delete_run(_project(run), run.name, run_id=run.id)
         return _Run(self._storage, run)
 
@@ -75,5 +75,5 @@ class _Run:
 
 
 def _project(run: AboutRun) -> str:
-    """Of the letters that the name of its file keeps."""
+    """Returns the project's name, made of characters that its file name keeps."""
     return re.sub("[^A-Za-z0-9]+", "-", run.experiment).strip("-")

@@ -1,4 +1,4 @@
-"""Weights & Biases: a group a sweep, a run a run. Without a login all stays in files, until ``wandb sync`` sends them."""
+"""Weights & Biases: a group per sweep and a run per run. Without a login all stays in files, until ``wandb sync`` sends them."""
 
 import logging
 import os
@@ -14,11 +14,11 @@ ENDS = {"cancelled": 1, "failed": 1, "interrupted": 1}
 
 
 def open_tracker(where: str, folder: Path) -> "WandB":
-    """``where`` is a project, or ENTITY/PROJECT. It is sent where WANDB_MODE says ``online``, or nothing and there is a login."""
+    """``where`` is a project, or ENTITY/PROJECT. Runs are sent if WANDB_MODE is ``online``, or if it is not set and there is a login."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    logging.raiseExceptions = False  # its log is on the disk of its files: where that is full, the error itself says so
+    logging.raiseExceptions = False  # its log is on the same disk as its files: if the disk is full, the error itself says so
 
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     entity, _, project = where.rpartition("/")
@@ -26,7 +26,7 @@ def open_tracker(where: str, folder: Path) -> "WandB":
 
 
 class WandB:
-    """A project, and the folder of its files on this machine, which also know what was sent."""
+    """A project, and the folder of its files on this machine, which also record what was sent."""
 
     title = "Weights & Biases"
 
@@ -40,11 +40,11 @@ class WandB:
         return [*self.folder.glob(f"wandb/*run-*-{run.id}")]
 
     def stamp(self, run: AboutRun) -> str:
-        """In a file beside what is to be, or was, sent."""
+        """Reads it from a file in the run's folder."""
         return next((file.read_text() for folder in self._folders(run) if (file := folder / STAMP).exists()), "")
 
     def begin(self, run: AboutRun) -> "_Run":
-        """A run of the same id; what was not sent of it yet is taken away, and what is at the server stays and is not sent twice."""
+        """Starts a run with the same id; deletes files that were not sent yet. What the server has stays and is not sent twice."""
         for folder in self._folders(run):
             shutil.rmtree(folder, ignore_errors=True)  # its service may still be writing its log
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Training: device, memory meters, optimizer, loop and scoring."""
+"""Training: plan, session, episodes, optimizer, loop, memory meters and scoring."""

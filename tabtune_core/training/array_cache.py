@@ -1,7 +1,7 @@
-"""What the runs of a workspace share: arrays by the hash of all that they depend on.
+"""The cache that the runs of a workspace share: arrays, keyed by the hash of everything that they depend on.
 
-In: what an array depends on, and how to make it. Out: the same array, mapped from a file when any run made it before. The file also holds
-the seconds that making it took on a core, which every run that uses it is charged, and those that its maker waited for one.
+In: what an array depends on, and how to make it. Out: the array, mapped from a file if any run made it before. The file also stores the
+seconds that it took on a core, which every run that uses it is charged, and the seconds that its maker waited for a core.
 """
 
 import hashlib
@@ -22,34 +22,34 @@ from numpy.typing import NDArray
 from tabtune_core.training.clock import OwnClock
 
 FORMAT = 4
-"""Part of every hash: increase it when a file's content or inputs change; files of earlier versions are then made anew."""
+"""Part of every hash: increase it when a file's content or inputs change; files of earlier versions are then not used."""
 LIMIT_BYTES = 2_000_000_000
-"""The files together; a run begins by taking away the oldest beyond half of it, so that there is room for its own."""
+"""Limit of all files together; a run begins by deleting the oldest files beyond half of it, to make room for its own."""
 COUNTED_AGAIN = 0.05
-"""Of that limit: whoever has written so much counts the files anew, as other runs write at the same time."""
+"""Share of the limit after whose writing a run counts the files again, because other runs write at the same time."""
 ABANDONED_SECONDS = 3600
 """Age at which an unfinished file is deleted: its run was killed."""
 
 
 @dataclass(slots=True)
 class SharedArrays:
-    """A folder of arrays. Safe from several processes: a file appears whole or not at all."""
+    """A folder of arrays. Safe for several processes: a file appears whole or not at all."""
 
     folder: Path
     salt: str = ""
-    """What everything depends on: the weights, the device and the versions of the packages."""
+    """What every array depends on: the weights, the device and the package versions."""
     limit_bytes: int = LIMIT_BYTES
     clock: OwnClock = field(default_factory=OwnClock.of_this_thread)
-    """The run's own, which is charged for each array once: at its first use, as if this run had made it then."""
+    """The run's own clock. It is charged once per array, at its first use, as if this run had made it then."""
     made: int = 0
     reused: int = 0
     refused: int = 0
     """Number of arrays made but not kept: the files were at their limit, or the disk was full."""
     _used_bytes: int = field(init=False, default=0)
     _own_bytes: int = field(init=False, default=0)
-    """Written here since the files were counted."""
+    """Bytes written here since the files were counted."""
     _paid: set[Path] = field(init=False, default_factory=set)
-    """Made here, or charged."""
+    """Files that this run made or was charged for."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ class SharedArrays:
             self._used_bytes -= size
 
     def get(self, parts: Sequence[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array that ``parts`` (arrays, tensors and what their fields or ``repr`` tell apart) lead to."""
+        """Reads or makes the array that depends on ``parts``: arrays, tensors, and values that fields or ``repr`` distinguish."""
         with self.clock.aside():
             file = self.file_of(parts)
             array = self.read(file)
@@ -76,11 +76,11 @@ class SharedArrays:
         return array
 
     def file_of(self, parts: Sequence[Any]) -> Path:
-        """Where the array that ``parts`` lead to is kept."""
+        """Returns the file of the array that depends on ``parts``."""
         return self.folder / f"{_digest([FORMAT, self.salt, *parts])}.npy"
 
     def read(self, file: Path) -> NDArray[Any] | None:
-        """Maps a file into memory; what is written into the array stays this reader's own. None: not there, or damaged."""
+        """Maps a file into memory, copy on write. None if it does not exist or is damaged."""
         try:
             array: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
             with file.open("rb") as opened:
@@ -91,7 +91,7 @@ class SharedArrays:
             return None
         except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError):
             whole = False
-        if not whole:  # as good as none
+        if not whole:
             with suppress(OSError):
                 file.unlink()
             return None
@@ -102,11 +102,11 @@ class SharedArrays:
         return array
 
     def keep(self, file: Path, array: NDArray[Any], seconds: float, waits: float) -> None:
-        """Writes an array, where it is not there; on a full disk or at the limit the run goes on without.
+        """Writes an array unless its file exists; on a full disk or at the limit, does nothing.
 
-        Making it took ``seconds``, and ``waits`` for a core that others used.
+        Making it took ``seconds``, besides ``waits`` for a core that others used.
         """
-        seconds, waits = max(0.0, seconds), max(0.0, waits)  # the kernel tells of waits late, so that a short time may come out below 0
+        seconds, waits = max(0.0, seconds), max(0.0, waits)  # the kernel reports waits late, so a short time may be below 0
         with self.clock.aside():
             self.made += 1
             self._paid.add(file)
@@ -115,11 +115,11 @@ class SharedArrays:
 
     @property
     def paid(self) -> list[str]:
-        """Names of what the run has made, or was charged for."""
+        """Returns the names of files that the run made or was charged for."""
         return sorted(file.name for file in self._paid)
 
     def count_as_paid(self, names: Sequence[str]) -> None:
-        """What an earlier process of the run has made, or was charged for."""
+        """Adds files that an earlier process of the run made or was charged for."""
         self._paid |= {self.folder / name for name in names}
 
     def _write(self, file: Path, array: NDArray[Any], costs: NDArray[np.float64]) -> None:
@@ -141,7 +141,7 @@ class SharedArrays:
 
 
 def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
-    """Time, bytes and path of files, the oldest first; without what another run takes away meanwhile."""
+    """Returns time, bytes and path of files, oldest first, without those that another run deletes meanwhile."""
     files = []
     for file in folder.glob(pattern):
         with suppress(FileNotFoundError):
@@ -151,7 +151,7 @@ def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
 
 
 def _checksum(array: NDArray[Any], seconds: float, waits: float) -> int:
-    """Of all that a file holds, since a disk may give back other values than were written; the sum of their bits: 7 GB a second."""
+    """Sums up the bits of a file's whole content, to detect disk errors; runs at 7 GB a second."""
     bits = np.ascontiguousarray(array).reshape(-1).view(f"u{min(array.itemsize, 4)}")
     told = zlib.crc32(f"{array.dtype.str} {array.shape} {seconds} {waits}".encode())
     return (int(bits.sum(dtype=np.uint64)) + told) % 2**53  # a float64 holds it

@@ -1,4 +1,4 @@
-"""The best state so far, kept on disk so that it adds nothing to the memory that is measured."""
+"""The best state so far, kept on disk so that it does not add to the measured memory."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from tabtune_core.training.state_file import StateFileError, read_state, write_s
 
 
 class BestState:
-    """The trainable parameters of a module at their best. Begins with the state it is given: candidate 0, which is kept to the end."""
+    """The best state of a module's trainable parameters. Starts with the present state, candidate 0, which is kept to the end."""
 
     def __init__(self, module: nn.Module, folder: Path) -> None:
         self._trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -19,29 +19,29 @@ class BestState:
         began = time.monotonic()
         written = write_state(self._file(0), self._trainable, {})
         self.seconds_a_byte = (time.monotonic() - began) / written
-        """That the disk takes."""
+        """How long the disk takes to write a byte."""
 
     @property
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """The trainable parameters themselves."""
+        """Returns the trainable parameters."""
         return list(self._trainable.items())
 
     def keep(self, step: int) -> None:
-        """Makes the present state, that of a step, the best."""
+        """Saves the present state, that of ``step``, as the best."""
         write_state(self._file(step), self._trainable, {})
         self._best = step
         self._tidy()
 
     def rely(self) -> None:
-        """Keeps the best state until a saved last state names a later one."""
+        """Keeps the best state's file until the next call, because a saved last state names it."""
         self._relied_on = self._best
         self._tidy()
 
     def take(self, step: int) -> None:
-        """Makes the state that an earlier process kept at a step the best.
+        """Makes the state that an earlier process saved at ``step`` the best.
 
         Raises:
-            StateFileError: it is not there, damaged or of another module; the text says which.
+            StateFileError: it is missing, damaged or of another module; the text says which.
         """
         if step:
             state = read_state(self._file(step))[0]
@@ -51,7 +51,7 @@ class BestState:
         self.rely()
 
     def restore(self, *, first: bool = False) -> None:
-        """Puts the best state back, or candidate 0."""
+        """Restores the best state, or candidate 0 with ``first``."""
         for name, value in read_state(self._file(0 if first else self._best))[0].items():
             with torch.no_grad():
                 self._trainable[name].copy_(value)
@@ -67,5 +67,5 @@ class BestState:
 
 
 def shapes(tensors: dict[str, torch.Tensor] | dict[str, nn.Parameter]) -> dict[str, tuple[int, ...]]:
-    """Of tensors by name."""
+    """Returns the shapes of tensors by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -1,8 +1,8 @@
-"""A training step that is recorded once, as a CUDA graph, and then given to the GPU again and again as a whole.
+"""A training step that is recorded once as a CUDA graph and then replayed.
 
-In: a model and its optimizer, and episodes of one shape. Out: what a plain step returns. Every tensor of the step keeps its place, each
-episode is copied into the first one's, and the host decides nothing within: not whether to step, nor at what rate.
-Random numbers go on from step to step: a graph moves the state of torch's own generator at each replay.
+In: a model and its optimizer, and episodes of one shape. Out: what a plain step returns. Every tensor of the step keeps its address; each
+episode is copied into the tensors of the first. The host decides nothing within a step: not whether to step, nor at what rate.
+Random numbers differ from step to step, because each replay advances torch's generator.
 """
 
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from tabtune_core.training.episodes import Episode
 from tabtune_core.training.step import Precision, Stepped, episode_tensors, queue_step, stepped
 
 EARLY = 3
-"""Steps that run uncaptured first, on the recorded stream: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
+"""Steps that run uncaptured first, on the capturing stream: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
 Work = Callable[[], None]
 
 
 def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_from_files: bool, sizes_differ: bool) -> str | None:
-    """Why the steps of a run cannot be one CUDA graph; None where they can.
+    """Says why the steps of a run cannot be one CUDA graph; None if they can.
 
     Args:
-        train: how it trains.
-        family: of the model.
-        device: that it trains on.
-        read_from_files: what frozen stages give is looked up by the content of an episode.
-        sizes_differ: the episodes are not all of one shape.
+        train: the training settings.
+        family: the model's family.
+        device: the device of the training.
+        read_from_files: whether outputs of frozen stages are looked up by the content of an episode.
+        sizes_differ: whether episodes have different shapes.
     """
     reasons = {
         f"it needs an NVIDIA GPU, and the device is {name_of(device)}": not is_proven(device),
@@ -44,7 +44,7 @@ def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_
 
 
 class Graph:
-    """Does the same work at each call: first plainly, then recorded as a CUDA graph, then by replaying it."""
+    """Does the same work at each call: the first calls run it, one records it as a CUDA graph, and that and all later calls replay it."""
 
     def __init__(self, work: Work, device: torch.device) -> None:
         self._work, self._device, self._gpu, self._early = work, device, gpu_module(device), EARLY
@@ -52,7 +52,7 @@ class Graph:
         self._stream = self._gpu.Stream(device)
 
     def __call__(self) -> None:
-        """Does it once."""
+        """Does the work once."""
         with on_device(self._device):
             if self._early:
                 self._early -= 1
@@ -68,7 +68,7 @@ class Graph:
     def _recorded(self) -> Any:
         graph = self._gpu.CUDAGraph()
         try:
-            with self._gpu.graph(graph, stream=self._stream, capture_error_mode="thread_local"):  # the memory meter's thread goes on
+            with self._gpu.graph(graph, stream=self._stream, capture_error_mode="thread_local"):  # other threads may call CUDA meanwhile
                 self._work()
         except RuntimeError as error:
             if is_out_of_memory(error):
@@ -79,7 +79,7 @@ class Graph:
 
 
 class CapturedStep:
-    """Steps of one training, for ``train``'s ``step_on``."""
+    """The steps of one training, as ``take_step`` of ``train``."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class CapturedStep:
         device: torch.device,
         repeat: Callable[[Work, torch.device], Work] = Graph,
     ) -> None:
-        """The arguments are those of ``train``.
+        """Takes the arguments of ``plain_step``, and ``repeat``.
 
         Args:
             model: as there.
@@ -101,7 +101,7 @@ class CapturedStep:
             clip_norm: as there.
             precision: as there.
             device: as there.
-            repeat: makes of a piece of work one that does the same at each call.
+            repeat: turns a function into one that does the same work at each call.
         """
         self._model, self._optimizer, self._classes, self._clip_norm = model, optimizer, classes, clip_norm
         self._precision, self._device, self._repeat = precision, device, repeat(self._work, device)
@@ -109,7 +109,7 @@ class CapturedStep:
         self._loss_norm_scale = torch.zeros(3, device=device)
 
     def __call__(self, episode: Episode) -> Stepped:
-        """One step on an episode of the shape of the first."""
+        """Does one step on an episode of the same shape as the first."""
         tensors = episode_tensors(episode, self._classes, torch.device("cpu"))
         if self._inputs is None:
             self._inputs = tuple(None if tensor is None else tensor.to(self._device, copy=True) for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Episodes: what one training step sees, drawn from the training rows as a prediction would see them.
+"""Episodes: the small tables of training steps, drawn from the training rows and shaped like a prediction.
 
 In: preprocessed features and class ids (or numbers) of the training rows. Out: context rows that show every class, and query rows,
 with labels.
@@ -16,11 +16,11 @@ from tabtune_core.data.encoding import Target
 
 Rows = NDArray[np.int64]
 WHOLE_ROWS = 20_000
-"""Up to so many rows are put in order as a whole at each draw, which costs a fraction of a millisecond; of more, a part is drawn."""
+"""A pool of up to so many rows is permuted as a whole at each draw, in a fraction of a millisecond; from a larger one, a part is drawn."""
 
 
 class RowPool:
-    """Rows by class, so that those of some classes are found without going through the others."""
+    """Rows grouped by class, so that the rows of some classes are found without searching the others."""
 
     def __init__(self, y_N: NDArray[np.int64] | NDArray[np.float64], classes: int) -> None:
         """Args:
@@ -34,14 +34,14 @@ class RowPool:
         self._begins = self._ends - counts
 
     def size(self, classes: NDArray[np.int64] | None) -> int:
-        """How many rows have one of these classes; None is all classes."""
+        """Counts the rows of these classes; None means all classes."""
         return len(self._by_class) if classes is None else int((self._ends - self._begins)[classes].sum())
 
     def draw(self, rng: np.random.Generator, classes: NDArray[np.int64] | None, context: int, query: int) -> Rows:
-        """Rows in random order, each once: ``context`` and ``query`` of them at least, where there are so many.
+        """Draws distinct rows in random order: first ``context`` + ``query`` rows, or all if there are fewer.
 
-        Behind those come all others of the pool, or, of a pool of more than ``WHOLE_ROWS``, one of each class that the query has and the
-        context lacks, if the class has one more.
+        The rest of the pool follows; in a pool of more than ``WHOLE_ROWS``, only one more row of each class that the query has and the
+        context lacks, if there is one.
         """
         total = self.size(classes)
         if total <= WHOLE_ROWS:
@@ -56,11 +56,11 @@ class RowPool:
         return np.concatenate([drawn, [*self._more(rng, drawn, context)]]).astype(np.int64) if self._classes else drawn
 
     def _more(self, rng: np.random.Generator, drawn: Rows, context: int) -> Iterator[int]:
-        """A row that was not drawn of each class that is drawn and not in the context."""
+        """Yields one undrawn row of each class that is drawn but not in the context."""
         y = self._y_N[drawn]
         for absent in np.setdiff1d(y[context:], y[:context]):
             members, taken = self._members(absent), drawn[y == absent]
-            # one more than were taken: they cannot all be among those
+            # one more than were taken, so at least one of them is new
             tried = rng.choice(members, min(len(members), len(taken) + 1), replace=False)
             yield from tried[~np.isin(tried, taken)][:1]
 
@@ -69,29 +69,29 @@ class RowPool:
 
 
 ROWS_AT_ONCE = 2048
-"""Most query rows of a prediction at once; those of a training step are ``EpisodeSize.query``."""
+"""Most query rows that are predicted at once; a training step has ``EpisodeSize.query``."""
 EVALUATION_ROWS = 2048
-"""Most context rows of an evaluation while training. Beside ten steps of TabICL mini 1 with 256 context rows (1.9 s of one core; 11 s with
-2,048), one with all rows of a table of 8,000 rows took 1.3 s and of one of 20,000 3.1 s; with 2,048 rows both took 0.6 s."""
+"""Most context rows of an evaluation during training. Ten steps of TabICL mini 1 with 256 context rows took 1.9 s of one core (11 s with
+2,048). An evaluation with all rows took 1.3 s on a table of 8,000 rows and 3.1 s on one of 20,000; with 2,048 rows both took 0.6 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One small table. Features and class ids are permuted afresh, so that no column or class keeps a place of its own."""
+    """One small table. Features and class ids are permuted in each, so that the position of a column or class carries no meaning."""
 
     x_TF: NDArray[np.float32]
     y_C: Target
     y_Q: Target
-    """A class id is -1 where the class is absent from the context, which has fewer rows than there are classes."""
+    """A class id is -1 if the context lacks the class because it has fewer rows than there are classes."""
     weight_Q: NDArray[np.float64] | None = None
-    """How much a query row counts in the loss, 0 where its class id is -1; None: all alike."""
+    """Weight of each query row in the loss, 0 if its class id is -1; None: equal weights."""
 
     def known(self, classes: int) -> int:
-        """Query rows whose class could be known; of numbers (0 classes) all."""
+        """Counts the query rows whose class the context shows; for numbers (0 classes) all rows."""
         return int((self.y_Q >= 0).sum()) if classes else len(self.y_Q)
 
     def scored(self, classes: int) -> int:
-        """Query rows that the loss reads."""
+        """Counts the query rows that enter the loss."""
         return self.known(classes) if self.weight_Q is None else int(np.count_nonzero(self.weight_Q))
 
 
@@ -104,12 +104,12 @@ class EpisodeSize:
 
     @classmethod
     def plan(cls, train_rows: int, *, batch_size: int, context_rows: int) -> "EpisodeSize":
-        """Query rows are held to a quarter of the training rows, so that the context stays near what a prediction has."""
+        """Plans an episode with at most a quarter of the training rows as query, so that its context is similar to a prediction's."""
         query = max(1, min(batch_size, train_rows // 4))
         return cls(max(1, min(context_rows, train_rows - query)), query)
 
     def steps_an_epoch(self, train_rows: int) -> int:
-        """Steps until about every training row has been a query once."""
+        """Returns the steps until each training row has been a query row about once."""
         return -(-train_rows // self.query)
 
 
@@ -129,10 +129,10 @@ def draw_episodes(
         x_NF: features.
         y_N: class ids from 0, or numbers.
         classes: how many there are; 0 for numbers.
-        size: of an episode; smaller where its classes have too few rows.
+        size: of an episode; smaller if its classes have too few rows.
         rng: draws rows and permutations.
-        most_classes: an episode shows a random choice of so many classes where there are more.
-        weight_N: how much each row counts in the loss where it is a query row; None: all alike.
+        most_classes: most classes of an episode, chosen at random; None: all.
+        weight_N: weight of each row in the loss when it is a query row; None: equal weights.
     """
     many, pool = most_classes is not None and classes > most_classes, RowPool(y_N, classes)
     while True:
@@ -155,21 +155,21 @@ def draw_episodes(
 
 
 def in_rounds(draw: Callable[[], Iterator[Episode]], count: int) -> Iterator[Episode]:
-    """The first ``count`` episodes over and over, each round drawn anew so that none is held; with 0, all of them.
+    """Repeats the first ``count`` episodes without end, drawing each round again so that none is held in memory; 0: no repetition.
 
     Args:
-        draw: begins the same endless row of episodes whenever it is called.
-        count: of a round.
+        draw: starts the same endless sequence of episodes at each call.
+        count: episodes of a round.
     """
     while True:
         yield from itertools.islice(draw(), count or None)
 
 
 def _show_every_class(rows: NDArray[np.int64], y_N: Target, size: EpisodeSize) -> NDArray[np.int64]:
-    """The rows of an episode, context first: the beginning of ``rows``, with trades so that the context shows the query's classes.
+    """Returns the rows of an episode, context first: the beginning of ``rows``, with swaps so that the context shows the query's classes.
 
-    Of a class that the context lacks, the last row takes the place of a context row whose class has others there. That is a row which
-    was not drawn, where the class has one, so that the query keeps its own; the only row of a class becomes context.
+    The last row of a class that the context lacks is swapped with a context row whose class has other rows there. If possible it is a row
+    that was not drawn, so that the query keeps its own; the only row of a class moves to the context.
     """
     y, end = y_N[rows], size.context + size.query
     for absent in np.setdiff1d(y[size.context : end], y[: size.context]):

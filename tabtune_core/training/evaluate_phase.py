@@ -1,4 +1,4 @@
-"""The last phase: the best trained state against zero-shot on the validation rows, the scores of the one that is returned, the result.
+"""The last phase: compares the best trained state with zero-shot on the validation rows, scores the better one, and makes the result.
 
 In: a session, zero-shot and what was trained. Out: predictions of the held-out rows, and the result of the run.
 """
@@ -20,22 +20,22 @@ from tabtune_core.training.zero_shot import Predictions, ZeroShot
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Of the state that the fit returns."""
+    """The evaluation of the state that the fit returns."""
 
     predictions: Predictions
     scores: dict[SplitName, dict[str, float]]
     predict_seconds: float
-    """For the last split that has rows: the test rows, where there are any."""
+    """Time for the last split with rows: the test rows, if there are any."""
 
 
 def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> Evaluation:
-    """Predicts the held-out rows, and leaves the model in the better state of the two."""
+    """Predicts the held-out rows, and puts the model into the better state of the two."""
     held_out, scorer = session.rows.held_out, session.rows.scorer
     with session.environment.meter.phase("evaluate"):
         predictions, seconds, clock = Predictions(), 0.0, OwnClock.of_this_thread()
         for split, rows in held_out.items():
             clock.start()
-            with session.prefix.use(split == "validation" and "test" in held_out):  # what is timed is computed in full
+            with session.prefix.use(split == "validation" and "test" in held_out):  # the timed split is computed in full
                 predictions[split] = scorer.predict(session.model, rows.x_NF)
             seconds = clock.seconds
         predictions = _returned(session, zero_shot, trained, predictions)
@@ -47,9 +47,9 @@ def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> Evaluat
 
 
 def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictions: Predictions) -> Predictions:
-    """Of the state that the fit returns: the trained one where it is better on the validation rows than zero-shot.
+    """Returns the predictions of the better state on the validation rows, trained or zero-shot, and restores that state.
 
-    Both with all the rows shown that predictions are, which evaluations while training may not have been.
+    Both used all context rows of predictions; evaluations during training may have used fewer.
     """
     if trained.best is None:
         return predictions
@@ -63,10 +63,10 @@ def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictio
 
 
 def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluation: Evaluation) -> RunFinished:
-    """Everything that the leaderboard shows; without an adapter package, which a later step makes."""
+    """Makes the result that the leaderboard shows; a later step adds the adapter package."""
     meter, plan, result, scores = session.environment.meter, session.plan, trained.result, evaluation.scores
     assert result.outcome != "cancelled"
-    growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}  # None where nothing ran
+    growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}
     return RunFinished(
         outcome=result.outcome,
         best_step=result.best_step,
@@ -104,7 +104,7 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
 
 
 def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
-    """The estimate for exactly these sizes; None for weights of another architecture than the model's own, or without rows."""
+    """Returns the estimate for exactly these sizes; None without held-out rows or for weights of another architecture."""
     settings, card, plan, held_out = session.settings, session.model.card, session.plan, session.rows.held_out
     if not held_out or weights_bytes != NUMBER_BYTES * card.weights_for(settings.task).total_parameters:
         return None

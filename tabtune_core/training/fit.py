@@ -1,7 +1,7 @@
-"""One model fitted to one table: what a run and a pipeline have in common.
+"""Fits one model to one table, for runs and pipelines.
 
-In: settings and a prepared table. Out: events while it goes on; the model in its best state, and what was measured. Candidate 0 is
-zero-shot, so that the result is never worse on the validation rows.
+In: settings and a prepared table. Out: events meanwhile; the model in its best state, and what was measured. Candidate 0 is zero-shot, so
+the result is never worse on the validation rows.
 """
 
 from collections.abc import Callable
@@ -24,26 +24,26 @@ class Fitted:
     """A model in its best state."""
 
     session: Session
-    """With the model, its adapter, and the table."""
+    """Holds the model, its adapter and the table."""
     predictions: Predictions
-    """Of the held-out rows."""
+    """Predictions of the held-out rows."""
     zero_shot: Predictions
-    """The same before training; the very same where no trained state was better."""
+    """Predictions before training; ``predictions`` itself if no trained state was better."""
     result: RunFinished
-    """Without an adapter package, which a later step makes."""
+    """The result before a later step adds the adapter package."""
 
 
 def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environment) -> Fitted:
-    """Loads the model, scores it as it is, trains it and scores it again.
+    """Loads the model, scores it without training, trains it and scores it again.
 
     Args:
-        plan: the model, what may change of it, and how; where the rows come from is not read here.
-        prepare_table: makes the table ready for the plan's model; it is measured as part of loading.
-        environment: whom it reports to, and what it shares.
+        plan: the model, what to train of it, and how; settings of the rows' source are ignored here.
+        prepare_table: prepares the table for the plan's model; measured as part of loading.
+        environment: whom the fit reports to, and what it shares.
 
     Raises:
         Cancelled: a person asked for the end without a result.
-        TabTuneError: what was asked cannot be done; the text says why and what would do.
+        TabTuneError: what was asked cannot be done; the text says why and what to do.
     """
     with own_chance(plan.device, plan.settings.seed):
         session = open_session(plan, prepare_table, environment)

@@ -1,7 +1,7 @@
-"""The last state of a training, from which a run goes on when its process was killed: as if nothing had happened, to the last bit.
+"""The last state of a training, from which a killed run resumes with bit-identical results.
 
-In: everything that the next step depends on and that the seed does not give anew. Out: a file, and from the file the same state again.
-Episodes, the adapter's start and the rate of a step follow from the seed and the number of the step.
+In: everything that the next step depends on, except what follows from the seed and the step number (episodes, the adapter's initial values,
+the learning rate). Out: a file, and the same state read back from it.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ from tabtune_core.training.state_file import StateFileError, read_state, write_s
 FORMAT = 2
 """Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
 LIGHT_BYTES = 32_000_000
-"""A state up to this size is saved at every evaluation: those of adapters are (rank 8: 0.9 MB of TabICL mini 1, 8.7 MB of TabICL v2, in
-0.04 and 0.35 s on a disk and a machine under load; ``tests/benchmarks/last_state.py``)."""
+"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and TabICL v2 8.7 MB;
+saving took 0.04 and 0.35 s with disk and machine under load (``tests/benchmarks/last_state.py``)."""
 SAVING_SHARE = 0.03
-"""Of a heavier state, as of full fine-tuning: saving it takes at most this share of the training's time, so that not every evaluation
-is followed by it: 331 MB of TabICL v2 took 21 s there. It holds the trained weights and two numbers a weight of Adam (one of SGD)."""
+"""Most time that saving a larger state may take, as a share of the training's; so it is not saved after every evaluation. In full
+fine-tuning of TabICL v2, saving 331 MB took 21 s. A state holds the trained weights and Adam's two numbers per weight (SGD: one)."""
 
 
 class LastState:
-    """Of one training: saved after evaluations, restored once before the first step."""
+    """The last state of one training: saved after evaluations, restored once before the first step."""
 
     def __init__(self, session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult) -> None:
         self._session, self._best, self._optimizer, self._result = session, best, optimizer, result
@@ -39,7 +39,7 @@ class LastState:
         self._bytes, self._longest_seconds, self._spent_seconds = 0, 0.0, 0.0
 
     def save(self) -> None:
-        """Writes the state of this moment, if the run can go on from one and time allows; it does not count as the run's time."""
+        """Saves the present state, if the run can resume and time allows; saving does not count as the run's time."""
         clock = self._session.arrays.clock
         if self._file is None or not self._may_take_time(clock.seconds):
             return
@@ -56,7 +56,7 @@ class LastState:
             self._spent_seconds += time.monotonic() - began
 
     def restore(self) -> None:
-        """Puts back the state that an earlier process of the run saved, if there is one; a notice says so, or why it cannot be used."""
+        """Restores the state that an earlier process of the run saved, if there is one; a note says so, or why it cannot be used."""
         if self._file is None or not self._file.exists():
             return
         emit = self._session.environment.emit
@@ -72,29 +72,29 @@ class LastState:
         emit(Resumed(self._result.steps_done))
         emit(
             Note(
-                f"Resumed at step {self._result.steps_done} after an interruption. Its {facts['seconds']:,.1f} s of training count, the "
-                "time in between and steps that were done twice do not; peak memory is the higher one of both processes."
+                f"Resumed at step {self._result.steps_done} after an interruption. The {facts['seconds']:,.1f} s of training before it "
+                "count; the time in between and repeated steps do not. Peak memory is the higher of both processes."
             )
         )
 
     def _may_take_time(self, trained_seconds: float) -> bool:
-        """Before the first time it is not known how long saving takes: about as long for each byte as the start of the best state did."""
+        """Whether saving is allowed now. Until it was first timed, it is expected to take as long per byte as saving the best state did."""
         expected = self._longest_seconds or self._best.seconds_a_byte * self._expected_bytes()
         return self._expected_bytes() <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
 
     def _expected_bytes(self) -> int:
-        """Weights, and at most two numbers for each."""
+        """Returns the size of the last saved state, or at first an upper limit: weights and two more numbers per weight."""
         return self._bytes or 3 * sum(p.numel() * p.element_size() for _, p in self._best.named_parameters)
 
     def _identity(self, model: str) -> str:
-        """What a state belongs to: the settings, the model by this name, the table, the context rows, the base's weights and the steps."""
+        """Returns a hash of what a state belongs to: settings, the model by this name, table, context rows, base weights and steps."""
         plan, table = self._session.plan, self._session.table
         settings = {**self._session.settings.to_dict(), "model": model}
         told = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
-        """Everything that is not a tensor."""
+        """Returns everything in the state that is not a tensor."""
         arrays, meter = self._session.arrays, self._session.environment.meter
         return {
             "identity": self._identity(self._session.settings.model),
@@ -109,7 +109,7 @@ class LastState:
         }
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Parameters and what the optimizer knows of each, by the parameter's name; torch's random numbers, of dropout."""
+        """Returns parameters and their optimizer state by the parameter's name, and the states of torch's generators, for dropout."""
         found: dict[str, torch.Tensor] = {}
         for name, parameter in self._best.named_parameters:
             found[f"parameter {name}"] = parameter
@@ -118,7 +118,7 @@ class LastState:
         return found | {f"random {name}": state for name, state in random_states(self._session.device).items()}
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-        """Raises StateFileError for a state of other settings, another table, model or kind of device."""
+        """Raises StateFileError if the state is of other settings, another table, model or kind of device."""
         if facts.get("identity") not in [self._identity(name) for name in names_of(self._session.settings.model)]:
             raise StateFileError("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
@@ -148,7 +148,7 @@ class LastState:
 
 def _not_saved(step: int, error: OSError) -> Note:
     return Note(
-        f"The state of step {step} could not be saved ({error.strerror}); no later one is. The run goes on, but it would start anew after "
-        "an interruption.",
+        f"The state of step {step} could not be saved ({error.strerror}), and no later one will be. The run goes on, but it would start "
+        "anew after an interruption.",
         "warning",
     )

@@ -1,6 +1,6 @@
 """The training loop.
 
-In: a module, episodes, a step on one of them. Out: a stream of events, and how training ended.
+In: a module, episodes, and a function that takes a step on an episode. Out: a stream of events, and how training ended.
 """
 
 import math
@@ -20,12 +20,12 @@ from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.step import Stepped
 
 REPORTED_STEPS = 5_000
-"""Steps after which the distance between two that are reported doubles, at each doubling of their number."""
+"""After so many steps only every second step is reported; the distance doubles again each time the number of steps doubles."""
 
 
 @dataclass(slots=True)
 class TrainResult:
-    """How training ended. Filled in while it goes on, so that a run that breaks off has it too, and one that goes on begins with it."""
+    """How training ended. Updated during training, so that it exists after an interruption and a resumed run starts with it."""
 
     outcome: Literal["finished", "stopped", "cancelled", "diverged"] = "finished"
     best_step: int = 0
@@ -40,38 +40,38 @@ class TrainResult:
     skipped_episodes: int = 0
     """Steps without a query row that could be scored."""
     overflowed_steps: int = 0
-    """Steps whose gradient was too large for fp16, as it was scaled then."""
+    """Steps whose scaled gradient was too large for fp16."""
     dead_layers: tuple[str, ...] = ()
     misses: int = 0
-    """Evaluations without a better score since the best one."""
+    """Evaluations since the best one."""
     resumed_steps: tuple[int, ...] = ()
-    """After which training went on in another process."""
+    """Steps after which training resumed in another process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopPlan:
-    """How long training goes on, at what rate, and when it is evaluated."""
+    """How long to train, at what learning rate, and when to evaluate."""
 
     steps: int
-    """At most so many."""
+    """Most steps."""
     classes: int
-    """That an episode may show; 0 for numbers."""
+    """Most classes of an episode; 0 for numbers."""
     metric: str
-    """The validation score that decides."""
+    """The selection metric."""
     eval_every: int
     """Steps between two evaluations on the validation rows."""
     patience: int
-    """Evaluations without a better score before training stops early; 0 is for ever."""
+    """Evaluations without a better score before training stops early; 0: never."""
     schedule: Schedule
-    """Of the rate after the warm-up."""
+    """Learning rate schedule after the warm-up."""
     warmup_steps: int
-    """During which the rate rises."""
+    """Steps during which the learning rate rises."""
     time_limit: float | None = None
-    """Seconds; training ends after the step at which they are over, evaluations included. The schedule does not know of it."""
+    """Seconds after which training ends with the current step, evaluations included. It does not change the schedule."""
 
     @classmethod
     def of(cls, settings: RunSettings, *, steps: int, eval_every: int, classes: int) -> "LoopPlan":
-        """What the settings say, for a run of so many steps, evaluated so often; a longer warm-up is shortened."""
+        """Makes the plan from the settings for the given steps; a warm-up longer than the run is shortened."""
         train = settings.train
         return cls(
             steps=steps,
@@ -87,31 +87,31 @@ class LoopPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callbacks:
-    """What the loop asks of those who know the model and the person."""
+    """Functions that the loop calls."""
 
     score_validation: Callable[[], dict[str, float]]
-    """Scores the model as it is."""
+    """Scores the present model."""
     keep_best: Callable[[], None]
     """Called when the present state is the best so far."""
     stop_request: Callable[[], StopRequest | None]
-    """Asked before each step; 'stop' and 'cancel' end training."""
+    """Called before each step; 'stop' and 'cancel' end training."""
     find_dead: Callable[[], list[str]]
-    """Names adapted layers without a gradient after the first backward pass."""
+    """Returns the adapted layers without a gradient after the first backward pass."""
     save_last: Callable[[], None] = lambda: None
-    """Called after each evaluation, when ``result`` is true of it."""
+    """Called after each evaluation, once ``result`` is up to date."""
 
 
 def _steps_to_do(plan: LoopPlan, result: TrainResult) -> range:
-    """Steps after the last one done; empty where training ended before its last step."""
+    """Returns the steps after the last one done; empty if training ended before its last step."""
     done = plan.steps if result.stopped_early or result.ended_by else result.steps_done
     return range(done + 1, plan.steps + 1)
 
 
 def is_reported(step: int, plan: LoopPlan, went: str = "") -> bool:
-    """Whether a step is worth an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last, one that diverged
-    (``went``), and those that are evaluated.
+    """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one, evaluated ones, and one
+    that diverged (``went``).
 
-    Of a million steps, evaluated every thousandth, about 26,000 are.
+    Of a million steps that are evaluated every thousandth, about 26,000 get one.
     """
     apart = 1 << ((step - 1) // REPORTED_STEPS).bit_length()
     return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps or went == "diverged"
@@ -132,18 +132,18 @@ def train(
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
-    """Yields ``Evaluated`` and, of the steps that are reported, ``StepDone``, and fills ``result``. Does not restore the best state.
+    """Yields ``Evaluated`` and, for reported steps, ``StepDone``, and updates ``result``. Does not restore the best state.
 
     Args:
-        module: that trains; it is put into training mode.
-        episodes: one a step.
-        optimizer: whose rate is set before each step.
-        take_step: moves the module's parameters by one episode, as ``plain_step`` does.
+        module: the module to train; it is put into training mode.
+        episodes: one per step.
+        optimizer: its learning rate is set before each step.
+        take_step: trains on one episode, as ``plain_step`` does.
         plan: how long, at what rate, and when to evaluate.
-        ask: whom to ask and inform meanwhile.
-        clock: the run's own, which gives the seconds of the events.
-        result: comes with the validation scores before the first step: candidate 0, which the others must beat. Or it is that of an
-            evaluation of the same training, from which this goes on.
+        ask: the functions to call meanwhile.
+        clock: the run's own clock, which gives the seconds of the events.
+        result: holds the validation scores before the first step (candidate 0, which later states must beat), or the saved result of
+            the same training, which then continues.
     """
     direction = METRICS[plan.metric]
     module.train()
@@ -174,7 +174,7 @@ def train(
         scores = ask.score_validation()
         best = direction.better(scores[plan.metric], result.best_scores[plan.metric])
         yield Evaluated(step, "validation", scores, best, clock.seconds)
-        if all(map(math.isnan, scores.values())):  # one step too far: the loss was still finite before it
+        if all(map(math.isnan, scores.values())):  # the last step diverged, although the loss before it was finite
             result.outcome = "diverged"
             return
         if best:

@@ -1,6 +1,6 @@
-"""What a fit says in words, beside its numbers: what differs from what a person may expect.
+"""Notes of a fit about what differs from what a person may expect.
 
-In: settings, the table, what was planned and what came of it. Out: notes.
+In: settings, the table, the plan and the result. Out: notes.
 """
 
 import math
@@ -22,16 +22,16 @@ from tabtune_core.wording import counted
 SAVING_REPORTED = 0.1
 """Fewest seconds computed by earlier runs that are mentioned."""
 LEAST_WAITED, WAITED_SHARE = 1.0, 0.1
-"""Fewest seconds, and share of what they computed, of earlier runs' waits for a core that are mentioned."""
+"""Earlier runs' waits for a core are mentioned from so many seconds and from this share of their computing time."""
 HARDLY = 0.3
-"""Nine in ten values of a column lie so close together once it is scaled; of a normal distribution within 3.3."""
+"""A column is named if nine in ten of its scaled values lie within this range; those of a normal distribution lie within 3.3."""
 ROWS_SORTED = 1000
-"""Of a column, to see where nine in ten lie."""
+"""Values of a column from which that range is computed."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 
 def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
-    """What differs from what a person may expect, said before the work begins."""
+    """Yields the notes before the work begins."""
     yield from _untested(settings)
     yield from _split(settings, table)
     if table.context.encoder.left_out:
@@ -61,33 +61,33 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
 
 
 def _untested(settings: RunSettings) -> Iterator[Note]:
-    """Says that shortcuts are off, because their results were not compared with this package version."""
+    """Says that shortcuts are off, because they were not tested with this package version."""
     upstream = get_card(settings.model).family.upstream
     if not upstream.is_tested:
         yield Note(
             f"{upstream.distribution} {upstream.installed} is not among the versions that LoRA Lab was tested with "
-            f"({', '.join(upstream.tested)}). The model computes everything in its own way: no frozen layer is cached, which takes longer.",
+            f"({', '.join(upstream.tested)}). The model runs the package's own code only: no frozen layer is cached, which takes longer.",
             "warning",
         )
 
 
 def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """Names columns of numbers of which the model's own scaling leaves next to nothing: few values lie far off, or the unit is large."""
+    """Names number columns whose values become almost equal by the model's own scaling: because of outliers or a large unit."""
     family, encoder = get_card(settings.model).family, table.context.encoder
     if family.added_to_spread is None:
         return
-    first = len(encoder.categories)  # the features begin with them
+    first = len(encoder.categories)  # categories are the first features
     numbers = pd.DataFrame(table.context.x_CF[:, first : first + len(encoder.numbers)], columns=encoder.numbers)
     low, high = numbers[:: max(1, len(numbers) // ROWS_SORTED)].quantile([0.05, 0.95]).to_numpy()
     middle, spread = high - low, numbers.std(ddof=0)
     unseen = (middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))
     far = (
-        "few values lie so far from the others that its standard score leaves those almost equal. Correct or leave out the few if they are "
-        "slips, or take the logarithm"
+        "few values lie so far from the others that standardising makes the others almost equal. Correct or leave out the few if they are "
+        "mistakes, or take the logarithm"
     )
     small = (
-        f"its package adds {family.added_to_spread:g} to the standard deviation, and that is no larger here. Write such columns in a "
-        "smaller unit, so that their numbers are larger"
+        f"its package adds {family.added_to_spread:g} to the standard deviation, which is hardly larger than that here. Write such columns "
+        "in a smaller unit, so that their numbers are larger"
     )
     squeezed = middle < HARDLY * spread
     for unseen_F, why in ((unseen & squeezed, far), (unseen & ~squeezed, small)):
@@ -96,7 +96,7 @@ def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
 
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
-    """Which context rows predictions and evaluations use, where that is not simply all."""
+    """Says which context rows predictions and evaluations use, if these are not simply all."""
     requested = settings.train.predict_context_rows
     if plan.context_rows < plan.train_rows:
         yield Note(
@@ -115,19 +115,19 @@ def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
 
 
 def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """How the rows were divided by time or by group, and what the models see of the column."""
+    """Says how the rows were divided by time or by group, and that a time column used for it is also a feature."""
     for finding in table.split.findings:
         yield Note(finding.message, "warning" if finding.severity == "warning" else "info")
     encoder = table.context.encoder
     if settings.split_by == "time" and settings.split_column in encoder.columns:
         yield Note(
-            f"{settings.split_column!r} is a feature too, and its later values are outside the range of the training rows. "
+            f"{settings.split_column!r} is also a feature, and its later values are outside the range of the training rows. "
             "To predict without it, leave it out under Columns on the Data page."
         )
 
 
 def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """What class weights do to the largest and the smallest class."""
+    """Says how class weights change the weight of the smallest class."""
     if settings.strategy != "inference" and settings.train.class_weights == "balanced":
         (largest, most), *_, (smallest, few) = Counter(table.labels[table.split.train]).most_common()
         yield Note(
@@ -137,7 +137,7 @@ def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
 
 
 def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> Iterator[Note]:
-    """What the steps have in common; ``cut`` is the path of the last stage that runs once for each input."""
+    """Yields the notes before training; ``cut`` is the path of the last stage that runs once per input."""
     count = settings.train.episode_set
     if cut:
         yield Note(f"All layers up to {cut} are frozen: they are computed once per input and cached (up to {_LIMIT}).")
@@ -147,14 +147,14 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
 
 
 def capture(why_not: str | None) -> Note:
-    """That the steps are a CUDA graph, or why they are not though it was asked for."""
+    """Says that the steps are a CUDA graph, or why they are not although that was asked for."""
     if why_not is None:
         return Note("The training step is captured as a CUDA graph after its first runs, and replayed from then on.")
     return Note(f"The training step is not captured as a CUDA graph, although train.cuda_graph asks for it: {why_not}.", "warning")
 
 
 def costs(result: RunFinished) -> Iterator[Note]:
-    """The part of a run's own time that it did not have to spend."""
+    """Says which part of a run's own time was read from the cache."""
     if result.shared_saved_seconds >= SAVING_REPORTED:
         yield Note(
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
@@ -162,13 +162,13 @@ def costs(result: RunFinished) -> Iterator[Note]:
         )
     if result.shared_waited_seconds >= max(LEAST_WAITED, WAITED_SHARE * result.shared_saved_seconds):
         yield Note(
-            f"The earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that others used while they computed it. These"
+            f"While they computed it, the earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that others used. These"
             " seconds do not count."
         )
 
 
 def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
-    """What went differently than planned, said after scoring; ``evaluated_step`` is the step that the evaluations while training chose."""
+    """Yields the notes after scoring about what went differently; ``evaluated_step`` is the step that evaluations during training chose."""
     if result.ended_by == "time limit":
         single_step = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(
@@ -185,7 +185,7 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
             f"{counted(len(result.dead_layers), 'adapted layer')} received no gradient: {', '.join(result.dead_layers[:3])}.", "warning"
         )
     if result.overflowed_steps:
-        yield Note(f"{counted(result.overflowed_steps, 'step')} changed nothing: gradients overflowed fp16, until they were scaled down.")
+        yield Note(f"{counted(result.overflowed_steps, 'step')} changed nothing: gradients overflowed fp16 until they were scaled down.")
     if result.skipped_rows:
         yield Note(
             f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the context of their "
@@ -206,11 +206,11 @@ def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: Shar
 
 
 def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
-    """Why a training ended with the pretrained weights."""
+    """Says why a training kept the pretrained weights."""
     if math.isnan(result.best_scores.get(metric, 0.0)):
         return (
             f"Nothing was measured: {METRICS[metric].label} is not defined on these validation rows, so the pretrained weights are kept. "
-            "Choose another selection metric, or other shares of the split."
+            "Choose another selection metric, or other split shares."
         )
     if evaluated_step:
         return (
@@ -221,7 +221,7 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
 
 
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
-    """How many of a pipeline's rows are context rows of its predictions, and how many were of its scores (None: no scores)."""
+    """Says how many of a pipeline's rows are context rows of its predictions, and how many were of its scores (None: no scores)."""
     of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
     nothing = "No rows were withheld, so no score was measured."
     measured = nothing if scored is None else f"The validation scores were measured with {scored:,} context rows."

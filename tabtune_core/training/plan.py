@@ -1,6 +1,6 @@
-"""What a fit is to do, resolved once before it begins and handed down whole.
+"""The plan of a fit, made once before it begins.
 
-In: settings, the width of the table, and a device. Out: a plan, or the error that says why such a run cannot be.
+In: settings, the number of features, and a device. Out: a plan, or an error that says why such a run is impossible.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings with all that is found out for them."""
+    """Settings with everything that follows from them."""
 
     settings: RunSettings
-    """As asked for."""
+    """The settings as asked for."""
     shown: RunSettings
-    """The same with the number of context rows of a prediction, which is stored with whatever is made."""
+    """The settings with the number of context rows of a prediction filled in; they are stored in the fit's files."""
     card: ModelCard
     device: torch.device
 
     @classmethod
     def of(cls, settings: RunSettings, *, features: int, device: torch.device) -> "Plan":
-        """The plan for a table from which a model reads so many ``features``.
+        """Makes the plan for a table with so many ``features``.
 
         Raises:
-            TabTuneError: as ``check_request`` says.
+            TabTuneError: see ``check_request``.
         """
         check_request(settings)
         shown = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))

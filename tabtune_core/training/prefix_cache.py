@@ -1,7 +1,7 @@
-"""The frozen first stages of a model, run once for each input, without a graph, for every step, evaluation and other run.
+"""The cache of frozen first stages: they run once per input, without a graph, for all steps, evaluations and runs.
 
-In: a model, its stages in the order of their calls, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies after
-the last stage before which nothing trains; what goes on from there comes from a file by the hash of all that went into the model.
+In: a model, its stages in call order, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies after the last
+stage up to which nothing trains; its output is read from a file, whose key is the hash of all inputs of the model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,14 +24,14 @@ from tabtune_core.models.stages import Stage, Stages, replaced
 from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
-"""Steps of a run in which the frozen stages run though a file has what they give: for about as long the heap grows by gaps on the CPU.
-With one or two, the peak of memory was 23 and 11 MB below the 140 of an empty folder (TabICL mini 1, 1,024 context rows x 40 columns)."""
+"""First steps of a run in which the frozen stages run although their output is cached, because gaps make the CPU's heap grow for about as
+long. With one or two, peak memory was 23 and 11 MB below the 140 MB without a cache (TabICL mini 1, 1,024 context rows x 40 columns)."""
 
 
 def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
-    """The first stages, up to the cut, in which nothing trains, no adapter sits and nothing is drawn at random.
+    """Returns the first stages, up to the cut, without trained parameters, adapters or random numbers.
 
-    None where something outside all stages trains, as it may be read at any time.
+    Empty if a parameter outside all stages trains, because it may be used anywhere.
     """
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     if any(not any(under(name, stage.path) for stage in stages) for name in trained):
@@ -48,13 +48,13 @@ def _is_frozen(stage: nn.Module) -> bool:
 
 
 def _floats(stage: nn.Module) -> Iterator[nn.Module]:
-    """Submodules with dropout as a number; a dropout that is a module is listed itself."""
+    """Yields dropout modules, and modules that have a dropout rate as a number."""
     return (layer for layer in stage.modules() if isinstance(layer, nn.Dropout) or isinstance(getattr(layer, "dropout", None), float))
 
 
 @dataclass(slots=True)
 class SharedPrefix:
-    """Stages of one model. Exact without autocast: frozen stages give the same numbers for the same input, and the key covers it all."""
+    """The cached stages of one model. Exact without autocast: frozen stages return equal numbers for equal inputs, which the key covers."""
 
     module: nn.Module
     stages: Stages
@@ -65,32 +65,32 @@ class SharedPrefix:
     _within: bool = False
     """Whether a forward pass of the model is running."""
     _found: NDArray[Any] | None = None
-    """What an earlier forward with the same input kept, flat; None while it is made."""
+    """The cached output for the present input, flat; None if it has to be computed."""
     _taken: int = 0
     _made: list[NDArray[Any]] = field(init=False, default_factory=list)
     _seconds: float = 0.0
-    """Seconds that the frozen stages of this forward pass took, which a file would save."""
+    """Computing time of the frozen stages in this forward pass, which the cache would save."""
     _waits: float = 0.0
-    """Seconds that they waited for a core besides."""
+    """Seconds that they also waited for a core."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
-    """How many numbers went into each forward that was computed in full, by entry and whether it was a step's; None: files go first."""
+    """Input sizes of forward passes computed in full, by entry and whether with gradients; None: the cache is used at once."""
 
     @property
     def cut(self) -> str | None:
-        """Path of the last stage that runs once for each input, or None."""
+        """Returns the path of the last stage that runs once per input, or None."""
         frozen = frozen_stages(self.module, self.stages.every) if self.on else []
         return frozen[-1].path if frozen else None
 
     def begin_in_full(self) -> None:
-        """From here on the first forwards are computed in full, though files have them: ``STEPS_IN_FULL`` steps, and one evaluation.
+        """From now on, computes the first forward passes in full even if they are cached: ``STEPS_IN_FULL`` steps, and one evaluation.
 
-        So the peak of memory is the same as with an empty folder.
+        So peak memory is the same as without a cache.
         """
         self._in_full = {}
 
     @contextmanager
     def use(self, when: bool = True) -> Iterator[None]:
-        """While the context lasts, forward passes read from the cache and fill it. May be nested."""
+        """Makes forward passes inside the block read from the cache and fill it. May be nested."""
         before = self._frozen
         if when and self.on and not before:
             self._frozen = frozen_stages(self.module, self.stages.every)
@@ -111,7 +111,7 @@ class SharedPrefix:
             yield owner, "forward", partial(self._stand_in, stage, owner.forward)
 
     def _run(self, name: str, forward: Any, *positional: Any, **named: Any) -> Any:
-        """The model's forward, or another method that calls the stages."""
+        """Runs the model's forward, or another method that calls the stages, with the cache."""
         if self._within:
             return forward(*positional, **named)
         inputs = [*positional, sorted(named), *map(named.get, sorted(named))]
@@ -131,18 +131,18 @@ class SharedPrefix:
         return result
 
     def _is_early(self, name: str, inputs: Sequence[Any]) -> bool:
-        """Whether it is among the first of its kind; of several sizes, among the largest so far."""
+        """Whether a forward pass is among the first of its kind, counting only those at least as large."""
         if self._in_full is None:
             return False
         size, trains = sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor)), torch.is_grad_enabled()
-        sizes = self._in_full.setdefault((name, trains), [])  # ``training`` says less: TabDPT's steps run with that of prediction
+        sizes = self._in_full.setdefault((name, trains), [])  # not ``module.training``: TabDPT's steps run in eval mode
         early = sum(other >= size for other in sizes) < (STEPS_IN_FULL if trains else 1)
         if early:
             sizes.append(size)
         return early
 
     def _stand_in(self, stage: Stage, forward: Any, *positional: Any, **named: Any) -> Any:
-        """One frozen stage: runs, passes over, or at the cut gives what was kept."""
+        """Runs a frozen stage, or skips it and, at the cut, returns the cached output."""
         if not self._within:
             return forward(*positional, **named)
         last, clock = stage is self._frozen[-1], self.arrays.clock
@@ -156,7 +156,7 @@ class SharedPrefix:
             began, waits = clock.seconds, clock.waited_seconds
             output = forward(*positional, **named)
             if last:
-                synchronize(next(self.module.parameters()).device)  # otherwise the copy below would wait for the work that is timed here
+                synchronize(next(self.module.parameters()).device)  # otherwise the copy below would wait for the work timed here
             if last or stage.skip is not None:
                 self._seconds, self._waits = self._seconds + clock.seconds - began, self._waits + clock.waited_seconds - waits
             if last:

@@ -1,8 +1,8 @@
-"""Gradient checkpointing: blocks keep their inputs alone and compute the rest again in the backward pass.
+"""Gradient checkpointing: blocks keep only their inputs and compute the rest again in the backward pass.
 
-Chen et al. 2016, arXiv 1604.06174. On the CPU the gaps that this leaves in glibc's heap are kept small: of mallopt(3), a block from the
-threshold on is mapped by itself and goes back to the system when it is freed. Left alone, glibc raises the threshold to 32 MiB as soon
-as it sees large blocks freed, and later ones lie in the heap among small ones.
+Chen et al. 2016, arXiv 1604.06174. On the CPU this also keeps gaps in glibc's heap small. Blocks above a threshold (mallopt(3)) are mapped
+separately and returned to the system when freed. By default glibc raises the threshold up to 32 MiB as soon as large blocks are freed, and
+places later ones in the heap among small ones.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from tabtune_core.models.stages import replaced
 
 @contextmanager
 def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
-    """Checkpoints the blocks while the context lasts; without a graph they run as usual. Dropout draws the same masks again.
+    """Checkpoints the blocks inside the context; without gradients they run as usual. Dropout draws the same masks again.
 
     Args:
         module: the model.
@@ -33,22 +33,22 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
 
 
 def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:
-    """By position come the tensors too that are given by name: torch keeps the random state of the GPUs on which it finds one there."""
-    positional = tuple(value.pop() if isinstance(value, list) else value for value in positional)  # TabPFN's blocks empty their list
+    """Checkpoints a call. Tensors given by name are also passed by position: torch saves only the random state of GPUs it finds there."""
+    positional = tuple(value.pop() if isinstance(value, list) else value for value in positional)  # TabPFN passes lists to be emptied
     tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
     return checkpoint(lambda *every: forward(*every[: len(positional)], **named), *positional, *tensors, use_reentrant=False)
 
 
 LARGE_BYTES = 4 << 20
-"""Mapping a block costs a page fault for every 4 kB; of smaller ones that would be felt."""
+"""Mapping a block costs a page fault for every 4 kB, which would be noticeable for smaller blocks."""
 USUAL_LARGE_BYTES, SPARE_BYTES = 32 << 20, 64 << 20
-"""Where glibc's own threshold ends, and the free memory at the heap's end that it then keeps."""
+"""The highest value of glibc's own threshold, and the free memory that it then keeps at the heap's end."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @contextmanager
 def large_blocks_apart() -> Iterator[None]:
-    """While it lasts, blocks from 4 MiB on leave no gaps. Nothing happens without glibc, or where the environment has set the threshold."""
+    """Maps blocks from 4 MiB on separately inside the context. Does nothing without glibc or if the environment sets the threshold."""
     chosen = "MALLOC_MMAP_THRESHOLD_" in os.environ or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
     mallopt = None if chosen else getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,9 +1,9 @@
-"""Models to compare with that need no pretrained weights: a linear one and gradient boosting, both scikit-learn's.
+"""Reference models without pretrained weights: a linear model and gradient boosting, both scikit-learn's.
 
-In: encoded training rows, categories first. Out: a fitted model that predicts. The one setting that each has, the penalty or the number of
-rounds, is chosen inside the training rows; then all of them are fitted.
+In: encoded training rows, categories first. Out: a fitted model. Its one setting, the penalty or the number of rounds, is chosen within the
+training rows; then the model is fitted to all of them.
 
-Letters: N rows, F features, K classes.
+Shape letters: N rows, F features, K classes.
 """
 
 import warnings
@@ -25,16 +25,16 @@ Array = NDArray[np.float64]
 Predict = Callable[[Array], Array]
 
 MOST_CELLS = 2_000_000
-"""Training rows times features, and times the classes where there are more than two: what takes some seconds on two cores."""
+"""Most training rows times features, times the classes if there are more than two: these take some seconds on two cores."""
 FEWEST_ROWS = 1_000
-"""Fewest rows, for a table so wide that MOST_CELLS would leave fewer."""
+"""Rows that are used even if the table is so wide that MOST_CELLS allows fewer."""
 CELLS_OF_FOLDS = 200_000
-"""Up to so many, the choice is by cross-validation; of larger tables one fold is enough."""
+"""Up to so many cells, the setting is chosen by cross-validation; for larger tables one fold is enough."""
 FOLDS = 5
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-"""Times the squared length of the coefficients of standardised columns: ridge's alpha, and 1 / C of logistic regression."""
+"""Factors of the squared norm of coefficients on standardised columns: ridge's alpha, and 1 / C of logistic regression."""
 LEVELS = 30
-"""Of a category, most that the linear model has a column for; the others, and those of fewer than RARE rows, share one."""
+"""Most columns of the linear model per categorical feature; other values, and those of fewer than RARE rows, share one."""
 RARE = 5
 LEVELS_OF_TREES = 250
 """scikit-learn's boosting takes at most 255."""
@@ -49,13 +49,13 @@ class Reference:
     """A fitted model."""
 
     predict: Predict
-    """Features to probabilities ``(N, K)``, classes by id, or numbers ``(N,)``."""
+    """Maps features to probabilities ``(N, K)``, classes by id, or numbers ``(N,)``."""
     said: str
-    """What it is and what was chosen, in a sentence."""
+    """A sentence about the model and the chosen setting."""
 
 
 def most_rows(features: int, classes: int) -> int:
-    """Training rows that are fitted in seconds; of more, a sample is.
+    """Returns the most training rows that are fitted in seconds; a larger table is sampled.
 
     >>> most_rows(20, 2), most_rows(20, 10), most_rows(5_000, 0)
     (100000, 10000, 1000)
@@ -64,24 +64,24 @@ def most_rows(features: int, classes: int) -> int:
 
 
 def _weights_a_feature(classes: int) -> int:
-    """One more of each class, where there are more than two."""
+    """Returns the weights per feature: one per class if there are more than two."""
     return classes if classes > 2 else 1
 
 
 def fit_reference(strategy: Strategy, x_NF: Array, y_N: Target, *, categories: int, classes: int, seed: int) -> Reference:
-    """Chooses the model's one setting and fits it to all of the rows.
+    """Chooses the model's setting and fits the model to all rows.
 
     Args:
         strategy: 'linear' (logistic regression, or ridge regression) or 'boosting'.
-        x_NF: features; category ids first, -1 where missing or unknown, then numbers, nan where missing.
-        y_N: class ids, all of them there, or numbers.
+        x_NF: features: category ids first (-1 if missing or unknown), then numbers (nan if missing).
+        y_N: class ids, every class among them, or numbers.
         categories: how many of the features are category ids.
-        classes: 0 where numbers are predicted.
+        classes: number of classes; 0 for regression.
         seed: of the folds and of boosting.
     """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1 if x_NF.size <= CELLS_OF_FOLDS else None):  # in a small table threads mostly wait for each other
+    with threadpool_limits(1 if x_NF.size <= CELLS_OF_FOLDS else None):  # for a small table, threads mostly wait for each other
         return (_linear if strategy == "linear" else _boosting)(x_NF, y_N, categories, classes, seed)
 
 
@@ -128,7 +128,7 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
     rounds = 1 + int(np.argmin(np.sum([curve[:shortest] for curve in curves], axis=0))) if shortest else ROUNDS_AT_ONCE
     columns, model = _trees(categories, classes, rounds, seed)
     encoded_NF = columns.fit_transform(x_NF)
-    known_F = np.isfinite(encoded_NF).any(axis=0)  # a column of missing values only cannot be binned
+    known_F = np.isfinite(encoded_NF).any(axis=0)  # boosting cannot bin a column of missing values only
     model.fit(encoded_NF[:, known_F], y_N)
     ask = model.predict_proba if classes else model.predict
     said = f"Gradient boosting with {counted(rounds, 'round')}, chosen {_how(folds)}."
@@ -138,7 +138,7 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
 def _curve(
     x_NF: Array, y_N: Target, fit: NDArray[np.int64], held_out: NDArray[np.int64], categories: int, classes: int, seed: int
 ) -> list[float]:
-    """The loss on the held rows after each round, until it gets no better."""
+    """Returns the loss on the held-out rows after each round, until it stops improving."""
     columns, model = _trees(categories, classes, ROUNDS_AT_ONCE, seed)
     model.set_params(warm_start=True)
     fitted_NF, held_out_NF = columns.fit_transform(x_NF[fit]), columns.transform(x_NF[held_out])
@@ -155,7 +155,7 @@ def _curve(
 
 
 def _trees(categories: int, classes: int, rounds: int, seed: int) -> "tuple[ColumnTransformer, Any]":
-    """The preprocessing of category ids, and the boosting itself."""
+    """Returns the preprocessing of category ids, and the boosting model."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.preprocessing import OrdinalEncoder
@@ -167,7 +167,7 @@ def _trees(categories: int, classes: int, rounds: int, seed: int) -> "tuple[Colu
 
 
 def _folds(x_NF: Array, y_N: Target, classes: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows to fit and rows held out of them; a class keeps its share of each fold, and one of a single row is never held out."""
+    """Yields rows to fit and rows held out; a class keeps its share in each fold, and a class of a single row is never held out."""
     rng = np.random.default_rng([seed, 2])
     order_N = rng.permutation(len(y_N))
     fold_N = np.empty(len(y_N), dtype=np.int64)
@@ -182,7 +182,7 @@ def _folds(x_NF: Array, y_N: Target, classes: int, seed: int) -> Iterator[tuple[
 
 
 def _loss(predicted: Array, y_N: Target) -> float:
-    """Log-loss of probabilities, mean squared error of numbers."""
+    """Computes the log-loss of probabilities or the mean squared error of numbers."""
     if predicted.ndim == 1:
         return float(np.mean((predicted - y_N) ** 2))
     return float(-np.mean(np.log(np.maximum(predicted[np.arange(len(y_N)), y_N.astype(np.int64)], 1e-15))))

@@ -1,4 +1,4 @@
-"""The table as the model reads it, encoded and normalised by the context; predictions of the rows that were held out, and their scores.
+"""Encodes and normalises the table for a model by its context rows, predicts the held-out rows and scores them.
 
 Shape letters: C context rows, N rows to predict, F features, K classes.
 """
@@ -22,7 +22,7 @@ from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, Episod
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Preprocessed rows of one part of the split: their numbers in the table, features and targets."""
+    """Preprocessed rows of one part of the split: row numbers in the table, features and targets."""
 
     rows_N: NDArray[np.int64]
     x_NF: Array
@@ -30,16 +30,16 @@ class HeldOut:
 
 
 BLOCK_ROWS = 50_000
-"""Rows that are encoded at once: the steps between a table and float32 features hold several copies in double precision."""
+"""Most rows that are encoded at once, because encoding holds several copies in double precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A context as one model reads it, and the way to predict beside it: the one that runs, pipelines and jobs have."""
+    """A context prepared for one model, with a scorer; runs, pipelines and jobs all predict through this class."""
 
     context: Context
     normalise: Callable[[Encoded], Array]
-    """The model's own, learnt from the context."""
+    """The model's own normalisation, fitted on the context."""
     scorer: "Scorer"
 
     @classmethod
@@ -49,15 +49,15 @@ class Shown:
         return cls(context, normalise, Scorer(normalise(context.x_CF), context.y_C, len(context.labels.classes), views))
 
     def read(self, rows: pd.DataFrame) -> Array:
-        """Features ``(N, F)`` as the model reads them."""
-        if rows.empty:  # what upstream packages refuse
+        """Returns the features ``(N, F)`` as the model reads them."""
+        if rows.empty:  # upstream packages refuse empty tables
             return self.scorer.x_CF[:0]
         starts = range(0, max(1, len(rows)), BLOCK_ROWS)
         blocks = [self.normalise(self.context.encoder.transform(rows.iloc[start : start + BLOCK_ROWS])) for start in starts]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def read_labelled(self, frame: pd.DataFrame, labels: NDArray[np.object_], rows: NDArray[np.int64]) -> HeldOut:
-        """Rows of a table by their numbers, with their targets."""
+        """Returns rows of a table by their numbers, with their targets."""
         return HeldOut(rows, self.read(frame.iloc[rows]), self.context.labels.transform(list(labels[rows])))
 
 
@@ -68,18 +68,18 @@ class Scorer:
     x_CF: Array
     y_C: Target
     classes: int
-    """0 where numbers are predicted."""
+    """0 for regression."""
     views: int = 1
-    """Predictions are averaged over so many: the table as it is, then with columns and class ids in another order.
+    """Ensemble size: the first member has the table unchanged, others have columns and class ids in another order.
 
-    Of probabilities the logarithms are averaged, as ``tabicl`` averages logits by default.
+    Members are averaged: for classes their log-probabilities, as ``tabicl`` averages logits by default.
     """
     rows_at_once: int = ROWS_AT_ONCE
     told: Callable[[int], None] | None = None
-    """Is told how many more rows of a view were predicted."""
+    """Called with the number of rows that one more call of a member predicted."""
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
-        """Probabilities ``(N, K)`` or numbers ``(N,)``; rows do not see each other, so that their number at once bounds memory alone."""
+        """Predicts probabilities ``(N, K)`` or numbers ``(N,)``. Rows do not see each other, so ``rows_at_once`` only limits memory."""
         if not len(x_NF):
             return np.empty((0, self.classes) if self.classes else 0)
         if model.module.training:
@@ -92,15 +92,15 @@ class Scorer:
         return self._mean(self._asked(self._opened(model, *member, once=once), x_NF, *member) for member in self._members())
 
     def keep(self, model: BaseModel) -> Callable[[Array], NDArray[np.float64]]:
-        """``predict`` for one lot of rows after the other: each member's context is read once, and kept where the model can.
+        """Returns a ``predict`` for many calls: each member's context is read once, and cached if the model can.
 
-        The module must be in ``eval`` mode and stay as it is.
+        The module must be in ``eval`` mode and must not change.
         """
         opened = [(self._opened(model, *member), *member) for member in self._members()]
         return lambda x_NF: self._mean(self._asked(ask, x_NF, columns, ids) for ask, columns, ids in opened)
 
     def _members(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Orders of columns and of class ids: as they are, then the same ones in every run, or scores could not be compared."""
+        """Yields each member's orders of columns and of class ids, the same in every run so that scores can be compared."""
         yield np.arange(self.x_CF.shape[1]), np.arange(self.classes)
         for member in range(1, self.views):
             rng = np.random.default_rng(member)
@@ -115,7 +115,7 @@ class Scorer:
     def _opened(
         self, model: BaseModel, columns: NDArray[np.int64], ids: NDArray[np.int64], *, once: bool = False
     ) -> Callable[[Array], NDArray[np.float64]]:
-        """One ensemble member beside its context, which is read for many lots of rows, or for one."""
+        """Returns a function that predicts with one ensemble member; with ``once``, it is called once and need not cache the context."""
         x_CF, y_C = self.x_CF[:, columns], ids[self.y_C] if self.classes else self.y_C
         if once:
             return lambda x_QF: model.predict(x_CF, y_C, x_QF, self.classes)
@@ -124,7 +124,7 @@ class Scorer:
     def _asked(
         self, ask: Callable[[Array], NDArray[np.float64]], x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """What a member predicts, classes in their own order."""
+        """Predicts with one member, and returns the classes in their original order."""
         lots = [x_NF[i : i + self.rows_at_once, columns] for i in range(0, len(x_NF), self.rows_at_once)]
         parts = [self._telling(ask(lot)) for lot in lots]
         predicted = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -136,7 +136,7 @@ class Scorer:
         return predicted
 
     def score(self, model: BaseModel, part: HeldOut) -> dict[str, float]:
-        """Every metric on the rows of ``part``."""
+        """Computes every metric on the rows of ``part``."""
         return score_all(part.y_N, self.predict(model, part.x_NF))
 
 
@@ -146,15 +146,15 @@ def _log(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class ModelRows:
-    """What training and scoring need of a table."""
+    """The parts of a table that training and scoring need."""
 
     x_NF: Array
     y_N: Target
     held_out: dict[SplitName, HeldOut]
-    """Of the splits that have rows: validation, then test."""
+    """The splits that have rows: validation, then test."""
     scorer: Scorer
     evaluator: Scorer
-    """As ``scorer``, with fewer context rows where there are many: it scores the validation rows while training goes on."""
+    """As ``scorer``, but with at most EVALUATION_ROWS context rows: scores the validation rows during training."""
     size: EpisodeSize
 
     @classmethod
@@ -169,7 +169,7 @@ class ModelRows:
 
 
 def _fewer(scorer: Scorer) -> Scorer:
-    """With at most EVALUATION_ROWS rows of its context, every class among them, and the same normalisation."""
+    """Returns a scorer with at most EVALUATION_ROWS of the context rows, every class among them, and the same normalisation."""
     strata = scorer.y_C.astype(str) if scorer.classes else np.zeros(len(scorer.y_C), dtype=str)
     kept = sample_rows(strata, EVALUATION_ROWS, np.random.default_rng(0))
     return scorer if len(kept) == len(scorer.y_C) else replace(scorer, x_CF=scorer.x_CF[kept], y_C=scorer.y_C[kept])

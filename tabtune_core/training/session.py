@@ -1,6 +1,6 @@
-"""What a fit has in hand from its first phase to its last: the model, the rows, the plan, and what they are shared with.
+"""The session of a fit: the model, the rows, the plan and the cache that all its phases use.
 
-In: a plan, a way to prepare the table, and the environment of the fit. Out: a session, with the model loaded and the plan told.
+In: a plan, a function that prepares the table, and the environment of the fit. Out: a session with a loaded model; emits the plan.
 """
 
 import re
@@ -38,16 +38,16 @@ from tabtune_core.upstream import DISTRIBUTION
 from tabtune_core.variants import VARIANTS
 
 CONTEXT, QUERY, FEATURES = 64, 16, 4
-"""Of the table that is worked on: the kernels of a large one, at little cost."""
+"""Sizes of the warm-up table: large enough to use the kernels of a large table, at little cost."""
 USED: set[tuple[str, str, int]] = set()
-"""By model, task and how many tensors train: what this process's CPU has done once, and need not do again for every fit."""
+"""Warm-ups that this process has done on the CPU, by model, task and number of trained tensors; they need not be repeated."""
 
 
 def use_once(model: BaseModel, *, device: torch.device) -> None:
-    """One prediction and, where something trains, one step that moves nothing; chance, flags and gradients stay as they are.
+    """Warms up: predicts once and, if something trains, takes one step that changes nothing. Random states and gradients are kept.
 
-    On a GPU that is CUDA's start, which would count as the run's seconds, and the workspaces of cuBLAS, one for each of two threads, which
-    would count as its memory.
+    On a GPU this starts CUDA, which would otherwise count as the run's time, and allocates cuBLAS workspaces of two threads, which would
+    count as its memory.
     """
     trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     key = (model.card.name, model.task, len(trained))
@@ -75,7 +75,7 @@ def use_once(model: BaseModel, *, device: torch.device) -> None:
 
 
 PRIVATE = "frozen"
-"""Folder within the fit's own of what it makes once, where nothing is shared with other fits."""
+"""Name of the cache folder of a fit that does not share its cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +85,15 @@ class Environment:
     meter: MemoryMeter
     """Measures every phase."""
     folder: Path
-    """Of the best state while it trains; whoever gave it takes it away."""
+    """Folder of the best state during training; the caller deletes it."""
     emit: Callable[[Event], None]
     """Called from two threads."""
     stop_request: Callable[[], StopRequest | None] = lambda: None
-    """Asked before every step."""
+    """Called before every step."""
     shared: Path | None = None
-    """Folder of what fits share; None: a fit keeps for itself, in ``folder``, what it asks for again."""
+    """Cache folder that fits share; None: the fit has its own cache in ``folder``."""
     last_state: Path | None = None
-    """File of the state from which the fit goes on if its process is killed, and goes on now if it is there; None: it starts anew."""
+    """File for the last state; the fit resumes from it if it exists. None: no state is saved."""
 
     @property
     def goes_on(self) -> bool:
@@ -106,35 +106,34 @@ class Session:
     """One model and one table, ready to be scored and trained."""
 
     resolved: Plan
-    """What was asked for, and what was found out for it."""
     environment: Environment
     precision: Precision
-    """Of a training step."""
+    """Number format of a training step."""
     model: BaseModel
     adapters: AdapterSet
-    """The adapter that is trained, or none."""
+    """Holds the trained adapter; empty without LoRA."""
     report: LoraReport | None
     table: Prepared
     rows: ModelRows
     plan: RunPlanned
     arrays: SharedArrays
-    """What is computed once for several fits, with the clock of the fit's own time."""
+    """The cache, with the clock of the fit's own time."""
     prefix: SharedPrefix
-    """The stages of the model in which nothing trains, computed once for each input."""
+    """The frozen first stages of the model, computed once per input."""
 
     @property
     def settings(self) -> RunSettings:
-        """As asked for."""
+        """Returns the settings as asked for."""
         return self.resolved.settings
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Returns the device of the fit."""
         return self.resolved.device
 
     @property
     def trains(self) -> bool:
-        """Whether there is more to do than to predict."""
+        """Whether the fit trains, and not only predicts."""
         return self.settings.strategy != "inference"
 
 
@@ -142,7 +141,7 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
     """Loads the model and the table, and emits the plan.
 
     Raises:
-        TabTuneError: what was asked cannot be done; the text says why and what would do.
+        TabTuneError: what was asked cannot be done; the text says why and what to do.
     """
     settings, device, emit = resolved.settings, resolved.device, environment.emit
     precision = Precision.of(settings.train.amp, device)
@@ -177,11 +176,11 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
 
 
 def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:
-    """The base model with what the strategy trains, and nothing else, made trainable."""
+    """Loads the base model, adds the adapter if there is one, and makes trainable exactly what the strategy trains."""
     settings, card, device = resolved.settings, resolved.card, resolved.device
     weights = card.weights_for(settings.task)
     if settings.checkpoint is None and not is_here(weights):
-        emit(Note(f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows how far it is."))
+        emit(Note(f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows the progress."))
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
@@ -191,15 +190,15 @@ def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseMode
             emit(Note(loading))
         put_on(adapters, model, settings.lora)
         model.module = adapters.module
-    use_once(model, device=device)  # or it would count as the growth of zero-shot and training
+    use_once(model, device=device)  # otherwise first-use memory would count as growth of zero-shot and training
     return model, adapters
 
 
 def _check_classes(model: BaseModel, classes: int) -> None:
-    """A named checkpoint may have fewer classes than the model's own."""
+    """Refuses a target with more classes than the weights have; a named checkpoint may have fewer than the model's own."""
     most = model.native_classes
     if model.card.family.class_limit is not None and most is not None and classes > most:
-        raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Name others.")
+        raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Choose others.")
 
 
 def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
@@ -227,7 +226,7 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
 
 
 def _salt(model: BaseModel, plan: RunPlanned) -> str:
-    """What every shared array depends on beside its own inputs."""
+    """Returns what every cached array depends on besides its own inputs."""
     packages = (DISTRIBUTION, "torch", model.card.family.distribution)
     device = re.sub(r"^cuda:\d+", "cuda", plan.device)  # equal GPUs give equal numbers
     return " ".join([model.source.sha256, model.task, device, *(f"{name} {version(name)}" for name in packages)])

@@ -1,7 +1,7 @@
-"""Tensors and facts of a training in one file, there whole or not at all even when the machine goes down, and read without running code.
+"""Saves tensors and facts of a training in one file that is complete or absent even after a power failure. Reading it runs no code.
 
-In: tensors by name, and facts as JSON knows them. Out: the same, or what is wrong with the file. It is a safetensors file
-(https://huggingface.co/docs/safetensors, "Format"), written tensor by tensor: a copy of all of them would count as memory of training.
+In: tensors by name, and JSON facts. Out: the same, or what is wrong with the file. It is a safetensors file
+(https://huggingface.co/docs/safetensors, "Format"), written tensor by tensor: a copy of all tensors would count as memory of the training.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ _NO_DIGEST = "0" * 128
 
 
 class StateFileError(ValueError):
-    """The file is damaged or not of this package; the text says how."""
+    """The file is damaged or was not written by this package; the text says how."""
 
 
 def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> int:
-    """Writes beside the file, waits for the disk, and puts it in the file's place. Returns the bytes.
+    """Writes a temporary file, waits for the disk, and moves it to its place. Returns its size in bytes.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written to; the file is as it was.
+        OSError: the disk is full, or the folder cannot be written to; an earlier file is unchanged.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with in_one_move(file) as partial, partial.open("wb") as opened:
@@ -62,10 +62,10 @@ def _write(opened: BinaryIO, tensors: Mapping[str, torch.Tensor], told: str) -> 
 
 
 def read_state(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors, on the CPU, and facts.
+    """Reads tensors, on the CPU, and facts.
 
     Raises:
-        StateFileError: saying what is wrong.
+        StateFileError: the text says what is wrong.
     """
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
@@ -83,7 +83,7 @@ def read_state(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _tell(digest: Any, name: str, tensor: torch.Tensor) -> memoryview:
-    """Adds a tensor to a digest (BLAKE2b, RFC 7693); its bytes."""
+    """Adds a tensor to a digest (BLAKE2b, RFC 7693); returns its bytes."""
     content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
     digest.update(content)

@@ -1,6 +1,6 @@
-"""One training step: its number format, the loss of an episode, its gradient, and the optimizer's move.
+"""One training step: its number format, the loss of an episode, its gradient, and the optimizer's update.
 
-In: a model, an episode, an optimizer. Out: the loss, the norm of its gradient, and how it went.
+In: a model, an episode, an optimizer. Out: the loss, the norm of its gradient, and whether the step succeeded.
 Shape letters: T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
 
@@ -22,14 +22,14 @@ from tabtune_core.training.episodes import Episode
 
 DTYPES: dict[Amp, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_CAPABILITY = (8, 0)
-"""Compute capability from which on a GPU computes in bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); others emulate it."""
+"""Lowest compute capability with native bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); other GPUs emulate it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """What a step computes in. The weights that are trained stay fp32.
+    """The number format of a step. Trained weights stay fp32.
 
-    The scaler is torch's own (Micikevicius et al. 2018, section 3.2, arXiv 1710.03740); where it is off, it changes nothing.
+    The scaler is torch's (Micikevicius et al. 2018, section 3.2, arXiv 1710.03740); when disabled, it changes nothing.
     """
 
     device_type: str
@@ -39,7 +39,7 @@ class Precision:
 
     @classmethod
     def of(cls, amp: Amp, device: torch.device) -> "Precision":
-        """What a setting stands for on a device.
+        """Makes the precision of the setting ``train.amp`` on a device.
 
         Raises:
             DeviceError: 16-bit training was asked for, and the device is not an NVIDIA GPU.
@@ -49,12 +49,12 @@ class Precision:
         return cls(device.type, DTYPES.get(amp), torch.amp.GradScaler(device.type, enabled=amp == "fp16"))
 
     def autocast(self) -> torch.autocast:
-        """The context in which the loss is computed."""
+        """Returns the context in which the loss is computed."""
         return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None)
 
 
 def emulation(amp: Amp, device: torch.device) -> list[Note]:
-    """What to know where the GPU has no units for the format that was asked for."""
+    """Returns a note if the GPU only emulates the requested format."""
     if amp != "bf16" or gpu_module(device).get_device_capability(device) >= BF16_CAPABILITY:
         return []
     name, (major, minor) = gpu_module(device).get_device_name(device), gpu_module(device).get_device_capability(device)
@@ -68,11 +68,11 @@ def emulation(amp: Amp, device: torch.device) -> list[Note]:
 
 
 Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
-"""The loss of a step, the norm of its gradient before clipping, and how it went: ``overflow`` is a gradient too large for fp16's scale."""
+"""The loss of a step, the norm of its gradient before clipping, and its outcome; ``overflow``: its scaled gradient exceeds fp16."""
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Mean loss of the query rows (nats for classes), weighted where the episode has weights; nan if none of them can be scored."""
+    """Computes the mean loss of the query rows (nats for classes), weighted by the episode's weights; nan if no row can be scored."""
     x_BTF, y_BC, y_BQ, weight_BQ = episode_tensors(episode, classes, device)
     return model.loss(x_BTF, y_BC, y_BQ, classes, weight_BQ)
 
@@ -80,9 +80,9 @@ def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch
 def episode_tensors(
     episode: Episode, classes: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """What a model's loss reads: features ``(1, T, F)``, answers ``(1, C)`` and ``(1, Q)``, and weights of query rows ``(1, Q)``.
+    """Makes a model's inputs: features ``(1, T, F)``, labels ``(1, C)`` and ``(1, Q)``, and weights of query rows ``(1, Q)``.
 
-    Numbers go to the model as standard scores of the context: in float32, large ones that differ little, as dates do, would be one.
+    Numeric labels are standardised by the context first: in float32, large numbers that differ little, such as dates, would be equal.
     """
     kind, y_C, y_Q = torch.int64 if classes else torch.float32, episode.y_C, episode.y_Q
     if not classes:
@@ -95,19 +95,19 @@ def episode_tensors(
 
 
 def take_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> Stepped:
-    """``queue_step``, and what came of it: the host waits once."""
+    """Calls ``queue_step`` and returns its outcome; the host waits for the device once."""
     return stepped(queue_step(loss, optimizer, clip_norm=clip_norm, precision=precision), precision)
 
 
 def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> torch.Tensor:
-    """One optimizer step, which leaves the parameters alone where the loss or its gradient is not finite. The host decides nothing.
+    """Queues one optimizer step; it changes no parameter if the loss or its gradient is not finite. The host decides nothing.
 
-    Gradients of an earlier step must be gone: before the forward pass that made the loss, so that they are not held beside all it keeps.
+    Delete the gradients of the previous step before the forward pass, so that they do not take memory beside its activations.
 
     Args:
         loss: of the episode.
-        optimizer: a fused one of torch's, which reads from a tensor whether to step.
-        clip_norm: longer gradients are shortened to it; 0 leaves them.
+        optimizer: one of torch's fused optimizers, which read from a tensor whether to step.
+        clip_norm: longer gradients are scaled to this norm; 0: no clipping.
         precision: of the loss.
 
     Returns:
@@ -125,7 +125,7 @@ def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_nor
 
 
 def stepped(loss_norm_scale: torch.Tensor, precision: Precision) -> Stepped:
-    """Of what ``queue_step`` returned. A gradient may be too large for the scale alone: a smaller one is tried down to 1, the true size."""
+    """Reads what ``queue_step`` returned. While fp16's scale is at least 1, an infinite gradient is an overflow: it shrinks the scale."""
     value, norm, scale = loss_norm_scale.tolist()
     if not math.isfinite(value):
         return value, norm, "diverged"
@@ -136,13 +136,13 @@ def stepped(loss_norm_scale: torch.Tensor, precision: Precision) -> Stepped:
 def plain_step(
     model: BaseModel, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision, device: torch.device
 ) -> Callable[[Episode], Stepped]:
-    """A step on whatever episode comes, for ``train``.
+    """Returns a function that takes a step on any episode, for ``train``.
 
     Args:
-        model: whose trainable parameters ``optimizer`` holds.
-        optimizer: as ``make_optimizer`` makes it.
+        model: the model whose trainable parameters ``optimizer`` holds.
+        optimizer: from ``make_optimizer``.
         classes: K; 0 for numbers.
-        clip_norm: longer gradients are shortened to it; 0 leaves them.
+        clip_norm: longer gradients are scaled to this norm; 0: no clipping.
         precision: of the steps; scores are in fp32.
         device: of the model.
     """

@@ -1,6 +1,6 @@
-"""The training phase: episodes, an optimizer and a step made out of a session, and the loop run over them.
+"""The training phase: makes episodes, an optimizer and a step from a session, and runs the loop.
 
-In: a session, and zero-shot's scores as those to beat. Out: the model in its best state, how training ended, and what it took.
+In: a session, and zero-shot's scores, which training must beat. Out: the model in its best state, how training ended, and its cost.
 """
 
 import itertools
@@ -30,25 +30,25 @@ from tabtune_core.training.zero_shot import ZeroShot, tell_zero_shot
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of the phase."""
+    """The outcome of the phase."""
 
     result: TrainResult
     best: BestState | None
-    """Of which the model is in the best; None where nothing trains."""
+    """The saved best state, which the model is in; None if nothing trains."""
     held_bytes: dict[str, int]
-    """By cause, at the end of training."""
+    """Bytes by cause at the end of training."""
     seconds: float = 0.0
-    """The run's own."""
+    """The run's own seconds."""
     saved_seconds: float = 0.0
-    """Of them, what other runs had computed."""
+    """The part of ``seconds`` that other runs had computed."""
     saved_waits: float = 0.0
-    """Beside them, what those had waited for a core."""
+    """How long those runs had waited for a core; not in ``seconds``."""
     wall_seconds: float = 0.0
-    """That passed while it was trained."""
+    """Wall-clock time of the training."""
 
 
 def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
-    """Trains what the strategy trains; for zero-shot, nothing happens."""
+    """Trains what the strategy trains; does nothing for zero-shot."""
     module, environment = session.model.module, session.environment
     result = TrainResult(best_scores=zero_shot.candidate)
     if not session.trains:
@@ -63,23 +63,23 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
         last = LastState(session, best, optimizer, result)
         clock.start()
         last.restore()
-        if not result.steps_done:  # an earlier process has had that peak
+        if not result.steps_done:  # a resumed run had this memory peak in its earlier process
             session.prefix.begin_in_full()
-            if environment.goes_on:  # the state was not used, so its earlier reports are void
+            if environment.goes_on:  # the saved state could not be used, so zero-shot's earlier events are void
                 with clock.aside():
                     tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last, captured=captured)
         spent = clock.seconds, clock.charged_seconds, clock.charged_waits, clock.wall_seconds
         bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
-        del optimizer  # three numbers a trained weight that nothing after the training needs
+        del optimizer  # frees its memory, which nothing after the training needs
     best.restore()
     return Trained(result, best, bytes_by_cause, *spent)
 
 
 @contextmanager
 def _as_asked(session: Session) -> Iterator[None]:
-    """While it lasts, the model computes as the settings ask: activations recomputed, frozen stages from files, copies in 16 bits."""
+    """Applies the settings inside the block: activations recomputed, frozen stages cached, 16-bit copies of weights."""
     settings, environment, module = session.settings, session.environment, session.model.module
     with ExitStack() as contexts:
         if settings.train.gradient_checkpointing:
@@ -93,7 +93,7 @@ def _as_asked(session: Session) -> Iterator[None]:
 
 
 def _is_captured(session: Session) -> bool:
-    """Whether the steps are one CUDA graph, where that is asked for; a note says so, or why not."""
+    """Whether the steps are a CUDA graph; if that was asked for, emits a note that says so or why not."""
     if not session.settings.train.cuda_graph:
         return False
     why = why_not(
@@ -108,7 +108,7 @@ def _is_captured(session: Session) -> bool:
 
 
 def _classes_shown(session: Session) -> int:
-    """Most classes of an episode; 0 for numbers."""
+    """Returns the most classes of an episode; 0 for numbers."""
     classes, most = len(session.plan.classes), session.model.native_classes
     return classes if most is None else min(classes, most)
 
@@ -130,7 +130,7 @@ def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.op
 def _run_loop(
     session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, last: LastState, *, captured: bool
 ) -> None:
-    """Every step of the training that is not done yet; its events are emitted."""
+    """Takes all remaining training steps and emits their events."""
     environment, model, report = session.environment, session.model, session.report
     plan, clock = session.plan, session.arrays.clock
     assert plan.eval_every is not None, plan
@@ -165,7 +165,7 @@ def _run_loop(
 
 
 def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:
-    """The endless row of episodes of the run's seed, or a set of them over and over; without the first ones, which are ``done``."""
+    """Returns the endless sequence of episodes of the run's seed, or a repeated set of them, after the first ``done`` ones."""
     rows, classes, count = session.rows, len(session.plan.classes), session.settings.train.episode_set
     weight_N = session.table.train_weights
     if session.settings.train.class_weights == "balanced":
@@ -180,6 +180,6 @@ def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Epi
 
 
 def _evaluate(session: Session) -> dict[str, float]:
-    """Scores of the validation rows, as the model is."""
+    """Scores the validation rows with the present model."""
     with session.prefix.use():
         return session.rows.evaluator.score(session.model, session.rows.held_out["validation"])

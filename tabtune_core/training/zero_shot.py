@@ -1,6 +1,6 @@
-"""The zero-shot phase: how the model predicts before any change. This is candidate 0, which training must beat.
+"""The zero-shot phase: predictions of the model before training. This is candidate 0, which training must beat.
 
-In: a session. Out: predictions and scores of the held-out rows, kept in files for the other runs of the table.
+In: a session. Out: predictions and scores of the held-out rows, cached for other runs on the table.
 """
 
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from tabtune_core.training.scoring import Scorer
 from tabtune_core.training.session import Session
 
 Predictions = dict[SplitName, NDArray[np.float64]]
-"""Of the held-out rows: probabilities ``(N, K)`` or numbers ``(N,)``."""
+"""Predictions of the held-out rows: probabilities ``(N, K)`` or numbers ``(N,)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """The model as it was."""
+    """Predictions and scores before training."""
 
     predictions: Predictions
     scores: dict[SplitName, dict[str, float]]
     candidate: dict[str, float]
-    """Scores of the validation rows as the evaluations during training see them, maybe beside fewer rows; empty without such rows."""
+    """Validation scores as in evaluations during training, which may use fewer context rows; empty without validation rows."""
 
 
 def score_zero_shot(session: Session) -> ZeroShot:
-    """Predicts every held-out row, and tells the scores, unless the run goes on and an earlier process of it did."""
+    """Predicts every held-out row, and emits the scores unless the run resumes and its earlier process emitted them."""
     rows = session.rows
     with session.environment.meter.phase("zero-shot"):
         predictions = {split: _predict(session, rows.scorer, split) for split in rows.held_out}
@@ -44,15 +44,15 @@ def score_zero_shot(session: Session) -> ZeroShot:
 
 
 def tell_zero_shot(session: Session, zero_shot: ZeroShot) -> None:
-    """Emits the scores as those of step 0."""
+    """Emits the scores as step 0."""
     for split, scores in zero_shot.scores.items():
         of_validation = split == "validation"
         session.environment.emit(Evaluated(0, split, zero_shot.candidate if of_validation else scores, of_validation, 0.0))
 
 
 def _predict(session: Session, scorer: Scorer, split: SplitName) -> NDArray[np.float64]:
-    """Taken from a file where another run has made it."""
+    """Predicts a split, or reads the predictions from the cache."""
     x_NF = session.rows.held_out[split].x_NF
-    with session.prefix.use(split == "validation"):  # which is predicted again
+    with session.prefix.use(split == "validation"):  # these rows will be predicted again
         parts = ["zero-shot", scorer.x_CF, scorer.y_C, scorer.classes, scorer.views, x_NF]
         return session.arrays.get(parts, lambda: scorer.predict(session.model, x_NF))

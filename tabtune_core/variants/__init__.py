@@ -1,8 +1,8 @@
-"""The variants of LoRA, by name: a file and a line each. Importing this loads no torch, so that a page can price an adapter.
+"""The variants of LoRA, by name: one file and one line each. Loads no torch, so that pages can compute the size of an adapter.
 
-A variant says how an adapter starts, what is added to the weight, and what that costs. Settings with PEFT's own names choose it, so that
-PEFT's configurations and earlier files mean here what they say: ``use_dora`` is a form of the update, ``init_lora_weights`` a start. One at
-a time; ``use_rslora`` is a factor that goes with any of them and is no variant.
+A variant defines how an adapter starts, what is added to the weight, and what that costs. It is chosen by settings with PEFT's own names,
+so that PEFT's configurations and earlier files keep their meaning: ``use_dora`` changes the update, ``init_lora_weights`` the start. An
+adapter has one variant; ``use_rslora`` only changes the scaling and combines with any of them.
 """
 
 from tabtune_core.variants.base import Variant
@@ -10,4 +10,4 @@ from tabtune_core.variants.dora import Dora
 from tabtune_core.variants.pissa import Pissa
 
 VARIANTS: dict[str, Variant] = {"lora": Variant(), "dora": Dora(), "pissa": Pissa()}
-"""By the names that ``LoraSettings.variant`` gives."""
+"""Variants by ``LoraSettings.variant``."""

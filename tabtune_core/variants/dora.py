@@ -1,6 +1,6 @@
 """DoRA, Liu et al. 2024, section 4, arXiv 2402.09353: ``m (W + s B A) / ||W + s B A||``.
 
-Each row has a length m that starts as ``||W||`` and trains; the norm below the line counts as a constant in the gradient (section 4.3).
+Each row has a length m that starts as ``||W||`` and trains; the norm in the denominator is a constant in the gradient (section 4.3).
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class Dora(Variant):
-    """Lengths and directions of the rows train apart."""
+    """Lengths and directions of the rows train separately."""
 
     title: ClassVar[str] = "DoRA"
     peft: ClassVar[Mapping[str, Any]] = {"use_dora": True}
     rescales: ClassVar[bool] = True
 
     def trained(self, out: int, width: int, rank: int) -> int:
-        """The lengths."""
+        """Returns the number of lengths."""
         return out
 
     def refusal(self, matrix: "torch.Tensor") -> str:
-        """A row of zeros has no direction."""
+        """Refuses weights with a row of zeros, which has no direction."""
         if matrix.norm(dim=1).all():
             return ""
         return (
@@ -33,23 +33,23 @@ class Dora(Variant):
         )
 
     def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
-        """The lengths are those of the weight."""
+        """Starts the lengths as those of the weight's rows."""
         from torch import nn
 
         adapter.register_parameter("lora_magnitude_vector", nn.Parameter(matrix.detach().contiguous().norm(dim=1)))
 
     def row_scale(self, adapter: Adapter, weight: "torch.Tensor") -> "torch.Tensor":
-        """``m / ||W + s B A||``."""
+        """Returns ``m / ||W + s B A||``."""
         import torch
 
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):  # 16 bits would round m / ||W|| of a fresh adapter off 1
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):  # in 16 bits m / ||W|| of a fresh adapter is not 1
             norm: torch.Tensor = adapter.moved(weight).norm(dim=1)
         return adapter.get_parameter("lora_magnitude_vector").div(norm)
 
     def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
-        """Torch's own operations: a layer that is called keeps outputs too, a weight that is read its inputs and copies of itself.
+        """Records what torch's own operations keep: for a called layer also outputs, for a read weight its inputs and copies of the weight.
 
-        One copy is for the gradient of the inputs, the other for that of the lengths; with dropout the factors stand in for that.
+        One copy is for the gradient of the inputs, the other for that of the lengths; with dropout the factors replace the latter.
         """
         out, width = shape
         if read:

@@ -1,12 +1,12 @@
 """PiSSA, Meng et al. 2024, arXiv 2404.02948: A and B start as the first r singular triplets of W and train in their place.
 
-The paper moves the base to the residual ``W - s B0 A0``. Here W stays bit by bit what it is, and the update is the change of the
-product, ``s (B A - B0 A0)``, with the start kept frozen. Written as ``(B - B0) A + B0 (A - A0)`` it is exactly zero before training: then
-zero-shot, and a run that returns it, are the base's own predictions to the last bit, and no large terms cancel. Merging, unmerging
-and exports are those of an ordinary update, of rank 2r. Gradients of A and B are the paper's. The price beside LoRA: r (in + out) frozen
-numbers a layer, in the package too, and narrow products twice as wide.
+The paper replaces the base by the residual ``W - s B0 A0``. Here no bit of W changes; the update is the change of the product,
+``s (B A - B0 A0)``, and a frozen copy of the start is kept. Written as ``(B - B0) A + B0 (A - A0)`` the update is exactly zero before
+training, so zero-shot predictions are the base's own to the last bit, and no large terms cancel. Merging, unmerging and exports are those
+of an ordinary update of rank 2r. The gradients of A and B are the paper's. Compared with LoRA it costs r (in + out) frozen numbers per
+layer, in the package too, and narrow products that are twice as wide.
 
-The package carries the start: no other machine's decomposition has to agree in the last digit. PEFT takes its own.
+The package contains the start, so that a decomposition on another machine need not agree to the last digit. PEFT computes its own.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Pissa(Variant):
-    """Training starts in the directions in which the weight is largest. Weight decay then pulls at these, as it does in PEFT."""
+    """Training starts from the principal singular directions of the weight. Weight decay shrinks these factors, as it does in PEFT."""
 
     title: ClassVar[str] = "PiSSA"
     peft: ClassVar[Mapping[str, Any]] = {"init_lora_weights": "pissa"}
@@ -27,14 +27,14 @@ class Pissa(Variant):
     loading: ClassVar[str] = "PiSSA decomposes every adapted weight into its singular vectors first, on the CPU."
 
     def frozen(self, out: int, width: int, rank: int) -> int:
-        """The start of A and B."""
+        """Returns the size of the frozen start of A and B."""
         return rank * (out + width)
 
     def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
-        """``A = sqrt(S / s) V^T``, ``B = U sqrt(S / s)``: section 3, equations 2 and 3.
+        """Sets ``A = sqrt(S / s) V^T``, ``B = U sqrt(S / s)``: section 3, equations 2 and 3.
 
-        On the CPU in fp32 (fp64 of an fp64 weight), the same on each machine and for every seed. The sign of a pair is open and changes
-        nothing: it is in A and B alike.
+        Computed on the CPU in fp32 (fp64 for an fp64 weight), the same on each machine and for every seed. The sign of a singular pair is
+        arbitrary and changes nothing, as A and B share it.
         """
         import torch
 
@@ -52,7 +52,7 @@ class Pissa(Variant):
         adapter.register_buffer("start_B", b.detach().clone())
 
     def update(self, a: "torch.Tensor", b: "torch.Tensor", beside: Mapping[str, "torch.Tensor | None"]) -> Pair:
-        """``[A; A - A0]`` and ``[B - B0, B0]``."""
+        """Returns ``[A; A - A0]`` and ``[B - B0, B0]``."""
         import torch
 
         first_a, first_b = beside["start_A"], beside["start_B"]
@@ -61,13 +61,13 @@ class Pissa(Variant):
         return torch.cat([a, a - first_a]), torch.cat([b - first_b, first_b], dim=1)
 
     def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:
-        """The two halves of each as above, solved for A, B and their start."""
+        """Solves the two halves of each factor in ``update`` for A, B and their start."""
         (own_a, own_b), (first_a, first_b) = adapter.factors, (adapter.get_buffer(name) for name in ("start_A", "start_B"))
         (upper, lower), (left, right) = a.chunk(2), b.chunk(2, dim=1)
         for tensor, value in ((own_a, upper), (first_a, upper - lower), (first_b, right), (own_b, left + right)):
             tensor.data.copy_(value)
 
     def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
-        """As an ordinary update of twice the rank, whose factors are made in each step."""
+        """Records an ordinary update of twice the rank, and its factors, which are made in each step."""
         super().keep(tape, path, inputs, shape, 2 * rank, read=read)
         tape.keep(f"{path} update", 2 * rank * sum(shape), trains=True)

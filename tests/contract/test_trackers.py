@@ -258,8 +258,8 @@ def test_a_tracker_that_fails_is_said_once_and_the_rest_comes_when_it_is_back(la
     with following(Mirror(lab.store, lab.sweep, tracker), said.append):
         __import__("time").sleep(0.5)
     assert lab.store.runs(lab.sweep) == before
-    assert len(said) == 2 and "Listed did not take the sweep" in said[0] and "loralab export" in said[1] and "\n" not in "".join(said)
-    with pytest.raises(Exception, match="Listed did not take") as refused:
+    assert len(said) == 2 and "Listed did not accept the sweep" in said[0] and "loralab export" in said[1] and "\n" not in "".join(said)
+    with pytest.raises(Exception, match="Listed did not accept") as refused:
         Mirror(lab.store, lab.sweep, tracker).look()
     assert isinstance(refused.value, TrackerError) or "full" in str(refused.value)
     tracker.broken = None

@@ -59,7 +59,7 @@ def test_with_an_untested_version_no_frozen_layer_is_cached_and_a_note_says_so(m
     assert stages_of(family, model.module).every == ()
     assert [note.text for note in _untested(RunSettings(dataset="d", target="y", model=name))] == [
         f"{family.distribution} 99.0.1 is not among the versions that LoRA Lab was tested with ({', '.join(family.upstream.tested)}). "
-        "The model computes everything in its own way: no frozen layer is cached, which takes longer."
+        "The model runs the package's own code only: no frozen layer is cached, which takes longer."
     ]
 
 

@@ -180,7 +180,7 @@ def test_a_run_that_another_tab_deletes_while_its_adapter_is_drawn_is_said(app, 
     go(app, "adapters", run=run)
     assert not app.exception
     assert "deleted in another tab" in texts(app.info)
-    button(app, "Show what is there now").click().run()
+    button(app, "Refresh the page").click().run()
     assert "No adapter yet" in texts(app.info)
 
 

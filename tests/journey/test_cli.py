@@ -519,7 +519,7 @@ def test_what_cannot_fit_the_memory_starts_only_for_who_insists(tmp_path, table,
     *_, line = err.splitlines()
     assert re.fullmatch(
         r"loralab: This needs about 0\.\d GB of memory, as estimated; the CPU has 0\.4 GB in all\. Lower .* \(now .*\)\."
-        r" Nothing was started; --even-if-it-does-not-fit starts it all the same\.",
+        r" Nothing was started; --even-if-it-does-not-fit starts it anyway\.",
         line,
     )
     assert RunStore(tmp_path).runs() == []
@@ -534,6 +534,6 @@ def test_what_does_not_fit_the_disk_starts_only_for_who_insists(tmp_path, table,
     status, _, err = tabtune_here(tmp_path, *asked)
     assert status == 2
     assert re.search(
-        r"This needs about \d+\.\d MB on the disk of .*; 0\.1 MB are free\. .* --even-if-it-does-not-fit starts it all the same", err
+        r"This needs about \d+\.\d MB on the disk of .*; 0\.1 MB are free\. .* --even-if-it-does-not-fit starts it anyway", err
     )
     assert tabtune_here(tmp_path, *asked, "--even-if-it-does-not-fit")[0] == 130

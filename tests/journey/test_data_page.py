@@ -65,7 +65,7 @@ def test_a_file_that_is_here_already_is_said_and_a_new_one_is_not(app, home):
     assert names(home) == ["first.csv"]
     assert "already" not in texts(app.info)
     upload(app, ("second.csv", CSV))
-    assert "second.csv is in this workspace already, as first.csv" in texts(app.info).replace("\\", "")
+    assert "second.csv is already in this workspace, as first.csv" in texts(app.info).replace("\\", "")
     assert names(home) == ["first.csv"]
 
 

@@ -103,7 +103,7 @@ def test_elsewhere_no_page_speaks_of_a_demo(app):
 
 def test_the_sweep_that_trains_is_one_click_away(shown, demo):
     go(shown, "guide")
-    button(shown, "Sweep that trains").click().run()
+    button(shown, "Sweep in progress").click().run()
     assert shown.title[0].value == "Live"
     assert shown.selectbox(key="chosen_sweep").value == about(demo)["going"]
 

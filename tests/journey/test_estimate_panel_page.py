@@ -110,7 +110,7 @@ def test_what_does_not_fit_the_disk_starts_only_for_who_insists(app, store, monk
     new_run(app)
     errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
     assert "are free. Delete runs, or start fewer; full fine-tuning takes most." in errors
-    assert "On the disk about" in " ".join(str(found.value) for found in app.caption)
+    assert "Disk: about" in " ".join(str(found.value) for found in app.caption)
     assert not launch_is_open(app)
     app.checkbox(key="insists").check().run()
     assert launch_is_open(app)

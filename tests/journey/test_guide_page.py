@@ -32,7 +32,7 @@ def test_sizes_and_rank_move_the_numbers(app):
     app.number_input(key="guide_out").set_value(32)
     app.number_input(key="guide_rank").set_value(40).run()
     assert metrics(app)["Adapter"] == "3,072"
-    assert "held to that" in texts(app.warning)
+    assert "uses that rank" in texts(app.warning)
     tabicl = next(option for option in app.pills(key="guide_layer").options if option.startswith("TabICL"))
     app.pills(key="guide_layer").set_value(tabicl).run()
     out, width = map(int, re.findall(r"(\d+) × (\d+)", tabicl)[0])

@@ -223,7 +223,7 @@ def test_a_run_that_was_stopped_is_marked_and_leads_nothing(app, store):
 def test_runs_that_share_no_seed_lead_nothing(app, store):
     two_halves(store)
     open_page(app)
-    assert "Nothing is compared, because no seed has a score of every configuration." in texts(app.markdown)
+    assert "Nothing is compared, because no seed has a score for every configuration." in texts(app.markdown)
     assert "leads" not in texts(app.markdown)
 
 

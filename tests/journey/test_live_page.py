@@ -132,7 +132,7 @@ def test_an_interrupted_run_is_resumed_with_a_click(live, app, store):
     store.finish(runs[0].id, "interrupted", error="The run's process was killed (signal 9).")
     live(sweep=sweep, run=runs[0].id)
     assert "was killed" in texts(app.error)
-    assert "had saved no state" in app.button(key=f"resume_{runs[0].id}").help
+    assert "has no saved state" in app.button(key=f"resume_{runs[0].id}").help
     app.button(key=f"resume_{runs[0].id}").click().run()
     assert not app.exception
     run = store.run(runs[0].id)
@@ -172,7 +172,7 @@ def test_runs_are_drawn_as_means_over_their_seeds_with_a_band(live, app, store):
     named = {trace.get("name") for trace in everything_drawn(app, "Training loss")}
     assert named == {None, "Full fine-tuning · mean of 2", "LoRA r=2 · mean of 2", "LoRA r=4 · mean of 2"}
     assert app.query_params["group"] == "seeds"
-    assert "bands reach from the lowest to the highest run" in texts(app.caption)
+    assert "bands extend from the lowest to the highest run" in texts(app.caption)
     app.selectbox(key=f"live_group_{sweep}").set_value("rank").run()
     assert "LoRA r=4 · mean of 2" in {trace.get("name") for trace in everything_drawn(app, "Training loss")}
     assert not app.exception

@@ -60,10 +60,10 @@ def test_a_press_is_for_the_table_that_was_seen_and_not_for_the_one_that_follows
     launch(page).click().run()
     assert not page.exception
     assert store.runs() == []
-    assert "The table that was chosen here is not in the workspace any more. This is another one." in texts(page.warning)
+    assert "The table that was chosen here is no longer in the workspace. The page shows another table." in texts(page.warning)
     delete_dataset(store.home, other.id)
     page.run()
-    assert "is not in the workspace any more." in texts(page.warning)
+    assert "is no longer in the workspace." in texts(page.warning)
     assert "Add a table first" in texts(page.info)
 
 
@@ -173,7 +173,7 @@ def test_the_proposal_says_why_and_fills_the_form(page):
         "Default": ["2, 4, 8", "2 x rank", "0.05", rate],
         "Proposed for this table": ["4", "2 x rank", "0.1", rate],
     }
-    assert f"but for its learning rate: on real tables this model gained more at {rate}" in texts(page.caption)
+    assert f"except the learning rate: on real tables this model gained more at {rate}" in texts(page.caption)
     assert page.button(key="use_defaults").disabled
     page.button(key="use_proposal").click().run()
     assert settings_table(page)["In the form"] == settings_table(page)["Proposed for this table"]
@@ -189,7 +189,7 @@ def test_a_grid_out_of_a_text_fills_the_form(page, store):
     sweep = seeding.sweep_settings(store.home, ranks=(3,))
     sweep = dataclasses.replace(sweep, alphas=(4.0, 8.0), dropouts=(0.0, 0.15), target_sets=((), ("col_embedder",)), **RATES)
     page.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
-    next(found for found in page.button if found.label == "Put them into the form").click().run()
+    next(found for found in page.button if found.label == "Fill the form").click().run()
     assert not page.exception
     shown = SweepSettings.from_toml(page.code[0].value)
     assert [run for run in shown.expand() if run.strategy == "peft"] == [run for run in sweep.expand() if run.strategy == "peft"]
@@ -203,7 +203,7 @@ def test_the_warnings_of_the_guide_come_and_go_with_the_knobs(page):
     page.pills(key="ranks").set_value([1]).run()
     said = texts(page.markdown)
     assert "569 rows without dropout" in said
-    assert "one rate for both" in said
+    assert "similar rates make LoRA look weaker" in said
     assert "Rank 1 can shift" in said
     assert not launch(page).disabled
 

@@ -83,7 +83,7 @@ TILDES = b"name~age~bought\n" + b"".join(b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes
 def test_an_upload_that_failed_can_be_forgotten(app, home):
     app.run()
     app.file_uploader[0].upload("people.csv", TILDES).run()
-    button(app, "Forget this file").click().run()
+    button(app, "Discard this file").click().run()
     assert not app.error
     assert not [found for found in app.button if found.label.startswith("Try again")]
 
@@ -93,7 +93,7 @@ def test_a_table_is_read_again_with_reading_choices(app, home):
     key = add_dataset(home, text.encode(), "codes.csv").id[:12]
     app.run()
     button(app, "Read the file again").click().run()
-    assert "read that way already" in texts(app.info)
+    assert "already read with these choices" in texts(app.info)
     app.selectbox(key=f"reading_day_first_{key}").set_value("false")
     app.multiselect(key=f"reading_missing_{key}").set_value(["lost"])
     button(app, "Read the file again").click().run()
@@ -241,7 +241,7 @@ def test_settings_as_text_come_back_into_the_form(app, store):
     sweep = seeding.sweep_settings(store.home, ranks=(3, 32))
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("dropout = 0.05", "dropout = 0.3")).run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert not app.exception
     assert app.pills(key="ranks").value == [3, 32]
     assert app.multiselect(key="dropouts").value == ["0.3"]
@@ -319,7 +319,7 @@ def test_settings_that_the_library_takes_show_in_the_form(app, store, text):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(text).run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert not app.exception
     assert not [error for error in app.error if "load" in str(error.value)]
     wanted = SweepSettings.from_toml(SweepSettings.from_toml(text).to_toml())  # without what another setting replaces
@@ -333,11 +333,11 @@ def test_the_scores_that_may_decide_are_those_of_the_task(app, store):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(SMALLEST + 'selection_metric = "ece"').run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert app.selectbox(key="selection_metric").value == "ece"
     assert len(app.selectbox(key="selection_metric").options) == len(metrics_of("classification"))
     app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("[run.train]", '[run.train]\nselection_metric = "r2"')).run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert not app.exception
     assert app.radio(key="chosen_way").value == "numbers"
     assert app.selectbox(key="selection_metric").value == "r2"
@@ -349,8 +349,8 @@ def test_settings_that_do_not_fit_the_values_of_the_target_say_so(app, store):
     classes = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, task="classification"))
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(classes.to_toml()).run()
-    button(app, "Put them into the form").click().run()
-    assert "in a way (classes: each value is one) that its values do not allow" in texts(app.warning).replace("\\", "")
+    button(app, "Fill the form").click().run()
+    assert "in a way (classes: one per value) that its values do not allow" in texts(app.warning).replace("\\", "")
     assert app.radio(key="chosen_way").value == "numbers"
 
 
@@ -358,12 +358,12 @@ def test_a_number_that_no_browser_can_hold_and_an_unknown_name_are_refused_in_wo
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(SMALLEST.replace("patience = 0", "patience = 9007199254740992")).run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert not app.exception
     assert "patience is 9,007,199,254,740,992" in texts(app.error).replace("\\", "")
     assert app.number_input(key="patience").value is None
     app.text_area(key="pasted_toml").set_value(SMALLEST.replace("dropout", "drpout")).run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert "run.lora.dropout" in texts(app.error).replace("\\", "")
 
 
@@ -375,7 +375,7 @@ def test_settings_of_another_table_say_that_table_and_column_stay(app, store, wh
     go(app, "new_run")
     before = app.selectbox(key="chosen_table").value, app.selectbox(key="chosen_target").value
     app.text_area(key="pasted_toml").set_value(settings.to_toml()).run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert not app.exception
     assert (app.selectbox(key="chosen_table").value, app.selectbox(key="chosen_target").value) == before
     assert told in texts(app.warning).replace("\\", "")
@@ -389,7 +389,7 @@ def test_settings_of_a_table_that_is_here_choose_it_and_its_column(app, store):
     go(app, "new_run")
     app.selectbox(key="chosen_table").set_value(next(found.id for found in list_datasets(store.home) if found.name == "iris.csv")).run()
     app.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
-    button(app, "Put them into the form").click().run()
+    button(app, "Fill the form").click().run()
     assert app.selectbox(key="chosen_table").value == sweep.run.dataset
     assert app.selectbox(key="chosen_target").value == "diagnosis"
     assert not app.warning
@@ -483,7 +483,7 @@ def test_the_leaderboard_opens_with_what_rank_buys_ranks_by_the_chosen_metric_an
         "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in said
     )  # these made-up runs keep no predictions
     assert "r=4 has the best validation accuracy of the LoRA runs" in said
-    assert "there are no predictions of its rows" in texts(app.caption)
+    assert "predictions of its rows, or those before training, are missing" in texts(app.caption)
     assert app.dataframe[0].value.groupby("Run")["Place"].max().idxmax() == "Zero-shot"
     app.selectbox(key="chosen_metric").set_value("ece").run()
     assert app.dataframe[0].value["Place"].tolist() == [1] * 5

@@ -48,5 +48,5 @@ def test_where_people_log_in_no_page_shows_before(app, monkeypatch, auth, labels
     app.run()
     assert not app.exception
     assert [button.label for button in app.button] == labels
-    assert "Log in to go on" in texts(app.markdown)
+    assert "Log in to continue." in texts(app.markdown)
     assert not app.file_uploader

@@ -95,7 +95,7 @@ def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
     page.selectbox(key="selection_metric").set_value("log_loss").run()
     assert told in said(page.caption)
     assert settings_of(page).run.train.class_weights == "balanced"
-    assert "Let balanced accuracy or average precision decide" in said(page.markdown)
+    assert "Choose balanced accuracy or average precision" in said(page.markdown)
     page.button(key="balance").click().run()
     assert settings_of(page).run.selection_metric == "average_precision" and told not in said(page.caption)
 
@@ -123,6 +123,6 @@ def test_settings_from_a_text_bring_their_split(app, orders):
     text = page.code[0].value.replace('split_by = "random"', 'split_by = "group"\nsplit_column = "customer_id"')
     assert json.dumps("customer_id") in text
     page.text_area(key="pasted_toml").set_value(text).run()
-    next(found for found in page.button if found.label == "Put them into the form").click().run()
+    next(found for found in page.button if found.label == "Fill the form").click().run()
     assert page.selectbox(key="chosen_split").value == "by group: customer_id"
     assert "of split seed 0). Each group is in one part only, and models do not see 'customer_id'" in said(page.caption)

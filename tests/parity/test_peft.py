@@ -106,7 +106,7 @@ def test_pissa_starts_as_pefts_and_is_the_same_function_after_a_step(use_rslora)
 def test_a_pissa_adapter_on_a_table_does_not_claim_to_open_with_peft(tmp_path):
     folder = package(tmp_path, tiny_tabdpt(), TargetRules(TARGETS, unused=UNUSED), init_lora_weights="pissa")
     assert not (folder / PEFT_CONFIG).exists()
-    assert "no such adapter on a table that is looked up" in (folder / "README.md").read_text()
+    assert "does not support this adapter on an embedding" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("bias", ["none", "all", "lora_only"])

@@ -148,7 +148,7 @@ def test_few_numbers_are_enough_to_be_shown_and_too_few_to_choose_by():
     pipeline = fit("inference", X, y, "regression")
     assert pipeline.context_rows_.tolist() == [0, 1, 2]
     assert np.isfinite(pipeline.predict(X)).all()
-    with pytest.raises(LabelError, match="has 3 values; regression needs at least 10 to train, choose and test on"):
+    with pytest.raises(LabelError, match="has 3 values; regression needs at least 10 to train, validate and test on"):
         fit("peft", X, y, "regression")
 
 

@@ -1,6 +1,6 @@
-"""The adapters to choose from by sweep, with what each gained over zero-shot; the best that test rows confirm comes first in its sweep.
+"""The adapters to choose from, by sweep, with their gains over zero-shot; the best confirmed one is first in its sweep.
 
-In: runs with a package, and adapters from elsewhere. Out: the id of the chosen one, which stands in the address.
+In: runs with a package, and uploaded adapters. Out: the id of the chosen one, which the address bar shows.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
 
 MOST_HIGH = 6
-"""Rows up to which the list is as high as it needs."""
+"""Most rows of a list that is shown at full height."""
 CONFIRMED = "✓ confirmed"
 
 
 def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter], owners: Mapping[str, str]) -> str:
-    """The list, in which a row is chosen; unless one is, the first: the best of the sweep that was looked at last."""
+    """Draws the list and returns the chosen row; by default the first, which is the best of the sweep that was viewed last."""
     sweeps = queries.sweeps()
     sweep = chosen("sweep", list(sweeps), "")
     rows = adapter_rows([runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads], sweep)
@@ -36,14 +36,14 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
         rows["Added by"] = [owners[name] for name in rows.index]
     listed = list(rows.index)
     renew("run", when=sweep, value=listed[0])
-    if (given := handed_over("run")) is not None:  # chosen by code: in a new list, as this one still holds the earlier row
+    if (given := handed_over("run")) is not None:  # chosen by code: a new list, because the old one keeps its row
         st.session_state["adapter_lists"] = st.session_state.get("adapter_lists", 0) + 1
         settle("run", given)
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
     st.caption(
-        "Choose an adapter by the box before its row. A gain is over the run's own zero-shot score, in the unit of the score; positive is"
-        f" better. {PLUS_MINUS}."
+        "Choose an adapter with the box before its row. A gain is the difference from the run's own zero-shot score, in the unit of the"
+        f" score; positive is better. {PLUS_MINUS}."
     )
     picked = st.dataframe(
         rows,
@@ -59,7 +59,7 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
             "Validation gain": st.column_config.TextColumn(help="On the rows that chose the best checkpoint."),
             "Test gain": st.column_config.TextColumn(help="On rows that were not used for any choice."),
             "On test rows": st.column_config.TextColumn(
-                help="Confirmed: the configuration that validation chose is better than zero-shot beyond a 95 % interval."
+                help="Confirmed: validation chose this configuration, and the 95 % interval of its gain over zero-shot is above 0."
             ),
         },
     ).selection.rows
@@ -70,9 +70,9 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
 
 
 def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: str = "") -> pd.DataFrame:
-    """One row an adapter by its id, a sweep after the other: the sweep ``first``, then the newest; those from elsewhere last.
+    """Returns one row per adapter, by id, grouped by sweep: the sweep ``first``, then the newest; uploaded adapters last.
 
-    In a sweep confirmed ones stand before the others, by their test gain; those by their validation gain.
+    In a sweep, confirmed adapters come first, ordered by test gain, then the others, ordered by validation gain.
     """
     names, tables, sweeps = labels(list(runs)), queries.tables(), queries.sweeps()
     confirmed = queries.confirmed(tuple(dict.fromkeys(run.sweep for run in runs)))
@@ -81,7 +81,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
         metric, table, in_words = run.settings.selection_metric, tables.get(run.settings.dataset), queries.gains_in_words(run)
         gain = gains_of(run, METRICS[metric]).get("test_gain" if run.id in confirmed else "gain", math.nan)
         sweep, card = sweeps[run.sweep], CATALOGUE.get(run.settings.model)
-        # what stands in other columns is not said twice
+        # other columns have the table and the model
         called = sweep.name.removeprefix(f"{table.name}: " if table else "").removeprefix(f"{card.title}, " if card else "")
         rows[run.id] = {
             "Adapter": names[run.id],
@@ -89,7 +89,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
             "On test rows": CONFIRMED if run.id in confirmed else "",
             "Validation gain": in_words.get("gain", ""),
             "Score": METRICS[metric].written,
-            "Predicts": f"{run.settings.target} · {table.name if table else 'table no longer here'}",
+            "Predicts": f"{run.settings.target} · {table.name if table else 'table deleted'}",
             "Model": run.settings.model,
             "Sweep": f"{moment(sweep.created)} {called}",
             "by": (run.sweep == first, sweep.created, run.sweep, run.id in confirmed, -math.inf if math.isnan(gain) else gain),

@@ -1,4 +1,4 @@
-"""Adapters that were made elsewhere: taken in, checked, shown and removed."""
+"""Uploaded adapters: adding, checking, showing and deleting them."""
 
 import streamlit as st
 
@@ -15,7 +15,7 @@ from tabtune_core.wording import counted
 
 
 def add() -> None:
-    """The uploader, and a box for an address where this machine may download; a file is checked without running code in it, and kept."""
+    """Draws the uploader and, if the server may download, a field for an address; a file is checked without running code in it."""
     number = st.session_state.setdefault("adapter_uploads", 0)
     file = st.file_uploader(
         "Adapter package (zip)",
@@ -26,7 +26,7 @@ def add() -> None:
     )
     name = file.name if file is not None else ""
     if may_fetch():
-        address = st.text_input("Or its address", key=f"adapter_address_{number}", placeholder="hf://owner/name").strip()
+        address = st.text_input("Or an address", key=f"adapter_address_{number}", placeholder="hf://owner/name").strip()
         name = address if st.button("Fetch the adapter", icon=":material/download:") else name
     if name:
         st.session_state["adapter_uploads"] = number + 1  # replaced after each file, which frees the file's memory
@@ -44,7 +44,7 @@ def add() -> None:
 
 
 def details(adapter: StoredAdapter) -> None:
-    """One adapter from elsewhere: facts, whether its base is here, and what can be done with it."""
+    """Draws an uploaded adapter: facts, whether its base model is here, and its buttons."""
     settings, facts = adapter.settings, adapter.facts
     missing = missing_base(adapter)
     if missing is None:
@@ -70,7 +70,7 @@ def details(adapter: StoredAdapter) -> None:
         st.caption("That table is in this workspace, so the adapter predicts here exactly as it did there.")
     else:
         st.caption(
-            "That table is not in this workspace. Another table with the same columns can be the context, but the scores will differ."
+            "That table is not in this workspace. Another table with the same columns can provide the context, but scores will differ."
         )
     with st.container(horizontal=True):
         if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=missing is not None):

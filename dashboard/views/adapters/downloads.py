@@ -1,4 +1,4 @@
-"""The formats of one adapter: what is inside, prepare, what was verified, download, and the code that opens each."""
+"""The formats of one adapter: contents, preparation, verification, download, and the code that opens each."""
 
 import contextlib
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from tabtune_core.store.run_row import Run
 
 
 def export_jobs(run_id: str) -> dict[str, Job]:
-    """The newest export of each format of a run."""
+    """Returns the newest export of a run in each format."""
     newest: dict[str, Job] = {}
     for job in queries.store().jobs("export"):
         if job.arguments.get("run") == run_id:
@@ -27,7 +27,7 @@ def export_jobs(run_id: str) -> dict[str, Job]:
 
 
 def prepare(run_id: str, form: Format) -> None:
-    """Asks the worker for a file; a failed attempt makes way."""
+    """Asks the worker for a file, and deletes the job of an earlier attempt."""
     old = export_jobs(run_id).get(form)
     if old is not None and old.status in JOB_ENDED:
         remove(old.id)
@@ -35,13 +35,13 @@ def prepare(run_id: str, form: Format) -> None:
 
 
 def remove(job_id: str) -> None:
-    """Gives the disk space of a prepared file back."""
-    with contextlib.suppress(StoreError):  # another tab was faster, or it has just begun to run
+    """Deletes a prepared file."""
+    with contextlib.suppress(StoreError):  # another tab was faster, or the job has just started
         queries.store().delete_job(job_id)
 
 
 def other_formats(run: Run, facts: PackageFacts) -> None:
-    """One line a format."""
+    """Draws one line per format."""
     jobs = export_jobs(run.id)
     for form in FORMATS:
         _line(run, facts, form, jobs.get(form))
@@ -120,7 +120,7 @@ def _verified(result: Mapping[str, Any], run: Run) -> None:
     flips = (
         f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if run.settings.task == "classification" else ""
     )
-    difference = f"{result['difference']:.1e} {unit}" if result["difference"] else "none at all"
+    difference = f"{result['difference']:.1e} {unit}" if result["difference"] else "none"
     st.caption(
-        f"Opened through {plain(result['through'])}. Largest difference to the run's own predictions: {difference}. {flips}{with_views}"
+        f"Opened with {plain(result['through'])}. Largest difference from the run's own predictions: {difference}. {flips}{with_views}"
     )

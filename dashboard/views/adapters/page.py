@@ -1,4 +1,4 @@
-"""Trained adapters: whether each was verified, the files it can leave as, and the code that opens them; and adapters from elsewhere."""
+"""The Adapters page: trained and uploaded adapters, their verification, their file formats, and the code that opens them."""
 
 from functools import partial
 from pathlib import Path
@@ -25,17 +25,17 @@ README_LIMIT_BYTES = 100_000
 
 
 def download_name(run: Run) -> str:
-    """What the browser calls the package."""
+    """Returns the file name of the downloaded package."""
     return f"adapter-{run.settings.model}-r{run.settings.lora.rank}-{run.id}.zip"
 
 
 def package(run: Run) -> Path:
-    """Where the run's adapter package lies, if it has one."""
+    """Returns the path of the run's adapter package, which may not exist."""
     return queries.home() / "runs" / run.id / ADAPTER_FILE
 
 
 def contents(path: Path) -> tuple[pd.DataFrame, str]:
-    """The files inside, and the text of its README.
+    """Returns the files in a package, and the text of its README.
 
     Raises:
         AdapterError: the file is gone, or damaged.
@@ -49,7 +49,7 @@ def contents(path: Path) -> tuple[pd.DataFrame, str]:
 
 
 def how_to_load(readme: str, run: Run) -> None:
-    """The package's README under the name of the download: its code to copy, the rest as plain text."""
+    """Draws the package's README with the name of the download: its code to copy, the rest as plain text."""
     if not readme:
         st.info("This package has no README.")
     for place, part in enumerate(readme.replace(ADAPTER_FILE, download_name(run)).split("```")):
@@ -62,27 +62,27 @@ def how_to_load(readme: str, run: Run) -> None:
 
 
 def verification(run: Run) -> None:
-    """Whether the package was loaded again and gave the same predictions."""
+    """Shows whether a fresh process has loaded the package and made the same predictions."""
     verified = run.result.adapter_verified if run.result else None
     if verified:
         st.badge("verified: a fresh process made the same predictions", icon=":material/verified:", color="green")
     elif verified is None:
         st.badge("not verified", icon=":material/help:", color="gray", help="This package has not been loaded in a fresh process yet.")
     else:
-        st.badge("verification failed: a fresh process made other predictions", icon=":material/error:", color="red")
+        st.badge("verification failed: a fresh process made different predictions", icon=":material/error:", color="red")
 
 
 def withheld(run: Run) -> str:
-    """Why a package is not handed out, and what to do."""
+    """Says why a package cannot be downloaded, and what to do."""
     if run.status not in ENDED:
         return "the run has not ended. Its adapter can be downloaded after a fresh process has verified its predictions."
     if run.result and run.result.adapter_verified is False:
-        return "a fresh process made other predictions with this package. See the log; run it again for a new package."
+        return "a fresh process made different predictions with this package. See the log; run it again for a new package."
     return "the run ended before this package was verified. Run it again for a new package."
 
 
 def figures(run: Run, path: Path) -> None:
-    """Size and score at a glance."""
+    """Shows size and score."""
     with st.container(horizontal=True):
         st.metric("Package", megabytes(path.stat().st_size), border=True, width="content")
         st.metric("Rank", run.settings.lora.rank, border=True, width="content")
@@ -94,15 +94,15 @@ def figures(run: Run, path: Path) -> None:
 
 
 def package_download(run: Run, path: Path) -> None:
-    """The package itself, once a fresh process has loaded it; or why not."""
+    """Draws the download of the package if a fresh process has verified it; else says why not."""
     if not (run.result and run.result.adapter_verified):
         st.info(f"No download: {withheld(run)}", icon=":material/block:")
         return
     leave_out = run.settings.task == "classification" and st.checkbox(
         "Leave the class labels out",
         key=f"no_labels_{run.id}",
-        help="Class labels are values of your table. The package then holds a hash in their place, and predictions take the names from "
-        "the context rows.",
+        help="Class labels are values of your table. The package then holds a hash in their place, and predictions take the labels from"
+        " the context rows.",
     )
     with st.container(horizontal=True):
         st.download_button(
@@ -118,13 +118,13 @@ def package_download(run: Run, path: Path) -> None:
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
     st.caption(
-        "The package holds no rows of your table, but the name of its file, the names and kinds of its columns, its class labels unless "
-        "you leave them out, and the numbers and a hash of the context rows. It needs the base model and the context rows to predict."
+        "The package holds no rows of your table. It holds the file name, the names and kinds of the columns, the class labels unless you"
+        " leave them out, and the row numbers and a hash of the context rows. To predict, it needs the base model and the context rows."
     )
 
 
 def other_formats(run: Run) -> None:
-    """The other files that the adapter can leave as."""
+    """Draws the other formats of the adapter."""
     st.header("Other formats")
     try:
         facts = queries.facts(run)
@@ -138,7 +138,7 @@ def other_formats(run: Run) -> None:
 
 
 def one_run(run: Run) -> None:
-    """One adapter that was trained here."""
+    """Draws an adapter of a run."""
     path = package(run)
     try:
         inside, readme = contents(path)
@@ -172,7 +172,7 @@ if not runs and not uploads:
 unreadable.damaged(
     queries.damaged_uploads(),
     "adapter",
-    "Its folder in the workspace is damaged or of another version of LoRA Lab.",
+    "Its folder in the workspace is damaged, or another version of LoRA Lab wrote it.",
     queries.delete_upload,
 )
 with st.expander(
@@ -191,5 +191,5 @@ if names:
         try:
             one_run(runs[chosen])
         except (FileNotFoundError, StoreError):
-            st.info("Something of this adapter was deleted in another tab while this page was drawn.", icon=":material/delete:")
-            st.button("Show what is there now", icon=":material/refresh:")
+            st.info("A file of this adapter was deleted in another tab while this page was drawn.", icon=":material/delete:")
+            st.button("Refresh the page", icon=":material/refresh:")

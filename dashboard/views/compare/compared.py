@@ -1,4 +1,4 @@
-"""What the parts of the Compare page share: one sweep, its runs under one name each, and their numbers."""
+"""Data that the tabs of the Compare page share: one sweep, its runs with distinct names, and their numbers."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ class Compared:
     metric: str
     """The score that a person chose."""
     runs: list[Run]
-    """All that are not archived, in the order of the queue."""
+    """All runs that are not archived, in queue order."""
     legend: Legend
-    """What they are called and how they look."""
+    """Their names and styles."""
     board: pd.DataFrame
-    """The leaderboard by that score, with ``run`` as the name and ``id``."""
+    """The leaderboard by that score; ``run`` is the name, ``id`` the run's id."""
 
     @classmethod
     def of(cls, sweep: str, metric: str) -> "Compared":
@@ -40,12 +40,12 @@ class Compared:
 
     @property
     def named(self) -> dict[str, str]:
-        """What a run is called here, by id."""
+        """Names by run id."""
         return self.legend.labels
 
     @property
     def task(self) -> Task:
-        """Of the score."""
+        """The task of the score."""
         return METRICS[self.metric].task
 
     @property
@@ -54,5 +54,5 @@ class Compared:
         return [run for run in self.runs if run.status in RANKED]
 
     def as_run(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with its column ``run`` (ids) as names, so that a run looks the same in every chart."""
+        """Returns the frame with names in place of ids in the column ``run``, so that a run looks the same in every chart."""
         return self.legend.name(frame)

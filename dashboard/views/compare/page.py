@@ -1,4 +1,4 @@
-"""What more rank, memory or time buys: trade-offs, the curve over ranks, and runs side by side."""
+"""The Compare page: what more rank, memory, time or context rows gain, and runs side by side."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""What the chosen runs predicted for held-out rows, counted: confusion, calibration, errors, and rows that two predict differently."""
+"""The chosen runs' predictions for held-out rows: confusion, calibration, errors, and rows that two runs predict differently."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ from tabtune_core.store.run_row import Run
 
 
 def which_rows() -> SplitName:
-    """Which held-out rows to show."""
+    """Asks which held-out rows to show."""
     part: SplitName = st.segmented_control(
         "Rows",
         ["validation", "test"],
@@ -28,22 +28,22 @@ def which_rows() -> SplitName:
         persist_state="session",
         format_func={"validation": "Validation rows", "test": "Test rows"}.__getitem__,
         label_visibility="collapsed",
-        help="Validation rows chose the best checkpoint of each run; test rows chose nothing.",
+        help="Validation rows chose the best checkpoint of each run; test rows were not used for any choice.",
     )
     return part
 
 
 def predictions_of(compared: Compared, runs: list[Run], part: SplitName) -> dict[str, Predictions]:
-    """By run id; names the runs that have no predictions."""
+    """Returns the predictions by run id; says which runs have none."""
     by_run = {run.id: queries.predictions(run.id, part) for run in runs}
     absent = [compared.named[run_id] for run_id, predictions in by_run.items() if predictions is None]
     if absent:
-        st.caption(f"There are no predictions on disk of {plain(', '.join(absent))}.")
+        st.caption(f"No predictions on disk for {plain(', '.join(absent))}.")
     return {run_id: predictions for run_id, predictions in by_run.items() if predictions is not None}
 
 
 def confusions(compared: Compared, runs: list[Run]) -> None:
-    """One matrix a run."""
+    """Draws one confusion matrix per run."""
     st.caption(CHARTS["confusion_matrix"].help + " The stronger the colour, the larger the share of the rows with that label.")
     by_run = predictions_of(compared, runs, which_rows())
     if not by_run:
@@ -58,7 +58,7 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
 
 
 def calibration(compared: Compared, runs: list[Run]) -> None:
-    """How sure the runs are against how often they are right."""
+    """Draws the runs' probabilities against how often they are right."""
     st.caption(CHARTS["reliability_diagram"].help + " The larger a marker, the more rows.")
     bins = _together(compared, predictions_of(compared, runs, which_rows()), reliability)
     if bins is None:
@@ -72,7 +72,7 @@ def calibration(compared: Compared, runs: list[Run]) -> None:
 
 
 def number_errors(compared: Compared, runs: list[Run]) -> None:
-    """Predicted against true numbers, and how the errors are spread."""
+    """Draws predicted against true numbers, and the distribution of the errors."""
     off = _together(compared, predictions_of(compared, runs, which_rows()), errors)
     if off is None:
         return
@@ -84,7 +84,7 @@ def number_errors(compared: Compared, runs: list[Run]) -> None:
 
 
 def _together(compared: Compared, by_run: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame | None:
-    """The counts of each run in one frame, with the runs named; None without predictions."""
+    """Returns the counts of all runs in one frame, with names; None without predictions."""
     if not by_run:
         return None
     return compared.as_run(pd.concat([count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()], ignore_index=True))
@@ -94,7 +94,7 @@ NAMES = {"row": "Row", "label": "Label", "move": "Move"}
 
 
 def changed_rows(compared: Compared, runs: list[Run]) -> None:
-    """A sentence and a table; from zero-shot to the last chosen run unless a person asks for others."""
+    """Draws the rows that two runs predict differently, by default from zero-shot to the last chosen run."""
     if len(runs) < 2:
         st.info("Choose a second run above to see which rows they predict differently.", icon=":material/compare_arrows:")
         return
@@ -112,10 +112,10 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
         return
     both = together(*(predictions[run.id] for run in pair))
     if both.empty:
-        st.info(f"These two runs have no {rows} row in common, because their seeds, and so these rows, differ.", icon=":material/info:")
+        st.info(f"These two runs have no {rows} row in common, because their seeds differ.", icon=":material/info:")
         return
     if pair[0].settings.seed != pair[1].settings.seed:
-        st.caption(f"The seeds of these runs, and so their training and validation rows, differ; they share {len(both):,} {rows} rows.")
+        st.caption(f"The seeds of these runs differ, and so do their training and validation rows; they share {len(both):,} {rows} rows.")
     names = [compared.named[run.id] for run in pair]
     if compared.task == "classification":
         _classes(both, names, pair[0])
@@ -137,9 +137,9 @@ def _classes(both: pd.DataFrame, names: list[str], run: Run) -> None:
 
 
 def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str:
-    """How many rows change, and for the better or the worse."""
+    """Says how many predicted classes change, and whether they become right or wrong."""
     if changed.empty:
-        return f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** give all {len(both):,} rows the same class."
+        return f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** predict the same class for all {len(both):,} rows."
     counts = flip_counts(changed)
     return (
         f"From **{plain(names[0])}** to **{plain(names[1])}**, the class of {len(changed):,} of {len(both):,} rows changes:"
@@ -161,7 +161,7 @@ def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
 
 
 def _table(rows: pd.DataFrame, run: Run, percent: list[str]) -> None:
-    """With the values of the rows in the table beside what was predicted."""
+    """Draws the predictions beside the rows' values in the table."""
     settings = run.settings
     try:
         values = queries.rows_of(settings.dataset, rows["Row"].to_numpy()).drop(columns=settings.target)

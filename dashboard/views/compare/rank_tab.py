@@ -1,6 +1,4 @@
-"""The second tab of Compare: what rank buys in the chosen score and in another one, over runs that trained at each rank;
-and what the update of one run is worth: its rank curve, and how much it changed each layer.
-"""
+"""The second tab of Compare: two scores against the rank of the trained runs, and one run's update: its rank curve and size per layer."""
 
 from typing import Any
 
@@ -24,7 +22,7 @@ from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
 
 BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}
-"""What stands beside the chosen score: calibration for classes; the second where the first was chosen."""
+"""Candidates for the second score: the first that is not the chosen score is drawn."""
 
 
 def rank_tab(compared: Compared) -> None:
@@ -64,14 +62,14 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
 
 
 def _compared_runs(board: pd.DataFrame, recommendation: Recommendation) -> pd.DataFrame:
-    """Those that are compared, and references under their seeds; all, where none are compared."""
+    """Returns the compared runs and the references with their seeds; all runs if none are compared."""
     known = board["id"].isin(recommendation.configurations["runs"].explode())
     beside = board["strategy"].isin(REFERENCES) & (board["apart"] == "") & board["seed"].isin(board.loc[known, "seed"])
     return board[known | beside] if known.any() else board
 
 
 def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
-    """What the sweep says, and what its errors rest on."""
+    """Shows the recommendation, and says what the error bars mean."""
     if recommendation.sentences and not queries.active(compared.runs):
         with st.container(border=True):
             st.markdown("\n\n".join(map(plain, recommendation.sentences)))
@@ -84,8 +82,8 @@ def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
         )
     if recommendation.configurations[half_width("lora_gap")].notna().any():
         st.caption(
-            f"Bars at a rank: the ± of its difference to the best rank on the validation rows. {PLUS_MINUS}. A bar that reaches the level"
-            " of the best is not beyond noise."
+            f"Bars at a rank: the ± of its difference from the best rank on the validation rows. {PLUS_MINUS}. If a bar reaches the level"
+            " of the best, the difference may be noise."
         )
 
 
@@ -96,11 +94,11 @@ SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
 
 
 def one_run_rank(compared: Compared) -> None:
-    """Which rank one run really used."""
+    """Draws which rank one run really used."""
     st.header("Truncate the rank of one run", help=CHARTS["truncation"].help)
     st.caption(
-        "A trained update can be truncated to any lower rank without retraining. Where the score stays the same, the rank was not needed;"
-        " where it falls, it was. Compute it for the largest rank to see what smaller ranks would keep."
+        "A trained update can be truncated to any lower rank without retraining. If the score stays the same, the full rank was not needed;"
+        " if it gets worse, it was. Compute it for the largest rank to see how good smaller ranks would be."
     )
     lora = sorted((run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank)
     which, how = st.columns([1, 2], vertical_alignment="bottom")
@@ -124,14 +122,14 @@ def one_run_rank(compared: Compared) -> None:
 
 
 def button(run_ids: list[str], label: str, *, key: str) -> None:
-    """Asks for the curves of some runs."""
+    """Draws a button that asks for the rank curves of some runs."""
     st.button(
         label,
         key=key,
         on_click=_ask,
         args=(run_ids,),
         icon=":material/content_cut:",
-        help="Scores the adapter at each lower rank, also while other runs train. It takes about as long as that many predictions.",
+        help="Scores the adapter at each lower rank, also while other runs train. Each rank takes as long as one prediction.",
     )
 
 
@@ -156,7 +154,7 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
     beside = result["beside"]
     st.caption(
         f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
-        + (f" {beside} other tensors that trained (biases, or DoRA's row lengths) stay as trained at every rank." if beside else "")
+        + (f" {beside} other trained tensors (biases, or DoRA's row lengths) are kept unchanged at every rank." if beside else "")
     )
     behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
     if behind.open:
@@ -168,7 +166,7 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
                 "relative_update": st.column_config.NumberColumn(
                     "Update / weight", format="percent", help="Frobenius norm of the update over that of the weight."
                 ),
-                "rank_90": st.column_config.NumberColumn("90 % in rank", help="Directions that hold 90 % of the squared update."),
+                "rank_90": st.column_config.NumberColumn("90 % in rank", help="Number of directions with 90 % of the squared update."),
                 "effective_rank": st.column_config.NumberColumn(
                     "Effective rank", format="%.1f", help="exp(entropy of the singular values): Roy and Vetterli 2007."
                 ),
@@ -177,7 +175,7 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
 
 
 def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> str:
-    """What the spectrum and the curve say, in two sentences."""
+    """Describes the spectrum and the curve in two sentences."""
     moved = [layer["singular_values"] for layer in layers if np.any(layer["singular_values"])]
     if not moved:
         return "This run kept the pretrained weights: its update is zero, so there is nothing to truncate."
@@ -201,12 +199,12 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> 
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     return (
         f"{first} Truncated to rank {kept}, its validation {written} is {score(scores[kept], metric)}; at its full rank {full} it is"
-        f" {score(scores[full], metric)}, and without the update {score(scores[0], metric)}. The noise of these rows is not in them."
+        f" {score(scores[full], metric)}, and without the update {score(scores[0], metric)}. These scores do not include the rows' noise."
     )
 
 
 def update_sizes(compared: Compared, runs: list[Run]) -> None:
-    """One mark a layer and run; what is missing can be asked for."""
+    """Draws the update's size in each layer of each run; missing sizes can be computed."""
     st.caption(CHARTS["layer_updates"].help)
     lora = [run for run in runs if run.settings.strategy == "peft"]
     if not lora:

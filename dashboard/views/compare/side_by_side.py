@@ -1,4 +1,4 @@
-"""The third tab of Compare: two to six runs beside each other, one view at a time."""
+"""The fourth tab of Compare: two to six runs side by side, one view at a time."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ View = Callable[[Compared, list[Run]], None]
 
 
 def flat(run: Run) -> dict[str, str]:
-    """The settings that matter to a run, with dots in their names, as they were used; without what another one replaces."""
+    """Returns dotted name -> value in use of the settings that apply to a run, without those that another setting replaces."""
     own, settings = run.settings, dict[str, str]()
     for row in SETTINGS.values():
         if own.strategy in row.strategies and not own.is_replaced(row.name):
@@ -39,7 +39,7 @@ def flat(run: Run) -> dict[str, str]:
 
 
 def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: bool) -> pd.DataFrame:
-    """One row a setting, one column a run."""
+    """Returns one row per setting, one column per run."""
     side_by_side = pd.DataFrame({named[run.id]: flat(run) for run in runs})
     if differences_only:  # a setting that a run does not use is not a difference
         side_by_side = side_by_side[side_by_side.nunique(axis=1) > 1]
@@ -47,7 +47,7 @@ def settings_table(runs: list[Run], named: dict[str, str], *, differences_only: 
 
 
 def setting_words(name: str) -> str:
-    """A setting's name as a person reads it.
+    """Returns the displayed name of a setting.
 
     >>> setting_words("train.learning_rate"), setting_words("lora.use_dora")
     ('Training: learning rate', 'LoRA: use dora')
@@ -86,7 +86,7 @@ def side_by_side(compared: Compared) -> None:
 
 
 def usual(compared: Compared) -> list[str]:
-    """The baselines, the better reference and the two best LoRA runs of the first seed, in the order of the queue."""
+    """Returns the default: baselines, the better reference and the two best LoRA runs of the first seed, in queue order."""
     board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
     lora, reference = board["strategy"] == "peft", board["strategy"].isin(REFERENCES)
     chosen = {*board.loc[~lora & ~reference, "id"].head(2), *board.loc[lora, "id"].head(2), *board.loc[reference, "id"].head(1)}

@@ -1,4 +1,4 @@
-"""Two or three numbers of every run against each other, what fits within limits, and all settings at once; what more context rows bring."""
+"""Two tabs of Compare: score against cost, limits and all settings at once; and the effect of more context rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +32,7 @@ MOST_NAMED = 6
 
 
 def trade_offs(compared: Compared) -> None:
-    """Draws the tab."""
+    """Draws the tab Trade-offs."""
     st.header("Score against cost", help=CHARTS["pareto"].help)
     x, y, third = _axes(compared.metric)
     limits = _limits()
@@ -55,7 +55,7 @@ def trade_offs(compared: Compared) -> None:
 
 
 def _axes(metric: str) -> tuple[str, str, str | None]:
-    """What goes across, up and, if anything, into the colour."""
+    """Asks for the x axis, the y axis and the colour, which may be None."""
     titles = {SCORE: f"Score ({METRICS[metric].label})", **{name: title for name, (title, _) in COSTS.items()}, NONE: "None"}
     everything = [name for name in titles if name != NONE]
     across, up, colour = st.columns(3)
@@ -71,14 +71,14 @@ def _axes(metric: str) -> tuple[str, str, str | None]:
 
 
 def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
-    """The runs and what to call them; or, where a sweep has several seeds and a person wants it so, the means over them."""
+    """Returns the runs, or on request the means over several seeds, and the noun for them."""
     board = compared.board
     if board["seed"].nunique() < 2 or not st.toggle(
         "Mean over seeds",
         True,
         key="over_seeds",
         persist_state="session",
-        help="Training and validation rows differ between seeds, and those of one may be easier than those of another.",
+        help="Training and validation rows differ between seeds, and the rows of one seed may be easier than those of another.",
     ):
         return board, "runs"
     means = by_configuration(board.assign(run=board["id"]), compared.metric).dropna(subset=["place"]).rename(columns={"name": "run"})
@@ -88,11 +88,11 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
     st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, for which every configuration has a result.")
     in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
     run = pd.Categorical(means["run"], categories=list(in_order))
-    return means.assign(run=run, apart=""), "configurations"  # what has a place is compared, by those of its runs that can be
+    return means.assign(run=run, apart=""), "configurations"  # a configuration with a place is compared
 
 
 def _limits() -> dict[str, float]:
-    """The most that a person allows, by column and in its unit."""
+    """Asks for upper limits; returns them by column, in its unit."""
     limits = {}
     with st.expander("Limits on memory, time and size", icon=":material/straighten:"):
         places = st.columns(len(LIMITS))
@@ -104,7 +104,7 @@ def _limits() -> dict[str, float]:
 
 
 def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "runs") -> str:
-    """The runs that nothing beats, by name where they are few."""
+    """Names the runs that no other run beats on all axes, if they are few."""
     chosen = [axis_of(name, metric, "validation") for name in axes]
     best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen})]
     if best.empty:
@@ -117,7 +117,7 @@ def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "r
 
 
 def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str = "runs") -> str:
-    """The best run within the limits and what it costs; without such a run, the least that runs took."""
+    """Describes the best run within the limits and its costs; without such a run, the lowest measured values."""
     scored = board.dropna(subset=[f"validation_{metric}"])
     inside = scored[within_limits(scored, limits)]
     best = best_of(inside, f"validation_{metric}", higher_is_better=METRICS[metric].higher_is_better)
@@ -133,7 +133,7 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
     ]
     return (
         f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].written},"
-        f" **{score(best[f'validation_{metric}'], metric)}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} are inside."
+        f" **{score(best[f'validation_{metric}'], metric)}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} fit."
     )
 
 
@@ -146,7 +146,7 @@ AXES = {"score": "Score", "seconds": "Seconds", "memory": "Memory"}
 
 
 def rows_shown(compared: Compared) -> None:
-    """Draws the tab."""
+    """Draws the tab Context rows."""
     st.header("Context rows and training", help=CHARTS["rows_shown"].help)
     st.caption(
         "More context rows at prediction need no training. The curve scores zero-shot, full fine-tuning and the best LoRA run"
@@ -192,8 +192,8 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     with st.container(border=True):
         st.markdown(plain(in_words(curve, compared.metric)))
         st.caption(
-            f"{PLUS_MINUS}: the noise of the scored rows and the luck of the context rows, of which several sets"
-            " were drawn. Other seeds may differ more. A trained state counts only where it beats zero-shot on the validation rows."
+            f"{PLUS_MINUS}: the noise of the scored rows and of the choice of context rows, of which several sets"
+            " were drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the validation rows."
         )
     left, right = st.columns(2)
     axis = left.segmented_control("Show", list(AXES), default="score", required=True, key="rows_axis", format_func=AXES.__getitem__)
@@ -205,6 +205,6 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     used = ["name", "context_rows", *(f"{part}_{compared.metric}" for part in parts), "predict_seconds", "growth_memory_bytes"]
     show(drawn, key="rows_shown", label=f"{meaning.label} against context rows", numbers=curve[used])
     st.caption(
-        f"On {plain(result['device'])}, computed in {duration(result['seconds'])}, of {result['train_rows']:,} training rows. Seconds are"
-        f" of the {part_of(curve, compared.metric)} rows' predictions, memory is their peak over the loaded model."
+        f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} training rows. Seconds are"
+        f" for predicting the {part_of(curve, compared.metric)} rows; memory is the peak of that over the loaded model."
     )

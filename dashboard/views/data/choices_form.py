@@ -1,6 +1,6 @@
-"""How a file is to be read, as a form: separator, encoding, header, missing values, dates and rows.
+"""The form for reading a file: separator, encoding, header, missing values, dates and rows.
 
-In: the choices that hold now. Out: the choices that a person asks for. Kinds of columns are chosen in ``columns_table``.
+In: the present choices. Out: the choices that a person makes. Kinds of columns are chosen in ``columns_table``.
 """
 
 from dataclasses import replace
@@ -11,17 +11,17 @@ import streamlit as st
 from tabtune_core.data.findings import MAX_ROWS, ReadingChoices
 
 WORDS = {
-    "header": {"true": "The first line holds the names", "false": "The first line is data like the others"},
+    "header": {"true": "The first line has the column names", "false": "The first line is data"},
     "day_first": {"true": "Day first", "false": "Month first"},
 }
-"""Answers of a yes or no, by the field that they set."""
+"""Field -> texts of its two answers."""
 SEPARATORS = {",": "comma ,", ";": "semicolon ;", "\t": "tab", "|": "bar |", " ": "blank"}
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "cp1250", "cp1251", "cp1253", "mac_roman", "gb18030", "shift_jis", "utf-16")
 FOUND_OUT = ""
 
 
 def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoices | None:
-    """The form; the choices in it once its button is pressed. ``key`` tells it from others on the page."""
+    """Draws the form and returns its choices once the button is pressed. ``key`` distinguishes it from other forms on the page."""
     with st.form(f"reading_{key}", enter_to_submit=False):
         with st.grid(4, min_column_width=220):
             delimiter = _one("Separator", "delimiter", held.delimiter, SEPARATORS, key, new="Choose, or type one character")
@@ -37,7 +37,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             placeholder="Type a word and press Enter",
             help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
         )
-        sheet = st.text_input("Sheet of a workbook", held.sheet or "", key=f"reading_sheet_{key}", placeholder="The first that holds cells")
+        sheet = st.text_input("Sheet of a workbook", held.sheet or "", key=f"reading_sheet_{key}", placeholder="The first sheet with cells")
         rows = st.number_input(
             "Rows to read",
             min_value=1,
@@ -45,16 +45,16 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             value=held.rows,
             key=f"reading_rows_{key}",
             placeholder="All rows",
-            help="For tables too long to be read whole: about this many rows are drawn at random.",
+            help="For tables that are too long to read completely: about this many rows are drawn at random.",
         )
         skip_last = st.number_input(
             "Rows to leave out at the end",
             min_value=0,
             value=held.skip_last,
             key=f"reading_skip_last_{key}",
-            help="Such as a total or notes below the table.",
+            help="For example a total or notes below the table.",
         )
-        drop_copies = st.checkbox("Leave out rows that are copies of an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}")
+        drop_copies = st.checkbox("Leave out rows that repeat an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}")
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
     asked = replace(
@@ -71,11 +71,11 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
     )
     other_columns = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
     none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas", "dashes"), ())
-    return replace(asked, **none) if other_columns else asked  # chosen for columns that may no longer be there
+    return replace(asked, **none) if other_columns else asked  # those columns may no longer exist
 
 
 def _one(label: str, field: str, held: str | None, known: dict[str, str], key: str, *, new: str | None = None) -> str | None:
-    """One choice or None; with ``new`` also one that is not listed."""
+    """Draws one field and returns its choice or None; with ``new``, other values than those listed can be typed."""
     options = list(dict.fromkeys((FOUND_OUT, *known, held or FOUND_OUT)))
     chosen = st.selectbox(
         label,

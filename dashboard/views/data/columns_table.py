@@ -1,6 +1,6 @@
-"""The Columns table of the Data page: what each column was read as, and changing that or leaving a column out.
+"""The Columns table of the Data page: the kind of each column, which a person can change, also to leave the column out.
 
-In: a dataset. Out: the reading choices that the edited table asks for.
+In: a dataset. Out: the reading choices of the edited table.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ KINDS: dict[Kind, str] = {
 }
 FOUND_OUT = "detect from the file"
 MOST_HIGH = 20
-"""Rows up to which the table is as high as it needs."""
+"""Most rows of a table that is shown at full height."""
 
 
 def rows(dataset: Dataset) -> pd.DataFrame:
-    """One row a column of the dataset."""
+    """Returns one row per column of the dataset."""
     return pd.DataFrame(
         [
             {
@@ -49,13 +49,13 @@ def rows(dataset: Dataset) -> pd.DataFrame:
 
 
 def still_open(dataset: Dataset) -> ReadingChoices:
-    """The choices under which the dataset was read, only the person's own choices: questions still open now are asked again."""
+    """Returns the reading choices that a person made; the other choices stay open, so that open questions are asked again."""
     asked: dict[str, Any] = {question.field: None for question in dataset.questions if question.field != "missing_marks"}
     return dataclasses.replace(dataset.reading, **asked)
 
 
 def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
-    """The choices under which the columns have the kinds of an edited table; ``edited`` is column name to the word for a kind."""
+    """Returns the choices that give the columns the kinds of an edited table; ``edited`` is column name -> word for a kind."""
     held = still_open(dataset)
     kinds = dict(held.kinds)
     by_word = {word: kind for kind, word in KINDS.items()}
@@ -64,7 +64,7 @@ def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
         if word == FOUND_OUT:
             kinds.pop(column.name, None)
         elif by_word[word] != column.kind:
-            # two words that say yes and no are found out from the file; any others are categories
+            # two words that mean yes and no are detected from the file; any others are categories
             kinds[column.name] = "category" if by_word[word] == "boolean" else by_word[word]
     names = [column.name for column in dataset.columns]
     return dataclasses.replace(held, kinds=tuple((name, kinds[name]) for name in names if name in kinds))
@@ -75,16 +75,16 @@ def _key(dataset: Dataset) -> str:
 
 
 def has_unread_kinds(dataset: Dataset) -> bool:
-    """Whether a person has chosen kinds with which the file was not read: they would be lost with the page."""
+    """Returns True if a person has changed kinds but not read the file again: the changes would be lost on another page."""
     edits = st.session_state.get(_key(dataset), {}).get("edited_rows", {})
     return bool(edits) and any(edit.get("Kind", kind) != kind for kind, edit in ((rows(dataset)["Kind"].iloc[i], edits[i]) for i in edits))
 
 
 def columns_table(dataset: Dataset) -> ReadingChoices | None:
-    """Draws it; the choices that a person asks for once the button is pressed."""
+    """Draws the table and returns the choices once the button is pressed."""
     st.caption(
         "To correct a kind or leave out a column, choose under **Kind**: double-click the cell, or move there and press"
-        " Enter. Models never see free text or columns that are left out. **Encoded text** shows them a text as numbers."
+        " Enter. Models never see free text or columns that are left out. **Encoded text** gives them a text as numbers."
     )
     shown = rows(dataset)
     edited = st.data_editor(
@@ -99,10 +99,10 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
                 options=[*KINDS.values(), FOUND_OUT],
                 required=True,
                 width="small",
-                help="number: used as it is. category: words or codes without an order. date: becomes day number, month and"
-                " weekday, with its time also the hour and its place in the circle of a day, as a time of day does."
+                help="number: used unchanged. category: words or codes without an order. date: becomes day number, month and"
+                " weekday; date and time and time of day: also the hour and its position on the circle of a day."
                 " yes / no: treated as a category. free text and left out: not used by the model. encoded text:"
-                f" {DIRECTIONS} numbers that say which groups of letters it has, for texts whose words tell something.",
+                f" {DIRECTIONS} numbers for the groups of letters in it, for texts whose words carry information.",
             ),
             "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
             **dict.fromkeys(("Missing (rows)", "Different values"), st.column_config.NumberColumn(format="localized")),

@@ -1,4 +1,4 @@
-"""Add a table, see what was read, and name the column to predict."""
+"""The Data page: add a table, see what was read, and choose the column to predict."""
 
 from typing import Any
 
@@ -27,9 +27,9 @@ STEPS = (
 
 
 def first_visit() -> None:
-    """What this is, in three steps, and the shortest way to see it."""
+    """Shows the product in three steps, and a button for the sample table."""
     st.title("LoRA Lab", help=define("Tabular foundation model", "LoRA"))
-    st.markdown("Fine-tune a tabular foundation model on your own table with LoRA, and see what each rank costs and brings.")
+    st.markdown("Fine-tune a tabular foundation model on your own table with LoRA, and see what each rank costs and gains.")
     with st.grid(3, min_column_width=240):
         for title, text in STEPS:
             with st.container(border=True, height="stretch"):
@@ -44,13 +44,13 @@ def first_visit() -> None:
 
 
 def damaged() -> None:
-    """Tables whose folder cannot be read."""
-    way_out = "Its folder in the workspace is damaged or of another version of LoRA Lab."
+    """Lists the tables whose folder cannot be read."""
+    way_out = "Its folder in the workspace is damaged, or another version of LoRA Lab wrote it."
     unreadable.damaged(queries.damaged_tables(), "table", way_out, queries.delete_table)
 
 
 def show(dataset: Dataset) -> None:
-    """Everything about one table.
+    """Draws everything about one table.
 
     Raises:
         TableError: its file is damaged.
@@ -78,9 +78,9 @@ def show(dataset: Dataset) -> None:
             go("views/new_run/page.py", table=dataset.id, target=target)
         if not ready:
             st.caption(
-                "Read the file again with the kinds that you chose under Columns, or go back to the earlier kinds."
+                "Read the file again with the kinds that you chose under Columns, or restore the earlier kinds."
                 if unread
-                else "Training cannot start with this table as it is."
+                else "Training cannot start with this table yet."
                 if stops
                 else "Choose the column to predict first.",
                 width="content",
@@ -103,7 +103,7 @@ def show(dataset: Dataset) -> None:
 
 
 def as_chosen(dataset: Dataset, target: str, way: Way, split: str) -> RunSettings:
-    """What will be predicted, and how the rows are split, before a model is chosen."""
+    """Returns settings with the target and the split that a person chose; a model is not chosen yet."""
     by, column = read_answer(split)
     how: dict[str, Any] = {"task": queries.TASKS[way], "split_at_median": way == "halves", "split_by": by, "split_column": column}
     how |= {RARE: rare_grouped()} if way == "classes" else {}
@@ -128,7 +128,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     table_views.delete(tables[table])
 uploads.notes()
 damaged()
-with st.expander("Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"):  # closed after each
+with st.expander("Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"):  # closes after each
     uploads.add()
 
 try:

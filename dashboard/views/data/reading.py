@@ -1,6 +1,6 @@
-"""Files on their way into the workspace: one after the other, each in a process of its own, with its progress and a way to cancel.
+"""Reading files into the workspace one after the other, each in a process of its own, with progress and a way to cancel.
 
-What waits is kept for the tab, so that a click elsewhere on the page, or a look at another page, does not end the reading.
+The waiting files are kept in the tab's session, so that a click elsewhere or a visit to another page does not end the reading.
 """
 
 import threading
@@ -24,12 +24,12 @@ from tabtune_core.data.reading_process import ReadingProcess
 from tabtune_core.errors import LayoutError, ShortageError, TableError, TabTuneError
 
 NOTES, FAILED, WAITING = "upload_notes", "failed_uploads", "waiting_files"
-"""What an upload left for the next look at the page: sentences by severity; name, bytes and reason of files that
-other choices may help; and what is being read."""
+"""Session keys for the next run of the page: messages with their severity; name, bytes and reason of files that other choices may make
+readable; and the files that are being read."""
 LOOK_SECONDS = 0.1
 AWAY_LOOK_SECONDS = 1.0
 MOST_AWAY_SECONDS = 10.0
-"""Without the tab, after which it is taken for closed; one that only lost its connection comes back sooner, or the file is read again."""
+"""Seconds without the tab after which it counts as closed; a lost connection usually returns sooner, else the file must be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,49 +38,49 @@ class Item:
 
     name: str
     source: Path | bytes | str
-    """A text is an address."""
+    """A str is an address."""
 
     choices: ReadingChoices
     replaces: str | None = None
-    """Id of the table that is read again."""
+    """Id of the table that is read again, if it is."""
 
 
 @dataclass(slots=True)
 class Waiting:
-    """What a person gave at once."""
+    """The files that a person gave at once."""
 
     items: list[Item]
     whole: int
     known: dict[str, Dataset] = field(default_factory=dict)
-    """The tables of the workspace, by id, before the item that is being read."""
+    """The tables of the workspace by id, before the current item."""
     added: list[Dataset] = field(default_factory=list)
     process: ReadingProcess | None = None
     """Reads the first of the items."""
 
 
 def tell(severity: str, text: str) -> None:
-    """Keeps a sentence for the next look at the page."""
+    """Keeps a message for the next run of the page."""
     st.session_state.setdefault(NOTES, []).append((severity, text))
 
 
 def forget_notes() -> None:
-    """Lets go of what earlier uploads left to say."""
+    """Discards the messages of earlier uploads."""
     st.session_state.pop(NOTES, None)
 
 
 def failed() -> list[tuple[str, bytes, str]]:
-    """Name, bytes and reason of the files that wait for other choices."""
+    """Returns name, bytes and reason of the files that wait for other choices."""
     return list(st.session_state.get(FAILED, []))
 
 
 def begin(items: Sequence[Item]) -> None:
-    """Reads these at the next look at the page."""
+    """Reads these files in the next run of the page."""
     forget_notes()
     st.session_state[WAITING] = Waiting(list(items), len(items))
 
 
 def cancel() -> None:
-    """Ends what is being read; nothing of it is kept."""
+    """Cancels the reading of the current and the waiting files."""
     waiting: Waiting | None = st.session_state.pop(WAITING, None)
     if waiting is None:
         return
@@ -92,7 +92,7 @@ def cancel() -> None:
 
 
 def end_with_tab(waiting: Waiting, process: ReadingProcess, is_open: Callable[[], bool]) -> None:
-    """Ends a reading that no tab waits for any more: Streamlit keeps what a closed one held, for minutes or until the next one comes."""
+    """Ends a reading whose tab was closed: Streamlit keeps the session of a closed tab for minutes, or until the next one opens."""
     away = 0.0
     while not process.ended():
         time.sleep(AWAY_LOOK_SECONDS)
@@ -103,7 +103,7 @@ def end_with_tab(waiting: Waiting, process: ReadingProcess, is_open: Callable[[]
 
 
 def follow() -> None:
-    """Shows how far reading is until all files are read, then the first table; nothing where no file waits."""
+    """Shows the progress until all files are read, then the first table; does nothing if no file waits."""
     waiting: Waiting | None = st.session_state.get(WAITING)
     if waiting is None:
         return
@@ -136,7 +136,7 @@ def follow() -> None:
 
 
 def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
-    """Takes the result of one file, or keeps what is to be said about it."""
+    """Takes the result of one file, or keeps its error message."""
     name = shown_name(item.name)
     try:
         new = process.result()
@@ -152,12 +152,12 @@ def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
             if asked in st.query_params:
                 choose(asked, st.query_params[asked])
     elif new in waiting.known:
-        tell("info", f"{name} is in this workspace already, as {waiting.known[new].name}.")
+        tell("info", f"{name} is already in this workspace, as {waiting.known[new].name}.")
     waiting.added.append(queries.tables()[new])
 
 
 def not_added(item: Item, error: TabTuneError) -> None:
-    """Says why, at the next look at the page."""
+    """Says why a file was not added, in the next run of the page."""
     tell("error", str(error) if item.replaces else f"{shown_name(item.name)} was not added. {error}")
 
 

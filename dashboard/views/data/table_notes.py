@@ -1,6 +1,6 @@
-"""What the columns of a table, the target and the limits of the models say together, beside the findings of reading.
+"""Findings that depend on the columns, the target and the limits of the models, in addition to those of reading the file.
 
-In: a dataset, and what is predicted. Out: findings, each with what to do.
+In: a dataset, and the target. Out: findings, each with what to do.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ USELESS = ("id-like", "constant", "all-missing", "duplicate-columns")
 NAMED = 6
 FEW_ROWS = 500
 SHARE = 0.2
-"""Of the rows, that validate unless asked otherwise."""
+"""Default share of validation rows."""
 
 
 def useless(dataset: Dataset, target: str) -> list[str]:
-    """Columns that can only be in a model's way: ids, copies, and those without a second value."""
+    """Returns the columns that cannot help a model: ids, copies, and columns with a single value."""
     kinds = {column.name: column.kind for column in dataset.columns}
     named = [finding.column for finding in dataset.findings if finding.code in USELESS and finding.column not in (None, target)]
     return [name for name in dict.fromkeys(named) if name is not None and kinds[name] not in LEFT_OUT]
 
 
 def missing_note(columns: Sequence[Column]) -> list[Finding]:
-    """Which columns have gaps."""
+    """Says which columns have missing values."""
     gaps = sorted((column for column in columns if column.missing and column.kind != "ignored"), key=lambda column: -column.missing)
     if not gaps:
         return []
@@ -38,20 +38,20 @@ def missing_note(columns: Sequence[Column]) -> list[Finding]:
 
 
 def size_note(rows: int, task: Task) -> list[Finding]:
-    """What few rows mean for the differences between runs."""
+    """Says what few rows mean for the differences between runs."""
     if rows >= FEW_ROWS:
         return []
     validation = max(1, round(SHARE * rows))
     noise = f" (of accuracy: below about {validation**-0.5:.0%})" if task == "classification" else ""
     message = (
-        f"{rows:,} rows leave about {validation:,} to validate on, so small differences between runs are noise{noise}. "
+        f"{rows:,} rows leave about {validation:,} validation rows, so small differences between runs are noise{noise}. "
         "Use several seeds on New run, and a dropout of 0.1 or more."
     )
     return [Finding("info", "few-rows", message)]
 
 
 def limit_notes(family: Family, columns: Sequence[Column], target: str, task: Task, classes: int) -> list[Finding]:
-    """Limits of a family of models that the table exceeds. ``classes`` counts those of the target."""
+    """Says which limits of a model family the table exceeds. ``classes`` is the number of target classes."""
     features = count_features({column.name: column.kind for column in columns}, target)
     over = []
     if family.feature_limit is not None and features > family.feature_limit:

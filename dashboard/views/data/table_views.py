@@ -35,12 +35,12 @@ LOOKS = {
     "warning": ":orange[:material/warning: **Check**]",
     "info": ":blue[:material/info: **Good to know**]",
 }
-"""How grave a finding is, in a word as well as in a colour; the gravest first."""
+"""Severity of a finding in words and colour; the most severe first."""
 MOST_FINDINGS = 8
 
 
 def figures(dataset: Dataset) -> None:
-    """Size of the table at a glance."""
+    """Shows the size of the table."""
     cells = max(dataset.rows * len(dataset.columns), 1)
     missing = sum(column.missing for column in dataset.columns)
     with st.container(horizontal=True):
@@ -53,7 +53,7 @@ def figures(dataset: Dataset) -> None:
 
 
 def share(part: float) -> str:
-    """A part of a whole in percent; a small one is not nothing.
+    """Formats a share in percent; a small one is not shown as zero.
 
     >>> share(0), share(0.0001), share(0.25)
     ('0.0%', '< 0.1%', '25.0%')
@@ -62,7 +62,7 @@ def share(part: float) -> str:
 
 
 def findings(found: Sequence[Finding]) -> None:
-    """What there is to say, gravest first, and of the whole table before single columns; a long list ends in an expander."""
+    """Shows findings, the most severe first, about the whole table before single columns; a long list ends in an expander."""
     ordered = sorted(found, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
     for finding in ordered[:MOST_FINDINGS]:
         st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
@@ -73,36 +73,36 @@ def findings(found: Sequence[Finding]) -> None:
 
 
 def all_findings(dataset: Dataset) -> list[Finding]:
-    """What reading found and does not ask about, and what gaps mean."""
+    """Returns the findings of reading that are not questions, and the one about missing values."""
     return [*together(not_asked(dataset.findings, dataset.questions)), *missing_note(dataset.columns)]
 
 
 def to_check(dataset: Dataset) -> None:
-    """Points to what was found, beside the button that would pass it by."""
+    """Mentions the findings beside the Next button."""
     grave = sum(finding.severity != "info" for finding in all_findings(dataset))
     if grave:
         st.caption(f"{counted(grave, 'issue')} to check first, under What was read.", width="content")
 
 
 def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
-    """A button that leaves columns out, where there are any."""
+    """Shows a button that leaves columns out, if there are any."""
     if _pressed(dataset, "Leave out", names, "The models will not use them.", icon=":material/visibility_off:", key=f"leave_out_{key}"):
         _read_as(dataset, names, "ignored")
 
 
 def drop_copies(dataset: Dataset) -> None:
-    """A button that leaves out rows that are copies, where there are any."""
+    """Shows a button that leaves out repeated rows, if there are any."""
     if any(finding.code == "duplicate-rows" for finding in dataset.findings):
-        help = "Of rows that are equal in every column, only the first is read. Undo it under Reading choices."
+        help = "If rows are equal in every column, only the first is read. You can undo this under Reading choices."
         if st.button("Leave out the copies", icon=":material/content_copy:", key=f"drop_copies_{dataset.id[:12]}", help=help):
             read_again(dataset, dataclasses.replace(still_open(dataset), drop_copies=True))
 
 
 def encode_texts(dataset: Dataset, target: str) -> None:
-    """One click for all columns of free text but those that look like ids."""
+    """Shows a button that encodes all free text columns except those that look like ids."""
     found = {finding.column for finding in dataset.findings if finding.code == "free-text"}
     names = [column.name for column in dataset.columns if column.kind == "text" and column.name in found - {target}]
-    means = f"The models will be shown each text as {DIRECTIONS} numbers, which say what groups of letters it has."
+    means = f"The models will get each text as {DIRECTIONS} numbers for the groups of letters in it."
     if _pressed(dataset, "Encode", names, means, icon=":material/notes:", key="encode"):
         _read_as(dataset, names, "encoded")
 
@@ -121,14 +121,14 @@ def _read_as(dataset: Dataset, names: Sequence[str], kind: Kind) -> None:
 
 
 def columns(dataset: Dataset) -> None:
-    """Every column with its kind and counts; kinds can be changed."""
+    """Draws every column with its kind and counts; kinds can be changed."""
     choices = columns_table(dataset)
     if choices is not None:
         read_again(dataset, choices)
 
 
 def first_rows(dataset: Dataset) -> None:
-    """The first hundred rows as they were read; days without a time are shown without one."""
+    """Draws the first hundred rows as they were read; dates without a time are shown without one."""
     shown = queries.first_rows(dataset.id)
     dates = [column.name for column in dataset.columns if column.kind in ("date", "datetime")]
     large = [column.name for column in dataset.columns if column.kind == "number" and (shown[column.name].abs() >= LARGE).any()]
@@ -146,7 +146,7 @@ def first_rows(dataset: Dataset) -> None:
 
 
 def questions(dataset: Dataset) -> None:
-    """What the file does not decide: asked, not guessed."""
+    """Asks about what the file does not determine."""
     if not dataset.questions:
         return
     st.header("Please confirm")
@@ -155,7 +155,7 @@ def questions(dataset: Dataset) -> None:
     asked = [question for question in dataset.questions if question.field != "missing_marks" or len(marks) > 1]
     choices = answered(dataset.reading, [(question, ask(question, dataset.id, number)) for number, question in enumerate(asked)])
     for question in dataset.questions:
-        if question not in asked:  # one mark has the button for all
+        if question not in asked:  # a single mark needs only the button
             st.markdown(plain(question.message))
     if _pressed(dataset, "Read as missing:", marks, "In every column.", icon=":material/backspace:", key="marks"):
         read_again(dataset, dataclasses.replace(choices, missing_marks=tuple(dict.fromkeys([*choices.missing_marks, *marks]))))
@@ -164,26 +164,26 @@ def questions(dataset: Dataset) -> None:
 
 
 def read_again(dataset: Dataset, choices: ReadingChoices) -> NoReturn:
-    """Reads the file of a table in another way and shows that; or says why it cannot be."""
+    """Reads the file of a table again with other choices, and shows the result or the error."""
     begin([Item(dataset.name, queries.source_of(dataset), choices, replaces=dataset.id)])
     st.rerun()
 
 
 def reading_choices(dataset: Dataset) -> None:
-    """How the file was read, and reading it again in another way."""
+    """Draws how the file was read, and a form to read it differently."""
     with st.expander("Reading choices", icon=":material/tune:"):
         st.caption(
             "How the file was read. If you read it differently, the result is a new table, and the old one is deleted unless a run used it."
         )
         choices = reading_form(dataset.id[:12], dataset.reading, button="Read the file again")
         if choices == dataset.reading:
-            st.info("The file is read that way already.")
+            st.info("The file was already read with these choices.")
         elif choices is not None:
             read_again(dataset, choices)
 
 
 def ask(question: Question, dataset: str, number: int) -> list[str]:
-    """The answer of the person; the first option is how the file was read, except for marks of a missing value."""
+    """Returns the person's answer; the first option is how the file was read, except for marks of a missing value."""
     key = f"answer_{dataset[:12]}_{number}"
     if question.field == "missing_marks":
         return st.pills(
@@ -205,11 +205,11 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
 
 
 def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) -> ReadingChoices:
-    """The choices with the answers in them."""
+    """Returns the reading choices with the answers."""
     made: dict[str, Any] = {}
     for question, options in answers:
         if question.field == "sheet" and options[0] != question.options[0]:
-            return ReadingChoices(sheet=options[0])  # all else was found in another table
+            return ReadingChoices(sheet=options[0])  # the other choices are of another sheet
         if question.field == "missing_marks":
             made["missing_marks"] = tuple(dict.fromkeys([*made.get("missing_marks", used.missing_marks), *options]))
         else:
@@ -219,7 +219,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
 
 
 def target(dataset: Dataset) -> tuple[str, Way]:
-    """The column to predict, how, and what is to be known about it; the column is NOT_CHOSEN until a person has decided."""
+    """Picks the column to predict and how, and shows the findings about it; the column is NOT_CHOSEN until a person has decided."""
     st.header("What to predict")
     left, right = st.columns([1, 1.4])
     with left:
@@ -236,7 +236,7 @@ def target(dataset: Dataset) -> tuple[str, Way]:
 
 
 def classes(dataset: Dataset, column: str, way: Way) -> None:
-    """Rows of each class of the target."""
+    """Draws the rows of each class of the target."""
     counts = queries.class_counts(dataset.id, column, way, rare_grouped())
     if len(counts) > MOST:
         st.caption(f"The {MOST} largest of {len(counts):,} classes.")
@@ -245,7 +245,7 @@ def classes(dataset: Dataset, column: str, way: Way) -> None:
 
 
 def numbers(dataset: Dataset, column: str, way: Way) -> None:
-    """How the target is spread, and the error of a model that knows nothing."""
+    """Draws the distribution of the target, and says the error of always predicting the mean."""
     bars, mean, deviation = queries.histogram(dataset.id, column)
     drawn = CHARTS["target_values"].draw(bars)
     show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
@@ -255,10 +255,10 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
-    """What to know before the column is predicted: gaps, rare classes, columns that give it away, limits, few rows."""
+    """Shows findings about the target: missing values, rare classes, columns that give it away, limits, few rows."""
     try:
         found = without_mended(queries.label_findings(dataset.id, column, way, rare_grouped()))
-    except LabelError:  # it cannot be predicted, which is said beside the button that it stops
+    except LabelError:  # the column cannot be predicted: the error is shown beside the Next button
         return
     classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way, rare_grouped()))
     task = queries.TASKS[way]
@@ -274,7 +274,7 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
 
 
 def picture(dataset: Dataset) -> None:
-    """The report of skrub, on demand."""
+    """Shows skrub's report on demand."""
     behind = st.expander(
         "Distributions and associations of all columns", key=f"report_{dataset.id[:12]}", on_change="rerun", icon=":material/insights:"
     )
@@ -284,14 +284,14 @@ def picture(dataset: Dataset) -> None:
 
 
 def delete(dataset: Dataset) -> None:
-    """Takes a table out of the workspace."""
-    with st.popover("Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"):  # closed for the table that follows
+    """Offers to delete a table from the workspace."""
+    with st.popover("Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"):  # the key closes it for the next table
         using = [run for run in queries.listed(None) if run.settings.dataset == dataset.id]
         busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
         if using:
             ended = f"{counted(len(using), 'run')} used it"
-            st.caption(f"{ended}. Results are kept; to predict with their adapters you need to add the table again.")
+            st.caption(f"{ended}. Results are kept. To predict with the adapters, you need to add the table again.")
         if busy:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
         mine = belongs(dataset.owner)

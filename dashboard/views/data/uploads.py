@@ -1,6 +1,6 @@
-"""Adding tables: one file or several at once, samples, and another try with a file that could not be read.
+"""Adding tables: one or several files, samples, and another attempt with a file that could not be read.
 
-Each file's failure is told by itself; the others are kept.
+Each file's failure is reported separately; the other files are kept.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Uploaded(Protocol):
     name: str
 
     def getvalue(self) -> bytes:
-        """Its content."""
+        """Returns its content."""
 
 
 def use(dataset: Dataset) -> NoReturn:
@@ -56,19 +56,19 @@ def take(files: Sequence[Uploaded]) -> NoReturn:
 
 
 def try_again(name: str, data: bytes, choices: ReadingChoices) -> NoReturn:
-    """Another try with the first file that failed."""
+    """Reads the first failed file again with other choices."""
     forget_first()
     begin([Item(name, data, choices)])
     st.rerun()
 
 
 def forget_first() -> None:
-    """Lets go of the first file that failed."""
+    """Discards the first failed file."""
     st.session_state[FAILED] = failed()[1:]
 
 
 def notes() -> None:
-    """What the last upload left to say, and the form for a file that other choices may help."""
+    """Shows the messages of the last upload, and a form for a file that other choices may make readable."""
     for severity, text in st.session_state.get(NOTES, []):
         {"error": st.error, "info": st.info, "success": st.success}[severity](plain(text))
     if not failed():
@@ -77,16 +77,16 @@ def notes() -> None:
     st.error(plain(f"{shown_name(name)} was not added. {reason}"))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**Reading choices for {plain(shown_name(name))}**", width="content")
-        st.button("Forget this file", on_click=forget_first, type="tertiary", icon=":material/close:")
+        st.button("Discard this file", on_click=forget_first, type="tertiary", icon=":material/close:")
     choices = reading_form("upload", ReadingChoices(), button="Try again with these choices")
     if choices is not None:
         try_again(name, data, choices)
     if len(failed()) > 1:
-        st.caption(f"Then: {plain(', '.join(shown_name(name) for name, *_ in failed()[1:]))}.")
+        st.caption(f"Next: {plain(', '.join(shown_name(name) for name, *_ in failed()[1:]))}.")
 
 
 def add() -> None:
-    """Upload and samples. The uploader is replaced after each use, which frees the memory of its files."""
+    """Draws upload and samples. The uploader is replaced after each use, which frees the memory of its files."""
     number = st.session_state.setdefault("uploads", 0)
     files = st.file_uploader(
         "Upload one or more tables",
@@ -94,14 +94,14 @@ def add() -> None:
         key=f"upload_{number}",
         accept_multiple_files=True,
         max_upload_size=queries.upload_limit() // 1_000_000,
-        help="CSV with any usual separator and encoding, also zipped, a workbook (Excel, ODS), Parquet, Feather or JSON lines. Each file is"
-        " a table of its own. Files stay on the machine that this server runs on.",
+        help="CSV with any usual separator and encoding, also zipped, a workbook (Excel, ODS), Parquet, Feather or JSON lines. Each file"
+        " becomes one table. Files stay on the machine that this server runs on.",
     )
     if files:
         st.session_state["uploads"] = number + 1
         take(files)
     if may_fetch():
-        address = st.text_input("Or its address", key=f"address_{number}", placeholder="https://…, hf://datasets/…, openml:31")
+        address = st.text_input("Or an address", key=f"address_{number}", placeholder="https://…, hf://datasets/…, openml:31")
         if st.button("Fetch the table", icon=":material/download:", key=f"fetch_{number}") and address.strip():
             st.session_state["uploads"] = number + 1
             begin([Item(address.strip(), address.strip(), ReadingChoices())])

@@ -1,6 +1,6 @@
-"""The parts of the Guide page: formulas, the picture of a layer, how to choose, what was found, and this machine.
+"""The parts of the Guide page: formulas, the picture of a layer, how to choose, what was measured, and this machine.
 
-The prose is read from ``guide.md`` beside this file; sections are those of the guide that this product follows.
+The prose is read from ``guide.md`` beside this file; section numbers are those of the guide that this product follows.
 """
 
 import re
@@ -23,7 +23,7 @@ from tabtune_core.settings.advice import PRESETS, preset_for
 from tabtune_core.store.run_row import RANKED
 
 SIDE = 150
-"""Of the longer side of the weight, in the picture's own unit."""
+"""Length of the weight's longer side in the picture, in SVG units."""
 THINNEST = 4
 MIDDLE = 100
 _component = browser_part("svg", "<div class='lab-picture'></div>", isolate_styles=False)
@@ -31,12 +31,12 @@ FROZEN, A_COLOUR, B_COLOUR = BASELINES["Zero-shot"].colour, COLOURS[0], COLOURS[
 
 
 def show_layer(d_in: int, d_out: int, rank: int) -> None:
-    """Draws it."""
+    """Draws ``layer_picture``."""
     _component(data={"picture": layer_picture(d_in, d_out, rank)}, key="guide_picture")
 
 
 def layer_picture(d_in: int, d_out: int, rank: int) -> str:
-    """The weight W0, and B and A beside it, as an SVG; a side that would be too thin to see is drawn a little thicker, and said."""
+    """Returns an SVG of the weight W0 with B and A beside it, to scale; each side is at least ``THINNEST`` long, so that it can be seen."""
     scale = SIDE / max(d_in, d_out)
     wide, tall, thin = max(d_in * scale, THINNEST), max(d_out * scale, THINNEST), max(rank * scale, THINNEST)
     left = 30.0
@@ -75,24 +75,24 @@ def _sign(centre: float, text: str) -> str:
 
 
 def _sections(text: str, mark: str) -> dict[str, str]:
-    """What stands under each heading of a rank, by its name."""
+    """Returns the text below each heading that begins with ``mark`` (such as "##"), by the heading's name."""
     parts = re.split(rf"^{mark} (.+)$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One sentence of the guide against what was found."""
+    """A statement of the guide, and what was measured."""
 
     topic: str
     guide: str
     found: str
     where: str
-    """Where and when it was measured, or what it rests on."""
+    """Where and when it was measured, or its source."""
 
 
 TEXTS = _sections(Path(__file__).with_name("guide.md").read_text(encoding="utf-8"), "##")
-"""Markdown by the name of its section."""
+"""Section name to Markdown."""
 CLAIMS = [
     Claim(topic, *(part.replace("\n", " ") for part in told.split("\n\n"))) for topic, told in _sections(TEXTS.pop("claims"), "###").items()
 ]
@@ -117,7 +117,7 @@ LAYER_OF = {"TabICL v2": "tabicl-v2", "TabDPT 1.3": "tabdpt-1.3", "Mitra v2": "m
 
 
 def first_visit() -> None:
-    """Four steps with links."""
+    """Shows the four steps of a first sweep, with links."""
     with st.grid(4, min_column_width=200):
         for page, title, text in STEPS:
             with st.container(border=True, height="stretch"):
@@ -134,7 +134,7 @@ def idea() -> None:
 
 
 def layer_sizes() -> dict[str, tuple[int, int]]:
-    """``(out, in)`` of layers to take sizes from: the guide's example, and the largest adapted layer of each released model."""
+    """Returns ``(out, in)`` of the guide's example layer and of the largest adapted layer of each released model."""
     sizes = {GUIDE_LAYER: (768, 768)}
     for title, name in LAYER_OF.items():
         out, width = max(CATALOGUE[name].adapted_shapes("classification").values(), key=lambda shape: shape[0] * shape[1])
@@ -150,9 +150,9 @@ def take_sizes() -> None:
 
 
 def layer() -> None:
-    """A layer whose sizes, rank and alpha can be changed: picture, parameters, share, scaling, and where LoRA stops saving."""
+    """Shows a layer whose sizes, rank and alpha can be changed: picture, parameters, share, scaling, and where LoRA stops saving."""
     st.header("One layer, to scale")
-    st.pills("Take the sizes of", list(layer_sizes()), key="guide_layer", on_change=take_sizes, default=GUIDE_LAYER)
+    st.pills("Use the sizes of", list(layer_sizes()), key="guide_layer", on_change=take_sizes, default=GUIDE_LAYER)
     with st.grid(4, min_column_width=150):
         d_in = st.number_input("Inputs d_in", 1, LARGEST, 768, key="guide_in", help="Columns of the weight W₀.")
         d_out = st.number_input("Outputs d_out", 1, LARGEST, 768, key="guide_out", help="Rows of the weight W₀.")
@@ -160,7 +160,7 @@ def layer() -> None:
         alpha = st.number_input("Alpha", 0.1, 1e6, 16.0, key="guide_alpha", format="%g", help="Twice the rank is usual.")
     capped = min(rank, d_in, d_out)
     if capped < rank:
-        st.warning(f"A matrix of {d_out} by {d_in} has at most rank {capped}; the adapter is held to that here, and the report says so.")
+        st.warning(f"A matrix of {d_out} by {d_in} has at most rank {capped}; the adapter uses that rank, and the report says so.")
     adapter, whole, even = capped * (d_in + d_out), d_in * d_out, d_in * d_out / (d_in + d_out)
     left, right = st.columns([1.2, 1], gap="large")
     with left:
@@ -168,7 +168,7 @@ def layer() -> None:
     with right, st.container(horizontal=True):
         st.metric("Weight", f"{whole:,}", border=True, width="content", help="d_in × d_out parameters: what full fine-tuning trains.")
         st.metric("Adapter", f"{adapter:,}", border=True, width="content", help="r (d_in + d_out) parameters: what LoRA trains.")
-        st.metric("Share", f"{adapter / whole:.1%}", border=True, width="content", help="Adapter against weight.")
+        st.metric("Share", f"{adapter / whole:.1%}", border=True, width="content", help="Adapter parameters divided by weight parameters.")
         st.metric("Scaling α/r", f"{alpha / capped:.3g}", border=True, width="content", help="Factor in front of B A.")
     numbers = rf"\frac{{{adapter:,}}}{{{whole:,}}}".replace(",", "{,}")  # a bare comma would be set as between two numbers
     st.latex(r"\frac{r\,(d_{in}+d_{out})}{d_{in}\,d_{out}} = " + numbers + rf" = {100 * adapter / whole:.2f}\,\%")
@@ -191,7 +191,7 @@ def scaling_and_dropout() -> None:
 
 
 def choosing() -> None:
-    """The guide's sections 4 and 15, for the newest table where there is one."""
+    """Shows the guide's sections 4 and 15, for the newest table if there is one."""
     st.header("Quick reference")
     tables = queries.tables()
     newest = next(iter(tables.values()), None)
@@ -231,7 +231,7 @@ def choosing() -> None:
 
 
 def found() -> None:
-    """What the guide says, what was found, and what the newest sweep of this workspace says."""
+    """Shows the guide's statements, what was measured, and the result of the newest comparable sweep of this workspace."""
     st.header("Rules of thumb, checked")
     for claim in CLAIMS:
         with st.container(border=True):
@@ -259,15 +259,15 @@ def found() -> None:
 
 
 def troubles() -> None:
-    """The guide's section 11, corrected; Live says which of these a run is in."""
+    """Shows the guide's section 11, corrected."""
     st.header("Troubleshooting")
     rows = [{"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()]
     st.table(pd.DataFrame(rows).set_index("What you see"))
-    st.caption("Live shows under One run which of these applies to a run, with its numbers and, where possible, a button that fixes it.")
+    st.caption("Live shows under One run which of these applies to a run, with its numbers and, if possible, a button that fixes it.")
 
 
 def this_machine() -> None:
-    """What ``doctor`` finds on the machine of the server, once a person asks for it, as text for the report of an issue."""
+    """On request, show what ``doctor`` finds on the server's machine, as text for an issue report."""
     st.markdown("Python, packages, GPUs, weights, disks, memory and the worker, as `loralab doctor` prints them. Attach it to an issue.")
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Check this machine", icon=":material/stethoscope:", key="doctor")

@@ -1,4 +1,4 @@
-"""What LoRA is, how to choose its settings, and which rules of thumb were found to hold."""
+"""The Guide page: what LoRA is, how to choose its settings, and which rules of thumb hold."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""Which runs of the leaderboard are shown; a filter only hides lines, it moves no place. Kept in the address bar."""
+"""The filters of the leaderboard, kept in the address bar. A filter hides lines and does not change any place."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ class Filter:
 
     label: str
     values: Callable[[pd.DataFrame], "pd.Series[str]"]
-    """What to choose from, by run; empty if a run lacks it."""
+    """Returns each run's value; empty if a run has none."""
     several: bool = False
-    """Whether a run has several, with a space between them, of which one is enough."""
+    """True if a run may have several values, separated by spaces; a run passes if one of them was chosen."""
 
     def options(self, board: pd.DataFrame) -> list[str]:
-        """What the runs have; ranks in the order of numbers, all else in the order of the board."""
+        """Returns the values of the runs; ranks in numerical order, others in the order of the board."""
         values = self.values(board).dropna()
         texts = [str(value) for value in (values.str.split().explode().dropna() if self.several else values).unique()]
         texts = [text for text in texts if text not in ("", "r=")]
         return sorted(texts, key=lambda text: int(text[2:])) if all(text[:2] == "r=" and text[2:].isdigit() for text in texts) else texts
 
     def fits(self, board: pd.DataFrame, chosen: list[str]) -> "pd.Series[bool]":
-        """Whether each run has one of those that were chosen."""
+        """Returns for each run whether it has one of the chosen values."""
         values = self.values(board)
         return values.map(lambda own: not set(chosen).isdisjoint(own.split())) if self.several else values.isin(chosen)
 
@@ -42,12 +42,12 @@ FILTERS: dict[str, Filter] = {
     "only_tag": Filter("Tags", lambda board: board["tags"], several=True),
     "only_table": Filter("Table and target", lambda board: board["table"] + " · " + board["target"]),
 }
-"""By the name in the address bar, which is also the key of the widget."""
+"""Filters by their name in the address bar, which is also the key of the widget."""
 TEXT, ARCHIVED = "only_text", "archived"
 
 
 def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, archived: bool) -> "pd.Series[bool]":
-    """Whether each run fits every choice, and has the text in its name, tags or notes; an empty choice lets all pass."""
+    """Returns for each run whether it passes every choice and has the text in its name, tags or notes; an empty choice passes all."""
     fits = pd.Series(True, index=board.index) if archived else ~board["archived"]
     for name, values in chosen.items():
         if values:
@@ -59,7 +59,7 @@ def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, arc
 
 
 def ask(board: pd.DataFrame) -> "pd.Series[bool]":
-    """Draws the filters that can change something and says which runs pass them. ``board`` has ``table``, its name, and ``owner``."""
+    """Draws the filters that can hide a run, and returns which runs pass. ``board`` also has the table's name ``table`` and ``owner``."""
     options = {name: each.options(board) for name, each in FILTERS.items()}
     useful = {name: values for name, values in options.items() if len(values) > (not FILTERS[name].several)}
     away = int(board["archived"].sum())

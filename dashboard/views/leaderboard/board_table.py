@@ -1,4 +1,4 @@
-"""The leaderboard as a person reads it: columns in their units, which of them are usual, and how each is written."""
+"""The leaderboard as a table: columns in their units, the default columns, and the format of each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ CURVE = "Curve"
 SAVED = "Computed before (s)"
 WALL = "Training, on the wall clock (s)"
 WALL_APART = 1.1
-"""Times the training time: the wall clock is shown from there on."""
+"""The wall clock is shown if it is longer than this multiple of the training time."""
 NARROW = 94
-"""Pixels of a column of numbers: all that are ``ALWAYS`` shown fit a screen of 1280."""
+"""Width of a column of numbers in pixels: the columns in ``ALWAYS`` fit a screen of 1280 pixels."""
 SCORES = ("Validation", "Test", "Gain on test", TEST_SPREAD, "± validation", "± test", "Gain over zero-shot", SPREAD)
 ONE_DIGIT = ("Memory of training (MB)", "Memory of prediction (MB)", "Training (s)", "Adapter (kB)")
 ALWAYS = {
@@ -41,9 +41,9 @@ ALWAYS = {
     "Adapter (kB)",
     CURVE,
 }
-"""Columns that are shown unless a person chooses others: what is traded, which fits a screen."""
+"""Columns that are shown by default; they fit a screen."""
 NOISE = (TIED, "± validation", "± test")
-"""Not known for every sweep, and not shown where it is known of no line. What gains may be off by is shown even then, as unknown."""
+"""Columns that are hidden if no line has a value. The ± of gains is always shown, if necessary as unknown."""
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Test rows", "Context rows", "Context rows while training")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived")
@@ -57,8 +57,8 @@ def table(
     sweeps: Mapping[str, str],
     owners: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """One row a run, or a configuration where the board has ``runs``. ``tables`` and ``sweeps`` are names by id; ``owners`` are those of
-    sweeps, None if people do not log in.
+    """Returns one row per run, or per configuration if the board has ``runs``. ``tables`` and ``sweeps`` are names by id; ``owners`` is the
+    owner of each sweep, None without log-in.
     """
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
@@ -126,30 +126,30 @@ def table(
 
 
 def _digits(frame: pd.DataFrame, metric: str) -> int:
-    """Of a score behind the point: those that the table needs whose scores are smallest, as targets have units of their own."""
+    """Returns the number of decimals for scores: that of the target with the smallest scores, because each target has its own unit."""
     largest = frame["Validation"].abs().groupby([frame["Table"], frame["Target"]]).max()
     return METRICS[metric].decimals(float(largest.min()))
 
 
 def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
-    """What stands in place of a yes or no: nothing for what is not compared, or not yet."""
+    """Returns the text in place of yes or no; empty for runs that are not compared, or not yet."""
     compared = (board["strategy"] == "peft") & (board["apart"] == "") & ~board["archived"] & board["place"].notna()
     return compared.map({True: TOO_FEW, False: ""})
 
 
 def spread_meaning(board: pd.DataFrame) -> str:
-    """The sentence that says what ± is, the same for every line and column."""
+    """Returns the sentence that says what ± means, the same for every line and column."""
     if "interval_basis" not in board:
         rests = "from differences row by row"
     elif (board["interval_basis"] == SEEDS).all():
-        rests = "over the seeds of the configuration, which takes their held-out rows for different ones"
+        rests = "over the seeds of the configuration, which treats their held-out rows as different rows"
     else:
         rests = "of the configuration, from differences row by row and, with several seeds, the spread between them"
     return f"{PLUS_MINUS}: {rests}. Empty: too few rows or seeds, or predictions are missing."
 
 
 def usual(frame: pd.DataFrame) -> list[str]:
-    """The columns to begin with."""
+    """Returns the default columns."""
     of_models = frame[~frame["Strategy"].isin([STRATEGY_NAMES[name] for name in REFERENCES])]
     differing = [name for name in WHERE_IT_DIFFERS if name in frame and of_models[name].nunique() > 1]
     ranks = frame.groupby(["Strategy", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
@@ -163,7 +163,7 @@ def usual(frame: pd.DataFrame) -> list[str]:
 
 
 def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
-    """Draws the choice of columns; one that becomes usual later, as with the first note, joins those that a person chose."""
+    """Draws the choice of columns; a later default, for example with the first note, is added to a person's choice."""
     now, before = usual(frame), st.session_state.get(f"usual_{key}", [])
     if key in st.session_state and before:
         wanted = {*st.session_state[key], *(name for name in now if name not in before)}
@@ -175,7 +175,7 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
 
 
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """How each column is written."""
+    """Returns the format and help of each column."""
     meaning, digits = METRICS[metric], _digits(frame, metric)
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
     most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
@@ -185,7 +185,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         return digits_behind(frame[name], places, sign) if name in frame else {}
 
     return {
-        "Test rows": text(help="Hash of the table, the rule of the split and its seed: runs with the same one have the same test rows."),
+        "Test rows": text(help="Hash of the table, the split rule and its seed: runs with the same hash have the same test rows."),
         "Place": number("#", width=40, help="Place by the validation score. Equal scores share a place; archived runs have no place."),
         "Run": text(pinned=True),
         "Rank": number(width="small"),
@@ -207,19 +207,19 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         ),
         "Gain over zero-shot": number(
             **written("Gain over zero-shot", digits, "%+"),
-            help=f"Against the run's own zero-shot on the validation rows, in the direction in which {meaning.written} ({meaning.unit}) is"
-            " better. The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
+            help=f"Difference in {meaning.written} ({meaning.unit}) from the run's own zero-shot on the validation rows; above 0 is better."
+            " The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
         ),
         TIED: text(
-            help="Whether the mean validation score of the configuration is at most one standard error of the difference behind the best"
-            " LoRA's, which is the rule by which the smallest rank is chosen. Only LoRA runs that have ended are compared."
+            help="Whether the configuration's mean validation score is at most one standard error of the difference behind the best LoRA."
+            " This rule chooses the smallest rank. Only LoRA runs that have ended are compared."
         ),
         SPREAD: number(**written(SPREAD, digits, "± %"), help=f"{HALF} of the gain on the validation rows."),
         "Gain on test": number(
             width=NARROW,
             **written("Gain on test", digits, "%+"),
-            help="Against the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves them;"
-            " above 0 is better.",
+            help="Difference from the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves"
+            " them; above 0 is better.",
         ),
         TEST_SPREAD: number(
             "±",
@@ -249,7 +249,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             "Wall clock (s)",
             width=NARROW,
             format="%.1f",
-            help="Time that passed during training, with waits for a core that others used and without what an earlier run had computed.",
+            help="Elapsed time of training: includes waiting for a core that other programs use, excludes what an earlier run computed.",
         ),
         SAVED: number(
             format="%.1f", help="Part of the training time that came from the cache of an earlier run, so this run did not wait for it."
@@ -279,6 +279,6 @@ def _score(values: pd.Series, metric: str, digits: int, score_help: str) -> obje
 
 
 def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:
-    """Ids of the runs behind some lines of the board."""
+    """Returns the ids of the runs in some lines of the board."""
     lines = board.iloc[[row for row in rows if row < len(board)]]
     return [run for runs in lines["runs"] for run in runs] if "runs" in board else list(lines["run"])

@@ -1,4 +1,4 @@
-"""The leaderboard as a file to take away, and a sweep as one page to mail or for a tracker that is installed where the pages run."""
+"""The leaderboard as a file, and a sweep as one page to mail or sent to a tracker that is installed on the server's machine."""
 
 from functools import partial
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from tabtune_core.tracking import TRACKERS
 
 
 def offer(sweep: str, metric: str) -> None:
-    """The page, and a menu of trackers. They write where the variables of the server say, or to its workspace: no address is asked for."""
+    """Draws the download of the page, and a menu of trackers. They write where the server's variables say, or to its workspace."""
     st.download_button(
         "Download the sweep (HTML)",
         partial(sweep_page, queries.store(), sweep, metric),
@@ -31,7 +31,7 @@ def offer(sweep: str, metric: str) -> None:
     )
     with st.popover("Send to a tracker", icon=":material/output:"):
         for name, title in TRACKERS.items():
-            there = getattr(find_spec(name), "origin", None) is not None  # a folder "wandb" of files is no package
+            there = getattr(find_spec(name), "origin", None) is not None  # a plain folder "wandb" is not a package
             st.button(
                 title,
                 on_click=ask_for,
@@ -40,33 +40,33 @@ def offer(sweep: str, metric: str) -> None:
                 help=None if there else f"Not installed here. Run: pip install 'tabtune-dashboard[{name}]'",
                 key=f"track_{name}",
             )
-        st.caption("It is sent from the machine of these pages; without a login or an address there, to files on it.")
+        st.caption("The server's machine sends the sweep. Without a login or an address there, it writes files on that machine.")
 
 
 def _asked(sweep: str, name: str) -> Job | None:
-    """The latest export of a sweep to a tracker."""
+    """Returns the latest export of a sweep to a tracker."""
     return next((job for job in queries.store().jobs("track") if job.arguments == {"sweep": sweep, "to": name}), None)
 
 
 def show(sweep: str | None) -> None:
-    """How far the exports of the sweep are, and where they went."""
+    """Shows the progress of the sweep's exports, and where they are."""
     jobs = [job for name in TRACKERS if sweep and (job := _asked(sweep, name))]
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         wait_for(going, "Sending the sweep")
     for job in jobs:
         if job.status == "finished" and job.result:
-            st.caption(f"{plain(job.result['told'])} To look at it:")
+            st.caption(f"{plain(job.result['told'])} To open it:")
             st.code(job.result["look"], language="bash", wrap_lines=True)
         elif job.status in JOB_ENDED:
             why_without_result(job)
 
 
 def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Without the scores of other tasks; ids of several runs are one text."""
+    """Returns the board without the scores of other tasks; ids of several runs become one text."""
     board = of_task(board, METRICS[metric].task)
     return board.assign(runs=board["runs"].str.join(" ")) if "runs" in board else board
 
 
 def csv(board: pd.DataFrame, metric: str) -> str:
-    """Every column that the page can show and those that its numbers come from; bytes, seconds and per cent are in the names."""
+    """Returns every column that the page can show, and those that they are computed from, as CSV; the units are in the column names."""
     return safe_csv(flat(board, metric))

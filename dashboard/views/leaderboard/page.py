@@ -1,4 +1,4 @@
-"""Every run or configuration with its numbers, best validation score first, and what can be done with it."""
+"""The Leaderboard page: every run or configuration, best validation score first, with actions for selected ones."""
 
 from functools import partial
 
@@ -19,16 +19,16 @@ from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 
 ALL = "all"
 IN_SHORT = 3
-"""Sentences of a recommendation that stand above the table: what was chosen, what the test rows say, and what to use."""
+"""Sentences of a recommendation above the table: what was chosen, what the test rows say, and what to use."""
 LOOK_SECONDS = 2.0
-"""How often an open page asks whether a run has begun or ended."""
+"""Interval at which an open page checks whether a run has begun or ended."""
 PAGE_ROWS, ROW_PIXELS = 40, 35
-"""Lines that are shown without a scroll bar of their own, and how high one is."""
+"""Most lines without a scroll bar, and the height of a line."""
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
 def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: str, *, going: bool) -> None:
-    """The recommendation in short, or why it is missing."""
+    """Shows the short recommendation, or why it is missing."""
     done = board[board["place"].notna() & (board["apart"] == "")]
     if recommendation is None:
         st.caption("Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare.")
@@ -54,7 +54,7 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
 
 
 def speak_further(recommendation: Recommendation | None, *, going: bool) -> None:
-    """The rest of it."""
+    """Shows the rest of the recommendation."""
     if recommendation is not None and recommendation.sentences and not going:
         with st.expander("References, costs and how sure this is", icon=":material/more_horiz:"):
             st.markdown("\n\n".join(map(plain, recommendation.sentences[IN_SHORT:])))
@@ -62,7 +62,7 @@ def speak_further(recommendation: Recommendation | None, *, going: bool) -> None
 
 
 def remarks(board: pd.DataFrame) -> None:
-    """What the lines themselves do not say loudly enough."""
+    """Points out archived runs and runs without a gain."""
     away = int(board["archived"].sum())
     if away:
         st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} excluded from the ranking and the recommendation.")
@@ -75,7 +75,7 @@ head = st.container(horizontal=True, vertical_alignment="center")
 head.title("Leaderboard", help=define("Held-out rows", "Gain", "Claim", "Selection metric"), width="content")
 sweeps = queries.sweeps()
 if not sweeps:
-    nothing_yet("No run yet. Choose a table and a model first; every run then gets its line here.", "leaderboard")
+    nothing_yet("No run yet. Choose a table and a model first; every run then has a line here.", "leaderboard")
 
 say_gone("sweep", list(sweeps), "sweep")
 with head:
@@ -93,7 +93,7 @@ with head:
     )
     sweep = None if picked == ALL else picked
     if sweep is not None:
-        settle("sweep", sweep)  # for the pages that one goes on to
+        settle("sweep", sweep)  # for the other pages
         seen("board", sweep)
 unreadable.runs()
 stamp = queries.stamp_of(sweep)
@@ -153,7 +153,7 @@ chosen_rows = st.dataframe(
     placeholder="",
     on_select="rerun",
     selection_mode="multi-row",
-    key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",  # other lines are not chosen because these were
+    key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",  # a selection must not carry over to other lines
 ).selection.rows
 st.caption(board_table.spread_meaning(kept))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
@@ -176,7 +176,7 @@ with st.container(horizontal=True):
         "text/csv",
         on_click="ignore",
         icon=":material/download:",
-        help="The rows shown here, with every column. A name that a spreadsheet would take for a formula gets a ' in front.",
+        help="The rows shown here, with every column. A name that looks like a formula gets a ' in front.",
     )
     if sweep is not None:
         exports.offer(sweep, metric)
@@ -187,7 +187,7 @@ if sweep is not None:
 
 @page_part(LOOK_SECONDS if active else None)
 def follow() -> None:
-    """Draws the page anew when a run has begun, ended or come."""
+    """Redraws the page when a run has begun, ended or been added."""
     if queries.stamp_of(sweep) != stamp:
         st.rerun()
 

@@ -1,4 +1,4 @@
-"""What can be done with chosen runs: their curves, another name, a note, the archive, more seeds, and deleting."""
+"""Actions for chosen runs: curves, rename, note, tags, archive, more seeds, delete."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,18 +28,18 @@ MOST_COMPARED = 6
 SIDE_BY_SIDE = "Runs side by side"
 """The tab of Compare."""
 LONGEST = 200
-"""Letters of a name or note."""
+"""Most characters of a name or note."""
 
 
 def bar(runs: Sequence[Run]) -> None:
-    """Buttons for the chosen runs, which the store holds: to other pages with them, and changes, after which the page is drawn anew."""
+    """Draws buttons that open the chosen runs on other pages, and buttons that change them and redraw the page."""
     several = f"{len(runs)} runs" if len(runs) != 1 else f"**{plain(runs[0].name)}**"
     with st.container(border=True):
         st.markdown(f"Chosen: {several}")
         _go_on(runs)
         sweeps = queries.sweeps()
         owners = {sweeps[run.sweep].owner for run in runs}
-        if not all([belongs(owner) for owner in sorted(owners)]):  # each that may not is said
+        if not all([belongs(owner) for owner in sorted(owners)]):  # a list: says every owner
             return
         with st.container(horizontal=True):
             if len(runs) == 1:
@@ -51,7 +51,7 @@ def bar(runs: Sequence[Run]) -> None:
 
 
 def _go_on(runs: Sequence[Run]) -> None:
-    """To the pages that show or use runs; what they cannot take is said in the tooltip."""
+    """Draws buttons to the pages that show or use runs; if a page cannot take these runs, its tooltip says why."""
     ids, sweeps = [run.id for run in runs], {run.sweep for run in runs}
     ended = [run.id for run in runs if run.status in RANKED]
     adapters = [run.id for run in runs if run.result and run.result.adapter_verified]
@@ -146,7 +146,7 @@ def _delete(runs: Sequence[Run]) -> None:
             try:
                 with st.spinner("Deleting"):
                     freed_bytes = sum(queries.store().delete(run.id) for run in ended)
-            except StoreError as error:  # started or deleted from another tab meanwhile
+            except StoreError as error:  # started or deleted in another tab
                 st.error(plain(str(error)))
             else:
                 if ended[0].sweep not in queries.sweeps():
@@ -164,10 +164,10 @@ MOST = 30
 
 
 def show_chosen(runs: Sequence[Run], metric: str) -> None:
-    """The validation score of each run while it trained."""
+    """Draws the validation score of each run during training."""
     drawn = list(runs[:MOST])
     sweeps = {run.sweep for run in drawn}
-    # a run looks as it does in its own sweep; runs of several sweeps are told apart among themselves
+    # runs of one sweep have the styles of that sweep; runs of several sweeps get styles among themselves
     legend = legend_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
     scores = queries.frame("scores", drawn, legend)
     st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
@@ -178,9 +178,9 @@ def show_chosen(runs: Sequence[Run], metric: str) -> None:
 
 
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
-    """The settings of ``chosen`` and of zero-shot under so many seeds that no run of the sweep has yet, zero-shot first."""
+    """Returns the settings of zero-shot and of ``chosen`` under ``number`` seeds that no run of the sweep has yet."""
     taken = {run.settings.seed for run in runs}
-    later = range(max(taken) + 1, int(SETTINGS["seed"].below or 0))  # none behind the largest seed that there can be
+    later = range(max(taken) + 1, int(SETTINGS["seed"].below or 0))  # empty after the largest possible seed
     seeds = islice((seed for seed in chain(later, count()) if seed not in taken), number)
     context_rows = chosen.settings.train.predict_context_rows
     alike = (run.settings for run in runs if run.settings.train.predict_context_rows == context_rows)
@@ -191,7 +191,7 @@ def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
 
 
 def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:
-    """Draws the button where more seeds would help; the runs go into the same sweep, behind all others."""
+    """Draws a button if more seeds would help; the runs are queued in the same sweep, behind all others."""
     if claim.more_seeds is None:
         return
     chosen = next(run for run in runs if run.id == claim.runs[0])
@@ -201,7 +201,7 @@ def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:
         on_click=_queue,
         args=(chosen, repeats(chosen, runs, claim.more_seeds)),
         disabled=not may_change(queries.store().owner_of(chosen.id)),
-        help=f"{plain(chosen.settings.label)} and zero-shot, with the settings that they have here, under new seeds.",
+        help=f"{plain(chosen.settings.label)} and zero-shot, with their present settings, under new seeds.",
     )
 
 

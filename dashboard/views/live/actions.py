@@ -1,4 +1,4 @@
-"""What a click on the Live page asks of the store, a run once more with one setting changed, and what waits over all sweeps."""
+"""The actions of the Live page: stop, cancel and repeat runs, queue a run with one setting changed, and the queue of all sweeps."""
 
 import streamlit as st
 
@@ -15,26 +15,26 @@ from tabtune_core.wording import counted
 
 
 def ask(run_ids: list[str], wish: StopRequest) -> None:
-    """Asks runs to stop or cancel; one that waits is taken out of the queue."""
+    """Asks runs to stop or cancel; a waiting run is removed from the queue."""
     for run_id in run_ids:
         attempt(queries.store().ask, run_id, wish)
 
 
 def again(run: Run, settings: RunSettings | None = None, added: str = "") -> None:
-    """Queues a run once more, with its settings or with others, whose difference is ``added`` to its name."""
+    """Queues a run again, with its settings or with others; ``added`` is appended to its name."""
     new = queue(queries.store().retry, run.id, settings)
     if new and added:
         attempt(queries.store().rename, new, f"{run.name}, {added}")
 
 
 def again_all(runs: list[Run]) -> None:
-    """Queues runs once more, each with its settings."""
+    """Queues runs again, each with its settings."""
     for run in runs:
         again(run)
 
 
 def to_the_form(runs: list[Run]) -> None:
-    """Goes to New run with the settings of some runs in the form."""
+    """Opens New run with the settings of ``runs`` in the form."""
     sweep = attempt(SweepSettings.of, [run.settings for run in runs])
     if sweep:
         choose("settings", sweep.to_toml())
@@ -52,21 +52,21 @@ NAMES = ("rank", "alpha", "dropout", "learning_rate", "context_rows", "predict_c
 
 
 def fields_of(settings: RunSettings) -> list[str]:
-    """Names of the settings that matter to a run."""
+    """Returns the names in ``NAMES`` that apply to the run's strategy."""
     return [name for name in NAMES if settings.strategy in SETTINGS[name].strategies]
 
 
 def value_of(settings: RunSettings, name: str) -> str:
-    """A setting as it is used, as text."""
+    """Returns the value in use of a setting, as text."""
     value = settings.used(name)
     return "" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def tweaked(settings: RunSettings, name: str, text: str) -> RunSettings:
-    """The settings with one of them changed.
+    """Returns the settings with one of them changed.
 
     Raises:
-        SettingError: for a text that is not a number, and for a value that the settings refuse.
+        SettingError: the text is not a number, or the settings refuse the value.
     """
     return settings.changed(**{name: _number(text, SETTINGS[name].label)})
 
@@ -82,7 +82,7 @@ def _number(text: str, label: str) -> float:
 
 
 def name_of(run: Run, settings: RunSettings, name: str) -> str:
-    """What the changed run is called: by its rank and seed where the old one was, else with the change behind its name."""
+    """Names the changed run: by rank and seed if the old name has that form, else the old name with the change appended."""
     seeded = f" seed {run.settings.seed}"
     usual = run.settings.label + (seeded if run.name.endswith(seeded) else "")
     if name == "seed":
@@ -93,7 +93,7 @@ def name_of(run: Run, settings: RunSettings, name: str) -> str:
 
 
 def tweak(run: Run, *, key: str) -> None:
-    """The popover: which setting, its new value, and a button that queues the changed run behind all others."""
+    """Draws the popover: a setting, its new value, and a button that queues the changed run behind all others."""
     popover = st.popover(
         "Change and queue", icon=":material/tune:", key=f"tweak_{key}", on_change="rerun", help="The same run with one setting changed."
     )
@@ -126,11 +126,11 @@ def tweak(run: Run, *, key: str) -> None:
 
 
 SHOWN = 8
-"""Rows that are drawn at once: the page draws them anew every few seconds."""
+"""Rows per page of the queue, which is redrawn every few seconds."""
 
 
 def waiting_runs(shown: str) -> None:
-    """An expander with a row a run and what can be asked of it; it says how many are not of the sweep that is ``shown``."""
+    """Draws the queue with a row per run; its title says how many runs are not of the sweep that is ``shown``."""
     waiting = queries.store().runs(status="queued")
     others = sum(run.sweep != shown for run in waiting)
     of_others = "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
@@ -147,12 +147,12 @@ def waiting_runs(shown: str) -> None:
         page = st.pagination(pages, key="queue_page") if pages > 1 else 1
         first = min(page - 1, pages - 1) * SHOWN
         for place, run in enumerate(waiting[first : first + SHOWN], first + 1):
-            if run.sweep in sweeps:  # else deleted from another tab meanwhile
+            if run.sweep in sweeps:  # else deleted in another tab
                 row(run, place, sweeps[run.sweep])
 
 
 def row(run: Run, place: int, sweep: Sweep) -> None:
-    """One waiting run."""
+    """Draws one waiting run."""
     allowed, title = may_change(sweep.owner), f"{sweep.name or 'Sweep'}{by(sweep.owner)}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"queue_row_{run.id}"):
         st.markdown(f"{place}. **{plain(run.name)}** · {plain(title)}", width="stretch")
@@ -163,7 +163,7 @@ def row(run: Run, place: int, sweep: Sweep) -> None:
             disabled=place == 1 or not allowed,
             key=f"front_{run.id}",
             icon=":material/vertical_align_top:",
-            help="It is the next run.",
+            help="Makes it the next run.",
         )
         if allowed:
             tweak(run, key=f"queue_{run.id}")

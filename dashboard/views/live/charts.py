@@ -1,4 +1,4 @@
-"""Which charts the Live page has of the runs of a sweep, and with what a person has chosen for each."""
+"""The charts of the Live page, with the options that a person has chosen."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +18,9 @@ from tabtune_core.metrics import METRICS
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
-    """The score that decides and the memory of the runs that are shown, below them a second score and the loss; behind tabs the rest, of
-    which only the open one is drawn.
+    """Draws the selection metric and the memory, below them a second score and the loss, and the other charts in tabs.
+
+    Only the open tab is drawn.
     """
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
     opened.charts.clear()
@@ -45,7 +46,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         options: dict[str, Any] = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
         draw("loss", key="loss", label="Training loss of each run", **options)
     more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
-        "Time of a step": ("seconds", lambda: {"cumulative": st.toggle("Add up", key="live_cumulative"), "smoothing": view.smoothing}),
+        "Time of a step": ("seconds", lambda: {"cumulative": st.toggle("Cumulative", key="live_cumulative"), "smoothing": view.smoothing}),
         "Memory by phase": ("phase_peaks", dict),
         "Gradient norm": ("gradient_norm", lambda: {"x": view.x, "log": view.log, "smoothing": view.smoothing}),
         "Learning rate": ("learning_rate", lambda: {"x": view.x}),
@@ -62,7 +63,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:
-    """Ids of all runs, or of those that a person picks where there are many, or that another page or the address names."""
+    """Returns the ids of all runs, or of those that a person picks if there are many, or that another page or the address names."""
     own = f"live_only_{key}"
     asked = handed_over("only") or ("" if own in st.session_state else st.query_params.get("only", ""))
     wanted = [run_id for run_id in asked.split(",") if run_id in named]
@@ -86,12 +87,12 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
 
 
 def heading(text: str, chart: str) -> None:
-    """The title above a chart, with what one reads off it."""
+    """Draws the title above a chart, with its explanation."""
     st.markdown(f"**{text}**", help=CHARTS[chart].help)
 
 
 def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
-    """Memory on a meter that this machine has, with the phases of one run shaded."""
+    """Draws memory on a meter that this machine has, with the phases of one run shaded."""
     opened.meters = read, usual = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         heading("Memory", "memory")
@@ -114,17 +115,17 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
         end = queries.axis_end("memory", "seconds", curves.shown)
         return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
 
-    # over steps a point has the last step done; over seconds, the whole life of the run is there
+    # over steps, a point is at the last step done; over seconds, the chart covers the whole run
     opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x, log=view.log)
     if curves.legend.together:
-        st.caption("Lines are means over the runs of a group that have got there; bands reach from the lowest to the highest run.")
+        st.caption("Lines are means over the runs of a group that have reached a point; bands extend from the lowest to the highest run.")
     if name := plain(curves.shaded_name):
         over_time = f"Shaded: the phases of {name}."
         st.caption(over_time if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded.")
 
 
 def gpu_reading() -> str:
-    """Utilization, power or temperature, as a person chooses."""
+    """Asks for utilization, power or temperature."""
     reading: str = st.segmented_control(
         "GPU reading",
         list(READINGS),

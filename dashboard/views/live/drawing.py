@@ -1,6 +1,6 @@
-"""Figures of the Live page: what has ended is drawn once and kept, what goes on is drawn with each refresh; the browser puts both together.
+"""Figures of the Live page: lines of ended runs are made once and kept, others with each refresh; the browser combines both.
 
-The charts stand on the page with all around them; a refresh sends their figures alone.
+The charts are drawn with the page; a refresh sends only their figures.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, Run
 
 MOST_NAMED = 12
-"""With more runs the legend would take the room of the curves; the names are shown where the pointer rests."""
+"""With more runs the legend would take the space of the curves; the names are then shown under the pointer."""
 
 
 class Curves:
-    """The runs of a sweep, parted into those whose lines are settled and those that are drawn anew."""
+    """The runs of a sweep, divided into those whose lines no longer change and those that each refresh draws."""
 
     def __init__(self, named: dict[str, str], shown: list[Run], legend: Legend, key: str, steps: int) -> None:
         self.named, self.shown, self.legend, self.key, self.steps = named, shown, legend, key, steps
@@ -33,7 +33,7 @@ class Curves:
         self.shaded = None if legend.together else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
         """The run whose phases are shaded."""
         self.shaded_name = named[self.shaded.id] if self.shaded else ""
-        # what does not train step by step is a level line as long as the others, the shaded run carries the phases
+        # a run without training steps is a level line as long as the others; the shaded run has the phases
         fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
         labels = legend.labels
         moving = {labels[run.id] for run in fresh}  # a mean changes with any of its runs
@@ -41,17 +41,17 @@ class Curves:
         self.settled = [run for run in shown if labels[run.id] not in moving]
 
     def averaged_over(self, chart: str, options: dict[str, Any]) -> str:
-        """The column over which runs that are drawn together are averaged; empty where each is drawn."""
+        """Returns the column over which runs of a group are averaged; empty if each run is drawn."""
         kind = CHARTS[chart].frame
         return {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", "")) if self.legend.together else ""
 
     def meters(self) -> tuple[list[str], str]:
-        """The meters of memory that have spoken, and the one that speaks for the device."""
+        """Returns the memory meters that have readings, and the one that is used for the device."""
         samples = queries.frame("memory", self.fresh, self.legend)
         return meters_read(samples) or ["resident_bytes"], speaking_meter(samples)
 
     def gpu_readings(self) -> str:
-        """How busy, hungry and warm the GPU of the shaded run was at the last look; empty where no driver says so."""
+        """Returns load, power and temperature of the shaded run's GPU at the last reading; empty if no driver reports them."""
         units = {"utilisation_percent": "{:.0f} % busy", "power_watts": "{:.0f} W", "temperature_celsius": "{:.0f} °C"}
         samples = queries.frame("memory", self.fresh, self.legend)
         samples = samples[samples["run"] == self.shaded_name]
@@ -62,16 +62,16 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class OpenChart:
-    """A chart that is open, and what it is drawn with."""
+    """An open chart, and its options."""
 
     key: str
     chart: str
     options: dict[str, Any]
     extra: Callable[[Curves], dict[str, Any]]
-    """Makes what only the lines that are drawn anew are drawn with, from frames of the runs."""
+    """Returns further options for the lines that each refresh draws, made from frames of the runs."""
 
     def figure(self, curves: Curves) -> tuple[Drawn, Settled | None]:
-        """The chart as it is sent to every tab that shows it, and what of it is settled."""
+        """Returns the chart as it is sent to every tab that shows it, and its settled lines."""
         draw, kind, by = CHARTS[self.chart].draw, CHARTS[self.chart].frame, curves.averaged_over(self.chart, self.options)
 
         def settled_lines() -> Settled | None:
@@ -90,31 +90,31 @@ class OpenChart:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh brings."""
+    """The result of a refresh."""
 
     meters: tuple[list[str], str]
-    """Of memory that have spoken, and the one that speaks for the device."""
+    """From ``Curves.meters``."""
     gpu: str
-    """What the GPU was read to do, as a sentence."""
+    """From ``Curves.gpu_readings``."""
     figures: dict[str, str]
-    """As JSON, by the key of their chart."""
+    """JSON by the key of the chart."""
 
     @property
     def size_bytes(self) -> int:
-        """What it holds."""
+        """Memory that it takes."""
         return sum(map(len, self.figures.values()))
 
 
 class OpenCharts:
-    """The charts of a page that are open, refreshed ``every`` so many seconds, or never."""
+    """The open charts of a page, refreshed ``every`` so many seconds, or never."""
 
     def __init__(self, every: float | None) -> None:
         self.every = every
         self.meters: tuple[list[str], str] | None = None
-        """Of which a person could choose."""
+        """Meters that the page offers."""
         self.charts: list[OpenChart] = []
         self.sent: dict[str, Drawn] = {}
-        """What the page was drawn with, by key."""
+        """Figures that the page was drawn with, by key."""
 
     def draw(
         self,
@@ -126,7 +126,7 @@ class OpenCharts:
         extra: Callable[[Curves], dict[str, Any]] = lambda curves: {},
         **options: Any,
     ) -> None:
-        """Draws one chart and its table; ``extra`` as in OpenChart."""
+        """Draws one chart and its table; ``extra`` is as in OpenChart."""
         own = f"{key}_{curves.key}"
         self.charts.append(OpenChart(own, chart, options, extra))
         self.sent[own], settled = self.charts[-1].figure(curves)
@@ -135,8 +135,8 @@ class OpenCharts:
         show_drawn(self.sent[own], key=own, label=label, numbers=numbers, settled=settled, together=curves.key, every=self.every)
 
     def refresh(self, curves: Curves, look: Look) -> None:
-        """Sends the charts that have changed since the page was drawn, as a browser may have missed what was sent before; draws the page
-        anew where another meter has spoken.
+        """Sends all charts that have changed since the page was drawn, because a browser may have missed earlier refreshes; redraw the page
+        if another meter has readings.
         """
 
         def make() -> Refreshed:

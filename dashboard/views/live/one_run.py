@@ -1,4 +1,4 @@
-"""One run: what went wrong and what to change, what can be asked of it, what it said, and its log."""
+"""One run: its problems and their remedies, its buttons, its notes and its log."""
 
 import streamlit as st
 
@@ -16,24 +16,24 @@ from tabtune_core.store.run_row import ENDED, RETRYABLE, Run
 from tabtune_core.wording import counted
 
 FOLLOW = "follow"
-"""In place of a run's id: whichever is in progress."""
+"""In place of a run's id: the run in progress."""
 SEVERE = ("diverged", "memory")
-"""Troubles that end a run; the others are hints."""
+"""Problems that end a run; the others are hints."""
 
 
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
-    """The run that the address or a person names; else the one that runs, then one that failed, then the first.
+    """Returns the run that the address or a person names; else the one in progress, then one that failed, then the first.
 
-    What the box holds is a person's choice alone: one that code made would come back from the browser as if a person had.
+    Only a person's choice is put into the box: the browser would send back a choice made by code as if a person had made it.
 
     Raises:
-        StoreError: it was deleted since the page was drawn.
+        StoreError: the run was deleted since the page was drawn.
     """
     key, options = f"one_run_{sweep}", [FOLLOW, *named]
     asked = handed_over("run") or ("" if key in st.session_state else st.query_params.get("run"))
     if asked in named or st.session_state.get(key) not in options:
         st.session_state[key] = asked if asked in named else FOLLOW
-    # the index, too: before the first answer of the browser its box shows that
+    # the index is passed too, because the browser shows it before its first answer
     place = options.index(st.session_state[key])
     words = {FOLLOW: "The current run"} | named
     chosen = st.selectbox(
@@ -48,7 +48,7 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
 
 
 def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
-    """Everything about a run of the list; ``allowed`` says whether the person may change it."""
+    """Draws everything about one of ``runs``; ``allowed`` says whether the person may change it."""
     st.markdown(f"**{plain(name)}** · {STATUS[run.status]}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags))
     if allowed:
         buttons(run)
@@ -83,30 +83,30 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
 
 
 def _where(run: Run, plan: RunPlanned) -> str:
-    """Device and machine, and the executor where it is another than this machine's worker."""
+    """Returns device and machine, and the executor if it is not this machine's worker."""
     by = f", by {plain(run.executor)}" if run.executor not in ("", "local") else ""
     return f"{plain(plan.device)}{f' of {plain(run.node)}' if run.node else ''}{by}"
 
 
 def _cadence(plan: RunPlanned) -> str:
-    """How often a run is evaluated, where it says so."""
+    """Says how often a run is evaluated, if that is known."""
     if plan.eval_every is None or plan.eval_every >= plan.steps:
         return ""
     return f" and an evaluation {f'every {plan.eval_every:,} steps' if plan.eval_every > 1 else 'after each'}"
 
 
 def _rows_shown(plan: RunPlanned) -> str:
-    """Which rows a step, an evaluation and a prediction are shown."""
+    """Says how many context rows steps, evaluations and predictions have."""
     if plan.train_context_rows is None:
         return f"{plan.context_rows:,} context rows"
     return (
-        f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows a step, {plan.evaluation_context_rows:,} context rows in"
-        f" evaluations during training and {plan.context_rows:,} at prediction"
+        f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows per step,"
+        f" {plan.evaluation_context_rows:,} context rows in evaluations during training and {plan.context_rows:,} at prediction"
     )
 
 
 def buttons(run: Run) -> None:
-    """What can be asked of it."""
+    """Draws the buttons of a run."""
     with st.container(horizontal=True):
         st.button(
             "Stop and keep the best",
@@ -144,20 +144,20 @@ def buttons(run: Run) -> None:
                 key=f"resume_{run.id}",
                 type="primary",
                 icon=":material/play_circle:",
-                help="Goes on from the last state that the run saved; its scores and curves become those of a run without interruption."
+                help="Continues from the run's last saved state; its scores and curves become those of a run without interruption."
                 if saved
-                else "The run had saved no state yet, so it starts anew.",
+                else "The run has no saved state, so it starts again from the beginning.",
             )
         tweak(run, key=run.id)
 
 
 def may_retry(run: Run) -> bool:
-    """Whether it may be queued once more."""
+    """Returns True if the run may be queued again."""
     return run.status in RETRYABLE and run.retried_as is None
 
 
 def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None, *, allowed: bool) -> None:
-    """What was seen, the row of the guide's table that helps, and a button for what can be tried at once."""
+    """Shows what is wrong with a run, the matching row of the guide's table, and a button for a fix that can be tried at once."""
     failed = queries.store().last(run.id, "RunFailed") if run.status in ("failed", "interrupted") else None
     failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
     entered = queries.store().last(run.id, "PhaseStarted")

@@ -1,4 +1,4 @@
-"""How often the Live page asks for what is new: every second, less often when many people look on, so that training keeps its processor."""
+"""How often the Live page refreshes: every second, less often if many tabs watch, so that training keeps its CPU time."""
 
 import threading
 import time
@@ -7,24 +7,24 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 SELDOM = 8
-"""Every so many refreshes there is a look at what changes with a run's state alone: its notes, its troubles, the queue."""
+"""Refreshes between two updates of what changes only with a run's state: its notes, its problems, the queue."""
 TABLE_LATER = 3
-"""Every so many refreshes the table of runs is drawn anew; the bar and the charts above it are with each."""
+"""Refreshes between two updates of the table of runs; the bar and the charts above it are updated with each."""
 LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0
 REFRESHES_A_SECOND = 11
-"""Refreshes that the server gives all tabs together in a second; each takes it about 15 ms of one core."""
+"""Refreshes per second for all tabs together; each takes the server about 15 ms of one core."""
 AWAY_SECONDS = 15.0
-"""A tab that has not asked for so long is closed."""
+"""A tab that has not refreshed for so long counts as closed."""
 
 
 class Lookers:
-    """The tabs that look on, by when each last asked; safe from several threads."""
+    """The watching tabs, with the time of each one's last refresh; thread-safe."""
 
     def __init__(self) -> None:
         self._lock, self._asked = threading.Lock(), dict[str, float]()
 
     def seconds(self, tab: str, now: float) -> float:
-        """How long this tab shall wait, in quarters of a second, at a moment in monotonic seconds."""
+        """Returns how long this tab should wait, a multiple of 0.25 s; ``now`` is in monotonic seconds."""
         with self._lock:
             self._asked[tab] = now
             self._asked = {name: asked for name, asked in self._asked.items() if now - asked < AWAY_SECONDS}
@@ -38,11 +38,11 @@ def _lookers() -> Lookers:
 
 
 def is_far_off(every: float) -> bool:
-    """Whether this tab, which asks ``every`` so many seconds, shall ask at another pace: small changes are not worth a new page."""
+    """Returns True if this tab's interval ``every`` should change; a small change is not worth redrawing the page."""
     return not 0.75 <= refresh_seconds() / every <= 1.25
 
 
 def refresh_seconds() -> float:
-    """Seconds until this tab shall ask again."""
+    """Returns the seconds until this tab should refresh again."""
     context = get_script_run_ctx()
     return _lookers().seconds(context.session_id if context else "", time.monotonic())

@@ -1,6 +1,6 @@
-"""A sweep while it goes on: progress, curves, memory, and what can be asked of it.
+"""The Live page: a sweep's progress, curves and memory while it runs, and buttons to stop or change its runs.
 
-The page reads the store and holds nothing: a reload, a second tab and a restart of the server show the same.
+The page reads the store and keeps no state: a reload, a second tab and a restart of the server show the same.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,19 +55,19 @@ except StoreError as error:
     st.stop()
 runs, stamp = drawn.runs, drawn.stamp
 if not runs:
-    st.stop()  # the runs cannot be read, as was said above
+    st.stop()  # the runs cannot be read, as unreadable.runs() has said
 named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
 every = refresh_seconds() if going else None
 seldom = SELDOM * every if every else None
 
 progress.tab_title(runs)
 progress.failures(runs, named, allowed=mine)
-# what changes with every step stands in this; what a person asks with stands still below it
+# this holds what changes with every step; the controls below it do not move
 above = st.container()
 with st.container(horizontal=True, vertical_alignment="center"):
     if going:
         progress.sweep_buttons(runs, sweep, allowed=mine)
-    elif st.button("Leaderboard", type="primary", icon=":material/leaderboard:", help="What the runs of this sweep are worth."):
+    elif st.button("Leaderboard", type="primary", icon=":material/leaderboard:", help="Compare the results of this sweep's runs."):
         go("views/leaderboard/page.py", sweep=sweep, board=sweep)
     view, shown = controls(settings, runs, sweep, lambda: chosen(named, sweep))
     share()
@@ -78,9 +78,7 @@ opened = OpenCharts(every)
 
 @contextmanager
 def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
-    """The runs, by one of the looks of ``queries``; the whole page is drawn anew where one began, ended, was renamed or deleted, also where
-    that is seen only while this is drawn.
-    """
+    """Yields the runs of ``look_at``; redraw the whole page if a run began, ended, was renamed or was deleted, also while this is drawn."""
     try:
         look = look_at()
         if look.stamp != stamp:
@@ -93,13 +91,13 @@ def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
 
 
 def curves_of(now: list[Run], latest: dict[str, Latest]) -> Curves:
-    """Of the runs that are shown."""
+    """Returns the curves of the runs that are shown."""
     return Curves(named, [run for run in now if run.id in shown], legend, sweep, progress.steps_shown(now, latest))
 
 
 @page_part()
 def draw_charts() -> None:
-    """All charts, drawn with the page and when a person opens another; ``watch`` keeps them up to date."""
+    """Draws all charts, with the page and when a person opens another chart; ``watch`` keeps them up to date."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         charts(curves_of(look.runs, queries.latest(look, settings.selection_metric)), opened, view)
 
@@ -109,7 +107,7 @@ draw_charts()
 
 @page_part(every)
 def watch() -> None:
-    """Draws the sweep as it stands, again and again while something is still to come."""
+    """Draws the present state of the sweep, repeatedly until all runs have ended."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         now, latest = look.runs, queries.latest(look, settings.selection_metric)
         curves = curves_of(now, latest)
@@ -121,13 +119,13 @@ def watch() -> None:
         st.rerun()
 
 
-with above:  # and not in its body: a refresh that the page is drawn anew in the middle of may not write outside its own place
+with above:  # not inside watch: if the page is redrawn during a refresh, the refresh must not write outside its own place
     watch()
 
 
 @page_part(TABLE_LATER * every if every else None)
 def table() -> None:
-    """A line a run, below the charts."""
+    """Draws one line per run, below the charts."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
         progress.runs_table(look, named, queries.latest(look, settings.selection_metric), settings.selection_metric)
 
@@ -138,7 +136,7 @@ page_part(seldom)(waiting_runs)(sweep)
 
 @page_part(seldom)
 def one() -> None:
-    """What one run said, and what can be asked of it."""
+    """Draws one run with its notes and buttons."""
     with as_it_stands(lambda: queries.look(sweep)) as look:
         now = look.runs
         st.header("One run")

@@ -1,4 +1,4 @@
-"""How far a sweep is: the bar, the sentence with the time left, the table of its runs, and what can be asked of all of them."""
+"""The progress of a sweep: the bar, the time left, the table of its runs, and buttons for all of them."""
 
 import statistics
 import time
@@ -27,42 +27,42 @@ _component = browser_part("end_notification", "<button type='button' class='lab-
 
 
 def end_notification(sweep: str, text: str, *, going: bool) -> None:
-    """A button for a notification of the browser, which asks once more before the first; it holds for this tab, while that is open.
+    """Draws a button for a browser notification in this tab; the browser asks for permission before the first.
 
-    Nothing leaves the machine. ``text`` is what is said once the sweep, which was seen ``going`` in this tab, has ended.
+    Nothing leaves the machine. ``text`` is shown when the sweep has ended, if this tab has seen it ``going``.
     """
     _component(data={"sweep": sweep, "text": text, "going": going}, key="end_notification", width="content")
 
 
 FAILED = ("failed", "interrupted")
 MOST_NAMED = 4
-"""Runs whose names stand before one reason."""
+"""Most runs that are named for one reason."""
 LEAST_SAVING = 0.1
-"""Seconds of a run that are worth a sentence."""
+"""Smallest saving of a run, in seconds, that is counted."""
 
 
 def share_done(run: Run, far: Progress) -> float:
-    """How much of a run is behind it, 0 to 1, by its training steps."""
+    """Returns the share of a run's training steps that is done, 0 to 1."""
     if run.status in RANKED:
         return 1.0
     return min(far.done_steps / far.total_steps, 1.0) if far.total_steps else 0.0
 
 
 def tab_title(runs: list[Run]) -> None:
-    """What the browser's tab says: how many have ended; at the end, how many failed."""
+    """Sets the title of the browser tab: how many runs have ended; at the end, how many failed."""
     ended, failed = sum(run.status in ENDED for run in runs), sum(run.status in FAILED for run in runs)
     done = f"{failed} failed" if failed else "done"
     st.set_page_config(page_title=f"{done if ended == len(runs) else f'{ended}/{len(runs)}'} · LoRA Lab")
 
 
 def ending(runs: list[Run], sweep: Sweep) -> str:
-    """How a sweep ended, for a notification."""
+    """Says how a sweep ended, for a notification."""
     counts = Counter(run.status for run in runs)
     return f"{sweep.name or 'The sweep'} has ended: {', '.join(f'{number} {status}' for status, number in counts.items())}."
 
 
 def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
-    """Why runs failed, each reason once, and two ways on: all of them once more, or the form with their settings."""
+    """Says why runs failed, each reason once, with buttons to run all again or to open the form with their settings."""
     failed = [run for run in runs if run.status in FAILED and run.retried_as is None]
     if not failed:
         return
@@ -89,7 +89,7 @@ def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
 
 
 def steps_shown(runs: list[Run], latest: dict[str, Latest]) -> int:
-    """How many steps an axis shows: those that the longest run is to take, or took, where all have ended."""
+    """Returns the number of steps on an axis: those that the longest run will take, or took if all have ended."""
     trained = [run for run in runs if run.settings.strategy in TRAINED]
     done = max((latest[run.id].progress.done_steps for run in trained), default=0)
     if done and all(run.status in ENDED for run in runs):
@@ -98,7 +98,7 @@ def steps_shown(runs: list[Run], latest: dict[str, Latest]) -> int:
 
 
 def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -> None:
-    """One bar and one sentence for the whole sweep."""
+    """Draws one bar and one sentence for the whole sweep."""
     far = {run_id: last.progress for run_id, last in latest.items()}
     ended = sum(run.status in ENDED for run in runs)
     share = sum(1.0 if run.status in ENDED else share_done(run, far[run.id]) for run in runs) / len(runs)
@@ -109,7 +109,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
             steps = f", step {here.done_steps} of {here.total_steps}" if here.total_steps else ""
             left = f", about {duration(here.eta_seconds)} of training left" if here.eta_seconds is not None else ""
             wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
-            quiet = f" There is {silence(run)}." if silence(run) else ""
+            quiet = f" It has sent {silence(run)}." if silence(run) else ""
             sentence += f" {plain(named[run.id])}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
     failed = [run for run in runs if run.status in FAILED]
     if failed and ended == len(runs):  # a full bar would look like success
@@ -125,12 +125,12 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
 
 
 def _where(run: Run) -> str:
-    """The GPU or CPU that a run was given, and on a cluster the node; empty while it waits."""
+    """Returns the GPU or CPU of a run, and on a cluster its node; empty while it waits."""
     return " of ".join(filter(None, (run.slot, "" if run.executor in ("", LOCAL) else run.node)))
 
 
 def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
-    """One line a run, and what shared layers saved."""
+    """Draws one line per run, and the time that shared layers saved."""
     runs = look.runs
     far = {run_id: last.progress for run_id, last in latest.items()}
     label, loss_title = METRICS[metric].written, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
@@ -154,7 +154,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         for run in runs
     ]
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    wide = 35 + 7 * max(len(str(row["Status"])) for row in rows)  # pixels: no state is cut
+    wide = 35 + 7 * max(len(str(row["Status"])) for row in rows)  # pixels, so that no status is cut off
     st.dataframe(
         queries.of_look(look, "table", lambda: pa.Table.from_pandas(pd.DataFrame(rows))),
         hide_index=True,
@@ -167,7 +167,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
             f"Best validation {label}": number(**digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
-            "Time left": text(help="Of training, if it does not stop early. Known from the fifth step on."),
+            "Time left": text(help="Training time, if it does not stop early. Known from the fifth step."),
             "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
     )
@@ -177,7 +177,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
 
 
 def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:
-    """Stop or cancel all that is still to come; not ``allowed`` are those of another person's sweep."""
+    """Draws buttons to stop or cancel all runs that have not ended; ``allowed`` is False for another person's sweep."""
     going = [run.id for run in runs if run.status not in ENDED and allowed]
     st.button(
         "Stop all, keep the best",
@@ -200,20 +200,20 @@ def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
-    """Seconds until all have ended, if those to come take as long as those like them did that ended with a result.
+    """Returns the seconds until all runs have ended, if each takes as long as similar runs that ended with a result; None if not known.
 
-    A running run takes its rest of training, or what is left of such a run's time. Runs go on at once as many as do now.
+    A running run takes its own time left, or the rest of a similar run's time. As many runs as now are assumed to run at once.
     """
     still = [run for run in runs if run.status not in ENDED]
     known = [left for run in still if (left := _left(run, runs, far[run.id], now)) is not None]
     if not known or len(known) < len(still):
         return None
     going = sum(run.status == "running" for run in still)
-    return max(sum(known) / max(going, 1), *known)  # no run is shorter for what goes on beside it
+    return max(sum(known) / max(going, 1), *known)  # running beside others does not make a run shorter
 
 
 def _length(run: Run) -> tuple[Any, ...]:
-    """What the time of a run hangs on, in a sweep of one table."""
+    """Returns what the time of a run depends on, in a sweep of one table."""
     train = run.settings.train
     return kind_of(run.settings), train.steps, train.epochs, train.time_limit, train.batch_size, train.context_rows
 

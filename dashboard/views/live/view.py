@@ -1,6 +1,6 @@
-"""How a person looks at the curves: against what, which second score, smoothed or not, each run or means of several.
+"""How the curves are shown: the x axis, the second score, smoothing, and single runs or means of groups.
 
-It is kept in the address bar, so that it can be shared.
+The address bar keeps these choices, so that they can be shared.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from tabtune_core.settings.serialization import written_targets
 from tabtune_core.store.run_row import Run
 
 USUAL: dict[Task, tuple[str, str]] = {"classification": ("accuracy", "log_loss"), "regression": ("r2", "rmse")}
-"""The second score is the first of these that does not decide; it can be changed."""
+"""The default second score is the first of these that is not the selection metric."""
 SMOOTHINGS = [0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99]
 SHARED = ("sweep", "run", "only", "group", "axis", "score", "log", "smooth")
 """Names in the address bar."""
@@ -30,7 +30,7 @@ SHARED = ("sweep", "run", "only", "group", "axis", "score", "log", "smooth")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the charts are drawn with."""
+    """The choices with which the charts are drawn."""
 
     first: str
     metric: str
@@ -38,18 +38,18 @@ class View:
     log: bool
     smoothing: float
     group: str
-    """What runs are drawn together by, as their mean: a key of ``groupings``."""
+    """A key of ``groupings``; runs of a group are drawn as their mean."""
 
 
 def asked(name: str, options: Sequence[Any], default: Any) -> Any:
-    """The option that the address names, or the default."""
+    """Returns the option that the address names, or the default."""
     return next((option for option in options if str(option) == st.query_params.get(name)), default)
 
 
 def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: Callable[[], list[str]]) -> tuple[View, list[str]]:
-    """The axis, and behind a button the rest; the first score is the one that decides.
+    """Draws the x axis, and behind a button the other choices; returns them and the ids that ``ask_runs`` returns.
 
-    ``ask_runs`` asks for the runs to show, which are the second answer.
+    The first score is the selection metric.
     """
     task, first, groups = settings.task, settings.selection_metric, groupings(runs)
     others = [name for name in metrics_of(task) if name != first]
@@ -66,7 +66,7 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
     for name, key in keys.items():
         if st.session_state.get(key) not in options[name]:
             st.session_state[key] = asked(name, options[name], defaults[name])
-    # what is set is the default, too: before its first answer the browser shows that
+    # the value is passed as the default too, because the browser shows the default before its first answer
     now = {name: st.session_state[key] for name, key in keys.items()}
     x = st.segmented_control(
         "Curves over",
@@ -89,7 +89,7 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
                 options["group"].index(now["group"]),
                 key=keys["group"],
                 format_func=groups.__getitem__,
-                help="Runs that share it are one line, their mean at each step; the band reaches from the lowest to the highest of them.",
+                help="Runs of a group are one line, their mean at each step; the band extends from the lowest to the highest of them.",
                 persist_state="session",
             )
         metric = st.selectbox(
@@ -107,14 +107,14 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
             now["smooth"],
             key=keys["smooth"],
             help="Exponential moving average; the value is the weight of the previous points. Raw values"
-            " stay as a faint line. For loss, gradient norm, step time and GPU. Scores and memory are never smoothed.",
+            " remain as a faint line. It applies to loss, gradient norm, step time and GPU; scores and memory are never smoothed.",
             persist_state="session",
         )
         log = st.toggle(
             "Logarithmic",
             now["log"],
             key=keys["log"],
-            help="Vertical axes of the second score, loss, memory, gradient and GPU. A score that can be negative stays as it is.",
+            help="Vertical axes of the second score, loss, memory, gradient and GPU. A score that can be negative stays linear.",
             persist_state="session",
         )
     for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing, "group": group}.items():
@@ -126,7 +126,7 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
 
 
 def share() -> None:
-    """The address of this view, to copy."""
+    """Shows the address of this view, to copy."""
     with st.popover(
         "Share", icon=":material/link:", key="share", help="An address that opens this page with the same sweep, run and charts."
     ):
@@ -138,13 +138,13 @@ def share() -> None:
 
 EACH, SEEDS = "run", "seeds"
 MOST_APART = 12
-"""With more runs under several seeds, their means are shown first."""
+"""With more runs under several seeds, the default is their means."""
 TITLES = {name: SETTINGS[name].label for name in (*NAMES, "targets", "model")}
 """Settings that runs can be grouped by."""
 
 
 def groupings(runs: Sequence[Run]) -> dict[str, str]:
-    """What the runs can be grouped by, with its title: each alone, over seeds, and by every setting that differs within a strategy."""
+    """Returns key -> title of each grouping: single runs, over seeds, and by every setting that differs within a strategy."""
     settings = [run.settings for run in runs]
     strategies = {one.strategy for one in settings}
     values = {name: [{_value(one, name) for one in settings if one.strategy == strategy} for strategy in strategies] for name in TITLES}
@@ -154,12 +154,12 @@ def groupings(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def usual_grouping(runs: Sequence[Run]) -> str:
-    """What to begin with."""
+    """Returns the default grouping."""
     return SEEDS if len(runs) > MOST_APART and SEEDS in groupings(runs) else EACH
 
 
 def legend_by(group: str, runs: list[Run], shown: list[Run]) -> Legend:
-    """The runs that are ``shown``, of all, under the names of their groups; strategies are never mixed."""
+    """Returns a legend of the runs ``shown`` with the names of their groups; strategies are never mixed."""
     if group == EACH:
         return legend_of(shown, runs)
     return grouped_legend(_over_seeds(runs) if group == SEEDS else {run.id: _by_setting(run.settings, group) for run in runs}, shown)
@@ -183,7 +183,7 @@ def _by_setting(settings: RunSettings, by: str) -> str:
 
 
 def _value(settings: RunSettings, name: str) -> str | None:
-    """A setting as text; None where it does not matter to the run, or is tied to another."""
+    """Returns a setting as text; None if it does not apply to the run, or is tied to another setting."""
     if name == "model":
         return settings.model
     if name == "targets":

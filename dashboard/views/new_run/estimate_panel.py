@@ -1,6 +1,6 @@
-"""What the sweep in the form will take in memory and time, before it starts: an estimate, and called so.
+"""The estimated memory and time of the sweep in the form, marked as an estimate.
 
-In: the sweep, its model and table. Out: a picture by cause, whether it fits the device, and how long it may take.
+In: the sweep, its model and table. Out: a chart of memory by cause, whether it fits the device, and how long it may take.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 GIGABYTE = 1e9
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
 LONG, FIRST_LOOK = 1800.0, 100
-"""Seconds from which fewer steps are offered, and how many."""
+"""Seconds from which fewer steps are offered, and the number of steps."""
 BADGES = {
     "fits": ":green-badge[:material/check: fits]",
     "tight": ":orange-badge[:material/warning: tight]",
@@ -37,18 +37,18 @@ BADGES = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judged:
-    """What is known of a sweep before it starts."""
+    """The estimate of a sweep in short."""
 
     too_large: str | None = None
-    """Why its runs cannot fit this machine."""
+    """Why its runs cannot fit this machine, or None."""
     fit: Fit | None = None
-    """None where the device's memory is not known, or another device is planned for."""
+    """None if the device's memory is not known, or the estimate is for a planned GPU."""
     seconds: float | None = None
-    """Of training, in all; None where it is not known."""
+    """Total training time; None if not known."""
 
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
-    """What the picture compares, by name: full fine-tuning, asked for or not, and LoRA at the lowest and the highest rank."""
+    """Returns the runs of the chart by name: full fine-tuning, requested or not, and LoRA at the lowest and the highest rank."""
     full = sweep.run.with_strategy("base-ft")
     adapters = [run for run in sweep.one_seed() if run.strategy == "peft"]
     ends = {} if not adapters else {run.lora.rank: run for run in (adapters[0], *adapters)}
@@ -57,7 +57,7 @@ def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
 
 
 def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
-    """How many rows predictions are shown, in a sentence.
+    """Says in a sentence how many context rows predictions use.
 
     >>> _rows_shown(None, 300, 300)
     'Predictions use all of the 300 training rows as context.'
@@ -76,7 +76,7 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way, *, stopped: bool) -> Judged:
-    """Memory by cause, fits or not, and time. Priced anew whenever the form changes. Nothing is measured of what is ``stopped``."""
+    """Draws memory by cause, whether it fits, and time, each time that the form changes. Runs that are ``stopped`` are not measured."""
     counts = None if way == "numbers" else queries.class_counts(table, target, way, sweep.run.group_rare_classes)
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
@@ -129,16 +129,16 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
             st.caption(_WAY_OUT)
     if planned:
         st.caption("The time on that GPU is known after the first run there.")
-        return Judged()  # not of this machine
+        return Judged()  # this machine was not judged
     on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
     meanwhile = megabytes(on_disk.meanwhile)
-    st.caption(f"On the disk about {megabytes(on_disk.kept)} stay, and up to {meanwhile} more while a run trains.", help=_DISK_HELP)
+    st.caption(f"Disk: about {megabytes(on_disk.kept)} are kept, and up to {meanwhile} more are used while a run trains.", help=_DISK_HELP)
     too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
     return Judged(too_large, fit, _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds"))
 
 
 def device_of(asked: str, cluster: Cluster | None) -> DeviceMemory:
-    """This machine's device; of a cluster it is not known which node a run will be put on."""
+    """Returns this machine's device, or an unknown node if there is a cluster."""
     if cluster is None:
         return DeviceMemory.of(asked, *queries.memory_of_devices())
     on_gpu = asked.startswith("cuda") or (asked == "auto" and bool(cluster.cards))
@@ -146,34 +146,33 @@ def device_of(asked: str, cluster: Cluster | None) -> DeviceMemory:
 
 
 _HELP = (
-    "Weights, adapter, gradients and optimizer are counted. Activations are what the layers keep for the backward pass, counted from the "
-    "model's architecture and your table's size, and on the CPU some room for what torch takes at its first steps."
+    "Weights, adapter, gradients and optimizer are counted. Activations are what the layers keep for the backward pass, computed from the"
+    " model's architecture and your table's size; on the CPU they include some memory that torch takes in its first steps."
 )
 _GROWTH_HELP = (
-    "Where a run like it has finished here, or a few steps of one were measured, a number: nine in ten runs take within 20 % of it. Before"
-    " that a band, in which nine in ten lie. Less than 20 MB is said to be just that. The chart shows the likely value."
+    "A number if a run like it has finished here, or a few steps of one were measured: nine in ten runs are within 20 % of it. Before that,"
+    " a band that contains nine in ten runs. Below 20 MB only that is said. The chart shows the likely value."
 )
 _WAY_OUT = (
-    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer parts "
-    "of the model, or dropout 0. "
-    "The rank hardly matters."
+    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer target"
+    " modules, or dropout 0. The rank hardly matters."
 )
 
 
 _DISK_HELP = (
-    "Adapters, weights of full fine-tuning, predictions and what runs report stay. The states from which an interrupted run goes on are"
-    " there while it trains. What runs share, up to 2 GB, is kept only where there is room for it. Exports are not counted."
+    "Kept: adapters, weights of full fine-tuning, predictions and events of runs. Only while a run trains: the states from which it can be"
+    " resumed. Data that runs share, up to 2 GB, is kept only if there is space for it. Exports are not counted."
 )
 _TIME_HELP = (
-    "Before the first run, a few steps are measured on this machine. After it, taken"
-    " from your own finished runs of this model with the same strategy, adapted parts, precision, recomputation and steps between"
-    " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features; scaled by"
-    " rows x features. Each run's own time: where runs share frozen layers, or go on at once, you wait less."
+    "Before the first run, a few steps are measured on this machine. Afterwards the time comes"
+    " from your own finished runs of this model with the same strategy, adapted layers, precision, recomputation and steps between"
+    " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features, scaled by"
+    " rows x features. It is the sum of the runs' own times: you wait less if runs share frozen layers or run at the same time."
 )
 
 
 def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: list[Pace], *, may_measure: bool) -> float | None:
-    """How long training takes at most, from earlier runs of this model here, or from a few steps that are measured now."""
+    """Shows and returns the longest training time, from earlier runs of this model here, or from a few steps that are measured now."""
     runs = sweep.expand()
     estimate = train_seconds(runs, paces, trained_on)
     if estimate is None:
@@ -195,7 +194,7 @@ def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: l
 
 
 def _offer_fewer_steps(runs: list[RunSettings], paces: list[Pace], trained_on: TrainedOn, seconds: float) -> None:
-    """One click to a first look, where the whole takes long."""
+    """Offers a short first look, if the whole sweep takes long."""
     short = train_seconds([run.changed(steps=FIRST_LOOK) for run in runs], paces, trained_on)
     if seconds > LONG and short is not None and 0 < short.seconds < seconds / 2:
         takes = f"{FIRST_LOOK} steps each, for a first look: about {duration(short.seconds)}"

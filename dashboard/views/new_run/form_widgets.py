@@ -1,6 +1,6 @@
 """The widgets of a sweep's settings. Keys and defaults are those of forms.py; a tooltip is the field's docstring.
 
-In: what the form is for, such as a model and a task. Out: widgets, whose values this browser tab and its address bar hold.
+In: for example a model and a task. Out: widgets, whose values this browser tab and its address bar hold.
 """
 
 from collections import defaultdict
@@ -29,9 +29,9 @@ SEVERAL = "Choose several values to compare them in separate runs; type other va
 
 
 def widget(name: str, told: str = "", **more: Any) -> None:
-    """The widget of a setting, as its type asks for; ``told`` says what the setting did so far.
+    """Draws the widget for a setting's type; ``told`` says what effect the setting had in earlier runs.
 
-    Bounds are those of the library or wider, so that every valid value is accepted; what only the library refuses, it explains.
+    Its bounds are those of the library or wider, so that every valid value is accepted; the library explains values that it refuses.
     """
     row = FORM[name]
     about = {"help": f"{row.help} {plain(told)}".rstrip(), "bind": "query-params", **more}
@@ -66,7 +66,7 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
 
 
 def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
-    """The widgets of a part of the form, but of what changes nothing beside ``values``: fields in a grid, switches, then patterns."""
+    """Draws a part of the form, without settings that have no effect given ``values``: fields in a grid, switches, then patterns."""
     kinds: dict[Any, list[str]] = defaultdict(list)
     for row in FORM.values():
         if row.place == place and not is_idle(row, values):
@@ -80,7 +80,7 @@ def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
 
 
 def numbers_field(name: str, usual: Iterable[str], told: str = "", placeholder: str = "") -> None:
-    """An axis: a list of numbers, chosen or typed; ``told`` as for a widget."""
+    """Draws the field of an axis: a list of numbers, chosen or typed; ``told`` is as for ``widget``."""
     axis, held = AXES[name], st.session_state.get(name, [])
     about = SETTINGS[axis.axis].help if name != "full_learning_rates" else axis.help
     st.multiselect(
@@ -96,12 +96,12 @@ def numbers_field(name: str, usual: Iterable[str], told: str = "", placeholder: 
 
 
 def parts_of(card: ModelCard, task: Task) -> list[str]:
-    """Names of what can be adapted: groups and the model's own parts first, then every block and layer."""
+    """Returns the names of all possible targets: groups and the model's own list first, then every block and layer."""
     return list(dict.fromkeys([*card.rules(task).groups, *card.family.targets, *paths_of(card, task)]))
 
 
 def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
-    """Ranks, strength, dropout and the parts to adapt. ``told`` says by setting what it did in runs so far."""
+    """Draws ranks, alpha, dropout and target modules. ``told`` is each setting's effect in earlier runs."""
     held = st.session_state.get("ranks") or []
     st.pills(
         AXES["ranks"].label,
@@ -125,7 +125,7 @@ def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
 
 
 def target_widgets(card: ModelCard, task: Task, told: str) -> None:
-    """The set of parts to adapt, by name or in a tree of the model, and other sets to compare it with."""
+    """Draws the target modules, by name or in a tree of the model, and other sets to compare them with."""
     parts = dict.fromkeys([*parts_of(card, task), *st.session_state.get("targets", [])])
     st.multiselect(
         SETTINGS["targets"].label,
@@ -155,12 +155,12 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
 
 
 def tick(card: ModelCard, task: Task, path: str) -> None:
-    """A tick in the tree: the parts to adapt are others from the next time that the page is drawn."""
+    """Changes the targets after a tick in the tree; the next run of the page shows them."""
     st.session_state["targets"] = toggled(card, task, st.session_state.get("targets", []), path)
 
 
 def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
-    """How long, how fast, and on how many rows a step. ``told`` says by setting what it did in runs so far."""
+    """Draws length of training, learning rate and rows per step. ``told`` is each setting's effect in earlier runs."""
     one, two = st.columns(2, vertical_alignment="bottom")
     with one:
         st.segmented_control(
@@ -179,7 +179,7 @@ def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> No
 
 
 def baseline_widgets(card: ModelCard, task: Task) -> None:
-    """What to compare with, and how often to repeat."""
+    """Draws what to compare with, and the seeds."""
     widget("zero_shot")
     widget("full_fine_tuning")
     if st.session_state.full_fine_tuning:
@@ -190,9 +190,9 @@ def baseline_widgets(card: ModelCard, task: Task) -> None:
 
 
 def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None], cluster: Cluster | None) -> None:
-    """Where to train. ``cards`` names the NVIDIA GPUs of this machine; memory is free and total bytes, of the machine and each GPU.
+    """Draws where to train. ``cards`` names this machine's NVIDIA GPUs; ``machine`` and ``memory`` are free and total bytes, per GPU.
 
-    With a ``cluster`` runs go to its nodes, whatever this machine has.
+    With a ``cluster``, runs go to its nodes and this machine's devices do not matter.
     """
     names = ON_A_CLUSTER if cluster else device_names(cards)
     held = st.session_state.get("device", "auto")
@@ -216,9 +216,9 @@ ON_A_CLUSTER = {"auto": "auto: a GPU of the cluster; a CPU if it has no GPU", "c
 
 
 def device_names(cards: list[str]) -> dict[str, str]:
-    """What a person reads for each value of the setting ``device``.
+    """Returns the text for each value of the setting ``device``.
 
-    Nothing in it changes while a page is open: Streamlit knows a chosen option by its words, and takes words it has not for a new option.
+    The texts must not change while a page is open: Streamlit identifies a chosen option by its text.
     """
     titles = {f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}
     if len(cards) > 1:
@@ -229,7 +229,7 @@ def device_names(cards: list[str]) -> dict[str, str]:
 
 
 def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> str:
-    """Free and total bytes, of the machine and of each GPU, in words; a GPU whose driver does not tell is N/A.
+    """Returns free and total memory of the machine and each GPU as text; N/A for a GPU whose driver does not report it.
 
     >>> free_memory((8 * 10**9, 16 * 10**9), [(71_200_000_000, 79_600_000_000), None])
     'Free now: cpu 8.0 of 16.0 GB, cuda:0 71.2 of 79.6 GB, cuda:1 N/A.'
@@ -244,17 +244,17 @@ def _gigabytes(free_bytes: int, total_bytes: int) -> str:
 
 TABS = ("Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights")
 FIELDS = ("selection_metric", *(key for row in FORM.values() if row.place in TABS for key in keys_of(row)))
-"""Keys of the widgets below."""
+"""Keys of the widgets under Advanced."""
 
 
 def holds_a_choice(task: Task) -> bool:
-    """Whether one of the widgets below has another value than its default. Then they are drawn: what is not drawn has its default."""
+    """Returns True if a widget under Advanced does not have its default. Then all are drawn, because an undrawn widget has its default."""
     usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
     return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
 
 
 def advanced_widgets(task: Task) -> None:
-    """What most people leave alone."""
+    """Draws the settings that most people do not change."""
     for name, tab in zip(TABS, st.tabs(TABS), strict=True):
         with tab:
             if name == "Best checkpoint":

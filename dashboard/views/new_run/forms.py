@@ -1,6 +1,6 @@
 """Sweep settings <-> the values of widgets. A widget's key is the name of its setting; its tooltip is the field's docstring.
 
-In: widget values by key, also out of the address bar. Out: checked settings, or the SettingError that says what to change.
+In: widget values by key, also from the address bar. Out: checked settings, or a SettingError that says what to change.
 """
 
 import re
@@ -18,20 +18,20 @@ from tabtune_core.wording import counted
 
 
 def written(value: float) -> str:
-    """A number as a person types it, in full."""
+    """Formats a number as a person would type it, with all digits."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
 def written_rate(rate: float) -> str:
-    """A learning rate as a person types it, in full."""
+    """Formats a learning rate as a person would type it, with all digits."""
     return short_rate(rate) if float(short_rate(rate)) == rate else repr(float(rate))
 
 
 def read_numbers(what: str, texts: Iterable[str]) -> tuple[float, ...]:
-    """The numbers of a list that a person typed into, smallest first, each once.
+    """Returns the distinct numbers of a list that a person typed into, smallest first.
 
     Raises:
-        SettingError: naming the text that is not a number.
+        SettingError: names the text that is not a number.
     """
     numbers = set()
     for text in texts:
@@ -43,10 +43,10 @@ def read_numbers(what: str, texts: Iterable[str]) -> tuple[float, ...]:
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas or blanks.
+    """Returns whole numbers separated by commas or spaces.
 
     Raises:
-        SettingError: for anything else.
+        SettingError: for any other text.
     """
     parts = text.replace(",", " ").split()
     if not parts or not all(part.isdecimal() for part in parts):
@@ -57,25 +57,25 @@ def read_seeds(text: str) -> tuple[int, ...]:
 BY_HAND = ("model", "device", "steps", "epochs", "selection_metric", "zero_shot", "full_fine_tuning", "references")
 """Settings whose widgets are drawn one by one."""
 FORM = {row.name: row for row in (*SETTINGS.values(), *rows_of(SweepSettings)) if row.place or row.name in BY_HAND}
-"""What widgets hold as it is; the axes and the seeds are typed as lists."""
+"""Settings that widgets hold unchanged; the axes and the seeds are typed as lists."""
 LARGEST_WHOLE = 2**53 - 1
-"""A browser counts no further."""
+"""The largest whole number that a browser represents exactly."""
 USUAL_ALPHA = 16.0
 """Shown when alpha is no longer tied to the rank."""
 
 
 def keys_of(row: Setting) -> list[str]:
-    """Of the widgets of a setting: its name, or one for each of a pair of numbers, such as ``beta_1``."""
+    """Returns the widget keys of a setting: its name, or one key for each of a pair of numbers, such as ``beta_1``."""
     return [f"{row.name[:-1]}_{place}" for place in (1, 2)] if row.kind == tuple[float, float] else [row.name]
 
 
 def is_decimal(row: Setting) -> bool:
-    """Whether its widget takes no whole number, which a file may have."""
+    """Returns True if its widget accepts only floats; a settings file may have a whole number there."""
     return row.kind in (float, tuple[float, float])
 
 
 def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
-    """The value of every widget that shows this sweep; the table, the target and its task are the Data page's."""
+    """Returns the value of every widget that shows this sweep, except the table, the target and its task, which the Data page holds."""
     values: dict[str, Any] = {}
     for row in FORM.values():
         value = getattr(sweep, row.name) if row.owner is SweepSettings else sweep.run.value(row.name)
@@ -97,7 +97,7 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
 
 
 def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
-    """Values of the axes as the lists that a person can type into; the first set of parts has a picker of its own."""
+    """Returns the axes as the lists that a person can type into; the first set of target modules has its own picker."""
     lora, rate = sweep.run.lora, sweep.run.train.learning_rate
     alphas = sweep.alphas or (() if lora.alpha is None else (lora.alpha,))
     first, *others = sweep.target_sets or (lora.targets,)
@@ -121,10 +121,10 @@ def to_sweep(
     split_at_median: bool = False,
     split: tuple[SplitBy, str | None] = ("random", None),
 ) -> SweepSettings:
-    """The sweep that the widgets describe; a widget that is not there has its default.
+    """Returns the sweep that the widgets describe; a missing widget has its default.
 
     Raises:
-        SettingError: naming the setting and what would do.
+        SettingError: names the setting and valid values.
     """
     values = {**DEFAULTS, "selection_metric": SELECTION[task], **values, "task": task}
     for row in FORM.values():
@@ -162,7 +162,7 @@ def to_sweep(
 
 
 def is_idle(row: Setting, values: Mapping[str, Any]) -> bool:
-    """Whether a setting changes nothing beside the other values, so that no widget shows it."""
+    """Returns True if a setting has no effect given the other values, so that no widget shows it."""
     return row.idle is not None and values.get(row.idle.other) == row.idle.value
 
 
@@ -177,26 +177,26 @@ DEFAULTS: dict[str, Any] = to_widgets(SweepSettings(run=RunSettings(dataset="-",
 
 
 def widget_values() -> dict[str, Any]:
-    """What the widgets of this browser tab hold."""
+    """Returns the values of this browser tab's widgets."""
     return {name: st.session_state[name] for name in DEFAULTS if name in st.session_state}
 
 
 def fill(sweep: SweepSettings) -> None:
-    """Puts a sweep into the widgets. To be called before they are drawn, for example as a callback.
+    """Fills the widgets with a sweep. Call it before they are drawn, for example as a callback.
 
     Raises:
-        SettingError: for a whole number that a widget cannot hold; then nothing is put.
+        SettingError: a whole number is too large for a widget; then no widget is changed.
     """
     values = to_widgets(sweep)
     for name, value in [*values.items(), *(("ranks", rank) for rank in sweep.ranks)]:
         if isinstance(value, int) and value > LARGEST_WHOLE:
-            raise SettingError(f"{name} is {value:,}; a page holds whole numbers up to {LARGEST_WHOLE:,}. Choose a smaller one.")
+            raise SettingError(f"{name} is {value:,}; the form takes whole numbers up to {LARGEST_WHOLE:,}. Choose a smaller one.")
     for name, value in values.items():
         st.session_state[name] = value
 
 
 def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:
-    """What lists call a sweep: the table, the model, and what is compared."""
+    """Returns a sweep's name for lists: the table, the model, and what is compared."""
     ranks = f"r = {', '.join(map(str, sweep.ranks))}" if sweep.ranks else ""
     axes = {"alpha": sweep.alphas, "dropout": sweep.dropouts, "rate": sweep.learning_rates}
     others = [f"{name} {', '.join(map(written, values))}" for name, values in axes.items() if values]

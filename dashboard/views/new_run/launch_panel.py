@@ -1,4 +1,4 @@
-"""What a sweep takes, what to know before it starts, and the button that starts it.
+"""The size of a sweep, what to know before it starts, and the button that starts it.
 
 In: the sweep that the form describes, its model and table. Out: its runs in the queue.
 """
@@ -33,7 +33,7 @@ from tabtune_core.wording import counted
 
 
 def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[str]:
-    """Each reason for which the runs would fail before their first step; see ``stopped_by_request``."""
+    """Returns all reasons why the runs would fail before their first step; see ``stopped_by_request``."""
     path = sweep.run.checkpoint
     if path is not None and not may_type_paths():
         return [f"The run names the weights file {path}. {NO_PATHS}"]
@@ -42,9 +42,9 @@ def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[s
 
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:
-    """How the rows are split where it is not at random, which rows test, and what to do about a rare class."""
+    """Says how the rows are split if not at random, which are test rows, and what to do about a rare class."""
     run, found = sweep.run, list[Finding]()
-    with suppress(TabTuneError):  # which is said as the reason why the runs cannot start
+    with suppress(TabTuneError):  # it is shown as the reason why the runs cannot start
         of_label = queries.label_findings(run.dataset, run.target, way, run.group_rare_classes)
         found += without_mended([one for one in of_label if one.code in ("rare-classes", "imbalance")])
         found += queries.split_findings(sweep)
@@ -58,13 +58,13 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
 
 
 def show_size(sweep: SweepSettings) -> None:
-    """How many runs there are, and how that comes about."""
-    st.metric("Runs", f"{sweep.size:,}", help="One at a time runs on each CUDA GPU; on the CPU as many as its cores allow.")
+    """Shows the number of runs, and its calculation."""
+    st.metric("Runs", f"{sweep.size:,}", help="Each CUDA GPU trains one run at a time; the CPU as many as its cores allow.")
     st.caption(f"{sweep.size:,} = {plain(sweep.formula)}")
 
 
 def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
-    """What each rank and set of parts trains."""
+    """Draws the size of the adapter for each rank and set of target modules."""
     priced = price_adapters(card, task, sweep)
     hidden = [name for name, idle in _IDLE.items() if idle(priced)]
     st.dataframe(
@@ -98,14 +98,14 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
 
 _IDLE: dict[str, Callable[[pd.DataFrame], bool]] = {
     "Parts": lambda priced: priced["Parts"].nunique() < 2,
-    "Compression": lambda priced: priced["Parts"].nunique() > 1,  # for which there is no room then
+    "Compression": lambda priced: priced["Parts"].nunique() > 1,  # the table is then too wide for it
     "Capped layers": lambda priced: not bool(priced["Capped layers"].any()),
 }
-"""Columns, and when they say nothing."""
+"""Column -> when it is hidden."""
 
 
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) -> None:
-    """The guide's warnings that apply."""
+    """Draws the guide's warnings that apply."""
     size = _largest(card, task, sweep)
     facts = Facts(
         sweep=sweep,
@@ -122,14 +122,14 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
 
 
 def _largest(card: ModelCard, task: Task, sweep: SweepSettings) -> AdapterSize:
-    """The adapter that saves least."""
+    """Returns the size of the adapter that saves least."""
     points = [run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)]
     sizes = [adapter_size(card, task, lora) for lora in dict.fromkeys(points)]
     return min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))
 
 
 def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
-    """Always in view: what would start, and the button that starts it, or what stops it. What is large asks first."""
+    """Draws the bar that is always in view: what would start and its button, or why it cannot start. A large sweep asks first."""
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"):
         if stops:
             st.markdown(f":red[:material/block: **Cannot start.**] {plain(first_sentence(stops[0]))}", width="stretch")
@@ -140,7 +140,7 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
         insists = not judged.too_large or st.checkbox(
             "Start even if it does not fit",
             key="insists",
-            help="The estimate can be wrong. Where memory ends, the system ends the run, and perhaps other programs; where the disk is"
+            help="The estimate can be wrong. If memory runs out, the system ends the run, and perhaps other programs; if the disk is"
             " full, runs fail or wait.",
         )
         sure = sweep.size <= MANY_RUNS or st.checkbox(
@@ -152,21 +152,21 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
             type="primary" if ready else "secondary",
             disabled=not ready,
             icon=":material/rocket_launch:",
-            key=f"launch_{sweep.run.dataset[:12]}",  # a press is for this table, and not for the one that follows where it is deleted
+            key=f"launch_{sweep.run.dataset[:12]}",  # a press counts for this table only, also if the table was deleted in another tab
         )
     if pressed:
         _launch(sweep, name)
 
 
 def in_short(sweep: SweepSettings, judged: Judged) -> str:
-    """For example ``5 runs · about 40 s · fits``."""
+    """Returns for example ``5 runs · about 40 s of training · fits``."""
     time = None if judged.seconds is None else f"about {duration(judged.seconds)} of training" if judged.seconds else None
     runs = f"**{counted(sweep.size, 'run')}**"
     return " · ".join(filter(None, (runs, time, BADGES[judged.fit] if judged.fit else None)))
 
 
 def first_sentence(text: str) -> str:
-    """The rest is said in full above.
+    """Returns the first sentence of a reason; the page shows the whole above.
 
     >>> first_sentence("Beside 'y' there is nothing. Add a column."), first_sentence("One 1.5")
     ("Beside 'y' there is nothing.", 'One 1.5')
@@ -175,7 +175,7 @@ def first_sentence(text: str) -> str:
 
 
 def _launch(sweep: SweepSettings, name: str) -> None:
-    """Queues, makes sure that a worker runs, and goes to the Live page; or says why not."""
+    """Queues the runs, makes sure that a worker runs, and goes to the Live page; or says why that is not possible."""
     try:
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
@@ -188,10 +188,10 @@ def _launch(sweep: SweepSettings, name: str) -> None:
 
 
 def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:
-    """One row a rank and set of parts: what trains, its bytes, its share, how many times fewer that is than the adapted weights, alpha / r.
+    """Returns a row per rank and set of target modules: trained parameters, bytes, share, compression, alpha / r.
 
     Raises:
-        TargetError: a pattern that names no adapted layer.
+        TargetError: a pattern matches no adapted layer.
     """
     rows = []
     for rank in sweep.ranks:

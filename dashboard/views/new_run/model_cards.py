@@ -1,6 +1,6 @@
-"""The models to choose from: what each is, how large, under which licence, within which limits, and whether it is here.
+"""The models to choose from: description, size, licence and limits of each, and whether its weights are included.
 
-In: the task. Out: the card of the chosen model; a choice keeps of the form what the model can use.
+In: the task. Out: the card of the chosen model; the form keeps only values that the model can use.
 """
 
 import streamlit as st
@@ -18,7 +18,7 @@ FILLED_FOR = "filled_for_model"
 
 
 def closed(card: ModelCard, task: Task) -> str | None:
-    """Why a model cannot be chosen for a task, if it cannot."""
+    """Returns why a model cannot be chosen for a task, or None."""
     if task not in card.weights:
         return f"No weights for {task}."
     if not card.family.installed:
@@ -27,7 +27,7 @@ def closed(card: ModelCard, task: Task) -> str | None:
 
 
 def model_cards(task: Task) -> ModelCard:
-    """The models, family by family, those in the box first; one is chosen. One of an earlier version is there where a run brought it."""
+    """Draws the models by family, included ones first, and returns the chosen one; an earlier version is shown only if chosen."""
     cards = sorted(CATALOGUE.values(), key=lambda card: not card.in_the_box)
     cards += [card for name, card in BY_NAME.items() if name not in CATALOGUE]
     current = get_card(chosen("model", *_open_to(cards, task)))
@@ -46,7 +46,7 @@ def model_cards(task: Task) -> ModelCard:
 
 
 def settle_form(card: ModelCard, task: Task) -> None:
-    """Takes out of the form what another model had: parts that this one lacks, and a file of weights of another family."""
+    """Removes from the form the values of another model: target modules that this one lacks, and a weights file of another family."""
     before = st.session_state.get(FILLED_FOR)
     filled_for(card)
     if before in (None, card.name):
@@ -60,18 +60,18 @@ def settle_form(card: ModelCard, task: Task) -> None:
 
 
 def filled_for(card: ModelCard) -> None:
-    """Notes which model the form is filled for."""
+    """Records which model the form is filled for."""
     st.session_state[FILLED_FOR] = card.name
 
 
 def _open_to(cards: list[ModelCard], task: Task) -> tuple[list[str], str]:
-    """Names of the models that can be chosen, and the one that is unless a person chooses."""
+    """Returns the names of the models that can be chosen, and the default."""
     names = [card.name for card in cards if closed(card, task) is None]
     return names, names[0]
 
 
 def _limits(card: ModelCard, task: Task) -> str:
-    """How large a table the model takes."""
+    """Says how large a table the model supports."""
     known = {"classes": card.family.class_limit} if task == "classification" else {}
     known |= {"columns": card.family.feature_limit, "context rows": card.family.context_limit}
     told = [f"{most:,} {what}" for what, most in known.items() if most is not None]
@@ -79,7 +79,7 @@ def _limits(card: ModelCard, task: Task) -> str:
 
 
 def _model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
-    """What a person needs to know before choosing this model."""
+    """Draws a model with the facts that a person needs before choosing it."""
     weights = card.weights.get(task) or next(iter(card.weights.values()))
     badge = ":green-badge[:material/check: included]" if card.in_the_box else ":orange-badge[:material/download: to download]"
     badge = ":orange-badge[:material/folder_open: by its path]" if weights.by_path else badge

@@ -1,4 +1,4 @@
-"""Choose a model, what to compare and how to train; see what that costs; launch."""
+"""The New run page: choose a model, what to compare and how to train; see the cost; launch."""
 
 from contextlib import suppress
 
@@ -44,7 +44,7 @@ task, rows = queries.TASKS[way], tables[table].rows
 
 card, cluster = model_cards(task), queries.cluster()
 for finding in queries.pair_leaks(table, target):
-    st.warning(f"{plain(finding.message)} The Data page does it with one click.", icon=":material/warning:")
+    st.warning(f"{plain(finding.message)} The Data page has a button for that.", icon=":material/warning:")
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
@@ -77,7 +77,7 @@ with price:
     stops, judged = launch_panel.what_stops(sweep, cluster_cards), Judged()
     for reason in stops:
         st.error(plain(reason), icon=":material/block:")
-    with suppress(*((TabTuneError,) if stops else ())):  # layers of another model, a split that cannot be: they are among the reasons
+    with suppress(*((TabTuneError,) if stops else ())):  # layers of another model, an impossible split: they are among the reasons
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
         judged = estimate_panel(sweep, card, table, target, way, stopped=bool(stops))

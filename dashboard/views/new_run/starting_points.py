@@ -1,6 +1,6 @@
-"""Where to start: the proposal for this table with its reason, and the rows of the guide's quick reference.
+"""Starting values: the proposal for this table with its reason, and the rows of the guide's quick reference.
 
-In: the model and the rows of the table. Out: rank, alpha, dropout and learning rate in the form, once a person asks for them.
+In: the model and the number of rows. Out: buttons that put rank, alpha, dropout and learning rate into the form.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,9 @@ NAMES = {"ranks": "Rank", "alphas": "Alpha", "dropouts": "Dropout", "learning_ra
 
 
 def starting_points(card: ModelCard, task: Task, rows: int) -> None:
-    """What is in the form beside the model's defaults and the proposal for a table of so many rows, and buttons that fill it. To be drawn
-    after the widgets.
+    """Compares the form with the model's defaults and the proposal for a table of ``rows`` rows, with buttons that fill the form.
+
+    Call it after the widgets are drawn.
     """
     proposal, rate, measured = propose(rows), short_rate(card.usual_rate(task, "peft")), "peft" in card.rates.get(task, {})
     proposed = {**_values(proposal.preset), **({"learning_rates": DEFAULTS["learning_rates"]} if measured else {})}
@@ -35,7 +36,7 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
     with st.container(border=True):
         lines = [f"| {name} | " + " | ".join(plain(values[key]) for values in filled.values()) + " |" for key, name in NAMES.items()]
         st.markdown("\n".join([f"| | {' | '.join(filled)} |", "|---" * (len(filled) + 1) + "|", *lines]))  # fits a phone
-        kept = f", but for its learning rate: on real tables this model gained more at {rate}" if measured else ""
+        kept = f", except the learning rate: on real tables this model gained more at {rate}" if measured else ""
         st.caption(f"{proposal.reason} From the guide's quick reference{kept}. Tune the learning rate before the rank.")
         with st.container(horizontal=True):
             st.button(
@@ -58,7 +59,7 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
 
 
 def _words(values: Mapping[str, Any], rate: str) -> dict[str, str]:
-    """By setting, as a person reads it; the same words are the same settings. ``rate`` is the model's own."""
+    """Returns setting -> text; equal texts mean equal settings. ``rate`` is the model's default."""
     return {
         "ranks": ", ".join(map(str, sorted(values["ranks"]))) or "none",
         "alphas": "2 x rank" if values["tied"] else ", ".join(values["alphas"]),
@@ -72,7 +73,7 @@ def _reset() -> None:
 
 
 def _fill_in_chosen() -> None:
-    """It does not stay chosen, as any of the widgets may be changed afterwards."""
+    """Fills in the chosen row and clear the choice, because the widgets may be changed afterwards."""
     name, st.session_state["preset"] = st.session_state["preset"], None
     if name is not None:
         st.session_state.update(_values(name))
@@ -80,7 +81,7 @@ def _fill_in_chosen() -> None:
 
 def _values(name: str) -> dict[str, Any]:
     row = PRESETS[name]
-    alpha = None if row.lora.effective_alpha == 2 * row.lora.rank else row.lora.effective_alpha  # a tied one follows other ranks too
+    alpha = None if row.lora.effective_alpha == 2 * row.lora.rank else row.lora.effective_alpha  # a tied alpha follows other ranks too
     run = RunSettings(dataset="-", target="-", lora=replace(row.lora, alpha=alpha), train=TrainSettings(learning_rate=row.learning_rate))
     values = to_widgets(SweepSettings(run=run, ranks=(row.lora.rank,)))
     return {name: values[name] for name in SET}

@@ -1,7 +1,7 @@
-"""The parts of a model as a tree of layers with their sizes, what a tick in it does to the targets, and the tree on the page.
+"""A model as a tree of modules with their sizes: its nodes, the effect of a tick on the targets, and the tree on the page.
 
-In: a model card and the targets that a person has chosen. Out: nodes with what is adapted under each, and other targets. Streamlit has no
-tree; this one is made of the browser's own ``details`` and check boxes with three states, and keeps open what is open.
+In: a model card and the chosen targets. Out: nodes with what is adapted under each, and changed targets. Streamlit has no tree; this one
+uses the browser's ``details`` elements and check boxes with three states, and remembers which nodes are open.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,35 +19,35 @@ State = Literal["all", "some", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One weight that LoRA can reach."""
+    """One weight that LoRA can adapt."""
 
     path: str
     """Without a trailing ``.weight``, as a target names it."""
     out: int
     width: int
     small: bool
-    """An adapter there would be larger than the weight: it is adapted only when it is named itself."""
+    """True if an adapter would be larger than the weight, which is then adapted only if a target names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A part of the model: all that lies under one path."""
+    """A module of the model: everything under one path."""
 
     path: str
     leaves: tuple[Leaf, ...]
     children: tuple["Node", ...]
-    """None where the path is a weight itself."""
+    """Empty if the path is a weight itself."""
 
     @property
     def usual(self) -> tuple[str, ...]:
-        """Paths that a target of this path reaches."""
+        """Paths of the weights that a target with this path adapts."""
         if not self.children:
             return (self.leaves[0].path,)
         return tuple(leaf.path for leaf in self.leaves if not leaf.small)
 
 
 def tree_of(card: ModelCard, task: Task) -> tuple[Node, ...]:
-    """The parts of a model, outermost first; a path that does not branch is one step."""
+    """Returns the outermost nodes of a model; a path that does not branch is one node."""
     shapes = card.layers(task).weights
     everything = set(_reached(card, task, [path.split(".")[0] for path in shapes]))
     leaves = [Leaf(bare, *shape, small=bare not in everything) for path, shape in shapes.items() for bare in [path.removesuffix(".weight")]]
@@ -55,19 +55,19 @@ def tree_of(card: ModelCard, task: Task) -> tuple[Node, ...]:
 
 
 def paths_of(card: ModelCard, task: Task) -> list[str]:
-    """Every part, block and layer."""
+    """Returns the paths of all modules, blocks and layers."""
     return [node.path for node in _walk(tree_of(card, task))]
 
 
 def adapted(card: ModelCard, task: Task, targets: Sequence[str]) -> set[str]:
-    """Paths of the weights under these targets; of the model's own list if no target is given."""
+    """Returns the paths of the weights that these targets adapt; without targets, those of the model's own list."""
     return set(_reached(card, task, targets))
 
 
 def toggled(card: ModelCard, task: Task, targets: Sequence[str], path: str) -> list[str]:
-    """Targets after a tick at ``path``: all under it is adapted, or nothing if all was. The last weight stays.
+    """Returns the targets after a tick at ``path``: everything under it is adapted, or nothing if everything was. One weight always stays.
 
-    They are as few as say it; the model's own list is an empty one.
+    The result has as few targets as possible; it is empty for the model's own list.
     """
     chosen, nodes = adapted(card, task, targets), tree_of(card, task)
     at = next((node for node in _walk(nodes) if node.path == path), None)
@@ -81,7 +81,7 @@ def toggled(card: ModelCard, task: Task, targets: Sequence[str], path: str) -> l
 
 
 def as_data(card: ModelCard, task: Task, targets: Sequence[str], rank: int) -> list[dict[str, Any]]:
-    """The tree as plain values for a page: path, name, what is under it and the parameters of an adapter of this rank there."""
+    """Returns the tree as JSON values: path, name, contents, and the parameters of an adapter of this rank there."""
     chosen = adapted(card, task, targets)
     groups: dict[str, str] = {}
     for name, parts in card.rules(task).groups.items():
@@ -108,7 +108,7 @@ def as_data(card: ModelCard, task: Task, targets: Sequence[str], rank: int) -> l
 
 
 def state_of(node: Node, chosen: set[str]) -> State:
-    """How much under a node is adapted; small layers count only where they are named."""
+    """Returns how much under a node is adapted; small weights do not count for "all"."""
     paths = {leaf.path for leaf in node.leaves}
     if node.usual and chosen >= set(node.usual):
         return "all"
@@ -121,7 +121,7 @@ def _reached(card: ModelCard, task: Task, targets: Sequence[str]) -> Iterator[st
 
 
 def _branches(leaves: Sequence[Leaf], prefix: str) -> Iterator[Node]:
-    """The parts directly under a path."""
+    """Yields the nodes directly under a path."""
     depth = len(prefix.split(".")) if prefix else 0
     groups: dict[str, list[Leaf]] = {}
     for leaf in leaves:
@@ -135,7 +135,7 @@ def _branches(leaves: Sequence[Leaf], prefix: str) -> Iterator[Node]:
 
 
 def _outermost(path: str, parent: str, part: str) -> bool:
-    """Whether a part is this path or begins between it and its parent."""
+    """Returns True if ``part`` is this path, or lies between it and its parent."""
     return f"{path}.".startswith(f"{part}.") and not f"{parent}.".startswith(f"{part}.")
 
 
@@ -146,7 +146,7 @@ def _walk(nodes: Sequence[Node]) -> Iterator[Node]:
 
 
 def _cover(nodes: Sequence[Node], chosen: set[str]) -> Iterator[str]:
-    """As few paths as stand for exactly these weights."""
+    """Yields as few paths as possible that stand for exactly these weights."""
     for node in nodes:
         named = {leaf.path for leaf in node.leaves if leaf.small} & chosen
         if node.usual and set(node.usual) <= chosen:
@@ -160,7 +160,7 @@ _component = browser_part("tree_view", "<div class='lab-tree'></div>")
 
 
 def show_tree(nodes: list[dict[str, Any]], *, rank: int, key: str, on_tick: Callable[[str], None]) -> None:
-    """Draws the tree; ``on_tick`` is called with the path of a box before the page is drawn anew."""
+    """Draws the tree; ``on_tick`` is called with the path of a ticked box before the page is drawn again."""
 
     def ticked() -> None:
         path = st.session_state[key].ticked

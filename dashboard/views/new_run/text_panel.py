@@ -1,6 +1,6 @@
-"""The settings of a sweep as text, both ways: TOML, the command line and Python out; TOML in.
+"""The settings of a sweep as text: exported as TOML, command line and Python, imported as TOML.
 
-In: the sweep that the form describes. Out: text to copy; or the form filled from a text, with what could not be taken said.
+In: the sweep that the form describes. Out: text to copy; or the form filled from a text, with a message about what could not be used.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, Trai
 
 
 def what_was_loaded() -> None:
-    """What could not be taken of the settings that were loaded last, also of those that another page handed over."""
+    """Says what could not be used of the settings that were loaded last, or handed over by another page."""
     if "load_error" in st.session_state:
         st.error(plain(st.session_state["load_error"]))
     if "load_note" in st.session_state:
@@ -32,29 +32,29 @@ def what_was_loaded() -> None:
 
 
 def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
-    """The texts, and the way back into the form; ``cluster_cards`` is as in ``python_code``."""
+    """Draws the texts, and a field to load settings; ``cluster_cards`` is as in ``python_code``."""
     text = sweep.to_toml()
     as_toml, as_command, as_python = st.tabs(["Settings (TOML)", "Command line", "Python"])
     with as_toml:
         st.code(text, language="toml", height=300)
         st.download_button("Download the settings", text, "sweep.toml", "application/toml", on_click="ignore", icon=":material/download:")
     with as_command:
-        st.caption("The same without the pages, beside the downloaded sweep.toml:")
+        st.caption("The same sweep on the command line, in the folder of the downloaded sweep.toml:")
         st.code(command_line([sweep.run.dataset], name, queries.home()), language="bash", wrap_lines=True)
         if (table := queries.tables()[sweep.run.dataset]).origin or table.reading.sheet:
-            st.caption("On another machine, from where the table came:")
+            st.caption("On another machine, with the table from its source:")
             st.code(command_line(table.words(), name, None), language="bash", wrap_lines=True)
     with as_python:
-        st.caption("The same from Python. Its runs show on these pages too.")
+        st.caption("The same sweep in Python. These pages show its runs too.")
         st.code(python_code(sweep, name, queries.home(), cluster_cards), language="python", height=300)
     pasted = st.text_area("Load settings", placeholder="Paste TOML here", key="pasted_toml")
     file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
     given = file.getvalue().decode("utf-8", "replace") if file else pasted
-    st.button("Put them into the form", on_click=load, args=(given,), disabled=not given.strip())
+    st.button("Fill the form", on_click=load, args=(given,), disabled=not given.strip())
 
 
 def load(text: str) -> None:
-    """Settings from text into the widgets; table and target too, where this workspace has them."""
+    """Fills the form from a text; choose its table and target too, if this workspace has them."""
     for said in ("load_error", "load_note"):
         st.session_state.pop(said, None)
     try:
@@ -80,12 +80,12 @@ def load(text: str) -> None:
 
 
 def _way_of(sweep: SweepSettings) -> Way:
-    """How the settings predict their target."""
+    """Returns how the settings predict their target."""
     return "numbers" if sweep.run.task == "regression" else "halves" if sweep.run.split_at_median else "classes"
 
 
 def _what_is_absent(sweep: SweepSettings) -> str | None:
-    """Why the table and the target of the settings cannot be chosen here, if they cannot."""
+    """Returns why the table or the target of the settings cannot be chosen here, or None."""
     found = queries.tables().get(sweep.run.dataset)
     if found is None:
         table, column = sweep.run.dataset[:12], sweep.run.target
@@ -100,7 +100,7 @@ def _what_is_absent(sweep: SweepSettings) -> str | None:
 
 
 WIDTH = 100
-"""Letters of a line before its arguments are put one under the other."""
+"""Longest line before its arguments are put on separate lines."""
 _SCRIPT = '''"""A sweep of LoRA Lab; run it with the Python that LoRA Lab is installed in."""
 
 from pathlib import Path
@@ -125,16 +125,13 @@ if __name__ == "__main__":
 
 
 def command_line(table: Sequence[str], name: str, home: Path | None) -> str:
-    """The command that runs the same sweep on a table, such as the id of one as it was read, from the settings saved as sweep.toml."""
-    named = [
-        f"--name={name}",
-        *([f"--home={home}"] if home else []),
-    ]  # with '=', as a name that begins with a dash would be taken for a flag
+    """Returns the command that runs the sweep saved as sweep.toml on ``table``: the id of a table, or the words that name its source."""
+    named = [f"--name={name}", *([f"--home={home}"] if home else [])]  # '=', because a name may begin with a dash
     return shlex.join(["python", "-m", "tabtune_core", "sweep", *table, "--settings", "sweep.toml", *named])
 
 
 def python_code(sweep: SweepSettings, name: str, home: Path, cluster_cards: int | None = None) -> str:
-    """A script that builds the same settings and runs them; ``cluster_cards`` is the number of GPUs where a cluster carries runs out."""
+    """Returns a script that builds the same settings and runs them; ``cluster_cards`` is the cluster's number of GPUs, None without one."""
     written = _call(sweep)
     used = [cls.__name__ for cls in (LoraSettings, RunSettings, SweepSettings, TrainSettings) if f"{cls.__name__}(" in written]
     cards = "" if cluster_cards is None else f", cluster_cards={cluster_cards}"
@@ -142,7 +139,7 @@ def python_code(sweep: SweepSettings, name: str, home: Path, cluster_cards: int 
 
 
 def _call(settings: Any, indent: str = "") -> str:
-    """A settings object as the call that makes it, without what is at its default."""
+    """Returns the call that makes a settings object, without arguments at their default."""
     inner = indent + "    "
     given = {
         f.name: _call(value, inner) if dataclasses.is_dataclass(value) else repr(value)

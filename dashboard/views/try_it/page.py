@@ -1,6 +1,6 @@
-"""Rows that a person edits or uploads, predicted by the base and several adapters side by side.
+"""The Try it page: rows that a person edits or uploads, predicted by the base model and several adapters side by side.
 
-The job's id stands in the address: a reload shows the same predictions.
+The address has the job's id, so that a reload shows the same predictions.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ DAY_SECONDS = 86_400.0
 
 
 def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
-    """Gives the rows to the worker, and lets go of what was asked long ago."""
+    """Asks the worker to predict the rows, and deletes old rows and jobs."""
     store = queries.store()
     forget_rows(store.home, older_than_seconds=DAY_SECONDS)
     for old in store.jobs("predict")[KEPT_JOBS:]:
@@ -40,13 +40,13 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
 
 
 def fingerprint(choice: try_choice.Choice, rows: pd.DataFrame | None) -> tuple[object, ...]:
-    """Changes with anything that would change the predictions."""
+    """Returns a key that changes with anything that would change the predictions."""
     content = None if rows is None else hash(tuple(pd.util.hash_pandas_object(rows.astype(str), index=False)))
     return tuple(adapter.id for adapter in choice.adapters), choice.table.id, choice.base, choice.context_rows, content
 
 
 def asked() -> Job | None:
-    """The prediction that the address names, if there is one."""
+    """Returns the prediction that the address names, or None."""
     try:
         job = queries.store().job(st.query_params.get("job", ""))
     except StoreError:
@@ -55,10 +55,10 @@ def asked() -> Job | None:
 
 
 def show_result(now_chosen: tuple[object, ...]) -> None:
-    """The predictions, or how far they are."""
+    """Draws the predictions or their progress."""
     job = asked()
     if job is None:
-        st.caption("What the base model and each adapter predict, side by side, after you press Predict.")
+        st.caption("Press Predict to see the predictions of the base model and each adapter side by side.")
         return
     st.header("Predictions")
     of, then = st.session_state.get("try_asked", (None, None))

@@ -1,4 +1,4 @@
-"""Which adapters predict: those of one table and target, of runs and from elsewhere, and the table whose rows are their context."""
+"""The choice of adapters, of runs or uploaded, for one table and target, and of the table that provides the context rows."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -29,11 +29,11 @@ class Candidate:
     """Id of the table that it was trained on."""
     table_name: str
     here: bool
-    """Whether that table is in the workspace."""
+    """True if that table is in the workspace."""
 
     @property
     def group(self) -> str:
-        """Adapters of one group predict the same thing; the key is ours, and can stand in an address."""
+        """A key that adapters share if they predict the same; it is a hash, so that it can be part of an address."""
         settings = self.settings
         what = (self.table, settings.target, settings.task, str(settings.split_at_median), str(settings.group_rare_classes))
         return hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
@@ -41,25 +41,25 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is to predict."""
+    """The adapters and the table that a person has chosen."""
 
     adapters: list[Candidate]
     table: Dataset
-    """Whose rows are the context."""
+    """The table that provides the context rows."""
     facts: PackageFacts
-    """Of the first adapter: columns, kinds, how rows are read."""
+    """Facts of the first adapter: columns, kinds, how rows are read."""
     base: bool
     context_rows: int | None = None
-    """Most rows to predict from; None: as many as each adapter's run."""
+    """Most context rows; None: as many as each adapter's run."""
 
     @property
     def button(self) -> str:
-        """Key of the button that predicts: a press is for the adapters and the table that were seen."""
+        """Key of the Predict button: a press counts only for the adapters and the table that were shown."""
         return "_".join(["try_predict", self.table.id[:12], *(adapter.id for adapter in self.adapters)])
 
 
 def candidates() -> dict[str, Candidate]:
-    """All adapters that can be tried, newest first: verified ones of runs, and those from elsewhere with their base here."""
+    """Returns all adapters that can be tried, newest first: verified ones of runs, and uploaded ones whose base model is here."""
     tables = queries.tables()
     runs = [run for run in reversed(queries.listed(None)) if run.settings.strategy == "peft" and run.settings.dataset in tables]
     runs = [run for run in runs if run.result and run.result.adapter_verified]
@@ -77,13 +77,13 @@ def candidates() -> dict[str, Candidate]:
 
 
 def _told_apart(found: dict[str, Candidate]) -> dict[str, Candidate]:
-    """With a number in the title of those that share one within their group; the oldest has no number."""
+    """Number equal titles within a group; the oldest has no number."""
     titles = no_two_alike({name: candidate.group + candidate.title for name, candidate in found.items()})
     return {name: replace(candidate, title=titles[name].removeprefix(candidate.group)) for name, candidate in found.items()}
 
 
 def facts_of(candidate: Candidate) -> PackageFacts:
-    """What its package says.
+    """Returns the facts in its package.
 
     Raises:
         AdapterError: it cannot be read.
@@ -93,7 +93,7 @@ def facts_of(candidate: Candidate) -> PackageFacts:
 
 
 def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
-    """The widgets; None while something is still to be chosen.
+    """Draws the widgets and returns the choice; None while something is still to be chosen.
 
     Raises:
         AdapterError: a package cannot be read.
@@ -101,7 +101,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
     if gone("adapter", list(found)) or not found.keys() >= set(asked):
         st.warning(
-            "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Look at what is chosen now.",
+            "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Check the present choice.",
             icon=":material/warning:",
         )
     wanted = chosen("adapter", list(found), next((name for name in asked if name in found), next(iter(found))))
@@ -149,7 +149,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
 
 
 def _ask_context_rows(facts: PackageFacts, group: str) -> int | None:
-    """How many rows to predict from; None for the default."""
+    """Asks for the number of context rows; None is the default."""
     usual = len(facts.context_rows)
     sizes = sizes_up_to(usual, classes=len(facts.classes))
     if len(sizes) < 2:
@@ -161,19 +161,19 @@ def _ask_context_rows(facts: PackageFacts, group: str) -> int | None:
         key=f"try_context_{group}_{usual}",
         format_func=lambda rows: f"{rows:,} (default)" if rows == usual else f"{rows:,}",
         width=320,
-        help="The labelled rows of the table from which each prediction is made. The default is as many as in the run; fewer are a sample"
-        " of those, for the base model too.",
+        help="The labelled rows of the table from which each prediction is made. The default is the number of the run; fewer rows are a"
+        " sample of those, for the base model too.",
     )
     return None if rows == usual else rows
 
 
 def _other_table(facts: PackageFacts) -> Dataset | None:
-    """A table of the workspace in place of the one that an adapter from elsewhere was trained on."""
+    """Asks for a table of the workspace in place of the one that an uploaded adapter was trained on."""
     needed = {*facts.features, facts.settings.target}
     fitting = {name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}}
     if not fitting:
         st.warning(
-            f"An adapter predicts from context rows with a known {plain(facts.settings.target)}, and the package holds no rows. "
+            f"An adapter predicts from context rows with a known {plain(facts.settings.target)}, but the package holds no rows. "
             f"Add {plain(facts.table_name)} on the Data page, or another table with the same {len(needed):,} columns."
         )
         return None

@@ -1,4 +1,4 @@
-"""What the models said of the rows, side by side: scores where labels are known, where they differ, how sure they are, and the file."""
+"""The models' predictions side by side: scores if labels are known, differences, probabilities, and the file to download."""
 
 import math
 from collections.abc import Hashable, Mapping
@@ -20,14 +20,14 @@ SHOWN = 1000
 """Rows on the page; the download has all."""
 CLASSES_SHOWN = 12
 COLUMNS_SHOWN = 40
-"""Of the rows, beside what the models say."""
+"""Most columns of the rows beside the predictions."""
 FAR = 0.1
-"""Numbers differ when they are further apart than this share of the target's standard deviation in the context."""
+"""Numbers differ if they are further apart than this share of the target's standard deviation in the context."""
 MARK = "background-color: rgba(230, 159, 0, 0.35)"
 
 
 def draw(result: Mapping[str, Any], folder: Path) -> None:
-    """The table of one finished prediction, its scores, its notes and its download."""
+    """Draws the table of one finished prediction, its scores, its notes and its download."""
     try:
         predicted = pd.read_parquet(folder / PREDICTED)
         rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)
@@ -56,13 +56,13 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
         "text/csv",
         on_click="ignore",
         icon=":material/download:",
-        help="Your rows with what each model predicts and, for classes, every probability."
-        " A text that a spreadsheet would take for a formula, such as =x, gets a ' in front.",
+        help="Your rows with each model's predictions and, for classes, every probability."
+        " A text that a spreadsheet would read as a formula, such as =x, gets a ' in front.",
     )
 
 
 def _scores(result: Mapping[str, Any]) -> None:
-    """The scores of the leaderboard, on the rows whose label is known."""
+    """Draws the leaderboard's scores on the rows whose label is known."""
     scored = [model for model in result["models"] if model.get("scores")]
     if not scored:
         return
@@ -78,12 +78,12 @@ def _scores(result: Mapping[str, Any]) -> None:
 
 
 def models_of(result: Mapping[str, Any]) -> dict[str, str]:
-    """Column of the predictions -> title."""
+    """Returns column of the predictions -> model title."""
     return {f"m{place}": model["title"] for place, model in enumerate(result["models"])}
 
 
 def differ(predicted: pd.DataFrame, result: Mapping[str, Any]) -> pd.Series:
-    """Rows in which the models do not say the same: another label, or numbers that are far apart."""
+    """Returns for each row whether the models differ: in the label, or in numbers by more than ``FAR``."""
     names = list(models_of(result))
     if result["classes"]:
         different: pd.Series[bool] = predicted[names].nunique(axis=1) > 1
@@ -93,7 +93,7 @@ def differ(predicted: pd.DataFrame, result: Mapping[str, Any]) -> pd.Series:
 
 
 def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame:
-    """Whether each cell of the model columns says something else than the first one."""
+    """Returns for each cell of the model columns whether it differs from the first model."""
     first = shown.iloc[:, 0]
     if result["classes"]:
         return shown.ne(first, axis=0)
@@ -121,7 +121,7 @@ def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
 
 
 def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
-    """What each model says, the most likely class first, as a table whose words wrap."""
+    """Draws each model's prediction, the most likely class first, as a table whose text wraps."""
     classes, models, row = list(result["classes"]), models_of(result), predicted.iloc[0]
     if TRUTH in predicted:
         truth = row[TRUTH]
@@ -152,13 +152,13 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
     ]
     if held:
         st.caption(
-            "An interval reaches as far as the validation rows of the run lay from their predictions, the same for every row."
+            "An interval extends as far as the run's errors on its validation rows, the same for every row."
             f" It held {', '.join(held)} of the test rows."
         )
 
 
 def _reach(predicted: float, model: Mapping[str, Any]) -> str:
-    """From where to where, in the digits of the width; N/A where the held-out rows of the run do not tell."""
+    """Formats the interval with digits that fit its width; N/A if the run's held-out rows do not give one."""
     if (found := model.get("interval")) is None:
         return "N/A"
     digits = 2 - math.floor(math.log10(max(found["below"] + found["above"], 1e-12)))
@@ -167,7 +167,7 @@ def _reach(predicted: float, model: Mapping[str, Any]) -> str:
 
 
 def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None:
-    """The row that was predicted, and below it the context rows most like it with their labels."""
+    """Draws the predicted row, and below it the most similar context rows with their labels."""
     found = result.get("nearest")
     if row.empty or not found:
         return
@@ -180,9 +180,9 @@ def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None
     }
     shown = pd.concat([row[[name for name in row if name in near]], near], ignore_index=True)
     st.markdown(
-        "**The context rows most like it**",
-        help="A distance is the root of the mean squared difference of the features, each in standard deviations of the context rows; two"
-        " different categories, or a missing value and a known one, are 1 apart. The model compares rows in its own way.",
+        "**The most similar context rows**",
+        help="The distance is the root mean squared difference of the features, each in standard deviations of the context rows; two"
+        " different categories, or a missing and a known value, count as 1. The model may compare rows differently.",
     )
     config = {"Row": st.column_config.TextColumn(pinned=True), "Distance": st.column_config.NumberColumn(format="%.2f")}
     frame = pd.concat([pd.DataFrame(about), shown.drop(columns=list(about), errors="ignore")], axis=1)
@@ -190,7 +190,7 @@ def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None
 
 
 def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str, Any]) -> None:
-    """A line a row: its label, what each model says, and the row itself."""
+    """Draws a line per row: its label, each model's prediction, and the row itself."""
     models, classes = models_of(result), list(result["classes"])
     part = predicted.head(SHOWN)
     frame = pd.DataFrame({"Row": part.index + 1})
@@ -198,7 +198,7 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
     frame["Differ"] = ["≠" if mark else "" for mark in differ(part, result)]
     if TRUTH in part:
         frame["Label"] = part[TRUTH].to_numpy()
-        config["Label"] = st.column_config.Column(help="In your file.")
+        config["Label"] = st.column_config.Column(help="The label in your file.")
     for name, title in models.items():
         frame[title] = part[name].to_numpy()
         if not classes:

@@ -1,6 +1,6 @@
-"""The rows to predict: one of the table as a form, with a widget a field by what its column holds, or a file.
+"""The rows to predict: one row of the table in a form, with a widget for each column's kind, or a file.
 
-Out: rows as a person left them, typed as reading a file types them.
+Out: the edited rows, with the column types that reading a file gives.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ SHOWN = 5
 
 
 def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
-    """A real row of the table, to be changed field by field, and whether to predict it. It has its label as long as it is that row."""
+    """Returns a row of the table as edited, and whether to predict it. It has its label only while it is unchanged."""
     kinds, table, target = choice.facts.kinds, choice.table, choice.facts.settings.target
     features = [column.name for column in table.columns if column.name in choice.facts.features]
     proposed = _first_test_row(choice)
@@ -44,7 +44,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     if edited.equals(frame):
         regression = choice.facts.settings.task == "regression"
         known = "nothing" if truth is None else plain(number(float(row[target].iloc[0])) if regression else truth)
-        st.caption(f"As it stands in the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")
+        st.caption(f"Unchanged from the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")
         return (edited if truth is None else with_column(edited, target, row[target])), pressed
     st.caption("Changed; no true answer is known for this row.")
     return edited, pressed
@@ -60,13 +60,13 @@ def _first_test_row(choice: Choice) -> int:
 
 
 def upload_rows(choice: Choice) -> pd.DataFrame | None:
-    """Rows of a file, read as the table of the adapter was; None until there are some."""
+    """Returns the rows of an uploaded file, read in the way the adapter's table was read; None without rows."""
     file = st.file_uploader(
         "Rows to predict",
         type=["csv", "tsv", "txt", "parquet", "zip", "gz"],
         max_upload_size=LIMIT_BYTES // 1_000_000,
         key="try_file",
-        help="CSV or Parquet with the columns that the adapter predicts from; the target may be missing; rows that have it are scored."
+        help="CSV or Parquet with the columns that the adapter predicts from. The target may be missing; rows with a target are scored."
         f" Up to {LIMIT_ROWS:,} rows.",
     )
     if file is None:
@@ -82,21 +82,21 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     if target in rows.frame:
         labelled = int(rows.frame[target].notna().sum())
     scored = f" {labelled:,} of them {'has' if labelled == 1 else 'have'} a {plain(target)} and will be scored." if labelled else ""
-    st.caption(f"{counted(len(rows.frame), 'row')} read as the table was.{scored} The first {min(SHOWN, len(rows.frame))}:")
+    st.caption(f"{counted(len(rows.frame), 'row')} read in the same way as the table.{scored} The first {min(SHOWN, len(rows.frame))}:")
     shown = rows.frame.head(SHOWN)
     st.dataframe(shown, hide_index=True, placeholder="missing", column_config=row_columns(shown))
     return rows.frame
 
 
 MOST_FIELDS = 60
-"""A page with more would be slow; the other columns are shown where a person asks for them."""
+"""More would make the page slow; a person can add other columns."""
 MISSING = "(missing)"
 MOST_IN_SIGHT, HEIGHT = 6, 520
-"""Fields that need no frame that scrolls, and how high one is, in pixels: the button below it stays near."""
+"""Most fields without a scrolling frame, and the height of the frame in pixels, which keeps the button below it near."""
 
 
 def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button: str, key: str) -> tuple[pd.DataFrame, bool]:
-    """The row as it is in the form, and whether its button was pressed. ``row`` is one row of the columns to predict from."""
+    """Draws the form; returns its row, and whether its button was pressed. ``row`` is one row of the columns to predict from."""
     names = [str(name) for name in row.columns]
     shown = names[:MOST_FIELDS]
     if len(names) > MOST_FIELDS:
@@ -105,7 +105,7 @@ def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button:
             names[MOST_FIELDS:],
             key=f"more_{key}",
             placeholder=f"The first {MOST_FIELDS} of {len(names):,} are below",
-            help="Columns that are not in the form keep the value that they have in the table.",
+            help="Columns that are not in the form keep their value in the table.",
         )
         shown = [*shown, *more]
     ranges = queries.ranges(table)
@@ -121,7 +121,7 @@ def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button:
 
 
 def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span | None, key: str) -> Any:
-    """One widget; what it holds, None where that is missing."""
+    """Draws one widget and returns its value; None if it is missing."""
     held, label = (None if pd.isna(cell.iloc[0]) else cell.iloc[0]), plain(name)
     if kind == "number":
         step = 1.0 if span is None or span.whole else 10.0 ** np.floor(np.log10(span.high - span.low) - 1.5)
@@ -143,7 +143,7 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
 
 
 def _moment(label: str, held: pd.Timestamp | None, key: str) -> Any:
-    """A day, or a time of day where the row has one; one with seconds is typed."""
+    """Draws a date field, or a text field if the row has a time of day."""
     if held is None or held == held.normalize():
         _start(key, None if held is None else held.date())
         return st.date_input(label, value=None, min_value=dt.date(1, 1, 1), max_value=dt.date(9999, 12, 31), key=key)
@@ -152,13 +152,13 @@ def _moment(label: str, held: pd.Timestamp | None, key: str) -> Any:
 
 
 def _start(key: str, value: Any) -> None:
-    """What a field holds when it is drawn first; given so, it can be emptied."""
+    """Sets the initial value of a field in the session state, so that the field can be emptied."""
     if key not in st.session_state:
         st.session_state[key] = value
 
 
 def typed(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """The columns as reading a file leaves them, whatever the widgets made of missing ones."""
+    """Returns the columns with the types that reading a file gives; the widgets may have changed those of missing values."""
     columns: dict[Hashable, pd.Series[Any]] = {}
     for name in frame.columns:
         column, kind = frame[name], kinds[name]
@@ -172,7 +172,7 @@ def typed(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
 
 
 def row_columns(rows: pd.DataFrame) -> dict[str, Any]:
-    """How a table of rows shows its columns: numbers as short as they are, days without a time."""
+    """Returns the formats of a table of rows: short numbers, and dates without a time."""
     days = [name for name in rows.select_dtypes("datetime") if (known := rows[name].dropna()).eq(known.dt.normalize()).all()]
     numbers = {str(name): st.column_config.NumberColumn(**as_they_come(rows[name])) for name in rows.select_dtypes("number")}
     return numbers | dict.fromkeys(map(str, days), st.column_config.DateColumn(format="YYYY-MM-DD"))

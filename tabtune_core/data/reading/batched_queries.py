@@ -1,7 +1,7 @@
-"""Columns looked at side by side: a group of them lies in the table ``batch``, one cell a row, so that one query serves them all.
+"""Queries a group of columns at once: the table ``batch`` holds their cells, one per row, so that one query covers all of them.
 
-A query's terms do not grow in number with the columns: to plan a term takes longer than to carry it out on a small column.
-Work on a column is a generator. Wherever it needs aggregates over the column's cells it yields their SQL and is sent the values.
+The number of terms in a query does not grow with the number of columns, since planning a term takes longer than computing it on a small
+column. The work on a column is a generator: it yields the SQL of the aggregates it needs over the column's cells, and is sent their values.
 """
 
 from collections.abc import Collection, Generator, Hashable, Iterable, Sequence
@@ -14,32 +14,32 @@ import pyarrow as pa
 Done = TypeVar("Done")
 Key = TypeVar("Key", bound=Hashable)
 CELLS_AT_ONCE = 2_000_000
-"""Of a long table the columns at once are fewer: to count different values takes memory for each."""
+"""Most cells of a group of columns: counting different values takes memory for each cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Terms of SQL over ``cell``, the cells of one column."""
+    """SQL aggregates over ``cell``, the cells of one column."""
 
     terms: tuple[str, ...]
     of_sample: bool = False
-    """Over the different ones of the column's first cells alone; every value is None where there are none."""
+    """Whether to use only the column's sample of different cells; every value is None if the sample is empty."""
     parts: tuple[str, ...] = ()
-    """What stands in many terms: planned and computed once."""
+    """Common parts of the terms, planned and computed once."""
 
 
 Asking = Generator[Ask, tuple[Any, ...], Done]
-"""Is sent the values of what it asks, returns what it is for."""
+"""Work on one column: yields queries, is sent their values, returns its result."""
 
 
 def groups(columns: int, rows: int) -> list[tuple[int, int]]:
-    """Where each group of columns that are looked at together begins and ends."""
+    """Returns the start and end of each group of columns that are queried together."""
     size = max(1, CELLS_AT_ONCE // max(1, rows))
     return [(start, min(start + size, columns)) for start in range(0, columns, size)]
 
 
 def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
-    """Makes ``batch`` of some columns of ``cells``: the column's place among them and the row's number, both from 0, and the cell."""
+    """Fills ``batch`` with a range of columns of ``cells``: place of the column in the range, number of the row (both from 0), and cell."""
     names = ", ".join(f"c{place}" for place in range(start, end))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, unnest(listed) AS cell "
@@ -48,7 +48,7 @@ def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> N
 
 
 def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> set[int]:
-    """The places of columns of ``batch`` in which "-" is a word: those ``known``, or with "+" beside it. In others it becomes missing."""
+    """Returns the places of columns of ``batch`` in which "-" is a word: those ``known`` and those with "+". Empties "-" in the others."""
     query = "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-') GROUP BY place HAVING bool_or(cell = '-')"
     beside_plus = dict(connection.execute(query).fetchall())
     worded = {*known, *(place for place, plus in beside_plus.items() if plus)}
@@ -58,14 +58,14 @@ def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int])
 
 
 def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, most: int) -> list[list[str]]:
-    """The first ``most`` cells with a value of each column of ``batch``, in the order of the rows."""
+    """Returns the first ``most`` filled cells of each column of ``batch``, in the order of the rows."""
     query = f"SELECT place, min_by(cell, number, {most}) FROM batch WHERE cell IS NOT NULL GROUP BY place"
     found = dict(connection.execute(query).fetchall())
     return [found.get(place, []) for place in range(columns)]
 
 
 def answered(connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]], samples: Sequence[Sequence[str]]) -> list[Done]:
-    """What each work returns, one a column of ``batch``, in their order; ``samples`` are the columns' own."""
+    """Runs one work per column of ``batch``, with one sample each, and returns the results in their order."""
     connection.register("samples", pa.table({"place": range(len(samples)), "cells": pa.array(samples, pa.list_(pa.string()))}))
     done: dict[int, Done] = {}
     told: dict[int, tuple[Any, ...] | None] = dict.fromkeys(range(len(works)))
@@ -73,7 +73,7 @@ def answered(connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]
         asked: dict[int, Ask] = {}
         for place, values in told.items():
             try:
-                asked[place] = works[place].send(values)  # type: ignore[arg-type]  # None begins it
+                asked[place] = works[place].send(values)  # type: ignore[arg-type]  # None starts the generator
             except StopIteration as end:
                 done[place] = end.value
         told = {}
@@ -84,7 +84,7 @@ def answered(connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]
 
 
 def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
-    """The places that have each key.
+    """Groups places by their key.
 
     >>> places_by(enumerate("aba"))
     {'a': [0, 2], 'b': [1]}
@@ -96,7 +96,7 @@ def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
 
 
 def among(places: Sequence[int]) -> str:
-    """That a cell is of one of these columns: written out, since DuckDB plans what stands beside a subquery twice.
+    """Returns an SQL condition for the cells of some columns, without a subquery, with which DuckDB would plan the query twice.
 
     >>> among([0, 2])
     'place IN (0, 2)'
@@ -116,5 +116,5 @@ def _values(connection: duckdb.DuckDBPyConnection, ask: Ask, places: list[int]) 
 
 
 def quoted(text: str) -> str:
-    """A text of ours as SQL."""
+    """Returns a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,6 +1,6 @@
-"""From a plain file to a DuckDB table of text cells, and the names of its columns.
+"""Loads a plain text file into a DuckDB table of text cells, and names its columns.
 
-Third step of reading. Every cell is text or missing: what a column holds is decided later, over all of its cells.
+Third step of reading. Every cell is text or missing: the kind of a column is decided later, over all of its cells.
 """
 
 import re
@@ -22,16 +22,16 @@ from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
 
 DASH = "-"
-"""Missing, but for columns that hold "+" too."""
+"""Means missing, except in columns that also hold "+"."""
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", DASH, ".", "..")
 FEWEST = 2
-"""Rows and columns of a table that is to be trained on; what is only predicted may have one."""
+"""Fewest rows and columns of a table to train on; rows to predict may have one of each."""
 TALL_LINES = 100
-"""Lines of a row: long texts in quotes have this many line breaks, and a stray quote swallows whole rows."""
+"""A row of more lines is reported: long texts in quotes rarely have so many line breaks, and a stray quote swallows whole rows."""
 SLACK = 0.9
-"""Of a limit in bytes: the rows drawn vary around their share."""
+"""Share of a limit in bytes that a sample aims for, since its size varies."""
 LONGEST_NAME = 500
-"""Letters of a column's name; a question of a survey, in full, has fewer."""
+"""Letters of a column's name; a full survey question has fewer."""
 BLANK = "' \t\n\r\u00a0'"
 
 
@@ -40,29 +40,29 @@ class Cells:
     """A table ``cells`` in the connection, with the columns c0, c1, ..."""
 
     names: tuple[str, ...]
-    """One a column, unique and not empty."""
+    """One per column, unique and not empty."""
 
     rows: int
     header: tuple[str | None, ...]
-    """The first line where it held the names; empty where the file had none."""
+    """The header line; empty if the file had none."""
 
     findings: tuple[Finding, ...]
 
 
 def cleaned(cell: str) -> str:
-    """The SQL for a trimmed cell that is NULL where it is missing; short, as a wide table repeats it thousands of times."""
+    """Returns SQL for a trimmed cell, NULL if missing; it is short because a wide table repeats it thousands of times."""
     return f"CASE WHEN NOT regexp_full_match({cell}, $missing) THEN trim({cell}, {BLANK}) END"
 
 
 def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
-    """The parameter of ``cleaned``: a regular expression (RE2) of the cells to read as missing. A column's dashes are looked at later."""
+    """Returns the parameter of ``cleaned``: a regular expression (RE2) of missing cells, without "-", which is decided by column later."""
     usual = (mark for mark in USUAL_MARKS if mark != DASH)
     marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*usual, *(mark.strip() for mark in extra))))
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
 
 
 def share_to_read(found: int, asked: int | None) -> float:
-    """Of ``found`` rows: what a sample of about as many as a person asked for needs, or 1. Raises LayoutError for too many rows."""
+    """Returns the share of ``found`` rows to read for a sample of ``asked`` rows, or 1. Raises LayoutError for too many rows."""
     if asked is not None and asked < 1:
         raise LayoutError(f"{asked:,} rows were asked for; ask for one or more, or leave the number out to read them all.")
     wanted = min(found, asked or found)
@@ -74,9 +74,9 @@ def share_to_read(found: int, asked: int | None) -> float:
 
 
 def drawn(rows: str, share: float, *, before: int = 0, kept: int = 0) -> str:
-    """SQL for a share of some rows, by a hash of their number: the same ones each time, in their order.
+    """Returns SQL that samples a share of ``rows`` by a hash of the row number: the same rows each time, in their order.
 
-    There are others ``before``; the first ``kept`` are taken anyhow, and not counted.
+    Row numbers start after ``before`` earlier rows. The first ``kept`` rows are always taken and not numbered.
     """
     if share == 1:
         return rows
@@ -85,7 +85,7 @@ def drawn(rows: str, share: float, *, before: int = 0, kept: int = 0) -> str:
 
 
 def sampled_finding(rows: int, share: float) -> list[Finding]:
-    """Says that a sample was read, where one was."""
+    """Reports that only a sample was read, if so."""
     if share == 1:
         return []
     return [Finding("info", "sampled", f"{rows:,} rows were read, one in {1 / share:,.1f} of the table, drawn at random, as asked.")]
@@ -104,9 +104,9 @@ def load_text(
     limit_bytes: int,
     fewest: int = FEWEST,
 ) -> Cells:
-    """Reads a UTF-8 file of so many ``lines`` into ``cells``, or, drawn at random, about as many of its rows as ``asked``.
+    """Reads a UTF-8 file of ``lines`` lines into ``cells``: all rows, or a random sample of about ``asked`` rows.
 
-    Rows that were drawn are in the file ``sample`` afterwards, as CSV of no more than ``limit_bytes``.
+    A sample is also written to the file ``sample``, as CSV of at most ``limit_bytes``.
     Raises TableError where most lines do not fit the layout or no row is left.
     """
     check_width(dialect.width, fewest)
@@ -142,14 +142,14 @@ def load_text(
 
 
 def joined_names(connection: duckdb.DuckDBPyConnection, named: tuple[str | None, ...], more: int) -> tuple[str | None, ...]:
-    """Takes ``more`` rows that hold names off the start of ``cells``; their words follow those of the first line."""
+    """Removes ``more`` further header rows from the start of ``cells``, and appends their words to the names of the first line."""
     lines = [named, *connection.execute(f"SELECT * FROM cells WHERE rowid < {more} ORDER BY rowid").fetchall()]
     connection.execute(f"DELETE FROM cells WHERE rowid < {more}")
     return tuple(" ".join(filter(None, words)) for words in zip(*lines, strict=True))
 
 
 def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> tuple[str, dict[str, Any]]:
-    """SQL for the rows of a file as DuckDB reads them, the header among them, and its parameters. ``pad`` keeps rows of too few cells."""
+    """Returns SQL for the rows of a file, including the header, and its parameters. ``pad`` keeps rows with too few cells."""
     source = (
         "read_csv($path, auto_detect=false, header=false, parallel=false, columns=$columns, delim=$delim, quote=$quote, escape=$escape, "
         "comment='', skip=$skip, null_padding=$pad, ignore_errors=true)"
@@ -160,19 +160,19 @@ def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> tuple[str, dict[str, 
 
 
 def count_full(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool) -> int:
-    """Number of rows of ``rows_of``."""
+    """Counts the rows of ``rows_of``."""
     source, parameters = rows_of(path, dialect, pad=pad)
     return int(first_row(connection, f"SELECT count(*) {source}", parameters)[0])
 
 
 def first_cells(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool) -> tuple[str | None, ...]:
-    """The first row of ``rows_of``."""
+    """Returns the first row of ``rows_of``."""
     source, parameters = rows_of(path, dialect, pad=pad)
     return first_row(connection, f"{source} LIMIT 1", parameters)
 
 
 def hold_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool, missing_marks: Sequence[str]) -> int:
-    """Fills ``cells`` with ``rows_of``, without the header; returns how many rows those are, with it."""
+    """Fills ``cells`` with ``rows_of`` without the header; returns the number of rows including the header."""
     source, parameters = rows_of(path, dialect, pad=pad)
     selected = ", ".join(f"{cleaned(name)} AS {name}" for name in parameters["columns"])
     with unplanned(connection):
@@ -182,7 +182,7 @@ def hold_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialec
 
 
 def draw_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, share: float, target: Path, *, pad: bool) -> None:
-    """Writes the header and a share of the rows, drawn at random, to a CSV with the same separator."""
+    """Writes the header and a random share of the rows to a CSV with the same separator."""
     source, parameters = rows_of(path, dialect, pad=pad)
     rows = drawn(source, share, kept=int(dialect.header))
     layout = f"FORMAT csv, HEADER false, DELIMITER {quoted(dialect.delimiter)}"
@@ -190,34 +190,34 @@ def draw_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialec
 
 
 def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> list[Finding]:
-    """What to say of lines that are not rows; ``rows`` were read, with those of too few cells where ``pad``.
+    """Returns findings on lines that are not rows; ``rows`` is the number of rows read, which includes short ones if ``pad``.
 
-    Raises TableError where that is too few, or the line of the names is not a row.
+    Raises TableError where too few lines are rows, or the header line is not one.
     """
     if rows < fewest:
         refuse_open_quote(misfits.opened)
     if dialect.header and misfits.first_is_wrong:
-        raise LayoutError(f"The line of the names, {misfits.wrong.first[0]:,}, has too many cells or a broken quote. Mend it in the file.")
+        raise LayoutError(f"The header line, {misfits.wrong.first[0]:,}, has too many cells or a broken quote. Correct it in the file.")
     left_out = max(misfits.records + misfits.blank * pad - rows - dialect.header, 0)
     if left_out > rows:
         raise LayoutError(
             f"{left_out:,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "
-            f"Mend the file, or {SET_SEPARATOR}."
+            f"Correct the file, or {SET_SEPARATOR}."
         )
     findings = []
     if misfits.short.count:
-        message = f"{misfits.short} had too few cells; what is absent was read as missing."
+        message = f"{misfits.short} had too few cells; the absent cells were read as missing."
         findings.append(Finding("warning", "short-lines", message))
     if left_out:
         which = str(misfits.wrong) if left_out == misfits.wrong.count else f"{left_out:,} of the lines"
         many = f" (up to {misfits.most_cells:,})" if misfits.most_cells > dialect.width + 1 else ""
         lost = f", {misfits.lost:,} lines in all, as line breaks in quotes do not end rows" if misfits.lost > misfits.wrong.count else ""
-        message = f"{which} had too many cells{many} or a broken quote: left out{lost}. Mend the file if they matter."
+        message = f"{which} had too many cells{many} or a broken quote: left out{lost}. Correct the file if they matter."
         findings.append(Finding("warning", "ragged-lines", message))
     tall, start = misfits.tallest
     if tall > TALL_LINES:
         message = f"A cell in quotes begins in line {start:,} or after and holds most of {tall:,} lines. If no text is that long, "
-        findings.append(Finding("warning", "long-quote", f"{message}a quote is missing there: mend it in the file."))
+        findings.append(Finding("warning", "long-quote", f"{message}a quote is missing there: correct it in the file."))
     if misfits.opened is not None:
         message = f"A quote opens in line {misfits.opened:,} and is never closed: that line and all after it were left out. Close it."
         findings.append(Finding("warning", "open-quote", message))
@@ -225,7 +225,7 @@ def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, 
 
 
 def check_width(width: int, fewest: int = FEWEST) -> None:
-    """Raises TableError for a table of one column or of thousands."""
+    """Raises TableError for a table with fewer than ``fewest`` or more than MAX_COLUMNS columns."""
     if width < fewest:
         found = "one column" if width else "no column"
         raise TableError(f"The table has {found}. It needs a column to predict and at least one to predict from.")
@@ -236,7 +236,7 @@ def check_width(width: int, fewest: int = FEWEST) -> None:
 def tidied(
     connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding], fewest: int
 ) -> Cells:
-    """Drops blank rows and an empty last column that a trailing separator makes; refuses a table of too few rows."""
+    """Drops blank rows and an empty last column from a trailing separator. Raises TableError for a table with too few rows."""
     last = len(names) - 1
     unnamed = last > 0 and names[last] == f"column_{last + 1}"
     if unnamed and counts(connection, f"count(c{last})") == (0,):
@@ -247,7 +247,7 @@ def tidied(
         check_width(len(names), fewest)
     before = count_rows(connection)
     everything = ", ".join(f"c{place}" for place in range(len(names)))
-    if fewest > 1:  # else they are rows to predict, in their order
+    if fewest > 1:  # with 1, these are rows to predict, whose order matters
         with unplanned(connection):
             connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
     rows = count_rows(connection)
@@ -261,11 +261,9 @@ def tidied(
 
 
 def without_last(connection: duckdb.DuckDBPyConnection, cells: Cells, number: int) -> Cells:
-    """The table without so many rows at its end."""
+    """Removes the last ``number`` rows."""
     if not 0 < number <= cells.rows - FEWEST:
-        raise LayoutError(
-            f"{number:,} rows at the end were to be left out, of {cells.rows:,}. Leave out fewer: at least {FEWEST} must stay."
-        )
+        raise LayoutError(f"{number:,} of {cells.rows:,} rows at the end cannot be left out: at least {FEWEST} must stay. Leave out fewer.")
     with unplanned(connection):
         connection.execute(f"DELETE FROM cells WHERE rowid IN (SELECT rowid FROM cells ORDER BY rowid DESC LIMIT {number})")
     said = Finding("info", "skipped-last", f"{counted(number, 'row')} at the end: left out, as asked.")
@@ -273,7 +271,7 @@ def without_last(connection: duckdb.DuckDBPyConnection, cells: Cells, number: in
 
 
 def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells:
-    """The table with only the first of rows that are equal in every column."""
+    """Keeps only the first of rows that are equal in every column."""
     alike = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
     with unplanned(connection):
         connection.execute(f"DELETE FROM cells WHERE rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {alike})")
@@ -285,10 +283,10 @@ def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells
 
 
 def layout_findings(dialect: Dialect) -> list[Finding]:
-    """What the layout has that a person should know of."""
+    """Reports what a person should know about the layout."""
     findings = []
     if dialect.skip:
-        message = f"The table starts at line {dialect.skip + 1}; what stands above it was left out."
+        message = f"The table starts at line {dialect.skip + 1}; the lines above it were left out."
         findings.append(Finding("info", "title-lines", message))
     if dialect.comments.count:
         verb = "start with '#' and were read as comments" if dialect.comments.count > 1 else "starts with '#' and was read as a comment"
@@ -300,7 +298,7 @@ def layout_findings(dialect: Dialect) -> list[Finding]:
 
 
 def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str, ...], list[Finding]]:
-    """Unique names that are not empty. ``told`` is whether the person's file named them, so that a change is a finding."""
+    """Makes names unique and not empty. ``told`` says whether the file has names, so that a changed name is a finding."""
     names: list[str] = []
     findings: list[Finding] = []
     wanted = [column_name(name or "") for name in given]
@@ -310,7 +308,7 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
     theirs, used, tried = set(wanted), set[str](), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
-        new, count = base, tried.get(base, 1)  # where the last of the same name ended: thousands of equal names take no longer
+        new, count = base, tried.get(base, 1)  # continues the numbering of equal names, so that thousands of them stay fast
         while new in used or (count > 1 and new in theirs):
             count += 1
             new = f"{base}_{count}"
@@ -327,6 +325,6 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
 
 
 def long_name(name: str) -> Finding:
-    """Says that a name was cut."""
-    message = f"A column's name has {len(name):,} letters; its first {LONGEST_NAME:,} are its name here. Check the file's first line."
+    """Reports that a name was cut."""
+    message = f"A column's name has {len(name):,} letters; it was cut to the first {LONGEST_NAME:,}. Check the file's first line."
     return Finding("warning", "long-name", message)

@@ -1,4 +1,4 @@
-"""What is odd about a column once its values are known: ids, constants, copies, gaps.
+"""Describes typed columns and reports what is odd about them: ids, constants, copies, missing values.
 
 Fifth step of reading. In: how columns are typed, and the cells of a group of them in ``batch``. Out: columns and findings.
 """
@@ -19,7 +19,8 @@ from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
-"""Different values, of the filled cells; fewer do where a name says id and the values are whole numbers, as some come twice."""
+"""Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and its values are
+whole numbers, since some ids come twice."""
 ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE
@@ -27,7 +28,7 @@ ID_NAME = re.compile(
 BARE_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
 SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
-"""Findings about the present kind of a column: not made while the person is asked for its kind."""
+"""Findings that depend on the kind of a column: left out while a question asks for its kind."""
 RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
@@ -35,43 +36,44 @@ FEW_COPIES = 0.01
 SPOKEN_WORDS = 3
 """A value with this many words is free text, even if unique; it is not an id."""
 LEAVE = "Leave it out, under Columns on the Data page."
-ENCODE = "If its words tell something, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
+ENCODE = "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
 NEGATIVE_CODE, POSITIVE_CODE = re.compile(r"-(1|7+|8+|9+|[1-9]0+)(\.(0+|9+))?"), re.compile(r"99+(\.(0+|9+))?")
-"""What people write for a missing number."""
+"""Numbers that people write for a missing number."""
 ENDS = 5
-"""Least and largest different numbers of a column that are looked at for such codes."""
+"""How many of the smallest and of the largest different numbers of a column may be such codes."""
 SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE, STEPS = 90, 3, 3, 3
-"""A code below this size stands there so often, and beside three other numbers; the least number above -1; times the step between the two
-numbers next to a negative code that it lies from numbers that are all positive."""
+"""A code with an absolute value below SHORT must occur this often, beside three other numbers. -1 is a code only if all other numbers are
+at least LEAST_ABOVE. A negative code is far enough from numbers of 0 or more if it lies STEPS times the gap between the two smallest of
+them below."""
 NAMED_MARKS, NAMED_COLUMNS, MOST_MARKS = 5, 2, 20
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What all values of a column say together."""
+    """Statistics over all values of a column."""
 
     filled: int
     unique: int
     consecutive: bool
-    """Whether they are numbered through, as row numbers are."""
+    """Whether they are nearly consecutive whole numbers, as row numbers are."""
 
     content: int
-    """A number for the values in their rows."""
+    """A hash of all values and their rows."""
 
     marks: tuple[str, ...]
     """Cells that look like a code for missing."""
 
     alike: tuple[tuple[str, ...], ...]
-    """Words of a category that differ only in capitals, blanks or invisible letters, the most frequent first."""
+    """Groups of words that differ only in capitals, blanks or invisible letters, the most frequent first."""
 
 
 def describe(
     connection: duckdb.DuckDBPyConnection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
 ) -> tuple[tuple[Column, ...], list[Finding], list[Question]]:
-    """Every column with its counts, and what is worth saying or asking about each."""
+    """Returns every column with its counts, and the findings and questions about them."""
     columns: list[Column] = []
     findings: list[Finding] = []
     questions: list[Question] = []
@@ -105,7 +107,7 @@ def describe(
 
 
 def as_one_question(findings: list[Finding], questions: list[Question]) -> tuple[list[Finding], list[Question]]:
-    """All marks that may mean missing, of whatever columns, in one question in place of several."""
+    """Merges the questions about marks that may mean missing, in all columns, into one question."""
     several = [question for question in questions if question.field == "missing_marks"]
     if len(several) < 2:
         return findings, questions
@@ -118,7 +120,7 @@ def as_one_question(findings: list[Finding], questions: list[Question]) -> tuple
     shown = [f"{mark!r} in {_and_more(where[mark], NAMED_COLUMNS)}" for mark in many]
     message = f"Some cells may mean missing, and are read as they stand: {_and_more(shown, NAMED_MARKS, '; ')}."
     offer = (
-        f"{message} Those that you say mean missing are then missing in every column, and columns of numbers beside them become numbers."
+        f"{message} The marks that you choose become missing in every column, and a column with only numbers besides them becomes numeric."
     )
     question = Question("missing-marks", offer, "missing_marks", tuple(many[:MOST_MARKS]))
     kept = [*not_asked(findings, several), Finding("warning", "missing-marks", message)]
@@ -134,11 +136,11 @@ CODED = {
     "number": "[min(value), max(value)]",
     **dict.fromkeys(("category", "text"), f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD})"),
 }
-"""Where codes for missing would stand, by kind."""
+"""SQL for the cells that may be codes for missing, by kind."""
 
 
 def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
-    """Of each column of ``batch``, in their order."""
+    """Computes the facts of each column of ``batch``, in their order."""
     found: dict[int, Facts] = {}
     for (value, kind), places in places_by(enumerate((kind.value, kind.kind) for kind in typed)).items():
         number = kind == "number"
@@ -149,7 +151,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
             "sum(hash(value)::HUGEINT * (number + 1))",
             CODED.get(kind, "NULL"),
         )
-        # the value is named once, so that the terms do not repeat how it is read
+        # a subquery computes the value once for all terms
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE {among(places)})"
         rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place").fetchall()
         coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
@@ -162,7 +164,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
-    """The words of each column that are the same but for capitals, blanks, letters of no width or how their accents are written."""
+    """Returns the words of each column that differ only in capitals, blanks, letters of no width or the encoding of accents."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
         f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
@@ -172,19 +174,19 @@ def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple
 
 
 def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
-    """Shows words that may be meant as one."""
+    """Reports words that probably mean the same."""
     shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + ("; ..." if len(alike) > 3 else "")
-    message = f"{name!r} has words that differ in capitals, blanks or invisible letters alone ({shown}), and each is a value of its own. "
+    message = f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}) and count as different values. "
     return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
 
 
 def consecutive(value: str) -> str:
-    """SQL that tells whether the values are whole numbers that fill half of their range or more, as row numbers do."""
+    """Returns SQL for whether the values are whole numbers that fill more than half of their range, as row numbers do."""
     return f"coalesce(bool_and({value} = floor({value})) AND max({value}) - min({value}) < 2 * count({value}), false)"
 
 
 def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Finding]:
-    """The findings that follow from the counts of one column."""
+    """Returns the findings that follow from the counts of one column."""
     name = column.name
     filled = rows - column.missing
     if column.kind == "ignored":
@@ -225,7 +227,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
 
 
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
-    """Rows that stand in the table more than once."""
+    """Reports rows that occur more than once."""
     everything = ", ".join(f"c{place}" for place in range(len(cells.names)))
     with unplanned(connection):
         (different,) = counts(connection, f"count(DISTINCT hash({everything}))")
@@ -233,17 +235,17 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     if not repeated:
         return []
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
-    message = f"{copies}. Where one trains and the other tests, the score is too good: {DROP_COPIES}, unless they are real."
+    message = f"{copies}. If one is used for training and the other for testing, scores are too good: {DROP_COPIES}, unless they are real."
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 
 def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
-    """Words of a column that may mean missing; none where there is but one other, as in "none" and "some"."""
+    """Returns the words of a column that may mean missing; empty if there is only one other word, as in "none" and "some"."""
     return tuple(sorted(words)) if unique - len(words) >= 2 else ()
 
 
 def is_code(value: float | None) -> bool:
-    """Whether a number is written as codes for missing are.
+    """Whether a number looks like a code for missing.
 
     >>> list(map(is_code, (-200, -999.0, 9999.9, -3, 12, None)))
     [True, True, True, False, False, False]
@@ -253,8 +255,8 @@ def is_code(value: float | None) -> bool:
 
 
 def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
-    """The cells of number columns that look like a code for missing: -999 and its kind, apart from all others. Once is enough if it alone
-    is negative.
+    """Returns the cells of number columns that look like codes for missing, such as -999: far from all other numbers and repeated, or the
+    only negative number.
     """
     ends = connection.execute(
         f"SELECT place, value, count(*), list(DISTINCT cell ORDER BY cell) FROM {values} "
@@ -266,7 +268,7 @@ def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[i
 
 
 def _codes(numbers: list[list[Any]]) -> Iterator[str]:
-    """``numbers`` are the least and the largest, each with how often it stands there and its cells."""
+    """Yields codes for missing; ``numbers`` are the smallest and largest values, each with its count and its cells."""
     coded = [is_code(value) for value, *_ in numbers]
     others = [value for (value, *_), code in zip(numbers, coded, strict=True) if not code]
     if len(others) < 2:
@@ -274,7 +276,7 @@ def _codes(numbers: list[list[Any]]) -> Iterator[str]:
     low, second, high = others[0], others[1], others[-1]
     codes = [number for number, code in zip(numbers, coded, strict=True) if code]
     for side in ([number for number in codes[::-1] if number[0] < low], [number for number in codes if number[0] > high]):
-        for value, times, cells in side:  # from the others outwards: a number beyond one that is none is none either
+        for value, times, cells in side:  # from the others outwards: behind a number that is not a code, none is
             gap, short = max(low - value, value - high), abs(value) < SHORT
             apart = gap > high - low or (value < 0 <= low and gap > STEPS * (second - low))
             often = times >= (FEWEST_OF_A_SHORT_CODE if short else 1 if value <= -999 and low >= 0 else 2) and len(others) > 1 + short

@@ -1,8 +1,7 @@
-"""Columns of dates and times of day.
+"""Types columns of dates and times of day.
 
-Part of the fourth step of reading. Where day and month could be swapped in every cell, the person is asked. A time with
-an offset from UTC is the moment it stands for, in UTC; a month, a quarter or a week is its first day. Every format is a
-constant of this file.
+Part of the fourth step of reading. If day and month could be swapped in every cell, the person is asked. A time with an
+offset becomes its moment in UTC; a month, quarter or week becomes its first day.
 """
 
 import os
@@ -35,7 +34,7 @@ ELSEWHERE = {
     "oct": "okt(ober)?|ott(obre)?|out(ubro)?",
     "dec": "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?",
 }
-"""Months in German, French, Spanish, Italian, Portuguese and Dutch that do not begin as in English."""
+"""Months in German, French, Spanish, Italian, Portuguese and Dutch that are not written as in English."""
 FOREIGN = "|".join(ELSEWHERE.values())
 LIKELY = re.compile(
     r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
@@ -43,19 +42,19 @@ LIKELY = re.compile(
     r"|\d(st|nd|rd|th)|\b(of|de)\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
     re.IGNORECASE,
 )
-"""What dates and times of day are made of; whether a cell is one is for its format to say."""
+"""The parts of dates and times of day; whether a cell is one is decided by its format."""
 LOCAL = r"\d{4,6}[-/ \\]\d{1,2}[-/ \\]\d{1,2}"
 TIME = r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 ZONE = r"\s*([+-](0\d|1[0-4])(:?[0-5]\d(:[0-5]\d)?)?|[A-Za-z]+(/[A-Za-z_]+)*)"
 ZONED = f"regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}')"
-# a plain cast drops all that stands after a time: offsets, zones, even PM
+# a plain cast drops everything after a time: offsets, zones, even PM
 STANDARD = (
     f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
     f"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace("
-    # before DuckDB 2 a moment with a zone has seconds
+    # before DuckDB 2, a moment with a zone needs seconds
     r"regexp_replace(cell, '([T ]\d{1,2}:\d{2})(\s*[A-Za-z+-])', '\1:00\2'), '\s+([+-])', '\1') AS TIMESTAMPTZ))) END"
 )
-ENDINGS = (  # also elsewhere, and no others: "Junior 2010" is no date
+ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date
     "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
 )
 REWRITTEN = (
@@ -72,8 +71,8 @@ REWRITTEN = (
     (r"^(\d{4}) ?m ?(\d{1,2})$", r"\1 \2"),
     (r"^(\d{4}) ?w ?(\d{1,2})$", r"\1 W\2 1"),
 )
-"""How a date is made simple before its format is looked for: no day of the week, short months, quarters as their first month, a blank for
-every mark but the colons of a time."""
+"""Rules that simplify a date before its format is tried: no weekday, short months, quarters as their first month, and a blank for every
+mark except the colons of a time."""
 MARKS = "regexp_replace(cell, '[-/., ]+', ' ', 'g')"
 TRANSLATED = ((rf"\b({words})\b\.?", month) for month, words in ELSEWHERE.items())
 
@@ -83,7 +82,7 @@ def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
 
 
 ENGLISH = (
-    rf"CASE WHEN regexp_matches(cell, '(?i)\b({FOREIGN}|de)\b.*\b[12]\d{{3}}\b') "  # "set 12" is none
+    rf"CASE WHEN regexp_matches(cell, '(?i)\b({FOREIGN}|de)\b.*\b[12]\d{{3}}\b') "  # "set 12" is not a date
     f"THEN {_rewritten('cell', [(r' de ', ' '), *TRANSLATED])} ELSE cell END"
 )
 WORDED = _rewritten(ENGLISH, REWRITTEN)
@@ -93,7 +92,7 @@ CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S %f", "%I:%M %p", "%I:%M:%S %p")
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[ap]\.?m\.?)?", re.IGNORECASE)
 TIME_OF_DAY = f"coalesce(CAST(TRY_STRPTIME({SIMPLE}, {list(CLOCKS)}) AS TIME), CAST({STANDARD} AS TIME))"
 SWAPPED = {"%d %m %Y": "%m %d %Y", "%d %m %y": "%m %d %y", "%d%m%Y": "%m%d%Y"}
-"""Formats with the day first, and the same with the month first."""
+"""Formats with the day first, and their counterparts with the month first."""
 STYLES = (
     *("%d %b %Y", "%b %d %Y", "%Y %b %d", "%b %Y", "%Y %b", "%d %b %y", "%b %y", "%Y %m %d", "%Y %m", "%m %Y", "%G W%V %u"),
     *(style for pair in SWAPPED.items() for style in pair if " " in style),
@@ -101,30 +100,30 @@ STYLES = (
 YEAR_LEADS, YEAR_ENDS = r"(1[89]|20)\d{%d}", r"\d{3,4}(19|20)\d\d"
 DIGITS = {style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6), ("%Y%m%d%H%M", 10), ("%Y%m%d%H%M%S", 12))}
 DIGITS |= dict.fromkeys(("%d%m%Y", "%m%d%Y"), YEAR_ENDS)
-"""Formats of dates that are whole numbers, with their pattern."""
+"""Date formats that are whole numbers, with their pattern."""
 IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
 FAR_YEARS = 10
-"""From today: a date of two digits that lies beyond is perhaps of the century before."""
+"""Years from today: a year of two digits that is read as a later one may belong to the previous century."""
 FEWEST_IN_DIGITS = 8
-"""Different numbers that must all be dates: fewer may be so by chance."""
+"""Fewest different numbers that must all be dates: fewer may be so by chance."""
 MEANS: dict[Kind, str] = {
     "date": "dates{}. A model gets the day's number, the month and the day of the week of each",
     "datetime": "dates with a time{}. A model gets the day's number, the month, the day of the week and the time of day of each",
-    "time": "times of day{}. A model gets the hour of each, and its place in the circle of a day",
+    "time": "times of day{}. A model gets the hour of each, and its position on the circle of a day",
 }
-"""What is said of the kinds of this file."""
+"""Description of each kind in this file, for findings."""
 
 
 def may_be_dates(sample: Sequence[str]) -> bool:
-    """Whether so many of some cells are made of what dates and times of day are made of that a look at them is worth it."""
+    """Whether nearly all cells look like dates or times of day, so that trying their formats is worthwhile."""
     likely = sum(LIKELY.fullmatch(cell) is not None and not (is_number(cell) and not IN_DIGITS.fullmatch(cell)) for cell in sample)
     return bool(sample) and likely >= len(sample) * (1 - STRAY_SHARE)
 
 
 def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind | None) -> Asking[Typed | None]:
-    """A date or time of day where nearly every cell is one; None for anything else.
+    """Types a column as date or time of day if nearly every cell is one; returns None otherwise.
 
-    Where day and month can be swapped in all cells, asks. ``asked`` is the kind of ``MEANS`` that the person chose, if any.
+    If day and month can be swapped in all cells, asks which comes first. ``asked`` is the kind of ``MEANS`` that the person chose, if any.
     """
     forced = asked is not None
     if not forced and not may_be_dates(sample):
@@ -168,7 +167,7 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
 
 
 def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, filled: int, *, forced: bool) -> Asking[Typed | None]:
-    """A column of dates or times of which ``read`` of ``filled`` cells are some; words, or None, where too few are."""
+    """Returns the type of a column in which ``read`` of ``filled`` cells are dates or times; words, or None, if these are too few."""
     unread = filled - read
     if not forced and unread > filled * STRAY_SHARE:
         return None
@@ -189,7 +188,7 @@ def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, fill
 
 
 def _far_years(name: str, style: str, value: str) -> Asking[tuple[Finding, ...]]:
-    """Says that years of two digits are read as years far ahead, as those of births before 1969 are."""
+    """Warns about years of two digits that are read as years far ahead, such as births before 1969."""
     if "%y" not in style:
         return ()
     last = date.today().year + FAR_YEARS
@@ -199,12 +198,12 @@ def _far_years(name: str, style: str, value: str) -> Asking[tuple[Finding, ...]]
     if not far:
         return ()
     message = f"{name!r} has years of two digits, and 00 to 68 are read as 2000 to 2068: {far:,} dates such as {shorten(shown)!r} lie after"
-    way_out = "Write years of four digits in the file if these are of the century before."
+    way_out = "Write years of four digits in the file if these belong to the previous century."
     return (Finding("warning", "far-years", f"{message} {last}, up to {year}. {way_out}", name),)
 
 
 def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
-    """Says that times became moments in UTC, where any has an offset or a zone."""
+    """Reports that times became moments in UTC, if any has an offset or a zone."""
     filled, zoned, shown = yield Ask((f"count({STANDARD})", f"count(*) FILTER ({ZONED})", f"min(cell) FILTER ({ZONED})"))
     if not zoned:
         return ()
@@ -216,7 +215,7 @@ def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
 
 
 def _fitting(ways: Mapping[str, str], forced: bool) -> Asking[tuple[dict[str, str], int, int]]:
-    """The formats that fit most cells, how many cells fit, and of how many; the sample is tried first."""
+    """Returns the formats that fit most cells, the number of these cells, and of all filled cells; the sample is tried first."""
     seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways.values())), of_sample=True, parts=PARTS)
     least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
     likely = [style for style, count in zip(ways, counts, strict=True) if count and count >= least]
@@ -226,7 +225,7 @@ def _fitting(ways: Mapping[str, str], forced: bool) -> Asking[tuple[dict[str, st
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a number written plainly."""
+    """Whether a cell is a plainly written number."""
     try:
         float(cell)
     except ValueError:
@@ -235,8 +234,8 @@ def is_number(cell: str) -> bool:
 
 
 def _written(style: str) -> str:
-    """SQL for a date in one format, with a time or without; years of two digits must not pass for years of four, nor days of one for
-    years.
+    """Returns SQL for a date in one format, with or without a time. The pattern keeps two-digit years from being read as four-digit ones,
+    and one-digit days as years.
     """
     year = r"\b[12]\d{3}\b" if "%Y" in style or "%G" in style else r"(^|\D)\d\d( \d+:|$)"
     timed = [style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2])]
@@ -244,25 +243,25 @@ def _written(style: str) -> str:
 
 
 def _in_digits(style: str) -> str:
-    """SQL for a date in a format of ``DIGITS``; the zero before its day or month may be absent."""
+    """Returns SQL for a date in a format of ``DIGITS``, whose leading zero may be absent."""
     digits = r"regexp_replace(cell, '\.0+$', '')"
     padded = f"CASE WHEN length({digits}) = 7 THEN '0' || {digits} ELSE {digits} END"
     return f"CASE WHEN regexp_full_match({digits}, '{DIGITS[style]}') THEN TRY_STRPTIME({padded}, '{style}') END"
 
 
 def kind_of_texts(texts: Sequence[str]) -> Typed | None:
-    """A kind of dates or times where nearly all of these different texts are some, as in a file; None for any others."""
+    """Returns the date or time type of different texts, by the same rules as for a file; None if they are neither."""
     found = _read(texts, None, None)[0] if may_be_dates(texts) else None
     return found if found and found.kind in MEANS else None
 
 
 def moments_of(texts: Sequence[str], *, day_first: bool | None = None) -> list[Any]:
-    """The moment of each text, None where it is none."""
+    """Returns the moment of each text, None where it is not a date."""
     return _read(texts, "datetime", day_first)[1]
 
 
 def times_of(texts: Sequence[str]) -> list[time | None]:
-    """The time of day of each text, None where it has none."""
+    """Returns the time of day of each text, None where it has none."""
     return _read(texts, "time", None)[1]
 
 
@@ -283,5 +282,5 @@ def _read(texts: Sequence[str], asked: Kind | None, day_first: bool | None) -> t
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """The one of this process, since to open one takes longer than to read a column. A process that is forked opens its own."""
+    """Opens one database per process, since opening takes longer than reading a column. A forked process opens its own."""
     return connect()

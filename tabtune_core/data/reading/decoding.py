@@ -1,6 +1,6 @@
-"""From the bytes a person gave to a plain file: what it is, unwrapped, and as UTF-8 text.
+"""Turns the given bytes into a plain file: recognizes the format, unpacks archives and decodes text to UTF-8.
 
-First step of reading. In: a path or bytes. Out: files in a folder of our own, and findings.
+First step of reading. In: a path or bytes. Out: files in a temporary folder, and findings.
 """
 
 import gzip
@@ -26,7 +26,7 @@ from tabtune_core.errors import LayoutError, TableError
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
 DOS_END = b"\x1a"
-"""What old programs write at the end of a text."""
+"""The end-of-file byte that old programs write after a text."""
 
 REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "a PNG picture"),
@@ -59,7 +59,7 @@ BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-# A detector is right about scripts far more often than about which Latin code page a short file uses.
+# The detector recognizes scripts far more reliably than the Latin code page of a short file.
 TRUSTED_GUESSES = frozenset(
     {"big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis", "shift_jis_2004"}
     | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u"}
@@ -69,7 +69,7 @@ EXPORT = "Export the table as CSV or Parquet and add that file."
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """How a file became text."""
+    """The encoding of a decoded file, with findings and questions about it."""
 
     encoding: str
     findings: tuple[Finding, ...]
@@ -79,10 +79,10 @@ class Decoded:
 def plain_file(
     source: Path | bytes, folder: Path, *, limit_bytes: int, sampled: bool = False, tell: Tell = untold
 ) -> tuple[Path, tuple[Finding, ...]]:
-    """A file that is not compressed: the source itself, or one written to ``folder``.
+    """Returns a file that is not compressed: the source itself, or a file written to ``folder``.
 
-    Raises TableError for a missing file, an empty one, one over ``limit_bytes`` (also once unpacked) unless it is plain text to be
-    ``sampled``, and a file that is not a table.
+    Raises TableError for a file that is missing, empty or not a table, and for one larger than ``limit_bytes`` (also unpacked) unless it
+    is plain text to be ``sampled``.
     """
     path = source if isinstance(source, Path) else folder / "given"
     if isinstance(source, bytes):
@@ -95,7 +95,7 @@ def plain_file(
     workbook = is_workbook(path, head)
     if size > limit_bytes and (not sampled or workbook or is_packed(head) or is_known(head)):
         way_out = (
-            "A sample of so large a file is drawn only of plain text: unpack it, or save it as CSV, and add that file."
+            "A file of this size can be sampled only if it is plain text: unpack it, or save it as CSV, and add that file."
             if sampled
             else "A table to learn from can be sampled: give its path to 'loralab sweep' or 'loralab train' with --rows N. "
             "Rows to predict can be split over several files."
@@ -109,7 +109,7 @@ def plain_file(
         name = unzip(path, unpacked, limit_bytes, tell) if head.startswith(b"PK") else gunzip(path, unpacked, limit_bytes, tell)
     except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno in FULL:
-            raise  # any other OSError is how a broken bzip2 stream or an odd offset shows
+            raise  # any other OSError comes from a broken bzip2 stream or an odd offset
         raise TableError(f"The file is a damaged or unsupported archive ({error}). Unpack it yourself and add the CSV in it.") from error
     inner = read_head(unpacked)
     if not inner:
@@ -121,7 +121,7 @@ def plain_file(
 
 
 def check_is_file(path: Path) -> None:
-    """Raises TableError for a missing file, a folder, and a pipe or device, which has no end."""
+    """Raises TableError for a missing file, a folder, and a pipe or device, which may be endless."""
     if path.is_dir():
         raise TableError(f"{shown_path(path)} is a folder. Give the path of one file in it.")
     if path.exists() and not path.is_file():
@@ -131,7 +131,7 @@ def check_is_file(path: Path) -> None:
 
 
 def refuse_other_formats(head: bytes) -> None:
-    """Raises TableError where the first bytes are those of something that is not a table of text."""
+    """Raises TableError where the first bytes are those of a known format that is not a table, or of binary data."""
     start = head.lstrip()[:64]
     what = next((what for magic, what in REFUSED if head.startswith(magic) or start.lower().startswith(magic)), None)
     if what is not None:
@@ -159,7 +159,7 @@ def is_parquet(head: bytes) -> bool:
 
 
 def is_feather(head: bytes) -> bool:
-    """Whether the first bytes are those of an Arrow file, which Feather is, too."""
+    """Whether the first bytes are those of an Arrow or Feather file."""
     return head.startswith(b"ARROW1")
 
 
@@ -169,13 +169,13 @@ def is_json(head: bytes) -> bool:
 
 
 def read_head(path: Path) -> bytes:
-    """The first 64 KiB of a file."""
+    """Reads the first 64 KiB of a file."""
     with path.open("rb") as stream:
         return stream.read(HEAD_BYTES)
 
 
 def count_lines(path: Path) -> int:
-    """Lines of a file that was decoded, whether or not the last has an end."""
+    """Counts the lines of a decoded file, also a last line without a line end."""
     count, last = 0, b"\n"
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
@@ -223,7 +223,7 @@ def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes:
 def decode(path: Path, target: Path, encoding: str | None) -> Decoded:
     r"""Writes ``path`` to ``target`` as UTF-8 with ``\n`` at the line ends.
 
-    Raises TableError where the encoding asked for does not exist or does not fit the bytes.
+    Raises TableError where ``encoding`` does not exist or does not fit the bytes.
     """
     if encoding is not None:
         transcode_as_asked(path, target, encoding)
@@ -245,13 +245,13 @@ def decode(path: Path, target: Path, encoding: str | None) -> Decoded:
     guess = from_bytes(evidence).best() if other_script(evidence) else None
     guessed = [guess.encoding] if guess is not None and guess.encoding in TRUSTED_GUESSES else []
     used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
-    message = f"The bytes are not UTF-8. Read as {used}; text reads like {foreign_words(target)!r}."
+    message = f"The bytes are not UTF-8. They were read as {used}, which gives text such as {foreign_words(target)!r}."
     code = "latin-1" if used in ("cp1252", "latin-1") else "encoding"
     return Decoded(used, (Finding("warning", code, message),), (encoding_question(used, message),))
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """UTF-16 without a mark, known by the zeros that ASCII text has in it."""
+    """Detects UTF-16 without a byte order mark, by the zero bytes of ASCII text in it."""
     if len(head) < 4:
         return None
     half = len(head) // 2
@@ -262,25 +262,25 @@ def wide_encoding(head: bytes) -> str | None:
 
 
 def encoding_question(used: str, message: str) -> Question:
-    """Which encoding it is, for the person who sees wrong letters."""
+    """Asks which encoding is right, for a person who sees wrong letters."""
     others = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "mac_roman", "gb18030", "shift_jis", "utf-16-le", "utf-16-be")
     options = (used, *(name for name in others if name != used))
     return Question("encoding", f"{message} If letters look wrong, choose another encoding.", "encoding", options)
 
 
 def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
-    """Like ``transcode``, with a TableError where the encoding does not fit."""
+    """Transcodes as ``transcode`` does, but raises LayoutError where the encoding is unknown or does not fit."""
     try:
         fits = transcode(path, target, encoding)
-    except (LookupError, ValueError) as error:  # ValueError: a name with a zero byte in it
+    except (LookupError, ValueError) as error:  # ValueError: the name contains a zero byte
         known = "utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis"
         raise LayoutError(f"Unknown encoding {shorten(encoding)!r}. Known ones: {known}.") from error
     if not fits:
-        raise LayoutError(f"The file is not valid {encoding}: some bytes mean nothing in it. Leave the encoding open, or choose another.")
+        raise LayoutError(f"The file is not valid {encoding}: some bytes cannot be decoded. Leave the encoding open, or choose another.")
 
 
 def transcode(path: Path, target: Path, encoding: str) -> bool:
-    """Writes the file as UTF-8 in bounded memory; False where its bytes mean nothing in ``encoding``."""
+    """Writes the file as UTF-8 in bounded memory; returns False where its bytes are invalid in ``encoding``."""
     try:
         with path.open(encoding=encoding) as text, target.open("w", encoding="utf-8", newline="\n") as out:
             shutil.copyfileobj(text, out, CHUNK_BYTES)
@@ -294,7 +294,7 @@ def transcode(path: Path, target: Path, encoding: str) -> bool:
 
 
 def beyond_ascii(path: Path) -> bytes:
-    """The lines with letters beyond ASCII, up to 64 KiB: what a detector needs to see, wherever it lies in the file."""
+    """Collects lines with letters beyond ASCII from the whole file, about a thousand at most, for the encoding detector."""
     lines: list[bytes] = []
     with path.open("rb") as stream:
         while line := stream.readline(CHUNK_BYTES):
@@ -306,17 +306,17 @@ def beyond_ascii(path: Path) -> bytes:
 
 
 def other_script(text: bytes) -> bool:
-    """Whether bytes beyond ASCII stand mostly side by side: accents in Latin text stand alone, letters of other scripts do not."""
+    """Whether most bytes beyond ASCII are adjacent, as in other scripts; accented letters in Latin text stand alone."""
     beyond = sum(byte > 127 for byte in text)
     return 2 * sum(len(run) for run in re.findall(rb"[\x80-\xff]{2,}", text)) > beyond
 
 
 def foreign_words(path: Path) -> str:
-    """The first words with a letter beyond ASCII, to show how an encoding reads."""
+    """Returns the first words with a letter beyond ASCII, to show the result of an encoding."""
     with path.open(encoding="utf-8") as text:
         line = next(line for line in iter(lambda: text.readline(CHUNK_BYTES), "") if not line.isascii())
     at = next(place for place, letter in enumerate(line) if not letter.isascii())
     first, last = max(at - 15, 0), at + 15
-    first -= len(re.split(r"\W", line[max(first - 25, 0) : first])[-1])  # no word is cut
+    first -= len(re.split(r"\W", line[max(first - 25, 0) : first])[-1])  # do not cut words
     last += len(re.split(r"\W", line[last : last + 25])[0])
     return line[first:last].strip()

@@ -1,7 +1,7 @@
-"""How a text file is laid out: separator, quotes, where the table starts, how wide it is, whether it has a header.
+"""Finds the layout of a text file: separator, quotes, first line, width, header.
 
-Second step of reading. DuckDB's sniffer says what separates and whether there is a header; the width and the first line
-are counted here, because the sniffer takes lines that are too long or too short for a title.
+Second step of reading. DuckDB's sniffer finds the separator and the header; the width and the first line are counted
+here, because the sniffer takes lines that are too long or too short for titles.
 """
 
 import csv
@@ -23,28 +23,28 @@ from tabtune_core.errors import LayoutError, TableError
 
 HEAD_CHARACTERS = 1 << 18
 LONGEST_LINE_CHARACTERS = 1 << 24
-"""Of the first line; five thousand columns have far shorter ones."""
+"""Limit for the first line; that of a table with 5,000 columns is far shorter."""
 HEAD_LINES = 5_000
 SNIFFED_LINES, SNIFFED_CHARACTERS = 20_480, 1 << 22
-"""DuckDB's own number of lines, and fewer of a wide table: its sniffer tries every layout on all of their cells."""
+"""DuckDB's default number of lines, limited in characters for wide tables: its sniffer tries every layout on all of their cells."""
 MAX_COLUMNS = 5_000
 MOSTLY = 0.5
 SEPARATORS = ";\t|, "
 SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
-"""As Excel reads and writes it."""
+"""The line by which Excel names the separator."""
 YEAR = re.compile(r"(19\d|20\d)\d|2100")
 MANY_YEARS = 5
-"""So many that rise are no row of data, whatever lies between them and how many names stand beside."""
+"""From this many rising years, the line is a header, whatever the gaps between them and however many names it has."""
 MANY_PLACES = 4
-"""So many numbers that count the columns are no row of data."""
+"""From this many numbers that count the columns, the line is a header."""
 MARK = "#"
-"""At the start of a line: a comment, or, from some programs, a header."""
+"""The start of a comment line or, in files of some programs, of the header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
 
 def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: ReadingChoices) -> Dialect:
-    """The layout of a UTF-8 file, in which comments become empty lines; what ``choices`` fixes is kept.
+    """Finds the layout of a UTF-8 file, as far as ``choices`` do not fix it, and empties the lines of its comments.
 
     Raises TableError for a file without text, a separator that is not one character, and a file of one column.
     """
@@ -62,9 +62,9 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     found = sniff(connection, sniffed, **given)
     delimiter, quote, escape = (found or (choices.delimiter or ",", '"', ""))[:3]
     quote = quote or '"'
-    escape = escape if escape == "\\" else quote  # for the sniffer it is an apostrophe, too, where one stands before a quote
+    escape = escape if escape == "\\" else quote  # the sniffer also returns an apostrophe that precedes a quote
     quoted, usual = (evenness(head_records(head, delimiter, mark)) for mark in (quote, '"'))
-    if usual > quoted:  # words with apostrophes are taken for quoted ones where a real quote is broken
+    if usual > quoted:  # with a broken quote in the file, the sniffer may take apostrophes for quotes
         quote = escape = '"'
     if choices.delimiter is None and delimiter == "," and has_semicolons(head, quote):
         delimiter = ";"
@@ -77,7 +77,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     if width < 2 or evenness(split) < MOSTLY:
         refuse_open_quote(find_misfits(path, Dialect(delimiter, quote, quote, blank, 2, False, False)).opened)
     if width < 2:
-        start = records[0][1][0] if records else head  # no record where a cell is over csv's own size limit
+        start = records[0][1][0] if records else head  # no records if a cell exceeds the size limit of csv
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
         raise LayoutError(
             f"The file has one column{asked}: {start[:60]!r}. A table needs a column to predict and at least one to predict "
@@ -87,7 +87,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     if evenness(split) < MOSTLY:
         raise LayoutError(
             f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
-            f"{width}. Mend the file, or {SET_SEPARATOR}."
+            f"{width}. Correct the file, or {SET_SEPARATOR}."
         )
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
     above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers else None
@@ -100,7 +100,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
 
 
 def without_marked(start: str) -> str:
-    """The text with empty lines for those outside of quotes that start with a ``#``, unless most do."""
+    """Empties the lines that start with a ``#`` outside quotes, unless most lines do."""
     lines, marked, inside = start.split("\n"), [], False
     for line in lines:
         marked.append(line.startswith(MARK) and not inside)
@@ -109,9 +109,9 @@ def without_marked(start: str) -> str:
 
 
 def marked_header(above: list[str], delimiter: str, quote: str, width: int) -> tuple[int, list[str]] | None:
-    """Of the lines before the first row, the last that starts with a ``#`` and has words alone, as many as a row has cells.
+    """Finds a header marked with ``#``: the last line above the first row that has as many cells as a row, none of them a number.
 
-    Returns how many lines come before it, and its cells.
+    Returns the number of lines before it, and its cells.
     """
     for before, line in reversed([*enumerate(above)]):
         cells = next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
@@ -121,10 +121,10 @@ def marked_header(above: list[str], delimiter: str, quote: str, width: int) -> t
 
 
 def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbered: bool) -> Lines:
-    """Empties the comments of a file, and takes the ``#`` off a header; returns which lines those comments were.
+    """Empties the comments of a file, and removes the ``#`` of a header; returns the lines of the comments.
 
-    A comment is a line outside of quotes that starts with a ``#`` and has too few or too many cells for a row, or, where rows are
-    ``numbered`` in that they begin with a number, a number behind the mark: a row that was commented out.
+    A comment is a line that starts with a ``#`` outside quotes and has too few or too many cells for a row. If rows are ``numbered`` (begin
+    with a number), a line with a number after the mark is also a comment: a row that was commented out.
     """
     comments = Lines()
     with path.open("rb") as held, mmap(held.fileno(), 0, access=ACCESS_READ) as text:
@@ -148,9 +148,9 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbere
 
 
 def first_letters(path: Path) -> tuple[int, str]:
-    """How many lines of blank space open a file, and the text after them.
+    """Returns the number of blank lines at the start of a file, and the text after them.
 
-    Raises TableError for a file without text, and for one whose first line has no end.
+    Raises TableError for a file without text, and for a first line that is too long.
     """
     blank = 0
     with path.open(encoding="utf-8", newline="") as text:
@@ -168,17 +168,17 @@ def first_letters(path: Path) -> tuple[int, str]:
 
 
 def write_start(start: str, path: Path) -> None:
-    """Writes the first lines for DuckDB's sniffer, which takes minutes over one of more cells than a table may have columns."""
+    """Writes the first lines for DuckDB's sniffer, with lines of MAX_COLUMNS cells or more emptied: they would take it minutes."""
     lines = start.split("\n")[:SNIFFED_LINES]
     if len(start) == SNIFFED_CHARACTERS and len(lines) > 1:
-        del lines[-1]  # it may be cut
+        del lines[-1]  # it may be incomplete
     crowded = [max(map(line.count, SEPARATORS.strip())) >= MAX_COLUMNS for line in lines]
     text = "\n".join("" if many else line for many, line in zip(crowded, lines, strict=True))
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, bool] | None:
-    """Delimiter, quote, escape and header as DuckDB finds them; None where it finds no layout."""
+    """Returns the delimiter, quote, escape and header that DuckDB detects; None where it finds no layout."""
     options = {"null_padding": True, "ignore_errors": True, "sample_size": SNIFFED_LINES, "comment": "", **given}
     names = "".join(f", {name}=?" for name in options)
     try:
@@ -191,11 +191,11 @@ def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int)
 
 
 def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[str]]]:
-    """The records at the start of a file that are not blank, each with the number of lines before it."""
+    """Returns the non-blank records at the start of a file, each with the number of lines before it."""
     reader = csv.reader(io.StringIO(head), delimiter=delimiter, quotechar=quote)
     records = []
     before = 0
-    with suppress(csv.Error):  # a cell over csv's own size limit: what came before it is enough
+    with suppress(csv.Error):  # a cell over csv's size limit: the records before it are enough
         for record in islice(reader, HEAD_LINES):
             if any(cell.strip() for cell in record):
                 records.append((before, record))
@@ -205,7 +205,9 @@ def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[
 
 
 def has_semicolons(head: str, quote: str) -> bool:
-    """Whether all lines but notes split at ';' alike, and at ',' not all do or only numbers: both may be separators for DuckDB."""
+    """Whether ';' separates cells although DuckDB found ',': all lines except notes split evenly at ';', while at ',' some do not or only
+    decimal numbers are split.
+    """
     records = head_records(head, ";", quote)
     width = usual_width(records)
     whole = [len(record) == width for _, record in records]
@@ -213,13 +215,13 @@ def has_semicolons(head: str, quote: str) -> bool:
     cells = [cell for _, record in table for cell in record if "," in cell]
     if not cells or not all(len(record) == width for _, record in table):
         return False
-    if not whole[0] and "," in "".join(table[0][1]):  # no note is above a table, but names that have no ';' as all rows do
+    if not whole[0] and "," in "".join(table[0][1]):  # the line above is not a note but a header without ';'
         return False
     return (whole[0] and all(map(DECIMAL_COMMA.fullmatch, cells))) or evenness(head_records(head, ",", quote)) < 1
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:
-    """The most frequent number of cells in a record, the larger of equals; 1 where most records have one cell."""
+    """Returns the most frequent number of cells in a record, the larger in a tie; 1 where most records have one cell."""
     counts = Counter(len(record) for _, record in records)
     several = {width: count for width, count in counts.items() if width > 1}
     if not several or (counts[1] > sum(several.values()) and counts[1] > 3):
@@ -228,13 +230,13 @@ def usual_width(records: list[tuple[int, list[str]]]) -> int:
 
 
 def evenness(records: list[tuple[int, list[str]]]) -> float:
-    """The share of records that have the usual number of cells."""
+    """Returns the share of records that have the usual number of cells."""
     width = usual_width(records)
     return sum(len(record) == width for _, record in records) / max(len(records), 1)
 
 
 def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int, list[str]]:
-    """The first line of the table: the first as wide as a row, or one cell short, that is at least half filled."""
+    """Finds the first line of the table: as wide as a row or one cell short, and at least half filled."""
     for before, record in records:
         filled = sum(bool(cell.strip()) for cell in record)
         if len(record) >= max(width - 1, 2) and filled * 2 >= width:
@@ -243,12 +245,12 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 
 
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
-    """DuckDB's answer, but years one after the other, numbers that count the columns and names without a digit are a header too."""
+    """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits."""
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
     if found is not None and found[3]:
         return True
     cells = [cell.strip() for cell in first]
-    places = cells[1:] if not cells[0] else cells  # pandas leaves the name of its index empty
+    places = cells[1:] if not cells[0] else cells  # pandas writes an empty name for its index
     if len(places) >= MANY_PLACES and any(places == [str(start + place) for place in range(len(places))] for start in (0, 1)):
         return True
     others = [cell for cell in cells if not YEAR.fullmatch(cell)]

@@ -1,4 +1,4 @@
-"""A file of a format that many programs write becomes one that the next steps read: text, or Parquet.
+"""Converts workbooks, Feather and JSON files to text or Parquet, which the next steps read.
 
 First step of reading, after ``decoding`` has unpacked a file. In: a plain file. Out: the same table as CSV or Parquet, and findings.
 """
@@ -33,7 +33,7 @@ class Readable:
 
 
 def readable(path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: int, tell: Tell) -> Readable:
-    """The file itself, or what was made of it in ``folder``. Raises TableError where it is damaged or unpacks over the limit."""
+    """Returns the file itself, or its conversion in ``folder``. Raises TableError where it is damaged or unpacks beyond the limit."""
     head = read_head(path)
     if is_workbook(path, head):
         text = folder / "sheet.csv"
@@ -47,7 +47,7 @@ def readable(path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: 
 
 
 def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -> Path:
-    """An Arrow or Feather file, batch by batch."""
+    """Converts an Arrow or Feather file, batch by batch."""
     size = 0
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file, pq.ParquetWriter(target, file.schema) as writer:
@@ -65,12 +65,12 @@ def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -
 
 
 def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
-    """JSON of one object a row, as lines or as one list; its cells are text, as they stand there."""
+    """Converts JSON with one object per row, as lines or as one list; the cells are text, unchanged."""
     tell("Reading JSON", 0, 0)
     target = folder / "json.parquet"
     with connect(folder) as connection:
         try:
-            # the first time all objects are looked at, for the names of their entries
+            # the first pass reads all objects for the names of their entries
             found = "SELECT * FROM read_json(?, records=true, sample_size=-1, map_inference_threshold=-1) LIMIT 0"
             names = [name for name, *_ in connection.execute(found, [str(path)]).description]
             if len(names) > MAX_COLUMNS:
@@ -87,7 +87,7 @@ def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
                 raise
             reason = re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2])
             raise TableError(
-                f"The file is JSON, but not one object a row with an entry for each column ({shorten(reason, 120)})."
-                " Save it so (pandas: frame.to_json(path, orient='records', lines=True)), or as CSV."
+                f"The file is JSON, but not one object per row with an entry for each column ({shorten(reason, 120)})."
+                " Save it in that form (pandas: frame.to_json(path, orient='records', lines=True)), or as CSV."
             ) from error
     return target

@@ -1,7 +1,7 @@
-"""The layout of a text file, and its lines that are not rows. DuckDB leaves them out silently; here they are counted and named.
+"""Counts and lists the lines of a text file that are not rows, which DuckDB skips silently.
 
-Beside the third step of reading, where rows are fewer than lines. In: a UTF-8 file. Out: what is in it besides rows, found in one pass and
-little memory by Python's own reader of CSV: DuckDB's list of what it leaves out holds a line once for each cell too many.
+Part of the third step of reading, used if there are fewer rows than lines. In: a UTF-8 file. Out: what it contains besides rows. Python's
+CSV reader finds this in one pass and little memory; DuckDB's own list of rejected lines repeats a line for each extra cell.
 """
 
 import csv
@@ -17,19 +17,19 @@ LISTED_LINES = 10
 
 @dataclass(slots=True)
 class Lines:
-    """Some lines of a file, by the numbers of the first."""
+    """Counts some lines of a file, and holds the numbers of the first ones."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)
 
     def add(self, number: int) -> None:
-        """Counts one more."""
+        """Counts one more line."""
         self.count += 1
         if len(self.first) < LISTED_LINES:
             self.first.append(number)
 
     def __str__(self) -> str:
-        """In words.
+        """Writes the lines for a message.
 
         >>> str(Lines(1, [4])), str(Lines(12, [1, 2]))
         ('Line 4', 'Lines 1, 2 and 10 more')
@@ -40,16 +40,16 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a reader has to be told about a file."""
+    """The layout of a text file."""
 
     delimiter: str
     quote: str
     escape: str
     skip: int
-    """Lines above the table."""
+    """Number of lines above the table."""
 
     width: int
-    """Cells in a row."""
+    """Number of cells in a row."""
 
     header: bool
     """Whether the first line of the table holds names."""
@@ -62,48 +62,48 @@ class Dialect:
 
 
 LONGEST_RECORD = 2_000_000
-"""Letters. DuckDB leaves out a record of more bytes."""
+"""Letters of a line. DuckDB skips a record of more bytes."""
 BROKEN = '""!\n'
-"""Stands for a line that is longer: outside of quotes it is wrong, and inside it ends nothing."""
+"""Replaces a line that is longer: outside quotes it is an error, and inside quotes it closes nothing."""
 
 
 @dataclass(slots=True)
 class Misfits:
-    """What a file holds."""
+    """The records of a file, and its lines that are not rows."""
 
     records: int = 0
-    """Of any width; without blank lines. A line break in quotes does not start a new one."""
+    """Number of records of any width, without blank lines. A line break in quotes does not start a new record."""
 
     blank: int = 0
-    """Lines of blank space, which are rows where rows of too few cells are."""
+    """Number of lines of blank space; they are rows if rows with too few cells are kept."""
 
     short: Lines = field(default_factory=Lines)
-    """With too few cells."""
+    """Lines with too few cells."""
 
     wrong: Lines = field(default_factory=Lines)
-    """With too many cells or a broken quote, or too long."""
+    """Lines with too many cells or a broken quote, and lines that are too long."""
 
     lost: int = 0
-    """Lines that those wrong ones span: a stray quote takes others with it."""
+    """Number of lines that the wrong records span: a stray quote swallows further lines."""
 
     first_is_wrong: bool = False
     most_cells: int = 0
     opened: int | None = None
-    """The line at which a quote opens that is never closed; nothing after it is counted."""
+    """The line of an opening quote that is never closed; nothing after it is counted."""
 
     tallest: tuple[int, int] = (1, 0)
-    """The longest record's number of lines, and the number of its first line."""
+    """Number of lines of the longest record, and the number of its first line."""
 
 
 def refuse_open_quote(opened: int | None) -> None:
-    """Raises TableError where a quote opens, in this line, that is never closed."""
+    """Raises TableError if there is a line with an opening quote that is never closed."""
     if opened is not None:
         message = f"A quote opens in line {opened:,} and is never closed"
-        raise TableError(f"{message}: all that follows it is one cell. Close it in the file and add the file again.")
+        raise TableError(f"{message}, so everything after it is one cell. Close it in the file and add the file again.")
 
 
 def find_misfits(path: Path, dialect: Dialect) -> Misfits:
-    """Goes over all lines of a file."""
+    """Finds the lines of a file that are not rows."""
     found = Misfits()
     usual_limit = csv.field_size_limit(LONGEST_RECORD)
     try:
@@ -118,7 +118,7 @@ def find_misfits(path: Path, dialect: Dialect) -> Misfits:
 
 
 class _Bounded:
-    """The lines of a text, with their number."""
+    """Iterates over the lines of a text, counts them and replaces lines that are too long."""
 
     def __init__(self, text: TextIO) -> None:
         self.text = text

@@ -1,6 +1,6 @@
-"""Names of files and columns as they are kept and shown: whatever a file holds becomes one short line that prints everywhere.
+"""Cleans the names of files and columns: any name becomes a short line that can be printed everywhere.
 
-Beside the path. A file's name is for people alone; no path is ever made of it.
+A file's name is only shown to people; no path is ever made of it.
 """
 
 import re
@@ -9,14 +9,14 @@ from pathlib import Path
 
 MOST_LETTERS = 120
 DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Marks that turn the direction of writing: with them, "csv.exe" can read as "exe.csv"."""
+"""Marks that change the writing direction: with them, "csv.exe" can read as "exe.csv"."""
 
 UNSEEN = re.compile(f"{DIRECTIONS.pattern}|[\u00ad\u200b\u2060\ufeff]")
-"""Those, and letters of zero width; the two joiners stay, which Persian and emoji need."""
+"""These marks and letters of zero width, except the two joiners, which Persian and emoji need."""
 
 
 def shown_name(name: str) -> str:
-    r"""A file's name without line breaks, control letters, marks of direction and bytes that are not UTF-8; cut where it is long.
+    r"""Returns a file's name without line breaks, control letters, direction marks and bytes that are not UTF-8, cut if it is long.
 
     >>> shown_name("a\nb\x1b[31m.csv"), shown_name("caf\udce9.csv"), shown_name("\u202evsc.exe"), shown_name("\n")
     ('a b [31m.csv', 'caf�.csv', 'vsc.exe', 'table')
@@ -31,7 +31,7 @@ def shown_name(name: str) -> str:
 
 
 def column_name(name: str) -> str:
-    r"""A column's name in one line, without invisible letters: with them, two columns could look alike.
+    r"""Returns a column's name in one line, without invisible letters, which could make two columns look alike.
 
     >>> column_name(" a\n b\x9b "), column_name("\ufeffage\u200b"), column_name("\u202enoitide")
     ('a b', 'age', 'noitide')
@@ -41,7 +41,7 @@ def column_name(name: str) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """A path as it stands in a sentence."""
+    """Returns a path as it is shown in a message."""
     return shown_name(str(path))
 
 

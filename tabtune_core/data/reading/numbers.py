@@ -1,7 +1,6 @@
-"""Columns of numbers, as people write them.
+"""Types columns of numbers in the formats that people use.
 
-Part of the fourth step of reading. Ids that a float64 would change stay text; words among numbers are asked about.
-Every pattern is a constant of this file.
+Part of the fourth step of reading. Ids that a float64 would change stay text; a question is asked about words among numbers.
 """
 
 import re
@@ -17,28 +16,29 @@ LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids cou
 STRAY_SHARE = 0.1
 STRAY_WORDS = 3
 MANY_NUMBERS = 20
-"""A column of more different values, all but a few words numbers, is one of numbers, however often the words come."""
+"""A column with more different values, all but a few of them numbers, is a number column, however often the words occur."""
 BAD_SHARE = 0.02
-"""Share of the filled cells that may be anything but numbers in a column of numbers: so few are slips, unless they look like codes."""
+"""Largest share of the filled cells of a number column that are not numbers: so few are slips, unless they look like codes."""
 CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
 MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 MINUS = "\u2212\u2013"
-"""The sign of typesetters and the dash that stands for it, where a keyboard has "-"."""
+"""The typographic minus sign and the en dash, used instead of "-"."""
 SIGNED = f"replace(replace(cell, '{MINUS[0]}', '-'), '{MINUS[1]}', '-')"  # translate takes three times as long
 BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$"
 """A negative number as accountants write it."""
 BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
 BOUND, FLAG = r"[<>≤≥~≈]=?\s*", r"\s+[AC-JLN-Za-jln-z]{1,2}"
-"""Before a number that was too small or large to measure; and behind one, as laboratories (H) and statistical offices (e) write, but for
-thousands, millions and billions."""
+"""A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and statistical offices (e)
+write it, except K, M and B, which mean thousands, millions and billions."""
 FOOTNOTE = r"\s*(?:\[[^\]]{1,9}\]|[*†‡§]+)"
 UNMARKED = rf"regexp_replace({SIGNED}, '^{BOUND}|(?:{FLAG}|{FOOTNOTE})$', '', 'g')"
 MOST_MARKED = 0.75
-"""Of different cells: where more have a mark, or there are few, it is part of a code or a class, such as ">3" beside "3"."""
+"""Share of the different cells: if more have a mark, or there are few cells, the mark is part of a code or class, such as ">3"
+beside "3"."""
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
 UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
-"""A number with a unit in any script behind it."""
+"""A number with a unit after it, in any script."""
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
 
 
@@ -55,7 +55,7 @@ class NumberFormat:
     """SQL for the cell as a plain number, with "{cell}" in it."""
 
     unit: str | None = None
-    """Stands for the unit of a column of such numbers, in which each cell has its own."""
+    """The recorded unit of a column in this format, if its cells have different units."""
 
 
 POWER = r"([eE][+-]?\d{1,3})?"
@@ -88,20 +88,20 @@ AMOUNTS = NumberFormat(
     "K, M or B",
 )
 SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
-"""A number whose comma is a decimal one."""
+"""A number whose comma must be a decimal comma."""
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
-"""What shows that the letter is no unit and no part of a code: a decimal point, or a currency."""
+"""A number with K, M or B where a decimal point or a currency shows that the letter is not a unit or part of a code."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
-"""That is enough where a person asked for numbers."""
+"""The same without that evidence, for a column that the person asked to read as numbers."""
 
 
 def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
-    """A pattern for one or more of some parts in their order."""
+    """Returns a pattern for one or more of ``parts`` in their order."""
     return "|".join(part + "".join(f"({between}{later})?" for later in parts[place + 1 :]) for place, part in enumerate(parts))
 
 
 def _added(worth: dict[str, float]) -> str:
-    """SQL for the sum of the numbers before some marks, each times what it is worth."""
+    """Returns SQL for the sum of the numbers before each mark, times the worth of the mark."""
     number = "coalesce(TRY_CAST(regexp_extract({{cell}}, '(-?[\\d.]+)\\s*{mark}', 1) AS DOUBLE), 0)"
     return " + ".join(f"{times} * {number.format(mark=mark)}" for mark, times in worth.items())
 
@@ -117,7 +117,7 @@ SPANS = NumberFormat(
 _ISO = _spans((r"\d+H", r"\d+M", r"\d+(\.\d+)?S"), "")
 CLOCKED = NumberFormat(
     "units",
-    "Minutes and seconds, as seconds,",  # also as Python and pandas write longer ones in CSV and JSON
+    "Minutes and seconds, as seconds,",  # also durations of days, as Python and pandas write them in CSV and JSON
     rf"(-?\d+ days?,? \+?\d+:|\d+:)?\d+:[0-5]\d(\.\d+)?|P(\d+D(T({_ISO}))?|T({_ISO}))",
     _added({"day": 86400, "D": 86400, "H": 3600, "M": 60, "S": 1})
     + "".join(
@@ -141,10 +141,10 @@ def as_number(
     comma_first: bool = False,
     decimal_comma: bool | None = None,
 ) -> Asking[Typed]:
-    """A number where every cell is one; text, with the reason, for ids that a number would change or words among numbers.
+    """Types a column as number if its cells are numbers, or as text with the reason: ids that a number would change, or stray words.
 
-    ``unit`` is the one that the cells were found to have when the table was read first, and ``decimal_comma`` what their comma was; where
-    that is not known, it is tried as a decimal one first, or last.
+    ``unit`` and ``decimal_comma`` are known from an earlier reading of the table, or None. If unknown, ``comma_first`` says whether a
+    decimal comma is tried before a comma between thousands.
     """
     letter = ASKED_AMOUNT if forced else AMOUNT
     amounts = unit == AMOUNTS.unit or (unit is None and any(map(letter.match, sample)))
@@ -161,7 +161,7 @@ def as_number(
         )
     )
     style = None
-    listed = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): the numbers of notes, and none below 0
+    listed = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): numbered notes, not negative numbers
     if (unread and not listed) or decimal_comma:
         comma_first = comma_first if decimal_comma is None else decimal_comma
         marks = sum(map(bool, map(MARKED.fullmatch, sample)))
@@ -193,7 +193,7 @@ def as_number(
 
 
 def unit_of(sample: Sequence[str]) -> str | None:
-    """The unit that nearly all of some different cells have behind their number, if it is the same one.
+    """Returns the unit that nearly all of the different cells in ``sample`` have after their number, or None.
 
     >>> unit_of(["12 km", "5.4 km"]), unit_of(["1 vote", "2 votes"]), unit_of(["12 km", "5 mi"]), unit_of(["1. man", "2. man"])
     ('km', 'vote', None, None)
@@ -204,13 +204,13 @@ def unit_of(sample: Sequence[str]) -> str | None:
 
 
 def unread_words(wrong: str) -> Asking[list[str]]:
-    """The cells for which the SQL ``wrong`` holds, as they are not numbers; the most frequent first."""
+    """Returns the different cells for which the SQL ``wrong`` holds, the most frequent first."""
     (times,) = yield Ask((f"histogram(cell) FILTER {wrong}",))
     return sorted(times, key=lambda word: (-times[word], word))
 
 
 def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int, *, what: str = "numbers") -> Finding:
-    """Shows the cells of a column of numbers, or of other ``what``, that cannot be read as such."""
+    """Reports the cells of a column of numbers, or of other ``what``, that cannot be read as such."""
     shown = ", ".join(repr(shorten(word)) for word in bad[:STRAY_WORDS]) + (", ..." if len(bad) > STRAY_WORDS else "")
     cells = "1 other cell became" if unread == 1 else f"{unread:,} other cells became"
     message = f"{name!r} holds {what} in {filled - unread:,} of {filled:,} cells; {cells} missing: {shown}. "
@@ -218,7 +218,7 @@ def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int, *
 
 
 def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
-    """Says that infinite values became missing, where there are any."""
+    """Reports infinite values, which become missing."""
     if not infinite:
         return ()
     return (
@@ -233,32 +233,32 @@ def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """A format that the cells of a column have."""
+    """A number format that fits a column."""
 
     style: NumberFormat
     text: str
-    """SQL for a cell without what stands by its number: "cell", BARE or, of a unit, ``without_unit``."""
+    """SQL for a cell without what surrounds its number: "cell", BARE, UNMARKED or the result of ``without_unit``."""
 
     read: int
-    """Number of cells that have it."""
+    """Number of cells in this format."""
 
     @property
     def condition(self) -> str:
-        """SQL for whether a cell has it."""
+        """SQL for whether a cell is in this format."""
         return f"regexp_full_match({self.text}, {quoted(self.style.pattern)})"
 
 
 def without_unit(unit: str) -> str:
-    """SQL for a cell without this unit."""
+    """Returns SQL for a cell without this unit."""
     pattern = rf"\s*{re.escape(unit)}s?$"
     return f"regexp_replace({SIGNED}, {quoted(pattern)}, '')"
 
 
 def number_format(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[NumberFormat], marked: bool) -> Asking[Fitting | None]:
-    """The format that fits most cells, among those that fit nearly all of the sample; of equals, the usual one.
+    """Returns the format that fits most cells, among those that fit nearly all of the sample; in a tie, the more usual one.
 
-    "1,234" alone does not say what its comma is: decimal, where ``comma_first``, as in a file that separates cells by ";" to keep commas
-    for decimals. Where that is ``known``, the point in "1.234 €" is none. What it is known to have, its ``own``, comes first.
+    "1,234" alone is ambiguous. ``comma_first`` reads its comma as decimal, as in a file with ";" between cells. If the decimal comma is
+    ``known``, the point in "1.234 €" separates thousands. The ``own`` formats, known for this column, go first.
     """
     commas = (POINTS, COMMAS) if comma_first else (COMMAS, POINTS)
     texts = ("cell", BARE, *([without_unit(unit)] if unit else []), *([UNMARKED] if marked else []))
@@ -275,12 +275,12 @@ def number_format(unit: str | None, *, comma_first: bool, known: bool, own: Sequ
 
 
 def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None) -> Typed:
-    """A number column in a format other than the plain one; cells in another format become missing."""
+    """Returns the type of a number column in the format ``fitting``; cells in other formats become missing."""
     style, text = fitting.style, fitting.text
     numbers = [value for value in sample if re.match(r"\W*\d", value)] or sample
     if text == UNMARKED:
         numbers = [value for value in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", value)] or sample
-    shown = next((value for value in numbers if re.search(r"\d\D+\d", value)), numbers[0])  # which says more than a whole number
+    shown = next((value for value in numbers if re.search(r"\d\D+\d", value)), numbers[0])  # a better example than a whole number
     signs = {"cell": "", BARE: " and a currency, percent, minus or plus sign", UNMARKED: " and marks, which are left out,"}
     message = f"{style.message}{signs.get(text, f' and the unit {unit!r}')} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
@@ -295,7 +295,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
 
 
 def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = "number", most: float = STRAY_SHARE) -> Asking[Typed]:
-    """Text; where all but a few words are numbers or dates, asks whether those words, up to the share ``most``, mean missing."""
+    """Types a column as words; if all but a few cells, up to the share ``most``, are numbers or dates, asks whether these mean missing."""
     kind = (yield from as_words()).kind
     if unread > filled * most or unread == filled:
         return Typed(kind, "cell")

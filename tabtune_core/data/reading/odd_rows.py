@@ -1,7 +1,7 @@
-"""Rows that do not belong to the table: units below the names, a total or notes at the end.
+"""Finds rows that do not belong to the table: units or further names below the header, a total or notes at the end.
 
-After the columns are typed. In: the frame and its columns, and the cells of the first row as they stand in the file. Out: findings, and a
-question where reading can be told what it is.
+Runs after the columns are typed. In: the frame, its columns and the cells of the file. Out: findings, and questions whose answers change
+how these rows are read.
 """
 
 import re
@@ -22,18 +22,18 @@ TOTAL = re.compile(
     re.IGNORECASE,
 )
 MOST_MARKS = 20
-"""Different units that a person is asked about in one question."""
+"""Most different units in one question."""
 MOST_HEADER_ROWS = 4
-"""After the first line, that may hold names, too."""
+"""Number of rows after the first line that may hold names."""
 FEWEST_ADDED = 3
-"""Numbers above a total that are not zero: two may be what the third is by chance."""
+"""Fewest nonzero numbers above a total: two may add up to a third by chance."""
 NOTE = re.compile(
     r"(sources?|notes?|data from|(last )?updated|generated|exported|quelle|stand|fuente|nota)\b.*[:,].*|\(?\d+ rows?\b.*|[©*].*",
     re.IGNORECASE,
 )
-"""What stands below a table, even where a comma within it makes it two cells."""
+"""A note below a table, even if a comma splits it into two cells."""
 MOST_NOTES = 10
-"""Rows."""
+"""Most rows of notes."""
 
 
 def with_units_row(
@@ -43,7 +43,7 @@ def with_units_row(
     findings: list[Finding],
     questions: list[Question],
 ) -> tuple[list[Finding], list[Question]]:
-    """All findings and questions. A first row of words in number columns comes first, where each of its words stands there once."""
+    """Adds a finding and a question about a first row of units: words in number columns that occur only there. Returns all of both."""
     first = first_row(connection, "SELECT * FROM cells LIMIT 1")
     asked = {word for question in questions if question.code == "mixed-numbers" for word in question.options}
     places = [
@@ -77,7 +77,10 @@ def with_header_lines(
     findings: list[Finding],
     questions: list[Question],
 ) -> tuple[list[Finding], list[Question]]:
-    """All findings and questions. Where a row after the first has words in all number columns, one question stands for those of each."""
+    """Adds a finding and a question about further header lines: rows with words in all number columns. Returns all of both.
+
+    The question replaces those about the words of each column.
+    """
     numbers = [place for place, column in enumerate(columns) if column.kind == "number"]
     first = connection.execute(f"SELECT * FROM cells LIMIT {MOST_HEADER_ROWS}").fetchall()
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 2):
@@ -99,29 +102,31 @@ def with_header_lines(
 def with_last_rows(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: list[Question]
 ) -> tuple[list[Finding], list[Question]]:
-    """What to say where the last rows are notes, or the last above them is a total; and all questions, with one about leaving them out."""
+    """Returns findings about notes at the end and a total above them, and all questions with one about leaving these rows out."""
     notes = _notes(frame)
     total = _total(connection, columns, frame, below=notes)
     found = []
     if notes:
-        first, one = shorten(str(frame.iloc[-notes, 0])), notes == 1
-        which = (
-            f"row holds little but {first!r}, like a note" if one else f"{notes} rows hold little but {first!r} and the like, like notes"
+        first = shorten(str(frame.iloc[-notes, 0]))
+        message = (
+            f"The last row looks like a note below a table ({first!r}). It is read as a row of the table."
+            if notes == 1
+            else f"The last {notes} rows look like notes below a table ({first!r}, ...). They are read as rows of the table."
         )
-        message = f"The last {which} below a table. {'It is' if one else 'They are'} read as {'a row' if one else 'rows'} of the table."
         found.append(Finding("warning", "note-rows", message))
     if total:
-        message = f"The last row{' above' * bool(notes)} looks like a total of the others ({total}). It is read as a row of the table."
+        where = " above the notes" if notes else ""
+        message = f"The last row{where} looks like a total of the others ({total}). It is read as a row of the table."
         found.append(Finding("warning", "total-row", message))
     if not found:
         return [], questions
     numbers = dict.fromkeys((0, notes, notes + bool(total)))
-    message = f"{' '.join(finding.message for finding in found)} If the table ends above, say how many rows to leave out at its end."
+    message = f"{' '.join(finding.message for finding in found)} If the table ends before, say how many rows to leave out at its end."
     return found, [*questions, Question("last-rows", message, "skip_last", tuple(map(str, numbers)))]
 
 
 def _notes(frame: pd.DataFrame) -> int:
-    """Rows at the end that hold a phrase in their first cell and no other, where no row above does."""
+    """Counts the rows at the end with a phrase in their first cell and nothing else, if no row above is like that."""
     first, notes = frame.iloc[:, 0], 0
     while notes < min(MOST_NOTES, len(frame) - 1) and frame.shape[1] > 2:
         phrase, others = first.iloc[-1 - notes], frame.iloc[-1 - notes, 1:].notna().sum()
@@ -133,7 +138,7 @@ def _notes(frame: pd.DataFrame) -> int:
 
 
 def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> str:
-    """Cells of the last row above so many ``below`` if it is a total: by its name, in whatever column, or without one as numbers add up."""
+    """Describes the last row above ``below`` rows of notes if it is a total: a cell says so, or it has only numbers that add up."""
     if len(frame) < below + 2:
         return ""
     last, above = frame.iloc[-1 - below], frame.iloc[: len(frame) - 1 - below]

@@ -1,7 +1,7 @@
-"""From a Parquet file to a DuckDB table of text cells, batch by batch.
+"""Loads a Parquet file into a DuckDB table of text cells, batch by batch.
 
-Third step of reading, beside ``cells``. What counts against the limit is what the cells take as they unpack: a dictionary of one long word
-stands for gigabytes in a file of kilobytes.
+Third step of reading, beside ``cells``. The limit applies to the unpacked cells: with a dictionary of one long word, a file of kilobytes
+can unpack to gigabytes.
 """
 
 from collections.abc import Sequence
@@ -33,12 +33,12 @@ from tabtune_core.errors import TableError
 CELLS_AT_ONCE = 8_000_000
 ROWS_AT_ONCE = 65_536
 FEW_ROWS = 256
-"""Rows at once where one cell may be huge and Arrow keeps the column without a dictionary."""
+"""Rows per batch if a cell may be huge and Arrow keeps the column without a dictionary."""
 UNREAD = (
     *(duckdb.InternalException, duckdb.NotImplementedException, duckdb.InvalidInputException),
-    *(duckdb.ConversionException, duckdb.OutOfRangeException),  # the last is DuckDB 1's word for bytes that are no UTF-8
+    *(duckdb.ConversionException, duckdb.OutOfRangeException),  # DuckDB 1 raises the last for bytes that are not UTF-8
 )
-"""What DuckDB says of a value that it cannot write as text."""
+"""Errors of DuckDB for a value that it cannot write as text."""
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
@@ -53,7 +53,7 @@ def load_parquet(
     fewest: int = FEWEST,
     tell: Tell = untold,
 ) -> Cells:
-    """Reads a Parquet file into ``cells``, kept in ``folder``. Raises TableError where it is damaged or unpacks over the limit."""
+    """Reads a Parquet file into ``cells``, stored in ``folder``. Raises TableError where it is damaged or unpacks beyond the limit."""
     try:
         with closing(pq.ParquetFile(path)) as plain:
             schema, metadata = plain.schema_arrow, plain.metadata
@@ -86,7 +86,7 @@ def load_parquet(
                 tell("Reading rows", read, metadata.num_rows)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # not about the file's content; translated where reading begins
+            raise  # a system error, translated where reading begins
         raise TableError(
             "The Parquet file is damaged or holds columns that cannot be written as text. Write it again, or save it as CSV."
         ) from error
@@ -95,7 +95,7 @@ def load_parquet(
 
 
 def without_text(table: pa.Table, schema: pa.Schema) -> str:
-    """Names the first column that DuckDB cannot write as text; each is tried in a database of its own, which the last one ended."""
+    """Names the first column that DuckDB cannot write as text; each is tried in a new database, since a failure ends the old one."""
     for place, name in enumerate(table.column_names):
         try:
             with connect() as connection:
@@ -108,7 +108,7 @@ def without_text(table: pa.Table, schema: pa.Schema) -> str:
 
 
 def check_size(found: int, limit_bytes: int, kind: str = "Parquet") -> None:
-    """Raises TableError where the cells take more than the limit."""
+    """Raises TableError where the cells exceed the limit."""
     if found > limit_bytes:
         raise TableError(
             f"The {kind} file unpacks to more than {limit_bytes:,} bytes, the limit: {found:,} or more. "
@@ -117,21 +117,21 @@ def check_size(found: int, limit_bytes: int, kind: str = "Parquet") -> None:
 
 
 def prefixed(metadata: pq.FileMetaData) -> set[str]:
-    """Columns whose words are stored as differences from the previous word; Arrow reads them without a dictionary."""
+    """Returns columns whose words are stored as differences from the previous word; Arrow reads them without a dictionary."""
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
     return {chunk.path_in_schema for chunk in chunks if any("DELTA" in encoding for encoding in chunk.encodings)}
 
 
 def rows_at_once(schema: pa.Schema, shared: set[str]) -> int:
-    """Rows of a batch: few of a wide table, and few where a cell may unpack to megabytes."""
+    """Returns the rows per batch: few for a wide table, and few if a cell may unpack to megabytes."""
     if shared or any(pa.types.is_nested(field.type) for field in schema):
         return FEW_ROWS
     return max(1, min(ROWS_AT_ONCE, CELLS_AT_ONCE // len(schema)))
 
 
 def unpacked_bytes(column: pa.Array) -> int:
-    """What the cells of a column take once each stands for itself."""
+    """Returns the bytes that a column's cells would take without a dictionary."""
     if not pa.types.is_dictionary(column.type):
         return int(column.nbytes)
     if not any(is_text(column.type.value_type) for is_text in TEXTS):

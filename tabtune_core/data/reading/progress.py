@@ -1,16 +1,16 @@
-"""How far reading is, for the person who waits.
+"""Progress of reading, shown to the person who waits.
 
-Beside every step of reading: each calls what it is given with a stage, what is done and what there is to do.
+Every step of reading calls a ``Tell`` with its stage, the amount done and the whole amount.
 """
 
 from typing import Protocol
 
 
 class Tell(Protocol):
-    """Is called with the progress of reading; may raise an error to end it."""
+    """Receives the progress of reading; may raise an error to stop it."""
 
     def __call__(self, stage: str, done: int, whole: int) -> None:
-        """``whole`` is in the unit of ``done``: bytes, rows or columns, as the stage says; 0 where it is not known."""
+        """Reports ``done`` of ``whole``, both in the unit of the stage: bytes, rows or columns; ``whole`` is 0 where not known."""
 
 
 def untold(stage: str, done: int, whole: int) -> None:
@@ -18,7 +18,7 @@ def untold(stage: str, done: int, whole: int) -> None:
 
 
 def in_words(stage: str, done: int, whole: int) -> str:
-    """One line of progress.
+    """Formats the progress as one line.
 
     >>> in_words("Looking at columns", 400, 5000), in_words("Unpacking megabytes", 12, 0), in_words("Splitting lines into cells", 0, 0)
     ('Looking at columns: 400 of 5,000', 'Unpacking megabytes: 12', 'Splitting lines into cells')

@@ -1,9 +1,7 @@
-"""The DuckDB connection that the reading steps share: bounded, isolated, removed with its folder.
+"""The DuckDB connection that the reading steps share (bounded, isolated, removed with its folder), and its error messages.
 
-Its errors are told in the words of a person who has a file.
-
-In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...: no name or value of a person's file is
-ever part of a statement.
+In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...: no column name of a person's file is ever part
+of a statement, and a value only in quotes.
 """
 
 import errno
@@ -20,17 +18,17 @@ from tabtune_core.errors import TableError
 from tabtune_core.shortage import shortage_of
 
 VECTOR_ROWS = 2_048
-"""DuckDB's own step; a group of rows is a multiple of it."""
+"""DuckDB's vector size; the size of a row group is a multiple of it."""
 MOST_ROWS = 122_880
-"""In a group by DuckDB's own default."""
+"""DuckDB's default size of a row group."""
 CELLS_IN_MEMORY = 8_000_000
-"""In a group of rows. Each takes at least 16 bytes until its group is written."""
+"""Most cells of a row group. Each takes at least 16 bytes until its group is written."""
 
 
 def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A database in memory that takes at most 1 GB, spills to ``folder`` if at all, and loads nothing from anywhere.
+    """Opens a database in memory that takes at most 1 GB, spills only to ``folder``, and loads no extensions.
 
-    Without a folder it has no threads of its own, so that it may be kept and a process with it be forked.
+    Without a folder it starts no threads, so it can stay open in a process that is forked.
     """
     settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
@@ -41,15 +39,15 @@ def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
         "temp_directory": str(folder / "spill") if folder else "",
     }
     connection = duckdb.connect(":memory:", config=settings)
-    connection.execute("SET enable_progress_bar = false")  # or it draws on a terminal by itself
+    connection.execute("SET enable_progress_bar = false")  # otherwise it draws on the terminal
     return connection
 
 
 def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int) -> None:
-    """Makes a file in ``folder`` the home of ``cells``, in groups of rows that fit into memory however many columns there are."""
+    """Stores ``cells`` in a file in ``folder``, in row groups that fit into memory for any number of columns."""
     rows = max(VECTOR_ROWS, min(MOST_ROWS, CELLS_IN_MEMORY // columns) // VECTOR_ROWS * VECTOR_ROWS)
     where = str(folder / "cells.duckdb").replace("'", "''")
-    if not {"?", "\\"}.isdisjoint(where):  # ATTACH misreads these; without it, the memory spills by itself
+    if not {"?", "\\"}.isdisjoint(where):  # ATTACH misreads these; without it, the memory spills to ``folder``
         return
     connection.execute(f"ATTACH '{where}' AS held (ROW_GROUP_SIZE {rows}, BLOCK_SIZE 16384)")
     connection.execute("USE held")
@@ -57,9 +55,9 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
 
 @contextmanager
 def unplanned(connection: duckdb.DuckDBPyConnection, *, when: bool = True) -> Iterator[None]:
-    """Queries run without the optimizer: for hundreds of columns it takes longer than the query itself.
+    """Runs queries without the optimizer, which takes longer than the query itself for hundreds of columns.
 
-    Until the end, or until reading ends in an error, after which a connection may be of no use.
+    After an error the optimizer stays off, as the connection may be unusable.
     """
     if when:
         connection.execute("PRAGMA disable_optimizer")
@@ -68,34 +66,34 @@ def unplanned(connection: duckdb.DuckDBPyConnection, *, when: bool = True) -> It
 
 
 def first_row(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> tuple[Any, ...]:
-    """The first row of a short result; an empty tuple where there is none. The result is read to its end."""
+    """Returns the first row of a short result, or an empty tuple. The result is read to its end."""
     rows = connection.execute(query, parameters).fetchall()
     return rows[0] if rows else ()
 
 
 def counts(connection: duckdb.DuckDBPyConnection, *terms: str) -> tuple[int, ...]:
-    """Several counts over ``cells`` in one pass."""
+    """Computes several counts over ``cells`` in one pass."""
     return first_row(connection, f"SELECT {', '.join(terms)} FROM cells")
 
 
 def count_rows(connection: duckdb.DuckDBPyConnection) -> int:
-    """Number of rows in ``cells``."""
+    """Returns the number of rows in ``cells``."""
     return counts(connection, "count(*)")[0]
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Of our own disk, not the file's fault."""
+"""Errors of our own disk, not of the file."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises TableError for what DuckDB, Arrow and the system say of a file that is read inside; OSError where the disk is full."""
+    """Turns errors of DuckDB, Arrow and the system while reading a file into TableError; a full disk stays an OSError."""
     try:
         yield
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError) as error:
         raise TableError("The table needs more memory than reading may take. Take a sample of the rows, or leave out columns.") from error
     except RuntimeError as error:
-        if "interrupted" in str(error):  # DuckDB says so where a person pressed Ctrl-C
+        if "interrupted" in str(error):  # DuckDB's error after Ctrl-C
             raise KeyboardInterrupt from error
         raise
     except duckdb.Error as error:

@@ -1,6 +1,6 @@
-"""Columns whose cells stay words: booleans, categories, text.
+"""Types columns whose cells stay words: booleans, categories, text.
 
-Part of the fourth step of reading, and the home of what all its rules return.
+Part of the fourth step of reading. Also defines ``Typed``, the result of every rule of this step.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,13 @@ from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 
 FEW_VALUES = 20
 CATEGORY_SHARE = 0.25
-"""Different words, of the filled cells: a category's come four times each or more, taken together."""
+"""Most different words of a category, as a share of the filled cells: on average each word occurs four times or more."""
 BOOLEAN_WORDS = (frozenset({"true", "false"}), frozenset({"yes", "no"}), frozenset({"t", "f"}), frozenset({"y", "n"}))
-
-
 MISSING_WORDS = (
     *("none", "unknown", "missing", "not available", "not known", "not specified", "unspecified", "undefined", "no data", "no answer"),
     *("unbekannt", "keine angabe", "k.a", "inconnu", "non renseigné", "desconocido", "sconosciuto", "desconhecido", "未知", "不明"),
 )
-"""Words that may mean a missing value, without a full stop at their end. They are asked about, never read as missing by themselves."""
+"""Words that may mean a missing value, without a full stop at the end. The person is asked; they are never read as missing unasked."""
 MISSING_WORD = f"(rtrim(lower(cell), '.') IN ({', '.join(map(quoted, MISSING_WORDS))}))"
 
 
@@ -36,17 +34,17 @@ class Typed:
     """Up to three different cells from the first rows, in the order of the file."""
 
     day_first: bool | None = None
-    """Whether its dates were read day first; None where they cannot be read both ways, or it holds none."""
+    """Whether its dates were read day first; None for other columns and for dates without that choice."""
 
     unit: str | None = None
-    """That stands behind its numbers."""
+    """The unit after its numbers."""
 
     decimal_comma: bool | None = None
-    """Whether the comma in its numbers is a decimal one, rather than between thousands; None where none was found."""
+    """Whether the comma in its numbers is a decimal comma, not one between thousands; None if there is no comma."""
 
 
 def as_words() -> Asking[Typed]:
-    """Boolean for two words that say yes and no, category for few different values or for many that recur, text for others."""
+    """Types a column as boolean (two words for yes and no), category (few different values, or many that recur) or text."""
     filled, unique = yield Ask(("count(cell)", "count(DISTINCT cell)"))
     if unique == 2:
         (words,) = yield Ask(("list(DISTINCT lower(cell)) FILTER (WHERE cell IS NOT NULL)",))

@@ -1,7 +1,7 @@
-"""From a workbook (xlsx, xlsb, xls or ods) to the cells of one sheet as CSV.
+"""Writes one sheet of a workbook (xlsx, xlsb, xls or ods) as CSV.
 
-First step of reading, beside ``decoding``. A sheet may say that it has billions of cells, which ends the process that opens it: so another
-process opens it, with a limit of memory. Titles, lines of names and blank rows go on as they stand; reading text knows what to say of them.
+First step of reading, beside ``decoding``. A sheet may claim billions of cells, which crashes the process that opens it, so a separate
+process with a memory limit does. Titles, header lines and blank rows are kept; the next steps of reading handle them.
 """
 
 import csv
@@ -24,17 +24,17 @@ from tabtune_core.errors import LayoutError, TableError
 
 INSTALL = "pip install 'tabtune-dashboard[excel]'"
 OLE = b"\xd0\xcf\x11\xe0"
-"""Starts what Office before 2007 wrote, and what is encrypted."""
+"""First bytes of encrypted workbooks and of those that Office before 2007 wrote."""
 MEMORY_BYTES, MEMORY_FACTOR = 500_000_000, 4
-"""What the process may take, whatever the limit of a file is, and how many times that limit more."""
+"""Memory limit of the process: this many bytes, plus this factor times the size limit of a file."""
 MOST_WHOLE = 1e15
-"""Up to which a number in a cell, which is always a double, is written without a decimal point."""
+"""Below this size, whole numbers (stored as doubles) are written without a decimal point."""
 NAMED = 20
 Said = tuple[tuple[Finding, ...], tuple[Question, ...]]
 
 
 def is_workbook(path: Path, head: bytes) -> bool:
-    """Whether a file is a workbook, by what is in it."""
+    """Whether a file is a workbook, by its content."""
     if not head.startswith(b"PK"):
         return head.startswith(OLE)
     with suppress(zipfile.BadZipFile, OSError, NotImplementedError, ValueError), zipfile.ZipFile(path) as archive:
@@ -44,10 +44,10 @@ def is_workbook(path: Path, head: bytes) -> bool:
 
 
 def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: int, tell: Tell) -> Said:
-    """Writes a sheet to ``target``, every cell in quotes: the first that is not hidden and not empty, unless one is named.
+    """Writes a sheet to ``target`` with every cell in quotes: ``sheet``, or the first that is neither hidden nor empty.
 
-    Raises TableError where the workbook is encrypted, damaged, empty or unpacks to more than ``limit_bytes``, and a LayoutError that lists
-    its sheets where it has none of that name, or that one is empty.
+    Raises TableError where the workbook is encrypted, damaged or unpacks to more than ``limit_bytes``, and a LayoutError that lists the
+    sheets where ``sheet`` does not exist or is empty.
     """
     if zipfile.is_zipfile(path):
         check_unpacked(path, limit_bytes, tell)
@@ -56,7 +56,7 @@ def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: i
     command = [sys.executable, "-m", __name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
-        with suppress(BrokenPipeError):  # it ended at once
+        with suppress(BrokenPipeError):  # the process ended at once
             print(asked, file=process.stdin, flush=True)
         answer = process.stdout.read()
     try:
@@ -74,7 +74,7 @@ def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: i
 
 
 def found(sheet: str, sheets: list[str], hidden: list[str], *, chosen: bool) -> Said:
-    """Which sheet was read, and the question which it should be where there are others."""
+    """Reports which sheet was read, and asks for another choice if the workbook has several."""
     if len(sheets) == 1:
         return (), ()
     message = f"The workbook has {listed(sheets, hidden)}. {shorten(sheet)!r} was read."
@@ -84,13 +84,13 @@ def found(sheet: str, sheets: list[str], hidden: list[str], *, chosen: bool) -> 
 
 
 def listed(sheets: list[str], hidden: list[str]) -> str:
-    """The sheets of a workbook, for a person."""
+    """Lists the sheets of a workbook for a message."""
     names = [f"{shorten(name)!r}{' (hidden)' if name in hidden else ''}" for name in sheets[:NAMED]]
     return f"{len(sheets)} sheet{'s' * (len(sheets) > 1)}: {', '.join(names)}{', ...' * (len(sheets) > NAMED)}"
 
 
 def check_unpacked(path: Path, limit_bytes: int, tell: Tell) -> None:
-    """Raises TableError where the parts of the file take more than the limit, whatever they say of themselves."""
+    """Raises TableError where the unpacked parts of the file exceed the limit; they are counted, since declared sizes may be false."""
     size = 0
     try:
         with zipfile.ZipFile(path) as archive:
@@ -108,7 +108,7 @@ def check_unpacked(path: Path, limit_bytes: int, tell: Tell) -> None:
 
 
 def main() -> None:
-    """The process itself: reads what to do from the first line of its input, says what it found as JSON, and ends where its input does."""
+    """Runs in the process: reads its task from the first line of its input, writes the result as JSON, and ends when its input ends."""
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
     _limit_memory(MEMORY_BYTES + MEMORY_FACTOR * asked["limit_bytes"])
@@ -120,7 +120,7 @@ def main() -> None:
         said = {"failed": [error.errno, error.strerror]}
     sys.stdout.write(json.dumps(said))
     sys.stdout.flush()
-    os._exit(0)  # the thread that waits for input would abort an orderly end
+    os._exit(0)  # the thread that waits for input would abort a normal exit
 
 
 def _end_with_input() -> None:
@@ -129,20 +129,20 @@ def _end_with_input() -> None:
 
 
 def _limit_memory(most_bytes: int) -> None:
-    with suppress(ImportError, ValueError, OSError):  # as on Windows, or where a lower limit holds already
+    with suppress(ImportError, ValueError, OSError):  # on Windows, or where a lower limit applies already
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
 
 
 def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -> dict[str, Any]:
-    """Writes the sheet, and returns its name and those of the others."""
+    """Writes the sheet, and returns its name, all sheet names and the hidden ones."""
     try:
         import python_calamine as calamine
     except ImportError as error:
         raise TableError(f"Reading a workbook needs a package that is not installed. Run: {INSTALL}. Or save the sheet as CSV.") from error
     try:
-        named = target.with_suffix(suffix_of(path))  # only a file with a suffix is said to be encrypted
+        named = target.with_suffix(suffix_of(path))  # calamine reports encryption only for a file with a suffix
         shutil.copyfile(path, named)
         with closing(calamine.load_workbook(named)) as book:
             known = [one for one in book.sheets_metadata if one.typ == calamine.SheetTypeEnum.WorkSheet]
@@ -172,7 +172,7 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -
 
 
 def suffix_of(path: Path) -> str:
-    """What the name of such a workbook ends with."""
+    """Returns the file suffix for the format of a workbook."""
     if not zipfile.is_zipfile(path):
         return ".xlsx" if "EncryptedPackage".encode("utf-16-le") in path.read_bytes() else ".xls"
     with zipfile.ZipFile(path) as archive:
@@ -181,7 +181,7 @@ def suffix_of(path: Path) -> str:
 
 
 def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:
-    """Writes the cells from the first that holds something on."""
+    """Writes the rows and columns from the first non-empty ones on."""
     (top, left), width = sheet.start, sheet.width
     with target.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
@@ -194,9 +194,9 @@ def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:
 
 
 def spread(sheet: Any) -> Iterator[list[Any]]:
-    """The rows of a sheet, in which each cell of those that were merged has the value of the first: its name heads several columns.
+    """Yields the rows of a sheet with the value of a merged area in each of its cells, so that a merged name heads several columns.
 
-    What alone stands in its row is a title, however many cells are merged for it; the first other row has names, which fill no rows below.
+    A single value in a row is a title and is not repeated. The first other row is the header, whose names are not repeated in rows below.
     """
     merged: dict[int, list[tuple[int, int, int, int]]] = {}
     for (top, left), (bottom, right) in sheet.merged_cell_ranges or ():
@@ -216,7 +216,7 @@ def spread(sheet: Any) -> Iterator[list[Any]]:
 
 
 def as_text(cell: Any) -> str:
-    """A cell as text: a whole number without a decimal point, a day without a time."""
+    """Returns a cell as text: whole numbers without a decimal point, dates without a time, durations in seconds."""
     if isinstance(cell, bool):
         return str(cell).upper()
     if isinstance(cell, float):

@@ -1,6 +1,6 @@
-"""Where a table comes from, when it is not one file on this machine: a function, and one line in SOURCES, a kind.
+"""Fetches a table that is not a single file on this machine. Each kind of source is a function and a line in SOURCES.
 
-Before reading. In: the words of a person, such as an address. Out: a file that reading takes, and what to call it.
+Before reading. In: what the person typed, such as an address. Out: a file to read, and its name.
 """
 
 import re
@@ -19,21 +19,21 @@ SOURCES: dict[str, Fetch] = {
     "openml:": openml.fetch,
     local.QUERY: local.query,
 }
-"""By how the words begin."""
+"""Function of each source, by its prefix."""
 REMOTE = ("https://", "http://", "hf://", "openml:")
-"""Of these, what a page may ask for; a query reads any file of the machine."""
+"""The sources that a page may ask for; a query can read any file of the machine."""
 SECRET = re.compile(r"([?&][^=&#]*(?:token|key|sig|secret|pass|auth|cred|session)[^=&#]*=)[^&#]+", re.IGNORECASE)
 
 
 def is_source(words: Sequence[str]) -> bool:
-    """Whether words name anything but one file: an address, several files, a folder of them."""
+    """Whether ``words`` name something other than a single file: an address, several files or a folder."""
     return len(words) > 1 or words[0].startswith(tuple(SOURCES)) or Path(words[0]).is_dir()
 
 
 def fetch(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell = untold, guarded: bool = False) -> Fetched:
-    """Brings a table into ``folder``. ``guarded`` is for words of a person elsewhere: addresses alone, and none of a private network.
+    """Fetches a table into ``folder``. ``guarded`` is for requests from other machines: it allows only addresses in public networks.
 
-    Raises TableError where that cannot be.
+    Raises TableError where the table cannot be fetched.
     """
     prefix = next((one for one in SOURCES if words[0].startswith(one)), None) if len(words) == 1 else None
     if guarded and prefix not in REMOTE:
@@ -44,7 +44,7 @@ def fetch(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell = 
 
 
 def recorded(words: Sequence[str]) -> tuple[str, ...]:
-    """The words as they are written down, for the command that repeats it: files by their whole path, and no secret of an address.
+    """Returns the arguments of a command that fetches the table again: files with their whole path, addresses without secrets.
 
     >>> recorded(["https://a.example/b.csv?id=3&access_token=abc"]), recorded(["query:SELECT 1"])
     (('https://a.example/b.csv?id=3&access_token=...',), ('--query', 'SELECT 1'))

@@ -1,4 +1,4 @@
-"""Tables from files of this machine: several Parquet files with the same columns, or what a query in SQL gives."""
+"""Makes a table of files on this machine: several Parquet files with the same columns, or the result of an SQL query."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,7 +16,7 @@ from tabtune_core.errors import TableError
 
 
 def joined(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell) -> Fetched:
-    """One file with the rows of all, in the order given; of a folder in the order of their names."""
+    """Joins the rows of several files into one file, in the order given; the files of a folder in the order of their names."""
     first = Path(words[0])
     paths = sorted(first.glob("[!._]*.parquet")) if len(words) == 1 and first.is_dir() else [Path(word) for word in words]
     if not paths:
@@ -44,7 +44,7 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
             raise TableError(f"{str(path)!r} has other columns than {str(paths[0])!r}: only one has {', '.join(map(repr, differ[:5]))}.")
     schema = schemas[0]
     if any(other.field(name).type != schema.field(name).type for other in schemas for name in names):
-        # cells are read as text; what a column holds is found out from all of them
+        # cells are read as text; the type of a column is decided later, over all of its cells
         schema = pa.schema([pa.field(name, pa.string()) for name in names])
     with pq.ParquetWriter(target, schema) as writer:
         for number, path in enumerate(paths):
@@ -58,7 +58,7 @@ QUERY = "query:"
 
 
 def query(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
-    """Runs the query; its rows are a Parquet file."""
+    """Runs the query, and writes its rows to a Parquet file."""
     tell("Running the query", 0, 0)
     target = folder / "query.parquet"
     with connect(folder) as connection:

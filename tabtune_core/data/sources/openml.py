@@ -1,4 +1,4 @@
-"""A data set of OpenML by its number: ``openml:31``. It is kept in scikit-learn's own cache."""
+"""Fetches a data set of OpenML by its number, ``openml:31``, through scikit-learn's cache."""
 
 import warnings
 from http.client import HTTPException
@@ -13,7 +13,7 @@ from tabtune_core.errors import TableError
 
 
 def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
-    """Takes the table, and the column that OpenML would predict."""
+    """Fetches the table, and the name of OpenML's default target."""
     number = asked.removeprefix("openml:")
     if not number.isdecimal() or int(number) < 1 or len(number) > 9:
         raise TableError(f"{asked!r} does not name a data set of OpenML. Write its number, for example openml:31.")
@@ -22,7 +22,7 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
     tell("Asking OpenML", 0, 0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of versions of a data set; it was named by its number
+            warnings.simplefilter("ignore")  # about several versions of a data set; the number names one
             found = fetch_openml(data_id=int(number), as_frame=True, parser="pandas", n_retries=1)
     except (HTTPError, ValueError, KeyError) as error:
         if isinstance(error, HTTPError) and error.code not in (404, 412):

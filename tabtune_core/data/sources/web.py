@@ -1,4 +1,4 @@
-"""A file at an address, or of a data set on the Hub: ``hf://datasets/owner/name/file.parquet``, with a revision after ``name@``."""
+"""Fetches a file from an address, or from a data set on the Hub: ``hf://datasets/owner/name/file.parquet``, or ``name@revision``."""
 
 import ipaddress
 import re
@@ -23,7 +23,7 @@ WAY_OUT = "Check the address and the network, or download the file yourself and 
 
 
 class PrivateAddress(TableError):
-    """An address that a person elsewhere could not reach, but this server can."""
+    """The address is in a private network, which this server can reach but the person may not be able to."""
 
 
 def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
@@ -33,9 +33,9 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
 
 
 def download(address: str, target: Path, *, limit_bytes: int, tell: Tell, guarded: bool, headers: Mapping[str, str] | None = None) -> None:
-    """Writes what an address answers to ``target``.
+    """Writes the content at an address to ``target``.
 
-    Raises TableError where it cannot be reached, refuses, sends more than ``limit_bytes``, or, ``guarded``, leads into a private network.
+    Raises TableError where the address cannot be reached, refuses, sends more than ``limit_bytes``, or is ``guarded`` and private.
     """
     shown = f"{urlsplit(address).scheme}://{urlsplit(address).hostname}"
     try:
@@ -51,7 +51,7 @@ def download(address: str, target: Path, *, limit_bytes: int, tell: Tell, guarde
                     out.write(chunk)
                     tell("Downloading megabytes", size // 1_000_000, whole // 1_000_000)
             if size < whole:
-                raise TableError(f"{shown} broke off after {size:,} of {whole:,} bytes. Try again.")
+                raise TableError(f"The download from {shown} stopped after {size:,} of {whole:,} bytes. Try again.")
     except HTTPError as error:
         raise TableError(f"{shown} answered {error.code} ({error.reason}). {WAY_OUT}") from error
     except URLError as error:
@@ -71,7 +71,7 @@ def _check_size(size: int, limit_bytes: int) -> None:
 
 
 def _opener(guarded: bool) -> request.OpenerDirector:
-    """Only the web: no files, and no other protocol. Guarded, no proxy either, which would look names up elsewhere."""
+    """Returns an opener for http and https alone. If ``guarded``, it uses no proxy, which would resolve host names elsewhere."""
     opener = request.OpenerDirector()
     opener.addheaders = []
     for handler in (
@@ -88,10 +88,10 @@ def _opener(guarded: bool) -> request.OpenerDirector:
 
 
 class _Redirects(request.HTTPRedirectHandler):
-    """Leaves a token with the machine that it is for."""
+    """Removes the token when a redirect leads to another host or off https."""
 
     def redirect_request(self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> request.Request | None:
-        """The next request."""
+        """Returns the next request."""
         after = super().redirect_request(req, fp, code, msg, headers, newurl)
         if after is not None and (urlsplit(newurl).netloc != urlsplit(req.full_url).netloc or not newurl.startswith("https://")):
             after.remove_header("Authorization")
@@ -104,7 +104,7 @@ class _Http(request.HTTPHandler):
         self._kind = GuardedHttp if guarded else HTTPConnection
 
     def http_open(self, req: request.Request) -> Any:
-        """Asks; each redirect comes through here again."""
+        """Opens the request; each redirect comes through here again."""
         return self.do_open(self._kind, req)
 
 
@@ -114,29 +114,29 @@ class _Https(request.HTTPSHandler):
         self._kind = GuardedHttps if guarded else HTTPSConnection
 
     def https_open(self, req: request.Request) -> Any:
-        """As above."""
+        """Opens the request; each redirect comes through here again."""
         return self.do_open(self._kind, req)
 
 
 class GuardedHttp(HTTPConnection):
-    """Reaches public addresses alone."""
+    """Connects to public addresses only."""
 
     def connect(self) -> None:
-        """Looks the name up once, and connects to what was looked at."""
+        """Resolves the name once, and connects to the address that was checked."""
         self.sock = public_socket(self.host, self.port, self.timeout)
 
 
 class GuardedHttps(HTTPSConnection):
-    """The same with TLS."""
+    """Connects to public addresses only, with TLS."""
 
     def connect(self) -> None:
-        """Looks the name up once, and connects to what was looked at; the certificate is that of the name."""
+        """Resolves the name once, and connects to the address that was checked; the certificate must be valid for the name."""
         plain = public_socket(self.host, self.port, self.timeout)
         self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
 
 
 def public_socket(host: str, port: int, timeout: float | None) -> socket.socket:
-    """A connection to a host, all of whose addresses are public. Raises PrivateAddress otherwise, before anything is sent."""
+    """Connects to a host whose addresses are all public. Raises PrivateAddress otherwise, before anything is sent."""
     found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
         raise PrivateAddress(f"{host} is an address of a private network, which this server does not fetch from. Upload the file instead.")
@@ -152,7 +152,7 @@ DATASET = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[
 
 
 def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
-    """Downloads the file; one that is in the Hub's cache is taken from there where the Hub is offline."""
+    """Downloads the file; in offline mode (HF_HUB_OFFLINE), takes it from the Hub's cache."""
     from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
 
     found = DATASET.fullmatch(asked)
@@ -165,7 +165,7 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
         if isinstance(cached, str):
             return Fetched(Path(cached), name)
         raise TableError(f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache. Download it elsewhere and give its path.")
-    # whose token it is: of the person who runs the server, and not of whoever types on a page
+    # the token belongs to the person who runs the server, not to whoever uses the page
     token = None if guarded else get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     address = hf_hub_url(repo, file, repo_type="dataset", revision=revision)

@@ -1,1 +1,1 @@
-"""What a person waits for, and the worker does between runs."""
+"""The jobs: work that a person waits for and the worker carries out beside runs."""

@@ -1,7 +1,7 @@
-"""What more rows shown buy, without training: zero-shot and trained states of one split, scored at every number of context rows.
+"""The context-row curve: zero-shot and trained states of one split, scored with growing numbers of context rows, without new training.
 
-In: runs of one seed. Out: plain values, a row for each state and number of rows. Each context has encoders and normalisation of its own,
-and is part of every larger one that was drawn with it; the first of each size is the one of a run whose predictions are shown so many rows.
+In: runs of one seed. Out: plain values, one row per state and number of context rows. Each context has its own encoders and normalisation,
+and is part of every larger one that was drawn with it; the first of each size is that of a run whose predictions use so many rows.
 """
 
 import time
@@ -42,24 +42,24 @@ from tabtune_core.training.scoring import Shown
 from tabtune_core.training.session import use_once
 
 DRAWS = 4
-"""Sets of context rows of each size, so that the luck of the rows drawn is in the intervals."""
+"""Sets of context rows of each size, so that the intervals include the chance of the draw."""
 
 
 def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str, Any]:
-    """Scores zero-shot and the states that runs returned at 64, 128, ... and all context rows, with several sets of rows of each size.
+    """Scores zero-shot and the states that runs returned with 64, 128, ... and all context rows, with several sets of rows of each size.
 
     Args:
         home: the workspace.
-        folder: is told before every prediction how much is done.
+        folder: progress is written here before every prediction.
         runs: ids of runs of one table, model, seed and split; zero-shot is the model of the first one.
 
     Returns:
         ``rows``: for each state and number of rows ``strategy``, ``rank``, ``run``, ``predict_seconds`` (for the test rows; the validation
-        rows if there are no test rows), ``growth_memory_bytes`` (peak over the loaded model, None: could not be read), and what
-        ``score_curve`` finds; ``device``; ``train_rows``; ``seconds``.
+        rows if there are no test rows), ``growth_memory_bytes`` (peak over the loaded model, None: could not be read), and the results of
+        ``score_curve``; ``device``; ``train_rows``; ``seconds``.
 
     Raises:
-        AdapterError: the runs do not share a split, or a trained state is not there any more.
+        AdapterError: the runs do not share a split, or a trained state no longer exists.
         CheckpointError: the base's weights cannot be found.
     """
     started, store = time.monotonic(), RunStore(home)
@@ -127,9 +127,9 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
 def _drawn_contexts(
     settings: RunSettings, table: pd.DataFrame, labels: NDArray[np.object_], kinds: Mapping[str, str], device: torch.device
 ) -> tuple[Split, list[Rows]]:
-    """The split, and context rows of each size: first those that a run of this size is shown, then DRAWS - 1 other sets.
+    """Returns the split, and context rows of each size: first those of a run with this size, then DRAWS - 1 other sets.
 
-    The largest size is what predictions are shown unless a person says otherwise; where that is every training row there is one set.
+    The largest size is the default of predictions; if that is every training row, there is only one set of it.
     """
 
     def split(rows: int | None) -> Split:
@@ -148,7 +148,7 @@ def _drawn_contexts(
 
 
 def _open(store: RunStore, state: Run) -> BaseModel:
-    """The model as a run returned it."""
+    """Opens the model as a run returned it."""
     settings, folder = state.settings, store.home / "runs" / state.id
     bases = (stored.event.base for stored in store.events(state.id) if isinstance(stored.event, RunPlanned))
     sha256 = str(next(bases)["sha256"])
@@ -157,7 +157,7 @@ def _open(store: RunStore, state: Run) -> BaseModel:
         adapt(model, settings, read_package(folder / ADAPTER_FILE).tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):
         if not (folder / WEIGHTS_FILE).is_file():
-            raise AdapterError(f"The weights that {state.name} trained were not kept, as in earlier versions. Run it again.")
+            raise AdapterError(f"The trained weights of {state.name} were not kept; earlier versions did not keep them. Run it again.")
         model.module.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
     model.module.requires_grad_(False).eval()
     return model

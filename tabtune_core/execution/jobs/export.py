@@ -1,4 +1,4 @@
-"""An adapter in another format: made, opened again by the snippet that a person will copy, and compared with the run.
+"""Exports an adapter in another format, opens the file with the snippet that a person will copy, and compares predictions with the run's.
 
 In: a run with a verified adapter, and a format. Out: the file in the job's folder, and the largest difference of its predictions.
 """
@@ -38,10 +38,10 @@ from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 MOST_ROWS = 500
-"""Test rows that are compared; of the run's first ones."""
+"""Most test rows that are compared: the run's first ones."""
 TABLE = "table"
 STEPS = 3
-"""Opened, written, tried in a fresh process."""
+"""Open, write, try in a fresh process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class _Trial:
     """Where the files of a run are made and tried."""
 
     device: str
-    """The run's own device, or a GPU of the same kind; else what its settings say."""
+    """The run's own device, or a GPU of the same kind; else the device in its settings."""
     visible: str | None
-    """CUDA_VISIBLE_DEVICES of the fresh process, whose own choice is then this device; None leaves it alone."""
+    """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses this device; None leaves it unchanged."""
     tolerance: float
     """In the units of ``verify.TOLERANCE``."""
 
@@ -70,7 +70,7 @@ class _Source:
 
     @property
     def columns(self) -> list[str]:
-        """What predictions are made from, in the order of the table: that of the columns of an array."""
+        """Returns the feature columns in the table's order, which is the column order of an array."""
         facts = self.package.facts
         return [name for name in facts.kinds if name in facts.features]
 
@@ -79,8 +79,8 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
     """Makes the file, runs its snippet in a fresh process and compares.
 
     Raises:
-        AdapterError: the run has no adapter, or the file does not give the run's predictions; no file is left then.
-        TableError: the table of the run is gone.
+        AdapterError: the run has no adapter, or the file does not give the run's predictions; no file is left.
+        TableError: the run's table is gone.
     """
     store = RunStore(home)
     write_progress(folder, 0, STEPS, "steps")
@@ -95,12 +95,12 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         _gather(work, source, home, made)
         write_progress(folder, 2, STEPS, "steps")
         difference, labels, rows = _compared(source, told, work)
-        # merging rounds each weight once more, and its snippets are for the CPU
+        # merging rounds each weight once more, and the snippet of a merged checkpoint uses the CPU
         tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.trial.tolerance
         if difference > tolerance or not np.isfinite(difference):
             raise AdapterError(
                 f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
-                f"The adapter package is not touched by this."
+                f"The adapter package itself is not affected."
             )
         made.replace(file)
     return {
@@ -126,7 +126,7 @@ def _open(store: RunStore, run_id: str) -> _Source:
 
 
 def _trial(asked: str, computed_on: str) -> _Trial:
-    """``computed_on`` is the run's device as it was written down, for example ``cuda:1 (NVIDIA H100)``; ``asked`` is the setting."""
+    """Chooses the device; ``computed_on`` is the run's recorded device, for example ``cuda:1 (NVIDIA H100)``, ``asked`` is the setting."""
     if computed_on.startswith("cpu"):
         return _Trial("cpu", "", tolerance_on("cpu"))
     own, _, name = computed_on.partition(" ")
@@ -144,7 +144,7 @@ def _merged(source: _Source, store: RunStore, file: Path, work: Path) -> None:
         source.adapted.save_merged(file)
         return
     source.adapted.save_merged(work / "folder")
-    with zipfile.ZipFile(file, "w") as archive:  # weights do not shrink
+    with zipfile.ZipFile(file, "w") as archive:  # uncompressed: weights do not shrink
         for part in sorted((work / "folder").iterdir()):
             archive.write(part, part.name)
 
@@ -154,7 +154,7 @@ def _pipeline(source: _Source, store: RunStore, file: Path, work: Path) -> None:
 
 
 def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
-    """Beside it, in ``work``, a pipeline of the base alone: what the snippet predicts with it comes from this file."""
+    """Writes the adapter, and in ``work`` a pipeline of the base alone, into which the snippet loads the adapter."""
     settings, base = source.run.settings, _base(source)
     made = _fitted(source, store, base)
     made.save_adapter(file)
@@ -183,7 +183,7 @@ _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
 
 
 def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
-    """Everything that the snippet opens, in one folder under the names that it uses."""
+    """Links everything that the snippet opens into one folder, under the names that it uses."""
     run, facts = source.run, source.package.facts
     links = {TABLE: source_of(home, run.settings.dataset), file_name("adapter", facts, run.id): source.path, file.name: file}
     if run.settings.checkpoint is not None:
@@ -195,11 +195,11 @@ def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
 
 
 def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, int]:
-    """Largest difference, labels that differ, and rows, of the snippet's predictions and the run's."""
+    """Compares the snippet's predictions with the run's: returns the largest difference, the number of differing labels and of rows."""
     saved = pd.read_parquet(source.path.with_name(PREDICTIONS_FILE))
     saved = saved[saved["split"] == "test"].iloc[:MOST_ROWS]
     rows = saved["row"].to_numpy()
-    # the setup may have picked the test rows already, or have all of the table
+    # the setup may have picked the test rows already, or may hold the whole table
     choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
     done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work, source.trial.visible)
     if done.returncode:

@@ -1,7 +1,7 @@
-"""The files that an adapter can be exported to, and the Python that opens each. Text only; loads no torch.
+"""The formats that an adapter can be exported to, and the Python code that opens each. Text only; loads no torch.
 
-In: what an adapter package says of itself. Out: file names, what is inside, and a snippet. An export runs its snippet before it is
-offered, so that what a person copies has worked.
+In: the facts of an adapter package. Out: file names, contents, and a snippet. An export runs its snippet before it is offered, so that the
+code that a person copies has worked.
 """
 
 import shlex
@@ -21,7 +21,7 @@ class ExportFormat:
 
     title: str
     inside: str
-    """What it holds, for the person who may download it."""
+    """What it contains, for the person who may download it."""
     holds_rows: bool = False
     """Whether rows of the table are in it."""
 
@@ -29,25 +29,25 @@ class ExportFormat:
 FORMATS: dict[Format, ExportFormat] = {
     "merged": ExportFormat(
         "Merged checkpoint",
-        "All weights of the model with the adapter in them, in the schema of its own package, which opens it without LoRA "
-        "and without LoRA Lab. No row of your table is inside.",
+        "All weights of the model with the adapter merged in, in the format of the model's own package, which opens it without LoRA "
+        "and without LoRA Lab. It contains no row of your table.",
     ),
     "pipeline": ExportFormat(
         "Pipeline file",
-        "The adapter, the encoders and the run's context rows in one zip: it predicts by itself, without the table. Safetensors and JSON; "
-        "opening it runs no code. The run's validation and test rows are not shown to it, so that it predicts what the run predicted.",
+        "The adapter, the encoders and the run's context rows in one zip: it predicts without the table. Safetensors and JSON; opening it "
+        "runs no code. The run's validation and test rows are not in its context, so that it predicts what the run predicted.",
         holds_rows=True,
     ),
     "lora": ExportFormat(
         "lora_adapters.pt",
-        "Rank, alpha and the factors A and B of every layer as plain tensors, as many LoRA scripts expect them. No row of your table is "
-        "inside.",
+        "Rank, alpha and the factors A and B of every layer as plain tensors, as many LoRA scripts expect them. It contains no row of your "
+        "table.",
     ),
 }
 
 
 def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Snippet:
-    """The Python that opens one of FORMATS on the rows of ``table``, the file that the run read."""
+    """Returns the Python code that opens one of FORMATS and predicts the rows of ``table``, the file that the run read."""
     if form == "merged":
         merged: Snippet = family_of(facts).code("export").snippet(facts, run_id, table)
         return merged
@@ -69,7 +69,7 @@ def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Sn
 
 
 def command_lines(facts: PackageFacts, run_id: str, *, table: str) -> str:
-    """The commands that predict with the adapter package, and merge it."""
+    """Returns the commands that predict with the adapter package and merge it."""
     adapter, weights = (
         file_name("adapter", facts, run_id),
         f" --checkpoint {shlex.quote(facts.checkpoint)}" if facts.checkpoint else "",
@@ -82,6 +82,6 @@ def command_lines(facts: PackageFacts, run_id: str, *, table: str) -> str:
 
 
 def _written(choices: ReadingChoices) -> str:
-    """As Python, without defaults."""
+    """Writes the choices as Python code, without defaults."""
     given = {field.name: getattr(choices, field.name) for field in fields(choices) if getattr(choices, field.name) != field.default}
     return f"ReadingChoices({', '.join(f'{name}={value!r}' for name, value in given.items())})"

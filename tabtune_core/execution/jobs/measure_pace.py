@@ -1,7 +1,7 @@
-"""How long a training step takes on this machine and how much memory grows, before the first run: a few steps of each kind of run, then one
-evaluation.
+"""Measures the time of a training step and the growth of memory on this machine before the first run: a few steps of each kind of run, then
+one evaluation.
 
-In: settings of runs that a person is about to start. Out: seconds a step and bytes, with what they were measured on. Nothing else is kept.
+In: settings of runs that a person is about to start. Out: seconds per step and bytes, with what they were measured on. Keeps nothing else.
 """
 
 import dataclasses
@@ -28,16 +28,16 @@ from tabtune_core.training.train_phase import train_model
 from tabtune_core.training.zero_shot import ZeroShot
 
 STEPS = 4
-"""The first of which is not counted: it warms up."""
+"""Steps per kind of run. The first one warms up and is not counted."""
 MOST_SECONDS = 8.0
-"""Of the steps of a kind, after which neither another one nor the evaluation is begun."""
+"""Time of the steps of a kind after which neither another step nor the evaluation starts."""
 MOST_CELLS = 100_000
-"""Rows x features of a step; of a wider table steps of fewer rows are measured, and no evaluation: with 857 columns a step of 768 rows of
-TabICL mini 1 took 40 s on one busy core, and 4 GB."""
+"""Most rows x features of a step. For a wider table, steps have fewer rows and no evaluation is measured: with 857 columns a step of 768
+rows of TabICL mini 1 took 40 s on one busy core, and 4 GB."""
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Seconds a step of each of these runs, their share of an evaluation on the validation rows included, and growth of memory in bytes.
+    """Measures for each run the seconds per step, including its share of an evaluation, and the growth of memory in bytes.
 
     Raises:
         TabTuneError: such a run cannot be done.
@@ -101,5 +101,5 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
 
 
 def _beaten(metric: str) -> dict[str, float]:
-    """Scores that every evaluation betters, so that states are kept as in a run, and take their memory."""
+    """Returns scores that every evaluation beats, so that states are kept and take memory as in a run."""
     return {metric: -math.inf if METRICS[metric].higher_is_better else math.inf}

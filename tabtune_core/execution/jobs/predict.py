@@ -1,6 +1,6 @@
-"""Rows that a person gives, predicted by the base and by several adapters side by side.
+"""Predicts rows that a person gives with the base model and several adapters side by side.
 
-In: typed rows, adapters of runs and from elsewhere, a table for the context. Out: predictions as one frame and as CSV, and what to know.
+In: typed rows, adapters of runs and from elsewhere, a table for the context. Out: predictions as one frame and as CSV, and notes.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ from tabtune_core.store.uploaded_adapters import get_adapter, package_of
 from tabtune_core.wording import counted
 
 NEAREST = 5
-"""Context rows most like a row that is predicted alone."""
+"""Number of nearest context rows returned if only one row is predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class _Adapter:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """What one model says of the rows."""
+    """The predictions of one model."""
 
     title: str
     kind: str
@@ -74,11 +74,11 @@ class _Column:
     predicted: NDArray[np.float64]
     context: Context
     split: Split | None
-    """Of the run; None where the table is not the run's own."""
+    """The run's split; None if the table is not the run's own."""
     table: pd.DataFrame
-    """In which the context's row numbers count."""
+    """The table that the context's row numbers refer to."""
     interval: Interval | None = None
-    """Around its predictions of numbers; None where the run's held-out rows do not tell."""
+    """Interval around predicted numbers; None if the run's held-out rows do not give one."""
 
 
 def predict(
@@ -92,20 +92,20 @@ def predict(
     context_rows: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Predicts the rows with each of the adapters and, if asked to, with their bases alone.
+    """Predicts the rows with each adapter and, if asked to, with their bases alone.
 
     Args:
         home: the workspace.
-        folder: of the job; takes the results.
-        rows: id that ``keep_rows`` gave.
-        adapters: each with ``id`` (a run's, or of an adapter from elsewhere) and ``title`` (of its column).
-        table: whose rows are the context.
+        folder: the job's folder, which takes the results.
+        rows: id from ``keep_rows``.
+        adapters: each with ``id`` (of a run or of an adapter from elsewhere) and ``title`` (of its column).
+        table: id of the table whose rows are the context.
         base: whether the models without an adapter predict too.
-        context_rows: most rows to predict from, a sample of each adapter's own; None: all of those.
+        context_rows: most context rows, a sample of each adapter's own; None: all of them.
         device: to compute on.
 
     Raises:
-        AdapterError: an adapter or its base cannot be opened, or they do not predict the same thing.
+        AdapterError: an adapter or its base cannot be opened, or the adapters predict different things.
         TableError: the table or the rows are gone, or lack columns.
     """
     frame, shown, notes = take_rows(home, rows, folder), load_frame(home, table), dict[str, None]()
@@ -119,7 +119,7 @@ def predict(
             home, group, frame, shown, base=base, context_rows=context_rows, device=device, notes=notes, progress=progress
         )
     columns.sort(key=lambda column: column.kind != "base")
-    titles = numbered([column.title for column in columns])  # a base with its own weights and with others is called the same
+    titles = numbered([column.title for column in columns])  # one base model with different weights has the same title
     columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
     for column in columns:
         notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
@@ -132,7 +132,7 @@ def predict(
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
         notes[
             f"{seen:,} of {counted(int(known.sum()), 'labelled row')} {'was' if seen == 1 else 'were'} used to train these adapters or to"
-            " choose their best checkpoint: how well such rows are predicted does not tell how well new rows are."
+            " choose their best checkpoint: scores on such rows do not show how well new rows are predicted."
         ] = None
     _write(folder, frame, columns, classes, truth)
     like = _nearest(frame, next(column for column in columns if column.kind == "adapter"), folder) if len(frame) == 1 else None
@@ -190,7 +190,7 @@ def _predict_group(
     notes: dict[str, None],
     progress: Counted,
 ) -> Iterator[_Column]:
-    """Those of one base, which is opened once."""
+    """Predicts with the adapters of one base, which is opened once."""
     first = group[0]
     model = open_base(first.settings.model, first.settings.task, first.base[1], checkpoint=first.checkpoint, device=device)
     adapters, alone = AdapterSet(model.module), set[tuple[str, int]]()
@@ -213,11 +213,11 @@ def _predict_group(
             predicted = predict_rows(model, frame, context, views=views, told=progress.add)
             yield _Column(f"{title}{of}", "base", predicted, context, used, table, intervals[1])
         elif base:
-            progress.add(views * len(frame))  # the same base, context and views have predicted before
+            progress.add(views * len(frame))  # the same base, context and views have already predicted
 
 
 def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
-    """Of the adapter and of its base alone, from what the run predicted for its held-out rows; None where that is not there."""
+    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing ones."""
     if UPLOADED.fullmatch(adapter.id):
         return None, None
     validation, test = (read_predictions(RunStore(home), adapter.id, part) for part in _HELD_OUT)
@@ -233,7 +233,7 @@ _HELD_OUT: tuple[SplitName, ...] = ("validation", "test")
 
 
 def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, Any]:
-    """The context rows most like the only row: numbers in their table, labels and distances; their cells are written to the folder."""
+    """Finds the context rows nearest to the only row: returns numbers, labels and distances, and writes their cells to the folder."""
     context = column.context
     places, distances = nearest(context, context.encoder.transform(frame)[0], NEAREST)
     rows = column.table.iloc[context.rows[places]]
@@ -242,9 +242,9 @@ def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, An
 
 
 def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> tuple[Context, pd.DataFrame]:
-    """The run's own context rows where the table is the run's; else rows of the table, chosen as the run chose its own.
+    """Returns the run's own context rows if the table is the run's; else rows of the table, chosen as the run chose its own.
 
-    Beside it the rows in which its numbers count.
+    Also returns the table that the context's row numbers refer to.
     """
     missing = [name for name in adapted.facts.features if name not in table.columns]
     if missing:
@@ -252,19 +252,19 @@ def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict
     try:
         return adapted.context(table), table
     except AdapterError:
-        at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)  # nothing of this table is scored
+        at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)  # no row of this table is held out
         rows = dataclasses.replace(adapted, settings=at_random).split(table).context
         chosen = table.iloc[rows]
         context = adapted.new_context(chosen)
     notes[
-        f"{title}: this table is not the one that it was trained on, so it is shown {len(context.y_C):,} rows of this one. Its scores will "
-        f"differ from those of its run."
+        f"{title}: this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are its context. Its scores "
+        f"will differ from those of its run."
     ] = None
     return context, chosen
 
 
 def _fewer(context: Context, adapted: AdaptedModel, table: pd.DataFrame, most: int | None) -> Context:
-    """A stratified sample of the context, every class in it."""
+    """Returns a stratified sample of the context with every class in it."""
     if most is None or most >= len(context.y_C):
         return context
     rng, target = np.random.default_rng([adapted.settings.seed, 0]), adapted.settings.target
@@ -275,13 +275,13 @@ def _fewer(context: Context, adapted: AdaptedModel, table: pd.DataFrame, most: i
 
 
 def _labels_of(context: Context) -> NDArray[np.object_]:
-    """Classes as text, or numbers, of the rows of a context."""
+    """Returns the labels of the context rows: class names or numbers."""
     names = np.array(context.labels.classes, dtype=object)
     return names[context.y_C] if len(names) else context.y_C.astype(object)
 
 
 def _truth(frame: pd.DataFrame, adapter: _Adapter, classes: tuple[str, ...]) -> NDArray[np.object_]:
-    """The labels of the rows; None where they are not known."""
+    """Returns the labels of the rows; None for a row without one."""
     settings = adapter.settings
     if settings.target not in frame.columns:
         return np.full(len(frame), None, dtype=object)
@@ -289,7 +289,7 @@ def _truth(frame: pd.DataFrame, adapter: _Adapter, classes: tuple[str, ...]) -> 
 
 
 def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:
-    """How many rows stand among those that an adapter was trained on or chosen by."""
+    """Counts the rows that an adapter was trained on or chosen by."""
     kinds, names = first.package.facts.kinds, [*first.package.facts.features, first.settings.target]
     splits = [column.split for column in columns if column.split]
     used = table.iloc[np.unique(np.concatenate([part for split in splits for part in (split.train, split.validation)]))] if splits else None
@@ -297,7 +297,7 @@ def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], 
 
 
 def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, float]:
-    """The leaderboard's scores, on the rows whose label is known; empty without such rows."""
+    """Computes the leaderboard's scores on the rows whose label is known; empty without such rows."""
     if not known.any():
         return {}
     return score_all(column.context.labels.transform(list(truth[known])), column.predicted[known])

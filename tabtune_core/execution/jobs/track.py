@@ -1,4 +1,4 @@
-"""A sweep to a tracker, as a page asks for it: where the variables of the worker say, or to files in the workspace."""
+"""Sends a sweep to an experiment tracker: to the one that the worker's environment variables name, or to files in the workspace."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from tabtune_core.tracking.mirror import Mirror
 
 
 def track(home: Path, folder: Path, *, sweep: str, to: str) -> dict[str, str]:
-    """Sends what the tracker does not have.
+    """Sends what the tracker does not have yet.
 
     Args:
         home: the workspace.
-        folder: of the job.
+        folder: not used.
         sweep: id.
         to: name of the tracker.
 
     Returns:
-        ``told``, a sentence, and ``look``, how a person looks at it.
+        ``told``, a sentence about what was sent, and ``look``, how a person looks at it.
     """
     tracker = open_tracker(to, home)
     return {"told": Mirror(RunStore(home), sweep, tracker).send(), "look": tracker.look}

@@ -1,7 +1,7 @@
-"""The rank curve from one run: its trained update cut to lower ranks, scored on the run's own rows, and the spectrum of every layer.
+"""The rank curve of one run: its trained update cut to lower ranks and scored on the run's own rows, and the spectrum of every layer.
 
-In: a run with an adapter package. Out: plain values for the page. A run trained *at* a lower rank may do better than the cut, which
-never trains again: the curve says how much of this run's gain lies in its first directions.
+In: a run with an adapter package. Out: plain values for the page. A run trained *at* a lower rank may do better than the cut update, which
+is not trained again: the curve says how much of this run's gain lies in its first directions.
 """
 
 import time
@@ -44,10 +44,10 @@ class Directions:
     scaling: float
     """The factor in front of B A."""
     width: int
-    """r of the original factors, which may be more than there are directions."""
+    """r of the original factors, which may exceed the number of directions."""
 
     def factors(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A and B of the update cut to ``rank``, in the shapes of the original ones: what is cut is zero."""
+        """Returns A and B of the update cut to ``rank``, padded with zeros to the shapes of the original factors."""
         root = (self.values[:rank] / self.scaling).sqrt()
         a, b = root[:, None] * self.right[:rank], self.left[:, :rank] * root
         missing = self.width - len(a)
@@ -70,25 +70,25 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
 
     Args:
         home: the workspace.
-        folder: is told before every rank how many are done.
+        folder: progress is written here before every rank.
         run: id of a LoRA run with a result.
 
     Returns:
         ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path, target, shape
         ``[out, in]``, rank, singular_values, update_norm and weight_norm (Frobenius); ``beside``: how many other tensors trained, which
-        stay as they are at every rank but 0; ``seconds``.
+        are kept at every rank except 0; ``seconds``.
 
     Raises:
-        AdapterError: the run has no adapter package, or its rows cannot be had any more.
+        AdapterError: the run is not a LoRA run, or its adapter package, predictions or rows are missing.
         CheckpointError: the base's weights cannot be found.
     """
     started, store = time.monotonic(), RunStore(home)
     asked = store.run(run)
     if asked.settings.strategy != "peft":
-        raise AdapterError(f"{asked.name} has no low-rank update whose rank could be cut; choose a LoRA run.")
+        raise AdapterError(f"{asked.name} has no low-rank update; choose a LoRA run.")
     parts = {part: found for part in PARTS if (found := read_predictions(store, run, part)) is not None and len(found.rows_N)}
     if "validation" not in parts:
-        raise AdapterError(f"The predictions of {asked.name} are not there any more, so that its rows cannot be scored again.")
+        raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
     package = read_package(store.run_dir(run) / ADAPTER_FILE)
     settings, base = asked.settings, package.facts.base
     model = open_base(settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device)
@@ -110,7 +110,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
 
 
 def ranks_up_to(highest: int) -> list[int]:
-    """0, the powers of two below the highest rank, and the highest.
+    """Returns 0, the powers of two below the highest rank, and the highest.
 
     >>> ranks_up_to(12), ranks_up_to(1)
     ([0, 1, 2, 4, 8, 12], [0, 1])
@@ -120,16 +120,16 @@ def ranks_up_to(highest: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Trained:
-    """A model with the run's adapter on it, whose update can be cut again and again."""
+    """A model with the run's adapter, whose update can be cut repeatedly."""
 
     adapted: AdaptedModel
     base: BaseModel
     """The model without the adapter."""
     report: LoraReport
     tensors: dict[str, torch.Tensor]
-    """All that trained, as trained."""
+    """All trained tensors, as trained."""
     found: dict[str, Directions]
-    """By path."""
+    """Decomposed update of each layer, by path."""
     weight_norms: dict[str, float]
 
     @classmethod
@@ -143,7 +143,7 @@ class _Trained:
         return cls(adapted, with_module(adapted.model, module), report, package.tensors, found, norms)
 
     def cut(self, rank: int) -> BaseModel:
-        """The model with the first ``rank`` directions of every layer, on the one module; without any, the base."""
+        """Returns the model with the first ``rank`` directions of every layer, changed in place; for rank 0, the base."""
         if not rank:
             return self.base
         module = self.adapted.model.module
@@ -154,7 +154,7 @@ class _Trained:
         return self.adapted.model
 
     def layers(self) -> list[dict[str, Any]]:
-        """The size of the update of each layer, and its singular values."""
+        """Returns the size of each layer's update, and its singular values."""
         return [
             {
                 "path": layer.path,
@@ -170,6 +170,6 @@ class _Trained:
 
 
 def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[SplitName, Predictions]) -> tuple[Scorer, dict[SplitName, HeldOut]]:
-    """The run's own context, and the rows that it was scored on."""
+    """Returns a scorer with the run's own context, and the rows that the run was scored on."""
     shown = Shown.to(adapted.model, adapted.context(table), views=adapted.settings.train.views)
     return shown.scorer, {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N) for part, one in parts.items()}

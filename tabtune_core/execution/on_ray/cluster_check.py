@@ -1,6 +1,6 @@
-"""Whether there is a Ray cluster to join, looked at in a moment. Loads no Ray, whose import alone takes a second.
+"""Checks quickly whether there is a Ray cluster to join. Loads no Ray, whose import alone takes a second.
 
-In: an address. Out: nothing, or the sentence that says what is missing.
+In: an address. Out: nothing, or an error that says what is missing.
 """
 
 import os
@@ -16,25 +16,25 @@ REACH_SECONDS = 5.0
 INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
 SETTINGS = b"\x04"
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
-"""Of a client, with a frame of empty settings: https://www.rfc-editor.org/rfc/rfc9113#section-3.4"""
+"""An HTTP/2 client's preface with an empty SETTINGS frame: https://www.rfc-editor.org/rfc/rfc9113#section-3.4"""
 OTHER_VERSION = "Version mismatch"
-"""How Ray begins to say which versions the cluster and this process have."""
+"""Part of Ray's error if the cluster and this process have different versions."""
 RAYLET = "raylet"
-"""Process that Ray has on every machine of a cluster."""
+"""Name of the process that Ray runs on every machine of a cluster."""
 
 
 def check(address: str) -> None:
-    """That joining is worth a try: Ray itself would try for minutes to reach an address where nothing listens.
+    """Checks that joining is worth a try: Ray itself would try for minutes to reach an address where nothing listens.
 
     Raises:
         ClusterError: Ray is not installed, or there is no cluster.
     """
     if address.startswith("ray://"):
         raise ClusterError(
-            f"The address {address} is that of a Ray client, which loses its runs when the connection is gone for 30 s. Start the worker on"
-            f" a machine of the cluster, with the address '{AUTO}' or that of its head, HOST:6379."
+            f"The address {address} is that of a Ray client, which loses its runs if the connection is interrupted for 30 s. Start the"
+            f" worker on a machine of the cluster, with the address '{AUTO}' or that of its head, HOST:6379."
         )
-    if (found := find_spec("ray")) is None or found.origin is None:  # None: a folder that happens to be called so
+    if (found := find_spec("ray")) is None or found.origin is None:  # no origin: a folder that happens to have this name
         raise not_installed()
     named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
     host, _, port = named.rpartition(":")
@@ -51,7 +51,7 @@ def check(address: str) -> None:
 
 
 def _speaks(host: str, port: int) -> bool:
-    """Whether what listens there may be a head: it speaks gRPC, whose first frame is the settings of HTTP/2."""
+    """Whether the program that listens there may be a head: it speaks gRPC, whose first frame is HTTP/2's SETTINGS."""
     with socket.create_connection((host, port), REACH_SECONDS) as there:
         if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
             return True
@@ -60,12 +60,12 @@ def _speaks(host: str, port: int) -> bool:
 
 
 def not_installed() -> ClusterError:
-    """What is raised without the package."""
+    """Makes the error for a missing package."""
     return ClusterError(f"The executor 'ray' needs the package ray, which is not installed. {INSTALL}")
 
 
 def no_cluster(address: str, why: BaseException | str) -> ClusterError:
-    """What is raised if there is no cluster, or it does not let us in."""
+    """Makes the error for a cluster that is not there or refuses this process."""
     if OTHER_VERSION in str(why):
         return ClusterError(
             f"The Ray cluster at {address!r} cannot be joined. {' '.join(str(why).split())}. Install the same version of Ray and of Python"
@@ -78,6 +78,6 @@ def no_cluster(address: str, why: BaseException | str) -> ClusterError:
 
 
 def first_line(error: BaseException | str) -> str:
-    """Of what an error says, as a sentence."""
+    """Returns the first line of an error's text, as a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{(lines or [type(error).__name__])[0].rstrip('.')}."

@@ -1,6 +1,6 @@
-"""The executor of a Ray cluster: one detached actor a run, put where there is room for what it needs.
+"""The executor of a Ray cluster: one detached actor per run, on a node with room for what it needs.
 
-In: runs of the queue. Out: actors, each followed by a thread of the worker; why one is gone. Ray itself never starts anything again: the
+In: runs of the queue. Out: actors, each followed by a thread of the worker; why an actor is gone. Ray itself never restarts anything: the
 worker does, once.
 """
 
@@ -29,7 +29,7 @@ from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 AT_ONCE = 4
-"""Calls that an actor answers at a time: a wish is not to wait behind a piece of a file."""
+"""Calls that an actor answers at a time, so that a request does not wait behind a piece of a file."""
 JOIN_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
@@ -51,14 +51,14 @@ class RayExecutor:
         self.ray = self.machines.ray
         self._needs = MemoryNeeds(context, store)
         self._said: dict[str, str] = {}
-        """Why each run waits, as it was told."""
+        """The reason why each run waits that was last noted in its events."""
         self._waits = ""
-        """The first of what waits for a node that is not there."""
+        """The reason of the first run that waits for a node that is not there."""
         self._kill_strays()
         self._tell_pages()
 
     def place(self, queued: Sequence[Run], going: Sequence[Link]) -> Placement | None:
-        """The first run that a node has room for."""
+        """Chooses the first run that a node has room for, and the node with most GPUs and CPUs left."""
         nodes, self._waits = self.machines.nodes(), ""
         chosen: tuple[Run, Node] | None = None
         left = {node.id: _left(node, going) for node in nodes if not node.problem}
@@ -66,9 +66,9 @@ class RayExecutor:
             asks = self._asks(run)
             large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
             if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
-                continue  # whatever memory it takes
+                continue  # no CPUs or GPUs are free for it, so its memory need not be known
             if (demand := self._demand(run)) is None:
-                break  # it has its turn when that is known, before those behind it
+                break  # its memory is being estimated; the runs behind it wait until that is known
             holding = [node for node in nodes if not self._why_not(run, demand, node)]
             if not holding:
                 waits = self._wait_or_refuse(run, demand, nodes)
@@ -86,14 +86,14 @@ class RayExecutor:
         return Placement(chosen[0], "gpu" if self._asks(chosen[0]).gpus else "cpu", chosen[1].name)
 
     def start(self, run: Run, placement: Placement) -> Link | None:
-        """An actor, wherever a node that may hold it has room."""
+        """Starts an actor on any suitable node that has room."""
         nodes, demand = self.machines.nodes(), self._demand(run)
         holding = [node for node in nodes if demand and not self._why_not(run, demand, node)]
-        if demand is None or not holding:  # the last one has left meanwhile
+        if demand is None or not holding:  # the last suitable node has left meanwhile
             return None
         try:
             actor = self._actor(run, demand, [node.id for node in holding])
-        except ValueError as error:  # the name is taken, by what an earlier try has made; in later versions it is a RayError, too
+        except ValueError as error:  # an earlier try made an actor of this name; later Ray versions raise a RayError that is a ValueError
             _log.warning("Run %s is started once more: %s", run.id, first_line(error))
             self._kill(_actor_name(run))
             return None
@@ -125,7 +125,7 @@ class RayExecutor:
         )
 
     def adopt(self, runs: Sequence[Run]) -> list[Link]:
-        """By the names of their actors."""
+        """Finds the runs' actors by name."""
         links = []
         for run in runs:
             nodes = self.machines.nodes()
@@ -135,42 +135,42 @@ class RayExecutor:
                 actor = self.ray.get_actor(_actor_name(run), namespace_of(self.store.home))
             except ValueError:
                 actor = None
-            except self.ray.exceptions.RayError as error:  # it is asked for again
+            except self.ray.exceptions.RayError as error:  # the worker asks again
                 _log.warning("Run %s cannot be found now: %s", run.id, first_line(error))
                 continue
             links.append(self._link(run, actor, demand, node))
         return links
 
     def poll(self, task: Link) -> State:
-        """As its thread has found it, which also writes down what it tells."""
+        """Returns the state that the task's thread found; the thread also stores the run's events."""
         return task.state
 
     def ask(self, task: Link, wish: StopRequest | Literal["end"] | None) -> None:
-        """To the actor, which is killed when it is late; or when its row has ended and it has not."""
+        """Passes the request to the actor, and kills an actor that should have cancelled or ended by now."""
         task.ask("cancel" if wish == "end" else wish, GRACE_SECONDS["cancel"])
 
     def end(self, task: Link) -> bool:
-        """Its actor is killed."""
+        """Kills the actor."""
         task.kill()
         return task.join(JOIN_SECONDS)
 
     def collect(self, task: Link) -> Ended:
-        """All that there is has been brought."""
+        """Waits for the task's thread, which has brought all files, and says why the task ended."""
         task.join(JOIN_SECONDS)
         self._needs.forget(task.id)
         return task.ended
 
     def let_go(self, tasks: Sequence[Link]) -> None:
-        """Their actors go on."""
+        """Ends the tasks' threads; the actors go on."""
         for task in tasks:
             task.leaving = True
         for task in tasks:
             task.join(JOIN_SECONDS)
 
     def wait(self, tasks: Sequence[Link], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """For the end of a job, or until the time is over: links are threads."""
+        """Waits for the end of a job, or until time is up; the end of a task is only checked, because tasks are threads."""
         self._tell_pages()
-        self._waits = ""  # until it is asked again what starts next
+        self._waits = ""  # ``place`` sets it again
         gone = any(task.state == "gone" for task in tasks)
         return bool(wait(list(jobs), timeout=0 if gone else timeout_seconds)) or gone
 
@@ -186,7 +186,7 @@ class RayExecutor:
         return asks_of(on_gpu=on_gpu, gpu_share=self.gpu_share, largest=_largest(seen))
 
     def _demand(self, run: Run) -> Demand | None:
-        """With its memory; None while that is estimated."""
+        """Returns the run's demand, including memory; None while the memory is being estimated."""
         asks = self._asks(run)
         if asks.gpus:
             return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN)
@@ -194,7 +194,7 @@ class RayExecutor:
         return None if need is None else replace(asks, memory_bytes=need)
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:
-        """Why a node can never hold a run, as it is now; empty where it can."""
+        """Says why a node as it is now can never hold a run; empty if it can."""
         if node.problem:
             return node.problem
         if not demand.fits(node.has):
@@ -202,11 +202,11 @@ class RayExecutor:
         return node.differs(self.machines.here, get_card(run.settings.model).family.distribution)
 
     def _wait_or_refuse(self, run: Run, demand: Demand, nodes: Sequence[Node]) -> str:
-        """Why a run waits for a node that was there before; a run too large for every node has failed, and the answer is empty."""
+        """Says why a run waits for a node that was there before; otherwise ends the run as failed and returns ''."""
         reasons = " ".join(self._why_not(run, demand, node) for node in nodes)
         needs = f"The run needs {demand}, which no node of the cluster can give it now. {reasons}".strip()
         ever = any(demand.fits(has) for has in self.machines.seen.values())
-        if not ever or any(not node.problem and demand.fits(node.has) for node in nodes):  # but for a package of its family
+        if not ever or any(not node.problem and demand.fits(node.has) for node in nodes):  # large enough, but a package differs
             self.store.finish(run.id, "failed", error=f"{needs} Add such a node, or lower what the run needs, and run it again.")
             return ""
         waits = f"{needs} It waits for a node that was there before."
@@ -217,22 +217,22 @@ class RayExecutor:
         return waits
 
     def _kill_strays(self) -> None:
-        """Actors whose run has ended, or goes on in another: their worker was killed before it could let them go."""
-        there = set(self.ray.util.list_named_actors())  # first: a worker that is there claims a run before it starts its actor
+        """Kills actors whose run has ended or has another actor: their worker was killed before it could do so."""
+        there = set(self.ray.util.list_named_actors())  # before the runs are read: a run is claimed before its actor is started
         for name in there - {_actor_name(run) for run in self.store.runs(status="running")}:
             self._kill(name)
 
     def _kill(self, name: str) -> None:
-        with contextlib.suppress(ValueError, self.ray.exceptions.RayError):  # it has ended by itself
+        with contextlib.suppress(ValueError, self.ray.exceptions.RayError):  # it has already ended
             self.ray.kill(self.ray.get_actor(name), no_restart=True)
 
     def _tell_pages(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk, of which the worker speaks elsewhere
+        with contextlib.suppress(OSError):  # a full disk, which the worker reports elsewhere
             write_cluster(self.store.home, Cluster(tuple(node.for_pages() for node in self.machines.nodes()), self._waits))
 
 
 def _actor_name(run: Run) -> str:
-    """Another one for each process that a run has."""
+    """Names an actor; each process of a run gets another name."""
     return f"run-{run.id}-{run.resumptions}"
 
 

@@ -1,7 +1,7 @@
-"""The machines of a Ray cluster, as the worker sees them: what they have, and what a run asks of one.
+"""The machines of a Ray cluster as the worker sees them: their resources, and what a run needs.
 
-What nodes compute is compared, so that each must have the worker's code.
-In: an address. Out: nodes that runs can be put on, and why others cannot.
+Results of nodes are compared with each other, so each node must have the worker's code.
+In: an address. Out: nodes that can be given runs, and why others cannot.
 """
 
 import hashlib
@@ -25,43 +25,43 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.upstream import installed_now
 
 CPUS_OF_A_CPU_RUN = 4
-"""Or as many as the largest node has beside those for its GPUs, where that is less."""
+"""Fewer if the largest node has fewer besides those reserved for its GPUs."""
 CPUS_OF_A_GPU_RUN = 1
 BYTES_OF_A_GPU_RUN = 2 * PROCESS_BYTES
-"""Of the node's own memory: the table and the weights pass through it. Ray does not count the GPU's own memory."""
+"""Main memory of the node, which the table and the weights pass through. Ray does not count GPU memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Of a run; or what a node has, or has left."""
+    """Resources that a run needs, or that a node has or has left."""
 
     cpus: float
     memory_bytes: float
     gpus: float
 
     def fits(self, room: "Demand") -> bool:
-        """Whether a node with so much room holds it; thousandths are rounding."""
+        """Whether ``room`` suffices; differences of up to a thousandth are rounding."""
         return self.cpus <= room.cpus + 1e-3 and self.memory_bytes <= room.memory_bytes and self.gpus <= room.gpus + 1e-3
 
     def without(self, taken: "Demand") -> "Demand":
-        """What is left."""
+        """Subtracts what is taken."""
         return Demand(self.cpus - taken.cpus, self.memory_bytes - taken.memory_bytes, self.gpus - taken.gpus)
 
     def __str__(self) -> str:
-        """In words."""
+        """Describes the resources in words."""
         gpus = f" and {self.gpus:g} GPU{'s' * (self.gpus != 1)}" if self.gpus else " and no GPU"
         return f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}, {self.memory_bytes / 1e9:,.1f} GB of memory{gpus}"
 
 
 def wants_gpu(settings: RunSettings, *, there_are_some: bool) -> bool:
-    """Whether a run is put on a GPU; 'auto' is one where any node has some, and a number behind 'cuda' counts for nothing on a cluster."""
+    """Whether a run is put on a GPU: 'auto' is if any node has one; the number in 'cuda:1' has no meaning on a cluster."""
     if settings.strategy in REFERENCES:
         return False
     return settings.device.startswith("cuda") or (settings.device == "auto" and there_are_some)
 
 
 def asks_of(*, on_gpu: bool, gpu_share: float, largest: Demand) -> Demand:
-    """CPUs and GPUs of a run; its memory is not looked at. ``largest`` is what the largest node has of each."""
+    """Returns the CPUs and GPUs that a run needs, with memory 0. ``largest`` is the most that any node has of each."""
     if on_gpu:
         return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
     beside_gpus = max(1, largest.cpus - largest.gpus * CPUS_OF_A_GPU_RUN)
@@ -69,13 +69,13 @@ def asks_of(*, on_gpu: bool, gpu_share: float, largest: Demand) -> Demand:
 
 
 EVERY_RUN = ("Python", "tabtune_core", "torch")
-"""What all runs need alike; beside it the package of the model's family."""
+"""Packages that every run needs in the worker's version, in addition to the package of the model's family."""
 NONE = "not installed"
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a node says of itself."""
+    """What a node reports about itself."""
 
     host: str
     cards: tuple[str, ...]
@@ -83,12 +83,12 @@ class Sight:
 
 
 def look_around() -> Sight:
-    """Of the machine that this is called on."""
+    """Reports about the machine that this is called on."""
     return Sight(platform.node(), tuple(card_names()), versions())
 
 
 def versions() -> dict[str, str]:
-    """Of Python, its minor version; of this package, with a hash of its sources; of torch, without the kind of build."""
+    """Returns the versions of Python (minor), this package (with a hash of its sources), torch (without build) and the model packages."""
     major, minor, _ = platform.python_version_tuple()
     families = {family.distribution: installed_now(family.distribution) or NONE for family in FAMILIES.values()}
     torch = (installed_now("torch") or NONE).partition("+")[0]
@@ -96,7 +96,7 @@ def versions() -> dict[str, str]:
 
 
 def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], packages: Sequence[str]) -> str:
-    """A sentence with both versions of the first package that differs; empty if all are the same.
+    """Returns a sentence with both versions of the first package that differs; empty if all are the same.
 
     >>> difference("b", {"torch": "2.9.0"}, {"torch": "2.8.0"}, ["torch"])
     'Node b has torch 2.8.0 and the worker has 2.9.0: install the same on both.'
@@ -108,9 +108,9 @@ def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], pac
 
 
 LOOK_SECONDS = 2.0
-"""Between two looks at which nodes there are."""
+"""Between two queries of the cluster's nodes."""
 FIRST_LOOK_SECONDS = 60.0
-"""For the nodes to say what they have, when the worker starts."""
+"""How long the nodes may take to report when the worker starts."""
 
 _log = logging.getLogger(__name__)
 
@@ -122,35 +122,35 @@ class Node:
     id: str
     name: str
     has: Demand
-    """In all."""
+    """Its resources, free or not."""
     sight: Sight
     problem: str
-    """Why it is given no run; empty where it is."""
+    """Why it is given no run; empty if it is given runs."""
 
     def differs(self, here: dict[str, str], package: str) -> str:
-        """A sentence where a package of it is another version than the worker's."""
+        """Returns a sentence if the node has another version of a package than the worker; else empty."""
         return difference(self.name, here, self.sight.versions, [package])
 
     def for_pages(self) -> ClusterNode:
-        """What a page shows of it."""
+        """Returns what pages show of the node."""
         named = self.sight.cards[: int(self.has.gpus)]
         cards = named + ("GPU",) * (int(self.has.gpus) - len(named))
         return ClusterNode(self.name, int(self.has.cpus), cards, self.problem)
 
 
 class Machines:
-    """Of the cluster that this process has joined."""
+    """The machines of the cluster that this process has joined."""
 
     def __init__(self, address: str, home: Path) -> None:
         self.ray = join(address, home)
         self.here = versions()
         self.seen: dict[str, Demand] = {}
-        """What each node has that can be given runs, those that have left included."""
+        """Resources of each node that could ever be given runs, including nodes that have left."""
         self.names: dict[str, str] = {}
-        """Of all nodes that were ever there."""
+        """Names of all nodes that were ever there, by id."""
         self._questions: dict[str, Any] = {}
         self._sights: dict[str, Sight | str] = {}
-        """What a node said, or why it could not."""
+        """What each node reported, or why it could not."""
         self._nodes: list[Node] = []
         self._next_look = 0.0
         deadline = time.monotonic() + FIRST_LOOK_SECONDS
@@ -159,7 +159,7 @@ class Machines:
             time.sleep(0.1)
 
     def nodes(self) -> list[Node]:
-        """Those that have said what they are; a new one does within seconds."""
+        """Returns the nodes that have reported; a new node does so within seconds."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_SECONDS
             self._look()
@@ -205,10 +205,10 @@ class Machines:
 
 
 def join(address: str, home: Path) -> Any:
-    """The module ``ray``, connected.
+    """Connects to the cluster and returns the module ``ray``.
 
     Raises:
-        ClusterError: it is not installed, there is no cluster, or it is of another version.
+        ClusterError: Ray is not installed, there is no cluster, or it has another version.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     check(address)
@@ -224,7 +224,7 @@ def join(address: str, home: Path) -> Any:
 
 
 def namespace_of(home: Path) -> str:
-    """Where the runs of a workspace have their names in a cluster, however its path is written."""
+    """Returns the Ray namespace of a workspace's runs, the same however the path is written."""
     return f"tabtune-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]}"
 
 

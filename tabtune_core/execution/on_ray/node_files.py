@@ -1,7 +1,7 @@
-"""What a node of a cluster holds of a workspace that lies on another machine: tables and weights under names that say what is in them.
+"""A cluster node's copy of files from a workspace on another machine: tables and weights, named by their content.
 
-In: pieces of files. Out: files that are there whole or not at all, and pieces of those that a run leaves. Tables and weights stay for later
-runs of the node; a folder of a node that has left is swept up by the next run on the machine.
+In: pieces of files. Out: files that exist whole or not at all, and pieces of the files that a run leaves. Tables and weights stay for later
+runs of the node; the next run on the machine deletes the folder of a node that has left.
 """
 
 import os
@@ -16,20 +16,20 @@ from tabtune_core.models.checkpoints import identities_of, is_here
 from tabtune_core.settings import REFERENCES, RunSettings
 
 PIECE_BYTES = 8_000_000
-"""That travel at once: they are held in memory on both sides."""
+"""Bytes sent in one call; they are held in memory on both sides."""
 ARRIVING = "arriving"
-"""How the name of a file or folder ends that is not there whole."""
+"""How the name of an incomplete file or folder ends."""
 Sizes = dict[str, int]
-"""Bytes of files by their names, paths below a folder."""
+"""Bytes of files by their paths below a folder."""
 
 
 def missing(folder: Path, names: Sequence[str]) -> list[str]:
-    """The names for which a folder has no file."""
+    """Returns the names for which a folder has no file."""
     return [name for name in names if not (folder / name).is_file()]
 
 
 def pieces(file: Path) -> Iterator[tuple[int, bytes]]:
-    """A file from its beginning, with the place of each piece; an empty file has one."""
+    """Yields the pieces of a file, each with its offset; an empty file has one piece."""
     with file.open("rb") as stream:
         offset, content = 0, stream.read(PIECE_BYTES)
         while content or not offset:
@@ -40,15 +40,15 @@ def pieces(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def piece(file: Path, offset: int) -> bytes:
-    """What a file holds from a place on, PIECE_BYTES at most; nothing at its end."""
+    """Reads at most PIECE_BYTES of a file from an offset; empty at its end."""
     with file.open("rb") as stream:
         stream.seek(offset)
         return stream.read(PIECE_BYTES)
 
 
 def take(file: Path, offset: int, content: bytes, size: int) -> None:
-    """Adds a piece to a file of ``size`` bytes, which is in its place with the last piece."""
-    arriving = file.with_name(f"{file.name}.{os.getpid()}.{ARRIVING}")  # two runs of a node may be sent the same table at once
+    """Adds a piece to a file of ``size`` bytes; the last piece moves the file to its place."""
+    arriving = file.with_name(f"{file.name}.{os.getpid()}.{ARRIVING}")  # two runs of a node may get the same table at the same time
     file.parent.mkdir(parents=True, exist_ok=True)
     with arriving.open("ab" if offset else "wb") as stream:
         assert stream.tell() == offset, f"{file.name}: {stream.tell()} bytes are there, {offset} were expected"
@@ -58,7 +58,7 @@ def take(file: Path, offset: int, content: bytes, size: int) -> None:
 
 
 def drop_arriving(folder: Path) -> None:
-    """Removes, as far as it can be removed, what is not there whole and will not be: its node has left, or its worker was killed."""
+    """Removes, as far as possible, files that will never be complete, because their node has left or their worker was killed."""
     for path in folder.glob(f"*{ARRIVING}"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -68,17 +68,17 @@ def drop_arriving(folder: Path) -> None:
 
 
 def sizes(folder: Path, *, without: Sequence[str] = ()) -> Sizes:
-    """Of all files below a folder, but for those in or called ``without`` and those that are arriving."""
+    """Returns the sizes of all files below a folder, except incomplete files and those in or named ``without``."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != f".{ARRIVING}")
     named = {path.relative_to(folder): path.stat().st_size for path in files}
     return {str(name): size for name, size in named.items() if name.parts[0] not in without}
 
 
 def snapshot(states: Path, place: Path, last: str) -> Sizes:
-    """Links the last state and the best states beside it to a folder, where training does not replace them.
+    """Links the last state and the best states beside it into ``place``, where training does not replace them.
 
-    The best state that a last state names is kept until a later last state is there, so that both belong together where the last state is
-    the same after the links were made.
+    Training keeps the best state that the last state names until a later last state exists. So the links belong together if the last state
+    is still the same after they were made.
     """
     while True:
         shutil.rmtree(place, ignore_errors=True)
@@ -91,24 +91,24 @@ def snapshot(states: Path, place: Path, last: str) -> Sizes:
             if os.path.samefile(states / last, place / last):
                 return sizes(place)
             continue
-        return {}  # taken away: the run has ended
+        return {}  # the states were deleted: the run has ended
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Weights that a node may lack, by their names below its folder."""
+    """Weights that a node may lack."""
 
     files: dict[str, Path] = field(default_factory=dict)
-    """Where each lies on the worker's machine."""
+    """Paths on the worker's machine, by their names below the node's folder."""
     named: str = ""
-    """Of them, what a person named; empty where they are a release."""
+    """Name of the checkpoint that a person named; empty for a released model."""
     repository: str = ""
-    """Of a release, on Hugging Face."""
+    """Hugging Face repository of a released model."""
     revision: str = ""
 
 
 def carried(settings: RunSettings) -> Carried:
-    """What a run needs that does not come with the package; nothing where this machine has no copy: the node downloads it, as here.
+    """Returns the weights of a run that are not part of the package; none if this machine has no copy: the node then downloads them.
 
     Raises:
         CheckpointError: the named file is not there.
@@ -140,7 +140,7 @@ def lacks_release(settings: RunSettings) -> bool:
 
 
 def lay_out(home: Path, what: Carried) -> None:
-    """On the node: what has arrived is where the run will look for it."""
+    """Puts the weights that have arrived on this node where the run will look for them."""
     if what.named:
         os.environ[ELSEWHERE] = str(home / what.named)
     arrived = home / "weights" / what.repository / what.revision

@@ -1,8 +1,7 @@
-"""One run on a node of a cluster: the actor, whose process is the run's own.
+"""One run on a node of a cluster: the class of the actor, whose process carries out the run.
 
-In: the order of a run, and the files that it needs, in pieces. Out: events and lines of the log beyond those that were told before, the
-last state of its training, and in the end its outcome and its files. Whoever is the worker asks for them, so that a worker may end at any
-time. Ray makes an actor of ``RemoteRun``.
+In: the order of a run, and the files that it needs, in pieces. Out: new events and log lines, the last state of its training, and finally
+its outcome and its files. The worker asks for all of them, so that a worker may end at any time and another one go on.
 """
 
 import importlib
@@ -29,32 +28,32 @@ from tabtune_core.store.run_row import Status
 EVENTS_AT_ONCE = 2_000
 LOG_BYTES_AT_ONCE = 1_000_000
 LEAVING = "leaving"
-"""Folder of states that are on their way to the worker."""
+"""Folder of states that are being sent to the worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A run, as its worker sends it."""
+    """A run as its worker sends it."""
 
     settings: dict[str, Any]
     experiment: str
     """Module whose ``run_experiment`` carries it out."""
     on_gpu: bool
-    """Whether it has a GPU here; its only one."""
+    """Whether it has a GPU; it then sees only this one."""
     weights: Carried
     log_bytes: int
-    """That earlier processes of the run have left in its log."""
+    """Size of the log that earlier processes of the run have left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What an actor says when it is there."""
+    """Where an actor runs."""
 
     node_id: str
     slot: str
-    """As people read it."""
+    """As shown to people: ``cuda:1`` or ``cpu``."""
     started: bool
-    """Whether it was given its order."""
+    """Whether it has its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +61,36 @@ class Outcome:
     """How a run ended."""
 
     status: Status
-    """'interrupted' where the node lacked something that comes back."""
+    """'interrupted' if the node had a shortage that may pass."""
     result: RunFinished | None = None
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a run has told since the last time."""
+    """What a run has reported since the last call."""
 
     events: list[tuple[Event, float]]
-    """With the unix seconds of each."""
+    """Events and their unix seconds."""
     log: bytes
     state: int
-    """Grows with each last state that was saved; 0 before the first."""
+    """Grows with each saved last state; 0 before the first."""
     outcome: Outcome | None
-    """None while it goes on."""
+    """None while the run goes on."""
 
 
 class RemoteRun:
-    """One a run."""
+    """One run; Ray makes an actor of it."""
 
     def __init__(self, run_id: str) -> None:
         import ray
 
         here = ray.get_runtime_context()
         self.home = shared_scratch_folder(here.get_node_id()[:12])
-        sweep()  # of nodes that have left
+        sweep()  # deletes folders of nodes that have left
         self.cards = here.get_accelerator_ids().get("GPU", [])
         self.run_dir = self.home / "runs" / run_id
-        shutil.rmtree(self.run_dir, ignore_errors=True)  # of an earlier process: the workspace knows how far that was
+        shutil.rmtree(self.run_dir, ignore_errors=True)  # left by an earlier process, whose progress is in the workspace
         self.run_dir.mkdir(parents=True)
         self.asked: StopRequest | None = None
         self.outcome: Outcome | None = None
@@ -99,17 +98,17 @@ class RemoteRun:
         self._lock = threading.Lock()
         self._events: list[tuple[Event, float]] = []
         self._told = 0
-        """Events that are in the workspace and were let go of."""
+        """Number of events that the workspace has and that were dropped here."""
 
     def where(self) -> Where:
-        """Where this is."""
+        """Returns where this actor runs."""
         import ray
 
         node = ray.get_runtime_context().get_node_id()
         return Where(node, f"cuda:{self.cards[0]}" if self.cards else "cpu", self._order is not None)
 
     def missing(self, names: list[str]) -> list[str]:
-        """Those of some files that this node does not hold."""
+        """Returns the names of files that this node does not have."""
         return node_files.missing(self.home, names)
 
     def lacks_release(self, settings: dict[str, Any]) -> bool:
@@ -117,11 +116,11 @@ class RemoteRun:
         return lacks_release(RunSettings.from_dict(settings))
 
     def take(self, name: str, offset: int, content: bytes, size: int) -> None:
-        """A piece of a file."""
+        """Stores a piece of a file."""
         node_files.take(self.home / name, offset, content, size)
 
     def start(self, order: Order) -> None:
-        """Begins the run, whose files are here."""
+        """Starts the run once its files are here; a second call does nothing."""
         if self._order is not None:
             return
         self._order = order
@@ -131,8 +130,8 @@ class RemoteRun:
         threading.Thread(target=self._carry_out, args=(order,), name="run").start()
 
     def after(self, told: int, log_bytes: int) -> News:
-        """What came after so many events, which the workspace holds by now, and so many bytes of the log."""
-        outcome, order = self.outcome, self._order  # first: what a run told before its end is in the same news
+        """Returns what came after the first ``told`` events and ``log_bytes`` of the log, which the workspace has."""
+        outcome, order = self.outcome, self._order  # read first, so that events before the end are in the same news
         assert order is not None
         with self._lock:
             del self._events[: told - self._told]
@@ -147,23 +146,23 @@ class RemoteRun:
         return News(events, lines, last.stat().st_mtime_ns if last.exists() else 0, outcome)
 
     def ask(self, word: StopRequest) -> None:
-        """'stop' or 'cancel'."""
+        """Records the request 'stop' or 'cancel'."""
         self.asked = word
 
     def state(self) -> node_files.Sizes:
-        """Files of the last state, which stay as they are until this is asked again."""
+        """Returns the files of the last state; they stay unchanged until the next call."""
         return node_files.snapshot(self.run_dir / STATES, self.run_dir / LEAVING, LAST_STATE)
 
     def left(self) -> node_files.Sizes:
-        """Files that a run leaves when it has ended."""
+        """Returns the files that a run leaves when it has ended."""
         return node_files.sizes(self.run_dir, without=(STATES, LEAVING, LOG))
 
     def piece(self, name: str, offset: int) -> bytes:
-        """Of a file of the run."""
+        """Reads a piece of a file of the run."""
         return node_files.piece(self.run_dir / name, offset)
 
     def forget(self) -> None:
-        """Takes the run's folder away: all of it has arrived."""
+        """Deletes the run's folder once all of it has arrived at the worker."""
         shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def _tell(self, event: Event) -> None:
@@ -181,12 +180,12 @@ class RemoteRun:
                 emit=self._tell,
                 stop_request=lambda: self.asked,
                 given="cuda:0" if order.on_gpu and settings.device != "auto" else None,
-                fresh=None,  # Ray has threads here, which a fork would not survive: a new interpreter tries the adapter
+                fresh=None,  # Ray's threads rule out a fork: a new interpreter verifies the adapter
             )
             self.outcome = Outcome(result.outcome, result)
         except Cancelled:
             self.outcome = Outcome("cancelled")
-        except Exception as error:  # noqa: BLE001 - the run has failed, and says so
+        except Exception as error:  # noqa: BLE001 - the run reports that it has failed
             with suppress(OSError):  # the log's disk may be what is full
                 traceback.print_exception(error)
             lacking = shortage_of(error, "The run could not go on", self.home)

@@ -1,7 +1,7 @@
-"""The worker's side of one run on a node: it sends what the run needs, writes down what it tells, and brings what it leaves.
+"""The worker's side of one run on a node: sends the files that the run needs, stores its events, and brings back its files.
 
-In: a queued run, or one that an earlier worker began. Out: rows and files of the workspace, whose only writer is this machine. All of it
-can be begun again at any point, so that a worker that was killed, a full disk and a cut connection cost time and nothing else.
+In: a queued run, or one that an earlier worker started. Out: rows and files of the workspace, which only this machine writes. Every step
+can be repeated, so that a killed worker, a full disk or a lost connection costs only time.
 """
 
 import contextlib
@@ -30,21 +30,21 @@ from tabtune_core.store.runs import RunStore
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60.0
-"""For a node that is there to answer; one that is cut off for longer is taken for lost."""
+"""How long a node may take to answer before it counts as lost."""
 PENDING_SECONDS = 30.0
-"""For the cluster to start a run's process, before the run says that it waits."""
+"""How long the cluster may take to start a run's process before a note says that the run waits."""
 AGAIN_SECONDS = 1.0
 TABLE_FILES = ("table.parquet", "table.json")
-WAITS = "The run waits for room on the cluster: what its nodes have is taken, or a process is slow to start."
+WAITS = "The run waits for room on the cluster: its nodes are in use, or a process is slow to start."
 SHARES = "The run has {share:g} of its GPU, which others may use at the same time: its seconds cannot be compared with those of other runs."
 
 _sending = threading.Lock()
-"""One run is sent its files after the other, so that what two runs of a node need is sent once."""
+"""Only one run at a time is sent its files, so that a file that two runs of a node need is sent once."""
 _log = logging.getLogger(__name__)
 
 
 class NodeTroubleError(Exception):
-    """What went wrong on the node, outside of the run itself."""
+    """Something went wrong on the node, outside of the run itself."""
 
 
 class _LetGoError(Exception):
@@ -52,7 +52,7 @@ class _LetGoError(Exception):
 
 
 class Link:
-    """A task of the executor: one run."""
+    """A task of the executor: one run and the thread that follows it."""
 
     def __init__(
         self, store: RunStore, run: Run, ray: Any, actor: Any, *, experiment: str, demand: Demand, node: str, name_of: Callable[[str], str]
@@ -60,31 +60,31 @@ class Link:
         self.store, self.run, self.ray, self.experiment = store, run, ray, experiment
         self.id = run.id
         self.demand, self.node = demand, node
-        """What it holds, and the node's id: the one that was meant, until it is there."""
+        """Resources that the run holds, and the id of its node: the intended one until the actor has started."""
         self.name_of = name_of
-        """Of a node, for people."""
+        """Returns a node's name for people."""
         self.state: State = "alive"
         self.ended = Ended("", AGAIN)
         self.leaving = False
-        """Whether the next worker is to follow it."""
+        """Whether this worker is leaving the run to the next one."""
         self._actor = actor
         self._there = self._said_waits = False
         self._answered = self._heard = time.monotonic()
         self._state = 0
-        """Of the last state that is here."""
+        """``News.state`` of the last state that was brought here."""
         self._asked: dict[str, float] = {}
-        """What was asked of it, and when, in monotonic seconds."""
+        """Requests and when they were passed on, in monotonic seconds."""
         self._thread = threading.Thread(target=self._work, name=f"run-{run.id}", daemon=True)
         if actor is None:
             self.state = "gone"
             self.ended = Ended(
-                f"The run's process is gone, and so may be its machine ({self._called()}); no worker was there to see why.", AGAIN
+                f"The run's process is gone, and so may be its machine ({self._called()}); no worker was running to see why.", AGAIN
             )
         else:
             self._thread.start()
 
     def ask(self, word: StopRequest | None, grace_seconds: float) -> None:
-        """Passes on a wish; what is to be cancelled is killed after a while, at once where it has not begun."""
+        """Passes on a request; a run to be cancelled is killed after the grace time, or at once if it has not started."""
         if word is None or self.state != "alive":
             return
         if word not in self._asked:
@@ -94,12 +94,12 @@ class Link:
             self.kill()
 
     def kill(self) -> None:
-        """Ends the actor's process, and with it what it started."""
-        with contextlib.suppress(self.ray.exceptions.RayError, ValueError, TypeError):  # of a run without an actor
+        """Ends the actor's process and everything that it started."""
+        with contextlib.suppress(self.ray.exceptions.RayError, ValueError, TypeError):  # there may be no actor
             self.ray.kill(self._actor, no_restart=True)
 
     def join(self, timeout_seconds: float) -> bool:
-        """Whether nothing is written any more."""
+        """Waits for the thread; returns whether it has ended and writes nothing any more."""
         if self._thread.ident is not None:
             self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
@@ -112,7 +112,7 @@ class Link:
                 self.state = "gone"
             except _LetGoError:
                 return
-            except Exception as error:  # noqa: BLE001 - it would be lost otherwise; the run reports it
+            except Exception as error:  # noqa: BLE001 - it would be lost in this thread; the run reports it
                 lacking = self._lacking_here(error)
                 if lacking is None and not self._may_answer_yet(error):
                     self._lose(self._why(error))
@@ -123,7 +123,7 @@ class Link:
                 time.sleep(AGAIN_SECONDS)
 
     def _lacking_here(self, error: Exception) -> ShortageError | None:
-        """What this machine lacks, such as room on its disk: all is begun again when it is there. What a node lacks is not meant."""
+        """Returns a shortage of this machine, such as a full disk, after which everything is tried again; None for one of a node."""
         if isinstance(error, self.ray.exceptions.RayError | NodeTroubleError):
             return None
         return error if isinstance(error, ShortageError) else shortage_of(error, folder=self.store.home)
@@ -134,11 +134,11 @@ class Link:
         return patient and isinstance(error, errors.ActorUnavailableError | errors.GetTimeoutError)
 
     def _why(self, error: Exception) -> Ended:
-        """What ended a run before it told its outcome."""
+        """Says what ended a run before it reported its outcome."""
         errors, text, called = self.ray.exceptions, str(error), self._called()
         _log.warning("Run %s: %s", self.run.id, text)
-        if isinstance(error, TabTuneError):  # the run was deleted, or what it needs is not here
-            with contextlib.suppress(ShortageError):  # the worker ends the row, then
+        if isinstance(error, TabTuneError):  # the run was deleted, or its table or weights are missing
+            with contextlib.suppress(ShortageError):  # then the worker ends the row
                 self.store.finish(self.run.id, "failed", error=text)
             return Ended(text, AGAIN)
         if isinstance(error, errors.OutOfMemoryError):
@@ -166,13 +166,13 @@ class Link:
             raise _LetGoError
         try:
             answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
-        except self.ray.exceptions.RayTaskError as error:  # which is one of its cause's class, too, as if that had happened here
+        except self.ray.exceptions.RayTaskError as error:  # also an instance of its cause's class, as if that had been raised here
             raise NodeTroubleError(first_line(error.cause)) from error
         self._answered = time.monotonic()
         return answer
 
     def _follow(self) -> None:
-        """From wherever the run is to its end."""
+        """Follows the run from its present stage to its end."""
         where = self._where()
         self.node, self._there = where.node_id, True
         self.store.set_place(self.run.id, where.slot, self.name_of(where.node_id))
@@ -185,7 +185,7 @@ class Link:
         self._close(news.outcome)
 
     def _where(self) -> Where:
-        """Once the cluster has started it."""
+        """Waits until the cluster has started the actor; returns where it runs."""
         while True:
             try:
                 found: Where = self._call("where", patience_seconds=PENDING_SECONDS)
@@ -205,7 +205,7 @@ class Link:
         folder = self.store.run_dir(run.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOG).touch()
-        if run.resumptions and run.error is not None:  # else that was done before this was begun again
+        if run.resumptions and run.error is not None:  # without an error, an earlier try did this already
             self.store.begin_again(run.id)
         weights = carried(run.settings)
         table = folder_of(self.store.home, run.settings.dataset)
@@ -225,7 +225,7 @@ class Link:
         self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0, weights, told))
 
     def _hear(self) -> News:
-        """Writes down all that is new when it is called; a run that tells more than that meanwhile does not hold it up."""
+        """Stores everything that is new; returns although the run may report more meanwhile."""
         log = self.store.run_dir(self.run.id) / LOG
         while True:
             received = self.store.received(self.run.id)
@@ -239,7 +239,7 @@ class Link:
                 return news
 
     def _bring(self, name: str, size: int, place: Path) -> None:
-        """A file of the run from its node."""
+        """Brings a file of the run from its node."""
         offset = 0
         while True:
             content = self._call("piece", name, offset)
@@ -251,7 +251,7 @@ class Link:
                 self._hear()
 
     def _bring_state(self, state: int) -> None:
-        """The last state and the best one that it names; it counts from when all that was told before it is written down."""
+        """Brings the last state and the best state that it names; puts them in place once all earlier events are stored."""
         files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
         arriving = folder.with_name(f"{STATES}-{node_files.ARRIVING}")
         for name, size in files.items():
@@ -260,7 +260,7 @@ class Link:
             return
         self._hear()
         folder.mkdir(exist_ok=True)
-        for name in sorted(files, key=lambda name: name == LAST_STATE):  # the best states are there before the last that names one
+        for name in sorted(files, key=lambda name: name == LAST_STATE):  # best states before the last state, which names one
             (arriving / name).replace(folder / name)
         for path in _states(folder):
             if path.name not in files:
@@ -269,7 +269,7 @@ class Link:
         self._state = state
 
     def _close(self, outcome: Outcome) -> None:
-        """Brings the run's files, ends its row, and lets its process go."""
+        """Brings the run's files, ends its row and ends its process."""
         run_id, folder = self.run.id, self.store.run_dir(self.run.id)
         if outcome.status == "interrupted":
             self._lose(Ended(outcome.error or "", AGAIN))
@@ -289,5 +289,5 @@ class Link:
 
 
 def _states(folder: Path) -> list[Path]:
-    """Files of a run's states that are there whole."""
+    """Returns the complete state files of a run."""
     return sorted((folder / STATES).glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Mitra: a cell is one token; attention over rows, then over columns, context and query apart; every layer is computed again, always.
+"""Mitra: a cell is one token; attention over rows, then over columns, context and query separately; every layer is always recomputed.
 
 As AutoGluon 1.6 computes it without flash attention (``mitra/_internal/models/tab2d.py``).
 Shape letters: S context cells, N query cells (of the label's column too), D width.
@@ -10,7 +10,7 @@ from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape; all outputs are computed, so that ``classes`` is idle."""
+    """Records one training step on the tape. ``classes`` is not used, as all outputs are computed."""
     width, outputs, heads = config["dim"], config["dim_output"], config["n_heads"]
     context_cells, query_cells = context * (features + 1), query * (features + 1)
     cells = context_cells + query_cells
@@ -24,7 +24,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 over_rows = half == 1
                 tape.norm("input" if over_rows else f"cells {half}", cells, width)
                 for part in "qkv":
-                    read = cells + (context_cells if over_rows and part != "q" else 0)  # the query's keys are made of the context once more
+                    read = cells + (context_cells if over_rows and part != "q" else 0)  # the context's keys are made again for the query
                     inputs = {f"normal {half}": cells} | ({f"normal {half} again": context_cells} if read > cells else {})
                     tape.linear(f"{path}.attention{half}.{part}.weight", inputs, (width, width))
                     tape.keep(f"{part} {half}", read * width)
@@ -41,16 +41,16 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Bytes at the widest moment of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
+    """Estimates the peak bytes of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
     cells = (context + query) * (features + 1)
     return float(NUMBER_BYTES * 10 * cells * config["dim"])
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Operations for each pair of context rows of a prediction: rows attend to each other column by column."""
+    """Returns the operations per pair of context rows in a prediction: rows attend to each other column by column."""
     return int(4 * config["n_layers"] * config["dim"] * (features + 1))
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Parameters that get no gradient in full fine-tuning: none."""
+    """Returns the number of parameters without a gradient in full fine-tuning."""
     return 0

@@ -4,11 +4,11 @@ from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.snippets import Snippet, file_name, own_rows
 
 ENDING = "zip"
-"""The name of the file; inside is the folder that upstream reads."""
+"""The zip contains the folder that upstream reads."""
 
 
 def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
-    """Through our loader of Mitra's own class: AutoGluon's estimators compute in bfloat16, which would hide a small difference."""
+    """Writes code that predicts with Mitra's own class: AutoGluon's estimators use bfloat16, which would hide a small difference."""
     file, task = file_name("merged", facts, run_id), facts.settings.task
     folder, kind = file.removesuffix(".zip"), "MitraClassifier" if facts.classes else "MitraRegressor"
     setup = (

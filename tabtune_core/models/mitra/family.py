@@ -1,4 +1,4 @@
-"""Mitra: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
+"""Mitra: its layers, module groups, limits and checkpoints. Data only; importing it loads no torch."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tabtune_core.upstream import APACHE_2, Upstream
 
 
 def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Of a ``Tab2D`` module. Labels are looked up in a table with a row an output, or go through a linear layer where that is one."""
+    """Returns the layers of a ``Tab2D`` module. Labels go through an embedding with a row per output, or a linear layer if there is one."""
     width, outputs = config["dim"], config["dim_output"]
     layers = Layers()
     layers.linear("x_embedding.x_embedding", width, 1)
@@ -41,11 +41,11 @@ UPSTREAM = Upstream(
     names={
         f"{_TAB2D}:Tab2D": "the class of the module, its submodules and its state dict",
         f"{_TAB2D}:Tab2D.save_pretrained": "writes a checkpoint's folder",
-        f"{_TAB2D}:Layer": "a stage, which takes and gives context and query side by side",
-        f"{_TAB2D}:checkpoint": "recomputation, which pre-training of the minis leaves out",
+        f"{_TAB2D}:Layer": "a stage, which takes and returns context and query side by side",
+        f"{_TAB2D}:checkpoint": "recomputation, which the pre-training of the minis skips",
     },
 )
-"""What we rely on in its package."""
+"""The names that we use of its package."""
 
 FAMILY = Family(
     folder="mitra",
@@ -64,11 +64,11 @@ FAMILY = Family(
     feature_limit=500,
     context_limit=10_000,
 )
-"""Limits are AutoGluon's. ``x_embedding`` (1 to d) takes rank 1, which is one number more than its weight; the guide names it."""
+"""The limits are AutoGluon's. The guide names ``x_embedding`` (1 to d); its adapter has rank 1 and one number more than the weight."""
 
 MITRA_MINI_CLASSIFIER: dict[str, Any] = {"dim": 48, "dim_output": 10, "n_layers": 4, "n_heads": 4, "task": "CLASSIFICATION"}
 MITRA_MINI_REGRESSOR: dict[str, Any] = {**MITRA_MINI_CLASSIFIER, "dim_output": 1, "task": "REGRESSION"}
-"""A scalar on the min-max scale, as Mitra v1: AutoGluon predicts the mode of value bins, not their mean."""
+"""Predicts a scalar on the min-max scale, as Mitra v1: with value bins AutoGluon would predict their mode, not their mean."""
 _MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
 
 

@@ -1,6 +1,6 @@
 """Mitra through AutoGluon's own module ``Tab2D``: the upstream class, checkpoint folder and normalisation, all in fp32.
 
-Upstream recomputes every layer in the backward pass (gradient checkpointing), always: a step takes longer and needs little memory.
+Upstream always recomputes every layer in the backward pass (gradient checkpointing): a step takes longer and needs little memory.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
 """
 
@@ -35,11 +35,11 @@ except ImportError as error:
 LARGEST = 1e38
 """Largest number kept: the difference of two larger ones can overflow float32."""
 LOWEST_BIN, HIGHEST_BIN = -0.5, 1.5
-"""Where a regressor's value bins begin and end, on the scale on which the context's numbers fill 0 to 1."""
+"""Range of a regressor's value bins, on the scale on which the context's numbers span 0 to 1."""
 
 
 class MitraModel:
-    """A Mitra classifier or regressor. ``module`` is the upstream ``Tab2D`` with nothing changed."""
+    """A Mitra classifier or regressor. ``module`` is the unchanged upstream ``Tab2D``."""
 
     def __init__(self, card: ModelCard, task: Task, source: Source, module: Tab2D, device: torch.device) -> None:
         self.card, self.task, self.source, self.device = card, task, source, device
@@ -62,20 +62,20 @@ class MitraModel:
             raise CheckpointError(f"{path.parent} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
         with refused_as(CheckpointError, f"{path} is damaged or not a Mitra checkpoint", WAY_OUT):
             tensors, _ = read_safetensors(path)
-        # upstream calls attention without flash-attn "cpu"; it runs on GPUs too, and flash-attn cannot do fp32
+        # upstream's "cpu" means attention without flash-attn; it runs on GPUs too, and flash-attn does not support fp32
         how = {**config, "use_pretrained_weights": False, "path_to_weights": "", "device": "cpu"}
         return cls(card, task, source, build(path, lambda: Tab2D(**how), tensors, "autogluon.tabular"), device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """AutoGluon's steps, learnt from the context: mean for missing numbers, constant columns out.
+        """Fits AutoGluon's steps to the context: fill missing numbers with the mean, drop constant columns.
 
-        The median is taken off before numbers become float32. Mitra sees only ranks, which stay as they are, and a column that is
-        large and varies little, as times in milliseconds do, keeps them.
+        The median is subtracted before conversion to float32. This keeps the ranks, which are all that Mitra reads, also in large columns
+        that vary little, such as times in milliseconds.
         """
         mean_F = np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0)
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
         varying_F = (filled_CF != filled_CF[0]).any(axis=0)
-        kept_F = varying_F | ~varying_F.any()  # the module needs a column, if only a constant one
+        kept_F = varying_F | ~varying_F.any()  # the module needs a column, even a constant one
         median_F = np.median(filled_CF, axis=0)
 
         def transform(x_NF: Encoded) -> Array:
@@ -88,7 +88,7 @@ class MitraModel:
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Cross-entropy in nats over the table's classes, or over value bins; squared error where the module says one number."""
+        """Computes cross-entropy (nats) over the table's classes or over value bins; squared error if the module has one output."""
         if not classes:
             low_B1, span_B1 = _range(y_BC)
             y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
@@ -99,7 +99,7 @@ class MitraModel:
         return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)``: softmax over the table's classes, as AutoGluon does; or numbers ``(Q,)``, the mean of value bins."""
+        """Predicts probabilities ``(Q, K)``, by softmax over the table's classes as AutoGluon does, or numbers ``(Q,)``."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
@@ -112,7 +112,7 @@ class MitraModel:
         return np.asarray(predicted.numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """As ``predict``: upstream has nothing to keep a context with, so each lot of rows reads it anew."""
+        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context again."""
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def save(self, path: Path) -> None:
@@ -124,22 +124,22 @@ class MitraModel:
                 file.replace(path / file.name)
 
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-        """``(B, Q, O)``, or ``(B, Q)`` where O is 1. Nothing is padded: without flash-attn upstream attends to padding too."""
+        """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1. Nothing is padded: without flash-attn upstream attends to padding too."""
         tables, rows, features = x_BTF.shape
         context = y_BC.shape[1]
         padding_F, padding_C, padding_Q = (
             torch.zeros(tables, length, dtype=torch.bool, device=x_BTF.device) for length in (features, context, rows - context)
         )
-        # a copy of the context: upstream writes into what it is given
+        # a copy of the context, as upstream writes into its arguments
         outputs_BQO: torch.Tensor = self.module(x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q)
         return outputs_BQO
 
     def _labels(self, scaled: torch.Tensor) -> torch.Tensor:
-        """Scaled numbers as the module reads them: as they are, or as ids of value bins."""
+        """Returns scaled numbers as the module reads them: unchanged, or as ids of value bins."""
         return scaled if self.outputs == 1 else (torch.bucketize(scaled, self._edges) - 1).clamp(0, self.outputs - 1)
 
     def _decoded(self, outputs_QO: torch.Tensor) -> torch.Tensor:
-        """Scaled numbers ``(Q,)``: the module's own, or the mean of its value bins, which the released regressor was rated with."""
+        """Returns scaled numbers ``(Q,)``: the module's output, or the mean of its value bins, as in the evaluation of the release."""
         return (
             outputs_QO if self.outputs == 1 else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).cpu().double() / 2
         )
@@ -151,7 +151,7 @@ def _range(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _scaled(y_BN: torch.Tensor, low_B1: torch.Tensor, span_B1: torch.Tensor) -> torch.Tensor:
-    """The context's range becomes 0 to 1; where the context has a single value, everything is 0."""
+    """Scales the context's range to 0 to 1; if the context has a single value, everything becomes 0."""
     return ((y_BN - low_B1) / span_B1).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -170,7 +170,7 @@ MODEL = MitraModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Quantiles, embeddings of features and labels, then layers that take and give context and query side by side."""
+    """Returns the stages: quantiles, embeddings of features and labels, then layers over context and query side by side."""
     width = int(module.dim)  # type: ignore[arg-type]
 
     def layer(i: int) -> Stage:

@@ -1,4 +1,4 @@
-"""The command: ``python -m tabtune_core.models.pretraining tabicl-mini FOLDER``; the same line goes on where it was stopped."""
+"""The command ``python -m tabtune_core.models.pretraining tabicl-mini FOLDER``; repeat it to resume a stopped training."""
 
 import argparse
 import signal
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Trains, and prints how far it is."""
+    """Trains, and prints the progress."""
     parser = argparse.ArgumentParser(prog="python -m tabtune_core.models.pretraining", description="Pre-trains a small base model.")
     parser.add_argument("family", choices=RECIPES, help="the model to train")
     parser.add_argument("folder", type=Path, help="for state.pt (to go on from), the averaged weights, and a JSON file with their curve")
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _train(training: "Pretraining", until: int | None) -> None:
-    """Until then, or until it is asked to stop, which ends it after a step and with a state."""
+    """Trains to step ``until``, or until SIGINT or SIGTERM, which end it after a step with a saved state."""
     asked_to_stop: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda asked, _: asked_to_stop.append(asked))

@@ -1,4 +1,4 @@
-"""From synthetic tables to what one training pass sees: tables of one shape, features as the product gives them to a model.
+"""Turns synthetic tables into the input of one training pass: tables of one shape, with features preprocessed as for a model.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
@@ -14,25 +14,25 @@ from tabtune_core.models.pretraining.prior import MOST_CLASSES, Array, draw_tabl
 
 NOT_SCORED = -100
 CELLS = 48_000
-"""Of one pass: so many tables of a shape as fit, at least one."""
+"""Cells of one pass: as many tables of a shape as fit, at least one."""
 MOST_TABLES, FEWEST_FEATURES = 16, 2
 OUTLYING = 4.0
-"""Standard deviations beyond which numbers count less: the threshold of ``tabicl``'s own preprocessing."""
+"""Standard deviations beyond which numbers are softly clipped: the threshold of ``tabicl``'s own preprocessing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What episodes are at most, and at least."""
+    """Largest and smallest size of episodes."""
 
     rows: int
-    """Context and query."""
+    """Most rows, context and query together."""
     features: int
     fewest_rows: int = 64
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainingEpisode:
-    """``x_BTF``; ``y_BC`` of the context; ``targets_BQ``; for classes also ``classes_B``, how many ids each table may have."""
+    """``x_BTF``; ``y_BC`` of the context; ``targets_BQ``; for classification also ``classes_B``, the number of classes of each table."""
 
     x_BTF: torch.Tensor
     y_BC: torch.Tensor
@@ -41,7 +41,7 @@ class PretrainingEpisode:
 
 
 def draw_episode(rng: np.random.Generator, size: Size, *, classes: bool) -> PretrainingEpisode:
-    """Tables of random numbers of rows and features, each number as likely as half of it; 30 to 80 % of the rows are the context."""
+    """Draws tables with log-uniform numbers of rows and features; 30 to 80 % of the rows are the context."""
     rows, features = (
         int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
         for low, high in ((min(size.fewest_rows, size.rows), size.rows), (min(FEWEST_FEATURES, size.features), size.features))
@@ -52,13 +52,13 @@ def draw_episode(rng: np.random.Generator, size: Size, *, classes: bool) -> Pret
 
 
 def read_episode(tables: Sequence[Array], targets: Sequence[Array], context: int, *, classes: bool) -> PretrainingEpisode:
-    """Of tables ``(T, F)`` and targets ``(T,)`` of one shape."""
+    """Makes an episode from tables ``(T, F)`` and targets ``(T,)`` of one shape."""
     x_BTF = torch.from_numpy(np.stack([_read(x_TF, context) for x_TF in tables])).float()
     return (class_episode if classes else number_episode)(x_BTF, torch.from_numpy(np.stack(targets)), context)
 
 
 def _read(x_TF: Array, context: int) -> Array:
-    """As ``tabicl`` reads features: the context's mean for missing ones, standard scores, and less of what lies far outside."""
+    """Preprocesses features as ``tabicl`` does, by the context: fills missing cells with the mean, standardizes, softly clips outliers."""
     x_TF = np.where(np.isnan(x_TF[:context]).all(0), 0.0, x_TF)
     mean_F = np.nanmean(x_TF[:context], axis=0)
     x_TF = np.where(np.isnan(x_TF), mean_F, x_TF)
@@ -70,7 +70,7 @@ def _read(x_TF: Array, context: int) -> Array:
 
 
 def class_episode(x_BTF: torch.Tensor, ids_BT: torch.Tensor, context: int) -> PretrainingEpisode:
-    """Of class ids from 0, each table's own. Query rows whose class the context lacks say nothing about in-context learning: not scored."""
+    """Makes an episode from class ids, which start at 0 in each table. Query rows of a class that the context lacks are not scored."""
     ids_BT = ids_BT.long()
     y_BC, targets_BQ = ids_BT[:, :context], ids_BT[:, context:]
     seen_BK = torch.zeros(len(ids_BT), MOST_CLASSES, dtype=torch.bool).scatter_(1, y_BC, True)
@@ -79,7 +79,7 @@ def class_episode(x_BTF: torch.Tensor, ids_BT: torch.Tensor, context: int) -> Pr
 
 
 def number_episode(x_BTF: torch.Tensor, y_BT: torch.Tensor, context: int) -> PretrainingEpisode:
-    """Targets are standard scores by the context. Tables whose context is constant are left out."""
+    """Makes an episode from numbers, standardized by the context. Tables whose context is constant are left out."""
     mean_B1, std_B1 = y_BT[:, :context].mean(1, keepdim=True), y_BT[:, :context].std(1, keepdim=True)
     usable_B = std_B1[:, 0] > 1e-3 * y_BT.std(1)
     y_BT = ((y_BT - mean_B1) / (std_B1 + 1e-6)).clamp(-10, 10).float()[usable_B]
@@ -87,7 +87,7 @@ def number_episode(x_BTF: torch.Tensor, y_BT: torch.Tensor, context: int) -> Pre
 
 
 def class_loss(logits_BQK: torch.Tensor, episode: PretrainingEpisode) -> torch.Tensor:
-    """Mean cross-entropy (nats) among the ids that each table may have."""
+    """Computes the mean cross-entropy (nats) over the classes of each table."""
     assert episode.classes_B is not None
     logits_BQK = logits_BQK.masked_fill(torch.arange(logits_BQK.shape[-1]) >= episode.classes_B[:, None, None], float("-inf"))
     return F.cross_entropy(logits_BQK.flatten(0, 1), episode.targets_BQ.flatten(), ignore_index=NOT_SCORED)

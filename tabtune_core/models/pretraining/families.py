@@ -1,4 +1,4 @@
-"""The models that can be pre-trained, one entry each: how to build one, what its loss is, how to save it.
+"""The models that can be pre-trained, one recipe each: how to build it, its losses, and how to save it.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, V bins or quantiles.
 """
@@ -28,20 +28,20 @@ class Recipe:
     """One model to pre-train."""
 
     file: str
-    """File or folder that the weights go to."""
+    """File or folder of the weights."""
     config: dict[str, Any]
-    """Architecture, as the upstream class takes it; a state of another one is refused."""
+    """Architecture, as arguments of the upstream class; a state of another architecture is refused."""
     build: Callable[[dict[str, Any]], nn.Module]
     losses: dict[str, Loss]
-    """By ``classes`` or ``numbers``; taken in turn by the passes of a step."""
+    """Losses by ``classes`` or ``numbers``; the passes of a step alternate between them."""
     save: Callable[[nn.Module, dict[str, Any], Path], None]
     outer: tuple[str, ...]
-    """Parts of names of the matrices next to inputs and outputs, which Muon is not for."""
+    """Parts of the names of matrices next to inputs and outputs, which Muon does not train."""
     size: Size
-    """What its tables grow to."""
+    """Full size of its tables."""
 
     def make(self) -> nn.Module:
-        """The module with random weights, ready to train."""
+        """Builds the module with random weights, ready to train."""
         return self.build(self.config)
 
 
@@ -56,14 +56,14 @@ def _tabicl(config: dict[str, Any]) -> nn.Module:
 
 
 def tabicl_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Cross-entropy, nats, at the temperature of predictions."""
+    """Computes the cross-entropy (nats) at the temperature of predictions."""
     from tabtune_core.models.tabicl.model import TEMPERATURE
 
     return class_loss(model(episode.x_BTF, episode.y_BC) / TEMPERATURE, episode)
 
 
 def tabicl_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Pinball loss over the quantiles (1/(V+1) .. V/(V+1)), in standard deviations of the context's target."""
+    """Computes the pinball loss over the quantiles 1/(V+1) to V/(V+1), in standard deviations of the context's target."""
     quantiles_BQV = model(episode.x_BTF, episode.y_BC)
     count = quantiles_BQV.shape[-1]
     level_V = torch.arange(1, count + 1) / (count + 1)
@@ -88,7 +88,7 @@ def _tabdpt(config: dict[str, Any]) -> nn.Module:
         max_eval_context="max_len",
     )
     module: nn.Module = TabDPTModel(dropout=0.0, use_flash=False, **{names.get(name, name): value for name, value in part.items()})
-    return module.eval()  # features are standardised by the context alone only in this mode; there is no dropout to miss
+    return module.eval()  # only in this mode features are standardized by the context alone; there is no dropout
 
 
 def _tabdpt_logits(model: nn.Module, episode: PretrainingEpisode, is_class: bool) -> torch.Tensor:
@@ -99,12 +99,12 @@ def _tabdpt_logits(model: nn.Module, episode: PretrainingEpisode, is_class: bool
 
 
 def tabdpt_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Cross-entropy, nats."""
+    """Computes the cross-entropy (nats)."""
     return class_loss(_tabdpt_logits(model, episode, True)[..., : TABDPT_MINI["model"]["max_num_classes"]], episode)
 
 
 def tabdpt_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Cross-entropy (nats) against the target shared between the two nearest bin centres, so that the expectation is exact."""
+    """Computes the cross-entropy (nats); a target is shared between the two nearest bin centres, so that the expectation is exact."""
     part = TABDPT_MINI["model"]
     logits_BQV = _tabdpt_logits(model, episode, False)[..., part["max_num_classes"] :]
     low, high, count = part["regression_bin_min"], part["regression_bin_max"], part["regression_bin_count"]
@@ -128,7 +128,7 @@ def _mitra(config: dict[str, Any]) -> nn.Module:
 
 @contextmanager
 def _activations_kept() -> Iterator[None]:
-    """Upstream recomputes every layer in the backward pass, even of a mini: a third more time for memory that is not short."""
+    """Turns off upstream's recomputation in the backward pass, which takes a third more time to save memory that a mini does not need."""
     from autogluon.tabular.models.mitra._internal.models import tab2d
 
     recompute = tab2d.checkpoint
@@ -140,7 +140,7 @@ def _activations_kept() -> Iterator[None]:
 
 
 def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """No masks: without a GPU upstream ignores them."""
+    """Runs the model with empty masks, which upstream ignores without a GPU."""
     (tables, rows, features), context = episode.x_BTF.shape, episode.y_BC.shape[1]
 
     def nothing(count: int) -> torch.Tensor:
@@ -153,14 +153,14 @@ def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor
 
 
 def mitra_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Cross-entropy, nats."""
+    """Computes the cross-entropy (nats)."""
     return class_loss(_mitra_output(model, episode), episode)
 
 
 def mitra_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Huber loss on standard scores by the context; the model reads and writes the context's min-max scale.
+    """Computes the Huber loss on targets standardized by the context; the model's input and output use the context's min-max scale.
 
-    Bounded, because a squared error gives most weight to the few targets far outside of their context.
+    A squared error would give most weight to the few targets far outside of their context.
     """
     low_B1, high_B1 = episode.y_BC.amin(1, keepdim=True), episode.y_BC.amax(1, keepdim=True)
     scaled = PretrainingEpisode(episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1), episode.targets_BQ)

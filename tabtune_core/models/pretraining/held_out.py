@@ -1,8 +1,8 @@
-"""Synthetic tables that training never sees: choices are made by the loss on them. None of them is real.
+"""Held-out synthetic tables: choices are made by the loss on them. No real table is among them.
 
-In: a task. Out: lists of episodes by name, the same at every call and in every process. ``other prior`` are tables of ``tabicl``'s own
-generator, which training never draws: they reveal a model that learnt only the quirks of ours. Needs the extra ``pretrain`` (xgboost, for
-trees).
+In: a task. Out: lists of episodes by name, the same at every call and in every process. ``other prior`` holds tables of ``tabicl``'s own
+generator, which training never uses: they show whether a model only learnt the quirks of our generator. Needs the extra ``pretrain``
+(xgboost, for trees).
 """
 
 import random
@@ -18,15 +18,15 @@ from tabtune_core.errors import MissingPackageError
 from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, draw_episode, read_episode
 
 SEED = 2**40
-"""Size of the lists; a training may have a smaller one."""
+"""First number of the held-out seeds, larger than the seeds of trainings."""
 OTHER = "other prior"
 ROWS = {"to 256 rows": (64, 256), "to 1,024 rows": (257, 1024), "to 2,048 rows": (1025, 2048)}
 PRIORS = ("mlp_scm", "tree_scm")
-"""Without ``graph_scm``, which draws by the order of a set of strings: its tables are others in every process."""
+"""Without ``graph_scm``, which depends on the order of a set of strings, so its tables differ between processes."""
 
 
 def held_out(size: Size, *, classes: bool, episodes: int = 8) -> dict[str, list[PretrainingEpisode]]:
-    """So many episodes for each number of rows, within the size, and half as many of the other prior.
+    """Draws ``episodes`` episodes for each range of rows within the size, and half as many of the other prior.
 
     Raises:
         MissingPackageError: xgboost is not installed.
@@ -44,7 +44,7 @@ def held_out(size: Size, *, classes: bool, episodes: int = 8) -> dict[str, list[
 
 @contextmanager
 def _global_seed(seed: int) -> Iterator[None]:
-    """``tabicl.prior`` draws from three global generators: seeds them, and puts them back."""
+    """Seeds the three global generators that ``tabicl.prior`` uses, and restores their states."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)

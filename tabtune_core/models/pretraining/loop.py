@@ -1,9 +1,8 @@
 """The pre-training loop.
 
-In: a recipe and a folder. Out: a stream of steps, and files that training goes on from. Step ``n`` is a function of the seed, ``n`` and
-the state alone, so a training that was killed goes on as if it had not been. The rate is held for as long as there is time; the averaged
-weights can be used at any moment, and a decay lets the rate fall in a branch of its own (warm-up, stable, decay: Hu et al. 2024, arXiv
-2404.06395).
+In: a recipe and a folder. Out: a stream of steps, and files from which training can resume. Step ``n`` depends only on the seed, ``n`` and
+the state, so a killed training resumes exactly. The learning rate is constant after the warm-up; the averaged weights can be used at any
+time, and a decay lowers the rate in a branch of its own (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395).
 """
 
 import copy
@@ -41,14 +40,14 @@ from tabtune_core.models.pretraining.state import (
 EMA_DECAY = 0.998
 WARMUP_STEPS, STEP_PASSES, RECENT = 50, 4, 100
 SMALL = Size(128, 8)
-"""What tables grow from."""
+"""Size of the tables at the first step."""
 BLOCK = re.compile(r"(.*blocks)\.(\d+)\.(.*)")
 GIVING = re.compile(r"(out_proj|linear2)\.(weight|bias)")
-"""What a block of TabICL adds to its input goes through these."""
+"""Weights and biases whose outputs a block of TabICL adds to its input."""
 
 
 def _orthogonal(grad: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:
-    """Newton-Schulz, as ``torch.optim.Muon`` has it in bfloat16, which takes thirteen times as long on a CPU that lacks it."""
+    """Runs the Newton-Schulz iteration of ``torch.optim.Muon``, whose bfloat16 takes thirteen times as long on a CPU without bfloat16."""
     a, b, c = coefficients
     is_tall = grad.shape[0] > grad.shape[1]
     x = grad.T if is_tall else grad
@@ -60,7 +59,7 @@ def _orthogonal(grad: torch.Tensor, coefficients: tuple[float, float, float], st
 
 
 def make_optimizers(model: nn.Module, outer: tuple[str, ...]) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for the hidden matrices, AdamW for those next to inputs and outputs and for vectors."""
+    """Makes Muon (Jordan et al. 2024) for the hidden matrices, and AdamW for vectors and matrices next to inputs and outputs."""
     hidden = [p for n, p in model.named_parameters() if p.requires_grad and p.ndim == 2 and not any(part in n for part in outer)]
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
@@ -69,13 +68,13 @@ def make_optimizers(model: nn.Module, outer: tuple[str, ...]) -> list[torch.opti
 
 
 def rate_factor(progress: Progress) -> float:
-    """Linear warm-up, then the peak; in a decay a straight line to 2 % of it."""
+    """Returns the learning rate as a share of the peak: linear warm-up, then 1; in a decay a linear fall to 2 %."""
     falling = 0.0 if progress.decay_from is None else (progress.step - progress.decay_from) / progress.decay_steps
     return min((progress.step - progress.fresh + 1) / WARMUP_STEPS, 1 - 0.98 * falling, 1.0)
 
 
 def size_at(step: int, growth: int, full: Size) -> Size:
-    """Most rows and features of a step's tables: from ``SMALL`` they grow by the same factor at every step."""
+    """Returns the largest rows and features of a step's tables: they grow from ``SMALL`` to ``full`` by the same factor at every step."""
     part = min(1.0, step / max(1, growth))
     return Size(
         *(
@@ -86,11 +85,12 @@ def size_at(step: int, growth: int, full: Size) -> Size:
 
 
 def start_from(model: nn.Module, path: Path) -> None:
-    """Takes over every weight of a checkpoint that has the same name and shape here. A model of so many times the blocks begins as the same
-    function: what a new block adds is nought at first.
+    """Copies every weight of a checkpoint that has the same name and shape in the model.
+
+    A model with a multiple of the blocks starts as the same function: each new block copies an old one, and its output starts at 0.
 
     Raises:
-        CheckpointError: the file was cut, or is none.
+        CheckpointError: the file is truncated or not a checkpoint.
     """
     given, own = _read_weights(path), model.state_dict()
     if not given.keys() & own.keys():
@@ -120,17 +120,17 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 class Pretraining:
-    """One training in a folder: begun, or gone on with where it was stopped.
+    """One training in a folder, new or resumed.
 
     Args:
-        family: of ``RECIPES``.
-        folder: for the state, the averaged weights and what led to them.
-        seed, rate, growth: as in ``Progress``; None: as they were begun, or the defaults.
-        start: weights to begin with; counters and curve go on where they are a milestone.
-        looks: steps between two looks at the held-out tables, for which ``lists`` is called once.
+        family: a name in ``RECIPES``.
+        folder: for the state, the averaged weights and the JSON file about them.
+        seed, rate, growth: as in ``Progress``; None: those of the state, or the defaults.
+        start: weights to start from; if they are a milestone, its counters and curve continue.
+        looks: steps between two evaluations on the held-out tables, which ``lists`` makes once per task.
 
     Raises:
-        CheckpointError: the state there is damaged or of another training, or the start was cut.
+        CheckpointError: the state is damaged or of another training, or the weights to start from are truncated.
     """
 
     def __init__(
@@ -152,11 +152,11 @@ class Pretraining:
         self._lists = lists
         self._drawn: dict[str, dict[str, list[PretrainingEpisode]]] = {}
         self.other_code = False
-        """Whether the state is of other code: its weights are as good, but the steps are not those of a training without a stop."""
+        """Whether other code wrote the state: the weights are valid, but later steps differ from those of an uninterrupted training."""
         self.trouble: str | None = None
         """Why the last state could not be written."""
         asked = {"family": family, "config": self.recipe.config, "seed": seed, "rate": rate, "growth": growth}
-        torch.manual_seed(seed or 0)  # the start of the weights
+        torch.manual_seed(seed or 0)  # for the initial weights
         self.model = self.recipe.make()
         self.optimizers = make_optimizers(self.model, self.recipe.outer)
         if (folder / STATE).exists():
@@ -186,9 +186,9 @@ class Pretraining:
         start_from(self.model, start)
 
     def steps(self, until: int | None = None) -> Iterator[Progress]:
-        """Trains, and yields how far it is after each step; without end, or to a number of steps or the end of a decay.
+        """Trains, and yields the progress after each step: until step ``until``, the end of a decay, or without end.
 
-        Saves as it goes. A state that cannot be written is tried again later; the state before stays.
+        Saves regularly. If a state cannot be written, the previous one stays and writing is tried again later.
         """
         progress = self.progress
         end = min((step for step in (until, self._end) if step is not None), default=None)
@@ -203,7 +203,7 @@ class Pretraining:
             progress.seconds, started = progress.seconds + now - started, now
             if progress.step % self.looks == 0 or progress.step == end:
                 self._look()
-                started = time.process_time()  # looking is no training
+                started = time.process_time()  # evaluations do not count as training time
             if progress.step % self.saves == 0 or progress.step == end:
                 self.save()
             yield progress
@@ -213,7 +213,7 @@ class Pretraining:
         return None if self.progress.decay_from is None else self.progress.decay_from + self.progress.decay_steps
 
     def _step(self) -> float:
-        """One step of all optimizers; the mean loss of its passes."""
+        """Runs one step of all optimizers; returns the mean loss of its passes."""
         progress, losses, tasks = self.progress, [], list(self.recipe.losses)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -224,12 +224,12 @@ class Pretraining:
             episode = draw_episode(rng, size, classes=task == "classes")
             progress.tables += len(episode.x_BTF)
             loss = self.recipe.losses[task](self.model, episode)
-            if torch.isfinite(loss):  # a pass none of whose query rows could be scored gives no number
+            if torch.isfinite(loss):  # NaN if no query row of the pass could be scored
                 (loss / STEP_PASSES).backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.item())
         usable = torch.isfinite(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         for optimizer in self.optimizers:
-            if usable:  # else this step would be the end of all weights
+            if usable:  # otherwise the step would make all weights NaN
                 with patch("torch.optim._muon._zeropower_via_newtonschulz", _orthogonal):
                     optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -237,7 +237,7 @@ class Pretraining:
         return float(np.mean(losses or [np.nan]))
 
     def _follow(self, decay: float) -> None:
-        """Moves the averaged weights towards those of the model: an exponential moving average."""
+        """Updates the averaged weights: an exponential moving average of the model's."""
         with torch.no_grad():
             for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
                 mean.lerp_(value, 1 - decay)
@@ -259,7 +259,7 @@ class Pretraining:
         progress.history.append({**counters, "rate": progress.rate * rate_factor(progress), "loss": of_training, "held_out": losses})
 
     def save(self) -> None:
-        """Writes the state, the averaged weights and what led to them. Of a full disk ``trouble`` says so; what was there stays."""
+        """Writes the state, the averaged weights and their JSON file; if that fails, as on a full disk, sets ``trouble``."""
         tensors = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         weights, save = self.folder / self.recipe.file, partial(self.recipe.save, self.average, self.recipe.config)
         try:
@@ -271,10 +271,10 @@ class Pretraining:
 
 
 def begin_decay(folder: Path, branch: Path, steps: int) -> None:
-    """Copies the state of ``folder`` into ``branch``, for a training there whose rate falls over so many steps; one that was begun stays.
+    """Copies the state of ``folder`` into ``branch``, for a decay of ``steps`` steps there; keeps a state that ``branch`` already has.
 
     Raises:
-        CheckpointError: there is no whole state.
+        CheckpointError: ``folder`` has no valid state.
     """
     if (branch / STATE).exists():
         return

@@ -1,7 +1,7 @@
-"""Synthetic tables: what columns hold, how a target comes of them, and what of it a table shows. No real table is among them.
+"""Synthetic tables: latent columns, the target that depends on them, and the form in which the table shows them. No real table is used.
 
-In: a generator of random numbers and a shape. Out: features as a person's file has them, with missing cells, codes of categories and
-heavy tails, and a target. Every table draws its own world, so that a stream of seeds never ends.
+In: a random generator and a shape. Out: features as in users' files, with missing cells, category codes and heavy tails, and a target.
+Every table is drawn from its own random process, so a stream of seeds never ends.
 Shape letters: T rows, F features, H hidden values, M trees, N nodes of a tree, K scores of a row.
 """
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 MOST_CLASSES = 10
 FEWEST_OF_A_CLASS = 3
-"""Rows; a class of fewer is one with another."""
+"""Rows; a class with fewer is merged into the largest."""
 EASY = 0.1
-"""Share of the tables that are a weighted sum of plain columns with little noise: they teach a young model to use its context at all."""
+"""Share of tables whose target is a weighted sum of plain columns with little noise: they teach an untrained model to use its context."""
 ACTIVATIONS: tuple[Callable[[Array], Array], ...] = (
     np.tanh,
     np.sin,
@@ -32,14 +32,14 @@ ACTIVATIONS: tuple[Callable[[Array], Array], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class SyntheticTable:
-    """``x_TF`` with nan where a cell is missing; ``y_T`` holds class ids from 0, all of which occur, or numbers."""
+    """``x_TF`` has NaN in missing cells; ``y_T`` holds numbers, or class ids from 0, all of which occur."""
 
     x_TF: Array
     y_T: Array
 
 
 def draw_table(rng: np.random.Generator, rows: int, features: int, *, classes: bool) -> SyntheticTable:
-    """A table of a world of its own."""
+    """Draws a table."""
     easy = rng.random() < EASY
     latent_TF, hidden_T = _columns(rng, rows, features)
     effect_TF, x_TF = (latent_TF, latent_TF.copy()) if easy else _shown(rng, latent_TF)
@@ -58,16 +58,15 @@ def draw_table(rng: np.random.Generator, rows: int, features: int, *, classes: b
 
 
 def _standard(values: Array) -> Array:
-    """Standard scores by column."""
+    """Standardizes each column."""
     standard: Array = (values - values.mean(0)) / (values.std(0) + 1e-9)
     return standard
 
 
 def _columns(rng: np.random.Generator, rows: int, features: int) -> tuple[Array, Array]:
-    """What columns hold before a person's file gives it a form ``(T, F)``, and something that none of them shows ``(T,)``.
+    """Draws latent columns ``(T, F)``, and a hidden cause ``(T,)`` that no column shows.
 
-    A random network from a few causes, of which columns are nodes; or columns that are independent, or linear mixtures; the causes of
-    some tables lie around centres.
+    Columns are nodes of a random network of a few causes, or independent, or linear mixtures; in some tables the causes form clusters.
     """
     depth = int(rng.integers(0, 5))
     causes = features + 1 if depth == 0 else int(np.exp(rng.uniform(np.log(2), np.log(features + 3))))
@@ -89,12 +88,12 @@ def _columns(rng: np.random.Generator, rows: int, features: int) -> tuple[Array,
     chosen = rng.permutation(nodes_TH.shape[1])[: features + 1]
     nodes_TH = _standard(nodes_TH[:, chosen])
     unrelated = np.flatnonzero(rng.random(features) < (rng.uniform(0.1, 0.7) if rng.random() < 0.3 else 0.0))
-    nodes_TH[:, unrelated] = rng.permuted(nodes_TH[:, unrelated], axis=0)  # columns about something else
+    nodes_TH[:, unrelated] = rng.permuted(nodes_TH[:, unrelated], axis=0)  # unrelated to the others
     return nodes_TH[:, :features], nodes_TH[:, features]
 
 
 def _shown(rng: np.random.Generator, latent_TF: Array) -> tuple[Array, Array]:
-    """``(effect, shown)``: the numbers that the target may depend on, and those in the file, each ``(T, F)``."""
+    """Returns ``(effect, shown)``: the numbers that the target may depend on, and those in the table, each ``(T, F)``."""
     rows, features = latent_TF.shape
     effect_TF, shown_TF = latent_TF.copy(), latent_TF.copy()
     kinds, shares = (_plain, _tailed, _coarse, _category, _often_zero, _outlying), rng.dirichlet((1.5, 0.7, 0.7, 1.2, 0.3, 0.2))
@@ -111,27 +110,27 @@ def _plain(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
 
 
 def _tailed(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
-    """Incomes, counts, areas: by magnitude, or as they are."""
+    """Heavy-tailed numbers such as incomes, counts and areas; the effect is of their magnitude or of the numbers themselves."""
     x_T = np.exp(z_T * rng.uniform(0.5, 2.0)) if rng.random() < 0.7 else np.sign(z_T) * np.abs(z_T) ** rng.uniform(1.5, 4.0)
     x_T = np.floor(x_T * rng.uniform(1, 20)) if rng.random() < 0.4 else x_T
     return (z_T if rng.random() < 0.7 else x_T), x_T
 
 
 def _levels(rng: np.random.Generator, z_T: Array, most: int) -> NDArray[np.int64]:
-    """Ids ``(T,)`` of intervals of random shares, in the order of their numbers."""
+    """Returns ids ``(T,)`` of intervals with random shares, in increasing order."""
     count = int(np.exp(rng.uniform(np.log(2), np.log(most + 1))))
     shares = np.cumsum(rng.dirichlet(np.full(count, rng.uniform(0.4, 5.0))))[:-1]
     return np.searchsorted(np.quantile(z_T, shares), z_T)
 
 
 def _coarse(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
-    """Grades, scores, rounded numbers."""
+    """Ordered levels such as grades, scores and rounded numbers."""
     level_T = _levels(rng, z_T, 20).astype(float)
     return level_T, level_T
 
 
 def _category(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
-    """Names, whose codes say nothing, and each of which has an effect of its own; up to 60, or one in ten rows has its own."""
+    """Categories with arbitrary codes, each with its own effect; at most 60, and at most a tenth of the rows."""
     level_T = _levels(rng, z_T if rng.random() < 0.6 else rng.normal(size=len(z_T)), min(60, max(2, len(z_T) // 10)))
     names = int(level_T.max()) + 1
     effects = rng.normal(size=names) + rng.uniform(0, 1) * np.linspace(-1, 1, names)
@@ -139,19 +138,19 @@ def _category(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
 
 
 def _often_zero(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
-    """Pixels, amounts that few have."""
+    """Numbers that are mostly 0, such as pixels or rare amounts."""
     x_T = np.maximum(z_T - np.quantile(z_T, rng.uniform(0.3, 0.95)), 0.0) ** rng.uniform(1.0, 2.0)
     return x_T, x_T
 
 
 def _outlying(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
-    """Slips and readings of a broken instrument: far away, and without meaning."""
+    """Numbers with random outliers, such as typing errors or faulty readings, that have no effect."""
     slip_T = rng.random(len(z_T)) < rng.uniform(0.001, 0.03)
     return z_T, np.where(slip_T, rng.normal(size=len(z_T)) * 10 ** rng.uniform(1, 3), z_T)
 
 
 def _date(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
-    """Days since 1970, month and weekday, as the product gives a date to a model; with a trend, a season and a weekend."""
+    """Draws a date as its features (days since 1970, month, weekday), with the effects of a trend, a season and weekends."""
     day_T = rng.integers(0, 10**4) + np.floor(rng.random(rows) ** rng.uniform(0.5, 2.0) * np.exp(rng.uniform(np.log(60), np.log(8000))))
     weekday_T, month_T = (day_T + 3) % 7, np.floor(day_T % 365.25 / 30.45) + 1
     season_T = np.cos(2 * np.pi * (day_T / 365.25 - rng.random()))
@@ -163,7 +162,7 @@ def _linear(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
 
 
 def _trees(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
-    """The sum of random trees, which ask each node's column against the number of some row."""
+    """Sums random trees, whose nodes compare a column with its value in a random row."""
     trees, depth = int(np.exp(rng.uniform(0, np.log(40)))), int(rng.integers(1, 6))
     column_MN = rng.integers(0, x_TF.shape[1], (trees, 2**depth - 1))
     border_MN = x_TF[rng.integers(0, len(x_TF), column_MN.shape), column_MN]
@@ -176,13 +175,13 @@ def _trees(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
 
 
 def _smooth(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
-    """A sample of a Gaussian process, by random features (Rahimi and Recht 2007)."""
+    """Samples a Gaussian process by random features (Rahimi and Recht 2007)."""
     weights_FH = rng.normal(size=(x_TF.shape[1], 64)) * np.exp(rng.uniform(np.log(0.2), np.log(2.0))) / np.sqrt(x_TF.shape[1])
     return np.asarray(np.cos(x_TF @ weights_FH + rng.uniform(0, 2 * np.pi, 64)) @ rng.normal(size=(64, count)))
 
 
 def _products(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
-    """Pairs of columns that say something only together."""
+    """Sums products of pairs of columns."""
     pairs = int(rng.integers(1, 6))
     left, right = rng.integers(0, x_TF.shape[1], (2, pairs))
     product_TP = np.clip(x_TF[:, left], -4, 4) * np.clip(x_TF[:, right], -4, 4)
@@ -190,7 +189,7 @@ def _products(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
 
 
 def _nearness(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
-    """How near a row is to a few centres for each score."""
+    """Scores the nearness of a row to the nearest of a few centres per score."""
     centres = int(rng.integers(1, 4))
     centre_JF = x_TF[rng.integers(0, len(x_TF), centres * count)] * rng.uniform(0.3, 1.0)
     distance_TJ = (x_TF**2).sum(1)[:, None] - 2 * x_TF @ centre_JF.T + (centre_JF**2).sum(1)
@@ -198,7 +197,7 @@ def _nearness(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
 
 
 def _scores(rng: np.random.Generator, x_TF: Array, hidden_T: Array, count: int, easy: bool) -> Array:
-    """``(T, K)`` standard scores of a few functions of the columns, of which some also depend on what no column shows."""
+    """Returns standardized scores ``(T, K)`` from a few functions of the columns; some tables also depend on the hidden cause."""
     if easy:
         return _standard(_linear(rng, x_TF, count))
     x_TF, total_TK = np.clip(x_TF, -8, 8), np.zeros((len(x_TF), count))
@@ -211,7 +210,7 @@ def _scores(rng: np.random.Generator, x_TF: Array, hidden_T: Array, count: int, 
 
 
 def _class_ids(rng: np.random.Generator, x_TF: Array, hidden_T: Array, easy: bool) -> NDArray[np.int64]:
-    """The best of several noisy scores, or intervals of one; in random order, without classes that hardly occur."""
+    """Draws class ids: the highest of several noisy scores, or intervals of one score; in random order, without rare classes."""
     classes = 2 if rng.random() < 0.5 else int(rng.integers(2, MOST_CLASSES + 1))
     noise = 0.05 if easy else float(np.exp(rng.uniform(np.log(0.05), np.log(1.5))))
     if rng.random() < 0.5:
@@ -223,19 +222,19 @@ def _class_ids(rng: np.random.Generator, x_TF: Array, hidden_T: Array, easy: boo
         shares = np.cumsum(rng.dirichlet(np.full(intervals, rng.choice([0.5, 1.0, 4.0]))))[:-1]
         of_interval = np.concatenate([np.arange(classes), rng.integers(0, classes, intervals - classes)])
         ids_T = rng.permutation(of_interval)[np.searchsorted(np.quantile(y_T, shares), y_T)]
-    if not easy and rng.random() < 0.15:  # labels that somebody got wrong
+    if not easy and rng.random() < 0.15:  # wrong labels
         wrong_T = rng.random(len(ids_T)) < rng.uniform(0.01, 0.15)
         ids_T = np.where(wrong_T, rng.permutation(ids_T), ids_T)
     counts = np.bincount(ids_T, minlength=MOST_CLASSES)
     ids_T = np.where(counts[ids_T] < FEWEST_OF_A_CLASS, counts.argmax(), ids_T)
-    if ids_T.min() == ids_T.max():  # one class alone: the table is cut in two
+    if ids_T.min() == ids_T.max():  # a single class: split the table in two
         ids_T = (np.argsort(np.argsort(x_TF[:, 0] + 0.1 * rng.normal(size=len(x_TF)))) >= len(x_TF) // 2).astype(int)
     names_T: NDArray[np.int64] = np.unique(ids_T, return_inverse=True)[1]
     return rng.permutation(int(names_T.max()) + 1)[names_T]
 
 
 def _hide(rng: np.random.Generator, x_TF: Array) -> None:
-    """Takes cells out, in a third of the tables: by chance, or where a number is high."""
+    """Removes cells in a third of the tables, in place: at random, or where a number is high."""
     if rng.random() > 1 / 3:
         return
     for feature in np.flatnonzero(rng.random(x_TF.shape[1]) < rng.uniform(0.1, 1.0)):

@@ -1,7 +1,7 @@
-"""The state of a training on disk: written whole or not at all; a truncated or foreign one is refused.
+"""The state of a pre-training on disk: written atomically; a truncated or foreign file is refused.
 
-A file has a line with the version of its form and the SHA-256 of what follows, which is ``torch.save``'s. Beside it lie the averaged
-weights, and a JSON file of the same name with what led to them: a milestone that training can go on from on any machine.
+A state file has a line with its format version and the SHA-256 of the rest, which is written by ``torch.save``. Beside it are the averaged
+weights, and a JSON file of the same name with their progress: a milestone from which training can continue on any machine.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ STATE, LOCK = "state.pt", "lock"
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """What a training was asked for and how far it is; all that its next step depends on beside tensors."""
+    """Settings and progress of a training: all that its next step depends on, except tensors."""
 
     family: str
     config: dict[str, Any]
@@ -39,24 +39,25 @@ class Progress:
     rate: float
     """Peak learning rate."""
     code: str
-    """Hash of the code that draws tables and trains, and the versions of what it uses."""
+    """Hash of the code that draws tables and trains, and of the versions of the packages that it uses."""
     growth: int
     """Steps in which tables grow from small ones to their full size."""
     started_from: str | None = None
-    """SHA-256 of the weights that it began with."""
+    """SHA-256 of the initial weights."""
     fresh: int = 0
-    """Step at which the optimizers began; the rate warms up from there."""
+    """Step at which the optimizers started; the warm-up begins there."""
     decay_from: int | None = None
+    """Step at which a decay starts; None: the rate is constant."""
     decay_steps: int = 0
-    """Steps over which the rate falls from ``decay_from`` on; without ``decay_from`` the rate is held."""
+    """Steps over which the rate falls from ``decay_from`` on."""
     step: int = 0
     tables: int = 0
     seconds: float = 0.0
     """CPU time so far, of all its processes."""
     losses: list[float] = field(default_factory=list)
-    """Of the last steps."""
+    """Losses of the last steps."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry for each look at the held-out tables: the curve over the hours."""
+    """One entry per evaluation on the held-out tables: the learning curve."""
 
     @property
     def hours(self) -> float:
@@ -65,7 +66,7 @@ class Progress:
 
 
 def code_now() -> str:
-    """Changes with whatever may change a step."""
+    """Returns a hash that changes with anything that may change a training step."""
     parts = [(Path(__file__).parent / name).read_text(encoding="utf-8") for name in CODE]
     parts += [version(name) for name in ("torch", "numpy", "tabicl")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
@@ -73,10 +74,10 @@ def code_now() -> str:
 
 @contextmanager
 def one_training(folder: Path) -> Iterator[None]:
-    """Holds the folder for one process.
+    """Locks the folder for one process.
 
     Raises:
-        CheckpointError: another one trains in it.
+        CheckpointError: another process trains in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
@@ -88,10 +89,10 @@ def one_training(folder: Path) -> Iterator[None]:
 
 
 def write_state(folder: Path, progress: Progress, tensors: Mapping[str, Any]) -> None:
-    """Writes it beside the state before, and on disk for good, then moves it there.
+    """Writes the state to a temporary file, flushes it to the disk, then replaces the previous state.
 
     Raises:
-        OSError: the disk is full, or the like; the state before is as it was.
+        OSError: for example the disk is full; the previous state is kept.
     """
     content = io.BytesIO()
     torch.save({"progress": asdict(progress), **tensors}, content)
@@ -111,10 +112,10 @@ def _keep_names(folder: Path) -> None:
 
 
 def read_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
-    """What ``write_state`` wrote.
+    """Reads what ``write_state`` wrote.
 
     Raises:
-        CheckpointError: it was truncated or changed, or has another format.
+        CheckpointError: the file was truncated or changed, or has another format.
     """
     path = folder / STATE
     header, _, data = path.read_bytes().partition(b"\n")
@@ -135,7 +136,7 @@ def _progress(told: Mapping[str, Any], path: Path) -> Progress:
 
 
 def check_same(progress: Progress, asked: Mapping[str, Any], folder: Path) -> None:
-    """Refuses to resume with settings other than those it began with.
+    """Refuses to resume with settings other than those of the state.
 
     Raises:
         CheckpointError: naming the difference.
@@ -152,34 +153,34 @@ def check_same(progress: Progress, asked: Mapping[str, Any], folder: Path) -> No
 
 
 def milestone_json(weights: Path) -> Path:
-    """The file that says what led to weights."""
+    """Returns the path of the JSON file about weights."""
     return weights.with_name(f"{weights.name.split('.')[0]}.json")
 
 
 def write_milestone(weights: Path, save: Any, progress: Progress) -> None:
-    """The averaged weights by ``save(path)``, then what led to them, with their SHA-256."""
+    """Writes the averaged weights by ``save(path)``, then a JSON file with their SHA-256 and the progress."""
     partial = weights.with_name(f"partial-{weights.name}")
     try:
         save(partial)
         if partial.is_dir():
             shutil.rmtree(weights, ignore_errors=True)
         partial.replace(weights)
-    finally:  # of a full disk
+    finally:  # removes a partial file if the disk is full
         shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
     text = json.dumps({"sha256": sha256_of(weights_file(weights)), **asdict(progress)}, indent=1)
     write_text(milestone_json(weights), text + "\n")
 
 
 def weights_file(path: Path) -> Path:
-    """The file itself, where a model's weights are a folder."""
+    """Returns the file of weights, which for some models is in a folder."""
     return path / "model.safetensors" if path.is_dir() else path
 
 
 def read_milestone(weights: Path) -> Progress | None:
-    """What led to the weights; None where no file says so.
+    """Reads the progress of weights; None if they have no JSON file.
 
     Raises:
-        CheckpointError: the weights are not those that it was written for.
+        CheckpointError: the JSON file was written for other weights.
     """
     path = milestone_json(weights)
     if not path.is_file():

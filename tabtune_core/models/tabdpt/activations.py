@@ -10,7 +10,7 @@ from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape; more classes than the model has outputs are predicted digit by digit, a pass for each."""
+    """Records one training step on the tape; more classes than the model has outputs take one pass per digit of the class id."""
     passes, reach = 1, config["model"]["max_num_classes"]
     while reach < classes:
         passes, reach = passes + 1, reach * config["model"]["max_num_classes"]
@@ -19,21 +19,21 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Bytes at the widest moment of a prediction: in a feed-forward part, with five tensors of the width of a row and four hidden ones."""
+    """Estimates the peak bytes of a prediction: in a feed-forward part, with five tensors of a row's width and four hidden ones."""
     size = config["model"]
     rows = size["n_thinking_rows"] + context + query
-    features_read = 5 * (context + query) * size["max_num_features"]  # cut off, normalised and cut off again, with masks
+    features_read = 5 * (context + query) * size["max_num_features"]  # clipped, normalised and clipped again, with masks
     outputs = 4 * query * (size["max_num_classes"] + size["regression_bin_count"])
     return float(NUMBER_BYTES * max(rows * (5 * size["emsize"] + 4 * size["ff_dim"]), features_read, outputs))
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Operations for each pair of context rows of a prediction."""
+    """Returns the operations per pair of context rows in a prediction."""
     return int(4 * config["model"]["nlayers"] * config["model"]["emsize"])
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Parameters that get no gradient in full fine-tuning: the label encoders of the other task."""
+    """Returns the number of parameters without a gradient in full fine-tuning: those of the other task's label encoders."""
     size = config["model"]
     labels = size["y_encoder_dim"]
     return int(size["nlayers"] * (size["max_num_classes"] * labels if regression else labels * (labels + 3)))
@@ -57,7 +57,7 @@ def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regr
                 tape.live = True
             tape.keep("statistics", 2 * rows, wide=True)
             tape.linear(f"{path}.q_proj.weight", {"normal": rows}, (width, width))
-            tape.keep("q", 2 * rows * width)  # as it is, for its norm and gate, and as attention reads it
+            tape.keep("q", 2 * rows * width)  # once for its norm and gate, once as attention reads it
             tape.keep("gate", 2 * rows * heads)
             copied = tape.trained.dropout and tape.trained.variant == "dora"
             tape.linear(f"{path}.k_proj.weight", {"normal shown" if copied else "normal": key_rows}, (width, width))

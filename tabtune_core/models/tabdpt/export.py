@@ -7,7 +7,7 @@ ENDING = "safetensors"
 
 
 def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
-    """With the upstream package's own estimator."""
+    """Writes code that predicts with the upstream package's own estimator."""
     kind = "TabDPTClassifier" if facts.classes else "TabDPTRegressor"
     setup = (
         f"import torch\nfrom tabdpt import {kind}\nfrom tabtune_core import load_adapter, read_table\n\n{own_rows(facts, run_id, table)}"

@@ -1,4 +1,4 @@
-"""TabDPT: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
+"""TabDPT: its layers, module groups, limits and checkpoints. Data only; importing it loads no torch."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tabtune_core.upstream import APACHE_2, Upstream
 
 
 def tabdpt_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Of a TabDPT module, everything but the label encoders of the other task."""
+    """Returns the layers of a TabDPT module, without the label encoders of the other task."""
     size = config["model"]
     width, label_width, hidden = size["emsize"], size["y_encoder_dim"], size["ff_dim"]
     layers = Layers()
@@ -45,10 +45,10 @@ UPSTREAM = Upstream(
         "tabdpt.model:TabDPTModel": "the class of the module, its submodules, sizes and state dict",
         "tabdpt.model:TabDPTModel.load": "a module from the configuration in a checkpoint",
         "tabdpt.model:TransformerEncoderLayer": "a stage, which returns the change of its input",
-        "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, of three numbers of the layer",
+        "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, from three numbers of the layer",
     },
 )
-"""What we rely on in its package."""
+"""The names that we use of its package."""
 
 FAMILY = Family(
     folder="tabdpt",
@@ -57,7 +57,7 @@ FAMILY = Family(
     install="pip install tabdpt",
     layers=tabdpt_layers,
     targets=("transformer_encoder", "encoder", "y_encoder", "head"),
-    groups={  # one label encoder for both tasks until TabDPT 1.2: the guide's y_encoder
+    groups={  # the guide's y_encoder: until TabDPT 1.2, one label encoder for both tasks
         "classification": {**_GROUPS, "y_encoder": ("cls_y_encoders",)},
         "regression": {**_GROUPS, "y_encoder": ("reg_y_encoders",)},
     },

@@ -1,6 +1,6 @@
 """TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, for both tasks from one file.
 
-The context comes sampled by rows from the engine, so that upstream's retrieval of neighbours is not needed; all of it is used.
+The engine samples the context rows and all of them are used, so upstream's retrieval of neighbours is not needed.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs (class logits,
 then N bins of the target).
@@ -45,7 +45,7 @@ CPU = torch.device("cpu")
 
 
 class _Drawn(TorchFunctionMode):
-    """While it lasts, this thread draws the same normal numbers every time; torch's global generator is not touched."""
+    """Makes ``torch.randn`` draw the same numbers every time, in this thread while the context lasts; the global generator is not used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class _Drawn(TorchFunctionMode):
 
 
 class ContextStatistics(Network):  # type: ignore[misc]
-    """Upstream's module, always with feature statistics of the context alone, which is what prediction does.
+    """Upstream's module with feature statistics from the context alone, in training as in prediction.
 
-    Upstream's forward reads the root's ``training`` flag and nothing else of it: set, statistics are over query rows too, so that they
-    would see each other. The flags below the root, which switch an adapter's dropout, stay as they are.
+    Upstream's forward uses the root's ``training`` flag only for these statistics. If set, they include query rows, which would then see
+    each other. The flags of submodules, which control an adapter's dropout, are not changed.
     """
 
     def forward(self, *positional: Any, **named: Any) -> torch.Tensor:
-        """See upstream's."""
+        """Calls upstream's forward."""
         predicting = view_of_one(self)
         predicting.training = False
         outputs: torch.Tensor = Network.forward(predicting, *positional, **named)
@@ -72,7 +72,7 @@ class ContextStatistics(Network):  # type: ignore[misc]
 
 
 class TabDPTModel:
-    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` but for its class, and for where attention's scale is computed."""
+    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` as ``ContextStatistics``, with attention's scale on the CPU."""
 
     def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
         self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
@@ -96,9 +96,9 @@ class TabDPTModel:
         return cls(card, task, source, module, config, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Upstream's steps, learnt from the context: mean for missing numbers, standard score, PCA where there are too many features.
+        """Fits upstream's steps to the context: fill missing numbers with the mean, standardize, PCA if there are too many features.
 
-        Upstream draws the start of its randomised PCA from torch's global generator; here it is always the same.
+        Upstream draws the start of its randomized PCA from torch's global generator; here it is always the same.
         """
         scale = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()).fit(x_CF)
         width, projection_FW = self.module.num_features, None
@@ -116,10 +116,10 @@ class TabDPTModel:
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Mean cross-entropy (nats) of the query rows: of their class, or of the bins next to their number's z-score.
+        """Computes the mean cross-entropy (nats) of the query rows, over classes or over bins of the target's z-score.
 
-        A z-score's probability is shared between the two nearest bin centres, so that the expectation, which is what is predicted,
-        can be the z-score itself. So were the mini's weights trained; what the released ones were trained with is not published.
+        A z-score is shared between the two nearest bin centres, so that the expectation, which is the prediction, can equal the z-score.
+        The mini was trained with this loss; the loss of the released weights is not published.
         """
         if classes:
             scores_NK, y_N = self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten()
@@ -132,7 +132,7 @@ class TabDPTModel:
         return averaged(F.cross_entropy(logits_BQN.flatten(0, 1), shares_BQN.flatten(0, 1), reduction=reduction(weight_BQ)), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""
+        """Predicts probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
@@ -145,14 +145,14 @@ class TabDPTModel:
         return np.asarray(number_BQ[0].numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """As ``predict``: upstream has nothing to keep a context with, so each lot of rows reads it anew."""
+        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context again."""
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-        """Log-probabilities ``(B, Q, K)`` but for a constant of each row.
+        """Returns log-probabilities ``(B, Q, K)`` up to a constant per row.
 
-        More classes than the model has logits are told apart digit by digit, as upstream does: the class id is written in base
-        ``n_out``, each digit is a question of its own, and the log-probabilities of a class's digits are added up.
+        More classes than the model has logits are predicted digit by digit, as upstream does: the class id is written in base ``n_out``,
+        each digit is predicted on its own, and the log-probabilities of a class's digits are added.
         """
         base, place, digits = self.module.n_out, 1, []
         ids_K = torch.arange(classes, device=x_BTF.device)
@@ -163,11 +163,11 @@ class TabDPTModel:
         return torch.stack(digits).sum(dim=0)
 
     def _bin_logits(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-        """``(B, Q, N)``, of z-scores; the bins are of one width, their places counted from 0."""
+        """Returns logits ``(B, Q, N)`` of the z-score's bins, which have equal widths and are numbered from 0."""
         return self._outputs(x_BTF, y_BC)[..., self.module.n_out :]
 
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-        """``(B, Q, O)``."""
+        """Returns outputs ``(B, Q, O)``."""
         network = self.module
         x_BTW = F.pad(x_BTF, (0, network.num_features - x_BTF.shape[-1]))
         outputs_QBO: torch.Tensor = network(x_BTW, y_BC.float(), self.task == "classification")
@@ -181,7 +181,7 @@ class TabDPTModel:
 
 
 def scale_on_cpu(module: Network) -> None:
-    """Attention takes its scale as a number, and upstream computes it on the GPU: the host would wait for it in every layer."""
+    """Computes attention's scale on the CPU: upstream computes it on the GPU and needs it as a number, so every layer would wait for it."""
     for layer in module.transformer_encoder:
         numbers = {name: getattr(layer, name).cpu().clone() for name in ("n0", "max_len_f", "kappa")}
         layer.get_scale_param = partial(_scale, SimpleNamespace(**numbers, disable_attention_scaling=layer.disable_attention_scaling))
@@ -193,9 +193,9 @@ def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dty
 
 
 def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation ``(B, 1)`` of the context's numbers, in double precision where the device has it.
+    """Returns mean and deviation ``(B, 1)`` of the context's numbers, in double precision if the device supports it.
 
-    Upstream adds 1e-6 to the deviation, which makes targets of that size vanish; here only a constant target's deviation is replaced.
+    Upstream adds 1e-6 to the deviation, which shrinks targets of that size; here only the deviation of a constant target is replaced.
     """
     y_BC = y_BC.to(widest_float(y_BC.device))
     mean_B1 = y_BC.mean(dim=1, keepdim=True)
@@ -204,10 +204,10 @@ def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_checkpoint(path: Path) -> tuple[Network, str]:
-    """The upstream module of a safetensors file, and its configuration as the JSON text that the file has.
+    """Reads a safetensors file; returns the upstream module and its configuration as the JSON text in the file.
 
     Raises:
-        CheckpointError: for another kind of file or another version.
+        CheckpointError: it is another kind of file or for another version.
     """
     with refused_as(CheckpointError, f"{path} is not a TabDPT checkpoint", WAY_OUT):
         tensors, beside = read_safetensors(path)
@@ -232,7 +232,7 @@ MODEL = TabDPTModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """The encoder, then label encoder and layer in turn; a layer returns the change of its input."""
+    """Returns the stages: the encoder, then label encoders and layer in turn; a layer returns the change of its input."""
     width = int(module.ninp)  # type: ignore[arg-type]
 
     def layer(i: int) -> tuple[Stage, ...]:

@@ -13,12 +13,12 @@ SSMAX_HIDDEN = 64
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape; an episode shows no more classes than the model has outputs, so that ``classes`` is idle."""
+    """Records one training step on the tape. ``classes`` is not used: an episode never has more classes than the model has outputs."""
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
     columns = features + reserved
     group = config.get("col_feature_group_size", 3) if config["col_feature_group"] else 1
-    # the reserved columns, and the context's answers, are left out: see lean_forward.py
+    # without the reserved columns and the answers for context rows: see lean_forward.py
     with tape.block(features * rows * group):
         if config["col_target_aware"]:
             tape.keep("labels", features * context * max(1, config["max_classes"]), wide=True)
@@ -54,9 +54,9 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Bytes at the widest moment of a prediction: in the columns' blocks, ten tensors of one number for each unit of each cell.
+    """Estimates the peak bytes of a prediction: in the column blocks, ten tensors with one number per cell and unit of width.
 
-    Those are the stage's input, the block's, its normalised copy, the attention's answer, the sum and its normalised copy, and twice the
+    They are the inputs of stage and block, the block's normalised input, the attention's output, the sum and its normalised copy, and two
     wider tensors around GELU.
     """
     cells = (features + config["row_num_cls"]) * (context + query)
@@ -64,12 +64,12 @@ def predicting(config: dict[str, Any], *, context: int, query: int, features: in
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Operations for each pair of context rows of a prediction; columns and parts of a row do not grow with its square."""
+    """Returns the operations per pair of context rows in a prediction; only the in-context attention grows with the square of the rows."""
     return int(4 * config["icl_num_blocks"] * config["embed_dim"] * config["row_num_cls"])
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Parameters that get no gradient in full fine-tuning: the fixed frequencies of the rotation."""
+    """Returns the number of parameters without a gradient in full fine-tuning: the fixed frequencies of the rotary embedding."""
     return int(config["embed_dim"] // config["row_nhead"] // 2)
 
 
@@ -88,10 +88,10 @@ def attend(
     rope: bool = False,
     ssmax: object = False,
 ) -> None:
-    """One ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` ones, then a feed-forward layer.
+    """Records a ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` tokens, then feed-forward.
 
-    ``own``: the tokens shown are some of the asking ones, so that both come out of one norm. ``once``: every table has the same asking
-    tokens, which are computed once until they meet what is shown.
+    ``own``: the shown tokens are among the asking ones, so both come out of one norm. ``once``: every table has the same asking tokens,
+    which are computed only once before the attention.
     """
     query_tokens, key_tokens, name = tables * asking, tables * shown, path.rpartition(".")[2]
     asked_tokens = asking if once else query_tokens
@@ -104,7 +104,7 @@ def attend(
         tape.keep(f"{name} scaled", 3 * scaled + inner)  # unscaled, tanh, scales; GELU's input
         if tape.trained.everything:
             tape.keep(f"{name} scaling", 2 * scaled + inner)  # inputs of its layers and products
-    # q, k and v lie in one tensor, which v keeps whole when q and k are rotated
+    # q, k and v are views of one tensor, all of which v keeps alive even if q and k are rotated copies
     packed = 3 * query_tokens if own and rope else 2 * key_tokens
     rotated = query_tokens + key_tokens if rope else asked_tokens
     tape.keep(f"{name} q, k, v", (packed + rotated) * width)

@@ -7,7 +7,7 @@ ENDING = "ckpt"
 
 
 def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
-    """With the upstream package's own estimator."""
+    """Writes code that predicts with the upstream package's own estimator."""
     kind, classes = ("TabICLClassifier", ", class_shuffle_method='none'") if facts.classes else ("TabICLRegressor", "")
     setup = f"from tabicl import {kind}\nfrom tabtune_core import load_adapter, read_table\n\n{own_rows(facts, run_id, table)}"
     use = (

@@ -1,4 +1,4 @@
-"""TabICL: what its modules are made of, its parts, limits and checkpoints. Data only; importing it loads no torch."""
+"""TabICL: its layers, module groups, limits and checkpoints. Data only; importing it loads no torch."""
 
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,7 @@ from tabtune_core.upstream import APACHE_2, BSD_3, Upstream
 
 
 def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, factor: int, norms: bool) -> None:
-    """Adds a block; with ``heads``, attention whose softmax is scaled by two small networks."""
+    """Adds a block; with ``heads``, two small networks scale the softmax of its attention."""
     layers.attention(f"{path}.attn", width)
     layers.linear(f"{path}.linear1", factor * width, width)
     layers.linear(f"{path}.linear2", width, factor * width)
@@ -23,7 +23,7 @@ def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, fact
 
 
 def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Of a TabICL module; v1 and v2 differ in how columns enter, in the scaled softmax of attention and in the biases of norms."""
+    """Returns the layers of a TabICL module; v1 and v2 differ in the input of columns, the scaled softmax and the biases of norms."""
     width, factor, labels = config["embed_dim"], config["ff_factor"], config["max_classes"] or 1
     deep = width * config["row_num_cls"]
     layers, norms = Layers(), not config.get("bias_free_ln", False)
@@ -60,30 +60,30 @@ UPSTREAM = Upstream(
     tested=("2.2",),
     names={
         "tabicl._model.tabicl:TabICL": "the class of the module, its submodules and its state dict",
-        "tabicl._model.tabicl:TabICL._inference_forward": "an entry that calls the stages",
-        "tabicl._model.tabicl:TabICL.predict_stats": "numbers from quantiles",
-        "tabicl._model.tabicl:TabICL.predict_stats_with_cache": "numbers beside a cached context",
-        "tabicl._model.tabicl:TabICL.forward_with_cache": "class probabilities beside a cached context",
-        "tabicl._model.embedding:ColEmbedding": "the column stage, and the object that splits its work",
-        "tabicl._model.embedding:ColEmbedding._compute_embeddings": "the column stage, left out for reserved columns",
-        "tabicl._model.learning:ICLearning": "the in-context stage, which keeps the tree of many classes",
-        "tabicl._model.learning:ICLearning._icl_predictions": "its answers, left out for the context rows",
-        "tabicl._model.learning:ICLearning._icl_predictions_repr_cache": "the same beside a cached context",
-        "tabicl._model.layers:MultiheadAttentionBlock": "the last block, left out for the context rows",
-        "tabicl._model.layers:SkippableLinear": "asks for reserved columns, which a training step need not",
-        "tabicl._model.layers:InducedSelfAttentionBlock": "its inducing points ask once for all columns",
-        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without that question",
-        "tabicl._model.layers:MultiheadAttention": "its projections, its rotation and its scaling, computed without copies",
-        "tabicl._model.rope:RotaryEmbedding": "its frequencies, and which numbers are a pair",
+        "tabicl._model.tabicl:TabICL._inference_forward": "an entry point that calls the stages",
+        "tabicl._model.tabicl:TabICL.predict_stats": "predicts numbers from quantiles",
+        "tabicl._model.tabicl:TabICL.predict_stats_with_cache": "predicts numbers with a cached context",
+        "tabicl._model.tabicl:TabICL.forward_with_cache": "predicts class probabilities with a cached context",
+        "tabicl._model.embedding:ColEmbedding": "the column stage, and the object that splits it into batches",
+        "tabicl._model.embedding:ColEmbedding._compute_embeddings": "the column stage, skipped for reserved columns",
+        "tabicl._model.learning:ICLearning": "the in-context stage, which keeps the class tree of a call",
+        "tabicl._model.learning:ICLearning._icl_predictions": "its outputs, not computed for the context rows",
+        "tabicl._model.learning:ICLearning._icl_predictions_repr_cache": "the same with a cached context",
+        "tabicl._model.layers:MultiheadAttentionBlock": "the last block, not computed for the context rows",
+        "tabicl._model.layers:SkippableLinear": "checks for reserved columns, which a training step does not need",
+        "tabicl._model.layers:InducedSelfAttentionBlock": "its inducing points, projected once for all columns",
+        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without the check for reserved columns",
+        "tabicl._model.layers:MultiheadAttention": "its projections, its rotary embedding and its scaling, computed without copies",
+        "tabicl._model.rope:RotaryEmbedding": "its frequencies, and how numbers are paired",
         "tabicl._model.attention:sdpa_with_flattened_batch": "attention of many tables at once",
-        "tabicl._model.ssmax:_logn": "the logarithm of the number of rows, a wait for a GPU",
+        "tabicl._model.ssmax:_logn": "the logarithm of the number of rows, which synchronizes with the GPU",
         "tabicl._model.attention:set_flash_attn3_enabled": "keeps attention in fp32",
         "tabicl._sklearn.preprocessing:PreprocessingPipeline": "normalisation of the features",
         "tabicl._sklearn.preprocessing:UniqueFeatureFilter": "leaves constant columns out",
         "tabicl.prior:PriorDataset": "synthetic tables of pre-training",
     },
 )
-"""What we rely on in its package."""
+"""The names that we use of its package."""
 
 FAMILY = Family(
     folder="tabicl",
@@ -164,10 +164,10 @@ MINI: dict[str, Any] = {
     "icl_num_blocks": 8,
     "icl_nhead": 4,
 }
-"""TabICL v2 (arXiv 2602.11139) with every width and depth cut down: 1,257,790 parameters."""
+"""TabICL v2 (arXiv 2602.11139) with smaller widths and depths: 1,257,790 parameters."""
 MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
 SHALLOWER: dict[str, Any] = {"icl_num_blocks": 4}
-"""What the first minis, of 0.7 million parameters, have other than these."""
+"""How the first minis, of 0.7 million parameters, differ."""
 
 
 def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
@@ -209,7 +209,7 @@ MINI_1 = replace(
     MINI_CARD,
     name="tabicl-mini-1",
     title="TabICL mini 1",
-    note="The first weights of TabICL mini, for what was made with them; takes about two thirds of the time.",
+    note="The first weights of TabICL mini, for adapters made with them; takes about two thirds of the time.",
     weights={
         "classification": Weights(
             file="tabicl-mini-1.ckpt",
@@ -237,7 +237,7 @@ MINI_2 = replace(
     MINI_CARD,
     name="tabicl-mini-2",
     title="TabICL mini 2",
-    note="The second weights of TabICL mini, for what was made with them.",
+    note="The second weights of TabICL mini, for adapters made with them.",
     weights={**MINI_CARD.weights, "regression": _NUMBERS_2},
 )
 EARLIER = {"tabicl-mini": (MINI_1, MINI_2)}

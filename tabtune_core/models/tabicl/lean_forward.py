@@ -1,18 +1,19 @@
 """TabICL without computations whose results upstream drops or overwrites, except when a cached context is used.
 
+Upstream does this avoidable work:
+
 - The columns that it reserves for the rows' CLS tokens go through the whole column stage as if they were data.
-- The last in-context block and the head answer for the context rows too.
-- While training it reads three known facts from the GPU, and waits for each of them: whether a column is reserved, how many
-  classes there are, and for the logarithm of the number of rows.
+- The last in-context block and the head compute outputs for the context rows too.
+- A training step waits for the GPU three times, for values that are known: whether a column is reserved, the number of classes, and the
+  logarithm of the number of rows.
+- Attention copies q, k and v apart, rotates them in many small steps, and projects the same inducing points in every column.
 
-- Attention copies q, k and v apart, builds their rotation of many small steps, and asks for the same inducing points in every column.
+Upstream also stores the state of one call on its module: a context's cache, the tree of many classes, how work is split.
 
-Upstream also keeps on its module what belongs to one call: a context's cache, the tree of many classes, how work is split.
-
-In: an upstream module. Out: the same losses, gradients and predictions, without that work and the memory that it keeps. The classes of its
-layers change once, when it is loaded; a call changes nothing, so that threads may predict at once.
-LoRA's dropout hides the same numbers of the inducing points in every column; in 16 bits, positions are exact beyond 256 columns, where
-upstream rounds them.
+In: an upstream module. Out: the same losses, gradients and predictions, without that work and memory. The classes of its layers are
+replaced once, when it is loaded; a call changes nothing, so threads may predict at the same time.
+There are two differences: LoRA's dropout hides the same numbers of the inducing points in every column, and in 16 bits positions beyond
+256 columns are exact, where upstream rounds them.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, P numbers of a cell,
 D width, O outputs. In attention: T asking tokens, S tokens shown, H heads, P pairs of numbers of a head.
 """
@@ -36,7 +37,7 @@ from tabtune_core.models.tabicl.family import UPSTREAM
 
 
 class LeanAttention(MultiheadAttention):  # type: ignore[misc]
-    """Takes over training and plain predictions; with a mask, a cache or dropout it is upstream's."""
+    """Replaces attention in training and plain predictions; with a mask, a cache or dropout it calls upstream's."""
 
     def forward(
         self,
@@ -49,7 +50,7 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         rope: Any = None,
         need_kv: bool = False,
     ) -> Any:
-        """``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; the query's leading axes may be 1 where those of the key are longer."""
+        """Maps ``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; leading axes of the query may be 1 and are then broadcast."""
         others = (cached_kv, key_padding_mask, attn_mask)
         if key is None or value is not key or need_kv or self.dropout or any(other is not None for other in others):
             apart = query if key is None else query.expand(*key.shape[:-2], *query.shape[-2:])
@@ -71,13 +72,13 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         return F.linear(answer.transpose(-3, -2).flatten(-2), self.out_proj.weight, self.out_proj.bias)
 
     def _heads(self, projected: torch.Tensor, count: int) -> list[torch.Tensor]:
-        """``(..., T, count D)`` to so many times ``(..., H, T, D / H)``, views of what was projected."""
+        """Splits ``(..., T, count D)`` into ``count`` views ``(..., H, T, D / H)``."""
         parts = projected.view(*projected.shape[:-1], count, self.num_heads, self.head_dim)
         return [part.transpose(-3, -2) for part in (parts.unbind(-3) if count > 1 else [parts.squeeze(-3)])]
 
 
 class _Rotation(torch.autograd.Function):
-    """Turns pairs of numbers by the angles of their token; the gradient is turned back. Su et al. 2021, arXiv 2104.09864."""
+    """Rotates pairs of numbers by the angles of their token; the gradient is rotated back. Su et al. 2021, arXiv 2104.09864."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool) -> torch.Tensor:
@@ -97,7 +98,7 @@ def _rotated(*arguments: Any) -> torch.Tensor:
 
 
 def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool) -> torch.Tensor:
-    """``(..., T, 2 P)`` to the same, in the type of the angles until it is done; a pair is two neighbours, or one of each half."""
+    """Rotates ``(..., T, 2 P)``, computing in the type of the angles; a pair is two neighbours, or one number of each half."""
     wide = x.to(cos_TP.dtype)
     turned = torch.empty_like(wide)
     (first, second), (to_first, to_second) = (
@@ -109,18 +110,18 @@ def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interle
 
 
 class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
-    """Lets the inducing points ask once for all columns, until they meet what each of them shows.
+    """Projects the inducing points once for all columns.
 
-    It asks for reserved columns, a wait for the GPU, outside training alone: a training step has none here.
+    It checks for reserved columns, which waits for the GPU, only outside training: a training step has none here.
     """
 
     def forward(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
-        """``(..., T, D)`` to the same."""
+        """Maps ``(..., T, D)`` to the same shape."""
         answer: torch.Tensor = (self.induced_attention if self.training else super().forward)(src, train_size)
         return answer
 
     def induced_attention(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
-        """``(..., T, D)`` to the same, through points that attend to the first ``train_size`` tokens."""
+        """Maps ``(..., T, D)`` to the same shape, through points that attend to the first ``train_size`` tokens."""
         points = self.ind_vectors[(None,) * (src.dim() - 2)]
         shown = src[..., :train_size, :]
         hidden = self.multihead_attn1(points, shown, shown)
@@ -129,14 +130,14 @@ class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
 
 
 RESERVED = -100.0
-"""What upstream fills the reserved columns with."""
+"""Value with which upstream fills the reserved columns."""
 
 
 class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
-    """The last in-context block, which answers for the query rows alone."""
+    """The last in-context block, which computes outputs for the query rows only."""
 
     def forward(self, q: torch.Tensor, *positional: Any, train_size: int | None = None, **named: Any) -> Any:
-        """``(B, T, D)`` to ``(B, Q, D)``: the query rows attend to the context. Other calls, such as filling a cache, are upstream's."""
+        """Maps ``(B, T, D)`` to ``(B, Q, D)``: query rows attend to the context. Other calls, such as filling a cache, are upstream's."""
         if train_size is None or positional or named.keys() - {"rope"}:
             return super().forward(q, *positional, train_size=train_size, **named)
         shown_BCD = q[..., :train_size, :]
@@ -144,7 +145,7 @@ class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
 
 
 class LeanInContext(ICLearning):  # type: ignore[misc]
-    """Upstream expects answers ``(B, T, O)``; of the context rows it reads nothing."""
+    """Pads the outputs to ``(B, T, O)``, as upstream expects, with zeros for the context rows, which upstream does not read."""
 
     def _icl_predictions(self, R: torch.Tensor, y_train: torch.Tensor) -> torch.Tensor:
         return F.pad(super()._icl_predictions(R, y_train), (0, 0, y_train.shape[1], 0))
@@ -154,26 +155,26 @@ class LeanInContext(ICLearning):  # type: ignore[misc]
 
 
 class _Labels(torch.Tensor):
-    """Class ids or numbers without their largest: a training episode never has more classes than the module has outputs."""
+    """Labels whose ``max`` does not wait for the GPU: a training episode never has more classes than the module has outputs."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     def max(self) -> Any:  # type: ignore[override]
-        """Of one class."""
+        """Returns the maximum of a single class, 0, in place of the real one."""
         return np.zeros(())
 
 
 class LeanColumns(ColEmbedding):  # type: ignore[misc]
-    """Upstream's step from cells to embeddings, of the columns that hold data."""
+    """Computes embeddings of cells for the columns that hold data only."""
 
     def _compute_embeddings(
         self, features: torch.Tensor, train_size: int, y_train: torch.Tensor | None = None, embed_with_test: bool = False
     ) -> torch.Tensor:
-        """``(B, H, T, P)`` to ``(B, H, T, D)``: zeros for the reserved columns, since the rows' stage writes over them.
+        """Maps ``(B, H, T, P)`` to ``(B, H, T, D)``, with zeros for the reserved columns, which the row stage overwrites.
 
-        They come first. Inference may ask for some of the columns at a time, so that they are known by what they hold there; reserved ones
-        alone go through upstream's code. No column of data is all ``RESERVED``: a constant one is left out before, the others have a mean
-        of 0.
+        Reserved columns come first. In inference a call may have only some of the columns, so reserved ones are recognized by their values;
+        a call with reserved columns alone runs upstream's code. No data column consists of ``RESERVED`` alone: constant columns are removed
+        before, and the others have a mean of 0.
         """
         first, labels = int(self.reserve_cls_tokens), y_train
         if not self.training:
@@ -186,10 +187,10 @@ class LeanColumns(ColEmbedding):  # type: ignore[misc]
 
 
 class LeanLinear(SkippableLinear):  # type: ignore[misc]
-    """Asks for reserved columns, a wait for the GPU, outside training alone: a training step has none here."""
+    """Checks for reserved columns, which waits for the GPU, only outside training: a training step has none here."""
 
     def forward(self, src: torch.Tensor) -> torch.Tensor:
-        """``(..., in)`` to ``(..., out)``."""
+        """Maps ``(..., in)`` to ``(..., out)``."""
         output: torch.Tensor = nn.Linear.forward(self, src) if self.training else super().forward(src)
         return output
 
@@ -205,10 +206,10 @@ _logarithm = lru_cache(maxsize=256)(ssmax._logn)
 
 
 def lean(module: nn.Module) -> None:
-    """Changes the classes of a ``TabICL``'s layers, nothing else; those of a version that was not tested stay."""
+    """Replaces the classes of a ``TabICL``'s layers; does nothing if the installed version was not tested."""
     if not UPSTREAM.is_tested:
         return
-    ssmax._logn = _logarithm  # the same numbers, without a second wait
+    ssmax._logn = _logarithm  # cached, so that the GPU is waited for only once per number of rows
     for layer in module.modules():
         layer.__class__ = LEAN.get(type(layer), type(layer))
     *_, last = module.get_submodule("icl_predictor.tf_icl.blocks").children()
@@ -216,7 +217,7 @@ def lean(module: nn.Module) -> None:
 
 
 def of_one_call(module: nn.Module) -> Any:
-    """A view of the module, with all on which upstream keeps what belongs to a call."""
+    """Returns a view of the module for one call, with its own copies of the objects on which upstream stores the state of a call."""
     own = view(module)
     for part in own.modules():
         if "inference_mgr" in vars(part):

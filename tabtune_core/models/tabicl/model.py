@@ -21,28 +21,27 @@ from torch.nn import functional as F
 from tabtune_core.data.encoding import Target
 from tabtune_core.devices import on_device
 from tabtune_core.errors import CheckpointError
-from tabtune_core.files.damaged import Damaged, refused_as
-from tabtune_core.files.torch_files import read_torch_file
+from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, reduction
+from tabtune_core.models.base import Array, Encoded, averaged, context_scale, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_entries
 from tabtune_core.models.stages import Stage, Stages, first_of
 from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
 from tabtune_core.upstream import Source
 
 CACHE_BYTES = 500_000_000
-"""Most that a context may take while many rows are predicted beside it."""
+"""Largest cache of a context for many predictions."""
 TEMPERATURE = 0.9
-"""Upstream's ``softmax_temperature``; used in the training loss too, so that training sees what prediction does."""
+"""Upstream's ``softmax_temperature``; the training loss uses it too, so that training matches prediction."""
 
 
 class TabICLModel:
-    """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL``, whose attention is lean.
+    """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL`` after ``lean_forward.lean``.
 
-    A table of more classes than ``native_classes`` is predicted by upstream's tree of smaller questions.
+    For a table with more classes than ``native_classes``, upstream predicts with a tree of smaller classification tasks.
     """
 
     def __init__(self, card: ModelCard, task: Task, source: Source, module: TabICL, config: dict[str, Any], device: torch.device) -> None:
@@ -50,7 +49,7 @@ class TabICLModel:
         self.native_classes: int | None = int(config["max_classes"])
         self.module = module.to(device).eval()
         lean(self.module)
-        set_flash_attn3_enabled(False)  # for training, recomputed blocks included: where it is installed, attention would be fp16
+        set_flash_attn3_enabled(False)  # for training and recomputed blocks: if installed, it computes attention in fp16
         self._inference = InferenceConfig()
         stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}  # fp32: scores of runs are compared to 1e-6
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
@@ -71,7 +70,7 @@ class TabICLModel:
         return cls(card, task, source, module, config, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Upstream's steps, learnt from the context: mean for missing numbers, constant columns out, standard score, soft clip."""
+        """Fits upstream's steps to the context: fill missing numbers with the mean, drop constant columns, standardize, clip softly."""
         mean_F = np.nan_to_num(np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0))
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
         varying = UniqueFeatureFilter().fit(filled_CF)
@@ -87,11 +86,11 @@ class TabICLModel:
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Cross-entropy, or the pinball loss over all levels with targets in the context's standard deviations, as upstream fine-tunes.
+        """Computes cross-entropy, or the pinball loss over all levels of the standardized target, as upstream's fine-tuning does.
 
-        Needs ``module.train()``, since upstream's other path keeps no graph.
+        Needs ``module.train()``, as upstream's inference path keeps no graph.
         """
-        mean_B1, scale_B1 = _context_scale(y_BC) if not classes else (0.0, 1.0)
+        mean_B1, scale_B1 = context_scale(y_BC) if not classes else (0.0, 1.0)
         outputs_BQO = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
         if classes:
             logits_BQK = outputs_BQO[..., :classes] / TEMPERATURE
@@ -104,7 +103,7 @@ class TabICLModel:
         return loss_BQL.mean() if weight_BQ is None else averaged(loss_BQL.mean(dim=-1), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)`` or means ``(Q,)`` through upstream's inference path, which splits work by the memory there is."""
+        """Predicts probabilities ``(Q, K)`` or means ``(Q,)`` by upstream's inference path, which splits work by the available memory."""
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
         own = of_one_call(self.module)
@@ -116,9 +115,9 @@ class TabICLModel:
         return _answers(outputs[0], scaler, classes)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Upstream's cache of the context, if it fits ``CACHE_BYTES``: keys and values, or else what the in-context stage reads."""
+        """Uses upstream's cache of the context if it fits ``CACHE_BYTES``: keys and values, or else the input of the in-context stage."""
         mode = self._cache_mode(len(x_CF), x_CF.shape[1])
-        if mode is None or classes > (self.native_classes or classes):  # upstream's tree of smaller questions has no cache
+        if mode is None or classes > (self.native_classes or classes):  # upstream's class tree has no cache
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
         y_BC, scaler = self._shown(y_C, classes)
         options = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
@@ -140,13 +139,13 @@ class TabICLModel:
         return torch.from_numpy(x_TF[None]).to(self.device)
 
     def _shown(self, y_C: Target, classes: int) -> tuple[torch.Tensor, StandardScaler | None]:
-        """Labels as the module reads them, and the scale of numbers."""
+        """Returns labels as the module reads them, and the scaler of a numeric target."""
         scaler = None if classes else StandardScaler().fit(y_C[:, None])
         shown_C = y_C if scaler is None else scaler.transform(y_C[:, None])[:, 0]
         return torch.from_numpy(shown_C[None].astype(np.float32)).to(self.device), scaler
 
     def _cache_mode(self, context: int, features: int) -> Literal["kv", "repr"] | None:
-        """The fastest of upstream's caches that fits."""
+        """Returns the fastest of upstream's cache modes that fits; None if none fits."""
         size = self.config
         deep, columns = size["embed_dim"] * size["row_num_cls"], features + size["row_num_cls"]
         number = torch.float32.itemsize
@@ -157,12 +156,12 @@ class TabICLModel:
 
     def save(self, path: Path) -> None:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
-        with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors do not say that a disk is full
+        with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors hide that a disk is full
             torch.save({"config": self.config, "state_dict": self.module.state_dict()}, stream)
 
 
 def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:
-    """Of logits ``(Q, K)``, or of means ``(Q,)`` in the context's standard deviations."""
+    """Turns logits ``(Q, K)`` into probabilities, or standardized means ``(Q,)`` into numbers."""
     if scaler is not None:
         return np.asarray(scaler.inverse_transform(outputs.cpu().double().numpy()[:, None])[:, 0])
     probabilities_QK = torch.softmax(outputs.cpu().double() / TEMPERATURE, dim=-1).numpy()
@@ -170,38 +169,24 @@ def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int)
     return np.asarray(probabilities_QK)
 
 
-def _context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the context's numbers, ``(B, 1)`` each."""
-    return y_BC.mean(1, keepdim=True), _nonzero(y_BC.std(1, correction=0, keepdim=True))
-
-
-def _nonzero(scale: torch.Tensor) -> torch.Tensor:
-    """1 where the context's targets do not vary, as scikit-learn's scaler has it."""
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
-
-
 def read_checkpoint(path: Path) -> tuple[TabICL, dict[str, Any]]:
-    """The upstream module of a file with ``config`` and ``state_dict``, read without running any code in it, and its configuration.
+    """Reads a file with ``config`` and ``state_dict``, without running any code in it; returns the upstream module and its configuration.
 
     Raises:
-        CheckpointError: for another kind of file.
+        CheckpointError: it is another kind of file.
     """
     with refused_as(CheckpointError, f"{path} is not a TabICL checkpoint", WAY_OUT):
-        content = read_torch_file(path)
-        if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("config", "state_dict")):
-            raise Damaged("it needs the entries 'config' and 'state_dict'")
-        config, tensors = content["config"], content["state_dict"]
-        if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-            raise Damaged("its 'state_dict' holds something other than tensors")
+        content = read_entries(path)
+        config = content["config"]
         check_config(config)
-    return build(path, lambda: TabICL(**config), tensors, "tabicl"), config
+    return build(path, lambda: TabICL(**config), content["state_dict"], "tabicl"), config
 
 
 MODEL = TabICLModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Columns, rows and the blocks of in-context attention. Upstream writes into what the first two give, hence copies."""
+    """Returns the stages: columns, rows, then the in-context blocks. Outputs of the first two are copied, as upstream overwrites them."""
     columns, rows, in_context = (module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor"))
     cell, deep = int(columns.embed_dim), int(rows.embed_dim) * int(rows.num_cls)  # type: ignore[arg-type]
 
@@ -211,7 +196,7 @@ def stages(module: nn.Module) -> Stages:
         return [output.clone()]
 
     def block(i: int) -> Stage:
-        """The last one answers for the query rows alone: see ``lean_forward``."""
+        """Makes the stage of a block; the last block computes outputs for the query rows only, see ``lean_forward``."""
         last = i == len(blocks) - 1
         return Stage(
             path=f"icl_predictor.tf_icl.blocks.{i}",

@@ -1,7 +1,7 @@
 """TabPFN: a cell is a pair of columns or the target; attention over the cells of a row, then over rows, where query rows read one head.
 
 As ``tabpfn`` 9.2 computes it (``architectures/tabpfn_v2.py``).
-Later releases have thinking rows before the context, and v2.6 norms with a weight.
+v2.5 and v2.6 have thinking rows before the context; the norms of v2.6 have a weight.
 Shape letters: S context cells, N query cells (of the label's column too), D width.
 """
 
@@ -12,7 +12,7 @@ from tabtune_core.models.tabpfn.family import hidden_width
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape; all outputs are computed, so that ``classes`` is idle."""
+    """Records one training step on the tape. ``classes`` is not used, as all outputs are computed."""
     width, hidden, heads, rows = config["emsize"], hidden_width(config), config["nhead"], context + query
     thinking, asked = config.get("num_thinking_rows", 0), "num_thinking_rows" not in config
     outputs, pairs = config["max_num_classes"] or config["num_buckets"], _columns(config, features) - 1
@@ -35,7 +35,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
             _norm(tape, "sum 1", cells, config)
             seen = {"q": cells, "k": context_cells, "v": context_cells}
             _attention(tape, f"{path}.per_column_attention_between_cells", seen, cells, width, heads)
-            if tape.trained.everything:  # a layer without a bias copies a part of a tensor, once for k and once for v
+            if tape.trained.everything:  # a layer without a bias copies the slice that it reads, once for k and once for v
                 tape.keep("context apart", 2 * context_cells * width)
             for part in "kv":  # the first head, once for each of the query's
                 tape.keep(f"{part} of the query", context_cells * width)
@@ -69,21 +69,21 @@ def _attention(tape: Tape, path: str, rows: dict[str, int], cells: int, width: i
 
 
 def _columns(config: dict[str, Any], features: int) -> int:
-    """Cells of a row: pairs of columns, and the target."""
+    """Returns the cells per row: pairs of columns, and the target."""
     return -(-features // int(config["features_per_group"])) + 1
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Bytes at the widest moment of a prediction: nine numbers a cell and unit of width, in each release, and one more."""
+    """Estimates the peak bytes of a prediction: each release needs nine numbers per cell and unit of width; ten are counted."""
     cells = (config.get("num_thinking_rows", 0) + context + query) * _columns(config, features)
     return float(NUMBER_BYTES * 10 * cells * config["emsize"])
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Operations for each pair of context rows of a prediction: rows attend to each other column by column."""
+    """Returns the operations per pair of context rows in a prediction: rows attend to each other column by column."""
     return int(4 * config["nlayers"] * config["emsize"] * _columns(config, features))
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Parameters that get no gradient in full fine-tuning: none."""
+    """Returns the number of parameters without a gradient in full fine-tuning."""
     return 0

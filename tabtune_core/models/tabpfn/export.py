@@ -8,11 +8,11 @@ PLAIN = """{
     'PREPROCESS_TRANSFORMS': [PreprocessorConfig('none', categorical_name='numeric')], 'REGRESSION_Y_PREPROCESS_TRANSFORMS': (None,),
     'FINGERPRINT_FEATURE': False, 'FEATURE_SHIFT_METHOD': None, 'CLASS_SHIFT_METHOD': None,
 }"""
-"""The settings of its estimators with which a member reads the table as a run does."""
+"""Settings of upstream's estimators with which an ensemble member preprocesses the table as a run does."""
 
 
 def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
-    """With the upstream package's own estimator."""
+    """Writes code that predicts with the upstream package's own estimator."""
     kind, predict = ("TabPFNClassifier", "predict_proba") if facts.classes else ("TabPFNRegressor", "predict")
     setup = (
         f"from tabpfn import {kind}\nfrom tabpfn.preprocessing import PreprocessorConfig\n"

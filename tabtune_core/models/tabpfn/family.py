@@ -1,4 +1,4 @@
-"""TabPFN v2, v2.5 and v2.6: what their modules are made of, parts, limits and checkpoints. Data only; importing it loads no torch."""
+"""TabPFN v2, v2.5 and v2.6: layers, module groups, limits and checkpoints. Data only; importing it loads no torch."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
 from tabtune_core.upstream import Licence, Upstream
 
 PRIOR_LABS = Licence("Prior Labs License (Apache-2.0 with an attribution)", commercial=True)
-"""Of the weights of v2; the package itself is Apache-2.0. Later weights may not be used commercially."""
+"""Licence of the weights of v2; the package itself is Apache-2.0. Later weights may not be used commercially."""
 
 
 def hidden_width(config: dict[str, Any]) -> int:
-    """Of the layers between: the releases that have thinking rows halved it."""
+    """Returns the width of hidden layers, which releases with thinking rows halved."""
     return int(config["emsize"]) * (2 if "num_thinking_rows" in config else 4)
 
 
 def tabpfn_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Of its module, whose norms and blocks have no bias; LoRA does not reach the weights that norms have in v2.6."""
+    """Returns the layers of a TabPFN module. Its norms and blocks have no bias; LoRA does not reach the norms' weights of v2.6."""
     width, hidden, outputs = config["emsize"], hidden_width(config), config["max_num_classes"] or config["num_buckets"]
     layers, read = Layers(), 2 * config["features_per_group"]
     if config.get("encoder_type") == "mlp":
@@ -46,9 +46,9 @@ _ALL, _BARS = "tabpfn.architectures", "tabpfn.architectures.shared.bar_distribut
 _MODULES = {"tabpfn_v2": "TabPFNV2", "tabpfn_v2_5": "TabPFNV2p5", "tabpfn_v2_6": "TabPFNV2p6"}
 _CLASS = "the class of the module, its submodules and its state dict"
 _OF_EACH = {
-    "TabPFNBlock": "a stage, which takes and gives the cells, in a list that it empties",
+    "TabPFNBlock": "a stage, which takes and returns the cells, in a list that it empties",
     "parse_config": "the architecture that a checkpoint describes",
-    "get_architecture": "the module of it",
+    "get_architecture": "the module of an architecture",
 }
 _CLIP = "tabpfn.preprocessing.torch.torch_soft_clip_outliers"
 UPSTREAM = Upstream(
@@ -57,14 +57,14 @@ UPSTREAM = Upstream(
     names={
         f"{_ALL}:ARCHITECTURES": "the three files, by the name of an architecture in a checkpoint",
         **{f"{_ALL}.{file}:{name}": use for file, made in _MODULES.items() for name, use in {made: _CLASS, **_OF_EACH}.items()},
-        f"{_ALL}.tabpfn_v2:TabPFNV2.forward": "takes rows first, and keeps a context with return_kv_cache; the later ones' too",
+        f"{_ALL}.tabpfn_v2:TabPFNV2.forward": "takes rows first, and caches a context with return_kv_cache, in every release",
         f"{_ALL}.tabpfn_v2:_replace_keys_from_base_architecture": "the names of tensors in the released files",
         f"{_ALL}.tabpfn_v2_5:_replace_keys_from_base_architecture": "the same",
         f"{_BARS}:FullSupportBarDistribution": "numbers as a distribution over bars, and its loss",
         f"{_CLIP}:TorchSoftClipOutliers": "the preprocessing of its classifier",
     },
 )
-"""What we rely on in its package."""
+"""The names that we use of its package."""
 
 FAMILY = Family(
     folder="tabpfn",
@@ -82,7 +82,7 @@ FAMILY = Family(
     feature_limit=500,
     context_limit=10_000,
 )
-"""Limits are its package's for v2. A column of the table is not a token of its own: two share one."""
+"""The limits are its package's for v2. Two columns of the table share a token."""
 
 _V2: dict[str, Any] = {
     "name": "TabPFN-v2",
@@ -99,13 +99,13 @@ _NOTE = "Predicts numbers as a distribution over 5,000 bars."
 
 
 def _by_path(version: str, *, blocks: int, classes: int, numbers: int) -> ModelCard:
-    """A later release. As its package has it, and of a model for numbers its blocks and encoder as the sizes of the released files say.
+    """Makes the card of a later release. The architecture is the package's; the regressor's follows from the size of the released file.
 
     Args:
         version: of the release.
-        blocks: of the model for numbers.
-        classes: parameters of the model for classes.
-        numbers: parameters of the model for numbers.
+        blocks: of the regressor.
+        classes: parameters of the classifier.
+        numbers: parameters of the regressor.
     """
     name, repository = f"TabPFN-v{version}", f"Prior-Labs/tabpfn_{version.replace('.', '_')}"
     config = {**_LATER, "name": name}

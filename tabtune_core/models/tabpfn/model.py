@@ -17,13 +17,12 @@ from torch.nn import functional as F
 from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
-from tabtune_core.files.torch_files import read_torch_file
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, reduction
+from tabtune_core.models.base import Array, Encoded, averaged, context_scale, reduction
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.models.opened_weights import WAY_OUT, build, check_config
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_entries
 from tabtune_core.models.stages import Stage, Stages
 from tabtune_core.models.tabpfn.family import FAMILY
 from tabtune_core.upstream import Source
@@ -37,37 +36,36 @@ except ImportError as error:
     raise FAMILY.missing_package() from error
 
 CACHE_BYTES = 500_000_000
-"""Most that a context may take while many rows are predicted beside it."""
+"""Largest cache of a context for many predictions."""
 LARGEST = 1e140
 """Largest number kept: the square of a larger one can overflow."""
 MODELS = {"tabpfn_v2": "tabpfn-v2", "base": "tabpfn-v2.5", "tabpfn_v2_5": "tabpfn-v2.5", "tabpfn_v2_6": "tabpfn-v2.6"}
-"""By the architecture that a file names; v2's, as they were released, name none."""
+"""Models by the architecture that a file names; the released files of v2 name none."""
 CRITERION = "criterion."
-"""How the names of the tensors begin that say where the bars of a regressor lie."""
+"""Prefix of the tensors with the borders of a regressor's bars."""
 
 
 class AskedLinear(nn.Linear):
-    """A linear layer that is called, and whose weight is asked for its type besides: an adapter goes onto the weight."""
+    """A linear layer that upstream calls and whose weight's type it also reads, so an adapter must go onto the weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a file holds."""
+    """The content of a checkpoint."""
 
     module: Any
-    """Of an upstream class."""
     entries: dict[str, Any]
-    """What it says of the module: ``config`` and ``architecture_name``, and what v2.6 says of the estimators (``inference_config``)."""
+    """Its other entries: ``config``, ``architecture_name`` and, in v2.6, ``inference_config`` of the estimators."""
     borders: torch.Tensor | None
-    """Of a regressor's bars."""
+    """Of a regressor's bars; None for a classifier."""
     temperature: float
-    """That the outputs are divided by; in the training loss too, so that training sees what prediction does."""
+    """Divisor of the outputs; the training loss uses it too, so that training matches prediction."""
     outlier: float | None
-    """Standard deviations from which columns are clipped; None: they are read as they are."""
+    """Standard deviations beyond which numbers are clipped; None: numbers are not clipped."""
 
 
 class TabPFNModel:
-    """A TabPFN classifier or regressor. ``module`` is the upstream module, which computes as ever."""
+    """A TabPFN classifier or regressor. ``module`` is the upstream module; its computation is unchanged."""
 
     def __init__(self, card: ModelCard, task: Task, source: Source, opened: Opened, device: torch.device) -> None:
         self.card, self.task, self.source, self.device = card, task, source, device
@@ -93,11 +91,11 @@ class TabPFNModel:
         return cls(card, task, source, opened, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Upstream's soft clip if it has one, constant columns out, and standard score, learnt from the context; missing numbers stay.
+        """Fits to the context: upstream's soft clip if it has one, dropping constant columns, standardizing; missing numbers stay.
 
-        The module takes the standard score again, beside each context. Here it keeps what float32 would lose of a column that is large
-        and varies little, as times in milliseconds do. Of a column with one number and missing ones the module reads only which are
-        missing: any other number would change how it reads the column's neighbour, and so other rows.
+        The module standardizes again for each context. Doing it here in double precision preserves large columns that vary little, such as
+        times in milliseconds, which float32 would round. In a column with one distinct number and missing cells, every number is replaced
+        by that one: another number would change how the module reads the neighbouring column, and so other rows.
         """
         known_CF = np.clip(x_CF, -LARGEST, LARGEST)
         empty_F = np.isnan(x_CF).all(axis=0)
@@ -112,7 +110,7 @@ class TabPFNModel:
         single_F = np.nanmax(known_CF, axis=0) == np.nanmin(known_CF, axis=0)
         kept_F = np.flatnonzero(~single_F | np.isnan(known_CF).any(axis=0))
         if not kept_F.size:
-            kept_F = np.zeros(3, int)  # v2's module needs two pairs, if only of a constant column
+            kept_F = np.zeros(3, int)  # v2's module needs two pairs, even of a constant column
         mean_F, scale_F = np.nanmean(known_CF, axis=0), np.where(single_F, 1.0, np.nanstd(known_CF, axis=0))
 
         def transform(x_NF: Encoded) -> Array:
@@ -126,8 +124,8 @@ class TabPFNModel:
     def loss(
         self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Cross-entropy in nats over the table's classes; of numbers the density of bars, in the context's standard deviations."""
-        mean_B1, scale_B1 = (0.0, 1.0) if classes else _context_scale(y_BC)
+        """Computes cross-entropy (nats) over the table's classes, or the loss of the bar distribution of the standardized target."""
+        mean_B1, scale_B1 = (0.0, 1.0) if classes else context_scale(y_BC)
         outputs_BQO = self._outputs(x_BTF, y_BC if classes else (y_BC - mean_B1) / scale_B1)
         if self._bars is None:
             logits_NK = self._by_class(outputs_BQO, y_BC, classes).flatten(0, 1)
@@ -136,21 +134,21 @@ class TabPFNModel:
         return loss_BQ.mean() if weight_BQ is None else averaged(loss_BQ, weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Probabilities ``(Q, K)``, or numbers ``(Q,)``: the mean of the bars."""
+        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)``: the mean of the bar distribution."""
         y_BC, mean, scale = self._shown(y_C, classes)
         with torch.no_grad():
             outputs_BQO = self._outputs(self._tensor(np.concatenate([x_CF, x_QF])), y_BC)
             return self._answers(outputs_BQO, y_BC, classes, mean, scale)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """As ``predict``, with upstream's cache of keys and values where that is small enough: of one head, for each block and pair."""
+        """Uses upstream's cache of keys and values (of one head, for each block and pair) if it fits ``CACHE_BYTES``."""
         pairs = -(-x_CF.shape[1] // self.module.features_per_group) + 1
         of_row = 2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize
         if len(x_CF) * of_row > CACHE_BYTES:
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
         y_BC, mean, scale = self._shown(y_C, classes)
         with torch.no_grad():
-            # the class's own forward, as the blocks must run: what an earlier run kept of them has no keys and values
+            # the class's own forward, not one that replaces stages with cached outputs, which contain no keys and values
             forward = type(self.module).forward
             _, cache = forward(self.module, self._tensor(x_CF).transpose(0, 1), y_BC.T.float(), return_kv_cache=True)
 
@@ -163,29 +161,29 @@ class TabPFNModel:
         return predict
 
     def save(self, path: Path) -> None:
-        """Writes the file's entries, which ``tabpfn.TabPFNClassifier(model_path=...)`` opens, and the licence of its base."""
+        """Writes a checkpoint that ``tabpfn.TabPFNClassifier(model_path=...)`` opens, with the licence of its base."""
         bars = {} if self._bars is None else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
         tensors = {**self.module.state_dict(), **{f"{CRITERION}{name}": tensor for name, tensor in bars.items()}}
-        with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors do not say that a disk is full
+        with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors hide that a disk is full
             torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, stream)
 
     def _tensor(self, x_TF: Array) -> torch.Tensor:
         return torch.from_numpy(x_TF[None]).to(self.device)
 
     def _shown(self, y_C: Target, classes: int) -> tuple[torch.Tensor, float, float]:
-        """Labels as the module reads them, and the scale of numbers."""
+        """Returns labels as the module reads them, and mean and scale of a numeric target."""
         if classes:
             return torch.from_numpy(y_C[None]).to(self.device), 0.0, 1.0
         mean, scale = float(y_C.mean()), float(y_C.std()) or 1.0
         return torch.from_numpy(((y_C - mean) / scale)[None]).float().to(self.device), mean, scale
 
     def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-        """``(B, Q, O)``; upstream takes rows first."""
+        """Returns outputs ``(B, Q, O)``; upstream has the row axis first."""
         outputs_QBO: torch.Tensor = self.module(x_BTF.transpose(0, 1), y_BC.T.float())
         return outputs_QBO.transpose(0, 1) / self._opened.temperature
 
     def _answers(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int, mean: float, scale: float) -> NDArray[np.float64]:
-        """Of one table."""
+        """Turns the outputs of one table into probabilities or numbers."""
         outputs = outputs_BQO.double()
         answers = (
             torch.softmax(self._by_class(outputs, y_BC, classes), dim=-1) if self._bars is None else mean + scale * self._bars.mean(outputs)
@@ -193,7 +191,7 @@ class TabPFNModel:
         return np.asarray(answers[0].cpu().numpy())
 
     def _by_class(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-        """Logits ``(B, Q, K)``. v2's module counts only the classes that the context shows; those that it does not show come after them."""
+        """Returns logits ``(B, Q, K)``. v2's module numbers the classes in the context first; classes absent from it come after them."""
         if not isinstance(self.module, TabPFNV2):
             return outputs_BQO[..., :classes]
         absent_BK = 1 - F.one_hot(y_BC, classes).amax(dim=1)
@@ -201,30 +199,20 @@ class TabPFNModel:
         return outputs_BQO.gather(-1, place_BK[:, None].expand(-1, outputs_BQO.shape[1], -1))
 
 
-def _context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the context's numbers, ``(B, 1)`` each; 1 where they do not vary."""
-    scale_B1 = y_BC.std(1, correction=0, keepdim=True)
-    return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
-
-
 def read_checkpoint(path: Path, card: ModelCard) -> Opened:
-    """What a file of a card's architecture holds, read without running any code in it.
+    """Reads a file of a card's architecture, without running any code in it.
 
     Raises:
-        CheckpointError: for another kind of file.
+        CheckpointError: it is another kind of file.
     """
     with refused_as(CheckpointError, f"{path} is not a {card.title} checkpoint", WAY_OUT):
-        content = read_torch_file(path)
-        if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("config", "state_dict")):
-            raise Damaged("it needs the entries 'config' and 'state_dict'")
+        content = read_entries(path)
         made_for = content.get("architecture_name", "tabpfn_v2")
         if made_for not in MODELS:
-            raise Damaged(f"its architecture is {made_for!r}, whose module is another one than those of TabPFN v2, v2.5 and v2.6")
+            raise Damaged(f"its architecture is {made_for!r}, not that of TabPFN v2, v2.5 or v2.6")
         if MODELS[made_for] != card.name:
             raise Damaged(f"its architecture is {made_for!r}, which the model {MODELS[made_for]} opens")
         config, tensors = content["config"], content["state_dict"]
-        if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-            raise Damaged("its 'state_dict' holds something other than tensors")
         check_config(config)
         upstream = ARCHITECTURES[card.name.replace("-", "_").replace(".", "_")]
         parsed, _ = upstream.parse_config(config)
@@ -244,10 +232,10 @@ def read_checkpoint(path: Path, card: ModelCard) -> Opened:
 
 
 def _estimator(told: Any, *, numbers: bool) -> tuple[float, float | None]:
-    """Temperature and outlier bound of upstream's estimators, which a file of v2.6 may name.
+    """Returns temperature and outlier bound of upstream's estimators, which a file of v2.6 may set.
 
     Raises:
-        Damaged: they are not numbers above 0.
+        Damaged: they are not positive numbers.
     """
     if not isinstance(told, dict):
         raise Damaged("its 'inference_config' holds no entries by name")
@@ -256,7 +244,7 @@ def _estimator(told: Any, *, numbers: bool) -> tuple[float, float | None]:
         kind, usual = ("REGRESSION", None) if numbers else ("CLASSIFICATION", 12.0)
         outlier = told.get(f"_{kind}_DEFAULT_OUTLIER_REMOVAL_STD", usual)
     if not all(isinstance(one, int | float) and one > 0 for one in (temperature, 1.0 if outlier is None else outlier)):
-        raise Damaged("its 'inference_config' names a temperature or a bound of outliers that is not a number above 0")
+        raise Damaged("its 'inference_config' has a temperature or an outlier bound that is not a positive number")
     return temperature, outlier
 
 
@@ -264,10 +252,10 @@ MODEL = TabPFNModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Embeddings of labels, pairs of columns and places, then blocks that take and give all cells, in v2 without thinking rows."""
+    """Returns the stages: embeddings of labels, column pairs and positions, thinking rows except in v2, then blocks over all cells."""
 
     def cells(given: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
-        """Of the list that upstream expects to be emptied."""
+        """Returns the cells; upstream expects a list of them to be emptied."""
         return given.pop() if isinstance(given, list) else given
 
     def block(i: int) -> Stage:

@@ -1,1 +1,1 @@
-"""What a run's memory is, was and will be."""
+"""A run's memory: estimates and measurements."""

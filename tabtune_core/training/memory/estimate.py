@@ -1,10 +1,10 @@
-"""What memory a run will take, before it starts: from the architecture in the catalogue and the sizes of the table. Loads no torch.
+"""Estimates the memory of a run before it starts, from the model's architecture and the sizes of the table. Loads no torch.
 
-In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients and optimizer are counted; activations are counted
-too (see ``activations``), with constants of the CPU for the rest: what torch still touches at the first steps, and
-the gaps that glibc's heap has. On a GPU loading pays for the first use (see ``training.kernel_warmup``). The gaps differ from run to run,
-so that this alone is a band; a few steps under the meter make it a number (see ``fitting``).
-``tests/benchmarks/estimate_against_measured.py`` compares all of it with measured peaks.
+In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients, optimizer state and activations are counted (see the
+families' ``activations``). On the CPU, constants stand for what torch allocates at the first steps and for the gaps in glibc's heap; on a
+GPU, first-use memory is allocated during loading (see ``session.use_once``). The gaps differ between runs, so the estimate is a band;
+measuring a few steps makes it a number (see ``fitting``). ``tests/benchmarks/estimate_against_measured.py`` compares it with measured
+peaks.
 """
 
 from dataclasses import dataclass, replace
@@ -17,37 +17,37 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
-"""Numbers that an optimizer keeps for each of a trained weight: Adam's two moments, SGD's momentum."""
+"""Numbers that an optimizer keeps per trained weight: Adam's two moments, SGD's momentum."""
 CPU_FIRST_USE_BYTES, CPU_FIRST_PREDICTION_BYTES = 4e6, 1e6
-"""What torch still touches at the first steps and the first prediction, after the first use that loading pays for; see ``HEAP``."""
+"""What torch still allocates at the first steps and at the first prediction, after the warm-up during loading; see ``HEAP``."""
 HEAP, HEAP_RECOMPUTED = 1.3, 1.7
-"""Resident bytes of a heap to those in use, where tensors are kept to the end of the forward pass, and where they go block by block.
+"""Resident bytes of the heap relative to those in use, if tensors are kept to the end of the forward pass, or freed block by block.
 
-All four are rounded from 53 random runs of the three minis and six of TabICL v2; ``MALLOC_MMAP_THRESHOLD_=262144`` leaves few gaps in
-glibc's heap, and a step takes 30 to 40 % longer.
+All four are rounded from 53 random runs of the three minis and six of TabICL v2. With ``MALLOC_MMAP_THRESHOLD_=262144`` glibc's heap has
+few gaps, but a step takes 30 to 40 % longer.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Of a table, as a training step and a prediction see it."""
+    """Sizes of a table for a training step and a prediction."""
 
     context_rows: int
-    """Of a step."""
+    """Context rows of a step."""
     query_rows: int
     features: int
     classes: int
-    """0 where numbers are predicted."""
+    """0 for regression."""
     shown_rows: int
-    """Context of a prediction."""
+    """Context rows of a prediction."""
     evaluation_rows: int
-    """Context of an evaluation while training."""
+    """Context rows of an evaluation during training."""
     predicted_rows: int
     """Rows predicted at once."""
 
     @classmethod
     def plan(cls, settings: RunSettings, split: SplitSizes, *, features: int, classes: int) -> "Sizes":
-        """For a table that will be split so."""
+        """Returns the sizes for a table before it is split."""
         most = min(split.validation, settings.train.validation_rows)
         if settings.strategy == "inference":
             most = max(most, min(split.test, settings.train.test_rows))
@@ -57,9 +57,9 @@ class Sizes:
     def of(
         cls, settings: RunSettings, *, train_rows: int, predicted_rows: int, features: int, classes: int, shown_rows: int | None = None
     ) -> "Sizes":
-        """For a table that is split already; ``predicted_rows`` are those of the largest split that is scored.
+        """Returns the sizes for a table after its split; ``predicted_rows`` are those of the largest split that is scored.
 
-        ``shown_rows`` are the context of a prediction, as the settings ask for unless given.
+        ``shown_rows`` are the context rows of a prediction, by default those that the settings ask for.
         """
         train = settings.train
         step = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
@@ -77,38 +77,38 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryByCause:
-    """Bytes at the peak of a run, by what they are for: the causes of the guide's section 7."""
+    """Bytes at the peak of a run by cause, as in section 7 of the guide."""
 
     weights: int
-    """Of the base model."""
+    """Weights of the base model."""
     adapter: int
-    """A and B of every adapted layer, and what a variant has beside them; there from the load on, like the weights."""
+    """A and B of every adapted layer, and a variant's other tensors; allocated during loading, like the weights."""
     gradients: int
     optimizer: int
     activations: int
-    """What layers keep for the backward pass, and all else that comes and goes: predictions, updated weights, gaps in the heap."""
+    """What layers keep for the backward pass, and everything temporary: predictions, updated weights, gaps in the heap."""
 
     @property
     def growth(self) -> int:
-        """Over the loaded model: what a run's growth of memory is measured as."""
+        """Returns the growth over the loaded model, as a run's growth of memory is measured."""
         return self.gradients + self.optimizer + self.activations
 
     @property
     def total(self) -> int:
-        """Everything; without the process itself, which has some hundred MB for Python and torch."""
+        """Returns the sum, without the process itself, which takes some hundred MB for Python and torch."""
         return self.weights + self.adapter + self.growth
 
     def with_growth(self, growth_bytes: float) -> "MemoryByCause":
-        """The same where the growth is another than what was counted: activations are the rest of it."""
+        """Replaces the growth by another number; the difference is put down to activations."""
         return replace(self, activations=max(0, round(growth_bytes) - self.gradients - self.optimizer))
 
 
 def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
-    """Bytes by cause at the peak of a run's training: the highest of a step, an evaluation and keeping the best state.
+    """Estimates bytes by cause at the peak of a run's training: the highest of a step, an evaluation and saving the best state.
 
-    Of zero-shot, at the peak of its predictions. Those of a trained run may take more: see ``prediction_bytes``.
+    For zero-shot, estimates the peak of its predictions. Final predictions of a trained run may take more: see ``prediction_bytes``.
 
-    A weights file of one's own is taken to have the model's architecture.
+    A checkpoint that a person supplies is assumed to have the model's architecture.
 
     Raises:
         TargetError: a pattern that names no adapted layer.
@@ -136,21 +136,22 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
 
 
 def prediction_bytes(card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE) -> float:
-    """What a prediction takes at its peak beside the loaded model, with so many context rows and so many rows predicted at once."""
+    """Estimates the peak bytes of a prediction over the loaded model, with ``shown`` context rows and ``predicted_rows`` at once."""
     first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_PREDICTION_BYTES, HEAP)
     counts = card.family.code("activations")
     return first + heap * float(counts.predicting(card.weights_for(task).config, context=shown, query=predicted_rows, features=features))
 
 
 def attention_operations(card: ModelCard, task: Task, features: int) -> int:
-    """Floating-point operations of a prediction for each pair of context rows, products alone: what grows with the square of the rows."""
+    """Returns a prediction's floating-point operations per pair of context rows (products only), which grow with the square of the rows."""
     return int(card.family.code("activations").attention(card.weights_for(task).config, features=features))
 
 
 def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
-    """What a step holds at its peak beside all gradients and the optimizer's state, gaps of the heap included.
+    """Estimates the peak bytes of a step without gradients and optimizer state, including gaps in the heap.
 
-    Gradients come in the backward pass while what layers kept goes: all that is kept, without them, or one block with all of them.
+    During the backward pass, gradients appear while activations are freed. So the peak has either all activations and no gradients, or one
+    block's activations and all gradients.
     """
     recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
     copies = 0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters  # that autocast keeps
@@ -160,7 +161,7 @@ def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients:
 
 
 def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Tape:
-    """What autograd keeps of one training step, block by block.
+    """Records what autograd keeps during one training step, block by block.
 
     Raises:
         TargetError: a pattern that names no adapted layer.
@@ -181,7 +182,7 @@ def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: b
 
 
 def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    """The rank of each adapted weight, by its path, as it is used: capped at the smaller side.
+    """Returns the effective rank of each adapted weight by its path: the requested rank, capped at the weight's smaller side.
 
     Raises:
         TargetError: a pattern that names no adapted layer.

@@ -1,6 +1,6 @@
-"""Whether runs fit the memory of their device and the disk of their workspace, before they start. Loads no torch.
+"""Judges before the start whether runs fit the memory of their device and the disk of their workspace. Loads no torch.
 
-In: the estimate of each run and what the device or the disk has. Out: bytes, a judgement, and the sentence that refuses what cannot fit.
+In: the estimate of each run, and the size of the device's memory or the disk. Out: bytes, a judgement, and a sentence that refuses runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,27 +17,27 @@ from tabtune_core.training.memory.estimate import CPU_FIRST_USE_BYTES, MOMENTS, 
 
 Fit = Literal["fits", "tight", "exceeds"]
 Ratio = Callable[[RunSettings], float | None]
-"""Maps a run to measured over estimated growth of memory of similar runs; None without such runs."""
+"""Maps a run to the ratio of measured to estimated growth of memory of similar runs; None without such runs."""
 LEAST, MOST = 0.7, 1.65
-"""Measured growth of memory over the estimated one: nine in ten runs lie between, of which nothing was measured before."""
+"""Range of the ratio of measured to estimated growth that holds nine in ten runs without earlier measurements."""
 SMALL_BYTES = 20e6
-"""Growth too small to be shown as a number: two huge pages of 2 MB more or less are a fifth of it."""
+"""Growth below this is not shown as a number: two huge pages of 2 MB more or less are a fifth of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
-    """Of the device that runs would take."""
+    """Memory of the device that runs would use."""
 
     name: str
-    """In words: ``the CPU`` or ``cuda:0``."""
+    """For sentences: ``the CPU`` or ``cuda:0``."""
     free_bytes: float | None
     all_bytes: float | None
-    """None where its driver does not report it."""
+    """None if the driver does not report it."""
     on_gpu: bool
 
     @classmethod
     def of(cls, asked: str, machine: tuple[int, int], cards: Sequence[tuple[int, int] | None]) -> "DeviceMemory":
-        """For a setting ``device``; free and total bytes of the machine and of each GPU."""
+        """Returns the memory for a setting ``device``, from free and total bytes of the machine and of each GPU."""
         if asked == "cpu" or (asked == "auto" and not cards):
             return cls("the CPU", *machine, False)
         place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
@@ -49,14 +49,14 @@ class DeviceMemory:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Of memory over the loaded model, at the peak of training; bytes."""
+    """Growth of memory over the loaded model at the peak of training, in bytes."""
 
     least: float
     most: float
 
     @classmethod
     def of(cls, estimate: MemoryByCause, ratio: float | None) -> "Growth":
-        """A number where similar runs were measured, whose ``ratio`` is known; else a band. Small values are always a band."""
+        """Returns a single number if the ``ratio`` of similar runs is known, else a band; small values are always a band."""
         if ratio is None:
             return cls(LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES), max(SMALL_BYTES, MOST * estimate.growth))
         likely = ratio * estimate.growth
@@ -65,17 +65,17 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes that the largest of some runs takes at once, with its process."""
+    """Peak bytes of the largest of some runs, including its process."""
 
     least: float
     most: float
-    """The same where its growth was measured."""
+    """Equals ``least`` if the growth of similar runs was measured."""
     predicting: bool
-    """Whether that is while it predicts."""
+    """Whether the peak occurs during prediction."""
 
 
 def judge(need: Need, free_bytes: float) -> Fit:
-    """Whether a need fits what is free: where only its upper end does not, it is tight.
+    """Judges whether a need fits the free memory; it is tight if its lower end fits, but its upper end may not.
 
     >>> [judge(Need(most / 2, most, False), 10e9) for most in (8e9, 9e9, 19e9, 21e9)]
     ['fits', 'tight', 'tight', 'exceeds']
@@ -84,7 +84,7 @@ def judge(need: Need, free_bytes: float) -> Fit:
 
 
 def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool, ratio: Ratio = lambda run: None) -> Need:
-    """Most that a run of one seed takes: while training, or while predicting."""
+    """Returns the most that one of the runs needs, during training or prediction."""
     distinct = {
         (run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in runs if run.strategy not in REFERENCES
     }
@@ -101,7 +101,7 @@ def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gp
 
 
 def between(least: float, most: float, unit: float, digits: int) -> str:
-    """A number, or a band where its ends differ as they are written.
+    """Writes a number, or a band if its ends differ after rounding.
 
     >>> between(45e6, 95.4e6, 1e6, 0), between(0.52e9, 0.54e9, 1e9, 1), between(3e5, 20e6, 1e6, 0)
     ('45 to 95', 'about 0.5', 'less than 20')
@@ -111,7 +111,7 @@ def between(least: float, most: float, unit: float, digits: int) -> str:
 
 
 def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str | None:
-    """Why runs cannot fit the device however little else there is, with what to lower; None where they may, or its size is not known."""
+    """Says why runs cannot fit the device even if it is empty, and what to lower; None if they may fit or its size is unknown."""
     if device.all_bytes is None or need.least <= device.all_bytes:
         return None
     train = settings.train
@@ -126,9 +126,9 @@ def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str |
 
 
 RUN_BYTES = 150_000
-"""Of a run's rows in the database, its log and the texts beside an adapter."""
+"""Size of a run's rows in the database, its log and the texts in an adapter package."""
 BEST_STATES = 3
-"""That lie there at once: the first, the best, and the new one beside it (see ``best_checkpoint``)."""
+"""Most best states on disk at once: the first, the best, and a new one being written (see ``best_checkpoint``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +136,18 @@ class DiskNeed:
     """Bytes that runs write into their workspace."""
 
     kept: int
-    """For good: adapters, weights of full fine-tuning, predictions, events."""
+    """Bytes that stay: adapters, weights of full fine-tuning, predictions, events."""
     meanwhile: int
-    """Most beside them: the states of the run that trains."""
+    """Most temporary bytes: the states of the run that is training."""
 
     @property
     def bytes(self) -> int:
-        """All of it, as when the last run trains."""
+        """Returns the peak, while the last run is training."""
         return self.kept + self.meanwhile
 
 
 def disk_need(runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *, classes: int, times: int = 1) -> DiskNeed:
-    """What runs of one model write, one of which trains at a time; each is done some ``times``. ``classes`` is 0 for numbers.
+    """Estimates what runs of one model write, training one at a time and each ``times`` times. ``classes`` is 0 for numbers.
 
     Raises:
         TargetError: a pattern that names no adapted layer.
@@ -156,7 +156,7 @@ def disk_need(runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *
     for run in runs:
         train = run.train
         rows = min(split.validation, train.validation_rows) + min(split.test, train.test_rows)
-        kept += RUN_BYTES + 2 * 8 * rows * (1 + classes)  # of the trained and the pretrained model
+        kept += RUN_BYTES + 2 * 8 * rows * (1 + classes)  # predictions of the trained and the pretrained model
         if run.strategy == "peft":
             adapter = adapter_size(card, run.task, run.lora)
             kept, trained = kept + adapter.tensor_bytes, NUMBER_BYTES * adapter.trainable
@@ -165,17 +165,17 @@ def disk_need(runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *
             kept += trained
         else:
             continue
-        states.append(trained * (BEST_STATES + 2 * (1 + MOMENTS[train.optimizer])))  # the last state, and the new one beside it
+        states.append(trained * (BEST_STATES + 2 * (1 + MOMENTS[train.optimizer])))  # the last state, and a new one being written
     return DiskNeed(times * kept, max(states))
 
 
 def no_room(need: DiskNeed, home: Path) -> str | None:
-    """Why runs do not fit the disk of their workspace, with what to do; None where they may."""
+    """Says why runs do not fit the disk of their workspace, and what to do; None if they may fit."""
     disk = disk_of(home)
     if disk is None or need.bytes <= disk.free_bytes:
         return None
     return (
-        f"This needs about {_size(need.bytes)} on the disk of {home}, as estimated ({_size(need.kept)} of it stay); "
+        f"This needs about {_size(need.bytes)} on the disk of {home}, as estimated ({_size(need.kept)} of it permanently); "
         f"{_size(disk.free_bytes)} are free. Delete runs, or start fewer; full fine-tuning takes most."
     )
 

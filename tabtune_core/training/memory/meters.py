@@ -1,7 +1,7 @@
-"""Memory, live: what the GPU, the process and torch hold, phase by phase; and by cause, counted from the tensors themselves.
+"""Measures memory: what the GPU, the process and torch hold, by phase; and by cause, counted from the tensors.
 
-In: a device and a clock. Out: ``MemorySampled`` a few times a second, less often as a run grows old, and peaks of each phase. What cannot
-be read is None, never 0.
+In: a device. Out: ``MemorySampled`` a few times a second, less often the longer a run takes, and the peaks of each phase. A value that
+cannot be read is None, never 0.
 """
 
 import ctypes
@@ -28,14 +28,14 @@ from tabtune_core.lora.layers import LowRank
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
 DENSE = 500
-"""Samples after which the time between two of them doubles, each time."""
+"""Emitted samples after which twice as many samples are combined into one."""
 _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as a number of bytes
 
 
 class NvmlReader:
-    """Reads one GPU through NVML. ``library`` is the module ``pynvml`` or an object that answers like it.
+    """Reads one GPU through NVML. ``library`` is the module ``pynvml`` or an object with the same functions.
 
-    ``pid`` is this process as the driver knows it, None where that is unknown, so that another process is never taken for it.
+    ``pid`` is this process's id for the driver; None if that is unknown, so that another process is never taken for this one.
     """
 
     def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
@@ -44,7 +44,7 @@ class NvmlReader:
         self._handle = self._find(uuid)
 
     def _find(self, uuid: str) -> Any:
-        """By UUID: an index would be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index."""
+        """Finds the GPU by UUID: an index could be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index."""
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
         for name in names:
             try:
@@ -67,7 +67,7 @@ class NvmlReader:
         return mine[0] if mine and mine[0] not in (None, _NOT_AVAILABLE) else None
 
     def sample(self) -> dict[str, Any]:
-        """The NVML fields of ``MemorySampled``."""
+        """Returns the NVML fields of ``MemorySampled``."""
         library, handle = self._library, self._handle
         power = self._read(lambda: library.nvmlDeviceGetPowerUsage(handle))
         return dict(
@@ -80,7 +80,7 @@ class NvmlReader:
 
 
 def open_nvml(device: torch.device) -> NvmlReader | None:
-    """A reader for an NVIDIA GPU; None for others, the CPU, or where the driver's library is missing."""
+    """Opens a reader for an NVIDIA GPU; None for other devices, or if the driver's library is missing."""
     if not is_proven(device):
         return None
     import pynvml
@@ -92,29 +92,29 @@ def open_nvml(device: torch.device) -> NvmlReader | None:
 
 
 def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
-    """This process's id, where it is the host's, as those that the driver gives are; None in a container with ids of its own.
+    """Returns this process's pid on the host, as the driver reports it; None in a container with its own pid namespace.
 
     The host's namespace has a fixed number: ``PROC_PID_INIT_INO`` of Linux (include/linux/proc_ns.h).
     """
     try:
         of_host = os.readlink(namespace) == f"pid:[{0xEFFFFFFC}]"
-    except OSError:  # no Linux, and no such containers
+    except OSError:  # not Linux, so without pid namespaces
         of_host = True
     return os.getpid() if of_host else None
 
 
 class Thinning:
-    """Fewer and fewer samples as a run grows old: each one is emitted at first; after DENSE of those two are emitted as one, then four, and
-    so on. A combined one has the most bytes of its samples and the GPU's readings of the last; one phase is never mixed with another.
+    """Emits fewer samples the longer a run takes: at first each one, after DENSE of them two combined into one, then four, and so on.
 
-    Four samples a second for eight hours are 115,200, of which about 4,000 are emitted.
+    A combined sample has the maximum of the bytes and the last of the GPU's other readings. Phases are never mixed. Of four samples a
+    second for eight hours, 115,200 in all, about 4,000 are emitted.
     """
 
     def __init__(self) -> None:
         self._emitted, self._samples = 0, list[MemorySampled]()
 
     def take(self, sample: MemorySampled) -> Iterator[MemorySampled]:
-        """What is to be emitted now."""
+        """Adds a sample and yields what is to be emitted now."""
         if self._samples and self._samples[-1].phase != sample.phase:
             yield from self.rest()
         self._samples.append(sample)
@@ -122,7 +122,7 @@ class Thinning:
             yield from self.rest()
 
     def rest(self) -> Iterator[MemorySampled]:
-        """The samples that have not been emitted yet, as one."""
+        """Yields the samples that have not been emitted yet, combined into one."""
         if self._samples:
             highest: dict[str, Any] = {
                 name: _highest([getattr(sample, name) for sample in self._samples]) for name in (f"{meter}_bytes" for meter in METERS)
@@ -136,9 +136,9 @@ def _highest(values: list[int | None]) -> int | None:
 
 
 class MemoryMeter:
-    """Samples in a thread and keeps the peaks of each phase.
+    """Samples memory in a thread and keeps the peaks of each phase.
 
-    ``speaks`` is the meter that rankings use: torch's allocated bytes on a GPU, resident memory on the CPU.
+    ``speaks`` is the ranking meter of the device: torch's allocated bytes on a GPU, resident memory on the CPU.
     """
 
     def __init__(self, device: torch.device, emit: Callable[[Event], None], *, nvml: NvmlReader | None = None, hertz: float = 4) -> None:
@@ -153,7 +153,7 @@ class MemoryMeter:
         self.base_bytes: int | None = None
         self.highest_bytes = 0
         self.growth_bytes: dict[Phase, int | None] = {}
-        """Of each phase that is over: its peak above the level of the loaded base."""
+        """Peak of each finished phase over the loaded base."""
         self._earlier_growth_bytes: int | None = None
 
     def __enter__(self) -> "MemoryMeter":
@@ -165,7 +165,7 @@ class MemoryMeter:
         self._thread.join()
 
     def sample(self) -> MemorySampled:
-        """One sample of all meters."""
+        """Takes one sample of all meters."""
         gpu = gpu_module(self._device) if is_gpu(self._device) else None
         return MemorySampled(
             phase=self._phase,
@@ -192,7 +192,7 @@ class MemoryMeter:
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Announces a phase, and its peaks when it is over; ``load`` leaves the level of the loaded base behind."""
+        """Emits the start of a phase and, at its end, its peaks; the end of ``load`` sets the level of the loaded base."""
         with self._lock:
             self._phase, self._peaks, self._earlier_growth_bytes = name, {}, None
             _give_back_freed_memory(self._device)
@@ -204,32 +204,32 @@ class MemoryMeter:
         speaking = peaks[self.speaks] or 0
         self.highest_bytes = max(self.highest_bytes, speaking)
         if name == "load":
-            _give_back_freed_memory(self._device)  # what loading freed must not count as the base, or growth over it would be too small
+            _give_back_freed_memory(self._device)  # memory freed by loading must not count as the base, or growth would be too small
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
         growth = None if name == "load" else self._growth(speaking)
         self.growth_bytes[name] = growth
         self._emit(PhaseDone(name, time.monotonic() - started, peaks, growth))
 
     def so_far(self) -> tuple[int, int | None]:
-        """The highest of the run, and the growth of the phase that goes on, up to now; bytes."""
+        """Returns the highest bytes of the run and the growth of the current phase, up to now."""
         speaking = self._phase_peaks()[self.speaks] or 0
         return max(self.highest_bytes, speaking), self._growth(speaking)
 
     def carry_over(self, highest_bytes: int, growth_bytes: int | None) -> None:
-        """Peaks that an earlier process of the run had, up to the phase that goes on: the higher ones count."""
+        """Takes over the peaks of an earlier process of the run up to the current phase: the higher ones count."""
         self.highest_bytes, self._earlier_growth_bytes = max(self.highest_bytes, highest_bytes), growth_bytes
 
     def _growth(self, speaking: int) -> int | None:
-        """Over the level of the loaded base."""
+        """Returns the growth over the loaded base."""
         return None if self.base_bytes is None else max(0, speaking - self.base_bytes, self._earlier_growth_bytes or 0)
 
     def _phase_peaks(self) -> dict[str, int | None]:
-        """By meter, up to now."""
+        """Returns the peaks of the current phase by meter, up to now."""
         with self._lock:
             return {meter: self._peaks.get(meter) for meter in METERS} | self._exact_peaks()
 
     def _exact_peaks(self) -> dict[str, int | None]:
-        """Peaks kept by torch and the kernel, which include spikes between two samples."""
+        """Returns the peaks recorded by torch and the kernel, which include spikes between two samples."""
         if keeps_peaks(self._device):
             gpu, device = gpu_module(self._device), self._device
             return {"torch_allocated": gpu.max_memory_allocated(device), "torch_reserved": gpu.max_memory_reserved(device)}
@@ -238,13 +238,13 @@ class MemoryMeter:
 
 
 def _peak_resident_bytes() -> int | None:
-    """The kernel's high-water mark (VmHWM, proc(5))."""
+    """Reads the kernel's high-water mark (VmHWM, proc(5))."""
     match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(match[1]) * 1024 if match else None
 
 
 def _reset_peaks(device: torch.device) -> bool:
-    """Starts the peaks of torch and the kernel anew; whether the kernel's could be (not outside Linux, nor in every container)."""
+    """Resets the peaks of torch and the kernel; returns whether the kernel's could be reset (only on Linux, not in every container)."""
     if keeps_peaks(device):
         gpu_module(device).reset_peak_memory_stats(device)
     try:
@@ -255,9 +255,9 @@ def _reset_peaks(device: torch.device) -> bool:
 
 
 def _give_back_freed_memory(device: torch.device) -> None:
-    """What an earlier phase freed would otherwise count as the next one's, or be missing to the process that verifies the adapter.
+    """Returns freed memory to the system: torch's cache on a GPU, pyarrow's pool, and malloc's if it is glibc's.
 
-    What torch keeps of a GPU, pyarrow's pool, and malloc's where it is glibc's.
+    It would otherwise count for the next phase, or be missing to the process that verifies the adapter.
     """
     if is_gpu(device):
         gpu_module(device).empty_cache()
@@ -268,7 +268,7 @@ def _give_back_freed_memory(device: torch.device) -> None:
 
 
 def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
-    """Bytes of weights, adapter, gradients and optimizer state, as they are now: after a step, with its gradients still there."""
+    """Counts bytes of weights, adapter, gradients and optimizer state; call it after a step, before its gradients are deleted."""
     own = {id(t): t for layer in module.modules() if isinstance(layer, LowRank) for t in (*layer.factors, *layer.beside.values())}
     parameters = list(module.parameters())
     states = optimizer.state.values() if optimizer else ()
@@ -281,7 +281,7 @@ def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> di
 
 
 def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:
-    """The same with activations: what the peak grew by over the loaded model, less gradients and optimizer; None where unknown."""
+    """Adds activations: the growth over the loaded model less gradients and optimizer state; None if the growth is unknown."""
     if growth_bytes is None:
         return None
     return without_activations | {"activations": max(0, growth_bytes - without_activations["gradients"] - without_activations["optimizer"])}

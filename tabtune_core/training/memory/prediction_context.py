@@ -1,7 +1,7 @@
-"""How many context rows predictions use, unless a person says it: as many as the model, the memory and a bearable time allow.
+"""Chooses the default number of context rows of predictions: as many as the model, the memory and an acceptable time allow.
 
-In: settings, a model card, the width of the table and the memory of the device. Out: settings with a number, which is stored with whatever
-is made, so that another machine shows the same rows. Loads no torch.
+In: settings, the number of features and the memory of the device. Out: settings with a number, which is stored in all files of the run, so
+that another machine uses the same rows. Loads no torch.
 """
 
 import dataclasses
@@ -11,24 +11,24 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.memory.estimate import attention_operations, prediction_bytes
 
 SHARE = 0.5
-"""Of the device's whole memory, for a prediction at its peak: what is free changes from day to day, and the number must not."""
+"""Share of the device's total memory for a prediction at its peak; the free memory would change from day to day, and the number with it."""
 OPERATIONS = {"cpu": 2.8e11, "cuda": 2.8e14}
-"""Most floating-point operations of the context's attention to itself, which grows with its square: five to ten seconds of one core at the
-20 to 40 billion a second that were measured, or of a GPU a thousand times as fast. On the CPU TabICL mini and TabDPT mini are shown 8,192
-rows (1,000 predictions took 4.8 and 4.3 s; beside 16,384 rows 17 and 16 s), Mitra mini 4,096 of 16 columns (9 s; 31 s beside 8,192)."""
+"""Most floating-point operations of the context rows' attention to each other, which grow with their square. These take five to ten seconds
+on one core with the measured 20 to 40 billion a second, or on a GPU a thousand times as fast. On the CPU, TabICL mini and TabDPT mini get
+8,192 rows (1,000 predictions took 4.8 and 4.3 s; with 16,384 rows 17 and 16 s), Mitra mini 4,096 of 16 columns (9 s; 31 s with 8,192)."""
 ALWAYS = 2048
-"""Context rows used however long that takes, memory and model permitting."""
+"""Context rows that are used however long it takes, if memory and model allow."""
 LEAST, MOST = 128, 2**20
 
 
 def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bool) -> RunSettings:
-    """The settings with ``predict_context_rows``: as asked for, or the most that model, memory and time allow.
+    """Returns the settings with ``predict_context_rows`` set: as asked for, or the most that model, memory and time allow.
 
     Args:
         settings: of a run.
-        features: that the model reads.
-        memory_bytes: all that the device has.
-        on_gpu: whether that is a GPU.
+        features: number of features that the model reads.
+        memory_bytes: total memory of the device.
+        on_gpu: whether the device is a GPU.
 
     Raises:
         SettingError: the model does not exist or does not do the task.
@@ -40,7 +40,7 @@ def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, 
 
 
 def _most(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bool) -> int:
-    """A power of two, or the model's own limit."""
+    """Returns the default: a power of two, or the model's own limit."""
     card = get_card(settings.model)
     each = attention_operations(card, settings.task, features)
     rows = MOST

@@ -55,7 +55,7 @@ def test_without_a_seed_that_all_configurations_share_there_is_a_board_and_no_re
     store = RunStore(tmp_path)
     found = say_everything(store, two_halves(store), "log_loss")
     assert found.sentences == () and found.configurations.empty
-    assert found.basis.startswith("Nothing is compared, because no seed has a score of every configuration.")
+    assert found.basis.startswith("Nothing is compared, because no seed has a score for every configuration.")
 
 
 @pytest.mark.parametrize(("task", "seed"), list(itertools.product(("classification", "regression"), range(12))))

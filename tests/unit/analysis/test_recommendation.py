@@ -219,7 +219,7 @@ def test_test_rows_that_chose_under_another_seed_are_not_called_unused(lab):
         path = lab.store.run_dir(run.id) / PREDICTIONS_FILE
         frame = pd.read_parquet(path)
         frame.assign(row=(frame["row"] + 40 * run.settings.seed) % 80).to_parquet(path)  # the second seed validates on the first one's
-    assert "only the test rows, of which each seed has 100% that chose under another seed, can confirm an improvement" in lab.said()
+    assert "only the test rows, 100% of which are validation rows under another seed, can confirm an improvement" in lab.said()
 
 
 def test_too_few_rows_of_a_class_claim_nothing_and_say_how_many_it_takes(lab):
@@ -234,7 +234,7 @@ def test_too_few_rows_of_a_class_claim_nothing_and_say_how_many_it_takes(lab):
         "No gain over zero-shot is claimed: the test rows are too few to tell (they hold 3 rows with the class 'no', and it takes 5)."
         in " ".join(found.sentences)
     )
-    assert "Where rows are too few there is none." in found.basis
+    assert "Too few rows give no interval." in found.basis
 
 
 def test_a_configuration_that_ran_twice_under_a_seed_counts_that_seed_once(lab):
@@ -289,7 +289,7 @@ def test_runs_on_other_held_out_rows_are_never_paired(lab):
     lab.add(*FOUR_RANKS, rows_sha256="a")
     other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=8), validation_share=0.3)
     lab.end(lab.store.duplicate(lab.store.runs()[0].id, other, "more"), other, 0.9, [range(18)], rows_sha256="b")
-    assert "more (held-out rows are not those of the others)" in lab.said()
+    assert "more (its held-out rows differ from those of the others)" in lab.said()
     assert "Validation chooses r=32" in lab.said()
 
 

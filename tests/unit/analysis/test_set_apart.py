@@ -43,8 +43,8 @@ def why(*told, **usual):
         ({"status": "diverged"}, "diverged"),
         ({"train": TrainSettings(steps=5)}, "trained for 5 steps, the others for 30 epochs"),
         ({"train": TrainSettings(context_rows=64)}, "trained with 64 context rows, the others with 512"),
-        ({"strategy": "inference", "train": TrainSettings(context_rows=64)}, "shown 64 rows, the others 512"),
-        ({"validation_share": 0.3}, "held-out rows are not those of the others"),
+        ({"strategy": "inference", "train": TrainSettings(context_rows=64)}, "predicted with 64 context rows, the others with 512"),
+        ({"validation_share": 0.3}, "its held-out rows differ from those of the others"),
         ({"strategy": "inference"}, ""),
         ({"strategy": "base-ft"}, ""),
         ({"lora": LoraSettings(rank=16), "seed": 5}, ""),
@@ -68,7 +68,7 @@ def test_what_was_measured_goes_before_what_was_asked_for():
         shown=341,
         rows="a",
     )
-    assert told == ["shown 256 rows, the others 341", "held-out rows are not those of the others", ""]
+    assert told == ["predicted with 256 context rows, the others with 341", "its held-out rows differ from those of the others", ""]
 
 
 def test_archived_and_incomplete_runs_do_not_say_what_is_usual():

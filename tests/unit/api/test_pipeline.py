@@ -651,7 +651,7 @@ def test_rows_of_other_classes_than_a_file_names_are_refused(fitted, tmp_path, c
     content = read_pipeline(tmp_path / "good.zip")
     changed = dataclasses.replace(content, context=dataclasses.replace(content.context, y_C=change(content.context.y_C)))
     write_pipeline(tmp_path / "bad.zip", changed)
-    with pytest.raises(PipelineError, match="of other classes than those that it names"):
+    with pytest.raises(PipelineError, match="classes of its context rows differ from those that it names"):
         TabularPipeline.load(tmp_path / "bad.zip")
 
 
@@ -668,7 +668,7 @@ def test_tensors_of_no_adapter_are_refused(fitted, tmp_path):
     fitted.save(tmp_path / "good.zip")
     content = read_pipeline(tmp_path / "good.zip")
     write_pipeline(tmp_path / "bad.zip", dataclasses.replace(content, tensors={**content.tensors, "7/x": torch.zeros(3)}))
-    with pytest.raises(PipelineError, match="holds tensors that belong to none of its adapters"):
+    with pytest.raises(PipelineError, match="holds tensors that do not belong to its adapters"):
         TabularPipeline.load(tmp_path / "bad.zip")
 
 
@@ -702,11 +702,11 @@ def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitte
     ("change", "message"),
     [
         ({"loader": 1}, "has the entry 'loader', which this version does not know"),
-        ({"classes_type": "<U99999999"}, "which classes cannot be"),
+        ({"classes_type": "<U99999999"}, "which is not a type of classes"),
         ({"columns": 3}, "'columns' has the wrong type"),
         ({"history": []}, "its history has no result"),
         ({"history": [["RunFinished", "{}"]]}, "is not a saved pipeline"),
-        ({"active_adapter": "other"}, "is not among them"),
+        ({"active_adapter": "other"}, "must be among them"),
         ({"adapters": [{"name": "default", "lora": {"rank": 10**9}}]}, None),
         (
             {

@@ -262,7 +262,7 @@ def test_what_was_cancelled_is_resumed_with_its_adapters_copied(tmp_path, monkey
     flags = ["--home", str(tmp_path), "--adapters", str(theirs), "--without-labels"]
     assert main(["resume", *flags]) == 130
     assert (theirs.is_dir(), copied) == (True, [(theirs, True)])
-    command = capsys.readouterr().err.partition("starts again with: loralab ")[2]
+    command = capsys.readouterr().err.partition("To start the cancelled runs again: loralab ")[2]
     assert shlex.split(command) == ["resume", "--sweep", sweep, *flags]
 
 
@@ -296,7 +296,7 @@ def test_what_is_merged_is_not_overwritten(tmp_path, capsys):
     for out, *more in ((package,), (tmp_path / "w.ckpt", *weights), (tmp_path, *weights)):
         (tmp_path / "w.ckpt").write_bytes(b"mine")
         assert main(["merge", str(package), str(out), *more]) == 2
-        assert "is what is merged, or holds it, and would be overwritten" in capsys.readouterr().err
+        assert "is one of the files to merge, or their folder, and would be overwritten" in capsys.readouterr().err
     assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == ((KEPT / "adapter.zip").read_bytes(), b"mine")
 
 

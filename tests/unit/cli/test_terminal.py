@@ -81,7 +81,7 @@ def test_why_nothing_starts_is_said_once_each_time(tmp_path, monkeypatch, starte
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
         monkeypatch.setattr(worker_watch, "why_nothing_starts", lambda home, why=why: why)
         care.look()
-    assert capsys.readouterr().err.splitlines() == ["The disk is full. What is queued waits, and goes on by itself."] * 2
+    assert capsys.readouterr().err.splitlines() == ["The disk is full. Queued runs wait, and start by themselves later."] * 2
 
 
 class Screen(io.StringIO):
@@ -179,7 +179,7 @@ def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_
         care.look()
         assert started == [tmp_path] * 2, "it has nothing to do with a cluster of before"
         return
-    with pytest.raises(StoreError, match=r"There was none yesterday\. What is queued waits for a worker\."):
+    with pytest.raises(StoreError, match=r"There was none yesterday\. Queued runs wait for a worker\."):
         care.look()
 
 

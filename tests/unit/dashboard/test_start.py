@@ -125,10 +125,10 @@ def test_a_worker_that_was_there_before_is_said_to_keep_its_number(served_once, 
     lock = WorkerLock(tmp_path)
     assert lock.take()
     served_once("--parallel", "3")
-    assert "was there before: --parallel, --threads and --executor hold for the next one" in capsys.readouterr().out
+    assert "so --parallel, --threads and --executor apply to the next one" in capsys.readouterr().out
     lock.release()
     served_once("--parallel", "3")
-    assert "was there before" not in capsys.readouterr().out
+    assert "is already running" not in capsys.readouterr().out
 
 
 def test_ctrl_c_after_an_orderly_end_is_an_exit_status_and_no_traceback(tmp_path, monkeypatch):

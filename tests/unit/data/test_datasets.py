@@ -114,7 +114,9 @@ def test_a_sample_is_no_larger_than_the_limit_and_the_same_each_time(tmp_path):
     assert 0.7 * limit < dataset.size_bytes <= limit and dataset.id == again.id
 
 
-@pytest.mark.parametrize(("packed", "rows", "message"), [(True, 100, "only of plain text: unpack it"), (False, None, "with --rows N")])
+@pytest.mark.parametrize(
+    ("packed", "rows", "message"), [(True, 100, "only if it is plain text: unpack it"), (False, None, "with --rows N")]
+)
 def test_a_file_over_the_limit_that_is_not_sampled_is_refused_with_a_way_out(tmp_path, packed, rows, message):
     path = large_file(tmp_path)
     if packed:

@@ -224,9 +224,9 @@ BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
         (BOMB, {}, "unpacks to more than 1,000,000 bytes"),
         (feather(pd.DataFrame({"a": [1], "b": [2]}))[:-30], {}, "Feather file is damaged"),
         (feather(pd.DataFrame({"a": ["x" * 2_000_000], "b": [2]})), {}, "Feather file unpacks to more than"),
-        (b'{"a": 1, "b": 2}\n{"a": ', {}, "not one object a row"),
-        (json.dumps({"a": [1, 2], "b": [3, 4]}).encode(), {}, "not one object a row"),
-        (b"[[1, 2], [3, 4]]", {}, "not one object a row"),
+        (b'{"a": 1, "b": 2}\n{"a": ', {}, "not one object per row"),
+        (json.dumps({"a": [1, 2], "b": [3, 4]}).encode(), {}, "not one object per row"),
+        (b"[[1, 2], [3, 4]]", {}, "not one object per row"),
     ],
 )
 def test_what_is_not_a_table_is_refused_in_a_sentence(data, choices, says):

@@ -109,7 +109,7 @@ def test_rows_without_a_value_only_train_and_rows_without_a_label_do_nothing():
         found = split(frame, column, by, labels=labels)
         assert set(range(50)) <= set(found.train)
         assert not set(range(60, 70)) & set(np.concatenate(parts(found)))
-        assert "The 50 rows without a value in it only train." in found.findings[0].message
+        assert "The 50 rows without a value in it are used for training only." in found.findings[0].message
 
 
 def test_what_was_done_is_said_with_the_days_and_the_numbers_of_groups():
@@ -139,7 +139,7 @@ def test_three_values_make_three_parts_whatever_the_shares():
     found = split(frame, "year", "time")
     assert [set(frame["year"].iloc[rows]) for rows in parts(found)] == [{1.0}, {2.0}, {3.0}]
     assert [one.code for one in found.findings] == ["split", "split-size", "split-size"]
-    assert "The validation part has 80 rows, where its share is 20" in found.findings[1].message
+    assert "The validation part has 80 rows, but its share is 20" in found.findings[1].message
 
 
 def test_numbers_are_split_too():
@@ -204,7 +204,7 @@ def test_a_class_of_three_that_a_part_lacks_is_told_and_one_too_rare_to_split_is
     frame = pd.DataFrame({"time": np.arange(600.0), "label": ["a", "b", "c"] * 160 + ["a", "b"] * 60})
     found = split(frame, "time", "time")
     assert [one.code for one in found.findings] == ["split", "split-test"]
-    assert "leaves no test row of 'c'; ROC AUC and average precision are means over the others there" in found.findings[1].message
+    assert "leaves no test row of 'c'; ROC AUC and average precision there are means over other classes" in found.findings[1].message
     frame.loc[599, "label"] = "only once"
     assert 599 not in np.concatenate(parts(split(frame, "time", "time")))
 

@@ -65,7 +65,7 @@ def test_a_reading_that_nobody_holds_ends_and_leaves_nothing(tmp_path):
 def test_a_reading_that_is_killed_is_said(tmp_path):
     reading = slow(tmp_path)
     reading._process.kill()
-    with pytest.raises(TableError, match="ended from outside, or took more memory"):
+    with pytest.raises(TableError, match="stopped by another program, or needed more memory"):
         reading.result()
     assert not list((tmp_path / "datasets").iterdir())
 

@@ -155,7 +155,7 @@ def bad(tmp_path, server):
     return {
         "too much": ([f"{server.address}/endless"], "more than 100,000 bytes"),
         "not there": ([f"{server.address}/nothing"], "answered 404"),
-        "broken off": ([f"{server.address}/short"], "broke off after 8 of 5,000 bytes"),
+        "broken off": ([f"{server.address}/short"], "stopped after 8 of 5,000 bytes"),
         "nobody listens": ([f"http://127.0.0.1:{closed}/a.csv"], "could not be reached"),
         "a name that does not exist": (["https://nowhere.invalid/a.csv"], "could not be reached"),
         "a file through a redirect": ([f"{server.address}/to?file:///etc/hostname"], "answered 302"),

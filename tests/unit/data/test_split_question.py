@@ -34,7 +34,7 @@ def test_what_is_asked_about(found, answers):
     question = asked(found, column("label"))
     assert question.options == ("at random", *answers)
     assert repr(found.name) in question.message
-    assert question.message.endswith("A split at random trains on rows like the test rows, so scores look too good.")
+    assert question.message.endswith("A split at random trains on rows similar to the test rows, so scores look too good.")
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ REFUSED = {
     "a quote that stays open in the names": (b'a,"b\n1,2\n3,4\n', "A quote opens in line 1 and is never closed"),
     "a quote that stays open in the first cell": (b'"a,b\n1,2\n3,4\n', "A quote opens in line 1 and is never closed"),
     "a quote that stays open after a row": (b'a,b\n1,2\n"3,4\n5,6\n', "A quote opens in line 3 and is never closed"),
-    "a broken quote in the names": (b'a,"b"c,d\n1,2,3\n4,5,6\n', "The line of the names, 1, has too many cells or a broken quote"),
+    "a broken quote in the names": (b'a,"b"c,d\n1,2,3\n4,5,6\n', "The header line, 1, has too many cells or a broken quote"),
     "one row": (b"a,b\n1,2\n", "one row"),
     "one column": (b"a\n1\n2\n3\n", "one column"),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG picture"),
@@ -816,8 +816,8 @@ def test_a_total_in_the_last_row_is_pointed_out(rows, shown):
 
 
 NOTES = {
-    "a source": (["Source: World Bank, 2024"], "The last row holds little"),
-    "two": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "The last 2 rows hold little"),
+    "a source": (["Source: World Bank, 2024"], "The last row looks like a note"),
+    "two": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "The last 2 rows look like notes"),
     "of a database": (["(3 rows affected)"], "'(3 rows affected)'"),
     "a name": (["d,,"], None),
     "a phrase that is a row's": (["Isle of Man,4,"], None),
@@ -843,7 +843,7 @@ def test_rows_below_a_table_are_asked_about_and_left_out(end, asked):
     assert left.frame.equals(read_table(body.encode()).frame) and not left.questions
     assert said(left, "skipped-last") == [f"{'2 rows' if len(asked) == 3 else '1 row'} at the end: left out, as asked."]
     assert ReadingChoices.from_json(left.reading.to_json()).skip_last == int(asked[-1])
-    with pytest.raises(LayoutError, match="4 rows at the end were to be left out"):
+    with pytest.raises(LayoutError, match=r"4 of \d+ rows at the end cannot be left out"):
         read_table((body + "2024-04-01,7,8\n").encode(), ReadingChoices(skip_last=4))
 
 

@@ -127,7 +127,7 @@ REFUSED = {
     "an id": ("label", [f"K{row}" for row in range(ROWS)], "different value in each of 60 rows"),
     "a measure": ("label", np.linspace(0, 1, ROWS), "--split-at-median"),
     "too many classes": ("label", [f"c{row % 12}" for row in range(ROWS)], "12 classes; this model takes at most 10"),
-    "too many whole numbers": ("label", [row % 12 for row in range(ROWS)], "at most 10. To predict which half"),
+    "too many whole numbers": ("label", [row % 12 for row in range(ROWS)], "at most 10. Split it at its median"),
     "a class as long as a page": ("label", ["x" * 10_001, "y"] * 30, "has 10,001 letters"),
     "one number": ("label", [2.0] * 59 + [None], "is '2' in every row"),
     "one class of a size": ("label", ["x"] * 58 + ["y", "y"], r"fewer than two classes with 3 rows.*y \(2\)"),

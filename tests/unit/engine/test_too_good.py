@@ -18,7 +18,7 @@ HONEST = pd.DataFrame({"size": DRAW.normal(size=400).round(6), "weight": DRAW.no
     [
         (HONEST, 0.9, None),
         (HONEST.assign(paid=HONEST["self"].eq("yes") * 3 + HONEST["size"] / 9), 1.0, "'paid'"),
-        (pd.concat([HONEST[:80]] * 5), 1.0, "are copies of rows that trained"),
+        (pd.concat([HONEST[:80]] * 5), 1.0, "are copies of training rows"),
     ],
     ids=["honest", "a leak", "copies"],
 )

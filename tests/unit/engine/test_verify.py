@@ -21,8 +21,8 @@ class Answers:
     ("answer", "good", "said"),
     [
         ((1e-7, 0), True, "gave the run's test predictions in a fresh process up to a difference of 1.0e-07"),
-        ((1e-3, 0), False, "gave other predictions in a fresh process by up to 1.0e-03"),
-        ((1e-7, 1), False, "gave other predictions"),
+        ((1e-3, 0), False, "gave predictions in a fresh process that differ by up to 1.0e-03"),
+        ((1e-7, 1), False, "gave predictions in a fresh process that differ"),
         (None, False, "could not be opened in a fresh process"),
     ],
 )

@@ -45,7 +45,7 @@ def test_a_run_has_no_more_threads_than_the_environment_lets_any_program_have(ma
 
 def test_more_at_once_than_the_cores_carry_is_a_warning_and_less_is_none(machine):
     machine(4)
-    assert "5 runs at once with 1 thread each are more than the 4 cores carry" in divide(5).warning
+    assert "5 runs at once with 1 thread each are too many for 4 cores" in divide(5).warning
     assert "2 runs at once with 3 threads each" in divide(2, 3).warning
     assert divide(2).warning is None
 

@@ -75,7 +75,7 @@ def test_weights_that_are_here_are_told_from_those_to_download_and_from_a_damage
         "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL mini 1 (Apache-2.0, commercial use allowed), TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
     )
     by_path = ", ".join(f"TabPFN v{version} (TabPFN-{version} License, no commercial use)" for version in ("2.5", "2.6"))
-    assert found(tmp_path, "TabPFN weights").found == f"not here: TabPFN v2; by their path alone: {by_path}"
+    assert found(tmp_path, "TabPFN weights").found == f"not here: TabPFN v2; only by path: {by_path}"
     monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
     told = found(tmp_path, "TabDPT weights")
     assert (told.state, told.found) == ("problem", "missing: tabdpt-mini.safetensors")

@@ -156,7 +156,7 @@ def test_a_run_of_another_executor_is_left_alone_until_a_person_gives_it_up(stor
         working.reconcile()
         assert (store.run(run_id).status, working.tasks) == ("running", [])
     (note,) = store.events(run_id, ["Note"])
-    assert "The executor 'another' carries it out" in note.event.text
+    assert "The run was started by the executor 'another'" in note.event.text
     store.ask(run_id, "cancel")
     working.reconcile()
     assert store.run(run_id).status == "cancelled"

@@ -143,7 +143,7 @@ def test_whoever_starts_a_worker_takes_back_that_none_is_wanted(tmp_path):
 
 def test_a_lock_that_cannot_be_opened_says_which_workspace(tmp_path):
     (tmp_path / "worker.lock").mkdir()
-    with pytest.raises(StoreError, match=f"The workspace {tmp_path} takes no worker"):
+    with pytest.raises(StoreError, match=f"No worker can run in the workspace {tmp_path}"):
         WorkerLock(tmp_path)
 
 

@@ -153,7 +153,7 @@ def test_a_run_whose_process_could_not_be_started_for_too_long_is_interrupted_an
         assert one.start_next()
     run = store.run(run_id)
     assert (run.status, one.tasks) == ("interrupted", [])
-    assert "where memory is short" in run.error
+    assert "when memory is short" in run.error
     assert not one.start_next()
     monkeypatch.setattr(worker, "PATIENCE_SECONDS", 60.0)
     (later,) = queue(store, "quick")
@@ -266,7 +266,7 @@ def test_a_job_leaves_its_result_and_files(drained):
         ("refused", "failed", "Choose another."),
         ("killed", "interrupted", "memory ran out"),
         ("broken", "failed", "KeyError"),
-        ("greedy", "failed", "There was not enough memory. Wait until the runs that go on have ended"),
+        ("greedy", "failed", "There was not enough memory. Wait until other runs have ended"),
     ],
 )
 def test_a_job_that_goes_wrong_says_so_and_stops_no_other(drained, kind, status, said):

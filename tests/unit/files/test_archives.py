@@ -37,7 +37,7 @@ def test_members_may_not_unpack_to_more_together_than_such_a_file_can_need(tmp_p
     path = zipped(tmp_path / "bomb.zip", [("a", half), ("b", half)])
     assert path.stat().st_size < 1_000_000
     with (
-        pytest.raises(Damaged, match=r"the whole of it unpacks to 74.0 MB or more, .*zip it again without compression"),
+        pytest.raises(Damaged, match=r"its content unpacks to 74.0 MB or more, .*zip it again without compression"),
         open_archive(path),
     ):
         pass
@@ -51,7 +51,7 @@ def test_members_may_unpack_to_just_as_much(tmp_path, monkeypatch, less):
     path = zipped(tmp_path / "x.zip", [("a", bytes(5_000)), ("b", bytes(5_000))])
     monkeypatch.setattr(archives, "FREE_BYTES", 10_000 - archives.TIMES_THE_FILE * path.stat().st_size - less)
     if less:
-        with pytest.raises(Damaged, match="the whole of it unpacks to"), open_archive(path):
+        with pytest.raises(Damaged, match="its content unpacks to"), open_archive(path):
             pass
     else:
         with open_archive(path) as archive:
@@ -68,8 +68,8 @@ def test_a_size_that_is_a_lie_is_found_out_while_reading(tmp_path):
 
 
 REFUSED = {
-    "out of the folder": ([("../a", b"")], {}, "would lie outside"),
-    "from the root": ([("/a", b"")], {}, "would lie outside"),
+    "out of the folder": ([("../a", b"")], {}, "has a path outside"),
+    "from the root": ([("/a", b"")], {}, "has a path outside"),
     "a link": ([("a", b"/etc/passwd")], {"external_attr": (stat.S_IFLNK | 0o777) << 16}, "is a link"),
     "too many": ([(f"a{i}", b"") for i in range(MOST_MEMBERS + 1)], {}, "holds 33 files"),
     "packed otherwise": ([("a", b"1")], {"compress_type": zipfile.ZIP_LZMA}, "not compressed with deflate"),
@@ -88,7 +88,7 @@ def test_two_members_of_one_name_and_an_encrypted_one_are_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("a", b"1")
         archive.writestr("a", b"2")
-    with pytest.raises(Damaged, match="two members of one name"), open_archive(path):
+    with pytest.raises(Damaged, match="two members with the same name"), open_archive(path):
         pass
     data = bytearray(zipped(path, [("a", b"1")]).read_bytes())
     data[data.rindex(b"PK\x01\x02") + 8] |= 1
@@ -131,7 +131,7 @@ def test_a_large_file_says_in_another_record_where_its_list_begins(tmp_path, mon
     data[record + 48] += more
     path.write_bytes(data)
     if more:
-        with pytest.raises(Damaged, match=r"in another place than it says|not a zip that can be opened"):
+        with pytest.raises(Damaged, match=r"list of members is not where the file says|not a zip that can be opened"):
             check_stored(path)
     else:
         check_stored(path)

@@ -132,13 +132,13 @@ def test_a_run_goes_to_the_hub_with_its_card_and_predicts_by_its_address(store, 
         with pytest.raises(AdapterError, match=r"no repository ann/mine|Write hf://owner/name"):
             read_public(hidden)
     assert main(["hub", "push", run, "ann/labelled", "--home", str(store.home)]) == 2
-    assert "is there already and public. Add --public" in capsys.readouterr().err
+    assert "exists already and is public. Add --public" in capsys.readouterr().err
 
 
 def test_what_a_hub_lacks_is_one_sentence(hub, monkeypatch, tmp_path):
     Hub.repos |= {"ann/empty": {"private": True, "files": {}}, "ann/other": {"private": True, "files": {"adapter.zip": b"PK no adapter"}}}
     for address, told in {
-        "hf://ann/none": "has no repository ann/none that is public or that you may see",
+        "hf://ann/none": "has no repository ann/none that you can see",
         "hf://ann/empty": "holds no adapter.zip",
         "hf://ann/other": "adapter.zip is not an adapter package",
     }.items():

@@ -121,7 +121,7 @@ def test_half_a_pair_of_factors_is_named(written):
     tensors = dict(read_package(path).tensors)
     name = next(n for n in tensors if n.endswith("lora_B.weight"))
     value = tensors.pop(name)
-    with pytest.raises(AdapterError, match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; it is damaged, or"):
+    with pytest.raises(AdapterError, match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; the adapter is damaged, or"):
         load_factors(module, report, tensors)
     with pytest.raises(AdapterError, match="of the adapter has the shape"):
         load_factors(module, report, {**tensors, name: value[1:]})
@@ -131,14 +131,14 @@ def test_an_adapter_without_numbers_is_neither_saved_nor_put_on_a_model(written,
     path, module, report = written
     tensors = dict(read_package(path).tensors)
     name = next(iter(tensors))
-    with pytest.raises(AdapterError, match="holds NaN or Infinity, as do 0 others. It is damaged"):
+    with pytest.raises(AdapterError, match=r"holds NaN or Infinity in .* \(1 tensor in all\)\. It is damaged"):
         load_factors(module, report, {**tensors, name: torch.full_like(tensors[name], torch.nan)})
     with torch.no_grad():
         adapter_tensors(module, report)[name].fill_(torch.inf)
     with pytest.raises(AdapterError, match="It cannot be saved"):
         write_package(tmp_path / "other.zip", module, report, about(report))
     assert not (tmp_path / "other.zip").exists()
-    with pytest.raises(AdapterError, match="Merged, it would damage the model"):
+    with pytest.raises(AdapterError, match="Merging it would damage the model"):
         merged_copy(module)
 
 

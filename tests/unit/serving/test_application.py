@@ -126,7 +126,7 @@ def test_a_request_that_fails_costs_the_others_of_its_batch_nothing():
 
 
 REFUSED = {
-    "a missing column": ([{"size": 1, "colour": "red"}], 422, "Row 1 lacks 'weight', 'seen'. A value that is not known is null."),
+    "a missing column": ([{"size": 1, "colour": "red"}], 422, "Row 1 lacks 'weight', 'seen'. Send null for an unknown value."),
     "a misspelt column": (
         [ROW, {**ROW, "colours": 1}],
         422,
@@ -135,22 +135,22 @@ REFUSED = {
     "words for numbers": (
         [{**ROW, "size": "abc"}],
         422,
-        "'size' holds 'abc', but must hold numbers below 1e100. A value that is not known is",
+        "'size' holds 'abc', but must hold numbers below 1e100. Leave unknown values empty",
     ),
     "words for dates": ([{**ROW, "seen": "soon"}], 422, "'seen' holds 'soon', but must hold dates."),
     "a list in a cell": ([{**ROW, "size": [1]}], 422, "Row 1: 'size' holds several values, but must hold one."),
     "no rows": ([], 422, "The request has no row. Send at least one."),
     "half a text": (b'[{"size":', 422, "The rows cannot be read: its JSON is malformed or truncated"),
     "an object": (b"{}", 422, "it is not a list of objects"),
-    "too many rows": ([{}] * 11, 413, "The request has 11 rows; at most 10 are predicted at once. Split it."),
+    "too many rows": ([{}] * 11, 413, "The request has 11 rows; at most 10 are predicted at once. Send fewer."),
     "too many bytes": (b" " * 5_001, 413, "The request has more than 0.0 MB"),
 }
 IN_CSV = {
     "a missing column": (as_csv([{"size": 1, "colour": "red"}]), 422, "The rows lack 2 of the 4 columns"),
     "an unknown column": (as_csv([{**ROW, "colours": 1}]), 422, "The table of the adapter has no column 'colours'. Did you mean 'colour'?"),
     "words for numbers": (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds other values, but must hold numbers below 1e100."),
-    "a line that cannot be read": (as_csv([ROW, ROW]) + b"1,2,3,4,5,6,7\n", 422, "Rows are predicted in their order, so that none may"),
-    "too many rows": (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Split it."),
+    "a line that cannot be read": (as_csv([ROW, ROW]) + b"1,2,3,4,5,6,7\n", 422, "Rows are predicted in their order, so no row may"),
+    "too many rows": (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Send fewer."),
 }
 
 
@@ -169,9 +169,9 @@ def test_what_must_be_mended_is_one_sentence(client, kind, content, status, told
 
 def test_two_adapters_or_packed_json_in_a_request_are_refused(client):
     two = client.post("/predict?adapter=few&adapter=views", json=ROWS)
-    assert (two.status_code, two.json()["detail"]) == (422, "2 adapters are named; a request is for one.")
+    assert (two.status_code, two.json()["detail"]) == (422, "2 adapters are named; a request may name only one.")
     packed = client.post("/predict", content=b"x", headers={"content-type": "application/json", "content-encoding": "gzip"})
-    assert (packed.status_code, packed.json()["detail"]) == (415, "The content encoding is 'gzip'; send JSON as it is.")
+    assert (packed.status_code, packed.json()["detail"]) == (415, "The content encoding is 'gzip'; send JSON uncompressed.")
 
 
 def test_a_body_without_a_length_is_refused_while_it_is_sent(client):

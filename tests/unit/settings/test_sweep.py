@@ -351,7 +351,7 @@ def test_axes_survive_toml_and_old_documents_still_load():
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"dropouts": (0.1, 0.1)}, "dropouts [0.1, 0.1] name one value twice"),
+        ({"dropouts": (0.1, 0.1)}, "dropouts [0.1, 0.1] contain a value twice"),
         ({"dropouts": (2,)}, "lora.dropout is 2"),
         ({"alphas": ([1],)}, "lora.alpha is [1]"),
         ({"learning_rates": (0,)}, "train.learning_rate is 0"),

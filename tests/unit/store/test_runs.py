@@ -468,7 +468,7 @@ def test_tags_are_single_words_each_once_and_are_seen_at_once(tmp_path):
     store.tag(run_id, ["good, old", "good", " night-run "])
     assert store.run(run_id).tags == ("good", "old", "night-run")
     assert store.marks() != before
-    with pytest.raises(StoreError, match="at most 10 tags of at most 40 letters"):
+    with pytest.raises(StoreError, match="at most 10 tags of at most 40 characters"):
         store.tag(run_id, [str(number) for number in range(11)])
     with pytest.raises(StoreError, match="at most 10 tags"):
         store.tag(run_id, ["x" * 41])

@@ -151,7 +151,7 @@ REFUSED = {
     "facts nested a little": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
     "facts that are no text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
     "an entry twice": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
-    "another format": (says(format=9), "not of the package format 1"),
+    "another format": (says(format=9), "its package format is not 1"),
     "an entry of a later version": (
         says(loader="x"),
         "it has the entry 'loader', which this version does not",
@@ -168,7 +168,7 @@ REFUSED = {
     "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "huge facts": (package({FACTS: bytes(58_000_000)}), "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most"),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
-    "a file elsewhere": (package({"../../outside.txt": "no"}), "would lie outside"),
+    "a file elsewhere": (package({"../../outside.txt": "no"}), "has a path outside"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
     "a licence of switches": (
         says(base=licensed(name=True, commercial=True)),
@@ -179,7 +179,7 @@ REFUSED = {
     "no LoRA run": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
     "an alpha beyond numbers": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
-    "a feature of no kind": (says(features=["z"]), "what kind of column"),
+    "a feature of no kind": (says(features=["z"]), "the kind of column of each feature"),
     "rows below zero": (
         says(context={"rows": [-1], "sha256": "0" * 64}),
         "not different rows of a table of 30",
@@ -188,9 +188,9 @@ REFUSED = {
     "rows that no table has": (says(context={"rows": [10**30], "sha256": "0" * 64}), "number of 31 digits"),
     "half a letter": (says(table={"name": "\ud800", "id": "a", "rows": 30}), "half of a letter"),
     "a name without end": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
-    "ranks of no settings": (with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}), "the rank of 'icl_predictor.decoder.0' is not"),
-    "layers of no settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* is not as they say"),
-    "numbers of no settings": (with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}), "768 numbers are not as"),
+    "ranks of no settings": (with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}), "the rank of 'icl_predictor.decoder.0' differs"),
+    "layers of no settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* differs"),
+    "numbers of no settings": (with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}), r"values \(768\) differs"),
     "a pattern of nothing": (
         with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "rank_pattern": {"(a+)+$": 1}}),
         "does not fit TabICL mini: rank_pattern names .*, which no adapted layer has",
@@ -243,7 +243,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_opened(tmp_path):
         ({"model": "tabicl-mini", "sha256": "1" * 64}, {}, "is another file .SHA-256"),
         ({"model": "tabicl-9"}, {"model": "tabicl-9"}, "a model that this version does not know"),
         ({"model": "tabicl-v2"}, {"model": "tabicl-v2"}, "hf download jingang/TabICL tabicl-classifier-v2"),
-        ({}, {"checkpoint": "mine.ckpt"}, "Name where it lies on this machine"),
+        ({}, {"checkpoint": "mine.ckpt"}, "Name its path on this machine"),
     ],
 )
 def test_a_missing_base_is_named_with_the_way_to_get_it(tmp_path, monkeypatch, base, settings, told):

@@ -291,8 +291,8 @@ def test_a_state_that_could_not_be_saved_ends_no_run(tmp_path, checkpoint, monke
     run.go()
     assert run.fitted.result.outcome == "finished"
     assert [note.text for note in run.events(Note) if "could not be saved" in note.text] == [
-        "The state of step 4 could not be saved (No space left on device); no later one is. The run goes on, but it would start anew after an "
-        "interruption."
+        "The state of step 4 could not be saved (No space left on device), and no later one will be. The run goes on, but it "
+        "would start anew after an interruption."
     ]
 
 

@@ -75,7 +75,7 @@ def test_what_was_learnt_of_texts_is_looked_at_before_it_is_used(store, job, her
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"),)), format="pipeline")
     content = read_pipeline(job / told["file"])
     learnt = content.context.encoder.texts["remark"]
-    for rarity_H, said in ((learnt.rarity_H * np.nan, "of texts is not finite"), (learnt.rarity_H[1:], "its encoders make")):
+    for rarity_H, said in ((learnt.rarity_H * np.nan, "text encoder holds numbers"), (learnt.rarity_H[1:], "its encoders make")):
         content.context.encoder.texts["remark"] = TextEncoder(rarity_H, learnt.weights_KH)
         write_pipeline(tmp_path / "bad.zip", content)
         with pytest.raises(PipelineError, match=said):

@@ -101,7 +101,7 @@ def test_an_adapter_from_elsewhere_predicts_as_there_with_its_table_and_says_so_
     assert all("used to train" in note for note in told["notes"])
     other = add_dataset(store.home, mixed_csv(rows=60, seed=9), "other.csv").id
     told, predicted, _ = ask(store, [adapter.id], rows, table=other)
-    assert "this table is not the one that it was trained on, so it is shown 36 rows of this one" in told["notes"][0]
+    assert "this table is not the one that it was trained on, so 36 rows of this one are its context" in told["notes"][0]
     assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
     narrow = add_dataset(store.home, b"size,verdict\n" + b"1,keep it\n2,drop it\n" * 20, "narrow.csv").id
     with pytest.raises(AdapterError, match="The table lacks 'colour', 'weight', 'seen', from which adapter 0 predicts"):
@@ -114,7 +114,7 @@ def test_the_column_of_a_split_by_group_is_asked_of_no_table_and_of_no_row(store
     expected = ask(store, [run], rows)[1]
     other = add_dataset(store.home, pd.read_csv(io.BytesIO(mixed_csv(seed=4))).drop(columns="colour").to_csv().encode(), "other.csv").id
     told, predicted, _ = ask(store, [run], rows, table=other)
-    assert "so it is shown 54 rows of this one" in told["notes"][0]
+    assert "so 54 rows of this one are its context" in told["notes"][0]
     assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
 
 
@@ -189,7 +189,7 @@ def test_every_row_is_predicted_in_its_place_or_the_file_is_refused():
         read = read_new_rows(b"age,zip,born\n" + rows, LIKE).frame
         assert read["age"].isna().tolist() == [line[:1] in (b",", b"N") for line in rows.splitlines()]
     for bad, why in ((b"1,2,3,4,5\n", "too many cells"), (b'1,"2,2024-04-03\n', "never closed")):
-        with pytest.raises(TableError, match=f"Rows are predicted in their order, so that none may be missing. .*{why}"):
+        with pytest.raises(TableError, match=f"Rows are predicted in their order, so no row may be missing. .*{why}"):
             read_new_rows(b"age,zip,born\n1,2,2024-04-03\n2,2,2024-04-03\n" + bad, LIKE)
 
 
@@ -240,7 +240,7 @@ def test_unknown_words_are_said_with_their_number(store):
     run = made_run(store)
     rows = rows_of(store, run, 3).assign(colour=["mauve", "mauve", "red"])
     told, _, _ = ask(store, [run], rows)
-    assert told["notes"] == ["2 rows hold 'mauve' in 'colour', which the context does not show: read as missing there."]
+    assert told["notes"] == ["2 rows hold 'mauve' in 'colour', which the context rows do not contain: read as missing."]
 
 
 def test_rows_that_no_job_took_are_forgotten(store):

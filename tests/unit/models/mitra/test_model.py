@@ -170,7 +170,7 @@ def _of_numbers(folder):
         (_without_config, "config.json is missing or does not describe a Mitra model"),
         (_half_a_file, "model.safetensors is damaged or not a Mitra checkpoint"),
         (_a_pickle, "model.safetensors is damaged or not a Mitra checkpoint"),
-        (_deeper, "model.safetensors does not fit the installed autogluon.tabular package: of the tensor .* the file has no such tensor"),
+        (_deeper, "model.safetensors does not fit the installed autogluon.tabular package: the tensor .* is missing in the file"),
         (_of_numbers, "holds a model for regression, and the task is classification. Name a checkpoint for classification."),
     ],
 )

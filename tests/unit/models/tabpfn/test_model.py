@@ -72,20 +72,20 @@ def test_a_file_as_it_was_released_is_the_model_under_its_new_names(tmp_path, na
     [
         (
             {"architecture_name": "tabpfn_v3"},
-            "its architecture is 'tabpfn_v3', whose module is another one than those of TabPFN v2, v2.5 and v2.6",
+            "its architecture is 'tabpfn_v3', not that of TabPFN v2, v2.5 or v2.6",
         ),
         ({"architecture_name": ["base"]}, "an entry of it has the wrong type"),
         ({"architecture_name": "tabpfn_v2_6"}, "its architecture is 'tabpfn_v2_6', which the model tabpfn-v2.6 opens"),
-        ({"config": {"num_thinking_rows": 65}}, "of the tensor 'add_thinking_rows.row_token_values_TE' the file has"),
-        ({"state_dict": {"blocks.0.layernorm_mlp.weight": torch.ones(24)}}, "of the tensor 'blocks.0.layernorm_mlp.weight' the file has"),
+        ({"config": {"num_thinking_rows": 65}}, "the tensor 'add_thinking_rows.row_token_values_TE' is"),
+        ({"state_dict": {"blocks.0.layernorm_mlp.weight": torch.ones(24)}}, "the tensor 'blocks.0.layernorm_mlp.weight' is"),
         ({"inference_config": 3}, "its 'inference_config' holds no entries by name"),
         (
             {"inference_config": {"SOFTMAX_TEMPERATURE": 0}},
-            "its 'inference_config' names a temperature or a bound of outliers that is not a number above 0",
+            "its 'inference_config' has a temperature or an outlier bound that is not a positive number",
         ),
         (
             {"inference_config": {"OUTLIER_REMOVAL_STD": "no"}},
-            "its 'inference_config' names a temperature or a bound of outliers that is not a number above 0",
+            "its 'inference_config' has a temperature or an outlier bound that is not a positive number",
         ),
     ],
     ids=str,
@@ -103,9 +103,9 @@ def test_a_file_of_something_else_is_refused_in_one_sentence(tmp_path, entries, 
 @pytest.mark.parametrize("name", MODELS[1:])
 def test_a_later_release_is_opened_by_its_path_alone_and_its_licence_goes_with_it(tmp_path, name):
     said = f"TabPFN-{name[-3:]} License, no commercial use"
-    with pytest.raises(CheckpointError, match=re.escape(f"opened by its path alone, under its owner's licence ({said})")):
+    with pytest.raises(CheckpointError, match=re.escape(f"not downloaded automatically, because of its owner's licence ({said})")):
         opened(None, name)
-    with pytest.raises(CheckpointError, match="opened by its path alone"):
+    with pytest.raises(CheckpointError, match="not downloaded automatically"):
         check_request(RunSettings(dataset="d", target="y", model=name))
     model = opened(tiny_checkpoint(tmp_path / "x", name), name)
     model.save(tmp_path / "merged")
