@@ -152,15 +152,19 @@ def _path(error: BaseException, folder: Path | None) -> Path | None:
         return Path(os.fsdecode(error.filename2 or error.filename))
     if folder is not None and hasattr(error, "sqlite_errorcode"):
         return next((file for file in folder.glob("*.sqlite-*") if file.exists() and not os.access(file, os.W_OK)), folder)
-    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd(), _standard_output()) if place is not None]
+    output = _standard_output()
+    if output is not None and output.is_char_device():
+        return output
+    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd(), output) if place is not None]
     disks = [(place, disk) for place in places if (disk := disk_of(place))]
     return min(disks, key=lambda one: one[1].free_bytes)[0] if disks else folder
 
 
 def _standard_output() -> Path | None:
-    """Returns the file that this process's output goes to; None if it is not a file, or unknown."""
+    """Returns the file or device (other than a terminal) that this process's output goes to; None for anything else, or if unknown."""
     with suppress(OSError):
-        if (file := Path(os.readlink("/proc/self/fd/1"))).is_file():
+        file = Path(os.readlink("/proc/self/fd/1"))
+        if file.is_file() or (file.is_char_device() and str(file) != os.devnull and not os.isatty(1)):
             return file
     return None
 
@@ -187,6 +191,8 @@ def _sentence(lack: Lack, path: Path | None) -> str:
     text = SENTENCES[lack]
     if disk and lack == "room" and not disk.has_names and disk.free_bytes >= LEAST_BYTES:
         text = NO_NAMES
+    if lack == "room" and path is not None and path.is_char_device():
+        text = "Nothing more can be written to {path}. Send the output elsewhere, and try again."
     return text.format(
         where=where,
         Where=where[0].upper() + where[1:],

@@ -11,7 +11,7 @@ def _runs(labels: list[str]) -> pd.Categorical:
 
 
 def steps() -> pd.DataFrame:
-    """One row a training step."""
+    """One row per training step."""
     step = np.tile(np.arange(1, 21), 3)
     return pd.DataFrame(
         {
@@ -26,7 +26,7 @@ def steps() -> pd.DataFrame:
 
 
 def scores() -> pd.DataFrame:
-    """One row an evaluation on the validation rows; zero-shot has one."""
+    """One row per evaluation on the validation rows; zero-shot has one."""
     step = np.concatenate([[0], np.tile(np.arange(0, 21, 5), 3)])
     labels = ["Zero-shot", *[label for label in _RUNS[1:] for _ in range(5)]]
     accuracy = 0.8 + 0.005 * step
@@ -46,7 +46,7 @@ def scores() -> pd.DataFrame:
 
 
 def memory() -> pd.DataFrame:
-    """One row a sample of the meters; a meter that does not exist here is not a number."""
+    """One row per sample of the meters; a meter that does not exist here is not a number."""
     second = np.tile(np.arange(10.0), 4)
     return pd.DataFrame(
         {
@@ -64,7 +64,7 @@ def memory() -> pd.DataFrame:
 
 
 def phases() -> pd.DataFrame:
-    """One row a phase."""
+    """One row per phase."""
     return pd.DataFrame(
         {
             "run": _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]),
@@ -77,7 +77,7 @@ def phases() -> pd.DataFrame:
 
 
 def causes() -> pd.DataFrame:
-    """One row a bar and cause."""
+    """One row per bar and cause."""
     megabytes = {
         "weights": [110, 110, 110],
         "adapter": [0, 3, 3],
@@ -94,23 +94,23 @@ def causes() -> pd.DataFrame:
 
 
 def counts() -> pd.DataFrame:
-    """One row a class."""
+    """One row per class."""
     return pd.DataFrame({"label": ["benign", "malignant"], "rows": [357, 212]})
 
 
 def bars() -> pd.DataFrame:
-    """One row a stretch of the target's values."""
+    """One row per stretch of the target's values."""
     return pd.DataFrame({"low": [0.0, 10.0, 20.0], "high": [10.0, 20.0, 30.0], "rows": [5, 12, 3]})
 
 
 def adapter_sizes() -> pd.DataFrame:
-    """One row a rank."""
+    """One row per rank."""
     rank = np.arange(1, 65)
     return pd.DataFrame({"rank": rank, "adapter": rank * 256, "layer": 128 * 128})
 
 
 def ranked() -> pd.DataFrame:
-    """One row a run with a result."""
+    """One row per run with a result."""
     return pd.DataFrame(
         {
             "run": _runs(list(_RUNS)),
@@ -135,7 +135,7 @@ def ranked() -> pd.DataFrame:
 
 
 def curve() -> pd.DataFrame:
-    """One row a rank that is kept of one run."""
+    """One row per rank that is kept of one run."""
     rank = [0, 1, 2, 4]
     loss = np.array([0.4, 0.35, 0.31, 0.3])
     scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
@@ -143,7 +143,7 @@ def curve() -> pd.DataFrame:
 
 
 def shown() -> pd.DataFrame:
-    """One row a state and number of context rows."""
+    """One row per state and number of context rows."""
     rows, states = [64, 128, 256, 300], ["Zero-shot", "Full fine-tuning", "LoRA r=8"]
     loss = np.concatenate([start * np.array([1.0, 0.9, 0.85, 0.84]) for start in (0.4, 0.36, 0.33)])
     scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
@@ -159,7 +159,7 @@ def shown() -> pd.DataFrame:
 
 
 def spectrum() -> pd.DataFrame:
-    """One row a direction of a layer."""
+    """One row per direction of a layer."""
     values = np.tile([1.0, 0.5, 0.1], 2)
     return pd.DataFrame(
         {
@@ -173,19 +173,19 @@ def spectrum() -> pd.DataFrame:
 
 
 def layers() -> pd.DataFrame:
-    """One row an adapted layer of a run."""
+    """One row per adapted layer of a run."""
     runs = _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"])
     return pd.DataFrame({"run": runs, "layer": ["encoder.0", "decoder.1"] * 2, "relative_update": [0.01, 0.03, 0.02, 0.04]})
 
 
 def pairs() -> pd.DataFrame:
-    """One row a pair of classes of one run."""
+    """One row per pair of classes of one run."""
     label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
     return pd.DataFrame({"label": label, "predicted": predicted, "rows": [69, 3, 2, 40], "share": [69 / 72, 3 / 72, 2 / 42, 40 / 42]})
 
 
 def bins() -> pd.DataFrame:
-    """One row a bin of confidence of a run; one has no rows."""
+    """One row per bin of confidence of a run; one has no rows."""
     low = np.tile([0.7, 0.8, 0.9], 2)
     return pd.DataFrame(
         {
@@ -200,7 +200,7 @@ def bins() -> pd.DataFrame:
 
 
 def errors() -> pd.DataFrame:
-    """One row a held-out row of a run that predicts numbers."""
+    """One row per held-out row of a run that predicts numbers."""
     label, error = np.tile([10.0, 20.0, 30.0], 2), np.array([1.0, -2.0, 0.5, 0.5, -1.0, 0.0])
     runs = _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3)
     return pd.DataFrame({"run": runs, "row": np.tile([3, 5, 8], 2), "label": label, "predicted": label + error, "error": error})

@@ -1,4 +1,4 @@
-"""Makes the test helpers in this folder importable, and two processes of tests good neighbours on two cores."""
+"""Makes the test helpers of this folder importable, and lets two test processes share two cores."""
 
 import gc
 import os
@@ -12,25 +12,25 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-gc.set_threshold(20_000)  # at the 700 of Python 3.11 a tenth of the tests' time goes into looking for cycles
+gc.set_threshold(20_000)  # with the 700 of Python 3.11, a tenth of the tests' time goes into garbage collection
 
 
 @pytest.fixture(autouse=True)
 def chance():
-    """The same for a test wherever it runs: which tests ran before it in its process depends on the processes."""
+    """Seeds torch, so that a test's random numbers do not depend on the tests before it in its process."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 
 
-settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
-settings.register_profile("ci", settings.get_profile("here"), derandomize=True)  # elsewhere every run draws anew
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # for busy machines
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)  # elsewhere every run draws new examples
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 LEFT_OPEN: list[str] = []
 
 
 class Watched(sqlite3.Connection):
-    """One that is dropped before it was closed is written down, as Python warns of it from 3.13 on."""
+    """A connection that is recorded if it is dropped without being closed, of which Python warns from 3.13 on."""
 
     def __init__(self, database, *given, **more):
         super().__init__(database, *given, **more)
@@ -38,7 +38,7 @@ class Watched(sqlite3.Connection):
 
     def __del__(self):
         try:
-            self.total_changes  # noqa: B018 - raises where it is closed
+            self.total_changes  # noqa: B018 - raises if it is closed
         except sqlite3.ProgrammingError:
             return
         LEFT_OPEN.append(self.path)
@@ -51,7 +51,7 @@ sqlite3.connect = lambda *given, **more: real_connect(*given, **{"factory": Watc
 
 @pytest.fixture(autouse=True)
 def databases_are_closed():
-    """A test, and what it calls, leaves no database to the garbage collector."""
+    """Checks that a test closes every database instead of leaving it to the garbage collector."""
     yield
     left = LEFT_OPEN[:]
     LEFT_OPEN.clear()
@@ -60,7 +60,7 @@ def databases_are_closed():
 
 @pytest.fixture(autouse=True)
 def main_module():
-    """A page that ``AppTest`` ran stays in its place otherwise, and every process that is spawned later would run it."""
+    """Restores ``__main__``: a page that ``AppTest`` ran would stay there, and every process spawned later would run it."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
@@ -68,7 +68,7 @@ def main_module():
 
 @pytest.fixture(autouse=True)
 def no_worker_goes_on():
-    """One that a test starts in its own process carries out what was queued beside all later tests, and for hours after the last."""
+    """Waits for workers that a test started here; they would execute queued runs beside later tests, and for hours after the last."""
     yield
     if lock := sys.modules.get("tabtune_core.execution.lock"):
         while lock._started:
@@ -85,20 +85,20 @@ def store(tmp_path):
 
 @pytest.fixture
 def unverified(monkeypatch):
-    """The package of a run is not tried in a fresh process, which takes seconds and is another test's."""
+    """Skips the check of a run's package in a fresh process, which takes seconds and has its own tests."""
     monkeypatch.setattr("tabtune_core.engine.experiment.verify_in_fresh_process", lambda *_, **__: (True, ""))
 
 
 @pytest.fixture(params=["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request):
-    """The CPU, and a GPU where there is one: what can be shown on both is, so that the test itself is tried everywhere."""
+    """The CPU, and a GPU if there is one, so that such tests run on every machine."""
     import torch
 
     return torch.device("cpu") if request.param == "cpu" else request.getfixturevalue("gpu")
 
 
 def all_gpus():
-    """Those that runs may take; the pretend ones of ``tests/fakes/pretend_card`` are as good as any."""
+    """The GPUs that runs may use, including the pretend ones of ``tests/fakes/pretend_card``."""
     import torch
 
     from tabtune_core.gpus import TYPES
@@ -110,7 +110,7 @@ def all_gpus():
 
 @pytest.fixture
 def two_gpus():
-    """The first and the last."""
+    """The first and the last GPU."""
     found = all_gpus()
     if len(found) < 2:
         pytest.skip(f"torch sees {len(found)} GPUs, and this takes two")
@@ -119,19 +119,19 @@ def two_gpus():
 
 @pytest.fixture
 def gpu():
-    """The last. Of pretend ones, the test must leave the others alone."""
+    """The last GPU. With pretend GPUs, checks that the test does not use the others."""
     found = all_gpus()
     if not found:
         pytest.skip("torch sees no GPU on this machine")
     touched = getattr(sys.modules["torch"].get_device_module(found[0]), "touched", lambda place: 0)
     before = touched(0)
     yield found[-1]
-    assert len(found) == 1 or touched(0) == before, "something was done on another GPU than the one that was asked for"
+    assert len(found) == 1 or touched(0) == before, "another GPU than the requested one was used"
 
 
 @pytest.fixture
 def real_gpu(gpu):
-    """A GPU whose own figures count."""
+    """A GPU with real readings."""
     if gpu.type != "cuda":
         pytest.skip("a pretend GPU has no such figures")
     return gpu
@@ -139,7 +139,7 @@ def real_gpu(gpu):
 
 @pytest.fixture
 def counting_gpu(gpu):
-    """A GPU that counts kernels and what the host waits for."""
+    """A GPU that counts kernels and host waits."""
     if gpu.type == "cuda":
         pytest.skip("a real GPU does not count what the host waits for")
     return gpu

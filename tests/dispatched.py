@@ -1,4 +1,4 @@
-"""What torch dispatches below autograd: kernels that a GPU would be given, and questions whose answer the host waits for."""
+"""Counts what torch dispatches below autograd: kernels that a GPU would launch, and operations that the host waits for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,23 +39,23 @@ LAUNCHES_NOTHING = {
     "unsqueeze",
     "view",
 }
-"""Views, memory without content and notes for the profiler: they are no kernels."""
+"""Views, uninitialised memory and the profiler's own entries, which launch no kernel."""
 WAITS = {"_local_scalar_dense", "_unique2", "equal", "is_nonzero", "item", "masked_select", "nonzero", "unique_dim"}
-"""The host waits for what they say. Indexing by a mask does too, by ``nonzero`` inside."""
+"""Operations whose result the host waits for. Indexing by a mask waits too, since it calls ``nonzero``."""
 
 
 class Dispatched(TorchDispatchMode):
-    """Names of what is dispatched while the context lasts."""
+    """Records the names of the operations dispatched in a block."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kernels: list[str] = []
         self.waits: list[str] = []
         self.from_host = 0
-        """Tensors made of numbers of the host, which a GPU waits for too."""
+        """The number of tensors made from host values, for which a GPU waits too."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Notes the name and goes on."""
+        """Records the operation and runs it."""
         name = function.overloadpacket.__name__
         if name not in LAUNCHES_NOTHING:
             self.kernels.append(name)
@@ -72,7 +72,7 @@ def _indices(args: Any) -> list[Any]:
 
 @contextmanager
 def as_on_a_gpu() -> Iterator[None]:
-    """On a CPU, while the context lasts, what is written for a GPU runs, and classes are encoded as there: without a look at them."""
+    """Makes a CPU take the GPU's code paths in a block, including the encoding of classes without reading them."""
 
     def one_hot(ids: torch.Tensor, classes: int) -> torch.Tensor:
         return torch.zeros(*ids.shape, classes, dtype=torch.int64).scatter_(-1, ids[..., None], 1)

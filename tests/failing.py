@@ -1,14 +1,14 @@
-"""Makes an operation of torch fail, one after the other, to see what a call leaves behind."""
+"""Makes the operations of torch fail one by one, to see what a call leaves behind."""
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Broken(RuntimeError):
-    """What a call is made to fail with."""
+    """The error with which an operation fails."""
 
 
 class FailsAt(TorchDispatchMode):
-    """The operation of that number fails in this thread, as if memory had run out."""
+    """Makes the operation with that number fail in this thread, as if memory had run out."""
 
     def __init__(self, number):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whole fits of a small table in this process."""
+"""Fits of a small table in this process."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def fitted(settings, folder, *, device=CPU, stop_request=lambda events: None):
-    """Events, and the result or the error."""
+    """The events of a fit, and its result or error."""
     frame, words = small_table(80)
     y = words if settings.task == "classification" else np.random.default_rng(0).normal(size=80)
     y_N, rows = read_labels(y, 80), read_rows(frame)

@@ -1,4 +1,4 @@
-"""A run with a real adapter on a real base, made without training: its factors are random, its predictions its own."""
+"""A run with a real adapter on a real base, made without training: its factors are random and its predictions match them."""
 
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from tabtune_core.training.scoring import HeldOut
 
 
 def mixed_csv(rows=90, seed=0):
-    """Numbers with holes, words, dates, a class and a number to predict."""
+    """A CSV of numbers with missing values, words, dates, a class and a number to predict."""
     rng = np.random.default_rng(seed)
     lines = ["size,colour,seen,remark,verdict,weight"]
     for i in range(rows):
@@ -35,7 +35,7 @@ def mixed_csv(rows=90, seed=0):
 
 
 def made_run(store, *, sweep="made", data=None, **how):
-    """A finished run in the store, in a sweep of this name; returns its id. ``how`` is that of ``_made``, which makes each but once."""
+    """Adds a finished run to the store in a sweep of this name and returns its id; ``how`` goes to ``_made``, which caches."""
     settings, scores, files = _made(data=data or mixed_csv(), **how)
     _, (run_id,) = store.add_sweep([settings], sweep)
     dataset, folder = store.home / "datasets" / settings.dataset, store.run_dir(run_id)

@@ -1,4 +1,4 @@
-"""Sweeps of runs with given scores and predictions, for what is said of them."""
+"""Sweeps of runs with given scores and predictions, to test the claims about them."""
 
 import dataclasses
 
@@ -22,9 +22,9 @@ class Lab:
         self.store = RunStore(home)
 
     def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None, stopped=()):
-        """``runs`` are (rank, or a strategy, or settings; one score a seed; right ones of 20 pairs of rows, which are then written down).
+        """Adds and ends ``runs``: (rank, strategy or settings; one score per seed; optionally the right ones of 20 pairs of rows).
 
-        Those of the ranks ``stopped`` were stopped before their end.
+        Given right pairs, predictions are written. Runs with a rank in ``stopped`` end as stopped.
         """
         settings = [(self.settings(what, seed), score, *right) for what, scores, *right in runs for seed, score in enumerate(scores)]
         self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
@@ -36,7 +36,7 @@ class Lab:
         return self
 
     def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None):
-        """Ends a queued run; by ``right``, or where those are not given as good on test as on validation."""
+        """Ends a queued run, with test scores by ``right``, or else equal to the validation scores."""
         self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}))
         if right:
             self.predict(run_id, *right)
@@ -78,7 +78,7 @@ class Lab:
         )
 
     def predict(self, run_id, right, before=range(10)):
-        """Of the 40 rows of both parts the pairs numbered in ``right`` are predicted right, before training those in ``before``."""
+        """Writes predictions of the 40 rows of each part: the pairs in ``right`` are right, and before training those in ``before``."""
         folder = self.store.run_dir(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         p_N, zero_N = (np.where(right_rows(rows), 0.9, 0.2) for rows in (right, before))
@@ -108,5 +108,5 @@ class Lab:
 
 
 def right_rows(pairs):
-    """Which of 40 rows these pairs are."""
+    """A mask of the 40 rows that belong to these pairs."""
     return np.isin(np.arange(40) // 2, list(pairs))

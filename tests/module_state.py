@@ -1,8 +1,8 @@
-"""All that hangs on a module, to compare before and after a call."""
+"""The whole state of a module, to compare before and after a call."""
 
 
 def module_state(module):
-    """By path: the class, every attribute and the identity and version of every tensor; two are equal where a call left nothing behind."""
+    """The class, every attribute, and the identity and version of every tensor, by path; equal if a call left nothing behind."""
     state = {}
     for path, part in module.named_modules():
         for name, value in vars(part).items():

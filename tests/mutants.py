@@ -1,8 +1,8 @@
-"""Would the tests notice? Breaks one place of a module at a time and runs the tests that belong to it. Started by name; hours for all.
+"""Do the tests detect faults? Breaks one place of a module at a time and runs its tests. Runs only by name; takes hours for all modules.
 
     python tests/mutants.py analysis/claims lora/layers --mutants 20 --seed 0
 
-What is committed is cloned into a temporary folder and broken there. A mutant is killed where a test fails or does not end.
+The last commit is cloned into a temporary folder and broken there. A mutant is killed if a test fails or does not end.
 """
 
 import argparse
@@ -40,7 +40,7 @@ TESTS = {
     "data/leakage": "unit/data/test_leakage.py",
     **dict.fromkeys((f"files/{path.stem}" for path in (ROOT / "tabtune_core" / "files").glob("[a-z]*.py")), FILES),
 }
-"""The files of tests that belong to a module."""
+"""The test files of each module."""
 OTHER: dict[type[ast.AST], type[ast.AST]] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn},
     **{ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add},
@@ -49,7 +49,7 @@ OTHER: dict[type[ast.AST], type[ast.AST]] = {
 
 
 def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
-    """Every place below a node that can be broken, and what breaks it; annotations, decorators and texts are left alone."""
+    """Every place below a node that can be broken, with a function that breaks it; annotations, decorators and strings are skipped."""
     if isinstance(node, ast.Compare):
         yield from ((node, lambda at=at: node.ops.__setitem__(at, OTHER[type(node.ops[at])]())) for at in range(len(node.ops)))
     elif isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in OTHER:
@@ -69,7 +69,7 @@ def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
 
 
 def mutants(path: Path, number: int, chance: random.Random) -> Iterator[str]:
-    """Breaks a file so many times, says each time where and how, and leaves it as it was."""
+    """Breaks a file ``number`` times, yields where and how each time, and restores it."""
     whole = path.read_text()
     count = len([*places(ast.parse(whole))])
     for at in sorted(chance.sample(range(count), min(number, count))):
@@ -83,7 +83,7 @@ def mutants(path: Path, number: int, chance: random.Random) -> Iterator[str]:
 
 
 def passes(clone: Path, module: str, seconds: float) -> bool:
-    """Whether the tests of a module pass in the clone, in time, and the examples in it."""
+    """Whether the module's tests and doctests pass in the clone in time."""
     command = [
         sys.executable,
         "-m",
@@ -105,10 +105,10 @@ def passes(clone: Path, module: str, seconds: float) -> bool:
 
 
 def main() -> None:
-    """Breaks the modules that are asked for, and counts."""
+    """Breaks the requested modules and counts the killed mutants."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("modules", nargs="*", default=[*TESTS], metavar="MODULE", help=f"of {', '.join(TESTS)} (default: all)")
-    parser.add_argument("--mutants", type=int, default=20, help="of each module (default: 20)")
+    parser.add_argument("--mutants", type=int, default=20, help="mutants of each module (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     found: dict[str, list[bool]] = {}
@@ -117,7 +117,7 @@ def main() -> None:
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
         for module in asked.modules:
             began = time.monotonic()
-            assert passes(clone, module, 3600), f"the tests of {module} fail although nothing is broken"
+            assert passes(clone, module, 3600), f"the tests of {module} fail before anything is broken"
             limit = 30 + 3 * (time.monotonic() - began)
             path = clone / "tabtune_core" / f"{module}.py"
             for said in mutants(path, asked.mutants, random.Random(f"{asked.seed} {module}")):

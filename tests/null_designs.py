@@ -1,7 +1,7 @@
-"""Made-up test rows on which two models are equally good, drawn as a table may be: its rows independent, or of groups, in time, copied.
+"""Simulated test rows on which two models are equally good, with independent, grouped, time-ordered or duplicate rows.
 
-``python tests/null_designs.py 2000`` draws so many and prints how often the interval holds 0. Letters: N rows of a part, T rows of the
-table, U units, C configurations, S seeds.
+``python tests/null_designs.py 2000`` draws 2,000 of each design and prints how often the interval holds 0. Letters: N rows of a part, T rows
+of the table, U units, C configurations, S seeds.
 """
 
 import dataclasses
@@ -25,27 +25,27 @@ def sigmoid(logit_N):
 
 
 def held_out(y_N, logit_N, rows_N=None, units_N=None, split_by="random"):
-    """Predictions of rows that are their own units unless others are given."""
+    """Predictions of rows; each row is its own unit unless ``units_N`` is given."""
     p_N, rows_N = sigmoid(logit_N), np.arange(len(y_N)) if rows_N is None else rows_N
     units_N = rows_N if units_N is None else units_N
     return Predictions(rows_N, y_N.astype(int), np.column_stack([1 - p_N, p_N]), CLASSES, units_N=units_N, split_by=split_by)
 
 
 def two(truth_N, errors_2N, rng, y_N=None, units_N=None, split_by="random"):
-    """Two models that err from the true logits in the same way, on one set of labels; one seed."""
+    """Two models with equally distributed errors of the true logits, on one set of labels and one seed."""
     y_N = rng.random(len(truth_N)) < sigmoid(truth_N) if y_N is None else y_N
     return [[held_out(y_N, truth_N + error_N, None, units_N, split_by)] for error_N in errors_2N]
 
 
 def independent(rng, rows=120, positives=None):
-    """Rows drawn one by one; with so many of the rarer class in them."""
+    """Independent rows, with ``positives`` of the rarer class."""
     y_N = None if positives is None else np.arange(rows) < positives
     truth_N = rng.normal(scale=1.5, size=rows) if y_N is None else rng.normal(size=rows) + 2 * y_N - 1
     return two(truth_N, 0.8 * rng.normal(size=(2, rows)), rng, y_N)
 
 
 def grouped(rng, groups=15, unequal=0.7, of_group=0.8):
-    """Customers of unequal numbers of rows, whom the models know each in its own way."""
+    """Customers with unequal numbers of rows; each model has its own error per customer."""
     unit_N = np.repeat(np.arange(groups), np.ceil(10 * np.exp(unequal * rng.normal(size=groups))).astype(int))
     truth_N = rng.normal(size=groups)[unit_N] + rng.normal(size=len(unit_N))
     errors_2N = of_group * rng.normal(size=(2, groups))[:, unit_N] + 0.5 * rng.normal(size=(2, len(unit_N)))
@@ -53,14 +53,14 @@ def grouped(rng, groups=15, unequal=0.7, of_group=0.8):
 
 
 def in_time(rng, rows=120, memory=0.8):
-    """Neighbours in time, on whom the models err alike (autoregressive)."""
+    """Rows in time with autoregressive truth and errors."""
     steady = rng.normal(size=(3, rows + 100))
     truth_N, *errors_2N = np.sqrt(1 - memory**2) * lfilter([1], [1, -memory], steady, axis=1)[:, 100:]
     return two(1.5 * truth_N, 1.2 * np.array(errors_2N), rng, None, np.arange(rows), "time")
 
 
 def copied(rng, times, rows=120):
-    """Each row so many times."""
+    """Each row ``times`` times."""
     unit_N = np.arange(rows) // times
     truth_N, own_U = rng.normal(scale=1.5, size=rows)[unit_N], rng.random(rows)
     return two(truth_N, 0.8 * rng.normal(size=(2, rows))[:, unit_N], rng, own_U[unit_N] < sigmoid(truth_N), unit_N)
@@ -68,7 +68,7 @@ def copied(rng, times, rows=120):
 
 @cache
 def sure_of(spread, timid):
-    """How much steeper than the truth logits are that lose as much as those that are flatter by the factor ``timid``."""
+    """The factor above 1 on the true logits that has the same loss as the factor ``timid``."""
     truth_N = np.random.default_rng(1).normal(scale=spread, size=400_000)
 
     def loss(factor):
@@ -78,15 +78,17 @@ def sure_of(spread, timid):
 
 
 def timid_and_bold(rng, rows=40, spread=2.0, timid=0.5):
-    """A model that is less sure than it should be against one that is too sure: rare large losses against common small ones."""
+    """An underconfident against an overconfident model: common small losses against rare large ones."""
     truth_N = rng.normal(scale=spread, size=rows)
     y_N = rng.random(rows) < sigmoid(truth_N)
     return [[held_out(y_N, factor * truth_N)] for factor in (timid, sure_of(spread, timid))]
 
 
 def chosen(rng, configurations=30, seeds=5, table=400, rows=80, lasting=0.8, *, moving=False):
-    """The best of many configurations by the mean over seeds of its validation loss, against zero-shot; what a configuration does to a row
-    lasts over the seeds. ``moving``: each seed draws test rows from the whole table, as earlier versions did.
+    """The configuration with the best mean validation loss over the seeds, against zero-shot.
+
+    ``lasting`` correlates its effects on a row over seeds. With ``moving``, each seed draws test rows from the whole table, as earlier
+    versions did.
     """
     truth_T, zero_T = rng.normal(scale=1.5, size=table), rng.normal(size=table)
     y_T = rng.random(table) < sigmoid(truth_T)
@@ -108,7 +110,7 @@ def chosen(rng, configurations=30, seeds=5, table=400, rows=80, lasting=0.8, *, 
 
 
 def repeated(rng, seeds=3, rows=120, luck=0.2):
-    """One set of test rows; how well a training turns out varies from seed to seed, around no gain."""
+    """One set of test rows; the gain of a training varies between seeds around 0."""
     truth_N, error_N = rng.normal(scale=1.5, size=rows), rng.normal(size=rows)
     y_N = rng.random(rows) < sigmoid(truth_N)
     better_N = np.where(y_N, luck, -luck)
@@ -118,7 +120,7 @@ def repeated(rng, seeds=3, rows=120, luck=0.2):
 
 
 def of(first, second, metric="log_loss", choices=1):
-    """What the product finds of two models, each with predictions of every seed."""
+    """The product's comparison of two models, each with predictions of every seed."""
     groups = RowGroups(first, METRICS[metric])
     both = ([groups.leave_out(METRICS[metric], rows, rows.predicted) for rows in each] for each in (first, second))
     found = difference(*both, METRICS[metric])
@@ -147,7 +149,7 @@ DESIGNS = {
     "best of 30, 5 seeds": (chosen, "log_loss", 1),
     "best of 30, 5 seeds, test rows that move": (partial(chosen, moving=True), "log_loss", 30),
 }
-"""Of each the maker, the metric, and among how many configurations the interval allows for the choice."""
+"""By name: the function that draws it, the metric, and the number of configurations for which the interval allows."""
 BEYOND = {
     "timid and bold, 20 rows": (partial(timid_and_bold, rows=20), "log_loss", 1),
     "timid and bold, 30 rows": (partial(timid_and_bold, rows=30), "log_loss", 1),
@@ -158,12 +160,12 @@ BEYOND = {
     "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
     "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),
 }
-"""Designs in which the intervals promise less, or that show where a bound comes from."""
+"""Designs in which intervals are less reliable, or that show the reason for a limit."""
 
 
 def shares(name, number, seed=1):
-    """How often, of so many draws, the answer is too few rows, and of the others how often an interval holds 0, lies above it, and would
-    lie above it if the truth were three standard deviations of the difference more. None for those without others.
+    """Shares of the draws: with the answer "too few"; of the others, with an interval that holds 0, lies above 0, and would lie above 0 if
+    the truth were three standard deviations of the difference higher. The last three are None without other draws.
     """
     make, metric, choices = {**DESIGNS, **BEYOND}[name]
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Made-up sweeps: what runs would predict if training did nothing but move predictions about, or really helped.
+"""Simulated sweeps: predictions of runs whose training only changes predictions at random, or really helps.
 
 Letters: T table rows, E evaluations, R ranks, N held-out rows.
 """
@@ -23,11 +23,11 @@ def probabilities(logit_N):
 
 
 def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, noise=0.8):
-    """Board rows as runs, and ``load``; training chooses the best of its evaluations on the validation rows, zero-shot among them.
+    """The runs of a board, and ``load``; training chooses its best evaluation on the validation rows, zero-shot included.
 
-    The truth is a logit a row. Zero-shot errs from it, and so does every trained state, by as much: neither is better. Errors of ranks,
-    of later evaluations and of seeds go together. ``effect`` is the share by which training makes its error smaller, ``luck`` by how much
-    that varies from seed to seed, ``noise`` how large the errors are in logits.
+    The truth is a logit per row. Zero-shot and every trained state have errors of the same size, so neither is better. Errors of ranks, of
+    later evaluations and of seeds are correlated. ``effect`` is the share by which training reduces its error, ``luck`` its standard
+    deviation between seeds, and ``noise`` the size of the errors in logits.
     """
     truth_T = rng.normal(scale=1.2, size=TABLE)
     y_T = (rng.random(TABLE) < probabilities(truth_T)[:, 1]).astype(int)

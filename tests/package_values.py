@@ -1,4 +1,4 @@
-"""What an adapter package says, of no real adapter."""
+"""The facts of an adapter package without a real adapter."""
 
 from typing import Any
 

@@ -1,11 +1,11 @@
-"""What a person does on a page, for tests without a browser."""
+"""Actions of a person on a page, for tests without a browser."""
 
 REGISTERED = {}
-"""The pages of the dashboard, as its first run in this process named them."""
+"""The pages of the dashboard, from its first run in this process."""
 
 
 def go(app, name, **query):
-    """Opens a page, as a link with these query parameters does from another program: no other page is drawn before it."""
+    """Opens a page directly, as a link with these query parameters does; no other page is drawn before it."""
     if not REGISTERED:
         REGISTERED.update(app.run()._registered_pages)
     app._registered_pages = REGISTERED
@@ -15,7 +15,7 @@ def go(app, name, **query):
 
 
 def texts(elements):
-    """All that some elements say."""
+    """The joined texts of some elements."""
     return " ".join(str(element.value) for element in elements)
 
 
@@ -24,15 +24,15 @@ def button(app, label):
 
 
 def type_in(box, text):
-    """What a person types who finds no fitting option; AppTest knows listed options only."""
+    """Types values that are not listed; AppTest knows only listed options."""
     box.options.append(text)
     box.set_value(text)
 
 
 PATIENCE_MS = 240_000
-"""After which a browser test says that what it waits for does not come, however slow the machine."""
+"""The time after which a browser test gives up waiting, long enough for slow machines."""
 
 
 def drawn(page):
-    """Waits until the page's script has run to its end."""
+    """Waits until the page's script has finished."""
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()

@@ -1,4 +1,4 @@
-"""Sweeps of which anything may be missing, or there twice: runs, seeds, results, metrics, numbers."""
+"""Random sweeps in which runs, seeds, results, metrics or numbers may be missing or repeated."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ def settings_of(what, seed, task):
 
 
 def scores(rng, metrics):
-    """Some of the metrics, some of them without a number."""
+    """Some of the metrics, some of them NaN or missing."""
     kept = [name for name in metrics if rng.random() < 0.8]
     return {name: float(rng.choice([rng.random(), math.nan, math.inf, 0.5], p=[0.7, 0.1, 0.1, 0.1])) for name in kept}
 
@@ -40,7 +40,7 @@ def result_of(rng, metrics):
 
 
 def random_sweep(store, rng, task, *, whole=0.0):
-    """A sweep of some strategies and seeds, each of whose runs ended, or did not, in some way; a share of them is ``whole``."""
+    """A sweep of some strategies and seeds whose runs have any status; the share ``whole`` of them is complete."""
     wanted = [(what, seed) for what in STRATEGIES for seed in range(3) if rng.random() < 0.5] or [("inference", 0)]
     sweep, ids = store.add_sweep([settings_of(what, seed, task) for what, seed in wanted])
     ids += [store.duplicate(run_id, store.run(run_id).settings) for run_id in ids if rng.random() < 0.2]
@@ -59,7 +59,7 @@ def random_sweep(store, rng, task, *, whole=0.0):
 
 
 def two_halves(store):
-    """A sweep of which no seed has a score of every configuration."""
+    """A sweep in which no seed has a score of every configuration."""
     sweep, ids = store.add_sweep([settings_of(what, seed, "classification") for what in ("inference", 2) for seed in (0, 1)])
     done = dataclasses.replace(BASE, validation={"log_loss": 0.5}, zero_shot_validation={"log_loss": 0.6})
     for run_id, status in zip(ids, ("finished", "cancelled", "cancelled", "finished"), strict=True):

@@ -1,4 +1,4 @@
-"""Test data: fills a workspace with runs whose numbers were made up here, not measured."""
+"""Test data: fills a workspace with runs whose numbers are made up here, not measured."""
 
 import json
 import math
@@ -22,7 +22,7 @@ METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_
 
 
 def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, float]:
-    """Scores that go together, of no real model; for numbers the error falls as the accuracy would rise."""
+    """Consistent made-up scores; in regression the errors fall as ``accuracy`` rises."""
     if task == "regression":
         return {"rmse": 800 * (1 - accuracy), "mae": 600 * (1 - accuracy), "r2": 10 * accuracy - 9}
     return {
@@ -60,7 +60,7 @@ def sweep_settings(
 
 
 def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 128) -> dict[str, object]:
-    """What an adapter package says of a layer."""
+    """An adapter package's facts about a layer."""
     rank, plain = min(lora.rank, out, width), {"target": "prediction_head", "kind": "linear", "capped": False}
     size = {"out_features": out, "in_features": width, "rank": rank, "parameters": rank * (out + width)}
     how = {"alpha": lora.effective_alpha, "use_rslora": lora.use_rslora, "scaling": lora.scaling, "variant": lora.variant}
@@ -68,7 +68,7 @@ def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 12
 
 
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
-    """What an adapter package says, of no real adapter."""
+    """The facts of an adapter package without a real adapter."""
     dataset = get_dataset(home, settings.dataset)
     kinds = {column.name: column.kind for column in dataset.columns}
     return {
@@ -91,7 +91,7 @@ def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
 
 
 class FakeRun:
-    """One run that tells what a real one tells, event by event."""
+    """A run that emits the events of a real one."""
 
     def __init__(self, store: RunStore, settings: RunSettings, run_id: str) -> None:
         self.store, self.settings, self.id = store, settings, run_id
@@ -186,7 +186,7 @@ class FakeRun:
 
 
 def predict(store: RunStore, run_id: str, right: range, before: range, rows: int = 114) -> None:
-    """Predictions of so many validation and test rows, right in those numbered in ``right``, before training in ``before``."""
+    """Writes predictions of ``rows`` validation and test rows: those in ``right`` are right, and before training those in ``before``."""
     frames = []
     for place, part in enumerate(("validation", "test")):
         found = {}
@@ -207,7 +207,7 @@ def queue(store: RunStore, sweep: SweepSettings, name: str = "breast_cancer: Tab
 
 
 def start(run: FakeRun) -> None:
-    """Makes the first queued run a running one that belongs to this very process."""
+    """Starts the first queued run in this process."""
     claimed = run.store.claim(os.getpid(), identity_of(os.getpid()))
     assert claimed is not None
     assert claimed.id == run.id
@@ -215,7 +215,7 @@ def start(run: FakeRun) -> None:
 
 
 def finish(run: FakeRun) -> None:
-    """Carries a queued run out to its end."""
+    """Runs a queued run to its end."""
     start(run)
     if run.settings.strategy != "inference":
         for step in range(1, STEPS + 1):
@@ -232,7 +232,7 @@ def finished_sweep(store: RunStore, **more: object) -> str:
 
 
 def going_sweep(store: RunStore, steps: int = 25) -> tuple[str, list[FakeRun]]:
-    """A sweep with ended runs of both kinds, one that runs, and one that waits."""
+    """A sweep with finished and failed runs, a running one, and a queued one."""
     sweep_id, runs = queue(store, sweep_settings(store.home))
     finish(runs[0])
     finish(runs[1])
@@ -245,7 +245,7 @@ def going_sweep(store: RunStore, steps: int = 25) -> tuple[str, list[FakeRun]]:
 
 
 def claim_all(home):
-    """Ids of all runs that this process gets; here because a spawned process must be able to import it."""
+    """The ids of all runs that this process claims; defined here so that a spawned process can import it."""
     store = RunStore(home)
     return [run.id for run in iter(lambda: store.claim(os.getpid(), None), None)]
 
@@ -253,9 +253,9 @@ def claim_all(home):
 def many_runs(
     store: RunStore, *, sweeps: int = 4, per_sweep: int = 50, looks: int = 20, steps: int = 0, task: str = "classification"
 ) -> list[str]:
-    """Ids of so many sweeps of finished runs, newest first; written in one go, so that hundreds cost a second.
+    """Adds sweeps of finished runs in one transaction, hundreds of runs in a second, and returns their ids, newest first.
 
-    Each has both baselines and LoRA at several ranks under five seeds, ``looks`` validation scores and ``steps`` steps a run, no folder.
+    Each has both baselines and LoRA at several ranks under five seeds, ``looks`` validation scores and ``steps`` steps per run, no folder.
     """
     made = [_Bulk(store, number, per_sweep, task) for number in range(sweeps)]
     rows = [row for bulk in made for row in bulk.rows()]
@@ -288,7 +288,7 @@ class _Bulk:
         return float(0.92 + np.random.default_rng([self.number, seed]).normal(scale=0.004))
 
     def accuracy(self, settings: RunSettings) -> float:
-        """More with rank, less and less so, and other for every seed and sweep."""
+        """Rises with the rank, ever more slowly, and differs between seeds and sweeps."""
         height = {"base-ft": 0.02}.get(settings.strategy, 0.03 * (1 - np.exp(-settings.lora.rank / 4)))
         if settings.strategy == "inference":
             return self.zero_shot(settings.seed)
@@ -299,7 +299,7 @@ class _Bulk:
         )
 
     def rows(self):
-        """Of the table of runs."""
+        """Rows of the table of runs."""
         for place, (run_id, settings) in enumerate(self.runs):
             accuracy, trained = self.accuracy(settings), settings.strategy != "inference"
             trainable = {"inference": 0, "base-ft": TOTAL}.get(settings.strategy, 16_500 * settings.lora.rank)
@@ -328,7 +328,7 @@ class _Bulk:
             yield run_id, self.id, name, json.dumps(settings.to_dict()), 1000 * self.number + place, *times, to_json(result)[1]
 
     def events(self, run_id: str, settings: RunSettings, looks: int, steps: int):
-        """What the run told: the plan, its steps, its looks at the validation rows."""
+        """Events of a run: the plan, its steps, and its evaluations on the validation rows."""
         accuracy = self.accuracy(settings)
         plan = RunPlanned(
             "cpu", STEPS, 341, 114, 114, 256, 85, 30, () if self.task == "regression" else ("benign", "malignant"), TOTAL, 0, (), {}

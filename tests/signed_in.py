@@ -1,4 +1,4 @@
-"""A person who has logged in, for tests of pages and of what they call."""
+"""A logged-in person, for tests of pages and the code behind them."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from tabtune_core.access import LOGIN_VARIABLE
 
 
 class Told:
-    """What Streamlit gives as a user or as secrets."""
+    """Stands in for Streamlit's user or secrets."""
 
     def __init__(self, values):
         self.values = values
@@ -16,7 +16,7 @@ class Told:
 
 
 def sign_in(monkeypatch, email, **tabtune):
-    """From here on the pages are looked at by this person; ``tabtune`` is that section of the secrets."""
+    """Logs this person in; ``tabtune`` is that section of the secrets."""
     monkeypatch.setenv(LOGIN_VARIABLE, "1")
     monkeypatch.setattr(st, "user", Told({"is_logged_in": True, "email": email}))
     monkeypatch.setattr(st, "secrets", Told({"auth": {}, "tabtune": tabtune}))

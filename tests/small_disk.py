@@ -1,4 +1,4 @@
-"""A real file system of 20 MB that tests can fill, where this user may mount one."""
+"""A real file system of 20 MB that tests can fill, if this user may mount one."""
 
 import subprocess
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from tabtune_core.machine import disk_of
 
 @contextmanager
 def small_disk(place):
-    """Mounted at ``place`` meanwhile; a test is skipped where that is not allowed."""
+    """Mounts the file system at ``place`` for a block; skips the test if mounting is not allowed."""
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)]
     try:
@@ -26,7 +26,7 @@ def small_disk(place):
 
 
 def fill(place):
-    """Writes until the disk takes not a byte more. Returns the file to remove."""
+    """Fills the disk completely and returns the file to remove."""
     filler = place / "filler"
     for size in (2**20, 2**12):
         try:

@@ -1,10 +1,10 @@
-"""A soak test: the real server, worker, runs and browser for hours, with accidents. Started by name.
+"""A soak test: the real server, worker, runs and browser for hours, with accidents. Runs only by name.
 
     python tests/soak.py --hours 2 --seed 7 --report soak.jsonl
     python tests/soak.py --hours 2 --rounds 40 --actions kill_worker kill_child kill_forkserver freeze    # signals, and no page open
 
-Each round draws actions from the seed (launches, pages, uploads, downloads, stops, deletions, kills), waits until nothing goes on, and
-checks that nothing is lost, stuck, left over or growing. A failure is written down and the soak goes on. Exit status 1 if there was one.
+Each round draws actions from the seed (launches, pages, uploads, downloads, stops, deletions, kills), waits until nothing is running, and
+checks that nothing is lost, stuck, left over or growing. A failure is recorded and the soak continues; the exit status is then 1.
 """
 
 import argparse
@@ -29,26 +29,26 @@ from soaking.rounds import Round, carry_out  # noqa: E402
 
 
 def parse() -> argparse.Namespace:
-    """The command line as values."""
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hours", type=float, required=True, help="no round begins after so many")
-    parser.add_argument("--rounds", type=int, default=10**9, help="at most so many (default: as many as fit)")
+    parser.add_argument("--hours", type=float, required=True, help="no round starts after these hours")
+    parser.add_argument("--rounds", type=int, default=10**9, help="most rounds (default: as many as fit)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same actions (default: 0)")
     parser.add_argument(
         "--actions",
         nargs="+",
         choices=sorted(ACTIONS),
-        help="only these beside launching sweeps (default: all); those of no page need no browser",
+        help="only these, besides launching sweeps (default: all); actions without a page need no browser",
     )
     parser.add_argument("--home", type=Path, help="folder for the workspace and logs, kept afterwards (default: a temporary one)")
-    parser.add_argument("--report", type=Path, help="file that gets one line of JSON a round")
+    parser.add_argument("--report", type=Path, help="file that gets one line of JSON per round")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Rounds until the time is up. Returns the exit status."""
+    """Runs rounds until the time is up and returns the exit status."""
     asked = parse()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it, and so would the server
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT, and so would the server
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = (asked.home or Path(tempfile.mkdtemp(prefix="soak-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def main() -> int:
                     with asked.report.open("a") as lines:
                         lines.write(json.dumps(told[-1]) + "\n")
         except KeyboardInterrupt:
-            print("Ended early; the round that went on is left out.")
+            print("Ended early; the unfinished round is left out.")
         finally:
             text, failures = report.summary(told, round_.outcomes) if told else ("No round ended.", 1)
             print(text, flush=True)

@@ -1,4 +1,4 @@
-"""Small random checkpoints in the upstream packages' own schemas, for tests that need the class and not its skill."""
+"""Small random checkpoints in the upstream packages' own formats, for tests that need the architecture but no trained weights."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def _build_tabpfn(config: dict) -> nn.Module:
 
 
 def _save_tabpfn(module: nn.Module, config: dict, path: Path) -> None:
-    """As they were released: v2 without a name of its architecture, v2.5 with another; a regressor with its bars."""
+    """Saves in the released format: v2 without an architecture name, v2.5 with another name, and a regressor with its bars."""
     buckets = config["num_buckets"]
     bars = (
         {"borders": torch.linspace(-3, 3, buckets + 1), "losses_per_bucket": torch.zeros(buckets)} if not config["max_num_classes"] else {}
@@ -115,11 +115,11 @@ FAMILIES = {
     "Mitra": (MITRA, _build_mitra, _save_mitra),
     "TabPFN": (TABPFN, _build_tabpfn, _save_tabpfn),
 }
-"""By family: what is smaller than in the released models, the upstream module, and its file."""
+"""By family: the smaller sizes, the function that builds the upstream module, and the one that saves it."""
 
 
 def build(family: str, config: dict) -> nn.Module:
-    """The upstream module of an architecture, as a test that needs no weights wants it."""
+    """The upstream module of an architecture, for tests that need no weights."""
     return FAMILIES[family][1](config)
 
 
@@ -137,7 +137,7 @@ ARCHITECTURES = tuple(
 
 
 def tiny_module(name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> nn.Module:
-    """A module whose weights are all random: upstream starts some at zero, and adapters before those would look dead."""
+    """A module with random weights only: upstream initialises some to zero, and adapters before those would have no effect."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         module = build(CATALOGUE[name].family.name, tiny_config(name, task))
@@ -153,7 +153,7 @@ def tiny_checkpoint(path: Path, name: str = "tabicl-v2", seed: int = 0, task: st
 
 
 def adapted(model: BaseModel) -> LoraReport:
-    """Adapts the model's own targets, with factors so far from their start that its predictions move."""
+    """Adapts the model's own targets, with factors far enough from their start to change its predictions."""
     lora = LoraSettings(rank=4, alpha=8, dropout=0.1)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)

@@ -1,16 +1,16 @@
-"""A small random TabDPT: unlike TabICL it calls every layer, and it looks class labels up in tables."""
+"""A small random TabDPT, which unlike TabICL calls every layer and embeds class labels."""
 
 import torch
 from tiny import tiny_module
 from torch import nn
 
 UNUSED = ("reg_y_encoders",)
-"""What classification never calls."""
+"""Modules that classification never calls."""
 TARGETS = ("transformer_encoder", "encoder", "cls_y_encoders", "head")
 
 
 def tiny_tabdpt(seed: int = 0) -> nn.Module:
-    """Frozen, and in eval(): in train() the query rows see each other; a frozen linear and one that trains differ in the last bit."""
+    """Frozen and in eval(): in train() query rows see each other, and frozen and trained linear layers differ in the last bit."""
     return tiny_module("tabdpt-1.3", seed).requires_grad_(False).eval()
 
 

@@ -1,4 +1,4 @@
-"""Real workers for tests: a program of their own, in which only what a run computes is a fake."""
+"""Real workers for tests, in a process of their own, with only the computation of runs faked."""
 
 import contextlib
 import os
@@ -39,14 +39,14 @@ service.run_worker(
 
 
 def start_worker(home, *flags, before=""):
-    """A worker's process; ``before`` is code that prepares its machine. One run at a time goes on, unless a flag says "parallel=2"."""
+    """Starts a worker's process; ``before`` is code that prepares it. It runs one run at a time unless a flag says "parallel=2"."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
     with (home / "worker.log").open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment)
 
 
 def queue(store, *targets, devices=(), **more):
-    """Ids of runs that do what their targets say, all on 'auto' unless devices are named."""
+    """Queues fake runs that act by their targets, on 'auto' unless ``devices`` are given, and returns their ids."""
     wanted = devices or ["auto"] * len(targets)
     return store.add_sweep(
         [RunSettings(dataset="d", target=target, device=device, **more) for target, device in zip(targets, wanted, strict=True)]
@@ -54,7 +54,7 @@ def queue(store, *targets, devices=(), **more):
 
 
 def wait_until(condition):
-    """Two minutes at most."""
+    """Waits for a condition, at most two minutes."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "waited for two minutes"
@@ -62,13 +62,13 @@ def wait_until(condition):
 
 
 def wait_for_end(store, run_id):
-    """The run once it has ended."""
+    """Waits until the run has ended and returns it."""
     wait_until(lambda: store.run(run_id).status in ENDED)
     return store.run(run_id)
 
 
 def end(store, *workers):
-    """Leaves no process behind."""
+    """Kills the workers and the processes of runs and jobs."""
     for worker in workers:
         worker.kill()
         worker.wait()

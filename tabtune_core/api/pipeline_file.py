@@ -27,6 +27,7 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.tensors import check_finite, read_header
 from tabtune_core.files.whole import in_one_move
+from tabtune_core.shortage import named
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 3
@@ -64,7 +65,7 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     }
     try:
         text = json.dumps(facts)
-        PipelineFacts.from_json(json.loads(text))
+        PipelineFacts.from_json(read_json(text.encode()))
     except Damaged as error:
         raise PipelineError(f"The pipeline cannot be saved, as its file could not be opened again: {error}.") from error
     except TypeError as error:
@@ -76,7 +77,8 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
             f"The pipeline cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Leave out columns of many different texts."
         )
     rows: dict[str, NDArray[Any]] = {"rows": context.rows, "x": context.x_CF, "y": context.y_C, **context.encoder.text_arrays}
-    with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    saved = named("The pipeline was not saved", path.parent)
+    with saved, in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, text)
         archive.writestr(WEIGHTS, safetensors.torch.save(content.tensors))
         # rows of few different values compress so well that a reader would take the file for a decompression bomb

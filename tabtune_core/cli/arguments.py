@@ -171,6 +171,8 @@ class _Listed(argparse.Action):
                 listed += [read(text)] if text else []
             except ValueError:
                 parser.error(f"argument {option_string}: invalid {read.__name__} value: {text!r}")
+        if not listed:
+            parser.error(f"argument {option_string}: expected a value, found an empty one")
         setattr(namespace, self.dest, listed)
 
 

@@ -112,6 +112,7 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     frame = load_frame(store.home, dataset.id)
     target = run.get("target")
     require(isinstance(target, str | None), f"target is {target!r}; it must be text.")
+    require(target != "", "target is empty; name the column to predict, or leave --target out.")
     last = last_settings((one.settings for one in store.runs()), dataset.id, target)
     if not target and last:
         target = run["target"] = last.target

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pandas.api.types import infer_dtype
+from pandas.api.types import infer_dtype, is_integer_dtype
 
 from tabtune_core.data.encoding import DATED, LabelEncoder, NumberEncoder, label_numbers
 from tabtune_core.data.findings import Kind
@@ -67,8 +67,23 @@ def _array(values: Any) -> NDArray[Any]:
     """Converts to a NumPy array, but keeps masked values as None and does not turn numbers beside words into words."""
     if isinstance(values, np.ma.MaskedArray):
         return np.array(values.tolist(), dtype=object).reshape(values.shape)
+    if (whole := _whole_with_gaps(values)) is not None:
+        return whole
     array = np.asarray(values.to_pandas() if hasattr(values, "to_pandas") else values)  # Arrow itself turns nulls into words
     return np.asarray(values, dtype=object) if array.dtype.kind == "U" else array
+
+
+def _whole_with_gaps(values: Any) -> NDArray[np.object_] | None:
+    """Returns whole numbers with missing ones as objects, None for other values: as float64, large ones would become the same number."""
+    listed: list[Any]
+    if hasattr(values, "to_pandas"):  # Polars, Arrow
+        listed = getattr(values, "to_pylist", getattr(values, "to_list", list))()
+    elif is_integer_dtype(getattr(values, "dtype", object)) and pd.isna(values).any():
+        listed = present(pd.Series(values))
+    else:
+        return None
+    gaps = [value for value in listed if not isinstance(value, int) or isinstance(value, bool)]
+    return np.array(listed, dtype=object) if gaps and len(gaps) < len(listed) and not any(value is not None for value in gaps) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +149,10 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
     """
     if weights is None:
         return None
-    weight_N = np.asarray(weights, dtype=np.float64)
+    try:
+        weight_N = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise LabelError(f"sample_weight must be numbers, one per row ({error}).") from error
     if weight_N.ndim == 0:
         weight_N = np.full(rows, weight_N)
     if weight_N.shape != (rows,):

@@ -25,11 +25,11 @@ from tabtune_core.data.reading.batched_queries import (
 )
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
 from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
-from tabtune_core.data.reading.dates import MEANS, as_date
+from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.numbers import SURE_COMMA, as_number
+from tabtune_core.data.reading.numbers import SURE_COMMA, as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
@@ -53,13 +53,19 @@ def type_column(
     asked: Kind | None,
     unit: str | None = None,
     decimal_comma: bool | None = None,
+    to_predict: bool = False,
 ) -> Asking[Typed]:
-    """Decides what a column holds.
+    """Decides what a column holds; ``to_predict`` says that it is a column of rows to predict, whose cells are read one by one.
 
     ``first`` are its first SAMPLE_CELLS values and ``sample`` the distinct ones. ``asked`` is the kind that the person chose. ``unit`` (the
     unit after its numbers) and ``decimal_comma`` are known from an earlier reading, or None; ``comma_first`` says which is more likely.
     """
-    typed = yield from _decided(name, sample, comma_first, day_first, asked, unit, decimal_comma)
+    if to_predict and asked in ("date", "datetime"):
+        typed = yield from each_date(name, asked, day_first)
+    elif to_predict and asked == "number":
+        typed = yield from each_number(name, sample, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma)
+    else:
+        typed = yield from _decided(name, sample, comma_first, day_first, asked, unit, decimal_comma)
     shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
     return replace(typed, examples=tuple(map(shorten, shown)))
 
@@ -146,7 +152,7 @@ def read_table(
                 marks = choices.missing_marks
                 bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
                 cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
-                return finish(connection, cells, choices, findings, known.questions, tell, own=False)
+                return finish(connection, cells, choices, findings, known.questions, tell, own=False, to_predict=fewest == 1)
             text = folder / "text.csv"
             tell("Decoding the text", 0, 0)
             decoded = decode(path, text, choices.encoding)
@@ -167,7 +173,8 @@ def read_table(
                 fewest=fewest,
             )
             used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
-            table = finish(connection, cells, used, (*findings, *decoded.findings), (*known.questions, *decoded.questions), tell, own=own)
+            told = (*findings, *decoded.findings), (*known.questions, *decoded.questions)
+            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -180,6 +187,7 @@ def finish(
     tell: Tell,
     *,
     own: bool,
+    to_predict: bool,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
@@ -227,6 +235,7 @@ def finish(
                 else pointed
                 if name not in chosen_kinds and any("." in cell for cell in sample)
                 else None,
+                to_predict=to_predict,
             )
             for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
         ]

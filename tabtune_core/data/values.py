@@ -63,7 +63,8 @@ def column_kind(column: pd.Series) -> Kind:
     kind = plain.get(column.dtype.kind) or KINDS.get(inferred)
     if kind == "date":
         return _with_time(moments(column))
-    if kind == "number" and column.dtype.kind in "iuf" and IN_DIGITS.fullmatch(word(column.max())):
+    plain_numbers = column.dtype.kind in "iuf" or inferred in ("integer", "floating", "mixed-integer-float", "decimal")
+    if kind == "number" and plain_numbers and IN_DIGITS.fullmatch(word(column.dropna().max())):
         dated = kind_of_texts(date_texts(column))
         return kind if dated is None else dated.kind
     if kind:

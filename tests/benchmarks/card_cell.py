@@ -1,6 +1,6 @@
-"""One training in this process, on a table of noise, and what it took: a cell of ``first_hour_on_a_card.py``, by the product's own ``fit``.
+"""Measures one training with the product's own ``fit`` on a table of noise, in this process: a cell of ``first_hour_on_a_card.py``.
 
-In: a cell as JSON. Out: one line of JSON. Weights of full-size models are random: neither time nor memory asks what they are.
+In: a cell as JSON. Out: one line of JSON. Weights of full-size models are random, since time and memory do not depend on them.
 """
 
 import json
@@ -19,12 +19,12 @@ from tabtune_core.events import StepDone
 
 VALIDATION_SHARE, QUERY_SHARE = 0.2, 0.2
 FIRST = 5
-"""Steps that are not timed."""
+"""Untimed steps at the start."""
 PROFILED = 3
 
 
 def measure(cell: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds of a step (median), and megabytes that the run grew by, as measured and as estimated."""
+    """Median milliseconds of a step, and the run's memory growth in MB, measured and estimated."""
     rows = round(cell["rows"] / (1 - VALIDATION_SHARE))
     query = round(QUERY_SHARE * cell["rows"])
     params: dict[str, Any] = {
@@ -59,7 +59,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def busy(cell: dict[str, Any]) -> float | None:
-    """Milliseconds of a step in which the card computes, by torch's profiler; None on the CPU."""
+    """Milliseconds of a step in which the GPU computes, by torch's profiler; None on the CPU."""
     if cell["device"] == "cpu":
         return None
     device = resolve_device(cell["device"])

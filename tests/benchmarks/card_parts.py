@@ -1,7 +1,7 @@
-"""What ``first_hour_on_a_card.py`` measures, part by part. Each part runs in a process of its own and prints a line of JSON as soon as it knows
-something, so that what was found before its time was over is not lost.
+"""The parts of ``first_hour_on_a_card.py``. Each runs in a process of its own and prints a line of JSON per result as soon as it has it, so that
+nothing is lost when its time is over.
 
-In: the name of a part and its setup as JSON. Out: lines of JSON, each a row of the page. With ``tiny`` all sizes are small, for a try on the CPU.
+In: the name of a part and its setup as JSON. Out: lines of JSON, each a row of the page. ``tiny`` makes all sizes small, for a trial on the CPU.
 """
 
 import json
@@ -39,7 +39,7 @@ HELD: dict[str, Found] = {
 
 
 def gpu_tests(setup: Found) -> Iterator[Found]:
-    """How many tests that need a card passed; failures and skips with their reason."""
+    """The number of GPU tests by outcome; failures and skips with their reason."""
     report = Path(setup["folder"]) / "tests.xml"
     chosen = ["tests/gpu"] if setup["tiny"] else ["tests"]
     command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "gpu", f"--junitxml={report}", *chosen]
@@ -77,7 +77,7 @@ def estimates(setup: Found) -> Iterator[Found]:
 
 
 def step_times(setup: Found) -> Iterator[Found]:
-    """Milliseconds of a step by kind, and how many of them the card computes."""
+    """Milliseconds of a step by kind, and for how many of them the GPU computes."""
     on_a_card = setup["device"] != "cpu"
     for rows, features in [(64, 4)] if setup["tiny"] else [(256, 10), (2048, 50)]:
         first = None
@@ -102,7 +102,7 @@ def memory(setup: Found) -> Iterator[Found]:
 
 
 def sweep(setup: Found) -> Iterator[Found]:
-    """From a CSV to an adapter that predicts, through the real worker and store, as a person would on the command line."""
+    """Goes from a CSV to predictions of an adapter on the command line, with the real worker and store."""
     from sklearn.datasets import load_breast_cancer
 
     from tabtune_core.store.runs import RunStore
@@ -134,7 +134,7 @@ def sweep(setup: Found) -> Iterator[Found]:
 
 
 def together(setup: Found) -> Iterator[Found]:
-    """Step times of one run alone on the card, and of two at a time."""
+    """Step times of one run alone on the GPU, and of two at a time."""
     rows, features = (64, 4) if setup["tiny"] else (256, 10)
     asked, alone = {"model": big(setup), **LORA, "dropout": 0.05, "rows": rows, "features": features}, None
     for runs in (1, 2):
@@ -158,32 +158,32 @@ PARTS = {
 
 
 def big(setup: Found) -> str:
-    """The model whose time and memory are asked for."""
+    """The model to measure."""
     return "tabicl-mini" if setup["tiny"] else "tabicl-v2"
 
 
 def size(rows: int, features: int) -> Found:
-    """Of a table, as a cell of the page."""
+    """A table's size as a cell of the page."""
     return {"rows x columns": f"{rows} x {features}"}
 
 
 def measured(told: Found, *names: str) -> Found:
-    """What a cell found of these, or why it found nothing."""
+    """The values of a cell under ``names``, or its error."""
     return {name: told[name] for name in ("error",) if name in told} or {name: told[name] for name in names}
 
 
 def ratio(one: float | None, other: float | None) -> float | None:
-    """None where one of the two is not known."""
+    """The ratio, or None if one of the two is unknown."""
     return one / other if one is not None and other else None
 
 
 def megabytes(size: float | None) -> float | None:
-    """Of bytes."""
+    """Bytes in MB."""
     return None if size is None else size / 1e6
 
 
 def started(setup: Found, asked: Found, *, steps: int) -> "subprocess.Popen[str]":
-    """The process of a cell."""
+    """Starts the process of a cell."""
     command = {**asked, "device": setup["device"], "folder": setup["folder"], "steps": 4 if setup["tiny"] else steps}
     return subprocess.Popen(
         [sys.executable, str(BENCHMARKS / "card_cell.py"), json.dumps(command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -191,7 +191,7 @@ def started(setup: Found, asked: Found, *, steps: int) -> "subprocess.Popen[str]
 
 
 def ended(process: "subprocess.Popen[str]") -> Found:
-    """What it found, or the last line of what it said."""
+    """The result of a cell's process, or the last line of its error output."""
     out, said = process.communicate()
     if process.returncode:
         return {"error": (said.strip().splitlines() or [f"exit status {process.returncode}"])[-1]}
@@ -200,12 +200,12 @@ def ended(process: "subprocess.Popen[str]") -> Found:
 
 
 def cell(setup: Found, asked: Found, *, steps: int) -> Found:
-    """One cell in a process of its own; one that fails does not keep the others from being measured."""
+    """Measures one cell in a process of its own, so that its failure does not stop the others."""
     return ended(started(setup, asked, steps=steps))
 
 
 def loralab(*arguments: str) -> str:
-    """What a command of the product prints; its progress goes to stderr."""
+    """The standard output of a ``loralab`` command."""
     done = subprocess.run([sys.executable, "-m", "tabtune_core", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"loralab {arguments[0]} ended with {done.returncode}")

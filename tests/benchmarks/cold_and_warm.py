@@ -1,9 +1,9 @@
-"""Do two equal runs say the same seconds and memory, one with an empty folder of shared arrays and one with all of them there?
+"""Do two equal runs report the same seconds and memory, one with an empty folder of shared arrays and one with a full folder?
 
-``python tests/benchmarks/cold_and_warm.py`` prints Markdown. LoRA in TabICL mini's late layers, 25 steps, a table of noise; each run is a
-process of its own, and cold and warm ones take turns. ``train_seconds`` are the run's own (what it used of an earlier run is charged at
-what it cost then), wall seconds are what a person waited for. Growth is the peak of training over the loaded model, as in a run. With
-``--busy N`` there is a second pair with N programs beside it that compute all the time, and each pair's arrays are read as the other one.
+``python tests/benchmarks/cold_and_warm.py`` prints Markdown. LoRA in TabICL mini's late layers, 25 steps, a table of noise. Each run is a process
+of its own, and cold and warm runs alternate. ``train_seconds`` are the run's own (arrays of an earlier run count with the time they took then);
+wall seconds are what a person waits. Growth is the peak of training over the loaded model, as in a run. ``--busy N`` adds a second pair beside N
+programs that compute all the time, and runs that read the other pair's arrays.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 MODEL, TARGETS, FEATURES, STEPS = "tabicl-mini-1", ["icl_predictor"], 40, 25
 QUERY = 256
 NEAR_SECONDS, NEAR_BYTES = 0.1, 5e6
-"""What is asked for: a share of the cold run's seconds, and bytes of growth."""
+"""Allowed differences: a share of the cold run's seconds, and bytes of growth."""
 COLD, WARM = "cold", "warm"
 QUIET = {COLD: ("quiet", False), WARM: ("quiet", False)}
 BUSY = {
@@ -39,7 +39,7 @@ BUSY = {
     "warm, busy, made before": ("quiet", True),
     "warm, made while busy": ("busy", False),
 }
-"""Kinds of runs in their order: whose arrays they use, and whether programs compute beside them."""
+"""Kinds of runs in their order: the folder of arrays, and whether other programs compute meanwhile."""
 
 
 def measure(shared: Path, context_rows: int) -> dict[str, float]:
@@ -69,7 +69,7 @@ def measure(shared: Path, context_rows: int) -> dict[str, float]:
 
 
 def in_fresh_process(shared: Path, *more: str) -> dict[str, float]:
-    """The same in a process like the worker's."""
+    """Runs ``measure`` in a process like the worker's."""
     done = subprocess.run(
         [sys.executable, __file__, *more, "--one", str(shared)], capture_output=True, text=True, env=RUN_ENVIRONMENT | os.environ
     )
@@ -80,7 +80,7 @@ def in_fresh_process(shared: Path, *more: str) -> dict[str, float]:
 
 
 def report(found: dict[str, list[dict[str, float]]]) -> tuple[str, bool]:
-    """Medians of each kind, how far they are from the cold one, and whether that is near enough."""
+    """Medians of each kind, their differences from the cold one, and whether those are small enough."""
     medians: dict[str, Any] = {
         kind: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for kind, runs in found.items()
     }
@@ -99,7 +99,7 @@ def report(found: dict[str, list[dict[str, float]]]) -> tuple[str, bool]:
 
 @contextmanager
 def beside(programs: int) -> Iterator[None]:
-    """While it lasts, so many programs compute all the time."""
+    """Runs ``programs`` busy loops during the block."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(programs)]
     try:
         yield
@@ -110,7 +110,7 @@ def beside(programs: int) -> Iterator[None]:
 
 
 def main() -> int:
-    """Measures, prints, and ends with status 1 where the two are further apart than asked for."""
+    """Measures, prints, and returns 1 if the differences are larger than allowed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--context-rows", type=int, default=256)

@@ -1,16 +1,16 @@
 """Which learning rates should the minis have by default? LoRA of rank 8 and full fine-tuning at five rates each, on real tables.
 
 ``python tests/benchmarks/default_rates.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables
-are named below, before the first run, from the lists of ``real_tables.py``, which says what to install. Runs that are in the file already
-are not repeated. With ``--lengths`` it is trained at the default rate, 8, 30 (the default) and 120 epochs, with 400 and with 1,600 rows given, and
-with fewer and more of those 1,600 shown in a step.
+were named below before the first run, from the lists of ``real_tables.py``, which says what to install. Runs that are already in the file
+are not repeated. ``--lengths`` trains at the default rate for 8, 30 (the default) and 120 epochs, with 400 and with 1,600 rows given, and
+with fewer and more of those 1,600 as context rows of a step.
 
-``fit`` is given 6 in 10 rows, at most 400, of which it holds a fifth out to choose the step by; at most 1,000 other rows are the test. All
-else is as ``TabularPipeline`` does it without being told. A gain is on the test rows and against zero-shot with the same rows: of the
-log-loss, as a share of zero-shot's, or of the share of the variance that is explained.
+``fit`` gets 6 in 10 rows, at most 400, and holds out a fifth of them to choose the step; at most 1,000 other rows are the test rows. All other
+settings are the defaults of ``TabularPipeline``. A gain is measured on the test rows, against zero-shot with the same rows: in log-loss, as a
+share of zero-shot's, or in the share of explained variance.
 
-Tables are divided into halves by the hash of their names, which is also their order, so that a benchmark that is stopped has both. The rate is
-chosen by the mean gain over one half, and judged on the other half against the rates of the five that each table's own validation rows choose.
+The hash of a table's name determines its order and its half, so that a benchmark that is stopped early has both halves. The rate is chosen by the
+mean gain over one half. The other half compares it with the rate, of the five, that each table's own validation rows choose.
 
 Shape letters: T tables, R rates.
 """
@@ -39,8 +39,8 @@ RATES: dict[Strategy, tuple[float, ...]] = {"peft": (2e-4, 5e-4, 1e-3, 2e-3, 5e-
 FIT_SHARE, FIT_ROWS, TEST_ROWS = 0.6, 400, 1000
 MORE_ROWS = 1600
 LENGTHS = {"8 epochs": {"epochs": 8}, "30 epochs, the default": {"epochs": 30}, "120 epochs": {"epochs": 120}}
-SHOWN = {"256 rows shown": {"context_rows": 256}, "512, the default": LENGTHS["30 epochs, the default"], "1,024": {"context_rows": 1024}}
-"""In a step of training; 400 rows leave fewer than the default."""
+SHOWN = {"256 context rows": {"context_rows": 256}, "512, the default": LENGTHS["30 epochs, the default"], "1,024": {"context_rows": 1024}}
+"""Context rows of a training step; 400 rows leave fewer than the default."""
 VARIED = ((FIT_ROWS, LENGTHS), (MORE_ROWS, LENGTHS), (MORE_ROWS, SHOWN))
 NAMES: dict[Task, str] = {
     "classification": "banana contraceptive german penbased pima segment titanic Chile HMDA spam7 credit_data mlc_churn hpc_data phoneme vehicle Arrests",
@@ -53,14 +53,14 @@ LISTS: dict[Task, tuple[RealTable, ...]] = {
 
 
 def tables(task: Task) -> list[RealTable]:
-    """In the order of the hash of their names: one half, then the other, in turn."""
+    """The tables in the order of the hash of their names; the two halves alternate."""
     by_name = {table.name: table for table in LISTS[task]}
     return [by_name[name] for name in sorted(NAMES[task].split(), key=lambda name: hashlib.sha256(name.encode()).digest())]
 
 
 @lru_cache(maxsize=1)
 def rows(table: RealTable, task: Task, seed: int, given: int) -> list[Any]:
-    """Features to fit, at most ``given``, to test, targets to fit, to test."""
+    """Training features (at most ``given`` rows), test features, training targets and test targets."""
     x, y = table.load()
     fitted = min(given, round(FIT_SHARE * len(y)))
     classes = y if task == "classification" else None
@@ -68,7 +68,7 @@ def rows(table: RealTable, task: Task, seed: int, given: int) -> list[Any]:
 
 
 def losses(pipeline: TabularPipeline, x: pd.DataFrame, y: pd.Series) -> NDArray[np.float64]:
-    """Of every row: the log-loss, or the squared error as a share of the variance."""
+    """Each row's log-loss, or its squared error as a share of the variance."""
     if pipeline.task == "regression":
         return np.asarray((pipeline.predict(x) - y.to_numpy(float)) ** 2 / y.to_numpy(float).var())
     p_NK, places = pipeline.predict_proba(x), np.searchsorted(pipeline.classes_, y)
@@ -82,7 +82,7 @@ def zero_shot(model: str, task: Task, table: RealTable, seed: int, given: int) -
 
 
 def one_run(model: str, task: Task, table: RealTable, seed: int, strategy: str, params: dict[str, Any]) -> dict[str, Any]:
-    """A run's gains on validation and test; of ``params``, "given" is how many rows it is given."""
+    """A run's scores on validation and its gain on test; ``params["given"]`` is the number of rows that it gets."""
     given = params.get("given", FIT_ROWS)
     x, x_test, y, y_test = rows(table, task, seed, given)
     params = {name: value for name, value in params.items() if name != "given"}
@@ -103,7 +103,7 @@ def one_run(model: str, task: Task, table: RealTable, seed: int, strategy: str, 
 
 
 class Runs(Kept):
-    """Of a file."""
+    """The runs of a file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "model", "task", "table", "seed", "strategy", "params", "weights")
@@ -117,7 +117,7 @@ class Runs(Kept):
 
 
 def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[str]:
-    """Gains at each rate by table; then what the halves say. Tables that lack a rate are left out."""
+    """Gains at each rate by table, then the means of the halves. Tables that lack a rate are left out."""
     gains: dict[str, list[dict[str, Any]]] = {}
     for table in tables(task):
         done = [
@@ -165,14 +165,14 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
 
 
 def lengths(task: Task) -> Iterator[tuple[RealTable, dict[str, int]]]:
-    """The runs of other lengths, with other rows shown, and the usual one: the tables that have so many rows to give, and their parameters."""
+    """Tables that have enough rows, each with the parameters of every run: other lengths, other context rows, and the default."""
     for (given, varied), table in product(VARIED, tables(task)):
         if given == FIT_ROWS or round(FIT_SHARE * len(table.load()[1])) >= given:
             yield from ((table, params | {"given": given}) for params in varied.values())
 
 
 def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
-    """Gains at each length by table and rows given, with the seconds of a core; tables that lack a length are left out."""
+    """Gains at each length by table and rows given, and the mean seconds; tables that lack a length are left out."""
     done = {
         (run["table"], *sorted(run["params"].items())): run for run in runs.known.values() if (run["model"], run["task"]) == (model, task)
     }
@@ -197,9 +197,9 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--models", nargs="+", default=["tabicl-mini-1"])
-    parser.add_argument("--tables", type=int, default=16, help="of each task, at most")
+    parser.add_argument("--tables", type=int, default=16, help="most tables of each task")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--told", action="store_true", help="print what the file has, and run nothing")
+    parser.add_argument("--told", action="store_true", help="print the runs of the file, and run nothing")
     parser.add_argument("--lengths", action="store_true", help="other lengths of training instead of other rates")
     arguments = parser.parse_args()
     runs = Runs(arguments.runs)

@@ -1,12 +1,12 @@
-"""How near is the growth of memory that a page tells before a launch to what the run then takes? Runs are drawn at random from a seed.
+"""How close is the memory growth that a page estimates before a launch to what the run then takes? Runs are drawn at random from a seed.
 
 ``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7 --runs 130`` prints Markdown; with ``--write`` it goes into the
-documentation. ``--home`` is a workspace that is made for it; what has ended there is not done again. About an hour of one core.
+documentation. ``--home`` is a workspace created for it; runs that have ended there are not repeated. Takes about an hour of one core.
 
-Drawn are the model, the strategy, the table's rows, columns and classes, and the levers. Every second run has had a few steps under the meter
-before, as the form asks for them. The run after it is of its kind, with another rank and a table from half to twice its size, and what it will
-take is told by what the first took. A worker carries out both. Measured is what rankings use: on the CPU the kernel's mark of the highest
-resident memory over that of the loaded model (VmHWM). Tables are noise.
+The model, the strategy, the table's rows, columns and classes, and other settings are drawn. A few steps of every second run are measured first,
+as the form requests. The run after it is of the same kind, with another rank and a table from half to twice the size, and is estimated from the
+first. A worker executes both. The measurement is the one that rankings use: on the CPU, the kernel's peak of resident memory (VmHWM) over the
+loaded model. Tables are noise.
 """
 
 import json
@@ -49,29 +49,29 @@ LEVERS = {
 }
 VARIANTS = ({}, {}, {"use_dora": True}, {"init_lora_weights": "pissa"})
 STEPS = 12
-"""Of a run. The heap grows by gaps for about eight."""
+"""Steps of a run. Gaps make the heap grow for about eight."""
 CLASSES = (0, 2, 3, 5, 10)
-"""0 are numbers to predict."""
+"""0 means a number to predict."""
 NEAR, LOW = 0.2, 0.9
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> int:
-    """A whole number, each doubling as likely as another."""
+    """A whole number drawn log-uniformly."""
     return round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
 
 
 def table(home: Path, rng: np.random.Generator, rows: int, features: int, classes: int) -> str:
-    """Adds one of noise; returns its id."""
+    """Adds a table of noise; returns its id."""
     frame = pd.DataFrame(rng.normal(size=(rows, features)).round(4)).add_prefix("x")
     frame["y"] = [f"c{row % classes}" for row in range(rows)] if classes else rng.normal(size=rows).round(4)
     return add_dataset(home, frame.to_csv(index=False).encode(), f"{rows} x {features}.csv").id
 
 
 def pair(home: Path, rng: np.random.Generator) -> list[RunSettings]:
-    """One run, and one of its kind with another table and rank.
+    """One run, and one of the same kind with another table and rank.
 
     Raises:
-        SettingError, TargetError: what was drawn is refused by the product, too.
+        SettingError, TargetError: the product refuses the drawn settings.
     """
     rows, features, classes = between(rng, 250, 1500), between(rng, 4, 20), int(rng.choice(CLASSES))
     drawn = {name: values[rng.integers(len(values))] for name, values in LEVERS.items()}
@@ -101,12 +101,12 @@ def pair(home: Path, rng: np.random.Generator) -> list[RunSettings]:
 
 
 def fill(store: RunStore, seed: int, number: int) -> None:
-    """Queues the runs, and a measurement for the first of each two."""
+    """Queues the runs, and a measurement for the first of each pair."""
     rng, queued = np.random.default_rng(seed), 0
     while queued < number:
         try:
             runs = pair(store.home, rng)
-        except (SettingError, TargetError):  # drawn together, and refused: DoRA of biases, ranks above a layer's
+        except (SettingError, TargetError):  # refused combinations: DoRA of biases, ranks above a layer's
             continue
         if runs[0].strategy != "inference":
             store.add_job("pace", {"settings": [runs[0].to_dict()]})
@@ -115,13 +115,13 @@ def fill(store: RunStore, seed: int, number: int) -> None:
 
 
 def carry_out(home: Path) -> None:
-    """Whatever waits in the workspace, one after the other on one core each."""
+    """Executes what is queued in the workspace, one run at a time on one core."""
     command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle", "--parallel", "1", "--threads", "1"]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def compared(store: RunStore) -> pd.DataFrame:
-    """One row a run: model, how (what was known before it), least and most as told (bytes), estimated (by the architecture alone), measured."""
+    """One row per run: model, what the estimate used, its lowest and highest bytes, the architecture's estimate, and the measured bytes."""
     probes = {json.dumps(job.arguments["settings"][0], sort_keys=True): job.result for job in store.jobs("pace") if job.result}
     first, rows = dict[str, str](), []
     for run in store.runs():
@@ -138,7 +138,7 @@ def compared(store: RunStore) -> pd.DataFrame:
         paces = measured_paces([probe] if probe else []) if earlier == run.id else read_paces(store, [earlier])
         ratio = growth_ratio(paces, TrainedOn.plan(split, features=features, classes=classes, on_gpu=False), settings)
         told, zero_shot = Growth.of(estimate, ratio), settings.strategy == "inference"
-        known = "nothing" if ratio is None else "a few steps of it" if earlier == run.id else "a finished run like it"
+        known = "nothing" if ratio is None else "a few steps of the run" if earlier == run.id else "a similar finished run"
         measured = run.result.predict_growth_memory_bytes if zero_shot else run.result.growth_memory_bytes
         alone = Growth.of(estimate, None)
         rows.append((settings.model, zero_shot, known, told.least, told.most, alone.least, alone.most, estimate.growth, measured))
@@ -147,7 +147,7 @@ def compared(store: RunStore) -> pd.DataFrame:
 
 
 def report(runs: pd.DataFrame) -> str:
-    """Tables in Markdown: numbers told, and bands."""
+    """Markdown for the estimates that are numbers, and for the bands."""
     number = runs[runs["least"] == runs["most"]]
     groups = [
         *number.groupby("known"),
@@ -161,25 +161,25 @@ def report(runs: pd.DataFrame) -> str:
         within = int((abs(ratio - 1) <= NEAR).sum())
         numbers = (f"{value:.2f}" for value in (ratio.median(), ratio.min(), ratio.max()))
         rows.append([str(name), str(len(told)), f"{within} ({within / len(told):.0%})", *numbers, str(int((ratio < LOW).sum()))])
-    head = ["Known before", "Runs", f"Within {NEAR:.0%}", "Median of told / measured", "Least", "Most", f"Below {LOW}"]
+    head = ["Estimated from", "Runs", f"Within {NEAR:.0%}", "Median of estimate / measured", "Lowest", "Highest", f"Below {LOW}"]
     bands = runs[runs["least"] < runs["most"]]
     said = []
     for title, told, low, high in (
-        ("A band was told", bands, "least", "most"),
-        ("Had nothing been measured before, a band would be told", runs, "least_alone", "most_alone"),
+        ("Runs that were given a band", bands, "least", "most"),
+        ("All runs, if nothing had been measured before them", runs, "least_alone", "most_alone"),
     ):
         inside = int(told["measured"].between(told[low], told[high]).sum())
         over, small = int((told["measured"] > told[high]).sum()), int((told["measured"] < SMALL_BYTES).sum())
         said.append(
-            f"{title} of {len(told)} runs, of which {small} took less than {SMALL_BYTES / 1e6:.0f} MB: {inside} lie within it, {over} above."
+            f"{title}: {len(told)}, of which {small} took less than {SMALL_BYTES / 1e6:.0f} MB; {inside} lie within the band, {over} above."
         )
     return "\n\n".join([markdown_table(head, rows), *said])
 
 
 def main() -> None:
-    """Queues what is missing, carries it out, prints, and writes if asked to."""
+    """Queues and executes what is missing, prints, and writes with ``--write``."""
     parser = options(__doc__)
-    parser.add_argument("--home", type=Path, required=True, help="workspace of the runs; made where there is none")
+    parser.add_argument("--home", type=Path, required=True, help="workspace of the runs; created if missing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=120)
     asked = parser.parse_args()

@@ -1,10 +1,9 @@
-"""What must be known first on a machine with a CUDA card, measured in under half an hour.
+"""Measures in under half an hour what must be known first on a machine with a CUDA GPU.
 
-``python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json`` measures; with ``--write`` a page is made of it,
-the page of that name. Every part has a time of its own; one that fails or is late is recorded with its error, and the
-rest goes on. ``--dry-run`` goes through all of it on the CPU, with tiny sizes and a driver that is made up, and writes no page; with
-``tests/fakes/pretend_card`` on PYTHONPATH, on the pretend GPU.
-``--page first_hour.json`` makes the page of what was measured before.
+``python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json`` measures; ``--write`` also writes the page of that name. Every part has a
+time limit; a part that fails or is late is recorded with its error, and the others follow. ``--dry-run`` does everything on the CPU (or on
+the pretend GPU, with ``tests/fakes/pretend_card`` on PYTHONPATH), with tiny sizes and a fake driver, and writes no page. ``--page
+first_hour.json`` writes the page of an earlier measurement.
 """
 
 import argparse
@@ -31,13 +30,13 @@ from published import PAGES  # noqa: E402
 from tabtune_core.gpus import TYPES  # noqa: E402
 
 BUDGETS = {"gpu tests": 480, "estimate": 300, "step times": 360, "memory": 180, "sweep": 240, "two runs at once": 150}
-"""Seconds of each part, in the order in which they run; together less than 30 minutes."""
+"""Time limits of the parts in their order, in seconds; together less than 30 minutes."""
 PAGE = PAGES / "first_hour_on_a_card.md"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What came of one part."""
+    """The result of one part."""
 
     name: str
     status: str
@@ -48,7 +47,7 @@ class Part:
 
 
 def carried_out(name: str, command: Sequence[str], budget: float) -> Part:
-    """Runs a part; ends it and everything that it started when its time is over. What it printed until then is kept."""
+    """Runs a part; when its time is over, ends it and everything it started, and keeps what it printed until then."""
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=out, stderr=said)
@@ -67,7 +66,7 @@ def carried_out(name: str, command: Sequence[str], budget: float) -> Part:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kills a part and what it started, and waits until all of it is gone: it would keep memory of the card."""
+    """Kills a part and what it started, and waits until all is gone, since it would hold GPU memory."""
     ours = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for one in ours:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -79,7 +78,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def measure(
     device: str, *, tiny: bool, facts: dict[str, Any], keep: Callable[[dict[str, Any]], None], run: Callable[..., Part] = carried_out
 ) -> dict[str, Any]:
-    """All parts in their order; ``keep`` is given what is known after each of them."""
+    """Runs all parts in their order and passes the results so far to ``keep`` after each."""
     whole: dict[str, Any] = {"dry_run": tiny, "device": device, "facts": facts, "machine": machine(), "parts": []}
     for name, budget in BUDGETS.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +91,7 @@ def measure(
 
 
 def card_facts(library: Any, uuid: str) -> dict[str, Any]:
-    """What the driver says of itself and of a card."""
+    """The driver's facts about itself and a GPU."""
     from tabtune_core.training.memory.meters import NvmlReader, pid_of_driver
 
     reader = NvmlReader(library, uuid, pid_of_driver())
@@ -112,14 +111,14 @@ def _text(words: str | bytes) -> str:
 
 
 def made_up() -> tuple[Any, str]:
-    """A driver with one card, for a dry run."""
+    """A fake driver with one GPU, for a dry run."""
     from fake_nvml import Driver
 
     return Driver("GPU-made-up", names=["a card that is made up"]), "GPU-made-up"
 
 
 def real() -> tuple[Any, str] | None:
-    """The driver and the first card that torch would take; None where there is none."""
+    """The driver and the first GPU that torch would use; None without a GPU."""
     import pynvml
     import torch
 
@@ -130,7 +129,7 @@ def real() -> tuple[Any, str] | None:
 
 
 def no_card() -> str:
-    """One sentence for a machine without a card."""
+    """The message for a machine without a GPU."""
     import torch
 
     from tabtune_core.gpus import count_cards
@@ -143,7 +142,7 @@ def no_card() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, keeps, and writes the page if asked to."""
+    """Measures, saves, and writes the page with ``--write``."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("first_hour.json"), help="JSON of all that was found (default: first_hour.json)")
     parser.add_argument("--write", action="store_true", help=f"make {PAGE.name} of it")
@@ -152,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.page:
         return write_page(json.loads(asked.page.read_text()))
-    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # so that torch's first card is the driver's
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # so that torch's first GPU is the driver's
     found = made_up() if asked.dry_run else real()
     if found is None:
         print(no_card())
@@ -170,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_page(whole: dict[str, Any], path: Path = PAGE) -> int:
-    """Puts the page into docs; a dry run has nothing for it."""
+    """Writes the page into docs; refuses a dry run."""
     if whole["dry_run"]:
         print("This file is of a dry run: nothing in it was measured on a card, and no page is made of it.")
         return 2

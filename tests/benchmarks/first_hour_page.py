@@ -1,6 +1,6 @@
-"""The page of ``first_hour_on_a_card.py``: a table a part, of what was measured and nothing else.
+"""The page of ``first_hour_on_a_card.py``: one table per part, with only measured values.
 
-In: the JSON of a measurement. Out: Markdown. A part that failed or was late says so above what it had found.
+In: the JSON of a measurement. Out: Markdown. A part that failed or was late says so above its results.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ STATES = {"done": "", "failed": "**This part failed:** {}", "late": "**This part
 
 
 def page(whole: dict[str, Any]) -> str:
-    """All of it."""
+    """The whole page."""
     facts = whole["facts"]
     mode = ", exclusive-process mode" if facts["exclusive_process"] else ""
     title = "# The first hour on a card" + (" (dry run: nothing was measured on a card)" if whole["dry_run"] else "")
@@ -36,7 +36,7 @@ def _section(part: dict[str, Any]) -> str:
 
 
 def _table(found: list[dict[str, Any]]) -> str:
-    """A column for each thing that was found of any; what was not found of one is empty, and what could not be known is N/A."""
+    """One column per value found in any row; missing values are empty, and unknown ones N/A."""
     columns = list(dict.fromkeys(name for one in found for name in one))
     return markdown_table(columns, [[_shown(one.get(name, "")) for name in columns] for one in found])
 

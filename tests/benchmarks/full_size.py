@@ -1,4 +1,4 @@
-"""What several benchmarks need: full-size models with random weights, an episode of noise, and training step by step as a run does it."""
+"""Shared by several benchmarks: full-size models with random weights, an episode of noise, and the training steps of a run."""
 
 import sys
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ CLASSES, CONTEXT_SHARE = 3, 0.8
 
 
 def random_weights(name: str, folder: Path) -> Path:
-    """A checkpoint of a model's own architecture whose weights say nothing, in the format of the released one; made once in a folder."""
+    """A checkpoint with a model's architecture and random weights, in the released format; written once per folder."""
     card, path = get_card(name), folder / name
     if not path.exists():
         config = card.weights_for("classification").config
@@ -41,7 +41,7 @@ def opened(name: str, folder: Path, device: torch.device = CPU) -> BaseModel:
 
 
 def noise(rows: int, features: int) -> Episode:
-    """An episode of noise; four fifths of it are context."""
+    """An episode of noise; four fifths of its rows are context."""
     rng, context = np.random.default_rng(0), round(CONTEXT_SHARE * rows)
     y_T = np.arange(rows) % CLASSES
     return Episode(rng.normal(size=(rows, features)).astype(np.float32), y_T[:context], y_T[context:])
@@ -49,13 +49,13 @@ def noise(rows: int, features: int) -> Episode:
 
 @dataclass(slots=True)
 class Steps:
-    """A model that trains, step by step, as a run does."""
+    """A model that trains step by step, as a run does."""
 
     model: BaseModel
     targets: tuple[str, ...] | None
-    """Of LoRA, empty for the model's own; None trains what the model says is to be trained, all of it unless changed."""
+    """LoRA's targets, empty for the model's own; None trains every parameter that requires a gradient, by default all."""
     cache: Path | None = None
-    """Folder for what frozen parts give."""
+    """Folder for the cached outputs of frozen parts."""
     rank: int = 8
     dropout: float = 0.0
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -71,12 +71,12 @@ class Steps:
         self.optimizer = make_optimizer(named, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
         if self.cache is not None:
             prefix = SharedPrefix(module, self.model.card.family.code("model").stages(module), SharedArrays(self.cache))
-            assert prefix.cut, "nothing before what trains could be cached"
+            assert prefix.cut, "no frozen part before the trained one can be cached"
             self._open.enter_context(prefix.use())
         module.train()
 
     def step(self, episode: Episode, precision: Precision | None = None) -> float:
-        """One step of a run, and its loss; in fp32 unless told otherwise."""
+        """Does one step and returns its loss; the default precision is fp32."""
         device = next(self.model.module.parameters()).device
         precision = precision or Precision.of("off", device)
         self.optimizer.zero_grad(set_to_none=True)

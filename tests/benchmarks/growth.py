@@ -1,10 +1,10 @@
 """How the cost of a workspace grows with its runs and events, measured where this machine can and fitted where it cannot.
 
-``python tests/benchmarks/growth.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--events 1000000`` names the largest
-size that is measured, ``--runs 4000`` the same of runs. Minutes.
+``python tests/benchmarks/growth.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--events 1000000`` sets the largest
+measured number of events, ``--runs 4000`` that of runs. Takes minutes.
 
-CPU seconds of this process, medians of several. A fit is a straight line through the logarithms; its exponent says how a cost grows: 0 not
-at all, 1 with the number itself. What is told of sizes beyond the largest measured one is that line, drawn on.
+Times are CPU seconds of this process, medians of several. A fit is a straight line through the logarithms; its exponent says how a cost grows: 0 not
+at all, 1 in proportion. Figures beyond the largest measured size extrapolate that line.
 """
 
 import os
@@ -30,15 +30,15 @@ from tabtune_core.settings import RunSettings  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 
 FAR = {"events": 10_000_000, "runs": 100_000}
-"""Sizes that are asked about."""
+"""The sizes to extrapolate to."""
 TRIES = 5
 STEP = StepDone(step=1, loss=0.5, gradient_norm=1.0, learning_rate=1e-3, seconds=0.3)
 EVENTS_A_SECOND = 4.0
-"""That a run on a card tells, with steps of a third of a second and a sample of memory each second."""
+"""Of a run on a GPU, with steps of a third of a second and a memory sample each second."""
 
 
 def median_seconds(work: Callable[[], object], tries: int = TRIES) -> float:
-    """CPU time of this process for one call."""
+    """CPU seconds of one call in this process."""
     taken = []
     for _ in range(tries):
         began = time.process_time()
@@ -48,14 +48,14 @@ def median_seconds(work: Callable[[], object], tries: int = TRIES) -> float:
 
 
 def fill(store: RunStore, run_id: str, number: int) -> None:
-    """Events of a run, written in one go."""
+    """Writes events of a run in one transaction."""
     with store._together():
         for _ in range(number):
             store.append(run_id, STEP)
 
 
 def of_events(sizes: Sequence[int]) -> dict[str, list[float]]:
-    """Seconds by what is done, at each number of events in one workspace."""
+    """Seconds by operation, at each number of events in one workspace."""
     taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = RunStore(Path(folder))
@@ -68,7 +68,7 @@ def of_events(sizes: Sequence[int]) -> dict[str, list[float]]:
             last = store.last(ids[-1], "StepDone").seq
             work = {
                 "append an event": lambda: [store.append(ids[0], STEP) for _ in range(50)],
-                "read what is new of a run": lambda last=last: [store.events(ids[-1], after=last) for _ in range(50)],
+                "read a run's new events": lambda last=last: [store.events(ids[-1], after=last) for _ in range(50)],
                 "find a run's last step": lambda: [store.last(ids[3], "StepDone") for _ in range(50)],
             }
             for name, what in work.items():
@@ -78,7 +78,7 @@ def of_events(sizes: Sequence[int]) -> dict[str, list[float]]:
 
 
 def of_runs(sizes: Sequence[int]) -> dict[str, list[float]]:
-    """Seconds by what is done, at each number of ended runs, with 50 that wait."""
+    """Seconds by operation, at each number of ended runs, with 50 queued ones."""
     taken: dict[str, list[float]] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +86,7 @@ def of_runs(sizes: Sequence[int]) -> dict[str, list[float]]:
             newest, *_ = seeding.many_runs(store, sweeps=size // 50, per_sweep=50, looks=10)
             store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in range(50)])
             work = {
-                "the worker's look at its queue": lambda store=store: (store.runs(status="running"), store.runs(status="queued")),
+                "the worker checks its queue": lambda store=store: (store.runs(status="running"), store.runs(status="queued")),
                 "a sweep's board": lambda store=store, newest=newest: leaderboard(store.runs(newest)),
                 "the board of all runs": lambda store=store: leaderboard(store.runs()),
                 "what changed (each page, each refresh)": lambda store=store: store.marks(),
@@ -98,7 +98,7 @@ def of_runs(sizes: Sequence[int]) -> dict[str, list[float]]:
 
 
 def table(kind: str, sizes: Sequence[int], taken: dict[str, list[float]]) -> str:
-    """A line a piece of work: what it costs at each size, how that grows, and what it would cost far beyond."""
+    """One row per operation: its cost at each size, the exponent, and the extrapolated cost."""
     lines = []
     for name, values in taken.items():
         exponent, offset = np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-7)), 1)
@@ -108,15 +108,15 @@ def table(kind: str, sizes: Sequence[int], taken: dict[str, list[float]]) -> str
 
 
 def shown(name: str, value: float) -> str:
-    """Milliseconds, or bytes."""
+    """A value in milliseconds, or in MB."""
     return f"{value / 1e6:,.1f} MB" if "bytes" in name else f"{1000 * value:,.2f} ms"
 
 
 def main() -> None:
-    """Measures, prints, and writes if asked to."""
+    """Measures, prints, and writes with ``--write``."""
     parser = options(__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000, help="the largest number that is measured")
-    parser.add_argument("--runs", type=int, default=4_000, help="the same of runs")
+    parser.add_argument("--events", type=int, default=1_000_000, help="the largest measured number of events")
+    parser.add_argument("--runs", type=int, default=4_000, help="the largest measured number of runs")
     asked = parser.parse_args()
     os.environ["TABTUNE_HOME"] = tempfile.gettempdir()
     events, runs = [asked.events // 100, asked.events // 10, asked.events], [asked.runs // 16, asked.runs // 4, asked.runs]
@@ -126,8 +126,8 @@ def main() -> None:
         [
             table("events", events, written),
             table("runs", runs, of_runs(runs)),
-            f"One writer appends {1 / append:,.0f} events a second on one core; {1 / append / EVENTS_A_SECOND:,.0f} runs that train at once, "
-            f"with {EVENTS_A_SECOND:g} events a second each, would take all of it.",
+            f"One writer appends {1 / append:,.0f} events a second on one core: as many as "
+            f"{1 / append / EVENTS_A_SECOND:,.0f} runs that train at once write, with {EVENTS_A_SECOND:g} events a second each.",
             f"{machine()}.",
         ]
     )

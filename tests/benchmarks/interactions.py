@@ -1,13 +1,12 @@
-"""How long does a person wait for each of the main interactions, in a browser?
+"""How long does a person wait in the browser for each of the main interactions?
 
 ``python tests/benchmarks/interactions.py [--rounds 5] [--write]`` prints Markdown; with ``--write`` it goes into the documentation. It needs a
-Chromium and, for figures that mean something, two idle cores.
+Chromium and, for meaningful figures, two idle cores.
 
-A workspace holds eight sweeps of 50 runs of 1,000 steps, and a server of its own shows it, without a worker: nothing trains
-meanwhile. Last a workspace with one table and a worker, which has nothing else to do, launches a sweep as New run proposes it; it is
-cancelled when the first score of a run is drawn. Seconds count from the click or the address until what was asked for is on the page: the
-button that goes on, the number of runs that follows from a rank, the runs of a sweep, the board's table, the first chart, the first point.
-The first page is opened in a browser that has seen none.
+A server without a worker shows a workspace of eight sweeps with 50 runs of 1,000 steps, so nothing trains meanwhile. Last, a workspace with one
+table and an idle worker launches a sweep as New run proposes it; the sweep is cancelled when the first score of a run is drawn. Seconds count from
+the click or the address until the result is on the page: the next button, the number of runs after a rank was changed, the runs of a sweep, the
+board's table, the first chart, the first point. The first page is opened in a fresh browser context.
 """
 
 import os
@@ -35,7 +34,7 @@ from tabtune_core.store.runs import RunStore
 PORT = 8765
 POINTS = ".js-plotly-plot .scatterlayer .trace"
 WORKER_SECONDS = 20
-"""For a worker to load what its runs share."""
+"""Time for a worker to load what its runs share."""
 ADDRESS = f"http://127.0.0.1:{PORT}"
 BARS = {
     "first page": 2.0,
@@ -48,11 +47,11 @@ BARS = {
     "Compare with 50 runs": 2.0,
     "Launch to the first point": 3.0,
 }
-"""The most seconds that were aimed at."""
+"""The aim for each interaction, in seconds."""
 
 
 def waited(act: Callable[[], object], shown: Locator) -> float:
-    """Seconds from an act until something is there; Playwright's own wait looks only twice a second."""
+    """Seconds from ``act`` until ``shown`` is visible; Playwright's own wait checks only twice a second."""
     began = time.monotonic()
     act()
     while not shown.is_visible():
@@ -62,7 +61,7 @@ def waited(act: Callable[[], object], shown: Locator) -> float:
 
 
 def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
-    """Each interaction once, as one person does them in turn."""
+    """Does each interaction once, in the order of a person."""
     page: Page = browser.new_context().new_page()
     page.set_default_timeout(60_000)
     chart = page.locator(POINTS).first

@@ -1,13 +1,13 @@
-"""How many kernels does a training step give to a GPU? LoRA against full fine-tuning, in fp32 and under bf16 autocast.
+"""How many kernels does a training step launch on a GPU? LoRA against full fine-tuning, in fp32 and under bf16 autocast.
 
 ``python tests/benchmarks/kernels.py`` prints Markdown; ``--write`` puts it into the documentation. It needs no GPU and takes less than a minute.
 
 TabICL v2's architecture with random weights, its own LoRA targets, rank 8, an episode of 256 rows x 10 columns. The forward and backward pass
-of a step run on a CPU in the way that is written for a GPU (``as_on_a_gpu`` in ``tests/dispatched.py``), and what torch dispatches below
-autograd is counted. Views, empty memory and notes for the profiler launch nothing: they are in ``LAUNCHES_NOTHING`` there and not counted, on
-either side. Autocast is the CPU's, whose lists differ from CUDA's, for example where a norm reads 16 bits. Clipping and the optimizer are
-counted on their own: what they do to all weights at once is one call here, and some launches on a GPU. Waits are those within a step; after
-it the loop reads its loss and the gradient's norm in one more, which a CPU's tensors do not show.
+of a step take the GPU's code path on a CPU (``as_on_a_gpu`` in ``tests/dispatched.py``), and what torch dispatches below autograd is counted.
+Views, uninitialised memory and the profiler's own entries launch nothing (``LAUNCHES_NOTHING`` there) and are not counted, on either side.
+Autocast is the CPU's, whose lists differ from CUDA's, for example where a norm reads 16 bits. Clipping and the optimizer are counted separately:
+an operation on all weights is one call here, and several launches on a GPU. Waits are those within a step; after it the loop reads the loss and
+the gradient's norm in one more, which a CPU's tensors do not show.
 """
 
 import tempfile
@@ -22,12 +22,12 @@ from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.training.step import Precision, episode_loss
 
 ROWS, FEATURES = 256, 10
-"""Of the episode."""
+"""The size of the episode."""
 DROPOUTS = {"full fine-tuning": None, "LoRA": 0.0, "LoRA, dropout 0.05": 0.05}
 
 
 def counted(dropout: float | None, dtype: torch.dtype | None, folder: Path) -> tuple[Dispatched, Dispatched]:
-    """What the forward and backward pass of a step dispatch, and what a whole step does; without a dropout, of full fine-tuning."""
+    """The dispatches of a step's forward and backward pass, and of a whole step; full fine-tuning if ``dropout`` is None."""
     steps, episode = Steps(opened("tabicl-v2", folder), None if dropout is None else (), dropout=dropout or 0.0), noise(ROWS, FEATURES)
     precision = Precision("cpu", dtype, Precision.of("off", CPU).scaler)
     factors = [p for name, p in steps.model.module.named_parameters() if "lora_" in name]
@@ -44,7 +44,7 @@ def counted(dropout: float | None, dtype: torch.dtype | None, folder: Path) -> t
 
 
 def main() -> None:
-    """Counts, prints and, where it is asked to, writes."""
+    """Counts, prints, and writes with ``--write``."""
     parser = options(__doc__)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -58,7 +58,7 @@ def main() -> None:
                 full.setdefault(precision, number)
                 ratios = [f"{number / full[of]:.2f}" for of in (precision, "fp32")]
                 rows.append([precision, kind, str(number), *ratios, str(len(whole.waits)), str(len(whole.kernels) - number)])
-    columns = ["", "Step", "Kernels", "Ratio to full fine-tuning", "Ratio to it in fp32", "Waits of the host", "Clipping and optimizer"]
+    columns = ["Precision", "Step", "Kernels", "Ratio to full", "Ratio to full in fp32", "Host waits", "Clipping and optimizer"]
     table = markdown_table(columns, rows)
     publish("kernels", table, write=asked.write)
 

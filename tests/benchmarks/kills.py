@@ -1,14 +1,14 @@
-"""Kills processes of a workspace at random, round after round, and looks whether anything is lost, stuck or left behind.
+"""Kills processes of a workspace at random, round after round, and checks that nothing is lost, stuck or left behind.
 
     python tests/benchmarks/kills.py --rounds 200 --seed 0
 
-Every round queues three runs that save a state at each evaluation (tests/fakes/fake_experiment.py) and a job, and sends two to four signals
-to the dashboard, the worker, the forkserver, a run, what a run set aside, or all at once. A run that is interrupted goes on by itself the
-first time, unless its worker was started with --no-resume, as half of those are that this program starts; else it is resumed here. When all
-has ended, every run has finished with the steps, evaluations and scores of one that was left alone, each process of it went on from the
-last state that was saved, the database is whole, no process is left but one dashboard and one worker with its forkserver, and, every tenth
-round, the dashboard answers. Ctrl-C ends after the round that goes on. Exit status 0 when all that held in every round. Only Linux tells
-which processes are whose.
+Every round queues a job and three runs that save a state at each evaluation (tests/fakes/fake_experiment.py), and sends two to four signals to the
+dashboard, the worker, the forkserver, a run, a process that a run set aside, or all at once. An interrupted run continues by itself the first
+time, unless its worker was started with --no-resume (half of the workers started here are); otherwise this program resumes it. When all has
+ended, every run must have the steps, evaluations and scores of an undisturbed one; each of its processes must have continued from the last saved
+state; the database must be intact; only one dashboard and one worker with its forkserver may be left; and every tenth round the dashboard must
+answer. Ctrl-C ends after the current round. The exit status is 0 if all of this held in every round. Linux only, since other systems do not say
+which processes belong to the workspace.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from tabtune_core.store.run_folder import STATES  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 
 TARGETS = {"run": 10, "worker": 2, "forkserver": 2, "set aside": 2, "dashboard": 1, "all": 1}
-"""How often each is chosen, of those that are there; a dashboard takes seconds to be there again, and a worker one."""
+"""Weights of the targets among those present; a dashboard needs seconds to start again, a worker one."""
 HOW = ("KILL", "KILL", "TERM", "STOP")
 MOST_LEFT = {"dashboard": 1, "worker": 1, "forkserver": 1}
 ROUND_SECONDS = 120.0
@@ -56,7 +56,7 @@ pages.main(sys.argv[1:])
 
 
 class Victims(Lab):
-    """A workspace, its dashboard and workers, and what was sent to them."""
+    """A workspace, its dashboard and workers, and the signals sent to them."""
 
     program = ("-c", DASHBOARD)
 
@@ -67,7 +67,7 @@ class Victims(Lab):
         self.workers: list[subprocess.Popen] = []
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """What lives of this workspace, by what it is."""
+        """The live processes of this workspace by kind."""
         seen: dict[str, list[psutil.Process]] = {name: [] for name in TARGETS if name != "all"}
         for process in self.marked():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
@@ -75,12 +75,12 @@ class Victims(Lab):
         return seen
 
     def reap(self) -> bool:
-        """Takes the exit status of what has ended; whether the dashboard goes on."""
+        """Reaps ended processes; returns whether the dashboard runs."""
         self.workers = [worker for worker in self.workers if worker.poll() is None]
         return self.server is not None and self.server.poll() is None
 
     def keep(self) -> None:
-        """Starts a dashboard, which sees to a worker, and a worker, each where none is there; resumes what is interrupted."""
+        """Starts a dashboard (which ensures a worker) and a worker if they are missing; resumes interrupted runs."""
         for run in self.store.runs(status="interrupted"):
             self.store.resume(run.id)
             self.resumed += 1
@@ -91,7 +91,7 @@ class Victims(Lab):
             self.workers.append(start_worker(self.home, "parallel=2", *flags))
 
     def attack(self) -> None:
-        """Sends one signal to one process that is there, or to all."""
+        """Sends one signal to one present process, or to all."""
         there = {kind: found for kind, found in self.processes().items() if kind in TARGETS and found}
         there["all"] = [process for found in there.values() for process in found]
         (target,), how = self.chance.choices([*there], [TARGETS[kind] for kind in there]), self.chance.choice(HOW)
@@ -100,7 +100,7 @@ class Victims(Lab):
 
 
 def kind_of(process: psutil.Process) -> str:
-    """By its command line and its parent's; a run whose forkserver is gone leads a session."""
+    """The kind of a process by its command line and its parent's; a run whose forkserver is gone leads a session."""
     command = " ".join(process.cmdline())
     if "resource_tracker" in command:
         return "tracker"
@@ -116,7 +116,7 @@ def kind_of(process: psutil.Process) -> str:
 
 
 def send(processes: list[psutil.Process], how: str, seconds: float) -> bool:
-    """Whether one was there. Those that are suspended go on after so many seconds."""
+    """Sends signals and returns whether a process was there; suspended ones continue after ``seconds``."""
     there = 0
     for number in (f"SIG{how}", "SIGCONT") if how == "STOP" else (f"SIG{how}",):
         for process in processes:
@@ -128,12 +128,12 @@ def send(processes: list[psutil.Process], how: str, seconds: float) -> bool:
 
 
 def wait_for_work(lab: Victims, *, seconds: float) -> None:
-    """Until a run goes on or none waits, so that not most signals reach what only starts."""
+    """Waits until a run is running or none is queued, so that not most signals hit processes that are starting."""
     wait_until(lambda: lab.keep() or not lab.store.runs(status="queued") or lab.store.runs(status="running"), seconds)
 
 
 def unsettled(lab: Victims, *, answering: bool) -> list[str]:
-    """What waits or goes on; then that the dashboard does not answer where it has to; then the processes that are too many."""
+    """Queued or running work; else a dashboard that must answer but does not; else surplus processes; else interrupted runs."""
     lab.keep()
     store = lab.store
     left = [*store.runs(status="queued"), *store.runs(status="running"), *store.jobs(status="queued"), *store.jobs(status="running")]
@@ -145,18 +145,18 @@ def unsettled(lab: Victims, *, answering: bool) -> list[str]:
 
 
 def settle(lab: Victims, *, answering: bool) -> list[str]:
-    """Waits until all is settled; says what is not so in time."""
+    """Waits until all is settled; returns what is not in time."""
     return [] if wait_until(lambda: not unsettled(lab, answering=answering), ROUND_SECONDS) else unsettled(lab, answering=answering)
 
 
 def left_alone(folder: Path) -> tuple[list[object], dict[str, float]]:
-    """What a run tells and scores that nobody disturbs."""
+    """The events and scores of an undisturbed run."""
     told: list[object] = []
     return told, train_steadily(folder, told.append).test
 
 
 def differences(store: RunStore, run_ids: list[str], told: list[object], scores: dict[str, float]) -> list[str]:
-    """Runs that told or scored anything else than one that was left alone, or did not go on from their last state."""
+    """Runs whose events or scores differ from an undisturbed run, or that did not continue from their last state."""
     wrong = []
     for run_id in run_ids:
         events = [stored.event for stored in store.events(run_id, ["StepDone", "Evaluated"])]
@@ -172,28 +172,28 @@ def differences(store: RunStore, run_ids: list[str], told: list[object], scores:
 
 
 def beginnings(journal: Path) -> tuple[list[int], str]:
-    """After which steps its processes began, and which one did so elsewhere than at the last state saved."""
+    """The steps after which a run's processes began, and an error if one did not begin at the last saved state."""
     began, saved, wrong = [], 0, ""
     for kind, step in (line.split() for line in journal.read_text().splitlines()):
         if kind == "saved":
             saved = int(step)
             continue
         began.append(int(step))
-        if int(step) not in (saved, saved + EVALUATED_EVERY):  # killed before it could write that it had saved
+        if int(step) not in (saved, saved + EVALUATED_EVERY):  # it may be killed between saving and recording that
             wrong = f"began after step {step} although step {saved} was saved"
         saved = int(step)
     return began, wrong
 
 
 def broken(store: RunStore) -> list[str]:
-    """What SQLite finds wrong with the database."""
+    """The errors that SQLite finds in the database."""
     with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
         said = [row[0] for row in database.execute("PRAGMA integrity_check")]
     return [] if said == ["ok"] else said
 
 
 def one_round(lab: Victims, told: list[object], scores: dict[str, float], *, answering: bool) -> list[str]:
-    """Everything that was wrong."""
+    """Runs one round and returns everything that was wrong."""
     run_ids = queue(lab.store, "steady", "steady", "steady")
     lab.store.add_job("double", {"number": 1})
     for _ in range(lab.chance.randint(2, 4)):
@@ -204,7 +204,7 @@ def one_round(lab: Victims, told: list[object], scores: dict[str, float], *, ans
 
 
 def end(lab: Victims) -> list[str]:
-    """Ends all as a person does; what is left of it, of processes and of files."""
+    """Ends everything as a person does; returns the processes and files left over."""
     deadline, wrong = time.monotonic() + 30.0, []
     for process in [*lab.processes()["dashboard"], *lab.processes()["worker"]]:
         process.terminate()
@@ -219,7 +219,7 @@ def end(lab: Victims) -> list[str]:
 
 
 def main() -> int:
-    """The rounds, and what they came to."""
+    """Runs the rounds and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,15 +1,17 @@
-"""A table of a million rows, read, checked and trained on: seconds and memory of every stage, against a tenth of it.
+"""How many seconds and how much memory does a table of a million rows take to read, check and train on, compared with a tenth of it?
 
-``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--rows 1000000 100000`` names other
-sizes, ``--parts stages steps looks contexts`` leaves some out. About twelve minutes, half of it for Mitra's steps.
+``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--rows 1000000 100000`` sets the
+sizes, ``--parts stages steps looks contexts`` chooses parts. Takes about twelve minutes, half of them for Mitra's steps.
 
-Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and kept, then its label is checked, then LoRA r=4 is
-trained for 20 steps with TabICL mini, adapter package and its check in a fresh process included; each of the three is a process of its own
-and takes the product's own path. Memory is the kernel's mark of the highest resident size (VmHWM) of that process in a stage. Steps: CPU seconds of one
-training step, optimizer included, against context rows and features, with a least-squares fit that has a term for a step, for its rows, for
-rows x features, and for rows x context rows (attention). Looks: the evaluations at the validation rows in the first steps of a run by the
-defaults, and their share of its training. Contexts: what a context that TabICL computes once saves where many rows are predicted beside it;
-memory is over that before it. One thread; medians, of the one or two looks of the larger tables.
+- Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and stored, its label is checked, and LoRA r=4 is
+  trained for 20 steps with TabICL mini, including the adapter package and its check in a fresh process. Each of the three is a process of its
+  own and uses the product's own code. Memory is that process's peak resident size in a stage, by the kernel (VmHWM).
+- Steps: CPU seconds of a training step, optimizer included, by context rows and features, and a least-squares fit with a term for a step, its
+  rows, rows x features, and rows x context rows (attention).
+- Looks: the evaluations on the validation rows in the first steps of a run with the defaults, and their share of its training.
+- Contexts: what TabICL saves if it computes the context once for many predicted rows; memory is over the level before.
+
+One thread; medians, for the larger tables of one or two evaluations.
 """
 
 import json
@@ -58,7 +60,7 @@ STEPS, RANK = 20, 4
 
 
 def write_csv(path: Path, rows: int, block: int = 100_000) -> None:
-    """A mixed table of 20 columns whose label three of them tell, in blocks, so that this process stays small."""
+    """Writes a mixed table of 20 columns, three of which determine the label, in blocks, so that this process stays small."""
     rng = np.random.default_rng(0)
     for start in range(0, rows, block):
         n = min(block, rows - start)
@@ -75,18 +77,18 @@ def write_csv(path: Path, rows: int, block: int = 100_000) -> None:
 
 
 def resident(what: str) -> int:
-    """Bytes: VmRSS is now, VmHWM the highest since it was reset."""
+    """Resident bytes: VmRSS for now, VmHWM for the peak since its last reset."""
     return 1024 * int(re.search(rf"^{what}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it waited for."""
+    """CPU seconds of this process and of the children that it waited for."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 @contextmanager
 def stage(found: dict[str, Any], name: str) -> Iterator[None]:
-    """Notes CPU seconds, wall seconds and the highest resident bytes of what is done inside."""
+    """Records CPU seconds, wall seconds and the peak resident bytes of the block."""
     Path("/proc/self/clear_refs").write_text("5")
     cpu, wall = cpu_seconds(), time.perf_counter()
     yield
@@ -94,7 +96,7 @@ def stage(found: dict[str, Any], name: str) -> Iterator[None]:
 
 
 def read(home: Path, csv: Path) -> dict[str, Any]:
-    """The file becomes a table of the workspace."""
+    """Adds the file to the workspace as a table."""
     found: dict[str, Any] = {}
     with stage(found, "the program itself"):
         pass
@@ -104,7 +106,7 @@ def read(home: Path, csv: Path) -> dict[str, Any]:
 
 
 def check(home: Path, csv: Path) -> dict[str, Any]:
-    """What the pages look at before a run."""
+    """Makes the checks that the pages make before a run."""
     found: dict[str, Any] = {}
     (dataset,) = list_datasets(home)
     with stage(found, "open the table"):
@@ -116,7 +118,7 @@ def check(home: Path, csv: Path) -> dict[str, Any]:
 
 
 def train(home: Path, csv: Path) -> dict[str, Any]:
-    """A run, phase by phase."""
+    """Trains a run and measures each phase."""
     (dataset,) = list_datasets(home)
     settings = RunSettings(dataset=dataset.id, target="label", lora=LoraSettings(rank=RANK), train=TrainSettings(steps=STEPS), device="cpu")
     found: dict[str, Any] = {}
@@ -135,14 +137,14 @@ def train(home: Path, csv: Path) -> dict[str, Any]:
 
 
 def in_fresh_process(what: str, home: Path, csv: Path) -> dict[str, Any]:
-    """One of the three in a process of its own."""
+    """Runs ``read``, ``check`` or ``train`` in a process of its own."""
     command = [sys.executable, __file__, "--cell", what, str(home), str(csv)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def stages(sizes: list[int]) -> str:
-    """A table with a line a stage: each size, and the first against the last."""
+    """A table with one row per stage: each size, and the ratio of the first to the last."""
     found: list[dict[str, Any]] = []
     for rows in sizes:
         with tempfile.TemporaryDirectory() as name:
@@ -163,7 +165,7 @@ def stages(sizes: list[int]) -> str:
 
 
 def median_seconds(run: Callable[[], Any], times: int = 3) -> float:
-    """CPU seconds, after one run that is not counted."""
+    """CPU seconds of ``run``, after one call that is not counted."""
     run()
     found = []
     for _ in range(times):
@@ -174,7 +176,7 @@ def median_seconds(run: Callable[[], Any], times: int = 3) -> float:
 
 
 def linear(name: str) -> list[str]:
-    """The line of a model: a step at the smallest and the largest size, where its time goes there, and how far off the fit is."""
+    """A model's row: a step at the smallest and the largest size, the shares of the largest by term, and the error of the fit."""
     contexts, widths = SMALLER.get(name, (CONTEXTS, FEATURES))
     step = Steps(load_model(CATALOGUE[name], "classification", CPU), (), rank=RANK, dropout=LoraSettings().dropout).step
     rng, found, sizes = np.random.default_rng(0), [], list(product(contexts, widths))
@@ -195,13 +197,13 @@ def linear(name: str) -> list[str]:
 
 
 def steps() -> str:
-    """A table with a line a model."""
-    head = ["Model", "ms a step", "Largest", "Step / rows / rows x features / attention", "Off (median, most)"]
+    """A table with one row per model."""
+    head = ["Model", "ms per step", "Largest size", "Step / rows / rows x features / attention", "Error of the fit (median, largest)"]
     return markdown_table(head, [linear(name) for name in MODELS])
 
 
 def look(name: str, rows: int) -> list[str]:
-    """The evaluations at the validation rows against the steps between two, in a run by the defaults, of which some steps are done."""
+    """Compares evaluations on the validation rows with the steps between them, in the first steps of a run with the defaults."""
     rng, found = np.random.default_rng(0), {"step": [0.0], "look": [0.0]}
     frame = pd.DataFrame(rng.normal(size=(rows, 20))).add_prefix("x").assign(y=np.char.add("class ", (np.arange(rows) % 3).astype(str)))
     every = list[int]()
@@ -244,13 +246,13 @@ def look(name: str, rows: int) -> list[str]:
 
 
 def looks() -> str:
-    """A table with a line a model and size of table."""
-    head = ["Model", "Rows", "A step, CPU s", "A look, CPU s", "A look in steps", "Steps between two", "Looks in all of training"]
+    """A table with one row per model and table size."""
+    head = ["Model", "Rows", "Step, CPU s", "Evaluation, CPU s", "An evaluation, in steps", "Steps between two", "Share of training"]
     return markdown_table(head, [look(name, rows) for name in MODELS for rows in LOOKS])
 
 
 def kept_context(name: str, rows: int) -> list[str]:
-    """Many rows predicted beside a context that is kept, as the product does, and beside one that is computed for each lot; in turn."""
+    """Predicts many rows with a context that is kept, as the product does, and with one that is computed for each lot; the two alternate."""
     rng, context, lot = np.random.default_rng(0), 1024, 2048
     x_CF, x_NF = (rng.normal(size=(number, 10)).astype(np.float32) for number in (context, rows))
     y_C, taken, answers = np.arange(context) % CLASSES, {"kept": [], "again": []}, {}
@@ -270,14 +272,14 @@ def kept_context(name: str, rows: int) -> list[str]:
     (kept, kept_bytes), (again, again_bytes) = (np.median(taken[way], axis=0) for way in ways)
     difference = f"{np.abs(answers['kept'] - answers['again']).max():.0e}"
     cells = [f"{kept:.1f} / {again:.1f}", f"{kept / again:.2f}", difference, f"{kept_bytes / 1e6:,.0f} / {again_bytes / 1e6:,.0f}"]
-    return [CATALOGUE[name].title, f"{rows:,} beside {context:,}", *cells]
+    return [CATALOGUE[name].title, f"{rows:,} with {context:,}", *cells]
 
 
 def contexts() -> str:
-    """A table with a line a model of TabICL; the others have no context to keep."""
+    """A table with one row per TabICL model; the other models cannot keep a context."""
     head = [
         "Model",
-        "Rows predicted",
+        "Predicted with context rows",
         "Context kept / read again (CPU s)",
         "Ratio",
         "Largest difference of a probability",
@@ -287,7 +289,7 @@ def contexts() -> str:
 
 
 def main() -> None:
-    """Measures, prints, and writes if asked to."""
+    """Measures, prints, and writes with ``--write``."""
     parser = options(__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 100_000], help="the last is what the first is compared with")
     parts = {"stages": lambda: stages(asked.rows), "steps": steps, "looks": looks}

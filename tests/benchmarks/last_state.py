@@ -1,7 +1,7 @@
-"""What it takes to save the state from which a killed run goes on: bytes and seconds, of LoRA and of full fine-tuning.
+"""How many bytes and seconds does it take to save the state from which a killed run resumes, with LoRA and with full fine-tuning?
 
-Tensors of the model's own shapes with random numbers, and Adam's two for each. ``python tests/benchmarks/last_state.py`` prints Markdown,
-``--write`` writes it into the documentation.
+Tensors of the model's own shapes with random numbers, and Adam's two for each. ``python tests/benchmarks/last_state.py`` prints Markdown;
+``--write`` puts it into the documentation.
 """
 
 import statistics
@@ -25,7 +25,7 @@ TIMES = 3
 
 
 def sizes(name: str) -> dict[str, tuple[int, int]]:
-    """Strategy -> how many numbers it trains, and in how many tensors."""
+    """By strategy, the number of trained values and of their tensors."""
     card = get_card(name)
     shapes = card.adapted_shapes(TASK, LoraSettings().targets)
     weights = card.weights_for(TASK).total_parameters
@@ -33,14 +33,14 @@ def sizes(name: str) -> dict[str, tuple[int, int]]:
 
 
 def state(numbers: int, tensors: int) -> dict[str, torch.Tensor]:
-    """A last state of so many trained numbers, spread over so many parameters."""
+    """A last state of ``numbers`` trained values, spread over ``tensors`` parameters."""
     each = max(1, numbers // tensors)
     kinds = ("parameter", "optimizer exp_avg", "optimizer exp_avg_sq")
     return {f"{kind} layer{place}": torch.randn(each) for place in range(tensors) for kind in kinds}
 
 
 def seconds_of(work) -> str:
-    """Median and the longest of some times, in seconds."""
+    """Median and longest time of ``work``, in seconds."""
     taken = []
     for _ in range(TIMES):
         began = time.perf_counter()
@@ -50,9 +50,9 @@ def seconds_of(work) -> str:
 
 
 def main() -> None:
-    """Writes, and reads back, a state of each kind."""
+    """Writes and reads back a state of each kind."""
     parser = options(__doc__)
-    parser.add_argument("--folder", type=Path, help="on the disk to be measured (default: the temporary one)")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to be measured (default: the temporary folder)")
     asked = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:

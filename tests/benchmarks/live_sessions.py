@@ -1,11 +1,11 @@
-"""What people who watch the Live page cost the training that they watch, and how fresh their page is.
+"""How much do people who watch the Live page slow the training down, and how fresh is their page?
 
-``python tests/benchmarks/live_sessions.py [--before TREE]`` trains a model in a workspace of its own and opens so many sessions on its
-Live page: websockets that ask for the page and for its refreshes as a browser does, and draw nothing, so that what is measured is the
-server. With ``--before``, a server of another source tree, which must know the same format of a workspace, takes turns with this one.
+``python tests/benchmarks/live_sessions.py [--before TREE]`` trains a model in a workspace of its own and opens ``--sessions`` sessions on its Live
+page: websockets that request the page and its refreshes as a browser does but draw nothing, so that only the server is measured. With
+``--before``, a server of another source tree, which must know the same workspace format, alternates with this one.
 
-A round is a window without sessions, then one with them for each server; the training speed of a window is that of the windows without
-sessions before and after it, in steps a second. Printed are medians over the rounds, with the least and the most.
+A round is a window without sessions, then one with sessions for each server. The training speed with sessions, in steps per second, is compared
+with the windows without sessions before and after it. Printed are medians over the rounds, with the lowest and highest.
 """
 
 import argparse
@@ -34,16 +34,16 @@ from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
 MOST_COST, MOST_SECONDS = 0.15, 2.0
-"""Share of the training speed, and the time between two refreshes of one session."""
+"""Limits: the lost share of the training speed, and the seconds between two refreshes of a session."""
 FEED = "lab_plotly_fed"
-"""The component that brings the curves; parts of the page that change seldom are asked for on their own, without it."""
+"""The component that carries the curves; parts of the page that rarely change are refreshed separately, without it."""
 LEAST_ELEMENTS = 30
-"""Of a refresh of an earlier version, which drew the charts anew."""
+"""Elements in a refresh of an earlier version, which redrew the charts."""
 
 
 @dataclass
 class Session:
-    """One tab: asks for the page, then for each fragment as often as the server said."""
+    """One tab: requests the page, then each fragment at the server's interval."""
 
     port: int
     query: str
@@ -52,18 +52,18 @@ class Session:
     seen: set[str] = field(default_factory=set)
     page: str = ""
     drawn: list[float] = field(default_factory=list)
-    """When what was asked for had come, in monotonic seconds; of refreshes that brought something."""
+    """Times at which a refresh with content had arrived, in monotonic seconds."""
     waits: list[float] = field(default_factory=list)
-    """Seconds from the question to the end of its answer."""
+    """Seconds from a request to the end of its answer."""
     received: int = 0
-    """Bytes."""
+    """Bytes received."""
     elements: int = 0
-    """That came since the last question."""
+    """Elements received since the last request."""
     fed: bool = False
-    """Curves came since the last question."""
+    """Whether curves came since the last request."""
 
     async def watch(self) -> None:
-        """Until it is cancelled."""
+        """Watches the page until cancelled."""
         address = f"ws://127.0.0.1:{self.port}/_stcore/stream"
         async with websockets.connect(address, subprotocols=["streamlit"], max_size=None, ping_interval=None) as self.wire:
             await self.ask()
@@ -72,7 +72,7 @@ class Session:
                 self.hear(ForwardMsg.FromString(message))
 
     def hear(self, told: ForwardMsg) -> None:
-        """What the server said."""
+        """Handles a message of the server."""
         kind = told.WhichOneof("type")
         if told.metadata.cacheable:
             self.seen.add(told.hash)
@@ -95,7 +95,7 @@ class Session:
             self.asked.clear()
 
     async def ask(self, fragment: str = "") -> None:
-        """For the page, or a part of it."""
+        """Requests the page, or a part of it."""
         self.asked.setdefault(fragment, time.monotonic())
         question = BackMsg()
         about = question.rerun_script
@@ -106,20 +106,20 @@ class Session:
         await self.wire.send(question.SerializeToString())
 
     async def repeat(self, fragment: str, seconds: float) -> None:
-        """As the browser's timer does."""
+        """Requests a fragment periodically, as the browser's timer does."""
         while True:
             await asyncio.sleep(seconds)
             await self.ask(fragment)
 
     def stop(self, *fragments: str) -> None:
-        """These parts, or all, are not asked for any more."""
+        """Stops requesting these parts, or all."""
         for fragment in fragments or tuple(self.timers):
             if fragment in self.timers:
                 self.timers.pop(fragment).cancel()
 
 
 def queue(home: Path, others: int, trainings: int) -> tuple[str, list[str]]:
-    """A sweep with runs that have ended and trainings that go on for long; its id and those of the trainings."""
+    """Queues a sweep with ended runs and long trainings; returns its id and those of the trainings."""
     store = RunStore(home)
     settings = seeding.sweep_settings(home, ranks=(2, 4, 8)).run
     long = RunSettings(
@@ -138,7 +138,7 @@ def queue(home: Path, others: int, trainings: int) -> tuple[str, list[str]]:
 
 
 def end(store: RunStore) -> None:
-    """The trainings and the worker."""
+    """Ends the trainings and the worker."""
     stop_workers(store.home)
     for run in store.runs(status="running"):
         store.ask(run.id, "cancel")
@@ -147,14 +147,14 @@ def end(store: RunStore) -> None:
 
 
 def steps_done(store: RunStore, run_id: str) -> tuple[float, int]:
-    """When, in unix seconds, and how many."""
+    """The time of a run's last step (unix seconds) and its number."""
     last = store.last(run_id, "StepDone")
     assert last is not None
     return last.time, last.event.step
 
 
 async def window(store: RunStore, trainings: list[str], seconds: float) -> float:
-    """Steps a second, of all together."""
+    """Steps per second of all trainings together."""
     before = [steps_done(store, run_id) for run_id in trainings]
     await asyncio.sleep(seconds)
     after = [steps_done(store, run_id) for run_id in trainings]
@@ -164,7 +164,7 @@ async def window(store: RunStore, trainings: list[str], seconds: float) -> float
 async def measure(
     options: argparse.Namespace, store: RunStore, sweep: str, trainings: list[str], servers: dict[str, tuple[int, int]]
 ) -> list[dict[str, float | str]]:
-    """Round after round, what was found of each server."""
+    """Measures each server in every round."""
     found: list[dict[str, float | str]] = []
     alone = await window(store, trainings, options.seconds)
     for name, (port, pid) in [server for _ in range(options.rounds) for server in servers.items()]:
@@ -209,9 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20, help="of a window")
-    parser.add_argument("--others", type=int, default=4, help="runs of the sweep that have ended")
-    parser.add_argument("--trainings", type=int, default=1, help="that go on at once")
+    parser.add_argument("--seconds", type=float, default=20, help="length of a window")
+    parser.add_argument("--others", type=int, default=4, help="ended runs of the sweep")
+    parser.add_argument("--trainings", type=int, default=1, help="trainings at once")
     parser.add_argument("--port", type=int, default=8710)
     parser.add_argument("--before", type=Path, help="another source tree, whose server takes turns")
     options = parser.parse_args()
@@ -242,7 +242,7 @@ def told(one: Mapping[str, float | str]) -> str:
 
 
 def report(options: argparse.Namespace, found: list[dict[str, float | str]]) -> None:
-    """Medians over the rounds, and whether the bar holds."""
+    """Prints medians over the rounds, and whether they are within the limits."""
     for name, rounds in pd.DataFrame(found).groupby("server", sort=False):
         middle, cost = rounds.median(numeric_only=True), 1 - rounds["share"]
         holds = "holds" if cost.median() <= MOST_COST and middle["interval"] < MOST_SECONDS else "DOES NOT HOLD"

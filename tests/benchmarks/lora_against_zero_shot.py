@@ -1,20 +1,20 @@
-"""Does LoRA, its rank and rate chosen on validation, beat zero-shot on rows that neither has seen? TabICL mini on nine real tables.
+"""Does LoRA, with rank and rate chosen on validation, beat zero-shot on rows that neither has seen? TabICL mini on nine real tables.
 
 ``python tests/benchmarks/lora_against_zero_shot.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The
-tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are in the file already are not repeated.
+tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are already in the file are not repeated.
 
-Test rows (3 in 10, at most 2,000) are split off once a table and serve nothing but the last score. A seed then moves everything else: which
-of the other rows validate, which are shown as context, the adapter's start and the episodes. Under one seed zero-shot and LoRA share these.
-Test rows are predicted as every pipeline predicts: with as many context rows shown, drawn from training and validation rows.
+Test rows (3 in 10, at most 2,000) are split off once per table and used only for the final score. The seed changes everything else: the
+validation rows, the context rows, the adapter's start and the episodes. Under one seed zero-shot and LoRA share these. Test rows are predicted
+as every pipeline predicts: with that many context rows, drawn from training and validation rows.
 
 1. Under seed 0 every rank is trained at every rate. The lowest validation log-loss wins; zero-shot is a candidate like the others.
-2. The winner is trained under the other seeds as well, with nothing chosen any more but the step, by each run's own validation rows.
-3. The gain on test is the mean over the seeds, seed 0 included: no test row took part in the choice. ``± seeds`` is the 95 % interval
-   (Student's t) of the paired differences over the seeds, for the one choice and the test rows that there are; ``± rows`` is that of the
-   paired differences over the test rows, each the mean of the seeds: what other test rows of the same table would change.
+2. The winner is trained under the other seeds too. Only the step is chosen there, by each run's own validation rows.
+3. The gain on test is the mean over the seeds, seed 0 included, because no test row took part in the choice. ``± seeds`` is the 95 % interval
+   (Student's t) of the paired differences over the seeds, for this choice and these test rows. ``± rows`` is the interval of the paired
+   differences over the test rows, each a mean over the seeds: what other test rows of the same table would change.
 
-Beside them logistic regression and gradient boosting, trained on the same training rows: all of them, as LoRA is, while zero-shot is
-shown its context rows alone.
+Logistic regression and gradient boosting are trained on the same training rows: all of them, as LoRA is, while zero-shot uses only its
+context rows.
 """
 
 import dataclasses
@@ -48,12 +48,12 @@ TEST_SHARE, TEST_ROWS = 0.3, 2000
 CLASSICS = ("logistic regression", "gradient boosting")
 WEIGHTS = CATALOGUE["tabicl-mini"].weights["classification"].sha256[:8]
 SCORES = {"log_loss": -1, "accuracy": 1}
-"""With the sign of a gain."""
+"""Each score with the sign of a gain."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rows:
-    """A table without its test rows, and those."""
+    """The training rows and the test rows of a table."""
 
     x: pd.DataFrame
     y: pd.Series
@@ -75,13 +75,13 @@ def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Se
 
 
 def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) -> dict[str, Any]:
-    """One run: LoRA, or zero-shot where the rank is 0."""
+    """One run: LoRA, or zero-shot if ``rank`` is 0."""
     shown = {"seed": seed, "device": "cpu", "predict_context_rows": knobs["context_rows"]}
     strategy, params = ("peft", {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}}) if rank else ("inference", shown)
     pipeline = TabularPipeline("tabicl-mini", strategy, params)
     settings = pipeline.settings()
     train = dataclasses.replace(settings.train, validation_rows=knobs["validation_rows"])
-    pipeline._fit(rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True)  # zero-shot is chosen by the same rows
+    pipeline._fit(rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True)  # zero-shot uses the same validation rows
     result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)
     return {
         "context": result.context_sha256[:12],
@@ -95,7 +95,7 @@ def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) 
 
 
 def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str, Any]:
-    """A classic on the training rows of the seed's split."""
+    """A classic model on the training rows of the seed's split."""
     settings = TabularPipeline("tabicl-mini", "inference", {"seed": seed}).settings()
     train = split_rows(
         words(rows.y),
@@ -131,14 +131,14 @@ rows_of = functools.lru_cache(maxsize=1)(Rows.of)
 
 
 class Runs(Kept):
-    """Of a file, with their rows and sizes."""
+    """The runs of a file with one choice of sizes."""
 
     def __init__(self, path: Path, knobs: dict[str, Any]) -> None:
         super().__init__(path, "table", "model", "seed", "rank", "rate", "knobs", "weights")
         self.knobs = knobs
 
     def of(self, table: RealTable, model: str, seed: int, rank: int = 0, rate: float = 0.0) -> dict[str, Any]:
-        """One run; LoRA, zero-shot where the rank is 0, or a classic."""
+        """One run: LoRA, zero-shot if ``rank`` is 0, or a classic model."""
 
         def make() -> dict[str, Any]:
             rows = rows_of(table)
@@ -156,7 +156,7 @@ def chosen(runs: Runs, table: RealTable) -> tuple[int, float]:
 
 
 def half_width(differences: NDArray[np.float64]) -> float:
-    """Of the 95 % interval of their mean (Student's t)."""
+    """Half the width of the 95 % interval of their mean (Student's t)."""
     return float(stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences))
 
 
@@ -214,7 +214,7 @@ def main() -> None:
                 f"zero-shot {score}",
                 f"LoRA {score}",
                 "gain ± seeds" + (" ± rows" if score == "log_loss" else ""),
-                "LoRA on test",
+                "LoRA on test rows",
                 *CLASSICS,
             ],
             rows,

@@ -1,6 +1,6 @@
-"""One training in this process and the memory that it took: a cell of ``training_memory.py``, by the product's own ``fit``.
+"""Measures the memory of one training with the product's own ``fit``, in this process: a cell of ``training_memory.py``.
 
-In: a cell as JSON. Out: one line of JSON with bytes and seconds. Tables are noise, and so are weights: memory does not ask what they are.
+In: a cell as JSON. Out: one line of JSON with bytes and seconds. Tables and weights are noise, since memory does not depend on them.
 """
 
 import json
@@ -32,7 +32,7 @@ VALIDATION_SHARE, CLASSES, BATCH = 0.2, 3, 0.2
 
 
 def settings_of(cell: dict[str, Any]) -> RunSettings:
-    """What a person would have set: context rows are 80 % of the rows that train, query rows the others."""
+    """The settings of a cell: 80 % of the training rows are context rows, the others query rows."""
     query = round(BATCH * cell["rows"])
     params: dict[str, Any] = {
         "device": cell["device"],
@@ -50,7 +50,7 @@ def settings_of(cell: dict[str, Any]) -> RunSettings:
 
 
 class Counted:
-    """Looks at the last step through torch's profiler: every byte that torch's allocators give out and take back."""
+    """Records with torch's profiler every byte that torch's allocators give out and take back in the last step."""
 
     def __init__(self, step: int) -> None:
         self.step, self.seen, self.kept_bytes, self.peak_bytes = step, 0, 0, 0
@@ -86,7 +86,7 @@ class Counted:
 def trained(
     settings: RunSettings, rows: int, features: int, emit: Callable[[Event], None], shared: Path | None
 ) -> tuple[RunFinished, MemoryMeter]:
-    """One training on so many rows of noise, validation rows apart; ``shared`` is where it finds and leaves what frozen parts give."""
+    """Trains once on ``rows`` rows of noise plus validation rows; ``shared`` caches the outputs of frozen parts."""
     device, rows = resolve_device(settings.device), round(rows / (1 - VALIDATION_SHARE))
     frame = read_rows(pd.DataFrame(np.random.default_rng(0).normal(size=(rows, features))).add_prefix("x"))
     y_N = read_labels(np.arange(rows) % CLASSES, rows)
@@ -101,7 +101,7 @@ def trained(
 
 
 def measure(cell: dict[str, Any]) -> dict[str, Any]:
-    """Bytes by meter. With ``cell["count"]`` those of the profiler, which would spoil the others, and only those."""
+    """Bytes by meter; with ``cell["count"]`` only those of the profiler, which would distort the others."""
     settings = settings_of(cell)
     events, counted = list[tuple[float, Event]](), Counted(cell["steps"]) if cell["count"] else None
     with tempfile.TemporaryDirectory() as folder:

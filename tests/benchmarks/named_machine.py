@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on, in words."""
+"""A description of the machine that a benchmark ran on."""
 
 import os
 import re

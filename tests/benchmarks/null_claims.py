@@ -1,14 +1,14 @@
-"""Does the product claim a gain where there is none? Sweeps on real tables with shuffled labels.
+"""Does the product claim a gain when there is none? Sweeps on real tables with shuffled labels.
 
-``python tests/benchmarks/null_claims.py --results null_claims.jsonl --design group`` takes up where the file ends, and prints how many sweeps
-there are of each design and in how many a gain is claimed. The tables are those of ``real_tables.py``, which says what to install; of each at
-most 400 rows, and their labels in another order, so that nothing can be learnt. LoRA with ``tabicl-mini-1``, chosen and ranked by ROC AUC and
-by accuracy (a log-loss can really gain here, by becoming less sure). Everything is the product's own path but the check that an adapter
-package opens in a fresh process, which has no part in a score.
+``python tests/benchmarks/null_claims.py --results null_claims.jsonl --design group`` continues where the file ends, and prints the number of sweeps
+of each design and how many of them claim a gain. The tables are those of ``real_tables.py``, which says what to install, with at most 400 rows
+each and shuffled labels, so that nothing can be learnt. LoRA with ``tabicl-mini-1``, chosen and ranked by ROC AUC and by accuracy (log-loss can
+really improve here, by becoming less certain). Everything is the product's own code except the check that an adapter package opens in a fresh
+process, which does not affect scores.
 
-Designs: ``random``, ranks 2, 4 and 8; ``wide``, 30 configurations; ``seeds``, the ranks under three seeds; ``group``, rows that are alike are
-one customer's, who has one label, and the split is by customer; ``time``, rows that are alike follow each other, the labels come in runs,
-and the split is by time.
+Designs: ``random``, ranks 2, 4 and 8; ``wide``, 30 configurations; ``seeds``, the ranks under three seeds; ``group``, similar rows belong to one
+customer, who has one label, and the split is by customer; ``time``, similar rows follow each other, the labels come in runs, and the split is
+by time.
 """
 
 import argparse
@@ -49,7 +49,7 @@ TRAIN = TrainSettings(steps=30, eval_every=3, patience=0, warmup_steps=3, contex
 
 
 def shuffled(table: RealTable, design: str) -> bytes:
-    """The table as CSV, at most ROWS of it, the target in another order."""
+    """At most ROWS rows of the table as CSV, with a shuffled target."""
     x, target = table.load()
     rng = np.random.default_rng(0)
     rows = np.sort(sample_rows(target.astype(str).to_numpy(), ROWS, rng))
@@ -67,7 +67,7 @@ def shuffled(table: RealTable, design: str) -> bytes:
 
 
 def sweep(home: Path, table: RealTable, design: str, metric: str) -> dict[str, object]:
-    """Runs one sweep and says what the product says about it."""
+    """Runs one sweep and returns the product's claim about it."""
     dataset, train = add_dataset(home, shuffled(table, design), f"{table.name}.csv"), dataclasses.replace(TRAIN, selection_metric=metric)
     split = {"split_by": design, "split_column": design} if design in ("group", "time") else {}
     run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini-1", train=train, **split)
@@ -100,8 +100,8 @@ def sweep(home: Path, table: RealTable, design: str, metric: str) -> dict[str, o
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, required=True, help="one line a sweep; what is there is not run again")
-    parser.add_argument("--design", choices=DESIGNS, action="append", help="all of them, unless some are named")
+    parser.add_argument("--results", type=Path, required=True, help="one line per sweep; sweeps in it are not run again")
+    parser.add_argument("--design", choices=DESIGNS, action="append", help="designs to run (default: all)")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     experiment.verify_in_fresh_process = lambda *_, **__: (True, "Not checked here.")

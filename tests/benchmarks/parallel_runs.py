@@ -1,15 +1,14 @@
-"""What do several runs at once on one machine give: how long a sweep takes, and whether a run's own figures stay its own?
+"""How long does a sweep take with several runs at once on one machine, and are a run's own figures unaffected?
 
 ``python tests/benchmarks/parallel_runs.py`` prints Markdown; with ``--write`` it goes into the documentation.
 
-One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn's breast cancer (569 x 30) with TabICL mini, as ``loralab
-sweep`` with a worker of its own in a fresh workspace, for each way to divide the cores: so many at once with so many threads each. The ways
-take turns, round by round. Wall seconds are those a person waits, CPU seconds of all processes. The times, memory and scores of the runs
-are compared with those of the same run in the way that has one at a time with one thread, round by round: the median of the ratios, and the
-largest difference of a score. A busy machine gives several processes more of its time than one, so that there wall seconds speak too well of
-several at once. The second table does not depend on that: of a training step, the seconds that the first thread computes, which nothing can
-make shorter, and those of all threads. Waited is the share of its time that a run's threads were ready to compute and had no core, as the kernel
-counts it for the whole machine (/proc/pressure/cpu): what other programs did meanwhile.
+One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn's breast cancer (569 x 30) with TabICL mini, by ``loralab
+sweep`` with its own worker in a fresh workspace, for each division of the cores into runs at once and threads per run. The divisions alternate,
+round by round. Wall seconds are what a person waits; CPU seconds are of all processes. Times, memory and scores are compared, round by round, with
+the same run alone on one thread: the median ratio, and the largest difference of a score. On a busy machine several processes get more time
+than one, so wall seconds favour several runs there. The second table does not depend on that: for a training step it has the seconds that the
+first thread computes, which nothing can shorten, and those of all threads. "Waited" is the share of time in which a thread was ready but had no
+core, as the kernel counts it for the whole machine (/proc/pressure/cpu).
 """
 
 import argparse
@@ -52,11 +51,11 @@ run_experiment(settings, home=home, run_dir=folder, emit=tell, stop_request=lamb
 spent = {thread: told[-1][thread] - told[1].get(thread, 0) for thread in told[-1]}
 print(1e-9 * spent[str(os.getpid())] / (len(told) - 2), 1e-9 * sum(spent.values()) / (len(told) - 2))
 """
-"""A run in this process; prints the seconds a step of its first thread, and of all threads."""
+"""Trains a run and prints the seconds per step of its first thread and of all its threads."""
 
 
 def steps(home: Path, cores: int) -> str:
-    """Seconds of a step with one thread and with one on each core."""
+    """Seconds of a step with one thread and with one per core."""
     rows = []
     for strategy, title in (("base-ft", "full fine-tuning"), ("peft", "LoRA r=2")):
         seconds = {}
@@ -69,23 +68,23 @@ def steps(home: Path, cores: int) -> str:
             most = f"{seconds[1][0] / first:.2f}"
             rows.append([title, str(threads), f"{first:.3f}", f"{every:.3f}", most, f"{threads * first / seconds[1][0]:.2f}"])
     head = [
-        "a step of",
+        "step",
         "threads",
         "first thread (s)",
         "all threads (s)",
-        "one run with them is faster by at most",
-        "as many runs with one each do more by",
+        "speed-up of one run, at most",
+        "speed-up of as many runs of one thread",
     ]
     return markdown_table(head, rows)
 
 
 def waited_seconds() -> float:
-    """In which some thread of the machine was ready and had no core, since the boot."""
+    """Seconds since the boot in which some thread of the machine was ready but had no core."""
     return 1e-6 * int(Path("/proc/pressure/cpu").read_text().split("\n")[0].rpartition("total=")[2])
 
 
 def sweep(table: Path, home: Path, way: tuple[int, int], asked: argparse.Namespace) -> dict[str, Any]:
-    """Its seconds, and its runs by name."""
+    """The seconds of a sweep, and its runs by name."""
     settings = ["--model", asked.model, "--device", "cpu", "--steps", asked.steps, "--patience", 0, "--no-references", "--ranks", *RANKS]
     command = [sys.executable, "-m", "tabtune_core", "sweep", table, "--target", "target", *settings, "--home", home, "--format", "csv"]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
@@ -105,7 +104,7 @@ def sweep(table: Path, home: Path, way: tuple[int, int], asked: argparse.Namespa
 
 
 def ratio(turns: list[dict[tuple[int, int], dict[str, Any]]], way: tuple[int, int], column: str) -> str:
-    """Of a column of runs to that of the same runs alone: the median, and the least and the most."""
+    """The ratio of a column to that of the same runs alone: median, lowest and highest."""
     found = [
         float(row[column]) / float(turn[ALONE]["runs"][name][column])
         for turn in turns
@@ -116,14 +115,14 @@ def ratio(turns: list[dict[tuple[int, int], dict[str, Any]]], way: tuple[int, in
 
 
 def difference(turns: list[dict[tuple[int, int], dict[str, Any]]], way: tuple[int, int]) -> str:
-    """The largest of a score to that of the same run alone."""
+    """The largest difference between a score and that of the same run alone."""
     alone = [turn[ALONE]["runs"] for turn in turns]
     here = [turn[way]["runs"] for turn in turns]
     return f"{max(abs(float(h[n][s]) - float(a[n][s])) for h, a in zip(here, alone, strict=True) for n in a for s in SCORES):.1e}"
 
 
 def report(turns: list[dict[tuple[int, int], dict[str, Any]]], asked: argparse.Namespace) -> str:
-    """One row a way."""
+    """A table with one row per division of the cores."""
     rows = []
     for way in turns[0]:
         middle = {name: statistics.median(turn[way][name] for turn in turns) for name in ("wall", "cpu", "waited")}
@@ -131,30 +130,30 @@ def report(turns: list[dict[tuple[int, int], dict[str, Any]]], asked: argparse.N
         seconds = [f"{middle['wall']:.1f}", f"{middle['cpu']:.1f}"]
         rows.append([f"{way[0]} x {way[1]}", *seconds, *measured, difference(turns, way), f"{middle['waited']:.0%}"])
     head = [
-        "at once x threads",
+        "runs at once x threads",
         "wall (s)",
         "CPU (s)",
         "training time",
         "memory growth",
         "peak memory",
-        "largest difference of a score",
+        "largest score difference",
         "waited",
     ]
     runs = len(turns[0][ALONE]["runs"])
     return (
         f"{markdown_table(head, rows)}\n\n{runs} runs of {asked.steps} steps with {asked.model}; medians of {len(turns)} rounds; training time and"
-        f" memory as a ratio to the same run in the way 1 x 1, least and most in brackets; {machine()}."
+        f" memory as a ratio to the same run in 1 x 1, lowest and highest in brackets; {machine()}."
     )
 
 
 def main() -> None:
-    """Takes turns, prints, and writes if asked to."""
+    """Measures the divisions in turn, prints, and writes with ``--write``."""
     cores = len(os.sched_getaffinity(0))
     parser = options(__doc__)
     parser.add_argument("--model", default="tabicl-mini-1")
-    parser.add_argument("--steps", type=int, default=30, help="of each run (default: 30)")
+    parser.add_argument("--steps", type=int, default=30, help="steps of each run (default: 30)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="runs; those beyond the cores have one thread each")
+    parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="numbers of runs; beyond the cores each has one thread")
     asked = parser.parse_args()
     ways = list(dict.fromkeys([ALONE, *((number, max(1, cores // number)) for number in asked.at_once)]))
     turns = []

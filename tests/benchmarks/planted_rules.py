@@ -1,8 +1,8 @@
-"""What can a model see in a table without training? Rules that we planted, of which the best answer is known, beside classic methods.
+"""Which planted rules does a model recognise in a table without training, compared with classic methods?
 
-``python tests/benchmarks/planted_rules.py`` prints Markdown; with ``--write`` it goes into the documentation. A table has 1,000 rows that are
-shown and 500 that are asked, and 10 columns of random numbers, of which a rule reads one, two or five; mean of 3 draws. For the log-loss every
-probability is held to at least 0.001. Shape letters: N rows, F features.
+``python tests/benchmarks/planted_rules.py`` prints Markdown; with ``--write`` it goes into the documentation. A table has 1,000 context rows, 500
+rows to predict, and 10 columns of random numbers, of which a rule reads one, two or five; mean of 3 draws. For the log-loss, probabilities are
+clipped to at least 0.001. Shape letters: N rows, F features.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ RULES: dict[str, Callable[[np.random.Generator, Array], Array]] = {
     "the sign of a product of two": lambda rng, x_NF: x_NF[:, 0] * x_NF[:, 1],
     "bands of half a unit of one column": lambda rng, x_NF: np.floor(2 * x_NF[:, 0]) % 2 - 0.5,
 }
-"""From features, which they may change, to a score: its sign is the class."""
+"""Functions from features, which they may change, to a score whose sign is the class."""
 MODELS = {
     **{
         name: lambda x, y, x_test, name=name: (
@@ -54,7 +54,7 @@ MODELS = {
 
 
 def loss(model: Callable[..., Array], rule: Callable[[np.random.Generator, Array], Array], seed: int) -> float:
-    """Mean log-loss of a draw, nats."""
+    """Mean log-loss of one draw (nats)."""
     rng = np.random.default_rng(seed)
     x_NF = rng.normal(size=(SHOWN + ASKED, FEATURES))
     y_N = (rule(rng, x_NF) > 0).astype(int)

@@ -1,7 +1,7 @@
-"""How does the loss on tables that pre-training never saw fall over the hours?
+"""How does the loss on tables that pre-training never saw fall over time?
 
 ``python tests/benchmarks/pretraining_curve.py FOLDER/tabicl-mini.json`` prints Markdown and, with ``--picture FILE.html``, draws it. Several
-trainings are compared by CPU hours. The file is written by ``python -m tabtune_core.models.pretraining``.
+trainings are compared by CPU hours. ``python -m tabtune_core.models.pretraining`` writes the file.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from published import markdown_table
 
 
 def curve(paths: list[Path]) -> pd.DataFrame:
-    """One row for each training and look: training, hours, step, tables, rows, and the loss on each list of held-out tables."""
+    """One row per training and evaluation: training, hours, step, tables, rows, and the loss on each list of held-out tables."""
     looks = []
     for path in paths:
         for look in json.loads(path.read_text())["history"]:

@@ -1,7 +1,4 @@
-"""What the benchmarks share: their arguments, the runs that they keep, and the part of the documentation that they write.
-
-That part lies between two comments that name it.
-"""
+"""Shared by the benchmarks: their arguments, the runs that they keep, and their block of the documentation, between two comments that name it."""
 
 import argparse
 import json
@@ -14,24 +11,24 @@ PAGES = Path(__file__).parents[2] / "docs" / "pages" / "measurements"
 
 
 def options(doc: str) -> argparse.ArgumentParser:
-    """The parser of a benchmark with a page; the first line of its text is the description."""
+    """The parser of a benchmark with a page; the first line of ``doc`` is its description."""
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="put what was measured into the documentation")
+    parser.add_argument("--write", action="store_true", help="put the results into the documentation")
     return parser
 
 
 def publish(name: str, text: str, *, write: bool) -> None:
-    """Prints what was measured, and writes it where that is asked for."""
+    """Prints the results, and puts them into the documentation if ``write`` is true."""
     print(text)
     if write:
         write_block(name, text)
 
 
 def write_block(name: str, text: str, pages: Path = PAGES) -> None:
-    """Replaces what stands between ``<!-- name:begin -->`` and ``<!-- name:end -->`` on the one page that has them.
+    """Replaces the text between ``<!-- name:begin -->`` and ``<!-- name:end -->`` on the one page that has them.
 
     Raises:
-        ValueError: no page has such comments, or several have.
+        ValueError: no page or several pages have these comments.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     found = [path for path in sorted(pages.glob("*.md")) for _ in range(path.read_text().count(begin))]
@@ -42,13 +39,13 @@ def write_block(name: str, text: str, pages: Path = PAGES) -> None:
 
 
 def markdown_table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown, the first column to the left and the others to the right."""
+    """A Markdown table with the first column left-aligned and the others right-aligned."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 class Kept:
-    """Runs in a file of JSON lines, each made only once; ``names`` are the fields that tell one run from another."""
+    """Runs in a file of JSON lines, each made only once; the fields ``names`` identify a run."""
 
     def __init__(self, path: Path, *names: str) -> None:
         self.path, self.names = path, names
@@ -63,7 +60,7 @@ class Kept:
         return self._key(asked) in self.known
 
     def get(self, make: Callable[[], dict[str, Any]], **asked: Any) -> dict[str, Any]:
-        """The run that is asked for, with what ``make`` measures where the file does not have it."""
+        """The run with these fields, measured by ``make`` if the file lacks it."""
         key = self._key(asked)
         if key not in self.known:
             self.known[key] = asked | make()

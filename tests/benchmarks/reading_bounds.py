@@ -1,7 +1,7 @@
-"""Files that are odd, huge or endless once they unpack, each read in a process of its own: what it ends in, seconds and memory.
+"""Reads odd files and files that are huge once unpacked, each in a process of its own: the result, seconds and memory.
 
-``python tests/benchmarks/reading_bounds.py`` prints Markdown, ``--write`` writes it into the documentation; names after it choose
-files. About ten minutes.
+``python tests/benchmarks/reading_bounds.py`` prints Markdown, ``--write`` puts it into the documentation; names choose files. Takes about ten
+minutes.
 """
 
 import gzip
@@ -32,7 +32,7 @@ def wide_csv(path: Path) -> Path:
 
 
 def wide_numbers(path: Path) -> Path:
-    """5,000 rows x 2,000 columns of numbers, of which every tenth is one of categories."""
+    """5,000 rows x 2,000 columns: nine of ten columns are numbers, the others categories."""
     rng = np.random.default_rng(0)
     columns = {f"x{i}": rng.normal(size=5_000).round(3) if i % 10 else rng.choice(["red", "green", "blue"], 5_000) for i in range(2_000)}
     pd.DataFrame(columns).to_csv(path, index=False)
@@ -40,7 +40,7 @@ def wide_numbers(path: Path) -> Path:
 
 
 def long_table(path: Path) -> Path:
-    """1,000,000 rows x 17 columns: ten of numbers, four of words, two of times with an offset, one of classes."""
+    """1,000,000 rows x 17 columns: ten of numbers, four of words, two of times with a UTC offset, one of classes."""
     rng, rows = np.random.default_rng(0), 1_000_000
     numbers = {f"n{i}": rng.normal(size=rows).round(3) for i in range(10)}
     words = {f"w{i}": rng.choice([f"word {j}" for j in range(5 * 4**i)], rows) for i in range(4)}
@@ -51,7 +51,7 @@ def long_table(path: Path) -> Path:
 
 
 def gzipped(path: Path) -> Path:
-    """Equal rows, 865 MB in some megabytes."""
+    """865 MB of equal rows, compressed to a few megabytes."""
     with gzip.open(path, "wb", compresslevel=6) as out:
         out.write(HEAD)
         for _ in range(865_000_000 // (len(ROWS) * 80)):
@@ -66,7 +66,7 @@ def short_rows(path: Path) -> Path:
 
 
 def large_cell(path: Path) -> Path:
-    """Two thousand rows, and between them one with a cell of 50 MB."""
+    """Two thousand rows, with one between them that has a cell of 50 MB."""
     path.write_bytes(HEAD + ROWS + b"1,2," + b"x" * 50_000_000 + b"\n" + ROWS)
     return path
 
@@ -82,7 +82,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
 
 
 def read(path: Path) -> None:
-    """The cell of one process: reads, and prints what came of it."""
+    """Reads ``path`` and prints the result."""
     began, cpu = time.perf_counter(), time.process_time()
     try:
         table = read_table(path)
@@ -96,11 +96,11 @@ def read(path: Path) -> None:
 
 
 def main() -> None:
-    """Makes each file, reads it and prints a line of the table."""
+    """Writes each file, reads it and prints its row of the table."""
     parser = options(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FILES)} (default: all)")
     asked = parser.parse_args()
-    from named_machine import machine  # imports torch, which would count as memory of the one that reads
+    from named_machine import machine  # not at the top: it imports torch, which would count as memory of the reading process
 
     lines = []
     for name in asked.names or FILES:
@@ -109,7 +109,7 @@ def main() -> None:
             done = subprocess.run([sys.executable, __file__, "--cell", str(path)], capture_output=True, text=True, timeout=1_800)
             lines.append([name, *(done.stdout.strip().split("\t") if done.returncode == 0 else ["", "", "", done.stderr[-200:]])])
             print(lines[-1], file=sys.stderr, flush=True)
-    text = f"{markdown_table(['File', 'CPU s', 'Seconds', 'Peak MB', 'Ends in'], lines)}\n\n{machine()}."
+    text = f"{markdown_table(['File', 'CPU s', 'Seconds', 'Peak MB', 'Result'], lines)}\n\n{machine()}."
     publish("reading-bounds", text, write=asked.write)
 
 

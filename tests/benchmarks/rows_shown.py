@@ -1,15 +1,15 @@
-"""More rows shown, LoRA, or both? A model on nine real tables, and what training with few rows shown costs and saves.
+"""More context rows, LoRA, or both? A model on nine real tables, and what training with few context rows costs and saves.
 
 ``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables are
-``ADAPTATION`` of ``real_tables.py``, which says what to install. What is in the file already is not made again.
+``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are already in the file are not repeated.
 
-Test rows are those of ``lora_against_zero_shot.py``. A seed moves all else: the split of the other rows, the contexts (of one seed and
-table each is part of every larger one), the adapter's start and the episodes. Nothing is chosen but each run's step: rank 8, rate 2e-3,
-early stopping by evaluations that are shown at most 2,048 rows. Zero-shot, LoRA that trained with 256 rows shown and LoRA that trained with
-2,048 are then scored on the test rows at every number of rows shown. As in the product, a trained state that is not better on the
-validation rows with all rows shown gives way to zero-shot.
+Test rows are those of ``lora_against_zero_shot.py``. The seed changes everything else: the split of the other rows, the contexts (for one seed and
+table, each is part of every larger one), the adapter's start and the episodes. Only each run's step is chosen; rank 8, rate 2e-3, early
+stopping by evaluations with at most 2,048 context rows. Zero-shot, LoRA trained with 256 context rows and LoRA trained with 2,048 are then scored
+on the test rows at every number of context rows. As in the product, zero-shot replaces a trained state that is not better on the validation rows
+with all context rows.
 
-Each training is in a process of its own, so that its memory is; seconds are those that the processor worked, evaluations included.
+Each training has a process of its own, so that its memory can be measured; seconds are CPU seconds, evaluations included.
 """
 
 import multiprocessing
@@ -39,22 +39,22 @@ from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
-"""``TRAINED`` are the rows shown in a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all training rows."""
+"""``TRAINED`` are the context rows of a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all training rows."""
 EVALUATED = 2048
 KNOBS: dict[str, Any] = {"steps": 100, "batch_size": 128, "validation_rows": 500, "eval_every": 20, "patience": 3, "learning_rate": 2e-3}
 
 
 def settings_of(model: str, seed: int, trained: int, shown: int | None) -> RunSettings:
-    """Of one training, with predictions that are shown so many rows."""
+    """Settings of one training whose predictions use ``shown`` context rows."""
     params = {"seed": seed, "device": "cpu", "predict_context_rows": shown}
     if not trained:
         zero_shot = TabularPipeline(model, "inference", params).settings()
-        return replace(zero_shot, train=replace(zero_shot.train, validation_rows=KNOBS["validation_rows"]))  # chosen by the same rows
+        return replace(zero_shot, train=replace(zero_shot.train, validation_rows=KNOBS["validation_rows"]))  # the same validation rows
     return TabularPipeline(model, "peft", {**params, **KNOBS, "context_rows": trained, "peft_config": {"r": 8}}).settings()
 
 
 def measured(model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
-    """Trains once and scores the state on validation and test rows at every number of rows shown."""
+    """Trains once and scores the state on validation and test rows at every number of context rows."""
     torch.set_num_threads(1)
     rows, clock = Rows.of(table), dict[str, float]()
     labels, y_N = Labels.of(rows.y, "classification"), read_labels(rows.y, len(rows.y))
@@ -95,13 +95,13 @@ def measured(model: str, table: RealTable, seed: int, trained: int) -> dict[str,
 
 
 def asked_for(model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
-    """What tells this run from the others."""
+    """The fields that identify a run."""
     weights = (CATALOGUE[model].weights["classification"].sha256 or "")[:8]
     return {"table": table.name, "seed": seed, "trained": trained, "knobs": KNOBS, "weights": weights}
 
 
 def run_of(runs: Kept, model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
-    """A run, made in a process of its own where the file does not have it."""
+    """A run, trained in a process of its own if the file lacks it."""
 
     def make() -> dict[str, Any]:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as process:
@@ -111,19 +111,19 @@ def run_of(runs: Kept, model: str, table: RealTable, seed: int, trained: int) ->
 
 
 def _by_name(model: str, name: str, seed: int, trained: int) -> dict[str, Any]:
-    """As ``measured``: a table holds functions that no other process can be sent."""
+    """As ``measured``, by name: a table holds functions, which cannot be sent to another process."""
     return measured(model, next(table for table in CLASSIFICATION if table.name == name), seed, trained)
 
 
 def returned(trained: dict[str, Any], zero: dict[str, Any]) -> dict[str, Any]:
-    """The scores of the state that the product returns: the trained one where validation, with all rows shown, says it is better."""
+    """The scores of the state that the product returns: the trained one if it is better on validation with all context rows."""
     better = trained["scores"]["all"]["validation"] < zero["scores"]["all"]["validation"]
     scores: dict[str, Any] = (trained if better else zero)["scores"]
     return scores
 
 
 def scores_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str, Any]]) -> list[str]:
-    """Mean log-loss on the test rows at every number of rows shown: zero-shot / trained with 256."""
+    """Mean log-loss on the test rows at every number of context rows: zero-shot / trained with 256."""
     cells = []
     for shown in map(str, (size or "all" for size in SHOWN)):
         untrained = np.mean([run["scores"][shown]["test"] for run in zero])
@@ -133,7 +133,7 @@ def scores_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str
 
 
 def price_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str, Any]], many: list[dict[str, Any]]) -> list[str]:
-    """What 256 rows instead of 2,048 in a training step cost in score with all rows shown, and save."""
+    """What 256 instead of 2,048 context rows in a training step cost in score, with all rows at prediction, and save."""
     loras = (few, many)
     losses = [np.array([returned(run, base)["all"]["test"] for run, base in zip(lora, zero, strict=True)]) for lora in loras]
     extra = losses[0] - losses[1]
@@ -151,7 +151,7 @@ def price_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str,
 
 
 def make_all(runs: Kept, model: str, tables: list[RealTable], seeds: list[int], *, price: bool) -> None:
-    """The cheap runs first, seed by seed, so that what is broken off says something of every table."""
+    """Trains the cheap runs first, seed by seed, so that an interrupted benchmark covers every table."""
     for group in ((0, 256), (2048,)) if price else ((0, 256),):
         for seed in seeds:
             for table in tables:
@@ -164,9 +164,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--only-known", action="store_true", help="make no run: print the seeds of which the file has every run")
-    parser.add_argument("--model", default="tabicl-mini", help="of the catalogue; each has a table of its own")
-    parser.add_argument("--without-price", action="store_true", help="no training with 2,048 rows shown, which is most of the time")
+    parser.add_argument("--only-known", action="store_true", help="train nothing: print the seeds whose runs are all in the file")
+    parser.add_argument("--model", default="tabicl-mini", help="model of the catalogue; each has a table of its own")
+    parser.add_argument("--without-price", action="store_true", help="skip training with 2,048 context rows, which takes most of the time")
     asked = parser.parse_args()
     model = asked.model
     tables = [table for table in CLASSIFICATION if table.name in asked.tables] if asked.tables else list(ADAPTATION)
@@ -179,8 +179,8 @@ def main() -> None:
             seeds = [seed for seed in asked.seeds if all(runs.has(**asked_for(model, table, seed, trained)) for trained in ways)]
             if seeds:
                 lines.append(line(table, *([run_of(runs, model, table, seed, trained) for seed in seeds] for trained in ways)))
-    shown = ["table (rows)", "seeds", *(f"{size:,} rows shown" if size else "all training rows" for size in SHOWN)]
-    head = ["table", "seeds", "log-loss at 256 over 2,048", "s at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
+    shown = ["table (rows)", "seeds", *(f"{size:,} context rows" if size else "all training rows" for size in SHOWN)]
+    head = ["table", "seeds", "log-loss at 256 minus 2,048", "s at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
     text = "\n\n".join([markdown_table(shown, scores), *([markdown_table(head, prices)] if prices else [])])
     name = f"rows-shown-{model}"
     publish(name, text, write=asked.write)

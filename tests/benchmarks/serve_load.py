@@ -1,8 +1,8 @@
 """How quickly does ``loralab serve`` answer, and how much memory does it take?
 
-``python tests/benchmarks/serve_load.py`` prints Markdown. A table of 1,000 rows, an adapter of TabICL mini that is shown 600 of them, and
-clients that each send one request after the other over a connection of their own: JSON of one row, or of 100. The clients run on the
-machine of the server and take their share of its cores. Memory is the server's resident memory once all adapters are open.
+``python tests/benchmarks/serve_load.py`` prints Markdown. A table of 1,000 rows, an adapter of TabICL mini with 600 of them as context, and
+clients that each send one request after the other over their own connection: JSON of one row, or of 100. The clients run on the server's
+machine and use some of its cores. Memory is the server's resident memory once all adapters are open.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ROW = {"size": 0.5, "colour": "red", "seen": "2024-03-11", "weight": 41}
 
 
 def adapters_in(folder: Path) -> list[Path]:
-    """Packages of one base that differ in nothing but their name."""
+    """Packages of one base that differ only in their name."""
     store = RunStore(folder / "home")
     (folder / "data.csv").write_bytes(mixed_csv(TABLE_ROWS))
     made = store.run_dir(made_run(store, rank=8, data=mixed_csv(TABLE_ROWS))) / "adapter.zip"
@@ -40,7 +40,7 @@ def adapters_in(folder: Path) -> list[Path]:
 
 
 class Served:
-    """A server as a process of its own, within ``with``."""
+    """A server in a process of its own, as a context manager."""
 
     def __init__(self, adapters: list[Path], *, merged: bool) -> None:
         data = adapters[0].parent / "data.csv"
@@ -72,11 +72,11 @@ class Served:
 
     @property
     def memory_bytes(self) -> int:
-        """Resident, after each adapter has answered once."""
+        """Resident memory of the server."""
         return psutil.Process(self.process.pid).memory_info().rss
 
     def seconds(self, rows: int, requests: int) -> list[float]:
-        """Of each request of one client."""
+        """Seconds of each request of one client."""
         connection, body, taken = http.client.HTTPConnection("127.0.0.1", self.port), json.dumps([ROW] * rows), []
         for _ in range(requests):
             started = time.perf_counter()
@@ -90,7 +90,7 @@ class Served:
 
 
 def load(adapter: Path, *, merged: bool, requests: int) -> list[list[str]]:
-    """Lines of the table: p50 and p95 of a request, and rows a second, by clients and rows."""
+    """Rows of the table: p50 and p95 of a request, and rows per second, by clients and rows."""
     lines = []
     with Served([adapter], merged=merged) as server, ThreadPoolExecutor(max(CLIENTS)) as threads:
         server.seconds(1, 5)
@@ -106,7 +106,7 @@ def load(adapter: Path, *, merged: bool, requests: int) -> list[list[str]]:
 
 
 def memory(adapters: list[Path]) -> list[list[str]]:
-    """Lines of the table: megabytes by how many adapters are open."""
+    """Rows of the table: megabytes by the number of open adapters."""
     lines = []
     for merged in (False, True):
         told = []
@@ -121,7 +121,7 @@ def memory(adapters: list[Path]) -> list[list[str]]:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--requests", type=int, default=40, help="of each client")
+    parser.add_argument("--requests", type=int, default=40, help="requests of each client")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         adapters = adapters_in(Path(folder))

@@ -1,4 +1,4 @@
-"""A dashboard that a benchmark watches."""
+"""Dashboards for benchmarks."""
 
 import os
 import subprocess
@@ -15,12 +15,12 @@ from tabtune_core.execution import lock
 lock.ensure_worker = dashboard.ensure_worker = lambda home, **more: None
 dashboard.main()
 """
-"""The dashboard, and one whose queued runs nobody carries out."""
+"""The dashboard without a worker: its queued runs stay queued."""
 
 
 @contextmanager
 def served(home: Path, port: int, program: str = DASHBOARD, tree: Path = ROOT) -> Iterator[int]:
-    """A server of a workspace, from its own or another source tree; its process id."""
+    """Serves a workspace from this or another source tree; yields the process id."""
     command = [sys.executable, "-c", program, "--home", str(home), "--port", str(port), "--no-browser"]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     with subprocess.Popen(command, cwd=tree, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment) as server:

@@ -1,23 +1,22 @@
 """What does one training step cost? LoRA against our own full fine-tuning, against ``peft`` on the layers that it reaches, and against TabTune.
 
-``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the documentation. FOLDER is
-where TabTune's environment is, or is made. What is in the file already is not measured again; all of it takes about half an hour.
+``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the documentation. FOLDER
+has TabTune's environment, which is created there if missing. Cells already in the file are not measured again; all take about half an hour.
 
-Full-size models with random weights (a step does not ask what they say), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are
-context, of three classes. A step is everything: forward pass, backward pass, clipping, optimizer. Ours and ``peft`` take turns in one process,
-which asks for huge pages as the worker's runs do, and TabTune takes its turn in its own, as TabTune starts it; all of it in several processes
-one after the other. Where a process's memory lies moves all of its steps by up to a fifth, and the machine's speed changes: ratios are of CPU
-seconds within a turn, and their medians over all turns. The first two turns of a process do not count: they make what is cached, the
-optimizer's state and room for it.
+Full-size models with random weights (time does not depend on them), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are context, of three
+classes. A step is forward pass, backward pass, clipping and optimizer. Ours and ``peft`` alternate in one process, which asks for huge pages as
+the worker's runs do; TabTune takes its turn in its own process, as TabTune starts it. This is repeated in several processes: the place of a
+process's memory changes all of its steps by up to a fifth, and the machine's speed varies. Ratios are of CPU seconds within a turn, and medians
+over all turns. The first two turns of a process do not count: they fill caches and allocate the optimizer's state.
 
-- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with what nobody reads, and with copies in its attention
+- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with results that are never used and with copies in its attention
   (``models/tabicl/lean_forward.py``).
-- ``limit``: nothing trains but one bias at the start, so that the whole is passed through forward and backward and no weight has a gradient:
-  what LoRA would cost if its own work were free. Of the cached ``icl_predictor`` there is one too.
-- ``cached``: what lies before the adapted parts is frozen and has been computed for this episode before, as in a later epoch over the same
+- ``limit``: only one bias at the start trains, so there is a whole forward and backward pass but no weight has a gradient. That is what LoRA
+  would cost if its own work were free. The cached ``icl_predictor`` has such a row too.
+- ``cached``: the part before the adapted layers is frozen and was computed for this episode before, as in a later epoch over the same
   episodes or in another run of a sweep.
-- ``peft`` wraps the linear layers that are called: of TabICL not those of attention, whose weights are read. Ours has the same targets then.
-- TabTune opens the same file of TabICL v2 and of Mitra; of TabDPT it knows version 1.1 alone, so that its step is not compared there.
+- ``peft`` wraps the linear layers that are called, so not TabICL's attention, whose weights are only read. Ours then has the same targets.
+- TabTune opens the same file of TabICL v2 and of Mitra. It knows only version 1.1 of TabDPT, so its step is not compared there.
 """
 
 import contextlib
@@ -56,20 +55,20 @@ SIZES = {
     "tabdpt-1.3": {(256, 10): (2, 4), (1024, 10): (2, 2)},
     "mitra-v2": {(256, 10): (1, 2)},
 }
-"""Of tables, how many processes there are, and turns that are timed in each."""
+"""By model and table size: the number of processes, and of timed turns in each."""
 REACHED = {
     "tabicl-v2": ("linear1", "linear2", "decoder"),
     "tabdpt-1.3": ("transformer_encoder", "encoder", "head"),
     "mitra-v2": ("layers", "final_layer"),
 }
-"""Targets whose layers are called, so that ``peft`` adapts the same."""
+"""Targets whose layers are called, so that ``peft`` adapts the same ones."""
 FORWARD_ALONE = "feed-forward layers of `icl_predictor`"
 FEED_FORWARD = [f"icl_predictor.tf_icl.blocks.{i}.linear{j}" for i in range(12) for j in (1, 2)]
 CACHED = {"tabicl-v2": ("icl_predictor", FORWARD_ALONE, LATE), "tabdpt-1.3": (LATE,), "mitra-v2": (LATE,)}
 LIMITS = {LIMIT: "col_embedder.in_linear.bias", CACHED_LIMIT: "icl_predictor.tf_icl.blocks.0.attn.in_proj_bias"}
-"""Of TabICL, the one parameter that trains."""
+"""The one parameter of TabICL that trains."""
 TABTUNES = {"tabicl-v2": "TabICLv2", "mitra-v2": "Mitra"}
-"""Models of which TabTune opens the same file, by its name for them."""
+"""Models whose file TabTune opens too, with its name for them."""
 BARS = {
     ("tabicl-v2", 256, 10, ALL, FULL): 0.78,
     ("tabicl-v2", 256, 10, "icl_predictor", FULL): 0.38,
@@ -83,7 +82,7 @@ Step = Callable[[], dict[str, float]]
 
 
 class Ours:
-    """A process with a model for each kind of step of ours, which does the step that it is asked for and else waits."""
+    """A process with one model per kind of our steps, which waits and does a step when asked."""
 
     def __init__(self, *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -107,7 +106,7 @@ class Ours:
 
 
 def serve(pipe: Connection, kinds: list[str], name: str, rows: int, features: int, folder: Path) -> None:
-    """What the process does, until the other end is closed."""
+    """Answers requests for steps until the other end of the pipe is closed."""
     torch.set_num_threads(1)
     episode, trained = noise(rows, features), {kind: prepared(kind, name, folder) for kind in kinds}
     with contextlib.suppress(EOFError):
@@ -119,7 +118,7 @@ def serve(pipe: Connection, kinds: list[str], name: str, rows: int, features: in
 
 
 def prepared(kind: str, name: str, folder: Path) -> Steps:
-    """A model that trains in the way of a kind."""
+    """The model that trains a kind of step."""
     with replaced([(tabicl, "lean", lambda module: None)] if kind == UPSTREAM else []):
         model = opened(name, folder)
     if kind == PEFT:
@@ -134,7 +133,7 @@ def prepared(kind: str, name: str, folder: Path) -> Steps:
 
 
 def with_peft(model: BaseModel, name: str) -> BaseModel:
-    """Its adapter on the layers that ours adapts with the same targets."""
+    """Puts ``peft``'s adapter on the layers that ours adapts with the same targets."""
     layers = [path.removesuffix(".weight") for path in get_card(name).adapted_shapes("classification", REACHED[name])]
     peft.inject_adapter_in_model(peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module)
     trained = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
@@ -146,7 +145,7 @@ def with_peft(model: BaseModel, name: str) -> BaseModel:
 def kinds_of(
     name: str, rows: int, features: int, folder: Path, python: Path | None, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Step]]:
-    """Every kind of step at one size; what is cached is put below the folder."""
+    """Every kind of step at one size; caches are put below ``folder``."""
     kinds = [FULL, *([UPSTREAM, *LIMITS] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT]
     ours = stack.enter_context(Ours(kinds, name, rows, features, folder))
     yield from ((kind, partial(ours.step, kind)) for kind in kinds)
@@ -167,7 +166,7 @@ def kinds_of(
 def measure(name: str, rows: int, features: int, processes: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
     """Seconds of every turn at one size, by kind and meter."""
     found: dict[str, dict[str, list[float]]] = {}
-    random_weights(name, folder)  # once, and not in each process
+    random_weights(name, folder)  # once, not in each process
     for _ in range(processes):
         with contextlib.ExitStack() as stack:
             kinds = dict(kinds_of(name, rows, features, folder, python, stack))
@@ -189,14 +188,14 @@ def titled(kind: str) -> str:
         OURS: "LoRA, the layers that `peft` reaches",
         PEFT: "`peft` on these layers",
         TABTUNE: "TabTune's LoRA",
-        LIMIT: "passed through, nothing trains: what no LoRA can be below",
+        LIMIT: "forward and backward pass only: a lower bound for LoRA",
         CACHED_LIMIT: "the same for `icl_predictor`, cached",
     }
     return words.get(kind, f"LoRA, {kind if kind == FORWARD_ALONE else f'`{kind}`'}, cached")
 
 
 def against(cell: dict[str, Any], kind: str) -> str:
-    """Ratios of a kind of step to full fine-tuning and to the peers that do the same, bars that are missed in bold."""
+    """Ratios of a kind of step to full fine-tuning and to comparable peers, with missed bars in bold."""
     seconds = cell["seconds"]
     bar_of_full = BARS.get((cell["model"], cell["rows"], cell["features"], kind, FULL))
     others = {FULL: bar_of_full} if kind != FULL else {}
@@ -215,7 +214,7 @@ def against(cell: dict[str, Any], kind: str) -> str:
 
 
 def table(cells: list[dict[str, Any]]) -> str:
-    """One row a size and kind, in Markdown."""
+    """Markdown with one row per size and kind."""
     rows = []
     for cell in cells:
         for kind, seconds in cell["seconds"].items():
@@ -229,9 +228,9 @@ def table(cells: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures what is missing, prints, and writes if asked to."""
+    """Measures what is missing, prints, and writes with ``--write``."""
     parser = options(__doc__)
-    parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
+    parser.add_argument("--runs", type=Path, required=True, help="JSON lines; cells in it are not measured again")
     parser.add_argument("--tabtune", type=Path, help="folder of TabTune's environment; without it TabTune is left out")
     parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))
     arguments = parser.parse_args()

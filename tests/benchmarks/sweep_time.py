@@ -1,26 +1,25 @@
-"""How long does a whole sweep take: ours as one, ours one run after the other with nothing shared, and TabTune's leaderboard?
+"""How long does a whole sweep take: our sweep, our runs one by one with nothing shared, and TabTune's leaderboard?
 
-``python tests/benchmarks/sweep_time.py --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the documentation. FOLDER is where TabTune's
-environment is, or is made (3 GB). Three rounds of both rows take about twenty minutes on a quiet machine.
+``python tests/benchmarks/sweep_time.py --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the documentation. FOLDER has TabTune's
+environment, which is created there if missing (3 GB). Three rounds take about twenty minutes on a quiet machine.
 
-Zero-shot, full fine-tuning and LoRA of r = 2, 4, 8, 16, 32 on scikit-learn's breast cancer (569 x 30) with TabICL mini, one thread on the CPU,
-the same steps for everybody, no early stopping. Everybody is shown the same training rows, has as many context and query rows in a step,
-the same rates (2e-4 for LoRA, 2e-5 for full fine-tuning) and predicts the same validation and test rows, with one view (TabTune would take
-eight by itself; ``--views 8`` lets it).
+Zero-shot, full fine-tuning and LoRA of r = 2, 4, 8, 16, 32 on scikit-learn's breast cancer (569 x 30) with TabICL mini, one CPU thread, no early
+stopping. All sides have the same steps, training rows, context and query rows per step and rates (2e-4 for LoRA, 2e-5 for full fine-tuning), and
+predict the same validation and test rows with one view (TabTune's default is eight: ``--views 8``).
 
 - one sweep: ``loralab sweep`` in a fresh workspace, so its worker with all that runs share;
 - one by one: ``loralab train`` seven times, each in a fresh process and a fresh workspace;
-- TabTune: its ``TabularLeaderboard`` in its own environment, with one entry a run; what is done to it, ``tabtune_peer.py`` says. It looks at
-  no validation rows while it trains, writes no adapter and verifies none, and has no other targets: the second row has the same time of it.
+- TabTune: its ``TabularLeaderboard`` in its own environment, with one entry per run; ``tabtune_peer.py`` says what is changed in it. It evaluates
+  no validation rows while it trains, writes and verifies no adapter, and has no other targets, so its time is the same in every row.
 
-The rows of the table are the parts that LoRA adapts: the model's own, or late ones alone, where the frozen parts before them are
-computed once for each input. The three take turns, round by round. Wall seconds are those a person waits; CPU seconds are of all processes
-that were started, to their end. Ratios are of medians over the rounds. The last table says where the wall seconds of our sides went:
-"start" is all that is no run's phase, which is commands, workers and forkservers starting, the table being read and one run following another.
+The rows of the table are the parts that LoRA adapts: the model's own targets, or only late ones, where the frozen parts before them are computed
+once per input. The sides alternate, round by round. Wall seconds are what a person waits; CPU seconds are of all started processes, to their
+end. Ratios are of medians over the rounds. The last table divides the wall seconds of our sides: "start" is everything outside the phases of
+runs, which is starting commands, workers and forkservers, reading the table, and the gaps between runs.
 
-Every round has a seed of its own, which moves the training and validation rows. Scores are means over runs and rounds. Those of the
-validation rows in our runs also choose the best state of each (by log-loss, zero-shot included), so ours are a little flattered there; the test
-rows are not. TabTune's are of its last state.
+Every round has its own seed, which changes the training and validation rows. Scores are means over runs and rounds. In our runs the validation
+rows also choose the best state (by log-loss, zero-shot included), so our validation scores are slightly optimistic; the test scores are not.
+TabTune's scores are of its last state.
 """
 
 import argparse
@@ -60,14 +59,14 @@ MODEL, LABEL = "tabicl-mini-1", "diagnosis"
 
 
 class Stopwatch:
-    """Wall seconds of a block, and CPU seconds of every process that began in it."""
+    """Wall seconds of a block, and CPU seconds of every process that started in it."""
 
     wall = cpu = 0.0
 
 
 @contextlib.contextmanager
 def timed() -> Iterator[Stopwatch]:
-    """Times the processes of a block. Those that a program leaves behind come to this process, which waits for them."""
+    """Times the processes of a block. This process adopts those that a program leaves behind, and waits for them."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     watch, before, started = Stopwatch(), os.times(), time.perf_counter()
     yield watch
@@ -80,7 +79,7 @@ def timed() -> Iterator[Stopwatch]:
 
 
 def tabtune_command(*arguments: object, threads: int) -> list[dict[str, str]]:
-    """The leaderboard that our command line prints; a failed command is shown with what it said."""
+    """The leaderboard that our command line prints; a failed command is shown with its error output."""
     command = [sys.executable, "-m", "tabtune_core", *map(str, arguments), "--format", "csv"]
     shares = {VARIABLE: f"--parallel {threads} --threads 1"}
     environment = {**clean_environment(1), **shares, "PYTHONPATH": str(ROOT)}
@@ -91,7 +90,7 @@ def tabtune_command(*arguments: object, threads: int) -> list[dict[str, str]]:
 
 
 def our_scores(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, float]]]:
-    """By run and part."""
+    """Scores by run and part."""
     found = {}
     for row in rows:
         if row["adapter_verified"] == "False":
@@ -102,7 +101,7 @@ def our_scores(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, floa
 
 
 def ours(table: Path, home: Path, side: str, targets: tuple[str, ...], seed: int, asked: argparse.Namespace) -> dict[str, Any]:
-    """All runs, as one sweep or one after the other."""
+    """Trains all runs, as one sweep or one by one."""
     common = [table, "--target", LABEL, "--model", MODEL, "--device", "cpu", "--steps", asked.steps, "--patience", 0, *targets]
     seeded = ("--seeds" if side == "one sweep" else "--seed", seed)
     rows = []
@@ -134,7 +133,7 @@ def phase_seconds(homes: list[Path]) -> dict[str, float]:
 
 
 def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: argparse.Namespace) -> dict[str, Any]:
-    """TabTune's leaderboard."""
+    """Runs TabTune's leaderboard."""
     from tabtune_core.models.catalogue import CATALOGUE
     from tabtune_core.models.checkpoints import find_checkpoint
 
@@ -162,7 +161,7 @@ def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: ar
 
 
 def prepare_rows(folder: Path, seed: int) -> tuple[Path, Path, dict[str, int]]:
-    """The table as CSV; the same rows and our split of them under a seed for TabTune; and the sizes of an episode."""
+    """The table as CSV, its rows with our split under a seed for TabTune, and the sizes of an episode."""
     from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
     from tabtune_core.data.task import prepare
     from tabtune_core.settings import RunSettings
@@ -183,12 +182,12 @@ def prepare_rows(folder: Path, seed: int) -> tuple[Path, Path, dict[str, int]]:
 
 
 def mean_score(scores: dict[str, dict[str, dict[str, float]]], part: str, score: str) -> float:
-    """Over all runs."""
+    """The mean of a score over all runs."""
     return statistics.fmean(run[part][score] for run in scores.values())
 
 
 def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, int], asked: argparse.Namespace) -> str:
-    """Times and ratios, then scores."""
+    """Markdown of times and ratios, then of scores."""
     import torch
 
     def medians(targets: str, side: str) -> tuple[float, float]:
@@ -215,27 +214,27 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
             phases.append([targets, side, *(f"{seconds:.1f}" for seconds in (start, *spent))])
     heads = [f"{part} {label}" for part in PARTS for label in SCORES.values()]
     parts = [
-        markdown_table(["LoRA adapts", "who", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
+        markdown_table(["LoRA adapts", "run as", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
         f"{len(RUNS)} runs of {asked.steps} steps (context {sizes['support']}, query {sizes['query']} rows); medians of {len(rounds)}"
         f" rounds; {processor()}, {os.cpu_count()} cores, {asked.threads} thread(s), torch {torch.__version__}.",
-        markdown_table(["LoRA adapts", "who", *heads, "best run by validation log-loss"], scores),
+        markdown_table(["LoRA adapts", "run as", *heads, "best run by validation log-loss"], scores),
         f"Means over the {len(RUNS)} runs and {len(rounds)} splits.",
     ]
-    if asked.threads == 1:  # of runs that go on at once, these seconds overlap
-        parts += ["Wall seconds of our runs, all together:", markdown_table(["LoRA adapts", "who", "start", *names], phases)]
+    if asked.threads == 1:  # the seconds of parallel runs overlap
+        parts += ["Wall seconds of our runs, summed:", markdown_table(["LoRA adapts", "run as", "start", *names], phases)]
     return "\n\n".join(parts)
 
 
 def main() -> None:
-    """Takes turns, prints, and writes if asked to."""
+    """Measures the sides in turn, prints, and writes with ``--write``."""
     parser = options(__doc__)
-    parser.add_argument("--tabtune", type=Path, required=True, metavar="FOLDER", help="of TabTune's environment; made once")
-    parser.add_argument("--steps", type=int, default=50, help="of each run (default: 50)")
+    parser.add_argument("--tabtune", type=Path, required=True, metavar="FOLDER", help="folder of TabTune's environment; created once")
+    parser.add_argument("--steps", type=int, default=50, help="steps of each run (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of TabTune; as many of our runs go on at once, with one each (default: 1)")
-    parser.add_argument("--views", type=int, default=1, help="of TabTune's predictions (default: 1, as ours; its own default is 8)")
+    parser.add_argument("--threads", type=int, default=1, help="of TabTune, and the number of our runs at once with one each (default: 1)")
+    parser.add_argument("--views", type=int, default=1, help="views of TabTune's predictions (default: 1, as ours; its own default is 8)")
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="rows of the table")
-    parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="who takes turns")
+    parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="sides to compare")
     asked = parser.parse_args()
     python = tabtune_python(asked.tabtune) if "TabTune" in asked.sides else None
     rounds: list[dict[str, dict[str, dict[str, Any]]]] = []
@@ -248,7 +247,7 @@ def main() -> None:
                 for side in asked.sides:
                     if side == "TabTune":
                         assert python is not None
-                        # the parts are ours to choose: what it did for the first row is what it did for the others
+                        # TabTune has one choice of targets, so its first measurement serves all rows
                         first = turn[asked.targets[0]].get(side)
                         turn[targets][side] = first or theirs(python, rows, sizes, number, asked)
                     else:

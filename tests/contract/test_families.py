@@ -1,4 +1,4 @@
-"""What the folder of every model family holds, so that one line registers it."""
+"""What the folder of every model family must hold, so that one line registers the family."""
 
 import inspect
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_every_card_is_in_the_catalogue_under_its_family(family):
     assert len(cards) > 0
 
 
-def test_its_model_answers_what_training_asks(family):
+def test_its_model_has_the_methods_that_training_calls(family):
     model = code(family, "model").MODEL
     asked = {name for name, value in vars(BaseModel).items() if inspect.isfunction(value) and not name.startswith("_")}
     assert {name for name in asked if not callable(getattr(model, name, None))} == set()
@@ -52,7 +52,7 @@ def test_its_activations_are_counted_by_the_same_arguments(family):
     assert {name: tuple(inspect.signature(getattr(module, name)).parameters) for name in ACTIVATIONS} == ACTIVATIONS
 
 
-def test_its_stages_are_told_of_a_module(family):
+def test_it_names_the_stages_of_a_module(family):
     assert list(inspect.signature(code(family, "model").stages).parameters) == ["module"]
 
 

@@ -1,4 +1,4 @@
-"""The tests that are marked gpu, on a pretend GPU, so that they cannot go stale where there is no real one."""
+"""Runs the tests marked gpu on a pretend GPU, so that they cannot go stale on machines without a real one."""
 
 import os
 import re
@@ -15,26 +15,15 @@ TAKES_A_GPU = re.compile(r"mark\.gpu|def test_\w+\([^)]*\b(device|gpu)\b")
 NEEDS_A_REAL_ONE = {"a pretend GPU has no such figures", "pretend GPUs have no driver of their own"}
 
 
-def test_what_is_marked_gpu_passes_on_a_pretend_gpu(tmp_path):
+def test_tests_marked_gpu_pass_on_a_pretend_gpu(tmp_path):
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         reason = "no C++ compiler, which builds the pretend GPU: install g++ or name one with the environment variable CXX"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     files = [path for path in sorted(TESTS.rglob("test_*.py")) if TAKES_A_GPU.search(path.read_text(encoding="utf-8"))]
     report, path = tmp_path / "report.xml", [str(TESTS / "fakes" / "pretend_card"), *filter(None, sys.path)]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "gpu"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-n",
-            "0",
-            "-q",
-            "-m",
-            "gpu",
-            f"--junitxml={report}",
-            f"--basetemp={tmp_path / 'runs'}",
-            *map(str, files),
-        ],
+        [*command, f"--junitxml={report}", f"--basetemp={tmp_path / 'runs'}", *map(str, files)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
         cwd=TESTS.parent,
         capture_output=True,
@@ -44,9 +33,5 @@ def test_what_is_marked_gpu_passes_on_a_pretend_gpu(tmp_path):
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
     cases = list(ElementTree.parse(report).iter("testcase"))
     assert {skipped.get("message") for case in cases for skipped in case.iter("skipped")} == NEEDS_A_REAL_ONE
-    assert {Path(case.get("classname").replace(".", "/")).name for case in cases} >= {
-        "test_fits",
-        "test_numbers",
-        "test_runs",
-        "test_captured_step",
-    }
+    ran = {Path(case.get("classname").replace(".", "/")).name for case in cases}
+    assert ran >= {"test_fits", "test_numbers", "test_runs", "test_captured_step"}

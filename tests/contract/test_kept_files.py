@@ -1,4 +1,4 @@
-"""Files that earlier versions wrote still open and say what they said; ``tests/kept`` holds them, with the predictions of their time."""
+"""Files of earlier versions still open with the same content. ``tests/kept`` holds them and the predictions made with them at the time."""
 
 import json
 import sqlite3
@@ -31,7 +31,7 @@ EXPECTED = json.loads((KEPT / "expected.json").read_text())
 
 @pytest.fixture
 def home(tmp_path):
-    """A workspace of format 0, in which a sweep has ended."""
+    """A workspace of format 0 with a finished sweep."""
     with zipfile.ZipFile(KEPT / "workspace.zip") as file:
         file.extractall(tmp_path)
     return tmp_path
@@ -42,7 +42,7 @@ def format_of(home):
         return database.execute("PRAGMA user_version").fetchone()[0]
 
 
-def test_a_workspace_of_format_0_has_its_runs_table_and_predictions(home):
+def test_a_workspace_of_format_0_keeps_its_runs_table_and_predictions(home):
     assert format_of(home) == 0
     store = RunStore(home)
     board = leaderboard(store.runs(), "log_loss")
@@ -58,7 +58,7 @@ def test_a_workspace_of_format_0_has_its_runs_table_and_predictions(home):
     assert format_of(home) == FORMAT
 
 
-def test_runs_of_an_earlier_version_keep_their_rows_and_the_memory_of_zero_shot_is_that_of_its_prediction(home):
+def test_earlier_runs_keep_their_rows_and_zero_shot_memory_is_that_of_prediction(home):
     store = RunStore(home)
     frame = load_frame(home, list_datasets(home)[0].id)
     for run in store.runs():
@@ -72,7 +72,7 @@ def test_runs_of_an_earlier_version_keep_their_rows_and_the_memory_of_zero_shot_
 
 
 @pytest.mark.parametrize("earlier", range(FORMAT))
-def test_a_workspace_of_each_earlier_format_opens_and_is_of_this_one_then(home, earlier):
+def test_a_workspace_of_each_earlier_format_opens_and_is_upgraded(home, earlier):
     RunStore(home)
     with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {earlier}")
@@ -81,7 +81,7 @@ def test_a_workspace_of_each_earlier_format_opens_and_is_of_this_one_then(home, 
     assert format_of(home) == FORMAT
 
 
-def test_a_workspace_of_a_later_format_is_refused_and_left_as_it_is(home):
+def test_a_workspace_of_a_later_format_is_refused_and_left_unchanged(home):
     with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {FORMAT + 1}")
     before = (home / "runs.sqlite").read_bytes()
@@ -90,19 +90,19 @@ def test_a_workspace_of_a_later_format_is_refused_and_left_as_it_is(home):
     assert (home / "runs.sqlite").read_bytes() == before
 
 
-def test_an_adapter_package_predicts_as_it_did():
+def test_an_earlier_adapter_package_predicts_as_before():
     model = load_adapter(KEPT / "adapter.zip", device="cpu")
     predicted = model.predict_table(TABLE.head(5), context=model.context(TABLE))
     assert list(predicted["predicted"]) == EXPECTED["adapter"]["predicted"]
     np.testing.assert_allclose(predicted["prob_large"], EXPECTED["adapter"]["prob_large"], atol=1e-6)
 
 
-def test_a_pipeline_file_predicts_as_it_did():
+def test_an_earlier_pipeline_file_predicts_as_before():
     pipeline = TabularPipeline.load(KEPT / "pipeline.zip")
     np.testing.assert_allclose(pipeline.predict_proba(TABLE.drop(columns="kind").head(5)), EXPECTED["pipeline"], atol=1e-6)
 
 
-def test_weights_of_before_are_found_by_name_and_by_what_was_made_with_them(home):
+def test_earlier_weights_are_found_by_name_and_by_the_adapters_made_with_them(home):
     X, y = TABLE.drop(columns="kind"), TABLE["kind"]
     pipelines = {
         name: TabularPipeline(name, "inference", {"device": "cpu"}).fit(X, y).predict_proba(X)
@@ -122,7 +122,7 @@ def test_weights_of_before_are_found_by_name_and_by_what_was_made_with_them(home
         assert context_curve._open(store, run).config["icl_num_blocks"] == 4
 
 
-def test_settings_as_toml_are_the_same_sweep():
+def test_earlier_settings_in_toml_give_the_same_sweep():
     sweep = SweepSettings.from_toml((KEPT / "sweep.toml").read_text())
     assert (sweep.ranks, sweep.seeds, sweep.size) == ((2, 4), (0, 1), 12)
     assert (sweep.run.lora.rank, sweep.run.lora.dropout, sweep.run.train.context_rows) == (4, 0.05, 512)

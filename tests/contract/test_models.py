@@ -1,4 +1,4 @@
-"""What every registered model promises for each of its tasks, on small random checkpoints of the same class and file format."""
+"""Promises of every registered model for each of its tasks, on small random checkpoints of the same class and file format."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def opened(case, *, lora=None, live=False):
 
 
 def move(model):
-    """B of every adapter starts at zero, which would make most of what follows pass trivially."""
+    """Moves every adapter: B starts at zero, and most tests below would pass trivially."""
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.module.named_parameters():
         if parameter.requires_grad and "lora" in name:
@@ -71,7 +71,7 @@ def loss_of(model, task, *, rows=40, classes=3):
 def test_a_fresh_adapter_changes_nothing(case):
     data = table(case[1])
     plain = load_model(CATALOGUE[case[0]], case[1], CPU, case[2])
-    plain.module.requires_grad_(False)  # as for every prediction: torch adds in another order where a weight without a bias may train
+    plain.module.requires_grad_(False)  # as for every prediction: torch sums in another order if a weight without a bias may train
     np.testing.assert_array_equal(predicted(opened(case)[0], *data), predicted(plain, *data))
 
 
@@ -86,7 +86,7 @@ def test_every_adapter_gets_a_gradient_and_nothing_else_moves(case):
     assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
 
 
-def test_an_adapter_survives_the_disk_into_a_model_that_started_elsewhere(case):
+def test_a_saved_adapter_loads_into_a_model_with_another_start(case):
     model, report = opened(case, live=True)
     data, saved = table(case[1]), factor_tensors(model.module, report)
     with torch.random.fork_rng([]):
@@ -97,7 +97,7 @@ def test_an_adapter_survives_the_disk_into_a_model_that_started_elsewhere(case):
     np.testing.assert_array_equal(predicted(other, *data), predicted(model, *data))
 
 
-def test_merged_weights_predict_as_the_adapter_does_and_survive_the_disk(case, tmp_path):
+def test_merged_weights_predict_like_the_adapter_also_after_saving(case, tmp_path):
     model, _ = opened(case, live=True)
     data = table(case[1])
     adapted = predicted(model, *data)
@@ -117,10 +117,10 @@ def test_query_rows_do_not_see_each_other(case):
 
 
 @pytest.mark.parametrize("views", [1, 2])
-def test_rows_are_predicted_alike_in_one_lot_and_in_lots_beside_a_context_that_is_read_once(case, views):
+def test_rows_are_predicted_alike_at_once_and_in_lots_with_a_cached_context(case, views):
     model, _ = opened(case, live=True)
     data = table(case[1])
-    rounding = 3e-6 if data[2] else 1e-5  # BLAS adds in another order where there are fewer rows at once, on some processors
+    rounding = 3e-6 if data[2] else 1e-5  # on some processors BLAS sums in another order for fewer rows at once
     whole, in_lots = (predicted(model, *data, views=views, rows_at_once=rows) for rows in (10, 4))
     np.testing.assert_allclose(in_lots, whole, rtol=rounding, atol=rounding)
     model.module = merged_copy(model.module)
@@ -128,7 +128,7 @@ def test_rows_are_predicted_alike_in_one_lot_and_in_lots_beside_a_context_that_i
     np.testing.assert_allclose(in_lots, whole, rtol=rounding, atol=rounding)
 
 
-def test_a_row_that_weighs_double_counts_double_in_the_loss_and_its_gradient_and_one_of_0_not_at_all(case):
+def test_row_weights_scale_the_loss_and_its_gradient(case):
     name, task, path = case
     model = load_model(CATALOGUE[name], task, CPU, path)
     x_NF, y_N, classes = table(task)
@@ -138,7 +138,7 @@ def test_a_row_that_weighs_double_counts_double_in_the_loss_and_its_gradient_and
         y_BN = ((y_BN - y_BN.mean()) / y_BN.std()).float()
     model.module.train()
 
-    def loss(asked, weight_BQ=None):  # Mitra writes into the labels that it is given
+    def loss(asked, weight_BQ=None):  # Mitra overwrites the given labels
         return model.loss(x_BTF[:, [*range(30), *asked]], y_BN[:, :30].clone(), y_BN[:, asked].clone(), classes, weight_BQ)
 
     each_Q = torch.stack([loss([i]) for i in range(30, 40)])
@@ -151,7 +151,7 @@ def test_a_row_that_weighs_double_counts_double_in_the_loss_and_its_gradient_and
             torch.testing.assert_close(slope, wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_every_declared_target_and_group_is_a_part_of_the_model(case):
+def test_every_declared_target_and_group_exists_in_the_model(case):
     name, task, _ = case
     family = CATALOGUE[name].family
     for target in (*family.targets, *family.groups[task]):
@@ -159,7 +159,7 @@ def test_every_declared_target_and_group_is_a_part_of_the_model(case):
         assert {layer.target for layer in report.layers} == {target}
 
 
-def test_predictions_are_of_the_right_kind(case):
+def test_predictions_are_probabilities_or_numbers_in_the_targets_unit(case):
     model, _ = opened(case)
     x_NF, y_N, classes = table(case[1])
     answer = predicted(model, x_NF, y_N, classes, views=2)
@@ -169,10 +169,10 @@ def test_predictions_are_of_the_right_kind(case):
     else:
         assert answer.shape == (10,)
         shifted = predicted(model, x_NF, 10 * y_N + 7, classes, views=2)
-        np.testing.assert_allclose(shifted, 10 * answer + 7, rtol=1e-3)  # in the target's own unit, whatever that is
+        np.testing.assert_allclose(shifted, 10 * answer + 7, rtol=1e-3)  # in the target's unit
 
 
-def test_twenty_rows_and_missing_values_train(case):
+def test_twenty_rows_with_missing_values_train(case):
     model, _ = opened(case, live=True)
     x_NF, y_N, classes = table(case[1], rows=20)
     x_NF[::3, 1] = np.nan

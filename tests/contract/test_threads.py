@@ -1,4 +1,4 @@
-"""Threads share a model: each gets the answers that it would get alone, and nothing of a call stays behind, not even of one that failed."""
+"""Threads share a model: each gets the answers it would get alone, and no call leaves anything behind, even if it failed."""
 
 import sys
 import threading
@@ -18,16 +18,16 @@ from tabtune_core.models.catalogue import FAMILIES
 
 THREADS, ASKING = 8, 2
 WIDE, NARROW = 60, 4
-"""Columns: TabDPT mini draws directions where there are more than 48."""
+"""Columns: more than 48, so that TabDPT mini draws a random projection."""
 X = np.random.default_rng(0).normal(size=(60, WIDE))
 CLASSES = np.arange(60) % 12
-"""More than TabICL and TabDPT answer for at once: the one builds a tree of smaller questions, the other asks digit by digit."""
+"""More classes than TabICL and TabDPT predict at once: TabICL builds a tree of smaller problems, TabDPT predicts digit by digit."""
 FAST = {"device": "cpu", "steps": 1, "peft_config": {"r": 2}}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def often():
-    """Threads take turns ten times as often as by default."""
+    """Makes threads switch ten times as often as by default."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(5e-4)
     yield
@@ -44,7 +44,7 @@ def table(model):
 
 
 def fit(model, task):
-    """A pipeline with two adapters beside the base that say clearly different things."""
+    """Fits a pipeline with two adapters; they and the base predict clearly different things."""
     pipeline = TabularPipeline(model, "peft", FAST, task=task).fit(table(model), target(model, task))
     settings, generator = pipeline._lora["default"], torch.Generator().manual_seed(0)
     for name in ("first", "second"):
@@ -74,7 +74,7 @@ def answer_of(pipeline, name, rows):
 
 
 def answer_in_lots(pipeline, rows):
-    """Beside a context that is read once."""
+    """Predicts in lots, with a context that is read once."""
     context, model = pipeline._context, pipeline._base
     read = model.fit_preprocessing(context.x_CF)
     ask = model.read_context(read(context.x_CF), context.y_C, len(context.labels.classes))
@@ -82,7 +82,7 @@ def answer_in_lots(pipeline, rows):
 
 
 def answer_of_another_on_the_same_base(pipeline, rows):
-    """A pipeline of one of the adapters."""
+    """Predicts with a new pipeline that has one of the adapters."""
     other = pipeline_of_run(
         pipeline._base,
         pipeline.settings(),
@@ -100,7 +100,7 @@ def answer_of_the_saved(pipeline, folder, rows):
     return answer(type(pipeline).load(file), rows)
 
 
-def test_each_of_many_threads_is_told_what_it_would_be_told_alone(pipeline, tmp_path):
+def test_each_of_many_threads_gets_the_answer_it_would_get_alone(pipeline, tmp_path):
     ways = [
         partial(answer, rows=60),
         partial(answer, rows=7),
@@ -135,7 +135,7 @@ def test_a_call_that_fails_leaves_nothing_behind(pipeline, way):
 
 
 @pytest.mark.parametrize("pipeline", ["classification"], indirect=True)
-def test_a_fit_is_the_same_whoever_predicts_beside_it(model, pipeline):
+def test_concurrent_predictions_do_not_change_a_fit(model, pipeline):
     def fitted():
         own = TabularPipeline(model, "peft", {**FAST, "steps": 2}, task=pipeline.task).fit(table(model), target(model, pipeline.task))
         return answer(own, 20)
@@ -157,8 +157,8 @@ def test_a_fit_is_the_same_whoever_predicts_beside_it(model, pipeline):
     np.testing.assert_allclose(answered, np.broadcast_to(expected, (len(answered), *expected.shape)), atol=2e-5, rtol=2e-4)
 
 
-def test_fits_at_once_are_those_of_one_after_the_other(model):
-    """Dropout draws from the process's random numbers; a fit that shared them with another would be a run of no seed."""
+def test_concurrent_fits_equal_sequential_fits(model):
+    """Dropout draws from the process's random state; two fits that shared it would depend on more than their seeds."""
     params = {"device": "cpu", "steps": 2, "learning_rate": 1e-2, "peft_config": {"r": 2, "lora_dropout": 0.3}}
 
     def losses(seed):

@@ -1,4 +1,4 @@
-"""Each tracker, with its real package and no network: it has what the store has, has it once, and what fails there leaves the runs alone."""
+"""Each tracker, with its real package and no network: it gets exactly what the store has, once, and its failures do not affect runs."""
 
 import glob
 import json
@@ -7,6 +7,9 @@ import os
 import shutil
 import socket
 import struct
+import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,7 @@ ADAPTER = next(Path(__file__).parents[1].glob("kept/**/adapter*.zip"))
 
 
 def add_curves(lab, run_id, steps=range(1, 4)):
-    """As a run tells them, each at a time of its own."""
+    """Appends curves as a run does, each event at a different time."""
     for step in steps:
         at = BEGAN + 10 * step
         loss = math.nan if step == 2 else 1 / 3 / step
@@ -35,7 +38,7 @@ def add_curves(lab, run_id, steps=range(1, 4)):
 
 
 def expected(store, run_id):
-    """Name -> (step, time, value) of each event of the store."""
+    """Returns name -> (step, time, value) of each event in the store."""
     found, step = {}, 0
     for one in store.events(run_id):
         match one.event:
@@ -94,7 +97,7 @@ def of_trackio(folder, run_id):
             if run.id == run_id:
                 scalars = {}
                 for row in Storage.get_logs(project, run.name, run_id=run.id):
-                    at = __import__("datetime").datetime.fromisoformat(row.pop("timestamp")).timestamp()
+                    at = datetime.fromisoformat(row.pop("timestamp")).timestamp()
                     step = row.pop("step")
                     for name, value in row.items():
                         scalars.setdefault(name, []).append((step, at, value))
@@ -104,7 +107,7 @@ def of_trackio(folder, run_id):
 
 
 def of_wandb(folder, run_id):
-    """From the file that ``wandb sync`` sends: blocks of 32 kB in which records stand, whole or in parts."""
+    """Reads the file that ``wandb sync`` sends: blocks of 32 kB that hold records, whole or in parts."""
     from wandb.proto import wandb_internal_pb2 as proto
 
     found = []
@@ -133,7 +136,7 @@ READ = {"mlflow": of_mlflow, "tensorboard": of_tensorboard, "trackio": of_tracki
 
 @pytest.fixture(scope="module")
 def trackio_folder(tmp_path_factory):
-    """Trackio reads its folder once, when it is imported."""
+    """Trackio reads its folder setting once, on import."""
     folder = tmp_path_factory.mktemp("trackio")
     os.environ["TRACKIO_DIR"] = str(folder)
     return folder
@@ -141,7 +144,7 @@ def trackio_folder(tmp_path_factory):
 
 @pytest.fixture
 def alone(monkeypatch, trackio_folder):
-    """No other machine is reached, and no login or address of this one is used."""
+    """Blocks other machines, and hides this machine's log-ins and addresses."""
     for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
         monkeypatch.delenv(name, raising=False)
     connect = socket.socket.connect
@@ -155,7 +158,7 @@ def alone(monkeypatch, trackio_folder):
 
 @pytest.fixture
 def lab(tmp_path):
-    """A run with an adapter and curves, and one that failed with a cell of the table in its words."""
+    """A run with an adapter and curves, and a failed run whose message quotes a cell of the table."""
     lab = Lab(tmp_path / "home").add((8, [0.75], range(15)), ("inference", [0.5], range(10)))
     lab.lora, lab.failed = lab.store.add_sweep([lab.settings(8, 0), lab.settings(4, 0)], "my, table: LoRA")[1]
     lab.sweep = lab.store.run(lab.lora).sweep
@@ -168,21 +171,21 @@ def lab(tmp_path):
     return lab
 
 
-def test_what_another_setting_replaces_is_not_sent():
+def test_settings_replaced_by_another_setting_are_not_sent():
     run = RunSettings(dataset="d", target="y", train=TrainSettings(steps=7, warmup_steps=2))
     assert {"train.steps": 7, "train.warmup_steps": 2}.items() <= dict(_settings(run)).items()
     assert dict(_settings(run)).keys().isdisjoint({"train.epochs", "train.warmup_ratio"})
 
 
-def test_zero_shot_has_no_gain_and_no_half_width_of_one(lab):
+def test_zero_shot_has_neither_a_gain_nor_its_half_width(lab):
     sent = _results(lab.store, next(run for run in lab.store.runs() if run.settings.strategy == "inference"))
     assert sent and not [name for name in sent if "gain" in name]
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_tracker_has_what_the_store_has_and_has_it_once(name, lab, alone):
+def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
     folder = lab.store.home / "trackers"
-    for new in (2, 0):  # what is there already is not sent again
+    for new in (2, 0):  # existing data are not sent again
         mirror = Mirror(lab.store, lab.sweep, open_tracker(name, lab.store.home))
         assert mirror.look() == 0 and mirror.sent == new
     ((curves, settings, adapters),) = READ[name](folder, lab.lora)
@@ -196,7 +199,7 @@ def test_a_tracker_has_what_the_store_has_and_has_it_once(name, lab, alone):
     everything = b"".join(file.read_bytes() for file in [*folder.rglob("*")] if file.is_file())
     assert b"secret 17" not in everything
 
-    lab.store.rename(lab.lora, "another name")  # what a person changes replaces what was sent
+    lab.store.rename(lab.lora, "another name")  # a change by a person replaces what was sent
     mirror = Mirror(lab.store, lab.sweep, open_tracker(name, lab.store.home))
     assert (mirror.look(), mirror.sent) == (0, 1)
     ((again, _, _),) = READ[name](folder, lab.lora)
@@ -230,7 +233,7 @@ class Listed:
         return Going()
 
 
-def test_a_run_is_followed_while_it_goes_on_and_begins_anew_where_it_was_interrupted(lab):
+def test_a_run_is_followed_live_and_an_interrupted_one_begins_anew(lab):
     tracker, (run_id,) = Listed(), lab.store.add_sweep([lab.settings(2, 0)])[1]
     mirror = Mirror(lab.store, lab.store.run(run_id).sweep, tracker)
     lab.store.claim(1, None, run_id)
@@ -250,13 +253,13 @@ def test_a_run_is_followed_while_it_goes_on_and_begins_anew_where_it_was_interru
 
 
 @pytest.mark.parametrize("broken", [ConnectionError("server\ngone"), OSError(28, "No space left on device")])
-def test_a_tracker_that_fails_is_said_once_and_the_rest_comes_when_it_is_back(lab, broken, monkeypatch):
+def test_a_tracker_failure_is_reported_once_and_the_rest_is_sent_on_recovery(lab, broken, monkeypatch):
     monkeypatch.setattr("tabtune_core.tracking.mirror.LOOK_SECONDS", 0.01)
     tracker, said = Listed(), []
     tracker.broken = broken
     before = lab.store.runs(lab.sweep)
     with following(Mirror(lab.store, lab.sweep, tracker), said.append):
-        __import__("time").sleep(0.5)
+        time.sleep(0.5)
     assert lab.store.runs(lab.sweep) == before
     assert len(said) == 2 and "Listed did not accept the sweep" in said[0] and "loralab export" in said[1] and "\n" not in "".join(said)
     with pytest.raises(Exception, match="Listed did not accept") as refused:
@@ -268,12 +271,11 @@ def test_a_tracker_that_fails_is_said_once_and_the_rest_comes_when_it_is_back(la
     assert mirror.sent == 2 and len({row.key for row in tracker.rows[lab.lora]}) == len(tracker.rows[lab.lora])
 
 
-def test_a_tracker_that_is_not_there_is_refused_with_what_to_do(tmp_path, monkeypatch):
+def test_a_missing_tracker_is_refused_with_instructions(tmp_path, monkeypatch):
     with pytest.raises(SettingError, match="Did you mean 'mlflow'"):
         open_tracker("mlfow", tmp_path)
     for name in TRACKERS:
-        monkeypatch.setitem(__import__("sys").modules, "mlflow" if name == "mlflow" else name, None)
-        monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary.writer.record_writer", None)
-        monkeypatch.setitem(__import__("sys").modules, "trackio.sqlite_storage", None)
+        for module in (name, "tensorboard.summary.writer.record_writer", "trackio.sqlite_storage"):
+            monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(MissingPackageError, match=rf"pip install 'tabtune-dashboard\[{name}\]'"):
             open_tracker(name, tmp_path)

@@ -1,4 +1,4 @@
-"""Names of other packages that we rely on beyond what they promise: gone ones fail here by name, untested versions are said and avoided."""
+"""Names in other packages that we use beyond their public promises: missing ones fail here, untested versions are noted and avoided."""
 
 import ast
 import importlib.util
@@ -21,11 +21,11 @@ from tabtune_core.upstream import Upstream
 ROOT = Path(__file__).parents[2]
 OF_FAMILIES = [family.upstream for family in FAMILIES.values()]
 PRIVATE = re.compile(r"^(tabicl|tabdpt|autogluon|tabpfn|torch|streamlit)\b.*\._(?!dynamo)|^(tabicl|tabdpt|autogluon|tabpfn)\.")
-"""What must be listed: anything private, and all that we take of the packages of models but their top level."""
+"""What must be listed: every private name, and everything below the top level of the model packages."""
 
 
 @pytest.mark.parametrize("upstream", [*OF_FAMILIES, TORCH, STREAMLIT], ids=lambda upstream: upstream.distribution)
-def test_every_name_that_we_rely_on_is_there(upstream):
+def test_every_name_that_we_rely_on_exists(upstream):
     if upstream.installed is None:
         pytest.skip(f"{upstream.distribution} is not installed")
     optional = [] if importlib.util.find_spec("xgboost") else [name for name in upstream.names if name.startswith("tabicl.prior")]
@@ -33,23 +33,23 @@ def test_every_name_that_we_rely_on_is_there(upstream):
 
 
 @pytest.mark.parametrize("upstream", OF_FAMILIES, ids=lambda upstream: upstream.distribution)
-def test_the_installed_version_is_one_that_was_tested(upstream):
+def test_the_installed_version_was_tested(upstream):
     assert upstream.is_tested
 
 
-def test_a_name_that_is_gone_is_told():
+def test_a_missing_name_is_reported():
     upstream = Upstream(distribution="torch", names={"torch:Tensor.add": "", "torch:Tensor.adds": "", "torch._none:x": ""})
     assert upstream.missing() == ["torch:Tensor.adds", "torch._none:x"]
 
 
 @pytest.mark.parametrize(("installed", "tested"), [("2.2.0", True), ("2.2.9", True), ("2.3.0", False), ("2.20.1", False)])
-def test_a_version_is_tested_by_its_minor(monkeypatch, installed, tested):
+def test_a_version_counts_as_tested_by_its_minor_number(monkeypatch, installed, tested):
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: installed)
     assert FAMILIES["TabICL"].upstream.is_tested is tested
 
 
 @pytest.mark.parametrize("name", ["tabicl-v2", "tabdpt-1.3", "mitra-v2", "tabpfn-v2"])
-def test_with_an_untested_version_no_frozen_layer_is_cached_and_a_note_says_so(monkeypatch, tmp_path, name):
+def test_an_untested_version_caches_no_frozen_layer_and_a_note_says_so(monkeypatch, tmp_path, name):
     family = CATALOGUE[name].family
     if not family.installed:
         pytest.skip(f"{family.distribution} is not installed")
@@ -63,7 +63,7 @@ def test_with_an_untested_version_no_frozen_layer_is_cached_and_a_note_says_so(m
     ]
 
 
-def test_with_an_untested_version_the_model_computes_everything_itself(monkeypatch, tmp_path):
+def test_an_untested_version_computes_everything_itself(monkeypatch, tmp_path):
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
     model = load_model(CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2"))
     assert not any(type(module).__module__.startswith("tabtune_core") for module in model.module.modules())
@@ -75,7 +75,7 @@ def imports(path):
             yield from (f"{node.module}:{alias.name}" for alias in node.names)
 
 
-def test_whatever_is_imported_of_their_insides_is_listed():
+def test_every_private_import_is_listed():
     listed = {name for upstream in (*OF_FAMILIES, TORCH, STREAMLIT) for name in upstream.names}
     modules = {name.partition(":")[0] for name in listed}
     used = {name for top in ("tabtune_core", "dashboard") for path in (ROOT / top).rglob("*.py") for name in imports(path)}

@@ -1,4 +1,4 @@
-"""What every registered variant of LoRA keeps, on a layer that is called, a weight that is read and a table that is looked up."""
+"""Promises of every registered variant of LoRA: on a layer that is called, a weight that is read and a table that is looked up."""
 
 import copy
 
@@ -20,11 +20,8 @@ def lora(variant, dropout=0.0):
     return LoraSettings(rank=3, alpha=7, dropout=dropout, targets=("called", "read", "table"), **VARIANTS[variant].peft)
 
 
-KINDS = ["called", "read", "table"]
-
-
 class Three(nn.Module):
-    """A layer that is called, attention whose projections are read, and a table."""
+    """A layer that is called, attention whose projections are read, and an embedding table."""
 
     def __init__(self):
         super().__init__()
@@ -61,12 +58,12 @@ def predicted(module):
     return module.eval()(IDS)
 
 
-def test_it_is_chosen_by_its_settings_under_its_title(variant):
+def test_its_settings_choose_it_under_its_title(variant):
     assert LoraSettings(**VARIANTS[variant].peft).variant == variant
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_before_training_every_bit_of_the_predictions_is_the_bases(variant, dropout):
+def test_before_training_predictions_equal_the_bases_bit_by_bit(variant, dropout):
     plain, module = Three(), Three()
     inject(module, lora(variant, dropout))
     assert torch.equal(predicted(module), predicted(plain))
@@ -84,13 +81,13 @@ def test_every_trainable_tensor_moves_and_nothing_else(variant):
     assert len(moved) == sum(tensor.requires_grad for tensor in adapter_tensors(module, report).values()) >= 8
 
 
-def test_the_weights_with_the_update_in_them_are_the_same_function(variant):
+def test_weights_with_the_update_added_are_the_same_function(variant):
     module, _ = trained(variant)
     assert (predicted(module) - predicted(Three())).abs().max() > 0.05
     torch.testing.assert_close(predicted(merged_copy(module)), predicted(module), atol=1e-5, rtol=0)
 
 
-def test_merging_and_unmerging_gives_every_bit_back(variant):
+def test_merging_and_unmerging_restores_every_bit(variant):
     adapters = AdapterSet(Three())
     base = copy.deepcopy(adapters.module.state_dict())
     adapters.add("one", lora(variant), tensors=factor_tensors(*trained(variant)))
@@ -105,7 +102,7 @@ def test_merging_and_unmerging_gives_every_bit_back(variant):
     assert all(torch.equal(value, base[name]) for name, value in after.items())
 
 
-def test_the_tensors_of_a_file_bring_it_back_without_a_start_of_their_own(variant):
+def test_the_tensors_of_a_file_restore_it_without_an_initialisation(variant):
     module, report = trained(variant)
     torch.manual_seed(9)
     other = Three()
@@ -113,7 +110,7 @@ def test_the_tensors_of_a_file_bring_it_back_without_a_start_of_their_own(varian
     assert torch.equal(predicted(other), predicted(module))
 
 
-def test_its_price_is_what_it_holds(variant):
+def test_its_computed_size_equals_its_tensors(variant):
     module, report = trained(variant, steps=0)
     for layer in report.layers:
         held = adapter_at(module, layer.path)
@@ -123,7 +120,7 @@ def test_its_price_is_what_it_holds(variant):
         assert VARIANTS[variant].frozen(*shape, layer.rank) == sum(tensor.numel() for tensor in own if not tensor.requires_grad)
 
 
-def test_its_update_can_be_replaced_by_its_own_directions(variant):
+def test_its_update_can_be_rebuilt_from_its_singular_directions(variant):
     module, report = trained(variant)
     expected = predicted(module)
     for layer in report.layers:
@@ -134,7 +131,7 @@ def test_its_update_can_be_replaced_by_its_own_directions(variant):
 
 
 @pytest.mark.parametrize("read", [False, True])
-def test_a_tape_counts_more_for_a_higher_rank_or_for_copies_of_a_weight(variant, read):
+def test_a_tape_counts_more_for_a_higher_rank_or_for_copied_weights(variant, read):
     kept = []
     for rank in (1, 8):
         tape = Tape(Trained(everything=False, ranks={"w": rank}, dropout=True, variant=variant))

@@ -1,4 +1,4 @@
-"""The whole files that get damaged, made by the program itself, and how each kind is opened: by the doors that people go through."""
+"""The intact files that get damaged, made by the program itself, and how each kind is opened: as a person opens it."""
 
 import io
 import json
@@ -49,13 +49,13 @@ class Kind:
     """See ``mutations.FORMATS``."""
     ending: str
     refusal: tuple[type[Exception], ...]
-    """What its door may raise, and nothing else."""
+    """The only errors that opening may raise."""
     seeds: tuple[bytes, ...]
     open: Callable[[Path], object]
 
 
 def adapters(folder):
-    """A package of each variant, with factors of chance."""
+    """A package of each variant, with random factors."""
     facts = read_facts(KEPT / "adapter.zip")
     for name, how in VARIANTS.items():
         lora = LoraSettings(rank=2, targets=("prediction_head",), **how)
@@ -71,7 +71,7 @@ def adapters(folder):
 
 
 def open_adapter(path):
-    """As the page takes it in, and as the command line predicts and merges, which does not ask the page before."""
+    """Opens it as the page does on upload, and as the command line does to predict and merge, without the page's check."""
     refused = None
     try:
         check_package(path)
@@ -92,7 +92,7 @@ def open_pipeline(path):
 
 
 def hashed(data):
-    """A pipeline whose rows have the hash that is written down with them, where they can be hashed: else no damage would get past it."""
+    """The pipeline with its rows' hash corrected if they can be hashed; otherwise the hash would catch every damage."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -131,14 +131,14 @@ MITRA = Path("mitra")
 
 
 def open_config(path):
-    """Mitra's ``config.json`` beside whole weights."""
+    """Opens Mitra's ``config.json`` next to intact weights."""
     shutil.copyfile(MITRA / "model.safetensors", path.with_name("model.safetensors"))
     shutil.copyfile(path, path.with_name("config.json"))
     load_model(CATALOGUE["mitra-mini"], "classification", CPU, path.with_name("model.safetensors"))
 
 
 def open_toml(path):
-    """As the page reads it, and as the command line does."""
+    """Opens it as the page and as the command line do."""
     refused = None
     try:
         SweepSettings.from_toml(path.read_bytes().decode(errors="replace"))

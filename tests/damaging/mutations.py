@@ -1,4 +1,4 @@
-"""Damages files: bytes of any, and the values, tensors and members of those whose format it knows. All chance is from one seed a file."""
+"""Damages files: bytes of any file, and values, tensors and members of known formats. One seed per file determines the damage."""
 
 import copy
 import datetime
@@ -22,7 +22,7 @@ NASTY = (
     *("tabicl-mini", "tabdpt-mini", "regression", "base-ft", "inference", "text", "<U99999999", "|O", "V9999999"),
 )
 ODD_KEYS = (0, 1, 2.5, True, None)
-"""What only a file of ``torch.save`` can name an entry."""
+"""Keys that only a file of ``torch.save`` can have."""
 TEXTS = (
     b"NaN",
     b"-Infinity",
@@ -73,7 +73,7 @@ def empty(data, rng, other):
 
 
 def another_end(data, rng, other):
-    """The last bytes of a zip or a pickle, where its sizes are."""
+    """Changes the last bytes of a zip or a pickle, which hold its sizes."""
     data[-rng.randrange(1, min(100, len(data))) :] = rng.randbytes(rng.randrange(1, 30))
 
 
@@ -88,7 +88,7 @@ def damage_bytes(data, rng, other):
 
 
 def places(values):
-    """Every container of a tree with a key in it."""
+    """Every container of a tree with each of its keys."""
     stack, found = [values], []
     while stack:
         part = stack.pop()
@@ -100,7 +100,7 @@ def places(values):
 
 
 def pick(nasty, rng):
-    """A copy: the damage may go on inside of it."""
+    """A random value, copied because it may be damaged further."""
     value = rng.choice(nasty)
     return copy.deepcopy(value) if isinstance(value, dict | list) else value
 
@@ -147,7 +147,7 @@ OF_VALUES = (replace, replace, replace, take_from_elsewhere, delete, rename, add
 
 
 def damage_values(values, rng, nasty=NASTY):
-    """Changes one to three values, keys or lengths of a tree, in place."""
+    """Changes one to three values, keys or lengths of a tree in place."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         found = places(values)
         if found:
@@ -166,7 +166,7 @@ def damage_json(data, rng):
 
 
 def twice(values, rng):
-    """An object in which one entry is there twice; the second one is another."""
+    """An object with one key twice and different values."""
     part, key = rng.choice([place for place in places(values) if isinstance(place[0], dict)] or [({"a": 1}, "a")])
     text = json.dumps(part, allow_nan=True)
     doubled = f"{text[:-1]}, {json.dumps(key)}: {json.dumps(pick(NASTY, rng), allow_nan=True)}}}"
@@ -174,7 +174,7 @@ def twice(values, rng):
 
 
 def lay_otherwise(tensors, rng):
-    """Tensors that overlap, stand for the same bytes, are of another kind of number, or of no size and endless sides."""
+    """Makes tensors overlap, share bytes, have another dtype, or have no bytes but huge sides."""
     name, other = rng.choice([*tensors]), rng.choice([*tensors])
     about = tensors[name]
     match rng.choice(("alias", "shift", "kind", "kind", "sides", "order", "many", "long name")):
@@ -195,7 +195,7 @@ def lay_otherwise(tensors, rng):
 
 
 def damage_safetensors(data, rng):
-    """The header, or the numbers."""
+    """Damages the header or the numbers."""
     size = int.from_bytes(data[:8], "little")
     header, content = data[8 : 8 + size], bytearray(data[8 + size :])
     match rng.choice(("header", "layout", "numbers", "numbers", "config", "length")):
@@ -225,7 +225,7 @@ def damage_safetensors(data, rng):
 
 
 class Payload:
-    """What must never be run."""
+    """Code that must never run."""
 
     def __reduce__(self):
         return print, ("CODE IN A FILE WAS RUN",)
@@ -275,7 +275,7 @@ OF_MEMBERS = (*(damage_content,) * 12, drop, call_otherwise, say_twice, make_a_l
 
 
 def lie_about_a_member(made, rng):
-    """In the list of members: one is encrypted, has another size, way, date or place, or is said to be as large as zip64 goes."""
+    """Changes a member's entry in the central directory: encryption, size, compression, date, offset, or the sizes of zip64."""
     entry = made.rindex(b"PK\x01\x02")
     match rng.choice(("bit", "size", "both sizes", "way", "date", "place", "zip64")):
         case "bit":
@@ -295,7 +295,7 @@ def lie_about_a_member(made, rng):
 
 
 def lie_about_the_list(made, rng):
-    """Around the list of members: bytes before all, a long remark with another end in it, and an end that says another place or number."""
+    """Changes what surrounds the central directory: leading bytes, a comment with another end record, or the end record's values."""
     end = made.rindex(b"PK\x05\x06")
     match rng.choice(("before", "remark", "end in a remark", "place", "number", "zip64")):
         case "before":
@@ -314,7 +314,7 @@ def lie_about_the_list(made, rng):
 
 
 def damage_zip(data, rng):
-    """The members, or what the zip says of them."""
+    """Damages the members of a zip, or its entries about them."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [[info.filename, archive.read(info), info.external_attr] for info in archive.infolist()]
     member = rng.choice([one for one in members if one[0].endswith((".json", ".safetensors", ".pkl"))] or members)
@@ -335,7 +335,7 @@ def damage_zip(data, rng):
 
 
 def odd_tensors():
-    """Tensors that are not what they seem."""
+    """Tensors with odd values, layouts, dtypes or devices."""
     yield from (torch.full((2, 3), value) for value in (torch.nan, torch.inf, 1e30, 0.0))
     yield torch.zeros(1).expand(10**6, 10**6)
     yield torch.eye(3).to_sparse()
@@ -356,7 +356,7 @@ ODD_PICKLES = (
     b"c__builtin__\nbytearray\n\x8a\x08" + (10**11).to_bytes(8, "little") + b"\x85R.",
     b"ctorch\nFloatTensor\nJ\x00\x00\x00\x01J\x00\x01\x00\x00\x86R.",
     b"ccollections\nCounter\n]X\x01\x00\x00\x00xa\x85R.",
-    b"]q\x00h\x00a.",  # a list in itself
+    b"]q\x00h\x00a.",  # a list that contains itself
     b"]" + b"q\x00]h\x00ah\x00a" * 60 + b".",
     b"(" * 100_000 + b".",
     b"])R.",
@@ -364,7 +364,7 @@ ODD_PICKLES = (
 
 
 def put_another_pickle(data, rng):
-    """One that torch.save never writes, or the file's own with some other bytes in it."""
+    """Replaces the pickle by one that torch.save never writes, or by the file's own with damaged bytes."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
         for entry in old.infolist():
@@ -376,7 +376,7 @@ def put_another_pickle(data, rng):
 
 
 def damage_torch(data, rng):
-    """A file of ``torch.save``: its values, its tensors, or the zip around them."""
+    """Damages a file of ``torch.save``: its values, its tensors, or the zip around them."""
     if (chance := rng.random()) < 0.4:
         return damage_zip(data, rng) if chance < 0.25 else put_another_pickle(data, rng)
     values, made = torch.load(io.BytesIO(data), weights_only=True), io.BytesIO()
@@ -388,7 +388,7 @@ def damage_torch(data, rng):
         values["code"] = Payload()
     try:
         torch.save(values, made, _use_new_zipfile_serialization=rng.random() > 0.1)
-    except (RuntimeError, NotImplementedError, UnicodeEncodeError, struct.error, OverflowError):  # torch cannot write it either
+    except (RuntimeError, NotImplementedError, UnicodeEncodeError, struct.error, OverflowError):  # torch cannot write it
         return b""
     return made.getvalue()
 
@@ -429,5 +429,5 @@ FORMATS = {"zip": damage_zip, "torch": damage_torch, "safetensors": damage_safet
 
 
 def damage(data, form, rng, other):
-    """A file in which something is not as it was: of a form by its name in ``FORMATS``, or its bytes alone."""
+    """The file with some damage: by its format in ``FORMATS``, or only to its bytes."""
     return damage_bytes(data, rng, other) if rng.random() < 0.4 else FORMATS[form](data, rng)

@@ -1,9 +1,9 @@
-"""Opens damaged files by the thousand, each under a watch of its time and memory; what it found goes to stdout as JSON, by kind.
+"""Opens thousands of damaged files, measuring the time and memory of each; prints its findings as JSON by kind.
 
-    python tests/damaging/program.py --count 200            # so many of each kind
-    python tests/damaging/program.py --kind adapter --number 17   # one again, to look at
+    python tests/damaging/program.py --count 200            # the number of files of each kind
+    python tests/damaging/program.py --kind adapter --number 17   # one of them again, to look at
 
-A file is told by its kind and number: it is the same on every machine.
+A kind and a number determine a file: it is the same on every machine.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 SECONDS = 30
-"""For one file; most take a hundredth of a second."""
+"""The limit for one file; most take a hundredth of a second."""
 FREE_BYTES, TIMES_THE_FILE = 200_000_000, 10
-"""What opening a file may take of memory."""
+"""The memory that opening a file may take."""
 
 
 class TooLong(BaseException):
-    """A file that never ends. No reader catches it."""
+    """Raised when opening takes too long; a BaseException, so that no reader catches it."""
 
 
 def alarm(*_):
@@ -36,7 +36,7 @@ def alarm(*_):
 
 
 def resident(name):
-    """Bytes, by the kernel's name for it: VmRSS, or VmHWM for the peak since ``forget_peak``."""
+    """Resident bytes by the kernel's name: VmRSS, or VmHWM for the peak since ``forget_peak``."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
 
@@ -46,12 +46,12 @@ def forget_peak():
 
 
 def unprintable(letter):
-    """Whether a letter ends a line, is a command to a terminal, turns the direction of writing or cannot be written down."""
+    """Whether a character ends a line, controls a terminal, changes the writing direction or cannot be encoded."""
     return unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def look(opened, path, refusal):
-    """What is wrong with how a file is opened: nothing, most of all. Also whether it was refused."""
+    """What is wrong with how a file is opened (None if nothing), and whether it was refused."""
     size, found, refused = path.stat().st_size, None, False
     forget_peak()
     before = resident("VmRSS")
@@ -75,7 +75,7 @@ def look(opened, path, refusal):
 
 
 def try_files(kind, name, numbers, folder):
-    """The damaged files of a kind, one after the other."""
+    """Opens the damaged files of a kind one by one."""
     from damaging.corpus import hashed
     from damaging.mutations import damage
 
@@ -103,12 +103,12 @@ def try_files(kind, name, numbers, folder):
 
 
 def main():
-    """Makes the files, damages them and tells."""
+    """Makes the files, damages and opens them, and prints the report."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--count", type=int, default=100, help="files of each kind (default: 100)")
-    asked.add_argument("--kind", help="one kind alone")
-    asked.add_argument("--first", type=int, default=0, help="number of the first of them: others than were tried before (default: 0)")
-    asked.add_argument("--number", type=int, help="one file alone, which is left in the current folder")
+    asked.add_argument("--kind", help="only this kind")
+    asked.add_argument("--first", type=int, default=0, help="number of the first file, to try others than before (default: 0)")
+    asked.add_argument("--number", type=int, help="only this file, which is left in the current folder")
     asked = asked.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGALRM, alarm)
@@ -117,7 +117,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         made = kinds(Path(folder))
         chosen = {asked.kind: made[asked.kind]} if asked.kind else made
-        for kind in chosen.values():  # twice, so that what is loaded once is not taken for a file's
+        for kind in chosen.values():  # twice, so that what is loaded once does not count for a file
             for seed in kind.seeds * 2:
                 (Path(folder) / f"whole.{kind.ending}").write_bytes(seed)
                 kind.open(Path(folder) / f"whole.{kind.ending}")

@@ -1,4 +1,4 @@
-"""Stands in for tabtune_core.engine.experiment without torch; what it does is the name of the target column."""
+"""Stands in for tabtune_core.engine.experiment without torch; the name of the target column says what it does."""
 
 import contextlib
 import dataclasses
@@ -13,15 +13,15 @@ from tabtune_core.events import Evaluated, Resumed, RunFinished, StepDone
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 
 STEPS, EVALUATED_EVERY = 100, 10
-"""Of a steady run."""
+"""Number of steps of a steady run."""
 BULK = 1_000_000_000
-"""Bytes that a bulky run leaves, so that a machine can leave while they are fetched."""
+"""Bytes that a bulky run leaves: enough for a machine to be lost while they are fetched."""
 JOURNAL = "journal.txt"
-"""File of a steady run: a line for each of its processes and each state that was saved."""
+"""File of a steady run: one line per process and per saved state."""
 
 
 def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh):
-    """Emits one step, then does as it is called; a steady run trains."""
+    """Emits one step, then does what its name says; a steady run trains."""
     if settings.target == "steady":
         return train_steadily(run_dir, emit)
     print(f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: {os.environ.get('OMP_NUM_THREADS')}")
@@ -39,7 +39,7 @@ def result(outcome="finished"):
 
 
 def train_steadily(run_dir, emit):
-    """A step every few milliseconds, whose loss follows from all before it; goes on from the last state."""
+    """Takes a step every few milliseconds, whose loss depends on all earlier ones; resumes from the last state."""
     file, at = run_dir / STATES / LAST_STATE, {"step": 0, "weight": 0, "went_on": []}
     if file.exists():
         at = json.loads(file.read_text())
@@ -61,14 +61,14 @@ def train_steadily(run_dir, emit):
 
 
 def save(file, at):
-    """There whole or not at all, as training.state_file, which would load torch into the forkserver, writes it."""
+    """Writes the whole file or nothing, like training.state_file, which would load torch into the forkserver."""
     file.parent.mkdir(exist_ok=True)
     file.with_suffix(".partial").write_text(json.dumps(at))
     file.with_suffix(".partial").replace(file)
 
 
 def wait_until(condition):
-    """A minute at most, so that a failed test leaves nothing behind for long."""
+    """Waits a minute at most, so that a failed test leaves no process behind for long."""
     deadline = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline:
@@ -77,7 +77,7 @@ def wait_until(condition):
 
 
 def obey(home, stop_request):
-    """Goes on until asked."""
+    """Continues until asked to stop."""
     wait_until(lambda: stop_request() is not None)
     if stop_request() == "cancel":
         raise Cancelled("cancelled")
@@ -85,48 +85,48 @@ def obey(home, stop_request):
 
 
 def wait_for_go(home, stop_request):
-    """Goes on until there is a file called go."""
+    """Continues until there is a file named go."""
     wait_until((home / "go").exists)
     return result()
 
 
 def wait_for_partner(home, stop_request):
-    """Goes on until two runs of the workspace are at this point at a time."""
+    """Continues until two runs of the workspace are here at the same time."""
     (home / f"partner-{os.getpid()}").touch()
     wait_until(lambda: len(list(home.glob("partner-*"))) == 2)
     return result()
 
 
 def be_deaf(home, stop_request):
-    """Hears neither stop requests nor TERM."""
-    with contextlib.suppress(ValueError):  # in a thread, as on a cluster, where none is sent
+    """Ignores stop requests and TERM."""
+    with contextlib.suppress(ValueError):  # in a thread, as on a cluster, where no signal is sent
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
 
 
 def linger(home, stop_request):
-    """Has a result and does not go away."""
+    """Has a result but does not exit."""
     threading.Thread(target=time.sleep, args=(60,)).start()
     return result()
 
 
 def break_down(home, stop_request):
-    """A mistake of ours."""
+    """Fails with a programming error."""
     raise RuntimeError("boom")
 
 
 def refuse(home, stop_request):
-    """A mistake of the person."""
+    """Fails with a mistake of the user."""
     raise TargetError("No linear layer under nowhere. Modules that have some: decoder.")
 
 
 def need_too_much(home, stop_request):
-    """What the allocator says."""
+    """Fails like the allocator."""
     raise MemoryError
 
 
 def die_once(home, stop_request):
-    """Is killed the first time and no more."""
+    """Is killed the first time only."""
     if not (home / "died").exists():
         (home / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -134,7 +134,7 @@ def die_once(home, stop_request):
 
 
 def fill_once(home, stop_request):
-    """Writes until the disk is full, the first time and no more."""
+    """Writes until the disk is full, the first time only."""
     if not (home / "filled").exists():
         (home / "filled").touch()
         with (home / "filler").open("wb", buffering=0) as file:

@@ -1,4 +1,4 @@
-"""Stands in for tabtune_core.execution.jobs.registry without torch; what it does is the kind of the job."""
+"""Stands in for tabtune_core.execution.jobs.registry without torch; the kind of the job says what it does."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from tabtune_core.errors import AdapterError
 
 
 def run_job(kind, *, home, folder, arguments):
-    """Leaves a file, then does as it is called."""
+    """Leaves a file, then does what its kind says."""
     (folder / "left.txt").write_text("here")
     if kind == "refused":
         raise AdapterError("There is no such adapter. Choose another.")

@@ -1,4 +1,4 @@
-"""Stands in for pynvml, the library of the NVIDIA driver. ``CARDS`` and what each is like are set by the test."""
+"""Stands in for pynvml, the library of the NVIDIA driver. The test sets ``CARDS`` and their properties."""
 
 import types
 
@@ -7,11 +7,11 @@ NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = 3
 
 
 class NVMLError(Exception):
-    """What every question that the driver does not answer raises."""
+    """Raised for every query that the driver does not answer."""
 
 
 class Driver:
-    """A machine's cards, by their UUIDs; ``slices`` of those that are split."""
+    """A machine's GPUs by UUID; ``slices`` of those that are split."""
 
     NVML_DEVICE_MIG_ENABLE = NVML_DEVICE_MIG_ENABLE
     NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = NVML_COMPUTEMODE_EXCLUSIVE_PROCESS

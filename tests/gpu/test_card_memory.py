@@ -1,4 +1,4 @@
-"""What a GPU's memory tells, and that a run gives it back."""
+"""GPU memory: what is reported about it, and that runs release it."""
 
 import gc
 
@@ -19,17 +19,17 @@ from tabtune_core.training.step import episode_loss
 
 pytestmark = pytest.mark.gpu
 BESIDE_BYTES = 2e9
-"""Of other programs on the GPU, while a test compares two figures of it."""
+"""Allowance for other programs on the GPU while a test compares two readings."""
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
-def test_loading_pays_for_the_workspaces_that_steps_need(real_gpu, name):
+def test_loading_allocates_the_workspaces_that_steps_need(real_gpu, name):
     torch._C._cuda_clearCublasWorkspaces()
     model = load_model(get_card(name), "classification", real_gpu)
     loaded = torch.cuda.memory_allocated(real_gpu)
     use_once(model, device=real_gpu)
     base = torch.cuda.memory_allocated(real_gpu)
-    assert base > loaded, "no workspace of cuBLAS was counted, so that this test shows nothing"
+    assert base > loaded, "no cuBLAS workspace was counted, so this test would prove nothing"
     model.module.train()
     x = np.random.default_rng(0).normal(size=(320, 10)).astype(np.float32)
     episode_loss(model, Episode(x, np.arange(256) % 2, np.arange(64) % 2), 2, real_gpu).backward()
@@ -37,13 +37,13 @@ def test_loading_pays_for_the_workspaces_that_steps_need(real_gpu, name):
     assert torch.cuda.memory_allocated(real_gpu) == base
 
 
-def test_a_full_gpu_is_told_as_a_lack_of_memory(gpu):
+def test_a_full_gpu_is_reported_as_out_of_memory(gpu):
     with pytest.raises(torch.OutOfMemoryError) as raised:
         torch.empty(2 * gpu_module(gpu).mem_get_info(gpu)[1], dtype=torch.uint8, device=gpu)
     assert is_out_of_memory(raised.value)
 
 
-def test_a_prediction_that_does_not_fit_is_told_as_a_lack_of_memory(gpu):
+def test_a_prediction_that_does_not_fit_is_reported_as_out_of_memory(gpu):
     model = load_model(get_card("tabicl-mini"), "classification", gpu)
     x, y = np.random.default_rng(0).normal(size=(4000, 50)).astype(np.float32), np.arange(3000) % 2
     gpu_module(gpu).empty_cache()
@@ -58,7 +58,7 @@ def test_a_prediction_that_does_not_fit_is_told_as_a_lack_of_memory(gpu):
     assert is_out_of_memory(raised.value)
 
 
-def test_a_second_run_finds_the_memory_as_the_first_one_did(gpu):
+def test_a_second_run_finds_as_much_memory_as_the_first(gpu):
     left = []
     for _ in range(2):
         TabularPipeline("tabicl-mini", "peft", {"device": name_of(gpu), "steps": 2}).fit(*small_table())
@@ -67,7 +67,7 @@ def test_a_second_run_finds_the_memory_as_the_first_one_did(gpu):
     assert left[1] <= left[0]
 
 
-def test_the_driver_tells_of_the_gpu_what_torch_holds_there(real_gpu):
+def test_the_driver_reports_the_memory_that_torch_holds(real_gpu):
     block = torch.ones(300_000_000, dtype=torch.uint8, device=real_gpu)
     sample = open_nvml(real_gpu).sample()
     assert sample["nvml_device_bytes"] > block.nbytes

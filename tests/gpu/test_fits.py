@@ -1,4 +1,4 @@
-"""Whole fits on a GPU are those of the CPU, keep to their GPU, and leave the caller's random numbers alone."""
+"""Whole fits on a GPU equal those on the CPU, stay on their GPU, and leave the caller's random state unchanged."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ TRAIN = TrainSettings(steps=4, eval_every=4, learning_rate=3e-3, context_rows=24
 LORA = LoraSettings(rank=3, dropout=0.0)
 NEAR = {"rtol": 0, "atol": 2e-5}
 WAITS_OF_FILES = 5
-"""Beside the loss: two inputs that are hashed, and a wait and a copy of what is kept."""
+"""One for the loss, two for the inputs that are hashed, and two for what is kept: a wait and a copy."""
 
 
 def settings(model="tabicl-mini", *, train=None, lora=None, **more):
@@ -43,13 +43,13 @@ CASES = {
 
 
 def noting(device, seen, run=""):
-    """Notes, before each step, what the host has waited for until then; a real GPU does not count it."""
+    """Records, before each step, what the host has waited for so far; a real GPU does not count it."""
     waits = getattr(gpu_module(device), "waits", lambda: math.nan)
     return lambda events: (seen.setdefault((run, len(losses(events))), waits()), None)[1]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_fit_is_that_of_the_cpu_leaves_chance_alone_and_waits_once_a_step(case, gpu, tmp_path):
+def test_a_fit_equals_the_cpus_keeps_the_random_state_and_waits_once_per_step(case, gpu, tmp_path):
     seen = {}
     with torch.random.fork_rng([gpu], device_type=gpu.type):
         torch.manual_seed(5)
@@ -65,14 +65,14 @@ def test_a_fit_is_that_of_the_cpu_leaves_chance_alone_and_waits_once_a_step(case
     assert (result.memory_meter, result.growth_memory_bytes > 0) == ("torch_allocated", True)
 
 
-def test_the_projection_of_a_wide_table_leaves_chance_alone(gpu):
+def test_the_projection_of_a_wide_table_keeps_the_random_state(gpu):
     model, before = load_model(get_card("tabdpt-mini"), "classification", gpu), random_states(gpu)
     wide_CF = np.random.default_rng(0).normal(size=(200, model.module.num_features + 3))
     assert model.fit_preprocessing(wide_CF)(wide_CF).shape == (200, model.module.num_features)
     assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
 
 
-def test_dropout_on_a_gpu_goes_by_the_seed(gpu, tmp_path):
+def test_dropout_on_a_gpu_depends_on_the_seed(gpu, tmp_path):
     seen = {}
     found = {
         name: losses(fitted(settings(lora={"dropout": dropout}), tmp_path / name, device=gpu, stop_request=noting(gpu, seen, name))[0])

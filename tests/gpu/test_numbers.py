@@ -1,4 +1,4 @@
-"""What a GPU computes: the same again, the same when recomputed, and nearly what the CPU does."""
+"""Numbers computed by a GPU: repeatable, equal when recomputed, and close to the CPU's."""
 
 from contextlib import nullcontext
 
@@ -24,7 +24,7 @@ Y = (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(np.int64)
 
 
 def adapted(device, name="tabicl-mini", dropout=0.05):
-    """A mini with an adapter that does something, ready to train; the same on every device."""
+    """Returns a mini model with a non-zero adapter, ready to train; the same on every device."""
     model = load_model(get_card(name), "classification", device)
     adapt(model, RunSettings(dataset="d", target="y", model=name, device="cpu", lora=LoraSettings(dropout=dropout)))
     torch.manual_seed(0)
@@ -48,7 +48,7 @@ def gradients(model, device, *, recomputed=False, format=None, seed=3):
 
 
 def distance(found, expected):
-    """Of two sets of gradients, relative to the length of the second."""
+    """Distance of two sets of gradients, relative to the length of the second."""
     assert found.keys() == expected.keys()
     squares = sum((found[key] - expected[key]).square().sum() for key in expected)
     return (squares / sum(expected[key].square().sum() for key in expected)).sqrt().item()
@@ -66,12 +66,12 @@ def test_recomputed_activations_give_the_same_gradients_under_dropout(device, dr
 
 
 def test_the_same_seed_gives_nearly_the_same_gradients(device):
-    """Attention's backward pass may add up in another order on a GPU."""
+    """Attention's backward pass may sum in another order on a GPU."""
     model = adapted(device)
     assert distance(gradients(model, device), gradients(model, device)) <= (0 if device.type == "cpu" else 1e-5)
 
 
-def test_dropout_is_drawn_where_the_numbers_are(device):
+def test_dropout_is_drawn_on_the_device_of_its_input(device):
     model, before = adapted(device), random_states(device)
     gradients(model, device, seed=None)
     drawn = [name for name, state in random_states(device).items() if not torch.equal(state, before[name])]
@@ -79,7 +79,7 @@ def test_dropout_is_drawn_where_the_numbers_are(device):
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
-def test_a_prediction_is_the_same_again_and_nearly_the_cpus(device, name):
+def test_a_prediction_repeats_exactly_and_is_close_to_the_cpus(device, name):
     model = adapted(device, name)
     first = predicted(model)
     assert np.abs(first - predicted(model)).max() == 0
@@ -87,7 +87,7 @@ def test_a_prediction_is_the_same_again_and_nearly_the_cpus(device, name):
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
-def test_a_context_that_is_kept_gives_the_same_for_rows_in_lots(device, name):
+def test_a_cached_context_gives_the_same_predictions_in_lots(device, name):
     model = adapted(device, name)
     model.module.eval()
     ask = model.read_context(X[:CONTEXT], Y[:CONTEXT], 2)
@@ -95,13 +95,13 @@ def test_a_context_that_is_kept_gives_the_same_for_rows_in_lots(device, name):
     assert np.abs(lots - model.predict(X[:CONTEXT], Y[:CONTEXT], X[CONTEXT:], 2)).max() <= CARD_TOLERANCE
 
 
-def test_gradients_are_nearly_the_cpus(device):
+def test_gradients_are_close_to_the_cpus(device):
     cpu = torch.device("cpu")
     assert distance(gradients(adapted(device, dropout=0.0), device), gradients(adapted(cpu, dropout=0.0), cpu)) < 1e-3
 
 
 @pytest.mark.gpu
-def test_a_prediction_with_little_memory_free_is_within_the_tolerance_of_verification(gpu):
+def test_a_prediction_with_little_free_memory_is_within_the_verification_tolerance(gpu):
     model = adapted(gpu)
     expected = predicted(model)
     filler = torch.empty(gpu_module(gpu).mem_get_info(gpu)[0] * 9 // 10, dtype=torch.uint8, device=gpu)

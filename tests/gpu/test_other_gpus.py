@@ -1,4 +1,4 @@
-"""A GPU that is none of NVIDIA's, which the pretend one is here: it is probed first, and what only NVIDIA's are proven to do is off."""
+"""A GPU of another maker than NVIDIA (here the pretend one) is probed first, and features proven only on NVIDIA's are off."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture
 def other(counting_gpu, monkeypatch):
-    """As Apple's is to torch: not proven, without 64-bit floats, and without peaks of memory."""
+    """A GPU as torch sees Apple's: not proven, without 64-bit floats and without memory peaks."""
     monkeypatch.setattr(devices, "TYPES", {"cuda"})
     monkeypatch.setattr(devices, "NARROW", {counting_gpu.type})
     monkeypatch.delattr(torch.get_device_module(counting_gpu), "max_memory_allocated")
@@ -29,7 +29,7 @@ def other(counting_gpu, monkeypatch):
 
 @pytest.fixture
 def spoil(other):
-    """Makes a kernel's result another."""
+    """Changes the result of a kernel."""
     library = torch.library.Library("aten", "IMPL")
 
     def put(name, change):
@@ -50,7 +50,7 @@ def told_by_the_doctor(monkeypatch):
     return list(doctor._other_gpu())
 
 
-def test_one_that_computes_what_the_cpu_does_is_taken_by_its_name_alone(other, monkeypatch):
+def test_a_gpu_that_agrees_with_the_cpu_is_used_when_named(other, monkeypatch):
     before = random_states(other)
     assert resolve_device(name_of(other)) == other
     assert (name_of(other), resolve_device("auto")) == (f"card:{other.index}", torch.device("cpu"))
@@ -69,7 +69,7 @@ def test_one_that_computes_what_the_cpu_does_is_taken_by_its_name_alone(other, m
         ("_log_softmax", torch.zeros_like, "gradients of attention"),
     ],
 )
-def test_one_that_computes_anything_else_is_refused_in_one_sentence(other, spoil, monkeypatch, kernel, change, what):
+def test_a_gpu_that_disagrees_with_the_cpu_is_refused_in_one_sentence(other, spoil, monkeypatch, kernel, change, what):
     spoil(kernel, change)
     with pytest.raises(DeviceError) as refused:
         resolve_device(name_of(other))
@@ -80,7 +80,7 @@ def test_one_that_computes_anything_else_is_refused_in_one_sentence(other, spoil
 
 
 @pytest.mark.parametrize("step", [lambda self: None, lambda self: [p.fill_(torch.nan) for g in self.param_groups for p in g["params"]]])
-def test_one_whose_steps_change_nothing_or_give_nan_is_refused(other, monkeypatch, step):
+def test_a_gpu_whose_steps_change_nothing_or_give_nan_is_refused(other, monkeypatch, step):
     plain = torch.optim.AdamW.step
     monkeypatch.setattr(
         torch.optim.AdamW,
@@ -91,7 +91,7 @@ def test_one_whose_steps_change_nothing_or_give_nan_is_refused(other, monkeypatc
         resolve_device(name_of(other))
 
 
-def test_without_16_bit_numbers(other):
+def test_a_gpu_without_16_bit_numbers(other):
     with pytest.raises(DeviceError, match=f"needs an NVIDIA GPU, but the device is {name_of(other)}. Set it to 'off'"):
         Precision.of("bf16", other)
 
@@ -100,7 +100,7 @@ def test_without_16_bit_numbers(other):
     ("model", "task"),
     [("tabicl-mini", "classification"), ("tabicl-mini", "regression"), ("tabdpt-mini", "regression"), ("mitra-mini", "regression")],
 )
-def test_a_fit_is_that_of_the_cpu_and_needs_no_64_bit_floats(other, tmp_path, model, task):
+def test_a_fit_equals_the_cpus_and_needs_no_64_bit_floats(other, tmp_path, model, task):
     train = TrainSettings(steps=3, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16, cuda_graph=True)
     case = RunSettings(dataset="-", target="y", model=model, task=task, device="cpu", train=train, lora=LoraSettings(rank=3, dropout=0.0))
     told, result = fitted(case, tmp_path / "gpu", device=other)

@@ -1,4 +1,4 @@
-"""Runs of the real worker on a GPU, what is asked of them there, and which GPU they take."""
+"""Runs of the real worker on a GPU: their results and jobs, and which GPU they take."""
 
 import dataclasses
 import os
@@ -44,7 +44,7 @@ print([torch._C._cuda_hasPrimaryContext(place) for place in (0, 1)])
 
 
 def told(code, **environment):
-    """The last line that a process of its own prints."""
+    """Returns the last line that ``code`` prints in a separate process."""
     named = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], env=named | environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def two_real_gpus(two_gpus):
 
 @pytest.fixture
 def settings(tmp_path):
-    """Of a run on a small table, which is in a workspace."""
+    """Settings of a run on a small table, which is in a workspace."""
     X, y = small_table(120)
     dataset = add_dataset(tmp_path, X.assign(y=y).to_csv(index=False).encode(), "small.csv")
     return RunSettings(
@@ -76,7 +76,7 @@ def all_carried_out(store, settings, **environment):
 
 
 @pytest.mark.gpu
-def test_the_worker_verifies_a_run_on_each_gpu_and_jobs_go_on_there(gpu, settings, tmp_path):
+def test_the_worker_verifies_a_run_on_each_gpu_and_its_jobs_run_there(gpu, settings, tmp_path):
     store, name = RunStore(tmp_path), name_of(gpu)
     names = list(dict.fromkeys([name_of(all_gpus()[0]), name]))
     runs = all_carried_out(store, [dataclasses.replace(settings, device=one) for one in names])
@@ -104,7 +104,7 @@ def test_torch_and_the_driver_count_the_same_gpus_and_auto_takes_one(request, vi
 
 
 @pytest.mark.gpu
-def test_a_slice_of_a_gpu_is_the_gpu_that_a_run_takes(real_gpu):
+def test_a_run_can_take_a_slice_of_a_gpu(real_gpu):
     if "MIG" not in torch.cuda.get_device_name(real_gpu):
         pytest.skip(f"{torch.cuda.get_device_name(real_gpu)} is not in slices (MIG)")
     assert card_names()[0] == torch.cuda.get_device_name(real_gpu)
@@ -116,7 +116,7 @@ def test_work_on_the_second_gpu_opens_nothing_on_the_first(two_real_gpus):
 
 
 @pytest.mark.gpu
-def test_equal_gpus_share_what_was_computed(two_gpus, settings, tmp_path):
+def test_equal_gpus_share_computed_arrays(two_gpus, settings, tmp_path):
     if len({gpu_module(gpu).get_device_name(gpu) for gpu in two_gpus}) > 1:
         pytest.skip("the two GPUs are not of one kind")
     zero_shot = dataclasses.replace(settings, strategy="inference", train=TrainSettings())
@@ -132,7 +132,7 @@ def test_equal_gpus_share_what_was_computed(two_gpus, settings, tmp_path):
 
 
 @pytest.mark.gpu
-def test_a_gpu_for_one_process_does_not_keep_an_adapter_from_being_offered(real_gpu, settings, tmp_path):
+def test_an_exclusive_gpu_does_not_prevent_an_adapter_from_being_offered(real_gpu, settings, tmp_path):
     if not takes_one_process(real_gpu.index):
         pytest.skip("the GPU is not in exclusive-process mode (nvidia-smi -c EXCLUSIVE_PROCESS)")
     store = RunStore(tmp_path)
@@ -142,7 +142,7 @@ def test_a_gpu_for_one_process_does_not_keep_an_adapter_from_being_offered(real_
 
 
 @pytest.mark.gpu
-def test_a_run_and_a_job_without_room_on_the_gpu_say_what_to_lower(counting_gpu, settings, tmp_path):
+def test_a_run_and_a_job_that_do_not_fit_on_the_gpu_say_what_to_lower(counting_gpu, settings, tmp_path):
     store = RunStore(tmp_path)
     job = store.add_job("pace", {"settings": [dataclasses.replace(settings, device="cuda:1").to_dict()]})
     (run,) = all_carried_out(store, [dataclasses.replace(settings, device="cuda:1")], PRETEND_CARD_BYTES="4000000")

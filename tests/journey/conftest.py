@@ -1,4 +1,4 @@
-"""A workspace of its own for each test, the pages on it, and a real server with a real browser."""
+"""Fixtures: a new workspace per test, its pages, a real server and a real browser."""
 
 import functools
 import os
@@ -30,16 +30,16 @@ BROWSER_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--js-flags=--no-opt --max-lazy",  # a page is opened for seconds: what is compiled for long runs does not pay
+    "--js-flags=--no-opt --max-lazy",  # a page is open for seconds, so compiling for long runs does not pay
 )
 
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)  # which each AppTest does
 READ = {}
-"""Tables that were read in this process, by their bytes and how they were read."""
+"""Tables read in this process, by their bytes and reading choices."""
 
 
 def read_once(source, choices, read=datasets.read_table, **more):
-    """``read_table`` for tests whose subject is not reading: the same file is read once."""
+    """``read_table`` that reads the same file only once, for tests of other subjects."""
     key = (source.read_bytes(), choices, more["limit_bytes"])
     if key not in READ:
         READ[key] = read(source, choices, **more)
@@ -48,7 +48,7 @@ def read_once(source, choices, read=datasets.read_table, **more):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty workspace that the pages take for theirs; no worker is started for it."""
+    """An empty workspace that the pages use; no worker is started for it."""
     monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
     monkeypatch.setattr(datasets, "read_table", read_once)
     monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: None)
@@ -87,8 +87,9 @@ dashboard.main()
 
 @pytest.fixture
 def serve(tmp_path):
-    """Starts the dashboard on ``tmp_path``: as a person does with its worker, which loads torch for seconds, or else the pages alone, of which
-    a program may change something. Seed the workspace first: its worker takes what waits.
+    """Starts the dashboard on ``tmp_path``: with its worker, which loads torch for seconds, or only the pages, which a program may patch.
+
+    Seed the workspace first, since the worker executes what is queued.
     """
     with ExitStack() as stack:
 
@@ -134,7 +135,7 @@ def end_worker(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A Chromium; where there is none the tests are skipped, but never on CI."""
+    """A Chromium; without one the tests are skipped, except on CI."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         reason = "no Chromium: install one or name it with the environment variable CHROMIUM"
@@ -149,7 +150,7 @@ def chromium():
 
 @pytest.fixture
 def browser(chromium):
-    """A Chromium in which a test finds nothing open."""
+    """A Chromium without open tabs."""
     yield chromium
     for context in chromium.contexts:
         context.close()
@@ -157,7 +158,7 @@ def browser(chromium):
 
 @pytest.fixture
 def page(browser):
-    """A tab, in which no script may fail. It waits for what the pages show, however slow the machine."""
+    """A tab in which no script may fail; its timeouts suit slow machines."""
     opened = browser.new_page(viewport={"width": 1440, "height": 1000})
     opened.set_default_timeout(PATIENCE_MS)
     failures = []

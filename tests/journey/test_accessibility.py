@@ -1,5 +1,6 @@
-"""Every page, light and dark, wide and narrow: what axe-core calls serious or critical, headings out of order, or what is wider
-than the screen keeps people out.
+"""Accessibility of every page, light and dark, wide and narrow.
+
+No page may have serious or critical findings of axe-core, headings out of order, or parts wider than the screen.
 """
 
 import re
@@ -32,24 +33,22 @@ PAGES = {
     "try_it": ("Try it", "Predict this row"),
     "guide": ("Guide", "One layer"),
 }
-"""By address, the page's name, and a text that stands on it once it is drawn."""
+"""By address, the page's name and a text that it has once it is drawn."""
 ENDED = """() => Promise.race([new Promise((late) => setTimeout(late, 2000)), Promise.all(document.getAnimations()
   .filter((moving) => moving.effect.getComputedTiming().endTime < Infinity).map((moving) => moving.finished.catch(() => null)))])"""
-"""Waits for what fades in; what turns for as long as something goes on never ends."""
+"""Waits for fade-in animations; endless spinners are left out."""
 LOOKS = (("light", 1440), ("dark", 420))
-"""Of each page; the bar above them, which a narrow screen folds away, is the same on all and looked at in the dark on one."""
+"""The checked views of each page; the top bar, which a narrow screen folds away, is equal on all and checked once in the dark."""
 
 
 def settled(page):
-    """Waits for the elements that Streamlit loads when they are first shown, and for what fades in."""
+    """Waits for elements that Streamlit loads when they are first shown, and for fade-in animations."""
     drawn(page)
     page.wait_for_function("() => !document.querySelector('[data-testid=\"stSkeleton\"]')")
     page.evaluate(ENDED)
 
 
-def test_no_page_keeps_anybody_out_asks_another_server_or_for_what_is_not_there_and_the_keyboard_alone_goes_from_upload_to_download(
-    serve, page, tmp_path
-):
+def test_every_page_is_accessible_makes_no_bad_request_and_the_keyboard_goes_from_upload_to_download(serve, page, tmp_path):
     store = RunStore(tmp_path)
     finished_sweep(store)
     made_run(store)
@@ -84,12 +83,12 @@ REACHED = """() => {
   const at = document.activeElement
   return at.matches('a, button, summary, input, [role]') ? at.getAttribute('aria-label') || at.innerText || at.title : ''
 }"""
-"""Of what has the focus, the name; the page itself, which scrolls, has none."""
+"""The name of the focused element; the page itself, which scrolls, has none."""
 MOST_TABS = 150
 
 
 def tab_to(page, name):
-    """Presses Tab until the focus is on what is called so, icons apart; it is what Enter acts on."""
+    """Presses Tab until the element with this name, without icons, has the focus and would get Enter."""
     reached = []
     for _ in range(MOST_TABS):
         page.keyboard.press("Tab")
@@ -100,7 +99,7 @@ def tab_to(page, name):
 
 
 def enter(page, name):
-    """Presses Enter on what is called so."""
+    """Presses Enter on the element with this name."""
     drawn(page)
     tab_to(page, name)
     page.keyboard.press("Enter")

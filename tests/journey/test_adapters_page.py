@@ -1,4 +1,4 @@
-"""The Adapters and Try it pages: with nothing, one run, 200 runs, what was prepared, and what is odd."""
+"""The Adapters and Try it pages: empty, with one run, with 200 runs, with prepared files, and with odd input."""
 
 import dataclasses
 import io
@@ -33,7 +33,7 @@ def verified_run(store, **more):
 
 
 def theirs(store, run, **changes):
-    """The package of a run as another machine gives it out, on the base in the box."""
+    """The adapter package of a run on another machine, for a base model of the package."""
     weights = CATALOGUE["tabicl-mini"].weights["classification"]
     facts = seeding.made_up_facts(store.home, store.run(run).settings)
     facts["settings"]["lora"]["targets"] = [layer["path"] for layer in facts["layers"]]
@@ -49,16 +49,16 @@ def theirs(store, run, **changes):
 
 
 def predict_button(app):
-    """Of Try it, whichever adapters it is for."""
+    """The Predict button of Try it, for any adapters."""
     return next(box for box in app.button if (box.key or "").startswith("try_predict"))
 
 
 def adapters_of(app):
-    """The list to choose from."""
+    """The list of adapters."""
     return next(table.value for table in app.dataframe if "Validation gain" in table.value)
 
 
-def test_the_list_begins_with_what_the_test_rows_confirm_and_says_what_each_gained(app, store, monkeypatch):
+def test_the_list_begins_with_confirmed_gains_and_has_each_adapters_gain(app, store, monkeypatch):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     for run in runs:
         seeding.start(run)
@@ -68,7 +68,7 @@ def test_the_list_begins_with_what_the_test_rows_confirm_and_says_what_each_gain
     assert not app.exception
     listed = adapters_of(app)
     assert set(listed.index) == set(by_rank.values())
-    assert listed["Validation gain"].is_monotonic_decreasing  # none is confirmed by rows that were not kept
+    assert listed["Validation gain"].is_monotonic_decreasing  # without kept predictions no gain is confirmed
     assert listed["Validation gain"].gt(listed["Test gain"]).all()
     assert set(listed["Score"]) == {"log-loss"}
     assert app.query_params["run"] == listed.index[0]
@@ -81,7 +81,7 @@ def test_the_list_begins_with_what_the_test_rows_confirm_and_says_what_each_gain
     assert button(app, "Try it on rows")
 
 
-def test_the_list_opens_on_the_best_of_the_sweep_that_one_comes_from_and_goes_on_with_the_newest(app, store):
+def test_the_list_opens_on_the_best_of_the_linked_sweep_then_lists_the_newest(app, store):
     sweeps = [seeding.finished_sweep(store, ranks=ranks) for ranks in ((2, 4), (8,), (16, 32))]
     go(app, "leaderboard", board=sweeps[0])
     assert not app.exception
@@ -142,7 +142,7 @@ def test_a_format_is_prepared_verified_downloaded_and_removed(app, store):
     assert not folder.exists()
 
 
-def test_an_export_is_shown_with_how_far_it_is_and_cancelled_while_it_waits_or_runs(app, store):
+def test_an_export_shows_progress_and_can_be_cancelled_while_queued_or_running(app, store):
     run = verified_run(store)
     go(app, "adapters", run=run)
     for form in ("pipeline", "merged"):
@@ -168,7 +168,7 @@ def test_an_export_is_shown_with_how_far_it_is_and_cancelled_while_it_waits_or_r
     assert app.button(key=f"make_pipeline_{run}")
 
 
-def test_a_run_that_another_tab_deletes_while_its_adapter_is_drawn_is_said(app, store, monkeypatch):
+def test_deleting_the_run_in_another_tab_while_its_adapter_is_drawn_is_reported(app, store, monkeypatch):
     run = verified_run(store)
     real = page_queries.facts
 
@@ -184,7 +184,7 @@ def test_a_run_that_another_tab_deletes_while_its_adapter_is_drawn_is_said(app, 
     assert "No adapter yet" in texts(app.info)
 
 
-def test_a_package_that_goes_between_two_looks_at_it_is_said(app, store, monkeypatch):
+def test_a_package_that_disappears_while_the_page_reads_it_is_reported(app, store, monkeypatch):
     run = verified_run(store)
     package = store.run_dir(run) / "adapter.zip"
     real = st.badge
@@ -194,7 +194,7 @@ def test_a_package_that_goes_between_two_looks_at_it_is_said(app, store, monkeyp
     assert "deleted in another tab" in texts(app.info)
 
 
-def test_what_a_job_uses_is_deleted_only_after_it_has_ended(app, store):
+def test_things_that_a_job_uses_can_be_deleted_only_after_it_has_ended(app, store):
     run = verified_run(store)
     (table,) = {one.settings.dataset for one in store.runs()}
     adapter = add_adapter(store.home, theirs(store, run), "theirs.zip")
@@ -230,7 +230,7 @@ def test_a_format_that_failed_says_why_and_can_be_prepared_again(app, store):
     assert (again.status, again.id == job) == ("queued", False)
 
 
-def test_an_adapter_from_elsewhere_is_taken_in_tried_and_removed(app, store):
+def test_an_uploaded_adapter_is_added_tried_and_removed(app, store):
     run = verified_run(store)
     go(app, "adapters")
     app.file_uploader[0].upload("../../their *adapter*.zip", theirs(store, run)).run()
@@ -246,7 +246,7 @@ def test_an_adapter_from_elsewhere_is_taken_in_tried_and_removed(app, store):
     assert list_adapters(store.home) == []
 
 
-def test_what_is_no_adapter_is_refused_in_words_and_an_address_is_taken_where_that_is_allowed(app, store, monkeypatch, tmp_path):
+def test_other_files_are_refused_with_a_reason_and_addresses_work_where_allowed(app, store, monkeypatch, tmp_path):
     run = verified_run(store)
     go(app, "adapters")
     assert "Fetch the adapter" not in [shown.label for shown in app.button]
@@ -266,7 +266,7 @@ def test_what_is_no_adapter_is_refused_in_words_and_an_address_is_taken_where_th
     assert [adapter.name for adapter in list_adapters(store.home)] == ["hf://ann/churn"]
 
 
-def test_an_adapter_whose_base_is_not_here_says_how_to_get_it_and_is_not_tried(app, store):
+def test_an_adapter_without_its_base_says_how_to_get_it_and_cannot_be_tried(app, store):
     run = verified_run(store)
     go(app, "adapters")
     base = {"model": "tabicl-mini", "file": "tabicl-mini.ckpt", "sha256": "1" * 64}
@@ -280,7 +280,7 @@ def test_an_adapter_whose_base_is_not_here_says_how_to_get_it_and_is_not_tried(a
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_one_row_of_the_table_is_asked_about_as_it_stands(app, store, task):
+def test_a_row_of_the_table_is_predicted_unchanged(app, store, task):
     run = verified_run(store, task=task)
     go(app, "try_it", adapter=run)
     assert not app.exception
@@ -298,7 +298,7 @@ def test_one_row_of_the_table_is_asked_about_as_it_stands(app, store, task):
     assert "Waiting for the worker" in texts(app.markdown)
 
 
-def test_the_class_of_a_row_is_a_whole_number_where_it_was_one_in_the_file(app, store):
+def test_a_class_that_is_a_whole_number_in_the_file_is_shown_as_one(app, store):
     numbers = (
         mixed_csv()
         .replace(b"keep it", b"1")
@@ -319,7 +319,7 @@ def test_the_class_of_a_row_is_a_whole_number_where_it_was_one_in_the_file(app, 
 
 
 def answered(store, run, predicted, result):
-    """A job that has predicted."""
+    """A finished prediction job."""
     job = store.add_job("predict", {"rows": "0" * 16, "adapters": [], "table": "x"})
     folder = store.job_dir(job)
     folder.mkdir(parents=True)
@@ -332,7 +332,7 @@ def answered(store, run, predicted, result):
 MODELS = [{"title": "Base TabICL mini", "kind": "base"}, {"title": "LoRA *r*=2", "kind": "adapter"}]
 
 
-def test_predictions_stand_side_by_side_and_what_differs_is_marked(app, store):
+def test_predictions_are_side_by_side_and_differences_are_marked(app, store):
     run = verified_run(store)
     predicted = pd.DataFrame(
         {
@@ -362,7 +362,7 @@ def test_predictions_stand_side_by_side_and_what_differs_is_marked(app, store):
     assert "are damaged or gone\\. Press Predict again" in texts(app.error)
 
 
-def test_numbers_differ_where_they_are_far_apart_for_that_target(app, store):
+def test_predicted_numbers_differ_if_they_are_far_apart_for_the_target(app, store):
     run = verified_run(store, task="regression")
     predicted = pd.DataFrame({"m0": [100.0, 100.0], "m1": [104.9, 105.1]})
     result = {"models": MODELS, "classes": [], "rows": 2, "notes": [], "deviation": 50.0}
@@ -371,7 +371,7 @@ def test_numbers_differ_where_they_are_far_apart_for_that_target(app, store):
     assert app.dataframe[-1].value["Differ"].tolist() == ["≠", ""]
 
 
-def test_a_value_of_the_target_is_written_as_in_the_row(app, store):
+def test_a_target_value_is_written_as_in_the_row(app, store):
     run = verified_run(store, task="regression")
     predicted = pd.DataFrame({"m0": [12345.5], "m1": [12346.5], TRUTH: [12344.5]})
     interval = {"below": 0.02, "above": 0.03, "held": 0.0}
@@ -385,7 +385,7 @@ def test_a_value_of_the_target_is_written_as_in_the_row(app, store):
 
 
 @pytest.mark.parametrize("way", ["Edit one row", "Upload rows"])
-def test_a_press_is_for_the_adapters_that_were_seen_and_not_for_what_follows_them(app, store, way):
+def test_a_press_uses_the_adapters_that_were_shown_when_it_happened(app, store, way):
     seeding.finished_sweep(store, ranks=(2, 4, 8))
     one, other, _ = (run.id for run in store.runs() if run.settings.strategy == "peft")
     go(app, "try_it", adapter=one, adapters=f"{one},{other}")
@@ -416,7 +416,7 @@ def test_a_press_is_for_the_adapters_that_were_seen_and_not_for_what_follows_the
         ("try_it", "adapter"),
     ],
 )
-def test_an_address_of_something_deleted_says_so_and_shows_something_else(app, store, page, named):
+def test_an_address_of_a_deleted_adapter_says_so_and_shows_another(app, store, page, named):
     verified_run(store)
     go(app, page, **{named: "0" * 12})
     assert not app.exception
@@ -425,7 +425,7 @@ def test_an_address_of_something_deleted_says_so_and_shows_something_else(app, s
     assert "that was chosen here" not in texts(app.warning), "once is enough"
 
 
-def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
+def test_an_uploaded_file_is_read_before_its_rows_can_be_predicted(app, store):
     run = verified_run(store)
     go(app, "try_it", adapter=run)
     app.segmented_control(key="try_way").set_value("Upload rows").run()
@@ -443,7 +443,7 @@ def test_rows_of_a_file_are_read_before_anything_is_asked(app, store):
     assert "4 of them have a diagnosis and will be scored" in texts(app.caption)
 
 
-def test_scores_of_labelled_rows_stand_beside_their_labels_and_the_rows(app, store):
+def test_labelled_rows_are_shown_with_their_labels_and_scores(app, store):
     run = verified_run(store)
     predicted = pd.DataFrame(
         {
@@ -472,12 +472,12 @@ def test_scores_of_labelled_rows_stand_beside_their_labels_and_the_rows(app, sto
 
 
 def fields_of(app):
-    """The fields of the row by the name of their column."""
+    """The fields of the row by column name."""
     kinds = ("number_input", "selectbox", "date_input", "text_input")
     return {field.label.replace("\\", "").split(" :gray")[0]: field for kind in kinds for field in app.get(kind)}
 
 
-def test_a_row_is_a_form_of_one_field_a_line_in_which_each_may_be_missing(app, store):
+def test_a_row_is_a_form_with_one_field_per_line_and_any_may_be_missing(app, store):
     run = made_run(store, data=mixed_csv())
     settings = store.run(run).settings
     whole = load_frame(store.home, settings.dataset)
@@ -509,7 +509,7 @@ def test_a_row_is_a_form_of_one_field_a_line_in_which_each_may_be_missing(app, s
     assert "no true answer is known" in texts(app.caption)
 
 
-def test_the_fields_and_the_adapters_are_those_of_the_choice(app, store):
+def test_fields_and_adapters_follow_the_choice(app, store):
     for target, ranks in (("bmi", (2,)), ("progression", (2, 4, 8))):
         sweep = seeding.sweep_settings(store.home, task="regression", ranks=ranks)
         for run in seeding.queue(store, dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, target=target)))[1]:
@@ -527,7 +527,7 @@ def test_the_fields_and_the_adapters_are_those_of_the_choice(app, store):
     assert {name: field.value for name, field in fields_of(app).items() if name in row} == row.to_dict()
 
 
-def test_fewer_context_rows_are_asked_for_by_a_lever_with_its_default(app, store, monkeypatch):
+def test_fewer_context_rows_can_be_chosen_and_the_default_is_shown(app, store, monkeypatch):
     run = verified_run(store)
     told = {**seeding.made_up_facts(store.home, store.run(run).settings), "context": {"rows": list(range(341)), "sha256": "0" * 64}}
     facts = PackageFacts.from_json(told)
@@ -540,7 +540,7 @@ def test_fewer_context_rows_are_asked_for_by_a_lever_with_its_default(app, store
     assert [job.arguments["context_rows"] for job in store.jobs("predict")] == [64]
 
 
-def test_without_the_table_of_its_runs_there_is_nothing_to_try_and_no_crash(app, store):
+def test_without_the_table_of_its_runs_try_it_is_empty_and_does_not_crash(app, store):
     run = verified_run(store)
     delete_dataset(store.home, store.run(run).settings.dataset)
     go(app, "try_it", adapter=run)
@@ -552,7 +552,7 @@ def test_without_the_table_of_its_runs_there_is_nothing_to_try_and_no_crash(app,
 
 
 @pytest.mark.browser
-def test_a_line_is_archived_by_its_box_and_an_adapter_that_is_there_already_is_shown_when_it_comes_again(serve, page, tmp_path):
+def test_a_checked_line_is_archived_and_a_repeated_upload_shows_the_existing_adapter(serve, page, tmp_path):
     store = RunStore(tmp_path)
     sweep = seeding.finished_sweep(store, ranks=(2, 4))
     data = theirs(store, next(run.id for run in store.runs() if run.settings.lora.rank == 2))
@@ -560,9 +560,9 @@ def test_a_line_is_archived_by_its_box_and_an_adapter_that_is_there_already_is_s
     page.goto(f"{serve()}/leaderboard?board={sweep}")
     lines = page.locator("[data-testid=stDataFrame]").first
     lines.locator("canvas").first.wait_for()
-    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for()  # the last part: nothing moves after it
+    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for()  # the last part, so nothing moves after it
     box = lines.bounding_box()
-    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the box of the first line: the table is a canvas
+    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the first line's checkbox; the table is a canvas
     page.get_by_text("Chosen: LoRA r=4").wait_for()
     page.get_by_role("button", name="Delete").click()
     page.get_by_text("This frees").wait_for()
@@ -572,7 +572,7 @@ def test_a_line_is_archived_by_its_box_and_an_adapter_that_is_there_already_is_s
     assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]
 
     page.get_by_role("link", name="Adapters", exact=True).click()
-    page.get_by_role("button", name="Download the adapter").wait_for()  # the run's own comes first
+    page.get_by_role("button", name="Download the adapter").wait_for()  # the run's own adapter comes first
     page.get_by_text("Add an adapter from another machine").click()
     page.locator("input[type=file]").set_input_files({"name": "theirs.zip", "mimeType": "application/zip", "buffer": data})
     page.get_by_text("its base model is here").wait_for()

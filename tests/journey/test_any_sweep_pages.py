@@ -1,4 +1,4 @@
-"""The pages on sweeps of which anything may be missing."""
+"""The pages on sweeps with any parts missing."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from random_sweeps import random_sweep, two_halves
 PAGES = ("leaderboard", "guide", "compare", "live")
 
 
-def test_without_a_seed_that_all_configurations_share_a_page_opens(app, store):
+def test_pages_open_if_configurations_share_no_seed(app, store):
     two_halves(store)
     for name in PAGES:
         go(app, name)
@@ -17,7 +17,7 @@ def test_without_a_seed_that_all_configurations_share_a_page_opens(app, store):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_part_of_a_sweep_has_its_pages(app, store, seed):
+def test_pages_open_on_any_part_of_a_sweep(app, store, seed):
     random_sweep(store, np.random.default_rng(seed), ("classification", "regression")[seed % 2])
     for name in PAGES:
         go(app, name)

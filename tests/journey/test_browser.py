@@ -26,14 +26,13 @@ MIXED = "name,age,spending,city,joined,bought\n" + "".join(
     f"2024-0{i % 9 + 1}-11,{'yes' if (i * 7) % 50 + (i * 137) % 900 / 30 > 40 else 'no'}\n"
     for i in range(240)
 )
-"""Numbers, words, dates and gaps; what is bought depends on two numbers."""
-PLOT = ".st-key-{name} .js-plotly-plot, .lab-figure.js-plotly-plot"
+"""Numbers, words, dates and missing values; the target depends on two numbers."""
 
 REFERENCES = ["Linear model", "Gradient boosting"]
 
 
 def ask(address, host, path="/", **headers):
-    """The status of a request that claims to be for ``host``."""
+    """The status of a request with ``host`` as its Host header."""
     parts = urlsplit(address)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
     connection.putrequest("GET", path, skip_host=True)
@@ -46,7 +45,7 @@ def ask(address, host, path="/", **headers):
 
 
 def check_who_may_ask(server):
-    """Only this machine, and only by its own name."""
+    """Checks that the server answers only this machine, and only by its own name."""
     websocket = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -74,10 +73,10 @@ TOGETHER = """() => {
   const ranges = [...document.querySelectorAll('.lab-figure')].map((chart) => chart._fullLayout.xaxis.range.map((at) => at.toFixed(3)).join())
   return ranges.length > 3 && new Set(ranges).size === 1
 }"""
-"""All charts over steps show the same stretch of them."""
+"""True if all charts over steps show the same range."""
 HIDDEN = """() => [...document.querySelectorAll('.lab-figure')].every((chart) => chart._fullData
   .filter((line) => (line.legendgroup || line.name) === 'Full fine-tuning').every((line) => line.visible === 'legendonly'))"""
-"""A run that was clicked away in the legend of one chart is in none."""
+"""True if a run hidden in the legend of one chart is hidden in all."""
 
 
 def all_points(name):
@@ -94,10 +93,10 @@ def points(page, name):
     return page.evaluate(f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullData.at(-1).x.length")
 
 
-def test_a_chart_follows_its_points_from_none_to_level_to_many_and_zoom_stays_while_they_arrive(serve, page, tmp_path):
+def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path):
     store = RunStore(tmp_path)
     sweep, runs = seeding.queue(store, seeding.sweep_settings(tmp_path, ranks=(2,)))
-    store.claim(os.getpid(), identity_of(os.getpid()))  # it runs, and has told nothing yet
+    store.claim(os.getpid(), identity_of(os.getpid()))  # it is running and has no events yet
     page.set_viewport_size({"width": 1440, "height": 1800})
     server = serve()
     check_who_may_ask(server)
@@ -184,7 +183,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert [run.name for run in store.runs() if run.status not in ENDED]
     assert [other.id for other in store.sweeps()] == [sweep.id]
 
-    page.goto("about:blank")  # an open Live costs a test more than the runs
+    page.goto("about:blank")  # an open Live page costs more time than the runs
     any(all(run.status in ENDED for run in store.runs()) or page.wait_for_timeout(500) for _ in range(PATIENCE_MS // 500))
     assert {run.status for run in store.runs()} == {"finished"}
     assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
@@ -218,7 +217,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
 
 
 def check_loader(folder, store):
-    """The package's own README, run in a fresh process, gives the labels and probabilities that the run wrote down."""
+    """The code of the package's README, run in a fresh process, reproduces the run's labels and probabilities."""
     with zipfile.ZipFile(folder / "adapter.zip") as package:
         code = package.read("README.md").decode().split("```python\n")[1].split("```")[0]
         rank = json.loads(package.read("tabtune.json"))["settings"]["lora"]["rank"]

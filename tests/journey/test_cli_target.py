@@ -1,4 +1,4 @@
-"""The command line names the columns between which a person should decide, as the page does with buttons, and remembers the decision."""
+"""The command line names the likely target columns, as the page does with buttons, and remembers the choice."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tabtune_core.settings import RunSettings
 ROWS = "".join(f"{20 + i % 40},{'ab'[i % 2]},{'xy'[i // 2 % 2]},{150 + i % 9}.5\n" for i in range(60))
 
 
-def test_without_a_target_the_near_columns_are_named(home, store):
+def test_without_a_target_the_likely_columns_are_named(home, store):
     dataset = add_dataset(home, f"age,status,diagnosis,height\n{ROWS}".encode(), "patients.csv")
     with pytest.raises(LabelError, match="--target. Likely: 'diagnosis', which is a usual name.*'status', which is a usual name"):
         settle_target(store, dataset, {})
@@ -25,7 +25,7 @@ def test_without_a_target_the_near_columns_are_named(home, store):
         ({"target": "diagnosis"}, ("diagnosis", None, None)),
     ],
 )
-def test_target_and_split_are_those_of_the_last_run_and_said(home, store, capsys, given, settled):
+def test_target_and_split_of_the_last_run_are_used_and_announced(home, store, capsys, given, settled):
     dataset = add_dataset(home, f"age,status,diagnosis,height\n{ROWS}".encode(), "patients.csv")
     store.add_sweep([RunSettings(dataset=dataset.id, target="status", split_by="group", split_column="age")], "earlier")
     run = dict(given)

@@ -1,4 +1,4 @@
-"""A tab that is closed while a file is read leaves no reading behind."""
+"""Closing a tab while a file is read ends the reading."""
 
 import time
 
@@ -14,7 +14,7 @@ from dashboard.views.data import reading
 reading.AWAY_LOOK_SECONDS, reading.MOST_AWAY_SECONDS = 0.2, 1
 dashboard.main()
 """
-"""A dashboard that takes a tab for closed after a second, so that no reading has ended by itself."""
+"""A dashboard that treats a tab as closed after a second, before any reading ends by itself."""
 
 
 def incoming(home):
@@ -22,7 +22,7 @@ def incoming(home):
 
 
 def test_a_closed_tab_ends_its_reading_and_nothing_is_left(serve, browser, tmp_path):
-    """Closed on the page of the file, or on another one."""
+    """The tab is closed on the Data page, or on another one."""
     (tmp_path / "long.csv").write_bytes(b"a,b,y\n" + b"1,2,k\n" * 4_900_000)
     address = serve(program=SOON)
     for elsewhere in ([], ["Leaderboard"]):

@@ -14,14 +14,14 @@ TABS = ("Trade-offs", "Rank", "Context rows", "Runs side by side")
 
 
 def at(app, tab, view=None, **query):
-    """Opens the page at one of its tabs, and there at one of its views."""
+    """Opens one of the page's tabs, and one of the tab's views."""
     if view is not None:
         app.session_state["side_by_side"] = view
     return go(app, "compare", view=tab, **query)
 
 
 def write_predictions(store: RunStore, sweep: str) -> None:
-    """Gives every run predictions of the same rows; LoRA is right in one row more than zero-shot."""
+    """Gives every run predictions of the same rows; LoRA is right on one row more than zero-shot."""
     for run in store.runs(sweep):
         numbers = run.settings.task == "regression"
         rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def write_predictions(store: RunStore, sweep: str) -> None:
 
 @pytest.fixture
 def sweep(store):
-    """Every run has a result, and no predictions."""
+    """A sweep in which every run has a result but no predictions."""
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2, 8)))
     for run in runs:
         seeding.start(run)
@@ -71,7 +71,7 @@ def layer(rank):
 
 
 def answer(store, job):
-    """What the worker would write for a job."""
+    """Writes the result of a job as the worker would."""
     rank = store.run(job.arguments["run"]).settings.lora.rank
     ranks = [0, 1, rank]
     scores = [seeding.made_up_scores(accuracy) for accuracy in (0.9, 0.94, 0.95)]
@@ -91,7 +91,7 @@ def test_limits_name_the_best_run_within_them(app, sweep):
     assert not app.exception
 
 
-def test_a_third_number_is_offered_beside_the_other_two(app, sweep):
+def test_the_colour_of_points_can_be_a_third_number(app, sweep):
     at(app, "Trade-offs", x="train_seconds", y="adapter_bytes", colour="score")
     assert not app.exception
     assert app.selectbox(key="chosen_colour").value == "score"
@@ -109,7 +109,7 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
 
 
-def test_a_rank_is_drawn_by_the_runs_that_are_compared(app, store, sweep):
+def test_a_rank_is_drawn_by_the_compared_runs(app, store, sweep):
     one = next(run for run in store.runs(sweep) if run.settings.lora.rank == 2 and run.settings.strategy == "peft")
     for more in ({"seed": 1}, {"steps": 7}):
         settings = one.settings.changed(**more)
@@ -119,7 +119,7 @@ def test_a_rank_is_drawn_by_the_runs_that_are_compared(app, store, sweep):
     assert told.count("stopped before the end): LoRA r=2, seed, LoRA r=2, steps.") == 2
 
 
-def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, sweep):
+def test_the_curve_over_ranks_is_a_job_whose_result_is_found_again(app, store, sweep):
     at(app, "Rank")
     button(app, "Compute").click().run()
     (job,) = store.jobs("rank_curve")
@@ -138,7 +138,7 @@ def test_the_rank_that_one_run_used_is_a_job_that_is_found_again(app, store, swe
 
 
 def answer_rows_shown(store, job):
-    """What the worker would write for a job about zero-shot and the runs of the job."""
+    """Writes the result of a job about zero-shot and its runs as the worker would."""
     states = [("inference", None, 0.9), *((store.run(run).settings.strategy, run, 0.93) for run in job.arguments["runs"])]
     rows = []
     for strategy, run, accuracy in states:
@@ -162,7 +162,7 @@ def answer_rows_shown(store, job):
     store.finish_job(job.id, "finished", result={"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0})
 
 
-def test_the_curve_over_rows_shown_is_a_job_that_is_found_again(app, store, sweep):
+def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, store, sweep):
     at(app, "Context rows")
     assert "its weights were not kept" in texts(app.caption), "the made-up full fine-tuning left none"
     button(app, "Compute").click().run()
@@ -188,14 +188,14 @@ def test_the_curve_over_rows_shown_is_a_job_that_is_found_again(app, store, swee
         assert not app.exception
 
 
-def test_settings_side_by_side_are_those_that_differ(app, sweep):
+def test_only_settings_that_differ_are_side_by_side(app, sweep):
     at(app, "Runs side by side")
     settings = set(app.dataframe[-1].value["Setting"])
     assert {"Strategy", "LoRA: rank"} <= settings
     assert "Dataset" not in settings
 
 
-def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, predicted):
+def test_rows_with_changed_predictions_show_which_run_is_right_and_their_values(app, predicted):
     at(app, "Runs side by side", "Changed rows")
     assert not app.exception
     assert "the class of 1 of 40 rows changes: 1 become right, 0 become wrong" in texts(app.markdown)
@@ -206,7 +206,7 @@ def test_rows_that_change_say_who_is_right_and_what_they_look_like(app, predicte
     assert "diagnosis" not in row
 
 
-def test_every_view_of_runs_opens_without_predictions_and_jobs(app, sweep):
+def test_every_view_opens_without_predictions_and_jobs(app, sweep):
     at(app, "Runs side by side")
     for view in ("Curves", "Confusion", "Calibration", "Changed rows", "Update size"):
         app.session_state["side_by_side"] = view
@@ -215,7 +215,7 @@ def test_every_view_of_runs_opens_without_predictions_and_jobs(app, sweep):
         assert not app.error, view
 
 
-def test_the_size_of_the_update_is_asked_for_all_runs_at_once(app, store, sweep):
+def test_the_size_of_the_update_is_requested_for_all_runs_at_once(app, store, sweep):
     at(app, "Runs side by side", "Update size")
     button(app, "Compute it for 2 runs").click().run()
     jobs = store.jobs("rank_curve")
@@ -240,7 +240,7 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     assert "R² against rank" in {found.value for found in app.header}
 
 
-def test_a_sweep_that_goes_on_is_no_crash(app, store):
+def test_a_running_sweep_does_not_crash(app, store):
     seeding.going_sweep(store, steps=2)
     app.run()
     for tab in TABS:
@@ -248,7 +248,7 @@ def test_a_sweep_that_goes_on_is_no_crash(app, store):
         assert not app.exception, tab
 
 
-def test_a_configuration_with_an_incomplete_run_is_traded_off_by_its_others(app, store):
+def test_a_configuration_with_an_incomplete_run_is_compared_by_its_other_runs(app, store):
     _, runs = seeding.queue(
         store, dataclasses.replace(seeding.sweep_settings(store.home, ranks=(8,), seeds=(0, 1)), full_fine_tuning=False)
     )

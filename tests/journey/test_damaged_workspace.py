@@ -1,4 +1,4 @@
-"""One row, table, event or adapter that cannot be read closes nothing: it is named with its reason, and the rest works."""
+"""An unreadable row, table, event or adapter is named with its reason, and everything else works."""
 
 import json
 import shutil
@@ -52,13 +52,13 @@ BREAKS = {
         ("jobs about nothing", "arguments", lambda text: "{}"),
     ],
 }
-"""What is broken of a row of each table: a name, the column, and what then stands there."""
+"""Ways to break a row of each table: name, column and new value."""
 UNKNOWN, NO_JSON = ("runs", *BREAKS["runs"][0]), ("runs", *BREAKS["runs"][1])
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A workspace with a sweep that has ended, and a job for each of its last runs."""
+    """A workspace with an ended sweep and a job for each of its last runs."""
     store = RunStore(tmp_path_factory.mktemp("made"))
     seeding.finished_sweep(store, ranks=tuple(range(1, 13)))
     for run in store.runs()[-len(BREAKS["jobs"]) :]:
@@ -68,19 +68,19 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def store(home, made):
-    """The test's own copy of it."""
+    """A copy of the workspace for this test."""
     shutil.copytree(made, home, dirs_exist_ok=True)
     return RunStore(home)
 
 
 @pytest.fixture
 def ended(store):
-    """Its runs."""
+    """The runs of the copy."""
     return store.runs()
 
 
 def change(home, table, what, column, how, about):
-    """Changes one cell of each row about a run, or of a job."""
+    """Changes one cell of each row of a run or job."""
     where = f"{'run' if table == 'events' else 'id'} = '{about}'"
     with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         for place, text in database.execute(f"SELECT rowid, {column} FROM {table} WHERE {where}").fetchall():
@@ -88,7 +88,7 @@ def change(home, table, what, column, how, about):
 
 
 @pytest.mark.parametrize("table", BREAKS)
-def test_what_cannot_be_read_closes_no_page(app, store, ended, table, capsys):
+def test_every_page_opens_despite_an_unreadable_row(app, store, ended, table, capsys):
     whole, *others = ended
     broken = list(zip(BREAKS[table], store.jobs() if table == "jobs" else reversed(others), strict=False))
     for how, one in broken:
@@ -123,7 +123,7 @@ def test_an_unreadable_run_is_named_kept_and_can_be_deleted(app, store, ended):
     assert len(store.runs()) == len(runs) - 1
 
 
-def test_a_sweep_of_which_no_row_can_be_read_has_its_reasons(app, store, ended, capsys):
+def test_a_sweep_with_only_unreadable_rows_shows_the_reasons(app, store, ended, capsys):
     runs = ended
     for run in runs:
         change(store.home, *UNKNOWN, run.id)
@@ -134,7 +134,7 @@ def test_a_sweep_of_which_no_row_can_be_read_has_its_reasons(app, store, ended, 
     assert "No run of the sweep" in capsys.readouterr().err
 
 
-def test_fields_that_a_result_has_beyond_those_of_this_version_are_kept_and_shown(app, store, ended):
+def test_unknown_fields_of_a_result_are_kept_and_shown(app, store, ended):
     runs = ended
     change(store.home, "runs", "", "result", lambda text: text[:-1] + ', "carbon_grams": 12}', runs[0].id)
     go(app, "live", run=runs[0].id)
@@ -157,7 +157,7 @@ def test_a_damaged_database_is_named_on_pages_and_the_command_line(app, store, e
     assert f"{file} is damaged" in capsys.readouterr().err
 
 
-def test_a_waiting_run_that_cannot_be_read_is_ended_and_not_the_queue(tmp_path):
+def test_an_unreadable_queued_run_is_ended_and_the_queue_continues(tmp_path):
     store = RunStore(tmp_path)
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     change(store.home, *NO_JSON, runs[0].id)
@@ -170,7 +170,7 @@ def test_a_waiting_run_that_cannot_be_read_is_ended_and_not_the_queue(tmp_path):
     ("file", "content"),
     [("table.json", b"{"), ("table.json", b"[]"), ("table.json", None), ("table.parquet", b"PAR1"), ("table.parquet", None)],
 )
-def test_a_damaged_table_leaves_the_others(app, store, ended, file, content):
+def test_a_damaged_table_does_not_affect_the_others(app, store, ended, file, content):
     other = add_dataset(store.home, b"a,b\n" + b"1,x\n2,y\n" * 30, "other.csv")
     broken = next(table for table in list_datasets(store.home) if table.id != other.id)
     path = store.home / "datasets" / broken.id / file
@@ -185,7 +185,7 @@ def test_a_damaged_table_leaves_the_others(app, store, ended, file, content):
         assert not app.exception, (name, app.exception[0].value)
 
 
-def test_a_byte_that_a_disk_changed_gives_no_other_values(tmp_path):
+def test_a_changed_byte_never_yields_other_values(tmp_path):
     store = RunStore(tmp_path)
     run = store.run(made_run(store))
     store.append(run.id, RunPlanned("cpu", 1, 90, 18, 18, 90, 5, 2, ("drop it", "keep it"), 100, 4, (), {}))
@@ -211,7 +211,7 @@ def test_a_byte_that_a_disk_changed_gives_no_other_values(tmp_path):
         assert seen["damaged"] > before_names / 41 / 2
 
 
-def test_damaged_files_of_a_run_close_no_page_and_are_named(app, store, ended, capsys):
+def test_damaged_files_of_a_run_are_named_and_every_page_opens(app, store, ended, capsys):
     for folder in map(store.run_dir, [run.id for run in ended if run.settings.strategy == "peft"]):
         (folder / PREDICTIONS_FILE).write_bytes(b"PAR1")
         (folder / LOG).unlink()
@@ -224,7 +224,7 @@ def test_damaged_files_of_a_run_close_no_page_and_are_named(app, store, ended, c
     assert f"{folder / PREDICTIONS_FILE} cannot be read" in capsys.readouterr().err
 
 
-def test_a_damaged_adapter_from_elsewhere_is_listed_with_its_reason(app, store, ended):
+def test_a_damaged_uploaded_adapter_is_listed_with_its_reason(app, store, ended):
     folder = store.home / "adapters" / ("0" * 64)
     folder.mkdir(parents=True)
     (folder / "about.json").write_text('{"id": 3}')

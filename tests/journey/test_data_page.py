@@ -1,4 +1,4 @@
-"""The Data page without a browser: several files at once, kinds that are corrected, columns that are left out, what is said of them."""
+"""The Data page without a browser: several files at once, corrected kinds, left-out columns and their findings."""
 
 import io
 
@@ -40,7 +40,7 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
-def test_of_several_files_each_failure_is_told_and_the_others_are_kept(app, home):
+def test_of_several_files_each_failure_is_reported_and_the_others_are_kept(app, home):
     app.run()
     upload(app, ("people.csv", CSV), ("picture.csv", PICTURE), ("odd.csv", TILDES), ("small.parquet", parquet()))
     assert not app.exception
@@ -59,7 +59,7 @@ def test_of_several_files_each_failure_is_told_and_the_others_are_kept(app, home
     assert not app.error
 
 
-def test_a_file_that_is_here_already_is_said_and_a_new_one_is_not(app, home):
+def test_only_a_file_that_was_added_before_is_reported_as_such(app, home):
     app.run()
     upload(app, ("first.csv", CSV))
     assert names(home) == ["first.csv"]
@@ -69,7 +69,7 @@ def test_a_file_that_is_here_already_is_said_and_a_new_one_is_not(app, home):
     assert names(home) == ["first.csv"]
 
 
-def test_a_name_that_looks_like_a_path_stays_a_label(app, home):
+def test_a_name_that_looks_like_a_path_is_only_a_label(app, home):
     app.run()
     upload(app, ("../../x.csv", CSV))
     assert not app.exception
@@ -101,7 +101,7 @@ def test_a_chosen_kind_can_be_taken_back(home, mixed):
     assert asked_for(chosen, kinds(chosen)).kinds == (("a", "category"),)
 
 
-def test_every_kind_has_a_word_of_its_own():
+def test_every_kind_has_its_own_word():
     assert len(set(KINDS.values())) == len(KINDS)
 
 
@@ -124,7 +124,7 @@ def test_the_target_stays_when_the_file_is_read_again(app, home):
     assert app.selectbox(key="chosen_target").value == "city"
 
 
-def test_a_target_chosen_by_a_button_stays_when_questions_are_answered_one_after_the_other(app, home):
+def test_a_target_chosen_by_a_button_stays_while_questions_are_answered(app, home):
     marks = NEAR.replace(b"25,", b"-999,").replace(b",152.5", b",-9999")
     add_dataset(home, marks, "patients.csv")
     app.run()
@@ -137,7 +137,7 @@ def test_a_target_chosen_by_a_button_stays_when_questions_are_answered_one_after
     assert not list_datasets(home)[0].questions
 
 
-def test_a_column_that_gives_the_target_away_is_said_with_what_to_do(app, home):
+def test_a_column_that_reveals_the_target_is_named_with_what_to_do(app, home):
     lines = "\n".join(f"{i % 7},{i % 2 * 10 + i % 5},{'yes' if i % 2 else 'no'}" for i in range(90))
     add_dataset(home, f"size,refund,bought\n{lines}".encode(), "leak.csv")
     app.run()
@@ -173,7 +173,7 @@ def test_two_columns_that_are_the_target_together_are_left_out_with_one_click(ap
     assert "gives 'cnt'" not in texts(app.markdown).replace("\\", "")
 
 
-def test_columns_that_can_only_be_in_the_way_are_left_out_with_one_click(app, home):
+def test_useless_columns_are_left_out_with_one_click(app, home):
     lines = "\n".join(f"{i},7,{i % 5},note {i},{'yes' if i % 2 else 'no'}" for i in range(40))
     add_dataset(home, f"id,same,size,note,bought\n{lines}".encode(), "t.csv")
     app.run()
@@ -196,11 +196,11 @@ def test_free_text_is_encoded_with_one_click_and_an_id_is_not_offered(app, home)
     assert not [found for found in app.button if found.label.startswith("Encode")]
 
 
-def test_what_nobody_answered_is_asked_again_after_a_kind_was_changed(app, home):
+def test_an_unanswered_question_is_asked_again_after_a_kind_was_changed(app, home):
     days = "\n".join(["day,id,label", *(f"0{i % 9 + 1}/0{i % 7 + 1}/2024,{i},{'ab'[i % 2]}" for i in range(40))])
     add_dataset(home, days.encode(), "days.csv")
     app.run()
-    assert "can be read day first or month first" not in texts(app.markdown)  # it is asked, and not said a second time
+    assert "can be read day first or month first" not in texts(app.markdown)  # asked as a question, and not repeated as a finding
     button(app, "Leave out id").click().run()
     (dataset,) = list_datasets(home)
     assert [question.field for question in dataset.questions] == ["day_first"]
@@ -210,13 +210,13 @@ def column(name, kind="number", missing=0):
     return Column(name, kind, missing, 5, ())
 
 
-def test_gaps_are_counted_column_by_column_most_first():
+def test_missing_values_are_counted_by_column_with_the_most_first():
     columns = [column("a", missing=2), column("b"), column("c", missing=7), column("d", "ignored", missing=9)]
     assert missing_note(columns)[0].message.startswith("2 columns have missing values: c (7), a (2).")
     assert missing_note([column("b")]) == []
 
 
-def test_few_rows_are_said_with_what_they_leave():
+def test_few_rows_are_reported_with_the_sizes_of_their_splits():
     of_classes, of_numbers = (size_note(100, task)[0].message for task in ("classification", "regression"))
     assert "100 rows leave about 20" in of_classes
     assert ("of accuracy" in of_classes, "of accuracy" in of_numbers) == (True, False)
@@ -229,11 +229,11 @@ def test_the_limits_of_the_models_are_named_with_what_to_do():
     (note,) = limit_notes(mitra, wide, "c0", "classification", 28)
     assert note.message.startswith("Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28")
     assert limit_notes(tabicl, wide, "c0", "classification", 28) == limit_notes(mitra, wide[:5], "c0", "regression", 0) == []
-    # which stops training, and is said as such
+    # this stops training and is shown as such
     assert limit_notes(mitra, [column("t", "text"), column("y")], "y", "classification", 2) == []
 
 
-def test_deleting_says_what_it_takes_away(app, home):
+def test_deleting_says_what_it_removes(app, home):
     add_sample(home, "iris")
     app.run()
     assert "Removes the table and its file" in texts(app.caption)
@@ -247,7 +247,7 @@ NEAR = b"age,status,diagnosis,height\n" + b"".join(
 )
 
 
-def test_where_columns_are_near_a_person_chooses_by_a_button_before_going_on(app, home):
+def test_if_several_columns_are_likely_targets_a_button_chooses_before_next(app, home):
     add_dataset(home, NEAR, "patients.csv")
     app.run()
     assert "What do you want to predict?" in texts(app.markdown)
@@ -262,7 +262,7 @@ def test_where_columns_are_near_a_person_chooses_by_a_button_before_going_on(app
     assert not button(app, "Next: choose a model").disabled
 
 
-def test_a_name_too_long_for_its_place_is_whole_in_the_tooltip(app, home):
+def test_a_shortened_name_is_complete_in_the_tooltip(app, home):
     long, other = (f"asked_in_a_survey_with_all_of_its_words_{last}" for last in ("diagnosis", "status"))
     table = "what somebody exported on a day in the spring.csv"
     add_dataset(home, NEAR.replace(b"diagnosis", long.encode()).replace(b"status", other.encode()), table)
@@ -284,7 +284,7 @@ def test_the_column_of_the_last_run_is_proposed_again(app, home):
     assert not button(app, "Next: choose a model").disabled
 
 
-def test_the_full_list_answers_too_and_new_run_asks_the_same(app, home):
+def test_the_full_list_also_answers_and_new_run_asks_the_same(app, home):
     add_dataset(home, NEAR, "patients.csv")
     app.run()
     app.switch_page("views/new_run/page.py").run()
@@ -295,7 +295,7 @@ def test_the_full_list_answers_too_and_new_run_asks_the_same(app, home):
     assert "What do you want to predict?" not in texts(app.markdown)
 
 
-def test_another_table_that_asks_starts_without_a_choice(app, home):
+def test_another_table_with_the_question_starts_without_a_choice(app, home):
     other = add_dataset(home, NEAR, "patients.csv")
     first = add_dataset(home, CSV, "people.csv")
     app.query_params["table"] = first.id
@@ -307,7 +307,7 @@ def test_another_table_that_asks_starts_without_a_choice(app, home):
 
 
 class NeverEnding:
-    """In the place of a file that takes hours."""
+    """Stands in for reading a file that takes hours."""
 
     cancelled = 0
 
@@ -315,15 +315,15 @@ class NeverEnding:
         return "Looking at columns: 400 of 5,000"
 
     def ended(self):
-        if get_script_run_ctx(suppress_warning=True) is None:  # the thread that looks for a closed tab
+        if get_script_run_ctx(suppress_warning=True) is None:  # the thread that detects a closed tab
             return True
-        raise StopException  # what a click elsewhere does to the script that waits
+        raise StopException  # a click elsewhere does this to the waiting script
 
     def cancel(self):
         NeverEnding.cancelled += 1
 
 
-def test_a_long_reading_shows_how_far_it_is_and_can_be_cancelled(app, home, monkeypatch):
+def test_a_long_reading_shows_progress_and_can_be_cancelled(app, home, monkeypatch):
     app.run()
     with monkeypatch.context() as patched:
         patched.setattr(queries, "start_reading", lambda *asked: NeverEnding())
@@ -350,7 +350,7 @@ STOPS = {
 
 
 @pytest.mark.parametrize("what", STOPS)
-def test_what_stops_training_stops_at_next_and_at_launch(app, home, what):
+def test_problems_that_stop_training_disable_next_and_launch(app, home, what):
     data, reason = STOPS[what]
     add_dataset(home, data, "t.csv")
     go(app, "data")
@@ -369,7 +369,7 @@ def test_what_stops_training_stops_at_next_and_at_launch(app, home, what):
         assert "Cannot start" in texts(app.markdown)
 
 
-def test_readings_of_one_file_are_told_apart_by_what_differs(app, home):
+def test_readings_of_one_file_are_distinguished_by_their_differences(app, home):
     data = b"id,age,code\n" + b"".join(b"%d,%d,%d\n" % (i, i % 7, i % 3) for i in range(40))
     add_dataset(home, data, "t.csv")
     add_dataset(home, data, "t.csv", ReadingChoices(kinds=(("id", "ignored"), ("code", "category"))))
@@ -383,7 +383,7 @@ def test_readings_of_one_file_are_told_apart_by_what_differs(app, home):
     ]
 
 
-def test_adding_closes_the_place_where_it_was_done(app, home):
+def test_the_upload_box_closes_after_a_table_was_added(app, home):
     add_sample(home, "iris")
     go(app, "data")
     assert app.file_uploader(key="upload_0")

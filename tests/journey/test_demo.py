@@ -1,4 +1,4 @@
-"""The demo: what was recorded opens and predicts as it did, every page has something to show, and nothing of it stays."""
+"""The demo: its recorded runs open and predict as before, every page has content, and nothing is left afterwards."""
 
 import re
 import sys
@@ -32,12 +32,12 @@ def demo():
 
 @pytest.fixture
 def shown(demo, monkeypatch, app):
-    """The pages on the demo; nothing trains."""
+    """The pages on the demo, without training."""
     monkeypatch.setenv("TABTUNE_HOME", str(demo))
     return app
 
 
-def test_it_is_a_finished_sweep_in_which_lora_wins_and_one_with_runs_queued(demo):
+def test_the_demo_has_a_finished_sweep_that_lora_wins_and_a_queued_one(demo):
     store, facts = RunStore(demo), about(demo)
     finished, going = store.runs(facts["finished"]), store.runs(facts["going"])
     assert [sweep.id for sweep in store.sweeps()] == [facts["finished"], facts["going"]]
@@ -64,12 +64,12 @@ def test_its_adapters_load_and_reproduce_their_stored_predictions(demo):
 
 
 def all_said(app):
-    """Every text of a page, the cells of its tables among them."""
+    """Every text of a page, including the cells of its tables."""
     elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning, *(table for table in app.dataframe))
     return " ".join(one.value.to_csv() if isinstance(one.value, pd.DataFrame) else str(one.value) for one in elements).replace("\\", "")
 
 
-def test_every_page_is_full_says_where_it_was_measured_and_writes_numbers_and_counts_as_the_others_do(shown, demo):
+def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_alike(shown, demo):
     counts = {"training": set(), "validation": set(), "test": set()}
     for page in ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it"):
         go(shown, page)
@@ -88,7 +88,7 @@ def test_every_page_is_full_says_where_it_was_measured_and_writes_numbers_and_co
     }
 
 
-def test_it_opens_on_the_finished_sweep_and_data_can_be_visited_then(shown, demo):
+def test_the_demo_opens_on_the_finished_sweep_and_data_can_be_visited_then(shown, demo):
     shown.run()
     assert shown.title[0].value == "Leaderboard"
     assert shown.selectbox(key="chosen_board").value == about(demo)["finished"]
@@ -96,7 +96,7 @@ def test_it_opens_on_the_finished_sweep_and_data_can_be_visited_then(shown, demo
     assert shown.title[0].value == "Data"
 
 
-def test_elsewhere_no_page_speaks_of_a_demo(app):
+def test_outside_the_demo_no_page_mentions_it(app):
     go(app, "guide")
     assert "**Demo**" not in texts(app.caption)
 
@@ -108,7 +108,7 @@ def test_the_sweep_that_trains_is_one_click_away(shown, demo):
     assert shown.selectbox(key="chosen_sweep").value == about(demo)["going"]
 
 
-def test_it_is_gone_when_the_dashboard_ends_and_the_workspace_of_the_person_is_not_touched(tmp_path, monkeypatch):
+def test_the_demo_is_deleted_when_the_dashboard_ends_and_the_users_workspace_is_untouched(tmp_path, monkeypatch):
     homes = []
 
     class Interrupted:
@@ -130,7 +130,7 @@ def test_it_is_gone_when_the_dashboard_ends_and_the_workspace_of_the_person_is_n
     assert not home.exists()
 
 
-def test_a_demo_takes_no_workspace(capsys):
+def test_the_demo_refuses_a_workspace(capsys):
     with pytest.raises(SystemExit):
         main(["--demo", "--home", "somewhere"])
     assert "not allowed with argument" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The estimate on New run, and beside the measurement on Live, without a browser."""
+"""The estimate on New run, and next to the measurement on Live, without a browser."""
 
 import re
 
@@ -57,7 +57,7 @@ def test_time_is_unknown_before_the_first_run_and_then_comes_from_it(app, store)
     assert not first_look(app)
 
 
-def test_time_of_other_parts_is_not_promised_from_these(app, store):
+def test_time_is_not_estimated_from_runs_of_other_parts(app, store):
     add_sample(store.home, "breast_cancer")
     seeding.finished_sweep(store)
     new_run(app)
@@ -67,7 +67,7 @@ def test_time_of_other_parts_is_not_promised_from_these(app, store):
     assert "Training time: not known before a run like each of these has finished" in captions(app)
 
 
-def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_the_launch(app, store):
+def test_a_time_limit_below_one_step_is_reported_before_launch(app, store):
     add_sample(store.home, "breast_cancer")
     seeding.finished_sweep(store)
     new_run(app)
@@ -77,7 +77,7 @@ def test_a_time_limit_that_is_shorter_than_a_step_is_said_before_the_launch(app,
     assert not next(found for found in app.button if found.label.startswith("Launch")).disabled
 
 
-def test_a_time_limit_of_nothing_is_refused_before_the_launch(app, store):
+def test_a_time_limit_of_zero_is_refused_before_launch(app, store):
     add_sample(store.home, "breast_cancer")
     new_run(app)
     app.number_input(key="time_limit").set_value(0.0).run()
@@ -90,7 +90,7 @@ def launch_is_open(app):
     return not next(found for found in app.button if found.label.startswith("Launch")).disabled
 
 
-def test_what_cannot_fit_the_machine_starts_only_for_who_insists(app, store, monkeypatch):
+def test_a_run_that_cannot_fit_in_memory_starts_only_after_confirmation(app, store, monkeypatch):
     monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((10**9, 12 * 10**8), []))
     add_sample(store.home, "breast_cancer")
     new_run(app)
@@ -104,7 +104,7 @@ def test_what_cannot_fit_the_machine_starts_only_for_who_insists(app, store, mon
     assert launch_is_open(app)
 
 
-def test_what_does_not_fit_the_disk_starts_only_for_who_insists(app, store, monkeypatch):
+def test_a_run_that_does_not_fit_on_the_disk_starts_only_after_confirmation(app, store, monkeypatch):
     add_sample(store.home, "breast_cancer")
     monkeypatch.setattr("tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**6, 10**9, False, True))
     new_run(app)

@@ -1,4 +1,4 @@
-"""The examples of the documentation run, each as a person runs it but for the number of steps."""
+"""The examples of the documentation run as written, except for the number of steps."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
 
 
-def test_the_script_ranks_and_writes_a_board(tmp_path, monkeypatch, capsys):
+def test_the_script_prints_and_writes_a_board(tmp_path, monkeypatch, capsys):
     import compare_ranks
 
     monkeypatch.setattr(sys, "argv", ["compare_ranks.py", "--rows", "120", "--steps", "2"])
@@ -26,7 +26,7 @@ def test_the_script_ranks_and_writes_a_board(tmp_path, monkeypatch, capsys):
     assert "LoRA r=8" in (tmp_path / "board.html").read_text()
 
 
-def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
+def test_all_cells_of_the_notebook_run(tmp_path):
     notebook = json.loads((EXAMPLES / "first_adapter.ipynb").read_text())
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names = {}
@@ -36,7 +36,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
     assert names["loaded"].predict(names["x_test"]).tolist() == names["pipeline"].predict(names["x_test"]).tolist()
 
 
-def test_the_table_is_the_same_at_every_call_and_has_three_shells(tmp_path, monkeypatch):
+def test_the_example_table_is_deterministic_and_has_three_shells(tmp_path, monkeypatch):
     import runpy
 
     import quantiles

@@ -1,4 +1,4 @@
-"""One run from the table to the adapter, in this process, on a small table and the model in the box."""
+"""One run from the table to the adapter, in this process, with a small table and a model of the package."""
 
 import dataclasses
 import io
@@ -32,7 +32,7 @@ ROWS = 120
 
 
 def mixed_csv(rows=ROWS, seed=0):
-    """Numbers with holes, a category with holes, a date, free text, and a text target that depends on the first two."""
+    """Numbers and a category with missing values, a date, free text, and a text target that depends on the first two."""
     rng = np.random.default_rng(seed)
     size, colour = rng.normal(size=rows), rng.choice(["red", "green", "blue"], rows)
     frame = pd.DataFrame(
@@ -60,7 +60,7 @@ def settings(home):
 
 
 HERE = SimpleNamespace(call=lambda function, **named: function(**named))
-"""Tries a package in this process, where a test is not about the fresh one."""
+"""Verifies a package in this process, for tests that are not about the fresh one."""
 
 
 def run(settings, home, stop_request=lambda: None, fresh=HERE):
@@ -76,12 +76,12 @@ def of(kind, events):
 
 @pytest.fixture(scope="module")
 def done(settings, home):
-    """The run of the settings as they are, its package tried in a fresh process."""
+    """A run with unchanged settings, whose package is verified in a fresh process."""
     return run(settings, home, fresh=None)
 
 
 @pytest.mark.parametrize("variant", [{"use_dora": True}, {"init_lora_weights": "pissa"}], ids=str)
-def test_the_tensors_of_an_adapter_take_the_bytes_that_were_told_before(settings, home, variant, unverified):
+def test_the_tensors_of_an_adapter_take_the_announced_bytes(settings, home, variant, unverified):
     lora = LoraSettings(rank=4, targets=("late_layers",), bias="lora_only", **variant)
     _, _, folder = run(dataclasses.replace(settings, lora=lora, train=TrainSettings(steps=1)), home)
     with zipfile.ZipFile(folder / "adapter.zip") as archive:
@@ -113,9 +113,9 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
     assert (truth.iloc[test["row"]].to_numpy() == test["label"].to_numpy()).all()
 
 
-def test_pissa_begins_at_the_very_zero_shot_of_lora_and_its_package_is_verified(settings, home, done):
+def test_pissa_starts_from_exactly_loras_zero_shot_and_its_package_is_verified(settings, home, done):
     plain = done[0]
-    slower = dataclasses.replace(settings.train, learning_rate=5e-4)  # at the settings' own, none of these 12 steps improves on zero-shot
+    slower = dataclasses.replace(settings.train, learning_rate=5e-4)  # at the default rate, none of these 12 steps improves on zero-shot
     lora = LoraSettings(rank=4, init_lora_weights="pissa")
     result, events, _ = run(dataclasses.replace(settings, lora=lora, train=slower), home)
     assert result.zero_shot_validation == plain.zero_shot_validation == of(Evaluated, events)[0].scores
@@ -142,7 +142,7 @@ def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings
 
 
 @pytest.mark.parametrize(("by", "column"), [("time", "seen"), ("group", "who")])
-def test_a_split_by_a_column_is_kept_from_the_table_to_the_adapter(home, by, column):
+def test_a_split_by_a_column_is_followed_from_the_table_to_the_adapter(home, by, column):
     frame = pd.read_csv(io.BytesIO(mixed_csv()), keep_default_na=False).sample(frac=1.0, random_state=3).reset_index(drop=True)
     csv = frame.assign(who=[f"p{i % 20}" for i in range(ROWS)]).to_csv(index=False).encode()
     dataset = add_dataset(home, csv, "mixed.csv")
@@ -197,7 +197,7 @@ def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home, 
     assert any("No improvement over zero-shot" in note.text for note in of(Note, events))
 
 
-def test_stop_keeps_the_best_and_cancel_keeps_nothing(settings, home, unverified):
+def test_stop_keeps_the_best_state_and_cancel_keeps_nothing(settings, home, unverified):
     looks = iter(range(100))
     result, _, folder = run(settings, home, stop_request=lambda: "stop" if next(looks) >= 6 else None)
     assert (result.outcome, result.steps_done) == ("stopped", 6)
@@ -224,13 +224,13 @@ def test_a_numeric_target_can_be_split_at_its_median(settings, home):
         ({"device": "cuda:7"}, DeviceError, "The device 'cuda:7' was requested, but torch sees"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(settings, home, change, error, message):
+def test_impossible_settings_are_refused_with_the_reason(settings, home, change, error, message):
     with pytest.raises(error, match=message):
         run(dataclasses.replace(settings, **change), home)
 
 
-def test_memory_of_the_run_is_given_back_before_another_process_verifies(settings, home, monkeypatch):
-    """Else training's peak would be missing to it on a card that is nearly full."""
+def test_a_run_frees_its_memory_before_another_process_verifies(settings, home, monkeypatch):
+    """Otherwise the verifying process would lack that memory on a nearly full GPU."""
     done, fit = [], experiment.fit
     monkeypatch.setattr(experiment, "fit", lambda *given, **named: (fit(*given, **named), done.append("fitted"))[0])
     monkeypatch.setattr(meters, "_give_back_freed_memory", lambda device: done.append("given back"))

@@ -1,4 +1,4 @@
-"""No page shows a gain, or that something is better, without its interval or that its noise is not known."""
+"""No page shows a gain or an improvement without its interval or a note that its noise is unknown."""
 
 import re
 
@@ -21,7 +21,7 @@ PAGES = [
 
 
 def alone(frame):
-    """The columns of a shown table that hold gains as bare numbers."""
+    """The columns of a shown table with gains as bare numbers."""
     gains = [name for name in frame if OF_A_GAIN.search(str(name)) and "±" not in str(name)]
     beside = " ".join(str(name) for name in frame if "±" in str(name) or str(name).endswith("_half_width"))
     texts = {name: frame[name].dropna().astype(str) for name in gains}
@@ -32,15 +32,15 @@ def alone(frame):
 
 
 def said(app):
-    """Every sentence on the page that speaks of a gain and has a number, but says nothing of its noise."""
+    """Every sentence on the page that mentions a gain and a number but not its noise."""
     kinds = (app.markdown, app.caption, app.info, app.success, app.warning, app.metric)
     texts = [str(part) for kind in kinds for one in kind for part in (one.value, getattr(one, "label", ""), getattr(one, "help", ""))]
     paragraphs = [paragraph for text in texts for paragraph in text.split("\n\n")]
     return [one for one in paragraphs if OF_A_GAIN.search(one) and A_NUMBER.search(one) and not ITS_NOISE.search(one)]
 
 
-def test_every_gain_on_a_page_stands_with_its_noise(app, store):
-    """Of a sweep whose runs kept their predictions, and of one whose runs did not."""
+def test_every_gain_on_a_page_has_its_noise(app, store):
+    """For a sweep whose runs kept their predictions, and for one whose runs did not."""
     for kept in (True, False):
         sweep = seeding.finished_sweep(store, ranks=(2, 4), seeds=(0, 1))
         for run in store.runs(sweep) if kept else ():

@@ -1,4 +1,4 @@
-"""The code of the guide runs as it is written, with the package's name, the device and the epochs changed."""
+"""The guide's code runs as written, with only the package's name, the device and the epochs changed."""
 
 import re
 from pathlib import Path
@@ -52,7 +52,7 @@ def settings_of(peft_config=None, **params):
     return TabularPipeline(tuning_params={**params, "peft_config": peft_config or {}}).settings()
 
 
-def test_every_section_with_code_to_copy_is_here():
+def test_every_section_with_code_to_copy_is_tested():
     assert [*SECTIONS] == ["3.1", "3.2", "4.2", "5.3", "6.1", "6.3", "9.1", "9.2", "9.3", "10.1", "10.2", "10.3", "11", "12.1", "12.3"]
     assert [len(blocks) for blocks in SECTIONS.values()] == [1] * 12 + [4, 1, 1]
 
@@ -74,7 +74,7 @@ def test_3_1_4_2_6_3_11_and_12_1_are_settings_of_a_pipeline():
     assert (plus.train.lr_ratio, plus.lora.rank, plus.lora.alpha) == (10, 8, 16)
 
 
-def test_3_2_our_layer_is_the_guides():
+def test_3_2_our_layer_equals_the_guides():
     theirs, base, x = run("3.2", nn=nn)["LoRALinear"], nn.Linear(6, 4), torch.randn(3, 6)
     ours = LoRALinear(base, r=2, alpha=3, dropout=0.05).eval()
     nn.init.normal_(ours.lora_B.weight)
@@ -82,7 +82,7 @@ def test_3_2_our_layer_is_the_guides():
     assert (ours.base, ours.scaling, ours.dropout.p) == (base, 1.5, 0.05)
 
 
-def test_5_3_adapts_the_named_parts_alone(rows):
+def test_5_3_adapts_only_the_named_parts(rows):
     pipeline = run("5.3", TabularPipeline=TabularPipeline)["pipeline"]
     pipeline.tuning_params |= {"steps": 1, "device": "cpu"}
     pipeline.fit(rows["X_train"], rows["y_train"])
@@ -116,7 +116,7 @@ def test_6_1_10_11_and_12_3_train_save_load_and_merge(rows, tmp_path):
         load_lora_adapter("lora_classification.pt", task="regression")
 
 
-def test_a_card_that_is_not_there_is_an_error_that_says_so(rows, monkeypatch):
+def test_a_missing_gpu_is_an_error_that_says_so(rows, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(DeviceError, match="The device 'cuda' was requested"):
@@ -137,7 +137,7 @@ def test_9_2_ranks_the_ranks(rows, capsys):
     assert all(f"LoRA-r{rank}" in printed for rank in (2, 4, 8, 16))
 
 
-def test_9_3_prints_one_line_a_rank(rows, capsys):
+def test_9_3_prints_one_line_per_rank(rows, capsys):
     run("9.3", **rows, TabularPipeline=TabularPipeline, torch=torch)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["Ultra-Light", "Light", "Medium", "Heavy"]

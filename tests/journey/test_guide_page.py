@@ -1,4 +1,4 @@
-"""The Guide page: its arithmetic, its picture, its links, and the user's own figures beside the guide's."""
+"""The Guide page: its arithmetic, picture and links, and the user's own figures next to the guide's."""
 
 import re
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_the_quick_reference_marks_the_row_of_the_newest_table(app, home):
     assert [case for case, mark in marked.items() if mark] == ["Small data (to 10,000 rows)"]
 
 
-def test_own_figures_stand_beside_the_guides(app, store):
+def test_own_figures_are_shown_next_to_the_guides(app, store):
     go(app, "guide")
     assert "Its figures will appear here" in texts(app.info)
     seeding.finished_sweep(store, ranks=(2, 8))
@@ -66,14 +66,14 @@ def test_own_figures_stand_beside_the_guides(app, store):
     assert "r\\=8" in texts(app.markdown)
 
 
-def test_every_trouble_stands_in_the_guide_with_what_to_do(app):
+def test_every_problem_is_in_the_guide_with_what_to_do(app):
     go(app, "guide")
     shown = app.table[0].value
     assert shown.index.tolist() == [row.symptom for row in GUIDE.values()]
     assert (shown != "").all(axis=None)
 
 
-def test_the_figures_of_the_text_are_those_of_the_measurements():
+def test_the_figures_in_the_text_equal_the_measurements():
     told = {claim.topic: claim.found for claim in CLAIMS}
     growth = r"grew by (\d+ to \d+) MB with LoRA and by (\d+) MB with full"
     assert re.findall(growth, " ".join((MEASURED / "index.md").read_text().split())) == re.findall(growth, told["Memory"])
@@ -84,7 +84,7 @@ def test_the_figures_of_the_text_are_those_of_the_measurements():
     assert f"chose 2 on {sum(rank == '2' for rank, _ in rows)} of them" in told["Accuracy"]
 
 
-def test_the_glossary_explains_what_the_pages_link_to(app):
+def test_the_glossary_explains_every_linked_term(app):
     assert list(TERMS) == sorted(TERMS, key=str.lower)
     app.query_params["tab"] = "glossary"
     go(app, "guide")
@@ -99,7 +99,7 @@ def test_each_page_explains_its_terms(app):
         assert any("guide?tab=glossary" in (title.proto.help or "") for title in app.title), page
 
 
-def test_this_machine_is_looked_at_when_asked_and_the_report_can_be_copied(app, monkeypatch):
+def test_this_machine_is_checked_on_request_and_the_report_can_be_copied(app, monkeypatch):
     def refused(*_, **__):
         raise AssertionError("something was asked of another machine")
 
@@ -113,7 +113,7 @@ def test_this_machine_is_looked_at_when_asked_and_the_report_can_be_copied(app, 
     assert "torch" in copied.value and "Workspace" in copied.value
 
 
-def test_what_keeps_runs_from_working_is_named_above_the_report(app, monkeypatch):
+def test_problems_that_stop_runs_are_named_above_the_report(app, monkeypatch):
     monkeypatch.setattr("tabtune_core.execution.doctor.requires", lambda name: ["numpy>=99"])
     go(app, "guide", tab="machine")
     button(app, "Check this machine").click().run()

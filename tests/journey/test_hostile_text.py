@@ -1,4 +1,4 @@
-"""Text out of a file is never markup: a table whose names are Markdown, HTML and addresses, looked at on every page, and a row of it predicted."""
+"""Text from a file is never markup: a table with Markdown, HTML and addresses as names, opened on every page, and a predicted row."""
 
 import io
 import itertools
@@ -37,7 +37,7 @@ STEPS = {
     "Compare": {},
     "Adapters": {"How to open it": "stCode"},
 }
-"""By the title of each page, what is opened on it, and a kind of element that this shows."""
+"""By the title of each page, the parts to open on it, and a kind of element that they show."""
 MARKUP = """() => [
   ...document.querySelectorAll('[src*="x.example"], [href*="x.example"], [data*="x.example"], .katex'),
   ...[...document.querySelectorAll('b, span[class*="stMarkdownColored"], [data-testid="stMain"] a')].filter(
@@ -45,12 +45,12 @@ MARKUP = """() => [
 ].map((found) => found.outerHTML.slice(0, 300))"""
 OWN_CSV = """() => [...document.querySelectorAll('[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"])')].map(
     (button) => getComputedStyle(button).display)"""
-"""Whether Streamlit's own download of a table shows, whose texts a spreadsheet could take for formulas."""
+"""True if Streamlit's own table download shows, whose texts a spreadsheet could read as formulas."""
 REFUSED = "document.addEventListener('securitypolicyviolation', (event) => console.error(`The policy refuses ${event.blockedURI}`))"
 
 
 def carry_out(store):
-    """What was asked of the worker, in this process, which has torch loaded."""
+    """Executes the worker's jobs in this process, which has torch loaded."""
     job = store.claim_job(os.getpid(), identity_of(os.getpid()))
     store.job_dir(job.id).mkdir(parents=True)
     done = run_job(job.kind, home=store.home, folder=store.job_dir(job.id), arguments=job.arguments)
@@ -58,7 +58,7 @@ def carry_out(store):
 
 
 def table():
-    """Every name and label is hostile; one class and half of the columns are told apart by a letter."""
+    """A table with hostile names and labels; letters make the classes and half of the columns distinct."""
     names = [f"{HOSTILE} {letter}" for letter in "pqr"]
     rows = [
         {names[0]: i % 7, names[1]: f"{HOSTILE} {'uv'[i % 2]}", names[2]: i % 5, "verdict": f"{['no', 'yes'][i % 3 > 0]} {HOSTILE}"}
@@ -71,8 +71,9 @@ def table():
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A workspace with a finished run and its adapter, and one of the same sweep that failed; both have a name and a note of a person.
-    What the run predicted of its first test row.
+    """A workspace with a finished run and its adapter, and a failed run of the same sweep; both have hostile names and notes.
+
+    Returns also the finished run's prediction of its first test row.
     """
     store = RunStore(tmp_path)
     run = made_run(store, data=table(), name=f"{HOSTILE}.csv", sweep=HOSTILE)
@@ -81,18 +82,18 @@ def hostile(tmp_path):
     for one in (run, failed):
         store.rename(one, f"LoRA r=4 {HOSTILE}")
         store.annotate(one, HOSTILE)
-    return pd.read_parquet(store.run_dir(run) / "predictions.parquet").iloc[0]  # of the row that the page proposes
+    return pd.read_parquet(store.run_dir(run) / "predictions.parquet").iloc[0]  # for the row that the page proposes
 
 
 def to(page, title):
-    """Another page by its link, which loads nothing anew."""
+    """Opens another page by its link, without a reload."""
     page.get_by_role("link", name=title).click()
     page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
     drawn(page)
 
 
 def opened(page, boxes):
-    """Opens boxes and tabs one by one, with what they then show."""
+    """Opens boxes and tabs one by one, and those that they reveal."""
     for box, kind in boxes.items():
         expander = page.get_by_test_id("stExpander").filter(has=page.locator("summary").filter(has_text=box)).first
         expander.locator("summary").first.click()
@@ -110,7 +111,7 @@ def opened(page, boxes):
         yield
 
 
-def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, page, hostile, tmp_path):
+def test_no_page_treats_text_as_markup_or_contacts_another_machine(serve, page, hostile, tmp_path):
     address = serve()
     asked, complaints = [], []
     page.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda route: (asked.append(route.request.url), route.abort()))
@@ -150,5 +151,5 @@ def test_no_page_takes_text_for_markup_asks_another_machine_or_offers_to(serve, 
     assert page.evaluate(MARKUP) == []
     assert page.get_by_test_id("stAppDeployButton").count() == 0
     assert asked == []
-    # at an address of a page Streamlit looks for its server beside that first, and finds it at the second try
+    # at a page's address Streamlit first looks for its server below that address, and finds it at the second try
     assert [text for text in complaints if "Failed to load resource" not in text] == []

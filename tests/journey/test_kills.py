@@ -1,4 +1,4 @@
-"""Runs outlive the pages, and a killed run is told as such: the real server, worker, engine and signals."""
+"""Runs outlive the pages, and a killed run is reported as such, with the real server, worker, engine and signals."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def steps_of(store, run_id):
     return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
 
 
-def test_killing_the_pages_disturbs_no_run_and_killing_a_run_lets_the_next_one_start(serve, tmp_path, monkeypatch):
+def test_killing_the_pages_disturbs_no_run_and_after_a_killed_run_the_next_starts(serve, tmp_path, monkeypatch):
     monkeypatch.setenv("TABTUNE_WORKER", "--parallel 1")
     store = RunStore(tmp_path)
     serve(worker=True)

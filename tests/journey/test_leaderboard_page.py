@@ -1,4 +1,4 @@
-"""The Leaderboard without a browser: with nothing, one run and 200 runs; filters, files, and what can be done with chosen lines."""
+"""The Leaderboard without a browser: empty, with one run and with 200; filters, files, and actions on chosen lines."""
 
 import dataclasses
 import io
@@ -43,7 +43,7 @@ def press(app, label):
 
 
 def choose(app, *rows):
-    """Lines of the board by their numbers, as a click into their boxes does."""
+    """Chooses lines of the board by number, as a click on their checkboxes does."""
     app.session_state[app.dataframe[0].key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
     app.run()
 
@@ -63,7 +63,7 @@ def test_an_empty_workspace_says_what_to_do_next(app):
     assert "No run yet" in texts(app.info)
 
 
-def test_one_run_without_a_result_has_a_line_and_no_place(app, store):
+def test_a_run_without_a_result_has_a_line_but_no_place(app, store):
     one_run(store)
     open_page(app)
     assert not app.exception
@@ -71,7 +71,7 @@ def test_one_run_without_a_result_has_a_line_and_no_place(app, store):
     assert board(app)["Place"].isna().all()
 
 
-def test_two_hundred_runs_are_shown_and_by_configuration(app, store):
+def test_two_hundred_runs_are_shown_singly_and_by_configuration(app, store):
     seeding.many_runs(store, sweeps=4, per_sweep=50, looks=3)
     open_page(app, board="all")
     assert not app.exception
@@ -85,7 +85,7 @@ def test_two_hundred_runs_are_shown_and_by_configuration(app, store):
     assert (board(app)["± validation"] > 0).all()
 
 
-def test_what_was_computed_before_and_a_time_limit_have_their_columns_where_there_is_such_a_run(app, store):
+def test_saved_seconds_and_time_limits_have_columns_only_if_a_run_has_them(app, store):
     seeding.finished_sweep(store)
     open_page(app)
     assert {"Computed before (s)", "What happened"}.isdisjoint(board(app))
@@ -100,7 +100,7 @@ def test_what_was_computed_before_and_a_time_limit_have_their_columns_where_ther
     assert (shown["Computed before (s)"] > 0).sum() == 1
 
 
-def test_filters_hide_lines_and_move_no_place(app, store):
+def test_filters_hide_lines_but_do_not_change_places(app, store):
     seeding.many_runs(store, sweeps=2, per_sweep=50, looks=0)
     open_page(app, board="all", only_rank=["r=4", "r=16"])
     assert not app.exception
@@ -111,7 +111,7 @@ def test_filters_hide_lines_and_move_no_place(app, store):
     assert board(app)["Run"].str.replace(r", \d+ \w+ [\d:]+$", "", regex=True).unique().tolist() == ["LoRA r=4 seed 3"]
 
 
-def test_two_sweeps_with_the_same_title_and_lines_are_told_apart(app, store, monkeypatch):
+def test_sweeps_and_lines_with_the_same_title_can_be_distinguished(app, store, monkeypatch):
     monkeypatch.setattr("dashboard.formatting.moment", lambda seconds: "now")
     older, newer = (seeding.finished_sweep(store, ranks=ranks, seeds=(0, 1)) for ranks in ((2, 4), (2, 8)))
     for run in store.runs():
@@ -131,7 +131,7 @@ def test_two_sweeps_with_the_same_title_and_lines_are_told_apart(app, store, mon
     assert filters == "Filters (1 on)", "the text; the rank is none of this sweep"
 
 
-def test_errors_of_several_targets_are_written_with_the_digits_of_the_smallest(store):
+def test_errors_of_several_targets_have_the_digits_of_the_smallest(store):
     sweeps = seeding.many_runs(store, sweeps=2, per_sweep=3, looks=0, task="regression")
     ranked = queries.ranked(None, "rmse")
     errors = [name for name in ranked if name.endswith("_rmse")]
@@ -145,7 +145,7 @@ def test_errors_of_several_targets_are_written_with_the_digits_of_the_smallest(s
         assert float(form % own) == pytest.approx(score, rel=1e-4)
 
 
-def test_chosen_runs_are_noted_archived_and_taken_out_again(app, store):
+def test_chosen_runs_can_be_noted_archived_and_unarchived(app, store):
     sweep = seeding.finished_sweep(store)
     open_page(app)
     choose(app, 0, 1)
@@ -166,7 +166,7 @@ def test_chosen_runs_are_noted_archived_and_taken_out_again(app, store):
     assert not any(run.archived for run in store.runs(sweep))
 
 
-def test_tags_are_set_for_all_chosen_runs_filtered_by_and_taken_along(app, store):
+def test_tags_are_set_for_all_chosen_runs_filter_the_board_and_are_exported(app, store):
     sweep = seeding.finished_sweep(store, ranks=(2, 4))
     kept = store.runs(sweep)[0].id
     store.tag(kept, ["night"])
@@ -197,7 +197,7 @@ def test_chosen_runs_go_on_to_another_page(app, store, icon, title):
     assert ids[0] in named or ids[1] in named
 
 
-def test_what_a_page_cannot_take_is_said_at_its_button(app, store):
+def test_a_pages_button_says_why_it_cannot_take_the_chosen_runs(app, store):
     seeding.finished_sweep(store, ranks=(2,))
     seeding.finished_sweep(store, ranks=(2,))
     open_page(app, board="all")
@@ -208,7 +208,7 @@ def test_what_a_page_cannot_take_is_said_at_its_button(app, store):
     assert "The chosen runs have no verified adapter" in app.button(key="go_inventory_2").help
 
 
-def test_a_run_that_was_stopped_is_marked_and_leads_nothing(app, store):
+def test_a_stopped_run_is_marked_and_never_leads(app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     seeding.finish(runs[0])
     for run, outcome in ((runs[1], "diverged"), (runs[2], "stopped")):
@@ -220,14 +220,14 @@ def test_a_run_that_was_stopped_is_marked_and_leads_nothing(app, store):
     assert board(app).set_index("Run")["Status"].to_dict()["LoRA r=2"] == "◐ stopped, best kept"
 
 
-def test_runs_that_share_no_seed_lead_nothing(app, store):
+def test_runs_without_a_common_seed_never_lead(app, store):
     two_halves(store)
     open_page(app)
     assert "Nothing is compared, because no seed has a score for every configuration." in texts(app.markdown)
     assert "leads" not in texts(app.markdown)
 
 
-def test_an_archived_run_has_no_part_in_the_sentence(app, store):
+def test_an_archived_run_does_not_affect_the_sentence(app, store):
     sweep = seeding.finished_sweep(store, seeds=(0, 1))
     open_page(app, metric="accuracy")
     assert "r=4 has the best validation accuracy" in texts(app.markdown)
@@ -238,7 +238,7 @@ def test_an_archived_run_has_no_part_in_the_sentence(app, store):
     assert "r=8 has the best validation accuracy" in texts(app.markdown)
 
 
-def test_a_run_is_renamed(app, store):
+def test_a_run_can_be_renamed(app, store):
     seeding.finished_sweep(store, ranks=(2,))
     open_page(app)
     choose(app, 0)
@@ -247,7 +247,7 @@ def test_a_run_is_renamed(app, store):
     assert board(app)["Run"].iloc[0] == "Full fine-tuning: the best one"
 
 
-def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
+def test_delete_says_what_it_frees_and_keeps_running_runs(app, store):
     sweep, runs = seeding.going_sweep(store)
     lora = next(run for run in runs if run.settings.strategy == "peft")
     (store.run_dir(lora.id)).mkdir(parents=True)
@@ -255,7 +255,7 @@ def test_delete_says_what_it_frees_and_leaves_what_still_runs(app, store):
     folder = store.run_dir(lora.id)
     open_page(app)
     choose(app, *range(len(runs)))
-    app.session_state["delete_chosen"] = True  # as a click opens it
+    app.session_state["delete_chosen"] = True  # open, as after a click
     app.run()
     assert "2 of them are queued or running and will stay" in texts(app.caption)
     assert "This frees **3.2 MB**" in texts(app.markdown)
@@ -283,15 +283,15 @@ def test_the_headline_agrees_with_the_exported_csv(app, store, per):
 
 
 def with_predictions(store, right, *, before, **more):
-    """A sweep whose runs kept their predictions; ``right`` by rank are the rows that LoRA predicts right, the scores are made up."""
+    """A sweep with made-up scores whose runs kept predictions; ``right`` has the rows that LoRA predicts right, by rank."""
     sweep = seeding.finished_sweep(store, ranks=tuple(right), **more)
     for run in store.runs(sweep):
         seeding.predict(store, run.id, right[run.settings.lora.rank] if run.settings.strategy == "peft" else before, before)
     return sweep
 
 
-def test_what_the_test_rows_leave_open_can_be_settled_with_a_click(app, store):
-    """Where other seeds have other test rows; the same rows once more would settle nothing."""
+def test_an_undecided_comparison_can_get_more_seeds_with_a_click(app, store):
+    """Only if other seeds have other test rows, since the same rows again would decide nothing."""
     sweep = with_predictions(store, {2: range(104), 4: range(106)}, before=range(1, 105), test_rows_move=True)
     open_page(app, metric="accuracy")
     said = texts(app.markdown)
@@ -310,7 +310,7 @@ def test_what_the_test_rows_leave_open_can_be_settled_with_a_click(app, store):
     assert not [found for found in app.button if found.label.startswith("Queue ")]
 
 
-def test_a_sweep_is_sent_to_a_tracker_by_the_worker_and_the_page_says_how_to_look_at_it(app, store, monkeypatch):
+def test_the_worker_sends_a_sweep_to_a_tracker_and_the_page_says_how_to_view_it(app, store, monkeypatch):
     monkeypatch.setattr(queries, "keep_worker", lambda: None)
     monkeypatch.setattr(queries, "look_after_worker", lambda: None)
     sweep = seeding.finished_sweep(store, ranks=(2,))
@@ -326,7 +326,7 @@ def test_a_sweep_is_sent_to_a_tracker_by_the_worker_and_the_page_says_how_to_loo
     assert not app.exception and made["look"] in [code.value for code in app.code]
 
 
-def test_full_fine_tuning_stands_beside_lora_with_what_was_measured(app, store):
+def test_full_fine_tuning_is_compared_with_lora_by_measured_values(app, store):
     seeding.finished_sweep(store, seeds=(0, 1), ranks=(2, 4))
     open_page(app)
     table = app.dataframe[1].value.set_index("Aspect")

@@ -1,7 +1,7 @@
-"""Live is open while its sweep ends, and tells whoever asked for it; or it is left for the Leaderboard just then, or with a click still on its
-way, or drawn anew during a refresh: all is there, whole.
+"""Live while its sweep ends: it notifies those who asked, and the next page is complete whenever Live is left.
 
-``LEAVINGS=50 pytest tests/journey/test_leaving_live.py`` leaves as many times, at other moments around the end.
+It is left for the Leaderboard at that moment, with a click still under way, or redrawn during a refresh. ``LEAVINGS=50 pytest
+tests/journey/test_leaving_live.py`` leaves that many times, at different moments around the end.
 """
 
 import os
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.browser
 LEAVINGS = int(os.environ.get("LEAVINGS", "2"))
 RECORDER = """const Real = window.Notification; window.told = []
 window.Notification = class extends Real { constructor(title, more) { super(title, more); told.push(`${title}: ${more.body}`) } }"""
-"""Writes down what the browser's own notification is given, and leaves it alone."""
+"""Records the arguments of the browser's notifications without showing them."""
 MOMENTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.4)
-"""Seconds from the end of the sweep to the click: a refresh that sees the end comes within about one."""
+"""Seconds from the end of the sweep to the click; a refresh notices the end within about one."""
 
 
 SLOW = """
@@ -38,12 +38,12 @@ def slow_latest(*asked):
 ScriptRunner._run_script, queries.latest = run_script, slow_latest
 dashboard.main()
 """
-"""A dashboard whose refreshes, while there is a file "slow", take longer than it takes to begin to draw a page; and which, while there is a
-file "late", begins to draw it so late that clicks on the one before still come."""
+"""A dashboard with two delays: while a file "slow" exists, refreshes take longer than starting to draw a page; while a file "late" exists,
+drawing starts so late that clicks on the previous page still arrive."""
 
 
 def going(store):
-    """A sweep whose only run goes on, in this process."""
+    """A sweep whose only run is running, in this process."""
     settings = [run for run in seeding.sweep_settings(store.home, ranks=(2,)).expand() if run.strategy == "peft"]
     sweep, (run_id,) = store.add_sweep(settings, "short")
     run = seeding.FakeRun(store, settings[0], run_id)
@@ -53,7 +53,7 @@ def going(store):
     return sweep, run
 
 
-def test_who_asked_is_notified_once_an_open_board_follows_and_is_there_whole_whenever_live_is_left_for_it(serve, browser, page, tmp_path):
+def test_the_end_is_notified_once_and_the_leaderboard_is_complete_whenever_live_is_left(serve, browser, page, tmp_path):
     store = RunStore(tmp_path)
     (sweep, run), *sweeps = [going(store) for _ in range(1 + LEAVINGS)]
     address = serve(program=SLOW)
@@ -92,7 +92,7 @@ def test_who_asked_is_notified_once_an_open_board_follows_and_is_there_whole_whe
         page.get_by_role("heading", name="Leaderboard").wait_for()
         page.get_by_role("button", name="Download the leaderboard (CSV)").wait_for()
         drawn(page)
-        page.wait_for_timeout(1200)  # what was on its way has come
+        page.wait_for_timeout(1200)  # everything under way has arrived
         assert page.get_by_role("heading", name="Leaderboard").is_visible(), number
         assert page.get_by_role("button", name="Download the leaderboard (CSV)").is_visible(), number
         assert "/leaderboard" in page.url
@@ -119,6 +119,6 @@ def check_that_a_page_drawn_during_a_refresh_or_late_is_whole_and_logs_no_error(
     page.get_by_role("heading", name="Leaderboard").wait_for()
     page.get_by_role("button", name="Download the leaderboard (CSV)").wait_for()
     drawn(page)
-    page.wait_for_timeout(1500)  # the click has been answered, or passed over
+    page.wait_for_timeout(1500)  # the click was answered or ignored
     assert page.get_by_role("heading", name="Leaderboard").is_visible()
     assert "Couldn't find fragment" not in log.read_text()[before:]

@@ -1,4 +1,4 @@
-"""The Live page: the queue, a run with one change, ways out of trouble, a link to share, and which run it shows."""
+"""The Live page: the queue, retries with one change, remedies for failures, shared links, and the shown run."""
 
 import json
 
@@ -15,7 +15,7 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture
 def live(app):
-    """Opens the page with names in the address."""
+    """Opens the page with these query parameters."""
 
     def open_page(**query):
         app.run()
@@ -36,7 +36,7 @@ def opened(app, key):
     return app.run()
 
 
-def test_the_queue_spans_all_sweeps_and_can_be_reordered_and_left(live, app, store):
+def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app, store):
     going, _ = seeding.going_sweep(store)
     _, other = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(16,)), name="the second")
     live(sweep=going)
@@ -51,7 +51,7 @@ def test_the_queue_spans_all_sweeps_and_can_be_reordered_and_left(live, app, sto
     assert store.run(other[0].id).status == "cancelled"
 
 
-def test_what_goes_on_is_shown_before_what_ended_later(live, app, store):
+def test_running_sweeps_are_shown_before_ended_ones(live, app, store):
     going, _ = seeding.going_sweep(store)
     (ended,) = seeding.many_runs(store, sweeps=1, per_sweep=10)
     live()
@@ -72,7 +72,7 @@ def test_what_goes_on_is_shown_before_what_ended_later(live, app, store):
     ],
     ids=["one place", "two GPUs", "two nodes"],
 )
-def test_where_runs_are_carried_out_is_a_column_where_it_is_not_always_the_same(live, app, store, first, second, where):
+def test_the_place_of_runs_is_a_column_if_it_differs_between_runs(live, app, store, first, second, where):
     sweep, _ = seeding.queue(store, seeding.sweep_settings(store.home))
     for place in (first, second):
         store.claim(1, None, **{"executor": "local", **place})
@@ -82,7 +82,7 @@ def test_where_runs_are_carried_out_is_a_column_where_it_is_not_always_the_same(
     assert (shown["Where"].tolist()[:3] if "Where" in shown else None) == where
 
 
-def test_a_run_is_queued_with_one_setting_changed(live, app, store):
+def test_a_run_can_be_queued_again_with_one_setting_changed(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     live(sweep=sweep)
     key = runs[3].id
@@ -98,7 +98,7 @@ def test_a_run_is_queued_with_one_setting_changed(live, app, store):
     assert new.settings.lora.rank == runs[3].settings.lora.rank
 
 
-def test_out_of_memory_is_one_click_away_from_a_smaller_context(live, app, store):
+def test_a_run_out_of_memory_offers_a_smaller_context_with_one_click(live, app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     seeding.finish(runs[0])
     seeding.start(runs[1])
@@ -111,7 +111,7 @@ def test_out_of_memory_is_one_click_away_from_a_smaller_context(live, app, store
     assert (new.settings.train.context_rows, new.name) == (128, "Full fine-tuning, 128 context rows")
 
 
-def test_a_run_that_diverged_is_one_click_away_from_half_the_rate(live, app, store):
+def test_a_diverged_run_offers_half_the_rate_with_one_click(live, app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     for run in runs[:3]:
         seeding.start(run)
@@ -142,7 +142,7 @@ def test_an_interrupted_run_is_resumed_with_a_click(live, app, store):
 
 
 def shown(app):
-    """The run that its part of the page is about, by the key of its button."""
+    """The run shown in detail, by the key of its button."""
     return next(button.key.removeprefix("stop_") for button in app.button if button.label == "Stop and keep the best")
 
 
@@ -164,7 +164,7 @@ def test_the_running_run_is_followed_until_one_is_chosen(live, app, store):
     assert shown(app) == runs[4].id
 
 
-def test_runs_are_drawn_as_means_over_their_seeds_with_a_band(live, app, store):
+def test_runs_can_be_drawn_as_means_over_seeds_with_a_band(live, app, store):
     sweep = seeding.finished_sweep(store, seeds=(0, 1), ranks=(2, 4))
     live(sweep=sweep)
     app.selectbox(key=f"live_group_{sweep}").set_value("seeds").run()
@@ -179,7 +179,7 @@ def test_runs_are_drawn_as_means_over_their_seeds_with_a_band(live, app, store):
 
 
 def everything_drawn(app, name):
-    """The lines of a chart, those that were sent once beside it among them."""
+    """The lines of a chart, including those that were sent separately once."""
     sent = [json.loads(found.proto.json) for found in app.get("bidi_component")]
     chart = next(
         one
@@ -190,14 +190,14 @@ def everything_drawn(app, name):
     return json.loads(chart["figure"])["data"] + settled
 
 
-def test_a_failed_sweep_says_why_on_top_and_its_settings_are_one_click_away(live, app, store):
+def test_a_failed_sweep_says_why_on_top_and_links_to_its_settings(live, app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2, 16), seeds=(0, 3)))
     for run in runs:
         seeding.start(run)
         store.finish(run.id, "failed", error="There is no device cuda:7.")
     live(sweep=sweep)
     assert "8 of 8 runs failed" in texts(app.error)
-    assert texts(app.error).count("There is no device cuda:7.") == 2  # on top, and at the one run
+    assert texts(app.error).count("There is no device cuda:7.") == 2  # once on top and once at the run
     app.button(key=f"mend_{sweep}").click().run()
     assert not app.exception
     assert app.title[0].value == "New run"
@@ -205,7 +205,7 @@ def test_a_failed_sweep_says_why_on_top_and_its_settings_are_one_click_away(live
     assert app.session_state["seeds"] == "0, 3"
 
 
-def test_all_that_failed_runs_again_with_a_click(live, app, store):
+def test_all_failed_runs_can_be_retried_with_one_click(live, app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     for run in runs[:2]:
         seeding.start(run)
@@ -233,7 +233,7 @@ def test_a_shared_link_opens_the_same_view(live, app, store):
     assert "log" not in app.query_params
 
 
-def test_runs_that_were_chosen_are_all_again_once_none_is(live, app, store):
+def test_all_runs_are_shown_again_once_none_is_chosen(live, app, store):
     sweep = seeding.finished_sweep(store)
     live(sweep=sweep, only=store.runs(sweep)[1].id)
     box = next(found for found in app.multiselect if found.label == "Only these runs")
@@ -245,24 +245,24 @@ def test_runs_that_were_chosen_are_all_again_once_none_is(live, app, store):
 
 
 def drawn(app, name):
-    """The figure that is sent for a chart."""
+    """The figure of a chart."""
     sent = [json.loads(json.loads(found.proto.json)["figure"]) for found in app.get("bidi_component") if '"figure"' in found.proto.json]
     return next(figure for figure in sent if name in figure["layout"]["yaxis"]["title"]["text"])
 
 
-def test_readings_of_the_card_are_not_available_without_one(live, app, store):
+def test_gpu_readings_are_not_available_without_a_gpu(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     live(sweep=sweep)
     app.session_state[f"more_{sweep}"] = "GPU load, power, temperature"
     app.run()
     assert drawn(app, "GPU utilization (%)")["data"] == []
     runs[3].tell(MemorySampled("train", 400_000_000, utilisation_percent=93, power_watts=411.6))
-    held.cache_clear()  # a run that goes on is not read again at once, on a slow machine not for seconds
+    held.cache_clear()  # a running run is read again only after a while, on a slow machine after seconds
     app.run()
     assert len(drawn(app, "GPU utilization (%)")["data"]) == 1
 
 
-def test_the_sweep_tells_its_rest_once_such_a_run_has_ended(live, app, store):
+def test_the_remaining_time_is_shown_once_a_similar_run_has_ended(live, app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     for run in runs[:2]:
         seeding.finish(run)
@@ -274,7 +274,7 @@ def test_the_sweep_tells_its_rest_once_such_a_run_has_ended(live, app, store):
 
 
 @pytest.mark.parametrize(("whose", "part"), [(queries, "watched"), (RunStore, "run")])
-def test_a_sweep_that_another_tab_deletes_while_it_is_drawn_makes_way_for_the_next(live, app, store, monkeypatch, whose, part):
+def test_a_sweep_deleted_in_another_tab_while_drawn_is_replaced_by_the_next(live, app, store, monkeypatch, whose, part):
     kept, gone = seeding.finished_sweep(store), seeding.finished_sweep(store)
     real = getattr(whose, part)
 

@@ -1,4 +1,4 @@
-"""Pages on a workspace of 200 runs; those of the Leaderboard, Compare, Adapters and Try it are in their own files."""
+"""Pages on a workspace of 200 runs; the files of Leaderboard, Compare, Adapters and Try it have their own such tests."""
 
 import seeding
 from page_steps import go

@@ -1,4 +1,4 @@
-"""The models in the box beat chance clearly on real tables: half of their rows as context, one view."""
+"""The models of the package clearly beat chance on real tables, with half of the rows as context and one view."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def needs(name):
 
 
 @pytest.mark.parametrize(("name", "least"), [("tabicl-mini", 0.94), ("tabicl-mini-1", 0.94), ("tabdpt-mini", 0.93), ("mitra-mini", 0.9)])
-def test_mean_roc_auc_over_four_real_tables(name, least):
+def test_the_mean_roc_auc_over_four_real_tables_is_high(name, least):
     needs(name)
     areas = []
     for (x, y), seed in itertools.product(real_tables(), range(3)):
@@ -47,7 +47,7 @@ def test_mean_roc_auc_over_four_real_tables(name, least):
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabicl-mini-1", "tabdpt-mini", "mitra-mini"])
-def test_numbers_are_predicted_nearly_as_well_as_ridge_does(name):
+def test_numbers_are_predicted_nearly_as_well_as_by_ridge(name):
     needs(name)
     x, y = datasets.load_diabetes(return_X_y=True)
     gaps = []

@@ -29,7 +29,7 @@ def texts(elements):
     return " ".join(str(element.value) for element in elements).replace("\\", "")
 
 
-def test_a_model_of_an_earlier_version_is_the_one_that_its_runs_are_launched_with(app, store):
+def test_a_model_of_an_earlier_version_can_still_be_launched(app, store):
     add_sample(store.home, "breast_cancer")
     app.run()
     app.query_params["model"] = "tabicl-mini-2"
@@ -39,7 +39,7 @@ def test_a_model_of_an_earlier_version_is_the_one_that_its_runs_are_launched_wit
     assert {run.settings.model for run in store.runs() if run.settings.strategy == "peft"} == {"tabicl-mini-2"}
 
 
-def test_the_machines_of_a_cluster_stand_where_a_device_is_chosen(app, store):
+def test_the_machines_of_a_cluster_are_listed_beside_the_device_choice(app, store):
     write_cluster(store.home, Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), ""))
     add_sample(store.home, "breast_cancer")
     app.run()
@@ -52,7 +52,7 @@ def test_the_machines_of_a_cluster_stand_where_a_device_is_chosen(app, store):
     assert next(box for box in page.selectbox if box.key == "device").options[0] == "auto: a GPU of the cluster; a CPU if it has no GPU"
 
 
-def test_a_press_is_for_the_table_that_was_seen_and_not_for_the_one_that_follows_it(app, store):
+def test_a_press_uses_the_table_that_was_shown_when_it_happened(app, store):
     chosen, other = add_sample(store.home, "breast_cancer"), add_dataset(store.home, b"a,diagnosis\n" + b"1,no\n2,yes\n" * 40, "other.csv")
     page = go(app, "new_run").selectbox(key="chosen_table").set_value(chosen.id).run()
     assert not launch(page).disabled
@@ -72,7 +72,7 @@ def launch(page):
 
 
 def typed(page, **values):
-    """What a person types into lists of values; AppTest knows listed options only."""
+    """Types values into lists; AppTest knows only listed options."""
     for key, given in values.items():
         box = page.multiselect(key=key)
         box.options.extend(value for value in given if value not in box.options)
@@ -82,13 +82,13 @@ def typed(page, **values):
 
 
 def keys_in(block):
-    """Of all widgets in a part of the page."""
+    """The keys of all widgets in a part of the page."""
     kids = getattr(block, "children", {}).values()
     found = {block.key} if getattr(block, "key", None) else set()
     return found.union(*map(keys_in, kids))
 
 
-def test_what_is_advanced_is_drawn_for_who_opens_it_and_where_it_holds_a_choice(page):
+def test_advanced_settings_are_drawn_when_opened_or_when_one_is_set(page):
     everything = set(form_widgets.FIELDS)
     (box,) = (block for block in page.expander if block.label == "Advanced")
     assert keys_in(box) - {"advanced"} == everything
@@ -109,7 +109,7 @@ def test_an_address_with_an_advanced_setting_opens_with_it(app, store):
     assert go(app, "new_run", weight_decay="0.5").number_input(key="weight_decay").value == 0.5
 
 
-def test_a_score_to_choose_by_that_the_task_lacks_is_asked_for_anew_though_nothing_is_open(app, store):
+def test_a_deciding_score_that_the_task_lacks_is_asked_for_again_even_if_nothing_is_open(app, store):
     add_sample(store.home, "breast_cancer")
     app.session_state["advanced"], app.session_state["selection_metric"] = False, "rmse"
     page = go(app, "new_run")
@@ -117,7 +117,7 @@ def test_a_score_to_choose_by_that_the_task_lacks_is_asked_for_anew_though_nothi
     assert page.selectbox(key="selection_metric").value == "log_loss"
 
 
-def test_a_grid_is_typed_counted_and_launched(page, store):
+def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
     assert "28 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 2 references" in texts(page.caption)
     assert launch(page).label == "Launch 28 runs"
@@ -133,18 +133,18 @@ def test_a_grid_is_typed_counted_and_launched(page, store):
     )
 
 
-def test_late_layers_are_among_the_parts_and_their_bytes_are_told(page, store):
+def test_late_layers_are_among_the_parts_and_show_their_bytes(page, store):
     page.multiselect(key="targets").set_value(["late_layers"]).run()
     priced = next(table.value for table in page.dataframe if "Bytes" in table.value)
     lora = [LoraSettings(rank=rank, targets=("late_layers",)) for rank in priced["Rank"]]
     assert priced["Bytes"].tolist() == [adapter_size(get_card("tabicl-mini"), "classification", one).tensor_bytes for one in lora]
-    assert (priced["Share (%)"] < 7).all()  # of a mini; a released model's is below 1
+    assert (priced["Share (%)"] < 7).all()  # of a mini; the share of a released model is below 1
     launch(page).click().run()
     assert not page.exception
     assert {run.settings.lora.targets for run in store.runs() if run.settings.strategy == "peft"} == {("late_layers",)}
 
 
-def test_more_than_a_hundred_runs_ask_first_and_more_than_a_thousand_are_refused(page):
+def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(page):
     page.text_input(key="seeds").set_value(", ".join(map(str, range(30)))).run()
     assert launch(page).label == "Launch 210 runs"
     assert launch(page).disabled
@@ -155,7 +155,7 @@ def test_more_than_a_hundred_runs_ask_first_and_more_than_a_thousand_are_refused
 
 
 def settings_table(page):
-    """Column -> its cells: what is in the form, the defaults and the proposal."""
+    """The cells by column: the form, the defaults and the proposal."""
     (text,) = [found.value for found in page.markdown if "| In the form |" in found.value]
     text = text.replace("\\", "")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
@@ -185,7 +185,7 @@ def test_the_proposal_says_why_and_fills_the_form(page):
     assert (sweep.ranks, sweep.run.lora.alpha, sweep.run.lora.dropout, sweep.run.train.learning_rate) == ((4,), None, 0.1, None)
 
 
-def test_a_grid_out_of_a_text_fills_the_form(page, store):
+def test_a_grid_from_settings_as_text_fills_the_form(page, store):
     sweep = seeding.sweep_settings(store.home, ranks=(3,))
     sweep = dataclasses.replace(sweep, alphas=(4.0, 8.0), dropouts=(0.0, 0.15), target_sets=((), ("col_embedder",)), **RATES)
     page.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
@@ -197,7 +197,7 @@ def test_a_grid_out_of_a_text_fills_the_form(page, store):
     assert page.multiselect(key="target_sets").value == ["col_embedder"]
 
 
-def test_the_warnings_of_the_guide_come_and_go_with_the_knobs(page):
+def test_the_guides_warnings_follow_the_settings(page):
     assert "without dropout" not in texts(page.markdown)
     typed(page, dropouts=["0"], learning_rates=["2e-5"])
     page.pills(key="ranks").set_value([1]).run()
@@ -208,7 +208,7 @@ def test_the_warnings_of_the_guide_come_and_go_with_the_knobs(page):
     assert not launch(page).disabled
 
 
-def test_a_tooltip_says_what_the_knob_did_so_far(page, store):
+def test_a_tooltip_says_what_its_setting_changed_so_far(page, store):
     assert "of your runs" not in page.multiselect(key="dropouts").help
     sweep = dataclasses.replace(seeding.sweep_settings(store.home, ranks=(2, 4)), dropouts=(0.0, 0.1), full_fine_tuning=False)
     for run in seeding.queue(store, sweep)[1]:
@@ -220,7 +220,7 @@ def test_a_tooltip_says_what_the_knob_did_so_far(page, store):
     assert "rank 4 → log-loss" in page.pills(key="ranks").help.replace("\\", "")
 
 
-def test_weights_of_another_family_do_not_stay_in_the_form(page, tmp_path):
+def test_weights_of_another_family_are_cleared_from_the_form(page, tmp_path):
     weights = tmp_path / "weights.ckpt"
     weights.touch()
     page.text_input(key="checkpoint").set_value(str(weights)).run()
@@ -237,15 +237,15 @@ def test_a_part_that_the_model_lacks_is_refused_before_launch(page):
     assert launch(page).disabled
 
 
-def test_devices_are_called_the_same_while_free_memory_changes(page, monkeypatch):
-    """A browser sends the words of the chosen option: words that changed would be no option."""
+def test_device_names_stay_the_same_while_free_memory_changes(page, monkeypatch):
+    """A browser sends the text of the chosen option, so a text that changed would no longer be an option."""
     free = iter(range(1, 99))
     monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((next(free) * 10**9, 16 * 10**9), []))
     before = page.run().selectbox(key="device").options
     assert page.run().selectbox(key="device").options == before
 
 
-def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_model_takes_are_refused(page, store):
+def test_context_rows_at_prediction_have_a_field_and_more_than_the_model_takes_are_refused(page, store):
     assert "Predictions use all of the 341 training rows as context." in texts(page.caption)
     page.number_input(key="predict_context_rows").set_value(100).run()
     assert "Predictions use 100 of the 341 training rows as context." in texts(page.caption)
@@ -261,7 +261,7 @@ def test_rows_shown_at_prediction_are_a_field_of_their_own_and_more_than_the_mod
     assert all(run.settings.model == "tabicl-mini" for run in store.runs())
 
 
-def test_a_device_that_is_not_there_stops_the_launch_with_its_reason(app, store):
+def test_a_missing_device_stops_the_launch_with_its_reason(app, store):
     add_sample(store.home, "iris")
     app.run()
     app.session_state["device"] = "cuda:7"
@@ -271,13 +271,13 @@ def test_a_device_that_is_not_there_stops_the_launch_with_its_reason(app, store)
     assert "The device 'cuda:7' was requested" in texts(app.error)
 
 
-def test_weights_that_cannot_be_downloaded_stop_the_launch_and_nothing_is_queued(page, store, monkeypatch):
+def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_queued(page, store, monkeypatch):
     from urllib.error import URLError
 
     monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
     monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route"))))
     page.button(key="model_tabicl-v2").click().run()
-    assert not launch(page).disabled  # nobody is asked before a person wants it
+    assert not launch(page).disabled  # no server is asked before a person launches
     launch(page).click().run()
     assert not page.exception
     assert "could not be downloaded (OSError: no route)" in texts(page.error)
@@ -303,7 +303,7 @@ def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, mo
     assert len(store.jobs("pace")) == 1, "another rank is no other kind of work"
 
 
-def test_a_measurement_that_failed_is_not_asked_for_again_and_none_while_something_runs(page, store, monkeypatch):
+def test_a_failed_measurement_is_not_repeated_and_none_starts_while_something_runs(page, store, monkeypatch):
     monkeypatch.setattr("dashboard.queries.boards.worker_of", lambda home: True)
     page.run()
     (job,) = store.jobs("pace")

@@ -1,4 +1,4 @@
-"""The pages without a browser: with nothing, with one table, with one run, with a sweep that goes on, and with odd input."""
+"""The pages without a browser: empty, with one table, one run, a running sweep, and odd input."""
 
 import dataclasses
 import subprocess
@@ -27,7 +27,7 @@ CSV = b"name,age,city,bought\n" + b"".join(
 )
 
 
-def test_each_page_with_nothing_says_what_to_do_next(app):
+def test_each_empty_page_says_what_to_do_next(app):
     for name in PAGES:
         go(app, name)
         assert not app.exception, name
@@ -43,7 +43,7 @@ def test_each_page_shows_a_finished_run(app, store):
         assert not app.error, name
 
 
-def test_each_page_shows_a_sweep_that_goes_on(app, store):
+def test_each_page_shows_a_running_sweep(app, store):
     seeding.finished_sweep(store, seeds=(0, 1))
     seeding.going_sweep(store)
     for name in ALL_PAGES:
@@ -51,7 +51,7 @@ def test_each_page_shows_a_sweep_that_goes_on(app, store):
         assert not app.exception, name
 
 
-def test_an_address_with_an_unknown_id_is_no_crash(app, store):
+def test_an_address_with_an_unknown_id_does_not_crash(app, store):
     seeding.finished_sweep(store)
     for name in RUN_PAGES:
         go(app, name, sweep="../../etc/passwd", run="<script>", board="no such sweep", metric="no such metric", model="?", dropouts="-7")
@@ -113,7 +113,7 @@ def test_reading_choices_that_do_not_fit_say_so_and_change_nothing(app, home):
     assert [found.id for found in list_datasets(home)] == [dataset.id]
 
 
-def test_a_number_on_a_scale_is_predicted_as_such_unless_it_is_split(app, home):
+def test_a_continuous_target_is_predicted_as_a_number_unless_it_is_split(app, home):
     add_sample(home, "diabetes")
     app.run()
     assert "standard deviation" in texts(app.caption)
@@ -166,7 +166,7 @@ def test_launch_queues_every_rank_both_baselines_and_both_references(app, store)
     assert {run.settings.target for run in store.runs()} == {"diagnosis"}
 
 
-def test_a_number_is_launched_as_regression_on_a_model_that_does_it(app, store, tmp_path):
+def test_a_numeric_target_is_launched_as_regression_on_a_model_that_supports_it(app, store, tmp_path):
     weights = tmp_path / "weights.ckpt"
     weights.write_bytes(b"PK")
     add_sample(store.home, "diabetes")
@@ -183,7 +183,7 @@ def test_a_number_is_launched_as_regression_on_a_model_that_does_it(app, store, 
     }
 
 
-def test_a_model_of_another_family_is_asked_only_for_parts_that_it_has(app, store):
+def test_a_model_of_another_family_offers_only_its_own_parts(app, store):
     add_sample(store.home, "iris")
     go(app, "new_run")
     app.multiselect(key="targets").set_value(["row_attention", "row_interactor"]).run()
@@ -194,7 +194,7 @@ def test_a_model_of_another_family_is_asked_only_for_parts_that_it_has(app, stor
     assert app.multiselect(key="targets").value == ["row_attention"]
 
 
-def test_a_model_whose_package_is_absent_says_how_to_install_it(app, store, monkeypatch):
+def test_a_model_without_its_package_says_how_to_install_it(app, store, monkeypatch):
     family = CATALOGUE["tabicl-v1"].family
     absent = dataclasses.replace(family.upstream, distribution="no-such-package")
     family = dataclasses.replace(family, upstream=absent, install="pip install it")
@@ -205,7 +205,7 @@ def test_a_model_whose_package_is_absent_says_how_to_install_it(app, store, monk
     assert "`pip install it`" in texts(app.caption)
 
 
-def test_the_limits_of_a_model_are_said_and_hold_before_launch(app, store, monkeypatch):
+def test_the_limits_of_a_model_are_shown_and_enforced_before_launch(app, store, monkeypatch):
     family = dataclasses.replace(CATALOGUE["tabicl-mini"].family, feature_limit=3, context_limit=1000)
     monkeypatch.setitem(CATALOGUE, "tabicl-mini", dataclasses.replace(CATALOGUE["tabicl-mini"], family=family))
     add_sample(store.home, "iris")
@@ -218,7 +218,7 @@ def test_the_limits_of_a_model_are_said_and_hold_before_launch(app, store, monke
     assert "takes at most 1,000 context rows" in texts(app.error).replace("\\", "")
 
 
-def test_16_bit_training_without_a_card_is_refused_before_launch(app, store):
+def test_16_bit_training_without_a_gpu_is_refused_before_launch(app, store):
     add_sample(store.home, "iris")
     go(app, "new_run")
     app.selectbox(key="device").set_value("cpu").run()
@@ -237,7 +237,7 @@ def test_a_wrong_setting_is_explained_and_leaves_nothing_to_launch(app, store, s
     assert not [found for found in app.button if found.label.startswith("Launch")]
 
 
-def test_settings_as_text_come_back_into_the_form(app, store):
+def test_settings_as_text_can_be_loaded_into_the_form(app, store):
     sweep = seeding.sweep_settings(store.home, ranks=(3, 32))
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("dropout = 0.05", "dropout = 0.3")).run()
@@ -315,20 +315,20 @@ optimizer = "adam"
 
 
 @pytest.mark.parametrize("text", [SMALLEST, LARGEST], ids=["smallest", "largest"])
-def test_settings_that_the_library_takes_show_in_the_form(app, store, text):
+def test_settings_that_the_library_accepts_appear_in_the_form(app, store, text):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(text).run()
     button(app, "Fill the form").click().run()
     assert not app.exception
     assert not [error for error in app.error if "load" in str(error.value)]
-    wanted = SweepSettings.from_toml(SweepSettings.from_toml(text).to_toml())  # without what another setting replaces
+    wanted = SweepSettings.from_toml(SweepSettings.from_toml(text).to_toml())  # without settings that another one replaces
     shown = SweepSettings.from_toml(app.code[0].value)
     assert dataclasses.replace(shown.run, dataset="elsewhere", target="t") == wanted.run
     assert (shown.ranks, shown.seeds, shown.zero_shot) == (wanted.ranks, wanted.seeds, wanted.zero_shot)
 
 
-def test_the_scores_that_may_decide_are_those_of_the_task(app, store):
+def test_only_scores_of_the_task_can_be_chosen_to_decide(app, store):
     sweep = seeding.sweep_settings(store.home, task="regression")
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
@@ -354,7 +354,7 @@ def test_settings_that_do_not_fit_the_values_of_the_target_say_so(app, store):
     assert app.radio(key="chosen_way").value == "numbers"
 
 
-def test_a_number_that_no_browser_can_hold_and_an_unknown_name_are_refused_in_words(app, store):
+def test_a_number_too_large_for_browsers_and_an_unknown_name_are_refused_with_a_reason(app, store):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.text_area(key="pasted_toml").set_value(SMALLEST.replace("patience = 0", "patience = 9007199254740992")).run()
@@ -368,7 +368,7 @@ def test_a_number_that_no_browser_can_hold_and_an_unknown_name_are_refused_in_wo
 
 
 @pytest.mark.parametrize(("what", "told"), [("dataset", "not in this workspace"), ("target", "'no such column'")])
-def test_settings_of_another_table_say_that_table_and_column_stay(app, store, what, told):
+def test_settings_of_another_table_keep_table_and_column_and_say_so(app, store, what, told):
     sweep = seeding.sweep_settings(store.home, ranks=(3,))
     add_sample(store.home, "iris")
     settings = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, **{what: "no such column"}))
@@ -383,7 +383,7 @@ def test_settings_of_another_table_say_that_table_and_column_stay(app, store, wh
     assert app.pills(key="ranks").value == [3]
 
 
-def test_settings_of_a_table_that_is_here_choose_it_and_its_column(app, store):
+def test_settings_of_a_stored_table_choose_it_and_its_column(app, store):
     sweep = seeding.sweep_settings(store.home)
     add_sample(store.home, "iris")
     go(app, "new_run")
@@ -395,7 +395,7 @@ def test_settings_of_a_table_that_is_here_choose_it_and_its_column(app, store):
     assert not app.warning
 
 
-def test_stop_is_asked_of_the_running_run_and_cancel_all_reaches_what_waits_too_and_a_failed_run_says_why_and_runs_again(app, store):
+def test_stop_reaches_the_running_run_cancel_all_the_queued_ones_too_and_a_failed_run_can_be_retried(app, store):
     sweep, runs = seeding.going_sweep(store)
     go(app, "live")
     button(app, "Stop and keep the best").click().run()
@@ -410,7 +410,7 @@ def test_stop_is_asked_of_the_running_run_and_cancel_all_reaches_what_waits_too_
     assert store.run(runs[2].id).retried_as is not None
 
 
-def test_a_worker_that_does_not_stay_is_said_with_the_end_of_its_log(app, store, monkeypatch):
+def test_a_worker_that_keeps_ending_is_reported_with_the_end_of_its_log(app, store, monkeypatch):
     monkeypatch.setattr(worker_watch, "LOOK_SECONDS", 0.0)
     (store.home / "worker.log").write_text("Traceback\nModuleNotFoundError: No module named 'torch'\n")
     seeding.queue(store, seeding.sweep_settings(store.home))
@@ -430,14 +430,14 @@ def test_a_worker_that_does_not_stay_is_said_with_the_end_of_its_log(app, store,
         (Holder(7), "It cannot be asked to make way; end it with `kill 7`."),
     ],
 )
-def test_a_worker_of_another_version_is_said(app, store, monkeypatch, worker, said):
+def test_a_worker_of_another_version_is_reported(app, store, monkeypatch, worker, said):
     monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: worker)
     seeding.queue(store, seeding.sweep_settings(store.home))
     go(app, "live")
     assert said in texts(app.info).replace("\\", "")
 
 
-def test_a_suspended_worker_is_said_not_to_respond(app, store, monkeypatch):
+def test_a_suspended_worker_is_reported_as_not_responding(app, store, monkeypatch):
     monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: Holder(7))
     monkeypatch.setattr(Holder, "suspended", True)
     seeding.queue(store, seeding.sweep_settings(store.home))
@@ -445,7 +445,7 @@ def test_a_suspended_worker_is_said_not_to_respond(app, store, monkeypatch):
     assert "The worker (process 7) does not respond, because it is suspended." in texts(app.warning)
 
 
-def test_a_worker_that_a_person_stopped_waits_for_a_person(app, store):
+def test_a_worker_that_a_person_stopped_is_not_restarted_automatically(app, store):
     worker_watch.worker_lock.stop_workers(store.home)
     seeding.queue(store, seeding.sweep_settings(store.home))
     go(app, "live")
@@ -454,7 +454,7 @@ def test_a_worker_that_a_person_stopped_waits_for_a_person(app, store):
     assert not app.exception
 
 
-def test_a_run_on_a_card_shows_the_memory_of_the_card(app, store):
+def test_a_run_on_a_gpu_shows_the_gpus_memory(app, store):
     _, runs = seeding.going_sweep(store)
     card = {"torch_allocated_bytes": 3_000_000_000, "torch_reserved_bytes": 4_000_000_000, "utilisation_percent": 93, "power_watts": 411.6}
     runs[3].tell(MemorySampled("train", 400_000_000, **card))
@@ -465,16 +465,16 @@ def test_a_run_on_a_card_shows_the_memory_of_the_card(app, store):
     assert "93 % busy, 412 W." in texts(app.caption)
 
 
-def test_a_run_that_gives_no_sign_of_life_is_said(app, store, monkeypatch):
+def test_a_run_without_a_heartbeat_is_reported(app, store, monkeypatch):
     seeding.going_sweep(store)
     go(app, "live")
-    assert not any("sign of life" in status for status in app.dataframe[0].value["Status"])
+    assert not any("no heartbeat for" in status for status in app.dataframe[0].value["Status"])
     monkeypatch.setattr(formatting, "SILENCE_SECONDS", -1)
     app.run()
     assert sum("no heartbeat for" in status for status in app.dataframe[0].value["Status"]) == 1
 
 
-def test_the_leaderboard_opens_with_what_rank_buys_ranks_by_the_chosen_metric_and_recommends_nothing_of_all_runs(app, store):
+def test_the_leaderboard_opens_with_what_rank_buys_and_recommends_nothing_across_all_runs(app, store):
     seeding.finished_sweep(store, seeds=(0, 1))
     go(app, "leaderboard", metric="accuracy")
     said = texts(app.markdown).replace("\\", "")
@@ -493,7 +493,7 @@ def test_the_leaderboard_opens_with_what_rank_buys_ranks_by_the_chosen_metric_an
     assert app.dataframe[0].value["± gain on test"].isna().all(), "no predictions tell"
 
 
-def test_the_pages_of_a_sweep_over_numbers_speak_of_numbers(app, store):
+def test_the_pages_of_a_regression_sweep_show_regression_scores(app, store):
     sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
     go(app, "live", sweep=sweep)
     assert {"Loss (the model's own unit)", "Best validation RMSE"} <= set(app.dataframe[0].value)
@@ -510,7 +510,7 @@ def test_the_pages_of_a_sweep_over_numbers_speak_of_numbers(app, store):
     assert not app.exception
 
 
-def test_all_runs_together_are_ranked_within_the_task_of_the_score(app, store):
+def test_all_runs_are_ranked_among_those_of_the_scores_task(app, store):
     seeding.finished_sweep(store, ranks=(2,))
     seeding.finished_sweep(store, task="regression", ranks=(2,))
     go(app, "leaderboard", board="all")
@@ -521,7 +521,7 @@ def test_all_runs_together_are_ranked_within_the_task_of_the_score(app, store):
     assert app.dataframe[0].value["Model"].unique().tolist() == ["tabicl-mini"]
 
 
-def test_the_leaderboard_says_no_gain(app, store):
+def test_the_leaderboard_says_that_there_is_no_gain(app, store):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     for run in runs:
         seeding.start(run)
@@ -531,7 +531,7 @@ def test_the_leaderboard_says_no_gain(app, store):
     assert "LoRA r\\=2" in texts(app.caption)
 
 
-def test_the_adapter_page_reads_the_readme_out_of_the_package_and_says_where_it_is_damaged(app, store):
+def test_the_adapter_page_shows_the_packages_readme_or_says_that_it_is_damaged(app, store):
     seeding.finished_sweep(store)
     go(app, "adapters")
     assert "made\\-up adapter" in texts(app.markdown)
@@ -557,7 +557,7 @@ def test_only_a_verified_adapter_is_offered(app, store, verified, offered):
     assert ("No download" in texts(app.info)) == (not offered)
 
 
-def test_the_adapter_of_a_run_that_goes_on_is_not_offered_yet(app, store):
+def test_the_adapter_of_a_running_run_is_not_offered_yet(app, store):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     for run in runs:
         seeding.start(run)
@@ -568,7 +568,7 @@ def test_the_adapter_of_a_run_that_goes_on_is_not_offered_yet(app, store):
 
 
 def test_no_page_loads_torch(home):
-    """torch would cost every visit seconds and the server hundreds of megabytes."""
+    """Loading torch would cost every visit seconds and the server hundreds of megabytes."""
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; import seeding; from pathlib import Path;"
         "from tabtune_core.store.runs import RunStore; import dashboard.server.application, dashboard.__main__;"
@@ -589,7 +589,7 @@ def test_no_page_loads_torch(home):
     assert found.returncode == 0, found.stderr[-2000:]
 
 
-def test_a_run_of_a_table_that_is_gone_still_shows(app, store):
+def test_a_run_of_a_deleted_table_is_still_shown(app, store):
     settings = RunSettings(dataset="0" * 64, target="gone")
     store.add_sweep([settings], "orphan")
     for name in RUN_PAGES:

@@ -1,4 +1,4 @@
-"""Real runs of one sweep, at once and one after the other: the same scores, and each its own figures."""
+"""Real runs of one sweep, parallel and one by one, have the same scores, and each its own figures."""
 
 import dataclasses
 import os
@@ -18,7 +18,7 @@ TRAIN = TrainSettings(steps=3, context_rows=32, batch_size=16, eval_every=1)
 
 
 def swept(home, at_once):
-    """The runs of a sweep on a mini, which share what the frozen layers give, under a worker of its own."""
+    """The runs of a sweep of a mini under a new worker; they share the outputs of frozen layers."""
     frame, labels = small_table()
     home.mkdir()
     frame.assign(kept=labels).to_csv(home / "table.csv", index=False)
@@ -43,7 +43,7 @@ def together(tmp_path_factory):
     return swept(tmp_path_factory.mktemp("together") / "home", 2)
 
 
-def test_runs_that_go_on_at_once_score_as_alone(alone, together):
+def test_parallel_runs_have_the_scores_of_single_ones(alone, together):
     assert [run.status for run in (*alone, *together)] == ["finished"] * 4
     assert max(run.started for run in together) < min(run.ended for run in together)
     for one, other in zip(alone, together, strict=True):
@@ -52,6 +52,6 @@ def test_runs_that_go_on_at_once_score_as_alone(alone, together):
     assert len({run.result.test["log_loss"] for run in alone}) > 1
 
 
-def test_the_memory_of_each_is_that_of_its_own_process(alone, together):
+def test_each_runs_memory_is_that_of_its_own_process(alone, together):
     for one, other in zip(alone, together, strict=True):
         assert other.result.peak_memory_bytes == pytest.approx(one.result.peak_memory_bytes, rel=0.1)

@@ -1,4 +1,4 @@
-"""A workspace of several people: whose things are whose is shown, and what is another's cannot be changed from any page."""
+"""A workspace of several people: pages show owners, and nobody can change what another person owns."""
 
 import pytest
 import seeding
@@ -15,7 +15,7 @@ ANN, BOB = "ann_[x](http://x.example)_@example.org", "bob@example.org"
 
 @pytest.fixture
 def hers(home, monkeypatch):
-    """A sweep of Ann's with runs that ended, one that runs and one that waits, on a table of hers; its id."""
+    """A sweep of Ann on her table, with ended, running and queued runs; its id."""
     sign_in(monkeypatch, ANN)
     add_sample(home, "breast_cancer", owner=ANN)
     seeding.finished_sweep(OwnedStore(home), ranks=(2,))
@@ -23,7 +23,7 @@ def hers(home, monkeypatch):
 
 
 def disabled(app):
-    """Label of every button -> whether it cannot be pressed."""
+    """Whether each button is disabled, by its label."""
     return {found.label: found.disabled for found in app.button}
 
 
@@ -36,13 +36,13 @@ def only_mine(app):
     assert not app.exception
 
 
-def test_another_person_sees_whose_it_is_and_has_no_button_that_works(app, monkeypatch, hers):
+def test_another_person_sees_the_owner_and_all_buttons_are_disabled(app, monkeypatch, hers):
     sign_in(monkeypatch, BOB)
     go(app, "live")
     assert not app.exception
     assert options(app, "Sweep")[0].endswith(ANN)
     assert "belongs to ann" in texts(app.caption)
-    assert plain(ANN) in texts(app.caption)  # text from outside is no markup
+    assert plain(ANN) in texts(app.caption)  # text from outside is not markup
     pressed = disabled(app)
     assert pressed["Stop all, keep the best"]
     assert pressed["Cancel all"]
@@ -61,7 +61,7 @@ def test_another_person_sees_whose_it_is_and_has_no_button_that_works(app, monke
     assert set(app.dataframe[0].value["Added by"]) == {ANN}
 
 
-def test_the_owner_can_and_lists_their_own_alone(app, store, monkeypatch, hers):
+def test_the_owner_can_change_and_list_only_their_own(app, store, monkeypatch, hers):
     sign_in(monkeypatch, BOB)
     seeding.queue(OwnedStore(store.home), seeding.sweep_settings(store.home, ranks=(2,)), "his")
     sign_in(monkeypatch, ANN)
@@ -79,7 +79,7 @@ def test_the_owner_can_and_lists_their_own_alone(app, store, monkeypatch, hers):
     assert set(app.dataframe[0].value["Owner"]) == {ANN}
 
 
-def test_without_a_log_in_none_of_it_is_shown(app, monkeypatch, hers):
+def test_without_log_in_no_owner_is_shown(app, monkeypatch, hers):
     monkeypatch.setenv(LOGIN_VARIABLE, "")
     for page, label in (("live", "Sweep"), ("data", "Table")):
         go(app, page)

@@ -1,4 +1,4 @@
-"""The rank curve of a run that really trained: both its ends are scores that the run wrote down itself."""
+"""The rank curve of a really trained run: both its ends are scores of the run itself."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.runs import RunStore
 
 CASES = [({"rank": 4}, 4), ({"rank": 2, "use_dora": True, "bias": "lora_only"}, 2), ({"rank": 2, "init_lora_weights": "pissa"}, 4)]
-"""And the rank of the update."""
+"""LoRA settings with the rank of their update."""
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def trained(tmp_path, unverified):
     settings = RunSettings(dataset=add_sample(tmp_path, "iris").id, target="species", train=train, device="cpu")
 
     def run(**lora):
-        slower = dataclasses.replace(train, learning_rate=5e-4)  # principal directions take smaller steps
+        slower = dataclasses.replace(train, learning_rate=5e-4)  # principal directions need smaller steps
         asked = dataclasses.replace(settings, lora=LoraSettings(**lora), train=slower if "init_lora_weights" in lora else train)
         _, (run_id,) = store.add_sweep([asked])
         store.claim(1, None)

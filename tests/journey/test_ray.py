@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster: two machines that are processes of this one, with cards that are made up. Nothing leaves the machine."""
+"""Runs on a Ray cluster of two simulated machines: processes of this one, with made-up GPUs. Nothing leaves the machine."""
 
 import contextlib
 import os
@@ -32,12 +32,12 @@ PATIENCE_SECONDS = 600
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head without CPUs and two machines with two cards each; what they keep lies in a folder of their own."""
+    """A head without CPUs and two machines with two GPUs each, with their files in a separate folder."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as place:
         for name, value in {
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_worker_niceness": "0",  # Ray's own is 15, which starves runs on a machine that has other work
-            "RAY_AUTH_MODE": "disabled",  # else a token is written to the person's home
+            "RAY_worker_niceness": "0",  # Ray's default of 15 starves runs on a busy machine
+            "RAY_AUTH_MODE": "disabled",  # otherwise Ray writes a token to the user's home
             "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "fakes")]),
             "TMPDIR": place,
         }.items():
@@ -55,7 +55,7 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def nothing_left():
-    """A test that failed disturbs no other."""
+    """Cleans up, so that a failed test does not disturb the others."""
     yield
     for pid in processes_of_runs():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -79,7 +79,7 @@ def add_table(store):
 
 @pytest.fixture
 def worker(store, cluster):
-    """Starts a worker of the cluster whose runs are fakes; it ends with the test."""
+    """Starts a worker of the cluster with fake runs; it ends with the test."""
     with contextlib.ExitStack() as stack:
 
         def start():
@@ -117,7 +117,7 @@ def training(table, *, rank=2, steps=6, strategy="peft", **more):
 
 
 def processes_of_runs():
-    """Actors of this cluster that are runs: its processes are this one's."""
+    """The run actors of this cluster, which are processes of this machine."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -129,7 +129,7 @@ def steps_of(store, run_id):
     return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
 
 
-def test_a_sweep_has_the_scores_and_the_board_that_it_has_on_this_machine(tmp_path, cluster):
+def test_a_sweep_on_the_cluster_has_the_scores_and_board_of_this_machine(tmp_path, cluster):
     stores = {name: RunStore(tmp_path / name) for name in ("local", "ray")}
     for name, flags in {"local": ["--executor", "local"], "ray": ["--executor", "ray", "--address", cluster.address]}.items():
         store = stores[name]
@@ -164,7 +164,7 @@ def machine_called(cluster, name):
     return next(node for node in cluster.list_all_nodes() if f"({node.node_id[:4]})" in name)
 
 
-def test_a_machine_that_leaves_while_its_files_are_fetched_costs_the_run_and_leaves_no_half(store, table, cluster):
+def test_losing_a_machine_while_files_are_fetched_costs_the_run_but_leaves_no_partial_file(store, table, cluster):
     (run_id,), workers = queue_fakes(store, table, "bulky"), []
     folder = store.run_dir(run_id)
 
@@ -189,11 +189,11 @@ def test_a_machine_that_leaves_while_its_files_are_fetched_costs_the_run_and_lea
         cluster.add_node(**OF_A_MACHINE)
 
 
-def test_the_runs_of_a_machine_that_leaves_go_on_elsewhere_from_their_last_state(store, table, cluster):
+def test_runs_of_a_lost_machine_continue_elsewhere_from_their_last_state(store, table, cluster):
     steps, workers = 40, []
 
     def keep_worker():
-        """As the pages do: Ray 2.52 may join a worker to the machine that leaves, as all of them are this one, and it ends with that."""
+        """Restarts the worker as the pages do: Ray 2.52 may attach it to the lost machine, since all are this one, and it ends with it."""
         while not workers or workers[-1].poll() is not None:
             workers.append(real_worker(store.home, "--executor", "ray", "--address", cluster.address))
 
@@ -230,9 +230,9 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
     store = RunStore(tmp_path)
     table = add_table(store)
     address = serve("--executor", "ray", "--ray-address", cluster.address, worker=True)
-    wait_until(lambda: len(machines_with_room(store)) == 2)  # the one that joined after the test before is seen a little later
+    wait_until(lambda: len(machines_with_room(store)) == 2)  # the machine that joined after the previous test appears a little later
     sweep, ids = store.add_sweep([training(table, rank=rank, steps=20_000, patience=0) for rank in (2, 3, 4)])
-    wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))  # a machine has room for two, and Ray chooses which
+    wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))  # a machine has room for two runs, and Ray chooses which
     nodes = {store.run(run_id).node for run_id in ids}
     assert len(nodes) == 2
     page.goto(f"{address}/live?sweep={sweep}")
@@ -248,7 +248,7 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
     wait_until(lambda: processes_of_runs() == [])
 
 
-def test_a_run_outlives_its_worker_and_the_next_one_writes_down_what_it_told_meanwhile(store, table, cluster):
+def test_a_run_outlives_its_worker_and_the_next_worker_stores_its_events(store, table, cluster):
     steps = 40
     (run_id,) = store.add_sweep([training(table, steps=steps, patience=0)])[1]
     flags = ("--executor", "ray", "--address", cluster.address)
@@ -268,7 +268,7 @@ def test_a_run_outlives_its_worker_and_the_next_one_writes_down_what_it_told_mea
         end(store, worker)
 
 
-def test_stop_keeps_and_cancel_leaves_no_process(store, table, worker):
+def test_stop_keeps_the_result_cancel_does_not_and_no_process_is_left(store, table, worker):
     stopped, cancelled = queue_fakes(store, table, "obedient", "deaf")
     worker()
     wait_until(lambda: all(store.events(run_id, ["StepDone"]) for run_id in (stopped, cancelled)))
@@ -281,7 +281,7 @@ def test_stop_keeps_and_cancel_leaves_no_process(store, table, worker):
     assert [path.name for path in store.run_dir(cancelled).iterdir()] == ["log.txt"]
 
 
-def test_a_run_whose_process_is_killed_twice_is_interrupted_and_no_other_is_disturbed(store, table, worker):
+def test_a_run_killed_twice_is_interrupted_and_disturbs_no_other(store, table, worker):
     killed, broken, quick = queue_fakes(store, table, "killed", "broken", "quick")
     worker()
     assert ended(store, killed).status == "interrupted"
@@ -292,7 +292,7 @@ def test_a_run_whose_process_is_killed_twice_is_interrupted_and_no_other_is_dist
     assert ended(store, quick).status == "finished"
 
 
-def test_many_short_runs_over_four_cards_all_end(store, table, worker):
+def test_many_short_runs_on_four_gpus_all_end(store, table, worker):
     ids = queue_fakes(store, table, *["quick"] * 24)
     worker()
     for run_id in ids:
@@ -302,7 +302,7 @@ def test_many_short_runs_over_four_cards_all_end(store, table, worker):
     assert all(len(store.events(run_id, ["StepDone"])) == 1 for run_id in ids)
 
 
-def test_an_address_where_nobody_listens_is_one_sentence(store):
+def test_an_unreachable_address_is_one_sentence(store):
     worker = subprocess.run(
         [sys.executable, "-m", "tabtune_core", "worker", "--executor", "ray", "--address", "127.0.0.1:1", "--home", str(store.home)],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent), "RAY_USAGE_STATS_ENABLED": "0"},

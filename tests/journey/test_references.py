@@ -1,4 +1,4 @@
-"""References beside a foundation model: the same rows, the same files, a place on the board, and no weights at all."""
+"""References beside a foundation model: the same rows and files, a place on the board, and no weights."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def of(kind, events):
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("strategy", REFERENCES)
-def test_a_reference_is_a_run_like_any_other_without_what_only_a_model_has(home, strategy, task):
+def test_a_reference_is_a_run_without_an_adapter_and_weights(home, strategy, task):
     result, events, folder = run(settings(home, strategy, task), home)
     (plan,) = of(RunPlanned, events)
     assert (plan.device[:3], plan.steps, plan.train_rows, plan.total_parameters, plan.layers) == ("cpu", 0, 72, 0, ())
@@ -62,14 +62,14 @@ def test_a_reference_is_a_run_like_any_other_without_what_only_a_model_has(home,
     assert [path.name for path in folder.iterdir()] == [PREDICTIONS_FILE]
 
 
-def test_its_validation_and_test_rows_are_those_of_the_models(home):
+def test_references_and_models_have_the_same_validation_and_test_rows(home):
     frames = [pd.read_parquet(run(settings(home, name), home)[2] / PREDICTIONS_FILE) for name in ("inference", *REFERENCES)]
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frame[["split", "row", "label"]], frames[0][["split", "row", "label"]])
         assert list(frame) == [name for name in frames[0] if not name.startswith(ZERO_SHOT)]
 
 
-def test_no_weights_are_looked_for(home, monkeypatch):
+def test_a_reference_looks_for_no_weights(home, monkeypatch):
     def refuse(*arguments, **others):
         raise AssertionError("weights were asked for")
 
@@ -95,7 +95,7 @@ def test_held_out_rows_never_reach_the_fit(home, monkeypatch):
     assert len(set(held)) == 24 + 20
 
 
-def test_a_table_too_large_for_seconds_is_sampled_and_said(home, monkeypatch):
+def test_a_table_too_large_to_fit_in_seconds_is_sampled_with_a_note(home, monkeypatch):
     monkeypatch.setattr(references, "most_rows", lambda features, classes: 50)
     _, events, _ = run(settings(home, "linear"), home)
     assert of(RunPlanned, events)[0].train_rows == 50
@@ -107,7 +107,7 @@ def test_a_cancelled_reference_ends_without_a_result(home):
         run(settings(home, "linear"), home, stop_request=lambda: "cancel")
 
 
-def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(home, tmp_path, capsys, monkeypatch):
+def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(home, tmp_path, capsys, monkeypatch):
     (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
     asked = ["sweep", str(tmp_path / "rows.csv"), "--target", "verdict", "--ranks", "2", "--no-full-fine-tuning", "--steps", "1"]
     asked += ["--context-rows", "20", "--device", "cpu", "--home", str(home)]
@@ -132,7 +132,7 @@ def test_the_command_line_runs_them_by_default_and_leaves_them_out_when_told(hom
     assert "2 runs: 1 rank + 1 baseline" in capsys.readouterr().err
 
 
-def test_one_reference_alone_can_be_asked_for_and_two_columns_that_are_the_target_together_are_named(home, tmp_path, capsys, monkeypatch):
+def test_one_reference_can_run_alone_and_two_columns_that_form_the_target_are_named(home, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
     rng = np.random.default_rng(0)
@@ -157,7 +157,7 @@ def test_a_reference_with_another_seed_has_another_split(home):
 
 
 @pytest.mark.parametrize("noise", [0.05, 1.0])
-def test_a_nearly_perfect_score_on_the_test_rows_names_the_columns_that_it_comes_from(home, noise):
+def test_a_nearly_perfect_test_score_names_the_columns_behind_it(home, noise):
     rng = np.random.default_rng(0)
     late = rng.random(600) < 0.5
     frame = pd.DataFrame(

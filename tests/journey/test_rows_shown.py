@@ -1,4 +1,4 @@
-"""Context rows at prediction: a setting of their own, a guard that holds there, and the curve over them, on runs that really trained."""
+"""Context rows at prediction: their setting, the return to zero-shot, and the curve over them, with really trained runs."""
 
 import dataclasses
 import itertools
@@ -57,7 +57,7 @@ def gaining(home):
 
 @pytest.fixture
 def run(home, unverified):
-    """Carries out a run in this process."""
+    """Executes a run in this process."""
     store = RunStore(home)
 
     def one(*asked):
@@ -83,7 +83,7 @@ def untrained(settings):
     return dataclasses.replace(settings, strategy="inference", train=train)
 
 
-def test_predictions_are_shown_all_training_rows_and_steps_what_was_asked_and_a_package_stores_a_number(run, settings, home):
+def test_predictions_use_all_training_rows_steps_the_set_number_and_packages_store_it(run, settings, home):
     store, (done,) = run(settings)
     (plan,) = told(store, done, RunPlanned)
     assert (plan.train_rows, plan.context_rows, plan.train_context_rows, plan.evaluation_context_rows) == (180, 180, 40, 180)
@@ -93,7 +93,7 @@ def test_predictions_are_shown_all_training_rows_and_steps_what_was_asked_and_a_
     assert len(adapted.context(load_frame(home, settings.dataset)).rows) == 180
 
 
-def test_every_strategy_is_scored_at_the_number_that_was_asked_for(run, settings):
+def test_every_strategy_is_scored_with_the_set_number_of_context_rows(run, settings):
     few = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=50))
     store, runs = run(untrained(few), few)
     assert [done.result.context_rows for done in runs] == [50, 50]
@@ -102,14 +102,14 @@ def test_every_strategy_is_scored_at_the_number_that_was_asked_for(run, settings
     assert zero.train_context_rows is None
 
 
-def test_more_rows_than_there_are_is_said(run, settings):
+def test_asking_for_more_context_rows_than_exist_is_reported(run, settings):
     many = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=5000))
     store, (done,) = run(untrained(many))
     notes = [note.text for note in told(store, done, Note)]
     assert "Predictions use all 180 training rows as context rows: 5,000 were requested, and there are no more." in notes
 
 
-def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, settings, monkeypatch):
+def test_evaluations_with_fewer_context_rows_are_noted_and_scores_use_all(run, settings, monkeypatch):
     monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
     store, (done, zero) = run(settings, untrained(settings))
     (plan,) = told(store, done, RunPlanned)
@@ -120,8 +120,8 @@ def test_evaluations_with_fewer_rows_are_told_and_the_scores_are_with_all(run, s
     assert done.result.zero_shot_validation == pytest.approx(zero.result.validation, abs=1e-6)
 
 
-def test_a_state_that_only_evaluations_call_better_gives_way_to_zero_shot(run, settings, home, monkeypatch):
-    """Evaluations that praise every step, of a training that ruins the model: what is returned must still be zero-shot."""
+def test_a_state_that_is_better_only_in_evaluations_is_replaced_by_zero_shot(run, settings, home, monkeypatch):
+    """Training ruins the model while faked evaluations improve at every step; zero-shot must still be returned."""
     monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
     praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
     monkeypatch.setattr(Scorer, "score", lambda self, model, part: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
@@ -142,7 +142,7 @@ def test_a_state_that_only_evaluations_call_better_gives_way_to_zero_shot(run, s
     assert accuracy == pytest.approx(lora.result.zero_shot_test["accuracy"])
 
 
-def test_a_package_rebuilds_its_context_also_one_of_an_earlier_version(run, settings, home, tmp_path):
+def test_a_package_rebuilds_its_context_even_from_an_earlier_version(run, settings, home, tmp_path):
     few = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=50, context_rows=50))
     store, (done,) = run(few)
     package, earlier = store.run_dir(done.id) / "adapter.zip", tmp_path / "earlier.zip"
@@ -204,8 +204,8 @@ def test_the_curve_ends_at_the_runs_own_scores(run, gaining, home, tmp_path):
         ("mitra-mini", "regression", "weight"),
     ],
 )
-def test_every_number_of_the_curve_is_that_of_a_run_that_is_shown_so_many(run, home, tmp_path, model, task, target):
-    """On a table with words, dates and missing cells; the trained state is the one that was returned at all rows."""
+def test_every_point_of_the_curve_equals_a_run_with_that_many_context_rows(run, home, tmp_path, model, task, target):
+    """On a table with words, dates and missing cells; the trained state is the one returned with all context rows."""
     pytest.importorskip("autogluon.tabular" if model == "mitra-mini" else "torch", reason="Mitra needs AutoGluon")
     train = TrainSettings(steps=2, eval_every=1, context_rows=40, views=2)
     dataset = add_dataset(home, mixed_csv(rows=200), "mixed.csv").id
@@ -220,7 +220,7 @@ def test_every_number_of_the_curve_is_that_of_a_run_that_is_shown_so_many(run, h
             assert {metric: curve.loc[place, f"{part}_{metric}_first"] for metric in own} == pytest.approx(own, abs=1e-6)
 
 
-def test_what_cannot_be_compared_or_is_not_there_is_refused(run, gaining, home, tmp_path):
+def test_incomparable_or_missing_runs_are_refused(run, gaining, home, tmp_path):
     full, lora = gaining
     store, (kept, other) = run(full, dataclasses.replace(untrained(lora), seed=1))
     assert kept.result.best_step
@@ -234,7 +234,7 @@ def test_what_cannot_be_compared_or_is_not_there_is_refused(run, gaining, home, 
     assert runs_of_curve(store, [kept], "log_loss") == []
 
 
-def test_a_job_about_several_runs_goes_with_the_first_that_is_deleted(run, settings):
+def test_a_job_about_several_runs_is_deleted_with_the_first_of_them(run, settings):
     store, (one, two) = run(untrained(settings), untrained(settings))
     job = store.add_job("context_curve", {"runs": [one.id, two.id]})
     store.cancel_job(job)

@@ -1,4 +1,4 @@
-"""The server as a person starts it for others: it opens with the address that it prints, and with no other."""
+"""A server that is reachable by others opens with the address that it prints, and with no other."""
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ HANDSHAKE = {
 
 
 def websocket_status(client):
-    """Of the answer to a handshake; an opened one stays open, so its body is not waited for."""
+    """The status of a WebSocket handshake; its body is not awaited, since the connection stays open."""
     with client.stream("GET", "/_stcore/stream", headers=HANDSHAKE) as reply:
         return reply.status_code
 
@@ -38,11 +38,11 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
     assert person.get(NO_TABLE).status_code == 404
     assert websocket_status(person) == 101
     assert person.get("/", headers={"Host": "evil.example"}).status_code == 400
-    assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, and no log of requests
+    assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, without a log of requests
 
 
 @pytest.mark.parametrize(("auth", "labels"), [({"client_id": "lab"}, ["Log in"]), ({"one": {"client_id": "lab"}}, ["Log in with one"])])
-def test_where_people_log_in_no_page_shows_before(app, monkeypatch, auth, labels):
+def test_with_log_in_no_page_shows_before_it(app, monkeypatch, auth, labels):
     monkeypatch.setenv(LOGIN_VARIABLE, "1")
     app.secrets["auth"] = auth
     app.run()

@@ -1,4 +1,4 @@
-"""How to split is asked on the Data page and answered into New run; what cannot be is refused there."""
+"""The Data page asks how to split, New run takes the answer, and impossible splits are refused there."""
 
 import json
 
@@ -32,7 +32,7 @@ def launch(page: AppTest):
 
 
 def new_run(app: AppTest, split: str = "at random") -> AppTest:
-    """The page, opened in a fresh tab at an address with this split."""
+    """The page, opened in a new tab at an address with this split."""
     app.query_params.update({"split": split, "target": "returned"})
     return app.run().switch_page("views/new_run/page.py").run()
 
@@ -57,11 +57,11 @@ def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders)
     launch(app).click().run()
     assert {(run.settings.split_by, run.settings.split_column) for run in store.runs()} == {("time", "day")}
     assert store.sweeps()[0].name.endswith("; split by time: day")
-    another = AppTest.from_file(app._script_path, default_timeout=30).run()  # a tab without an address of its own
+    another = AppTest.from_file(app._script_path, default_timeout=30).run()  # a tab without query parameters
     assert another.radio(key="chosen_split").value == "by time: day"
 
 
-def test_the_address_may_ask_for_a_split_that_no_question_names(app, orders):
+def test_the_address_may_set_a_split_that_no_question_offers(app, orders):
     page = new_run(app, "by group: amount")
     assert (settings_of(page).run.split_by, settings_of(page).run.split_column) == ("group", "amount")
     assert "Each row has its own 'amount'" in said(page.caption)
@@ -74,7 +74,7 @@ def test_the_address_may_ask_for_a_split_that_no_question_names(app, orders):
         ("by group: nothing", None),
     ],
 )
-def test_what_cannot_split_cannot_be_launched(app, orders, split, told):
+def test_an_impossible_split_cannot_be_launched(app, orders, split, told):
     page = new_run(app, split)
     assert launch(page).disabled == (told is not None)
     assert (told or "") in said(page.error)
@@ -100,7 +100,7 @@ def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
     assert settings_of(page).run.selection_metric == "average_precision" and told not in said(page.caption)
 
 
-def test_rare_classes_are_made_one_with_one_click_and_kept_apart_again(app, home):
+def test_rare_classes_are_merged_with_one_click_and_separated_again(app, home):
     kinds = "".join(f"{i},{name}\n" for i, name in enumerate([*"xxxxxyyyy"] * 8 + [*"abcd"] * 2))
     add_dataset(home, f"size,kind\n{kinds}".encode(), "kinds.csv")
     app.query_params["target"] = "kind"
@@ -118,7 +118,7 @@ def test_rare_classes_are_made_one_with_one_click_and_kept_apart_again(app, home
     assert settings_of(page).run.group_rare_classes == 0 and told in said(page.caption)
 
 
-def test_settings_from_a_text_bring_their_split(app, orders):
+def test_settings_as_text_set_their_split(app, orders):
     page = new_run(app)
     text = page.code[0].value.replace('split_by = "random"', 'split_by = "group"\nsplit_column = "customer_id"')
     assert json.dumps("customer_id") in text

@@ -1,4 +1,4 @@
-"""Where else the pages run: in Jupyter, in a container, and from a notebook."""
+"""The pages in Jupyter, in a container, and from a notebook."""
 
 import os
 import shlex
@@ -21,11 +21,13 @@ from tabtune_core.cli.main import _parser, main
 ROOT = Path(__file__).parents[2]
 
 
-def test_jupyter_starts_it_and_shows_it_below_its_own_address(tmp_path):
+def test_jupyter_starts_the_dashboard_below_its_own_address(tmp_path):
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["jupyter_serverproxy_servers"]
     assert named == {"lora-lab": f"{jupyter.__name__}:{jupyter.server.__name__}"}
     config = tmp_path / "jupyter_server_config.py"
-    config.write_text("from dashboard.server.jupyter import server\nc.ServerProxy.servers = {'lora-lab': server()}\n")  # as the entry point
+    config.write_text(
+        "from dashboard.server.jupyter import server\nc.ServerProxy.servers = {'lora-lab': server()}\n"
+    )  # as the entry point does
     home = tmp_path / "workspace"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -50,7 +52,7 @@ def test_jupyter_starts_it_and_shows_it_below_its_own_address(tmp_path):
 
 
 def answer(address, process):
-    """Waits until a server is there."""
+    """Waits until a server answers."""
     while True:
         try:
             with urllib.request.urlopen(address, timeout=60) as reply:

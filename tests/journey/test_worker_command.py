@@ -1,4 +1,4 @@
-"""A person asks what the worker does, and ends it, with ``loralab worker``."""
+"""``loralab worker`` reports and ends the worker."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def worker(store):
-    """One that carries out a run while another waits."""
+    """A worker that executes a run while another is queued."""
     going = start_worker(store.home)
     queue(store, "waiting", "quick")
     wait_until(lambda: store.events(store.runs()[0].id))
@@ -38,7 +38,7 @@ def test_status_without_a_worker(store, capsys):
     assert f"The worker of {store.home} is not running." in capsys.readouterr().out
 
 
-def test_status_says_who_works_on_what_and_whether_it_is_of_another_version(store, worker, capsys, monkeypatch):
+def test_status_names_the_worker_its_run_and_another_version(store, worker, capsys, monkeypatch):
     run = store.runs()[0]
     assert ask(store, "--status") == 0
     said = capsys.readouterr().out
@@ -50,13 +50,13 @@ def test_status_says_who_works_on_what_and_whether_it_is_of_another_version(stor
         patch.setattr(worker_lock, "code_version", lambda: "other")
         assert ask(store, "--status") == 0
     assert "It is of another version than this program" in capsys.readouterr().out
-    (store.home / "worker.lock").write_text(f'{{"pid": {worker.pid}, "process_started": 1.0}}')  # as an earlier version wrote it
+    (store.home / "worker.lock").write_text(f'{{"pid": {worker.pid}, "process_started": 1.0}}')  # in the format of an earlier version
     assert ask(store, "--stop") == 2
     assert f"End it with 'kill {worker.pid}'" in capsys.readouterr().err
     assert worker.poll() is None
 
 
-def test_jobs_are_listed_with_how_far_they_are_and_cancelled(store, worker, capsys):
+def test_jobs_are_listed_with_their_progress_and_can_be_cancelled(store, worker, capsys):
     def jobs(*flags):
         status = main(["jobs", "--home", str(store.home), *flags])
         told = capsys.readouterr()
@@ -81,7 +81,7 @@ def test_jobs_are_listed_with_how_far_they_are_and_cancelled(store, worker, caps
     assert f"Job {going!r} has ended already: it is cancelled." in said
 
 
-def test_a_suspended_worker_is_said_not_to_respond_and_goes_on_later(store, worker, capsys):
+def test_a_suspended_worker_is_reported_as_not_responding_and_continues_later(store, worker, capsys):
     worker.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
     assert ask(store, "--status") == 1
@@ -119,7 +119,7 @@ def test_stop_now_ends_everything(store, worker):
     assert not psutil.pid_exists(run.pid) or psutil.Process(run.pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_runs_of_another_executor_are_not_said_to_have_ended(tmp_path, capsys):
+def test_runs_of_another_executor_are_not_reported_as_ended(tmp_path, capsys):
     store = RunStore(tmp_path)
     queue(store, "quick")
     run = store.claim(4_000_000, None, slot="cpu", executor="ray", node="far")
@@ -131,6 +131,6 @@ def test_runs_of_another_executor_are_not_said_to_have_ended(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags", [["--now"], ["--home", "/proc/version/nowhere"]])
-def test_what_cannot_be_done_is_a_line_and_exit_status_2(tmp_path, capsys, flags):
+def test_an_impossible_request_is_one_line_and_exit_status_2(tmp_path, capsys, flags):
     assert main(["worker", "--home", str(tmp_path), *flags]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

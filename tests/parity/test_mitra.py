@@ -22,7 +22,7 @@ CASES = pytest.mark.parametrize("case", [CLASSIFIER, REGRESSOR, BINS], ids="-".j
 
 
 def table(task, rows=90, seed=0):
-    """Context rows, their targets, and query rows; with missing numbers, a constant column and columns of very different scale."""
+    """Context rows, their targets, and query rows, with missing numbers, a constant column and columns of very different scales."""
     rng = np.random.default_rng(seed)
     x = np.column_stack([rng.normal(size=(rows, 2)), rng.integers(0, 4, rows), np.ones(rows), 1e30 * rng.normal(size=rows)])
     x[::7, 0] = np.nan
@@ -42,7 +42,7 @@ def ours(model, x_CF, y_C, x_QF):
 
 
 def the_module(path, x_CF, y_C, x_QF, task):
-    """``Tab2D`` itself on what AutoGluon's preprocessor makes of the arrays, decoded as AutoGluon and mitra-finetune do."""
+    """Runs ``Tab2D`` itself on AutoGluon's preprocessed arrays, and decodes as AutoGluon and mitra-finetune do."""
     module = Tab2D.from_pretrained(str(path), device="cpu").eval()
     steps = Preprocessor(
         dim_embedding=None,
@@ -94,7 +94,7 @@ def autogluon(path, x_CF, y_C, x_QF, task, precision):
 
 
 @CASES
-def test_predictions_are_those_of_the_upstream_module(tmp_path, case):
+def test_predictions_equal_the_upstream_modules(tmp_path, case):
     arrays = table(case[1])
     predicted = ours(open_tiny(tmp_path / "tiny", case), *arrays)
     assert predicted.std(axis=0).min() > 1e-3, "the rows must differ for a match to mean anything"
@@ -105,7 +105,7 @@ def test_predictions_are_those_of_the_upstream_module(tmp_path, case):
     ("precision", "tolerance"), [("float32", {"atol": 1e-5, "rtol": 1e-6}), ("bfloat16", {"atol": 2e-2, "rtol": 5e-2})]
 )
 @pytest.mark.parametrize("case", [CLASSIFIER, REGRESSOR], ids="-".join)
-def test_autogluons_own_estimators_agree_as_far_as_their_precision_goes(tmp_path, case, precision, tolerance):
+def test_autogluons_estimators_agree_within_their_precision(tmp_path, case, precision, tolerance):
     arrays = table(case[1])
     predicted = ours(open_tiny(tmp_path / "tiny", case), *arrays)
     np.testing.assert_allclose(predicted, autogluon(tmp_path / "tiny", *arrays, case[1], precision), **tolerance)
@@ -125,7 +125,7 @@ def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path, ca
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_the_model_in_the_box_opens_in_the_upstream_package(task):
+def test_the_shipped_model_opens_in_the_upstream_package(task):
     data = table(task)
     path, _ = find_checkpoint(CATALOGUE["mitra-mini"], task)
     predicted = ours(load_model(CATALOGUE["mitra-mini"], task, torch.device("cpu")), *data)

@@ -22,7 +22,7 @@ VARIANTS = [{}, {"use_rslora": True}, {"use_dora": True}, {"use_dora": True, "us
 
 
 class Small(nn.Module):
-    """Two linears and a table, in double precision: what is the same function is the same to many digits."""
+    """Two linear layers and a table in double precision, where equal functions agree to many digits."""
 
     def __init__(self):
         super().__init__()
@@ -35,7 +35,7 @@ class Small(nn.Module):
 
 
 def both(how, **config):
-    """The same adapter on the same module, once ours and once PEFT's; everything that trains has moved."""
+    """Returns the same adapter on the same module, once ours and once PEFT's; every trainable tensor has moved."""
     import peft
 
     module = Small()
@@ -52,13 +52,13 @@ def both(how, **config):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(("rank", "alpha"), [(1, 2), (3, 7)])
-def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropout, variant, monkeypatch):
+def test_linears_and_tables_equal_pefts_including_gradients(rank, alpha, dropout, variant, monkeypatch):
     monkeypatch.setattr(fused_linear, "keep_mask", lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8))
     how = {"rank": rank, "alpha": alpha, "dropout": dropout, **variant}
     module, report, other = both(how, r=rank, lora_alpha=alpha, lora_dropout=dropout, **variant)
     ids, x, outputs = torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6).double(), []
     for model in (module.train(), other.train()):
-        torch.manual_seed(1)  # the same masks, now that both draw them in one way
+        torch.manual_seed(1)  # the same masks, because both draw them in the same way here
         outputs.append(model(ids, x))
         outputs[-1].square().sum().backward()
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-12, rtol=1e-12)
@@ -75,8 +75,8 @@ def test_linears_and_tables_equal_pefts_with_their_gradients(rank, alpha, dropou
 
 
 @pytest.mark.parametrize("use_rslora", [False, True])
-def test_pissa_starts_as_pefts_and_is_the_same_function_after_a_step(use_rslora):
-    """PEFT moves the base and we do not; it takes no double precision."""
+def test_pissa_equals_pefts_at_the_start_and_after_a_step(use_rslora):
+    """PEFT changes the base and we do not; it does not accept double precision."""
     import peft
 
     module, ids, x = Small().float(), torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6)
@@ -149,11 +149,11 @@ ON_TABDPT = [
     *((variant, TARGETS, 1e-5) for variant in (*VARIANTS, {"bias": "all", "use_dora": True}, {"bias": "lora_only"})),
     *((variant, ("transformer_encoder", "head"), 1e-4) for variant in PISSA),
 ]
-"""Variants, on what they can be exported from, and how near."""
+"""Variants, targets from which they can be exported, and tolerances."""
 
 
 @pytest.mark.parametrize(("variant", "targets", "near"), ON_TABDPT)
-def test_an_exported_adapter_on_the_whole_of_tabdpt_opens_with_peft_and_predicts_the_same(tmp_path, variant, targets, near):
+def test_an_exported_adapter_on_all_of_tabdpt_opens_with_peft_and_predicts_the_same(tmp_path, variant, targets, near):
     import peft
 
     module = tiny_tabdpt()
@@ -167,7 +167,7 @@ def test_an_exported_adapter_on_the_whole_of_tabdpt_opens_with_peft_and_predicts
     torch.testing.assert_close(opened, adapted, atol=near, rtol=near / 10)
 
 
-def test_peft_adapts_the_paths_of_the_file_and_none_that_ends_alike(tmp_path):
+def test_peft_adapts_only_the_exact_paths_of_the_file(tmp_path):
     import peft
 
     def nested():

@@ -16,23 +16,25 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline
 
-WEIGHTED = {
-    "check_sample_weights_pandas_series": check_sample_weights_pandas_series,
-    "check_sample_weights_not_an_array": check_sample_weights_not_an_array,
-    "check_sample_weights_list": check_sample_weights_list,
-    "check_sample_weights_not_overwritten": check_sample_weights_not_overwritten,
-    "check_sample_weights_shape": check_sample_weights_shape,
-    "check_all_zero_sample_weights_error": check_all_zero_sample_weights_error,
-}
+WEIGHTED = [
+    check_sample_weights_pandas_series,
+    check_sample_weights_not_an_array,
+    check_sample_weights_list,
+    check_sample_weights_not_overwritten,
+    check_sample_weights_shape,
+    check_all_zero_sample_weights_error,
+]
 EXCEPTIONS = {
-    "check_supervised_y_2d": "a column of labels is taken without a warning",
+    "check_supervised_y_2d": "a column of labels is accepted without a warning",
     "check_methods_subset_invariance": "float32 sums differ by 1e-7 with the number of rows at once",
-    "check_methods_sample_order_invariance": "and with a row's place among the others, on some processors",
-    "check_classifiers_train": "wants skill, which random weights have not; the mini has it, below",
+    "check_methods_sample_order_invariance": "on some processors they also differ with the position of a row",
+    "check_classifiers_train": "needs skill, which random weights lack; the mini model has it, see below",
     "check_regressors_train": "the same",
-    **dict.fromkeys(WEIGHTED, "zero-shot trains nothing, so weights are refused; with LoRA they pass, below"),
-    "check_classifiers_one_label_sample_weights": "the same: rows of weight 0 are context rows still",
-    "check_sample_weight_equivalence_on_dense_data": "weights are of the loss: a row that comes twice is also a context row twice",
+    **dict.fromkeys(
+        (check.__name__ for check in WEIGHTED), "zero-shot trains nothing, so weights are refused; with LoRA they pass, see below"
+    ),
+    "check_classifiers_one_label_sample_weights": "the same: rows of weight 0 remain context rows",
+    "check_sample_weight_equivalence_on_dense_data": "weights act on the loss; a repeated row is also a repeated context row",
 }
 
 
@@ -43,7 +45,7 @@ def pipeline(tmp_path, task, strategy="inference", **params):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_scikit_learns_checks_pass_but_for_the_exceptions_named_here(tmp_path, task):
+def test_scikit_learns_checks_pass_except_for_those_named_here(tmp_path, task):
     results = check_estimator(pipeline(tmp_path, task), on_fail=None, on_skip=None)
     failed = {result["check_name"] for result in results if result["status"] == "failed"}
     assert len(results) > 40
@@ -51,14 +53,14 @@ def test_scikit_learns_checks_pass_but_for_the_exceptions_named_here(tmp_path, t
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("check", WEIGHTED.values())
+@pytest.mark.parametrize("check", WEIGHTED)
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_the_checks_of_weights_pass_where_something_trains(tmp_path, task, check):
+def test_the_weight_checks_pass_for_strategies_that_train(tmp_path, task, check):
     check("TabularPipeline", pipeline(tmp_path, task, "peft", steps=1))
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_mini_has_the_skill_that_a_classifier_must_have():
+def test_the_mini_model_has_the_skill_that_a_classifier_must_have():
     check_classifiers_train("TabularPipeline", TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}))
 
 

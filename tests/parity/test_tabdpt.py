@@ -57,7 +57,7 @@ def test_zero_shot_equals_the_upstream_estimator_with_one_member(tmp_path, featu
 
 
 @pytest.mark.parametrize("classes", [3, 0])
-def test_the_model_in_the_box_opens_in_the_upstream_package(classes):
+def test_the_shipped_model_opens_in_the_upstream_package(classes):
     task = "classification" if classes else "regression"
     path, _ = find_checkpoint(CATALOGUE["tabdpt-mini"], task)
     data, model = table(5, classes), load_model(CATALOGUE["tabdpt-mini"], task, torch.device("cpu"))

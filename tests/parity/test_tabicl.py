@@ -34,7 +34,7 @@ def mixed_table(task, rows=90, seed=0):
         }
     )
     frame.loc[::7, "size"] = np.nan
-    frame.loc[::11, "colour"] = np.nan  # with pandas 2, upstream takes None for a category of its own
+    frame.loc[::11, "colour"] = np.nan  # with pandas 2, upstream treats None as a separate category
     signal = frame["count"] + (frame["milliseconds"] - 1.7e12) / 20_000
     return frame.assign(label=np.where(signal > 6, "yes", "no") if task == "classification" else 5000 + 300 * signal)
 
@@ -48,7 +48,7 @@ def ours(model, frame):
 
 
 def scaled(predicted, frame):
-    """Numbers in standard deviations, so that they are as near as probabilities."""
+    """Regression predictions in standard deviations, so that the tolerance for probabilities applies."""
     return predicted if predicted.ndim == 2 else predicted / frame["label"].std()
 
 
@@ -71,7 +71,7 @@ def test_zero_shot_equals_the_upstream_estimator_with_one_member(tmp_path, name,
     np.testing.assert_allclose(predicted, theirs(path, frame, task, name), atol=1e-5)
 
 
-def test_more_classes_than_the_model_has_are_told_apart_as_upstream_does(tmp_path):
+def test_more_classes_than_the_model_has_are_predicted_as_upstream(tmp_path):
     path = tiny_checkpoint(tmp_path / "tiny.ckpt")
     rng = np.random.default_rng(0)
     x_NF, y_N = rng.normal(size=(120, 4)), np.arange(120) % 23
@@ -85,7 +85,7 @@ def test_more_classes_than_the_model_has_are_told_apart_as_upstream_does(tmp_pat
 
 @TASKS
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabicl-mini-1"])
-def test_the_model_in_the_box_opens_in_the_upstream_package(name, task):
+def test_the_shipped_model_opens_in_the_upstream_package(name, task):
     card, frame = CATALOGUE[name], mixed_table(task)
     path, _ = find_checkpoint(card, task)
     np.testing.assert_allclose(ours(load_model(card, task, torch.device("cpu")), frame), theirs(path, frame, task), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Do we agree with the package of TabPFN on the same checkpoint, and does nothing leave the machine?"""
+"""Do we agree with the ``tabpfn`` package on the same checkpoint, and does nothing leave the machine?"""
 
 import dataclasses
 import socket
@@ -39,7 +39,7 @@ def _no_way_out(monkeypatch):
 
 
 def table(task, rows=90, seed=0):
-    """Context rows, their targets, and query rows; with missing numbers, a constant column, an outlier and columns of very different scale."""
+    """Context rows, targets and query rows, with missing numbers, a constant column, an outlier and columns of very different scales."""
     rng = np.random.default_rng(seed)
     x = np.column_stack([rng.normal(size=(rows, 3)), rng.integers(0, 4, rows), np.ones(rows), 1e12 * rng.normal(size=rows)])
     x[::7, 0], x[3, 1], x[-2, 1] = np.nan, 30.0, -700.0
@@ -49,7 +49,7 @@ def table(task, rows=90, seed=0):
 
 
 def open_tiny(path, name, task):
-    """v2.6's files say how their estimators read a table; here otherwise than the package would."""
+    """Files of v2.6 say how their estimators read a table; these differ from the package's defaults."""
     tiny_checkpoint(path, name, task=task)
     if name == "tabpfn-v2.6":
         kind = "multiclass" if task == "classification" else task
@@ -64,7 +64,7 @@ def ours(model, x_CF, y_C, x_QF):
 
 
 def theirs(path, x_CF, y_C, x_QF, task):
-    """Their own estimator with one member, whose steps are those that the snippet of an export names."""
+    """Their own estimator with one member and the preprocessing steps that the snippet of an export names."""
     kind = {"classification": TabPFNClassifier, "regression": TabPFNRegressor}[task]
     estimator = kind(
         model_path=str(path),
@@ -79,7 +79,7 @@ def theirs(path, x_CF, y_C, x_QF, task):
 
 @MODELS
 @TASKS
-def test_predictions_are_those_of_the_upstream_estimator(tmp_path, name, task):
+def test_predictions_equal_the_upstream_estimators(tmp_path, name, task):
     arrays = table(task)
     predicted = ours(open_tiny(tmp_path / "tiny.ckpt", name, task), *arrays)
     assert predicted.std(axis=0).min() > 1e-3, "the rows must differ for a match to mean anything"

@@ -1,1 +1,1 @@
-"""The parts of the soak test, which is started by name: ``python tests/soak.py --hours 2``."""
+"""The parts of the soak test, which runs only by name: ``python tests/soak.py --hours 2``."""

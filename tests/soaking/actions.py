@@ -1,7 +1,7 @@
-"""What people and accidents do to the program without a browser, by name, with how often.
+"""Actions of people and accidents that need no browser, by name, with their weights.
 
-Each takes the round and its own chance, and does nothing where there is nothing to do it to. A StoreError is an answer: the run or job
-went on in the meantime.
+Each takes the round and its own random generator, and does nothing if it has no target. A StoreError is a valid answer: the run or job
+changed in the meantime.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 Action = Callable[["Round", random.Random], None]
 ACTIONS: dict[str, tuple[int, Action]] = {}
-"""By name: weight and function. Those of the pages are added by ``browsing``."""
+"""Weight and function by name; ``browsing`` adds those of the pages."""
 COMMAND_TABLE = "command.csv"
-"""That a command adds, whenever it has loaded what it needs."""
+"""The table that a command adds once it has loaded."""
 SERVER_KILLS = ("end_server", "kill_worker", "kill_forkserver", "kill_all", "freeze")
-"""Left out of calm rounds, in which memory is compared: a process that begins anew says nothing about growth."""
+"""Left out of calm rounds, whose memory is compared: a restarted process says nothing about growth."""
 
 
 def action(weight: int) -> Callable[[Action], Action]:
@@ -52,7 +52,7 @@ def ended(round_: "Round", *, adapter: bool = False) -> list[Run]:
 
 
 def small_sweep(dataset: str, chance: random.Random) -> SweepSettings:
-    """Seconds of work; one of six is long enough to be stopped or killed in."""
+    """A sweep of a few seconds; one of six is long enough to be stopped or killed meanwhile."""
     target, task = chance.choice(list(TARGETS.items()))
     steps = chance.choice([2, 4, 6, 8, 12, 150])
     train = TrainSettings(steps=steps, eval_every=chance.choice([2, 5]), batch_size=32, context_rows=64, patience=100)
@@ -88,7 +88,7 @@ def launch_by_command(round_: "Round", chance: random.Random) -> None:
 
 @action(3)
 def wait_for_a_step(round_: "Round", chance: random.Random) -> None:
-    """So that what follows meets a run that trains."""
+    """Waits, so that the next action meets a run that trains."""
     store = round_.lab.store
 
     def trains_or_nothing_does() -> bool:
@@ -135,7 +135,7 @@ def name_and_archive(round_: "Round", chance: random.Random) -> None:
 
 @action(4)
 def delete_runs(round_: "Round", chance: random.Random) -> None:
-    """Some; nearly all of a large workspace, so that it stays of a size."""
+    """Deletes some runs, or nearly all of a large workspace, so that its size stays bounded."""
     found = ended(round_)
     number = len(found) - 30 if len(found) > 90 else chance.randrange(1, 4)
     for run in chance.sample(found, min(len(found), number)):
@@ -210,7 +210,7 @@ def add_adapters(round_: "Round", chance: random.Random) -> None:
 
 
 def end(round_: "Round", process: psutil.Process | None, number: signal.Signals) -> None:
-    """Sends a signal, if the process is still there."""
+    """Sends a signal if the process still exists."""
     round_.lab.disturbed = True
     with contextlib.suppress(psutil.NoSuchProcess):
         if process is not None:
@@ -242,7 +242,7 @@ def end_server(round_: "Round", chance: random.Random) -> None:
 
 @action(2)
 def freeze(round_: "Round", chance: random.Random) -> None:
-    """For seconds, as a machine that sleeps or swaps."""
+    """Suspends processes for seconds, as a machine that sleeps or swaps does."""
     lab = round_.lab
     chosen = [
         process
@@ -258,7 +258,7 @@ def freeze(round_: "Round", chance: random.Random) -> None:
 
 @action(1)
 def kill_all(round_: "Round", chance: random.Random) -> None:
-    """As a machine that loses its power."""
+    """Kills everything, as a power failure does."""
     lab = round_.lab
     lab.disturbed = True
     for process in (lab.server, lab.worker, lab.forkserver(), *lab.at_work()):

@@ -1,4 +1,4 @@
-"""What people do on the pages, in a headless Chromium: actions like those of ``actions``, each in a tab of its own."""
+"""Actions of people on the pages, in a headless Chromium, each in its own tab; see ``actions``."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ FLAGS = (
 
 
 class Chromium:
-    """One browser, begun anew every so many tabs: its own growth is not what is looked at."""
+    """A browser, restarted every ``TABS`` tabs, since its own growth is not tested."""
 
     TABS = 60
 
@@ -46,7 +46,7 @@ class Chromium:
         self._tabs = 0
 
     def page(self) -> Page:
-        """A tab with nothing remembered."""
+        """A tab without any stored state."""
         if self._browser is None or self._tabs % self.TABS == 0:
             if self._browser is not None:
                 self._browser.close()
@@ -57,7 +57,7 @@ class Chromium:
         return page
 
     def close(self) -> None:
-        """Ends it and its driver."""
+        """Ends the browser and its driver."""
         if self._browser is not None:
             self._browser.close()
         self._playwright.stop()
@@ -65,13 +65,13 @@ class Chromium:
 
 @contextlib.contextmanager
 def tab(round_: "Round") -> Iterator[Page]:
-    """A tab whose errors are the round's failures, unless a process was ended meanwhile."""
+    """A tab whose errors fail the round, unless a process was ended meanwhile."""
     page, said = round_.chromium.page(), list[str]()
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on(
         "console", lambda message: said.append(message.text) if message.type == "error" and "load resource" not in message.text else None
     )
-    # a page that is opened by its address asks for the server's health below that address first
+    # a page opened by its address first asks for the server's health below that address
     page.on(
         "response",
         lambda response: (
@@ -103,7 +103,7 @@ def visit(round_: "Round", page: Page, name: str, query: str = "") -> None:
 
 
 def query(round_: "Round", chance: random.Random) -> str:
-    """Of a link that somebody kept: to a sweep, a run, or one that was deleted."""
+    """The query of a stored link: to a sweep, a run, or a deleted one."""
     sweeps, runs = round_.lab.store.sweeps(), round_.lab.store.runs()
     links = ["", "?sweep=000000000000", "?run=000000000000&table=" + "0" * 64]
     links += [f"?sweep={sweep.id}" for sweep in sweeps[:3]] + [f"?run={run.id}" for run in runs[-3:]]
@@ -187,7 +187,7 @@ def launch_on_the_page(round_: "Round", chance: random.Random) -> None:
 
 @action(3)
 def two_sessions(round_: "Round", chance: random.Random) -> None:
-    """One watches what the other does, and what goes away under it."""
+    """One tab watches while the other changes and deletes what it shows."""
     sweeps = round_.lab.store.sweeps()
     if not sweeps:
         return
@@ -199,7 +199,7 @@ def two_sessions(round_: "Round", chance: random.Random) -> None:
             button = one.get_by_role("button", name=label)
             if button.count() and button.first.is_enabled():
                 round_.asked |= {run.id for run in round_.lab.store.runs()}
-                with contextlib.suppress(TimeoutError):  # the run may end and the button with it
+                with contextlib.suppress(TimeoutError):  # the run may end, and its button disappears
                     button.first.click(force=True, timeout=1000 * patience(5))
                 look(round_, one)
         for run in [run for run in round_.lab.store.runs(sweeps[0].id) if run in ended(round_)]:

@@ -1,4 +1,4 @@
-"""What has to be true once nothing is going on: each check adds what it finds to the round's failures."""
+"""What must hold once nothing is running: each check adds its findings to the round's failures."""
 
 import contextlib
 import fcntl
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from soaking.rounds import Round
 
 STILL_SECONDS = 120.0
-"""Without any change on an idle machine, after which what goes on is stuck."""
+"""Seconds without any change on an idle machine after which work counts as stuck."""
 INTERMEDIATE = (STATES, "*.partial", "tmp*")
-"""Files and folders of a run or job that nobody needs once it has ended; the states of an interrupted one it goes on from."""
+"""Files and folders that an ended run or job no longer needs; an interrupted run keeps its states."""
 BROWSER = re.compile(r"playwright|chrom|\.com\.google")
-"""In the names of processes and temporary files that are the browser's, which lives on from round to round."""
+"""Parts of the names of the browser's processes and temporary files, which persist between rounds."""
 KEPT = re.compile(BROWSER.pattern + "|torchinductor_")
-"""In the names of temporary files: also the one folder in which torch keeps what it compiled."""
+"""Parts of the names of allowed temporary files, which include torch's folder of compiled code."""
 
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -41,7 +41,7 @@ OURS = re.compile(r"(?:dashboard|tabtune_core)/[\w/]+\.py(?::\d+|\", line \d+)")
 
 
 def going(round_: "Round") -> list[str]:
-    """What has not ended: runs, jobs, commands."""
+    """Runs, jobs and commands that have not ended."""
     lab, store = round_.lab, round_.lab.store
     rows = [f"run {run.id} {run.status}" for run in store.runs() if run.status not in ENDED]
     rows += [f"job {job.id} {job.kind} {job.status}" for job in store.jobs() if job.status not in JOB_ENDED]
@@ -49,7 +49,7 @@ def going(round_: "Round") -> list[str]:
 
 
 def mark(round_: "Round") -> tuple[object, ...]:
-    """Another one as long as something happens: an event, a second of computing, a change of a row."""
+    """A value that changes as long as something happens: an event, a second of computing, a changed row."""
     seconds = 0.0
     for process in round_.lab.at_work():
         with contextlib.suppress(psutil.Error):
@@ -60,7 +60,7 @@ def mark(round_: "Round") -> tuple[object, ...]:
 
 
 def end_by_force(round_: "Round") -> None:
-    """So that the soak can go on after what is stuck was told."""
+    """Ends stuck work, so that the soak can continue."""
     lab = round_.lab
     for process in [*lab.commands, *lab.at_work(), *filter(None, [lab.worker])]:
         process.kill()
@@ -71,7 +71,7 @@ def end_by_force(round_: "Round") -> None:
 
 
 def settle(round_: "Round") -> None:
-    """Waits until every run, job and command has ended; what does not change any more is stuck, told, and ended by force."""
+    """Waits until every run, job and command has ended; stuck ones are reported and ended by force."""
     lab = round_.lab
     while found := going(round_):
         before = mark(round_)
@@ -88,7 +88,7 @@ def settle(round_: "Round") -> None:
 
 
 def note_new_runs(round_: "Round") -> None:
-    """Remembers what is queued, so that a row that goes away is missed."""
+    """Remembers queued runs, so that a lost row is noticed."""
     for run in round_.lab.store.runs():
         if run.id not in round_.known:
             round_.known.add(run.id)
@@ -96,7 +96,7 @@ def note_new_runs(round_: "Round") -> None:
 
 
 def rows_of_runs(round_: "Round") -> None:
-    """No run is lost, and each that ended has what its state promises."""
+    """Checks that no run is lost and that each ended run has what its status promises."""
     note_new_runs(round_)
     rows = {run.id: run for run in round_.lab.store.runs()}
     for lost in round_.known - rows.keys() - round_.deleted:
@@ -113,7 +113,7 @@ def rows_of_runs(round_: "Round") -> None:
 
 
 def check_run(round_: "Round", run: Run) -> None:
-    """One run that ended since the last look."""
+    """Checks one run that ended since the last check."""
     about = f"{run.name} {run.id}"
     round_.outcomes[run.status] += 1
     if run.status == "failed" or (run.status == "interrupted" and not round_.lab.disturbed):
@@ -136,7 +136,7 @@ def check_run(round_: "Round", run: Run) -> None:
 
 
 def database(round_: "Round") -> None:
-    """Every page of it is whole, and every event has its run."""
+    """Checks that the database is intact and every event has its run."""
     with closing(sqlite3.connect(round_.lab.home / "runs.sqlite", timeout=30)) as connection:
         for (said,) in connection.execute("PRAGMA integrity_check").fetchall():
             if said != "ok":
@@ -146,7 +146,7 @@ def database(round_: "Round") -> None:
 
 
 def left_processes(round_: "Round") -> list[str]:
-    """Those that belong to nothing that goes on."""
+    """Checks for processes that belong to nothing that is running."""
     lab, worker = round_.lab, round_.lab.worker
     wanted = {lab.server.pid, *(process.pid for process in lab.helpers()), *([worker.pid] if worker else [])}
     found = []
@@ -159,7 +159,7 @@ def left_processes(round_: "Round") -> list[str]:
 
 
 def left_files(round_: "Round") -> list[str]:
-    """Those that no row and no living process needs."""
+    """Checks for files that no row and no live process needs."""
     lab, store = round_.lab, round_.lab.store
     sockets, worker = Path("/proc/net/unix").read_text(), lab.worker
     found = [path for path in lab.temporary.iterdir() if not KEPT.search(path.name) and str(path) not in sockets]
@@ -169,19 +169,19 @@ def left_files(round_: "Round") -> list[str]:
             names = () if folder.name in interrupted else INTERMEDIATE
             found += [folder] if folder.name not in ids else [path for name in names for path in folder.rglob(name)]
     found += [*lab.home.glob("*/incoming-*"), *lab.home.glob("inputs/*")]
-    swept = worker.create_time() - FRESH_SECONDS if worker else 0.0  # what a kill leaves goes when the next worker starts
+    swept = worker.create_time() - FRESH_SECONDS if worker else 0.0  # the next worker removes what a kill leaves behind
     return [str(path.relative_to(lab.home.parent)) for path in found if not is_in_use(path) and made(path) < swept]
 
 
 def made(path: Path) -> float:
-    """Unix seconds of its last change; infinity where it is gone."""
+    """The time of its last change in unix seconds; infinity if it is gone."""
     with contextlib.suppress(OSError):
         return path.stat().st_mtime
     return math.inf
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether a living process holds the lock of a scratch folder."""
+    """Whether a live process holds the lock of a scratch folder."""
     with contextlib.suppress(OSError):
         lock = os.open(path, os.O_RDONLY)
         try:
@@ -194,7 +194,7 @@ def is_in_use(path: Path) -> bool:
 
 
 def nothing_left(round_: "Round") -> None:
-    """Waits until it is so; what stays is told once."""
+    """Waits until nothing is left; reports each remaining item once."""
     for kind, look in (("process left", left_processes), ("file left", left_files)):
         wait_until(lambda look=look: not set(look(round_)) - round_.told_left, 5)
         for what in set(look(round_)) - round_.told_left:
@@ -203,7 +203,7 @@ def nothing_left(round_: "Round") -> None:
 
 
 def logs(round_: "Round") -> None:
-    """A trace in the log of the worker or the server is a failure, told by its error and the last line of ours in it."""
+    """Reports every traceback in the logs of the worker and the server, with its error and its last line of our code."""
     for path in (round_.lab.home / "worker.log", round_.lab.log):
         text = path.read_bytes() if path.exists() else b""
         new = COLOURS.sub("", text[round_.read.get(path, 0) :].decode("utf-8", "replace"))
@@ -214,7 +214,7 @@ def logs(round_: "Round") -> None:
 
 
 def figures(round_: "Round") -> dict[str, float]:
-    """Resident memory in MB and open files of the two that live on; files of the workspace a run."""
+    """Resident MB and open files of the server and the worker, and the workspace's files per run."""
     lab = round_.lab
     told: dict[str, float] = {}
     for name, process in (("dashboard", lab.server), ("worker", lab.worker)):

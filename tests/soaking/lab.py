@@ -1,6 +1,6 @@
-"""The program under test: a server, its worker and their processes, on a workspace of their own.
+"""The program under test: a server, its worker and their processes, on their own workspace.
 
-Every process that belongs to it inherits the mark and the folder for temporary files, so that what is left over can be told.
+All of its processes inherit the mark and the folder for temporary files, so that leftovers can be recognised.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ from tabtune_core.store.runs import RunStore
 ROOT = Path(__file__).parents[2]
 MARK = "LORA_LAB_SOAK"
 SECONDS = 60.0
-"""That starting, ending and clearing up may take on an idle machine; see ``patience``."""
+"""Seconds that starting, ending and cleaning up may take on an idle machine; see ``patience``."""
 
 
 def patience(seconds: float = SECONDS) -> float:
-    """So many seconds on an idle machine, more on one with other work."""
+    """``seconds`` on an idle machine, and more on a busy one."""
     return seconds * (2 + os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> bool:
-    """Whether it came true in time."""
+    """Waits for a condition; returns whether it came true in time."""
     deadline = time.monotonic() + patience(seconds)
     while not condition():
         if time.monotonic() > deadline:
@@ -45,10 +45,10 @@ def wait_until(condition: Callable[[], object], seconds: float = SECONDS) -> boo
 
 
 class Lab:
-    """Start it with ``with``; it leaves no process behind."""
+    """The program as a context manager, which leaves no process behind."""
 
     program: tuple[str, ...] = ("-m", "dashboard")
-    """The server's, after Python."""
+    """The server's arguments after Python."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.temporary, self.log = folder / "workspace", folder / "tmp", folder / "server.log"
@@ -61,9 +61,9 @@ class Lab:
         self.store = RunStore(self.home)
         self.server: psutil.Popen | None = None
         self.commands: list[subprocess.Popen] = []
-        """Of the command line, that go on beside the rest."""
+        """Processes of the command line that run at the same time."""
         self.disturbed = False
-        """Whether this round ended or stopped a process: what breaks off then is no fault."""
+        """Whether this round ended or suspended a process, so that interruptions are not faults."""
         self.address = ""
 
     def __enter__(self) -> "Lab":
@@ -71,7 +71,7 @@ class Lab:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        for _ in range(3):  # a worker may be starting another process just now
+        for _ in range(3):  # a worker may be starting another process
             for process in self.marked():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -79,7 +79,7 @@ class Lab:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
     def launch(self) -> None:
-        """The dashboard, as a person starts it; it sees to the worker."""
+        """Starts the dashboard as a person does; it starts the worker."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -112,7 +112,7 @@ class Lab:
             raise AssertionError(f"The server did not end after signal {number.name}.")
 
     def command(self, *arguments: str) -> None:
-        """Starts the command line, whose end ``settle`` waits for."""
+        """Starts a command; ``settle`` waits for its end."""
         with (self.home.parent / "commands.log").open("ab") as log:
             started = subprocess.Popen(
                 [sys.executable, "-m", "tabtune_core", *arguments, "--home", str(self.home)],
@@ -125,7 +125,7 @@ class Lab:
 
     @property
     def worker(self) -> psutil.Process | None:
-        """The worker, where one runs."""
+        """The worker's process, or None."""
         holder = worker_of(self.home)
         with contextlib.suppress(psutil.NoSuchProcess):
             return psutil.Process(holder.pid) if holder is not None and holder.pid else None
@@ -138,7 +138,7 @@ class Lab:
         return []
 
     def forkserver(self) -> psutil.Process | None:
-        """The process that runs and jobs are forked from."""
+        """The process from which runs and jobs are forked."""
         for process in self.helpers():
             with contextlib.suppress(psutil.Error):
                 if "forkserver" in " ".join(process.cmdline()):
@@ -146,7 +146,7 @@ class Lab:
         return None
 
     def at_work(self) -> list[psutil.Process]:
-        """Processes of runs and jobs, as the store names them; none of the worker's own."""
+        """The processes of runs and jobs by the store, without the worker."""
         rows = [*self.store.runs(status="running"), *self.store.jobs(status="running")]
         alive = {row.pid for row in rows if found(row.pid, row.identity) == "alive"}
         own, working = self.worker, []
@@ -157,7 +157,7 @@ class Lab:
         return working
 
     def marked(self) -> list[psutil.Process]:
-        """All living processes that began here, but this one."""
+        """All live processes started here, without this one."""
         belonging = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

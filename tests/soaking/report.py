@@ -1,6 +1,6 @@
-"""What is told: a line a round, and at the end a table with the verdicts.
+"""The report: a line per round, and a final table with verdicts.
 
-In: the lines of the report. Out: text, and failures of the whole.
+In: the lines of the report. Out: text, and failures over all rounds.
 """
 
 from collections import Counter
@@ -10,9 +10,9 @@ from statistics import median
 from typing import Any
 
 GROWTH, ALLOWED = 0.10, {"mb": 20.0, "files": 20.0, "run": 5.0}
-"""Growth from the middle third to the last that is no failure: a share, and so much more (MB, open files, files a run)."""
+"""Allowed growth from the middle third to the last: a share plus a constant (MB, open files, files per run)."""
 FEWEST = 9
-"""Rounds of one process that are compared."""
+"""The fewest rounds of one process that can be compared."""
 KILLS = ("kill_child", "kill_worker", "kill_forkserver", "kill_all", "end_server", "freeze")
 
 
@@ -25,21 +25,21 @@ def line(told: dict[str, Any]) -> str:
 
 
 def longest(told: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The rounds in a row that one process lived through, where there were most; all rounds for what belongs to no process."""
+    """The longest series of rounds with one process; all rounds for figures without a process."""
     if not any(f"{name}_pid" in one for one in told):
         return list(told)
     return max((list(rounds) for _, rounds in groupby(told, lambda one: one.get(f"{name}_pid"))), key=len)
 
 
 def thirds(told: Sequence[dict[str, Any]], name: str, unit: str) -> tuple[float, float, float] | None:
-    """Medians of the first, middle and last third; None where there are too few rounds."""
+    """Medians of the first, middle and last third; None with too few rounds."""
     values = [one[f"{name}_{unit}"] for one in longest(told, name) if f"{name}_{unit}" in one]
     size = len(values) // 3
     return (median(values[:size]), median(values[size:-size]), median(values[-size:])) if len(values) >= FEWEST else None
 
 
 def levels(told: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Lines of the table about what should stay level, and failures."""
+    """Lines of the table for the figures that should stay level, and failures."""
     lines, failures = [], []
     for name, unit in (("dashboard", "mb"), ("worker", "mb"), ("dashboard", "files"), ("worker", "files"), ("files_per", "run")):
         title, found = f"{name} {unit}".replace("_", " "), thirds(told, name, unit)
@@ -55,7 +55,7 @@ def levels(told: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
 
 
 def summary(told: Sequence[dict[str, Any]], outcomes: Counter[str]) -> tuple[str, int]:
-    """The table at the end, and how many failures there are."""
+    """The final table, and the number of failures."""
     actions = Counter(name for one in told for name in one["actions"])
     failures = [failure for one in told for failure in one["failures"]]
     lines, grown = levels(told)

@@ -1,4 +1,4 @@
-"""A round: actions drawn from the seed, a wait until nothing goes on, the checks. Also what rounds hand on to the next."""
+"""A round: actions drawn from the seed, a wait until nothing is running, and the checks. Also the state passed to the next round."""
 
 import random
 import time
@@ -14,11 +14,11 @@ from soaking.lab import Lab
 from tabtune_core.store.run_row import ENDED, Run
 
 CYCLE, ROUGH = 40, 10
-"""Of so many rounds so many may end the server and the worker; in the others these live on, and their memory can be compared."""
+"""In ``ROUGH`` of ``CYCLE`` rounds the server and the worker may be ended; in the others they stay, so their memory can be compared."""
 
 
 def plan(seed: int, number: int, actions: Sequence[str] | None = None) -> list[tuple[str, random.Random]]:
-    """The actions of a round, each with its own chance: the same for a seed, however quick the machine is."""
+    """The actions of a round with their random generators; a seed gives the same ones on every machine."""
     chance = random.Random(f"{seed} {number}")
     names = actions or [name for name in ACTIONS if number % CYCLE < ROUGH or name not in SERVER_KILLS]
     chosen = chance.choices(names, [ACTIONS[name][0] for name in names], k=chance.randrange(4, 9))
@@ -27,36 +27,36 @@ def plan(seed: int, number: int, actions: Sequence[str] | None = None) -> list[t
 
 @dataclass
 class Round:
-    """What is done and found. All but the fields of one round are handed on."""
+    """The state and findings of a round; most fields are passed to the next."""
 
     lab: Lab
     chromium: browsing.Chromium | None
     number: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
-    """Runs that somebody asked to end."""
+    """Runs that were asked to end."""
     known: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     open: set[str] = field(default_factory=set)
-    """Known runs whose end has not been looked at."""
+    """Known runs whose end has not been checked."""
     outcomes: Counter[str] = field(default_factory=Counter)
     told_left: set[str] = field(default_factory=set)
     told_jobs: set[str] = field(default_factory=set)
     read: dict[Path, int] = field(default_factory=dict)
 
     def fail(self, kind: str, text: str) -> None:
-        """Writes down a failure; the soak goes on."""
+        """Records a failure; the soak continues."""
         text = " ".join(text.split())
         self.failures.append({"round": self.number, "kind": kind, "text": text})
         print(f"    {kind}: {text}", flush=True)
 
     def by_command(self, run: Run) -> bool:
-        """Whether the command line may have cancelled it, which it does when it is ended."""
+        """Whether an ended command may have cancelled the run."""
         return self.lab.disturbed and run.status in ENDED
 
 
 def carry_out(round_: Round, seed: int, number: int, actions: Sequence[str] | None = None) -> dict[str, Any]:
-    """One round. Returns its line of the report."""
+    """Runs one round and returns its line of the report."""
     round_.number, round_.failures, round_.lab.disturbed = number, [], False
     began, done = time.monotonic(), []
     for name, chance in plan(seed, number, actions):

@@ -1,16 +1,16 @@
-"""Files that a person might upload: tables, files that are none, and adapters that are damaged.
+"""Files that a person might upload: tables, other files, and damaged adapters.
 
-In: chance. Out: bytes.
+In: a random generator. Out: bytes.
 """
 
 import random
 
 TARGETS = {"label": "classification", "amount": "regression"}
-"""Columns of every good table that can be predicted."""
+"""The columns of every good table that can be predicted."""
 
 
 def good_table(chance: random.Random) -> bytes:
-    """Numbers with holes, words and dates; the label and the amount depend on the first two columns."""
+    """Numbers with missing values, words and dates; the label and the amount depend on the first two columns."""
     separator, lines = chance.choice(",;\t"), []
     for i in range(chance.randrange(80, 240)):
         size, colour = chance.gauss(0, 1), chance.choice(["red", "green", "blue"])
@@ -22,7 +22,7 @@ def good_table(chance: random.Random) -> bytes:
 
 
 def broken_table(chance: random.Random) -> tuple[str, bytes]:
-    """A name and content that no table can be read from."""
+    """The name and content of a file without a readable table."""
     whole = good_table(chance)
     return chance.choice(
         [
@@ -37,7 +37,7 @@ def broken_table(chance: random.Random) -> tuple[str, bytes]:
 
 
 def broken_adapter(chance: random.Random, whole: bytes) -> bytes:
-    """A package cut short, with bytes changed, or something else altogether; ``whole`` may be empty."""
+    """A truncated or changed package, or random bytes; ``whole`` may be empty."""
     if not whole or chance.random() < 0.3:
         return chance.randbytes(500)
     if chance.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Imports point down, and nothing that a page or ``--help`` loads brings torch."""
+"""Imports point down, and neither a page nor ``--help`` loads torch."""
 
 import ast
 import re
@@ -35,7 +35,7 @@ LAYERS = (
     {"execution", "serving"},
     {"cli", "__main__"},
 )
-"""The packages of tabtune_core from the ground up; each imports from its own row and those before it."""
+"""The packages of tabtune_core, lowest layer first; each may import from its own layer and those below."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
     "access",
@@ -79,11 +79,11 @@ PAGES_REACH = (
     "execution.worker_watch",
     "execution.jobs.export_formats",
 )
-"""What the dashboard uses of the core: nothing that loads torch."""
+"""Modules of the core that the dashboard may use; none of them loads torch."""
 WALKS = (ROOT / "docs" / "pages" / "architecture" / "walks.md").read_text()
 ROOM = re.compile(r"^\d+\. `([\w/]+\.\w+)`, `([\w.]+)`: .+\.$", re.MULTILINE)
 MOST_ROOMS = {"A table from upload to adapter": 25, "A rank from form to layer": 12, "An event from the loop to the drawn chart": 9}
-"""The titles of the walks, and how many files each may pass."""
+"""The titles of the walks, and the largest number of files in each."""
 VIEWS = sorted(path.name for path in (ROOT / "dashboard" / "views").iterdir() if (path / "page.py").exists())
 
 
@@ -96,18 +96,18 @@ def every_module():
 
 
 def file_of(files, name):
-    """The module that an imported name is, or is in."""
+    """Returns the module called ``name`` or, for a name within a module, that module."""
     return name if name in files else parent if (parent := name.rpartition(".")[0]) in files else None
 
 
 @cache
 def nodes(source):
-    """Of a text of Python."""
+    """Returns the syntax nodes of Python source."""
     return list(ast.walk(ast.parse(source)))
 
 
 def imported(source):
-    """Dotted names of modules, or of names in modules, that a text of Python imports, wherever in it."""
+    """Yields the dotted names of all modules, and names in modules, that Python source imports at any place."""
     for node in nodes(source):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -116,7 +116,7 @@ def imported(source):
 
 
 def imports(paths, wanted):
-    """Each path with what it imports that begins so: dotted names after that."""
+    """Yields each path with each of its imports that begins with ``wanted``, without that prefix."""
     for path in paths:
         for name in imported(path.read_text()):
             if name.startswith(wanted):
@@ -130,7 +130,7 @@ def package(path):
 @pytest.mark.parametrize(
     "line", ["from tabtune_core import data", "import tabtune_core.data.table", "from tabtune_core.data.table import read_table"]
 )
-def test_every_way_to_import_is_seen(line):
+def test_every_form_of_import_is_found(line):
     assert [name.split(".")[1] for name in imported(f"def later():\n    {line}")] == ["data"]
 
 
@@ -145,23 +145,23 @@ def test_imports_point_down():
     assert [*imports(core, "dashboard")] == []
 
 
-def test_no_import_leads_back_to_where_it_came_from():
-    """Imports within functions and for types alone count too."""
+def test_there_are_no_circular_imports():
+    """Imports within functions and only for types count too."""
     files = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in every_module()}
     known = {
         name: {end for end in map(partial(file_of, files), imported(path.read_text())) if end} - {name} for name, path in files.items()
     }
     while ground := {name for name, ends in known.items() if not ends & known.keys()}:
         known = {name: ends for name, ends in known.items() if name not in ground}
-    assert known == {}, "these import each other, or import those that do"
+    assert known == {}, "these modules import each other, or import modules that do"
 
 
-def test_the_pages_reach_only_what_needs_no_torch():
+def test_the_pages_use_only_modules_without_torch():
     used = imports(modules("dashboard"), "tabtune_core.")
     assert [found for found in used if not f"{found[1]}.".startswith(tuple(f"{reached}." for reached in PAGES_REACH))] == []
 
 
-def test_a_page_borrows_no_part_of_another_and_only_views_know_views():
+def test_a_page_imports_no_part_of_another_and_only_views_import_views():
     own = {path: path.relative_to(ROOT / "dashboard").parts for path in modules("dashboard")}
     used = [(own[path], name.split(".")[0]) for path, name in imports(own, "dashboard.views.")]
     assert {name for _, name in used} >= set(VIEWS)
@@ -191,7 +191,7 @@ PLANNING = (
 )
 
 
-def test_what_a_person_waits_for_does_not_load_what_takes_seconds():
+def test_modules_that_people_wait_for_do_not_load_slow_packages():
     code = (
         "import importlib, sys\n"
         f"for modules, heavy in (({PLANNING}, {{'sklearn'}}), ({TORCH_FREE}, {{'torch', 'ray'}})):\n"
@@ -204,7 +204,7 @@ def test_what_a_person_waits_for_does_not_load_what_takes_seconds():
 
 
 def names_in(path):
-    """What a file defines at its top, and in its classes with the class before it."""
+    """Yields the names that a file defines at its top level, and ``Class.method`` for the methods of its classes."""
     if path.suffix == ".js":
         yield from re.findall(r"^const (\w+) =", path.read_text(), re.MULTILINE)
         return
@@ -216,12 +216,12 @@ def names_in(path):
             yield from (f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef))
 
 
-def test_a_walk_passes_what_exists():
+def test_a_walk_names_existing_files_and_functions():
     assert [(file, name) for file, name in ROOM.findall(WALKS) if name not in set(names_in(ROOT / file))] == []
 
 
 @pytest.mark.parametrize("walk", re.split(r"^## ", WALKS, flags=re.MULTILINE)[1:], ids=lambda walk: walk.partition("\n")[0])
-def test_a_walk_is_short_and_each_of_its_lines_can_be_read(walk):
+def test_a_walk_is_short_and_each_of_its_lines_has_the_right_form(walk):
     title, _, rooms = walk.partition("\n")
     lines = [line for line in rooms.splitlines() if line.strip()]
     assert len(ROOM.findall(rooms)) == len(lines) <= MOST_ROOMS[title]
@@ -232,8 +232,8 @@ def test_only_the_store_has_sql():
     assert {path.partition("/")[0] for path in with_sql} == {"store"}
 
 
-def test_a_gpu_is_asked_through_devices_alone():
-    """So that what is right for the one that is tested is right for each: ``torch.cuda`` waits for and opens the first GPU unless told."""
+def test_gpus_are_queried_only_through_devices():
+    """Then code tested on one kind of GPU is right for each: ``torch.cuda`` waits for and opens the first GPU unless told otherwise."""
     found = {
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
         for path in modules("tabtune_core")

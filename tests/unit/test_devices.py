@@ -1,4 +1,4 @@
-"""Where a run computes, with a torch that pretends to see cards."""
+"""On which device a run computes, with a torch that pretends to see GPUs."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,8 @@ from tabtune_core.training.session import _salt
 
 
 @pytest.fixture
-def cards(monkeypatch):
-    """A torch that sees two cards; ``fail`` is raised when something is computed on one."""
+def gpus(monkeypatch):
+    """A torch that sees two GPUs; ``fail`` is raised when something is computed on one."""
     tried = []
 
     def put(fail=None, hip=None):
@@ -36,36 +36,36 @@ def cards(monkeypatch):
     return put
 
 
-def test_a_card_is_tried_before_it_is_taken(cards):
-    tried = cards()
+def test_a_gpu_is_tried_before_it_is_chosen(gpus):
+    tried = gpus()
     assert resolve_device("auto") == torch.device("cuda:0")
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     assert tried == [torch.device("cuda:0"), torch.device("cuda:1")]
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda:1"])
-def test_a_card_that_cannot_compute_is_an_error_with_the_cause_and_never_another_device(cards, name):
-    cards(fail=RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"))
+def test_a_gpu_that_cannot_compute_is_an_error_and_never_replaced_by_another_device(gpus, name):
+    gpus(fail=RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"))
     with pytest.raises(DeviceError, match=r"The GPU cuda:. cannot be used: CUDA error: no kernel image .*device Choose 'cpu'"):
         resolve_device(name)
 
 
-def test_auto_is_the_card_with_the_most_free_memory(cards, monkeypatch):
-    cards()
+def test_auto_means_the_gpu_with_the_most_free_memory(gpus, monkeypatch):
+    gpus()
     monkeypatch.setattr(devices, "freest_card", lambda: 1)
     assert resolve_device("auto") == torch.device("cuda:1")
-    monkeypatch.setattr(devices, "freest_card", lambda: 7)  # the driver knows cards that torch does not
+    monkeypatch.setattr(devices, "freest_card", lambda: 7)  # the driver lists GPUs that torch does not see
     assert resolve_device("auto") == torch.device("cuda:1")
 
 
-def test_a_card_without_room_is_no_broken_card(cards):
-    cards(fail=torch.OutOfMemoryError("CUDA out of memory."))
+def test_a_full_gpu_is_not_a_broken_gpu(gpus):
+    gpus(fail=torch.OutOfMemoryError("CUDA out of memory."))
     with pytest.raises(torch.OutOfMemoryError):
         resolve_device("cuda:0")
 
 
-def test_a_card_of_amd_is_taken_by_name_alone_and_once_it_was_probed(cards, monkeypatch):
-    tried = cards(hip="6.4")
+def test_an_amd_gpu_is_chosen_only_by_name_and_after_a_probe(gpus, monkeypatch):
+    tried = gpus(hip="6.4")
     monkeypatch.setattr(devices, "differs_from_cpu", {torch.device("cuda:1"): "scores that differ"}.get)
     assert (resolve_device("auto"), devices.unproven_gpu(), tried) == (torch.device("cpu"), "cuda:0", [])
     assert resolve_device("cuda:0") == torch.device("cuda:0")
@@ -74,15 +74,15 @@ def test_a_card_of_amd_is_taken_by_name_alone_and_once_it_was_probed(cards, monk
 
 
 @pytest.mark.parametrize("name", ["mps", "xpu:1", "meta"])
-def test_a_kind_that_torch_does_not_see_is_an_error_even_beside_cards(cards, name):
-    tried = cards()
+def test_a_gpu_kind_that_torch_does_not_see_is_an_error_even_with_other_gpus(gpus, name):
+    tried = gpus()
     with pytest.raises(DeviceError, match=f"'{name}' was requested, but torch sees 0 {name.partition(':')[0].upper()} GPUs. Choose 'cpu'"):
         resolve_device(name)
     assert tried == []
 
 
-def test_what_is_asked_of_a_gpu_is_there_on_each_kind():
-    """But for what is_proven and keeps_peaks keep from them."""
+def test_every_kind_of_gpu_has_the_functions_that_are_called():
+    """Except the functions from which is_proven and keeps_peaks shield a device."""
     files = [path for path in Path(devices.__file__).parent.rglob("*.py") if path.name != "captured_step.py"]
     asked = set(re.findall(r"(?:\bgpu_module\((?:[^()]|\([^()]*\))*\)|\bgpu)\.([a-z_]+)\(", "".join(path.read_text() for path in files)))
     assert len(asked) > 8
@@ -95,7 +95,7 @@ def test_what_is_asked_of_a_gpu_is_there_on_each_kind():
     }
 
 
-def test_equal_cards_share_what_was_computed_and_others_do_not():
+def test_only_equal_gpus_share_computed_results():
     model = SimpleNamespace(
         source=SimpleNamespace(sha256="abc"), task="classification", card=SimpleNamespace(family=SimpleNamespace(distribution="tabicl"))
     )

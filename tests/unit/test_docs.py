@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, its map is of this repository, its commands and figures are the program's own."""
+"""The documentation: its links, its map, its commands and its figures match the repository."""
 
 import importlib.util
 import re
@@ -25,12 +25,12 @@ def named(path):
 
 
 def prose(path):
-    """A text without its blocks of code."""
+    """Returns the text without its code blocks."""
     return re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
 
 
 def anchors(path):
-    """As MkDocs makes them of the headings, for text without formulas."""
+    """Returns the anchors that MkDocs makes from the headings of a text without formulas."""
     titles = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
 
@@ -52,7 +52,7 @@ def test_every_page_can_be_reached():
 
 
 def mapped():
-    """Every path that a table of the architecture pages names; a bare name lies in the folder of the path before it."""
+    """Returns every path named in a table of the architecture pages; a bare name is in the folder of the path before it."""
     for page in (PAGES / "architecture").glob("*.md"):
         for line in page.read_text().splitlines():
             folder = Path()
@@ -61,19 +61,19 @@ def mapped():
                 yield str(folder / Path(name).name)
 
 
-def test_the_map_names_what_exists():
+def test_the_architecture_map_names_existing_files():
     assert [path for path in mapped() if not (ROOT / path).exists()] == []
 
 
 def commands():
-    """Program, command and flags of every line of the texts that starts one of the two programs."""
+    """Returns program, command and flags of every line of the texts that starts one of the two programs."""
     joined = "\n".join(path.read_text().replace("\\\n", " ") for path in TEXTS)
     found = re.findall(r"(?:python -m |bin/)(loralab|dashboard)((?: [^`\n&>;]*)?)", joined)
     return sorted({(program, tuple(shlex.split(rest))) for program, rest in found})
 
 
 @pytest.mark.parametrize(("program", "arguments"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else value)
-def test_the_texts_use_flags_that_exist(program, arguments, capsys):
+def test_the_texts_use_existing_flags(program, arguments, capsys):
     if program == "dashboard":
         from dashboard.__main__ import parse as ask
     else:
@@ -94,27 +94,27 @@ def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
     assert f"{adapter_size(CATALOGUE[name], 'classification', LoraSettings(rank=8)).factors:,}" in row
 
 
-def test_every_other_name_of_a_setting_and_every_familys_variable_is_listed():
+def test_every_alias_of_a_setting_and_every_variable_of_a_family_is_listed():
     page = (PAGES / "how-to" / "python.md").read_text()
     names = [*OTHER_NAMES, *(variable for variable, _ in FAMILY_MODELS.values())]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("path", [path for path in BENCHMARKS if re.search(r"(?:write_block|publish)\(", path.read_text())], ids=named)
-def test_a_benchmark_writes_onto_a_page_that_has_its_place(path):
+def test_a_benchmark_writes_to_a_page_with_a_place_for_it(path):
     pages = "".join(page.read_text() for page in (PAGES / "measurements").glob("*.md"))
     names = re.findall(r"(?:write_block|publish)\((?:\"([\w-]+)\"|name)", path.read_text())
     assert names
     assert [name for name in names if name and (pages.count(f"<!-- {name}:begin -->"), pages.count(f"<!-- {name}:end -->")) != (1, 1)] == []
 
 
-def test_a_benchmark_makes_a_figure_that_somebody_reads_or_is_a_part_of_one():
+def test_every_benchmark_makes_a_used_figure_or_is_part_of_one():
     words = {path: set(re.findall(r"\w+", path.read_text())) for path in (*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *BENCHMARKS)}
     assert [named(path) for path in BENCHMARKS if not any(path.stem in said for text, said in words.items() if text != path)] == []
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=named)
-def test_what_a_benchmark_imports_can_be_found(path, monkeypatch):
+def test_the_imports_of_a_benchmark_can_be_found(path, monkeypatch):
     if importlib.util.find_spec("peft") is None:
         pytest.skip("the extra test is not installed")
     monkeypatch.syspath_prepend(path.parent)
@@ -123,7 +123,7 @@ def test_what_a_benchmark_imports_can_be_found(path, monkeypatch):
     assert [name for name in names if importlib.util.find_spec(name) is None] == []
 
 
-def test_a_block_is_written_on_the_one_page_that_has_its_place(tmp_path, monkeypatch):
+def test_a_block_is_written_to_the_only_page_with_a_place_for_it(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
     from published import write_block
 

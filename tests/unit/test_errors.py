@@ -1,4 +1,4 @@
-"""A full memory is known by what torch, cuBLAS and the model packages raise for it."""
+"""Errors in plain words; out of memory is recognised in every form that torch, cuBLAS and the model packages raise."""
 
 import pytest
 import torch
@@ -26,13 +26,13 @@ FULL = [
 
 
 @pytest.mark.parametrize("error", FULL, ids=lambda error: str(error)[:30])
-def test_a_full_memory_is_told_as_one(error):
+def test_out_of_memory_errors_are_recognised(error):
     assert is_out_of_memory(error)
     assert explain(error, "Lower context_rows.", "the log") == "There was not enough memory. Lower context_rows."
     assert kind_of_error(error) == "OutOfMemoryError"
 
 
-def test_more_rows_than_the_cards_attention_takes_are_told_with_the_limit():
+def test_more_rows_than_attention_on_the_gpu_takes_are_reported_with_the_limit():
     told = explain(RuntimeError("CUDA error: invalid configuration argument"), "Lower context_rows.", "the log")
     assert "65,535 rows" in told
     assert told.endswith("Lower context_rows.")
@@ -44,7 +44,7 @@ def test_other_errors_keep_their_name():
     assert explain(LabelError("No such column."), "", "the log") == "No such column."
 
 
-def test_a_full_disk_is_no_full_memory():
+def test_a_full_disk_is_not_out_of_memory():
     told = explain(OSError(28, "No space left on device", "/tmp/a"), "Lower context_rows.", "the log")
     assert told.startswith("The disk of /tmp/a is full")
     assert "context_rows" not in told

@@ -1,4 +1,4 @@
-"""The first hour on a card: its order and budgets, what becomes of a part that fails or is late, and the page that is made of it."""
+"""The first hour on a GPU: its order and budgets, parts that fail or are late, and the page with its results."""
 
 import json
 import re
@@ -49,16 +49,16 @@ def test_every_part_runs_in_order_within_its_budget_and_all_of_them_in_half_an_h
     assert sum(first_hour.BUDGETS.values()) < 30 * 60
     assert list(first_hour.BUDGETS) == list(card_parts.PARTS) == list(first_hour_page.TITLES)
     assert [one["status"] for one in found["parts"]] == ["done", "failed", "done", "done", "done", "done"]
-    assert kept == [1, 2, 3, 4, 5, 6], "what was measured is on disk before the next part begins"
+    assert kept == [1, 2, 3, 4, 5, 6], "results must be on disk before the next part begins"
 
 
-def test_a_part_that_fails_keeps_what_it_found_and_its_last_words():
+def test_a_failed_part_keeps_its_findings_and_the_end_of_its_output():
     code = "import sys; print('noise'); print('{\"a\": 1}'); sys.exit('no kernel image')"
     part = first_hour.carried_out("x", [sys.executable, "-c", code], 30)
     assert (part.status, part.found, part.error) == ("failed", [{"a": 1}], "no kernel image")
 
 
-def test_a_part_that_is_late_is_ended_with_all_that_it_started_and_keeps_what_it_found():
+def test_a_late_part_is_ended_with_its_children_and_keeps_its_findings():
     code = (
         "import json, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"
@@ -73,7 +73,7 @@ def test_a_part_that_is_late_is_ended_with_all_that_it_started_and_keeps_what_it
 
 
 def cells(monkeypatch, folder, answer):
-    """Cells whose process says this of the cell that it is given, and no other."""
+    """A setup whose processes print ``answer`` for their cell."""
     monkeypatch.setattr(card_parts, "BENCHMARKS", folder)
     (folder / "card_cell.py").write_text(
         f"import json, sys\ncell = json.loads(sys.argv[1])\nfull = cell['strategy'] == 'base-ft'\n{answer}\n"
@@ -81,27 +81,24 @@ def cells(monkeypatch, folder, answer):
     return {"device": "cpu", "tiny": True, "folder": str(folder)}
 
 
-def test_a_cell_that_fails_is_recorded_and_the_next_one_is_measured(monkeypatch, tmp_path):
+def test_a_failed_cell_is_recorded_and_the_next_one_is_measured(monkeypatch, tmp_path):
     answer = "sys.exit('CUDA out of memory.') if full else print(json.dumps({'estimated (MB)': 5, 'growth (MB)': cell['steps']}))"
     first, second = card_parts.estimates(cells(monkeypatch, tmp_path, answer))
     assert (first["training"], first["error"], first["ratio"]) == ("full", "CUDA out of memory.", None)
     assert (second["training"], second["growth (MB)"], second["ratio"]) == ("LoRA", 4, 1.25)
 
 
-def test_each_way_to_train_has_its_ratio_to_full_fine_tuning_of_its_size(monkeypatch, tmp_path):
+def test_each_strategy_has_its_ratio_to_full_fine_tuning_of_its_size(monkeypatch, tmp_path):
     answer = "print(json.dumps({'ms a step': 40 if full else 30, 'card busy (ms)': None, 'growth (MB)': 200 if full else 50}))"
     setup = cells(monkeypatch, tmp_path, answer)
-    assert {one["step"]: one["to full, fp32"] for one in card_parts.step_times(setup)} == {
-        "full, fp32": 1.0,
-        "LoRA, fp32, dropout 0": 0.75,
-        "LoRA, fp32, dropout 0.05": 0.75,
-    }
+    steps = {one["step"]: one["to full, fp32"] for one in card_parts.step_times(setup)}
+    assert steps == {"full, fp32": 1.0, "LoRA, fp32, dropout 0": 0.75, "LoRA, fp32, dropout 0.05": 0.75}
     ratios = {one["training"]: one["to full"] for one in card_parts.memory(setup)}
     assert (ratios["full, recomputed"], ratios["LoRA r = 8"], len(ratios)) == (1.0, 0.25, 6)
     assert [one["steps a second, to one alone"] for one in card_parts.together(setup)] == [1.0, 2.0]
 
 
-def test_the_page_has_all_that_was_measured():
+def test_the_page_has_all_measurements():
     rows = rows_of(first_hour_page.page(whole(*map(part, FOUND))))
     for row in (
         ["a::c", "failure", "assert 1 \\| 2"],
@@ -115,7 +112,7 @@ def test_the_page_has_all_that_was_measured():
         assert row in rows
 
 
-def test_what_was_not_measured_has_no_number_on_the_page():
+def test_missing_measurements_have_no_number_on_the_page():
     late = part("memory", status="late", error="It was ended after 180 s.", found=[])
     page = first_hour_page.page(whole(part("sweep", status="failed", error="no kernel image"), late))
     assert "**This part failed:** no kernel image" in page
@@ -123,7 +120,7 @@ def test_what_was_not_measured_has_no_number_on_the_page():
     assert "Step times" not in page
 
 
-def test_a_dry_run_is_no_page_and_a_measurement_is(tmp_path, capsys):
+def test_a_dry_run_makes_no_page_and_a_measurement_does(tmp_path, capsys):
     path = tmp_path / "docs" / "page.md"
     assert first_hour.write_page(whole(dry_run=True), path) == 2
     assert not path.exists()
@@ -133,7 +130,7 @@ def test_a_dry_run_is_no_page_and_a_measurement_is(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("more", [[], ["--write"]])
-def test_without_a_card_one_sentence_says_what_was_looked_for_and_nothing_is_written(tmp_path, monkeypatch, capsys, more):
+def test_without_a_gpu_one_sentence_says_what_was_looked_for_and_nothing_is_written(tmp_path, monkeypatch, capsys, more):
     monkeypatch.setattr(first_hour, "real", lambda: None)
     monkeypatch.setattr(first_hour, "measure", None)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
@@ -143,7 +140,7 @@ def test_without_a_card_one_sentence_says_what_was_looked_for_and_nothing_is_wri
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_driver_says_of_the_card_is_kept():
+def test_the_drivers_description_of_the_gpu_is_kept():
     facts = first_hour.card_facts(Driver("GPU-a", names=["H100"], exclusive=["GPU-a"]), "GPU-a")
     assert (facts["name"], facts["driver"], facts["exclusive_process"]) == ("H100", "570.0", True)
     assert facts["idle"]["temperature_celsius"] == 40

@@ -1,4 +1,4 @@
-"""The cards that pages and worker count are those that a run could take."""
+"""Pages and worker count the GPUs that a run could use."""
 
 import pytest
 from fakes.fake_nvml import Driver, NVMLError
@@ -11,7 +11,7 @@ UUIDS = ("GPU-aa11", "GPU-aa22", "GPU-bb33")
 
 @pytest.fixture
 def driver(monkeypatch):
-    """Puts a driver there, three cards unless told otherwise, and a torch with CUDA."""
+    """Installs a fake driver, with three GPUs by default, and a torch with CUDA."""
 
     def put(*uuids, **more):
         driver = Driver(*(uuids or UUIDS), **({"names": NAMES} if not uuids else {}), **more)
@@ -23,7 +23,7 @@ def driver(monkeypatch):
     return put
 
 
-def test_every_card_is_named_where_none_is_hidden(driver):
+def test_every_gpu_is_listed_if_none_is_hidden(driver):
     driver()
     assert gpus.card_names() == list(NAMES)
     assert gpus.count_cards() == 3
@@ -48,7 +48,7 @@ def test_every_card_is_named_where_none_is_hidden(driver):
         ("MIG-aa11", []),
     ],
 )
-def test_hidden_cards_are_not_named_and_the_order_is_the_one_asked_for(driver, monkeypatch, visible, named):
+def test_hidden_gpus_are_not_listed_and_the_order_is_as_requested(driver, monkeypatch, visible, named):
     driver()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert gpus.card_names() == named
@@ -67,21 +67,21 @@ def test_hidden_cards_are_not_named_and_the_order_is_the_one_asked_for(driver, m
         ("MIG-3", []),
     ],
 )
-def test_a_slice_of_a_card_is_the_only_card_and_a_card_in_slices_none(driver, monkeypatch, visible, named):
+def test_a_slice_of_a_gpu_is_the_only_gpu_and_a_sliced_gpu_is_none(driver, monkeypatch, visible, named):
     driver("GPU-whole", "GPU-sliced", "GPU-empty", slices={"GPU-sliced": ["MIG-1", "MIG-2"], "GPU-empty": []})
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert gpus.card_names() == named
 
 
-def test_a_torch_without_cuda_has_no_card(driver, monkeypatch):
+def test_a_torch_without_cuda_has_no_gpu(driver, monkeypatch):
     driver()
     monkeypatch.setattr(gpus, "installed_now", lambda package: "2.9.1+cpu")
     assert gpus.card_names() == []
     assert gpus.count_cards() == 0
 
 
-def test_no_driver_is_no_card(driver):
+def test_without_a_driver_there_is_no_gpu(driver):
     def fail():
         raise NVMLError("library not found")
 
@@ -89,7 +89,7 @@ def test_no_driver_is_no_card(driver):
     assert gpus.card_names() == []
 
 
-def test_free_memory_is_in_the_order_of_the_names_and_unknown_where_the_driver_does_not_tell(driver, monkeypatch):
+def test_free_memory_is_in_the_order_of_the_names_and_unknown_if_the_driver_does_not_report_it(driver, monkeypatch):
     three = driver()
     told = three.nvmlDeviceGetMemoryInfo
 
@@ -105,7 +105,7 @@ def test_free_memory_is_in_the_order_of_the_names_and_unknown_where_the_driver_d
     assert gpus.card_memory() == [(1, 4), None, (1, 2)]
 
 
-def test_the_library_is_opened_once_and_again_after_it_failed(driver):
+def test_the_library_is_opened_once_and_again_after_a_failure(driver):
     three = driver()
     for _ in range(3):
         assert gpus.count_cards() == 3
@@ -122,7 +122,7 @@ def test_the_library_is_opened_once_and_again_after_it_failed(driver):
     ("order", "free", "freest"),
     [("PCI_BUS_ID", {"GPU-bb33": 9}, 2), ("PCI_BUS_ID", {}, 0), (None, {"GPU-bb33": 9}, 0), ("FASTEST_FIRST", {"GPU-bb33": 9}, 0)],
 )
-def test_the_freest_card_is_named_where_torch_counts_as_the_driver_does(driver, monkeypatch, order, free, freest):
+def test_the_gpu_with_the_most_free_memory_is_named_if_torch_and_driver_count_alike(driver, monkeypatch, order, free, freest):
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     if order is not None:
         monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
@@ -130,7 +130,7 @@ def test_the_freest_card_is_named_where_torch_counts_as_the_driver_does(driver, 
     assert gpus.freest_card() == freest
 
 
-def test_a_card_for_one_process_is_known_by_torchs_number(driver, monkeypatch):
+def test_a_gpu_in_exclusive_mode_is_known_by_the_number_that_torch_uses(driver, monkeypatch):
     driver(*UUIDS, exclusive=["GPU-aa22"])
     assert [gpus.takes_one_process(place) for place in range(4)] == [False, True, False, False]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")

@@ -1,4 +1,4 @@
-"""What a person types, and what the system admits, is answered by a sentence and exit status 2, whatever it is: never by a trace."""
+"""Any input, and any limit of the system, is answered with a sentence and exit status 2, never with a traceback."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ POSITIONAL = {"data": "none.csv", "adapter": "none.zip", "out": "none.ckpt", "ru
 
 
 def parsers():
-    """Name -> parser, of the two programs' commands."""
+    """Returns name -> parser for the commands of both programs."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", lambda self, *_: found.setdefault("dashboard", self))
@@ -47,7 +47,7 @@ LISTED = [(command, flag) for command, flag in FLAGS if flag in ("--notify", "--
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
-    """Nothing is started, whatever is asked for."""
+    """Keeps every command from starting anything."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("quiet")
         patch.chdir(folder)
@@ -70,9 +70,9 @@ PROGRAMS = (
 
 
 def status_of(command, arguments):
-    """Exit status of one of the programs."""
+    """Runs one of the programs; returns its exit status."""
     try:
-        with mock.patch.dict(os.environ):  # the dashboard tells its worker by it what was asked for
+        with mock.patch.dict(os.environ):  # the dashboard passes its options to its worker in them
             return PROGRAMS[command != "dashboard"](command, arguments)
     except SystemExit as ended:
         return ended.code
@@ -86,7 +86,7 @@ def status_of(command, arguments):
 @example(flag=("dashboard", "--address"), value="a..b")
 @example(flag=("dashboard", "--home"), value="~nobody-here/x")
 @example(flag=("train", "data"), value="9" * 5000)
-def test_a_malformed_value_of_any_flag_is_told_in_a_sentence(quiet, capsys, flag, value):
+def test_a_malformed_value_of_any_flag_is_refused_in_a_sentence(quiet, capsys, flag, value):
     command, name = flag
     needed = {positional: text for positional, text in POSITIONAL.items() if (command, positional) in FLAGS}
     flags = [f"{name}={value}"] if name.startswith("--") else []
@@ -110,7 +110,7 @@ STARTED = {"dashboard": ["-m", "dashboard", "--no-browser"], "worker": ["-m", "t
         (resource.RLIMIT_CPU, 30, "30 s of processor time here (ulimit -t)"),
     ],
 )
-def test_a_limit_of_the_system_that_no_run_fits_in_is_told_at_once(tmp_path, program, limit, most, said):
+def test_a_system_limit_too_low_for_any_run_is_reported_at_once(tmp_path, program, limit, most, said):
     done = subprocess.run(
         [sys.executable, *STARTED[program], "--home", str(tmp_path / "home")],
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -126,7 +126,7 @@ def test_a_limit_of_the_system_that_no_run_fits_in_is_told_at_once(tmp_path, pro
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_command_works_whatever_is_closed(tmp_path, closed):
+def test_a_command_works_with_any_stream_closed(tmp_path, closed):
     command = f"exec {sys.executable} -m tabtune_core runs --home {tmp_path} {closed}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""What the machine gives: a container's limit before the machine's, and ends for memory that are counted."""
+"""The resources of the machine: limits of a container come first; out-of-memory kills are counted."""
 
 from pathlib import Path
 
@@ -22,13 +22,13 @@ def groups(tmp_path):
     return tmp_path / "cgroup", tmp_path / "fs"
 
 
-def test_the_machine_has_what_it_has_where_no_group_has_a_limit(groups):
+def test_without_a_group_limit_the_machines_own_values_apply(groups):
     free, whole = machine_memory(*groups)
     assert whole == psutil.virtual_memory().total
     assert 0 < free < whole
 
 
-def test_the_lowest_limit_of_the_groups_around_counts_in_version_2(groups):
+def test_in_version_2_the_lowest_limit_of_the_parent_groups_counts(groups):
     own, root = groups
     own.write_text("0::/pod/run\n")
     write(root / "pod", memory__max=f"{GIGABYTE}\n", memory__current=f"{GIGABYTE // 2}\n", memory__stat="anon 5\ninactive_file 100000000\n")
@@ -43,7 +43,7 @@ def test_version_1_has_a_folder_for_memory_and_a_container_sees_its_own_as_the_r
     assert machine_memory(*groups) == (GIGABYTE, GIGABYTE)
 
 
-def test_ends_for_memory_are_counted(groups, tmp_path):
+def test_out_of_memory_kills_are_counted(groups, tmp_path):
     own, root = groups
     own.write_text("0::/pod\n")
     vmstat = tmp_path / "vmstat"
@@ -54,7 +54,7 @@ def test_ends_for_memory_are_counted(groups, tmp_path):
     assert oom_kills(*groups, vmstat) == 5
 
 
-def test_a_disk_is_that_of_the_first_folder_above_that_is_there(tmp_path):
+def test_a_missing_path_has_the_disk_of_its_first_existing_parent(tmp_path):
     disk = disk_of(tmp_path / "not" / "there")
     assert disk == disk_of(tmp_path) or abs(disk.free_bytes - disk_of(tmp_path).free_bytes) < 10**9
     assert tmp_path.is_relative_to(disk.mount)
@@ -72,7 +72,7 @@ def test_a_disk_is_that_of_the_first_folder_above_that_is_there(tmp_path):
         ({"cpu/pod/cpu.cfs_quota_us": "300000\n", "cpu/pod/cpu.cfs_period_us": "100000\n"}, 3.0),
     ],
 )
-def test_the_time_of_cores_that_a_group_has_is_the_least_of_the_groups_around(groups, files, cores):
+def test_the_cpu_quota_is_the_lowest_of_the_parent_groups(groups, files, cores):
     own, root = groups
     own.write_text("4:cpu,cpuacct:/pod\n0::/pod\n")
     for name, text in files.items():
@@ -88,7 +88,7 @@ MOUNTED = """\
 32 21 0:41 / {home}/with\\040space rw - fuse.sshfs me@server: rw
 33 21 0:42 / {home}/twice rw - ext4 /dev/vdc rw
 34 21 0:43 / {home}/twice rw - cifs //server/share rw
-a line that is none
+not a valid line
 """
 
 
@@ -106,7 +106,7 @@ a line that is none
         ("../elsewhere", None),
     ],
 )
-def test_a_network_file_system_is_known_by_the_mount_that_a_folder_lies_on(tmp_path, monkeypatch, place, kind):
+def test_a_network_file_system_is_recognised_by_the_mount_of_the_folder(tmp_path, monkeypatch, place, kind):
     home = tmp_path.resolve() / "home"
     (home / "local").mkdir(parents=True)
     (home / "local" / "link").symlink_to(home)
@@ -116,6 +116,6 @@ def test_a_network_file_system_is_known_by_the_mount_that_a_folder_lies_on(tmp_p
     assert (found and found[0]) == kind
 
 
-def test_without_a_list_of_mounts_nothing_is_refused(tmp_path, monkeypatch):
+def test_without_a_list_of_mounts_no_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "MOUNTS", tmp_path / "none")
     assert network_file_system(tmp_path) is None

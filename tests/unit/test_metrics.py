@@ -1,4 +1,4 @@
-"""The scores, on cases that can be worked out by hand."""
+"""The scores, on cases that can be computed by hand."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ WRONG_ONCE = np.array([[0.8, 0.2], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
     ("name", "perfect", "coin"),
     [("log_loss", 0, np.log(2)), ("brier", 0, 0.5), ("ece", 0, 0), ("roc_auc", 1, 0.5), ("accuracy", 1, 0.5), ("mcc", 1, 0)],
 )
-def test_a_perfect_and_a_guessing_model(name, perfect, coin):
+def test_a_perfect_and_a_guessing_model_have_their_known_scores(name, perfect, coin):
     assert METRICS[name].function(TRUTH, PERFECT) == pytest.approx(perfect, abs=1e-9)
     assert METRICS[name].function(TRUTH, COIN) == pytest.approx(coin, abs=1e-9)
 
 
-def test_scores_worked_out_by_hand():
+def test_scores_match_values_computed_by_hand():
     scores = score_all(TRUTH, WRONG_ONCE)
     assert scores["accuracy"] == scores["balanced_accuracy"] == 0.75
     assert scores["log_loss"] == pytest.approx(-np.log([0.8, 0.4, 0.8, 0.9]).mean())
@@ -30,7 +30,7 @@ def test_scores_worked_out_by_hand():
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
-def test_a_score_of_ranks_is_of_the_classes_that_have_a_row_and_of_one_alone_there_is_none(name):
+def test_rank_scores_use_the_classes_that_have_rows_and_need_two(name):
     score, p_NK = METRICS[name].function, np.random.default_rng(0).dirichlet(np.ones(4), size=40)
     y_N = np.arange(40) % 3
     one_by_one = [score((y_N == k).astype(int), np.column_stack([1 - p_NK[:, k], p_NK[:, k]])) for k in range(3)]
@@ -38,33 +38,33 @@ def test_a_score_of_ranks_is_of_the_classes_that_have_a_row_and_of_one_alone_the
     assert np.isnan(score(np.array([0, 0]), COIN[:2]))
 
 
-def test_average_precision_is_of_the_rarer_class_whatever_its_name():
+def test_average_precision_is_that_of_the_rarer_class_whatever_its_name():
     y_N, rare_N = np.array([0, 0, 0, 1]), np.array([0.1, 0.9, 0.2, 0.8])
     p_NK = np.column_stack([1 - rare_N, rare_N])
     average_precision = METRICS["average_precision"].function
-    assert average_precision(y_N, p_NK) == pytest.approx(1 / 2), "one row stands before the only one of its class"
+    assert average_precision(y_N, p_NK) == pytest.approx(1 / 2), "one row ranks above the only row of its class"
     assert average_precision(1 - y_N, p_NK[:, ::-1]) == pytest.approx(1 / 2)
 
 
-def test_average_precision_of_three_classes_is_their_mean():
+def test_average_precision_of_three_classes_is_the_mean():
     y_N, p_NK = np.array([0, 1, 2]), np.array([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
     assert METRICS["average_precision"].function(y_N, p_NK) == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
 
 
-def test_probabilities_that_are_not_finite_have_no_score():
+def test_non_finite_probabilities_have_no_score():
     assert all(np.isnan(score) for score in score_all(TRUTH, np.where(PERFECT == 1, np.nan, PERFECT)).values())
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_row_alone_has_scores_without_a_warning():
+def test_a_single_row_has_scores_without_a_warning():
     assert score_all(np.array([1]), np.array([[0.2, 0.8]]))["mcc"] == 0
 
 
-def test_certainty_in_a_wrong_class_is_a_finite_loss():
+def test_certainty_in_a_wrong_class_gives_a_finite_loss():
     assert 30 < METRICS["log_loss"].function(np.array([1]), np.array([[1.0, 0.0]])) < 40
 
 
-def test_better_knows_the_direction_and_that_a_number_beats_nan():
+def test_better_knows_the_direction_and_prefers_a_number_to_nan():
     assert METRICS["accuracy"].better(0.9, 0.8)
     assert METRICS["log_loss"].better(0.1, 0.2)
     assert METRICS["log_loss"].better(0.1, float("nan"))
@@ -81,7 +81,7 @@ def test_a_mean_over_rows_is_the_score(name):
 
 
 @pytest.mark.parametrize("name", metrics_of("classification"))
-def test_a_score_that_sees_only_the_predicted_class_says_so(name):
+def test_a_score_that_uses_only_the_predicted_class_says_so(name):
     draw = np.random.default_rng(0)
     y_N, p_NK = draw.integers(3, size=60), draw.dirichlet((1, 1, 1), size=60)
     sharper_NK = p_NK**3 / (p_NK**3).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What an installed copy holds beside its Python."""
+"""Data files that are installed with the package."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The README is short, and its commands and numbers are those of CI, of the program and of the measurements."""
+"""The README is short, and its commands and numbers match CI, the program and the measurements."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,11 @@ README = (ROOT / "README.md").read_text()
 MEASURED = ROOT / "docs" / "pages" / "measurements"
 
 
-def test_it_is_short():
+def test_the_readme_is_short():
     assert len(README.splitlines()) <= 150
 
 
-def test_ci_runs_the_readmes_test_command_to_the_letter():
+def test_ci_runs_exactly_the_test_command_of_the_readme():
     command = re.search(r"^python3 -m venv .*pytest$", README, re.MULTILINE)[0]
     ci = (ROOT / ".ci" / "run").read_text().replace("pip install -q -e", "pip install -e")
     assert command in ci.splitlines()
@@ -22,7 +22,7 @@ def test_ci_builds_the_documentation_strictly():
     assert re.search(r"^\S*mkdocs build .*--strict.* docs/mkdocs.yml$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-def test_its_three_numbers_are_those_of_the_measurements():
+def test_the_numbers_of_the_readme_are_those_of_the_measurements():
     gains = (MEASURED / "lora_gain.md").read_text().split("| table (rows) | chosen | zero-shot accuracy")[0]
     verdicts = re.findall(r"\| (better|no difference|worse) \|", gains)
     assert f"**{verdicts.count('better')} of {len(verdicts)}** real tables" in README

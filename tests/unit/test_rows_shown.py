@@ -1,4 +1,4 @@
-"""What a pipeline's predictions are shown: every row that fit was given, whatever was withheld to choose by."""
+"""The context rows of a pipeline's predictions: every labelled row given to fit, including those withheld for validation."""
 
 import json
 import zipfile
@@ -32,12 +32,12 @@ def fit(strategy, X, y, task="classification", model="tabicl-mini", **params):
 
 @cache
 def plain(strategy):
-    """One that no test changes."""
+    """A fitted pipeline that no test changes."""
     return fit(strategy, ROWS, LABELS)
 
 
 def with_all(pipeline, X, labels, rows):
-    """Predictions beside these rows, encoded by what a run of a table uses."""
+    """Predicts with these context rows, encoded as in a run on a table."""
     frame = X.assign(y=labels)
     context = make_context(frame, np.array(labels, dtype=object), rows, {name: column_kind(X[name]) for name in X}, "y")
     return predict_rows(with_module(pipeline._base, pipeline._adapters.module), NEW, context, views=1)
@@ -48,7 +48,7 @@ def notes(pipeline):
 
 
 @pytest.mark.parametrize("strategy", ["inference", "peft"])
-def test_predictions_are_shown_every_row_with_a_label(strategy):
+def test_the_context_of_predictions_is_every_labelled_row(strategy):
     y = LABELS.astype(object)
     y[[3, 50]] = None
     pipeline = fit(strategy, ROWS, y)
@@ -56,11 +56,11 @@ def test_predictions_are_shown_every_row_with_a_label(strategy):
     assert pipeline.context_rows_.tolist() == labelled.tolist()
     np.testing.assert_allclose(pipeline.predict_proba(NEW), with_all(pipeline, ROWS, y, labelled), atol=1e-6)
     without = np.abs(pipeline.predict_proba(NEW) - with_all(pipeline, ROWS, y, labelled[:45])).max()
-    assert without > 1e-3, "the rows that are shown must matter, or any would pass"
+    assert without > 1e-3, "the context rows must matter, or any would pass"
     assert pipeline.result.final_context_rows == 58
 
 
-def test_the_scores_are_those_of_the_withheld_rows_beside_the_training_rows_alone():
+def test_scores_are_of_the_withheld_rows_with_only_training_rows_as_context():
     pipeline = plain("peft")
     y = pd.Series(LABELS)
     table = prepare_arrays(ROWS, y, Labels.of(y, "classification"), pipeline.settings(), max_classes=None)
@@ -83,7 +83,7 @@ def test_zero_shot_withholds_nothing_and_claims_no_score():
     assert "No rows were withheld, so no score was measured." in notes(pipeline)[-1]
 
 
-def test_of_more_rows_than_may_be_shown_each_class_keeps_its_share():
+def test_a_limited_context_keeps_the_share_of_each_class():
     y = np.repeat(["often", "seldom"], [48, 12])
     trained, pipeline, again, other = (
         fit(strategy, ROWS, y, predict_context_rows=20, seed=seed)
@@ -98,7 +98,7 @@ def test_of_more_rows_than_may_be_shown_each_class_keeps_its_share():
 
 
 @pytest.mark.parametrize("strategy", ["inference", "peft"])
-def test_a_saved_pipeline_holds_the_rows_that_predictions_are_shown(strategy, tmp_path):
+def test_a_saved_pipeline_holds_the_context_rows(strategy, tmp_path):
     pipeline = plain(strategy)
     pipeline.save(tmp_path / "p.zip")
     loaded = TabularPipeline.load(tmp_path / "p.zip")
@@ -107,7 +107,7 @@ def test_a_saved_pipeline_holds_the_rows_that_predictions_are_shown(strategy, tm
     assert loaded.result == pipeline.result
 
 
-def test_a_file_of_zero_shot_that_withheld_rows_still_opens(tmp_path):
+def test_a_zero_shot_file_with_withheld_rows_still_opens(tmp_path):
     plain("inference").save(tmp_path / "new.zip")
     with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
         for name in new.namelist():
@@ -120,7 +120,7 @@ def test_a_file_of_zero_shot_that_withheld_rows_still_opens(tmp_path):
     assert np.isfinite(loaded.predict_proba(NEW)).all()
 
 
-def test_a_run_without_training_is_told_without_what_it_withheld():
+def test_a_run_without_training_is_described_without_withheld_rows():
     run = RunSettings(dataset="-", target="y", strategy="inference", validation_share=0.3, train=TrainSettings(validation_rows=50, views=2))
     params = write_params(run)
     assert params["tuning_params"] == {"views": 2}
@@ -134,7 +134,7 @@ def few(rows, seed=0):
 
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
 @pytest.mark.parametrize("y", [[0, 0, 1], ["a", "b", "a", "b", "only once"], ["a"] * 8 + ["b"]], ids=str)
-def test_few_rows_and_classes_seen_once_are_enough_to_be_shown(model, y):
+def test_few_rows_and_classes_with_one_row_are_enough_for_a_context(model, y):
     X = few(len(y))
     pipeline = fit("inference", X, y, model=model)
     assert pipeline.context_rows_.tolist() == list(range(len(y)))
@@ -143,7 +143,7 @@ def test_few_rows_and_classes_seen_once_are_enough_to_be_shown(model, y):
     assert p.sum(axis=1) == pytest.approx(1)
 
 
-def test_few_numbers_are_enough_to_be_shown_and_too_few_to_choose_by():
+def test_few_regression_rows_are_enough_for_a_context_but_not_for_validation():
     X, y = few(4), [1.5, 2.5, 7.0, np.nan]
     pipeline = fit("inference", X, y, "regression")
     assert pipeline.context_rows_.tolist() == [0, 1, 2]
@@ -152,21 +152,21 @@ def test_few_numbers_are_enough_to_be_shown_and_too_few_to_choose_by():
         fit("peft", X, y, "regression")
 
 
-def test_of_more_numbers_than_may_be_shown_small_and_large_ones_are():
+def test_a_limited_regression_context_has_small_and_large_values():
     X, y = few(60), np.arange(60.0)
     shown = y[fit("inference", X, y, "regression", predict_context_rows=20).context_rows_]
     assert len(shown) == 20
     assert shown.min() < 20 < 40 < shown.max()
 
 
-def test_a_trained_pipeline_shows_the_class_that_is_too_rare_to_choose_by():
+def test_a_trained_pipelines_context_has_the_class_too_rare_for_validation():
     y = np.where(np.arange(60) == 59, "once", LABELS)
     pipeline = fit("peft", ROWS, y)
     assert 59 in pipeline.context_rows_
     assert pipeline.predict_proba(NEW).shape == (20, 3)
 
 
-def test_many_classes_and_free_text_are_taken():
+def test_many_classes_and_free_text_are_accepted():
     X = few(90).assign(remark=[f"a remark of its own, number {i}" for i in range(90)])
     y = np.arange(90) % 15
     with pytest.warns(TableWarning, match="The column 'remark' is left out"):
@@ -176,7 +176,7 @@ def test_many_classes_and_free_text_are_taken():
     assert len(pipeline.context_rows_) == 90
 
 
-def test_whole_numbers_that_a_missing_one_made_floats_are_classes_by_their_number():
+def test_whole_numbers_stored_as_floats_due_to_a_missing_one_keep_their_class_names():
     y = pd.Series([1, 2, 3] * 20)
     y[5] = None
     assert y.dtype == float

@@ -1,4 +1,4 @@
-"""Scratch folders: gone afterwards, gone after a kill, and never another's that is in use."""
+"""Scratch folders are removed after use and after a kill, and never while another process uses them."""
 
 import os
 import subprocess
@@ -30,21 +30,21 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_a_folder_is_gone_afterwards_even_after_an_error(tmp_path):
+def test_a_scratch_folder_is_removed_even_after_an_error(tmp_path):
     with pytest.raises(KeyError), scratch_folder(tmp_path) as folder:
         (folder / "inner").mkdir()
         raise KeyError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_renamed_to_its_place_stays(tmp_path):
+def test_a_folder_renamed_to_its_final_place_stays(tmp_path):
     with scratch_folder(tmp_path, "incoming-") as folder:
         (folder / "kept").touch()
         folder.rename(tmp_path / "place")
     assert [path.name for path in tmp_path.rglob("*")] == ["place", "kept"]
 
 
-def test_the_folder_of_a_process_that_lives_is_left_alone_and_that_of_a_killed_one_goes(tmp_path, holder):
+def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_living_one_stays(tmp_path, holder):
     with scratch_folder(tmp_path, "incoming-"):
         assert os.path.exists(holder.folder)
     holder.kill()
@@ -54,7 +54,7 @@ def test_the_folder_of_a_process_that_lives_is_left_alone_and_that_of_a_killed_o
         assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_what_only_looks_alike_is_left_alone(tmp_path):
+def test_folders_with_similar_names_are_left_alone(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "tabtune-backup").mkdir()
     (tmp_path / "tabtune-file.tmp").touch()
@@ -72,7 +72,7 @@ sys.stdin.readline()
 """
 
 
-def test_a_shared_folder_stays_as_long_as_one_process_has_it(tmp_path, monkeypatch):
+def test_a_shared_folder_stays_while_a_process_uses_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     sharers = [subprocess.Popen([sys.executable, "-c", SHARER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]

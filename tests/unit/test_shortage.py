@@ -1,4 +1,4 @@
-"""What the machine lacks is told by the system's own number or words, never guessed."""
+"""A shortage is recognised by the system's own error number or message, never guessed."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def raised_from(error, cause):
     ],
     ids=str,
 )
-def test_what_is_lacking_is_named(error, lack, said):
+def test_the_missing_resource_is_named(error, lack, said):
     found = shortage_of(error)
     assert found.lack == lack
     with pytest.raises(ShortageError, match=said):
@@ -56,18 +56,18 @@ def test_what_is_lacking_is_named(error, lack, said):
 @pytest.mark.parametrize(
     "error", [ValueError("x"), system(errno.ENOENT, "/tmp/a"), TableError("No space left on device"), KeyError("memory")]
 )
-def test_what_is_no_shortage_stays_what_it_is(error):
+def test_other_errors_stay_unchanged(error):
     assert shortage_of(error) is None
     with pytest.raises(type(error)), named("Something"):
         raise error
 
 
-def test_try_again_means_too_many_processes_only_where_one_is_started():
+def test_eagain_means_too_many_processes_only_when_one_is_started():
     assert shortage_of(system(errno.EAGAIN)) is None
     assert shortage_of(system(errno.EAGAIN), starting=True).lack == "processes"
 
 
-def test_a_database_that_is_locked_is_told_after_a_while(tmp_path, monkeypatch):
+def test_a_locked_database_is_reported_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr("tabtune_core.store.database.TIMEOUT_SECONDS", 0)
     store = RunStore(tmp_path)
     with closing(sqlite3.connect(tmp_path / "runs.sqlite", isolation_level=None)) as other:
@@ -90,7 +90,7 @@ def write_until_full(store):
         store.add_job("predict", {"text": "x" * 1000})
 
 
-def test_a_full_disk_is_named_by_the_store_which_goes_on_afterwards(disk):
+def test_a_full_disk_is_named_by_the_store_which_works_again_afterwards(disk):
     store = RunStore(disk)
     filler = fill(disk)
     with pytest.raises(ShortageError, match=f"The workspace's database could not be read or written. The disk of {disk} is full"):
@@ -103,7 +103,7 @@ def test_a_full_disk_is_named_by_the_store_which_goes_on_afterwards(disk):
     assert len(store.jobs()) == before + 1
 
 
-def test_a_workspace_on_a_full_disk_opens_where_it_is_one_already_so_that_runs_can_be_deleted(disk):
+def test_an_existing_workspace_on_a_full_disk_opens_so_that_runs_can_be_deleted(disk):
     first = RunStore(disk)
     job = first.add_job("predict", {})
     fill(disk)
@@ -116,7 +116,7 @@ def test_a_workspace_on_a_full_disk_opens_where_it_is_one_already_so_that_runs_c
 
 @pytest.fixture
 def read_only(disk, tmp_path):
-    """The same disk, mounted a second time so that it can only be read."""
+    """The same disk, mounted a second time read-only."""
     (place := tmp_path / "read-only").mkdir()
     subprocess.run(["mount", "--bind", str(disk), str(place)], check=True)
     try:
@@ -129,10 +129,8 @@ def read_only(disk, tmp_path):
 def test_a_read_only_disk_is_named(disk, read_only, capsys):
     RunStore(disk)
     told = f"Nothing can be written to the disk of {read_only}"
-    assert (
-        why_nothing_starts(read_only)
-        == f"{told} (mounted at {read_only}): it is read-only. Mount it for writing, or choose another folder."
-    )
+    advice = "Mount it for writing, or choose another folder."
+    assert why_nothing_starts(read_only) == f"{told} (mounted at {read_only}): it is read-only. {advice}"
     with pytest.raises(StoreError, match=f"cannot be opened: {told}"):
         RunStore(read_only)
     assert main(["leaderboard", "--home", str(read_only)]) == 2
@@ -141,7 +139,7 @@ def test_a_read_only_disk_is_named(disk, read_only, capsys):
 
 
 @pytest.mark.parametrize("part", ["runs", "worker.lock"])
-def test_a_part_of_a_workspace_that_may_not_be_written_lets_nothing_start(tmp_path, monkeypatch, part):
+def test_a_read_only_part_of_a_workspace_prevents_runs_from_starting(tmp_path, monkeypatch, part):
     RunStore(tmp_path)
     assert why_nothing_starts(tmp_path) is None
     (tmp_path / part).mkdir(exist_ok=True)
@@ -150,7 +148,7 @@ def test_a_part_of_a_workspace_that_may_not_be_written_lets_nothing_start(tmp_pa
     assert why_nothing_starts(tmp_path).startswith(f"This user may not open or write to {tmp_path / part}.")
 
 
-def test_the_disk_that_output_goes_to_is_named(disk, tmp_path):
+def test_the_full_disk_of_the_output_is_named(disk, tmp_path):
     RunStore(tmp_path / "home").add_sweep([RunSettings(dataset="d", target="y")])
     fill(disk)
     with (disk / "filler").open("ab") as output:
@@ -160,7 +158,7 @@ def test_the_disk_that_output_goes_to_is_named(disk, tmp_path):
     assert done.stderr.startswith(f"loralab: The disk of {disk / 'filler'} is full (0.0 MB")
 
 
-def test_the_command_line_says_that_the_disk_is_full_in_a_line(disk, tmp_path, capsys):
+def test_the_command_line_reports_a_full_disk_in_one_line(disk, tmp_path, capsys):
     table = tmp_path / "table.csv"
     table.write_text("a,b,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(200)))
     RunStore(disk)
@@ -179,3 +177,13 @@ def test_a_thread_that_cannot_be_started_is_named(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ShortageError, match="cannot start more processes or threads"), named("The worker could not be started"):
         threading.Thread(target=print).start()
+
+
+def test_an_output_that_takes_no_more_is_not_a_full_disk(tmp_path):
+    code = f"""from pathlib import Path
+from tabtune_core.shortage import shortage_of
+import errno, sys
+print(shortage_of(OSError(errno.ENOSPC, "full"), folder=Path({str(tmp_path)!r})), file=sys.stderr)"""
+    with open("/dev/full", "w") as full:
+        said = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False).stderr
+    assert said.startswith("Nothing more can be written to /dev/full. Send the output elsewhere, and try again.")

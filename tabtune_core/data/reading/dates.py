@@ -166,6 +166,22 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
 
 
+def each_date(name: str, kind: Kind, day_first: bool | None) -> Asking[Typed]:
+    """Types a date column of rows to predict: each cell is read by itself, so that it means the same whatever rows are beside it."""
+    value = _each(day_first is not False)
+    filled, read = yield Ask(("count(cell)", f"count({value})"), parts=PARTS)
+    return (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
+
+
+def _each(day_first: bool) -> str:
+    """Returns SQL for a date in any format; where day and month can be swapped, ``day_first`` says which is which."""
+    swapped = [*SWAPPED, *SWAPPED.values()] if day_first else [*SWAPPED.values(), *SWAPPED]
+    styles = sorted(STYLES, key=lambda style: swapped.index(style) if style in swapped else len(swapped))
+    written = [_written(*(style for style in styles if ("%y" in style) == short)) for short in (False, True)]
+    digits = [_in_digits(style) for style in sorted(DIGITS, key=lambda style: style in swapped and swapped.index(style))]
+    return f"coalesce({', '.join([STANDARD, *written, *digits])})"
+
+
 def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, filled: int, *, forced: bool) -> Asking[Typed | None]:
     """Returns the type of a column in which ``read`` of ``filled`` cells are dates or times; words, or None, if these are too few."""
     unread = filled - read
@@ -233,12 +249,17 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def _written(style: str) -> str:
-    """Returns SQL for a date in one format, with or without a time. The pattern keeps two-digit years from being read as four-digit ones,
-    and one-digit days as years.
+def _written(*styles: str) -> str:
+    """Returns SQL for a date in the first fitting format, with or without a time; either all formats have a two-digit year or none.
+
+    The pattern keeps two-digit years from being read as four-digit ones, and one-digit days as years.
     """
-    year = r"\b[12]\d{3}\b" if "%Y" in style or "%G" in style else r"(^|\D)\d\d( \d+:|$)"
-    timed = [style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2])]
+    year = r"(^|\D)\d\d( \d+:|$)" if "%y" in styles[0] else r"\b[12]\d{3}\b"
+    timed = [
+        form
+        for style in styles
+        for form in (style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2]))
+    ]
     return f"coalesce(CASE WHEN regexp_matches({SIMPLE}, '{year}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END, {STANDARD})"
 
 
@@ -251,28 +272,30 @@ def _in_digits(style: str) -> str:
 
 def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     """Returns the date or time type of different texts, by the same rules as for a file; None if they are neither."""
-    found = _read(texts, None, None)[0] if may_be_dates(texts) else None
+    found = _read(texts, None)[0] if may_be_dates(texts) else None
     return found if found and found.kind in MEANS else None
 
 
 def moments_of(texts: Sequence[str], *, day_first: bool | None = None) -> list[Any]:
-    """Returns the moment of each text, None where it is not a date."""
-    return _read(texts, "datetime", day_first)[1]
+    """Returns the moment of each text, None where it is not a date. If ``day_first`` is known, each text is read by itself."""
+    if day_first is None:
+        return _read(texts, "datetime")[1]
+    return _read(texts, "datetime", each_date("", "datetime", day_first))[1]
 
 
 def times_of(texts: Sequence[str]) -> list[time | None]:
     """Returns the time of day of each text, None where it has none."""
-    return _read(texts, "time", None)[1]
+    return _read(texts, "time")[1]
 
 
-def _read(texts: Sequence[str], asked: Kind | None, day_first: bool | None) -> tuple[Typed | None, list[Any]]:
+def _read(texts: Sequence[str], asked: Kind | None, work: Asking[Typed | None] | None = None) -> tuple[Typed | None, list[Any]]:
     different = list(dict.fromkeys(texts))
     if not different:
         return None, []
     with _database(os.getpid()).cursor() as connection:
         cells = pa.table({"place": [0] * len(different), "number": range(len(different)), "cell": pa.array(different, pa.string())})
         connection.register("batch", cells)
-        (typed,) = answered(connection, [as_date("", different, day_first, asked=asked)], [different])
+        (typed,) = answered(connection, [work or as_date("", different, None, asked=asked)], [different])
         if typed is None or typed.kind not in MEANS:
             return None, []
         values = connection.sql(f"SELECT {typed.value} FROM batch ORDER BY number").fetchall()

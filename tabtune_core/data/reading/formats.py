@@ -64,6 +64,23 @@ def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -
     return target
 
 
+RENAMED = re.compile(r"_\d+$")
+"""What DuckDB adds to a name that differs from another only in capitals."""
+
+
+def _by_exact_names(connection: duckdb.DuckDBPyConnection, path: Path, target: Path) -> Path:
+    """Converts JSON whose names may differ only in capitals, which are the same name to DuckDB's own reader."""
+    objects = "(SELECT json, row_number() OVER () AS place FROM read_json_objects($path))"
+    keys = f"(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM {objects})"
+    found = connection.execute(f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", {"path": str(path)}).fetchall()
+    pointers = {f"p{i}": "/" + name.replace("~", "~0").replace("/", "~1") for i, (name,) in enumerate(found)}
+    cells = ", ".join(f"json_extract_string(json, ${place}) AS {place}" for place in pointers)
+    query = f"SELECT {cells} FROM {objects} ORDER BY place"
+    texts = connection.sql(query, params={"path": str(path), **pointers}).to_arrow_table()
+    pq.write_table(texts.rename_columns([name for (name,) in found]), target)
+    return target
+
+
 def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
     """Converts JSON with one object per row, as lines or as one list; the cells are text, unchanged."""
     tell("Reading JSON", 0, 0)
@@ -75,6 +92,8 @@ def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
             names = [name for name, *_ in connection.execute(found, [str(path)]).description]
             if len(names) > MAX_COLUMNS:
                 raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
+            if len({RENAMED.sub("", name).lower() for name in names}) < len(names):
+                return _by_exact_names(connection, path, target)
             columns = dict.fromkeys(names, "VARCHAR")
             texts = "SELECT * FROM read_json($path, records=true, columns=$columns)"
             connection.execute(f"CREATE TEMP TABLE rows AS {texts}", {"path": str(path), "columns": columns})

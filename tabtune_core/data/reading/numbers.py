@@ -192,6 +192,41 @@ def as_number(
     return (yield from stray_words(name, unread, filled, wrong, most=most))
 
 
+def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:
+    """Types a number column of rows to predict: each cell is read by itself, so that it means the same whatever rows are beside it.
+
+    ``unit`` and ``decimal_comma`` are those of the adapter's table, as for ``as_number``.
+    """
+    lettered = replace(AMOUNTS, pattern=AMOUNTS.pattern.replace("[KkMmBb]?", "[KkMB]"))
+    own = {None: [lettered], AMOUNTS.unit: [AMOUNTS], SPANS.unit: [SPANS]}.get(unit, [])
+    unit = None if own else unit
+    comma_first = comma_first if decimal_comma is None else decimal_comma
+    ways = _ways(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=True)
+    first = next(place for place, way in enumerate(ways) if way.text == UNMARKED)
+    after = next(place for place, way in enumerate(ways) if way.style is CLOCKED)
+    points = [Fitting(POINTS, "cell", 0).value] if decimal_comma else []  # the point of a plain "1.234" separates thousands
+    plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first])])})"
+    unmarked = f"coalesce({', '.join(way.value for way in ways[first:after])})"
+    value = f"coalesce({plain}, {unmarked}, {', '.join(way.value for way in ways[after:])})"
+    filled, unread, infinite, marked = yield Ask(
+        (
+            "count(cell)",
+            f"count(*) FILTER ({UNREAD} AND {value} IS NULL)",
+            f"count(*) FILTER (isinf({PLAIN}))",
+            f"count(*) FILTER ({plain} IS NULL AND {unmarked} IS NOT NULL)",
+        )
+    )
+    findings = infinite_finding(name, infinite)
+    if marked:
+        shown = next((cell for cell in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", cell)), "<5")
+        message = f"Numbers with marks, which are left out, in {name!r}, such as {shorten(shown)!r}, were read as numbers."
+        findings = (Finding("warning", "marks", message, name), *findings)
+    if unread:
+        message = f"{unread:,} of {filled:,} cells of {name!r} are not numbers and became missing."
+        findings = (Finding("warning", "not-numbers", message, name), *findings)
+    return Typed("number", value, findings)
+
+
 def unit_of(sample: Sequence[str]) -> str | None:
     """Returns the unit that nearly all of the different cells in ``sample`` have after their number, or None.
 
@@ -247,6 +282,11 @@ class Fitting:
         """SQL for whether a cell is in this format."""
         return f"regexp_full_match({self.text}, {quoted(self.style.pattern)})"
 
+    @property
+    def value(self) -> str:
+        """SQL for the number of a cell in this format, NULL for other cells."""
+        return f"CASE WHEN {self.condition} THEN TRY_CAST({self.style.value.format(cell=self.text)} AS DOUBLE) END"
+
 
 def without_unit(unit: str) -> str:
     """Returns SQL for a cell without this unit."""
@@ -257,6 +297,20 @@ def without_unit(unit: str) -> str:
 def number_format(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[NumberFormat], marked: bool) -> Asking[Fitting | None]:
     """Returns the format that fits most cells, among those that fit nearly all of the sample; in a tie, the more usual one.
 
+    The arguments are those of ``_ways``.
+    """
+    ways = _ways(unit, comma_first=comma_first, known=known, own=own, marked=marked)
+    counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
+    likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
+    if not likely:
+        return None
+    read = yield Ask(tuple(f"count(*) FILTER ({way.condition})" for way in likely))
+    return max((replace(way, read=count) for way, count in zip(likely, read, strict=True)), key=lambda way: way.read)
+
+
+def _ways(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[NumberFormat], marked: bool) -> list[Fitting]:
+    """Lists the formats to try, the more usual ones first; with ``marked``, also numbers with marks around them.
+
     "1,234" alone is ambiguous. ``comma_first`` reads its comma as decimal, as in a file with ";" between cells. If the decimal comma is
     ``known``, the point in "1.234 €" separates thousands. The ``own`` formats, known for this column, go first.
     """
@@ -265,13 +319,7 @@ def number_format(unit: str | None, *, comma_first: bool, known: bool, own: Sequ
     styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, BLANKS, *commas)
     ways = [Fitting(style, text, 0) for text in texts for style in styles]
     first = [Fitting(style, text, 0) for style in own for text in texts[:2]]
-    ways = [*first, *ways, Fitting(CLOCKED, "cell", 0), Fitting(SPANS, "cell", 0)]
-    counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
-    likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
-    if not likely:
-        return None
-    read = yield Ask(tuple(f"count(*) FILTER ({way.condition})" for way in likely))
-    return max((replace(way, read=count) for way, count in zip(likely, read, strict=True)), key=lambda way: way.read)
+    return [*first, *ways, Fitting(CLOCKED, "cell", 0), Fitting(SPANS, "cell", 0)]
 
 
 def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None) -> Typed:
@@ -287,11 +335,10 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     scale += "; (12) became -12" if text == BARE and any(value.endswith(")") for value in sample) else ""
     scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
-    value = f"CASE WHEN {fitting.condition} THEN TRY_CAST({style.value.format(cell=text)} AS DOUBLE) END"
     own = style.unit or (None if text in signs else unit)
     code = "marks" if text == UNMARKED else "units" if own else style.code
     told = Finding("warning" if text == UNMARKED else "info", code, f"{message}{scale}.", name)
-    return Typed("number", value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
+    return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 
 
 def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = "number", most: float = STRAY_SHARE) -> Asking[Typed]:

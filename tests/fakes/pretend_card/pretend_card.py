@@ -1,7 +1,7 @@
 """A pretend GPU: with this folder on PYTHONPATH, torch has the devices "card:0" and "card:1", and the driver names two GPUs.
 
-``card.cpp`` is built with the C++ compiler at the first use on a machine and kept by its content. Every process that loads torch has the
-devices, by torch's own way for backends that are not part of it (the entry point ``torch.backends``).
+``card.cpp`` is compiled at the first use on a machine and cached by its content. Every process that loads torch has the
+devices, through torch's mechanism for external backends (the entry point ``torch.backends``).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ BYTES = int(os.environ.get("PRETEND_CARD_BYTES", 8 << 30))
 
 
 def build() -> Path:
-    """The library of the backend; whoever comes first makes it."""
+    """Returns the library of the backend; the first process builds it."""
     key = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"pretend-card-{os.getuid()}"
     made = folder / f"{key}.so"
@@ -39,7 +39,7 @@ def build() -> Path:
 
 
 def register() -> None:
-    """For torch, which calls it when it is loaded."""
+    """Called by torch when it is loaded."""
     if "card" in vars(torch):
         return
     torch.utils.rename_privateuse1_backend("card")
@@ -58,7 +58,7 @@ def _place(device: object = None) -> int:
 
 
 def _module() -> types.ModuleType:
-    """``torch.card``, with what ``torch.cuda`` has of the same name."""
+    """Makes ``torch.card``, with the functions of ``torch.cuda`` under the same names."""
     ops, module = torch.ops.pretend_card, types.ModuleType("torch.card")
 
     @contextlib.contextmanager
@@ -120,7 +120,7 @@ def _module() -> types.ModuleType:
 
 
 class Stream:
-    """The only one."""
+    """The only stream."""
 
     def __init__(self, device=None):
         pass
@@ -130,10 +130,10 @@ class Stream:
 
 
 class Graph:
-    """What was done while it was recorded, to be done again without the host."""
+    """The recorded work, to be repeated without the host."""
 
     def replay(self):
-        """Does it."""
+        """Repeats the work."""
         torch.ops.pretend_card.replay(id(self))
 
     def __del__(self):

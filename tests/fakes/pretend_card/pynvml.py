@@ -1,4 +1,4 @@
-"""In the place of NVIDIA's own module: a driver that names the two pretend GPUs."""
+"""Replaces NVIDIA's own module: a driver that names the two pretend GPUs."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""References and guessing beside the best LoRA, on cases that can be worked out on paper."""
+"""References and guessing compared with the best LoRA, on cases that can be worked out by hand."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ def beside(lab):
     return list(rivals(lab.board(), "accuracy", partial(read_predictions, lab.store), own))
 
 
-def test_a_reference_is_compared_on_the_seeds_that_both_have_row_by_row(tmp_path):
+def test_a_reference_is_compared_row_by_row_on_the_shared_seeds(tmp_path):
     lora, boosting = (4, (0.9, 0.7), range(18)), ("boosting", (0.5, 0.7), range(10))
     first, second = beside(Lab(tmp_path).add(lora, ("linear", (0.8,), range(16)), boosting))
     assert (first.name, first.score, first.ours, first.seeds) == ("the linear model", 0.8, 0.9, 1)
@@ -25,14 +25,14 @@ def test_a_reference_is_compared_on_the_seeds_that_both_have_row_by_row(tmp_path
     assert (beyond_noise(first.ahead), beyond_noise(second.ahead)) == (0, -1)
 
 
-def test_without_predictions_it_is_not_known_who_is_better(tmp_path):
+def test_without_predictions_no_winner_is_named(tmp_path):
     (only,) = beside(Lab(tmp_path).add((4, (0.9,)), ("boosting", (0.5,))))
     assert only.ahead is None
     assert beside(Lab(tmp_path / "none").add((4, (0.9,)))) == []
 
 
 @pytest.mark.parametrize(("right", "sign"), [(range(20), 1), (range(10), 0), (range(2), -1)])
-def test_guessing_knows_the_shares_of_the_classes_alone(tmp_path, right, sign):
+def test_guessing_uses_only_the_class_frequencies(tmp_path, right, sign):
     lab = Lab(tmp_path).add((4, (0.5,), right))
     found, part = against_guessing(METRICS["accuracy"], partial(read_predictions, lab.store), [lab.store.runs()[0].id], trained=True)
     assert (part, beyond_noise(found)) == ("test", sign)

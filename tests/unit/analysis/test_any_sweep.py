@@ -1,4 +1,4 @@
-"""Whatever is missing of a sweep, its boards and what is said of it can be made."""
+"""Boards and texts can be made for any sweep, whatever is missing from it."""
 
 import itertools
 import re
@@ -22,11 +22,11 @@ from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 
 A_GAIN = re.compile("(^|_)(gain|gap|more|difference|behind_best|behind_best_lora)$")
-"""A column that holds by how much something is better."""
+"""Names of columns that hold a gain."""
 
 
 def say_everything(store, sweep, rank_by):
-    """All that the pages and the command line ask of a sweep."""
+    """Makes everything that the pages and the command line show of a sweep."""
     runs = store.runs(sweep)
     board = leaderboard(runs, rank_by)
     assert len(board) == len(runs)
@@ -51,7 +51,7 @@ def say_everything(store, sweep, rank_by):
     return found
 
 
-def test_without_a_seed_that_all_configurations_share_there_is_a_board_and_no_recommendation(tmp_path):
+def test_without_a_shared_seed_there_is_a_board_but_no_recommendation(tmp_path):
     store = RunStore(tmp_path)
     found = say_everything(store, two_halves(store), "log_loss")
     assert found.sentences == () and found.configurations.empty
@@ -59,7 +59,7 @@ def test_without_a_seed_that_all_configurations_share_there_is_a_board_and_no_re
 
 
 @pytest.mark.parametrize(("task", "seed"), list(itertools.product(("classification", "regression"), range(12))))
-def test_any_part_of_a_sweep_has_a_board(tmp_path, task, seed):
+def test_any_subset_of_a_sweep_has_a_board(tmp_path, task, seed):
     rng = np.random.default_rng(seed)
     store = RunStore(tmp_path)
     sweep = random_sweep(store, rng, task, whole=(0.0, 0.9)[seed % 2])

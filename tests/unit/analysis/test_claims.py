@@ -1,4 +1,4 @@
-"""What is claimed of sweeps in which training changes nothing, and of sweeps in which it really helps; and what would settle the rest."""
+"""Claims about sweeps where training changes nothing and where it really helps, and what would settle the unclear ones."""
 
 import math
 
@@ -21,7 +21,7 @@ SMALLEST_POWER, MOST_FALSE = 0.8, 0.05
 
 
 def claims(number, metric, **kinds):
-    """What the product says of so many made-up sweeps."""
+    """Returns the product's claims about ``number`` simulated sweeps."""
     rng = np.random.default_rng(7)
     sweeps = [sweep(rng, metric=metric, name=str(place), **kinds) for place in range(number)]
     board = leaderboard([run for runs, _ in sweeps for run in runs], metric)
@@ -37,21 +37,21 @@ def share_better(told):
 
 
 @pytest.mark.parametrize(("metric", "seeds", "number"), [("log_loss", 1, 100), ("accuracy", 1, 60), ("log_loss", 3, 40)])
-def test_where_training_changes_nothing_a_gain_is_hardly_ever_claimed(metric, seeds, number):
+def test_a_gain_is_almost_never_claimed_when_training_changes_nothing(metric, seeds, number):
     told = claims(number, metric, seeds=seeds)
     assert share_better(told) <= MOST_FALSE
-    # the choice flatters the validation rows in nearly every sweep, so that the bar is not met for want of a temptation
+    # the choice favours the validation rows in nearly every sweep: the bound is not met merely because no gain was seen
     assert np.mean([one.gain > 0 for one in told]) > 0.7
 
 
-def test_where_training_helps_by_three_standard_errors_it_is_claimed():
+def test_a_gain_of_three_standard_errors_is_claimed():
     told = claims(60, "log_loss", effect=0.46, noise=1.4)
     values = np.array([one.found.value for one in told])
     assert values.mean() / np.mean([one.found.error for one in told]) == pytest.approx(3, abs=0.25)
     assert share_better(told) >= SMALLEST_POWER
 
 
-def test_a_harm_beyond_noise_is_said():
+def test_a_loss_beyond_noise_is_reported():
     rng = np.random.default_rng(0)
     runs, load = sweep(rng, metric="log_loss", noise=1.4)
     board = leaderboard(runs, "log_loss").assign(test_gain=-9.0)
@@ -63,7 +63,7 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
     runs, load = sweep(rng, metric="log_loss", effect=0.6, noise=1.4)
     board = leaderboard(runs, "log_loss").assign(test_gain=math.nan)
     found = compare(board, "log_loss", load)
-    assert claim(found, board, "log_loss", load).verdict == "not known", "there are test rows, and the score is not defined on them"
+    assert claim(found, board, "log_loss", load).verdict == "not known", "there are test rows, but the score is not defined on them"
 
     def no_test(run, part):
         return None if part == "test" else load(run, part)
@@ -77,7 +77,7 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
     assert many.found.high - many.found.low > few.found.high - few.found.low
 
 
-def test_a_choice_that_used_the_test_rows_of_another_seed_is_told_and_allowed_for():
+def test_a_choice_made_on_another_seeds_test_rows_is_reported_and_widens_the_interval():
     runs, load = sweep(np.random.default_rng(0), metric="log_loss", seeds=5)
     board = leaderboard(runs, "log_loss")
     told = claim(compare(board, "log_loss", load), board, "log_loss", load)
@@ -92,14 +92,14 @@ SEEN = Difference(0.1, 0.08, math.inf, of_seed=0.08**2)
 
 
 @pytest.mark.parametrize(("share", "more"), [(0.0, 5), (0.1, 9), (0.5, None)])
-def test_seeds_that_are_needed_show_such_a_gain_in_four_cases_of_five(share, more):
-    """Of so many seeds the standard error times 1.96 + 0.84 is below 0.1: 0.0357 at most."""
+def test_the_proposed_seeds_show_such_a_gain_in_four_cases_of_five(share, more):
+    """With that many seeds the standard error is at most 0.0357: times 1.96 + 0.84 it is below the gain, 0.1."""
     assert seeds_needed(SEEN, 1, share) == more
-    assert seeds_needed(Difference(0.1, 0.08, math.inf, of_seed=0.08**2, shared=share), 1, 0.7) == more, "seeds themselves tell it"
+    assert seeds_needed(Difference(0.1, 0.08, math.inf, of_seed=0.08**2, shared=share), 1, 0.7) == more, "several seeds measure it"
     assert MOST_SEEDS == 20
 
 
-def test_rows_that_are_needed_are_said_in_two_digits_and_not_at_all_where_they_are_out_of_reach():
+def test_rows_needed_have_two_digits_and_are_none_when_out_of_reach():
     assert rows_needed(SEEN, 123) == 620  # 123 times (2.80 * 0.8) squared is 617.9
     assert rows_needed(Difference(0.1, 0.13, math.inf, of_seed=0.13**2), 123) is None
     assert MOST_TIMES == 10
@@ -107,8 +107,8 @@ def test_rows_that_are_needed_are_said_in_two_digits_and_not_at_all_where_they_a
 
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from(metrics_of("classification")), st.integers(2, 4), st.integers(0, 9), st.sampled_from([1, 2, 40]))
-def test_leaving_groups_out_is_the_metric_of_what_is_left(metric, classes, seed, levels):
-    """Also with ties, in balanced tables, and where a class has no row; of two classes the rarer one is the same in all that is left."""
+def test_leaving_a_group_out_equals_the_metric_of_the_remaining_rows(metric, classes, seed, levels):
+    """Also with ties, in balanced tables and for a class without rows. Of two classes, the rarer one stays the rarer in every remainder."""
     rng = np.random.default_rng(seed)
     y_N = np.append(rng.permutation(np.arange(48) % max(classes - seed % 2, 2)), [0, 1])
     p_NK = np.maximum(np.round(rng.dirichlet(np.ones(classes), size=50) * levels), 0.1)
@@ -143,7 +143,7 @@ def test_the_standard_error_is_that_of_a_bootstrap_of_rows(metric):
     assert found.error == pytest.approx(np.std(draws), rel=0.15)
 
 
-def test_a_row_that_two_seeds_held_out_is_one_row():
+def test_a_row_held_out_under_two_seeds_counts_once():
     rng = np.random.default_rng(6)
     y_N, (p_N, q_N) = rng.integers(2, size=100), rng.normal(size=(2, 100))
     here, there = ([held_out(y_N, logit_N, rows_N) for logit_N in (p_N, q_N)] for rows_N in (np.arange(100), np.arange(100, 200)))
@@ -153,7 +153,7 @@ def test_a_row_that_two_seeds_held_out_is_one_row():
     assert (twice.shared, apart.shared) == (1, pytest.approx(0, abs=0.03))
 
 
-def test_the_interval_of_a_score_is_students_over_its_rows():
+def test_the_interval_of_a_score_is_students_t_over_its_rows():
     runs, load = sweep(np.random.default_rng(3), metric="log_loss", effect=0.6, noise=1.4)
     found = compare(leaderboard(runs, "log_loss"), "log_loss", load).configurations
     for part, name in (("validation", "score_half_width"), ("test", "test_score_half_width")):
@@ -178,7 +178,7 @@ def test_a_seed_whose_predictions_are_missing_leaves_no_difference():
     assert difference([run, None], [run, run], metric) is difference([], [], metric) is None
 
 
-def test_what_seeds_vary_by_beyond_their_rows_is_luck_of_which_few_seeds_tell_little():
+def test_variation_between_seeds_beyond_row_noise_widens_the_interval():
     rng, rows_N = np.random.default_rng(8), np.arange(100)
     before, after, luck = rng.normal(size=100), np.abs(rng.normal(size=100)), (0.0, 0.3, -0.4)
     zero_shot, *tuned = (Predictions(rows_N, np.zeros(100), numbers_N) for numbers_N in (before, *(1 + after + lucky for lucky in luck)))
@@ -192,7 +192,7 @@ def test_what_seeds_vary_by_beyond_their_rows_is_luck_of_which_few_seeds_tell_li
 
 @pytest.mark.parametrize("skew", [-0.9, -0.2, 0.0, 0.3, 1.2])
 def test_the_correction_for_skew_undoes_the_transformation_that_it_names(skew):
-    """g1 of Hall 1992, page 223, with the skew of the mean; both ends are no nearer than Student's."""
+    """g1 of Hall 1992, page 223, with the skew of the mean. Neither end is closer than Student's."""
     found = Difference(1.0, 0.5, 39, skew)
     for quantile in (-found.quantile, found.quantile):
         t = found._corrected(quantile)
@@ -202,17 +202,17 @@ def test_the_correction_for_skew_undoes_the_transformation_that_it_names(skew):
 
 
 @pytest.mark.parametrize(("variance", "more"), [(0.2, 1), (1.0, 7), (2.5, 19), (2.7, None)])
-def test_the_seeds_that_would_show_a_gain_are_as_many_as_the_normal_distribution_says(variance, more):
-    """By hand: the variance over the seeds times (1.96 + 0.84) squared, which is 7.85, must be below the gain's square, 1."""
+def test_the_number_of_seeds_that_show_a_gain_follows_the_normal_distribution(variance, more):
+    """By hand: the variance over the seeds times (1.96 + 0.84) squared, or 7.85, must be below the square of the gain, 1."""
     assert seeds_needed(Difference(1.0, variance**0.5, 1e9, of_seed=variance), 1, share=0.0) == more
 
 
 @pytest.mark.parametrize(("rows", "needed"), [(24, 48), (500, 990)])
 def test_the_rows_that_would_show_a_gain_are_rounded_up_to_two_digits(rows, needed):
-    """By hand: as many times the rows as the variance, 0.25, times 7.85."""
+    """By hand: the rows times the variance, 0.25, times 7.85."""
     assert rows_needed(Difference(1.0, 0.5, 1e9, of_seed=0.25), rows) == needed
 
 
-def test_blocks_of_time_have_equally_many_rows_and_no_moment_is_in_two():
+def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
     assert _blocks(np.repeat([0, 1, 2], [70, 70, 20])).tolist() == [0] * 70 + [1] * 70 + [2] * 20

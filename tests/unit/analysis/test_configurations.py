@@ -1,4 +1,4 @@
-"""Lines of several seeds: means, intervals, places, and what is left out of them."""
+"""Configurations over several seeds: means, intervals, ranking, and what is left out of them."""
 
 import dataclasses
 import math
@@ -15,23 +15,7 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 BASE = RunFinished(
-    "finished",
-    5,
-    9,
-    False,
-    {},
-    {"log_loss": 0.7},
-    {"log_loss": 0.6},
-    {},
-    1.0,
-    0.1,
-    2_000_000,
-    1_000_000,
-    "resident",
-    4,
-    100,
-    7,
-    True,
+    "finished", 5, 9, False, {}, {"log_loss": 0.7}, {"log_loss": 0.6}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True
 )
 
 
@@ -40,7 +24,7 @@ def lora(rank, seed=0, **others):
 
 
 def add(store, *pairs):
-    """``pairs`` are settings and a log-loss; None is a run that failed. Returns the sweep."""
+    """Adds a sweep of ``pairs``: settings and a log-loss, None for a failed run. Returns the sweep."""
     sweep, ids = store.add_sweep([settings for settings, _ in pairs])
     for run_id, (_, loss) in zip(ids, pairs, strict=True):
         result = None if loss is None else dataclasses.replace(BASE, validation={"log_loss": loss})
@@ -52,7 +36,7 @@ def lines(store, sweep=None, rank_by="log_loss"):
     return by_configuration(leaderboard(store.runs(sweep), rank_by), rank_by)
 
 
-def test_a_line_is_the_mean_over_its_seeds_with_students_interval(store):
+def test_a_line_is_the_mean_over_its_seeds_with_students_t_interval(store):
     sweep = add(store, *((lora(4, seed), loss) for seed, loss in enumerate((0.1, 0.2, 0.3))), *((lora(8, seed), 0.4) for seed in range(3)))
     table = lines(store, sweep).set_index("name")
     assert table["validation_log_loss"].to_dict() == pytest.approx({"LoRA r=4": 0.2, "LoRA r=8": 0.4})
@@ -71,7 +55,7 @@ def test_one_seed_without_predictions_has_no_interval(store):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_every_score_ranks_lines_in_its_direction_by_the_same_mean_as_plain_pandas(store, task):
+def test_every_score_ranks_lines_in_its_direction_by_the_mean_that_pandas_gives(store, task):
     (sweep,) = seeding.many_runs(store, sweeps=1, per_sweep=20, looks=0, task=task)
     for name in (name for name, metric in METRICS.items() if metric.task == task):
         runs = leaderboard(store.runs(sweep), name)
@@ -84,7 +68,7 @@ def test_every_score_ranks_lines_in_its_direction_by_the_same_mean_as_plain_pand
         )
 
 
-def test_lines_are_compared_on_the_seeds_that_all_of_them_have(store):
+def test_lines_are_compared_on_the_seeds_that_all_share(store):
     sweep = add(store, (lora(4, 0), 0.3), (lora(4, 1), 0.1), (lora(8, 0), 0.2), (lora(8, 1), None), (lora(16, 0), None))
     table = lines(store, sweep).set_index("rank")
     assert table["validation_log_loss"].to_dict() == pytest.approx({8: 0.2, 4: 0.3, 16: math.nan}, nan_ok=True)
@@ -92,13 +76,13 @@ def test_lines_are_compared_on_the_seeds_that_all_of_them_have(store):
     assert table["status"].to_dict() == {4: "finished", 8: "1 finished, 1 failed", 16: "failed"}
 
 
-def test_lines_that_share_no_seed_have_no_place(store):
+def test_lines_without_a_shared_seed_are_not_ranked(store):
     table = lines(store, add(store, (lora(4, 0), 0.3), (lora(8, 1), 0.2)))
     assert sorted(table["validation_log_loss"]) == [0.2, 0.3]
     assert table["place"].isna().all()
 
 
-def test_an_archived_run_is_in_no_place_and_no_mean(store):
+def test_an_archived_run_is_not_ranked_and_enters_no_mean(store):
     sweep = add(store, (lora(4, 0), 0.1), (lora(4, 1), 0.2), (lora(8, 0), 0.3), (lora(8, 1), 0.4))
     best, *_ = store.runs(sweep)
     store.archive(best.id)
@@ -114,7 +98,7 @@ def test_an_archived_run_is_in_no_place_and_no_mean(store):
     assert table["archived"].to_dict() == {8: False, 4: True}
 
 
-def test_runs_of_other_sweeps_are_other_lines(store):
+def test_runs_of_different_sweeps_are_different_lines(store):
     add(store, (lora(4), 0.3))
     add(store, (lora(4), 0.1))
     table = lines(store)
@@ -122,19 +106,19 @@ def test_runs_of_other_sweeps_are_other_lines(store):
     assert table["place"].tolist() == [1, 2]
 
 
-def test_a_setting_that_was_tweaked_makes_another_line_and_is_named(store):
+def test_a_changed_setting_makes_a_separate_line_and_is_named(store):
     sweep = add(store, *((lora(4, seed, train=TrainSettings(context_rows=rows)), 0.1) for seed in (0, 1) for rows in (500, 2048)))
     assert set(lines(store, sweep)["name"]) == {"LoRA r=4 (context_rows 500)", "LoRA r=4 (context_rows 2048)"}
 
 
-def test_scores_of_other_tasks_go_with_their_intervals(store):
+def test_columns_of_the_other_tasks_scores_and_intervals_are_dropped(store):
     table = of_task(lines(store, add(store, (lora(4), 0.1))), "regression")
     assert "validation_rmse_half_width" in table
     assert not [name for name in table if "log_loss" in name]
     assert np.isnan(table["validation_rmse"]).all()
 
 
-def test_a_configuration_that_ran_twice_under_a_seed_counts_that_seed_once(store):
+def test_a_configuration_that_ran_twice_with_one_seed_counts_it_once(store):
     sweep = add(store, (lora(4, 0), 0.1), (lora(4, 0), 0.1), (lora(4, 1), 0.4), (lora(8, 0), 0.2), (lora(8, 1), 0.3))
     table = lines(store, sweep).set_index("rank")
     assert table["validation_log_loss"].to_dict() == pytest.approx({4: 0.25, 8: 0.25})
@@ -142,7 +126,7 @@ def test_a_configuration_that_ran_twice_under_a_seed_counts_that_seed_once(store
     assert alone["validation_log_loss_half_width"].isna().all()  # one seed has no spread
 
 
-def test_a_reference_that_lacks_a_seed_takes_it_from_no_other_line(store):
+def test_a_reference_that_lacks_a_seed_does_not_remove_it_from_other_lines(store):
     linear = lora(4).with_strategy("linear")
     sweep = add(store, *((lora(rank, seed), rank / 10 + seed) for rank in (4, 8) for seed in (0, 1)), (linear, 0.2))
     table = lines(store, sweep).set_index("strategy")
@@ -151,7 +135,7 @@ def test_a_reference_that_lacks_a_seed_takes_it_from_no_other_line(store):
     assert pd.isna(table.at["linear", "place"])
 
 
-def test_a_configuration_that_is_not_compared_has_its_own_numbers_and_no_place(store):
+def test_a_configuration_that_is_not_compared_keeps_its_numbers_but_is_not_ranked(store):
     longer = TrainSettings(steps=99)
     sweep = add(store, *((lora(rank, seed), rank / 10) for rank in (4, 8) for seed in (0, 1)), (lora(2, 1, train=longer), 0.1))
     table = lines(store, sweep).set_index("rank")

@@ -1,4 +1,4 @@
-"""What the curve over rows shown says in words."""
+"""The text about the curve over context rows."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from tabtune_core.store.predictions import Predictions
 
 
 def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss", few=256, many=4096):
-    """Two states at two sizes; ``changes`` are (gain, half) of more rows, of training at ``many`` rows, and of both."""
+    """Two states at two sizes; ``changes`` are (gain, half width) of more rows, of training at ``many`` rows, and of both."""
     gains = dict(zip(("inference more", f"{states[-1]} gain", f"{states[-1]} more"), changes, strict=False))
     rows = []
     for strategy in states:
@@ -23,7 +23,7 @@ def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss"
     return curve_frame({"rows": rows})
 
 
-def test_rows_rank_and_both_are_set_side_by_side_with_their_intervals():
+def test_the_effects_of_rows_of_training_and_of_both_are_shown_with_their_intervals():
     assert in_words(curve((0.157, 0.02), (0.004, 0.01), (-0.227, 0.03)), "log_loss") == (
         "Using 4,096 context rows instead of 256 improves log-loss on the test rows by 0.1570 ± 0.0200 nats. Rank 8 with 4,096 context rows "
         "makes no difference to log-loss on the test rows beyond noise: +0.0040 ± 0.0100 nats (+ is better). Adding both worsens log-loss "
@@ -31,13 +31,13 @@ def test_rows_rank_and_both_are_set_side_by_side_with_their_intervals():
     )
 
 
-def test_full_fine_tuning_speaks_where_there_is_no_lora_and_validation_where_there_is_no_test():
+def test_full_fine_tuning_replaces_missing_lora_and_validation_replaces_missing_test_rows():
     found = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
     assert part_of(found, "log_loss") == "validation"
     assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(found, "log_loss")
 
 
-def test_a_result_with_the_names_of_before_gives_the_same_frame():
+def test_a_result_with_earlier_field_names_gives_the_same_frame():
     told = {"score": 0.3, "score_half_width": 0.1, "gain": 0.2, "gain_half_width": 0.02}
     earlier = {name.replace("_half_width", "_interval"): value for name, value in told.items()}
     point = {"strategy": "inference", "rank": None, "run": None, "context_rows": 64, "predict_seconds": 1.0, "growth_memory_bytes": 1}
@@ -46,7 +46,7 @@ def test_a_result_with_the_names_of_before_gives_the_same_frame():
     assert frames[0].loc[0, "test_log_loss_gain_half_width"] == 0.02
 
 
-def test_zero_shot_alone_and_a_small_table_are_said():
+def test_zero_shot_alone_and_a_small_table_are_mentioned():
     assert "no trained run of this seed" in in_words(curve((0.1, 0.01), states=("inference",)), "log_loss")
     small = in_words(curve((0.0, 0.0), (0.1, 0.02), few=64, many=64), "log_loss")
     assert small.startswith(
@@ -54,7 +54,7 @@ def test_zero_shot_alone_and_a_small_table_are_said():
     )
 
 
-def test_a_curve_knows_the_luck_of_the_rows_and_never_shows_a_state_below_zero_shot():
+def test_a_curve_has_row_noise_intervals_and_never_shows_a_state_below_zero_shot():
     rng = np.random.default_rng(0)
     y_N, sizes = rng.integers(2, size=400), [64, 64, 64, 128, 128, 128, 200]
 

@@ -25,7 +25,7 @@ def step(number, loss=0.5):
     return StepDone(number, loss, 1.5, 2e-4, number * 0.5)
 
 
-def test_steps_of_several_runs_stand_in_one_frame(store):
+def test_steps_of_several_runs_share_one_frame(store):
     first, second = running(store, step(1), step(2, math.inf)), running(store, step(1, math.nan))
     frame = frame_of(store, [first, second], "steps")
     assert list(frame.columns) == ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
@@ -33,7 +33,7 @@ def test_steps_of_several_runs_stand_in_one_frame(store):
     assert frame.set_index(["run", "step"])["loss"].loc[[(first, 2), (second, 1)]].map(str).tolist() == ["inf", "nan"]
 
 
-def test_scores_have_a_column_a_metric(store):
+def test_each_metric_has_a_column(store):
     looks = (Evaluated(0, "validation", {"accuracy": 0.5}, True, 0.0), Evaluated(9, "test", {"accuracy": 0.7, "mcc": 0.1}, False, 4.0))
     frame = frame_of(store, [running(store, *looks)], "scores")
     assert list(frame.columns) == ["run", "step", "seconds", "split", "best", "accuracy", "mcc"]
@@ -41,7 +41,7 @@ def test_scores_have_a_column_a_metric(store):
     assert np.isnan(frame["mcc"][0])
 
 
-def test_a_meter_that_cannot_be_read_is_nan_and_never_zero(store):
+def test_an_unreadable_meter_is_nan_and_not_zero(store):
     frame = frame_of(store, [running(store, MemorySampled("train", 5, nvml_device_bytes=None, torch_allocated_bytes=7))], "memory")
     row = frame.iloc[0]
     assert (row["phase"], row["resident_bytes"], row["torch_allocated_bytes"]) == ("train", 5, 7)
@@ -49,7 +49,7 @@ def test_a_meter_that_cannot_be_read_is_nan_and_never_zero(store):
     assert 0 <= row["seconds"] < 60
 
 
-def test_a_phase_has_its_peaks_and_one_that_goes_on_no_end(store):
+def test_a_phase_has_its_peaks_and_a_running_phase_has_no_end(store):
     run_id = running(store, PhaseStarted("load"), PhaseDone("load", 0.1, {"resident": 9, "nvml_device": None}, 3), PhaseStarted("train"))
     frame = phase_frame(store, [run_id]).set_index("phase")
     assert (frame.loc["load", "peak_resident_bytes"], frame.loc["load", "growth_bytes"]) == (9, 3)
@@ -75,14 +75,14 @@ def test_without_events_a_frame_is_empty_and_has_its_columns(store, kind, runs):
 
 @pytest.fixture
 def two_seconds_an_event(monkeypatch):
-    """By the clock of the store; the runs' own says half a second a step."""
+    """By the clock of the store; the run's own clock counts half a second per step."""
     seconds = itertools.count(1000.0, 2.0)
     clock = types.SimpleNamespace(time=lambda: next(seconds))
     for module in ("runs", "event_log"):
         monkeypatch.setattr(f"tabtune_core.store.{module}.time", clock)
 
 
-def test_the_rest_of_the_training_is_told_in_the_time_that_a_person_waits_once_five_steps_are_known(store, two_seconds_an_event):
+def test_time_left_is_wall_time_and_known_after_five_steps(store, two_seconds_an_event):
     run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 5)))
     early = progress(store, store.run(run_id))
     store.append(run_id, step(5))
@@ -91,12 +91,12 @@ def test_the_rest_of_the_training_is_told_in_the_time_that_a_person_waits_once_f
     assert (late.done_steps, late.eta_seconds) == (5, pytest.approx(2 * 15))
 
 
-def test_a_time_limit_is_the_end_of_the_training_on_the_runs_own_clock(store, two_seconds_an_event):
+def test_a_time_limit_ends_training_by_the_runs_own_clock(store, two_seconds_an_event):
     run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 6)), train=TrainSettings(time_limit=3.5))
     assert progress(store, store.run(run_id)).eta_seconds == pytest.approx(2 * 2)  # two more steps of half a second each
 
 
-def test_time_left_of_a_resumed_run_is_told_by_the_steps_of_its_present_process(store, two_seconds_an_event):
+def test_time_left_of_a_resumed_run_uses_the_steps_of_its_current_process(store, two_seconds_an_event):
     run_id = running(store, *map(step, range(1, 9)))
     store.requeue(run_id, "Killed.")
     store.claim(1, "1")
@@ -104,27 +104,23 @@ def test_time_left_of_a_resumed_run_is_told_by_the_steps_of_its_present_process(
         store.append(run_id, event)
     assert progress(store, store.run(run_id)).eta_seconds is None
     store.append(run_id, step(13))
-    # five steps of two seconds, and two for the word that it was resumed
+    # five steps of two seconds each, and two seconds for the event that it was resumed
     assert progress(store, store.run(run_id)).eta_seconds == pytest.approx((PLAN.steps - 13) * 12 / 5)
 
 
-def test_no_time_is_told_after_the_training(store):
-    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 9)), PhaseStarted("evaluate"))
+@pytest.mark.parametrize("events", [(*map(step, range(1, 9)), PhaseStarted("evaluate")), tuple(map(step, range(1, 21)))])
+def test_no_time_left_is_given_after_the_last_step(store, events):
+    run_id = running(store, PLAN, PhaseStarted("train"), *events)
     assert progress(store, store.run(run_id)).eta_seconds is None
 
 
-def test_a_run_that_has_ended_is_in_no_phase(store):
+def test_an_ended_run_is_in_no_phase(store):
     run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 9)))
     store.finish(run_id, "interrupted")
     ended = progress(store, store.run(run_id))
     assert (ended.done_steps, ended.phase, ended.eta_seconds) == (8, None, None)
 
 
-def test_no_time_is_told_at_the_last_step(store):
-    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 21)))
-    assert progress(store, store.run(run_id)).eta_seconds is None
-
-
-def test_a_look_at_the_meters_knows_the_last_step_done(store):
+def test_a_meter_reading_carries_the_last_completed_step(store):
     looks = (MemorySampled("load", 5), step(1), step(2), MemorySampled("train", 6), step(3), MemorySampled("train", 7))
     assert frame_of(store, [running(store, *looks)], "memory")["step"].tolist() == [0, 2, 3]

@@ -1,4 +1,4 @@
-"""Full fine-tuning against LoRA: means, paired errors and winners, on numbers that can be worked out on paper."""
+"""Full fine-tuning against LoRA: means, paired errors and winners, on numbers that can be worked out by hand."""
 
 import math
 
@@ -18,9 +18,9 @@ from tabtune_core.store.runs import RunStore
 
 
 def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accuracy", meter="resident"):
-    """``scores`` by strategy or rank, one a seed, on validation; test is 0.1 lower. ``memory`` and ``seconds`` are of full and LoRA.
+    """``scores`` are validation scores by strategy or rank, one per seed; test is 0.1 lower. ``memory`` and ``seconds`` are full and LoRA.
 
-    ``right`` says, by strategy or rank, how many of 40 rows of either part are predicted right.
+    ``right`` is the number of correctly predicted rows, of 40 in each part, by strategy or rank.
     """
     store = RunStore(home)
     settings = [
@@ -36,24 +36,11 @@ def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accurac
     sweep, ids = store.add_sweep([one for one, _ in settings])
     for run_id, (one, score) in zip(ids, settings, strict=True):
         full = one.strategy == "base-ft"
-        result = RunFinished(
-            "finished",
-            5,
-            10,
-            False,
-            {metric: score},
-            {metric: score - 0.1},
-            {metric: 0.5},
-            {},
-            (seconds or (10.0, 10.0))[not full],
-            0.1,
-            10**9,
-            (memory or (200, 100))[not full] * 10**6,
-            meter if full else "resident",
-            1000 if full else 20,
-            1000,
-            500 if one.strategy == "peft" else None,
-        )
+        scored = {metric: score}, {metric: score - 0.1}, {metric: 0.5}, {}
+        times = (seconds or (10.0, 10.0))[not full], 0.1
+        peaks = 10**9, (memory or (200, 100))[not full] * 10**6, meter if full else "resident"
+        sizes = 1000 if full else 20, 1000, 500 if one.strategy == "peft" else None
+        result = RunFinished("finished", 5, 10, False, *scored, *times, *peaks, *sizes)
         store.finish(run_id, "finished", result=result)
         if right:
             store.append(run_id, RunPlanned("cpu", 10, 120, 40, 40, 120, 15, 2, ("no", "yes"), 1000, 20, (), {}))
@@ -71,7 +58,7 @@ def test_a_score_wins_only_beyond_the_interval_of_the_paired_differences(tmp_pat
     found = compared(tmp_path, scores, right={"inference": 20, "base-ft": 32, 2: 29, 8: 30})
     row = found.loc["validation_accuracy"]
     assert row[["zero_shot", "full", "lora", "small_lora"]].tolist() == pytest.approx([0.5, 0.8, 0.75, 0.73])
-    # two rows of 40 are right with full fine-tuning alone: Student's with half a row more in each direction
+    # two rows of 40 are right only with full fine-tuning: Student's t with half a row more in each direction
     half = stdtrit(39, 0.975) * math.sqrt((38 * 0.05**2 + 2 * 0.95**2) / (40 * 39) + 0.95**2 / 39**2)
     assert (row["difference"], row["difference_half_width"]) == pytest.approx((-0.05, half))
     assert row["winner"] == found.loc["test_accuracy", "winner"] == TIE
@@ -79,42 +66,42 @@ def test_a_score_wins_only_beyond_the_interval_of_the_paired_differences(tmp_pat
 
 
 @pytest.mark.parametrize(("metric", "winner"), [("accuracy", FULL), ("log_loss", LORA)])
-def test_the_winner_is_the_one_on_the_better_side(tmp_path, metric, winner):
+def test_the_winner_is_on_the_better_side_of_the_metric(tmp_path, metric, winner):
     scores = {"base-ft": (0.9,), 2: (0.45,)}
     found = compared(tmp_path, scores, right={"base-ft": 36, 2: 18} if metric == "accuracy" else {"base-ft": 18, 2: 36}, metric=metric)
     assert found.loc[[f"validation_{metric}", f"test_{metric}"], "winner"].tolist() == [winner, winner]
 
 
-def test_a_sweep_without_predictions_knows_no_winner_of_scores(tmp_path):
+def test_a_sweep_without_predictions_names_no_score_winner(tmp_path):
     found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)})
     assert found.loc["validation_accuracy", "winner"] == UNKNOWN
     assert math.isnan(found.loc["validation_accuracy", "difference_half_width"])
 
 
-def test_memory_of_different_meters_is_not_compared(tmp_path):
+def test_memory_from_different_meters_is_not_compared(tmp_path):
     found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)}, meter="torch_allocated")
     assert found.loc["growth_memory_bytes", ["full", "lora", "ratio"]].isna().all()
     assert found.loc["growth_memory_bytes", "winner"] == ""
 
 
-def test_costs_are_ratios_and_the_nearly_same_is_a_tie(tmp_path):
+def test_costs_are_ratios_and_nearly_equal_costs_tie(tmp_path):
     found = compared(tmp_path, {"inference": (0.5,), "base-ft": (0.9,), 2: (0.7,)}, memory=(200, 100), seconds=(10.0, 10.3))
     assert found.loc["growth_memory_bytes", ["ratio", "winner"]].tolist() == [2.0, LORA]
     assert found.loc[["train_seconds", "step_seconds"], "winner"].tolist() == [TIE, TIE]
     assert found.loc["step_seconds", ["full", "lora"]].tolist() == pytest.approx([1.0, 1.03])
-    # 4 bytes for each of 1000 weights against a package of 500 bytes
+    # 4 bytes for each of 1000 weights, against a package of 500 bytes
     assert found.loc["stored_bytes", ["full", "lora", "ratio", "winner"]].tolist() == [4000, 500, 8.0, LORA]
     assert found.loc["trainable_percent", ["full", "lora"]].tolist() == [100, 2]
     assert found.loc[["growth_memory_bytes", "train_seconds", "stored_bytes"], "zero_shot"].isna().all()
 
 
-def test_what_cost_nothing_with_one_of_the_two_has_no_ratio(tmp_path):
+def test_a_cost_that_is_zero_on_one_side_has_no_ratio(tmp_path):
     found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)}, memory=(0, 100)).reset_index()
     shown = words(found, "accuracy").set_index("Aspect").loc["Training memory over the model"]
     assert shown[["Full fine-tuning", "Best LoRA against full", "Better"]].tolist() == ["0.0 kB", "N/A", FULL]
 
 
-def test_what_was_not_run_has_neither_number_nor_winner(tmp_path):
+def test_a_strategy_that_did_not_run_has_neither_number_nor_winner(tmp_path):
     found = compared(tmp_path, {"inference": (0.5, 0.5), 2: (0.7, 0.7)})
     assert found["full"].isna().all()
     assert set(found["winner"]) == {""}

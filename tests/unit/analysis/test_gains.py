@@ -1,4 +1,4 @@
-"""No text says a gain but through the functions that need its interval; and what a claimed gain is worth."""
+"""Every text that states a gain uses the functions that require its interval; and claimed gains are corrected."""
 
 import ast
 import re
@@ -15,13 +15,13 @@ from tabtune_core.analysis.jackknife import Difference
 
 OF_A_GAIN = re.compile(r"\b(improv\w*|worsen\w*|better|worse|gains?|brings?|ahead|behind|beats?|leads?|differences?)\b")
 A_NUMBER = re.compile(r"\{[^{}]*:[^{}]*(\{\w+\})?[fg%]\}|%\{|%[+\-]?\d*\.\d*[fg]|\{(\w+\.)*(text|score)\(")
-"""In a text that is filled later (``str.format``, ``%``, a chart's hover), or in an f-string as it is written."""
+"""A placeholder in a text that is filled later (``str.format``, ``%``, a chart's hover), or in the source of an f-string."""
 OF_OTHERS = re.compile(r"prediction|MB|package|one rate|noise is not known")
-"""Differences of other things than scores, and what says itself that its noise is not known."""
+"""Differences of quantities other than scores, and texts that say themselves that the noise is not known."""
 
 
 def texts_with_numbers(path):
-    """Every text whose words are of a gain, and in which a score is written as a number: f-strings, and what is filled in later."""
+    """Yields every text about a gain that holds a score as a number: f-strings and texts that are filled in later."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node) if part is not node}
     texts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) or isinstance(getattr(node, "value", None), str)]
@@ -51,7 +51,7 @@ def test_a_gain_is_written_in_one_place():
         '"ahead by %{customdata[0]}"',
     ],
 )
-def test_a_gain_is_found_however_it_is_written(tmp_path, text):
+def test_the_search_finds_a_gain_however_it_is_written(tmp_path, text):
     (tmp_path / "page.py").write_text(f"said = {text}")
     assert len(list(texts_with_numbers(tmp_path / "page.py"))) == 1
 

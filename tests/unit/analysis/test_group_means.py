@@ -1,4 +1,4 @@
-"""Runs that are drawn as one line."""
+"""Groups of runs that are drawn as one line."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ def frame(**columns):
     return rows.assign(run=pd.Categorical(rows["run"], categories=["b", "a", "never"]))
 
 
-def test_a_group_is_its_mean_at_each_step_between_its_lowest_and_highest_run():
+def test_a_group_has_its_mean_minimum_and_maximum_at_each_step():
     rows = frame(run=["a", "a", "a", "b"], step=[1, 1, 2, 1], seconds=[1.0, 3.0, 5.0, 7.0], loss=[0.2, 0.6, 0.5, 9.0])
     means = group_means(rows, "step")
     assert means["run"].tolist() == ["b", "a", "a"]
@@ -21,12 +21,12 @@ def test_a_group_is_its_mean_at_each_step_between_its_lowest_and_highest_run():
     assert list(means["run"].cat.categories) == ["b", "a", "never"]
 
 
-def test_a_loss_that_is_not_finite_is_a_gap():
+def test_a_non_finite_loss_leaves_a_gap():
     means = group_means(frame(run=["a", "a"], step=[1, 1], loss=[np.inf, 1.0]), "step")
     assert means["loss"].isna().all()
 
 
-def test_samples_that_fall_at_other_seconds_meet_in_equal_stretches():
+def test_samples_at_different_seconds_are_averaged_in_equal_intervals():
     seconds = np.concatenate([np.arange(0, 100, 0.1), np.arange(0.05, 100, 0.1)])
     rows = frame(run="a", seconds=seconds, resident_bytes=np.repeat([2e6, 4e6], 1000))
     means = group_means(rows.assign(run=pd.Categorical(rows["run"])), "seconds")
@@ -36,7 +36,7 @@ def test_samples_that_fall_at_other_seconds_meet_in_equal_stretches():
 
 
 @pytest.mark.parametrize("by", ["step", "seconds"])
-def test_nothing_stays_nothing(by):
+def test_an_empty_frame_stays_empty(by):
     rows = frame(run=["a"], step=[1], seconds=[0.0], loss=[1.0])
     assert len(group_means(rows.iloc[:0], by)) == 0
     assert len(group_means(rows, by)) == 1

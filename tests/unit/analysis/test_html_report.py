@@ -1,7 +1,8 @@
-"""A sweep as a page: names are text in it, it asks no other machine for anything, and it holds no cell of the table."""
+"""The HTML page of a sweep: it escapes names, contacts no other machine, and holds no cell of the table."""
 
 import re
 import shutil
+from html import unescape
 
 import pandas as pd
 import pytest
@@ -20,13 +21,13 @@ CELLS = ("kipper", "Kipper", "914.25 km", "2024-07-31T06:05+02:00", "77123", "n.
 
 
 def shown(html):
-    """Without scripts, Plotly's among them."""
+    """Removes the scripts, including Plotly's."""
     return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A sweep on a table of which each kind of finding quotes a cell."""
+    """A sweep on a table where each kind of finding quotes a cell."""
     lab = Lab(tmp_path_factory.mktemp("home"))
     rows = [
         f"{'Kipper' if i % 4 else 'kipper'},{914.25 + i} km,2024-07-{i % 28 + 1:02}T06:05+02:00,{i if i % 30 else 77123},{['no', 'yes'][i % 2]}"
@@ -49,7 +50,7 @@ def swept(tmp_path_factory):
     return lab, dataset
 
 
-def test_a_sweep_is_one_page_that_says_what_was_found_and_how_to_run_it_again(swept):
+def test_a_sweep_page_shows_the_findings_and_the_command_to_rerun_it(swept):
     lab, dataset = swept
     html = sweep_page(lab.store, lab.sweep)
     text = shown(html)
@@ -60,7 +61,7 @@ def test_a_sweep_is_one_page_that_says_what_was_found_and_how_to_run_it_again(sw
     assert [cell for cell in CELLS if cell in text] == []
     assert "<td></td>" in text and not re.search(r"<td>(None|nan|&lt;NA&gt;)</td>", text)
     toml = re.search(r"<pre>(dataset|ranks|zero_shot|[a-z_]+ = .*?)</pre>", text, re.DOTALL)
-    again = SweepSettings.from_toml(__import__("html").unescape(toml[1]))
+    again = SweepSettings.from_toml(unescape(toml[1]))
     assert again.run.dataset == dataset.id and "loralab sweep &#x27;fish &amp; chips.csv&#x27; --settings sweep.toml" in text
 
 
@@ -77,7 +78,7 @@ def test_without_its_table_a_sweep_still_has_its_page(swept, tmp_path):
     assert "not in the workspace any more" in sweep_page(copy.store, lab.sweep)
 
 
-def test_an_archived_run_is_said_to_be_one_and_is_no_trade_off(tmp_path, capsys):
+def test_an_archived_run_is_marked_and_left_out_of_the_trade_off(tmp_path, capsys):
     lab = Lab(tmp_path).add((4, (0.9,)), (8, (0.8,)), ("inference", (0.5,)))
     best = next(run for run in lab.store.runs(lab.sweep) if run.settings.lora.rank == 4)
     assert '"LoRA r=4"' in sweep_page(lab.store, lab.sweep, "accuracy").partition("<h2>Validation accuracy")[0]
@@ -89,7 +90,7 @@ def test_an_archived_run_is_said_to_be_one_and_is_no_trade_off(tmp_path, capsys)
     assert next(line for line in capsys.readouterr().out.splitlines() if "r=4" in line).endswith("archived")
 
 
-def test_a_board_alone_is_a_page_too():
+def test_a_board_alone_also_makes_a_page():
     board = pd.DataFrame({"place": [1], "name": [NAME], "strategy": ["peft"], "rank": [4], "note": [""], "growth_memory_bytes": [1e6]})
     html = page(board.assign(validation_log_loss=0.5, run_growth_memory_bytes=1e6, train_seconds=3.0, adapter_bytes=9.0), "log_loss")
     assert "&lt;img" in html and "<img" not in shown(html)

@@ -1,4 +1,4 @@
-"""What stops a sweep is found before it is queued: exactly what would stop its runs."""
+"""Launch checks find, before a sweep is queued, exactly what would stop its runs."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ RUN = {"dataset": "d", "target": "y"}
 
 
 def drawn_table(rng: np.random.Generator) -> tuple[pd.DataFrame, dict]:
-    """A small table of which many cannot be trained on, and how it is predicted."""
+    """Draws a small table, often one that cannot be trained on, and how it is to be predicted."""
     rows = int(rng.integers(2, 40))
     target = rng.choice(["classes", "numbers", "one", "gaps"])
     y = {
@@ -44,7 +44,7 @@ def fails(frame, columns, run):
     return ""
 
 
-def test_it_stops_what_would_fail_and_nothing_else():
+def test_checks_stop_exactly_the_sweeps_whose_runs_would_fail():
     rng, seen = np.random.default_rng(0), set()
     for _ in range(60):
         frame, how = drawn_table(rng)
@@ -58,7 +58,7 @@ def test_it_stops_what_would_fail_and_nothing_else():
         assert bool(stops) == bool(failed), (how, stops, failed)
         assert failed <= set(stops)
         seen |= {error.split("'")[0] for error in failed} | {how["split_by"] if not failed else ""}
-    assert {"random", "time", "group"} <= seen  # some of each could start
+    assert {"random", "time", "group"} <= seen  # of each kind, some could start
     assert len(seen) > 6
 
 
@@ -73,7 +73,7 @@ def test_it_stops_what_would_fail_and_nothing_else():
         ({"model": "tabicl-v2"}, r"could not be downloaded \(HF_HUB_OFFLINE is set\)"),
     ],
 )
-def test_what_a_machine_lacks_is_said_once_for_the_whole_sweep(monkeypatch, more, sentence):
+def test_a_missing_capability_is_reported_once_per_sweep(monkeypatch, more, sentence):
     from huggingface_hub import constants
 
     monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
@@ -85,19 +85,19 @@ def test_what_a_machine_lacks_is_said_once_for_the_whole_sweep(monkeypatch, more
     assert pytest.raises(type(stop), match=sentence).matches(stop)
 
 
-def test_a_gpu_of_which_the_driver_tells_nothing_is_left_to_the_run(monkeypatch):
+def test_a_gpu_unknown_to_the_driver_is_left_for_the_run_to_check(monkeypatch):
     monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
     monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: False)
     assert stopped_by_request([RunSettings(**RUN, device="cuda:0")]) == []
 
 
-def test_shipped_weights_that_are_gone_stop_the_sweep(monkeypatch, tmp_path):
+def test_missing_shipped_weights_stop_the_sweep(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path)
     (stop,) = stopped_by_request(SweepSettings(run=RunSettings(**RUN)).expand())
     assert "the installation is damaged" in str(stop)
 
 
-def test_weights_that_cannot_be_reached_are_told_from_a_hub_that_answers(monkeypatch):
+def test_an_unreachable_hub_is_distinguished_from_one_that_answers(monkeypatch):
     from urllib.error import HTTPError, URLError
 
     from tabtune_core.errors import CheckpointError
@@ -105,7 +105,7 @@ def test_weights_that_cannot_be_reached_are_told_from_a_hub_that_answers(monkeyp
 
     monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
     monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route"))))
-    checkpoints.check_weights(get_card("tabicl-v2"), "classification")  # asks nobody
+    checkpoints.check_weights(get_card("tabicl-v2"), "classification")  # contacts no hub
     with pytest.raises(CheckpointError, match="OSError: no route"):
         checkpoints.check_weights(get_card("tabicl-v2"), "classification", ask_hub=True)
     monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(HTTPError("", 401, "", None, None)))
@@ -123,7 +123,7 @@ def test_all_reasons_are_found_at_once_and_a_good_sweep_has_none(tmp_path):
     assert get_dataset(tmp_path, dataset.id).rows == 60
 
 
-def test_what_needs_more_memory_than_there_is_can_be_insisted_on(tmp_path, monkeypatch):
+def test_a_run_that_needs_too_much_memory_starts_if_asked_to(tmp_path, monkeypatch):
     monkeypatch.setattr("tabtune_core.analysis.launch_checks.machine_memory", lambda: (10**6, 2 * 10**6))
     monkeypatch.setattr("tabtune_core.analysis.launch_checks.card_memory", list)
     frame = pd.DataFrame({"y": ["a", "b"] * 30, "n": range(60)})
@@ -133,7 +133,7 @@ def test_what_needs_more_memory_than_there_is_can_be_insisted_on(tmp_path, monke
     assert "as estimated; the CPU has 0.0 GB in all" in str(too_large(tmp_path, runs))
 
 
-def test_what_a_device_lacks_is_said_with_as_many_digits_as_that_takes():
+def test_missing_device_memory_is_stated_with_enough_digits_to_show_it():
     need = Need(5.02e8, 9e8, predicting=False)
     said = str(cannot_fit(need, DeviceMemory("the CPU", 1.0, 4.96e8, False), RunSettings(dataset="d", target="y")))
     assert said.startswith("This needs 0.502 to 0.900 GB of memory, as estimated; the CPU has 0.496 GB in all.")

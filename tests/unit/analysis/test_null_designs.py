@@ -1,4 +1,4 @@
-"""Intervals hold what they promise in every design of a table: see tests/null_designs.py."""
+"""Intervals keep their promises in every design of a table: see tests/null_designs.py."""
 
 import numpy as np
 import pytest
@@ -7,25 +7,25 @@ from null_designs import DESIGNS, held_out, of, shares
 from tabtune_core.analysis.jackknife import TooFew
 
 NUMBER = 200
-"""Draws of a design."""
+"""Number of draws per design."""
 
 
 def at_least(share):
-    """A bar that a share of so many draws passes in 99 % of cases, if it is true."""
+    """Returns a bound that the share in so many draws exceeds in 99 % of cases if its true value is ``share``."""
     return share - 2.33 * np.sqrt(share * (1 - share) / NUMBER)
 
 
 @pytest.mark.parametrize("design", [name for name in DESIGNS if not name.startswith("1 ")])
-def test_an_interval_holds_the_truth_and_shows_an_effect_of_three_standard_errors(design):
+def test_an_interval_covers_the_truth_and_detects_three_standard_errors(design):
     few, holds, claimed, power = shares(design, NUMBER)
-    assert few < 0.2, "the bar is not met by saying nothing"
+    assert few < 0.2, "the bound must not be met by claiming nothing"
     assert holds >= at_least(0.93)
     assert claimed <= 1 - at_least(0.95)
     assert power >= {"independent": at_least(0.8)}.get(design.split(",")[0], 0.3)
 
 
 @pytest.mark.parametrize("design", [name for name in DESIGNS if name.startswith("1 ")])
-def test_one_row_of_a_class_tells_nothing_of_a_score_over_classes(design):
+def test_one_row_of_a_class_gives_no_interval_for_a_score_over_classes(design):
     assert shares(design, 20)[0] == 1
 
 
@@ -48,8 +48,8 @@ def test_one_row_of_a_class_tells_nothing_of_a_score_over_classes(design):
         (40, 20, 20, "time", "log_loss", TooFew("time", None, 2, 5)),
     ],
 )
-def test_below_a_bound_the_answer_is_what_is_scarce_and_how_many_it_takes(rows, positives, units, split_by, metric, expected):
-    """``units`` is how many rows each has."""
+def test_below_the_minimum_the_answer_names_what_is_scarce_and_how_many_are_needed(rows, positives, units, split_by, metric, expected):
+    """``units`` is the number of rows per unit."""
     rng, y_N = np.random.default_rng(0), np.arange(rows) < positives
     unit_N = np.arange(rows) // (units or 1)
     first, second = ([held_out(y_N, logit_N, None, unit_N, split_by)] for logit_N in rng.normal(size=(2, rows)))
@@ -57,7 +57,7 @@ def test_below_a_bound_the_answer_is_what_is_scarce_and_how_many_it_takes(rows, 
     assert (found if isinstance(found, TooFew) else None) == expected
 
 
-def test_freedom_is_that_of_the_scarcest():
+def test_degrees_of_freedom_come_from_the_scarcest_count():
     y_N, (p_N, q_N) = np.arange(100) < 10, np.random.default_rng(0).normal(size=(2, 100))
     found = {metric: of([held_out(y_N, p_N)], [held_out(y_N, q_N)], metric).freedom for metric in ("log_loss", "roc_auc")}
     assert found == pytest.approx({"log_loss": 99, "roc_auc": 9})

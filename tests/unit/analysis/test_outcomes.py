@@ -1,4 +1,4 @@
-"""The outcomes that a sweep may have, and every word that is then said; the texts lie beside this file, to be read by people."""
+"""The possible outcomes of a sweep and their full texts, which stand in outcomes.md beside this file for people to read."""
 
 from pathlib import Path
 
@@ -24,6 +24,6 @@ OUTCOMES = {
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_what_is_said_is_what_is_written_down(outcome, tmp_path):
+def test_the_text_of_each_outcome_is_the_recorded_one(outcome, tmp_path):
     found = Lab(tmp_path).add(*OUTCOMES[outcome], zero_shot=OUTCOMES[outcome][0][1][0], stopped=(8,)).found()
     assert "\n\n".join((*found.sentences, found.basis)) == TEXTS[outcome].strip()

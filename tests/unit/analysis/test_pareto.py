@@ -1,4 +1,4 @@
-"""The front and the limits, and the spectrum that a result of the job stands for."""
+"""The Pareto front and its limits, and the spectrum in the result of the job."""
 
 import numpy as np
 import pandas as pd
@@ -12,19 +12,19 @@ BOARD = pd.DataFrame(
 )
 
 
-def test_a_run_is_on_the_front_unless_another_is_nowhere_worse_and_somewhere_better():
+def test_a_run_is_on_the_front_unless_another_dominates_it():
     assert front(BOARD, {"score": False, "memory": True}).tolist() == [True, True, True, False]
     assert front(BOARD, {"score": False, "memory": True, "seconds": True}).tolist() == [True, True, False, False]
 
 
-def test_on_two_axes_the_front_is_where_the_best_score_so_far_rises_with_the_cost():
+def test_on_two_axes_the_front_is_the_rising_best_score_by_cost():
     rng = np.random.default_rng(1)
     board = pd.DataFrame({"score": rng.normal(size=60), "memory": rng.normal(size=60)}).sort_values("memory")
     rises = board["score"] > board["score"].cummax().shift(fill_value=-np.inf)
     assert front(board, {"score": False, "memory": True}).tolist() == rises.tolist()
 
 
-def test_a_limit_shuts_out_what_is_above_it_and_what_is_not_known():
+def test_a_limit_excludes_values_above_it_and_unknown_values():
     inside = within_limits(BOARD, {"memory": 2.5})
     assert inside.tolist() == [False, True, False, False]
     assert within_limits(BOARD, {}).all()
@@ -46,7 +46,7 @@ def layers():
     return [moved, {**moved, "path": "b", "singular_values": [0.0, 0.0], "update_norm": 0.0}]
 
 
-def test_the_energy_of_a_layer_adds_up_and_a_still_layer_has_none(layers):
+def test_the_energy_of_a_layer_accumulates_to_one_and_an_unmoved_layer_has_none(layers):
     found = spectrum_frame(layers)
     assert found["layer"].unique().tolist() == ["a"]
     assert found["energy"].tolist() == pytest.approx([0.9, 1.0])
@@ -56,8 +56,8 @@ def test_the_energy_of_a_layer_adds_up_and_a_still_layer_has_none(layers):
     assert spectrum_frame([layers[1]]).empty
 
 
-def test_a_curve_has_a_column_a_score_and_split():
+def test_a_curve_has_one_column_per_score_and_split():
     found = curve_frame({"ranks": [0, 1], "validation": [{"rmse": 2.0}, {"rmse": 1.0}]})
     known = found.dropna(axis="columns").to_dict("list")
     assert known == {"rank": [0, 1], "validation_rmse": [2.0, 1.0]}
-    assert list(found) == ["rank", "validation_rmse", "validation_mae", "validation_r2"], "what an earlier version did not know is missing"
+    assert list(found) == ["rank", "validation_rmse", "validation_mae", "validation_r2"], "what was not recorded is missing"

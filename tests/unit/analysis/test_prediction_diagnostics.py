@@ -18,12 +18,12 @@ def sure():
     return of_classes([0, 0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
 
 
-def test_a_confusion_counts_labels_in_rows(sure):
+def test_a_confusion_matrix_has_labels_in_rows(sure):
     found = confusion(sure).set_index(["label", "predicted"])["rows"]
     assert found.to_dict() == {("a", "a"): 1, ("a", "b"): 1, ("b", "a"): 0, ("b", "b"): 2}
 
 
-def test_many_classes_keep_the_frequent_ones_and_lose_no_row():
+def test_many_classes_are_merged_without_losing_a_row():
     y = np.repeat(np.arange(20), np.arange(1, 21))
     found = confusion(of_classes(y, np.eye(20)[y], names=[f"c{k}" for k in range(20)]))
     assert found["rows"].sum() == len(y)
@@ -32,7 +32,7 @@ def test_many_classes_keep_the_frequent_ones_and_lose_no_row():
     assert rest["rows"].item() == sum(range(1, 10))
 
 
-def test_the_gaps_of_the_bins_are_the_calibration_error():
+def test_the_bin_gaps_add_up_to_the_calibration_error():
     rng = np.random.default_rng(0)
     found = of_classes(rng.integers(3, size=200), rng.dirichlet([1, 1, 1], size=200))
     bins = reliability(found).dropna()
@@ -41,7 +41,7 @@ def test_the_gaps_of_the_bins_are_the_calibration_error():
     assert gap == pytest.approx(METRICS["ece"].function(found.y_N, found.predicted))
 
 
-def test_a_flip_is_a_shared_row_whose_class_changed(sure):
+def test_a_flip_is_a_shared_row_with_a_changed_class(sure):
     other = of_classes([0, 1, 1, 0], [[0.6, 0.4], [0.7, 0.3], [0.1, 0.9], [0.5, 0.5]], rows=[1, 2, 3, 9])
     changed = flips(together(sure, other))
     assert changed["row"].tolist() == [1, 2]
@@ -50,7 +50,7 @@ def test_a_flip_is_a_shared_row_whose_class_changed(sure):
     assert flip_counts(changed) == {"right": 1, "wrong": 1, "still": 0}
 
 
-def test_numbers_move_by_the_second_minus_the_first():
+def test_numeric_predictions_move_by_second_minus_first():
     first, second = (Predictions(np.arange(3), np.array([1.0, 2.0, 3.0]), np.array(p)) for p in ([1.0, 2.0, 3.5], [1.1, 0.0, 3.0]))
     moved = movers(together(first, second), most=2)
     assert moved["row"].tolist() == [1, 2]

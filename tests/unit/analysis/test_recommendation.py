@@ -1,4 +1,4 @@
-"""What a sweep says about rank, on cases that can be worked out on paper."""
+"""What a sweep says about rank, on cases that can be worked out by hand."""
 
 import dataclasses
 import math
@@ -40,7 +40,7 @@ def difference(differences_N):
 
 
 def right(pairs):
-    """1 for each of 40 rows that is predicted right."""
+    """Returns 1 for each of 40 rows that is predicted right."""
     return right_rows(pairs).astype(float)
 
 
@@ -61,7 +61,7 @@ def test_differences_are_paired_row_by_row(lab):
     assert rows["tied"].dropna().to_dict() == {"32": True, "4": True, "2": False}
 
 
-def test_the_choice_of_a_rank_names_its_rule_and_what_the_best_costs(lab):
+def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     lab.add(*FOUR_RANKS)
     half = half_width(right(range(16)) - right(range(2, 17)))
     assert (
@@ -71,7 +71,7 @@ def test_the_choice_of_a_rank_names_its_rule_and_what_the_best_costs(lab):
     assert "Rank hardly changes memory here (100.0 to 104.0 MB); the number of context rows does." in lab.said()
 
 
-def test_a_best_rank_that_costs_less_is_said_without_a_negative_number(lab, monkeypatch):
+def test_a_best_rank_that_costs_less_is_described_without_a_negative_number(lab, monkeypatch):
     monkeypatch.setitem(MEGABYTES, 4, 107.2)
     lab.add((2, (0.5,), range(10)), (4, (0.95,), range(19)), (32, (0.6,), range(12)), ("inference", (0.5,), range(10)))
     monkeypatch.setitem(MEGABYTES, 32, 90.0)
@@ -79,13 +79,13 @@ def test_a_best_rank_that_costs_less_is_said_without_a_negative_number(lab, monk
     assert not re.search(r"-\d+\.\d (MB|s|kB)", lab.said())
 
 
-def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
-    moving = RunSettings(dataset="d", target="y", test_rows_move=True, lora=LoraSettings(rank=4))  # the same rows settle nothing
+def test_the_number_of_seeds_asked_for_depends_on_the_noise(lab):
+    moving = RunSettings(dataset="d", target="y", test_rows_move=True, lora=LoraSettings(rank=4))  # else more seeds settle nothing
     lab.add((moving, (0.6,), range(12)), (moving.with_strategy("inference"), (0.5,), range(10)))
     claim = lab.found().claim
     found = claim.found
     assert claim.verdict == "unclear"
-    # a fifth of the table is test rows, so that the noise of the rows cannot fall below a fifth
+    # a fifth of the table is test rows, so the noise of the rows cannot fall below a fifth
     needed = next(
         more
         for more in range(1, 20)
@@ -96,12 +96,12 @@ def test_so_many_seeds_are_asked_for_as_the_noise_needs(lab):
     assert "One seed" not in _what_settles(dataclasses.replace(claim, runs=("a", "b")))
 
 
-def test_a_run_that_gave_the_pretrained_model_back_gains_nothing_whatever_the_last_digit_is(lab):
+def test_a_run_that_kept_the_pretrained_model_has_no_gain_despite_rounding(lab):
     lab.add((2, (0.8 + 1e-9,), range(16), range(16)), ("inference", (0.8,), range(16)), zero_shot=0.8, best_step=0)
     assert lab.found().sentences[0] == "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
 
 
-def test_lower_is_better_turns_the_sentence_round(lab):
+def test_the_sentence_is_reversed_when_lower_is_better(lab):
     before, after = (
         score_all(np.ones(40, int), np.column_stack([1 - p, p]))["log_loss"]
         for p in (np.where(right(range(n)) > 0, 0.9, 0.2) for n in (10, 19))
@@ -111,13 +111,13 @@ def test_lower_is_better_turns_the_sentence_round(lab):
     assert re.search(r"it improves log-loss by 0\.\d+ nats over zero-shot, 95 % interval \d\.\d+ to \d\.", lab.said("log_loss"))
 
 
-def test_a_best_rank_that_is_the_smallest(lab):
+def test_the_sentence_when_the_best_rank_is_the_smallest(lab):
     lab.add((2, (0.95,), range(19)), (4, (0.9,), range(18)), ("inference", (0.5,), range(10)))
     assert "r=2 is the smallest rank, and no larger one is better on the validation rows. r=4 used 1.0 MB more memory" in lab.said()
 
 
-def test_several_seeds_hold_the_spread_between_them(lab):
-    """Under both seeds the same rows are held out, so that a second seed cannot make the noise of the rows smaller."""
+def test_the_interval_over_seeds_includes_their_spread(lab):
+    """Both seeds hold out the same rows, so a second seed cannot reduce the noise of the rows."""
     alone = lab.add((4, (0.8,), range(16)), ("inference", (0.5,), range(10))).found().claim.found
     both = lab.add((4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10))).found().claim.found
     assert both.half == pytest.approx(alone.half)
@@ -125,14 +125,14 @@ def test_several_seeds_hold_the_spread_between_them(lab):
     shutil.rmtree(lab.store.run_dir(runs[1].id))
     lab.predict(runs[1].id, range(10))
     apart = lab.found().claim.found
-    # 0.3 and 0: of their variance, the noise of the rows of the first alone explains a part
+    # 0.3 and 0: the noise of the first one's rows explains part of their variance
     assert apart.between_seeds == pytest.approx(0.3**2 / 2 - alone.error**2 / 2)
     assert apart.half > both.half
     assert "the spread over 2 seeds" in lab.said()
 
 
 @pytest.mark.parametrize("metric", metrics_of("classification"))
-def test_the_same_predictions_are_tied_by_every_score(lab, metric):
+def test_equal_predictions_tie_under_every_score(lab, metric):
     y_N, p_N = np.ones(40, dtype=int), np.where(right_rows(range(12)), 0.9, 0.2)
     score = score_all(y_N, np.column_stack([1 - p_N, p_N]))[metric]
     lab.add((2, (score,), range(12)), (4, (score,), range(12)), metric=metric)
@@ -140,7 +140,7 @@ def test_the_same_predictions_are_tied_by_every_score(lab, metric):
     assert lab.rows(metric)["tied"].to_dict() == expected
 
 
-def test_full_fine_tuning_that_leads_on_the_validation_rows_alone_is_said_and_not_claimed(lab):
+def test_a_validation_only_lead_of_full_fine_tuning_is_mentioned_but_not_claimed(lab):
     said = lab.add((4, (0.8,), range(16)), ("base-ft", (0.85,), range(17))).said()
     change = f"+0.0500 ± {half_width(right(range(17)) - right(range(16))):.4f} accuracy"
     assert "Validation chooses r=4 among the LoRA runs" in said
@@ -149,7 +149,7 @@ def test_full_fine_tuning_that_leads_on_the_validation_rows_alone_is_said_and_no
     assert "Full fine-tuning is better" not in said
 
 
-def test_a_lead_of_full_fine_tuning_without_predictions_is_said_without_an_interval(lab):
+def test_a_lead_of_full_fine_tuning_without_predictions_has_no_interval(lab):
     said = lab.add((4, (0.8,)), ("base-ft", (0.85,))).said()
     assert (
         "On the validation rows full fine-tuning is ahead of the best LoRA (r=4): +0.0500 accuracy (noise not known). No test rows confirm it."
@@ -157,19 +157,19 @@ def test_a_lead_of_full_fine_tuning_without_predictions_is_said_without_an_inter
     )
 
 
-def test_full_fine_tuning_that_is_behind_is_not_spoken_of(lab):
+def test_full_fine_tuning_that_is_behind_is_not_mentioned(lab):
     said = lab.add((4, (0.8,), range(16)), ("base-ft", (0.75,), range(15))).said()
     assert "ull fine-tuning" not in said
     assert "among" not in said
-    assert "Rank hardly changes memory" not in said, "of one rank nothing can be said"
+    assert "Rank hardly changes memory" not in said, "one rank alone says nothing about memory"
 
 
-def test_memory_that_moves_with_rank_is_no_matter_of_context_alone(lab):
+def test_memory_that_grows_with_rank_is_not_blamed_on_context_alone(lab):
     lab.add((2, (0.6,)), (64, (0.8,)))
-    assert "lever" not in lab.said()
+    assert "Rank hardly changes memory" not in lab.said()
 
 
-def test_without_predictions_nothing_is_claimed_and_that_is_said(lab):
+def test_without_predictions_nothing_is_claimed_and_the_text_says_so(lab):
     lab.add((2, (0.7, 0.7)), (4, (0.8, 0.8)), ("inference", (0.5, 0.5)))
     assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in lab.said()
     assert "r=4 has the best validation accuracy of the LoRA runs: 0.8000." in lab.said()
@@ -177,7 +177,7 @@ def test_without_predictions_nothing_is_claimed_and_that_is_said(lab):
     assert "±" not in lab.said()
 
 
-def test_an_earlier_versions_predictions_without_zero_shot_compare_ranks_and_claim_no_gain(lab):
+def test_earlier_predictions_without_zero_shot_compare_ranks_but_claim_no_gain(lab):
     lab.add(*FOUR_RANKS)
     for run in lab.store.runs():
         path = lab.store.run_dir(run.id) / PREDICTIONS_FILE
@@ -200,7 +200,7 @@ def test_predictions_of_other_rows_or_from_a_damaged_file_give_no_interval(lab):
     assert "Runs without predictions for these rows have none." in lab.said()
 
 
-def test_a_score_that_is_no_number_leaves_its_seed_out_for_all(lab):
+def test_a_nan_score_excludes_its_seed_for_all_configurations(lab):
     lab.add((2, (0.6, 0.6, math.nan)), (4, (0.8, 0.7, 0.1)))
     assert lab.rows()["score"].to_dict() == pytest.approx({"4": 0.75, "2": 0.6})
     assert "Compared on seeds 0, 1, where every configuration has a score." in lab.said()
@@ -212,7 +212,7 @@ def test_a_claim_counts_every_seed_of_the_chosen_configuration(lab):
     assert "Compared on seed 0, where every configuration has a score." in lab.said()
 
 
-def test_test_rows_that_chose_under_another_seed_are_not_called_unused(lab):
+def test_test_rows_used_for_choosing_under_another_seed_are_not_called_unused(lab):
     lab.add((4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10)))
     assert "only the test rows, which were not used for any choice, can confirm an improvement" in lab.said()
     for run in lab.store.runs():
@@ -222,7 +222,7 @@ def test_test_rows_that_chose_under_another_seed_are_not_called_unused(lab):
     assert "only the test rows, 100% of which are validation rows under another seed, can confirm an improvement" in lab.said()
 
 
-def test_too_few_rows_of_a_class_claim_nothing_and_say_how_many_it_takes(lab):
+def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_is_given(lab):
     lab.add(*FOUR_RANKS, metric="balanced_accuracy")
     for run in lab.store.runs():
         path = lab.store.run_dir(run.id) / PREDICTIONS_FILE
@@ -237,7 +237,7 @@ def test_too_few_rows_of_a_class_claim_nothing_and_say_how_many_it_takes(lab):
     assert "Too few rows give no interval." in found.basis
 
 
-def test_a_configuration_that_ran_twice_under_a_seed_counts_that_seed_once(lab):
+def test_a_configuration_that_ran_twice_with_one_seed_counts_it_once(lab):
     lab.add(("inference", (0.5, 0.5), range(10)), (4, (0.9, 0.6), range(18)), (8, (0.8, 0.6), range(16)))
     first = next(run for run in lab.store.runs(lab.sweep) if run.settings.lora.rank == 4 and run.settings.strategy == "peft")
     again = lab.store.duplicate(first.id, first.settings)
@@ -251,7 +251,7 @@ def test_a_configuration_without_any_score_is_not_compared(lab):
     assert set(lab.rows().index) == {"4", "32"}
 
 
-def test_what_else_differs_at_one_rank_is_named(lab):
+def test_other_settings_that_differ_at_one_rank_are_named(lab):
     lab.add(
         (LoraSettings(rank=4, dropout=0.0), (0.6,), range(12)),
         (LoraSettings(rank=4, dropout=0.2), (0.95,), range(19)),
@@ -272,8 +272,8 @@ def test_one_run_alone_is_not_compared(lab):
         (TrainSettings(context_rows=64), "trained with 64 context rows, the others with 512"),
     ],
 )
-def test_a_run_of_other_steps_or_rows_has_a_gain_of_its_own_and_no_part_in_the_comparison(lab, train, told):
-    """A gain against zero-shot of other runs would be 0.4."""
+def test_a_run_with_other_steps_or_rows_has_a_gain_but_is_not_compared(lab, train, told):
+    """A gain over the zero-shot of other runs would be 0.4."""
     lab.add(*FOUR_RANKS, (RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2), train=train), (0.9,), range(18), range(17)))
     other = next(run for run in lab.store.runs() if run.settings.changed(learning_rate=None).train == train)
     lab.store._write(
@@ -285,7 +285,7 @@ def test_a_run_of_other_steps_or_rows_has_a_gain_of_its_own_and_no_part_in_the_c
     assert told in lab.said()
 
 
-def test_runs_on_other_held_out_rows_are_never_paired(lab):
+def test_runs_with_different_held_out_rows_are_never_paired(lab):
     lab.add(*FOUR_RANKS, rows_sha256="a")
     other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=8), validation_share=0.3)
     lab.end(lab.store.duplicate(lab.store.runs()[0].id, other, "more"), other, 0.9, [range(18)], rows_sha256="b")
@@ -301,7 +301,7 @@ def test_a_renamed_zero_shot_run_is_still_the_baseline(lab):
     assert lab.said() == before
 
 
-def test_runs_know_their_place_in_the_noise(lab):
+def test_each_run_is_marked_as_within_the_noise_or_beyond_it(lab):
     lab.add(*FOUR_RANKS, (8, (math.nan,)))
     board = lab.board()
     own = partial(half_widths, metric=METRICS["accuracy"], load=partial(read_predictions, lab.store))
@@ -313,14 +313,14 @@ def test_runs_know_their_place_in_the_noise(lab):
     assert by_rank.loc[32, "gain_half_width"] == pytest.approx(half_width(right(range(16)) - right(range(10))))
 
 
-def test_some_runs_of_a_board_know_the_same_of_the_noise_as_all(lab):
+def test_a_subset_of_a_board_gets_the_same_noise_as_the_whole(lab):
     board = lab.add(*FOUR_RANKS).board()
     configurations, some = lab.found().configurations, board["strategy"].eq("peft") & board["rank"].ne(32)
     assert some.tolist() == [False, True, True, False]
     pd.testing.assert_frame_equal(with_noise(board[some], configurations), with_noise(board, configurations)[some])
 
 
-def test_each_run_has_the_half_width_of_its_own_gain_and_a_configuration_that_of_its_mean(lab):
+def test_runs_have_the_half_width_of_their_gain_and_configurations_that_of_the_mean(lab):
     lab.add((4, (0.8, 0.75), range(16)), ("inference", (0.5, 0.5), range(10)))
     lab.predict(lab.store.runs()[1].id, range(2, 17), range(10))
     own = [half_widths(run.id, METRICS["accuracy"], partial(read_predictions, lab.store))["gain"] for run in lab.store.runs()[:2]]
@@ -328,13 +328,13 @@ def test_each_run_has_the_half_width_of_its_own_gain_and_a_configuration_that_of
     assert lab.rows().loc["4", "gain_half_width"] not in own
 
 
-def test_differences_of_numbers_are_in_the_targets_unit_with_digits_that_tell(lab):
+def test_numeric_differences_are_in_the_targets_unit_with_enough_digits(lab):
     lab.add((2, [54_000.0]), ("base-ft", [50_000.0]), ("inference", [60_000.0]), metric="rmse", zero_shot=60_000.0)
     assert "(r=2): +4,000 RMSE (in the target's unit, + is better, noise not known)" in lab.said("rmse")
 
 
-def test_lora_that_takes_more_memory_than_full_fine_tuning_says_so(lab, monkeypatch):
-    monkeypatch.setitem(MEGABYTES, 8, 50)  # of full fine-tuning, whose rank is idle
+def test_the_text_says_when_lora_takes_more_memory_than_full_fine_tuning(lab, monkeypatch):
+    monkeypatch.setitem(MEGABYTES, 8, 50)  # the memory of full fine-tuning, where the rank has no effect
     lab.add((2, (0.6,)), (4, (0.7,)), ("base-ft", (0.7,)), ("inference", (0.5,)))
     assert "LoRA saved no memory here (100.0 MB at least, full fine-tuning 50.0 MB)" in lab.said()
     monkeypatch.setitem(MEGABYTES, 8, 500)
@@ -343,14 +343,14 @@ def test_lora_that_takes_more_memory_than_full_fine_tuning_says_so(lab, monkeypa
 
 
 @pytest.mark.parametrize(("boosting", "advice"), [(range(20), "gradient boosting is better than r=4 by"), (range(16), "Use r=4")])
-def test_a_reference_that_is_better_on_the_test_rows_alone_is_named_in_place_of_the_advice(lab, boosting, advice):
+def test_a_reference_better_on_the_test_rows_replaces_the_advice(lab, boosting, advice):
     lab.add((4, (0.9,), range(14)), ("inference", (0.5,), range(2)), ("boosting", (0.8,), boosting))
     assert advice in lab.found().sentences[2] and lab.said().count("without a foundation model") == 1
     assert ("Use r=4" in lab.said()) == (advice == "Use r=4")
 
 
 @pytest.mark.parametrize(("boosting", "linear", "first"), [(0.8, 0.85, "The linear model"), (0.85, 0.8, "Gradient boosting")])
-def test_of_two_references_that_lead_the_better_one_is_advised(lab, boosting, linear, first):
+def test_the_better_of_two_leading_references_is_advised(lab, boosting, linear, first):
     lab.add(
         (4, (0.6,), range(12)), ("inference", (0.5,), range(10)), ("boosting", (boosting,), range(16)), ("linear", (linear,), range(16))
     )
@@ -358,7 +358,7 @@ def test_of_two_references_that_lead_the_better_one_is_advised(lab, boosting, li
     assert lab.found().sentences[0].endswith(f"Use {first[0].lower()}{first[1:]}.")
 
 
-def test_references_change_nothing_of_what_is_said_about_rank(tmp_path):
+def test_references_do_not_change_the_text_about_rank(tmp_path):
     runs = [("inference", (0.5, 0.52, 0.51)), (2, (0.6, 0.65, 0.62)), (4, (0.7, 0.72, 0.71))]
     alone = Lab(tmp_path / "alone").add(*runs)
     beside = Lab(tmp_path / "beside").add(*runs, ("boosting", (0.9, 0.95, 0.92)), ("linear", (0.4,)))

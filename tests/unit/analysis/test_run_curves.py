@@ -1,4 +1,4 @@
-"""The curves of a run: read on, bounded, and true in what they leave out."""
+"""The curves of a run: read incrementally, bounded in size, and faithful after thinning."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def running(store):
 
 
 def tell(store, run_id, events, began=0.0):
-    """All at once, a second apart."""
+    """Appends the events in one call, with times a second apart."""
     rows = [(run_id, began + place, *to_json(event)) for place, event in enumerate(events)]
     with store._together():
         store._connection.executemany("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", rows)
@@ -27,7 +27,7 @@ def step(number, loss=0.5):
     return StepDone(number, loss, 1.5, 2e-4, number * 0.5)
 
 
-def test_reading_on_gives_the_same_as_reading_all(store):
+def test_incremental_reading_gives_the_same_as_reading_all(store):
     run_id = running(store)
     curves = RunCurves(store, run_id)
     events = [MemorySampled("load", 5), step(1), Evaluated(1, "validation", {"accuracy": 0.5}, True, 1.0), MemorySampled("train", 6)]
@@ -46,7 +46,7 @@ def test_reading_on_gives_the_same_as_reading_all(store):
     assert curves.frames["memory"]["step"].tolist() == [0, 1, 1, 2]
 
 
-def test_what_a_run_takes_back_when_it_is_resumed_goes_from_its_curves(store):
+def test_steps_that_a_resumed_run_repeats_are_removed_from_its_curves(store):
     run_id = running(store)
     held = store.run_dir(run_id) / STATES / LAST_STATE
     held.parent.mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_what_a_run_takes_back_when_it_is_resumed_goes_from_its_curves(store):
     assert curves.frames["memory"]["resident_bytes"].tolist() == [6]
 
 
-def test_only_what_is_new_is_parsed(store, monkeypatch):
+def test_only_new_events_are_parsed(store, monkeypatch):
     run_id = running(store)
     curves, parsed, told = RunCurves(store, run_id), [], RunStore.told
     monkeypatch.setattr(RunStore, "told", lambda *given: (parsed.extend(rows) or rows for rows in told(*given)))
@@ -82,8 +82,8 @@ def test_only_what_is_new_is_parsed(store, monkeypatch):
     assert [values["step"] for values in parsed] == [1, 2, 3]
 
 
-def test_a_very_long_run_has_few_steps_its_ends_and_its_extremes(store):
-    run_id, curves = running(store), None
+def test_a_very_long_run_is_thinned_but_keeps_its_ends_and_extremes(store):
+    run_id = running(store)
     losses = np.random.default_rng(0).normal(1, 0.1, 30_000)
     losses[[777, 15_555]] = (-3.0, 9.0)
     curves = RunCurves(store, run_id)
@@ -98,7 +98,7 @@ def test_a_very_long_run_has_few_steps_its_ends_and_its_extremes(store):
     np.testing.assert_array_equal(steps["loss"], losses[steps["step"] - 1], "every point is a real step")
 
 
-def test_a_loss_that_is_no_number_is_kept(store):
+def test_a_nan_loss_is_kept(store):
     run_id = running(store)
     losses = [1.0] * (2 * MOST)
     losses[3_333] = float("nan")
@@ -114,7 +114,7 @@ def test_every_evaluation_is_kept(store):
     assert (len(scores), scores.loc[scores["best"], "step"].tolist()) == (2 * MOST, [7])
 
 
-def test_the_many_samples_of_an_earlier_version_are_few_and_keep_the_peaks_and_phases(store):
+def test_samples_of_an_earlier_version_are_thinned_but_keep_peaks_and_phases(store):
     run_id = running(store)
     bytes_N = np.random.default_rng(0).integers(10**8, 10**9, 50_000)
     phases = ["load"] * 3 + ["train"] * 49_990 + ["save"] * 7
@@ -131,11 +131,11 @@ def test_the_many_samples_of_an_earlier_version_are_few_and_keep_the_peaks_and_p
         kept = memory[memory["phase"] == phase]
         assert kept["resident_bytes"].max() == bytes_N[of_phase].max()
         assert kept["torch_allocated_bytes"].max() == (10**9 - bytes_N[of_phase]).max()
-    assert memory["utilisation_percent"].between(45, 55).mean() > 0.9, "a load is not its peaks"
+    assert memory["utilisation_percent"].between(45, 55).mean() > 0.9, "the load is averaged, not its peaks kept"
     assert memory["nvml_device_bytes"].isna().all()
 
 
-def test_what_is_read_at_once_is_bounded(store):
+def test_one_read_is_bounded(store):
     run_id = running(store)
     tell(store, run_id, [step(number) for number in range(1, 101)])
     seqs = store.last_seqs(run_id, ["StepDone", "Evaluated"])
@@ -143,7 +143,7 @@ def test_what_is_read_at_once_is_bounded(store):
     assert [len(rows) for rows in store.told(run_id, "StepDone", 0, seqs["StepDone"], at_once=40)] == [40, 40, 20]
 
 
-def test_curves_that_cannot_be_halved_end(store, monkeypatch):
+def test_thinning_ends_for_curves_that_cannot_be_halved(store, monkeypatch):
     monkeypatch.setattr(run_curves, "MOST", 4)
     run_id = running(store)
     tell(store, run_id, [MemorySampled(("train", "evaluate")[number % 2], number) for number in range(50)])

@@ -1,4 +1,4 @@
-"""What is wrong with a run is told by its own curves; what is well is left alone."""
+"""Diagnostics find problems in a run's own curves and leave healthy runs alone."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def result(best_step=50, accuracy=0.9):
 
 
 def frames(loss, log_loss):
-    """A loss a step, and a look at validation every tenth."""
+    """A loss per step, and an evaluation on the validation rows every tenth step."""
     step = np.arange(1, len(loss) + 1)
     looks = np.asarray(log_loss, dtype=float)
     best = np.minimum.accumulate(looks) == looks
@@ -61,17 +61,17 @@ def kinds(*arguments, **more):
         (LEVEL[:30], [0.5, 0.51, 0.52, 0.53], []),
     ],
 )
-def test_curves_tell_a_flat_loss_from_overfitting_and_from_a_good_run(loss, looks, told):
+def test_curves_distinguish_a_flat_loss_overfitting_and_a_good_run(loss, looks, told):
     assert kinds(run(), frames(loss, looks)) == told
 
 
-def test_overfitting_names_the_best_look_and_the_last():
+def test_overfitting_names_the_best_and_the_last_evaluation():
     (trouble,) = troubles(run(), frames(FALLING, WORSENING))
     assert "best at step 40 (0.3000) and is 0.5000 at the last evaluation" in trouble.seen
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_out_of_memory_offers_half_of_the_context_rows_that_were_used(status):
+def test_out_of_memory_offers_half_of_the_used_context_rows(status):
     ended, failure = run(status, error="x"), "OutOfMemoryError"
     (trouble,) = troubles(ended, frames([], []), plan=PLAN, failure=failure)
     assert trouble.kind == "memory"
@@ -83,25 +83,25 @@ def test_out_of_memory_offers_half_of_the_context_rows_that_were_used(status):
 @pytest.mark.parametrize(
     ("phase", "lowered"), [("zero-shot", "predict_context_rows"), ("train", "context_rows"), ("evaluate", "predict_context_rows")]
 )
-def test_a_memory_that_was_full_while_predicting_is_blamed_on_the_rows_that_predictions_are_shown(phase, lowered):
+def test_out_of_memory_while_predicting_is_blamed_on_the_prediction_rows(phase, lowered):
     failed, plan = run("failed", error="x"), dataclasses.replace(PLAN, train_context_rows=100, context_rows=4000)
     (trouble,) = troubles(failed, frames([], []), plan=plan, failure="OutOfMemoryError", phase=phase)
     expected = {"context_rows": 50, "predict_context_rows": 2000}[lowered]
     assert trouble.fix.settings.train == dataclasses.replace(failed.settings.train, **{lowered: expected})
 
 
-def test_another_failure_is_not_called_a_lack_of_memory():
+def test_other_failures_are_not_called_out_of_memory():
     assert troubles(run("failed", error="There was not enough memory for 'y'."), frames([], []), failure="TableError") == []
 
 
-def test_a_run_that_diverged_names_its_rate_and_offers_half_of_it():
+def test_a_diverged_run_names_its_rate_and_offers_half_of_it():
     (trouble,) = troubles(run("diverged"), frames(FALLING, IMPROVING))
     assert "2e-4" in trouble.seen
     assert trouble.fix.label.endswith("1e-4")
     assert trouble.fix.settings.learning_rate == pytest.approx(1e-4)
 
 
-def test_no_gain_and_a_gap_to_full_fine_tuning_are_told_of_lora_runs():
+def test_lora_runs_report_no_gain_and_a_gap_to_full_fine_tuning():
     full = run("finished", "base-ft", result=result(accuracy=0.99))
     lora = run("finished", result=result(best_step=0, accuracy=0.85))
     assert kinds(lora, frames(FALLING, IMPROVING), plan=PLAN, full=full) == ["no gain", "behind"]
@@ -110,12 +110,12 @@ def test_no_gain_and_a_gap_to_full_fine_tuning_are_told_of_lora_runs():
     assert kinds(run("finished", "inference", result=result(best_step=0)), frames([], [0.5])) == []
 
 
-def test_a_pretrained_model_that_is_never_wrong_raises_the_question_of_a_leak():
+def test_a_perfect_zero_shot_score_suggests_a_leak():
     assert kinds(run("finished", "inference", result=result(best_step=0, accuracy=1.0)), frames([], [0.01])) == ["too good"]
     assert kinds(run("finished", "peft", result=result(accuracy=1.0)), frames(FALLING, IMPROVING)) == []
 
 
-def test_every_trouble_has_its_row():
+def test_every_problem_has_a_row():
     assert {"memory", "diverged", "flat", "overfitting", "no gain", "behind"} <= set(GUIDE)
 
 
@@ -131,7 +131,7 @@ PARTS = st.dictionaries(st.sampled_from(["accuracy", "log_loss"]), ANY)
     PARTS,
     PARTS,
 )
-def test_whatever_the_curves_hold_no_advice_names_what_is_no_number_and_a_divergence_is_no_overfitting(losses, looks, how, ours, theirs):
+def test_advice_never_names_nan_and_never_calls_divergence_overfitting(losses, looks, how, ours, theirs):
     status, strategy = how
     ended = [
         run(status, strategy, result=dataclasses.replace(result(best_step=0), validation=scores, zero_shot_validation=scores))

@@ -12,23 +12,7 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.runs import RunStore
 
 BASE = RunFinished(
-    "finished",
-    5,
-    9,
-    False,
-    {},
-    {},
-    {"log_loss": 0.6, "accuracy": 0.7},
-    {},
-    1.0,
-    0.1,
-    2_000_000,
-    1_000_000,
-    "resident",
-    4,
-    100,
-    7,
-    True,
+    "finished", 5, 9, False, {}, {}, {"log_loss": 0.6, "accuracy": 0.7}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True
 )
 
 RATE = CATALOGUE["tabicl-mini"].usual_rate("classification", "peft")
@@ -36,7 +20,7 @@ RATE = CATALOGUE["tabicl-mini"].usual_rate("classification", "peft")
 
 @pytest.fixture
 def board_of(tmp_path):
-    """From (settings, result) pairs to the leaderboard; a pair with None is a run that failed."""
+    """Makes a leaderboard from (settings, result) pairs; a result of None is a failed run."""
     store = RunStore(tmp_path)
 
     def board(*pairs, rank_by="log_loss"):
@@ -63,7 +47,7 @@ def test_the_lowest_loss_is_first_and_runs_without_a_result_are_last(board_of):
     assert board["place"].fillna(0).tolist() == [1, 2, 3, 0]
 
 
-def test_a_score_that_is_better_when_higher_ranks_the_other_way(board_of):
+def test_a_higher_is_better_score_ranks_in_descending_order(board_of):
     board = board_of((lora(2), scored(0.1, 0.6)), (lora(4), scored(0.2, 0.9)), rank_by="accuracy")
     assert board["rank"].tolist() == [4, 2]
 
@@ -74,7 +58,7 @@ def test_the_test_scores_never_rank(board_of):
     assert board["test_log_loss"].tolist() == [0.9, 0.1]
 
 
-def test_a_score_that_is_no_number_has_no_place(board_of):
+def test_a_nan_score_is_not_ranked(board_of):
     board = board_of((lora(2), scored(math.nan, outcome="diverged")), (lora(4), scored(0.9)))
     assert board["rank"].tolist() == [4, 2]
     assert board["place"].fillna(0).tolist() == [1, 0]
@@ -92,7 +76,7 @@ def test_gain_is_positive_on_the_better_side_of_zero_shot(board_of, rank_by, gai
     assert board_of((lora(), scored(0.4, 0.8)), rank_by=rank_by)["gain"].tolist() == pytest.approx([gain])
 
 
-def test_what_was_computed_before_and_what_ended_a_run_are_told(board_of):
+def test_cached_work_and_the_reason_for_the_end_are_shown(board_of):
     board = board_of((lora(2), scored(0.3, shared_saved_seconds=0.7, ended_by="time limit")), (lora(4), scored(0.4)), (lora(8), None))
     assert board["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
     assert board["ended_by"].tolist() == ["time limit", "", ""]
@@ -108,36 +92,36 @@ def test_a_run_that_never_beat_zero_shot_says_so(board_of):
 
 
 @pytest.mark.parametrize("strategy", ["inference", "base-ft"])
-def test_what_only_lora_has_is_empty_for_the_others(board_of, strategy):
+def test_lora_columns_are_empty_for_other_strategies(board_of, strategy):
     board = board_of((RunSettings(dataset="d", target="y", strategy=strategy), scored(0.5)))
     assert board[["rank", "alpha", "dropout", "targets"]].isna().all(axis=None)
 
 
-def test_settings_stand_in_the_row_as_used(board_of):
+def test_a_row_holds_the_settings_as_used(board_of):
     row = board_of((lora(4, targets=("decoder", "row_attention")), scored(0.5))).iloc[0]
     assert (row["rank"], row["alpha"], row["dropout"], row["targets"]) == (4, 8.0, 0.05, "decoder row_attention")
     assert (row["strategy"], row["model"], row["learning_rate"], row["seed"]) == ("peft", "tabicl-mini", RATE, 0)
 
 
-def test_a_split_that_is_not_at_random_stands_among_the_other_settings(board_of):
+def test_a_non_random_split_is_listed_under_other_settings(board_of):
     by_time = replace(lora(4), split_by="time", split_column="day")
     board = board_of((lora(2), scored(0.3)), (by_time, scored(0.4)), (replace(by_time, strategy="inference"), scored(0.5)))
     assert board["variant"].tolist() == ["plain", "split by time: day", "split by time: day"]
 
 
-def test_what_was_measured_stands_in_the_row(board_of):
+def test_a_row_holds_the_measurements(board_of):
     row = board_of((lora(), scored(0.5))).iloc[0]
     assert (row["steps"], row["best_step"], row["trainable_percent"], row["peak_memory_bytes"]) == (9, 5, 4.0, 2_000_000)
     assert (row["memory_meter"], row["adapter_bytes"], row["adapter_verified"]) == ("resident", 7, True)
 
 
-def test_the_error_of_a_failed_run_is_its_note(board_of):
+def test_a_failed_run_shows_its_error_as_note(board_of):
     _, (run_id,) = board_of.store.add_sweep([lora()])
     board_of.store.finish(run_id, "failed", error="Too little memory.")
     assert leaderboard(board_of.store.runs())["note"].tolist() == ["Too little memory."]
 
 
-def test_no_runs_make_an_empty_board_with_its_columns():
+def test_without_runs_the_board_is_empty_but_has_its_columns():
     assert list(leaderboard([]).columns) == list(COLUMNS)
 
 
@@ -146,7 +130,7 @@ def test_an_unknown_metric_is_refused():
         leaderboard([], "acuracy")
 
 
-def test_a_reference_has_a_place_and_nothing_that_only_a_model_has(board_of):
+def test_a_reference_is_ranked_and_has_no_model_columns(board_of):
     reference = replace(scored(0.2), best_step=0, steps_done=0, zero_shot_validation={}, trainable_parameters=0, total_parameters=0)
     board = board_of((RunSettings(dataset="d", target="y", strategy="boosting"), reference), (lora(4), scored(0.5)))
     first = board.iloc[0]

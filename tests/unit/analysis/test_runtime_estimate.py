@@ -1,4 +1,4 @@
-"""Times come from the user's own runs of the same kind of work, scaled by size, or are not known."""
+"""Times come from the user's own runs of the same kind of work, scaled by size, or are unknown."""
 
 import dataclasses
 import math
@@ -17,14 +17,14 @@ KIND, SIZE = kind_of(RUN), TABLE.size_of(RUN)
 
 
 def other(**changes):
-    """The run with other settings, by section."""
+    """Returns the run with changed settings, given by section."""
     lora = {name: value for name, value in changes.items() if name in {field.name for field in dataclasses.fields(LoraSettings)}}
     train = {name: value for name, value in changes.items() if name in {field.name for field in dataclasses.fields(TrainSettings)}}
     rest = {name: value for name, value in changes.items() if name not in lora and name not in train}
     return dataclasses.replace(RUN, lora=dataclasses.replace(RUN.lora, **lora), train=dataclasses.replace(RUN.train, **train), **rest)
 
 
-def test_time_is_the_median_of_near_runs_scaled_by_rows_and_features():
+def test_time_is_the_median_of_similar_runs_scaled_by_rows_and_features():
     twice = dataclasses.replace(SIZE, features=10)
     estimate = train_seconds(SWEEP, [Pace(KIND, twice, seconds) for seconds in (1.0, 2.0, 9.0)], TABLE)
     assert (estimate.seconds, estimate.runs) == (pytest.approx(2 * 10 * 2.0 / 2), 3)
@@ -51,12 +51,12 @@ def test_time_is_the_median_of_near_runs_scaled_by_rows_and_features():
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_runs_of_another_kind_of_work_say_nothing(changes):
+def test_runs_of_another_kind_of_work_are_ignored(changes):
     assert train_seconds(SWEEP, [Pace(kind_of(other(**changes)), SIZE, 0.1)], TABLE) is None
 
 
 @pytest.mark.parametrize("changes", [{"rank": 64}, {"alpha": 3.0}, {"learning_rate": 0.1}, {"steps": 7}, {"seed": 5}, {"dropout": 0.3}])
-def test_runs_that_differ_in_what_takes_no_time_do(changes):
+def test_runs_that_differ_only_in_settings_without_cost_count(changes):
     assert train_seconds(SWEEP, [Pace(kind_of(other(**changes)), SIZE, 0.1)], TABLE).seconds == pytest.approx(2)
 
 
@@ -65,16 +65,16 @@ def test_runs_that_differ_in_what_takes_no_time_do(changes):
     [{"context": 201}, {"query": 49}, {"features": 2}, {"validation": 99}, {"eval_every": 4}, {"classes": 11}, {"device": "cuda"}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_runs_of_a_size_that_is_not_near_say_nothing(changes):
+def test_runs_of_a_very_different_size_are_ignored(changes):
     assert train_seconds(SWEEP, [Pace(KIND, dataclasses.replace(SIZE, **changes), 0.1)], TABLE) is None
 
 
-def test_a_run_that_was_told_the_usual_cadence_counts_for_one_that_was_not():
+def test_an_explicit_default_cadence_counts_like_an_omitted_one():
     told = other(eval_every=10, patience=8)
     assert train_seconds(SWEEP, [Pace(kind_of(told), TABLE.size_of(told), 0.1)], TABLE).seconds == pytest.approx(2)
 
 
-def test_one_kind_of_a_sweep_that_is_not_known_leaves_all_of_it_unknown():
+def test_one_unknown_kind_of_run_makes_the_whole_sweep_unknown():
     late = SweepSettings(
         run=RUN, target_sets=(("late_layers",), ()), ranks=(2,), full_fine_tuning=False, zero_shot=False, references=False
     ).expand()
@@ -88,13 +88,13 @@ def test_zero_shot_alone_needs_no_training():
     assert train_seconds(zero_shot, [], TABLE).seconds == 0
 
 
-def test_a_time_limit_ends_what_would_take_longer_but_not_before_one_step():
+def test_a_time_limit_caps_the_estimate_but_not_below_one_step():
     paces = [Pace(KIND, SIZE, 2.0)]
     seconds = [train_seconds([other(time_limit=limit)], paces, TABLE).seconds for limit in (None, 100.0, 7.0, 0.5)]
     assert seconds == pytest.approx([20, 20, 7, 2])
 
 
-def test_a_limit_shorter_than_a_step_is_said_where_the_pace_is_known():
+def test_a_limit_shorter_than_a_step_is_reported_if_the_pace_is_known():
     paces = [Pace(KIND, SIZE, 2.0)]
     assert beyond_limit([other(time_limit=0.5)], paces, TABLE) == (
         "The time limit of 0.5 s is shorter than one step, which takes about 2 s with its share of the evaluations"
@@ -104,7 +104,7 @@ def test_a_limit_shorter_than_a_step_is_said_where_the_pace_is_known():
     assert beyond_limit([other(time_limit=2.5), RUN, other(strategy="inference", time_limit=0.5)], paces, TABLE) is None
 
 
-def test_a_pace_is_of_a_training_whose_seconds_are_known():
+def test_a_pace_needs_known_training_seconds():
     plan = RunPlanned("cuda:0 (NVIDIA)", 10, 600, 200, 200, 100, 100, 5, ("a", "b"), 9, 9, (), {})
 
     def pace(seconds, steps=10):
@@ -115,19 +115,19 @@ def test_a_pace_is_of_a_training_whose_seconds_are_known():
     assert (pace(math.nan), pace(0.0, steps=0)) == (None, None)
 
 
-def test_a_measurement_counts_until_a_run_like_it_has_finished():
+def test_a_measurement_is_used_until_a_similar_run_has_finished():
     measured, finished = Pace(KIND, SIZE, 5.0, measured=True), Pace(KIND, SIZE, 1.0)
     alone, beside = (train_seconds(SWEEP, paces, TABLE) for paces in ([measured], [measured, finished]))
     assert (alone.seconds, came_from(alone)) == (100.0, "from a measurement of a few steps on this machine")
     assert (beside.seconds, came_from(beside)) == (20.0, "from 1 finished run like this")
 
 
-def test_memory_is_that_of_finished_runs_like_it_for_their_estimate():
+def test_memory_is_scaled_by_similar_finished_runs():
     plan = RunPlanned("cpu", 10, 600, 200, 200, 100, 100, 5, ("a", "b"), 9, 9, (), {})
     result = types.SimpleNamespace(train_seconds=1.0, steps_done=10, growth_memory_bytes=50_000_000)
     alone, large = (pace_of(types.SimpleNamespace(settings=run, result=result), plan) for run in (RUN, other(rank=64)))
     measured = dataclasses.replace(alone, measured=True, growth_ratio=9.0)
     assert growth_ratio([alone, measured], TABLE, RUN) == alone.growth_ratio > 0
-    assert growth_ratio([large], TABLE, RUN) < alone.growth_ratio  # an adapter of that rank takes part of it
+    assert growth_ratio([large], TABLE, RUN) < alone.growth_ratio  # the adapter of that rank is part of the growth
     assert growth_ratio([measured], TABLE, RUN) == 9.0
     assert growth_ratio([alone], TABLE, other(bias="all")) is None

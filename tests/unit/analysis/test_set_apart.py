@@ -1,4 +1,4 @@
-"""Which runs of a sweep are set apart, and by what words."""
+"""Which runs of a sweep are set apart, and with which reason."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ RESULT = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "r
 
 
 def runs(*told, **usual):
-    """Three plain runs of one sweep, then one for each of ``told``: settings, status, rows shown and hash of the rows of the result, archived."""
+    """Three plain runs of one sweep, then one for each of ``told``: settings, status, the result's context rows and row hash, archived."""
     plain = [{"lora": LoraSettings(rank=rank)} for rank in (2, 4, 8)]
     made = []
     for number, one in enumerate([*plain, *told]):
@@ -50,28 +50,22 @@ def why(*told, **usual):
         ({"lora": LoraSettings(rank=16), "seed": 5}, ""),
     ],
 )
-def test_a_run_unlike_most_of_its_sweep_is_apart(told, reason):
+def test_a_run_unlike_most_of_its_sweep_is_set_apart(told, reason):
     assert why(told) == [reason]
 
 
-def test_a_run_that_stopped_early_by_itself_is_complete():
+def test_a_run_that_stopped_early_is_complete():
     early = dataclasses.replace(RESULT, stopped_early=True, steps_done=3)
     found = [*runs(), dataclasses.replace(runs()[0], id="early", result=early)]
     assert apart(found)["early"] == ""
 
 
-def test_what_was_measured_goes_before_what_was_asked_for():
-    told = why(
-        {"shown": 256},
-        {"rows": "b"},
-        {"seed": 1, "shown": 300, "rows": "c"},
-        shown=341,
-        rows="a",
-    )
+def test_measured_rows_take_precedence_over_requested_rows():
+    told = why({"shown": 256}, {"rows": "b"}, {"seed": 1, "shown": 300, "rows": "c"}, shown=341, rows="a")
     assert told == ["predicted with 256 context rows, the others with 341", "its held-out rows differ from those of the others", ""]
 
 
-def test_archived_and_incomplete_runs_do_not_say_what_is_usual():
+def test_archived_and_incomplete_runs_do_not_define_what_is_usual():
     other = {"train": TrainSettings(steps=5)}
     away = [{**other, "archived": True}] * 3 + [{**other, "status": "stopped"}] * 3
     assert why(*away)[:3] == ["trained for 5 steps, the others for 30 epochs"] * 3

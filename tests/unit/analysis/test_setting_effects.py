@@ -1,4 +1,4 @@
-"""What a tooltip says of a knob is a mean over runs that differ in nothing else."""
+"""A tooltip's text about a setting is a mean over runs that differ in nothing else."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ def told(tmp_path):
     return tell
 
 
-def test_a_knob_with_several_values_says_what_each_gave(told):
+def test_a_setting_with_several_values_shows_the_mean_of_each(told):
     said = told(dropouts=(0.0, 0.1, 0.2))
     assert set(said) == {"rank", "dropout"}
     assert said["dropout"] == (
@@ -38,20 +38,20 @@ def test_the_better_score_comes_first_whatever_its_direction(told):
     assert "dropout 0.1 → accuracy 0.9100, 0 → 0.9000 (best first;" in told("accuracy", dropouts=(0.0, 0.1))["dropout"]
 
 
-def test_runs_that_differ_in_something_else_too_are_not_compared(told):
+def test_runs_that_also_differ_in_another_setting_are_not_compared(told):
     told(dropouts=(0.1,))
     said = told(dropouts=(0.2,), seeds=(1,))
     assert "dropout" not in said
 
 
-def test_where_a_knob_had_one_value_nothing_is_said(told):
+def test_a_setting_with_one_value_has_no_text(told):
     said = told()
     assert set(said) == {"rank"}
     assert "they differ by 0.0000 nats (noise not known)" in said["rank"], "one pair of runs has no spread"
 
 
 @pytest.mark.parametrize("how", ["stopped", "archived"])
-def test_a_run_that_was_stopped_or_put_away_is_not_compared(tmp_path, how):
+def test_a_stopped_or_archived_run_is_not_compared(tmp_path, how):
     store = RunStore(tmp_path)
     seeding.finished_sweep(store, ranks=(2, 4))
     whole = {run.settings.lora.rank: run for run in store.runs() if run.settings.strategy == "peft"}

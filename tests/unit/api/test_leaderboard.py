@@ -1,4 +1,4 @@
-"""The leaderboard of pipelines: the same rows for all, a failure keeps to its own row, nothing runs twice, and what it writes."""
+"""The leaderboard of pipelines: the same rows for all, failures affect only their own row, nothing runs twice, and what it writes."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def board_of(checkpoint, task="classification", folder=None):
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """Seeds of the pipelines that were fitted."""
+    """Seeds of the fitted pipelines."""
     seeds, fit = [], TabularPipeline._fit
 
     def counting(self, X, y, settings, **kwargs):
@@ -58,9 +58,7 @@ def fitted(monkeypatch):
 @pytest.fixture(scope="module")
 def ran(checkpoint):
     board = board_of(checkpoint)
-    board.add_model(
-        "tabicl-v2", "peft", name="no such card", tuning_params={"device": "cuda:7", "checkpoint": checkpoint["classification"]}
-    )
+    board.add_model("tabicl-v2", "peft", name="no such GPU", tuning_params={"device": "cuda:7", "checkpoint": checkpoint["classification"]})
     return board, board.run(rank_by="accuracy", repeats=2).set_index("name")
 
 
@@ -91,11 +89,11 @@ def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     assert done["zero_shot_validation_log_loss"].nunique() == 1, "the same validation rows under the same seeds"
 
 
-def test_every_entry_is_ranked_on_the_same_withheld_rows_and_tested_with_all_rows_shown(checkpoint):
+def test_entries_are_ranked_on_the_same_withheld_rows_and_tested_with_all_rows_shown(checkpoint):
     params = {"device": "cpu", "checkpoint": checkpoint["classification"]}
     board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1])
     board.add_model("tabicl-v2", "inference", name="zero-shot", tuning_params=params)
-    for strategy in ("peft", "base-ft"):  # a rate at which nothing moves: what differs then are the rows
+    for strategy in ("peft", "base-ft"):  # a rate at which nothing moves, so that only the rows differ
         board.add_model("tabicl-v2", strategy, name=strategy, tuning_params={**params, "steps": 1, "learning_rate": 1e-12})
     results = board.run(rank_by="log_loss")
     assert set(results["validation_context_rows"]) == {48}
@@ -121,19 +119,19 @@ def test_the_withheld_rows_are_the_leaderboards_own(checkpoint):
             board.add_model("tabicl-v2", "peft", tuning_params={**params, own: 0.3})
 
 
-def test_a_failure_keeps_its_row_says_why_and_stops_no_other(ran):
+def test_a_failed_entry_keeps_its_row_with_the_reason_and_stops_no_other(ran):
     board, results = ran
-    failed = results.loc["no such card"]
+    failed = results.loc["no such GPU"]
     assert "The device 'cuda:7' was requested" in failed["error"]
     assert (failed["status"], failed["seeds"], pd.isna(failed["place"])) == ("failed", "0", True)
     assert (results["error"] == "").sum() == 2
     ranking = board.get_ranking()
-    assert ranking["name"].iloc[-1] == "no such card"
+    assert ranking["name"].iloc[-1] == "no such GPU"
     assert ranking["validation_accuracy"].dropna().is_monotonic_decreasing
     assert {"test_accuracy_half_width", "gain_half_width"} <= set(ranking)
 
 
-def test_the_interval_is_students_over_the_seeds():
+def test_the_interval_is_students_t_over_the_seeds():
     assert half_interval([1.0, 2.0, 3.0]) == pytest.approx(4.302653 * 1 / np.sqrt(3))
     assert np.isnan(half_interval([1.0]))
 
@@ -152,14 +150,14 @@ def test_it_is_written_as_csv_json_and_a_page_with_the_trade_off(ran, tmp_path):
     assert not re.search(r"<[^>]+\s(?:src|href)\s*=", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
 
 
-def test_numbers_have_their_own_metrics_alone(checkpoint):
+def test_regression_has_only_regression_metrics(checkpoint):
     results = board_of(checkpoint, "regression").run()
     assert results["validation_rmse"].is_monotonic_increasing
     assert {"test_r2", "test_mae", "validation_rmse_half_width"} <= set(results)
     assert not any("accuracy" in column for column in results)
 
 
-def test_running_again_runs_only_what_has_not_run(checkpoint, fitted):
+def test_running_again_runs_only_missing_entries(checkpoint, fitted):
     board = board_of(checkpoint)
     board.run()
     board.run(repeats=2)
@@ -168,7 +166,7 @@ def test_running_again_runs_only_what_has_not_run(checkpoint, fitted):
     assert len(fitted) == 4
 
 
-def test_a_fresh_leaderboard_goes_on_where_a_killed_one_stopped(checkpoint, fitted, tmp_path, monkeypatch):
+def test_a_new_leaderboard_continues_where_a_killed_one_stopped(checkpoint, fitted, tmp_path, monkeypatch):
     train_and_test = TabularLeaderboard._train_and_test
 
     def killed(self, settings, params):
@@ -180,15 +178,15 @@ def test_a_fresh_leaderboard_goes_on_where_a_killed_one_stopped(checkpoint, fitt
         context.setattr(TabularLeaderboard, "_train_and_test", killed)
         board_of(checkpoint, folder=tmp_path).run()
     first = board_of(checkpoint, folder=tmp_path).run()
-    assert fitted == [0, 0], "the second run fits the second entry alone"
+    assert fitted == [0, 0], "the second run fits only the second entry"
     pd.testing.assert_frame_equal(board_of(checkpoint, folder=tmp_path).run(), first)
     assert len(fitted) == 2
     board_of(checkpoint, "regression", folder=tmp_path).run()
-    assert len(fitted) == 4, "other rows are another fit"
+    assert len(fitted) == 4, "other rows need another fit"
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute("UPDATE runs SET result = '{'")
     pd.testing.assert_series_equal(board_of(checkpoint, folder=tmp_path).run()["validation_log_loss"], first["validation_log_loss"])
-    assert len(fitted) == 6, "what cannot be read runs again"
+    assert len(fitted) == 6, "unreadable results run again"
 
 
 def test_the_folder_is_a_workspace_whose_leaderboard_ranks_alike(checkpoint, tmp_path):
@@ -199,7 +197,7 @@ def test_the_folder_is_a_workspace_whose_leaderboard_ranks_alike(checkpoint, tmp
     assert theirs["sweep"].nunique() == 1
 
 
-def test_what_failed_runs_again(checkpoint, monkeypatch):
+def test_failed_entries_run_again(checkpoint, monkeypatch):
     def refuse(self, *args, **kwargs):
         raise LabelError("not today")
 
@@ -219,7 +217,7 @@ def test_other_weights_in_a_named_folder_are_another_fit(tmp_path):
     assert known[0] == known[2] != known[1]
 
 
-def test_what_cannot_be_asked_is_refused_at_once(checkpoint):
+def test_invalid_arguments_are_refused_at_once():
     board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1])
     with pytest.raises(SettingError, match="Nothing has run yet"):
         board.get_ranking()

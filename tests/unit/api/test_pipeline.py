@@ -1,4 +1,4 @@
-"""Pipelines: the guide's names, scikit-learn's manners, and a file that runs no code."""
+"""Pipelines: the guide's names, scikit-learn's conventions, and a file that runs no code."""
 
 import copy
 import dataclasses
@@ -52,7 +52,7 @@ def of(kind, pipeline):
 
 
 def disturb(pipeline):
-    """Moves what was trained: a fit without a gain would let a test of saving or merging pass trivially."""
+    """Moves the trained tensors: after a fit without a gain, tests of saving and merging would pass trivially."""
     generator, module, report = torch.Generator().manual_seed(5), pipeline.model, pipeline.report
     for parameter in module.parameters() if report is None else adapter_tensors(module, report).values():
         parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.03)
@@ -97,33 +97,33 @@ def test_rows():
         ("lora", {}, "tuning_strategy is 'lora'; it must be one of 'inference', 'base-ft', 'peft'"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_with_the_way_out(strategy, params, message):
+def test_invalid_settings_are_refused_with_the_remedy(strategy, params, message):
     with pytest.raises(SettingError) as caught:
         TabularPipeline("tabicl-mini", strategy, params).settings()
     assert message in str(caught.value)
 
 
-def test_only_classes_and_known_models_can_be_asked_for():
+def test_unknown_tasks_and_models_are_refused():
     with pytest.raises(SettingError, match="task is 'clustering'; it must be one of classification, regression"):
         TabularPipeline(task="clustering").settings()
     with pytest.raises(SettingError, match="There is no model 'TabNoSuch'; choose TabICL, .*or one of tabicl-mini"):
         TabularPipeline("TabNoSuch").settings()
 
 
-def test_a_setting_may_go_by_another_librarys_name():
+def test_a_setting_may_have_another_librarys_name():
     read = read_params("tabicl-mini", "peft", {"max_grad_norm": 0.5, "peft_config": {"lr_ratio": 10}}, "classification")
     assert (read.train.clip_norm, read.train.lr_ratio) == (0.5, 10)
     assert read_params("tabicl-mini", "peft", {"peft_config": {"init_lora_weights": True}}, "classification").lora == LoraSettings()
 
 
-def test_the_family_is_the_current_release_unless_the_environment_says_otherwise(monkeypatch):
+def test_a_family_name_means_the_current_release_unless_the_environment_names_another(monkeypatch):
     monkeypatch.delenv("TABTUNE_TABICL", raising=False)
     assert model_of("TabICL") == "tabicl-v2"
     monkeypatch.setenv("TABTUNE_TABICL", "tabicl-mini")
     assert (model_of("TabICL"), model_of("tabicl-v1")) == ("tabicl-mini", "tabicl-v1")
 
 
-def test_an_adapter_is_trained_as_asked_and_chosen_on_rows_of_its_own(fitted):
+def test_an_adapter_is_trained_as_configured_and_chosen_on_held_out_rows(fitted):
     plan = of(RunPlanned, fitted)[0]
     assert (plan.train_rows, plan.validation_rows, plan.test_rows) == (72, 18, 0)
     assert plan.trainable_parameters == fitted.report.trainable_parameters == fitted.result.trainable_parameters
@@ -133,7 +133,7 @@ def test_an_adapter_is_trained_as_asked_and_chosen_on_rows_of_its_own(fitted):
     assert not fitted.model.training
 
 
-def test_predictions_are_classes_as_they_came(fitted, test_rows):
+def test_predictions_are_the_original_class_labels(fitted, test_rows):
     X, y = test_rows
     p = fitted.predict_proba(X)
     assert fitted.classes_.tolist() == ["drop", "keep"]
@@ -148,7 +148,7 @@ def test_predictions_are_classes_as_they_came(fitted, test_rows):
     assert numbers.classes_.tolist() == [3, 7]
 
 
-def test_each_strategy_changes_what_it_says(fitted):
+def test_each_strategy_trains_what_it_promises(fitted):
     X, y = small_table()
     full = TabularPipeline("tabicl-mini", "base-ft", FAST).fit(X, y)
     zero_shot = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y)
@@ -158,7 +158,7 @@ def test_each_strategy_changes_what_it_says(fitted):
     assert full.report is None
 
 
-def test_a_warm_up_is_in_steps_and_shortened_to_the_run():
+def test_a_warm_up_is_in_steps_and_at_most_as_long_as_the_run():
     X, y = small_table()
     rates = {}
     for warmup in (2, 500):
@@ -171,14 +171,14 @@ def test_a_warm_up_is_in_steps_and_shortened_to_the_run():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """Random weights by task, for what does not depend on skill."""
+    """Random weights by task, for tests that do not depend on skill."""
     folder = tmp_path_factory.mktemp("tiny")
     return {task: str(tiny_checkpoint(folder / task, task=task)) for task in ("classification", "regression")}
 
 
 @pytest.fixture(scope="module")
 def losses_of(tiny):
-    """Of three steps on one table, under one seed."""
+    """Computes the losses of three steps on one table under one seed."""
     given = {**FAST, "checkpoint": tiny["classification"], "steps": 3, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}}
 
     def losses_of(**params):
@@ -188,7 +188,7 @@ def losses_of(tiny):
     return losses_of
 
 
-def test_a_time_limit_ends_training_and_the_result_says_so():
+def test_a_time_limit_ends_training_and_the_result_reports_it():
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "time_limit": 1e-6}).fit(X, y)
     assert (pipeline.result.outcome, pipeline.result.ended_by, pipeline.result.steps_done) == ("finished", "time limit", 1)
@@ -215,13 +215,13 @@ def plain_losses(losses_of):
     ],
     ids=str,
 )
-def test_a_knob_changes_the_training(losses_of, plain_losses, changed):
+def test_every_setting_changes_the_training(losses_of, plain_losses, changed):
     losses = losses_of(**changed)
     assert losses[0] == plain_losses[0], "the first loss is before the first step"
     assert losses[-1] != pytest.approx(plain_losses[-1], abs=1e-6)
 
 
-def test_recomputed_activations_change_nothing_but_memory(losses_of, plain_losses, monkeypatch):
+def test_recomputed_activations_change_only_memory(losses_of, plain_losses, monkeypatch):
     recomputed = Mock(side_effect=recompute.checkpoint)
     monkeypatch.setattr(recompute, "checkpoint", recomputed)
     assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
@@ -231,7 +231,7 @@ def test_recomputed_activations_change_nothing_but_memory(losses_of, plain_losse
     assert not recomputed.called
 
 
-def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why(losses_of, plain_losses, monkeypatch):
+def test_a_captured_step_trains_the_same_and_a_note_says_why_there_is_none(losses_of, plain_losses, monkeypatch):
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1, "cuda_graph": True}).fit(X, y)
     told = "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs an NVIDIA GPU, and the device is cpu."
@@ -245,13 +245,13 @@ def test_a_captured_step_trains_the_same_and_where_there_is_none_a_note_says_why
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
-def test_16_bits_on_a_gpu_train_much_as_32_do(losses_of, amp, gpu):
+def test_16_bit_training_on_a_gpu_is_close_to_32_bit(losses_of, amp, gpu):
     losses, expected = losses_of(device=name_of(gpu), amp=amp), losses_of(device=name_of(gpu))
     assert losses == pytest.approx(expected, abs=0.1)
     assert losses != expected
 
 
-def test_class_weights_change_the_loss_and_are_refused_where_there_is_none():
+def test_class_weights_change_the_loss_and_are_refused_without_training():
     X, y = small_table()
     few = np.where(np.arange(len(y)) % 9 == 0, y, "keep")
     losses = [
@@ -262,7 +262,7 @@ def test_class_weights_change_the_loss_and_are_refused_where_there_is_none():
         for weights in ("none", "balanced")
     ]
     assert losses[0][0] != pytest.approx(losses[1][0], abs=1e-3), "the first loss is before the first step"
-    late = X.assign(day=np.arange(len(X)))  # the last rows of a split by time are the only ones of their class
+    late = X.assign(day=np.arange(len(X)))  # in a split by time, the last rows are the only ones of their class
     new = np.where(late["day"] >= len(X) - 2, "new", few)
     by_time = {**FAST, "split_by": "time", "split_column": "day"}
     with pytest.raises(LabelError, match="The split by time: day leaves the class 'new' without a training row"):
@@ -274,7 +274,7 @@ def test_class_weights_change_the_loss_and_are_refused_where_there_is_none():
 
 
 def fitted_with(weights, task="classification", model="tabicl-mini", **params):
-    """Losses of the steps, and predictions afterwards."""
+    """Returns the losses of the steps and the predictions afterwards."""
     X, y = small_table()
     y = y if task == "classification" else np.linspace(0, 1, len(y)) ** 2
     pipeline = TabularPipeline(model, "peft", {**FAST, "steps": 2, **params}, task=task).fit(X, y, sample_weight=weights)
@@ -282,7 +282,7 @@ def fitted_with(weights, task="classification", model="tabicl-mini", **params):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_rows_of_one_weight_train_bit_for_bit_as_without_and_of_several_only_their_ratio_counts(tiny, task):
+def test_equal_weights_train_as_without_weights_and_only_ratios_count(tiny, task):
     rows = len(small_table()[0])
     weights = np.random.default_rng(0).uniform(0, 2, rows) ** 4
     without, same, weighted, tenfold = (
@@ -294,23 +294,23 @@ def test_rows_of_one_weight_train_bit_for_bit_as_without_and_of_several_only_the
     assert tenfold[0] == pytest.approx(weighted[0], rel=1e-4)
 
 
-def test_weights_by_class_do_as_class_weights_and_the_two_are_multiplied():
+def test_row_weights_by_class_equal_class_weights_and_the_two_multiply():
     counts = pd.Series(small_table()[1]).value_counts()[small_table()[1]].to_numpy()
     assert len(set(counts)) > 1
     plain, balanced, by_row, undone = (
         fitted_with(weights, class_weights=by_class, steps=1)[0][0]
         for weights, by_class in ((None, "none"), (None, "balanced"), (1 / counts, "none"), (counts, "balanced"))
     )
-    # class weights count the training rows alone, which the split holds near to the shares of all rows
+    # class weights count only the training rows, whose class shares the split keeps close to those of all rows
     assert by_row == pytest.approx(balanced, rel=0.02)
     assert undone == pytest.approx(plain, rel=0.02)
     assert balanced != pytest.approx(plain, rel=0.03)
 
 
-def test_steps_without_a_row_that_weighs_change_nothing_and_are_told():
+def test_steps_with_only_zero_weights_change_nothing_and_are_reported():
     X, y = small_table()
     weights = np.zeros(len(y))
-    weights[:8] = [1e-300, 1e300, 1.5e300, 1e300] * 2  # wider apart than float32 holds
+    weights[:8] = [1e-300, 1e300, 1.5e300, 1e300] * 2  # a wider range than float32 has
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 12, "eval_every": 12, "batch_size": 4}).fit(X, y, weights)
     losses = [step.loss for step in of(StepDone, pipeline)]
     assert 0 < len(losses) < 12
@@ -323,12 +323,13 @@ def test_steps_without_a_row_that_weighs_change_nothing_and_are_told():
     [
         (np.ones(3), r"sample_weight has the shape \(3,\); X has"),
         (np.ones((4, 1)), "sample_weight has the shape"),
+        (["a"] * 60, "sample_weight must be numbers, one per row"),
         ("negative", "sample_weight holds -1; every weight must be a number of 0 or more"),
         ("missing", "sample_weight holds nan"),
         ("nothing", "sample_weight is zero for every row"),
     ],
 )
-def test_weights_that_cannot_be_are_refused(weights, told):
+def test_invalid_weights_are_refused(weights, told):
     X, y = small_table()
     made = {"negative": -1.0, "missing": np.nan, "nothing": 0.0}
     weights = np.full(len(y), made[weights]) if isinstance(weights, str) else weights
@@ -342,7 +343,7 @@ def test_weights_without_training_are_refused():
         TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y, sample_weight=np.ones(len(y)))
 
 
-def test_rows_without_a_label_are_left_out_and_told():
+def test_rows_without_a_label_are_left_out_and_reported():
     X, y = small_table()
     some = [None if place % 10 == 0 else label for place, label in enumerate(y)]
     known = sum(label is not None for label in some)
@@ -351,7 +352,7 @@ def test_rows_without_a_label_are_left_out_and_told():
     assert len(pipeline.context_rows_) == known
 
 
-def test_a_column_of_the_rows_may_decide_which_of_them_choose():
+def test_a_column_may_decide_which_rows_are_for_validation():
     X, y = small_table()
     frame = X.assign(day=np.arange(len(X)) // 2, who=[f"p{i // 3}" for i in range(len(X))])
     for by, column, told in (
@@ -381,7 +382,7 @@ def test_a_table_of_20_rows_trains_on_every_query_row():
     assert (result.used_rows, result.skipped_rows, result.skipped_episodes) == (6 * plan.query_rows, 0, 0)
 
 
-def test_it_keeps_scikit_learns_manners(fitted):
+def test_it_follows_scikit_learns_conventions(fitted):
     again = clone(fitted)
     assert again.get_params() == fitted.get_params()
     with pytest.raises(NotFittedError):
@@ -391,7 +392,7 @@ def test_it_keeps_scikit_learns_manners(fitted):
     assert fitted.feature_names_in_.tolist() == ["size", "colour", "noise"]
 
 
-def test_single_params_are_searched_and_set_by_their_nested_names():
+def test_single_params_can_be_searched_and_set_by_nested_names():
     X, y = small_table(40)
     given = {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     search = GridSearchCV(
@@ -405,7 +406,7 @@ def test_single_params_are_searched_and_set_by_their_nested_names():
     assert (best.result.steps_done, best.settings().lora.rank) == (search.best_params_["tabularpipeline__tuning_params__steps"], 3)
     assert given == {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     reloaded = pickle.loads(pickle.dumps(best))
-    assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate, "kept as it was used"
+    assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate, "the value in use is kept"
     pipeline = TabularPipeline(tuning_params=given)
     pipeline.set_params(tuning_params__peft_config__lora_alpha=6, tuning_params__learning_rate=0.1)
     assert pipeline.tuning_params == {**given, "learning_rate": 0.1, "peft_config": {"r": 2, "lora_alpha": 6}}
@@ -425,7 +426,7 @@ def test_single_params_are_searched_and_set_by_their_nested_names():
         ("mitra-mini", 1e-8, 1e4, None),
     ],
 )
-def test_a_column_that_scaling_hides_from_a_model_is_named(model, scale, far, why):
+def test_a_column_whose_scale_hides_its_values_from_a_model_is_named(model, scale, far, why):
     if not CATALOGUE[model].family.installed:
         pytest.skip(f"{CATALOGUE[model].family.distribution} is not installed")
     current = np.random.default_rng(0).normal(size=80)
@@ -437,7 +438,7 @@ def test_a_column_that_scaling_hides_from_a_model_is_named(model, scale, far, wh
     assert (pipeline.score(X, y) < 0.9) == bool(told)
 
 
-def test_rows_and_labels_that_do_not_fit_are_refused(fitted, test_rows):
+def test_rows_and_labels_that_do_not_match_are_refused(fitted, test_rows):
     X, y = test_rows
     with pytest.raises(TableError, match="lacks the columns 'noise'"):
         fitted.predict(X.drop(columns="noise"))
@@ -455,7 +456,7 @@ VARIANT = {
 
 
 @pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("base-ft", {**FAST, "steps": 1}), ("inference", {"device": "cpu"})])
-def test_a_pickled_pipeline_is_the_same_without_the_weights_of_its_base(fitted, strategy, more, test_rows):
+def test_a_pickled_pipeline_predicts_the_same_and_holds_no_base_weights(fitted, strategy, more, test_rows):
     pipeline = fitted if strategy == "peft" else TabularPipeline("tabicl-mini", strategy, {**more, "seed": np.int64(1)}).fit(*small_table())
     if strategy == "base-ft":
         disturb(pipeline)
@@ -467,7 +468,7 @@ def test_a_pickled_pipeline_is_the_same_without_the_weights_of_its_base(fitted, 
     assert (len(pickled) < base_bytes / 2) == (strategy != "base-ft")
 
 
-def test_a_pipeline_that_is_not_fitted_is_pickled_as_its_arguments():
+def test_an_unfitted_pipeline_is_pickled_as_its_arguments():
     again = pickle.loads(pickle.dumps(TabularPipeline("tabicl-mini", tuning_params=FAST)))
     assert again.get_params() == TabularPipeline("tabicl-mini", tuning_params=FAST).get_params()
     with pytest.raises(NotFittedError):
@@ -482,19 +483,19 @@ def test_a_fit_shows_a_bar_when_asked(capsys):
     assert all(part in last for part in ("6/6", "loss=", "best log_loss=")), last
 
 
-def test_no_rows_have_no_predictions(fitted, test_rows):
+def test_no_rows_give_no_predictions(fitted, test_rows):
     none = test_rows[0].iloc[:0]
     assert fitted.predict_proba(none).shape == (0, len(fitted.classes_))
     assert fitted.predict(none).shape == (0,)
 
 
-def test_what_trains_is_printed_in_a_line(fitted):
+def test_the_number_of_trainable_parameters_is_printed_in_one_line(fitted):
     said = repr(fitted.report)
     assert (len(said) < 200, str(fitted.report) == said) == (True, True)
     assert f"rank 4 in {len(fitted.report.layers)} layers: {fitted.report.trainable_parameters:,} of" in said
 
 
-def test_predictions_do_not_depend_on_the_types_of_columns_or_of_what_holds_them(tmp_path):
+def test_predictions_do_not_depend_on_column_or_container_types(tmp_path):
     X, y = small_table()
     times = pd.Series(pd.date_range("2024-01-31 23:00", periods=len(X), freq="7h", tz="Europe/Berlin"))
     step = pd.Series(np.arange(len(X)) % 4)
@@ -523,7 +524,7 @@ def test_predictions_do_not_depend_on_the_types_of_columns_or_of_what_holds_them
         np.testing.assert_array_equal(one.predict_proba(missing)[1:], expected[1:])
 
 
-def test_a_fit_forgets_the_names_of_the_fit_before_and_says_what_no_model_reads():
+def test_a_new_fit_forgets_earlier_names_and_lists_columns_that_no_model_reads():
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})
     with pytest.warns(TableWarning, match="The column 'remark' is left out: its 90 different values in 90 rows"):
@@ -538,7 +539,7 @@ def test_a_fit_forgets_the_names_of_the_fit_before_and_says_what_no_model_reads(
 
 
 @pytest.mark.parametrize(("strategy", "more"), [("peft", VARIANT), ("base-ft", {})])
-def test_a_saved_pipeline_predicts_the_same_whatever_the_file_is_called(strategy, more, test_rows, tmp_path):
+def test_a_saved_pipeline_predicts_the_same_under_any_file_name(strategy, more, test_rows, tmp_path):
     pipeline = TabularPipeline("tabicl-mini", strategy, {**FAST, "steps": 2, **more}).fit(*small_table())
     before = pipeline.predict_proba(test_rows[0])
     assert np.abs(disturb(pipeline).predict_proba(test_rows[0]) - before).max() > 1e-2
@@ -571,7 +572,7 @@ def test_a_pipeline_is_saved_as_it_was_fitted(fitted, test_rows, tmp_path):
     np.testing.assert_allclose(loaded.predict_proba(test_rows[0]), expected, atol=1e-6)
 
 
-def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
+def test_a_saved_adapter_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
     fitted.save_adapter(tmp_path / "lora_adapters.pt")
     lora = torch.load(tmp_path / "lora_adapters.pt", weights_only=True)
     base = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu")).module.state_dict()
@@ -587,13 +588,24 @@ def test_the_adapter_alone_is_plain_tensors_that_rebuild_the_merged_weights(fitt
 
 
 class Payload:
-    """Its pickle writes a file when it is opened."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
 
     def __reduce__(self):
         return open, (str(self.mark), "w")
+
+
+@pytest.fixture(scope="module")
+def good(fitted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("good") / "good.zip"
+    fitted.save(path)
+    return path
+
+
+def facts_of(file):
+    return json.loads(zipfile.ZipFile(file).read("pipeline.json"))
 
 
 def with_member(source, target, name, content):
@@ -603,10 +615,9 @@ def with_member(source, target, name, content):
 
 
 @pytest.mark.parametrize("member", ["pipeline.json", "weights.safetensors", "context.safetensors"])
-def test_a_crafted_file_cannot_run_code(fitted, tmp_path, member):
+def test_a_crafted_file_cannot_run_code(good, tmp_path, member):
     mark, crafted = tmp_path / "ran", tmp_path / "crafted.joblib"
-    fitted.save(tmp_path / "good.zip")
-    with_member(tmp_path / "good.zip", crafted, member, pickle.dumps(Payload(mark)))
+    with_member(good, crafted, member, pickle.dumps(Payload(mark)))
     with pytest.raises(PipelineError, match=r"crafted.joblib is not a saved pipeline"):
         TabularPipeline.load(crafted)
     crafted.write_bytes(pickle.dumps(Payload(mark)))
@@ -614,77 +625,63 @@ def test_a_crafted_file_cannot_run_code(fitted, tmp_path, member):
         TabularPipeline.load(crafted)
     assert not mark.exists()
     pickle.loads(pickle.dumps(Payload(mark))).close()
-    assert mark.exists(), "the payload is one that would have run"
+    assert mark.exists(), "the payload runs if it is unpickled"
 
 
-def test_a_file_whose_stream_is_broken_is_named(fitted, tmp_path):
-    fitted.save(tmp_path / "whole.zip")
-    with zipfile.ZipFile(tmp_path / "whole.zip") as archive:
+def test_the_error_for_a_broken_stream_names_the_file(good, tmp_path):
+    with zipfile.ZipFile(good) as archive:
         start = archive.getinfo("pipeline.json").header_offset + 60
-    content = bytearray((tmp_path / "whole.zip").read_bytes())
+    content = bytearray(good.read_bytes())
     content[start : start + 40] = bytes(range(40))
     (tmp_path / "broken.zip").write_bytes(content)
     with pytest.raises(PipelineError, match="broken.zip is not a saved pipeline"):
         TabularPipeline.load(tmp_path / "broken.zip")
 
 
-def test_a_damaged_or_missing_file_is_named(fitted, tmp_path):
-    fitted.save(tmp_path / "good.zip")
-    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
+def test_the_error_for_a_damaged_or_missing_file_names_it(good, tmp_path):
+    facts = facts_of(good)
     facts["context"]["encoder"]["numbers"].reverse()
-    with_member(tmp_path / "good.zip", tmp_path / "bad.zip", "pipeline.json", json.dumps(facts))
+    with_member(good, tmp_path / "bad.zip", "pipeline.json", json.dumps(facts))
     with pytest.raises(PipelineError, match="do not have the hash"):
         TabularPipeline.load(tmp_path / "bad.zip")
-    with_member(tmp_path / "good.zip", tmp_path / "late.zip", "pipeline.json", json.dumps({**facts, "format": 99}))
-    with pytest.raises(PipelineError, match=r"its pipeline format is not one that this version reads \(1 or 2 or 3\)"):
-        TabularPipeline.load(tmp_path / "late.zip")
-    with_member(tmp_path / "good.zip", tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
+    with_member(good, tmp_path / "half.zip", "pipeline.json", json.dumps({"format": 1, "context": {}}))
     with pytest.raises(PipelineError, match="half.zip is not a saved pipeline: it lacks the entry"):
         TabularPipeline.load(tmp_path / "half.zip")
     with pytest.raises(PipelineError, match="There is no saved pipeline at"):
         TabularPipeline.load(tmp_path / "nowhere.zip")
 
 
-@pytest.mark.parametrize("change", [lambda y: y * 0, lambda y: y + 1], ids=["one is absent", "one too many"])
-def test_rows_of_other_classes_than_a_file_names_are_refused(fitted, tmp_path, change):
-    fitted.save(tmp_path / "good.zip")
-    content = read_pipeline(tmp_path / "good.zip")
-    changed = dataclasses.replace(content, context=dataclasses.replace(content.context, y_C=change(content.context.y_C)))
-    write_pipeline(tmp_path / "bad.zip", changed)
-    with pytest.raises(PipelineError, match="classes of its context rows differ from those that it names"):
+def context_of(content, **changes):
+    return {"context": dataclasses.replace(content.context, **changes)}
+
+
+def first_number(content, number):
+    x_CF = content.context.x_CF.copy()
+    x_CF[0, 0] = number
+    return context_of(content, x_CF=x_CF)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: context_of(content, y_C=content.context.y_C * 0), "classes of its context rows differ from those that it names"),
+        (lambda content: context_of(content, y_C=content.context.y_C + 1), "classes of its context rows differ from those that it names"),
+        (lambda content: {"tensors": {**content.tensors, "7/x": torch.zeros(3)}}, "holds tensors that do not belong to its adapters"),
+        (partial(first_number, number=np.inf), "hold numbers that are too large or not finite"),
+        (partial(first_number, number=-1e308), "hold numbers that are too large or not finite"),
+        (partial(first_number, number=LARGEST), "hold numbers that are too large or not finite"),
+    ],
+    ids=["absent class", "unknown class", "foreign tensor", "infinite", "negative", "largest"],
+)
+def test_a_file_with_impossible_arrays_is_refused(good, tmp_path, change, message):
+    content = read_pipeline(good)
+    write_pipeline(tmp_path / "bad.zip", dataclasses.replace(content, **change(content)))
+    with pytest.raises(PipelineError, match=message):
         TabularPipeline.load(tmp_path / "bad.zip")
 
 
-def test_classes_by_the_names_of_others_are_refused(fitted, tmp_path):
-    fitted.save(tmp_path / "good.zip")
-    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
-    turned = {**facts, "classes": facts["classes"][::-1]}
-    with_member(tmp_path / "good.zip", tmp_path / "bad.zip", "pipeline.json", json.dumps(turned))
-    with pytest.raises(PipelineError, match="names other classes than its rows have, or in another order"):
-        TabularPipeline.load(tmp_path / "bad.zip")
-
-
-def test_tensors_of_no_adapter_are_refused(fitted, tmp_path):
-    fitted.save(tmp_path / "good.zip")
-    content = read_pipeline(tmp_path / "good.zip")
-    write_pipeline(tmp_path / "bad.zip", dataclasses.replace(content, tensors={**content.tensors, "7/x": torch.zeros(3)}))
-    with pytest.raises(PipelineError, match="holds tensors that do not belong to its adapters"):
-        TabularPipeline.load(tmp_path / "bad.zip")
-
-
-@pytest.mark.parametrize("number", [np.inf, -1e308, LARGEST])
-def test_rows_of_numbers_that_no_table_becomes_are_refused(fitted, tmp_path, number):
-    fitted.save(tmp_path / "good.zip")
-    content = read_pipeline(tmp_path / "good.zip")
-    content.context.x_CF[0, 0] = number
-    write_pipeline(tmp_path / "bad.zip", content)
-    with pytest.raises(PipelineError, match="hold numbers that are too large or not finite"):
-        TabularPipeline.load(tmp_path / "bad.zip")
-
-
-def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitted, tmp_path):
-    fitted.save(tmp_path / "good.zip")
-    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
+def test_a_path_of_weights_in_a_pipeline_file_reveals_no_other_file(good, tmp_path):
+    facts = facts_of(good)
     (tmp_path / "diary.txt").write_text("secret")
     for named, error, message in (
         (tmp_path / "diary.txt", AdapterError, "trained on weights with the SHA-256"),
@@ -692,7 +689,7 @@ def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitte
         ("/dev/zero", CheckpointError, "There is no checkpoint at"),
     ):
         facts["params"]["tuning_params"]["checkpoint"] = str(named)
-        with_member(tmp_path / "good.zip", tmp_path / "named.zip", "pipeline.json", json.dumps(facts))
+        with_member(good, tmp_path / "named.zip", "pipeline.json", json.dumps(facts))
         with pytest.raises(error, match=message) as refused:
             TabularPipeline.load(tmp_path / "named.zip")
         assert "secret" not in str(refused.value)
@@ -701,6 +698,8 @@ def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitte
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"format": 99}, r"its pipeline format is not one that this version reads \(1 or 2 or 3\)"),
+        ({"classes": ["keep", "drop"]}, "names other classes than its rows have, or in another order"),
         ({"loader": 1}, "has the entry 'loader', which this version does not know"),
         ({"classes_type": "<U99999999"}, "which is not a type of classes"),
         ({"columns": 3}, "'columns' has the wrong type"),
@@ -721,10 +720,8 @@ def test_a_file_that_names_any_file_as_its_weights_has_it_opened_by_nobody(fitte
         ),
     ],
 )
-def test_what_a_file_says_is_looked_at_before_anything_is_made_of_it(fitted, tmp_path, change, message):
-    fitted.save(tmp_path / "good.zip")
-    facts = json.loads(zipfile.ZipFile(tmp_path / "good.zip").read("pipeline.json"))
-    with_member(tmp_path / "good.zip", tmp_path / "bad.zip", "pipeline.json", json.dumps(facts | change))
+def test_the_contents_of_a_file_are_checked_before_use(good, tmp_path, change, message):
+    with_member(good, tmp_path / "bad.zip", "pipeline.json", json.dumps(facts_of(good) | change))
     with pytest.raises(PipelineError if message else AdapterError, match=message or "above the cap"):
         TabularPipeline.load(tmp_path / "bad.zip")
 
@@ -739,9 +736,12 @@ def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, 
     assert merge_lora_weights(fitted.model).state_dict().keys() == merged.module.state_dict().keys()
 
 
-def test_a_pipeline_whose_file_would_not_open_again_is_not_written(tmp_path):
+def test_a_pipeline_whose_file_could_not_be_opened_again_is_not_written(tmp_path):
     X, y = small_table()
     named = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X.rename(columns={"size": "s" * 20_000}), y)
     with pytest.raises(PipelineError, match="cannot be saved, as its file could not be opened again: its entry 'columns'"):
         named.save(tmp_path / "pipeline.zip")
+    long = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, 10**18 + np.arange(len(y)) % 2)
+    with pytest.raises(PipelineError, match="could not be opened again: it holds a whole number of 19 digits"):
+        long.save(tmp_path / "pipeline.zip")
     assert list(tmp_path.iterdir()) == []

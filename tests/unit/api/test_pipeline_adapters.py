@@ -1,4 +1,4 @@
-"""Several adapters on one pipeline, files of adapters both ways, and what leaves the house merged. On small random weights."""
+"""Several adapters on one pipeline, saving and loading adapter files, and merged exports, on small random weights."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fit(checkpoint):
     def fit(strategy="peft", task="classification", moved=True, **params):
-        """A pipeline; what trained has moved far enough to be seen in the predictions."""
+        """Fits a pipeline; the trained tensors are moved far enough to show in the predictions."""
         params = {"checkpoint": checkpoint[task], **({"device": "cpu"} if strategy == "inference" else FAST), **params}
         pipeline = TabularPipeline("tabicl-v2", strategy, params, task=task).fit(X, Y if task == "classification" else NUMBERS)
         for name, parameter in pipeline.model.named_parameters():
@@ -48,14 +48,14 @@ def fit(checkpoint):
 
 @pytest.fixture(scope="module")
 def file_of(fit, tmp_path_factory):
-    """A pipeline with an adapter of rank 2, and the file of it."""
+    """A pipeline with an adapter of rank 2, and the adapter's file."""
     path = tmp_path_factory.mktemp("adapter") / "other.pt"
     other = fit(peft_config={"r": 2})
     other.save_adapter(path)
     return other, path
 
 
-def test_adapters_are_switched_on_one_base_and_predict_as_in_their_own_pipelines(fit, file_of):
+def test_adapters_on_one_base_predict_as_in_their_own_pipelines(fit, file_of):
     other, path = file_of
     pipeline, base = fit(peft_config={"r": 3, "target_modules": ["decoder"]}), fit("inference")
     own, weights = pipeline.predict_proba(X), pipeline.model
@@ -67,7 +67,7 @@ def test_adapters_are_switched_on_one_base_and_predict_as_in_their_own_pipelines
         np.testing.assert_array_equal(pipeline.predict_proba(X), base.predict_proba(X))
     pipeline.set_adapter("default")
     np.testing.assert_array_equal(pipeline.predict_proba(X), own)
-    assert pipeline.model is weights, "nothing was loaded again"
+    assert pipeline.model is weights, "the weights were not loaded again"
     each = pipeline.predict_each(X)
     assert list(each) == ["base", "default", "other"]
     assert each["other"].tolist() == other.predict(X).tolist()
@@ -107,7 +107,7 @@ def test_a_file_of_the_first_format_still_opens(fit, tmp_path):
     np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
 
 
-def test_merging_is_undone_bit_by_bit_and_a_merged_file_predicts_the_same(fit, tmp_path):
+def test_unmerging_restores_every_bit_and_a_merged_file_predicts_the_same(fit, tmp_path):
     pipeline = fit()
     before = pipeline.predict_proba(X)
     pipeline.save_merged(tmp_path / "merged.ckpt")
@@ -126,14 +126,14 @@ def test_merging_is_undone_bit_by_bit_and_a_merged_file_predicts_the_same(fit, t
     [{"use_rslora": True}, {"use_dora": True, "bias": "all"}, {"init_lora_weights": "pissa"}, {"rank_pattern": {"decoder": 1}}],
     ids=str,
 )
-def test_a_file_has_all_that_a_variant_trains(fit, tmp_path, config):
+def test_a_file_holds_everything_that_a_variant_trains(fit, tmp_path, config):
     trained, other = fit(peft_config=config), fit("inference")
     trained.save_adapter(tmp_path / "a.pt")
     other.load_adapter(tmp_path / "a.pt")
     np.testing.assert_allclose(other.predict_proba(X), trained.predict_proba(X), atol=1e-6)
 
 
-def test_the_models_factors_are_what_the_guide_saves_and_such_a_file_is_taken(fit, tmp_path):
+def test_factors_saved_as_the_guide_shows_are_accepted_as_a_file(fit, tmp_path):
     trained, other = fit(peft_config={"r": 2, "lora_alpha": 6}), fit("inference")
     lora_a, lora_b = trained.model.lora_A.state_dict(), trained.model.lora_B.state_dict()
     assert lora_a.keys() == lora_b.keys() == {layer.path for layer in trained.report.layers}
@@ -167,7 +167,7 @@ def test_an_adapter_of_another_task_base_or_kind_is_refused_with_the_reason(fit,
 
 
 class Payload:
-    """Its pickle makes a folder when it is opened."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -176,7 +176,7 @@ class Payload:
         return os.mkdir, (str(self.mark),)
 
 
-def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
+def test_a_file_that_is_not_an_adapter_is_refused_and_runs_no_code(tmp_path):
     path = tmp_path / "crafted.pt"
     path.write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
     with pytest.raises(AdapterError, match="crafted.pt is not an adapter: it is not a zip that can be opened"):
@@ -202,7 +202,7 @@ def test_what_is_no_adapter_is_refused_and_runs_no_code(tmp_path):
 
 
 @pytest.mark.parametrize("strategy", ["peft", "inference"])
-def test_a_pipeline_of_numbers_predicts_scores_and_saves_numbers(fit, tmp_path, strategy):
+def test_a_regression_pipeline_can_predict_score_and_be_saved(fit, tmp_path, strategy):
     pipeline = fit(strategy, "regression", views=2)
     predicted = pipeline.predict(X)
     assert predicted.shape == NUMBERS.shape
@@ -215,14 +215,14 @@ def test_a_pipeline_of_numbers_predicts_scores_and_saves_numbers(fit, tmp_path, 
     np.testing.assert_allclose(loaded.predict(X), predicted, atol=1e-6)
 
 
-def test_it_is_a_step_of_scikit_learns_pipelines_for_both_tasks(checkpoint):
+def test_it_works_as_a_step_of_scikit_learn_pipelines_for_both_tasks(checkpoint):
     for task, y in (("classification", Y), ("regression", NUMBERS)):
         step = TabularPipeline("tabicl-v2", "inference", {"device": "cpu", "checkpoint": checkpoint[task]}, task=task)
         scores = cross_val_score(make_pipeline(FunctionTransformer(), clone(step)), X, y, cv=2)
         assert np.isfinite(scores).all()
 
 
-def test_a_copy_of_a_pipeline_is_its_own(fit):
+def test_a_copy_of_a_pipeline_is_independent(fit):
     pipeline = fit()
     twin = copy.deepcopy(pipeline)
     before = pipeline.predict_proba(X)

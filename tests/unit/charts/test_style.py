@@ -1,6 +1,7 @@
-"""One colour a rank and one dash a seed, on every page."""
+"""One colour per rank and one dash per seed, on every page."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pandas as pd
@@ -17,41 +18,38 @@ def styles(home, **sweep):
     return runs, styles_of(roles(runs))
 
 
-def test_a_colour_is_a_rank_and_a_dash_is_a_seed(tmp_path):
+def test_colours_mark_ranks_and_dashes_mark_seeds(tmp_path):
     runs, looks = styles(tmp_path, ranks=(2, 4, 8), seeds=(0, 1, 5))
     pairs = list(zip(runs, looks, strict=True))
     by_rank = {rank: {look.colour for run, look in pairs if (run.strategy, run.lora.rank) == ("peft", rank)} for rank in (2, 4, 8)}
     by_seed = {seed: {look.dash for run, look in pairs if run.seed == seed} for seed in (0, 1, 5)}
     assert [len(colours) for colours in by_rank.values()] == [1, 1, 1]
     assert len(set.union(*by_rank.values())) == 3
-    assert [len(dashes) for dashes in by_seed.values()] == [1, 1, 1]  # those of the baselines, too
+    assert [len(dashes) for dashes in by_seed.values()] == [1, 1, 1]  # including those of the baselines
     assert len(set.union(*by_seed.values())) == 3
     assert len({(look.colour, look.dash) for look in looks}) == len(runs)
 
 
-def test_where_all_have_one_rank_a_colour_is_a_configuration(tmp_path):
-    import dataclasses
+def styles_of_two_dropouts(home, **sweep):
+    runs = dataclasses.replace(seeding.sweep_settings(home, **sweep), dropouts=(0.0, 0.1)).expand()
+    return styles_of(roles([run for run in runs if run.strategy == "peft"]))
 
-    sweep = dataclasses.replace(seeding.sweep_settings(tmp_path, ranks=(4,), seeds=(0, 1)), dropouts=(0.0, 0.1))
-    runs = [run for run in sweep.expand() if run.strategy == "peft"]
-    looks = styles_of(roles(runs))
+
+def test_with_a_single_rank_colours_mark_configurations(tmp_path):
+    looks = styles_of_two_dropouts(tmp_path, ranks=(4,), seeds=(0, 1))
     assert [look.colour for look in looks] == [looks[0].colour, looks[1].colour] * 2
     assert looks[0].colour != looks[1].colour
     assert [look.dash for look in looks] == [DASHES[0], DASHES[0], DASHES[1], DASHES[1]]
 
 
-def test_what_differs_beside_the_rank_is_told_by_the_dash(tmp_path):
-    import dataclasses
-
-    sweep = dataclasses.replace(seeding.sweep_settings(tmp_path, ranks=(2, 4)), dropouts=(0.0, 0.1))
-    runs = [run for run in sweep.expand() if run.strategy == "peft"]
-    looks = styles_of(roles(runs))
+def test_dashes_mark_differences_other_than_rank(tmp_path):
+    looks = styles_of_two_dropouts(tmp_path, ranks=(2, 4))
     assert len({look.colour for look in looks}) == 2
     assert len({(look.colour, look.dash) for look in looks}) == 4
 
 
 @pytest.mark.parametrize("name", ["score", "loss", "memory", "phase_peaks", "predicted_true", "pareto", "layer_updates"])
-def test_a_chart_draws_a_run_as_its_frame_says(name):
+def test_a_chart_uses_the_style_given_in_its_frame(name):
     frame = EXAMPLES[name]()
     labels = list(dict.fromkeys(frame["run"].astype(str)))
     frame = frame.assign(run=pd.Categorical(frame["run"].astype(str), categories=labels))
@@ -61,7 +59,7 @@ def test_a_chart_draws_a_run_as_its_frame_says(name):
     assert all(str(colour).startswith("#00001") for colour in colours)
 
 
-def test_looks_are_not_copied_with_a_frame():
+def test_styles_are_not_copied_with_a_frame():
     looks = Styles([RunStyle("#000000", "solid", "circle")])
     assert copy.deepcopy({"styles": looks})["styles"] is looks
 
@@ -71,6 +69,6 @@ def test_a_dash_repeats_within_the_width_of_a_legend():
     assert max(lengths) <= 20
 
 
-def test_a_frame_that_says_nothing_of_looks_gets_some():
+def test_a_frame_without_styles_gets_some():
     frame = pd.DataFrame({"run": ["LoRA r=2", "LoRA r=4"], "y": np.zeros(2)})
     assert len({style.colour for _, _, style in each_run(frame)}) == 2

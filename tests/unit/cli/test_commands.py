@@ -1,4 +1,4 @@
-"""Commands that list, show and read: what they print, and that whoever leaves early gets no trace."""
+"""Commands that list, show and read: what they print, what they refuse, and that a closed pipe causes no traceback."""
 
 import dataclasses
 import errno
@@ -34,7 +34,7 @@ KEPT = ROOT / "tests" / "kept"
 
 @pytest.fixture
 def store(tmp_path):
-    """Two sweeps, the older one with two runs, of which one has said something and failed."""
+    """Two sweeps; in the older one, a run has written a note and failed."""
     store = RunStore(tmp_path / "home")
     _, (first, _) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)], "older")
     store.add_sweep([RunSettings(dataset="d", target="y", strategy="inference")], "newer")
@@ -44,7 +44,7 @@ def store(tmp_path):
 
 
 def printed(capsys, store, *arguments):
-    """What a command that succeeds prints."""
+    """Runs a command that must succeed; returns what it prints."""
     assert main([*arguments, "--home", str(store.home)]) == 0
     return capsys.readouterr().out
 
@@ -70,7 +70,7 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
     assert "settings.lora.rank: 8" in text
 
 
-def test_tags_and_where_a_run_went_are_listed_and_shown_and_of_steps_and_epochs_what_holds(store, capsys):
+def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
     _, (placed,) = store.add_sweep([RunSettings(dataset="d", target="y", train=TrainSettings(steps=40, warmup_steps=4))], "placed")
     store.claim(1, None, placed, slot="cuda:1", node="mill")
     store.tag(placed, ["keep", "paper"])
@@ -83,7 +83,7 @@ def test_tags_and_where_a_run_went_are_listed_and_shown_and_of_steps_and_epochs_
     assert "settings.train.epochs: 30" in printed(capsys, store, "show", store.runs()[0].id)
 
 
-def test_json_has_null_for_a_number_that_is_none(capsys):
+def test_json_has_null_for_a_number_that_is_not_finite(capsys):
     from tabtune_core.cli.runs_command import _print_json
 
     _print_json({"a": [math.nan, 1.5], "b": (math.inf,)})
@@ -91,24 +91,24 @@ def test_json_has_null_for_a_number_that_is_none(capsys):
 
 
 @pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html", "jobs"])
-def test_a_mistyped_home_is_not_made(command, tmp_path, capsys):
+def test_a_mistyped_home_is_not_created(command, tmp_path, capsys):
     assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
     assert "There is no folder" in capsys.readouterr().err
     assert not (tmp_path / "hom").exists()
 
 
-def test_a_blank_home_is_not_the_folder_that_one_is_in(tmp_path, monkeypatch, capsys):
+def test_a_blank_home_does_not_mean_the_current_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for program in (main, serve):
+    for program, command in ((main, ["runs"]), (serve, [])):
         with pytest.raises(SystemExit, match="2"):
-            program(["runs", "--home", " "] if program is main else ["--home", " "])
+            program([*command, "--home", " "])
         assert "it is blank" in capsys.readouterr().err
     monkeypatch.setenv("TABTUNE_HOME", " ")
     assert default_home() == Path.home() / ".tabtune"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_is_not_there_is_refused(store, capsys):
+def test_an_unknown_run_is_refused(store, capsys):
     assert main(["show", "nothing", "--home", str(store.home)]) == 2
     assert "nothing" in capsys.readouterr().err
 
@@ -120,7 +120,7 @@ def test_the_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out.split()[-1] == version("tabtune-dashboard")
 
 
-def test_whoever_reads_only_the_beginning_gets_no_trace(store):
+def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(store):
     store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in range(900)], "more than a pipe holds")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tabtune_core", "runs", "--format", "json", "--home", str(store.home)]
@@ -142,14 +142,14 @@ def test_values_are_listed_with_spaces_or_commas(written):
 
 @pytest.fixture
 def launched(tmp_path, monkeypatch):
-    """What a command would have started: the settings of its runs."""
+    """A small table; commands queue their runs but do not follow them."""
     monkeypatch.setattr(launch, "_follow_to_the_board", lambda *asked: 130)
     table = tmp_path / "table.csv"
     table.write_text("a,b,c d,y\n" + "".join(f"{i % 7},{i % 5},{i},{'no' if i % 3 else 'yes'}\n" for i in range(80)))
     return table
 
 
-def test_columns_that_are_left_out_are_shown_to_no_model(tmp_path, launched, capsys):
+def test_no_model_sees_columns_that_are_left_out(tmp_path, launched, capsys):
     home = tmp_path / "home"
     status = main(["train", str(launched), "--target", "y", "--leave-out", "a", "c d", "--home", str(home)])
     assert status == 130, capsys.readouterr().err
@@ -159,23 +159,19 @@ def test_columns_that_are_left_out_are_shown_to_no_model(tmp_path, launched, cap
 
 
 @pytest.mark.parametrize(("flags", "told"), [((), True), (("--learning-rate", "1e-3"), False)])
-def test_the_learning_rate_of_a_run_that_is_given_none_is_told(tmp_path, launched, capsys, flags, told):
+def test_the_default_learning_rate_is_printed_if_none_is_given(tmp_path, launched, capsys, flags, told):
     assert main(["train", str(launched), "--target", "y", *flags, "--home", str(tmp_path / "home")]) == 130
     rate = CATALOGUE["tabicl-mini"].told_rate("classification", "peft")
     assert (f"Learning rate of LoRA: {rate}" in " ".join(capsys.readouterr().err.split())) == told
 
 
-def test_a_column_to_leave_out_that_is_not_there_is_refused_with_the_nearest(tmp_path, launched, capsys):
-    assert main(["train", str(launched), "--target", "y", "--leave-out", "cd", "--home", str(tmp_path / "home")]) == 2
-    assert "'cd' is to be left out, but the table has no such column. Did you mean 'c d'?" in " ".join(capsys.readouterr().err.split())
+@pytest.mark.parametrize(("name", "advice"), [("cd", "Did you mean 'c d'?"), ("price", "It has: a, b, c d, y.")])
+def test_leaving_out_an_unknown_column_is_refused_with_a_near_name_or_all_names(tmp_path, launched, capsys, name, advice):
+    assert main(["train", str(launched), "--target", "y", "--leave-out", name, "--home", str(tmp_path / "home")]) == 2
+    assert f"{name!r} is to be left out, but the table has no such column. {advice}" in " ".join(capsys.readouterr().err.split())
 
 
-def test_no_column_is_suggested_that_is_not_really_near(tmp_path, launched, capsys):
-    assert main(["train", str(launched), "--target", "y", "--leave-out", "price", "--home", str(tmp_path / "home")]) == 2
-    assert "but the table has no such column. It has: a, b, c d, y." in " ".join(capsys.readouterr().err.split())
-
-
-def test_a_sweep_leaves_as_a_page_or_to_a_tracker_and_an_unknown_one_is_refused_before_anything_is_queued(store, capsys, tmp_path):
+def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_nothing(store, capsys, tmp_path):
     older = store.sweeps()[1].id
     file = tmp_path / "page.html"
     assert printed(capsys, store, "export", f"html:{file}", older).strip() == str(file)
@@ -191,7 +187,7 @@ def test_a_sweep_leaves_as_a_page_or_to_a_tracker_and_an_unknown_one_is_refused_
     assert len(store.sweeps()) == 2
 
 
-def test_runs_of_which_one_cannot_be_resumed_all_stay_as_they_are(tmp_path, capsys):
+def test_if_one_run_cannot_be_resumed_none_changes(tmp_path, capsys):
     store = RunStore(tmp_path)
     _, (first, second, third) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 2)])
     for run_id in (first, second):
@@ -209,7 +205,7 @@ def test_runs_of_which_one_cannot_be_resumed_all_stay_as_they_are(tmp_path, caps
         assert store.marks() == before
 
 
-def test_adapters_of_long_or_equal_names_are_all_copied(tmp_path):
+def test_adapters_with_long_or_equal_names_are_all_copied(tmp_path):
     store = RunStore(tmp_path / "home")
     runs = store.runs(store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 1)])[0])
     result = dataclasses.replace(BASE, adapter_bytes=7, adapter_verified=True)
@@ -221,13 +217,13 @@ def test_adapters_of_long_or_equal_names_are_all_copied(tmp_path):
     launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
     copied = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
     assert copied == {f"{'r' * 200}-seed0.zip": "r" * 300, "same-seed1.zip": "same seed 1", "same-seed1 (2).zip": "same"}
-    (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text("another")  # as of another sweep, with the adapters of this one there
+    (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text("another")  # as if another sweep copied its adapters to the same folder
     launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
     now = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
     assert now == copied | {"same-seed1.zip": "another", "same-seed1 (earlier 1).zip": "same seed 1"}
 
 
-def test_a_folder_for_adapters_that_may_not_be_written_is_refused_before_anything_trains(tmp_path, launched, monkeypatch, capsys):
+def test_an_adapter_folder_without_write_permission_is_refused_before_anything_trains(tmp_path, launched, monkeypatch, capsys):
     (tmp_path / "theirs").mkdir()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "theirs" and real(path, mode))
@@ -238,7 +234,7 @@ def test_a_folder_for_adapters_that_may_not_be_written_is_refused_before_anythin
     assert RunStore(tmp_path / "home").runs() == []
 
 
-def test_a_board_is_shown_though_adapters_cannot_be_copied(tmp_path, monkeypatch, capsys):
+def test_the_leaderboard_is_shown_even_if_adapters_cannot_be_copied(tmp_path, monkeypatch, capsys):
     def full(*given, **more):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "a.zip"))
 
@@ -251,7 +247,7 @@ def test_a_board_is_shown_though_adapters_cannot_be_copied(tmp_path, monkeypatch
     assert capsys.readouterr().out == "the board\n"
 
 
-def test_what_was_cancelled_is_resumed_with_its_adapters_copied(tmp_path, monkeypatch, capsys):
+def test_cancelled_runs_are_resumed_and_their_adapters_copied(tmp_path, monkeypatch, capsys):
     store = RunStore(tmp_path)
     sweep, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
     store.finish(run_id, "cancelled")
@@ -267,7 +263,7 @@ def test_what_was_cancelled_is_resumed_with_its_adapters_copied(tmp_path, monkey
 
 
 @pytest.mark.parametrize(("status", "expected"), [("failed", 1), ("finished", 0)])
-def test_a_result_of_a_reference_alone_is_none_of_the_model(tmp_path, capsys, status, expected):
+def test_a_sweep_where_only_a_reference_finished_has_failed(tmp_path, capsys, status, expected):
     store = RunStore(tmp_path)
     runs = [RunSettings(dataset="d", target="y", strategy=strategy) for strategy in ("inference", "linear")]
     _, (model, reference) = store.add_sweep(runs)
@@ -277,20 +273,20 @@ def test_a_result_of_a_reference_alone_is_none_of_the_model(tmp_path, capsys, st
     assert "Linear model" in capsys.readouterr().out
 
 
-def test_runs_that_are_queued_already_are_followed(tmp_path, monkeypatch, capsys):
+def test_runs_that_are_already_queued_are_followed(tmp_path, monkeypatch, capsys):
     store = RunStore(tmp_path)
     sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])
     store.finish(first, "interrupted")
     followed = []
     monkeypatch.setattr(launch, "worker_of", lambda home: "a worker")
     monkeypatch.setattr(launch, "_follow_to_the_board", lambda *given: followed.append(given[1:3]) or 0)
-    for _ in range(2):  # by two people at once
+    for _ in range(2):  # as if two people did it at once
         assert main(["resume", first, second, "--home", str(tmp_path)]) == 0
     assert followed == [(sweep, [first]), (sweep, [])]
     assert capsys.readouterr().err.count("is queued already") == 3
 
 
-def test_what_is_merged_is_not_overwritten(tmp_path, capsys):
+def test_merging_does_not_overwrite_its_inputs(tmp_path, capsys):
     (package := tmp_path / "a.zip").write_bytes((KEPT / "adapter.zip").read_bytes())
     weights = ("--checkpoint", str(tmp_path / "w.ckpt"))
     for out, *more in ((package,), (tmp_path / "w.ckpt", *weights), (tmp_path, *weights)):
@@ -300,7 +296,7 @@ def test_what_is_merged_is_not_overwritten(tmp_path, capsys):
     assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == ((KEPT / "adapter.zip").read_bytes(), b"mine")
 
 
-def test_rows_and_context_come_from_wherever_a_table_does(store, capsys):
+def test_rows_and_context_accept_every_source_of_a_table(store, capsys):
     kept, told = str(KEPT / "kept.csv"), []
     asked = ("predict", str(KEPT / "adapter.zip"), "--device", "cpu")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=KEPT)) as http:
@@ -317,7 +313,7 @@ def test_rows_and_context_come_from_wherever_a_table_does(store, capsys):
 
 
 @pytest.mark.parametrize("flags", [("--rows", "0"), ("--header-lines", "0"), ("--skip-last", "-3"), ("--rows", "few")])
-def test_numbers_of_rows_and_lines_that_cannot_be_are_refused(flags, capsys):
+def test_impossible_numbers_of_rows_and_lines_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["train", "t.csv", *flags])
     assert ended.value.code == 2

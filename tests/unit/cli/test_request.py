@@ -1,4 +1,7 @@
-"""The settings file of the command line: read as the page reads it, refused in a sentence."""
+"""The settings file of the command line: read like on the page, and refused in a sentence."""
+
+import re
+import sys
 
 import pytest
 import tomli_w
@@ -14,13 +17,13 @@ from tabtune_core.store.runs import RunStore
 REFUSED = {
     "a section of text": ('run = "text"', "'run' is 'text'; it must be a section of settings"),
     "a section of numbers": ("[run]\nlora = 3", "'run.lora' is 3; it must be a section of settings"),
-    "a number without end": ("seeds = [" + "9" * 5000 + "]", "cannot be read as TOML: Exceeds the limit"),
+    "a number of 5,000 digits": ("seeds = [" + "9" * 5000 + "]", "cannot be read as TOML: Exceeds the limit"),
     "a large number": ("seeds = [" + "9" * 30 + "]", "a whole number of more than 18 digits"),
-    "lists in lists": ("ranks = " + "[" * 5000, "nested too deep"),
-    "names in names": ("run" + ".a" * 5000 + " = 1", "nested (deeper than 32 levels|too deep)"),
-    "no TOML": ("ranks = = 1", "line 1"),
-    "no text": (b"\xff\xfe\x00", "not text in UTF-8"),
-    "nothing": ("", "it is empty"),
+    "nested lists": ("ranks = " + "[" * 5000, "nested too deep"),
+    "nested names": ("run" + ".a" * 5000 + " = 1", "nested (deeper than 32 levels|too deep)"),
+    "invalid TOML": ("ranks = = 1", "line 1"),
+    "not text": (b"\xff\xfe\x00", "not text in UTF-8"),
+    "an empty file": ("", "it is empty"),
 }
 
 
@@ -35,14 +38,14 @@ def test_settings_that_cannot_be_read_are_refused_in_one_line(tmp_path, what):
     assert len(str(refused.value)) < 1000
 
 
-def test_a_folder_and_a_file_that_is_not_there_are_told_apart(tmp_path):
+def test_a_folder_and_a_missing_file_get_different_messages(tmp_path):
     with pytest.raises(SettingError, match="is a folder"):
         read_settings_file(tmp_path, RunSettings)
     with pytest.raises(SettingError, match="there is no file"):
         read_settings_file(tmp_path / "x.toml", RunSettings)
 
 
-def test_a_flag_goes_before_what_replaces_its_setting_in_the_file():
+def test_a_flag_overrides_the_setting_that_replaces_it_in_the_file():
     train = TrainSettings(steps=7, warmup_steps=2)
     file = SweepSettings(run=RunSettings(dataset="d", target="y", train=train), alphas=(4, 8), full_learning_rates=(1e-4,))
     text = read_toml(file.to_toml(), SweepSettings)
@@ -53,7 +56,7 @@ def test_a_flag_goes_before_what_replaces_its_setting_in_the_file():
     sweep = asked("--epochs", "3", "--alpha", "5", "--warmup-ratio", "0.5", "--learning-rate", "0.001")
     assert (sweep.run.train.steps, sweep.run.train.epochs, sweep.run.train.warmup_steps) == (None, 3, None)
     assert {run.lora.alpha for run in sweep.expand() if run.strategy == "peft"} == {5}
-    assert sweep.full_learning_rates == (1e-4,), "the rate is that of LoRA"
+    assert sweep.full_learning_rates == (1e-4,), "the flag sets the rate of LoRA only"
     assert asked("--epochs", "3", "--steps", "5").run.train.steps == 5
     assert asked("--alpha", "5", "--alphas", "2", "3").alphas == (2, 3)
     assert asked() == file
@@ -63,9 +66,7 @@ def test_a_flag_goes_before_what_replaces_its_setting_in_the_file():
     ("content", "message"),
     [("target = [1]", "target is .1.; it must be text"), ("[train]\nepochs = 90000000000000000", "at most 9,007,199")],
 )
-def test_the_command_ends_with_the_sentence(tmp_path, capsys, content, message):
-    import re
-
+def test_the_command_ends_with_an_error_message(tmp_path, capsys, content, message):
     (tmp_path / "x.toml").write_text(content)
     (tmp_path / "x.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
     target = [] if "target" in content else ["--target", "b"]
@@ -83,9 +84,9 @@ def test_the_command_ends_with_the_sentence(tmp_path, capsys, content, message):
         (["--group-rare-classes", "1000"], "is 'other' in every row, so there is nothing to learn. Group fewer of its rare classes"),
         ([], "no columns of numbers, dates or categories"),
     ],
-    ids=["a device", "weights", "the target", "all rare", "columns"],
+    ids=["device", "weights", "target", "rare classes", "columns"],
 )
-def test_what_stops_a_sweep_is_said_once_before_anything_is_queued(tmp_path, capsys, flags, told):
+def test_a_problem_that_stops_a_sweep_is_reported_once_before_anything_is_queued(tmp_path, capsys, flags, told):
     cells = ("1", "2") if flags else ("note {} of somebody, at length", "{} more words of another, at length")
     lines = [f"{cells[i % 2].format(i)};{'xy'[i % 2]}" for i in range(60)]
     (tmp_path / "x.csv").write_text("\n".join(["a;b", *lines]))
@@ -95,3 +96,14 @@ def test_what_stops_a_sweep_is_said_once_before_anything_is_queued(tmp_path, cap
     assert said.count(told) == 1
     assert said.splitlines()[-1].startswith("loralab: ")
     assert RunStore(home).runs() == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"), [(["--target", ""], "target is empty; name the column"), (["--target", "b", "--targets", ""], "expected a value")]
+)
+def test_an_empty_value_is_refused_and_not_taken_as_left_out(tmp_path, capsys, flags, told):
+    (tmp_path / "x.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main(["train", str(tmp_path / "x.csv"), "--home", str(tmp_path / "home"), *flags]))
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

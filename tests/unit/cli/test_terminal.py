@@ -1,4 +1,4 @@
-"""While a person waits at the terminal there is a worker, of this version, unless the person has stopped it."""
+"""While a command waits, a worker of this version runs unless a person has stopped it; and what the command prints meanwhile."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture
 def started(monkeypatch):
-    """Workers that were started."""
+    """The workspaces for which a worker was started."""
     started = []
     monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: started.append(home))
     monkeypatch.setattr(worker_lock, "code_version", lambda: "this")
@@ -35,11 +35,11 @@ def there_is(monkeypatch, worker):
 
 
 def care_of(home):
-    """Each look is due."""
+    """A ``WorkerCare`` that checks the worker at each call."""
     return terminal._WorkerCare(home, clock=map(operator.mul, itertools.count(), itertools.repeat(1000.0)).__next__)
 
 
-def test_one_of_another_version_is_said_and_replaced_once(tmp_path, monkeypatch, started, capsys):
+def test_a_worker_of_another_version_is_reported_and_replaced_once(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "other"))
     care = care_of(tmp_path)
     for _ in range(3):
@@ -49,14 +49,14 @@ def test_one_of_another_version_is_said_and_replaced_once(tmp_path, monkeypatch,
     assert line == "The worker (process 7) is of another version, other; one of this version takes over from it."
 
 
-def test_one_of_this_version_is_left_alone(tmp_path, monkeypatch, started, capsys):
+def test_a_worker_of_this_version_is_left_alone(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
     care_of(tmp_path).look()
     assert started == []
     assert capsys.readouterr().err == ""
 
 
-def test_one_that_cannot_stay_up_ends_the_waiting(tmp_path, monkeypatch, started):
+def test_a_worker_that_keeps_ending_ends_the_wait(tmp_path, monkeypatch, started):
     there_is(monkeypatch, None)
     care = care_of(tmp_path)
     for _ in range(QUICK_STARTS):
@@ -65,7 +65,7 @@ def test_one_that_cannot_stay_up_ends_the_waiting(tmp_path, monkeypatch, started
         care.look()
 
 
-def test_whoever_stops_the_worker_meanwhile_wants_none(tmp_path, monkeypatch, started):
+def test_a_worker_stopped_by_a_person_is_not_started_again(tmp_path, monkeypatch, started):
     there_is(monkeypatch, None)
     care = care_of(tmp_path)
     care.look()
@@ -75,7 +75,7 @@ def test_whoever_stops_the_worker_meanwhile_wants_none(tmp_path, monkeypatch, st
     assert started == [tmp_path]
 
 
-def test_why_nothing_starts_is_said_once_each_time(tmp_path, monkeypatch, started, capsys):
+def test_the_reason_why_nothing_starts_is_printed_once_per_occurrence(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
     care = care_of(tmp_path)
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
@@ -85,7 +85,7 @@ def test_why_nothing_starts_is_said_once_each_time(tmp_path, monkeypatch, starte
 
 
 class Screen(io.StringIO):
-    """A terminal of a few columns, as far as bars and lines need one: what was written is drawn, and wraps."""
+    """A terminal with a few columns: draws and wraps what is written to it."""
 
     def __init__(self, columns):
         super().__init__()
@@ -121,7 +121,7 @@ class Screen(io.StringIO):
 
 
 def followed(tmp_path, monkeypatch, screen, events):
-    """The screen after a sweep of one run for each list of events."""
+    """Returns the lines on the screen after a sweep with one run for each list of events."""
     store = RunStore(tmp_path)
     _, ids = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in range(len(events))], "")
     monkeypatch.setattr("sys.stderr", screen)
@@ -140,7 +140,7 @@ PLAN = RunPlanned("cpu", 40, 60, 20, 20, 60, 15, 4, ("a", "b"), total_parameters
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
-def test_a_bar_leaves_one_line_and_no_tail_however_wide_the_terminal_is(tmp_path, monkeypatch, columns):
+def test_a_progress_bar_leaves_one_clean_line_at_any_terminal_width(tmp_path, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     steps = [StepDone(step=step, loss=0.5 / step, learning_rate=1e-3, gradient_norm=1.0, seconds=step) for step in (1, 2, 40)]
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda file: (columns, 24))
@@ -149,7 +149,7 @@ def test_a_bar_leaves_one_line_and_no_tail_however_wide_the_terminal_is(tmp_path
     assert shown == ["LoRA r=8 seed 0: finished, loss 0.0125", "LoRA r=8 seed 1: finished"]
 
 
-def test_what_all_runs_say_is_said_once_and_a_warning_every_time(tmp_path, monkeypatch):
+def test_a_note_shared_by_all_runs_is_printed_once_and_a_warning_every_time(tmp_path, monkeypatch):
     notes = [Note("Free text is not used: a."), Note("No improvement.", "warning")]
     screen = Screen(200)
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda file: (200, 24))
@@ -168,22 +168,22 @@ def test_what_all_runs_say_is_said_once_and_a_warning_every_time(tmp_path, monke
 
 
 @pytest.mark.parametrize("executor", ["ray", "local"])
-def test_a_cluster_that_the_worker_could_not_join_ends_the_waiting_with_why(tmp_path, monkeypatch, started, executor):
+def test_a_cluster_that_the_worker_could_not_join_ends_the_wait_with_the_reason(tmp_path, monkeypatch, started, executor):
     there_is(monkeypatch, None)
     monkeypatch.setenv("TABTUNE_WORKER", f"--executor {executor}")
     write_cluster(tmp_path, Cluster(waits="There was none yesterday."))
     care = care_of(tmp_path)
     care.look()
-    assert started == [tmp_path], "it may be there now"
+    assert started == [tmp_path], "the cluster may exist by now"
     if executor == "local":
         care.look()
-        assert started == [tmp_path] * 2, "it has nothing to do with a cluster of before"
+        assert started == [tmp_path] * 2, "a local worker ignores a cluster of an earlier one"
         return
     with pytest.raises(StoreError, match=r"There was none yesterday\. Queued runs wait for a worker\."):
         care.look()
 
 
-def test_a_suspended_worker_is_named_once_with_what_to_do(tmp_path, monkeypatch, started, capsys):
+def test_a_suspended_worker_is_reported_once_with_the_way_out(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Suspended(4711, None, "this"))
     care = care_of(tmp_path)
     for _ in range(2):
@@ -196,14 +196,14 @@ class Suspended(Holder):
     suspended = True
 
 
-def test_a_workspace_that_was_deleted_is_named_and_not_made_anew(tmp_path, started):
+def test_a_deleted_workspace_is_reported_and_not_created_again(tmp_path, started):
     with pytest.raises(StoreError, match="is not there any more: it was deleted or moved"):
         care_of(tmp_path / "gone").look()
     assert not (tmp_path / "gone").exists()
     assert started == []
 
 
-def test_a_name_that_is_a_command_to_a_terminal_is_shown_and_not_obeyed(tmp_path, capsys):
+def test_control_characters_in_a_name_are_shown_and_not_executed(tmp_path, capsys):
     store = RunStore(tmp_path)
     _, (run,) = store.add_sweep([RunSettings(dataset="d", target="y")])
     store.rename(run, "a\x1b]0;b\x07\x9b2J\u202ec")

@@ -1,4 +1,4 @@
-"""How many runs the worker does at once: from its command line, else from the environment."""
+"""Options of the worker: from its command line, else from the environment."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tabtune_core.execution import cores, service
 
 @pytest.fixture
 def shares(tmp_path, monkeypatch):
-    """What a worker is started with on a machine of eight cores, by its flags and the environment."""
+    """Returns runs at once and threads each that a worker with these flags and this environment uses on eight cores."""
     given = []
     monkeypatch.setattr(cores, "_cores", lambda: tuple(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -24,7 +24,7 @@ def shares(tmp_path, monkeypatch):
     return started
 
 
-def test_flags_go_before_the_environment_and_that_before_what_is_usual(shares):
+def test_flags_override_the_environment_which_overrides_the_defaults(shares):
     assert shares() == (2, 4)
     assert shares(TABTUNE_WORKER="") == (2, 4)
     assert shares(TABTUNE_WORKER="--parallel 8") == (8, 1)
@@ -35,7 +35,7 @@ def test_flags_go_before_the_environment_and_that_before_what_is_usual(shares):
 
 @pytest.mark.parametrize("flag", ["--parallel", "--threads"])
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "", "9" * 5000])
-def test_what_is_no_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag, number):
+def test_an_invalid_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag, number):
     with pytest.raises(SystemExit) as ended:
         shares(flag, number)
     assert ended.value.code == 2
@@ -43,7 +43,7 @@ def test_what_is_no_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag
     assert "is not a whole number of at least 1. Write for example 2." in last
 
 
-def test_a_wrong_number_in_the_environment_is_refused_too(shares, capsys):
+def test_an_invalid_number_in_the_environment_is_refused_too(shares, capsys):
     with pytest.raises(SystemExit):
         shares(TABTUNE_WORKER="--parallel 0")
     assert "argument --parallel: '0' is not a whole number of at least 1." in capsys.readouterr().err
@@ -74,7 +74,7 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
         ("--home /tmp", "unrecognized arguments: --home /tmp"),
     ],
 )
-def test_a_variable_that_no_worker_accepts_is_named_before_anything_is_queued(tmp_path, monkeypatch, capsys, text, why):
+def test_an_invalid_variable_is_named_before_anything_is_queued(tmp_path, monkeypatch, capsys, text, why):
     monkeypatch.setenv("TABTUNE_WORKER", text)
     table = tmp_path / "t.csv"
     table.write_text("a,b\n1,x\n")
@@ -86,7 +86,7 @@ def test_a_variable_that_no_worker_accepts_is_named_before_anything_is_queued(tm
 
 
 @pytest.mark.parametrize(("text", "resumes"), [("", True), ("--no-resume", False)])
-def test_no_resume_in_the_environment_holds_for_a_worker(tmp_path, monkeypatch, text, resumes):
+def test_no_resume_in_the_environment_applies_to_a_worker(tmp_path, monkeypatch, text, resumes):
     given = []
     monkeypatch.setattr(service, "run_worker", lambda home, **more: given.append(more["resume"]))
     monkeypatch.setenv("TABTUNE_WORKER", text)

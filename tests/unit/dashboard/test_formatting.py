@@ -1,4 +1,4 @@
-"""Text out of files shows as it stands; numbers of a table are written like those of a sentence."""
+"""Text from files is shown literally; numbers have the same format in tables and sentences."""
 
 import re
 import string
@@ -12,12 +12,12 @@ from tabtune_core.wording import number
 
 
 def seen(text):
-    """What a reader of the escaped text sees: CommonMark takes the backslashes away."""
+    """Returns what a reader of the escaped text sees: CommonMark removes the backslashes."""
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text)).replace("\u200b", "")
 
 
 @pytest.mark.parametrize("text", [string.printable.strip(), "![x](http://x/y)", "a @ b, me@x.org", "10:30", "café: 5 µm"])
-def test_text_shows_as_it_stands(text):
+def test_text_is_shown_literally(text):
     assert seen(text) == re.sub(r"\s+", " ", text)
 
 
@@ -34,7 +34,7 @@ def test_text_shows_as_it_stands(text):
         ("\u202egnp.exe\u2066", "[\u202e\u2066]"),
     ],
 )
-def test_what_is_found_when_the_escapes_are_gone_is_parted(text, markup):
+def test_markup_that_appears_after_unescaping_is_broken_up(text, markup):
     assert not re.search(markup, plain(text).replace("\\", ""), re.IGNORECASE)
 
 
@@ -46,12 +46,12 @@ def test_what_is_found_when_the_escapes_are_gone_is_parted(text, markup):
         ("`a\n# b` c", "`a # b` c"),
     ],
 )
-def test_names_between_backticks_show_as_code_and_never_as_markup(text, shown):
+def test_names_between_backticks_are_shown_as_code_and_never_as_markup(text, shown):
     assert with_code(text) == shown
 
 
 @pytest.mark.parametrize("score", [0.078213, 3.25, 62_506.94, 1_686_490.5])
-def test_a_score_is_written_in_a_table_as_in_a_sentence(score):
+def test_a_score_has_the_same_format_in_tables_and_sentences(score):
     values, digits = pd.Series([score, None]), METRICS["rmse"].decimals(score)
     form, shown = digits_behind(values, digits)["format"], rounded(values, digits)[0]
     written = f"{shown:,.{digits}f}" if form == "localized" else form % shown
@@ -59,7 +59,7 @@ def test_a_score_is_written_in_a_table_as_in_a_sentence(score):
 
 
 @pytest.mark.parametrize("power", range(-12, 15))
-def test_no_number_has_a_power_of_ten_and_all_are_read_back(power):
+def test_numbers_have_no_exponent_and_can_be_read_back(power):
     value = -1.68649 * 10.0**power
     assert "e" not in number(value)
     assert float(number(value).replace(",", "")) == pytest.approx(value, rel=1e-5)

@@ -1,4 +1,4 @@
-"""The Live page's arithmetic: time left, one setting changed, settled lines."""
+"""The Live page's arithmetic: time left, a changed setting, settled lines."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def far(*, eta=None):
     return Progress(0, None, None, eta)
 
 
-def test_the_rest_of_a_sweep_is_what_such_runs_took():
+def test_the_time_left_of_a_sweep_comes_from_similar_runs():
     ended = [row("a", "finished", 0, 10), row("b", "finished", 10, 40), row("c", "failed", 40, 900), row("d", "diverged", 40, 60)]
     runs = [*ended, row("e", "running", 60), row("f", "queued")]
     known = dict.fromkeys("abcdef", far())
@@ -36,14 +36,14 @@ def test_the_rest_of_a_sweep_is_what_such_runs_took():
     assert time_left(runs, known, now=965) == 20
 
 
-def test_runs_that_go_on_at_once_share_the_rest_and_the_longest_of_them_is_the_least_that_is_left():
+def test_concurrent_runs_share_the_time_left_but_it_is_at_least_the_longest_run():
     runs = [row("a", "finished", 0, 20), row("b", "running", 20), row("c", "running", 20), row("d", "queued"), row("e", "queued")]
     known = dict.fromkeys("ade", far())
     assert time_left(runs, known | {"b": far(eta=8.0), "c": far(eta=12.0)}, now=25) == (8 + 12 + 20 + 20) / 2
     assert time_left(runs[:4], known | {"b": far(eta=1.0), "c": far(eta=90.0)}, now=25) == 90
 
 
-def test_the_rest_of_a_sweep_is_unknown_while_nothing_of_the_kind_has_ended():
+def test_the_time_left_of_a_sweep_is_unknown_until_a_similar_run_has_ended():
     runs = [row("a", "finished", 0, 10, "inference"), row("b", "queued")]
     assert time_left(runs, dict.fromkeys("ab", far()), now=20) is None
     assert time_left(runs[:1], {"a": far()}, now=20) is None
@@ -52,36 +52,36 @@ def test_the_rest_of_a_sweep_is_unknown_while_nothing_of_the_kind_has_ended():
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "read"),
+    ("name", "text", "read", "expected"),
     [
-        ("rank", "16", lambda settings: (settings.lora.rank, settings.lora.effective_alpha)),
-        ("alpha", "3.5", lambda settings: settings.lora.alpha),
-        ("learning_rate", "1e-3", lambda settings: settings.learning_rate),
-        ("steps", "40", lambda settings: settings.train.steps),
-        ("seed", "7", lambda settings: settings.seed),
+        ("rank", "16", lambda settings: (settings.lora.rank, settings.lora.effective_alpha), (16, 32.0)),
+        ("alpha", "3.5", lambda settings: settings.lora.alpha, 3.5),
+        ("learning_rate", "1e-3", lambda settings: settings.learning_rate, 1e-3),
+        ("steps", "40", lambda settings: settings.train.steps, 40),
+        ("seed", "7", lambda settings: settings.seed, 7),
     ],
 )
-def test_one_setting_changes_and_the_others_stay(name, text, read):
+def test_one_setting_changes_and_the_others_stay(name, text, read, expected):
     changed = tweaked(LORA, name, text)
-    assert read(changed) == {"rank": (16, 32.0), "alpha": 3.5, "learning_rate": 1e-3, "steps": 40, "seed": 7}[name]
+    assert read(changed) == expected
     assert float(value_of(changed, name)) == float(text)
     assert changed.lora.dropout == LORA.lora.dropout
     assert changed.train.context_rows == LORA.train.context_rows
 
 
 @pytest.mark.parametrize(("name", "text"), [("rank", "2.5"), ("rank", "many"), ("dropout", "1"), ("seed", "-1"), ("context_rows", "3")])
-def test_a_value_that_the_settings_refuse_says_why(name, text):
+def test_the_reason_for_a_refused_value_is_given(name, text):
     with pytest.raises(SettingError, match=r"must be|write a number"):
         tweaked(LORA, name, text)
 
 
-def test_only_settings_that_matter_can_be_changed():
+def test_only_relevant_settings_can_be_changed():
     zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
     assert fields_of(zero_shot) == ["predict_context_rows", "seed"]
     assert "rank" not in fields_of(RunSettings(dataset="d", target="y", strategy="base-ft"))
 
 
-def test_a_changed_run_says_so_in_its_name():
+def test_a_changed_run_has_the_change_in_its_name():
     run = types.SimpleNamespace(name="LoRA r=8 seed 0", settings=LORA)
     assert name_of(run, tweaked(LORA, "rank", "4"), "rank") == "LoRA r=4 seed 0"
     assert name_of(run, tweaked(LORA, "seed", "3"), "seed") == "LoRA r=8 seed 3"
@@ -90,7 +90,7 @@ def test_a_changed_run_says_so_in_its_name():
 
 
 @pytest.mark.parametrize("name", ["loss", "score", "memory"])
-def test_lines_drawn_in_two_parts_are_those_drawn_at_once(name):
+def test_lines_drawn_in_two_parts_equal_those_drawn_at_once(name):
     draw, rows = CHARTS[name].draw, EXAMPLES[name]()
     more = {"axis_end": 20.0} if name == "score" else {}
     old = rows["run"].isin(["LoRA r=2"])
@@ -100,7 +100,7 @@ def test_lines_drawn_in_two_parts_are_those_drawn_at_once(name):
     assert sorted(parts, key=lambda trace: trace["legendrank"]) == whole
 
 
-def test_nothing_new_is_drawn_on_the_axes_of_what_is_settled():
+def test_without_new_points_the_settled_lines_keep_their_axes():
     draw, rows = CHARTS["loss"].draw, EXAMPLES["loss"]()
     settled = settle(draw(rows))
     both = join(draw(rows.iloc[:0]), settled)
@@ -109,7 +109,7 @@ def test_nothing_new_is_drawn_on_the_axes_of_what_is_settled():
     assert settle(draw(rows.iloc[:0])) is None
 
 
-def test_a_level_range_holds_only_while_all_is_level():
+def test_the_range_of_a_constant_line_holds_only_while_it_is_constant():
     rows = EXAMPLES["score"]().assign(accuracy=0.9)
     level, higher = settle(CHARTS["score"].draw(rows)), CHARTS["score"].draw(rows.assign(accuracy=0.95))
     assert join(higher, level).layout.yaxis.range == pytest.approx((0.855, 0.9975))

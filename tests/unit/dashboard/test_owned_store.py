@@ -1,4 +1,4 @@
-"""The pages' store: whose runs and jobs are changed by whom."""
+"""The pages' store: who may change whose runs and jobs."""
 
 import ast
 import inspect
@@ -28,23 +28,11 @@ CHANGES = {
     "delete": (),
 }
 WORKERS = {
-    *(
-        "claim",
-        "set_process",
-        "set_place",
-        "receive",
-        "unclaim",
-        "beat",
-        "append",
-        "finish",
-        "forget_states",
-        "requeue",
-        "begin_again",
-        "add_ended",
-    ),
+    *("claim", "set_process", "set_place", "receive", "unclaim", "beat", "append", "finish"),
+    *("forget_states", "requeue", "begin_again", "add_ended"),
     *("claim_job", "set_job_process", "unclaim_job", "finish_job"),
 }
-"""Writes that pages have no use for."""
+"""Writing methods that pages do not use."""
 ADDING = {"add_sweep", "add_job", "cancel_job", "delete_job"}
 VIEWS = Path(inspect.getfile(queries)).parents[1] / "views"
 
@@ -55,7 +43,7 @@ def store(tmp_path):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_run_is_changed_by_its_owner_and_by_admins_alone(store, monkeypatch, change):
+def test_only_its_owner_and_admins_may_change_a_run(store, monkeypatch, change):
     sign_in(monkeypatch, ANN)
     _, (run,) = store.add_sweep([SETTINGS], "hers")
     marks = store.marks()
@@ -79,8 +67,8 @@ def test_the_owner_and_an_admin_are_not_refused(store, monkeypatch):
         store.delete(run)
 
 
-def test_every_change_of_a_run_is_one_that_is_checked():
-    """A new method that writes must find its place in one of the lists."""
+def test_every_writing_method_is_checked():
+    """A new method that writes must be added to one of the lists."""
     writing = set()
     for kind in RunStore.__mro__[:-1]:
         (tree,) = ast.parse(inspect.getsource(kind)).body
@@ -102,7 +90,7 @@ def test_no_page_opens_a_store_or_changes_files_past_the_checks():
     assert found == []
 
 
-def test_a_job_goes_by_its_owner_or_with_the_run_that_it_is_about(store, monkeypatch):
+def test_a_job_may_be_removed_by_its_owner_or_with_its_run(store, monkeypatch):
     sign_in(monkeypatch, ANN)
     _, (run,) = store.add_sweep([SETTINGS], "hers")
     store.ask(run, "cancel")
@@ -124,7 +112,7 @@ def test_a_job_goes_by_its_owner_or_with_the_run_that_it_is_about(store, monkeyp
     assert [job.id for job in store.jobs()] == [other]
 
 
-def test_without_a_log_in_nothing_is_recorded_or_refused(store, monkeypatch):
+def test_without_a_log_in_no_owner_is_recorded_and_nothing_is_refused(store, monkeypatch):
     sign_in(monkeypatch, ANN)
     store.add_sweep([SETTINGS], "hers")
     monkeypatch.undo()
@@ -137,7 +125,7 @@ def test_without_a_log_in_nothing_is_recorded_or_refused(store, monkeypatch):
     assert store.runs() == []
 
 
-def test_tables_and_adapters_from_elsewhere_have_owners_too(tmp_path, monkeypatch):
+def test_uploaded_tables_and_adapters_have_owners_too(tmp_path, monkeypatch):
     monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
     sign_in(monkeypatch, ANN)
     table = queries.keep_sample("iris")

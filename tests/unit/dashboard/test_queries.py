@@ -1,4 +1,4 @@
-"""Frames for charts: what has ended is read once, and the parts fit together."""
+"""Frames for charts: ended runs are read once, and the parts fit together."""
 
 import dataclasses
 import types
@@ -27,7 +27,7 @@ def told(sweep, store, kind):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when a test says so."""
+    """A clock that advances only when a test says so."""
     now = types.SimpleNamespace(seconds=1e6)
     monkeypatch.setattr(curves, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
     return now
@@ -35,7 +35,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def read(monkeypatch):
-    """(Run, kind) of every event that was parsed for a curve."""
+    """Pairs (run, kind) of every event that is parsed for a curve."""
     events, told = [], RunStore.told
 
     def note(store, run_id, kind, after, upto):
@@ -47,7 +47,7 @@ def read(monkeypatch):
     return events
 
 
-def test_every_event_is_read_once_however_often_pages_look(store, clock, read):
+def test_every_event_is_read_once_however_often_pages_refresh(store, clock, read):
     sweep, runs = seeding.going_sweep(store)
     for step in (26, 27):
         for kind in KINDS:
@@ -76,7 +76,7 @@ def test_a_run_that_has_just_ended_is_read_to_its_end_at_once(store, clock):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parts_give_the_same_as_one_read_of_all(store, kind):
+def test_reading_in_parts_gives_the_same_as_reading_all(store, kind):
     sweep, _ = seeding.going_sweep(store)
     runs = store.runs(sweep)
     whole = frame_of(store, [run.id for run in runs], kind)
@@ -88,7 +88,7 @@ def test_parts_give_the_same_as_one_read_of_all(store, kind):
     pd.testing.assert_frame_equal(parts.astype({"run": "str"}).sort_values(sort, ignore_index=True), one)
 
 
-def test_runs_of_several_models_are_told_apart(store):
+def test_runs_of_several_models_are_distinguished(store):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     assert set(labels(store.runs()).values()) == {"Zero-shot", "Full fine-tuning", "LoRA r=2"}
     seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,), task="regression"))
@@ -96,7 +96,7 @@ def test_runs_of_several_models_are_told_apart(store):
     assert len(set(labels(store.runs()).values())) == 6
 
 
-def test_runs_of_two_sweeps_are_told_apart_by_what_differs(store):
+def test_runs_of_two_sweeps_are_distinguished_by_their_differences(store):
     sweep = seeding.sweep_settings(store.home, ranks=(2,))
     other = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, lora=dataclasses.replace(sweep.run.lora, dropout=0.2)))
     for one in (sweep, other):
@@ -109,7 +109,7 @@ def test_runs_of_two_sweeps_are_told_apart_by_what_differs(store):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sweep_that_has_told_nothing_is_an_empty_frame(store, kind):
+def test_a_sweep_without_events_is_an_empty_frame(store, kind):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     assert len(told(sweep, store, kind)) == 0
     assert len(told(sweep, store, kind)["run"].cat.categories) == len(runs)

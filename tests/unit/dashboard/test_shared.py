@@ -1,4 +1,4 @@
-"""What is computed once for all tabs, within bounds."""
+"""Values that are computed once for all tabs, within bounds."""
 
 import threading
 
@@ -12,7 +12,7 @@ class Sized:
         self.size_bytes = size_bytes - LEAST_BYTES
 
 
-def test_what_many_ask_for_at_once_is_made_once():
+def test_a_value_requested_by_many_at_once_is_computed_once():
     held, made, begun = Shared(), [], threading.Event()
 
     def make():
@@ -33,14 +33,14 @@ def test_what_many_ask_for_at_once_is_made_once():
     assert (found, made) == (["value"] * 8, [1])
 
 
-def test_what_went_wrong_is_told_and_tried_again():
+def test_an_error_is_raised_and_the_next_request_tries_again():
     held = Shared()
     with pytest.raises(ZeroDivisionError):
         held.get("key", lambda: 1 / 0)
     assert held.get("key", lambda: "value") == "value"
 
 
-def test_the_least_lately_asked_for_go_first():
+def test_the_least_recently_used_values_are_dropped_first():
     held = Shared(most_bytes=2 * LEAST_BYTES)
     for key in ("a", "b", "a", "c"):
         held.get(key, lambda key=key: key)
@@ -49,7 +49,7 @@ def test_the_least_lately_asked_for_go_first():
     assert held.bytes == 2 * LEAST_BYTES
 
 
-def test_the_bytes_are_bounded_also_of_what_grows():
+def test_the_total_bytes_are_bounded_even_when_values_grow():
     held = Shared(most_bytes=100_000)
     growing = held.get("a", lambda: Sized(10_000))
     for key in "bcdef":
@@ -62,18 +62,18 @@ def test_the_bytes_are_bounded_also_of_what_grows():
     assert held.get("a", lambda: None) is growing
 
 
-def test_one_value_that_is_larger_than_all_may_be_is_still_given():
+def test_a_value_larger_than_the_limit_is_still_returned():
     large = Sized(200_000)
     assert Shared(most_bytes=100_000).get("a", lambda: large) is large
 
 
-def test_a_tab_that_is_stopped_while_it_makes_a_value_stops_no_other():
+def test_a_tab_stopped_while_computing_a_value_stops_no_other_tab():
     held, begun, stop, seen = Shared(), threading.Event(), threading.Event(), []
 
     def stopped():
         begun.set()
         stop.wait()
-        raise SystemExit  # like the exceptions by which Streamlit ends a script, it is no Exception
+        raise SystemExit  # like the exceptions by which Streamlit ends a script, not a subclass of Exception
 
     def in_a_tab():
         with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""The program that serves the pages says at once, in a line, where it cannot."""
+"""The program that serves the pages says at once, in one line, why it cannot start."""
 
 import re
 import socket
@@ -17,7 +17,7 @@ from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environ
 from tabtune_core.store.runs import RunStore
 
 
-def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, monkeypatch, capsys):
+def test_an_unusable_workspace_gives_one_line_and_exit_status_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
@@ -31,14 +31,14 @@ def test_a_workspace_that_cannot_be_used_is_a_line_and_exit_status_2(tmp_path, m
 
 @pytest.fixture
 def served_once(tmp_path, monkeypatch):
-    """Starts the program with some flags; what its worker would find in the environment."""
+    """Starts the program with flags and returns the environment that its worker would get."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
     found = []
 
     def ensure_worker(home, *, exit_when_idle):
-        assert not exit_when_idle, "that is for the demo"
+        assert not exit_when_idle, "only the demo does that"
         found.append(asked_by_environment())
 
     monkeypatch.setattr(cores, "_cores", lambda: tuple(range(8)))
@@ -53,7 +53,7 @@ def served_once(tmp_path, monkeypatch):
     return start
 
 
-def test_a_port_that_is_asked_for_and_taken_is_refused_and_the_usual_one_gives_way(served_once, capsys, monkeypatch):
+def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served_once, capsys, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -67,14 +67,26 @@ def test_a_port_that_is_asked_for_and_taken_is_refused_and_the_usual_one_gives_w
     assert re.search(r"is at http://127\.0\.0\.1:(\d+)", capsys.readouterr().out)[1] != str(port)
 
 
-def test_more_threads_than_cores_are_refused_at_once(served_once, capsys):
+OF_THIS_MACHINE = "tabtune-dashboard: --parallel and --threads divide the cores of this machine"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--threads 99999", "tabtune-dashboard: --threads is 99999, and a run here can have"),
+        ("--executor ray --parallel 2", OF_THIS_MACHINE),
+        ("--executor ray --threads 2", OF_THIS_MACHINE),
+        ("--parallel 0", "argument --parallel: '0' is not a whole number of at least 1. Write for example 2."),
+    ],
+)
+def test_impossible_flags_are_refused_in_one_sentence(served_once, capsys, flags, said):
     with pytest.raises(SystemExit) as ended:
-        served_once("--threads", "99999")
+        served_once(*flags.split())
     assert ended.value.code == 2
-    assert "tabtune-dashboard: --threads is 99999, and a run here can have" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
-def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, monkeypatch):
+def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monkeypatch):
     def shares(*flags):
         asked = served_once(*flags)
         return asked.parallel, asked.threads
@@ -87,7 +99,7 @@ def test_how_many_runs_go_on_at_once_is_passed_on_to_the_worker(served_once, mon
     assert asked_by_environment().no_resume
 
 
-def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
+def test_a_cluster_is_passed_to_the_worker(served_once, capsys, monkeypatch):
     monkeypatch.setattr(cluster_check, "check", lambda address: None)
     assert chosen(served_once())[0] == ExecutorChoice()
     asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
@@ -97,7 +109,7 @@ def test_a_cluster_is_passed_on_to_the_worker(served_once, capsys, monkeypatch):
     assert "The share of a GPU is 1.5; a run is given at most one GPU" in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_not_there_ends_the_program_with_a_sentence(served_once, capsys, monkeypatch):
+def test_a_missing_cluster_ends_the_program_with_one_sentence(served_once, capsys, monkeypatch):
     monkeypatch.setattr(cluster_check, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
     with pytest.raises(SystemExit) as ended:
         served_once("--executor", "ray", "--ray-address", "127.0.0.1:1")
@@ -106,21 +118,7 @@ def test_a_cluster_that_is_not_there_ends_the_program_with_a_sentence(served_onc
     assert line.startswith("tabtune-dashboard: There is no Ray cluster to join at '127.0.0.1:1'")
 
 
-@pytest.mark.parametrize("flags", [["--parallel", "2"], ["--threads", "2"]])
-def test_what_divides_this_machine_is_refused_for_a_cluster(served_once, capsys, flags):
-    with pytest.raises(SystemExit) as ended:
-        served_once("--executor", "ray", *flags)
-    assert ended.value.code == 2
-    assert "tabtune-dashboard: --parallel and --threads divide the cores of this machine" in capsys.readouterr().err
-
-
-def test_no_runs_at_once_are_refused_in_a_sentence(served_once, capsys):
-    with pytest.raises(SystemExit):
-        served_once("--parallel", "0")
-    assert "argument --parallel: '0' is not a whole number of at least 1. Write for example 2." in capsys.readouterr().err
-
-
-def test_a_worker_that_was_there_before_is_said_to_keep_its_number(served_once, tmp_path, capsys):
+def test_an_existing_worker_is_reported_to_keep_its_number_of_runs(served_once, tmp_path, capsys):
     RunStore(tmp_path)
     lock = WorkerLock(tmp_path)
     assert lock.take()
@@ -131,7 +129,7 @@ def test_a_worker_that_was_there_before_is_said_to_keep_its_number(served_once, 
     assert "is already running" not in capsys.readouterr().out
 
 
-def test_ctrl_c_after_an_orderly_end_is_an_exit_status_and_no_traceback(tmp_path, monkeypatch):
+def test_ctrl_c_after_a_clean_end_gives_an_exit_status_and_no_traceback(tmp_path, monkeypatch):
     class Interrupted:
         def run(self, config):
             raise KeyboardInterrupt

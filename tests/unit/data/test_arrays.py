@@ -1,4 +1,4 @@
-"""X and y in memory: kinds by type, labels in their own order, and no row wasted."""
+"""X and y in memory: kinds follow types, labels keep their order, and every labelled row is used."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from tabtune_core.settings import RunSettings
 SETTINGS = RunSettings(dataset="-", target="y")
 
 
-def test_an_array_takes_the_names_that_were_fitted():
+def test_an_array_takes_the_fitted_column_names():
     assert list(read_rows(np.ones((2, 2))).columns) == ["x0", "x1"]
     assert list(read_rows(np.ones((2, 2)), ("a", "b")).columns) == ["a", "b"]
 
@@ -47,13 +47,13 @@ def test_labels_keep_their_order_and_their_type():
         Labels.of(pd.Series(["a", 1]), "classification")
 
 
-def test_labels_that_are_not_one_a_row_are_refused():
+def test_labels_that_do_not_match_the_rows_are_refused():
     assert read_labels([[1], [2]], 2).tolist() == [1, 2]
     with pytest.raises(LabelError, match="X has 3 rows, so it must be"):
         read_labels([1, 2], 3)
 
 
-def test_all_rows_with_a_label_train_or_choose():
+def test_every_labelled_row_trains_or_validates():
     y = pd.Series(["a", "b"] * 20 + [None])
     prepared = prepare_arrays(read_rows(np.arange(82.0).reshape(41, 2)), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
     assert sorted([*prepared.split.train, *prepared.split.validation]) == list(range(40))
@@ -68,33 +68,42 @@ def test_one_class_is_refused(values):
         prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
 
 
-def test_whole_numbers_that_recur_are_classes_where_classes_are_asked_for():
+def test_repeated_whole_numbers_are_classes_for_classification():
     y = pd.Series(np.arange(300) % 30)
     prepared = prepare_arrays(read_rows(np.ones((300, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=None)
     assert len(prepared.context.labels.classes) == 30
 
 
-def test_what_is_missing_beside_words_is_no_word():
+def test_a_missing_value_among_words_is_not_a_word():
     assert read_labels(["a", np.nan, None], 3).isna().tolist() == [False, True, True]
     assert read_labels(pa.chunked_array([["b", "a", None]]).dictionary_encode(), 3).isna().tolist() == [False, False, True]
     with pytest.raises(LabelError, match="of several kinds"):
         Labels.of(read_labels(["a", 1], 2), "classification")
 
 
-def test_what_a_mask_hides_is_missing_and_numbers_beside_words_stay_numbers():
+def test_masked_values_are_missing_and_numbers_beside_words_stay_numbers():
     assert read_rows(np.ma.array([[1.0, 2], [3, 4]], mask=[[1, 0], [0, 0]]))["x0"].isna().tolist() == [True, False]
     assert read_labels(np.ma.array([1, 2], mask=[0, 1]), 2).isna().tolist() == [False, True]
     assert [dtype.kind for dtype in read_rows([[1.5, "a"], [2.5, "b"]]).dtypes] == ["f", "O"]
 
 
 @pytest.mark.parametrize("wrong", [np.inf, "n/a", 1j])
-def test_what_is_no_number_is_not_left_out_in_silence_where_numbers_are_predicted(wrong):
+def test_a_regression_label_that_is_not_a_number_is_not_silently_dropped(wrong):
     assert read_numbers(pd.Series(["1.5", None, 2], dtype=object)).tolist() == [1.5, None, 2.0]
     with pytest.raises(LabelError, match="1 value of 3 cannot be predicted as finite numbers"):
         read_numbers(pd.Series([1.5, None, wrong], dtype=object))
 
 
-def test_labels_on_a_scale_are_refused():
+def test_continuous_labels_are_refused_for_classification():
     y = pd.Series(np.linspace(0, 1, 50))
     with pytest.raises(LabelError, match="y is continuous: 50 different numbers in 50 rows"):
         prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda values: pd.array(values, dtype="Int64"), pl.Series, pa.array, lambda values: pa.chunked_array([values])]
+)
+def test_large_whole_numbers_stay_apart_beside_a_missing_one(make):
+    values = [None, 5, 2**53, 2**53 + 1]
+    assert Labels.of(read_labels(make(values), 4), "classification").texts.classes == ("5", "9007199254740992", "9007199254740993")
+    assert read_labels(make(values), 4).isna().tolist() == [True, False, False, False]

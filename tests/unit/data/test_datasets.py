@@ -1,4 +1,4 @@
-"""A table is kept once, whole, under an id of our own, and nothing that happens to another one harms it."""
+"""A table is stored once, complete, under its own id, and is not affected by damage to another one."""
 
 import errno
 import gzip
@@ -35,12 +35,8 @@ def test_a_table_comes_back_as_it_was_read(tmp_path):
     table = read_table(SOURCE)
     assert get_dataset(tmp_path, added.id) == added
     assert (added.name, added.rows, added.size_bytes) == ("../mine.csv", 3, len(SOURCE))
-    assert (added.columns, added.findings, added.questions, added.reading) == (
-        table.columns,
-        table.findings,
-        table.questions,
-        table.reading,
-    )
+    for part in ("columns", "findings", "questions", "reading"):
+        assert getattr(added, part) == getattr(table, part)
     pd.testing.assert_frame_equal(load_frame(tmp_path, added.id), table.frame)
     pd.testing.assert_frame_equal(preview(tmp_path, added.id, rows=2), table.frame.head(2))
     assert sorted(path.name for path in (tmp_path / "datasets" / added.id).iterdir()) == ["source", "table.json", "table.parquet"]
@@ -55,13 +51,13 @@ def test_the_same_table_is_kept_once_whether_given_as_a_path_or_as_bytes(tmp_pat
     assert list_datasets(tmp_path) == [first]
 
 
-def test_the_same_bytes_read_another_way_are_another_table(tmp_path):
+def test_the_same_bytes_with_other_reading_choices_are_another_table(tmp_path):
     first = add_dataset(tmp_path, SOURCE, "mine")
     second = add_dataset(tmp_path, SOURCE, "mine", ReadingChoices(kinds=(("y", "category"),)))
     assert [dataset.id for dataset in list_datasets(tmp_path)] == [second.id, first.id]
 
 
-def test_a_file_that_is_refused_leaves_nothing_and_harms_nothing(tmp_path):
+def test_a_refused_file_leaves_nothing_behind(tmp_path):
     kept = add_dataset(tmp_path, SOURCE, "mine")
     for source in (b"", b"\x89PNG", b"a,b\n", SOURCE * 100):
         with pytest.raises(TableError):
@@ -92,7 +88,7 @@ def large_file(folder, line=LARGE["plain"], *, odd="", encoding="utf-8"):
 @pytest.mark.parametrize(
     ("odd", "encoding"),
     [("", "utf-16"), ('500,2,5" pipe\n', "utf-8"), ('500,"2" x,3\n', "cp1252")],
-    ids=["sound", "a stray quote", "a broken quote"],
+    ids=["valid", "a stray quote", "a broken quote"],
 )
 @pytest.mark.parametrize("line", LARGE.values(), ids=LARGE)
 def test_a_sample_of_a_file_over_the_limit_is_drawn_evenly_from_all_of_it(tmp_path, line, odd, encoding):
@@ -100,7 +96,7 @@ def test_a_sample_of_a_file_over_the_limit_is_drawn_evenly_from_all_of_it(tmp_pa
     first = add_dataset(tmp_path, path, "large", ReadingChoices(rows=LINES // 10), limit_bytes=path.stat().st_size // 2)
     frame = load_frame(tmp_path, first.id)
     assert 0.09 * LINES < len(frame) < 0.11 * LINES and frame["n"].is_monotonic_increasing
-    for groups in (frame["n"] // (LINES // 20), frame["n"] % 20):  # twenty, with as many rows each
+    for groups in (frame["n"] // (LINES // 20), frame["n"] % 20):  # twenty equal parts
         assert chisquare(np.bincount(groups.astype(int), minlength=20)).pvalue > 1e-3
     kept = tmp_path / "datasets" / first.id
     assert sorted(path.name for path in kept.iterdir()) == ["source", "table.json", "table.parquet"]
@@ -117,7 +113,7 @@ def test_a_sample_is_no_larger_than_the_limit_and_the_same_each_time(tmp_path):
 @pytest.mark.parametrize(
     ("packed", "rows", "message"), [(True, 100, "only if it is plain text: unpack it"), (False, None, "with --rows N")]
 )
-def test_a_file_over_the_limit_that_is_not_sampled_is_refused_with_a_way_out(tmp_path, packed, rows, message):
+def test_a_file_over_the_limit_is_refused_with_a_way_out_unless_sampled(tmp_path, packed, rows, message):
     path = large_file(tmp_path)
     if packed:
         path.write_bytes(gzip.compress(path.read_bytes()))
@@ -135,7 +131,7 @@ def test_a_deleted_table_is_gone_and_the_others_stay(tmp_path):
 
 
 @pytest.mark.parametrize("left", [SOURCE[:-9], b"", None])
-def test_a_file_that_is_not_as_it_was_given_is_not_read_again(tmp_path, left):
+def test_a_stored_file_that_was_changed_is_not_read_again(tmp_path, left):
     added = add_dataset(tmp_path, SOURCE, "mine.csv")
     file = source_of(tmp_path, added.id)
     file.unlink() if left is None else file.write_bytes(left)
@@ -145,14 +141,14 @@ def test_a_file_that_is_not_as_it_was_given_is_not_read_again(tmp_path, left):
 
 
 @pytest.mark.parametrize("other", [SOURCE.replace(b"city", b"town"), SOURCE + b"2025-04-30,Ulm,4.5\n"])
-def test_another_table_in_its_place_is_not_taken_for_it(tmp_path, other):
+def test_a_table_replaced_by_another_is_detected(tmp_path, other):
     mine, others = (tmp_path / "datasets" / add_dataset(tmp_path, source, "a.csv").id for source in (SOURCE, other))
     (others / "table.parquet").replace(mine / "table.parquet")
     with pytest.raises(TableError, match="is damaged .it is not the table that table.json beside it describes"):
         load_frame(tmp_path, mine.name)
 
 
-def test_an_id_that_is_not_ours_reaches_no_file(tmp_path):
+def test_an_unknown_id_never_reaches_a_file(tmp_path):
     kept = add_dataset(tmp_path, SOURCE, "mine")
     for ask, identity in product([get_dataset, load_frame, preview, delete_dataset], ["..", "", "../../etc", "0" * 64]):
         with pytest.raises(TableError, match="holds no dataset"):
@@ -167,7 +163,7 @@ def test_a_workspace_without_tables_lists_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "target"), [("breast_cancer", "diagnosis"), ("wine", "cultivar"), ("iris", "species"), ("diabetes", "progression")]
 )
-def test_a_sample_is_a_table_whose_label_is_proposed(tmp_path, name, target):
+def test_each_sample_table_has_its_label_proposed(tmp_path, name, target):
     added = add_sample(tmp_path, name)
     table = read_table(tmp_path / "datasets" / added.id / "source")
     assert propose_target(table).column == target
@@ -175,17 +171,17 @@ def test_a_sample_is_a_table_whose_label_is_proposed(tmp_path, name, target):
     assert name in SAMPLES
 
 
-def test_an_unknown_sample_is_refused_with_those_there_are(tmp_path):
+def test_an_unknown_sample_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(TableError, match="breast_cancer, wine, iris, diabetes"):
         add_sample(tmp_path, "titanic")
 
 
 @pytest.mark.parametrize("name", ["a?b", "a\\b", "a[b]*{c}#%20;:'\"", "ä ö\n"])
-def test_a_workspace_may_be_called_anything(tmp_path, name):
+def test_a_workspace_can_have_any_name(tmp_path, name):
     assert add_dataset(tmp_path / name, b"a,b\n1,x\n2,y\n", "t.csv").rows == 2
 
 
-def test_a_table_that_may_not_be_read_is_named_and_hides_no_other(tmp_path, monkeypatch):
+def test_an_unreadable_table_is_named_and_does_not_hide_the_others(tmp_path, monkeypatch):
     first, second = (add_dataset(tmp_path, f"a,y\n1,{word}\n2,no\n".encode() * 20, f"{word}.csv") for word in ("yes", "maybe"))
     real = Path.read_text
 

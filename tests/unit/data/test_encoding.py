@@ -1,4 +1,4 @@
-"""Encoding: categories, numbers and dates to features, labels to ids."""
+"""Encoding of categories, numbers and dates as features, and of labels as ids."""
 
 import json
 from datetime import date
@@ -30,20 +30,20 @@ def test_categories_come_first_then_numbers_then_the_parts_of_dates():
     assert encoder.left_out == ("t",)
 
 
-def test_days_are_those_of_the_calendar_in_every_year():
+def test_days_match_the_calendar_in_every_year():
     dates = [date(1, 1, 1), date(1969, 12, 31), date(9999, 12, 31)]
     features = FeatureEncoder.fit(frame := pd.DataFrame({"d": dates}), {"d": "date"}, None).transform(frame)
     assert features[:, 0].tolist() == [one.toordinal() - date(1970, 1, 1).toordinal() for one in dates]
 
 
 @pytest.mark.parametrize(("learnt", "month"), [("12/31/2024", 3), ("31/12/2024", 4)])
-def test_a_day_that_could_be_a_month_is_read_in_the_order_that_was_learnt(learnt, month):
+def test_an_ambiguous_day_is_read_in_the_learnt_order(learnt, month):
     encoder = FeatureEncoder.fit(pd.DataFrame({"d": [learnt, "01/02/2025"]}), {"d": "date"}, None)
     assert encoder.transform(pd.DataFrame({"d": ["03/04/2025"]}))[0, 1] == month
     assert [*encoder.misfits(pd.DataFrame({"d": [learnt, "soon", None]}))] == [("d", ["soon"], "dates")]
 
 
-def test_a_time_of_day_is_its_hours_and_a_place_on_the_circle_of_a_day():
+def test_a_time_of_day_becomes_hours_and_a_position_on_the_day_circle():
     frame = pd.DataFrame({"at": ["2025-01-01 18:30:00", "2025-01-01 00:00:00"], "t": ["06:00", "00:15:36"]})
     features = FeatureEncoder.fit(frame, {"at": "datetime", "t": "time"}, None).transform(frame)
     assert features[:, 3].tolist() == [18.5, 0]
@@ -51,14 +51,14 @@ def test_a_time_of_day_is_its_hours_and_a_place_on_the_circle_of_a_day():
     np.testing.assert_allclose(features[0, 7:], [1, 0], atol=1e-9)
 
 
-def test_what_was_left_out_is_not_a_feature():
+def test_an_ignored_column_is_not_a_feature():
     encoder = FeatureEncoder.fit(FRAME, KINDS | {"n": "ignored"}, "y")
     assert encoder.transform(FRAME).shape == (3, 4)
     assert encoder.left_out == ("n", "t")
     assert count_features(KINDS | {"n": "ignored"}, "y") == 4
 
 
-def test_a_category_that_was_not_learnt_is_unknown():
+def test_a_category_not_seen_in_fitting_is_unknown():
     encoder = FeatureEncoder.fit(FRAME, KINDS, "y")
     assert encoder.transform(FRAME.assign(c="new"))[:, 0].tolist() == [-1, -1, -1]
 
@@ -78,12 +78,12 @@ def test_rows_that_lack_a_column_are_refused_by_name():
         encoder.transform(FRAME[["n"]])
 
 
-def test_a_table_of_free_text_alone_has_nothing_to_predict_from():
+def test_a_table_with_only_free_text_has_no_features():
     with pytest.raises(TableError, match="no columns of numbers, dates or categories"):
         FeatureEncoder.fit(FRAME[["t", "y"]], KINDS, "y")
 
 
-def test_classes_are_ordered_as_a_person_would():
+def test_classes_are_in_natural_order():
     assert LabelEncoder.fit(["10", "9", "b", "a", "9"]).classes == ("9", "10", "a", "b")
 
 
@@ -92,7 +92,7 @@ def test_whole_numbers_are_written_without_a_fraction_and_words_as_they_are():
         assert words(pd.Series(values)).tolist() == ["1", "2.5", None]
     assert words(pd.Series([np.float32(1), np.float64(2), 3], dtype=object)).tolist() == ["1", "2", "3"]
     texts = words(pd.Series(["1.0", "2.0", None])).tolist()
-    assert texts == ["1.0", "2.0", None], "the words of a file; adapters hold them as their classes"
+    assert texts == ["1.0", "2.0", None], "adapters store these words as their classes"
     assert LabelEncoder(("1.0", "2.0")).transform(texts[:2]).tolist() == [0, 1]
 
 

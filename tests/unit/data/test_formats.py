@@ -1,9 +1,10 @@
-"""One table reads the same whatever program wrote it, and what cannot be read is refused in a sentence."""
+"""A table reads the same in every format, and a file that cannot be read is refused in a sentence."""
 
 import datetime
 import io
 import json
 import struct
+import sys
 import time
 import zipfile
 from xml.sax.saxutils import escape
@@ -45,7 +46,7 @@ def xlsx_cell(place, value):
 
 
 def xlsx(sheets, hidden=(), merged=()):
-    """A workbook of sheets, each a list of rows of cells, as Excel writes it."""
+    """Returns a workbook as Excel writes it; a sheet is a list of rows of cells."""
     parts = {"[Content_Types].xml": "", "_rels/.rels": "", "xl/workbook.xml": "", "xl/_rels/workbook.xml.rels": ""}
     listed = related = types = ""
     for number, (name, rows) in enumerate(sheets.items(), 1):
@@ -99,7 +100,7 @@ def ods(sheets):
 
 
 def compound(*names):
-    """A compound file, as Office wrote before 2007 and writes what is encrypted, with a stream of each name."""
+    """Returns a compound file (Office before 2007, or encrypted) with a stream of each name."""
     end, streams = 0xFFFFFFFE, [b"\0" * 4096 for _ in names]
     fat = [at + 1 if (at + 1) % 8 else end for at in range(8 * len(names))]
     entries = b""
@@ -120,7 +121,7 @@ def compound(*names):
 
 
 def in_cells(frame):
-    """As a person types it: names, then rows; a day is a date."""
+    """Returns the names and rows of ``frame`` as cells that a person would type; whole days become dates."""
     return [list(frame.columns), *([None if cell != cell else cell for cell in row] for row in frame.itertuples(index=False))]
 
 
@@ -142,7 +143,7 @@ CHOICES = {"size": "number", "count": "number", "colour": "category", "day": "da
 
 
 def made(rows=60, seed=3):
-    """A table with gaps, marks that others use between cells, decimals that no other letters give, and days before 1970."""
+    """Returns a table with missing cells, separators within cells, decimals of full precision, and days before 1970."""
     rng = np.random.default_rng(seed)
     words = ["plain", "ä ß", "a;b", "a,b", "it's", 'say "so"', "<b>&", "#1", "=x", "+1 a"]
     return pd.DataFrame(
@@ -189,7 +190,7 @@ def test_a_sheet_as_people_write_it():
     assert table.reading.sheet == "Data"
 
 
-def test_the_sheet_is_asked_for_where_there_are_several():
+def test_a_workbook_with_several_sheets_asks_which_one():
     rows = [["a", "b"], *([number, number % 3] for number in range(9))]
     table = read_table(xlsx({"Hidden": [["x"]], "Empty": [], "First": rows, "Second": rows}, hidden=["Hidden"]))
     asked = next(question for question in table.questions if question.field == "sheet")
@@ -229,21 +230,21 @@ BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
         (b"[[1, 2], [3, 4]]", {}, "not one object per row"),
     ],
 )
-def test_what_is_not_a_table_is_refused_in_a_sentence(data, choices, says):
+def test_a_file_that_is_not_a_table_is_refused_in_a_sentence(data, choices, says):
     with pytest.raises(TableError) as refused:
         read_table(data, ReadingChoices(**choices), limit_bytes=1_000_000)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_a_cancelled_reading_ends_the_process_that_opens_its_workbook(tmp_path):
+def test_cancelling_ends_the_process_that_opens_the_workbook(tmp_path):
     parts = zipfile.ZipFile(io.BytesIO(xlsx({"one": [["a", "y"]]})))
     book = zipped(
         {name: parts.read(name) for name in parts.namelist() if "sheet1" not in name}
         | {
             "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{MAIN}"><sheetData>{"<row><c><v>1</v></c></row>" * 5_000_000}</sheetData></worksheet>'
         }
-    )  # takes seconds to open
+    )  # opening it takes seconds
     reading = ReadingProcess(tmp_path, book, "t.xlsx", ReadingChoices(), limit_bytes=1_000_000_000)
     while not list(tmp_path.rglob("*.xlsx")):
         time.sleep(0.02)
@@ -253,8 +254,15 @@ def test_a_cancelled_reading_ends_the_process_that_opens_its_workbook(tmp_path):
     assert not list((tmp_path / "datasets").iterdir())
 
 
-def test_without_its_package_a_workbook_names_the_command_that_installs_it(monkeypatch, tmp_path):
+def test_a_missing_package_for_workbooks_is_reported_with_its_install_command(monkeypatch, tmp_path):
     (tmp_path / "book").write_bytes(xlsx({"S": [["a"]]}))
-    monkeypatch.setitem(__import__("sys").modules, "python_calamine", None)
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(TableError, match=r"pip install 'tabtune-dashboard\[excel\]'"):
         workbook.write_sheet(tmp_path / "book", None, tmp_path / "text.csv", 1000)
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_json_entries_that_differ_only_in_capitals_are_two_columns(lines):
+    frame = pd.DataFrame({"b_1": ["x", "y"] * 10, "temp": range(20), "Temp": range(100, 120), "~/": ["u"] * 20})
+    read = read_table(frame.to_json(orient="records", lines=lines).encode()).frame
+    pd.testing.assert_frame_equal(read.astype(str), frame.astype({"temp": float, "Temp": float}).astype(str))

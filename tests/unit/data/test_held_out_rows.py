@@ -1,4 +1,4 @@
-"""Test rows are held out once a table: random tables, splits of every kind and several seeds."""
+"""Test rows are held out once per table: checked on random tables, every kind of split and several seeds."""
 
 import dataclasses
 from functools import partial
@@ -20,7 +20,7 @@ of_any = settings(deadline=None, max_examples=25)
 
 @st.composite
 def asked(draw, kinds=tuple(KINDS), *, even=False):
-    """A table with rare classes, missing labels and groups of all sizes, or of about one, and a run on it."""
+    """A run and its table, with rare classes, missing labels, and groups of all sizes or of about one row."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows, groups = draw(st.integers(120, 300)), draw(st.integers(40 if even else 15, 90))
     frame = pd.DataFrame(
@@ -54,13 +54,13 @@ def asked(draw, kinds=tuple(KINDS), *, even=False):
 def split(frame, run, **changes):
     try:
         return split_table(frame, labels_of(frame, run), dataclasses.replace(run, **changes))
-    except LabelError:  # a class that no training row has under this seed
+    except LabelError:  # under this seed, no training row has one of the classes
         reject()
 
 
 @of_any
 @given(asked())
-def test_every_seed_has_the_same_test_rows_and_none_of_them_trains_or_chooses(given_run):
+def test_every_seed_has_the_same_test_rows_which_never_train_or_validate(given_run):
     frame, run = given_run
     splits = [split(frame, run, seed=seed) for seed in SEEDS]
     assert len({one.test.tobytes() for one in splits}) == 1
@@ -71,7 +71,7 @@ def test_every_seed_has_the_same_test_rows_and_none_of_them_trains_or_chooses(gi
 
 @of_any
 @given(asked(kinds=("random", "group"), even=True))
-def test_seeds_move_the_rows_that_train_and_choose_and_other_split_seeds_the_rows_that_test(given_run):
+def test_seeds_move_training_and_validation_rows_and_split_seeds_move_test_rows(given_run):
     moved = partial(split, *given_run)
     assert len({moved(seed=seed).validation.tobytes() for seed in SEEDS}) > 1
     assert len({moved(split_seed=seed).test.tobytes() for seed in SEEDS}) > 1
@@ -79,7 +79,7 @@ def test_seeds_move_the_rows_that_train_and_choose_and_other_split_seeds_the_row
 
 @of_any
 @given(asked(), st.sampled_from([0.1, 0.2, 0.3]), st.sampled_from([10, 50, 5000]))
-def test_no_other_setting_moves_a_test_row_and_fewer_are_some_of_the_others(given_run, share, most):
+def test_no_other_setting_moves_test_rows_and_a_smaller_set_is_a_subset(given_run, share, most):
     frame, run = given_run
     here, train = split(frame, run), dataclasses.replace(run.train, validation_rows=most, predict_context_rows=most, context_rows=most)
     assert np.array_equal(here.test, split(frame, run, validation_share=share, train=train).test)
@@ -89,7 +89,7 @@ def test_no_other_setting_moves_a_test_row_and_fewer_are_some_of_the_others(give
 
 @of_any
 @given(asked(kinds=("random",)), st.integers(0, 9))
-def test_a_split_at_random_has_the_rows_that_were_planned(given_run, seed):
+def test_a_random_split_has_the_planned_numbers_of_rows(given_run, seed):
     frame, run = given_run
     planned, real = plan_split(frame, run), split(frame, run, seed=seed)
     limits = run.train.validation_rows, run.train.test_rows
@@ -107,7 +107,7 @@ def test_no_group_is_in_two_parts(given_run):
 
 @of_any
 @given(asked(kinds=("random", "group"), even=True))
-def test_test_rows_that_a_person_lets_move_are_rows_that_other_seeds_choose_by(given_run):
+def test_movable_test_rows_are_validation_rows_of_other_seeds(given_run):
     frame, run = given_run
     move = dataclasses.replace(run, split_seed=0, test_rows_move=True, train=TrainSettings())
     splits = [split(frame, move, seed=seed) for seed in range(10)]
@@ -115,7 +115,7 @@ def test_test_rows_that_a_person_lets_move_are_rows_that_other_seeds_choose_by(g
     assert set(splits[0].test) & {row for one in splits[1:] for row in (*one.train, *one.validation)}
 
 
-def test_the_name_of_a_set_of_test_rows_follows_what_draws_them():
+def test_the_id_of_the_test_rows_changes_with_the_settings_that_draw_them():
     run = RunSettings(dataset="d", target="y")
     drawing = {"split_seed": 7, "test_share": 0.3, "dataset": "e", "target": "z", "split_at_median": True, "test_rows_move": True}
     drawing |= {"train": TrainSettings(test_rows=10)}
@@ -126,15 +126,15 @@ def test_the_name_of_a_set_of_test_rows_follows_what_draws_them():
         assert dataclasses.replace(run, **{name: value}).test_set == run.test_set
 
 
-def test_a_run_that_was_recorded_before_keeps_test_rows_that_move():
+def test_a_run_of_an_earlier_version_keeps_its_movable_test_rows():
     values = RunSettings(dataset="d", target="y").to_dict()
     before = {name: value for name, value in values.items() if name not in ("split_seed", "test_rows_move")}
     for read in (RunSettings.stored, RunSettings.of_package):
         assert (read(before).test_rows_move, read(values).test_rows_move) == (True, False)
         assert read(read(before).to_dict()).test_rows_move
-    assert not RunSettings.from_dict(before).test_rows_move  # what a person asks for now
+    assert not RunSettings.from_dict(before).test_rows_move  # a new request has fixed test rows
 
 
-def test_a_seed_of_test_rows_that_move_is_refused():
+def test_a_split_seed_is_refused_if_test_rows_move():
     with pytest.raises(ValueError, match="split_seed changes nothing with test_rows_move"):
         RunSettings(dataset="d", target="y", split_seed=3, test_rows_move=True)

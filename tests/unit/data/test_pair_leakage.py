@@ -1,4 +1,4 @@
-"""Two columns that are the target together are named; two that only predict it well are not."""
+"""Two columns that together give the target are named; two that only predict it well are not."""
 
 import time
 
@@ -46,7 +46,7 @@ def test_the_finding_names_both_columns_the_rows_and_what_to_do():
     )
 
 
-def test_a_total_of_rounded_parts_is_named_and_said_to_be_rounded():
+def test_a_total_of_rounded_parts_is_named_and_reported_as_rounded():
     frame = pd.DataFrame({"payments": LEFT, **OTHERS, "discharges": RIGHT, "total": LEFT * RIGHT * (1 + RNG.uniform(-2e-4, 2e-4, ROWS))})
     (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "total")
     assert "gives 'total' in all 400 rows, to within 0.1 % or rounding." in finding.message
@@ -76,23 +76,23 @@ def test_rows_that_break_the_rule_and_gaps_are_counted():
     ],
     ids=["a good regression", "three parts", "noise", "years", "one column", "one column times a number"],
 )
-def test_what_two_columns_only_predict_is_no_leak(target):
+def test_two_columns_that_only_predict_the_target_are_not_a_leak(target):
     assert found(target) == []
 
 
-def test_nearly_all_zeros_are_no_identity():
+def test_a_sum_of_nearly_all_zeros_is_not_an_identity():
     mostly_zero = {f"c{i}": RNG.integers(1, 9, ROWS) * (RNG.random(ROWS) < 0.01) for i in range(60)}
     assert found(RNG.integers(1, 9, ROWS) * (RNG.random(ROWS) < 0.06), **mostly_zero) == []
 
 
-def test_columns_that_were_left_out_and_words_are_not_named():
+def test_ignored_and_text_columns_are_not_named():
     frame = pd.DataFrame({"left": LEFT, "right": RIGHT, "y": LEFT + RIGHT})
     assert pairs_that_give(frame, {"left": "ignored", "right": "number", "y": "number"}, "y") == ()
     words = frame.assign(y=np.where(LEFT > RIGHT, "more", "less"))
     assert pairs_that_give(words, {"left": "number", "right": "number", "y": "category"}, "y") == ()
 
 
-def test_honest_measurements_are_not_suspected():
+def test_independent_measurements_are_not_suspected():
     frame = load_diabetes(as_frame=True).frame
     assert pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "target") == ()
 

@@ -1,4 +1,4 @@
-"""Classes of any number of rows, under each split: every score that may choose is a number on the validation rows, or the split is refused."""
+"""Classes with any number of rows, under each split: every score is finite on the held-out rows, or the split is refused."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ SHARES = st.sampled_from([(0.2, 0.2), (0.05, 0.05), (0.1, 0.3), (0.3, 0.5), (0.5
 
 
 def splits(counts, shares, kind, seed):
-    """The labels of a table of such classes and its split, unless that is refused."""
+    """Returns the labels of a table with these classes, and its split; skips the example if the split is refused."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.array([f"class {k}" for k in range(len(counts))], dtype=object), counts))
     frame = pd.DataFrame({"at": rng.permutation(len(labels)) // 3, "target": labels})
@@ -30,7 +30,7 @@ def splits(counts, shares, kind, seed):
 
 @settings(deadline=None, max_examples=30)
 @given(COUNTS, SHARES, st.sampled_from(["random", "group", "time"]), st.integers(0, 99))
-def test_every_score_is_a_number_on_the_rows_that_choose_and_test_or_the_split_is_refused(counts, shares, kind, seed):
+def test_every_score_is_finite_on_validation_and_test_rows_or_the_split_is_refused(counts, shares, kind, seed):
     labels, split = splits(counts, shares, kind, seed)
     classes, ids = np.unique(labels, return_inverse=True)
     for rows in (split.validation, split.test):
@@ -42,7 +42,7 @@ def test_every_score_is_a_number_on_the_rows_that_choose_and_test_or_the_split_i
 
 @settings(deadline=None, max_examples=50)
 @given(COUNTS, SHARES, st.integers(0, 99))
-def test_at_random_a_class_is_in_every_part_or_in_training_alone(counts, shares, seed):
+def test_a_random_split_puts_a_class_in_every_part_or_only_in_training(counts, shares, seed):
     labels, split = splits(counts, shares, "random", seed)
     parts = [set(labels[rows]) for rows in (split.train, split.validation, split.test)]
     usual = {f"class {k}" for k, count in enumerate(counts) if count >= FEWEST_OF_A_CLASS}

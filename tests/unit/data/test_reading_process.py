@@ -1,4 +1,4 @@
-"""Reading in a process of its own: it ends as reading here does, and a cancelled one leaves nothing."""
+"""Reading in a separate process: the result equals reading directly, and a cancelled one leaves nothing behind."""
 
 import os
 import time
@@ -20,7 +20,7 @@ def started(home, data, **more):
     return ReadingProcess(home, data, "t.csv", ReadingChoices(**more), limit_bytes=LIMIT)
 
 
-def test_the_table_is_the_one_that_is_read_here(tmp_path):
+def test_the_process_returns_the_same_table_as_reading_directly(tmp_path):
     id = started(tmp_path / "there", CSV, missing_marks=("k",)).result()
     here = add_dataset(tmp_path / "here", CSV, "t.csv", ReadingChoices(missing_marks=("k",)))
     assert replace(get_dataset(tmp_path / "there", id), created=here.created) == here
@@ -28,7 +28,7 @@ def test_the_table_is_the_one_that_is_read_here(tmp_path):
 
 
 @pytest.mark.parametrize(("data", "kind"), [(b"\x89PNG" + bytes(100), TableError), (b"a\n1\n2\n", LayoutError)])
-def test_an_error_is_the_one_that_is_raised_here(tmp_path, data, kind):
+def test_the_process_raises_the_same_error_as_reading_directly(tmp_path, data, kind):
     with pytest.raises(TableError) as here:
         add_dataset(tmp_path, data, "t.csv")
     with pytest.raises(TableError) as there:
@@ -39,11 +39,11 @@ def test_an_error_is_the_one_that_is_raised_here(tmp_path, data, kind):
 
 
 def slow(home):
-    """Several seconds of reading: nearly as many rows as are read at most."""
+    """A reading of several seconds, with nearly the largest number of rows allowed."""
     return started(home, b"a,b,y\n" + b"1,2,k\n" * 4_500_000)
 
 
-def test_a_cancelled_reading_ends_and_leaves_nothing(tmp_path):
+def test_a_cancelled_reading_ends_and_leaves_nothing_behind(tmp_path):
     reading = slow(tmp_path)
     while reading.progress() == "Starting":
         time.sleep(0.02)
@@ -53,16 +53,16 @@ def test_a_cancelled_reading_ends_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "datasets").iterdir())
 
 
-def test_a_reading_that_nobody_holds_ends_and_leaves_nothing(tmp_path):
+def test_a_reading_ends_with_its_server_and_leaves_nothing_behind(tmp_path):
     reading = slow(tmp_path)
     while reading.progress() == "Starting":
         time.sleep(0.02)
-    reading._process.stdin.close()  # what the end of a server does
+    reading._process.stdin.close()  # as when the server ends
     assert reading._process.wait(60) == 130
     assert not list((tmp_path / "datasets").iterdir())
 
 
-def test_a_reading_that_is_killed_is_said(tmp_path):
+def test_a_killed_reading_is_reported(tmp_path):
     reading = slow(tmp_path)
     reading._process.kill()
     with pytest.raises(TableError, match="stopped by another program, or needed more memory"):
@@ -70,13 +70,13 @@ def test_a_reading_that_is_killed_is_said(tmp_path):
     assert not list((tmp_path / "datasets").iterdir())
 
 
-def test_a_reading_that_fails_by_itself_is_not_blamed_on_memory(tmp_path):
+def test_a_reading_that_crashes_is_not_blamed_on_memory(tmp_path):
     reading = ReadingProcess(tmp_path, CSV, "t.csv", ReadingChoices(), limit_bytes="none")
     with pytest.raises(TableError, match="failed unexpectedly; the server's log has the details"):
         reading.result()
 
 
-def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
+def test_a_full_disk_is_reported_and_nothing_is_left_behind(tmp_path):
     with small_disk(tmp_path / "disk") as disk:
         (disk / "datasets").mkdir()
         fill(disk)
@@ -86,13 +86,13 @@ def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("left", [8_192, 200_000])
-def test_what_the_process_lacked_is_raised_here(tmp_path, left):
+def test_a_shortage_in_the_process_is_raised_by_the_caller(tmp_path, left):
     with small_disk(tmp_path / "disk") as disk:
         table = tmp_path / "table.csv"
         table.write_text("a,b\n" + "".join(f"{i},{i * 0.37}\n" for i in range(200_000)))
         (disk / "datasets").mkdir()
         filler = fill(disk)
-        os.truncate(filler, filler.stat().st_size - left)  # for folders, perhaps for what it says, and not for the table
+        os.truncate(filler, filler.stat().st_size - left)  # room for folders, perhaps for messages, but not for the table
         with pytest.raises(ShortageError, match="is full"):
             started(disk, table).result()
         assert list((disk / "datasets").iterdir()) == []

@@ -1,4 +1,4 @@
-"""A table comes from wherever a person names, and what cannot be had is refused in a sentence."""
+"""A table can come from every kind of source, and an unavailable source is refused in a sentence."""
 
 import gzip
 import json
@@ -25,13 +25,13 @@ from tabtune_core.errors import TableError
 
 FRAME = pd.DataFrame({"size": [float(place) / 2 for place in range(30)], "kind": ["red", "green", "blue"] * 10})
 KEPT = Path(sklearn.datasets.__file__).parent / "tests" / "data" / "openml" / "id_61"
-"""Answers of OpenML that scikit-learn ships for its own tests."""
+"""OpenML responses that scikit-learn ships for its own tests."""
 LIMIT = 100_000
 
 
 @pytest.fixture(scope="module")
 def server():
-    """Answers as the path says, and keeps what was asked."""
+    """A server whose answer depends on the path; it records the requests."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -75,7 +75,7 @@ def server():
 
 @pytest.fixture
 def openml(tmp_path, monkeypatch):
-    """The cache of scikit-learn, with one table in it."""
+    """A cache of scikit-learn with one table in it."""
     home = tmp_path / "scikit_learn_data"
     data = home / "openml" / "openml.org"
     info = json.loads(gzip.decompress((KEPT / "api-v1-jd-61.json.gz").read_bytes()))
@@ -84,7 +84,7 @@ def openml(tmp_path, monkeypatch):
     for name, path in {**{f"api-v1-{one}": f"api/v1/json/{path}" for one, path in kept.items()}, "data-v1-dl-61.arff": arff}.items():
         (data / f"{path}.gz").parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(KEPT / f"{name}.gz", data / f"{path}.gz")
-    shutil.copy(data / f"{arff}.gz", data / "data/v1/download/61.gz")  # as scikit-learn 1.6 calls it
+    shutil.copy(data / f"{arff}.gz", data / "data/v1/download/61.gz")  # the name in scikit-learn 1.6
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(home))
 
 
@@ -102,7 +102,7 @@ def write_parts(folder):
     return folder
 
 
-def test_one_table_comes_from_everywhere(server, hub, tmp_path):
+def test_every_source_gives_the_same_table(server, hub, tmp_path):
     folder = write_parts(tmp_path / "parts")
     parts = [str(folder / "part-0.parquet"), str(folder / "part-1.parquet")]
     asked = {
@@ -131,7 +131,7 @@ def test_a_table_of_openml_brings_its_target(openml, tmp_path):
     assert propose_target(table, kept.name, kept.target).column == "class"
 
 
-def test_a_token_stays_with_the_machine_that_it_is_for(server, hub, tmp_path):
+def test_a_token_is_sent_only_to_its_own_host(server, hub, tmp_path):
     other = server.address.replace("127.0.0.1", "localhost")
     web.download(
         f"{server.address}/to-other?{other}/c.parquet",
@@ -171,7 +171,7 @@ def bad(tmp_path, server):
     }
 
 
-def test_what_cannot_be_had_is_refused_in_a_sentence(server, tmp_path):
+def test_an_unavailable_source_is_refused_in_a_sentence(server, tmp_path):
     for name, (words, says) in bad(tmp_path, server).items():
         with pytest.raises(TableError) as refused:
             add_source(tmp_path / "home", words, limit_bytes=LIMIT)
@@ -181,7 +181,7 @@ def test_what_cannot_be_had_is_refused_in_a_sentence(server, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "says"), [(7, "could not be reached"), (61, "OpenML has no table 61 that can be read")])
-def test_openml_that_is_not_there_or_not_reached(number, says, openml, tmp_path, monkeypatch):
+def test_a_missing_or_unreachable_openml_data_set_is_refused(number, says, openml, tmp_path, monkeypatch):
     from urllib.error import HTTPError, URLError
 
     error = URLError("no network") if number == 7 else HTTPError("https://openml.org", 412, "Precondition Failed", None, None)
@@ -200,7 +200,7 @@ def test_a_page_reaches_no_private_address(host, tmp_path):
 
 
 def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, monkeypatch):
-    """The first machine counts as public here, and sends on to a name of this one."""
+    """The first host counts as public here; it redirects to a name of this machine."""
     looked_up = []
     monkeypatch.setattr(web, "_is_public", lambda address: looked_up.append(address) or len(looked_up) == 1)
     before = len(server.asked)
@@ -212,7 +212,7 @@ def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, 
 
 
 @pytest.mark.parametrize("words", ["query:select 1", "/etc/hostname", "file:///etc/hostname", "http://127.0.0.1:9/a.csv"])
-def test_the_process_of_a_page_fetches_from_public_addresses_alone(words, tmp_path):
+def test_the_process_of_a_page_fetches_only_from_public_addresses(words, tmp_path):
     reading = ReadingProcess(tmp_path, words, words, ReadingChoices(), limit_bytes=LIMIT)
     with pytest.raises(TableError, match="is not an address|private network"):
         reading.result()

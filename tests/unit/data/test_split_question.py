@@ -1,4 +1,4 @@
-"""Dates, ids that come again and panels are asked about; measures, places and ids of single rows are not."""
+"""Dates, repeated ids and panels are asked about; measures, places and ids of single rows are not."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def asked(*columns):
         (column("ticket", "text", unique=700, examples=("A/5 21171", "PC 17599")), ["by group: ticket"]),
     ],
 )
-def test_what_is_asked_about(found, answers):
+def test_columns_that_may_need_another_split_are_asked_about(found, answers):
     question = asked(found, column("label"))
     assert question.options == ("at random", *answers)
     assert repr(found.name) in question.message
@@ -62,7 +62,7 @@ def test_what_is_asked_about(found, answers):
     ],
     ids=lambda found: f"{found.name} {found.kind} {found.unique} {found.examples[0]}",
 )
-def test_what_is_not(found):
+def test_other_columns_are_not_asked_about(found):
     assert asked(found) is None
 
 
@@ -74,7 +74,7 @@ def test_a_question_has_an_answer_for_every_column_and_a_flag_for_every_answer()
 
 
 def panel(draw, *, observed, moments, share):
-    """One row for a share of the pairs of who is observed and when, in any order, and a column of numbers."""
+    """Returns a panel in random order: a row for a ``share`` of all pairs of country and year, with a column of numbers."""
     pairs = [(f"place {who}", 2000 + year) for who in range(observed) for year in range(moments)]
     drawn = draw.permutation(len(pairs))[: round(share * len(pairs))]
     frame = pd.DataFrame([pairs[place] for place in drawn], columns=["country", "year"])
@@ -84,7 +84,7 @@ def panel(draw, *, observed, moments, share):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_panel_is_seen_in_its_pairs_alone(seed):
+def test_a_panel_is_recognised_only_by_its_pairs(seed):
     draw = np.random.default_rng(seed)
     frame, columns = panel(draw, observed=draw.integers(5, 60), moments=draw.integers(4, 20), share=draw.uniform(0.6, 1))
     copied = pd.concat([frame, frame.iloc[: seed % 3]])
@@ -95,13 +95,13 @@ def test_a_panel_is_seen_in_its_pairs_alone(seed):
     assert "panel" not in split_question(again, columns, "income").message
 
 
-def test_the_list_of_splits_begins_with_what_is_likely():
+def test_the_likely_split_comes_first_in_the_list():
     columns = [column("mortality"), column("country", "category"), column("Year", unique=12)]
     first, *rest = all_answers([*columns, column("label")], "label")
     assert (first, rest[0], rest[-1]) == ("at random", "by time: Year", "by time: mortality")
 
 
-def test_the_last_run_on_a_table_is_remembered_that_with_the_target_first():
+def test_the_last_run_with_the_same_target_is_remembered_before_others():
     runs = [RunSettings(dataset=table, target=target) for table, target in ("ax", "ay", "bx", "ay")]
     assert last_settings(runs, "a") is runs[3]
     assert last_settings(runs, "a", "x") is runs[0]
@@ -109,7 +109,7 @@ def test_the_last_run_on_a_table_is_remembered_that_with_the_target_first():
     assert last_settings(runs, "c") is None
 
 
-def test_a_column_that_a_measure_describes_is_a_group_and_another_scale_is_not():
+def test_a_column_described_by_a_measure_is_a_group_unless_it_is_only_another_scale():
     rng, school = np.random.default_rng(0), np.repeat(np.arange(30), 100)
     frame = pd.DataFrame({"school": school, "mean mark": rng.normal(size=30).round(3)[school], "age": rng.integers(20, 60, len(school))})
     frame["squared age"] = frame["age"] ** 2

@@ -1,4 +1,4 @@
-"""The split: seeded, stratified, disjoint, and sparing with small classes."""
+"""The random split is seeded, stratified and disjoint, and keeps small classes."""
 
 import numpy as np
 import pandas as pd
@@ -51,23 +51,23 @@ def test_a_large_table_is_sampled_with_every_class():
     assert all({"a", "b"} == set(values[rows]) for rows in (split.context, split.validation, split.test))
 
 
-def test_no_row_is_spent_on_a_test_that_is_elsewhere():
+def test_a_separate_test_table_costs_no_rows():
     split = split_rows(labels(a=60, b=40), SplitRule(seed=0, **{**SHARES, "test_share": 0.0}))
     assert (len(split.train), len(split.validation), len(split.test)) == (80, 20, 0)
 
 
 @pytest.mark.parametrize("values", [labels(a=30), labels(a=30, b=2), labels(a=2, b=2), labels(a=1, b=1)])
-def test_too_little_to_split_says_so(values):
+def test_a_table_too_small_to_split_is_refused(values):
     with pytest.raises(LabelError):
         split_rows(values, SplitRule(seed=0, **SHARES))
 
 
-def test_a_sample_keeps_a_class_that_a_plain_draw_would_lose():
+def test_a_sample_keeps_a_class_that_a_simple_draw_would_lose():
     values = np.array(["a"] * 999 + ["b"])
     assert 999 in sample_rows(values, 10, np.random.default_rng(0))
 
 
-def test_how_many_rows_are_shown_moves_no_held_out_row_and_a_smaller_context_is_part_of_a_larger_one():
+def test_the_context_size_moves_no_held_out_row_and_a_smaller_context_is_a_subset():
     values = labels(a=700, b=300)
     few, more, every = (
         split_rows(values, SplitRule(seed=0, **{**SHARES, "context_rows": rows, "validation_rows": 50, "test_rows": 60}))
@@ -96,7 +96,7 @@ def test_shares_that_leave_nothing_to_train_on_are_named(by):
         (7, [0, 6, 10, 19, 30, 43], [2, 4, 12, 29, 35, 37], [15, 22, 31, 44, 45, 48]),
     ],
 )
-def test_the_rows_are_those_of_earlier_versions(test_seed, validation, test, context):
+def test_rows_are_the_same_as_in_earlier_versions(test_seed, validation, test, context):
     few = {"test_seed": test_seed, "context_rows": 6, "validation_rows": 6, "test_rows": 6}
     split = split_rows(labels(a=30, b=20), SplitRule(seed=3, **SHARES | few))
     assert [rows.tolist() for rows in (split.validation, split.test, split.context)] == [validation, test, context]

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet opens without a formula in it."""
+"""CSV files in which a spreadsheet finds no formula."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ PIECES = st.text(st.sampled_from([*SIGNS, *'=;;\t\n\r"" ,|\'a1\u00a0\u2028\ufeff
 
 @settings(deadline=None, max_examples=500)
 @given(PIECES, PIECES, PIECES, st.sampled_from(",;\t"))
-def test_no_cell_begins_a_formula_wherever_a_country_parts_cells(name, first, second, parted_at):
+def test_no_cell_begins_a_formula_with_any_regional_separator(name, first, second, parted_at):
     written = safe_csv(pd.DataFrame({f"a{name}": [f"{first}x"], name: [second]}))
     cells = [cell for line in csv.reader(io.StringIO(written, newline=""), delimiter=parted_at) for cell in line]
     assert not any(cell.strip(BLANK).startswith(tuple(SIGNS)) for cell in cells if not cell.lstrip("+-").isdecimal())
@@ -45,7 +45,7 @@ def test_numbers_stay_as_they_are():
     assert safe_csv(frame) == frame.to_csv(index=False)
 
 
-def test_categories_two_columns_of_one_name_and_nothing_are_written():
+def test_categories_duplicate_names_and_missing_values_are_written():
     frame = pd.DataFrame([["=a", "b"]], columns=["x", "x"]).astype("category")
     assert safe_csv(frame) == "x,x\n'=a,b\n"
     assert safe_csv(frame.iloc[:0]) == "x,x\n"

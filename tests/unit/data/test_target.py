@@ -1,4 +1,4 @@
-"""A label that can be learned passes; one that cannot is refused with what to do instead."""
+"""The target is proposed with a reason; a label that cannot be learned is refused with the way out."""
 
 import numpy as np
 import pandas as pd
@@ -41,18 +41,15 @@ def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
     assert repr(column) in proposal.reason
 
 
-def test_a_column_of_the_tables_own_name_is_proposed_wherever_it_stands():
+def test_a_column_named_like_the_table_is_proposed_at_any_position():
     named = frame(z=np.linspace(3, 4, ROWS)).rename(columns={"b": "Mildness"})
     read = read_table(named.to_csv(index=False).encode())
-    assert [propose_target(read, title).near[0] for title in ("soaps.csv", "soap_mildness.csv", "Mild soaps")] == [
-        "z",
-        "Mildness",
-        "Mildness",
-    ]
+    likeliest = [propose_target(read, title).near[0] for title in ("soaps.csv", "soap_mildness.csv", "Mild soaps")]
+    assert likeliest == ["z", "Mildness", "Mildness"]
 
 
-def test_rows_sorted_by_what_is_predicted_tell_no_less():
-    """As many tables are; of their first thousand rows the target would be one value that goes with nothing."""
+def test_rows_sorted_by_the_target_do_not_hide_it():
+    """Many tables are sorted by the target; their first thousand rows would show only one of its values."""
     generator, kind = np.random.default_rng(0), np.repeat(["no", "yes"], 2_000)
     measures = {f"m {letter}": (kind == "yes") + generator.normal(size=4_000) for letter in "abcd"}
     frame = pd.DataFrame({**measures, "v": kind, "m e": generator.normal(size=4_000)})
@@ -63,11 +60,11 @@ def test_rows_sorted_by_what_is_predicted_tell_no_less():
 @pytest.mark.parametrize(
     "name", ["y.box", "x y", "how many days of sick leave did you take last year", "in which class of costs do you see it"]
 )
-def test_a_letter_or_a_word_within_a_question_is_no_name_of_a_target(name):
+def test_a_letter_or_a_word_within_a_question_does_not_name_a_target(name):
     assert name_weight(name) == 0
 
 
-def test_near_columns_are_asked_about_with_what_speaks_for_each():
+def test_likely_columns_are_asked_about_with_the_reason_for_each():
     halves = np.random.default_rng(1).permuted([["k", "l"] * 30, ["m", "n"] * 30], axis=1)
     proposal = propose_target(table(status=halves[0], diagnosis=halves[1], z=np.random.default_rng(2).normal(size=ROWS)))
     assert proposal.column is None
@@ -77,7 +74,7 @@ def test_near_columns_are_asked_about_with_what_speaks_for_each():
     assert "'a', which is the first column" in proposal.reason
 
 
-def test_the_place_of_a_column_is_told_as_it_is_in_the_file():
+def test_the_position_of_a_column_is_the_one_in_the_file():
     key, day = [f"K{row}" for row in range(ROWS)], pd.date_range("2026-01-01", periods=ROWS).astype(str)
     proposal = propose_target(
         read_table(pd.DataFrame({"key": key, "p": [1.5, 2.5] * 30, "q": [2.5, 3.5, 2.5] * 20, "day": day}).to_csv(index=False).encode())
@@ -86,13 +83,13 @@ def test_the_place_of_a_column_is_told_as_it_is_in_the_file():
     assert "'q', which is the last column that fits" in proposal.reason
 
 
-def test_a_column_that_is_one_of_a_series_or_an_id_is_passed_over():
+def test_columns_of_a_series_and_ids_are_not_proposed():
     series = {f"item_{number}": np.linspace(number, 4, ROWS) for number in range(4)}
     assert propose_target(table(outcome=["k", "l"] * 30, **series)).column == "outcome"
     assert propose_target(table(price=[f"K{row}" for row in range(ROWS)], kind=["k", "l"] * 30)).column != "price"
 
 
-def test_of_columns_that_say_the_same_the_likeliest_name_stands_for_all():
+def test_of_equivalent_columns_only_the_one_with_the_likeliest_name_is_proposed():
     price = np.random.default_rng(1).lognormal(size=ROWS)
     proposal = propose_target(table(price=price, lprice=np.log(price)))
     assert "lprice" not in (proposal.column, *proposal.near)
@@ -100,7 +97,7 @@ def test_of_columns_that_say_the_same_the_likeliest_name_stands_for_all():
     assert propose_target(table(alive=["yes", "no", "no"] * 20, survived=[1, 0, 0] * 20)).column == "alive"
 
 
-def test_the_column_that_goes_with_the_others_is_likelier():
+def test_a_column_that_depends_on_the_others_is_likelier():
     known = np.random.default_rng(1).normal(size=(3, ROWS))
     names = ["p", "q", "sum", "r", "t"]
     values = [known[0], known[1], known.sum(axis=0), known[2], np.random.default_rng(2).normal(size=ROWS)]
@@ -110,12 +107,12 @@ def test_the_column_that_goes_with_the_others_is_likelier():
     assert "'sum', which goes with the other columns more than most" in proposal.reason
 
 
-def test_a_name_that_describes_and_one_that_is_known_before_lead_to_no_proposal():
+def test_names_of_descriptions_and_of_values_known_in_advance_carry_no_weight():
     weights = [name_weight(name) for name in ("sale_price", "ncases", "durat", "worldconsumption", "price_date", "Geschlecht", "zzz")]
     assert [weight > 0 for weight in weights] == [True, True, True, True, False, False, False]
 
 
-def test_nothing_is_proposed_where_nothing_can_be_predicted():
+def test_nothing_is_proposed_if_nothing_can_be_predicted():
     keys = pd.DataFrame({"key": [f"K{row}" for row in range(ROWS)], "same": 1})
     assert propose_target(read_table(keys.to_csv(index=False).encode())).column is None
 
@@ -151,17 +148,16 @@ def test_a_label_that_cannot_be_learned_is_refused_with_a_way_out(target, label,
         (["x"] * 55 + ["y"] * 3 + ["z", "z"], ["rare-classes", "imbalance"]),
     ],
 )
-def test_a_label_that_can_be_learned_passes_with_what_to_know(label, found):
+def test_a_label_that_can_be_learned_passes_with_its_findings(label, found):
     assert [finding.code for finding in check_label(frame(label=label), "label", max_classes=10)] == found
 
 
 @pytest.mark.parametrize("usual", ["x", "other"])
-def test_rare_classes_become_one_and_other_rows_are_named_so(usual):
+def test_rare_classes_are_grouped_into_one_also_in_other_rows(usual):
     table = frame(label=[usual] * 30 + ["y"] * 22 + ["u", "v"] * 3 + ["w"] + [None])
     run = RunSettings(dataset="d", target="label", group_rare_classes=GROUPED)
-    assert f"--group-rare-classes {GROUPED}" in next(
-        f.message for f in check_label(table, "label", max_classes=None) if f.code == "rare-classes"
-    )
+    (told,) = (found.message for found in check_label(table, "label", max_classes=None) if found.code == "rare-classes")
+    assert f"--group-rare-classes {GROUPED}" in told
     grouped, group = with_label(table, run), "other_" if usual == "other" else "other"
     assert grouped["label"].tolist() == [usual] * 30 + ["y"] * 22 + [group] * 7 + [None]
     assert "rare-classes" not in [finding.code for finding in check_label(grouped, "label", max_classes=3)]
@@ -169,7 +165,7 @@ def test_rare_classes_become_one_and_other_rows_are_named_so(usual):
     assert labels_like(rows, run, sorted({usual, "y", group})).tolist() == ["y", group, group, None]
 
 
-def test_rows_that_are_only_shown_may_be_few():
+def test_context_rows_may_be_few():
     label = ["x"] * 5 + ["y"]
     assert check_label(pd.DataFrame({"label": label}), "label", max_classes=10, split=False) == ()
     assert check_label(pd.DataFrame({"label": [1.5, 2.5]}), "label", max_classes=None, task="regression", split=False) == ()
@@ -179,14 +175,14 @@ def test_without_a_limit_any_number_of_classes_passes():
     assert check_label(frame(label=[f"c{row % 12}" for row in range(ROWS)]), "label", max_classes=None) == ()
 
 
-def test_a_column_that_is_the_label_in_other_words_is_named():
+def test_a_recoded_copy_of_the_label_is_named():
     label = np.random.default_rng(1).choice(["x", "y", "z"], ROWS)
     copied = pd.Series(label).map({"x": 7, "y": 8, "z": 9})
     found = check_label(table(code=copied, label=label), "label", max_classes=10)
     assert [(finding.code, finding.column) for finding in found] == [("leak", "code")]
 
 
-def test_a_number_passes_for_regression_and_words_do_not():
+def test_numbers_pass_for_regression_and_words_do_not():
     numbers = frame(label=np.linspace(0, 1, ROWS), word=["x", "y"] * 30)
     assert check_label(numbers, "label", max_classes=10, task="regression") == ()
     with pytest.raises(LabelError, match="regression needs numbers"):
@@ -197,7 +193,7 @@ def test_a_number_passes_for_regression_and_words_do_not():
         check_label(numbers.assign(label=numbers["label"] * 2e-200), "label", max_classes=10, task="regression")
 
 
-def test_the_split_at_the_median_gives_two_classes_and_keeps_what_is_missing():
+def test_the_split_at_the_median_gives_two_classes_and_keeps_missing_values():
     halves = split_at_median(pd.Series([1, 2, 3, 10, np.nan], name="y"))
     assert halves[:4].tolist() == ["<= 2.5", "<= 2.5", "> 2.5", "> 2.5"]
     assert halves.isna().tolist() == [False] * 4 + [True]
@@ -205,7 +201,7 @@ def test_the_split_at_the_median_gives_two_classes_and_keeps_what_is_missing():
 
 
 @pytest.mark.parametrize(("values", "said"), [(["x", "y"], "words"), ([0, 1, 1, 1], "No value of 'y' is above")])
-def test_a_split_that_gives_no_two_classes_is_refused(values, said):
+def test_a_split_at_the_median_that_does_not_give_two_classes_is_refused(values, said):
     with pytest.raises(LabelError, match=said):
         split_at_median(pd.Series(values, name="y"))
 
@@ -225,7 +221,7 @@ def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
 @pytest.mark.parametrize(
     ("rows", "told"), [({"x": 91, "y": 9}, True), ({"x": 90, "y": 10}, False), ({name: 8 for name in "abcdefghijklm"}, False)]
 )
-def test_a_class_below_a_tenth_is_told_with_what_to_do(rows, told):
+def test_a_class_below_a_tenth_is_reported_with_the_way_out(rows, told):
     labels = [name for name, count in rows.items() for _ in range(count)]
     frame = pd.DataFrame({"a": np.arange(len(labels)) % 7, "label": labels})
     found = [finding.message for finding in check_label(frame, "label", max_classes=None) if finding.code == "imbalance"]
@@ -245,11 +241,11 @@ def test_a_class_below_a_tenth_is_told_with_what_to_do(rows, told):
         (np.random.default_rng(0).normal(size=300), None),
     ],
 )
-def test_numbers_far_from_the_others_are_told_and_long_tails_are_not(values, far):
+def test_outliers_are_reported_and_long_tails_are_not(values, far):
     found = [one.message for one in check_label(pd.DataFrame({"y": values}), "y", max_classes=None, task="regression")]
     assert [far in message for message in found] == ([] if far is None else [True])
 
 
 @pytest.mark.parametrize("name", ["discount", "Promo", "account"])
-def test_a_word_that_only_ends_as_another_is_no_usual_name_of_a_target(name):
+def test_a_word_that_only_ends_like_a_target_name_does_not_name_a_target(name):
     assert name_weight(name) == 0

@@ -1,4 +1,4 @@
-"""Free text as numbers."""
+"""Free text becomes features."""
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,14 @@ def texts(rows, seed=0):
     return pd.Series([" ".join(rng.choice(WORDS, 4)) for _ in range(rows)])
 
 
-def test_texts_with_common_words_lie_near_each_other():
+def test_texts_with_common_words_are_close():
     column = pd.Series(["red green blue fast", "fast greens blue red", "slow loud quiet round", *texts(80)])
     features_NK = TextEncoder.fit(column).transform(column)
     near, far = (np.linalg.norm(features_NK[0] - features_NK[other]) for other in (1, 2))
     assert near < 0.6 * far
 
 
-def test_what_is_learnt_does_not_hang_on_the_order_of_rows_or_the_last_bit():
+def test_the_features_do_not_depend_on_row_order_or_the_last_bit():
     column = texts(200)
     learnt = TextEncoder.fit(column)
     again = TextEncoder.fit(column.sample(frac=1, random_state=1))
@@ -30,8 +30,8 @@ def test_what_is_learnt_does_not_hang_on_the_order_of_rows_or_the_last_bit():
     np.testing.assert_array_equal(again.transform(column), learnt.transform(column))
 
 
-def test_directions_that_no_text_prefers_are_left_out():
-    unlike = pd.Series(["aaaa", "bbbb", "cccc", "dddd", "eeee"])  # all as far from each other
+def test_directions_without_information_are_left_out():
+    unlike = pd.Series(["aaaa", "bbbb", "cccc", "dddd", "eeee"])  # all equally far apart
     assert not TextEncoder.fit(unlike).transform(unlike).any()
 
 
@@ -44,7 +44,7 @@ def test_a_missing_text_is_missing():
 
 
 @pytest.mark.parametrize("column", [[None, None], ["alone"], ["the same"] * 40, ["", " ", "a"], ["a b", "\ud83d\ude00" * 30, "\x00"]])
-def test_any_column_has_its_numbers(column):
+def test_any_column_gives_features(column):
     series = pd.Series(column, dtype=object)
     encoder = TextEncoder.fit(series)
     assert np.isfinite(encoder.transform(series)[series.notna().to_numpy()]).all()

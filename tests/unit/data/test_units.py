@@ -1,4 +1,4 @@
-"""Which held-out rows are one to an interval."""
+"""Which held-out rows count as one unit in an interval."""
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ def table(rows=300):
 
 
 def units(frame, kinds=(), **how):
-    """Of the test rows, with their numbers."""
+    """Returns the units of the test rows, and these rows."""
     columns = [Column(name, kind, 0, 10, ()) for name, kind in {**KINDS, **dict(kinds)}.items()]
     asked = RunSettings(dataset="-", target="target", **how)
     prepared = prepare(frame, columns, asked, max_classes=None)
@@ -29,7 +29,7 @@ def units(frame, kinds=(), **how):
 
 
 @pytest.mark.parametrize(("by", "column"), [("group", "customer"), ("time", "day")])
-def test_rows_of_one_value_of_the_splits_column_go_together_and_times_are_in_order(by, column):
+def test_rows_with_one_split_value_form_a_unit_and_times_are_in_order(by, column):
     frame = table()
     frame.loc[frame.index[frame[column] == frame[column].iloc[0]][:1], column] = None
     units_N, rows = units(frame, split_by=by, split_column=column)
@@ -42,7 +42,7 @@ def test_rows_of_one_value_of_the_splits_column_go_together_and_times_are_in_ord
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 5), min_size=40, max_size=80), st.integers(0, 9))
-def test_copies_go_together_under_every_seed_and_nothing_else_does(times, seed):
+def test_only_copies_form_a_unit_under_every_seed(times, seed):
     frame = table(len(times)).drop(columns=["customer", "day"])
     rows = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(times)), times))
     copied = frame.iloc[rows].reset_index(drop=True)
@@ -54,7 +54,7 @@ def test_copies_go_together_under_every_seed_and_nothing_else_does(times, seed):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(2, 6), st.integers(2, 5), st.integers(60, 300), st.integers(0, 99))
-def test_rows_that_agree_by_chance_in_a_table_of_few_values_are_their_own(columns, values, rows, seed):
+def test_rows_equal_by_chance_in_a_table_of_few_values_are_separate_units(columns, values, rows, seed):
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(np.ones(values), size=columns)
     frame = pd.DataFrame({f"x{f}": rng.choice(values, size=rows, p=share) for f, share in enumerate(shares)})
@@ -62,7 +62,7 @@ def test_rows_that_agree_by_chance_in_a_table_of_few_values_are_their_own(column
     np.testing.assert_array_equal(copies(frame, np.arange(rows)), np.arange(rows))
 
 
-def test_a_column_that_no_model_sees_tells_no_copies_apart():
+def test_a_column_that_no_model_sees_does_not_distinguish_copies():
     frame = pd.concat([table(100)] * 3, ignore_index=True).assign(customer=[str(row) for row in range(300)])
     of_seen, rows = units(frame)
     assert len(set(of_seen)) == len(rows)

@@ -1,4 +1,4 @@
-"""One value is one value, whatever type holds it and whichever door it comes through."""
+"""A value means the same in every type and through every entry point."""
 
 import datetime as dt
 import io
@@ -39,7 +39,7 @@ def each(make):
 
 
 def filled(name):
-    """A type without a place for a missing value; pandas makes such a column of floats, or of objects."""
+    """Returns a conversion to a type without a missing value; for a column that needs one, pandas takes floats or objects."""
     return lambda column: column.astype(name if column.notna().all() else {"b": object}.get(np.dtype(name).kind, "float64"))
 
 
@@ -151,7 +151,7 @@ HELD = {
 
 @st.composite
 def columns(draw, among=tuple(HELD)):
-    """What values a column has, some of them missing, and two types that hold them."""
+    """Draws the values of a column, some of them missing, and two types that can hold them."""
     kind = draw(st.sampled_from(among))
     values, forms = HELD[kind]
     some, gone = draw(st.lists(values, min_size=1, max_size=6)), draw(st.frozensets(st.integers(0, ROWS - 2), max_size=4))
@@ -164,7 +164,7 @@ def plain(made):
 
 
 def held(made, place):
-    """In the first or the second of its types."""
+    """Returns the column in the first or the second of its types."""
     return HELD[made[0]][1][made[3 + place]](plain(made))
 
 
@@ -205,7 +205,7 @@ DOORS = {
     st.lists(columns(("whole", "truth", "fractions", "moments", "days", "spans", "words")), min_size=1, max_size=3),
     st.sampled_from(list(DOORS)),
 )
-def test_features_do_not_depend_on_what_holds_the_columns(made, door):
+def test_features_do_not_depend_on_the_type_of_table(made, door):
     frame = read_rows(pd.DataFrame({i: plain(one) for i, one in enumerate(made)}))
     encoder = fitted(frame)
     asked = read_rows(DOORS[door](frame), tuple(frame.columns))
@@ -215,7 +215,7 @@ def test_features_do_not_depend_on_what_holds_the_columns(made, door):
 
 @settings(max_examples=6, deadline=None)
 @given(st.lists(columns(("whole", "truth", "moments", "words")), min_size=1, max_size=2))
-def test_rows_of_a_file_are_those_that_pandas_reads_or_writes(made):
+def test_rows_of_a_file_equal_those_that_pandas_reads_or_writes(made):
     frame = pd.DataFrame({f"c{i}": plain(one) for i, one in enumerate(made)}).assign(n=range(ROWS))
     other = frame.assign(**{f"c{i}": held(one, 1) for i, one in enumerate(made)})
     written, kept = frame.to_csv(index=False).encode(), io.BytesIO()
@@ -259,7 +259,7 @@ def test_a_column_is_a_feature_or_a_warning_names_it(made, remark):
         (pd.Series([1, 2, 2], dtype="category"), "category"),
     ],
 )
-def test_a_columns_type_and_values_say_what_it_holds(values, kind):
+def test_the_kind_of_a_column_follows_its_type_and_values(values, kind):
     assert column_kind(values) == kind
 
 
@@ -269,14 +269,14 @@ def test_complex_numbers_are_refused(values):
         column_kind(pd.Series(values, name="x0"))
 
 
-def test_what_cannot_be_read_at_a_prediction_is_said():
+def test_unreadable_values_in_a_prediction_are_reported():
     encoder = fitted(pd.DataFrame({"n": [1.5, 2.5], "d": pd.to_datetime(["2024-01-01"] * 2), "c": ["a", "b"]}))
     odd = pd.DataFrame({"n": ["wet", np.inf], "d": [2024, None], "c": ["A", None]})
     assert [told.partition(",")[0] for told in encoder.unread(odd)] == ["2 cells of 'n'", "1 cell of 'd'", "Every cell of 'c'"]
     assert list(encoder.unread(odd.assign(n=["NaN", None], d=None, c=["a", "new"]))) == []
 
 
-def test_levels_that_earlier_versions_wrote_mean_what_they_meant():
+def test_levels_written_by_earlier_versions_keep_their_meaning():
     for values in (
         [1.0, 2.0],
         [1, 2],
@@ -288,7 +288,7 @@ def test_levels_that_earlier_versions_wrote_mean_what_they_meant():
         known = [str(value) for value in values]
         assert places(values, known).tolist() == [0, 1]
     assert places(["1.1", "01", "x"], ["1.10", "1", "X"]).tolist() == [-1, -1, -1]
-    assert places([1, "1"], ["1.0", "true"]).tolist() == [-1, -1], "it may be either"
+    assert places([1, "1"], ["1.0", "true"]).tolist() == [-1, -1], "a level that matches two values is unknown"
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -301,7 +301,11 @@ def test_labels_of_another_type_are_the_same_classes(y):
     classes = LabelEncoder.fit(list(words(pd.Series(y, dtype=object))[:2]))
     for name in ("category", object):
         assert classes.transform(list(pd.Series(y, dtype=object).dropna().astype(name))).tolist() == classes.transform(y[:2]).tolist()
-    assert (
-        classes.transform([value if isinstance(value, str) else Decimal(value) for value in y[:2]]).tolist()
-        == classes.transform(y[:2]).tolist()
-    )
+    decimals = [value if isinstance(value, str) else Decimal(value) for value in y[:2]]
+    assert classes.transform(decimals).tolist() == classes.transform(y[:2]).tolist()
+
+
+@pytest.mark.parametrize("form", ["int32", "int64", "uint64", "UInt64", "float64", "Float64", object, "Decimal", "mixed", "text"])
+def test_dates_in_digits_are_dates_in_every_type(form):
+    days = pd.Series([20_200_101 + 100 * (i % 12) + i for i in range(25)], dtype=object)
+    assert column_kind(WHOLE[form](days)) == "date"

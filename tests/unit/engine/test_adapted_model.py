@@ -1,4 +1,4 @@
-"""What a damaged adapter, or one far too strong, leads to: a sentence, never predictions that are empty."""
+"""A damaged adapter, or one far too strong, leads to an error in one sentence, never to empty predictions."""
 
 import json
 import zipfile
@@ -27,7 +27,7 @@ KEPT = Path(__file__).parents[2] / "kept"
 
 
 def changed(path, facts=lambda facts: None, value=None):
-    """The kept adapter, of which something else is said, or with one number in all of its factors."""
+    """Changes the facts of the kept adapter, or sets all its factors to one number."""
     with zipfile.ZipFile(KEPT / "adapter.zip") as archive:
         said, tensors = json.loads(archive.read(FACTS)), safetensors.numpy.load(archive.read(TENSORS))
     facts(said)
@@ -39,7 +39,7 @@ def changed(path, facts=lambda facts: None, value=None):
 
 
 @pytest.mark.parametrize(("value", "told"), [(np.nan, "holds NaN or Infinity"), (np.inf, "holds NaN or Infinity"), (3e38, "")])
-def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, capsys, value, told):
+def test_the_command_line_neither_predicts_nor_merges_with_non_finite_numbers(tmp_path, capsys, value, told):
     adapter, merged = changed(tmp_path / "adapter.zip", value=value), tmp_path / "merged.ckpt"
     rows = ["--context", str(KEPT / "kept.csv"), "--device", "cpu"]
     assert main(["predict", str(adapter), str(KEPT / "kept.csv"), *rows]) == 2
@@ -51,13 +51,13 @@ def test_the_command_line_neither_predicts_nor_merges_without_numbers(tmp_path, 
     assert not merged.exists()
 
 
-def test_weights_that_cannot_be_written_are_an_error_that_says_why(tmp_path, capsys):
+def test_weights_that_cannot_be_written_give_an_error_with_the_reason(tmp_path, capsys):
     assert main(["merge", str(KEPT / "adapter.zip"), str(tmp_path / "none" / "merged.ckpt"), "--device", "cpu"]) == 2
     assert f"The merged weights cannot be written to '{tmp_path}/none/merged.ckpt': " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
-def test_a_full_disk_is_said_and_an_earlier_file_stays(tmp_path, name):
+def test_a_full_disk_is_reported_and_an_earlier_file_is_kept(tmp_path, name):
     model = load_model(get_card(name), "classification", torch.device("cpu"))
     settings = RunSettings(dataset="d", target="y", model=name)
     adapt(model, settings)
@@ -72,20 +72,20 @@ def test_a_full_disk_is_said_and_an_earlier_file_stays(tmp_path, name):
         assert after == before
 
 
-def test_targets_that_the_model_lacks_are_the_adapters_fault(tmp_path):
+def test_targets_missing_from_the_model_are_an_adapter_error(tmp_path):
     adapter = changed(tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"]))
     with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini-1: No linear layer under 'no_such_part'"):
         load_adapter(adapter, device="cpu")
 
 
 @pytest.mark.parametrize("classes", [["small", "large"], ["large"], ["large", "small", "more"]])
-def test_an_adapter_that_names_other_classes_than_its_rows_have_does_not_predict(tmp_path, classes):
+def test_an_adapter_whose_classes_do_not_match_its_rows_does_not_predict(tmp_path, classes):
     model = load_adapter(changed(tmp_path / "adapter.zip", lambda facts: facts.update(classes=classes)), device="cpu")
     with pytest.raises(AdapterError, match="The context has the classes 'large', 'small'; the adapter was trained for '"):
         model.context(pd.read_csv(KEPT / "kept.csv"))
 
 
-def test_without_its_class_labels_an_adapter_predicts_the_same_by_the_names_of_its_context_and_refuses_other_classes(tmp_path):
+def test_an_adapter_without_class_labels_uses_its_contexts_and_refuses_other_classes(tmp_path):
     stripped, table = tmp_path / "adapter.zip", pd.read_csv(KEPT / "kept.csv")
     stripped.write_bytes(without_labels(KEPT / "adapter.zip"))
     whole, model = (load_adapter(path, device="cpu") for path in (KEPT / "adapter.zip", stripped))
@@ -98,7 +98,7 @@ def test_without_its_class_labels_an_adapter_predicts_the_same_by_the_names_of_i
         model.new_context(renamed)
 
 
-def test_rows_may_be_any_frame_and_two_columns_of_one_name_are_refused():
+def test_rows_may_be_any_frame_but_duplicate_column_names_are_refused():
     model, table = load_adapter(KEPT / "adapter.zip", device="cpu"), pd.read_csv(KEPT / "kept.csv")
     context, rows = model.context(table), table.iloc[:5].drop(columns=model.settings.target)
     other = polars.DataFrame(rows[rows.columns[::-1]].to_dict("list"))

@@ -1,4 +1,4 @@
-"""A process set aside for one call: it answers from the state it was made in, and does not outlive its maker."""
+"""A process forked in advance for one call: it answers from the state at its fork and does not outlive its parent."""
 
 import multiprocessing
 import os
@@ -13,8 +13,9 @@ import pytest
 
 from tabtune_core.engine.preforked_process import FreshProcess
 
+ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the death of a parent")
 STATE = []
-"""What a process has done; one that is set aside shares nothing that was done later."""
+"""State of a process; a preforked process sees no later change."""
 
 
 def seen(more):
@@ -26,13 +27,13 @@ def gives_up():
 
 
 def stays(pipe):
-    """Sets a process aside, says which, and is killed."""
+    """Forks a process, sends its id, and is killed."""
     FreshProcess()
     pipe.send([child.pid for child in psutil.Process().children()])
     time.sleep(60)
 
 
-def test_it_sees_what_there_was_when_it_was_set_aside_and_nothing_that_came_later():
+def test_it_sees_only_the_state_at_the_time_of_its_fork():
     STATE[:] = ["before"]
     fresh = FreshProcess()
     STATE.append("later")
@@ -53,7 +54,7 @@ def test_it_has_no_answer_when_it_was_killed_before_it_was_asked():
     assert fresh.call(seen, more="asked") is None
 
 
-def test_it_has_no_answer_when_it_was_killed_in_the_middle_of_one():
+def test_it_has_no_answer_when_it_was_killed_while_answering():
     fresh, (ours, theirs) = FreshProcess(), multiprocessing.Pipe()
     fresh._pipe.close()
     fresh._pipe = ours
@@ -64,7 +65,7 @@ def test_it_has_no_answer_when_it_was_killed_in_the_middle_of_one():
 
 
 @pytest.mark.parametrize("kill", ["kill", "terminate"])
-def test_it_ends_with_the_process_that_set_it_aside(kill):
+def test_it_ends_with_the_process_that_forked_it(kill):
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe()
     maker = context.Process(target=stays, args=(writer,))
@@ -92,7 +93,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux alone")
+@ONLY_LINUX
 def test_a_child_ends_with_a_parent_that_is_killed():
     parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD, "x"], stdout=subprocess.PIPE, text=True)
     child = psutil.Process(int(parent.stdout.readline()))
@@ -102,8 +103,8 @@ def test_a_child_ends_with_a_parent_that_is_killed():
     child.wait(timeout=20)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux alone")
-def test_a_child_whose_parent_has_ended_before_does_nothing():
+@ONLY_LINUX
+def test_a_child_whose_parent_has_already_ended_does_nothing():
     code = "from tabtune_core.engine.preforked_process import die_with; die_with(1 << 22); print('on')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""A score that is too good names what it comes from: copies of rows that trained, or columns."""
+"""A score that is too good names its probable cause: copies of training rows, or columns."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ HONEST = pd.DataFrame({"size": DRAW.normal(size=400).round(6), "weight": DRAW.no
     ],
     ids=["honest", "a leak", "copies"],
 )
-def test_a_nearly_perfect_score_says_what_it_comes_from(frame, score, said):
+def test_a_nearly_perfect_score_names_its_probable_cause(frame, score, said):
     table, run = read_table(frame.to_csv(index=False).encode()), RunSettings(dataset="d", target="self", strategy="boosting")
     prepared = prepare(table.frame, table.columns, run, max_classes=None)
     told = too_good(prepared, kinds_of(table.columns, run), run, {"balanced_accuracy": score})

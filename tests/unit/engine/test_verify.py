@@ -1,4 +1,4 @@
-"""What is said of an adapter package once it was tried in another process."""
+"""The verdict about an adapter package after a trial in another process."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tabtune_core.engine.preforked_process import FreshProcess
 
 
 class Answers:
-    """Stands for the process that was set aside."""
+    """Stands in for the preforked process."""
 
     def __init__(self, answer):
         self.answer, self.asked = answer, None
@@ -26,14 +26,14 @@ class Answers:
         (None, False, "could not be opened in a fresh process"),
     ],
 )
-def test_the_process_set_aside_decides_whether_a_package_is_offered(tmp_path, answer, good, said):
+def test_the_preforked_process_decides_whether_a_package_is_offered(tmp_path, answer, good, said):
     fresh = Answers(answer)
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint="x.ckpt", fresh=fresh)
     assert (offered, said in sentence) == (good, True)
     assert fresh.asked == (verify.largest_difference, {"run_dir": tmp_path, "home": tmp_path, "device": "cpu", "checkpoint": "x.ckpt"})
 
 
-def test_a_new_interpreter_decides_where_the_process_set_aside_was_killed(tmp_path, monkeypatch):
+def test_a_new_interpreter_decides_if_the_preforked_process_was_killed(tmp_path, monkeypatch):
     fresh = FreshProcess()
     fresh._process.kill()
     monkeypatch.setattr(verify, "_in_new_interpreter", lambda *asked: (1e-7, 0) if asked == (tmp_path, tmp_path, "cpu", None) else None)
@@ -42,7 +42,7 @@ def test_a_new_interpreter_decides_where_the_process_set_aside_was_killed(tmp_pa
     assert "gave the run's test predictions in a fresh process" in sentence
 
 
-def test_without_one_a_new_interpreter_is_asked_and_its_failure_is_told(tmp_path):
+def test_without_a_preforked_process_a_new_interpreter_decides_and_its_failure_is_reported(tmp_path):
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None)
     assert not offered
     assert "could not be opened in a fresh process" in sentence
@@ -57,7 +57,7 @@ def test_without_one_a_new_interpreter_is_asked_and_its_failure_is_told(tmp_path
         ((5e-3, 0), True, False, "cpu"),
     ],
 )
-def test_a_package_is_tried_on_the_runs_card_or_on_the_cpu_where_the_run_holds_it(tmp_path, monkeypatch, answer, exclusive, good, tried_on):
+def test_a_package_is_tried_on_the_runs_gpu_or_on_the_cpu_if_that_is_exclusive(tmp_path, monkeypatch, answer, exclusive, good, tried_on):
     monkeypatch.setattr(verify, "takes_one_process", lambda place: exclusive and place == 1)
     fresh = Answers(answer)
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cuda:1", checkpoint=None, fresh=fresh)

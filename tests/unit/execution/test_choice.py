@@ -1,4 +1,4 @@
-"""Which executor a worker uses, and how that is passed on to it."""
+"""Which executor a worker uses, and how the choice reaches it."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What ``loralab worker`` would open, instead of working."""
+    """The executors that ``loralab worker`` would open; nothing is started."""
     found = []
     monkeypatch.setattr(service, "run_worker", lambda home, *, executor, **more: found.append(executor))
     monkeypatch.setattr(os, "environ", dict(os.environ))
@@ -34,7 +34,7 @@ def test_an_unknown_executor_is_refused():
         ExecutorChoice("slurm")
 
 
-def test_a_worker_stays_on_its_machine_unless_told_otherwise(tmp_path, asked):
+def test_a_worker_uses_its_own_machine_by_default(tmp_path, asked):
     write_cluster(tmp_path, Cluster())
     assert main(["worker", "--home", str(tmp_path)]) == 0
     assert asked[0].func is LocalExecutor
@@ -42,13 +42,13 @@ def test_a_worker_stays_on_its_machine_unless_told_otherwise(tmp_path, asked):
     assert read_cluster(tmp_path) is None
 
 
-def test_what_the_pages_were_told_reaches_the_worker(tmp_path, asked):
+def test_the_choice_given_to_the_pages_reaches_the_worker(tmp_path, asked):
     tell_workers(executor="ray", address="10.0.0.1:6379", gpu_share=0.5)
     assert main(["worker", "--home", str(tmp_path)]) == 0
     assert asked[0].args == ("10.0.0.1:6379", 0.5)
 
 
-def test_the_command_line_is_stronger_than_the_environment(tmp_path, asked):
+def test_the_command_line_overrides_the_environment(tmp_path, asked):
     tell_workers(executor="ray", address="a:1", gpu_share=0.5)
     assert main(["worker", "--home", str(tmp_path), "--address", "b:2", "--gpu-share", "1"]) == 0
     assert asked[0].args == ("b:2", 1.0)

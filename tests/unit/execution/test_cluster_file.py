@@ -1,4 +1,4 @@
-"""What the pages read of a cluster."""
+"""What the pages read about a cluster."""
 
 import pytest
 
@@ -17,13 +17,13 @@ from tabtune_core.execution.executor import VARIABLE
 MADE = Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits.")
 
 
-def test_it_reads_what_was_written_and_a_node_without_runs_does_not_count(tmp_path):
+def test_the_file_reads_back_and_a_node_without_runs_does_not_count(tmp_path):
     write_cluster(tmp_path, MADE)
     assert read_cluster(tmp_path) == MADE
     assert MADE.summary == "1 node, 8 CPUs, 2 GPUs (2 × NVIDIA L4)"
 
 
-def test_what_says_so_already_is_not_written_again(tmp_path):
+def test_an_unchanged_file_is_not_written_again(tmp_path):
     write_cluster(tmp_path, MADE)
     before = (tmp_path / CLUSTER).stat().st_ino
     write_cluster(tmp_path, MADE)
@@ -31,19 +31,19 @@ def test_what_says_so_already_is_not_written_again(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"nodes": 3, "waits": ""}', '{"nodes": [{"name": "a"}], "waits": ""}'])
-def test_a_damaged_file_is_no_cluster(tmp_path, content):
+def test_a_damaged_file_means_no_cluster(tmp_path, content):
     (tmp_path / CLUSTER).write_text(content)
     assert read_cluster(tmp_path) is None
 
 
-def test_without_one_runs_stay_here(tmp_path):
+def test_a_forgotten_cluster_is_gone(tmp_path):
     write_cluster(tmp_path, MADE)
     forget_cluster(tmp_path)
     forget_cluster(tmp_path)
     assert read_cluster(tmp_path) is None
 
 
-def test_a_cluster_whose_worker_has_left_is_none_for_new_runs_unless_the_next_joins_it(tmp_path, monkeypatch):
+def test_the_cluster_of_an_ended_worker_counts_only_if_the_next_worker_joins_it(tmp_path, monkeypatch):
     write_cluster(tmp_path, MADE)
     monkeypatch.delenv(VARIABLE, raising=False)
     assert cluster_for_new_runs(tmp_path) is None
@@ -51,7 +51,7 @@ def test_a_cluster_whose_worker_has_left_is_none_for_new_runs_unless_the_next_jo
     assert cluster_for_new_runs(tmp_path) == MADE
 
 
-def test_a_cluster_with_nodes_was_joined(tmp_path):
+def test_a_cluster_with_nodes_counts_as_joined(tmp_path):
     assert why_not_joined(tmp_path) == ""
     write_cluster(tmp_path, MADE)
     assert why_not_joined(tmp_path) == ""

@@ -1,4 +1,4 @@
-"""A version that changes with the code, and with nothing else."""
+"""The code version changes with the code, and with nothing else."""
 
 import os
 
@@ -16,20 +16,20 @@ def package(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["worker.py", "store/schema.sql", "store/new.py"])
-def test_it_changes_with_every_source(package, file):
+def test_the_version_changes_with_every_source_file(package, file):
     before = code_version(package)
     (package / file).write_text("a = 2")
     assert code_version(package) != before
 
 
-def test_it_does_not_change_with_the_time_of_a_file_or_what_python_leaves_there(package):
+def test_the_version_ignores_file_times_and_files_that_python_creates(package):
     before = code_version(package)
     os.utime(package / "worker.py", (1, 1))
     (package / "worker.pyc").write_bytes(b"compiled")
     assert code_version(package) == before
 
 
-def test_it_begins_with_the_number_of_the_package():
+def test_the_version_begins_with_the_package_version():
     number, digest = code_version().split("+")
     assert number[0].isdigit()
     assert len(digest) == 8

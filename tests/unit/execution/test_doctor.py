@@ -1,4 +1,4 @@
-"""Each thing that keeps runs from working is named with what to do, and nothing leaves the machine unasked."""
+"""Every obstacle to a run is named with the way out, and nothing leaves the machine unasked."""
 
 import socket
 
@@ -17,11 +17,11 @@ from tabtune_core.store.runs import RunStore
 
 
 def found(home, name, **more):
-    """The check of that name."""
+    """Returns the check called ``name``."""
     return {check.name: check for check in examine(home, **more)}[name]
 
 
-def test_a_sound_machine_has_no_problem_and_keeps_its_workspace_unmade(tmp_path):
+def test_a_sound_machine_has_no_problem_and_no_workspace_is_created(tmp_path):
     home = tmp_path / "home"
     checks = examine(home)
     assert [check for check in checks if check.state == "problem"] == []
@@ -29,7 +29,7 @@ def test_a_sound_machine_has_no_problem_and_keeps_its_workspace_unmade(tmp_path)
     assert {"Python", "torch", "TabICL", "NVIDIA driver", "TabICL weights", "Memory", "Workspace"} <= {check.name for check in checks}
 
 
-def test_nothing_leaves_the_machine_unasked_and_a_hub_out_of_reach_is_a_note(tmp_path, monkeypatch):
+def test_nothing_leaves_the_machine_unasked_and_an_unreachable_hub_is_a_note(tmp_path, monkeypatch):
     asked = []
 
     def refuse(host, *_, **__):
@@ -47,14 +47,14 @@ def test_nothing_leaves_the_machine_unasked_and_a_hub_out_of_reach_is_a_note(tmp
     assert "HF_ENDPOINT" in told.advice
 
 
-def test_an_address_of_the_hub_that_is_none_is_a_note(tmp_path, monkeypatch):
+def test_an_invalid_hub_address_is_a_note(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "mirror.example")
     told = found(tmp_path, "Hugging Face", online=True)
     assert (told.state, "mirror.example cannot be reached: unknown url type" in told.found) == ("note", True)
 
 
-def test_a_package_that_is_missing_or_too_old_is_named(tmp_path, monkeypatch):
+def test_a_missing_or_too_old_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=99", "no-such-package", "never; extra == 'test'"])
     told = found(tmp_path, "Other packages")
     assert told.state == "problem"
@@ -62,14 +62,14 @@ def test_a_package_that_is_missing_or_too_old_is_named(tmp_path, monkeypatch):
     assert "never" not in told.found
 
 
-def test_an_upstream_package_that_is_not_here_or_not_tested_is_told(tmp_path, monkeypatch):
+def test_a_missing_or_untested_upstream_package_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda name: None if "autogluon" in name else "99.1")
     assert "run: " in found(tmp_path, "Mitra").advice
     told = found(tmp_path, "TabICL")
     assert (told.state, told.found) == ("note", "tabicl 99.1 is not among the tested versions")
 
 
-def test_weights_that_are_here_are_told_from_those_to_download_and_from_a_damaged_package(tmp_path, monkeypatch):
+def test_present_missing_and_damaged_weights_are_distinguished(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "is_here", lambda weights: weights.file.startswith("tabicl-classifier-v2") or is_here(weights))
     assert found(tmp_path, "TabICL weights").found.startswith(
         "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL mini 1 (Apache-2.0, commercial use allowed), TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
@@ -97,7 +97,7 @@ def test_a_driver_that_is_too_old_for_torch_is_a_problem(tmp_path, monkeypatch, 
     assert found(tmp_path, "cuda:0").found.startswith("NVIDIA H100, ")
 
 
-def test_a_gpu_beside_a_torch_without_cuda_is_told(tmp_path, monkeypatch):
+def test_a_gpu_with_a_torch_without_cuda_is_reported(tmp_path, monkeypatch):
     nvml = Driver("GPU-1")
     nvml.nvmlSystemGetCudaDriverVersion = lambda: 12080
     monkeypatch.setattr(gpus, "pynvml", nvml)
@@ -106,14 +106,14 @@ def test_a_gpu_beside_a_torch_without_cuda_is_told(tmp_path, monkeypatch):
     assert found(tmp_path, "GPUs").found == "1 here, but runs cannot use them: torch has no CUDA"
 
 
-def test_the_version_of_torch_and_its_cuda_are_those_that_torch_says():
+def test_the_versions_of_torch_and_cuda_are_those_that_torch_reports():
     import torch
 
     assert doctor._made_for("cuda") == torch.version.cuda
-    assert torch.__version__.partition("+")[0] in doctor._torch().found  # PyPI builds with CUDA name it behind the plus
+    assert torch.__version__.partition("+")[0] in doctor._torch().found  # PyPI builds with CUDA name it after the plus
 
 
-def test_little_room_and_a_workspace_that_cannot_be_opened_are_told(tmp_path, monkeypatch):
+def test_little_disk_space_and_an_unusable_workspace_are_reported(tmp_path, monkeypatch):
     (tmp_path / "runs.sqlite").write_bytes(b"no database" * 100)
     told = found(tmp_path, "Workspace")
     assert (told.state, "is damaged" in told.found) == ("problem", True)
@@ -123,7 +123,7 @@ def test_little_room_and_a_workspace_that_cannot_be_opened_are_told(tmp_path, mo
     assert found(tmp_path, "Memory").state == "note"
 
 
-def test_a_worker_is_told_from_one_that_was_stopped_while_runs_wait(tmp_path):
+def test_a_running_worker_and_one_stopped_while_runs_wait_are_distinguished(tmp_path):
     store = RunStore(tmp_path)
     assert found(tmp_path, "Worker").state == "ok"
     store.add_sweep([RunSettings(dataset="d", target="y")])
@@ -143,7 +143,7 @@ def test_the_report_has_every_check_and_its_advice(tmp_path):
     assert all(check.found in text and check.advice in text for check in checks)
 
 
-def test_an_empty_workspace_where_none_can_be_made_is_a_problem(tmp_path, monkeypatch):
+def test_a_workspace_that_cannot_be_created_is_a_problem(tmp_path, monkeypatch):
     (tmp_path / "mounts").write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n")
     monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
     assert found(tmp_path / "near" / "home", "Workspace").state == "ok"
@@ -156,7 +156,7 @@ def test_an_empty_workspace_where_none_can_be_made_is_a_problem(tmp_path, monkey
     assert not (tmp_path / "near").exists()
 
 
-def test_a_cluster_that_the_worker_could_not_join_is_told(tmp_path):
+def test_a_cluster_that_the_worker_could_not_join_is_reported(tmp_path):
     RunStore(tmp_path)
     write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
     assert (found(tmp_path, "Cluster").state, found(tmp_path, "Cluster").advice) == ("problem", "There is no Ray cluster to join.")

@@ -1,4 +1,4 @@
-"""What a worker does with rows whose process is not its own for certain: it signals nothing, and leaves no row running for ever."""
+"""What a worker does with rows whose process may not be its own: it sends no signal, and leaves no row running forever."""
 
 import os
 import signal
@@ -24,13 +24,13 @@ psutil._pslinux.BOOT_TIME = None
 psutil.boot_time = psutil._pslinux.boot_time = lambda *_: booted + shift()
 time.time = lambda: now() + shift()
 """
-"""A machine whose clock is put forward by an hour once there is a file."""
+"""Sets the clock forward by an hour once a file exists."""
 IMPATIENT = "from tabtune_core.execution import worker as early\nearly.SILENT_SECONDS = 0.3\n"
 
 
 @pytest.fixture
 def stranger():
-    """Another program, which leads a process group as runs do."""
+    """An unrelated program that leads a process group, as runs do."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     yield process
     process.kill()
@@ -38,7 +38,7 @@ def stranger():
 
 
 def elsewhere(pid, place):
-    """The identity of a process that had this pid in another life of the machine (1) or another container (2), or one earlier (0)."""
+    """The identity of an earlier process with this pid (0), of one before a restart (1) or in another container (2)."""
     parts = identity_of(pid).split()
     return " ".join([*parts[:place], f"{parts[place]}0", *parts[place + 1 :]])
 
@@ -50,14 +50,14 @@ def running_row(store, pid, identity):
 
 
 def let_it_look(store):
-    """A worker looks at all that runs between two jobs."""
+    """Waits for a job: the worker checks everything that runs between two jobs."""
     for _ in range(2):
         job = store.add_job("double", {"number": 1})
         wait_until(lambda job=job: store.job(job).ended)
         assert store.job(job).status == "finished"
 
 
-def test_a_clock_that_is_set_leaves_everything_running(store):
+def test_setting_the_clock_leaves_everything_running(store):
     (run_id,) = queue(store, "waiting")
     busy = start_worker(store.home, before=CLOCK)
     try:
@@ -69,7 +69,7 @@ def test_a_clock_that_is_set_leaves_everything_running(store):
         assert worker_of(store.home).pid == busy.pid
         busy.kill()
         busy.wait()
-        busy = start_worker(store.home, before=CLOCK)  # adopts it under the new clock
+        busy = start_worker(store.home, before=CLOCK)  # adopts the run under the new clock
         let_it_look(store)
         (store.home / "go").touch()
         ended = wait_for_end(store, run_id)
@@ -78,16 +78,16 @@ def test_a_clock_that_is_set_leaves_everything_running(store):
         end(store, busy)
 
 
-def test_a_run_that_is_over_for_certain_is_interrupted_and_nothing_is_signalled(store, stranger):
-    """Its pid was given anew, or the machine started anew."""
+def test_a_run_that_has_certainly_ended_is_interrupted_without_a_signal(store, stranger):
+    """Its pid was reused, or the machine was restarted."""
     runs = [running_row(store, stranger.pid, elsewhere(stranger.pid, place)) for place in (0, 1)]
     assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
     assert [store.run(run_id).status for run_id in runs] == ["interrupted", "interrupted"]
     assert stranger.poll() is None
 
 
-def test_what_is_in_doubt_ends_when_its_heartbeat_stays_out_and_nothing_is_signalled(store, stranger):
-    """Of an earlier version, or of another container."""
+def test_a_doubtful_run_or_job_is_closed_without_a_signal_once_its_heartbeat_stops(store, stranger):
+    """The rows are of an earlier version or of another container."""
     identities = (None, elsewhere(stranger.pid, 2))
     runs = [running_row(store, stranger.pid, identity) for identity in identities * 2]
     for run_id in runs[2:]:
@@ -104,7 +104,7 @@ def test_what_is_in_doubt_ends_when_its_heartbeat_stays_out_and_nothing_is_signa
     assert stranger.poll() is None
 
 
-def test_a_run_that_cannot_be_read_ends_when_its_heartbeat_stays_out_so_that_it_can_be_deleted(store, stranger, monkeypatch):
+def test_an_unreadable_run_is_closed_once_its_heartbeat_stops_and_can_be_deleted(store, stranger, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
     run_id = running_row(store, stranger.pid, None)
@@ -125,7 +125,7 @@ def test_a_run_that_cannot_be_read_ends_when_its_heartbeat_stays_out_so_that_it_
     assert stranger.poll() is None
 
 
-def test_a_run_in_doubt_goes_on_as_long_as_its_heartbeat_moves(store, stranger, monkeypatch):
+def test_a_doubtful_run_continues_while_its_heartbeat_moves(store, stranger, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
     run_id = running_row(store, stranger.pid, None)
@@ -162,7 +162,7 @@ def test_a_run_of_another_executor_is_left_alone_until_a_person_gives_it_up(stor
     assert store.run(run_id).status == "cancelled"
 
 
-def test_a_run_of_this_machine_that_is_silent_under_a_worker_of_a_cluster_is_closed(store, monkeypatch):
+def test_a_silent_run_of_this_machine_is_closed_by_a_worker_of_a_cluster(store, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
     (run_id,) = queue(store, "quick")
@@ -177,12 +177,12 @@ def test_a_run_of_this_machine_that_is_silent_under_a_worker_of_a_cluster_is_clo
     assert "carried out on this machine, and has given no sign of life" in store.run(run_id).error
 
 
-def test_a_process_whose_run_was_given_to_another_ends_itself(store, stranger):
+def test_a_process_whose_run_was_given_to_another_process_ends_itself(store, stranger):
     (run_id,) = queue(store, "waiting")
     busy = start_worker(store.home)
     try:
         wait_until(lambda: store.events(run_id))
-        busy.kill()  # whoever took the run for dead is another one
+        busy.kill()  # another worker takes the run for dead
         busy.wait()
         first = store.run(run_id)
         store.set_process(run_id, stranger.pid, identity_of(stranger.pid))
@@ -192,7 +192,7 @@ def test_a_process_whose_run_was_given_to_another_ends_itself(store, stranger):
         end(store, busy)
 
 
-def test_a_suspended_run_is_not_taken_for_dead_and_can_be_cancelled(store):
+def test_a_suspended_run_does_not_count_as_dead_and_can_be_cancelled(store):
     (run_id,) = queue(store, "waiting")
     busy = start_worker(store.home)
     try:
@@ -210,7 +210,7 @@ def test_a_suspended_run_is_not_taken_for_dead_and_can_be_cancelled(store):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="only Linux has the score")
-def test_runs_go_before_the_worker_where_memory_ends(store):
+def test_the_system_kills_runs_before_the_worker_if_memory_runs_out(store):
     def score(pid):
         with open(f"/proc/{pid}/oom_score_adj") as file:
             return int(file.read())

@@ -1,4 +1,4 @@
-"""Who named an address is told once a sweep has ended; nobody else is, and an address that does not answer hurts nothing."""
+"""The end of a sweep is sent once to the given address and to nobody else; an address that does not answer does no harm."""
 
 import http.server
 import json
@@ -17,7 +17,7 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture
 def chat():
-    """An address, and what was sent to it."""
+    """An address, and the messages sent to it."""
     told = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ def sweep(name, **counts):
     return Sweep(name, f"sweep {name}", 0.0, counts)
 
 
-def test_a_sweep_is_told_once_when_it_was_seen_going_and_has_ended(chat):
+def test_the_end_of_a_sweep_seen_running_is_announced_once(chat):
     address, told = chat
     messages = EndMessages(address)
     messages.look([sweep("a", running=1, queued=1), sweep("old", finished=3), sweep("b", running=1)])
@@ -49,10 +49,9 @@ def test_a_sweep_is_told_once_when_it_was_seen_going_and_has_ended(chat):
     for _ in range(2):
         messages.look([sweep("a", finished=1, failed=1), sweep("old", finished=3), sweep("b", running=1)])
     messages.finish()
-    assert [(kind, content["sweep"], content["counts"]) for kind, content in told] == [
-        ("application/json", "a", {"finished": 1, "failed": 1})
-    ]
-    assert told[0][1]["text"] == "LoRA Lab: sweep a has ended: 1 finished, 1 failed."
+    ((kind, content),) = told
+    assert (kind, content["sweep"], content["counts"]) == ("application/json", "a", {"finished": 1, "failed": 1})
+    assert content["text"] == "LoRA Lab: sweep a has ended: 1 finished, 1 failed."
 
 
 def test_an_address_that_does_not_answer_is_one_line_in_the_log(caplog):
@@ -66,7 +65,7 @@ def test_an_address_that_does_not_answer_is_one_line_in_the_log(caplog):
     assert "secret-part" not in line
 
 
-def test_what_answers_no_http_is_one_line_in_the_log(caplog):
+def test_an_answer_that_is_not_http_is_one_line_in_the_log(caplog):
     with socket.create_server(("127.0.0.1", 0)) as server:
         messages = EndMessages(f"http://127.0.0.1:{server.getsockname()[1]}/hook")
         with caplog.at_level(logging.WARNING):
@@ -82,16 +81,16 @@ def test_what_answers_no_http_is_one_line_in_the_log(caplog):
 
 
 @pytest.mark.parametrize("address", ["chat.example/hook", "file:///etc/passwd", "http://", "ftp://a.example"])
-def test_what_is_no_address_is_refused_at_the_start(address):
+def test_an_invalid_address_is_refused_at_the_start(address):
     with pytest.raises(SettingError, match="must begin with http:// or https://"):
         EndMessages(address)
 
 
-def test_without_a_name_the_sweep_is_still_called_something():
+def test_a_sweep_without_a_name_is_still_identified():
     assert message(Sweep("a", "", 0.0, {"finished": 2}))["text"] == "LoRA Lab: A sweep has ended: 2 finished."
 
 
-def test_the_worker_tells_the_address_that_it_was_given(chat, tmp_path):
+def test_the_worker_notifies_the_given_address(chat, tmp_path):
     address, told = chat
     store = RunStore(tmp_path)
     queue(store, "steady")
@@ -100,7 +99,7 @@ def test_the_worker_tells_the_address_that_it_was_given(chat, tmp_path):
     assert (tell["runs"], tell["sweep"]) == (1, store.sweeps()[0].id)
 
 
-def test_a_sweep_whose_last_run_was_lost_between_two_workers_is_told(chat, tmp_path):
+def test_a_sweep_whose_last_run_was_lost_between_two_workers_is_announced(chat, tmp_path):
     address, told = chat
     store = RunStore(tmp_path)
     queue(store, "quick")

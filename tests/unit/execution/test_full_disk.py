@@ -1,4 +1,4 @@
-"""A disk that is full, for real: nothing ends for it that could go on, and what waits goes on by itself."""
+"""A disk that is really full: nothing ends that could continue, and waiting runs start automatically."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def steps(store, run_id):
 
 
 def tell_until_full(teller, store, run_id):
-    """The number of steps that were told or wait; some of them wait."""
+    """Tells steps until some of them wait; returns the number of the last one."""
     told = 0
     while len(steps(store, run_id)) == told:
         told += 1
@@ -42,7 +42,7 @@ def tell_until_full(teller, store, run_id):
     return told
 
 
-def test_a_training_goes_on_while_the_disk_is_full_and_tells_all_of_it_later(store, disk):
+def test_training_continues_on_a_full_disk_and_writes_all_events_later(store, disk):
     (run_id,) = queue(store, "quick")
     teller = Teller(store, run_id)
     teller.tell(StepDone(0, 0.5, 1.0, 2e-4, 0.5))
@@ -55,7 +55,7 @@ def test_a_training_goes_on_while_the_disk_is_full_and_tells_all_of_it_later(sto
     assert steps(store, run_id) == list(range(1, last + 2))
 
 
-def test_patience_ends(store, disk, monkeypatch):
+def test_waiting_for_room_has_a_limit(store, disk, monkeypatch):
     (run_id,) = queue(store, "quick")
     teller = Teller(store, run_id)
     monkeypatch.setattr(event_log, "PATIENCE_SECONDS", 0.0)
@@ -68,7 +68,7 @@ def test_patience_ends(store, disk, monkeypatch):
         patiently(teller.finish)
 
 
-def test_what_does_not_come_back_is_not_waited_for():
+def test_permanent_errors_are_not_waited_for():
     def refuse():
         raise ShortageError("No.", "writable disk")
 
@@ -76,7 +76,7 @@ def test_what_does_not_come_back_is_not_waited_for():
         patiently(refuse)
 
 
-def test_a_run_that_finds_the_disk_full_ends_as_such_although_its_log_is_on_it(disk):
+def test_a_run_that_meets_a_full_disk_exits_with_that_status_although_its_log_is_there(disk):
     (disk / "log.txt").touch()
     program = (
         "import sys\nfrom pathlib import Path\nfrom tabtune_core.execution import child\n"
@@ -88,7 +88,7 @@ def test_a_run_that_finds_the_disk_full_ends_as_such_although_its_log_is_on_it(d
 
 
 @pytest.mark.parametrize("left", [0, 2**20])
-def test_a_queued_run_waits_for_room_and_goes_on_by_itself(store, disk, tmp_path, left):
+def test_a_queued_run_waits_for_room_and_starts_automatically(store, disk, tmp_path, left):
     (run_id,) = queue(store, "quick")
     filler, said = fill(disk), tmp_path / "said.txt"
     os.truncate(filler, filler.stat().st_size - left)
@@ -105,7 +105,7 @@ def test_a_queued_run_waits_for_room_and_goes_on_by_itself(store, disk, tmp_path
         end(store, working)
 
 
-def test_a_run_that_fills_the_disk_says_so_and_goes_on_when_there_is_room(store, disk):
+def test_a_run_that_fills_the_disk_reports_it_and_continues_when_there_is_room(store, disk):
     (run_id,) = queue(store, "filling")
     working = start_worker(disk)
     try:

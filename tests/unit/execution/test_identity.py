@@ -1,4 +1,4 @@
-"""Which process is meant: told by the kernel, whatever the clock says, and in doubt never told for certain."""
+"""Which process a row means: the kernel's facts decide, not the clock, and doubt is reported as doubt."""
 
 import os
 import shutil
@@ -30,12 +30,12 @@ def state_of(process):
 
 
 def other(text, place):
-    """An identity that differs in one of its three parts."""
+    """Returns the identity ``text`` with one of its three parts changed."""
     parts = text.split()
     return " ".join([*parts[:place], f"{parts[place]}0", *parts[place + 1 :]])
 
 
-def test_a_process_that_runs_is_alive_and_one_that_was_collected_is_gone(sleeper):
+def test_a_running_process_is_alive_and_a_reaped_one_is_gone(sleeper):
     written = identity_of(sleeper.pid)
     assert found(sleeper.pid, written) == "alive"
     sleeper.kill()
@@ -51,7 +51,7 @@ def test_a_zombie_is_gone(sleeper):
     assert found(sleeper.pid, written) == "gone"
 
 
-def test_one_that_is_suspended_is_alive(sleeper):
+def test_a_suspended_process_is_alive(sleeper):
     written = identity_of(sleeper.pid)
     assert not is_suspended(sleeper.pid, written)
     sleeper.send_signal(signal.SIGSTOP)
@@ -60,7 +60,7 @@ def test_one_that_is_suspended_is_alive(sleeper):
     assert is_suspended(sleeper.pid, written)
 
 
-def test_a_clock_that_is_set_changes_nothing(sleeper, monkeypatch):
+def test_setting_the_clock_changes_nothing(sleeper, monkeypatch):
     written, booted, now = identity_of(sleeper.pid), psutil.boot_time(), time.time()
     for module in (psutil, psutil._pslinux):
         monkeypatch.setattr(module, "boot_time", lambda *_: booted + HOUR)
@@ -70,29 +70,29 @@ def test_a_clock_that_is_set_changes_nothing(sleeper, monkeypatch):
 
 
 @pytest.mark.parametrize(("place", "state"), [(0, "other"), (1, "other"), (2, "unknown")], ids=["start", "boot", "namespace"])
-def test_the_pid_alone_tells_nothing(sleeper, place, state):
+def test_the_pid_alone_proves_nothing(sleeper, place, state):
     assert found(sleeper.pid, other(identity_of(sleeper.pid), place)) == state
 
 
-def test_the_pid_of_another_container_may_be_there_and_not_be_seen():
+def test_a_pid_of_another_container_is_in_doubt():
     assert found(4194300, other(identity_of(os.getpid()), 2)) == "unknown"
     assert found(4194300, identity_of(os.getpid())) == "gone"
 
 
 @pytest.mark.parametrize("written", [None, "", "1760000000.25"])
-def test_a_row_of_an_earlier_version_is_in_doubt_as_long_as_something_has_its_pid(sleeper, written):
+def test_a_row_of_an_earlier_version_is_in_doubt_while_its_pid_is_in_use(sleeper, written):
     assert found(sleeper.pid, written) == "unknown"
     assert found(4194300, written) == "gone"
     assert found(None, written) == "gone"
 
 
-def test_a_process_that_is_hidden_is_in_doubt(sleeper, monkeypatch, tmp_path):
+def test_a_hidden_process_is_in_doubt(sleeper, monkeypatch, tmp_path):
     written = f"{identity_of(sleeper.pid).split()[0]} - -"
     monkeypatch.setattr(identity, "PROC", tmp_path)
     assert found(sleeper.pid, written) == "unknown"
 
 
-def test_the_name_of_a_program_may_look_like_what_follows_it(tmp_path):
+def test_a_program_name_may_look_like_the_fields_after_it(tmp_path):
     program = tmp_path / "x) Z 1 ("
     shutil.copy(shutil.which("sleep"), program)
     with subprocess.Popen([program, "60"]) as process:

@@ -1,4 +1,4 @@
-"""Jobs under a real worker, with real processes: side by side, cancelled, ended where their time is over, adopted."""
+"""Jobs under a real worker, with real processes: side by side, cancelled, ended after their time limit, adopted."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    """A store with a worker at it, whose limit for the kind 'stubborn' is 0.3 seconds."""
+    """A store with a worker, whose time limit for the kind 'stubborn' is 0.3 seconds."""
     store = RunStore(tmp_path_factory.mktemp("live"))
     worker = start_worker(store.home, "short-limits")
     wait_until(lambda: worker_of(store.home))
@@ -28,7 +28,7 @@ def live(tmp_path_factory):
 
 
 def begun(store, kind):
-    """A job that has written something and started a process of its own."""
+    """Starts a job and waits until it has written a file and started a process; returns its id and that process."""
     job_id = store.add_job(kind, {"number": 1})
     helper = store.job_dir(job_id) / "helper"
     wait_until(lambda: helper.exists() and helper.read_text())
@@ -45,7 +45,7 @@ def left_by(store, job_id):
 
 
 def damage(store, job_id):
-    """Makes the row of a job unreadable."""
+    """Makes the row of the job unreadable."""
     with contextlib.closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
         database.execute("UPDATE jobs SET arguments = '{' WHERE id = ?", (job_id,))
 
@@ -59,7 +59,7 @@ def is_gone(process):
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_prediction_goes_on_beside_a_curve_and_the_next_curve_waits_until_both_are_cancelled(live):
+def test_a_prediction_runs_beside_a_curve_and_the_next_curve_waits_until_both_are_cancelled(live):
     first, _ = begun(live, "context_curve")
     second = live.add_job("context_curve", {"number": 2})
     prediction, helper = begun(live, "predict")
@@ -75,7 +75,7 @@ def test_a_prediction_goes_on_beside_a_curve_and_the_next_curve_waits_until_both
     wait_until(lambda: is_gone(helper))
 
 
-def test_a_job_that_passes_its_limit_is_ended_even_against_its_will_and_says_so(live):
+def test_a_job_over_its_time_limit_is_ended_by_force_and_reports_it(live):
     job_id, helper = begun(live, "stubborn")
     job = ended(live, job_id)
     assert job.status == "failed"
@@ -86,7 +86,7 @@ def test_a_job_that_passes_its_limit_is_ended_even_against_its_will_and_says_so(
 
 
 def without_its_worker(store):
-    """A job that goes on while its worker was killed; its id and the process that it started."""
+    """Starts a job and kills its worker; returns the job's id and the process that it started."""
     worker = start_worker(store.home)
     try:
         return begun(store, "waiting")
@@ -111,7 +111,7 @@ def test_a_job_outlives_its_worker_and_the_next_one_cancels_it(tmp_path):
         end(store, next_worker)
 
 
-def test_a_job_whose_process_cannot_be_started_goes_back_to_its_place(tmp_path):
+def test_a_job_whose_process_cannot_be_started_returns_to_its_place_in_the_queue(tmp_path):
     store = RunStore(tmp_path)
     first, second = (store.add_job("double", {"number": number}) for number in (1, 2))
     lanes = JobLanes(store, Mock(**{"Process.return_value.start.side_effect": EOFError()}), "fake_jobs", {})
@@ -121,7 +121,7 @@ def test_a_job_whose_process_cannot_be_started_goes_back_to_its_place(tmp_path):
     assert [store.claim_job(1, None).id for _ in range(2)] == [first, second]
 
 
-def test_a_job_that_the_worker_took_and_did_not_start_is_never_taken_for_the_worker_itself(tmp_path):
+def test_a_claimed_job_that_did_not_start_is_never_mistaken_for_the_worker(tmp_path):
     store = RunStore(tmp_path)
     job_id = store.add_job("double", {"number": 1})
     store.claim_job(os.getpid(), identity_of(os.getpid()))
@@ -130,7 +130,7 @@ def test_a_job_that_the_worker_took_and_did_not_start_is_never_taken_for_the_wor
     assert (store.job(job_id).status, lanes.going) == ("queued", [])
 
 
-def test_a_job_that_ends_between_two_looks_at_it_keeps_what_it_left(tmp_path, monkeypatch):
+def test_a_job_that_ends_between_two_looks_keeps_its_result(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     job_id = store.add_job("double", {"number": 1})
     store.claim_job(1, "of another worker")
@@ -167,7 +167,7 @@ def test_a_running_job_that_the_next_worker_cannot_read_is_ended(tmp_path):
     assert (status_of(store, damaged), status_of(store, readable)) == ("failed", "queued")
 
 
-def test_a_job_that_goes_on_and_cannot_be_read_is_ended_by_the_next_worker(tmp_path):
+def test_an_adopted_job_that_becomes_unreadable_is_ended_by_the_next_worker(tmp_path):
     store = RunStore(tmp_path)
     job_id, helper = without_its_worker(store)
     process = psutil.Process(store.job(job_id).pid)
@@ -180,7 +180,7 @@ def test_a_job_that_goes_on_and_cannot_be_read_is_ended_by_the_next_worker(tmp_p
         end(store, next_worker)
 
 
-def test_a_job_that_was_killed_is_not_asked_again_by_itself(live):
+def test_a_killed_job_is_not_repeated_automatically(live):
     job_id, _ = begun(live, "waiting")
     psutil.Process(live.job(job_id).pid).send_signal(signal.SIGKILL)
     job = ended(live, job_id)

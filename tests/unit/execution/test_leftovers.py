@@ -1,4 +1,4 @@
-"""What a worker sweeps up when it starts, and what it leaves."""
+"""What a worker removes when it starts, and what it keeps."""
 
 import os
 import time
@@ -34,14 +34,14 @@ def with_state(store, status):
 
 
 @pytest.mark.parametrize("status", sorted(ENDED | {"running"}))
-def test_states_stay_as_long_as_a_run_may_go_on_from_them(store, status):
+def test_states_stay_while_a_run_can_resume_from_them(store, status):
     _, states = with_state(store, status)
     sweep_up(store)
     assert states.exists() == (status in ("running", "interrupted"))
     assert (states.parent / "log.txt").exists()
 
 
-def test_states_of_a_run_that_was_deleted_or_is_repeated_go(store):
+def test_states_of_deleted_or_repeated_runs_are_removed(store):
     repeated, states = with_state(store, "interrupted")
     store.retry(repeated)
     lost = store.home / "runs" / "0123456789ab" / STATES
@@ -54,7 +54,7 @@ def test_states_of_a_run_that_was_deleted_or_is_repeated_go(store):
 @pytest.mark.parametrize(
     "place", ["home/datasets/incoming-12345678.tmp", "home/adapters/incoming-1.tmp", "home/jobs/0a/tabtune-1.tmp", "tmp/tabtune-1.tmp"]
 )
-def test_folders_of_dead_processes_go(store, tmp_path, place):
+def test_folders_of_dead_processes_are_removed(store, tmp_path, place):
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / place / "text.csv").write_text("much")
     sweep_up(store)
@@ -62,7 +62,7 @@ def test_folders_of_dead_processes_go(store, tmp_path, place):
     assert (tmp_path / place).parent.exists()
 
 
-def test_rows_to_predict_go_once_no_open_job_wants_them(store):
+def test_rows_to_predict_are_removed_once_no_open_job_needs_them(store):
     inputs = store.home / "inputs"
     inputs.mkdir()
     waits = store.add_job("predict", {"rows": "waits"})
@@ -75,7 +75,7 @@ def test_rows_to_predict_go_once_no_open_job_wants_them(store):
     assert {path.stem for path in inputs.iterdir()} == {"waits", "fresh"}
 
 
-def test_what_did_not_arrive_whole_from_a_node_goes_and_what_did_stays(store):
+def test_partial_files_from_a_node_are_removed_and_complete_ones_stay(store):
     run_id, states = with_state(store, "running")
     folder = states.parent
     (folder / "states-arriving").mkdir()

@@ -1,3 +1,5 @@
+"""The lock of a workspace: one worker holds it, and its file says which."""
+
 import json
 import os
 import subprocess
@@ -25,13 +27,12 @@ def test_the_lock_is_held_by_one_and_can_be_taken_after_the_release(tmp_path):
     assert second.take()
 
 
-def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
+def test_the_lock_of_a_killed_holder_is_free(tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from tabtune_core.execution.lock import WorkerLock; "
         "print(WorkerLock(Path(sys.argv[1])).take(), flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    # the lock must stay referenced, or the descriptor would be closed by chance and not by the kill
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=environment) as holder:
         assert holder.stdout.readline() == b"True\n"
         assert worker_of(tmp_path)
@@ -46,7 +47,7 @@ def test_without_a_lock_file_there_is_no_worker(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{"])
-def test_a_lock_file_that_says_nothing_means_no_worker(tmp_path, content):
+def test_an_empty_lock_file_means_no_worker(tmp_path, content):
     (tmp_path / "worker.lock").write_bytes(content)
     assert not worker_of(tmp_path)
 
@@ -58,7 +59,7 @@ def test_no_second_worker_is_started(tmp_path, monkeypatch):
     ensure_worker(tmp_path)
 
 
-def test_a_worker_is_started_where_none_runs_and_ends_when_idle(tmp_path):
+def test_a_worker_is_started_if_none_runs_and_ends_when_idle(tmp_path):
     ensure_worker(tmp_path / "new", exit_when_idle=True)
     log = tmp_path / "new" / "worker.log"
     wait_until(lambda: "drains" in log.read_text())
@@ -81,7 +82,7 @@ def test_while_a_worker_is_starting_no_other_is_started(tmp_path, monkeypatch):
         second.communicate(b"\n")
 
 
-def test_the_holder_says_who_it_is(tmp_path):
+def test_the_lock_file_identifies_its_holder(tmp_path):
     held = WorkerLock(tmp_path)
     held.take()
     worker = worker_of(tmp_path)
@@ -91,7 +92,7 @@ def test_the_holder_says_who_it_is(tmp_path):
     assert not worker.suspended
 
 
-def test_a_worker_of_other_code_is_outdated(tmp_path, monkeypatch):
+def test_a_worker_with_other_code_is_outdated(tmp_path, monkeypatch):
     held = WorkerLock(tmp_path)
     held.take()
     monkeypatch.setattr(worker_lock, "code_version", lambda: "0.1.0+other")
@@ -109,20 +110,20 @@ def test_a_lock_of_an_earlier_version_is_outdated_and_its_worker_cannot_be_asked
 
 
 @pytest.mark.parametrize("identity", ["1 another-boot pid:[1]", None])
-def test_a_lock_that_is_held_has_a_worker_wherever_that_was_started(tmp_path, identity):
+def test_a_held_lock_has_a_worker_no_matter_where_it_was_started(tmp_path, identity):
     held = WorkerLock(tmp_path)
     held.take()
     (tmp_path / "worker.lock").write_text(json.dumps({"pid": 4194300, "identity": identity, "version": "1"}))
     assert worker_of(tmp_path) is not None
 
 
-def test_a_lock_that_is_not_held_has_no_worker_whatever_it_says(tmp_path):
+def test_a_free_lock_has_no_worker_whatever_its_file_says(tmp_path):
     told = {"pid": os.getpid(), "identity": identity_of(os.getpid()), "version": "1"}
     (tmp_path / "worker.lock").write_text(json.dumps(told))
     assert worker_of(tmp_path) is None
 
 
-def test_only_the_worker_that_is_meant_is_asked_to_leave(tmp_path):
+def test_only_the_intended_worker_is_asked_to_leave(tmp_path):
     held = WorkerLock(tmp_path)
     held.take()
     assert not held.asked_to_leave()
@@ -132,22 +133,22 @@ def test_only_the_worker_that_is_meant_is_asked_to_leave(tmp_path):
     assert held.asked_to_leave()
 
 
-def test_whoever_starts_a_worker_takes_back_that_none_is_wanted(tmp_path):
+def test_starting_a_worker_revokes_an_earlier_stop(tmp_path):
     held = WorkerLock(tmp_path)
-    held.take()  # so that no second one is started
+    held.take()  # no second worker starts
     stop_workers(tmp_path)
     assert is_stopped(tmp_path)
     ensure_worker(tmp_path)
     assert not is_stopped(tmp_path)
 
 
-def test_a_lock_that_cannot_be_opened_says_which_workspace(tmp_path):
+def test_a_lock_that_cannot_be_opened_names_its_workspace(tmp_path):
     (tmp_path / "worker.lock").mkdir()
     with pytest.raises(StoreError, match=f"No worker can run in the workspace {tmp_path}"):
         WorkerLock(tmp_path)
 
 
-def test_a_worker_that_a_program_starts_stays_away_where_a_person_has_stopped_it_meanwhile(tmp_path):
+def test_a_program_does_not_start_a_worker_that_a_person_has_just_stopped(tmp_path):
     RunStore(tmp_path).add_job("predict", {})
     stop_workers(tmp_path)
     ensure_worker(tmp_path, unless_stopped=True)

@@ -1,4 +1,4 @@
-"""What a queued run will take, as its worker tells it without opening the table."""
+"""The memory that a queued run needs, as its worker estimates it without opening the table."""
 
 import dataclasses
 import sys
@@ -27,7 +27,7 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Settings of a run on a table of the workspace in which they say the table is."""
+    """A workspace, and the settings of a run on a table in it."""
     frame, labels = small_table(400)
     home = tmp_path_factory.mktemp("home")
     frame.assign(kept=labels).to_csv(home / "table.csv", index=False)
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
 
 
 def as_before_a_launch(home, run):
-    """By the rows of the table itself, as pages and command line estimate it."""
+    """Returns the estimate from the table itself, as pages and command line make it."""
     dataset = get_dataset(home, run.dataset)
     features = count_features(kinds_of(dataset.columns, run), run.target)
     shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
@@ -44,13 +44,13 @@ def as_before_a_launch(home, run):
 
 
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
-def test_it_is_what_was_estimated_before_the_launch(run, strategy):
+def test_the_need_equals_the_estimate_before_the_launch(run, strategy):
     home, settings = run[0], run[1].with_strategy(strategy)
     assert estimated(home, settings) == pytest.approx(as_before_a_launch(home, settings), rel=0.01)
 
 
-def test_a_process_of_its_own_tells_it_and_what_cannot_be_told_is_a_process_with_torch(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))  # a page that was tested before may stand there
+def test_a_separate_process_estimates_it_and_an_unknown_need_is_a_process_with_torch(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))  # an earlier test may have left a page as __main__
     home, settings = run
     context = forkserver("fake_experiment", "fake_jobs")
     assert need_bytes(context, home, settings) == pytest.approx(estimated(home, settings), rel=0.01)
@@ -59,7 +59,7 @@ def test_a_process_of_its_own_tells_it_and_what_cannot_be_told_is_a_process_with
     assert need_bytes(context, home, None) == PROCESS_BYTES
 
 
-def test_the_worker_does_not_wait_for_an_estimate_that_takes_long(tmp_path, monkeypatch):
+def test_the_worker_does_not_wait_for_a_slow_estimate(tmp_path, monkeypatch):
     go = threading.Event()
     asked = []
 

@@ -1,4 +1,4 @@
-"""Several runs at once under one worker: real processes, each on cores of its own, in the order of the queue."""
+"""Several runs at once under one worker: real processes, each on its own cores, in the order of the queue."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ needs_two = pytest.mark.skipif(CORES < 2, reason="two runs have cores of their o
 
 
 def begun(store, *run_ids):
-    """Waits until each has told its first step."""
+    """Waits until each run has an event; returns their rows."""
     wait_until(lambda: all(store.events(run_id) for run_id in run_ids))
     return [store.run(run_id) for run_id in run_ids]
 
 
-def test_as_many_go_on_as_was_asked_and_those_behind_wait_in_their_order(store):
+def test_the_requested_number_of_runs_is_active_and_the_others_wait_in_order(store):
     ids = queue(store, *["waiting"] * 5)
     worker = start_worker(store.home, "exit-when-idle", "parallel=3")
     try:
@@ -43,7 +43,7 @@ def test_as_many_go_on_as_was_asked_and_those_behind_wait_in_their_order(store):
 
 
 @needs_two
-def test_each_run_is_held_to_the_cores_and_threads_of_its_slot_and_so_is_what_it_starts(store):
+def test_each_run_and_its_children_are_held_to_the_cores_and_threads_of_its_slot(store):
     ids = queue(store, "waiting", "waiting")
     worker = start_worker(store.home, "parallel=2", "threads=1")
     try:
@@ -60,7 +60,7 @@ def test_each_run_is_held_to_the_cores_and_threads_of_its_slot_and_so_is_what_it
         end(store, worker)
 
 
-def test_one_that_is_killed_leaves_the_other_alone_and_goes_on_by_itself(store):
+def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store):
     first, second = queue(store, "waiting", "waiting")
     worker = start_worker(store.home, "exit-when-idle", "parallel=2")
     try:
@@ -78,7 +78,7 @@ def test_one_that_is_killed_leaves_the_other_alone_and_goes_on_by_itself(store):
     assert [store.run(run_id).resumptions for run_id in (first, second)] == [1, 0]
 
 
-def test_after_a_killed_worker_both_are_adopted_with_their_slots_and_the_next_waits_for_one(store):
+def test_runs_of_a_killed_worker_are_adopted_with_their_slots_and_the_next_run_waits(store):
     ids = queue(store, "obedient", "obedient", "quick")
     first = start_worker(store.home, "parallel=2")
     before = begun(store, *ids[:2])
@@ -87,7 +87,7 @@ def test_after_a_killed_worker_both_are_adopted_with_their_slots_and_the_next_wa
     second = start_worker(store.home, "exit-when-idle", "parallel=2")
     try:
         wait_until(lambda: worker_of(store.home))
-        job = store.add_job("double", {"number": 1})  # a worker looks at what runs, and at what is queued, between two jobs
+        job = store.add_job("double", {"number": 1})  # a worker checks running and queued runs between two jobs
         wait_until(lambda: store.job(job).ended)
         assert [(run.status, run.slot, run.pid) for run in map(store.run, ids[:2])] == [("running", run.slot, run.pid) for run in before]
         assert store.run(ids[2]).status == "queued"
@@ -101,7 +101,7 @@ def test_after_a_killed_worker_both_are_adopted_with_their_slots_and_the_next_wa
         end(store, second)
 
 
-def test_what_does_not_fit_beside_the_others_waits_for_them_and_starts_alone(store):
+def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
     needs = "from tabtune_core.execution import memory_needs\nmemory_needs.need_bytes = lambda context, home, run: 1e18 if run.target == 'quick' else 1.0\n"
     worker = start_worker(store.home, "exit-when-idle", "parallel=3", before=needs)
@@ -122,9 +122,9 @@ def test_what_does_not_fit_beside_the_others_waits_for_them_and_starts_alone(sto
 @pytest.mark.parametrize(
     ("grown", "free", "starts"),
     [(0, 19, True), (0, 18, False), (10, 13, True), (10, 12, False), (99, 8, True)],
-    ids=["all is to come", "too little", "some has come", "still too little", "more than was estimated"],
+    ids=["not grown", "too little free", "half grown", "still too little free", "grown beyond the estimate"],
 )
-def test_room_is_kept_for_what_goes_on_to_grow_as_estimated(store, monkeypatch, grown, free, starts):
+def test_memory_is_reserved_for_running_runs_to_grow_as_estimated(store, monkeypatch, grown, free, starts):
     queue(store, "quick", "quick")
     needs = iter([10.0 - 1.0, 6.0])
     monkeypatch.setattr(memory_needs, "AT_ONCE_SECONDS", 60.0)
@@ -139,7 +139,7 @@ def test_room_is_kept_for_what_goes_on_to_grow_as_estimated(store, monkeypatch, 
 
 @pytest.fixture
 def threads(tmp_path):
-    """What the kernel says of two threads, in nanoseconds."""
+    """Makes up the kernel's scheduler statistics of two threads, in nanoseconds."""
 
     def told(*lines):
         for number, line in enumerate(lines):
@@ -150,7 +150,7 @@ def threads(tmp_path):
     return told
 
 
-def test_a_run_that_waited_for_its_cores_says_so(threads):
+def test_a_run_that_waited_for_its_cores_reports_it(threads):
     note = disturbed(threads("50000000000 20000000000 99\n", "10000000000 10000000000 4\n"))
     assert note.severity == "warning"
     assert "computed for 60 s and waited 30 s for a core that others used" in note.text
@@ -159,11 +159,11 @@ def test_a_run_that_waited_for_its_cores_says_so(threads):
 @pytest.mark.parametrize(
     "lines", [("60000000000 5000000000 9\n",), ("1000000000 900000000 9\n",), (), ("",)], ids=["a little", "short", "no kernel", "ended"]
 )
-def test_a_run_that_hardly_waited_says_nothing(threads, lines):
+def test_a_run_that_hardly_waited_reports_nothing(threads, lines):
     assert disturbed(threads(*lines)) is None
 
 
-def test_the_note_is_among_what_the_run_told(store, monkeypatch):
+def test_the_note_is_among_the_events_of_the_run(store, monkeypatch):
     monkeypatch.setattr(child, "disturbed", lambda: Note("It waited.", "warning"))
     (run_id,) = queue(store, "quick")
     store.claim(os.getpid(), "1 boot pid:[1]")
@@ -176,7 +176,7 @@ def test_the_note_is_among_what_the_run_told(store, monkeypatch):
     assert [stored.event.text for stored in store.events(run_id, ["Note"])] == ["It waited."]
 
 
-def test_seconds_in_which_the_process_stood_still_are_told(monkeypatch):
+def test_seconds_in_which_the_process_stood_still_are_reported(monkeypatch):
     now, late = [0.0], [20.0, 3.0, 0.0]
     monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(clock.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds + late.pop()))

@@ -1,4 +1,4 @@
-"""Two cards carry out two runs at a time, one card one; which run goes where."""
+"""Which run goes where: two GPUs carry out two runs at a time, one GPU one."""
 
 import dataclasses
 import os
@@ -11,13 +11,13 @@ from tabtune_core.execution.local import Slots, device_of, slots_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
-CARDS = """
-from tabtune_core import gpus as cuda_cards
+GPUS = """
+from tabtune_core import gpus
 from fake_nvml import Driver
-cuda_cards.pynvml, cuda_cards.installed_now = Driver({cards}), lambda package: "2.9.1+cu128"
+gpus.pynvml, gpus.installed_now = Driver({names}), lambda package: "2.9.1+cu128"
 """
 ONE_SHARE = Shares((4, 5), 1, 2)
-NONE, ONE, TWO = (CARDS.format(cards=", ".join(f"'GPU-{place}'" for place in range(cards))) for cards in (0, 1, 2))
+NONE, ONE, TWO = (GPUS.format(names=", ".join(f"'GPU-{place}'" for place in range(count))) for count in (0, 1, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +25,11 @@ def all_visible(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def run_all(home, cards, targets, devices=()):
-    """The rows of runs that have ended, in the order of the queue."""
+def run_all(home, gpus, targets, devices=()):
+    """Runs ``targets`` to their end; returns the store and their rows in the order of the queue."""
     store = RunStore(home)
     ids = queue(store, *targets, devices=devices)
-    assert start_worker(home, "exit-when-idle", before=cards).wait(timeout=60) == 0
+    assert start_worker(home, "exit-when-idle", before=gpus).wait(timeout=60) == 0
     return store, [store.run(run_id) for run_id in ids]
 
 
@@ -38,26 +38,26 @@ def overlap(one, other):
 
 
 def told(store, run):
-    """What the run's process was told to compute on."""
+    """Returns the device that the run's process was given."""
     return (store.run_dir(run.id) / "log.txt").read_text().split("Device: ")[1].split()[0]
 
 
-def test_two_cards_carry_out_two_runs_at_a_time_each_on_its_own(tmp_path):
+def test_two_gpus_run_two_runs_at_a_time_each_on_its_own_gpu(tmp_path):
     store, runs = run_all(tmp_path, TWO, ["partner", "partner"])
     assert [run.status for run in runs] == ["finished", "finished"]
     assert overlap(*runs)
     assert sorted(run.slot for run in runs) == sorted(told(store, run) for run in runs) == ["cuda:0", "cuda:1"]
 
 
-@pytest.mark.parametrize(("cards", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, name_of(os.sched_getaffinity(0)), "None")])
-def test_one_card_or_none_carries_out_one_run_at_a_time(tmp_path, cards, slot, device):
-    store, (first, second) = run_all(tmp_path, cards, ["quick", "quick"])
+@pytest.mark.parametrize(("gpus", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, name_of(os.sched_getaffinity(0)), "None")])
+def test_one_gpu_or_none_runs_one_run_at_a_time(tmp_path, gpus, slot, device):
+    store, (first, second) = run_all(tmp_path, gpus, ["quick", "quick"])
     assert first.ended <= second.started
     assert [first.slot, second.slot] == [slot, slot]
     assert [told(store, first), told(store, second)] == [device, device]
 
 
-def test_a_run_waits_for_the_card_that_it_names_and_others_do_not_wait_behind_it(tmp_path):
+def test_a_run_waits_for_the_gpu_that_it_names_without_blocking_others(tmp_path):
     store = RunStore(tmp_path)
     holder, waiting, behind = queue(store, "waiting", "quick", "quick", devices=["cuda:1", "cuda:1", "auto"])
     worker = start_worker(tmp_path, "exit-when-idle", before=TWO)
@@ -77,34 +77,33 @@ def queued(store, *devices):
     return store.runs(status="queued")
 
 
-def test_a_run_that_leaves_the_choice_leaves_the_card_that_another_names(tmp_path):
+def test_a_run_without_a_preference_leaves_the_gpu_that_another_run_names(tmp_path):
     runs = queued(RunStore(tmp_path), "auto", "cuda")
     slots = Slots(ONE_SHARE, lambda: 2)
     assert slots.next(runs, set()) == (runs[0], "cuda:1")
     assert slots.next(runs[1:], {"cuda:1"}) == (runs[1], "cuda:0")
 
 
-def test_a_run_on_the_cpu_goes_beside_those_on_cards_but_not_beside_its_like(tmp_path):
+def test_a_cpu_run_goes_beside_gpu_runs_but_not_beside_another_cpu_run(tmp_path):
     runs, slots = queued(RunStore(tmp_path), "cpu", "cpu"), Slots(ONE_SHARE, lambda: 1)
     assert slots.next(runs, {"cuda:0"}) == (runs[0], "cpu:4-5")
     assert slots.next(runs[1:], {"cuda:0", "cpu:4-5"}) is None
 
 
-def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_keeps_no_card_idle(tmp_path):
+def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_leaves_no_gpu_idle(tmp_path):
     runs, slots = queued(RunStore(tmp_path), "cpu", "cpu", "cuda"), Slots(ONE_SHARE, lambda: 1)
     assert slots.next(runs, (), lambda run: run is not runs[0]) == (runs[2], "cuda:0")
     assert slots.next(runs[:2], (), lambda run: run is not runs[0]) is None
 
 
 @pytest.mark.parametrize("device", ["cuda:2", "tpu", "cuda:-1"])
-def test_a_device_that_is_not_there_starts_and_says_so_itself(device):
+def test_a_run_on_a_missing_device_starts_and_reports_it_itself(device):
     assert slots_of(device, 2) == ["cpu"]
     assert device_of("cpu") is None
 
 
 def test_a_run_of_an_earlier_version_holds_its_first_choice(tmp_path):
     (run,) = queued(RunStore(tmp_path), "auto")
-    assert Slots(ONE_SHARE, lambda: 2).of(dataclasses.replace(run, slot="")) == "cuda:0"
-    assert (
-        Slots(ONE_SHARE, lambda: 2).of(dataclasses.replace(run, slot="cuda:1", settings=RunSettings(dataset="d", target="y"))) == "cuda:1"
-    )
+    slots = Slots(ONE_SHARE, lambda: 2)
+    assert slots.of(dataclasses.replace(run, slot="")) == "cuda:0"
+    assert slots.of(dataclasses.replace(run, slot="cuda:1", settings=RunSettings(dataset="d", target="y"))) == "cuda:1"

@@ -1,4 +1,4 @@
-"""The worker of a workspace has its lock before it reaches for anything else."""
+"""The worker of a workspace takes its lock before anything else."""
 
 import time
 
@@ -13,7 +13,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
 
-def test_an_executor_is_opened_by_nobody_but_the_worker(tmp_path):
+def test_only_the_worker_opens_an_executor(tmp_path):
     RunStore(tmp_path)
     other = WorkerLock(tmp_path)
     assert other.take()
@@ -22,7 +22,7 @@ def test_an_executor_is_opened_by_nobody_but_the_worker(tmp_path):
     assert opened == []
 
 
-def test_the_lock_is_held_while_one_is_opened_and_let_go_of_where_that_fails(tmp_path):
+def test_the_lock_is_held_while_an_executor_opens_and_released_if_that_fails(tmp_path):
     held = []
 
     def refuse(*given):
@@ -35,7 +35,7 @@ def test_the_lock_is_held_while_one_is_opened_and_let_go_of_where_that_fails(tmp
     assert WorkerLock(tmp_path).take()
 
 
-def test_a_worker_that_ends_when_it_is_idle_is_not_while_a_run_waits_for_its_estimate(tmp_path, monkeypatch):
+def test_a_worker_is_not_idle_while_a_run_waits_for_its_estimate(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="quick")])
     asked = []
@@ -50,4 +50,4 @@ def test_a_worker_that_ends_when_it_is_idle_is_not_while_a_run_waits_for_its_est
     monkeypatch.setattr(WorkerLock, "release", lambda self: left.append(len(asked)))
     monkeypatch.setattr(Worker, "reconcile", lambda self: None)
     run_worker(tmp_path, exit_when_idle=True, experiment="fake_experiment", jobs="fake_jobs")
-    assert left == [3], "it stayed until nothing was queued"
+    assert left == [3], "the worker must stay until nothing is queued"

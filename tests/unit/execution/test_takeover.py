@@ -1,4 +1,4 @@
-"""A worker of other code makes way for one of this code; one that is asked to leave leaves its runs behind."""
+"""A worker with other code makes way for one with this code, and its runs continue."""
 
 import signal
 
@@ -14,7 +14,7 @@ OLD = "from tabtune_core.execution import lock\nlock.code_version = lambda: 'old
 
 @pytest.fixture
 def busy(store):
-    """A worker of other code, and its run."""
+    """A worker with other code, carrying out a run."""
     first = start_worker(store.home, before=OLD)
     (run_id,) = queue(store, "waiting")
     wait_until(lambda: store.events(run_id))
@@ -22,7 +22,7 @@ def busy(store):
     end(store, first)
 
 
-def test_a_worker_of_another_version_makes_way_and_its_run_is_adopted(store, busy):
+def test_a_worker_of_another_version_ends_and_its_run_is_adopted(store, busy):
     (run,) = store.runs()
     (following,) = queue(store, "quick")
     second = start_worker(store.home, "exit-when-idle")
@@ -36,7 +36,7 @@ def test_a_worker_of_another_version_makes_way_and_its_run_is_adopted(store, bus
     assert store.run(run.id).pid == run.pid
 
 
-def test_what_is_in_doubt_is_named_and_left_alone(store, busy):
+def test_a_run_in_doubt_is_named_and_left_alone(store, busy):
     (run,) = store.runs()
     busy.send_signal(signal.SIGTERM)
     assert busy.wait(timeout=60) == 0

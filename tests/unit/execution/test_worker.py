@@ -1,4 +1,4 @@
-"""Worker processes with real children, killed for real; only what a run computes is a fake."""
+"""Worker processes with real children that are really killed; only the computation of a run is a fake."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture(scope="module")
 def drained(tmp_path_factory):
-    """A store whose runs went wrong in every way, one after the other, under one worker."""
+    """A store with runs and jobs that failed in every way, one after another, under one worker."""
     store = RunStore(tmp_path_factory.mktemp("drained"))
     queue(store, "quick", "broken", "refused", "greedy", "killed", "lingering", "unlucky", "quick")
     for kind in ("double", "refused", "greedy", "killed", "broken"):
@@ -34,7 +34,7 @@ def drained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    """A store with a worker at it."""
+    """A store with a worker."""
     store = RunStore(tmp_path_factory.mktemp("live"))
     worker = start_worker(store.home)
     wait_until(lambda: worker_of(store.home))
@@ -50,7 +50,7 @@ def log_of(store, run):
     return (store.run_dir(run.id) / "log.txt").read_text()
 
 
-def test_cards_are_counted_as_the_pages_count_them_whatever_the_shell_says(tmp_path, monkeypatch):
+def test_gpus_are_numbered_as_on_the_pages_despite_the_environment(monkeypatch):
     monkeypatch.setattr(os, "environ", {"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "OMP_WAIT_POLICY": "ACTIVE"})
     forkserver("fake_experiment", "fake_jobs")
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
@@ -68,7 +68,7 @@ def test_a_finished_run_has_its_result(drained):
     assert run_of(drained, "quick").result.validation == {"log_loss": 0.5}
 
 
-def test_an_unexpected_error_is_a_sentence_in_the_row_and_a_trace_only_in_the_log(drained):
+def test_an_unexpected_error_is_a_sentence_in_the_row_and_a_traceback_only_in_the_log(drained):
     run = run_of(drained, "broken")
     assert run.error == "Something unexpected happened (RuntimeError: boom). The trace is in the run's log."
     assert "break_down" in log_of(drained, run)
@@ -79,7 +79,7 @@ def test_a_refusal_is_shown_in_its_own_words(drained):
     assert run_of(drained, "refused").error == "No linear layer under nowhere. Modules that have some: decoder."
 
 
-def test_too_little_memory_is_told_with_the_settings_that_help(drained):
+def test_too_little_memory_is_reported_with_the_settings_that_help(drained):
     error = run_of(drained, "greedy").error
     assert error.startswith("There was not enough memory. Lower context_rows (now 512), then batch_size (now 256)")
 
@@ -91,7 +91,7 @@ def test_a_run_that_is_killed_again_is_interrupted_and_keeps_its_events(drained)
     assert [stored.event.step for stored in drained.events(run.id, ["StepDone"])] == [1]
 
 
-def test_a_killed_run_goes_on_by_itself_once_and_says_why(drained):
+def test_a_killed_run_resumes_automatically_once_and_states_the_reason(drained):
     run = run_of(drained, "unlucky")
     assert (run.error, run.resumed) == (None, "Started anew after an interruption")
     assert [stored.event.text for stored in drained.events(run.id, ["Note"])] == [
@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_by_itself_once_and_says_why(drained):
     assert len(drained.events(run.id, ["StepDone"])) == 1
 
 
-def test_a_worker_that_is_told_so_leaves_a_killed_run_to_a_person(tmp_path):
+def test_a_worker_with_no_resume_leaves_a_killed_run_to_a_person(tmp_path):
     store = RunStore(tmp_path)
     (run_id,) = queue(store, "unlucky")
     assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
@@ -111,7 +111,7 @@ def test_a_worker_that_is_told_so_leaves_a_killed_run_to_a_person(tmp_path):
     assert store.run(run_id).status == "finished"
 
 
-def test_a_worker_that_has_nothing_to_do_has_its_forkserver(tmp_path):
+def test_an_idle_worker_has_its_forkserver(tmp_path):
     process = start_worker(
         tmp_path, before="from tabtune_core.execution import forkserver\nforkserver.machine_memory = lambda: (16e9, 32e9)\n"
     )
@@ -122,7 +122,7 @@ def test_a_worker_that_has_nothing_to_do_has_its_forkserver(tmp_path):
 
 
 @pytest.mark.parametrize(("free_gb", "starts"), [(16, 1), (1, 0)])
-def test_torch_is_loaded_early_only_where_memory_is_plenty(monkeypatch, free_gb, starts):
+def test_torch_is_loaded_early_only_with_plenty_of_memory(monkeypatch, free_gb, starts):
     started = Mock()
     monkeypatch.setattr("tabtune_core.execution.forkserver.ensure_running", started)
     monkeypatch.setattr("tabtune_core.execution.forkserver.machine_memory", lambda: (free_gb * 1e9, 32e9))
@@ -143,7 +143,7 @@ def test_a_run_whose_process_cannot_be_started_stays_queued(tmp_path, monkeypatc
     assert store.run(run_id).status == "finished"
 
 
-def test_a_run_whose_process_could_not_be_started_for_too_long_is_interrupted_and_says_so(tmp_path, monkeypatch):
+def test_a_run_whose_process_cannot_be_started_for_too_long_is_interrupted_with_the_reason(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     (run_id,) = queue(store, "quick")
     one = open_worker(store, WorkerLock(tmp_path), experiment="fake_experiment", jobs="fake_jobs")
@@ -158,32 +158,28 @@ def test_a_run_whose_process_could_not_be_started_for_too_long_is_interrupted_an
     monkeypatch.setattr(worker, "PATIENCE_SECONDS", 60.0)
     (later,) = queue(store, "quick")
     assert one.start_next()
-    assert store.run(later).status == "queued", "its patience begins with itself"
+    assert store.run(later).status == "queued", "the patience of each run counts from its own first attempt"
     store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
 
 
-def test_what_a_killed_worker_leaves_is_swept_up_by_the_next(tmp_path, monkeypatch):
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # whose path is short, as a socket's must be
+def test_the_next_worker_removes_the_leftovers_of_a_killed_one(tmp_path, monkeypatch):
+    store = RunStore(tmp_path / "home")
+    (run_id,) = queue(store, "waiting")
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # the path of a socket must be short
         monkeypatch.setenv("TMPDIR", place)
-        _kill_a_worker(tmp_path, Path(place))
+        first = start_worker(store.home)
+        wait_until(lambda: store.events(run_id))
+        first.kill()
+        first.wait()
+        assert [*Path(place).glob("tabtune-*/pymp-*/*")]
+        (store.home / "go").touch()
+        assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
         assert list(Path(place).iterdir()) == []
 
 
-def _kill_a_worker(tmp_path, place):
-    store = RunStore(tmp_path / "home")
-    (run_id,) = queue(store, "waiting")
-    first = start_worker(store.home)
-    wait_until(lambda: store.events(run_id))
-    first.kill()
-    first.wait()
-    assert [path.name for path in place.glob("tabtune-*/pymp-*/*")]
-    (store.home / "go").touch()
-    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
-
-
-def test_what_a_run_prints_goes_to_its_log(drained):
+def test_the_output_of_a_run_goes_to_its_log(drained):
     assert "The fake was here." in log_of(drained, run_of(drained, "quick"))
 
 
@@ -202,7 +198,7 @@ def test_stop_keeps_the_best_and_cancel_discards_all_but_the_log(live):
     assert [sorted(path.name for path in live.run_dir(run.id).iterdir()) for run in runs] == [["adapter.zip", "log.txt"], ["log.txt"]]
 
 
-def test_a_run_that_does_not_hear_is_cancelled_all_the_same(live):
+def test_an_unresponsive_run_is_still_cancelled(live):
     (run_id,) = queue(live, "deaf")
     wait_until(lambda: live.events(run_id))
     live.ask(run_id, "cancel")
@@ -212,16 +208,16 @@ def test_a_run_that_does_not_hear_is_cancelled_all_the_same(live):
     assert [path.name for path in live.run_dir(run_id).iterdir()] == ["log.txt"]
 
 
-def test_a_second_worker_ends_itself_and_the_first_goes_on(live):
+def test_a_second_worker_ends_and_the_first_continues(live):
     assert start_worker(live.home).wait(timeout=60) == 0
     (run_id,) = queue(live, "quick")
     assert wait_for_end(live, run_id).status == "finished"
 
 
-def test_a_stale_row_of_an_earlier_worker_goes_on(tmp_path):
+def test_a_stale_run_of_an_earlier_worker_is_resumed(tmp_path):
     store = RunStore(tmp_path)
     (first,) = queue(store, "quick")
-    store.claim(os.getpid(), f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}")  # this pid, but of a process that began long ago
+    store.claim(os.getpid(), f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}")  # this pid, but an earlier process
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(first).status == "finished"
     assert "is gone" in store.events(first, ["Note"])[0].event.text
@@ -269,7 +265,7 @@ def test_a_job_leaves_its_result_and_files(drained):
         ("greedy", "failed", "There was not enough memory. Wait until other runs have ended"),
     ],
 )
-def test_a_job_that_goes_wrong_says_so_and_stops_no_other(drained, kind, status, said):
+def test_a_failed_job_reports_the_reason_and_stops_no_other(drained, kind, status, said):
     job = job_of(drained, kind)
     assert job.status == status
     assert said in job.error
@@ -302,7 +298,7 @@ def test_a_job_whose_process_is_gone_is_interrupted(live):
         (None, 4, "most often"),
     ],
 )
-def test_memory_is_blamed_for_certain_only_where_the_system_counted_an_end_for_it(monkeypatch, before, now, said):
+def test_memory_is_certainly_blamed_only_if_the_system_counted_an_out_of_memory_kill(monkeypatch, before, now, said):
     monkeypatch.setattr(processes, "oom_kills", lambda: now)
     watched = Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)
     assert said in cause(watched, "run")[0]
@@ -310,6 +306,6 @@ def test_memory_is_blamed_for_certain_only_where_the_system_counted_an_end_for_i
 
 
 @pytest.mark.parametrize("exitcode", [NO_ROOM_STATUS, 1, -signal.SIGSEGV])
-def test_memory_is_not_blamed_for_another_end(exitcode):
+def test_memory_is_not_blamed_for_other_exit_codes(exitcode):
     told = " ".join(cause(Watched(("a",), 1, None, Mock(exitcode=exitcode)), "job"))
     assert "memory" not in told and told.endswith("ask again.")

@@ -1,4 +1,4 @@
-"""A worker that cannot stay up is said and not started for ever; one that stays is left alone."""
+"""A worker that cannot stay up is reported and not started forever; one that stays is left alone."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ from tabtune_core.store.runs import RunStore
 
 
 class World:
-    """A clock, the worker that lives, and how often one was started."""
+    """A clock, the living worker, and the number of starts."""
 
     def __init__(self):
         self.now, self.worker, self.starts = 100.0, None, 0
@@ -43,14 +43,14 @@ def watch(world, tmp_path):
     return WorkerWatch(tmp_path, clock=lambda: world.now)
 
 
-def test_where_none_runs_one_is_started_and_given_time(world, watch):
+def test_a_missing_worker_is_started_and_given_time(world, watch):
     for _ in range(10):
         assert watch.look() is None
         world.now += LOOK_SECONDS / 11
     assert world.starts == 1
 
 
-def test_one_that_is_not_there_later_is_said_with_its_last_words(world, watch, tmp_path):
+def test_a_worker_that_did_not_stay_is_reported_with_the_end_of_its_log(world, watch, tmp_path):
     (tmp_path / "worker.log").write_text("\n".join(f"line {i}" for i in range(50)))
     watch.look()
     world.now += LOOK_SECONDS
@@ -60,7 +60,7 @@ def test_one_that_is_not_there_later_is_said_with_its_last_words(world, watch, t
 
 
 @pytest.mark.parametrize("lives_seconds", [0, 3, STEADY_SECONDS - 1])
-def test_one_that_dies_again_and_again_is_started_less_and_less_often_and_said(world, watch, lives_seconds):
+def test_a_worker_that_keeps_dying_is_reported_and_started_less_and_less_often(world, watch, lives_seconds):
     started = []
     for second in range(4_000):
         watch.look()
@@ -79,7 +79,7 @@ def test_one_that_dies_again_and_again_is_started_less_and_less_often_and_said(w
     assert watch.look() is None
 
 
-def test_one_that_stayed_up_is_no_trouble_and_is_replaced_when_it_dies_later(world, watch):
+def test_a_worker_that_stayed_up_is_replaced_at_once_when_it_dies(world, watch):
     for turn in range(1, 20):
         assert watch.look() is None
         assert world.starts == turn
@@ -89,7 +89,7 @@ def test_one_that_stayed_up_is_no_trouble_and_is_replaced_when_it_dies_later(wor
         world.now, world.worker = world.now + LOOK_SECONDS, None
 
 
-def test_one_that_comes_up_after_a_long_pause_and_stays_is_replaced_soon_when_it_dies(world, watch):
+def test_a_worker_that_recovers_after_a_long_pause_is_replaced_soon_when_it_dies(world, watch):
     for _ in range(4_000):
         watch.look()
         world.now += 1
@@ -103,18 +103,18 @@ def test_one_that_comes_up_after_a_long_pause_and_stays_is_replaced_soon_when_it
     assert world.starts == before + 1
 
 
-def test_the_server_looks_by_itself_while_something_waits_until_it_ends(world, tmp_path, monkeypatch):
+def test_the_server_checks_the_worker_while_something_waits_and_stops_at_its_end(world, tmp_path, monkeypatch):
     monkeypatch.setattr(worker_watch, "TURN_SECONDS", 0.01)
     store, looked = RunStore(tmp_path), threading.Event()
     monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: looked.set())
     with worker_watch.watched(store):
-        assert not looked.wait(0.2), "nothing waits"
+        assert not looked.wait(0.2), "nothing waits yet"
         store.add_job("predict", {})
         assert looked.wait(10)
     assert "worker-watch" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_what_the_machine_lacks_for_a_worker_is_said_until_it_is_there(world, watch, monkeypatch):
+def test_a_shortage_that_prevents_a_worker_is_reported_until_it_ends(world, watch, monkeypatch):
     def fails(home, **more):
         raise ShortageError("Too many files are open.", "files")
 
@@ -128,7 +128,7 @@ def test_what_the_machine_lacks_for_a_worker_is_said_until_it_is_there(world, wa
     assert world.starts == 1
 
 
-def test_one_of_another_version_is_said_and_replaced_once(world, watch):
+def test_a_worker_of_another_version_is_reported_and_replaced_once(world, watch):
     world.worker = Holder(7, "1 boot pid:[1]", "other")
     for _ in range(100):
         trouble = watch.look()
@@ -137,12 +137,12 @@ def test_one_of_another_version_is_said_and_replaced_once(world, watch):
     assert world.starts == 1
 
 
-def test_one_of_an_earlier_version_is_said_not_to_be_asked(world, watch):
+def test_a_worker_of_an_earlier_version_cannot_be_asked_to_end(world, watch):
     world.worker = Holder(7)
     assert not watch.look().can_be_asked
 
 
-def test_two_programs_of_two_versions_do_not_replace_each_others_worker_for_ever(world, watch):
+def test_programs_of_two_versions_do_not_replace_each_others_worker_forever(world, watch):
     for turn in range(20):
         world.worker = Holder(turn + 1, f"{turn} boot pid:[1]", "other")
         watch.look()
@@ -150,7 +150,7 @@ def test_two_programs_of_two_versions_do_not_replace_each_others_worker_for_ever
     assert world.starts == 1
 
 
-def test_one_that_a_person_stopped_is_not_started_until_a_person_does(world, watch, tmp_path):
+def test_a_worker_stopped_by_a_person_is_started_only_by_a_person(world, watch, tmp_path):
     stop_workers(tmp_path)
     for _ in range(100):
         assert watch.look().why == "stopped"
@@ -160,7 +160,7 @@ def test_one_that_a_person_stopped_is_not_started_until_a_person_does(world, wat
     assert world.starts == 1
 
 
-def test_one_that_is_suspended_is_said_and_no_other_is_started(world, watch):
+def test_a_suspended_worker_is_reported_and_no_other_is_started(world, watch):
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         world.worker = Holder(process.pid, identity_of(process.pid), "this")
         process.send_signal(signal.SIGSTOP)
@@ -173,13 +173,13 @@ def test_one_that_is_suspended_is_said_and_no_other_is_started(world, watch):
     assert world.starts == 0
 
 
-def test_a_disk_where_nothing_can_start_is_said_before_all_else(watch, world, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_else(watch, world, monkeypatch):
     monkeypatch.setattr("tabtune_core.execution.worker_watch.why_nothing_starts", lambda home: "The disk is full.")
     trouble = watch.look()
     assert (trouble.why, trouble.what, world.starts) == ("no room", "The disk is full.", 0)
 
 
-def test_a_cluster_that_is_not_there_is_said_instead_of_a_log(world, watch, tmp_path):
+def test_a_missing_cluster_is_reported_instead_of_a_log(world, watch, tmp_path):
     watch.look()
     write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
     world.now += LOOK_SECONDS

@@ -1,4 +1,4 @@
-"""What is said of a file that is not what it should be."""
+"""Messages about files that are not what they should be."""
 
 import errno
 from pathlib import Path
@@ -22,7 +22,7 @@ from tabtune_core.files.damaged import LONGEST, Damaged, check_file, one_line, r
         (ValueError("a" * (LONGEST + 1)), "a" * (LONGEST - 1) + "…"),
     ],
 )
-def test_an_error_is_told_in_one_line(found, told):
+def test_an_error_is_reported_in_one_line(found, told):
     assert one_line(found) == told
     with pytest.raises(AdapterError) as refused, refused_as(AdapterError, "x.zip is not an adapter", " Save it again."):
         raise found
@@ -32,7 +32,7 @@ def test_an_error_is_told_in_one_line(found, told):
 @pytest.mark.parametrize(
     ("content", "said"), [(b"", r"it is empty \(0 bytes\)"), (bytes(2_000_001), r"it has 2\.0 MB, and 2\.0 MB is the most")]
 )
-def test_a_file_of_no_size_or_too_large_is_refused(tmp_path, content, said):
+def test_an_empty_or_too_large_file_is_refused(tmp_path, content, said):
     path = tmp_path / "it"
     path.write_bytes(content)
     with pytest.raises(Damaged, match=said):
@@ -41,7 +41,7 @@ def test_a_file_of_no_size_or_too_large_is_refused(tmp_path, content, said):
     assert check_file(path, most_bytes=2_000_000) == 2_000_000
 
 
-def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+def test_a_file_without_read_permission_is_not_called_damaged(tmp_path, monkeypatch):
     (path := tmp_path / "it").write_bytes(b"whole")
 
     def refuse(self, *given, **more):
@@ -55,7 +55,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
         check_file(path, most_bytes=9)
 
 
-def test_a_small_text_is_read_and_what_is_none_or_too_large_is_refused(tmp_path):
+def test_a_small_text_is_read_and_a_non_text_or_too_large_file_is_refused(tmp_path):
     (path := tmp_path / "it").write_text("Zürich", encoding="utf-8")
     assert read_text(path, most_bytes=7) == "Zürich"
     with pytest.raises(Damaged, match="is the most that such a file can need"):

@@ -1,4 +1,4 @@
-"""What torch would do at a line of a pickle without running code, and should not: take all memory, or never end."""
+"""Pickles are checked before torch reads them: even without running code, torch could use all memory or never end."""
 
 import io
 import zipfile
@@ -15,20 +15,20 @@ HEAD = b"\x80\x02"
 DOUBLED = b"q\x00h\x00\x86"
 ODD = {
     "a key of 2^60 tuples": (b"})" + DOUBLED * 60 + b"K\x01s.", "a tuple of more than 100,000 values"),
-    "its twin in a list": (b"]K\x01" + DOUBLED * 60 + b"a.", "a tuple of more than 100,000 values"),
-    "bytes by their number": (b"c__builtin__\nbytearray\n\x8a\x08" + (10**17).to_bytes(8, "little") + b"\x85R.", "it imports"),
-    "a tensor by its shape": (b"ctorch\nFloatTensor\nJ\xff\xff\xff\x0fJ\xff\xff\xff\x0f\x86R.", "it imports 'torch FloatTensor'"),
+    "such a tuple in a list": (b"]K\x01" + DOUBLED * 60 + b"a.", "a tuple of more than 100,000 values"),
+    "a bytearray of a given length": (b"c__builtin__\nbytearray\n\x8a\x08" + (10**17).to_bytes(8, "little") + b"\x85R.", "it imports"),
+    "a tensor of a given shape": (b"ctorch\nFloatTensor\nJ\xff\xff\xff\x0fJ\xff\xff\xff\x0f\x86R.", "it imports 'torch FloatTensor'"),
     "a call of a list": (b"])R.", "it calls a function other than"),
-    "a list for a name": (b"]K\x01K\x02K\x03(K\x04]K\x05K\x06K\x07tQ.", "the name of a tensor's bytes"),
+    "a list as a name": (b"]K\x01K\x02K\x03(K\x04]K\x05K\x06K\x07tQ.", "the name of a tensor's bytes"),
     "an object of a class": (b"ctorch\nSize\n)\x81.", "it has the opcode NEWOBJ"),
-    "broken off": (b"}K", "are truncated or missing"),
+    "truncated": (b"}K", "are truncated or missing"),
     "an empty stack": (b"s.", "are truncated or missing"),
-    "what was never put by": (b"h\x07.", "are truncated or missing"),
+    "a memo entry that was never stored": (b"h\x07.", "are truncated or missing"),
 }
 
 
 def with_pickle(path, content):
-    """A file of ``torch.save`` with another pickle in it."""
+    """Writes a file of ``torch.save`` whose pickle is ``content``."""
     made = io.BytesIO()
     torch.save({"a": torch.ones(2)}, made)
     with zipfile.ZipFile(made) as old, zipfile.ZipFile(path, "w") as new:
@@ -38,13 +38,13 @@ def with_pickle(path, content):
 
 
 @pytest.mark.parametrize(("content", "message"), ODD.values(), ids=ODD)
-def test_a_pickle_that_says_more_than_values_and_tensors_is_refused_unread(tmp_path, monkeypatch, content, message):
+def test_a_pickle_with_more_than_values_and_tensors_is_refused_unread(tmp_path, monkeypatch, content, message):
     monkeypatch.setattr(torch, "load", None)
     with pytest.raises(Damaged, match=message):
         read_torch_file(with_pickle(tmp_path / "x.pt", HEAD + content))
 
 
-def test_torch_runs_no_code_either_where_it_is_asked_first(tmp_path, monkeypatch):
+def test_torch_itself_also_refuses_to_run_the_code(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_files, "check_stored", lambda path: None)
     ran = tmp_path / "ran"
     code = f"cbuiltins\nexec\n(V__import__('pathlib').Path({str(ran)!r}).touch()\ntR.".encode()
@@ -53,7 +53,7 @@ def test_torch_runs_no_code_either_where_it_is_asked_first(tmp_path, monkeypatch
     assert not ran.exists()
 
 
-def test_what_torch_save_writes_of_values_and_tensors_is_read(tmp_path):
+def test_values_and_tensors_written_by_torch_save_are_read(tmp_path):
     shared = (1, (2.5, "é"), [])
     values = {
         "config": OrderedDict(a=[1, -(2**40), None, True], b=shared, c=shared),
@@ -72,7 +72,7 @@ def test_what_torch_save_writes_of_values_and_tensors_is_read(tmp_path):
 
 
 def test_a_list_of_members_in_two_places_is_refused(tmp_path):
-    """Python finds it before its end, torch where the end says that it begins."""
+    """Python looks for the list before the end record, torch at the place that the end record states."""
     path = with_pickle(tmp_path / "x.pt", HEAD + b"K\x01.")
     assert read_torch_file(path) == 1
     path.write_bytes(b"before" + path.read_bytes())

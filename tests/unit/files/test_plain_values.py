@@ -1,4 +1,4 @@
-"""JSON from anywhere: bounded, and refused with what was found."""
+"""Untrusted JSON has limits and is refused with what was found."""
 
 import json
 
@@ -13,7 +13,7 @@ def nested(depth):
     return b"[" * depth + b"]" * depth
 
 
-def test_what_python_writes_is_read_back():
+def test_values_written_by_python_are_read_back():
     values = {"a": [1, 2.5, None, True, "é🙂"], "b": {"c": -(10**17)}, "loss": float("inf")}
     assert read_json(json.dumps(values).encode()) == values
     assert read_json(nested(DEPTH)) is not None
@@ -33,14 +33,14 @@ def test_what_python_writes_is_read_back():
         (b"[" + b"[]," * 1_000_001, "more than a million lists"),
     ],
 )
-def test_what_could_break_a_reader_is_refused(text, message):
+def test_json_that_could_break_a_reader_is_refused(text, message):
     with pytest.raises(Damaged, match=message):
         read_json(text)
 
 
-def test_a_tree_that_no_reader_of_text_bounded_is_looked_through_too():
+def test_a_tree_that_was_not_bounded_as_text_is_checked_too():
     deep = here = {}
-    for _ in range(5000):  # as TOML's dotted keys make it
+    for _ in range(5000):  # as dotted keys of TOML make it
         here["a"] = here = {}
     with pytest.raises(Damaged, match="nested deeper"):
         check_values(deep)
@@ -48,15 +48,10 @@ def test_a_tree_that_no_reader_of_text_bounded_is_looked_through_too():
         check_values({"a": [{"b": 10**30}]})
 
 
-def test_an_entry_is_of_its_kind_or_named():
+def test_an_entry_of_another_type_is_named():
     values = {"a": {"b": 1, "c": True, "d": float("nan")}}
     assert entry(values, "a.b", int) == 1
-    for name, kind, message in (
-        ("a.x", int, "lacks"),
-        ("a.b", str, "wrong type"),
-        ("a.c", int, "wrong type"),
-        ("a.d", float, "is nan"),
-    ):
+    for name, kind, message in (("a.x", int, "lacks"), ("a.b", str, "wrong type"), ("a.c", int, "wrong type"), ("a.d", float, "is nan")):
         with pytest.raises(Damaged, match=message):
             entry(values, name, kind)
     with pytest.raises(Damaged, match="has the entry 'z', which this version does not know"):

@@ -1,4 +1,4 @@
-"""Tensors are looked through without torch, and alike by the page and by what computes with them."""
+"""Tensors are checked without torch, in the same way by the page and by the code that computes with them."""
 
 import json
 
@@ -22,7 +22,7 @@ def one(dtype="F32", shape=(1,), offsets=(0, 4)):
     return {"a": {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}}
 
 
-def test_the_header_says_what_lies_in_the_file():
+def test_the_header_describes_the_tensors_in_the_file():
     data = safetensors.numpy.save({"a": np.ones((2, 3), np.float32), "b": np.zeros(0)}, {"cfg": "x"})
     tensors, beside = read_header(data)
     assert {name: (one.dtype, one.shape) for name, one in tensors.items()} == {"a": ("F32", (2, 3)), "b": ("F64", (0,))}
@@ -45,14 +45,14 @@ def test_the_header_says_what_lies_in_the_file():
         (with_header(one(offsets=(4, 8)), b"12345678"), "overlap, or do not cover"),
     ],
 )
-def test_a_header_that_lies_is_found_out(data, message):
+def test_a_false_header_is_detected(data, message):
     with pytest.raises(Damaged, match=message):
         read_header(data)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, "bfloat16"])
 @pytest.mark.parametrize(("odd", "place"), [(np.nan, (2, 699)), (np.inf, (0, 0)), (-np.inf, (1, 7))])
-def test_one_number_that_is_none_is_found_among_many(dtype, odd, place):
+def test_one_non_finite_number_is_found_among_many(dtype, odd, place):
     kind = getattr(torch, str(np.dtype(dtype))) if dtype != "bfloat16" else torch.bfloat16
     values = torch.full((3, 700), -60_000.0, dtype=kind)
     whole = torch_saved(values)
@@ -79,22 +79,22 @@ def torch_saved(values):
         (torch.tensor([1.0, torch.nan]), "holds NaN or Infinity"),
     ],
 )
-def test_a_tensor_that_is_not_what_it_seems_is_refused(tmp_path, tensor, message):
+def test_a_tensor_that_differs_from_its_description_is_refused(tmp_path, tensor, message):
     torch.save({"good": torch.ones(2), "odd": [tensor]}, tmp_path / "x.pt")
     with pytest.raises(Damaged, match=message):
         read_torch_file(tmp_path / "x.pt")
 
 
-def test_half_a_letter_in_a_file_is_refused(tmp_path):
+def test_an_incomplete_character_in_a_file_is_refused(tmp_path):
     torch.save({"name": "\ud800"}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="x.pt holds no weights"), refused_as(CheckpointError, "x.pt holds no weights"):
         read_torch_file(tmp_path / "x.pt")
 
 
-def test_a_list_that_holds_itself_without_end_is_refused(tmp_path):
+def test_a_self_referencing_list_is_refused(tmp_path):
     values = [1]
     for _ in range(60):
-        values = [values, values]  # 2^60 numbers to who follows each
+        values = [values, values]  # 2^60 numbers if every reference is followed
     torch.save(values, tmp_path / "x.pt")
     with pytest.raises(Damaged, match="holds more than 200,000 values"):
         read_torch_file(tmp_path / "x.pt")

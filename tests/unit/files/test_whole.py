@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, and nothing is left beside it."""
+"""A file is written completely or not at all, and nothing is left beside it."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from tabtune_core.files.whole import in_one_move, keep_folder, write_text
 from tabtune_core.shortage import shortage_of
 
 
-def test_a_text_takes_the_place_of_the_one_before(tmp_path):
+def test_a_text_replaces_the_previous_one(tmp_path):
     for text in ("first", "zweiter, ü"):
         write_text(tmp_path / "it.json", text)
     assert (tmp_path / "it.json").read_text(encoding="utf-8") == "zweiter, ü"
@@ -18,7 +18,7 @@ def test_a_text_takes_the_place_of_the_one_before(tmp_path):
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_where_writing_fails_the_file_is_as_it_was(tmp_path, begun):
+def test_if_writing_fails_the_file_is_unchanged(tmp_path, begun):
     write_text(tmp_path / "it.json", "first")
     with pytest.raises(OSError, match="full"), in_one_move(tmp_path / "it.json", mark="7") as partial:
         if begun:
@@ -28,7 +28,7 @@ def test_where_writing_fails_the_file_is_as_it_was(tmp_path, begun):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["first"]
 
 
-def test_a_folder_takes_its_place_unless_another_process_has_filled_it(tmp_path):
+def test_a_folder_is_moved_into_place_unless_another_process_has_filled_it(tmp_path):
     for content in ("first", "second"):
         (tmp_path / "new").mkdir(exist_ok=True)
         (tmp_path / "new" / "it").write_text(content)
@@ -38,7 +38,7 @@ def test_a_folder_takes_its_place_unless_another_process_has_filled_it(tmp_path)
         keep_folder(tmp_path / "gone", tmp_path / "place")
 
 
-def test_what_cannot_take_its_place_is_named_and_leaves_nothing(tmp_path):
+def test_a_failed_replacement_is_named_and_leaves_nothing_behind(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("first")
     for place, kind in (("folder", IsADirectoryError), ("none/it", FileNotFoundError), ("file/it", NotADirectoryError)):
@@ -48,7 +48,7 @@ def test_what_cannot_take_its_place_is_named_and_leaves_nothing(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_a_link_is_followed_a_mode_is_kept_and_a_pipe_stays_one(tmp_path):
+def test_links_modes_and_pipes_are_kept(tmp_path):
     (tmp_path / "real").write_text("first")
     (tmp_path / "real").chmod(0o600)
     (tmp_path / "link").symlink_to("real")

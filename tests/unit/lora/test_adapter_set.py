@@ -1,4 +1,4 @@
-"""Several adapters on one base: what is turned off and on again comes back bit by bit."""
+"""Several adapters on one base: turning one off and on again restores every bit."""
 
 import copy
 
@@ -30,11 +30,11 @@ def logits(module):
 
 
 def add(adapters, name, seed):
-    """Adds an adapter of which everything has moved, and returns what it predicts."""
+    """Adds an adapter whose tensors have all moved, and returns its predictions."""
     report = adapters.add(name, ADAPTERS[name], RULES)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in adapter_tensors(adapters.module, report).values():  # a frozen start too: nothing may lean on the base's
+        for parameter in adapter_tensors(adapters.module, report).values():  # a frozen start too: nothing may rely on the base's own
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     return logits(adapters.module)
 
@@ -46,7 +46,7 @@ def filled():
 
 
 @pytest.mark.parametrize("order", [("plain", "dora", "head"), ("head", "plain", None, "dora", "plain")])
-def test_an_adapter_that_is_turned_on_again_predicts_the_same_bits(filled, order):
+def test_an_adapter_turned_off_and_on_predicts_the_same_bits(filled, order):
     adapters, expected = filled
     expected[None] = logits(tiny_tabdpt())
     assert all((expected[a] - expected[b]).abs().max() > 1e-2 for a in expected for b in expected if a is not b)
@@ -55,7 +55,7 @@ def test_an_adapter_that_is_turned_on_again_predicts_the_same_bits(filled, order
         assert torch.equal(logits(adapters.module), expected[name])
 
 
-def test_the_base_is_bit_equal_beside_its_adapters(filled):
+def test_the_base_is_unchanged_bit_by_bit_by_its_adapters(filled):
     adapters, expected = filled
     plain, state = tiny_tabdpt().state_dict(), adapters.base.state_dict()
     assert sorted(state) == sorted(plain)
@@ -66,7 +66,7 @@ def test_the_base_is_bit_equal_beside_its_adapters(filled):
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_what_was_merged_is_taken_out_again_to_the_bit(filled, name):
+def test_unmerging_restores_every_bit(filled, name):
     adapters, expected = filled
     adapters.set(name)
     adapters.merge()
@@ -80,7 +80,7 @@ def test_what_was_merged_is_taken_out_again_to_the_bit(filled, name):
     assert torch.equal(logits(adapters.module), logits(tiny_tabdpt()))
 
 
-def test_only_the_adapter_that_is_on_trains(filled):
+def test_only_the_active_adapter_trains(filled):
     adapters, _ = filled
     adapters.set("dora")
     trained = adapter_tensors(adapters.module, adapters.report("dora"))
@@ -96,7 +96,7 @@ def test_an_adapter_moves_to_another_set_by_its_tensors(filled):
     assert torch.equal(logits(other.module), expected["dora"])
 
 
-def test_attention_that_reads_its_weights_switches_too():
+def test_attention_that_reads_its_weights_also_switches_adapters():
     module = tiny_module().train()
     x, y = torch.randn(1, 20, 4), torch.randint(0, 3, (1, 12)).float()
     base, plain, adapters = module(x, y), copy.deepcopy(module.state_dict()), AdapterSet(module)

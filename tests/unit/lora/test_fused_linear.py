@@ -1,4 +1,4 @@
-"""The low-rank operation: its formula, its gradients against autograd's own, its dropout, and what it keeps."""
+"""The low-rank operation: its formula, its gradients against autograd's, its dropout, and the tensors it keeps."""
 
 import pytest
 import torch
@@ -31,9 +31,9 @@ def gradients(output, tensors):
 
 @pytest.mark.parametrize("cached", [0, module.CACHED])
 @pytest.mark.parametrize("inputs", [6, 40])  # the weight is small beside the rank, and large
-@pytest.mark.parametrize("rows", [1, 2, 30])  # more in the output than in the weight, and less
+@pytest.mark.parametrize("rows", [1, 2, 30])  # an output smaller and larger than the weight
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_output_and_gradients_are_those_of_the_formula(rows, inputs, dropout, cached, monkeypatch):
+def test_output_and_gradients_equal_the_formulas(rows, inputs, dropout, cached, monkeypatch):
     monkeypatch.setattr(module, "CACHED", cached)
     x, w, c, a, b = operands(rows, inputs, outputs=inputs - 1)
     kept = keep_mask(x, 0.5)
@@ -45,7 +45,7 @@ def test_output_and_gradients_are_those_of_the_formula(rows, inputs, dropout, ca
         torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
 
 
-def test_it_works_without_a_bias_and_where_nothing_before_it_trains():
+def test_it_works_without_a_bias_and_with_inputs_that_need_no_gradient():
     x, w, _, a, b = operands(4)
     for found, wanted in zip(
         gradients(low_rank_linear(x.detach(), w, None, a, b, SCALING, 0.0), (a, b)),
@@ -55,7 +55,7 @@ def test_it_works_without_a_bias_and_where_nothing_before_it_trains():
         torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
 
 
-def test_what_it_gives_can_be_written_into():
+def test_its_output_can_be_changed_in_place():
     x, w, c, a, b = operands(4)
     ours, expected = low_rank_linear(x, w, c, a, b, SCALING, 0.0), plainly(x, w, c, a, b, x)
     ours[:, 1], expected[:, 1] = 0.5, 0.5
@@ -63,7 +63,7 @@ def test_what_it_gives_can_be_written_into():
         torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-11)
 
 
-def test_layers_that_read_one_tensor_keep_it_once_however_it_lies():
+def test_layers_with_one_input_keep_it_once_whatever_its_memory_layout():
     x, w, c, a, b = operands(30)
     turned, kept = x.transpose(0, 1), []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
@@ -74,18 +74,18 @@ def test_layers_that_read_one_tensor_keep_it_once_however_it_lies():
 
 
 @pytest.mark.parametrize("dropout", [0.001, 0.05, 0.3, 0.9, 0.999])
-def test_so_many_numbers_are_hidden_on_average(dropout):
+def test_dropout_zeroes_the_expected_share_of_numbers(dropout):
     torch.manual_seed(0)
     masks = torch.stack([keep_mask(torch.empty(50, 21), dropout) for _ in range(2000)]).double()
     assert set(masks.unique().tolist()) == {0.0, 1.0}
-    chance = 4 * (dropout * (1 - dropout) / masks.numel()) ** 0.5 + 1.5e-4  # of the numbers, and of the levels
+    chance = 4 * (dropout * (1 - dropout) / masks.numel()) ** 0.5 + 1.5e-4  # of the numbers, plus that of the levels
     assert masks.mean().item() == pytest.approx(1 - dropout, abs=chance)
 
 
-def test_each_number_is_hidden_on_its_own():
+def test_dropout_zeroes_each_number_independently():
     torch.manual_seed(0)
     kept = keep_mask(torch.empty(1000, 101), 0.3).double()
-    for axis in (0, 1):  # no row and no column is hidden as a whole
+    for axis in (0, 1):  # no row and no column is dropped as a whole
         assert kept.mean(dim=axis).std().item() == pytest.approx((0.3 * 0.7 / kept.shape[axis]) ** 0.5, rel=0.25)
 
 
@@ -96,19 +96,11 @@ def test_each_number_is_hidden_on_its_own():
         (
             0.3,
             ["native_dropout", "addmm", "addmm", "addmm_"],
-            [
-                "native_dropout_backward",
-                "addmm",
-                "mm",
-                "mm",
-                "mm",
-                "native_dropout_backward",
-                "addmm_",
-            ],
+            ["native_dropout_backward", "addmm", "mm", "mm", "mm", "native_dropout_backward", "addmm_"],
         ),
     ],
 )
-def test_on_a_gpu_it_is_few_kernels_and_asks_the_host_nothing(dropout, forward, backward):
+def test_on_a_gpu_it_uses_few_kernels_and_never_waits_for_the_host(dropout, forward, backward):
     x, w, c, a, b = operands(1, 40, 39)
     with as_on_a_gpu(), Dispatched() as seen:
         output = low_rank_linear(x, w, c.detach(), a, b, SCALING, dropout)
@@ -118,7 +110,7 @@ def test_on_a_gpu_it_is_few_kernels_and_asks_the_host_nothing(dropout, forward, 
     assert not seen.waits
 
 
-def test_a_gpus_way_gives_output_and_gradients_of_the_formula_with_the_mask_that_it_drew(monkeypatch):
+def test_the_gpu_path_gives_the_formulas_output_and_gradients_for_its_mask(monkeypatch):
     monkeypatch.setattr(module, "on_gpu", lambda x: True)
     kept, draw = [], torch.native_dropout
     monkeypatch.setattr(torch, "native_dropout", lambda *given: kept.extend([draw(*given)[1]]) or (given[0] * kept[0] / 0.5, kept[0]))
@@ -133,7 +125,7 @@ def test_a_gpus_way_gives_output_and_gradients_of_the_formula_with_the_mask_that
 
 @pytest.mark.parametrize("inputs", [6, 40])  # the weight is small beside the rank, and large
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_for_the_backward_pass_it_keeps_the_input_and_with_dropout_a_byte_a_number_and_the_rank_a_row(dropout, inputs):
+def test_the_backward_pass_keeps_the_input_plus_mask_bytes_and_rank_values_with_dropout(dropout, inputs):
     x, w, c, a, b = operands(40, inputs, outputs=inputs - 1, dtype=torch.float32)
     own, kept = {t.untyped_storage().data_ptr() for t in (w, c, a, b)}, {}
 
@@ -183,7 +175,7 @@ READINGS = {
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_a_weight_that_is_read_is_the_sum_to_whatever_reads_it(reading):
+def test_a_weight_that_is_read_equals_the_sum_for_every_reader(reading):
     read, expected, factors = weight()
     x = operands(4)[0]
     ours, theirs = READINGS[reading](read, x), READINGS[reading](expected, x)
@@ -194,7 +186,7 @@ def test_a_weight_that_is_read_is_the_sum_to_whatever_reads_it(reading):
 
 
 @pytest.mark.parametrize("reading", ["all of it", "with a bias", "split", "chunks", "first rows"])
-def test_attentions_ways_of_reading_never_form_the_sum(reading, monkeypatch):
+def test_attention_reads_the_weight_without_forming_the_sum(reading, monkeypatch):
     read, _, _ = weight()
     monkeypatch.setattr(
         "tabtune_core.lora.lazy_weight._summed",
@@ -203,6 +195,6 @@ def test_attentions_ways_of_reading_never_form_the_sum(reading, monkeypatch):
     READINGS[reading](read, operands(4)[0])
 
 
-def test_what_is_asked_about_the_weight_itself_is_answered_without_the_sum():
+def test_properties_of_the_weight_are_answered_without_forming_the_sum():
     read, expected, _ = weight()
     assert (read.shape, read.dtype, read.device, read.dim(), read.numel()) == (expected.shape, expected.dtype, expected.device, 2, 54)

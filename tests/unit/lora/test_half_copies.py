@@ -1,4 +1,4 @@
-"""Copies in 16 bits: what they change is how often something is copied."""
+"""16-bit copies change only how often tensors are copied."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def gradients(module):
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-def test_outputs_are_those_of_autocast_and_gradients_too_to_its_rounding(adapted):
+def test_outputs_equal_autocasts_and_gradients_agree_within_rounding(adapted):
     module, factors = adapted
     expected, wanted = outputs(module), gradients(module)
     with half_copies(module, factors, torch.bfloat16):
@@ -44,11 +44,11 @@ def test_outputs_are_those_of_autocast_and_gradients_too_to_its_rounding(adapted
         found = gradients(module)
     assert found.keys() == wanted.keys()
     assert {gradient.dtype for gradient in found.values()} == {torch.float32}
-    for name, gradient in wanted.items():  # of a tensor as a whole: how single numbers of 16 bits are rounded differs between processors
+    for name, gradient in wanted.items():  # compared per tensor, because the rounding of single 16-bit numbers differs between processors
         assert (found[name] - gradient).norm() <= 0.02 * gradient.norm() + 1e-3, name
 
 
-def test_each_step_reads_the_factors_as_they_are_and_copies_them_at_once(adapted):
+def test_each_step_copies_the_current_factors_all_at_once(adapted):
     module, factors = adapted
     with half_copies(module, factors, torch.bfloat16):
         before = outputs(module)
@@ -65,7 +65,7 @@ def test_each_step_reads_the_factors_as_they_are_and_copies_them_at_once(adapted
     assert without.kernels.count("_to_copy") - seen.kernels.count("_to_copy") >= 3 * len(factors) / 2
 
 
-def test_nothing_is_in_16_bits_but_under_autocast_and_none_is_left_afterwards(adapted):
+def test_16_bit_copies_exist_only_under_autocast_and_are_removed_afterwards(adapted):
     module, factors = adapted
     expected = module(*INPUTS)
     with half_copies(module, factors, torch.bfloat16):

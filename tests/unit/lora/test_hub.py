@@ -1,4 +1,4 @@
-"""An adapter goes to a hub and comes back by its address; the hub is a small one on this machine, the client the real one."""
+"""An adapter is uploaded to a hub and loaded by its address; the hub is a small local server, the client the real one."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ from tabtune_core.lora.standalone import load_lora_adapter
 
 
 class Hub(BaseHTTPRequestHandler):
-    """What huggingface_hub asks for to make a repository, to commit small files and to download them."""
+    """Answers huggingface_hub's requests to make a repository, commit small files and download them."""
 
     repos: ClassVar = {}
 
@@ -90,7 +90,7 @@ def hub(monkeypatch, tmp_path):
     template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
     for name, value in {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": False, "ENDPOINT": server.address}.items():
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
-    for room in ("file_download", "constants"):  # before 1.0, the first copies it when it is imported
+    for room in ("file_download", "constants"):  # before 1.0, the first copies it on import
         monkeypatch.setattr(f"huggingface_hub.{room}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
     monkeypatch.setattr(Hub, "repos", {})
@@ -99,7 +99,7 @@ def hub(monkeypatch, tmp_path):
     server.server_close()
 
 
-def test_a_run_goes_to_the_hub_with_its_card_and_predicts_by_its_address(store, hub, capsys, tmp_path):
+def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store, hub, capsys, tmp_path):
     run = made_run(store, data=mixed_csv(400))
     counts = dict.fromkeys(["steps", "train_rows", "validation_rows", "test_rows", "context_rows", "query_rows", "features"], 1)
     sizes = {"total_parameters": 1, "trainable_parameters": 1, "layers": (), "base": {}}
@@ -128,14 +128,14 @@ def test_a_run_goes_to_the_hub_with_its_card_and_predicts_by_its_address(store, 
     assert main(["hub", "push", str(store.run_dir(run) / "adapter.zip"), "ann/labelled", "--public", "--with-labels"]) == 0
     assert (b"keep it" in Hub.repos["ann/labelled"]["files"]["README.md"], Hub.repos["ann/labelled"]["private"]) == (True, False)
     assert read_public("hf://ann/labelled") == Hub.repos["ann/labelled"]["files"]["adapter.zip"]
-    for hidden in ("hf://ann/mine", str(tmp_path / "rows.csv")):  # of the log-in, of the machine
+    for hidden in ("hf://ann/mine", str(tmp_path / "rows.csv")):  # from the log-in and from the machine
         with pytest.raises(AdapterError, match=r"no repository ann/mine|Write hf://owner/name"):
             read_public(hidden)
     assert main(["hub", "push", run, "ann/labelled", "--home", str(store.home)]) == 2
     assert "exists already and is public. Add --public" in capsys.readouterr().err
 
 
-def test_what_a_hub_lacks_is_one_sentence(hub, monkeypatch, tmp_path):
+def test_hub_errors_are_one_sentence(hub, monkeypatch):
     Hub.repos |= {"ann/empty": {"private": True, "files": {}}, "ann/other": {"private": True, "files": {"adapter.zip": b"PK no adapter"}}}
     for address, told in {
         "hf://ann/none": "has no repository ann/none that you can see",
@@ -148,5 +148,5 @@ def test_what_a_hub_lacks_is_one_sentence(hub, monkeypatch, tmp_path):
     with pytest.raises(AdapterError, match="an adapter may have"):
         read_facts("hf://ann/other")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with ThreadPoolExecutor(1) as other, pytest.raises(AdapterError, match="cannot be reached"):  # before 1.0, a thread has its session
+    with ThreadPoolExecutor(1) as other, pytest.raises(AdapterError, match="cannot be reached"):  # before 1.0, each thread keeps a session
         other.submit(read_facts, "hf://ann/new").result()

@@ -1,4 +1,4 @@
-"""Injection: exactly what was asked is trained, and it is said what that is."""
+"""Injection: exactly the requested parts are trained, and the report names them."""
 
 import copy
 import re
@@ -23,7 +23,7 @@ OF_TABDPT = TargetRules(TARGETS, unused=UNUSED)
 
 
 def adapted(module, rules=RULES, **how):
-    """What ``inject`` says of an adapter of rank 4 without dropout, with changes."""
+    """Returns the report of ``inject`` for an adapter of rank 4 without dropout, with changes."""
     return inject(module, LoraSettings(**{"rank": 4, "dropout": 0, **how}), rules)
 
 
@@ -77,7 +77,7 @@ def test_a_target_that_matches_nothing_names_the_parts_that_exist():
         TargetError, match=r"No linear layer under 'col_embeder'\. Modules that have some: col_embedder\.in_linear, col_embedder\.tf_col,"
     ):
         adapted(module, targets=("row_interactor", "col_embeder"))
-    assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model as it was"
+    assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model unchanged"
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_target_that_matches_nothing_names_the_parts_that_exist():
         (("row_attention", "icl_predictor.tf_icl"), ("row_", "icl_")),
     ],
 )
-def test_targets_may_stand_for_the_same_layers(targets, parts):
+def test_targets_may_overlap(targets, parts):
     paths = [layer.path for layer in adapted(tiny_module(), targets=targets).layers]
     assert len(set(paths)) == len(paths)
     assert {path[:4] for path in paths} == set(parts)
 
 
-def test_layers_smaller_than_their_adapter_are_passed_over_unless_named():
+def test_layers_smaller_than_their_adapter_are_skipped_unless_named():
     passed = adapted(tiny_module(), targets=("icl_predictor.tf_icl",)).left_out
     assert passed
     assert all("ssmax_layer" in path for path in passed)
@@ -101,7 +101,7 @@ def test_layers_smaller_than_their_adapter_are_passed_over_unless_named():
     assert {layer.kind for layer in named.layers} == {"linear"}
 
 
-def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_as_it_is(module):
+def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_unchanged(module):
     plain_keys = list(module.state_dict())
     report = adapted(module)
     randomise(module, report)
@@ -134,7 +134,7 @@ VARIANTS = [
 
 
 def trained_tabdpt(rules=OF_TABDPT, **how):
-    """A module and its report; everything that trains has moved."""
+    """Returns a module and its report; every trainable tensor has moved."""
     module = tiny_tabdpt()
     report = adapted(module, rules, **how)
     generator = torch.Generator().manual_seed(6)
@@ -144,7 +144,7 @@ def trained_tabdpt(rules=OF_TABDPT, **how):
     return module, report
 
 
-def test_factors_of_tables_load_by_the_names_of_linear_layers_too():
+def test_factors_of_tables_also_load_under_the_names_of_linear_layers():
     module, report = trained_tabdpt()
     trained = adapter_tensors(module, report)
     by_hand = {re.sub("lora_embedding_([AB])", r"lora_\1.weight", name): value for name, value in trained.items()}
@@ -155,7 +155,7 @@ def test_factors_of_tables_load_by_the_names_of_linear_layers_too():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_tables_of_labels_have_live_adapters_and_nothing_else_trains(variant):
+def test_label_tables_have_working_adapters_and_nothing_else_trains(variant):
     module, report = trained_tabdpt(**variant)
     tabdpt_logits(module).square().mean().backward()
     with_gradient = {name for name, p in module.named_parameters() if p.grad is not None and p.grad.any()}
@@ -168,7 +168,7 @@ def test_tables_of_labels_have_live_adapters_and_nothing_else_trains(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_only_the_weights_and_biases_that_were_asked_change_and_a_merged_copy_has_them(variant):
+def test_only_the_requested_weights_and_biases_change_and_a_merged_copy_has_them(variant):
     before = tiny_tabdpt().state_dict()
     module, report = trained_tabdpt(**variant)
     merged = merged_copy(module)
@@ -180,7 +180,7 @@ def test_only_the_weights_and_biases_that_were_asked_change_and_a_merged_copy_ha
     assert not any(p.requires_grad for p in merged.parameters())
 
 
-def test_biases_of_the_adapted_layers_or_all_that_are_used_train_by_name():
+def test_the_biases_of_adapted_layers_or_all_used_ones_train():
     how = {"targets": ("encoder", "transformer_encoder")}
     assert trained_tabdpt(**how, bias="none")[1].biases == ()
     assert trained_tabdpt(**how, bias="lora_only")[1].biases == ("encoder.bias",)
@@ -197,7 +197,7 @@ def test_the_packed_projections_bias_belongs_to_its_weight():
     )
 
 
-def test_a_choice_of_biases_that_names_none_is_refused():
+def test_a_choice_of_biases_without_any_bias_is_refused():
     with pytest.raises(TargetError, match="bias='lora_only' would train nothing: there is no bias in the adapted layers. Choose 'none'"):
         trained_tabdpt(targets=("transformer_encoder",), bias="lora_only")
 
@@ -212,7 +212,7 @@ def test_a_choice_of_biases_that_names_none_is_refused():
         ("column_embeddings", ["encoder"]),
     ],
 )
-def test_a_pattern_names_a_path_a_prefix_a_name_names_in_a_row_or_a_group(key, paths):
+def test_a_pattern_is_a_path_a_prefix_consecutive_names_or_a_group(key, paths):
     rules = TargetRules(("transformer_encoder", "encoder", "head"), {"column_embeddings": ("encoder",)})
     _, report = trained_tabdpt(rules, rank_pattern={key: 3})
     assert [layer.path for layer in report.layers if layer.rank == 3] == paths
@@ -221,7 +221,7 @@ def test_a_pattern_names_a_path_a_prefix_a_name_names_in_a_row_or_a_group(key, p
     assert [layer.path for layer in report.layers if layer.scaling == 5] == paths
 
 
-def test_the_first_key_that_fits_a_layer_counts():
+def test_the_first_key_that_matches_a_layer_counts():
     _, report = trained_tabdpt(rank_pattern={"head.0": 1, "head": 2}, alpha=6)
     assert {layer.path: (layer.rank, layer.scaling) for layer in report.layers if layer.target == "head"} == {
         "head.0": (1, 6),
@@ -230,14 +230,14 @@ def test_the_first_key_that_fits_a_layer_counts():
 
 
 @pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
-def test_a_pattern_that_names_no_adapted_layer_says_what_is_adapted(name):
+def test_a_pattern_without_an_adapted_layer_is_refused_with_the_adapted_ones(name):
     with pytest.raises(
         TargetError, match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;"
     ):
         trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
 
 
-def test_of_many_adapted_layers_three_are_named():
+def test_three_of_many_adapted_layers_are_named():
     with pytest.raises(TargetError, match=r"Adapted are ([\w.]+, ){2}[\w.]+ and 16 more; name one"):
         trained_tabdpt(rank_pattern={"heed": 2})
 
@@ -249,13 +249,13 @@ def test_a_pattern_above_every_cap_is_refused():
         trained_tabdpt(rank_pattern={"q_gate": 5})
 
 
-def test_a_capped_rank_keeps_the_scaling_of_rslora_too():
+def test_a_capped_rank_also_keeps_the_scaling_of_rslora():
     _, report = trained_tabdpt(use_rslora=True, rank=16, alpha=8)
     assert {layer.rank for layer in report.layers if layer.capped} == {2, 4}
     assert {round(layer.scaling, 12) for layer in report.layers} == {2.0}
 
 
-def test_what_a_task_does_not_use_is_not_adapted():
+def test_parts_that_a_task_does_not_use_are_not_adapted():
     _, report = trained_tabdpt(targets=("encoder", "cls_y_encoders", "0"))
     assert {layer.path for layer in report.layers if layer.target == "0"} >= {"head.0", "transformer_encoder.0.q_proj"}
     assert not any(layer.path.startswith("reg_y_encoders") for layer in report.layers)
@@ -281,7 +281,7 @@ def test_an_adapter_on_an_adapter_is_refused(module):
 
 
 @pytest.mark.parametrize("variant", [{}, {"use_dora": True}, {"init_lora_weights": "pissa"}])
-def test_an_injection_that_fails_anywhere_leaves_the_module_as_it_was(variant):
+def test_an_injection_that_fails_leaves_the_module_unchanged(variant):
     module = tiny_module()
     inject_it = partial(adapted, rank=2, targets=("row_interactor", "decoder"), bias="all", **variant)
     module.col_embedder.requires_grad_(False)

@@ -28,7 +28,7 @@ def test_a_linear_adds_alpha_over_rank_times_b_a(generator, rank, alpha):
 
 
 @pytest.mark.parametrize("made", [lambda: LoRALinear(nn.Linear(400, 4)), lambda: LowRankUpdate(torch.ones(4, 400), 8, 16.0, 0.05)])
-def test_a_begins_as_peft_begins_it(made):
+def test_factor_a_has_the_same_initialisation_as_in_peft(made):
     torch.manual_seed(0)
     layer = made()
     first = next(factor.detach() for factor in layer.factors if factor.any())  # B is zero
@@ -36,7 +36,7 @@ def test_a_begins_as_peft_begins_it(made):
     assert (*first.shape, layer.scaling) == (8, 400, 2)
 
 
-def test_dropout_hides_parts_of_the_input_of_a_only_while_training(generator):
+def test_dropout_zeroes_inputs_of_factor_a_only_during_training(generator):
     base = nn.Linear(400, 1)
     layer = trained(LoRALinear(base, r=1, alpha=1, dropout=0.9), generator)
     nn.init.ones_(layer.lora_A.weight)
@@ -62,7 +62,7 @@ IDS = torch.tensor([[0, 3], [6, 3]])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_fresh_variant_changes_nothing_whatever_it_sits_on(generator, variant):
+def test_a_fresh_variant_changes_nothing_on_any_kind_of_layer(generator, variant):
     linear, table, x = nn.Linear(5, 3), nn.Embedding(7, 3), torch.randn(4, 5, generator=generator)
     assert torch.equal(LoRALinear(linear, r=2, dropout=0.5, **variant)(x), linear(x))
     assert torch.equal(LoRAEmbedding(table, r=2, **variant)(IDS), table(IDS))
@@ -71,7 +71,7 @@ def test_a_fresh_variant_changes_nothing_whatever_it_sits_on(generator, variant)
         assert torch.equal(update(linear.weight), linear.weight)
 
 
-def test_a_fresh_dora_changes_nothing_in_16_bits_too(generator):
+def test_a_fresh_dora_changes_nothing_in_16_bits(generator):
     linear, x = nn.Linear(64, 3), torch.randn(4, 64, generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
         adapted, plain = LoRALinear(linear, r=2, dropout=0.0, variant="dora")(x), linear(x)
@@ -89,7 +89,7 @@ def test_a_table_that_is_looked_up_adds_scaled_b_a_row_by_row(generator, variant
 
 @pytest.mark.parametrize("use_rslora", [False, True])
 def test_dora_gives_every_row_its_own_length_and_the_updated_direction(generator, use_rslora):
-    """Liu et al. 2024, equation 5; rsLoRA changes only the factor in front of B A."""
+    """Liu et al. 2024, equation 5; rsLoRA changes only the factor of B A."""
     owner, scaling = nn.Linear(5, 3), 8 / (2 if use_rslora else 4)
     update = LowRankUpdate(owner.weight, r=4, alpha=8, dropout=0.0, use_rslora=use_rslora, variant="dora")
     for parameter in update.parameters():
@@ -101,7 +101,7 @@ def test_dora_gives_every_row_its_own_length_and_the_updated_direction(generator
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_weight_with_the_update_in_it_is_the_layers_function(generator, variant):
+def test_the_weight_with_the_update_added_gives_the_layers_function(generator, variant):
     linear, table, x = nn.Linear(5, 3), nn.Embedding(7, 3), torch.randn(4, 5, generator=generator)
     called, looked_up = LoRALinear(linear, r=2, **variant).eval(), LoRAEmbedding(table, r=2, **variant)
     for parameter in (p for layer in (called, looked_up) for p in layer.parameters() if p.requires_grad):
@@ -112,7 +112,7 @@ def test_the_weight_with_the_update_in_it_is_the_layers_function(generator, vari
     torch.testing.assert_close(looked_up.updated(table.weight)[IDS], looked_up(IDS), atol=1e-5, rtol=0)
 
 
-def test_a_feature_that_dropout_hides_keeps_its_column_of_the_weight_with_dora_too(generator):
+def test_with_dora_a_dropped_feature_keeps_its_column_of_the_weight(generator):
     weight = torch.randn(3, 50, generator=generator)
     update = LowRankUpdate(weight, r=2, alpha=2, dropout=0.5, variant="dora").train()
     for parameter in update.parameters():
@@ -131,8 +131,8 @@ def test_a_feature_that_dropout_hides_keeps_its_column_of_the_weight_with_dora_t
     ],
     ids=["called", "read", "looked up"],
 )
-def test_an_adapter_that_waits_for_its_file_is_zero_and_not_what_memory_held(made):
-    torch.use_deterministic_algorithms(True)  # memory that nobody has written to is NaN, then
+def test_an_adapter_that_awaits_its_file_is_zero_and_not_uninitialised_memory(made):
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
     try:
         assert not any(factor.any() for factor in made().factors)
     finally:

@@ -1,4 +1,4 @@
-"""The package: written in one move, read without running code, refused when it is something else."""
+"""The package: written atomically, read without running code, refused if it is something else."""
 
 import io
 import json
@@ -26,7 +26,7 @@ FACT = package_facts(lora=LORA, target='it\'s "y"', table_name='odd" name.csv')
 
 
 def about(report, **changes):
-    """What the package of an injection says."""
+    """Facts of an injection for its package."""
     return replace(FACT, layers=report.layers, biases=report.biases, **changes)
 
 
@@ -41,7 +41,7 @@ def written(tmp_path):
     return tmp_path / "adapter.zip", module, report
 
 
-def test_what_was_written_is_read_back_bit_by_bit(written):
+def test_a_written_package_is_read_back_bit_by_bit(written):
     path, module, report = written
     package = read_package(path)
     tensors = adapter_tensors(module, report)
@@ -53,7 +53,7 @@ def test_what_was_written_is_read_back_bit_by_bit(written):
     assert package.facts.label_hash == about(report, labels_sha256=package.facts.label_hash, classes=("class 1", "class 2")).label_hash
 
 
-def test_an_adapter_that_was_not_trained_is_as_large_as_one_that_was(written, tmp_path):
+def test_an_untrained_adapter_is_as_large_as_a_trained_one(written, tmp_path):
     path, module, report = written
     for parameter in adapter_tensors(module, report).values():
         torch.nn.init.zeros_(parameter)
@@ -62,7 +62,7 @@ def test_an_adapter_that_was_not_trained_is_as_large_as_one_that_was(written, tm
     assert sizes[0] == sizes[1] > sum(tensor.nbytes for tensor in read_package(path).tensors.values())
 
 
-def test_the_readmes_loader_is_python_whatever_the_table_is_called(written):
+def test_the_loader_in_the_readme_is_valid_python_for_any_table_name(written):
     text = zipfile.ZipFile(written[0]).read(README).decode()
     code = text.split("```python\n")[1].split("```")[0]
     compile(code, "README.md", "exec")
@@ -116,7 +116,7 @@ def test_a_damaged_package_is_refused(written, change):
         read_package(written[0])
 
 
-def test_half_a_pair_of_factors_is_named(written):
+def test_a_factor_without_its_pair_is_named(written):
     path, module, report = written
     tensors = dict(read_package(path).tensors)
     name = next(n for n in tensors if n.endswith("lora_B.weight"))
@@ -127,7 +127,7 @@ def test_half_a_pair_of_factors_is_named(written):
         load_factors(module, report, {**tensors, name: value[1:]})
 
 
-def test_an_adapter_without_numbers_is_neither_saved_nor_put_on_a_model(written, tmp_path):
+def test_an_adapter_with_non_finite_numbers_is_neither_saved_nor_loaded(written, tmp_path):
     path, module, report = written
     tensors = dict(read_package(path).tensors)
     name = next(iter(tensors))
@@ -149,12 +149,12 @@ def test_another_file_is_refused(tmp_path, content):
         read_package(tmp_path / "x.zip")
 
 
-def test_a_missing_file_says_where(tmp_path):
+def test_the_error_for_a_missing_file_names_its_path(tmp_path):
     with pytest.raises(AdapterError, match="There is no adapter package at .*nowhere.zip"):
         read_package(tmp_path / "nowhere.zip")
 
 
-def test_what_could_not_be_opened_again_is_not_saved(written, tmp_path):
+def test_a_package_that_could_not_be_opened_again_is_not_saved(written, tmp_path):
     _, module, report = written
     large = about(report, context_rows=list(range(2_000_000)))
     with pytest.raises(AdapterError, match="cannot be saved: its tabtune.json would have 14.9 MB. Choose fewer context rows"):
@@ -163,7 +163,7 @@ def test_what_could_not_be_opened_again_is_not_saved(written, tmp_path):
     assert len(read_package(tmp_path / "million.zip").facts.context_rows) == 10**6
 
 
-def test_a_package_without_its_class_labels_holds_them_nowhere(written):
+def test_a_package_without_class_labels_holds_them_nowhere(written):
     path = written[0]
     changed = replace(read_package(path).facts, classes=("secret one", "secret two"))
     repacked(path, **{FACTS: json.dumps(changed.to_json()), README: readme(changed)})

@@ -1,4 +1,4 @@
-"""The size that a page tells is the one that an injected model has."""
+"""The adapter size shown on a page equals that of an injected model."""
 
 import pytest
 import torch
@@ -46,16 +46,16 @@ def test_every_weight_and_bias_that_a_task_uses_is_in_the_catalogue(name, task):
 
 @pytest.mark.parametrize("lora", CASES, ids=["plain", "dora", "biases", "pissa", "pattern", "groups", "late"])
 @pytest.mark.parametrize(("name", "task"), MINIS)
-def test_the_size_is_that_of_the_injected_module(name, task, lora, monkeypatch):
+def test_the_size_equals_that_of_the_injected_module(name, task, lora, monkeypatch):
     card = get_card(name)
-    monkeypatch.setattr("tabtune_core.lora.inject._refuse", lambda variant, entries: None)  # a fresh module has some
+    monkeypatch.setattr("tabtune_core.lora.inject._refuse", lambda variant, entries: None)  # refused: rows of length zero
     report = inject(module_of(name, task), lora, card.rules(task))
     size = adapter_size(card, task, lora)
     assert size.trainable == report.trainable_parameters
     assert card.weights_for(task).total_parameters + size.factors == report.total_parameters
 
 
-def test_a_pattern_that_names_nothing_is_refused_as_by_the_run():
+def test_a_pattern_without_a_match_is_refused_as_in_a_run():
     with pytest.raises(TargetError, match="rank_pattern names 'nowhere'"):
         adapter_size(get_card("tabicl-mini"), "classification", LoraSettings(rank_pattern={"nowhere": 2}))
 
@@ -80,7 +80,7 @@ def test_late_layers_are_the_last_third_of_the_blocks_and_the_head(name, task):
 
 @pytest.mark.parametrize(("name", "task"), FULL_SIZE)
 def test_an_adapter_of_rank_8_on_late_layers_is_a_hundredth_of_the_model(name, task, tmp_path):
-    """What is told before training is what a file holds: the model is made of shapes alone, its adapter is real."""
+    """The size given before training is that of the file. The model has shapes only, its adapter real tensors."""
     pytest.importorskip("autogluon.tabular" if name.startswith("mitra") else "torch")
     card, lora = get_card(name), LoraSettings(rank=8, targets=("late_layers",))
     with torch.device("meta"):
@@ -91,5 +91,5 @@ def test_an_adapter_of_rank_8_on_late_layers_is_a_hundredth_of_the_model(name, t
     told = adapter_size(card, task, lora).tensor_bytes
     with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
         assert sum(file.get_tensor(path).numpy().nbytes for path in file.keys()) == told  # noqa: SIM118
-    share = 0.03 if card.family.name == "TabPFN" else 0.01  # 192 wide, of which 8 are a larger part
+    share = 0.03 if card.family.name == "TabPFN" else 0.01  # its width is only 192, so rank 8 is a larger share
     assert told <= (tmp_path / "adapter.safetensors").stat().st_size <= share * 4 * card.weights_for(task).total_parameters

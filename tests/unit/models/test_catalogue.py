@@ -1,4 +1,4 @@
-"""The catalogue's sizes and shapes are those of the modules themselves."""
+"""The catalogue's sizes and shapes equal those of the modules."""
 
 import pytest
 import torch
@@ -14,9 +14,9 @@ EVERY = [(name, task) for name, card in CATALOGUE.items() for task in card.weigh
 
 
 @pytest.mark.parametrize(("name", "task"), EVERY)
-def test_sizes_and_prices_are_those_of_the_module(name, task):
+def test_sizes_and_adapter_sizes_equal_the_modules(name, task):
     card = CATALOGUE[name]
-    with torch.device("meta"):  # sizes need no numbers
+    with torch.device("meta"):  # sizes need no values
         module = build(card.family.name, card.weights_for(task).config)
     assert sum(p.numel() for p in module.parameters()) == card.weights_for(task).total_parameters
     report = inject(module, LoraSettings(rank=8), card.rules(task))
@@ -32,12 +32,12 @@ def test_the_guides_example_of_a_768_by_768_weight():
     assert report.trainable_parameters / (768 * 768) == pytest.approx(0.0208, abs=1e-4)
 
 
-def test_an_unknown_model_names_those_that_exist():
+def test_the_error_for_an_unknown_model_names_the_known_ones():
     with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-mini-1, tabicl-v2"):
         get_card("tabpfn")
 
 
-def test_a_rate_says_whether_it_was_measured():
+def test_a_learning_rate_says_whether_it_was_measured():
     cards = (CATALOGUE["tabicl-mini-1"], CATALOGUE["tabicl-mini"])
     assert [card.told_rate("regression", strategy) for card in cards for strategy in ("peft", "base-ft")] == [
         "2e-3 (measured for this model; guide 2e-4)",

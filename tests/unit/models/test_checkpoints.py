@@ -1,9 +1,11 @@
-"""Weights are found or asked for, and never made up; a file cannot run code."""
+"""Weights are found or requested, never invented; a file cannot run code."""
 
+import dataclasses
 import json
 import pickle
 import shutil
 
+import huggingface_hub.constants as constants
 import pytest
 import torch
 from tiny import tiny_checkpoint
@@ -16,13 +18,30 @@ from tabtune_core.models.checkpoints import find_checkpoint, sha256_of
 from tabtune_core.models.tabicl.model import read_checkpoint
 
 CPU = torch.device("cpu")
+RELEASED = pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
 
 
-def test_a_named_path_is_used_and_its_hash_written_down(tmp_path):
+@pytest.fixture
+def repository(monkeypatch, tmp_path):
+    """Place of TabICL's repository in a Hugging Face cache, which is empty and has no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "models--jingang--TabICL"
+
+
+def snapshot(repository, revision):
+    folder = repository / "snapshots" / revision
+    for made in (folder, repository / "blobs", repository / "refs"):
+        made.mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    return folder
+
+
+def test_a_given_path_is_used_and_its_hash_recorded(tmp_path):
     path = tiny_checkpoint(tmp_path / "mine.ckpt")
     found, source = find_checkpoint(CATALOGUE["tabicl-v2"], "classification", path)
     assert (found, source.file, source.sha256) == (path, "mine.ckpt", sha256_of(path))
-    assert str(source.licence) == "not known", "whose weights these are only the person knows who named them"
+    assert str(source.licence) == "not known", "only the person who named the file knows its licence"
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
@@ -30,47 +49,27 @@ def test_a_path_that_does_not_exist_is_an_error(tmp_path):
         find_checkpoint(CATALOGUE["tabicl-mini"], "classification", tmp_path / "nowhere.ckpt")
 
 
-@pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
-def test_released_weights_that_cannot_be_had_say_which_file_from_where_and_where_to_put_it(name, monkeypatch, tmp_path):
-    import huggingface_hub.constants as constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+@RELEASED
+def test_the_error_for_unavailable_weights_names_the_file_its_source_and_its_place(name, repository):
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint(CATALOGUE[name], "classification")
-    message = str(caught.value)
-    assert f"needs the file {CATALOGUE[name].weights_for('classification').file} from huggingface.co/jingang/TabICL" in message
-    assert f"hf download jingang/TabICL {CATALOGUE[name].weights_for('classification').file}" in message
+    message, file = str(caught.value), CATALOGUE[name].weights_for("classification").file
+    assert f"needs the file {file} from huggingface.co/jingang/TabICL" in message
+    assert f"hf download jingang/TabICL {file}" in message
 
 
-@pytest.mark.parametrize("name", ["tabicl-v1", "tabicl-v1.1", "tabicl-v2"])
-def test_released_weights_open_from_the_hugging_face_cache(name, monkeypatch, tmp_path):
-    import huggingface_hub.constants as constants
-
+@RELEASED
+def test_released_weights_open_from_the_hugging_face_cache(name, repository):
     revision = "0" * 40
-    folder = tmp_path / "models--jingang--TabICL" / "snapshots" / revision
-    folder.mkdir(parents=True)
-    (folder.parent.parent / "refs").mkdir()
-    (folder.parent.parent / "refs" / "main").write_text(revision)
-    tiny_checkpoint(folder / CATALOGUE[name].weights_for("classification").file, name)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    tiny_checkpoint(snapshot(repository, revision) / CATALOGUE[name].weights_for("classification").file, name)
     model = load_model(CATALOGUE[name], "classification", CPU)
     assert (model.source.repository, model.source.revision) == ("jingang/TabICL", revision)
 
 
-def test_a_released_file_that_is_not_what_was_published_is_refused(monkeypatch, tmp_path):
-    import huggingface_hub.constants as constants
-
-    store = tmp_path / "models--jingang--TabICL"
-    folder = store / "snapshots" / ("0" * 40)
-    for made in (folder, store / "blobs", store / "refs"):
-        made.mkdir(parents=True)
-    (store / "refs" / "main").write_text("0" * 40)
+def test_a_released_file_that_differs_from_the_published_one_is_refused(repository):
     card = CATALOGUE["tabicl-v2"]
-    blob = tiny_checkpoint(store / "blobs" / "fresh")
-    link = folder / card.weights_for("classification").file
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    link = snapshot(repository, "0" * 40) / card.weights_for("classification").file
+    blob = tiny_checkpoint(repository / "blobs" / "fresh")
     link.symlink_to(blob.rename(blob.with_name(sha256_of(blob))))
     assert find_checkpoint(card, "classification")[0] == link
     with blob.with_name(sha256_of(link)).open("ab") as stream:
@@ -79,7 +78,7 @@ def test_a_released_file_that_is_not_what_was_published_is_refused(monkeypatch, 
         find_checkpoint(card, "classification")
 
 
-def test_the_model_in_the_box_is_the_file_that_its_card_names():
+def test_the_shipped_model_is_the_file_named_by_its_model_card():
     card = CATALOGUE["tabicl-mini"]
     file, source = find_checkpoint(card, "classification")
     assert source.sha256 == card.weights_for("classification").sha256
@@ -115,7 +114,7 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, content, message):
 
 
 def changed(path, **config):
-    """A tiny checkpoint whose configuration says something else."""
+    """Changes the configuration of a tiny checkpoint."""
     content = torch.load(tiny_checkpoint(path), weights_only=True)
     content["config"].update(config)
     torch.save(content, path)
@@ -131,13 +130,13 @@ def changed(path, **config):
         ({"icl_nhead": 0}, "does not fit the installed tabicl package"),
     ],
 )
-def test_an_architecture_that_the_weights_are_not_of_is_refused_before_it_is_built(tmp_path, config, message):
+def test_an_architecture_that_does_not_match_the_weights_is_refused_before_it_is_built(tmp_path, config, message):
     path = changed(tmp_path / "x.ckpt", **config)
     with pytest.raises(CheckpointError, match=message):
         load_model(CATALOGUE["tabicl-v2"], "classification", CPU, path)
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path):
+def test_non_finite_weights_are_refused(tmp_path):
     content = torch.load(tiny_checkpoint(tmp_path / "x.ckpt"), weights_only=True)
     next(iter(content["state_dict"].values())).fill_(torch.nan)
     torch.save(content, tmp_path / "x.ckpt")
@@ -147,25 +146,21 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
 @pytest.mark.parametrize(("content", "message"), [(b"", "it is empty"), (b"PK", "is not a Tab"), (b"\x80\x02N.", "is not a Tab")])
-def test_a_file_of_nothing_and_one_of_something_else_are_no_checkpoint(tmp_path, name, content, message):
+def test_an_empty_or_foreign_file_is_not_a_checkpoint(tmp_path, name, content, message):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         load_model(CATALOGUE[name], "classification", CPU, tmp_path / "x")
 
 
-def test_a_damaged_file_in_the_cache_is_noticed(tmp_path, monkeypatch):
-    import dataclasses
-
-    from tabtune_core.models import checkpoints
-
+def test_a_shipped_file_with_another_hash_is_refused():
     mini = CATALOGUE["tabicl-mini"]
     damaged = dataclasses.replace(mini.weights_for("classification"), sha256="0" * 64)
     card = dataclasses.replace(mini, weights={"classification": damaged})
-    with pytest.raises(checkpoints.CheckpointError, match="the file is damaged or a different one"):
+    with pytest.raises(CheckpointError, match="the file is damaged or a different one"):
         find_checkpoint(card, "classification")
 
 
-def test_what_lies_beside_the_weights_is_part_of_their_identity_and_adapters_of_before_still_name_the_file_alone(tmp_path):
+def test_files_beside_the_weights_belong_to_their_hash_and_earlier_adapters_still_match(tmp_path):
     shutil.copytree(WEIGHTS / "mitra-mini-classifier", tmp_path / "own")
     card, file, config = get_card("mitra-mini"), tmp_path / "own/model.safetensors", tmp_path / "own/config.json"
     first = find_checkpoint(card, "classification", file)[1]

@@ -1,4 +1,4 @@
-"""Pre-training: one seed gives one run, it goes on from wherever it was stopped, its files open upstream."""
+"""Pre-training: a seed determines the run, it resumes from any interruption, and its files open upstream."""
 
 import errno
 import json
@@ -67,7 +67,7 @@ def losses(folder, until, family="tabicl-mini", **options):
 
 
 def weights_in(folder):
-    """Of the model, the average and the optimizers, in one order, and what the next step depends on beside them."""
+    """Tensors of the model, the average and the optimizers in a fixed order, and everything else that the next step depends on."""
     progress, tensors = read_state(folder)
     flat = [*tensors["model"].values(), *tensors["average"].values()]
     for optimizer in tensors["optimizers"]:
@@ -82,7 +82,7 @@ def assert_same(one, other):
     assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
 
 
-def test_one_seed_gives_the_same_losses_another_gives_others_and_its_weights_are_a_start_that_has_them(family, tmp_path):
+def test_losses_depend_on_the_seed_and_training_can_start_from_its_weights(family, tmp_path):
     first = losses(tmp_path / "a", 2, family)
     np.random.seed(7), torch.manual_seed(7)  # noqa: NPY002
     assert losses(tmp_path / "b", 2, family) == first
@@ -93,8 +93,8 @@ def test_one_seed_gives_the_same_losses_another_gives_others_and_its_weights_are
         torch.testing.assert_close(module.state_dict()[name], value, msg=name)
 
 
-def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    """The disk at every moment at which a file is made durable or moved is what a kill would leave there."""
+def test_killed_at_any_moment_it_resumes_as_if_uninterrupted(tmp_path, monkeypatch):
+    """A kill leaves the disk as it is at a moment when a file is synced or moved; each such moment is tried."""
     losses(tmp_path / "whole", 2, saves=1)
     disks, killed = [], tmp_path / "killed"
 
@@ -118,10 +118,10 @@ def test_whenever_it_is_killed_it_goes_on_as_if_it_had_not_been(tmp_path, monkey
         assert_same(weights_in(disk), weights_in(tmp_path / "whole"))
 
 
-def test_a_step_whose_gradient_is_no_number_changes_nothing(tmp_path):
+def test_a_step_with_a_nan_gradient_changes_nothing(tmp_path):
     def broken(model, episode):
         output = model(episode.x_BTF, episode.y_BC)
-        return (output * 0).sum().sqrt()  # 0, with a gradient that is none
+        return (output * 0).sum().sqrt()  # the value is 0, its gradient NaN
 
     bad = replace(recipe("tabicl-mini"), losses={"classes": broken})
     run = Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": bad}, lists=few)
@@ -131,13 +131,13 @@ def test_a_step_whose_gradient_is_no_number_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(48, 16), (16, 48), (24, 24)])
-def test_muon_is_that_of_torch_but_for_its_precision(shape):
+def test_muon_equals_torchs_except_for_precision(shape):
     grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     ours, theirs = (way(grad, (3.4445, -4.775, 2.0315), 5, 1e-7).float() for way in (loop._orthogonal, muon._zeropower_via_newtonschulz))
     torch.testing.assert_close(ours, theirs, atol=0.03, rtol=0)
 
 
-def test_a_full_disk_in_the_middle_of_a_state_leaves_the_state_before_and_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_while_saving_keeps_the_earlier_state_and_is_reported(tmp_path, monkeypatch):
     steps = (run := training(tmp_path)).steps(6)
     next(steps), next(steps)
     before = (tmp_path / STATE).read_bytes()
@@ -157,7 +157,7 @@ def test_a_full_disk_in_the_middle_of_a_state_leaves_the_state_before_and_is_tol
     assert_same(weights_in(tmp_path), weights_in(tmp_path / "whole"))
 
 
-def test_a_state_or_weights_that_were_cut_or_changed_are_never_loaded(tmp_path):
+def test_a_truncated_or_changed_state_or_weights_file_is_never_loaded(tmp_path):
     losses(tmp_path, 2)
     weights = tmp_path / "tabicl-mini.ckpt"
     whole = {file: file.read_bytes() for file in (tmp_path / STATE, weights)}
@@ -179,7 +179,7 @@ def test_a_state_or_weights_that_were_cut_or_changed_are_never_loaded(tmp_path):
             training(tmp_path)
 
 
-def test_it_does_not_go_on_with_something_else_than_was_begun_or_by_another_version(tmp_path):
+def test_it_does_not_resume_with_another_recipe_or_version(tmp_path):
     losses(tmp_path, 2)
     for asked, said in (({"seed": 3}, "seed 0, and 3"), ({"rate": 0.5}, "rate 0.001, and 0.5"), ({"growth": 9}, "growth 4000")):
         with pytest.raises(CheckpointError, match=f"has the {said}.* Leave it out, or name another folder"):
@@ -191,7 +191,7 @@ def test_it_does_not_go_on_with_something_else_than_was_begun_or_by_another_vers
         state._progress({"family": "tabicl-mini", "unheard_of": 1}, tmp_path / STATE)
 
 
-def test_a_state_of_other_code_goes_on_and_says_so(tmp_path, monkeypatch):
+def test_a_state_of_changed_code_resumes_with_a_notice(tmp_path, monkeypatch):
     losses(tmp_path, 2)
     assert not training(tmp_path).other_code
     monkeypatch.setattr(loop, "code_now", lambda: "another")
@@ -200,38 +200,38 @@ def test_a_state_of_other_code_goes_on_and_says_so(tmp_path, monkeypatch):
     assert len(list(later.steps(4))) == 2
 
 
-def test_a_start_that_is_not_there_is_named(tmp_path):
+def test_the_error_for_a_missing_start_names_it(tmp_path):
     with pytest.raises(CheckpointError, match="There are no weights at .*nowhere.ckpt to begin with"):
         training(tmp_path, start=tmp_path / "nowhere.ckpt")
 
 
-def test_two_do_not_train_in_one_folder(tmp_path):
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
     with state.one_training(tmp_path), pytest.raises(CheckpointError, match="Another process trains in"), state.one_training(tmp_path):
         raise AssertionError
 
 
-def test_a_milestone_goes_on_with_its_counters_and_its_curve(tmp_path):
+def test_a_milestone_resumes_with_its_counters_and_its_curve(tmp_path):
     losses(tmp_path / "a", 4)
     later = training(tmp_path / "b", start=tmp_path / "a" / "tabicl-mini.ckpt")
     before = read_state(tmp_path / "a")[0]
     assert (later.progress.step, later.progress.tables, later.progress.seconds) == (4, before.tables, before.seconds)
     assert [entry["step"] for entry in later.progress.history] == [0, 2, 4]
-    assert rate_factor(later.progress) == pytest.approx(1 / 50)  # optimizers begin anew
+    assert rate_factor(later.progress) == pytest.approx(1 / 50)  # optimizers start anew
     assert read_milestone(tmp_path / "a" / "tabicl-mini.ckpt") == before
     assert later.progress.started_from == sha256_of(tmp_path / "a" / "tabicl-mini.ckpt")
     assert before.tables > 8 and before.hours > 0
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_the_weights_in_the_box_are_a_milestone_to_go_on_from(task):
+def test_the_shipped_weights_are_a_milestone_to_resume_from(task):
     weights = CATALOGUE["tabicl-mini"].weights[task]
     led = read_milestone(WEIGHTS / weights.file)
     assert led is not None
     assert led.config == weights.config == RECIPES[led.family].config
-    assert led.step == led.history[-1]["step"] > 0, "the loss that is told is theirs"
+    assert led.step == led.history[-1]["step"] > 0, "the last reported loss belongs to these weights"
 
 
-def test_a_deeper_model_begins_as_the_same_function(tmp_path):
+def test_a_deeper_model_starts_as_the_same_function(tmp_path):
     losses(tmp_path, 4)
     (episode,) = few(SMALL, classes=True)["few"]
     modules = [replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": blocks}).make() for blocks in (2, 4, 6)]
@@ -245,7 +245,7 @@ def test_a_deeper_model_begins_as_the_same_function(tmp_path):
         assert (module.icl_predictor.tf_icl.blocks[1].linear2.weight.grad != 0).any()
 
 
-def test_a_start_of_another_kind_gives_what_fits(tmp_path):
+def test_a_start_of_another_kind_gives_the_tensors_that_fit(tmp_path):
     losses(tmp_path / "a", 1, saves=1)
     path = tmp_path / "a" / "tabicl-mini.ckpt"
     given = torch.load(path, weights_only=True)["state_dict"]
@@ -257,7 +257,7 @@ def test_a_start_of_another_kind_gives_what_fits(tmp_path):
     assert torch.equal(own["icl_predictor.decoder.2.weight"], head)
 
 
-def test_the_rate_falls_in_a_branch_of_its_own_which_goes_on_too(tmp_path):
+def test_the_rate_decays_in_a_separate_branch_that_can_resume(tmp_path):
     losses(tmp_path, 4)
     trunk, branch = (tmp_path / STATE).read_bytes(), tmp_path / "decay"
     begin_decay(tmp_path, branch, 4)
@@ -271,7 +271,7 @@ def test_the_rate_falls_in_a_branch_of_its_own_which_goes_on_too(tmp_path):
         begin_decay(tmp_path / "nowhere", tmp_path / "x", 4)
 
 
-def test_the_rate_warms_up_and_holds_without_end():
+def test_the_rate_warms_up_and_then_stays_constant():
     plan = {"family": "", "config": {}, "seed": 0, "rate": 1.0, "growth": 1, "code": ""}
     factors = [rate_factor(Progress(**plan, step=step)) for step in (0, 24, 49, 50, 10**6)]
     assert factors == [0.02, 0.5, 1.0, 1.0, 1.0]
@@ -285,7 +285,7 @@ def test_tables_grow_from_small_ones_to_their_full_size():
 
 
 @pytest.mark.parametrize("classes", [True, False])
-def test_tables_are_whole_and_of_many_kinds(classes):
+def test_tables_are_complete_and_varied(classes):
     rng, tables = np.random.default_rng(0), []
     for seed in range(100):
         rows, features = int(rng.integers(64, 600)), int(rng.integers(2, 51))
@@ -296,14 +296,14 @@ def test_tables_are_whole_and_of_many_kinds(classes):
     assert all(2 <= len(count) <= 10 and count.min() >= FEWEST_OF_A_CLASS for count in counts)
     columns = [column[np.isfinite(column)] for table in tables for column in table.x_TF.T]
     codes = [len(np.unique(column)) for column in columns if (column == column.round()).all()]
-    assert max(codes) > 40 and np.mean(np.array(codes) <= 10) > 0.2  # categories and grades of many and of few levels
+    assert max(codes) > 40 and np.mean(np.array(codes) <= 10) > 0.2  # categories and grades with many and with few levels
     assert 0.2 < np.mean([np.isnan(table.x_TF).any() for table in tables]) < 0.5
     assert max(np.abs(column).max() / (np.median(np.abs(column)) + 1e-9) for column in columns) > 1000  # heavy tails
     assert any((column > 2000).all() for column in columns)  # dates
     assert not classes or min(count.min() / count.sum() for count in counts) < 0.03  # rare classes
 
 
-def test_columns_tell_the_target():
+def test_columns_predict_the_target():
     right, chance = [], []
     for seed in range(30):
         episode = draw_episode(np.random.default_rng(seed), Size(300, 12), classes=True)
@@ -315,7 +315,7 @@ def test_columns_tell_the_target():
 
 
 @pytest.mark.parametrize("classes", [True, False])
-def test_what_is_held_out_is_the_same_every_time_and_of_another_prior_too(classes):
+def test_held_out_tables_are_always_the_same_also_for_another_prior(classes):
     pytest.importorskip("xgboost")
     np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
     one, other = (held_out(Size(300, 8), classes=classes, episodes=1) for _ in range(2))
@@ -325,7 +325,7 @@ def test_what_is_held_out_is_the_same_every_time_and_of_another_prior_too(classe
         assert torch.isfinite(drawn[0].x_BTF).all()
 
 
-def test_what_is_held_out_is_the_same_in_a_process_that_hashes_text_otherwise():
+def test_held_out_tables_do_not_depend_on_the_hash_seed_of_the_process():
     pytest.importorskip("xgboost")
     code = (
         "from tabtune_core.models.pretraining.held_out import *\n"
@@ -339,7 +339,7 @@ def test_what_is_held_out_is_the_same_in_a_process_that_hashes_text_otherwise():
 
 
 @pytest.mark.parametrize("classes", [True, False])
-def test_features_come_as_the_product_gives_them_to_tabicl(classes):
+def test_features_are_prepared_as_in_the_product(classes):
     tabicl = pytest.importorskip("tabtune_core.models.tabicl.model")
     table = next(
         table for seed in range(99) if np.isnan((table := draw_table(np.random.default_rng(seed), 90, 6, classes=classes)).x_TF[:60]).any()
@@ -351,7 +351,7 @@ def test_features_come_as_the_product_gives_them_to_tabicl(classes):
     np.testing.assert_allclose(episode.x_BTF[0], theirs, atol=1e-4)
 
 
-def test_query_rows_of_a_class_that_the_context_lacks_are_not_scored():
+def test_query_rows_of_a_class_missing_from_the_context_are_not_scored():
     episode = class_episode(torch.zeros(1, 10, 1), torch.arange(10.0)[None], 5)
     assert (episode.targets_BQ == NOT_SCORED).all()
     shared = class_episode(torch.zeros(1, 20, 1), torch.tensor([[0.0, 1.0] * 10]), 10)
@@ -394,7 +394,7 @@ def test_mitra_opens_its_folder(tmp_path):
         assert opened.dim_output == recipe(name).make().dim_output
 
 
-def test_the_command_tells_how_far_it_is_and_goes_on_where_it_was_asked_to_stop(tmp_path, monkeypatch, capsys):
+def test_the_command_reports_progress_and_resumes_where_it_was_stopped(tmp_path, monkeypatch, capsys):
     def stop(size, *, classes):
         os.kill(os.getpid(), signal.SIGTERM)
         return few(size, classes=classes)

@@ -1,4 +1,4 @@
-"""What the catalogue alone can tell is refused before launch."""
+"""Requests that the catalogue alone shows to be impossible are refused before launch."""
 
 import pytest
 from tiny import tiny_checkpoint
@@ -11,20 +11,13 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 RUN = {"dataset": "d", "target": "y"}
 
 
-def test_a_rank_above_every_cap_is_refused():
-    check_request(RunSettings(**RUN, lora=LoraSettings(rank=128)))
-    with pytest.raises(TargetError, match=r"Rank 129 is above the cap of every target: their largest weight allows 128\."):
-        check_request(RunSettings(**RUN, lora=LoraSettings(rank=129)))
-
-
-def test_the_cap_is_that_of_the_named_targets():
-    check_request(RunSettings(**RUN, lora=LoraSettings(rank=32, targets=("col_embedder.tf_col",))))
-    with pytest.raises(TargetError, match="allows 32"):
-        check_request(RunSettings(**RUN, lora=LoraSettings(rank=64, targets=("col_embedder.tf_col",))))
-
-
-def test_the_rank_of_a_run_without_lora_does_not_matter():
-    check_request(RunSettings(**RUN, strategy="inference", lora=LoraSettings(rank=129)))
+@pytest.mark.parametrize(("targets", "cap"), [((), 128), (("col_embedder.tf_col",), 32)])
+def test_a_rank_above_the_cap_of_every_target_is_refused(targets, cap):
+    check_request(RunSettings(**RUN, lora=LoraSettings(rank=cap, targets=targets)))
+    above = LoraSettings(rank=cap + 1, targets=targets)
+    with pytest.raises(TargetError, match=rf"Rank {cap + 1} is above the cap of every target: their largest weight allows {cap}\."):
+        check_request(RunSettings(**RUN, lora=above))
+    check_request(RunSettings(**RUN, strategy="inference", lora=above))  # which has no adapter
 
 
 def test_weights_that_do_not_exist_are_refused(tmp_path):
@@ -33,7 +26,7 @@ def test_weights_that_do_not_exist_are_refused(tmp_path):
         check_request(RunSettings(**RUN, checkpoint=str(tmp_path / "nowhere.ckpt")))
 
 
-def test_a_model_whose_package_is_missing_is_refused_with_the_line_that_installs_it(monkeypatch):
+def test_a_model_with_a_missing_package_is_refused_with_the_install_command(monkeypatch):
     monkeypatch.setattr(cards, "installed_now", lambda distribution: None)
     with pytest.raises(MissingPackageError, match=r"Run: pip install 'tabtune-dashboard\[mitra\]'"):
         check_request(RunSettings(**RUN, model="mitra-v2"))
@@ -47,7 +40,7 @@ def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
     with pytest.raises(SettingError, match=r"train.predict_context_rows is 10001; Mitra v2 takes at most 10,000 context rows. Set it"):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(predict_context_rows=10_001)))
-    check_request(RunSettings(**RUN, model="mitra-v2", strategy="inference", train=TrainSettings(context_rows=10_001)))  # which has no use
+    check_request(RunSettings(**RUN, model="mitra-v2", strategy="inference", train=TrainSettings(context_rows=10_001)))  # unused
 
 
 def test_16_bit_training_on_the_cpu_is_refused():
@@ -55,7 +48,7 @@ def test_16_bit_training_on_the_cpu_is_refused():
         check_request(RunSettings(**RUN, device="cpu", train=TrainSettings(amp="bf16")))
 
 
-def test_recomputing_what_is_always_recomputed_is_refused(monkeypatch):
+def test_recomputation_is_refused_for_a_model_that_always_recomputes(monkeypatch):
     monkeypatch.setattr(cards, "installed_now", lambda distribution: "1")
     with pytest.raises(SettingError, match="gradient_checkpointing changes nothing: Mitra always recomputes"):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(gradient_checkpointing=True)))

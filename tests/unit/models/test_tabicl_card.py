@@ -1,4 +1,4 @@
-"""What TabICL's package would do on a GPU alone."""
+"""Behaviour of TabICL's package that appears only on a GPU."""
 
 import torch
 from tabicl._model import attention
@@ -12,8 +12,8 @@ from tabtune_core.training.recompute import checkpointed
 CPU = torch.device("cpu")
 
 
-def test_attention_of_a_step_and_of_its_recomputation_never_takes_the_fp16_kernel(tmp_path, monkeypatch):
-    """Flash-attention 3, where it is installed, would be taken on a card whenever upstream's switch is on."""
+def test_attention_never_uses_the_fp16_kernel_in_a_step_or_its_recomputation(tmp_path, monkeypatch):
+    """If Flash-attention 3 is installed, a GPU would use it whenever upstream's switch is on."""
     monkeypatch.setattr(attention, "_use_flash_attn3", True)
     model, switches = load_model(CATALOGUE["tabicl-v2"], "classification", CPU, tiny_checkpoint(tmp_path / "tiny")), []
     kernel = F.scaled_dot_product_attention

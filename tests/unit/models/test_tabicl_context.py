@@ -1,4 +1,4 @@
-"""A context that is read once: bounded, of no consequence for what is predicted, and gone afterwards."""
+"""A context cache: bounded, without effect on predictions, and dropped afterwards."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def bytes_of(cache):
 
 
 def sizes(model):
-    """Bytes that a context takes with keys and values, and without."""
+    """Bytes of a cached context with keys and values, and without."""
     x_CF, y_C, _, _ = rows()
     found = []
     for mode in ("kv", "repr"):
@@ -47,7 +47,7 @@ def sizes(model):
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_the_limit_is_of_what_the_cache_really_holds(model, monkeypatch, place):
+def test_the_limit_applies_to_what_the_cache_really_holds(model, monkeypatch, place):
     size, mode, smaller = sizes(model)[place], ("kv", "repr")[place], ("repr", None)[place]
     monkeypatch.setattr(tabicl, "CACHE_BYTES", size)
     assert model._cache_mode(40, 5) == mode
@@ -57,7 +57,7 @@ def test_the_limit_is_of_what_the_cache_really_holds(model, monkeypatch, place):
 
 @pytest.mark.parametrize("kept", ["kv", "repr", None])
 @pytest.mark.parametrize("classes", [3, 13])
-def test_whatever_is_kept_the_predictions_are_the_same_and_nothing_stays(model, monkeypatch, kept, classes):
+def test_predictions_are_the_same_whatever_is_cached_and_the_cache_is_dropped_afterwards(model, monkeypatch, kept, classes):
     monkeypatch.setattr(tabicl, "CACHE_BYTES", dict(zip(("kv", "repr", None), (*sizes(model), 0), strict=True))[kept])
     assert model._cache_mode(40, 5) == kept
     x_CF, y_C, x_QF, classes = rows(classes=classes)

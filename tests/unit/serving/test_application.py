@@ -1,4 +1,4 @@
-"""Served adapters: each request has the answer that its adapter gives alone, and what it must mend in one sentence."""
+"""Served adapters: each request gets the answer that its adapter gives alone, or one sentence about what to correct."""
 
 import asyncio
 import json
@@ -74,19 +74,19 @@ def ask(client, rows, adapter=None, kind="application/json"):
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/csv"])
-def test_a_request_has_the_answer_of_the_adapter_that_it_names_and_is_told_what_made_it(folder, client, kind):
+def test_a_request_is_answered_by_the_adapter_that_it_names_and_told_which_it_was(folder, client, kind):
     told = {name: ask(client, ROWS, name, kind).json() for name in ("few", "views")}
     for name, answer in told.items():
         expected, context = alone(folder, name, ROWS)
         np.testing.assert_allclose(answer["probabilities"], expected, atol=2e-5)
         assert (answer["adapter"], answer["context_sha256"]) == (name, context)
         assert answer["predicted"] == [answer["classes"][k] for k in expected.argmax(axis=1)]
-    assert np.abs(np.subtract(*(answer["probabilities"] for answer in told.values()))).max() > 1e-3, "a mix-up could not be seen"
-    assert ask(client, ROWS, kind=kind).json() == told["few"], "the first, where none is named"
+    assert np.abs(np.subtract(*(answer["probabilities"] for answer in told.values()))).max() > 1e-3, "else a mix-up would pass"
+    assert ask(client, ROWS, kind=kind).json() == told["few"], "without a name, the first adapter answers"
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_an_adapter_of_numbers_merged_or_not_predicts_what_it_does_alone(folder, merged):
+def test_a_served_regression_adapter_predicts_the_same_as_alone_merged_or_not(folder, merged):
     with TestClient(application(opened(folder, "numbers", merged=merged), HERE, LIMITS)) as client:
         rows = [{**row, "verdict": "keep it"} for row in ROWS]
         told = ask(client, [{name: value for name, value in row.items() if name != "weight"} for row in rows]).json()
@@ -94,7 +94,7 @@ def test_an_adapter_of_numbers_merged_or_not_predicts_what_it_does_alone(folder,
     assert (told["classes"], told["probabilities"]) == ([], None)
 
 
-def test_requests_at_once_are_batches_of_their_adapter_and_never_mix(client):
+def test_concurrent_requests_are_batched_by_adapter_and_never_mixed(client):
     lots = [
         [{**ROW, "size": float(size), "colour": colour}] * rows for size, colour, rows in ((-2, "red", 1), (0, "blue", 3), (2, "green", 2))
     ]
@@ -111,7 +111,7 @@ def test_requests_at_once_are_batches_of_their_adapter_and_never_mix(client):
     assert 'loralab_request_seconds_count{adapter="views",status="200"}' in metrics
 
 
-def test_a_request_that_fails_costs_the_others_of_its_batch_nothing():
+def test_a_failing_request_does_not_affect_the_others_in_its_batch():
     def predict(lots):
         if any(lot == "bad" for lot in lots):
             raise AdapterError("bad")
@@ -162,7 +162,7 @@ IN_CSV = {
         ("image/png", b"x", 415, "it must be"),
     ],
 )
-def test_what_must_be_mended_is_one_sentence(client, kind, content, status, told):
+def test_an_invalid_request_gets_one_sentence(client, kind, content, status, told):
     answer = ask(client, content, kind=kind)
     assert (answer.status_code, told in answer.json()["detail"]) == (status, True), answer.text
 
@@ -174,12 +174,12 @@ def test_two_adapters_or_packed_json_in_a_request_are_refused(client):
     assert (packed.status_code, packed.json()["detail"]) == (415, "The content encoding is 'gzip'; send JSON uncompressed.")
 
 
-def test_a_body_without_a_length_is_refused_while_it_is_sent(client):
+def test_a_too_large_body_without_a_length_is_refused_while_it_is_sent(client):
     answer = client.post("/predict", content=iter([b"[", b" " * 6_000]), headers={"content-type": "application/json"})
     assert answer.status_code == 413
 
 
-def test_what_is_served_is_told_before_an_upload(client):
+def test_the_served_adapters_are_listed_before_an_upload(client):
     assert client.get("/limits").json() == {"max_rows": 10, "max_bytes": 5_000}
     first, _ = client.get("/adapters").json()
     assert (first["columns"]["seen"], first["licence"]) == ("date", "Apache-2.0, commercial use allowed")
@@ -191,11 +191,11 @@ def test_what_is_served_is_told_before_an_upload(client):
     assert len(loaded) == 3 and all(client.get(path).status_code == 200 and path.startswith("/") for path in loaded), page
 
 
-def test_words_that_the_context_does_not_show_are_a_note(client):
+def test_words_absent_from_the_context_give_a_note(client):
     assert "'pink'" in ask(client, [{**ROW, "colour": "pink"}]).json()["notes"][0]
 
 
-def test_a_token_is_asked_for_everywhere_but_of_the_health_check(folder):
+def test_every_address_but_the_health_check_needs_the_token(folder):
     access = decide("0.0.0.0", ["testserver"], environment={"TABTUNE_TOKEN": "a-token-of-a-test"})
     with TestClient(application(opened(folder, "few"), access, LIMITS)) as client:
         assert client.get("/health").json() == {"status": "ok"}
@@ -207,12 +207,12 @@ def test_a_token_is_asked_for_everywhere_but_of_the_health_check(folder):
         assert client.get("/health", headers={"host": "elsewhere.example"}).status_code == 400
 
 
-def test_an_adapter_of_another_base_is_refused_at_the_start(folder):
+def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
     with pytest.raises(AdapterError, match="other.zip is for classification on tabdpt-mini .* A server has one base: start another"):
         opened(folder, "few", "other")
 
 
-def test_the_command_serves_and_says_where_and_what_it_lacks(folder, monkeypatch, capsys):
+def test_the_command_serves_and_prints_its_address_and_what_is_missing(folder, monkeypatch, capsys):
     served = []
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append(sockets[0].getsockname()))
     arguments = ["serve", str(folder / "few.zip"), "--context", str(folder / "data.csv"), "--device", "cpu", "--home", str(folder / "none")]

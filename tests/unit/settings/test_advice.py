@@ -1,4 +1,4 @@
-"""The guide's warnings come where they apply and nowhere else."""
+"""The guide's warnings appear where they apply and nowhere else."""
 
 import pytest
 
@@ -44,17 +44,16 @@ def warned(*, lora=None, train=None, axes=None, **facts):
         (["clip_norm"], {"train": {"clip_norm": 0}}),
     ],
 )
-def test_a_warning_comes_where_it_applies(said, asked):
+def test_a_warning_appears_where_it_applies(said, asked):
     assert warned(**asked) == said
 
 
-def test_a_warning_says_what_is_so_with_its_numbers():
+def test_a_warning_states_the_facts_with_their_numbers():
     run = RunSettings(dataset="d", target="t", lora=LoraSettings(dropout=0))
     (found,) = advise(Facts(sweep=SweepSettings(run=run), **{**LARGE, "rows": 569}))
     assert found.text(Facts(sweep=SweepSettings(run=run), **{**LARGE, "rows": 569})).startswith("569 rows without dropout")
 
 
-def test_baselines_alone_are_not_warned_about_adapters():
-    assert (
-        warned(axes={"ranks": ()}, rows=569, model_parameters=677_310, adapted_weights=0, adapter_parameters=0, lora={"dropout": 0}) == []
-    )
+def test_a_sweep_of_only_baselines_gets_no_warning_about_adapters():
+    told = warned(axes={"ranks": ()}, rows=569, model_parameters=677_310, adapted_weights=0, adapter_parameters=0, lora={"dropout": 0})
+    assert told == []

@@ -1,4 +1,4 @@
-"""Each setting of the table, in every text and form that is made from the table."""
+"""Each setting of the table, in every text and form generated from the table."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args, get_origin
@@ -16,15 +16,15 @@ from tabtune_core.settings import AXES, LORA, SETTINGS, LoraSettings, RunSetting
 PLAIN = RunSettings(dataset="d", target="y")
 TEXTS = {"device": "cpu", "model": "tabdpt-mini", "checkpoint": "w.ckpt", "selection_metric": "accuracy", "split_column": "day"}
 TOGETHER = {"split_by": {"split_column": "day"}, "split_column": {"split_by": "group"}}
-"""What a setting cannot do without."""
+"""What some settings require."""
 OF_TABLE = ("dataset", "target", "task", "split_by", "split_column", "split_at_median", "strategy")
-"""Chosen elsewhere than in the form."""
+"""Settings that are not chosen in the form."""
 AS_LISTS = ("seed", *(axis.axis for axis in AXES.values()))
-"""What a sweep lists the values of."""
+"""Settings for which a sweep lists values."""
 
 
 def another(row):
-    """A value that is not the default."""
+    """Returns a value that is not the default."""
     origin, of = get_origin(row.kind), get_args(row.kind)
     if row.kind is bool:
         return not row.default
@@ -45,14 +45,14 @@ NAMES = [name for name in SETTINGS if name not in ("dataset", "target")]
 
 
 def changed(name):
-    """A run with another value of one setting, and of one that would make it idle."""
+    """Returns a run with another value of one setting, and of any setting that would make it idle."""
     idle = SETTINGS[name].idle
     decides = {idle.other: another(SETTINGS[idle.other])} if idle and PLAIN.value(idle.other) == idle.value else {}
     return PLAIN.changed(**decides | TOGETHER.get(name, {}) | {name: another(SETTINGS[name])})
 
 
 def words(row, value):
-    """A flag with its value, as a person types it."""
+    """Returns the flag and its value as typed on the command line."""
     flag = f"--{row.name.replace('_', '-')}"
     if row.kind is bool:
         return [flag if value else flag.replace("--", "--no-", 1)]
@@ -61,7 +61,7 @@ def words(row, value):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_toml_and_stored_settings_keep_it(name):
+def test_toml_and_stored_settings_keep_the_value(name):
     run = changed(name)
     assert not run.is_usual(name)
     assert RunSettings.from_dict(run.to_dict()) == run
@@ -70,7 +70,7 @@ def test_toml_and_stored_settings_keep_it(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_line_has_a_flag_for_it(name):
+def test_the_command_line_has_a_flag_for_the_setting(name):
     run = changed(name)
     flags = [word for each in NAMES if not run.is_usual(each) for word in words(SETTINGS[each], run.value(each))]
     asked = _parser().parse_args(["train", "data.csv", *flags])
@@ -78,7 +78,7 @@ def test_the_command_line_has_a_flag_for_it(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_TABLE])
-def test_the_form_shows_it(name):
+def test_the_form_shows_the_setting(name):
     run = changed(name)
     widgets = forms.to_widgets(SweepSettings(run=run, ranks=(run.lora.rank,), seeds=(run.seed,)))
     assert widgets != forms.to_widgets(SweepSettings(run=PLAIN, ranks=(PLAIN.lora.rank,)))
@@ -91,7 +91,7 @@ def test_each_part_of_the_form_is_drawn():
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
-def test_a_pipeline_takes_it_and_says_it_again(argument):
+def test_a_pipeline_takes_the_value_and_returns_it(argument):
     run = with_usual_rate(changed(ARGUMENTS[argument].name))
     params = write_params(run)["tuning_params"]
     assert argument.split(".")[0] in params
@@ -99,7 +99,7 @@ def test_a_pipeline_takes_it_and_says_it_again(argument):
 
 
 @pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.idle])
-def test_what_changes_nothing_is_refused_and_the_form_leaves_it_alone(name):
+def test_a_setting_without_effect_is_refused_and_the_form_leaves_it_out(name):
     row = SETTINGS[name]
     with pytest.raises(SettingError, match=f"^{row.path} changes nothing "):
         PLAIN.changed(**{name: another(row), row.idle.other: row.idle.value})
@@ -109,11 +109,11 @@ def test_what_changes_nothing_is_refused_and_the_form_leaves_it_alone(name):
 
 
 @pytest.mark.parametrize("owner", [RunSettings, LoraSettings, TrainSettings, SweepSettings])
-def test_every_setting_has_a_help_text_and_a_name_of_its_own(owner):
+def test_every_setting_has_a_help_text_and_a_unique_name(owner):
     assert all(len(row.help) > 15 for row in rows_of(owner))
     assert len(SETTINGS) == sum(len(rows_of(one)) for one in (RunSettings, LoraSettings, TrainSettings))
 
 
 @pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.said and row.strategies != LORA])
-def test_the_label_of_a_run_says_it(name):
+def test_the_label_of_a_run_shows_the_value(name):
     assert changed(name).variant == SETTINGS[name].said(another(SETTINGS[name]))

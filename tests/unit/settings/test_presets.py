@@ -1,4 +1,4 @@
-"""The proposal for a table, with its reason."""
+"""The preset proposed for a table, with its reason."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tabtune_core.settings.advice import PRESETS, preset_for, propose
         (100_001, "rank 16, alpha 32, dropout 0.02, learning rate 1e-4"),
     ],
 )
-def test_a_table_is_proposed_the_row_of_its_size(rows, said):
+def test_a_table_gets_the_proposal_for_its_size(rows, said):
     proposal = propose(rows)
     assert PRESETS[proposal.preset].said == said
     assert PRESETS[proposal.preset] is preset_for(rows)

@@ -1,4 +1,4 @@
-"""An id that somebody wrote into the database leads to no folder but its own."""
+"""A manipulated id in the database never leads outside the workspace."""
 
 import contextlib
 import sqlite3
@@ -25,7 +25,7 @@ def write(store, table, row_id):
         database.execute(f"UPDATE {table} SET id = ?, status = 'failed' WHERE id = ?", (OUT, row_id))
 
 
-def test_a_run_that_leads_out_of_the_workspace_cannot_be_read_and_goes_alone(store):
+def test_a_run_id_outside_the_workspace_is_unreadable_and_deletes_only_its_row(store):
     sweep = seeding.finished_sweep(store)
     run_id = store.runs(sweep)[0].id
     write(store, "runs", run_id)
@@ -37,7 +37,7 @@ def test_a_run_that_leads_out_of_the_workspace_cannot_be_read_and_goes_alone(sto
     assert (store.home.parent / "outside" / "kept.txt").read_text() == "kept"
 
 
-def test_a_job_that_leads_out_of_the_workspace_goes_alone(store):
+def test_a_job_id_outside_the_workspace_deletes_only_its_row(store):
     write(store, "jobs", store.add_job("predict", {}))
     with pytest.raises(StoreError, match="has no folder"):
         store.job_dir(OUT)

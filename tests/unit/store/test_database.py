@@ -1,4 +1,4 @@
-"""A workspace of an earlier format becomes one of this format, also while something runs in it."""
+"""A workspace of an earlier format is converted even while something runs in it; an unusable one is refused."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture
 def format_1(tmp_path):
-    """A workspace as format 1 had it, in which a run and a job are going on in process 7."""
+    """A workspace of format 1 with a run and a job in process 7."""
     store = RunStore(tmp_path)
     store.add_sweep([RunSettings(dataset="d", target="t")])
     store.claim(7, None)
@@ -36,7 +36,7 @@ def format_1(tmp_path):
     return tmp_path
 
 
-def test_runs_of_a_model_with_new_weights_keep_theirs_and_the_other_text_of_their_settings(tmp_path):
+def test_runs_of_a_model_with_new_weights_keep_their_old_weights_and_settings(tmp_path):
     asked = {
         name: RunSettings(dataset="d", target='"model": "tabicl-mini"', model=name, strategy="inference")
         for name in ("tabicl-mini", "tabicl-mini-2", "tabdpt-mini")
@@ -49,7 +49,7 @@ def test_runs_of_a_model_with_new_weights_keep_theirs_and_the_other_text_of_thei
         assert [run.settings for run in RunStore(tmp_path).runs()] == later
 
 
-def test_what_runs_in_a_workspace_of_format_1_runs_on_with_a_process_in_doubt(format_1):
+def test_runs_in_a_workspace_of_format_1_continue_with_a_process_in_doubt(format_1):
     for _ in range(2):  # the second opening changes nothing
         store = RunStore(format_1)
         for row in (*store.runs(), *store.jobs()):
@@ -62,7 +62,7 @@ def test_what_runs_in_a_workspace_of_format_1_runs_on_with_a_process_in_doubt(fo
     assert store.runs()[0].identity == "10 boot pid:[1]"
 
 
-def test_jobs_are_taken_in_the_order_of_their_arrival_whatever_the_clock_said(tmp_path):
+def test_jobs_are_taken_in_order_of_arrival_whatever_the_clock_said(tmp_path):
     store = RunStore(tmp_path)
     jobs = [store.add_job("predict", {}) for _ in range(2)]
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
@@ -71,7 +71,7 @@ def test_jobs_are_taken_in_the_order_of_their_arrival_whatever_the_clock_said(tm
     assert [job.id for job in store.jobs()] == jobs[::-1]
 
 
-def test_a_folder_that_is_a_file_is_no_workspace(tmp_path):
+def test_a_file_is_not_a_workspace(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(
         StoreError, match=r"cannot be opened: it is a file, or below one\. Choose another folder with --home or TABTUNE_HOME"
@@ -79,7 +79,7 @@ def test_a_folder_that_is_a_file_is_no_workspace(tmp_path):
         RunStore(tmp_path / "file")
 
 
-def test_a_database_that_may_not_be_written_is_named_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
+def test_a_read_only_database_is_named_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
     RunStore(tmp_path)
     for file in tmp_path.glob("runs.sqlite-*"):
         file.unlink()
@@ -91,7 +91,7 @@ def test_a_database_that_may_not_be_written_is_named_and_nothing_is_left_beside_
 
 
 def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
-    """Half of it gone, or any page overwritten: what can be read of it is as it was."""
+    """Half of the file is gone, or a page is overwritten: what can still be read is unchanged."""
     store = RunStore(tmp_path)
     _, (run_id, *_) = store.add_sweep([RunSettings(dataset="d", target="t")])
     for step in range(300):
@@ -121,7 +121,7 @@ def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_a_database_that_is_lost_is_not_begun_anew_over_the_files_of_its_runs(tmp_path, empty):
+def test_a_lost_database_is_not_replaced_by_a_new_one_over_its_runs(tmp_path, empty):
     for home in (tmp_path / "lost", tmp_path / "new"):
         home.mkdir()
         if empty:
@@ -135,7 +135,7 @@ def test_a_database_that_is_lost_is_not_begun_anew_over_the_files_of_its_runs(tm
             RunStore(tmp_path / "lost")
 
 
-def test_a_database_that_is_a_link_to_nowhere_is_refused_without_a_trace(tmp_path, recwarn, capsys):
+def test_a_dangling_link_as_database_is_refused_without_a_traceback(tmp_path, recwarn, capsys):
     (tmp_path / "runs.sqlite").symlink_to(tmp_path / "nowhere" / "at all")
     with pytest.raises(StoreError, match="cannot be opened"):
         RunStore(tmp_path)
@@ -144,7 +144,7 @@ def test_a_database_that_is_a_link_to_nowhere_is_refused_without_a_trace(tmp_pat
     assert not recwarn.list
 
 
-def test_a_database_that_cannot_be_written_is_said_when_it_is_opened(tmp_path, monkeypatch):
+def test_a_database_that_cannot_be_written_is_reported_at_opening(tmp_path, monkeypatch):
     RunStore(tmp_path)
     real = sqlite3.connect
 
@@ -156,7 +156,7 @@ def test_a_database_that_cannot_be_written_is_said_when_it_is_opened(tmp_path, m
         RunStore(tmp_path)
 
 
-def test_a_workspace_on_a_network_file_system_is_refused_with_what_to_do_and_nothing_is_written(tmp_path, monkeypatch):
+def test_a_workspace_on_a_network_file_system_is_refused_with_the_way_out_and_nothing_is_written(tmp_path, monkeypatch):
     (tmp_path / "mounts").write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n")
     monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
     RunStore(tmp_path / "near")

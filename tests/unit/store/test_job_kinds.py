@@ -1,4 +1,4 @@
-"""What is known of each kind of job without torch, and what its progress says."""
+"""What is known about each kind of job without torch, and how its progress is told."""
 
 import pytest
 
@@ -9,12 +9,11 @@ from tabtune_core.store.jobs import FILE, Counted, read_progress
 
 
 def test_every_kind_names_the_function_that_carries_it_out():
-    assert {kind: f"{function.__module__.rpartition('.')[2]}.{function.__name__}" for kind, function in JOBS.items()} == {
-        kind: known.function for kind, known in KINDS.items()
-    }
+    named = {kind: f"{function.__module__.rpartition('.')[2]}.{function.__name__}" for kind, function in JOBS.items()}
+    assert named == {kind: known.function for kind, known in KINDS.items()}
 
 
-def test_a_kind_of_another_version_is_taken_for_a_long_one():
+def test_an_unknown_kind_counts_as_a_long_one():
     assert {kind_of("of a later version").lane} == {"long"}
 
 
@@ -28,18 +27,18 @@ def test_a_kind_of_another_version_is_taken_for_a_long_one():
         ({"runs": 3, "run": None, "adapters": [[{"of": {"a later": "r1"}}]]}, {"r1"}),
     ],
 )
-def test_what_a_job_names_is_what_it_uses(arguments, ids):
+def test_a_job_uses_what_its_arguments_name(arguments, ids):
     assert ids <= uses(arguments) <= ids | {"merged", "a", "b"}
 
 
-def test_minutes_are_for_all_kinds_or_for_some():
+def test_minutes_apply_to_all_kinds_or_to_some():
     assert read_minutes(" ") == {}
     assert read_minutes("5") == dict.fromkeys(KINDS, 5.0)
     assert read_minutes("predict=1, export=0.5") == {"predict": 1.0, "export": 0.5}
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "soon", "predict=", "predikt=5", "5,predict=1"])
-def test_minutes_that_are_none_are_refused(text):
+def test_invalid_minutes_are_refused(text):
     with pytest.raises(SettingError, match="job"):
         read_minutes(text)
 
@@ -47,12 +46,12 @@ def test_minutes_that_are_none_are_refused(text):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"done": 1}', '{"done": 1, "total": 0, "unit": "rows"}', '{"done": "1", "total": 2, "unit": "r"}']
 )
-def test_progress_that_cannot_be_read_is_none(tmp_path, text):
+def test_unreadable_progress_is_none(tmp_path, text):
     (tmp_path / FILE).write_text(text)
     assert read_progress(tmp_path) is None
 
 
-def test_what_is_counted_is_told_in_words_and_not_with_every_row(tmp_path):
+def test_progress_is_told_in_words_and_not_written_for_every_row(tmp_path):
     counted = Counted(tmp_path, 3_000, "rows")
     for _ in range(1_500):
         counted.add(1)

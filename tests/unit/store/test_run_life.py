@@ -1,4 +1,4 @@
-"""Whatever people and workers do to a run in whatever order, its row says what a list of plain rules says."""
+"""Whatever people and workers do to a run, in any order, its row follows a list of simple rules."""
 
 import tempfile
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from tabtune_core.store.run_row import ENDED, RETRYABLE
 from tabtune_core.store.runs import RunStore
 
 PLACE = st.integers(0, 5)
-"""Of a run among those that there are, counted round."""
+"""Number of a run, modulo the number of existing runs."""
 
 
 @dataclass
 class Expected:
-    """One run by the rules."""
+    """The state of one run by the rules."""
 
     status: str = "queued"
     wish: str | None = None
     resumptions: int = 0
     retried: bool = False
     saved: bool = False
-    """Whether it left a state to go on from."""
+    """Whether the run left a state from which it can resume."""
 
 
 class Lives(RuleBasedStateMachine):
-    """Two programs, such as a worker and a page, on one workspace."""
+    """Two programs, such as a worker and a page, use one workspace."""
 
     @initialize()
     def open(self):

@@ -1,3 +1,5 @@
+"""The run store: the queue, events, results, jobs, and what deleting removes."""
+
 import json
 import math
 import os
@@ -26,24 +28,8 @@ from tabtune_core.store.runs import RunStore, default_home
 ROOT = Path(__file__).parents[3]
 TRAIN = TrainSettings(learning_rate=3e-4)
 SETTINGS = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4, targets=("decoder",)), train=TRAIN)
-RESULT = RunFinished(
-    "finished",
-    3,
-    5,
-    True,
-    {"log_loss": math.nan},
-    {"log_loss": 0.5},
-    {"log_loss": 0.6},
-    {"log_loss": 0.7},
-    1.0,
-    0.1,
-    10,
-    5,
-    "resident",
-    4,
-    100,
-    None,
-)
+SCORES = [{"log_loss": value} for value in (math.nan, 0.5, 0.6, 0.7)]
+RESULT = RunFinished("finished", 3, 5, True, *SCORES, 1.0, 0.1, 10, 5, "resident", 4, 100, None)
 
 
 def running(store):
@@ -67,7 +53,7 @@ def test_a_sweep_is_queued_in_the_order_it_was_given(store):
     assert store.sweeps()[0].name == "mine"
 
 
-def test_runs_of_several_seeds_are_told_apart_by_name(store):
+def test_names_of_runs_with_several_seeds_include_the_seed(store):
     sweep, _ = store.add_sweep([SETTINGS, RunSettings(dataset="d", target="y", strategy="inference", seed=1)])
     assert [run.name for run in store.runs(sweep)] == ["LoRA r=4 seed 0", "Zero-shot seed 1"]
 
@@ -87,7 +73,7 @@ def test_each_queued_run_is_claimed_by_one_process_only(store):
     assert sorted(claims) == sorted(ids)
 
 
-def test_a_claimed_run_says_who_carries_it_out(store):
+def test_a_claimed_run_records_its_process(store):
     store.add_sweep([SETTINGS])
     run = store.claim(7, "8 boot pid:[1]")
     store.set_process(run.id, 9, "10 boot pid:[1]")
@@ -96,7 +82,7 @@ def test_a_claimed_run_says_who_carries_it_out(store):
     assert store.claim(7, "8 boot pid:[1]") is None
 
 
-def test_a_run_that_has_ended_takes_no_new_process(store):
+def test_an_ended_run_takes_no_new_process(store):
     run_id = ended(store, "interrupted")
     with pytest.raises(StoreError, match="not running any more"):
         store.set_process(run_id, 9, "10 boot pid:[1]")
@@ -109,7 +95,7 @@ def test_a_beat_moves_the_heartbeat(store):
     assert store.run(run_id).heartbeat > before
 
 
-def test_events_come_back_in_order_and_can_be_read_on(store):
+def test_events_come_back_in_order_and_can_be_read_incrementally(store):
     run_id = running(store)
     events = [PhaseStarted("train"), StepDone(1, 0.5, 1.0, 2e-4, 0.1), Note("hello"), StepDone(2, 0.4, 1.0, 2e-4, 0.2)]
     for event in events:
@@ -123,7 +109,7 @@ def test_events_come_back_in_order_and_can_be_read_on(store):
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_survives(store, loss):
+def test_a_non_finite_loss_survives(store, loss):
     run_id = running(store)
     store.append(run_id, StepDone(1, loss, 1.0, 2e-4, 0.1))
     assert str(store.events(run_id)[0].event.loss) == str(loss)
@@ -140,7 +126,7 @@ def test_a_result_survives_with_its_missing_scores(store):
 
 
 @pytest.mark.parametrize("status", sorted(RETRYABLE))
-def test_a_retry_is_a_new_run_behind_the_queue_with_the_same_settings(store, status):
+def test_a_retry_is_a_new_run_at_the_end_of_the_queue_with_the_same_settings(store, status):
     run_id = ended(store, status)
     _, (waiting,) = store.add_sweep([SETTINGS])
     again = store.retry(run_id)
@@ -150,7 +136,7 @@ def test_a_retry_is_a_new_run_behind_the_queue_with_the_same_settings(store, sta
     assert [store.claim(1, None).id, store.claim(1, None).id] == [waiting, again]
 
 
-def test_what_a_run_may_not_become_is_refused_with_its_state(store):
+def test_a_forbidden_change_of_state_is_refused_with_the_current_state(store):
     finished, failed, going = ended(store, "finished"), ended(store, "failed"), running(store)
     again = store.retry(failed)
     for ask, run_id, said in (
@@ -163,7 +149,7 @@ def test_what_a_run_may_not_become_is_refused_with_its_state(store):
             ask(run_id)
 
 
-def test_deleting_takes_the_row_the_events_the_folder_and_an_empty_sweep(store):
+def test_deleting_removes_the_row_the_events_the_folder_and_an_empty_sweep(store):
     run_id = ended(store, "failed")
     store.append(run_id, Note("hello"))
     folder = store.run_dir(run_id)
@@ -181,7 +167,7 @@ def with_events(store, number):
     return run_id
 
 
-def test_deleting_gives_the_space_back_and_says_how_much(store):
+def test_deleting_frees_space_and_returns_how_much(store):
     kept, gone = with_events(store, 10), with_events(store, 9_000)
     folder = store.run_dir(gone)
     folder.mkdir(parents=True)
@@ -194,7 +180,7 @@ def test_deleting_gives_the_space_back_and_says_how_much(store):
     assert len(store.events(kept)) == 10
 
 
-def test_deleting_from_a_database_of_an_earlier_version_gives_back_too_unless_a_run_goes_on(store):
+def test_deleting_also_frees_space_in_an_earlier_database_unless_a_run_is_active(store):
     kept, gone, later = (with_events(store, 3_000) for _ in range(3))
     store._connection.execute("PRAGMA auto_vacuum = NONE")
     store._connection.execute("VACUUM")
@@ -202,14 +188,14 @@ def test_deleting_from_a_database_of_an_earlier_version_gives_back_too_unless_a_
     going = running(store)
     pages = store._read("PRAGMA page_count")[0][0]
     store.delete(gone)
-    assert store._read("PRAGMA page_count")[0][0] == pages, "writing it all anew would keep the run waiting"
+    assert store._read("PRAGMA page_count")[0][0] == pages, "rewriting the database would block the active run"
     store.finish(going, "failed")
     assert store.delete(later) > 1_000_000
     assert store._read("PRAGMA page_count")[0][0] < pages / 2
     assert len(store.events(kept)) == 3_000
 
 
-def test_a_long_run_is_deleted_in_short_steps_so_that_others_can_write_in_between(store, monkeypatch):
+def test_a_long_run_is_deleted_in_short_steps_between_which_others_can_write(store, monkeypatch):
     gone, going = with_events(store, 9_000), running(store)
     deleted, write = [], RunStore._write
 
@@ -217,7 +203,7 @@ def test_a_long_run_is_deleted_in_short_steps_so_that_others_can_write_in_betwee
         rows = write(self, sql, values)
         if sql.startswith("DELETE FROM events"):
             deleted.append(rows)
-            with closing(sqlite3.connect(store.home / "runs.sqlite", timeout=0)) as other, other:  # would raise if it had to wait
+            with closing(sqlite3.connect(store.home / "runs.sqlite", timeout=0)) as other, other:  # raises if it would have to wait
                 other.execute("INSERT INTO events (run, time, kind, payload) VALUES (?, 1.0, 'Note', '{}')", (going,))
         return rows
 
@@ -226,7 +212,7 @@ def test_a_long_run_is_deleted_in_short_steps_so_that_others_can_write_in_betwee
     assert deleted == [2_000] * 4 + [1_000, 0]
 
 
-def test_with_the_last_run_of_a_table_the_arrays_go_that_were_made_in_its_time(store):
+def test_deleting_the_last_run_of_a_table_removes_the_shared_arrays_of_its_time(store):
     first, last = ended(store, "finished"), ended(store, "finished")
     shared = store.home / "shared"
     shared.mkdir()
@@ -245,7 +231,7 @@ def test_an_unknown_id_is_an_error_that_names_it(store, call):
         getattr(store, call)("../up")
 
 
-def test_threads_write_side_by_side(store):
+def test_threads_can_write_concurrently(store):
     run_id = running(store)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda step: store.append(run_id, StepDone(step, 0.5, 1.0, 2e-4, 0.1)), range(200)))
@@ -267,7 +253,7 @@ def test_a_damaged_database_and_a_home_that_is_a_file_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("hours", [-2, 25])
-def test_a_clock_that_is_set_moves_no_event_of_a_run(store, monkeypatch, hours):
+def test_setting_the_clock_moves_no_event_of_a_run(store, monkeypatch, hours):
     run_id, now = running(store), time.time()
     teller = Teller(store, run_id)
     teller.tell(PhaseStarted("train"))
@@ -294,7 +280,7 @@ def test_the_workspace_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
     assert default_home() == Path.home() / ".tabtune"
 
 
-def test_a_queued_run_moved_to_the_front_is_taken_next(store):
+def test_a_queued_run_moved_to_the_front_is_claimed_next(store):
     _, (first, second) = store.add_sweep([SETTINGS, SETTINGS])
     store.move_to_front(second)
     assert store.claim(1, None).id == second
@@ -315,7 +301,7 @@ def test_a_retry_can_change_the_settings(store):
     assert store.run(store.retry(ended(store, "failed"), smaller)).settings == smaller
 
 
-def test_what_a_person_calls_and_notes_is_kept(store):
+def test_a_name_a_note_and_the_archive_flag_are_kept(store):
     run_id = ended(store, "cancelled")
     store.rename(run_id, "mine")
     store.annotate(run_id, "odd; try again")
@@ -326,7 +312,7 @@ def test_what_a_person_calls_and_notes_is_kept(store):
     assert not store.run(run_id).archived
 
 
-def test_the_size_of_a_run_is_that_of_its_files(store):
+def test_the_size_of_a_run_is_the_size_of_its_files(store):
     run_id = ended(store, "failed")
     assert store.size_bytes(run_id) == 0
     (store.run_dir(run_id) / "adapter").mkdir(parents=True)
@@ -334,7 +320,7 @@ def test_the_size_of_a_run_is_that_of_its_files(store):
     assert store.size_bytes(run_id) == 1000
 
 
-def test_a_run_takes_the_jobs_about_it_with_it(store):
+def test_deleting_a_run_deletes_its_jobs(store):
     gone, kept = ended(store, "failed"), ended(store, "failed")
     about = [store.add_job("export", {"run": run_id}) for run_id in (gone, kept)]
     folder = store.job_dir(about[0])
@@ -355,7 +341,7 @@ def test_a_workspace_of_an_earlier_version_opens(store):
     assert RunStore(store.home).run(run_id).note == ""
 
 
-def test_of_several_who_ask_one_gets_a_job(store):
+def test_each_job_is_claimed_once(store):
     jobs = [store.add_job("double", {"number": number}) for number in (1, 2)]
     claimed = [store.claim_job(1, None) for _ in range(3)]
     assert [job and job.id for job in claimed] == [*jobs, None]
@@ -368,7 +354,7 @@ def test_of_several_who_ask_one_gets_a_job(store):
     assert [job.id for job in store.jobs()] == [jobs[1]]
 
 
-def test_thinned_events_are_evenly_spread_and_end_with_the_last(store):
+def test_thinned_events_are_evenly_spaced_and_end_with_the_last(store):
     run_id, other = running(store), running(store)
     for step in range(1, 101):
         store.append(run_id, StepDone(step, 0.5, 1.0, 1e-3, 0.1 * step))
@@ -389,16 +375,13 @@ def test_marks_change_with_what_a_list_shows(store, change):
     assert store.marks() != before
 
 
-SCORES = {"log_loss": 0.5}
-
-
 def interrupted(store, *, saved):
-    """A run of which the first process told of five steps, and was killed."""
-    run_id = running(store)
+    """Returns a run whose first process reported five steps and was killed."""
+    run_id, scores = running(store), {"log_loss": 0.5}
     told = [Note("of the first process"), PhaseStarted("train")]
-    told += [Evaluated(0, "validation", SCORES, True, 0.0), Evaluated(0, "test", SCORES, False, 0.0)]
+    told += [Evaluated(0, "validation", scores, True, 0.0), Evaluated(0, "test", scores, False, 0.0)]
     told += [StepDone(step, math.nan, 1.0, 1e-4, step) for step in range(1, 6)]
-    told += [Evaluated(4, "validation", {"log_loss": math.inf}, True, 4.0), Evaluated(0, "test", SCORES, False, 4.0)]
+    told += [Evaluated(4, "validation", {"log_loss": math.inf}, True, 4.0), Evaluated(0, "test", scores, False, 4.0)]
     for event in told:
         store.append(run_id, event)
     if saved:
@@ -417,7 +400,7 @@ def test_an_interrupted_run_is_resumed_in_its_old_place(store):
     assert store.claim(1, "1").id == run_id
 
 
-def test_of_a_process_that_is_gone_zero_shot_and_the_training_stay_and_later_steps_go_when_it_is_resumed(store):
+def test_resuming_keeps_events_up_to_the_saved_state_and_drops_later_steps(store):
     run_id = interrupted(store, saved=True)
     store.resume(run_id)
     store.begin_again(run_id)
@@ -432,11 +415,11 @@ def test_of_a_process_that_is_gone_zero_shot_and_the_training_stay_and_later_ste
         store.append(run_id, StepDone(step, 0.5, 1.0, 1e-4, step))
     assert [values["step"] for values in store.fields([run_id], "StepDone")] == [1, 2, 3, 4, 5]
     assert LACKING not in [stored.event for stored in store.events(run_id)]
-    store.append(run_id, Resumed(7))  # the machine went down, and the database lost what the disk had not yet
+    store.append(run_id, Resumed(7))  # after a crash of the machine, the database lost its latest events
     assert [stored.event for stored in store.events(run_id)][-2:] == [Resumed(7), LACKING]
 
 
-def test_of_a_run_that_starts_anew_nothing_stays(store):
+def test_a_run_that_starts_anew_keeps_no_events(store):
     run_id, other = interrupted(store, saved=False), interrupted(store, saved=False)
     store.resume(run_id)
     store.begin_again(run_id)
@@ -453,7 +436,7 @@ def test_of_a_run_that_starts_anew_nothing_stays(store):
         ((40, 80), "Resumed at step 40 and 80 after an interruption"),
     ],
 )
-def test_a_resumed_run_says_from_where_it_went_on(store, steps, said):
+def test_a_resumed_run_states_where_it_continued(store, steps, said):
     run_id = interrupted(store, saved=True)
     assert store.run(run_id).resumed == ""
     store.resume(run_id)
@@ -461,7 +444,7 @@ def test_a_resumed_run_says_from_where_it_went_on(store, steps, said):
     assert store.run(run_id).resumed == said
 
 
-def test_tags_are_single_words_each_once_and_are_seen_at_once(tmp_path):
+def test_tags_are_unique_single_words_and_change_the_marks(tmp_path):
     store = RunStore(tmp_path)
     _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
     before = store.marks()

@@ -1,10 +1,11 @@
-"""Adapters from elsewhere: kept under an id of ours, refused when they are anything else, and nothing in them is run."""
+"""Uploaded adapters are stored under our own id, other files are refused, and no code in them runs."""
 
 import hashlib
 import io
 import json
 import os
 import pickle
+import re
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,7 +38,7 @@ FACTORS = {"A": np.ones((2, 128), np.float32), "B": np.ones((256, 2), np.float32
 
 
 def factors(**changes):
-    """The tensors of a good package, with another A or B; one that is None is left out."""
+    """Returns the tensors of a valid package, with another A or B; None leaves one out."""
     named = {f"base_model.model.{LAYER['path']}.lora_{side}.weight": value for side, value in (FACTORS | changes).items()}
     return safetensors.numpy.save({name: value for name, value in named.items() if value is not None})
 
@@ -63,7 +64,7 @@ def facts(**changes):
 
 
 def package(content=None, **more):
-    """A zip of these files; a good package unless told otherwise."""
+    """Returns a zip of a valid package, with these files instead of its own."""
     files = {FACTS: json.dumps(facts()), TENSORS: TENSOR} | (content or {})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -76,21 +77,21 @@ def files_below(home):
     return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
 
 
-def test_a_package_is_kept_once_under_its_hash_and_can_be_removed(tmp_path):
+def test_a_package_is_stored_once_under_its_hash_and_can_be_removed(tmp_path):
     data = package()
     adapter = add_adapter(tmp_path, data, "theirs.zip")
     assert add_adapter(tmp_path, data, "again.zip") == adapter
     assert (adapter.id, adapter.name, adapter.settings.target) == (hashlib.sha256(data).hexdigest(), "theirs.zip", "y")
     assert package_of(tmp_path, adapter.id).read_bytes() == data
     assert list_adapters(tmp_path) == [adapter]
-    assert missing_base(adapter) is None, "the mini in the box is the base that it names"
+    assert missing_base(adapter) is None, "its base is the mini that ships with the package"
     delete_adapter(tmp_path, adapter.id)
     assert list_adapters(tmp_path) == []
     assert files_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["../../evil.zip", "/etc/passwd", "..\\..\\evil", "a\x00b.zip", "x" * 5000])
-def test_a_files_name_is_kept_for_people_and_is_part_of_no_path(tmp_path, name):
+def test_a_file_name_is_kept_for_display_and_never_part_of_a_path(tmp_path, name):
     home = tmp_path / "home"
     adapter = add_adapter(home, package(), name)
     assert adapter.name == name
@@ -98,7 +99,7 @@ def test_a_files_name_is_kept_for_people_and_is_part_of_no_path(tmp_path, name):
 
 
 @pytest.mark.parametrize("identity", ["../runs", "..", "", "a" * 63, "A" * 64, f"../adapters/{'a' * 64}"])
-def test_only_ids_of_ours_reach_the_disk(tmp_path, identity):
+def test_only_valid_ids_reach_the_disk(tmp_path, identity):
     (tmp_path / "runs").mkdir()
     (tmp_path / "adapters").mkdir()
     for reach in (get_adapter, package_of, delete_adapter):
@@ -113,7 +114,7 @@ class Payload:
 
 
 def endless():
-    """Good tensors, and one beside them that holds no number and has sides whose product no 64 bits count."""
+    """Returns valid tensors, and an empty one whose sides have a product beyond 64 bits."""
     length = int.from_bytes(TENSOR[:8], "little")
     header = json.loads(TENSOR[8 : 8 + length])
     end = max(about["data_offsets"][1] for about in header.values())
@@ -128,7 +129,7 @@ def flipped(data):
 
 
 def says(**changes):
-    """A package that says something else."""
+    """Returns a package with other facts."""
     return package({FACTS: json.dumps(facts(**changes))})
 
 
@@ -145,78 +146,72 @@ REFUSED = {
     "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "is not an adapter package: .*have no header"),
     "half a zip": (package()[:200], "is not an adapter package"),
     "a flipped bit": (flipped(package()), "is not an adapter package"),
-    "nothing": (b"", "is not an adapter package: it is empty"),
+    "an empty file": (b"", "is not an adapter package: it is empty"),
     "no facts": (package({FACTS: ""}), "its JSON is malformed or truncated"),
-    "facts nested without end": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
-    "facts nested a little": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
-    "facts that are no text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
-    "an entry twice": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
+    "facts nested 200,000 levels deep": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
+    "scores nested 90 levels deep": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
+    "facts that are not text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
+    "a duplicate entry": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
     "another format": (says(format=9), "its package format is not 1"),
-    "an entry of a later version": (
-        says(loader="x"),
-        "it has the entry 'loader', which this version does not",
-    ),
+    "an entry of a later version": (says(loader="x"), "it has the entry 'loader', which this version does not"),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
     "no tensors": (package({TENSORS: safetensors.numpy.save({})}), "there is no adapter in it"),
-    "half a pair": (package({TENSORS: factors(B=None)}), "the factors of its layer 'icl_predictor.decoder.0' have the shapes"),
+    "only one factor": (package({TENSORS: factors(B=None)}), "the factors of its layer 'icl_predictor.decoder.0' have the shapes"),
     "factors of another shape": (package({TENSORS: factors(A=np.ones((2, 127), np.float32))}), "have the shapes .*127"),
     "NaN": (package({TENSORS: factors(A=np.full((2, 128), np.nan, np.float32))}), "holds NaN or Infinity"),
     "Infinity": (package({TENSORS: factors(B=np.full((256, 2), -np.inf, np.float32))}), "holds NaN or Infinity"),
-    "whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "has the type I64"),
+    "factors of whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "has the type I64"),
     "a layer that the model lacks": (says(layers=[{**LAYER, "path": "x"}]), "have the shapes"),
     "a rank above its weight": (says(layers=[{**LAYER, "rank": 10**9}]), "has the rank 1000000000"),
     "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "huge facts": (package({FACTS: bytes(58_000_000)}), "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most"),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
-    "a file elsewhere": (package({"../../outside.txt": "no"}), "has a path outside"),
+    "a file outside the folder": (package({"../../outside.txt": "no"}), "has a path outside"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
-    "a licence of switches": (
-        says(base=licensed(name=True, commercial=True)),
-        "licence.name' has the wrong",
-    ),
-    "a licence of more": (says(base=licensed(name="MIT", free=True)), "'base.licence' has the entry 'free'"),
-    "settings of nothing": (says(settings={"rank": 4}), "Unknown setting 'rank'"),
-    "no LoRA run": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
+    "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "licence.name' has the wrong"),
+    "a licence with an unknown entry": (says(base=licensed(name="MIT", free=True)), "'base.licence' has the entry 'free'"),
+    "unknown settings": (says(settings={"rank": 4}), "Unknown setting 'rank'"),
+    "settings of full fine-tuning": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
-    "an alpha beyond numbers": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
-    "a feature of no kind": (says(features=["z"]), "the kind of column of each feature"),
-    "rows below zero": (
-        says(context={"rows": [-1], "sha256": "0" * 64}),
-        "not different rows of a table of 30",
+    "a huge alpha": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
+    "a feature without a kind": (says(features=["z"]), "the kind of column of each feature"),
+    "a negative row": (says(context={"rows": [-1], "sha256": "0" * 64}), "not different rows of a table of 30"),
+    "a duplicate row": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows"),
+    "a row number of 31 digits": (says(context={"rows": [10**30], "sha256": "0" * 64}), "number of 31 digits"),
+    "half of a surrogate pair": (says(table={"name": "\ud800", "id": "a", "rows": 30}), "half of a letter"),
+    "a very long name": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
+    "not the rank of the settings": (
+        with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}),
+        "the rank of 'icl_predictor.decoder.0' differs",
     ),
-    "a row twice": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows"),
-    "rows that no table has": (says(context={"rows": [10**30], "sha256": "0" * 64}), "number of 31 digits"),
-    "half a letter": (says(table={"name": "\ud800", "id": "a", "rows": 30}), "half of a letter"),
-    "a name without end": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
-    "ranks of no settings": (with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}), "the rank of 'icl_predictor.decoder.0' differs"),
-    "layers of no settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* differs"),
-    "numbers of no settings": (with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}), r"values \(768\) differs"),
-    "a pattern of nothing": (
+    "not the layers of the settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* differs"),
+    "not the size of the settings": (
+        with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}),
+        r"values \(768\) differs",
+    ),
+    "a pattern that fits no layer": (
         with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "rank_pattern": {"(a+)+$": 1}}),
         "does not fit TabICL mini: rank_pattern names .*, which no adapted layer has",
     ),
-    "a weight on its side": (
-        says(layers=[{**LAYER, "kind": "embedding"}]),
-        "which TabICL mini does not have",
-    ),
-    "nothing with endless sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
-    "a layer of no kind": (says(layers=[{**LAYER, "kind": "loop"}]), "of the kind 'loop' and the variant 'lora', which are not known"),
-    "a layer of no variant": (says(layers=[{**LAYER, "variant": "x"}]), "of the kind 'linear' and the variant 'x', which are not known"),
-    "a layer of endless sides": (says(layers=[{**LAYER, "out_features": 2**24}]), "rank 2, which is impossible for its shape"),
+    "a linear layer as an embedding": (says(layers=[{**LAYER, "kind": "embedding"}]), "which TabICL mini does not have"),
+    "an empty tensor with huge sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
+    "an unknown kind": (says(layers=[{**LAYER, "kind": "loop"}]), "of the kind 'loop' and the variant 'lora', which are not known"),
+    "an unknown variant": (says(layers=[{**LAYER, "variant": "x"}]), "of the kind 'linear' and the variant 'x', which are not known"),
+    "a layer with huge sides": (says(layers=[{**LAYER, "out_features": 2**24}]), "rank 2, which is impossible for its shape"),
     "a layer without a rank": (says(layers=[{**LAYER, "rank": 0}]), "rank 0, which is impossible for its shape"),
     "no layers": (says(layers=[]), "does not name an adapted layer"),
     "scores that are words": (says(scores={"test": {"accuracy": "high"}}), "its scores or versions are not values by name"),
     "versions that are numbers": (says(versions={"torch": 2}), "its scores or versions are not values by name"),
     "a revision that is a number": (says(base={**facts()["base"], "revision": 1}), "its entry 'base.revision' has the wrong type"),
     "a hash in capitals": (says(base={**facts()["base"], "sha256": "A" * 64}), "its entry 'base.sha256' is not a SHA-256"),
-    "a licence without end": (says(base=licensed(name="x" * 1001)), "its entry 'base.licence.name' is too long"),
+    "a very long licence": (says(base=licensed(name="x" * 1001)), "its entry 'base.licence.name' is too long"),
     "a table without a name": (says(table={"name": "", "id": "a", "rows": 30}), "not a valid name"),
     "a reading of lists": (says(reading={**facts()["reading"], "encoding": ["x"]}), "wrong type"),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_adapter_is_refused_with_the_reason_and_leaves_nothing(tmp_path, monkeypatch, what):
+def test_a_file_that_is_not_an_adapter_is_refused_and_leaves_nothing_behind(tmp_path, monkeypatch, what):
     monkeypatch.chdir(tmp_path)
     data, message = REFUSED[what]
     with pytest.raises(AdapterError, match=message):
@@ -225,7 +220,7 @@ def test_what_is_no_adapter_is_refused_with_the_reason_and_leaves_nothing(tmp_pa
     assert not (tmp_path / "the code ran").exists()
 
 
-def test_a_member_that_is_longer_than_it_says_is_not_read_to_its_end(tmp_path):
+def test_a_member_longer_than_declared_is_not_read_to_its_end(tmp_path):
     data = package({"README.md": "x" * 1000})
     data = data.replace((len(json.dumps(facts()))).to_bytes(4, "little"), (5).to_bytes(4, "little"))
     with pytest.raises(AdapterError, match="is not an adapter package"):
@@ -246,7 +241,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_opened(tmp_path):
         ({}, {"checkpoint": "mine.ckpt"}, "Name its path on this machine"),
     ],
 )
-def test_a_missing_base_is_named_with_the_way_to_get_it(tmp_path, monkeypatch, base, settings, told):
+def test_a_missing_base_is_named_with_the_way_out(tmp_path, monkeypatch, base, settings, told):
     monkeypatch.setattr("tabtune_core.store.uploaded_adapters.is_here", lambda weights: weights.repository is None)
     changed = facts(base={**facts()["base"], **base}, settings={**facts()["settings"], **settings})
     content = {}
@@ -255,10 +250,10 @@ def test_a_missing_base_is_named_with_the_way_to_get_it(tmp_path, monkeypatch, b
         changed["layers"] = [made_up_layer(LAYER["path"], LoraSettings(rank=2), out, width)]
         content = {TENSORS: factors(A=np.ones((2, width), np.float32), B=np.ones((out, 2), np.float32))}
     adapter = add_adapter(tmp_path, package({FACTS: json.dumps(changed), **content}), "x.zip")
-    assert __import__("re").search(told, missing_base(adapter))
+    assert re.search(told, missing_base(adapter))
 
 
-def test_a_person_may_name_the_weights_and_others_are_refused(tmp_path):
+def test_a_person_can_name_the_weights_and_other_weights_are_refused(tmp_path):
     right, wrong = tmp_path / "right.ckpt", tmp_path / "wrong.ckpt"
     right.write_bytes(b"right")
     wrong.write_bytes(b"wrong")
@@ -283,7 +278,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tabs_that_add_and_delete_one_file_at_once_are_told_nothing_but_that_it_is_gone(tmp_path, kind):
+def test_tabs_that_add_and_delete_one_file_at_once_see_at_most_that_it_is_gone(tmp_path, kind):
     content, add, delete, listed, gone = KINDS[kind]
     (tmp_path / "home").mkdir()
 

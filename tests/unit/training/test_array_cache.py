@@ -1,4 +1,4 @@
-"""What runs share: the same numbers as without it, made once, and nothing that anything of a run's own went into."""
+"""Arrays shared by runs: computed once, equal to those without sharing, and independent of anything that a run trains."""
 
 import os
 import time
@@ -24,7 +24,7 @@ def arrays(tmp_path):
     return SharedArrays(tmp_path)
 
 
-def test_an_array_is_made_once_for_each_input(arrays, tmp_path):
+def test_an_array_is_computed_once_per_input(arrays, tmp_path):
     made = []
 
     def make():
@@ -40,8 +40,8 @@ def test_an_array_is_made_once_for_each_input(arrays, tmp_path):
     assert (arrays.made, arrays.reused) == (6, 0)
 
 
-def test_a_damaged_file_is_made_again_and_charged_to_nobody(arrays, tmp_path):
-    """Cut off anywhere, with one bit of any byte changed, or a folder."""
+def test_a_damaged_file_is_recomputed_and_charged_to_nobody(arrays, tmp_path):
+    """Truncated anywhere, with one bit of any byte changed, or replaced by a folder."""
     arrays.get(["x"], lambda: np.arange(3.0))
     file = next(tmp_path.glob("*.npy"))
     whole, chance, used = file.read_bytes(), np.random.default_rng(0), 0
@@ -53,12 +53,12 @@ def test_a_damaged_file_is_made_again_and_charged_to_nobody(arrays, tmp_path):
         used += found is not None
         assert found is None or found.tolist() == [0.0, 1.0, 2.0]
         assert found is not None or not (file.exists() or reader.clock.charged_seconds)
-    assert used < len(whole) / 10  # spaces and such in the headers
+    assert used < len(whole) / 10  # such as spaces in the headers
     file.mkdir()
     np.testing.assert_array_equal(arrays.get(["x"], lambda: np.arange(3.0)), np.arange(3.0))
 
 
-def test_a_disk_that_takes_nothing_costs_the_sharing_not_the_run(arrays, tmp_path, monkeypatch):
+def test_a_full_disk_disables_sharing_but_does_not_end_the_run(arrays, tmp_path, monkeypatch):
     def full(file, array):
         file.write(b"begun")
         raise OSError(28, "No space left on device")
@@ -69,7 +69,7 @@ def test_a_disk_that_takes_nothing_costs_the_sharing_not_the_run(arrays, tmp_pat
     assert arrays.refused == 1
 
 
-def test_what_a_killed_run_began_is_taken_away_and_what_goes_on_is_not(tmp_path):
+def test_unfinished_files_are_removed_for_killed_runs_but_not_for_live_ones(tmp_path):
     old, new = tmp_path / "a.1.partial", tmp_path / "b.2.partial"
     for file in (old, new):
         file.write_bytes(b"begun")
@@ -78,16 +78,16 @@ def test_what_a_killed_run_began_is_taken_away_and_what_goes_on_is_not(tmp_path)
     assert list(tmp_path.iterdir()) == [new]
 
 
-def test_a_file_that_another_run_takes_away_meanwhile_is_no_error(tmp_path, monkeypatch):
+def test_a_file_removed_by_another_run_meanwhile_is_not_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tmp_path), "glob", lambda folder, pattern: [folder / "gone.npy"])
     assert SharedArrays(tmp_path).get(["x"], lambda: np.zeros(2)).tolist() == [0, 0]
 
 
-def test_what_a_reader_writes_stays_its_own(arrays):
+def test_writes_to_a_read_array_are_not_shared(arrays):
     for _ in range(2):
         array = arrays.get(["x"], lambda: np.zeros(3))
         assert array.tolist() == [0, 0, 0]
-        array += arrays.reused  # the first one is the maker's own array, the second a mapped file
+        array += arrays.reused  # the first is the maker's own array, the second a mapped file
     assert arrays.get(["x"], lambda: np.ones(3)).tolist() == [0, 0, 0]
 
 
@@ -101,7 +101,7 @@ def test_the_files_stay_within_their_limit(tmp_path):
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2_500
 
 
-def test_runs_that_write_at_the_same_time_stay_within_the_limit_together(tmp_path):
+def test_concurrent_runs_together_stay_within_the_limit(tmp_path):
     both = [SharedArrays(tmp_path, limit_bytes=200_000) for _ in range(2)]
     for number in range(200):
         for run, arrays in enumerate(both):
@@ -113,7 +113,7 @@ def test_runs_that_write_at_the_same_time_stay_within_the_limit_together(tmp_pat
 
 @pytest.fixture
 def one_step_in_full(monkeypatch):
-    """Of these short runs no step would be taken from a file otherwise."""
+    """Without this, these short runs would take no step from a file."""
     monkeypatch.setattr(prefix_cache, "STEPS_IN_FULL", 1)
 
 
@@ -138,13 +138,13 @@ def counts(result):
     return result.shared_made, result.shared_reused
 
 
-def test_a_run_that_finds_everything_made_gives_the_same_numbers(tmp_path, one_step_in_full):
+def test_a_run_with_a_full_cache_gives_the_same_numbers(tmp_path, one_step_in_full):
     told, looks, result, notes = run(tmp_path, "first")
     again, looks_again, result_again, _ = run(tmp_path, "second")
     assert (told, looks) == (again, looks_again)
-    # zero-shot of validation and test, the validation rows up to the cut and again in training, four episodes; two looks take theirs
+    # zero-shot of validation and test, validation rows up to the cut and in training, four episodes; two evaluations reuse theirs
     assert counts(result) == (8, 2)
-    assert counts(result_again) == (2, 7), "the first episode and the first look of a run are its own"
+    assert counts(result_again) == (2, 7), "a run computes its first episode and first evaluation itself"
     assert counts(run(tmp_path, "third", rank=2)[2]) == (2, 7)
     assert "All layers up to row_interactor are frozen: they are computed once per input and cached (up to 2 GB)." in notes
 
@@ -157,11 +157,11 @@ def test_sharing_changes_no_loss(tmp_path, monkeypatch):
     assert counts(alone[2]) == (0, 2)
 
 
-def test_what_trains_is_not_shared(tmp_path):
+def test_trained_parts_are_not_shared(tmp_path):
     assert counts(run(tmp_path, "full", strategy="base-ft")[2]) == (2, 0)
 
 
-def test_live_and_the_result_read_one_clock_and_the_saving_is_told(tmp_path, one_step_in_full):
+def test_events_and_the_result_use_one_clock_and_the_saved_time_is_reported(tmp_path, one_step_in_full):
     settings = RunSettings(
         dataset=add_sample(tmp_path, "iris").id,
         target="species",
@@ -186,16 +186,16 @@ def test_live_and_the_result_read_one_clock_and_the_saving_is_told(tmp_path, one
     assert len(told) == (saved >= SAVING_REPORTED)
 
 
-def test_a_set_of_episodes_is_made_once_and_taken_from_then_on(tmp_path, one_step_in_full):
+def test_a_set_of_episodes_is_computed_once_and_then_reused(tmp_path, one_step_in_full):
     train = TrainSettings(steps=7, eval_every=7, episode_set=3, schedule="constant", warmup_steps=0, learning_rate=1e-12)
     told, _, result, _ = run(tmp_path, "rounds", targets=("late_layers",), dropout=0.0, train=train)
-    assert counts(result) == (7, 5)  # four more episodes and the last look
+    assert counts(result) == (7, 5)  # four more episodes and the last evaluation
     losses = np.array(told)[:, 1]
     np.testing.assert_allclose(losses[3:], losses[:4], rtol=1e-5)
     assert len(set(losses[:3].round(6))) == 3
 
 
-def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
+def test_an_episode_set_too_large_to_keep_is_reported(tmp_path, monkeypatch):
     made = array_cache.SharedArrays
     monkeypatch.setattr("tabtune_core.training.session.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
     _, _, result, notes = run(tmp_path, "full disk", targets=("late_layers",))
@@ -205,8 +205,8 @@ def test_more_than_may_be_kept_is_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("episode_set", "expected"), [(0, (3, 1)), (2, (5, 3))])
-def test_a_fit_of_its_own_keeps_what_it_asks_for_again(episode_set, expected, one_step_in_full):
-    """The looks at the validation rows, and episodes where they come round."""
+def test_a_standalone_fit_caches_repeated_inputs(episode_set, expected, one_step_in_full):
+    """Evaluations on the validation rows, and episodes if their set repeats."""
     rng = np.random.default_rng(0)
     params = {"device": "cpu", "steps": 4, "eval_every": 2, "episode_set": episode_set, "peft_config": {"target_modules": ["late_layers"]}}
     fitted = TabularPipeline("tabicl-mini", "peft", params).fit(rng.normal(size=(60, 3)), np.arange(60) % 2)

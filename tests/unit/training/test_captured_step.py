@@ -1,4 +1,4 @@
-"""A step for a CUDA graph: on a CPU everything of it but the recording, which a piece of work that is simply done again stands for."""
+"""A step for a CUDA graph. On a CPU all of it is tested but the recording: the work is simply run again instead."""
 
 import dataclasses
 
@@ -19,12 +19,12 @@ from tabtune_core.training.notices import capture
 from tabtune_core.training.optimizer import make_optimizer, set_rate
 from tabtune_core.training.step import Precision, Stepped, episode_loss, take_step
 
-CPU, RATE = torch.device("cpu"), 2.0**-7  # a number that float32 has
+CPU, RATE = torch.device("cpu"), 2.0**-7  # exact in float32
 TASKS = [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1.1", "classification")]
 
 
 def again(work, device):
-    """Stands for a graph."""
+    """Stands in for a graph."""
     return work
 
 
@@ -86,7 +86,7 @@ def test_losses_and_weights_are_those_of_the_plain_step(kind, name, task, tmp_pa
 
 @pytest.mark.parametrize(("name", "task"), TASKS)
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-def test_within_a_step_the_host_waits_for_nothing_and_gives_nothing(dtype, name, task, tmp_path):
+def test_within_a_step_the_host_neither_waits_for_the_device_nor_sends_it_data(dtype, name, task, tmp_path):
     model = adapted(tmp_path, name, task, dropout=0.1)
     optimizer, works, precision = optimizer_of(model, captured=True), [], Precision("cpu", dtype, Precision.of("off", CPU).scaler)
     step = captured_step(model, optimizer, task=task, precision=precision, repeat=lambda work, device: works.append(work) or work)
@@ -104,11 +104,11 @@ def test_dropout_goes_on_from_step_to_step(tmp_path):
     model = adapted(tmp_path, dropout=0.3)
     optimizer = optimizer_of(model, captured=True)
     step, episode = captured_step(model, optimizer, repeat=again), next(episodes(1))
-    set_rate(optimizer, 0.0)  # the weights stay as they are
+    set_rate(optimizer, 0.0)  # so that the weights do not change
     assert step(episode)[0] != step(episode)[0]
 
 
-def test_the_inputs_keep_their_place_and_the_episodes_their_numbers(tmp_path):
+def test_inputs_keep_their_addresses_and_episodes_are_not_changed(tmp_path):
     model, places = adapted(tmp_path), set()
     loss = model.loss
     model.loss = lambda *given: places.add(tuple(tensor.data_ptr() for tensor in given[:3])) or loss(*given)
@@ -123,8 +123,8 @@ def test_the_inputs_keep_their_place_and_the_episodes_their_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
-def test_a_step_whose_loss_is_not_finite_moves_nothing_and_the_next_one_goes_on(kind, tmp_path):
-    """Also the first step, when no moments are there yet."""
+def test_a_non_finite_loss_moves_nothing_and_the_next_step_trains(kind, tmp_path):
+    """Includes the first step, when there are no moments yet."""
     ours, untouched = adapted(tmp_path), adapted(tmp_path)
     optimizer, (bad, good, _) = optimizer_of(ours, kind, captured=True), episodes(3)
     step = captured_step(ours, optimizer, repeat=again)
@@ -137,7 +137,7 @@ def test_a_step_whose_loss_is_not_finite_moves_nothing_and_the_next_one_goes_on(
         torch.testing.assert_close(found, wanted, atol=1e-7, rtol=0)
 
 
-def test_fp16s_scale_falls_until_the_gradient_fits(tmp_path):
+def test_the_fp16_scale_falls_until_the_gradient_fits(tmp_path):
     model = adapted(tmp_path)
     precision = Precision("cpu", torch.float16, torch.amp.GradScaler("cpu", init_scale=2.0**40))
     step, episode = captured_step(model, optimizer_of(model, captured=True), precision=precision, repeat=again), next(episodes(1))
@@ -146,7 +146,7 @@ def test_fp16s_scale_falls_until_the_gradient_fits(tmp_path):
     assert set(went) == {"overflow", "done"}
 
 
-def test_a_rate_of_a_captured_step_is_written_where_it_is_read(tmp_path):
+def test_a_captured_step_gets_its_learning_rate_in_place(tmp_path):
     optimizer = optimizer_of(adapted(tmp_path), captured=True, lr_ratio=4.0)
     places = [group["lr"] for group in optimizer.param_groups]
     assert set_rate(optimizer, 0.5) == RATE / 2
@@ -165,7 +165,7 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("circumstance", "reason"), REASONS)
-def test_what_cannot_be_captured_is_said_with_its_reason(circumstance, reason):
+def test_the_reason_why_a_step_cannot_be_captured_is_given(circumstance, reason):
     could = {
         "train": TrainSettings(cuda_graph=True),
         "family": FAMILIES["TabICL"],
@@ -182,7 +182,7 @@ def test_what_cannot_be_captured_is_said_with_its_reason(circumstance, reason):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
-def test_a_recorded_step_trains_as_the_plain_one(amp, gpu, tmp_path):
+def test_a_recorded_step_trains_like_the_plain_one(amp, gpu, tmp_path):
     losses = []
     for how in ({}, {"repeat": again}):
         model = adapted(tmp_path, device=gpu)
@@ -193,7 +193,7 @@ def test_a_recorded_step_trains_as_the_plain_one(amp, gpu, tmp_path):
 
 
 @pytest.mark.gpu
-def test_a_recorded_step_draws_its_dropout_anew(gpu, tmp_path):
+def test_a_recorded_step_draws_new_dropout_masks(gpu, tmp_path):
     model = adapted(tmp_path, dropout=0.3, device=gpu)
     optimizer = optimizer_of(model, captured=True)
     step, episode = captured_step(model, optimizer, device=gpu), next(episodes(1))

@@ -1,4 +1,4 @@
-"""A run's own time on a made clock: what counts, what is set aside, what is charged, and that all of it is independent of the folder."""
+"""A run's own time, on a fake clock: what counts, what is excluded and what is charged, independent of the cache folder."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tabtune_core.training.clock import LATE_SECONDS, OwnClock, Standstill, dist
 
 
 class Time:
-    """A clock that stands until it is moved."""
+    """A clock that advances only when told."""
 
     def __init__(self):
         self.now = 100.0
@@ -31,7 +31,7 @@ def time():
     return Time()
 
 
-def test_what_is_set_aside_is_nobodys_time_also_while_it_goes_on(time):
+def test_excluded_time_does_not_count_even_while_it_passes(time):
     clock = OwnClock(time)
     time.now += 3
     with clock.aside():
@@ -45,7 +45,7 @@ def test_what_is_set_aside_is_nobodys_time_also_while_it_goes_on(time):
     assert clock.seconds == 7
 
 
-def test_a_failure_within_ends_what_is_set_aside(time):
+def test_an_exception_ends_the_excluded_time(time):
     clock = OwnClock(time)
     with pytest.raises(OSError, match="full"), clock.aside():
         time.now += 10
@@ -54,14 +54,14 @@ def test_a_failure_within_ends_what_is_set_aside(time):
     assert clock.seconds == 2
 
 
-def test_what_is_charged_counts_and_is_told(time):
+def test_charged_time_counts_and_is_reported(time):
     clock = OwnClock(time)
     time.now += 1
     clock.charge(5.0)
     assert (clock.seconds, clock.charged_seconds) == (6, 5)
 
 
-def test_a_start_forgets_what_was_before(time):
+def test_a_start_resets_the_clock(time):
     clock = OwnClock(time)
     time.now += 1
     clock.charge(5.0)
@@ -70,7 +70,7 @@ def test_a_start_forgets_what_was_before(time):
     assert (clock.seconds, clock.charged_seconds) == (2, 0)
 
 
-def test_a_wait_for_a_core_is_no_time_of_the_run_and_ends_it_at_its_limit_all_the_same(time):
+def test_waiting_for_a_core_is_not_run_time_but_still_ends_at_the_limit(time):
     waits = Time()
     clock = OwnClock(time, waits)
     time.now += 10
@@ -82,7 +82,7 @@ def test_a_wait_for_a_core_is_no_time_of_the_run_and_ends_it_at_its_limit_all_th
     assert (clock.is_past(14), clock.is_past(14.1)) == (True, False)
 
 
-def test_a_run_that_goes_on_has_the_seconds_of_both_processes(time):
+def test_a_resumed_run_has_the_seconds_of_both_processes(time):
     clock = OwnClock(time)
     clock.go_on(8.0, 3.0, 20.0, 6.0, 2.0)
     time.now += 1
@@ -91,8 +91,8 @@ def test_a_run_that_goes_on_has_the_seconds_of_both_processes(time):
 
 
 @pytest.mark.parametrize("busy", [(0, 9), (9, 0), (9, 9)])
-def test_a_busy_machine_changes_neither_a_cold_run_nor_a_warm_one(tmp_path, time, busy):
-    """However busy it was when an array was made, and when it was read."""
+def test_a_busy_machine_changes_the_time_of_neither_a_cold_nor_a_warm_run(tmp_path, time, busy):
+    """However busy it was when an array was computed and when it was read."""
     waits, told = Time(), []
     for wait in busy:
         clock = OwnClock(time, waits)
@@ -128,14 +128,14 @@ os.kill(other, signal.SIGKILL)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="this kernel does not count what a thread waits")
-def test_half_a_core_gives_the_seconds_of_a_whole_one():
+@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="this kernel does not count the waiting time of a thread")
+def test_half_a_core_gives_the_seconds_of_a_whole_core():
     own, wall = map(float, subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split())
     assert wall > 0.8
     assert own == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_process_that_stood_still_says_for_how_long(monkeypatch):
+def test_a_suspended_process_reports_for_how_long(monkeypatch):
     now, taken = 0.0, iter((1.0, 1 + LATE_SECONDS, 21.0, 31.0))
 
     def sleep(seconds):
@@ -163,7 +163,7 @@ def test_a_process_that_stood_still_says_for_how_long(monkeypatch):
     ],
     ids=["a fifth", "a small share", "not a second", "just a second and a tenth"],
 )
-def test_a_run_that_waited_for_cores_says_so(tmp_path, threads, said):
+def test_a_run_that_waited_for_cores_reports_it(tmp_path, threads, said):
     for number, (ran, waited) in enumerate(threads):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "schedstat").write_text(f"{round(ran * 1e9)} {round(waited * 1e9)} 7\n")
@@ -174,7 +174,7 @@ def test_a_run_that_waited_for_cores_says_so(tmp_path, threads, said):
 
 
 def worked(folder, time, names):
-    """Seconds, those that were charged, arrays made and found of a run: an array takes as many seconds to make as its name has letters."""
+    """Seconds, charged seconds, arrays computed and arrays found. Computing an array takes one second per letter of its name."""
     clock = OwnClock(time)
     arrays = SharedArrays(folder, clock=clock)
 
@@ -184,7 +184,7 @@ def worked(folder, time, names):
 
     for name in names:
         arrays.get([name], lambda name=name: make(name))
-        time.now += 0.5  # what the run does with it
+        time.now += 0.5  # the run's work on the array
     return clock.seconds, clock.charged_seconds, arrays.made, arrays.reused
 
 
@@ -195,7 +195,7 @@ def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(tmp
     assert worked(tmp_path, time, names) == (own, 13, 0, 5)
 
 
-def test_a_run_that_finds_half_of_it_is_charged_for_that_half(tmp_path, time):
+def test_a_run_that_finds_half_the_arrays_is_charged_for_that_half(tmp_path, time):
     worked(tmp_path, time, ["three"])
     assert worked(tmp_path, time, ["three", "seven", "three"]) == (5 + 5 + 3 * 0.5, 5, 1, 2)
 
@@ -219,7 +219,7 @@ def test_an_array_within_an_array_counts_once_in_what_the_outer_one_cost(tmp_pat
     assert [run(), run()] == [(5, 0), (5, 5)]
 
 
-def test_hashing_and_files_are_set_aside(tmp_path, time, monkeypatch):
+def test_hashing_and_file_access_do_not_count(tmp_path, time, monkeypatch):
     def slow(function):
         def slowed(*given, **named):
             time.now += 7
@@ -235,7 +235,7 @@ def test_hashing_and_files_are_set_aside(tmp_path, time, monkeypatch):
 
 
 @pytest.mark.parametrize(("limit", "steps", "seconds"), [(None, 6, 6.3), (3.05, 3, 3.2)])
-def test_a_runs_seconds_are_those_of_its_steps_and_evaluations_alone(tmp_path, monkeypatch, time, limit, steps, seconds):
+def test_run_seconds_count_only_steps_and_evaluations(tmp_path, monkeypatch, time, limit, steps, seconds):
     def taking(duration, do):
         def done(*positional, **named):
             time.now += duration
@@ -261,7 +261,7 @@ def test_a_runs_seconds_are_those_of_its_steps_and_evaluations_alone(tmp_path, m
     stop = taking(1000, lambda: None)
 
     def emit(event):
-        time.now += 1000 * (not isinstance(event, MemorySampled))  # which comes from another thread
+        time.now += 1000 * (not isinstance(event, MemorySampled))  # these come from another thread
 
     result = run_experiment(settings, home=tmp_path, run_dir=tmp_path / "run", emit=emit, stop_request=stop)
     assert (result.steps_done, result.train_seconds) == (steps, pytest.approx(seconds))

@@ -1,4 +1,4 @@
-"""Episodes: sizes, determinism, and classes that the context must show."""
+"""Episodes: sizes, determinism, and classes that the context must have."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,7 @@ from tabtune_core.training.episodes import EpisodeSize, draw_episodes, in_rounds
 
 @pytest.fixture(params=["whole", "part"])
 def pool(request, monkeypatch):
-    """Drawn from a table small enough to be put in order as a whole, and from one that is not."""
+    """Draws from a table small enough to be permuted as a whole, and from a larger one."""
     monkeypatch.setattr(episodes, "WHOLE_ROWS", {"whole": episodes.WHOLE_ROWS, "part": 0}[request.param])
 
 
@@ -31,7 +31,7 @@ def test_the_size_of_an_episode(rows, batch, context, expected):
     assert (size.context, size.query) == expected
 
 
-def test_an_epoch_queries_about_every_row_once():
+def test_an_epoch_queries_nearly_every_row_once():
     assert EpisodeSize(256, 85).steps_an_epoch(341) == 5
 
 
@@ -42,7 +42,7 @@ def draw(rng_seed, count=3, rows=40):
 
 
 @pytest.mark.parametrize("most", [None, 2])
-def test_the_weights_of_rows_go_with_them_through_every_permutation(most):
+def test_row_weights_follow_their_rows_through_every_permutation(most):
     x_NF, y_N, weight_N = np.arange(40, dtype=np.float32)[:, None], np.arange(40) % 3, np.arange(40.0) + 10
     drawn = draw_episodes(x_NF, y_N, 3, EpisodeSize(12, 6), np.random.default_rng(0), most_classes=most, weight_N=weight_N)
     for episode in itertools.islice(drawn, 20):
@@ -50,13 +50,13 @@ def test_the_weights_of_rows_go_with_them_through_every_permutation(most):
         np.testing.assert_array_equal(episode.weight_Q, weight_N[rows])
 
 
-def test_the_weights_of_numbers_go_with_their_rows():
+def test_regression_weights_follow_their_rows():
     x_NF, weight_N = np.arange(40, dtype=np.float32)[:, None], np.arange(40.0)
     episode = next(draw_episodes(x_NF, x_NF[:, 0].astype(float), 0, EpisodeSize(12, 6), np.random.default_rng(0), weight_N=weight_N))
     np.testing.assert_array_equal(episode.weight_Q, weight_N[episode.x_TF[12:, 0].astype(int)])
 
 
-def test_a_row_whose_class_the_context_does_not_show_weighs_nothing_and_weights_of_0_are_no_loss():
+def test_rows_of_unseen_classes_and_rows_of_weight_0_do_not_count():
     x, y = np.zeros((100, 1), dtype=np.float32), np.arange(100) % 20
     episode = next(draw_episodes(x, y, 20, EpisodeSize(15, 5), np.random.default_rng(0), weight_N=np.ones(100)))
     np.testing.assert_array_equal(episode.weight_Q > 0, episode.y_Q >= 0)
@@ -65,7 +65,7 @@ def test_a_row_whose_class_the_context_does_not_show_weighs_nothing_and_weights_
     assert (nothing.scored(20), nothing.known(20)) == (0, episode.known(20))
 
 
-def test_a_set_of_episodes_comes_round_and_is_the_first_of_the_fresh_ones():
+def test_a_set_of_episodes_repeats_the_first_fresh_ones():
     fresh = draw(0, count=7)
     for count, order in ((3, (0, 1, 2, 0, 1, 2, 0)), (1, (0,) * 7), (0, range(7)), (9, range(7))):
         given = itertools.islice(in_rounds(lambda: iter(draw(0, count=20)), count), 7)
@@ -80,30 +80,30 @@ def test_one_seed_gives_the_same_episodes_and_another_gives_others(pool):
     assert not np.array_equal(first[0].x_TF, other[0].x_TF)
 
 
-def test_rows_keep_their_labels_under_the_permutations(pool):
+def test_rows_keep_their_labels_under_permutation(pool):
     for episode in draw(0):
-        identity = episode.x_TF.min(axis=1) // 2  # the row number, whichever column stands first
+        identity = episode.x_TF.min(axis=1) // 2  # the row number, whichever column comes first
         true = identity.astype(int) % 3
         permuted = np.concatenate([episode.y_C, episode.y_Q])
         mapping = {t: {p for p, u in zip(permuted, true, strict=True) if u == t} for t in range(3)}
         assert all(len(ids) == 1 for ids in mapping.values())
 
 
-def test_a_query_row_whose_class_the_context_lacks_is_marked(pool):
+def test_a_query_row_of_a_class_missing_from_the_context_is_marked(pool):
     x, y = np.zeros((20, 1), dtype=np.float32), np.arange(20)
     episode = next(draw_episodes(x, y, 20, EpisodeSize(15, 5), np.random.default_rng(0)))
     assert episode.y_Q.tolist() == [-1] * 5
 
 
 def of_rows(y, size, count, **more):
-    """Episodes whose one feature is the number of the row, as numbers of rows: context, query."""
+    """Draws episodes whose only feature is the row number; yields the row numbers of context and query."""
     x, classes = np.arange(len(y), dtype=np.float32)[:, None], int(y.max()) + 1
     for episode in itertools.islice(draw_episodes(x, y, classes, size, np.random.default_rng(0), **more), count):
         rows = episode.x_TF[:, 0].astype(int)
         yield episode, rows[: len(episode.y_C)], rows[len(episode.y_C) :]
 
 
-def test_the_context_shows_every_class_of_the_query_rows(pool):
+def test_the_context_has_every_class_of_the_query_rows(pool):
     y = np.repeat([0, 1, 2, 3], [14, 3, 2, 1])
     size = EpisodeSize.plan(len(y), batch_size=256, context_rows=8)
     for episode, context, query in of_rows(y, size, 200):
@@ -114,14 +114,14 @@ def test_the_context_shows_every_class_of_the_query_rows(pool):
         assert len({*zip(y[[*context, *query]], [*episode.y_C, *episode.y_Q], strict=True)}) == len({*y[[*context, *query]]})
 
 
-def test_a_rare_class_is_asked_for_and_an_only_row_never(pool):
+def test_a_rare_class_is_queried_but_a_class_of_one_row_never(pool):
     y = np.repeat([0, 1, 2], [200, 2, 1])
     asked = np.concatenate([y[query] for *_, query in of_rows(y, EpisodeSize(20, 10), 300)])
-    assert np.isclose((asked == 1).mean(), 2 / 203, rtol=0.4), "as often as any row, although 20 of 203 rows seldom show it"
+    assert np.isclose((asked == 1).mean(), 2 / 203, rtol=0.4), "as often as any other row, though seldom among 20 of 203 rows"
     assert not (asked == 2).any()
 
 
-def test_an_episode_shows_a_random_choice_of_the_classes_that_the_model_takes(pool):
+def test_an_episode_has_a_random_choice_of_as_many_classes_as_the_model_takes(pool):
     y, seen = np.repeat(np.arange(12), [30, *[5] * 11]), set()
     for episode, context, query in of_rows(y, EpisodeSize(40, 10), 50, most_classes=10):
         ids, rows = np.concatenate([episode.y_C, episode.y_Q]), np.concatenate([context, query])
@@ -131,28 +131,28 @@ def test_an_episode_shows_a_random_choice_of_the_classes_that_the_model_takes(po
     assert seen == set(range(12))
 
 
-def test_an_episode_of_few_classes_is_as_large_as_their_rows_allow(pool):
+def test_an_episode_of_few_classes_is_as_large_as_its_rows_allow(pool):
     y = np.repeat(np.arange(12), 2)
     for _, context, query in of_rows(y, EpisodeSize(18, 6), 20, most_classes=4):
         assert (len(context), len(query)) == (6, 2)
 
 
-def test_every_row_is_as_likely_as_any_other_in_a_part_of_a_large_table(monkeypatch):
+def test_every_row_of_a_large_table_is_equally_likely(monkeypatch):
     monkeypatch.setattr(episodes, "WHOLE_ROWS", 0)
     y = np.repeat([0, 1, 2], [50, 30, 20])
     drawn = np.concatenate([[*context, *query] for _, context, query in of_rows(y, EpisodeSize(15, 5), 2000)])
     assert np.bincount(drawn, minlength=100) == pytest.approx(np.full(100, 400), rel=0.25)
 
 
-def test_numbers_are_drawn_without_a_row_twice(pool):
+def test_regression_rows_are_drawn_without_repeats(pool):
     x = np.arange(60, dtype=np.float32)[:, None]
     for episode in itertools.islice(draw_episodes(x, x[:, 0].astype(float), 0, EpisodeSize(30, 10), np.random.default_rng(0)), 20):
         np.testing.assert_array_equal(episode.x_TF[:, 0], [*episode.y_C, *episode.y_Q])
         assert len({*episode.y_C, *episode.y_Q}) == 40
 
 
-def test_a_small_table_is_drawn_as_ever():
-    """Row numbers of the first episode: a permutation of all rows, its beginning the context."""
+def test_a_small_table_is_drawn_as_in_earlier_versions():
+    """Row numbers of the first episode: a permutation of all rows that begins with the context."""
     y = np.arange(50) % 2
     episode, context, query = next(of_rows(y, EpisodeSize(30, 10), 1))
     np.testing.assert_array_equal([*context, *query], np.random.default_rng(0).permutation(50)[:40])

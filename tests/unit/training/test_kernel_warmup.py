@@ -1,4 +1,4 @@
-"""What loading pays for leaves the model, its gradients and chance as they were."""
+"""The warm-up while loading leaves the model, its gradients and the random state unchanged."""
 
 import copy
 
@@ -35,7 +35,7 @@ def opened(name, task, strategy, device=CPU):
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 @pytest.mark.parametrize(("task", "strategy"), [("classification", "peft"), ("classification", "base-ft"), ("regression", "peft")])
-def test_a_step_is_taken_and_nothing_shows(name, task, strategy):
+def test_the_warm_up_step_leaves_no_trace(name, task, strategy):
     model, reached, looked = opened(name, task, strategy), [], []
     trained = [p for p in model.module.parameters() if p.requires_grad]
     hook = trained[-1].register_hook(lambda gradient: reached.append(True))
@@ -52,15 +52,16 @@ def test_a_step_is_taken_and_nothing_shows(name, task, strategy):
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
-def test_a_model_that_does_not_train_only_predicts():
-    model, losses = opened("tabicl-mini", "classification", "inference"), []
-    model.loss = lambda *arguments: losses.append(True)
+def test_a_model_without_trainable_weights_only_predicts():
+    model, called = opened("tabicl-mini", "classification", "inference"), []
+    predict, model.predict = model.predict, lambda *arguments: called.append("predict") or predict(*arguments)
+    model.loss = lambda *arguments: called.append("loss")
     use_once(model, device=CPU)
-    assert losses == []
+    assert called == ["predict"]
 
 
 @pytest.mark.gpu
-def test_chance_of_a_gpu_is_kept(gpu):
+def test_the_random_state_of_a_gpu_is_kept(gpu):
     model = opened("tabicl-mini", "classification", "peft", gpu)
     before = random_states(gpu)
     use_once(model, device=gpu)

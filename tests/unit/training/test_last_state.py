@@ -1,4 +1,4 @@
-"""A training that was killed and goes on ends as one that never was: the same scores, curves and weights, to the last bit."""
+"""A killed and resumed training ends like an uninterrupted one: the same scores, curves and weights, bit by bit."""
 
 import copy
 import dataclasses
@@ -24,12 +24,17 @@ from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 TRAIN = TrainSettings(steps=12, eval_every=4, patience=9, batch_size=16, context_rows=32, learning_rate=3e-3)
-"""Evaluated, and saved, after steps 4, 8 and 12."""
+"""Evaluated and saved after steps 4, 8 and 12."""
 CPU = torch.device("cpu")
+MEASURED = (
+    *("train_seconds", "predict_seconds", "train_wall_seconds", "shared_saved_seconds", "shared_waited_seconds"),
+    *("peak_memory_bytes", "growth_memory_bytes", "predict_growth_memory_bytes", "shared_made", "shared_reused"),
+)
+"""Fields of a result that may depend on an interruption."""
 
 
 class Killed(BaseException):
-    """Stands for a signal: nobody catches it, and nothing is tidied up."""
+    """Stands in for a signal: nothing catches it or cleans up."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def killed_at(monkeypatch):
-    """Says when the next trainings are killed: after a step, or while the state of one is written."""
+    """Sets when the next trainings are killed: after a step, or while the state of a step is written."""
 
     def say(step=None, writing=None):
         monkeypatch.undo()
@@ -66,7 +71,7 @@ def rows(count=80):
 
 
 class Trained:
-    """One run in a store, whose processes are threads of this one."""
+    """One run in a store; its processes are simulated within this one."""
 
     def __init__(self, folder, checkpoint, *, train=TRAIN, lora=None, device=CPU, **more):
         self.folder, self.store, self.device = folder, RunStore(folder), device
@@ -75,8 +80,8 @@ class Trained:
         _, (self.id,) = self.store.add_sweep([self.settings])
 
     def go(self, killed_at=None, *, seed=99):
-        """A process of the run; None where it was killed."""
-        torch.manual_seed(seed)  # chance of the process itself decides nothing
+        """Runs one process of the run; returns None if it was killed."""
+        torch.manual_seed(seed)  # the random state of the process itself must not matter
         frame, y_N = rows()
         labels = Labels.of(y_N, "classification")
 
@@ -88,11 +93,7 @@ class Trained:
         states = self.store.run_dir(self.id) / "states"
         with MemoryMeter(self.device, lambda event: None if isinstance(event, MemorySampled) else emit(event)) as meter:
             environment = Environment(
-                meter=meter,
-                folder=states,
-                emit=emit,
-                shared=self.folder / "shared",
-                last_state=states / "last.safetensors",
+                meter=meter, folder=states, emit=emit, shared=self.folder / "shared", last_state=states / "last.safetensors"
             )
             try:
                 self.fitted = fit(
@@ -109,22 +110,9 @@ class Trained:
         return [stored.event for stored in self.store.events(self.id, [kind.__name__])]
 
     def ended(self):
-        """All that must not depend on whether it was interrupted."""
+        """Everything that must not depend on an interruption."""
         result = dataclasses.replace(
-            self.fitted.result,
-            train_seconds=0.0,
-            predict_seconds=0.0,
-            shared_saved_seconds=0.0,
-            shared_waited_seconds=0.0,
-            train_wall_seconds=0.0,
-            predict_growth_memory_bytes=0,
-            peak_memory_bytes=0,
-            growth_memory_bytes=0,
-            resumed_steps=(),
-            shared_made=0,
-            shared_reused=0,
-            memory_by_cause_bytes=None,
-            estimated_bytes=None,
+            self.fitted.result, resumed_steps=(), memory_by_cause_bytes=None, estimated_bytes=None, **dict.fromkeys(MEASURED, 0)
         )
         steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
         looks = [dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.split == "validation"]
@@ -152,11 +140,11 @@ KINDS = {
 
 
 MOMENTS = {"dropout": ({"step": 5}, {"step": 8}, {"writing": 8}, {"step": 10})}
-"""At which a training is killed, unless it is after the steps 5 and 10."""
+"""When a training is killed; by default after steps 5 and 10."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_training_ends_as_one_that_was_never_interrupted(kind, tmp_path, checkpoint, killed_at):
+def test_a_resumed_training_ends_like_an_uninterrupted_one(kind, tmp_path, checkpoint, killed_at):
     whole = Trained(tmp_path / "whole", checkpoint, **KINDS[kind])
     whole.go(seed=1)
     resumed = Trained(tmp_path / "resumed", checkpoint, **KINDS[kind])
@@ -170,7 +158,7 @@ def test_a_resumed_training_ends_as_one_that_was_never_interrupted(kind, tmp_pat
 
 
 @pytest.mark.gpu
-def test_a_training_on_a_gpu_goes_on_with_the_random_numbers_of_the_gpu(gpu, tmp_path, checkpoint, killed_at):
+def test_a_training_on_a_gpu_resumes_with_the_gpus_random_state(gpu, tmp_path, checkpoint):
     whole = Trained(tmp_path / "whole", checkpoint, device=gpu, **KINDS["dropout"])
     whole.go(seed=1)
     resumed = Trained(tmp_path / "resumed", checkpoint, device=gpu, **KINDS["dropout"])
@@ -197,7 +185,7 @@ def whole(whole_of):
 
 
 @pytest.mark.parametrize("moment", [{"step": 4}, {"writing": 4}], ids=str)
-def test_killed_before_the_first_state_was_saved_it_starts_anew(moment, tmp_path, checkpoint, killed_at, whole):
+def test_a_run_killed_before_its_first_saved_state_starts_anew(moment, tmp_path, checkpoint, killed_at, whole):
     resumed = Trained(tmp_path, checkpoint)
     killed_at(**moment)
     assert resumed.go(killed_at) is None
@@ -208,9 +196,9 @@ def test_killed_before_the_first_state_was_saved_it_starts_anew(moment, tmp_path
     assert resumed.fitted.result.resumed_steps == ()
 
 
-def test_killed_after_the_last_step_it_is_evaluated_alone(tmp_path, checkpoint, whole):
+def test_a_run_killed_after_the_last_step_is_only_evaluated(tmp_path, checkpoint, whole):
     resumed = Trained(tmp_path, checkpoint)
-    resumed.go()  # its states are there until its row says that it ended
+    resumed.go()  # its states exist until its row says that it ended
     before = len(resumed.events(StepDone))
     resumed.go(seed=3)
     assert resumed.equals(whole)
@@ -227,7 +215,7 @@ def killed(checkpoint, tmp_path_factory):
 
 @pytest.fixture
 def interrupted(killed, tmp_path):
-    """A run that was killed after step 5, with the state of step 4."""
+    """A run killed after step 5, with the state of step 4."""
     run = copy.copy(killed)
     run.folder = shutil.copytree(killed.folder, tmp_path / "run")
     run.store = RunStore(run.folder)
@@ -262,7 +250,7 @@ def ask_for_others(run, state):
         (ask_for_others, "it belongs to other settings"),
     ],
 )
-def test_a_damaged_or_foreign_state_is_not_used_and_that_is_said(damage, said, interrupted, whole_of):
+def test_a_damaged_or_foreign_state_is_ignored_with_a_notice(damage, said, interrupted, whole_of):
     run, state = interrupted
     damage(run, state)
     run.go()
@@ -271,7 +259,7 @@ def test_a_damaged_or_foreign_state_is_not_used_and_that_is_said(damage, said, i
     assert any(said in note.text and "starts anew" in note.text and note.severity == "warning" for note in run.events(Note))
 
 
-def test_a_state_goes_on_where_a_later_version_calls_the_weights_by_another_name(interrupted, whole_of, monkeypatch):
+def test_a_state_resumes_even_if_a_later_version_renames_the_weights(interrupted, whole_of, monkeypatch):
     run, _ = interrupted
     first = dataclasses.replace(CATALOGUE["tabicl-v2"], name="tabicl-v2-first")
     monkeypatch.setitem(BY_NAME, first.name, first)
@@ -282,7 +270,7 @@ def test_a_state_goes_on_where_a_later_version_calls_the_weights_by_another_name
     assert run.equals(whole_of(run.settings.seed))
 
 
-def test_a_state_that_could_not_be_saved_ends_no_run(tmp_path, checkpoint, monkeypatch):
+def test_a_state_that_cannot_be_saved_does_not_end_the_run(tmp_path, checkpoint, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -296,7 +284,7 @@ def test_a_state_that_could_not_be_saved_ends_no_run(tmp_path, checkpoint, monke
     ]
 
 
-def test_the_best_state_is_that_of_the_saved_step_until_a_later_one_is_saved(interrupted, killed_at):
+def test_the_best_state_belongs_to_the_saved_step_until_a_later_save(interrupted, killed_at):
     run, state = interrupted
     killed_at(writing=8)
     assert run.go(killed_at) is None
@@ -308,7 +296,7 @@ def test_the_best_state_is_that_of_the_saved_step_until_a_later_one_is_saved(int
     assert held == ["best-0.safetensors", "best-8.safetensors", "last.safetensors"]
 
 
-def test_a_heavy_state_is_saved_as_often_as_its_share_of_the_time_allows(tmp_path, checkpoint, monkeypatch):
+def test_a_slow_save_happens_only_as_often_as_its_time_share_allows(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(last_state, "LIGHT_BYTES", 0)
     monkeypatch.setattr(last_state, "SAVING_SHARE", 0.0)
     never = Trained(tmp_path / "never", checkpoint)
@@ -323,7 +311,7 @@ def test_a_heavy_state_is_saved_as_often_as_its_share_of_the_time_allows(tmp_pat
     assert [run.store.has_last_state(run.id) for run in (never, always, too_slow)] == [False, True, False]
 
 
-def test_seconds_before_the_kill_count_and_the_higher_peak(interrupted):
+def test_seconds_before_the_kill_and_the_higher_peak_count(interrupted):
     run, _ = interrupted
     before = next(event.seconds for event in run.events(Evaluated) if event.step == 4)
     earlier, growth = 2**45, 2**44

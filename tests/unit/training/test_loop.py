@@ -1,4 +1,4 @@
-"""The loop: what ends it, what it keeps, and what it tells."""
+"""The training loop: what ends it, what it keeps, and what it reports."""
 
 import itertools
 import math
@@ -92,23 +92,24 @@ def run(
     return result, events, kept
 
 
-def test_the_best_look_is_kept_and_zero_shot_is_candidate_0():
+def test_the_best_evaluation_is_kept_and_zero_shot_is_candidate_0():
     result, events, kept = run([1.1, 0.9, 0.95, 0.8, 0.85], steps=10)
     assert (result.outcome, result.best_step, result.best_scores, len(kept)) == ("finished", 8, {"log_loss": 0.8}, 2)
     assert [e.best for e in events if isinstance(e, Evaluated)] == [False, True, False, True, False]
 
 
-def test_a_run_that_never_beats_zero_shot_says_step_0():
+def test_a_run_that_never_beats_zero_shot_reports_step_0():
     result, _, kept = run([1.1, 1.2, 1.0], steps=6, patience=9)
     assert (result.best_step, kept) == (0, [])
 
 
-def test_it_stops_when_patience_is_used_up():
-    result, _, _ = run([0.9, 1, 1, 1], steps=100)
-    assert (result.stopped_early, result.steps_done) == (True, 8)
+@pytest.mark.parametrize(("patience", "stopped_early", "steps"), [(3, True, 8), (0, False, 100)])
+def test_it_stops_when_patience_is_used_up(patience, stopped_early, steps):
+    result, _, _ = run([0.9] + [1] * 50, steps=100, patience=patience)
+    assert (result.stopped_early, result.steps_done) == (stopped_early, steps)
 
 
-def test_the_last_step_is_always_looked_at():
+def test_the_last_step_is_always_evaluated():
     _, events, _ = run([0.9, 0.8], steps=3)
     assert [e.step for e in events if isinstance(e, Evaluated)] == [2, 3]
 
@@ -127,7 +128,7 @@ def test_training_lowers_the_loss():
     assert losses[-1] < losses[0] - 0.2
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_and_is_told():
+def test_a_non_finite_loss_ends_the_run_as_diverged_and_is_reported():
     x = np.full((4, 2), np.inf, dtype=np.float32)
     stream = itertools.chain(itertools.islice(episodes(), 4), itertools.repeat(Episode(x, np.array([0, 1]), np.array([0, 1]))))
     result, events, _ = run([0.9, 0.8], stream=stream)
@@ -135,7 +136,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_and_is_told():
     assert not math.isfinite([e for e in events if isinstance(e, StepDone)][-1].loss)
 
 
-def test_predictions_that_are_not_finite_end_the_run_as_diverged_and_keep_the_best():
+def test_non_finite_predictions_end_the_run_as_diverged_and_keep_the_best():
     result, _, kept = run([0.9, math.nan], steps=4)
     assert (result.outcome, result.best_step, len(kept)) == ("diverged", 2, 1)
 
@@ -147,16 +148,11 @@ def test_a_stop_request_ends_it_before_the_next_step(asked, outcome):
     assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, 2)
 
 
-def test_an_episode_that_cannot_be_scored_is_counted_and_the_last_step_still_looked_at():
+def test_an_unscorable_episode_is_counted_and_the_last_step_is_still_evaluated():
     stream = itertools.chain(itertools.islice(episodes((-1, 1)), 1), episodes((-1, -1)))
     result, events, _ = run([0.9] * 9, steps=3, stream=stream)
     assert (result.used_rows, result.skipped_rows, result.skipped_episodes) == (1, 5, 2)
     assert [e.step for e in events if isinstance(e, Evaluated)] == [2, 3]
-
-
-def test_without_patience_it_never_stops_early():
-    result, _, _ = run([0.9] + [1] * 50, steps=100, patience=0)
-    assert (result.stopped_early, result.steps_done) == (False, 100)
 
 
 def test_a_constant_schedule_stays_at_the_peak():
@@ -164,7 +160,7 @@ def test_a_constant_schedule_stays_at_the_peak():
     assert [e.learning_rate for e in events if isinstance(e, StepDone)] == pytest.approx([0.05] + [0.1] * 9)
 
 
-def test_large_numbers_that_differ_little_reach_the_model_apart():
+def test_large_numbers_with_small_differences_stay_distinct():
     seen = []
     model = types.SimpleNamespace(loss=lambda x_BTF, y_BC, y_BQ, classes, weight_BQ: seen.extend([y_BC, y_BQ]))
     for y_C in ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]):
@@ -176,14 +172,14 @@ def test_large_numbers_that_differ_little_reach_the_model_apart():
 
 
 def stepped(gradient, *, clip_norm=1.0, precision=FP32):
-    """A parameter of 0 after one step of SGD at the rate 1, and how it went."""
+    """Returns a parameter that started at 0 after one step of SGD at rate 1, and the outcome of the step."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0, fused=True)
     went = take_step((parameter * gradient).sum(), optimizer, clip_norm=clip_norm, precision=precision)[2]
     return parameter.item(), went
 
 
-def test_a_gradient_is_shortened_to_the_norm_and_not_at_0():
+def test_a_gradient_is_clipped_to_the_norm_unless_the_norm_is_0():
     assert [stepped(5.0, clip_norm=norm)[0] for norm in (0.5, 2, 0)] == pytest.approx([-0.5, -2, -5])
 
 
@@ -192,7 +188,7 @@ def test_a_gradient_is_shortened_to_the_norm_and_not_at_0():
     [(FP32, "diverged"), (Precision("cpu", None, scaler(1)), "overflow"), (Precision("cpu", None, scaler(0.5)), "diverged")],
     ids=["fp32", "scaled up", "scaled down"],
 )
-def test_a_gradient_that_is_not_finite_moves_nothing_and_is_an_overflow_while_it_is_scaled_up(precision, outcome):
+def test_a_non_finite_gradient_moves_nothing_and_is_an_overflow_if_scaled_up(precision, outcome):
     infinite = torch.tensor(3e38) * torch.tensor([[1.0], [1.0]])  # finite times 0, but their sum is not
     assert stepped(infinite, precision=precision) == (0.0, outcome)
 
@@ -230,7 +226,7 @@ def test_no_gradient_is_held_while_the_forward_pass_fills_memory():
     held, model = [], Watched()
     run([0.9] * 9, steps=3, model=model)
     assert held == [None, None, None]
-    assert model.module.weight.grad is not None, "those of the last step are there to be counted"
+    assert model.module.weight.grad is not None, "the gradients of the last step remain, to be counted"
 
 
 def test_layers_without_a_gradient_are_named():
@@ -238,19 +234,19 @@ def test_layers_without_a_gradient_are_named():
 
 
 def one_second_a_look_at_the_clock():
-    """Two looks at the clock a step, and a third where it is evaluated."""
+    """Each step reads the clock twice, and a third time if it is evaluated."""
     seconds = itertools.count()
     return lambda: float(next(seconds))
 
 
-def test_the_time_limit_ends_training_after_its_step_with_one_last_evaluation():
+def test_the_time_limit_ends_training_after_the_step_with_a_last_evaluation():
     result, events, _ = run([0.9] * 9, steps=20, eval_every=100, time_limit=6.0, now=one_second_a_look_at_the_clock())
     assert (result.outcome, result.ended_by, result.stopped_early, result.best_step) == ("finished", "time limit", False, result.steps_done)
     assert 1 < result.steps_done < 5
     assert [e.step for e in events if isinstance(e, Evaluated)] == [result.steps_done]
 
 
-def test_a_limit_that_an_evaluation_passes_asks_for_no_other_one():
+def test_a_limit_passed_during_an_evaluation_needs_no_further_evaluation():
     clock = [0.0]
 
     def scores():
@@ -262,12 +258,12 @@ def test_a_limit_that_an_evaluation_passes_asks_for_no_other_one():
     assert (result.ended_by, result.steps_done, [e.step for e in events if isinstance(e, Evaluated)]) == ("time limit", 2, [2])
 
 
-def test_a_limit_shorter_than_a_step_lets_one_step_be_done_and_evaluated():
+def test_a_limit_shorter_than_a_step_allows_one_evaluated_step():
     result, events, kept = run([0.9], steps=20, time_limit=1e-9, now=one_second_a_look_at_the_clock())
     assert (result.ended_by, result.steps_done, result.best_step, len(kept)) == ("time limit", 1, 1, 1)
 
 
-def test_a_limit_that_the_last_step_passes_ended_nothing():
+def test_a_limit_passed_by_the_last_step_is_not_the_reason_for_the_end():
     result, _, _ = run([0.9] * 9, steps=1, time_limit=1e-9, now=one_second_a_look_at_the_clock())
     assert (result.ended_by, result.steps_done) == ("", 1)
 
@@ -280,19 +276,19 @@ def test_the_rate_follows_the_planned_steps_whatever_the_limit():
     assert rates[0] == rates[1][: len(rates[0])]
 
 
-def test_seconds_are_those_of_the_clock_that_is_given():
+def test_seconds_come_from_the_given_clock():
     _, events, _ = run([0.9] * 9, steps=4, now=one_second_a_look_at_the_clock())
     assert [type(e).__name__ for e in events] == ["StepDone", "StepDone", "Evaluated", "StepDone", "StepDone", "Evaluated"]
     assert [e.seconds for e in events] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
-def test_a_very_long_run_tells_ever_fewer_steps_its_evaluated_ones_and_its_last(monkeypatch):
+def test_a_very_long_run_reports_fewer_steps_but_all_evaluated_ones_and_the_last(monkeypatch):
     monkeypatch.setattr(loop, "REPORTED_STEPS", 4)
     result, events, _ = run([0.9] * 99, steps=41, patience=0, eval_every=10)
     assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 30, 32, 40, 41]
     assert result.steps_done == 41
 
 
-def test_of_a_million_steps_some_ten_thousands_are_told():
+def test_a_million_steps_produce_some_ten_thousand_events():
     plan = LoopPlan(steps=1_000_000, classes=2, metric="log_loss", eval_every=1_000, patience=0, schedule="constant", warmup_steps=0)
     assert sum(is_reported(step, plan) for step in range(1, plan.steps + 1)) < 30_000

@@ -1,4 +1,4 @@
-"""Optimizers as torch has them, LoRA+, and rates over the steps."""
+"""Torch's optimizers, LoRA+, and learning rates over the steps."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ ADAM = {"betas": (0.8, 0.9), "eps": 1e-7}
         ("sgd", lambda w: torch.optim.SGD([w], lr=0.1, weight_decay=0.5, momentum=0.9, fused=True)),
     ],
 )
-def test_an_optimizer_is_torchs_own_with_every_setting(name, torchs_own):
+def test_an_optimizer_equals_torchs_own_under_every_setting(name, torchs_own):
     ours, theirs = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
     optimizers = (make_optimizer([("w", ours)], optimizer=name, learning_rate=0.1, weight_decay=0.5, **ADAM), torchs_own(theirs))
     for _ in range(3):
@@ -30,12 +30,12 @@ def test_an_optimizer_is_torchs_own_with_every_setting(name, torchs_own):
     assert torch.equal(ours, theirs)
 
 
-def test_lora_plus_gives_b_factors_their_ratio_and_keeps_it_under_the_schedule():
+def test_lora_plus_keeps_the_ratio_of_b_factors_under_the_schedule():
     module = tiny_module()
     report = inject(module, LoraSettings(rank=2, dropout=0, targets=("row_interactor", "icl_predictor.decoder")))
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     optimizer = make_optimizer(trainable.items(), optimizer="adamw", learning_rate=1e-3, weight_decay=0, lr_ratio=16, **ADAM)
-    assert set_rate(optimizer, 0.25) == 2.5e-4, "the rate that is told is that of the A factors"
+    assert set_rate(optimizer, 0.25) == 2.5e-4, "the reported rate is that of the A factors"
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     by_factor = {factor: {rates[id(p)] for name, p in trainable.items() if factor in name} for factor in ("lora_A", "lora_B")}
     assert by_factor == {"lora_A": {2.5e-4}, "lora_B": {4e-3}}
@@ -43,12 +43,12 @@ def test_lora_plus_gives_b_factors_their_ratio_and_keeps_it_under_the_schedule()
 
 
 @pytest.mark.parametrize(("schedule", "half_way", "end"), [("cosine", 0.5, 0), ("linear", 0.5, 0), ("constant", 1, 1)])
-def test_a_schedule_follows_the_warm_up_and_ends_where_it_says(schedule, half_way, end):
+def test_a_schedule_starts_after_the_warm_up_and_ends_as_specified(schedule, half_way, end):
     factors = [rate_factor(step, schedule=schedule, steps=10, warmup_steps=2) for step in range(11)]
     assert factors[:3] == [0.5, 1, 1]
     assert (factors[6], factors[10]) == pytest.approx((half_way, end))
 
 
-def test_a_cosine_is_no_line():
+def test_a_cosine_schedule_is_not_linear():
     assert rate_factor(1, schedule="linear", steps=4, warmup_steps=0) == 0.75
     assert rate_factor(1, schedule="cosine", steps=4, warmup_steps=0) == pytest.approx(0.854, abs=1e-3)

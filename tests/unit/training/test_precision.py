@@ -1,4 +1,4 @@
-"""16-bit training where there is a card for it, and nowhere else."""
+"""16-bit training only on a GPU that supports it."""
 
 import pytest
 import torch
@@ -13,14 +13,14 @@ def test_16_bits_on_the_cpu_are_refused(amp):
         Precision.of(amp, torch.device("cpu"))
 
 
-def test_off_is_fp32_and_bf16_needs_no_scale():
+def test_off_means_fp32_and_bf16_needs_no_scale():
     off, bf16 = Precision.of("off", torch.device("cpu")), Precision.of("bf16", torch.device("cuda"))
     assert (off.dtype, off.scaler.is_enabled()) == (None, False)
     assert (bf16.dtype, bf16.scaler.is_enabled()) == (torch.bfloat16, False)
 
 
 @pytest.mark.parametrize(("amp", "capability", "told"), [("bf16", (7, 5), 1), ("bf16", (8, 0), 0), ("fp16", (7, 0), 0)])
-def test_bf16_on_a_card_that_emulates_it_is_told_with_the_way_out(monkeypatch, amp, capability, told):
+def test_bf16_on_a_gpu_that_emulates_it_gives_a_notice_with_the_alternative(monkeypatch, amp, capability, told):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     notes = emulation(amp, torch.device("cuda"))

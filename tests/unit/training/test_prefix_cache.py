@@ -1,4 +1,4 @@
-"""The frozen first parts of a model: the same losses, gradients and predictions as without a cache, and the parts run once an input."""
+"""The frozen first parts of a model run once per input, with the same losses, gradients and predictions as without a cache."""
 
 from contextlib import nullcontext
 
@@ -29,7 +29,7 @@ ONE_A_FAMILY = tuple({CATALOGUE[name].family.name: (name, task) for name, task i
 
 @pytest.fixture(scope="module", params=ONE_A_FAMILY, ids="-".join)
 def one(request, tmp_path_factory):
-    """For what does not depend on sizes and heads."""
+    """For tests that do not depend on sizes and heads."""
     return made(request, tmp_path_factory)
 
 
@@ -46,7 +46,7 @@ def made(request, tmp_path_factory):
 
 
 def opened(case, *, seed=1, **lora):
-    """A model whose last block and head are adapted, unless told otherwise; no adapter is at its start, where B is zero."""
+    """Opens a model with adapters on its last block and head, or as given; B is made non-zero in every adapter."""
     name, task, path = case
     family = CATALOGUE[name].family
     with torch.random.fork_rng([]):
@@ -69,7 +69,7 @@ def rows_of(model, task, rows=60, features=5):
 
 
 def steps(model, task, count=2):
-    """Losses and gradients of the first episodes, and predictions; a mask of dropout is the same whenever this is called."""
+    """Losses and gradients of the first episodes, and predictions; dropout masks are the same on every call."""
     x_NF, y_N, classes = rows_of(model, task)
     episodes = draw_episodes(x_NF, y_N, classes, EpisodeSize.plan(60, batch_size=12, context_rows=40), np.random.default_rng(3))
     model.module.train()
@@ -114,7 +114,7 @@ def test_losses_gradients_and_predictions_are_the_same(case, tmp_path, variant):
     assert prefix.arrays.made == prefix.arrays.reused
 
 
-def test_what_is_there_already_is_not_run_again(one, tmp_path):
+def test_cached_results_are_not_computed_again(one, tmp_path):
     model = opened(one)
     ran = []
     frozen_norm(model).register_forward_hook(lambda *_: ran.append(1))
@@ -122,21 +122,21 @@ def test_what_is_there_already_is_not_run_again(one, tmp_path):
         steps(model, one[1])
     often = len(ran)
     assert often
-    with prefix_of(model, tmp_path).use():  # another run
+    with prefix_of(model, tmp_path).use():  # a second run
         steps(model, one[1])
     assert len(ran) == often
-    steps(model, one[1])  # and outside of it the model is what it was
+    steps(model, one[1])  # outside the context the model is unchanged
     assert len(ran) > often
 
 
 def frozen_norm(model):
-    """A layer inside of the last frozen part."""
+    """Returns a layer inside the last frozen part."""
     start = f"{model.card.family.late_blocks}.0."
     return next(module for name, module in model.module.named_modules() if name.startswith(start) and "norm" in name)
 
 
-def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(one, tmp_path, monkeypatch):
-    """On a made meter: a frozen layer takes as much as it is given; steps and evaluations each have a peak of their own."""
+def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(one, tmp_path, monkeypatch):
+    """On a fake meter: a frozen layer takes as much memory as its input; steps and evaluations have separate peaks."""
     monkeypatch.setattr("tabtune_core.training.prefix_cache.STEPS_IN_FULL", 2)
     model, taken = opened(one), []
     frozen_norm(model).register_forward_hook(lambda module, given, _: taken.append((module.training, given[0].numel())))
@@ -156,7 +156,7 @@ def test_a_run_with_a_full_folder_has_the_peaks_of_one_with_an_empty_folder(one,
     assert 0 < seldom[False] < often[False]
 
 
-def test_a_larger_input_than_before_is_computed_in_full_again(one, tmp_path):
+def test_a_larger_input_is_computed_in_full_again(one, tmp_path):
     model, taken = opened(one), []
     frozen_norm(model).register_forward_hook(lambda _, given, __: taken.append(given[0].numel()))
     x_NF, y_N, classes = rows_of(model, one[1])
@@ -178,7 +178,7 @@ def test_a_larger_input_than_before_is_computed_in_full_again(one, tmp_path):
 
 @pytest.mark.parametrize("in_full", [False, True], ids=["files first", "in full at first"])
 def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(one, tmp_path, in_full):
-    """On a made clock: a frozen layer takes 8 seconds, the head takes one."""
+    """On a fake clock: a frozen layer takes 8 seconds, the head takes one."""
     model, now = opened(one), [0.0]
     for module, seconds in ((frozen_norm(model), 8.0), (model.module.get_submodule(model.card.family.head[0]), 1.0)):
         module.register_forward_hook(lambda *_, seconds=seconds: now.__setitem__(0, now[0] + seconds))
@@ -198,8 +198,8 @@ def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(one
     assert (cold_charged, charged) == (0, warm - warm_wall)
 
 
-def test_another_input_is_another_result(one, tmp_path):
-    """Another label, another row, another order of the same rows."""
+def test_a_different_input_gives_a_different_result(one, tmp_path):
+    """A changed label, a changed row, or the same rows in another order."""
     model = opened(one)
     x_NF, y_N, classes = rows_of(model, one[1])
     others = [(x_NF, np.roll(y_N, 1)), (np.roll(x_NF, 1, axis=1), y_N), (x_NF[::-1].copy(), y_N[::-1].copy())]
@@ -210,7 +210,7 @@ def test_another_input_is_another_result(one, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["biases everywhere", "everything", "the first block"])
-def test_what_trains_before_the_cut_moves_it(case, what):
+def test_training_an_earlier_part_moves_the_cut(case, what):
     blocks = CATALOGUE[case[0]].family.late_blocks
     lora = {"biases everywhere": {"bias": "all"}, "the first block": {"targets": (f"{blocks}.0",)}}.get(what, {})
     model = opened(case, **lora)
@@ -230,7 +230,7 @@ CUTS = {
     ("mitra-mini", "late_layers"): "layers.2",
     ("mitra-mini", "layers"): None,
 }
-"""The last stage that is computed once, by what LoRA adapts: those in the documentation."""
+"""The last stage that is computed once, by LoRA target, as the documentation lists them."""
 
 
 @pytest.mark.parametrize(("name", "target"), CUTS, ids="-".join)
@@ -251,14 +251,14 @@ def test_parts_that_draw_at_random_are_not_shared(case):
     assert all(not stage.path.startswith(blocks) for stage in frozen_stages(model.module, every))
 
 
-def test_a_weight_that_trains_in_no_known_part_shares_nothing(case):
+def test_a_trained_weight_outside_the_known_parts_disables_sharing(case):
     model = opened(case)
     model.module.register_parameter("unheard_of", nn.Parameter(torch.zeros(2)))
     assert frozen_stages(model.module, stages_of(model.card.family, model.module).every) == []
 
 
-def test_more_classes_than_the_model_has_are_asked_in_turn(tmp_path_factory, tmp_path):
-    """TabICL answers a tree of questions then, TabDPT one a digit: a part runs several times for one input."""
+def test_more_classes_than_the_model_has_are_predicted_in_several_passes(tmp_path_factory, tmp_path):
+    """TabICL then predicts through a tree of smaller problems and TabDPT digit by digit: a part runs several times per input."""
     for name in ("tabicl-v2", "tabdpt-1.3"):
         model = opened((name, "classification", tiny_checkpoint(tmp_path_factory.mktemp(name) / "tiny", name)))
         x_NF, y_N = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32), np.arange(90) % 14

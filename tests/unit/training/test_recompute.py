@@ -1,4 +1,4 @@
-"""Recomputed activations: the same gradients from less memory, and the module as it was."""
+"""Recomputed activations: the same gradients from less memory, and an unchanged module."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from tabtune_core.training.recompute import checkpointed
 
 
 class Stack(nn.Module):
-    """Layers that are called one by one, with what they share, in the manner of TabDPT."""
+    """Layers called one by one with shared arguments, like TabDPT's."""
 
     def __init__(self):
         super().__init__()
@@ -36,12 +36,12 @@ def adapted_tabicl():
     inject(module, LoraSettings(rank=2, dropout=0.2, targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl")))
     for name, parameter in module.named_parameters():
         if "lora_B" in name:
-            nn.init.normal_(parameter)  # at zero the A factors would have no gradient to compare
+            nn.init.normal_(parameter)  # with B at zero the A factors would have no gradient to compare
     return module.train(), (torch.randn(1, 60, 6), torch.arange(40)[None].float() % 3), FAMILIES["TabICL"].block_lists
 
 
 def gradients(module, inputs):
-    """Of the trainable parameters, under dropout; and the bytes that autograd kept for the backward pass."""
+    """Gradients of the trainable parameters under dropout, and the bytes that autograd kept for the backward pass."""
     kept = {}
 
     def keep(tensor):
@@ -57,7 +57,7 @@ def gradients(module, inputs):
 
 
 @pytest.mark.parametrize("make", [stack, adapted_tabicl])
-def test_gradients_are_the_same_and_autograd_keeps_less(make):
+def test_gradients_are_equal_and_autograd_keeps_less(make):
     torch.manual_seed(0)
     module, inputs, block_lists = make()
     expected, plain_bytes = gradients(module, inputs)
@@ -70,7 +70,7 @@ def test_gradients_are_the_same_and_autograd_keeps_less(make):
 
 
 class Card:
-    """Stands for a card: numbers are drawn there by a generator of its own, which torch keeps only where it finds a tensor of the card."""
+    """Stands in for a GPU with its own random generator. Torch keeps the state of that only if it finds a tensor on the GPU."""
 
     def __init__(self, monkeypatch):
         self.generator = torch.Generator()
@@ -91,7 +91,7 @@ class Card:
         return (drawn >= dropout).to(torch.int8)
 
 
-def test_a_card_draws_the_same_dropout_masks_again(monkeypatch):
+def test_a_gpu_draws_the_same_dropout_masks_again(monkeypatch):
     torch.manual_seed(0)
     module, inputs, block_lists = adapted_tabicl()
     card = Card(monkeypatch)

@@ -1,4 +1,4 @@
-"""References: what scikit-learn's models learn, whatever the columns are, and what they never see."""
+"""References: what scikit-learn's models learn from any kind of columns, and what they never see."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_numbers_are_learnt_from_categories_and_columns_with_gaps(strategy):
 
 
 @pytest.mark.parametrize("strategy", ["linear", "boosting"])
-def test_classes_get_probabilities_in_the_order_of_their_ids_and_the_same_from_one_seed(strategy):
+def test_class_probabilities_are_in_id_order_and_repeatable_by_seed(strategy):
     p_NK, again_NK = (
         fit_reference(strategy, MIXED[:160], CLASSES[:160], categories=1, classes=3, seed=4).predict(MIXED[160:]) for _ in range(2)
     )
@@ -36,7 +36,7 @@ def test_classes_get_probabilities_in_the_order_of_their_ids_and_the_same_from_o
 
 
 @pytest.mark.parametrize("strategy", ["linear", "boosting"])
-def test_what_was_never_seen_and_columns_of_gaps_alone_are_predicted_all_the_same(strategy):
+def test_unseen_categories_and_empty_columns_can_be_predicted(strategy):
     x_NF = np.column_stack([MIXED, np.full(ROWS, np.nan)])
     fitted = fit_reference(strategy, x_NF[KIND >= 0], CLASSES[KIND >= 0], categories=1, classes=3, seed=0)
     assert np.isfinite(fitted.predict(x_NF[KIND < 0])).all()
@@ -50,7 +50,7 @@ def test_classes_of_few_rows_are_learnt_from(strategy, counts):
     assert fitted.predict(np.zeros((4, 2))).shape == (4, len(counts))
 
 
-def test_real_tables_are_predicted_as_well_as_these_models_can():
+def test_real_tables_reach_the_known_scores_of_these_models():
     x_NF, y_N = load_breast_cancer(return_X_y=True)
     train, test = np.arange(len(y_N)) % 3 != 0, np.arange(len(y_N)) % 3 == 0
     for strategy, least in (("linear", 0.96), ("boosting", 0.93)):
@@ -63,7 +63,7 @@ def test_real_tables_are_predicted_as_well_as_these_models_can():
         assert np.mean((fitted.predict(x_NF[test]) - y_N[test]) ** 2) < 0.7 * y_N[test].var()
 
 
-def test_all_rows_are_fitted_once_the_penalty_is_chosen():
+def test_all_rows_are_fitted_after_the_penalty_is_chosen():
     x_NF, y_N = load_diabetes(return_X_y=True)
     fitted = fit_reference("linear", x_NF, y_N, categories=0, classes=0, seed=0)
     penalty = float(fitted.said.split("the penalty ")[1].split(",")[0])
@@ -77,7 +77,7 @@ def test_boosting_stops_where_more_rounds_would_only_fit_noise():
     assert int(fitted.said.split(" with ")[1].split()[0]) < 10
 
 
-def test_a_large_table_is_cut_and_tried_on_one_fold(monkeypatch):
+def test_a_large_table_is_sampled_and_tuned_on_one_fold(monkeypatch):
     assert most_rows(20, 2) == 100_000
     assert most_rows(20, 10) == 10_000
     monkeypatch.setattr(reference_models, "CELLS_OF_FOLDS", 100)

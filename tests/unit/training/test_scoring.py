@@ -1,4 +1,4 @@
-"""Predictions of held-out rows: chunks and views change how, never what is asked."""
+"""Predictions of held-out rows: chunks and views change how the model is called, never the question."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from tabtune_core.training.scoring import HeldOut, Scorer
 
 
 class Shown:
-    """Remembers what it is shown; says a class with 0.8 by the sign of the first column it sees, or that column."""
+    """Records its inputs. Predicts a class with probability 0.8 from the sign of the first column it sees, or that column itself."""
 
     def __init__(self):
         self.module, self.seen, self.read = torch.nn.Identity(), [], 0
@@ -41,15 +41,15 @@ def test_one_view_is_the_models_own_prediction():
     np.testing.assert_array_equal(predicted, model.predict(X, Y, X[:2], 3))
 
 
-def test_class_ids_of_every_view_are_put_back():
-    """The first context row is of class 2 in every view, whatever its id there."""
+def test_the_class_ids_of_every_view_are_mapped_back():
+    """The first context row has class 2 in every view, whatever its id there."""
     model = Shown()
     predicted = Scorer(X, Y, 3, views=5).predict(model, X[:2])
     np.testing.assert_allclose(predicted, [[0.1, 0.1, 0.8]] * 2, atol=1e-12)
     assert len({tuple(y_C) for _, y_C, _ in model.seen}) > 1
 
 
-def test_columns_of_context_and_query_are_permuted_alike():
+def test_context_and_query_columns_get_the_same_permutation():
     model = Shown()
     Scorer(X, Y, 3, views=4).predict(model, X)
     for x_CF, _, x_QF in model.seen:
@@ -57,13 +57,13 @@ def test_columns_of_context_and_query_are_permuted_alike():
     assert len({tuple(x_CF[0]) for x_CF, _, _ in model.seen}) > 1
 
 
-def test_numbers_of_the_views_are_averaged():
+def test_regression_views_are_averaged():
     model = Shown()
     predicted = Scorer(X, Y.astype(float), 0, views=3).predict(model, X[:1])
     assert predicted == pytest.approx(np.mean([x_QF[0, 0] for *_, x_QF in model.seen]))
 
 
-def test_rows_at_once_change_nothing():
+def test_the_chunk_size_does_not_change_predictions():
     one, many = (Scorer(X, Y, 3, views=2, rows_at_once=size).predict(Shown(), X) for size in (1, 100))
     np.testing.assert_array_equal(one, many)
 
@@ -74,12 +74,12 @@ def test_a_context_is_read_once_for_all_chunks_of_a_view():
     assert (model.read, len(model.seen)) == (2, 8)
 
 
-def test_a_part_without_rows_gives_nothing_of_the_right_shape():
+def test_no_rows_give_an_empty_result_of_the_right_shape():
     assert Scorer(X, Y, 3).predict(Shown(), X[:0]).shape == (0, 3)
     assert Scorer(X, Y, 0).predict(Shown(), X[:0]).shape == (0,)
 
 
-def test_numbers_are_scored_as_numbers():
+def test_regression_predictions_are_scored_with_regression_metrics():
     scores = Scorer(X, Y.astype(float), 0).score(Shown(), HeldOut(np.arange(4), X, X[:, 0].astype(float)))
     assert scores == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
 
@@ -92,7 +92,7 @@ def test_many_rows_are_read_in_blocks(number, monkeypatch):
     np.testing.assert_array_equal(shown.read(rows), 2 * rows)
 
 
-def test_labelled_rows_are_those_that_were_asked_for_with_their_targets():
+def test_labelled_rows_are_the_requested_ones_with_their_targets():
     frame, labels = pd.DataFrame({"a": np.arange(6.0), "word": ["x", "y"] * 3}), np.array(["no", "yes", "no", "yes", "yes", "no"], object)
     context = make_context(frame, labels, np.arange(4), {"a": "number", "word": "category"})
     part = scoring.Shown(context, lambda x_NF: x_NF, None).read_labelled(frame, labels, np.array([5, 1]))
@@ -101,7 +101,7 @@ def test_labelled_rows_are_those_that_were_asked_for_with_their_targets():
 
 
 @pytest.mark.parametrize("classes", [3, 0])
-def test_an_evaluation_is_shown_a_sample_of_a_large_context_and_the_whole_of_a_small_one(classes):
+def test_an_evaluation_samples_a_large_context_and_uses_a_small_one_whole(classes):
     y_C = (np.arange(2_100) % 3) if classes else np.arange(2_100.0)
     whole = Scorer(y_C[:, None].astype(np.float32), y_C, classes)
     fewer = scoring._fewer(whole)

@@ -1,4 +1,4 @@
-"""State files: the same back, and no damaged one for a whole one."""
+"""State files: they are read back unchanged, and a damaged one is never accepted."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_tensors_and_facts_come_back(tmp_path):
     assert [path.stat().st_size for path in (tmp_path / "new").iterdir()] == [size]
 
 
-def test_it_is_a_file_that_safetensors_opens(tmp_path):
+def test_safetensors_opens_the_file(tmp_path):
     write_state(tmp_path / "state.safetensors", TENSORS, FACTS)
     assert load_file(tmp_path / "state.safetensors")["b"].tolist() == TENSORS["b"].tolist()
 
@@ -42,7 +42,7 @@ def test_the_best_state_comes_back_and_so_does_the_first(tmp_path):
 
 
 @pytest.mark.parametrize("place", [0, 9, 40, 200, -1, -9, -30])
-def test_one_changed_byte_is_seen(tmp_path, place):
+def test_one_changed_byte_is_detected(tmp_path, place):
     file = tmp_path / "state.safetensors"
     write_state(file, TENSORS, FACTS)
     content = bytearray(file.read_bytes())
@@ -53,18 +53,18 @@ def test_one_changed_byte_is_seen(tmp_path, place):
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 4096, b"\x02\0\0\0\0\0\0\0{}"])
-def test_what_is_no_state_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_state_is_refused(tmp_path, content):
     (tmp_path / "state.safetensors").write_bytes(content)
     with pytest.raises(StateFileError):
         read_state(tmp_path / "state.safetensors")
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(StateFileError, match="cannot be read"):
         read_state(tmp_path / "state.safetensors")
 
 
-def test_a_disk_that_fills_keeps_the_earlier_state_and_no_half_of_the_new_one(tmp_path):
+def test_a_full_disk_keeps_the_earlier_state_and_no_partial_new_one(tmp_path):
     with small_disk(tmp_path / "disk") as disk:
         file = disk / "state.safetensors"
         write_state(file, TENSORS, FACTS)

@@ -1,4 +1,4 @@
-"""An error in a part of a page is said in its place."""
+"""An error in a part of a page is shown in its place."""
 
 from streamlit.testing.v1 import AppTest
 
@@ -17,7 +17,7 @@ def page():
     st.write("The rest.")
 
 
-def test_the_rest_of_a_page_is_drawn_beside_a_part_that_cannot_be():
+def test_the_rest_of_a_page_is_drawn_if_one_part_fails():
     app = AppTest.from_function(page).run()
     assert not app.exception
     assert [error.value for error in app.error] == ["The database is damaged"]

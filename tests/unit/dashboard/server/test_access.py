@@ -1,4 +1,4 @@
-"""Who may reach the server: nothing but the health check answers without the token or the log-in, and no upload is without a limit."""
+"""Who may reach the server: only the health check answers without the token or a log-in, and every upload has a limit."""
 
 import ast
 import json
@@ -73,7 +73,7 @@ def test_nothing_answers_without_the_token(guarded, path, query):
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-def test_no_upload_without_the_cookie_even_with_the_token(guarded, method):
+def test_an_upload_needs_the_cookie_even_with_the_token(guarded, method):
     assert guarded.request(method, f"{UPLOAD}?token={TOKEN}", content=b"x").status_code == 403
 
 
@@ -84,7 +84,7 @@ def test_a_websocket_without_the_cookie_does_not_open(guarded, cookie):
         pass
 
 
-def test_the_token_opens_everything_and_leaves_the_address(guarded):
+def test_the_token_opens_everything_and_is_removed_from_the_address(guarded):
     reply = guarded.get(f"/live?run=a%26b&token={TOKEN}")
     assert 'url=./live?run=a%26b"' in reply.text
     assert TOKEN not in reply.text
@@ -97,11 +97,11 @@ def test_the_token_opens_everything_and_leaves_the_address(guarded):
         assert opened.receive_text() == "reached"
 
 
-def test_the_way_on_stays_on_this_server(guarded):
+def test_the_redirect_stays_on_this_server(guarded):
     assert 'url=./"' in guarded.get(f"http://lab:8501//evil.example/?token={TOKEN}").text
 
 
-def test_a_token_of_any_letters_lets_in_by_the_address_that_is_printed(monkeypatch):
+def test_a_token_of_any_characters_works_in_the_printed_address(monkeypatch):
     token = "ab+cd/ef==&x=1#y%41 z\N{EURO SIGN}"
     monkeypatch.setenv("TABTUNE_TOKEN", token)
     access = let_in(parse([]))
@@ -113,7 +113,7 @@ def test_a_token_of_any_letters_lets_in_by_the_address_that_is_printed(monkeypat
 
 @pytest.mark.parametrize("asked", ["lab", "/lab", "lab/", "/lab/"])
 @pytest.mark.parametrize("kept", ["/lab", ""], ids=["proxy keeps the path", "proxy takes it off"])
-def test_below_a_base_every_path_is_the_same_with_it_and_without(asked, kept, monkeypatch):
+def test_below_a_base_every_path_works_with_and_without_it(asked, kept, monkeypatch):
     for name in (BASE_VARIABLE, LOGIN_VARIABLE, SERVER_PATHS_VARIABLE):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("TABTUNE_TOKEN", TOKEN)
@@ -136,17 +136,17 @@ def test_a_base_that_is_not_a_path_is_refused(asked):
         let_in(parse(["--base-url", asked]))
 
 
-def test_a_link_from_elsewhere_is_asked_again_from_here(guarded):
+def test_a_link_from_another_site_is_requested_again_from_this_one(guarded):
     first = guarded.get("/live", headers={"sec-fetch-site": "cross-site"})
     assert (first.status_code, 'url=./live"' in first.text, first.cookies) == (200, True, {})
     assert guarded.get("/live", headers={"sec-fetch-site": "same-origin"}).status_code == 401
 
 
-def test_what_a_visitor_writes_into_the_address_is_no_markup(guarded):
+def test_text_from_the_address_is_never_markup(guarded):
     assert "<script>" not in guarded.get('/?a="><script>').text
 
 
-def test_the_right_token_opens_while_wrong_ones_wait_and_too_many_are_refused(guarded, monkeypatch):
+def test_the_right_token_works_while_wrong_ones_wait_and_too_many_are_refused(guarded, monkeypatch):
     monkeypatch.setattr("dashboard.server.guard.MOST_WAITING", 0)
     reply = guarded.get("/?token=a-token-of-enough-letterz")
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "8")
@@ -194,28 +194,28 @@ def signed(**user):
         (lambda: signed(), ("a@b.c",), 403),
     ],
 )
-def test_what_no_page_watches_over_wants_a_log_in(make_cookie, emails, status):
+def test_addresses_outside_the_pages_need_a_log_in(make_cookie, emails, status):
     asked = client(Middleware(LoginGuard, emails=emails))
     headers = {"cookie": f"_streamlit_user={make_cookie()}"}
     for path in (application.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics"):
         assert asked.get(path, headers=headers).status_code == status
     assert asked.put(UPLOAD, headers=headers, content=b"x").status_code == status
-    assert asked.get("/live", headers=headers).status_code == 200  # its script asks
+    assert asked.get("/live", headers=headers).status_code == 200  # the page's script asks for the log-in
 
 
-def test_a_log_in_cookie_that_is_damaged_is_none():
+def test_a_damaged_log_in_cookie_is_ignored():
     scope = {"type": "http", "headers": [(b"cookie", "_streamlit_user=é".encode("latin-1"))]}
     assert user_of(HTTPConnection(scope)) == {}
 
 
-def test_this_machine_alone_is_asked_for_nothing():
+def test_no_token_is_needed_if_only_this_machine_can_connect():
     access = decide("localhost", environment={})
     assert (access.token, access.login, set(access.names)) == (None, False, set(OWN_NAMES))
     assert "token" not in access.addresses(8501)[0]
 
 
 @pytest.mark.parametrize(("address", "more"), [("0.0.0.0", ()), ("::", ()), ("127.0.0.1", ("lab.example",))])
-def test_wherever_others_can_reach_it_a_new_token_is_made(address, more):
+def test_a_new_token_is_made_if_other_machines_can_connect(address, more):
     first, second = decide(address, more, environment={}), decide(address, more, environment={})
     assert len(first.token) >= 32
     assert first.token != second.token
@@ -224,7 +224,7 @@ def test_wherever_others_can_reach_it_a_new_token_is_made(address, more):
     assert {*OWN_NAMES, *more} <= set(first.names)
 
 
-def test_a_token_in_the_environment_holds_and_is_taken_out_of_it():
+def test_a_token_in_the_environment_is_used_and_removed_from_it():
     environment = {"TABTUNE_TOKEN": TOKEN}
     assert decide("127.0.0.1", environment=environment).token == TOKEN
     assert environment == {}
@@ -232,12 +232,12 @@ def test_a_token_in_the_environment_holds_and_is_taken_out_of_it():
         decide("127.0.0.1", environment={"TABTUNE_TOKEN": "short"})
 
 
-def test_an_address_that_does_not_exist_is_said():
+def test_an_address_that_does_not_exist_is_reported():
     with pytest.raises(ValueError, match=r"There is no address 'no\.such\.host\.invalid'"):
         decide("no.such.host.invalid", environment={})
 
 
-def test_a_log_in_takes_the_place_of_the_token():
+def test_a_log_in_replaces_the_token():
     secrets = {"auth": {"redirect_uri": "https://lab.example/oauth2callback"}, "tabtune": {"emails": ["a@b.c"]}}
     access = decide("0.0.0.0", login=secrets, environment={})
     assert (access.token, access.login, access.emails) == (None, True, ("a@b.c",))
@@ -246,7 +246,7 @@ def test_a_log_in_takes_the_place_of_the_token():
 
 
 @pytest.mark.parametrize("emails", ["a@b.c", 7, [7]])
-def test_a_list_of_people_that_is_none_lets_nobody_in(emails):
+def test_an_invalid_list_of_people_lets_nobody_in(emails):
     with pytest.raises(ValueError, match="write a list"):
         decide("0.0.0.0", login={"auth": {}, "tabtune": {"emails": emails}}, environment={})
 
@@ -258,13 +258,13 @@ def test_a_log_in_without_its_section_is_refused(monkeypatch, tmp_path):
         let_in(parse(["--login"]))
 
 
-def test_a_foreign_host_is_refused_before_the_token_is_looked_at():
+def test_a_foreign_host_is_refused_before_the_token_is_checked():
     asked = TestClient(application.application(Access(token=TOKEN)), base_url="http://evil.example")
     assert asked.get(f"/?token={TOKEN}").status_code == 400
 
 
 def uploaders():
-    """Every call of st.file_uploader in the pages, with its file."""
+    """Yields every call of st.file_uploader in the pages, with its file."""
     for path in sorted((ROOT / "dashboard").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "file_uploader":
@@ -277,7 +277,7 @@ def test_every_uploader_has_a_limit():
     assert [name for name, given in found if "max_upload_size" not in given] == []
 
 
-def test_where_people_log_in_paths_of_the_server_are_closed_unless_opened():
+def test_with_a_log_in_server_paths_are_closed_unless_opened():
     assert may_type_paths({})
     assert not may_type_paths({LOGIN_VARIABLE: "1"})
     assert may_type_paths({LOGIN_VARIABLE: "1", SERVER_PATHS_VARIABLE: "1"})

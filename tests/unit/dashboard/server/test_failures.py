@@ -1,4 +1,4 @@
-"""Where the machine lacks something, each page and each plain address says so in a sentence."""
+"""If the machine lacks something, each page and each plain address says so in one sentence."""
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -19,20 +19,20 @@ def page(number):
 @pytest.mark.parametrize(
     ("number", "said"), [(28, "The disk of /tmp/a is full"), (30, "read-only"), (5, "reports an error"), (12, "memory")]
 )
-def test_a_page_says_what_the_machine_lacks(number, said):
+def test_a_page_names_the_missing_resource(number, said):
     app = AppTest.from_function(page, args=(number,)).run(timeout=30)
     assert not app.exception
     (shown,) = app.error
     assert said in str(shown.value).replace("\\", "")
 
 
-def test_a_mistake_of_ours_is_left_to_streamlit():
+def test_a_programming_error_is_left_to_streamlit():
     app = AppTest.from_function(page, args=(0,)).run(timeout=30)
     assert not app.exception
     assert not app.error
 
 
-def test_every_page_and_address_of_the_application_is_under_it():
+def test_every_page_and_address_of_the_application_is_covered():
     made = application(decide("127.0.0.1", [], login=None))
     assert made._on_script_error is show_error
     assert made._exception_handlers == HANDLERS

@@ -8,15 +8,15 @@ from tabtune_core.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
 ANN, BOB = "ann@example.org", "bob@example.org"
 
 
-def test_without_a_log_in_nobody_has_a_name_and_everything_may_be_changed(monkeypatch):
+def test_without_a_log_in_nobody_has_a_name_and_everybody_may_change_everything(monkeypatch):
     monkeypatch.delenv(LOGIN_VARIABLE, raising=False)
     assert person() == ""
     assert may_change(ANN)
     assert may_change("")
-    assert by(ANN) == ""  # in a workspace that was used with a log-in before
+    assert by(ANN) == ""  # in a workspace that was earlier used with a log-in
 
 
-def test_what_is_another_s_is_refused_with_its_owner_and_who_can_help(monkeypatch):
+def test_changing_something_of_another_person_is_refused_with_owner_and_admins(monkeypatch):
     sign_in(monkeypatch, "Ann@Example.org")
     assert person() == ANN
     assert may_change(ANN)
@@ -34,7 +34,7 @@ def test_what_is_another_s_is_refused_with_its_owner_and_who_can_help(monkeypatc
         ({"admins": [BOB]}, False, False),
     ],
 )
-def test_what_has_no_owner_is_for_admins_unless_it_is_opened(monkeypatch, tabtune, others, unowned):
+def test_only_admins_may_change_unowned_things_unless_opened(monkeypatch, tabtune, others, unowned):
     sign_in(monkeypatch, ANN, **tabtune)
     assert (may_change(BOB), may_change("")) == (others, unowned)
 
@@ -49,7 +49,7 @@ def test_what_has_no_owner_is_for_admins_unless_it_is_opened(monkeypatch, tabtun
         ({}, ""),
     ],
 )
-def test_nobody_gets_the_name_of_another(user, name):
+def test_a_person_cannot_get_the_name_of_another(user, name):
     assert name_of(user) == name
 
 
@@ -58,13 +58,13 @@ def test_a_person_without_a_name_owns_nothing(monkeypatch):
     assert not may_change("")
 
 
-def test_an_address_that_the_provider_has_not_seen_lets_nobody_in():
+def test_an_unverified_e_mail_address_lets_nobody_in():
     user = {"is_logged_in": True, "email": ANN}
     assert admitted(user, (ANN,))
     assert not admitted(user | {"email_verified": False}, (ANN,))
 
 
-def test_settings_that_are_none_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(ValueError, match=r"admins under \[tabtune\] .* write a list, for example admins ="):
         listed_admins({"tabtune": {"admins": "ann@example.org"}})
     with pytest.raises(ValueError, match=r"unowned_open under \[tabtune\] .* write true or false"):

@@ -1,4 +1,4 @@
-"""Whoever guesses tokens waits longer and longer; whoever has one does not."""
+"""Guessing tokens takes longer and longer; having the right one does not."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from dashboard.server.guard import GUESSER, LONGEST_SECONDS, MOST_WAITING, MOST_
 
 
 class World:
-    """A clock, and sleepers that are let go by hand."""
+    """A clock, and sleepers that are released by hand."""
 
     def __init__(self):
         self.now, self.slept, self.open = 0.0, [], asyncio.Event()
@@ -22,7 +22,7 @@ class World:
         return tasks
 
 
-def test_each_wrong_guess_waits_longer_until_it_is_forgotten():
+def test_each_wrong_guess_waits_longer_until_earlier_ones_are_forgotten():
     async def story():
         world = World()
         world.open.set()
@@ -37,7 +37,7 @@ def test_each_wrong_guess_waits_longer_until_it_is_forgotten():
     asyncio.run(story())
 
 
-def test_a_guess_beyond_the_few_that_wait_is_refused_and_the_right_token_of_the_same_address_gets_in():
+def test_too_many_waiting_guesses_are_refused_but_the_right_token_of_that_address_gets_in():
     async def story():
         world = World()
         tasks = await world.guess("2001:db8::1", MOST_WAITING)
@@ -50,7 +50,7 @@ def test_a_guess_beyond_the_few_that_wait_is_refused_and_the_right_token_of_the_
     asyncio.run(story())
 
 
-def test_whoever_guesses_on_learns_nothing_while_its_guesses_wait_even_from_the_right_one():
+def test_further_guesses_learn_nothing_while_earlier_ones_wait_even_if_right():
     async def story():
         world = World()
         await world.guess("192.0.2.1", GUESSER)
@@ -64,7 +64,7 @@ def test_whoever_guesses_on_learns_nothing_while_its_guesses_wait_even_from_the_
     asyncio.run(story())
 
 
-def test_where_many_guess_an_address_that_was_wrong_before_is_refused_and_a_new_one_may_still_try():
+def test_when_many_guess_known_wrong_addresses_are_refused_and_new_ones_may_try():
     async def story():
         world = World()
         for place in range(MOST_WAITING_IN_ALL):

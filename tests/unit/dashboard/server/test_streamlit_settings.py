@@ -1,4 +1,4 @@
-"""What Streamlit is told, so that neither it nor a browser asks another machine for anything."""
+"""Streamlit's settings, under which neither it nor a browser contacts another machine."""
 
 import tomllib
 from pathlib import Path
@@ -20,7 +20,7 @@ CONFIG = Path(dashboard.__file__).with_name(".streamlit") / "config.toml"
 
 
 def values(section):
-    """Every setting of a section and those below it."""
+    """Yields every setting of a section and of those below it."""
     for name, value in section.items():
         yield from values(value) if isinstance(value, dict) else [(name, value)]
 
@@ -36,7 +36,7 @@ def test_the_file_sends_no_statistics_offers_no_deployment_and_names_no_other_ma
     assert not [value for value in named.values() if "//" in str(value)]
 
 
-def test_the_start_says_no_address_that_streamlit_would_have_to_ask_for(tmp_path, monkeypatch):
+def test_the_start_makes_streamlit_look_up_no_address(tmp_path, monkeypatch):
     given = {}
 
     class App:
@@ -56,7 +56,7 @@ def test_the_start_says_no_address_that_streamlit_would_have_to_ask_for(tmp_path
 
 @pytest.mark.parametrize("host", ["lab:8501", "lab", "localhost:8501", "[::1]:8501"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_of_what_is_handed_on_streamlit_looks_no_address_up(monkeypatch, host, scheme):
+def test_streamlit_looks_up_no_address_with_the_passed_settings(monkeypatch, host, scheme):
     asked = []
     for name in ("get_internal_ip", "get_external_ip"):
         monkeypatch.setattr(net_util, name, lambda name=name: asked.append(name))
@@ -67,10 +67,10 @@ def test_of_what_is_handed_on_streamlit_looks_no_address_up(monkeypatch, host, s
             assert _is_origin_allowed(origin, host)
     assert asked == []
     assert not _is_origin_allowed("http://evil.example", host)
-    assert asked == ["get_internal_ip", "get_external_ip"]  # what is kept from it
+    assert asked == ["get_internal_ip", "get_external_ip"]  # the look-ups that it must not do
 
 
 @pytest.mark.parametrize(("asked", "target"), [("/data", "./"), ("/data?table=a&target=b%26c", "./?table=a&target=b%26c")])
-def test_the_first_page_answers_to_its_own_name(asked, target):
+def test_the_first_page_can_be_opened_by_its_name(asked, target):
     client = TestClient(Starlette(routes=application.ROUTES), follow_redirects=False)
     assert client.get(asked).headers["location"] == target

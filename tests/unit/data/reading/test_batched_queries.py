@@ -1,4 +1,4 @@
-"""Work on many columns in step: each gets its own answers, whatever the others ask."""
+"""Queries about many columns at once: each column gets its own answers, whatever the others ask."""
 
 import duckdb
 import pytest
@@ -27,7 +27,7 @@ def test_each_column_gets_its_own_answers(connection):
     assert answered(connection, [different(), different(), different()], [[], [], []]) == [(3, (2, "2")), (3, (2, "b")), (2, None)]
 
 
-def test_columns_that_ask_the_same_share_a_query(connection, monkeypatch):
+def test_columns_with_the_same_question_share_a_query(connection, monkeypatch):
     asked = []
     values = batched_queries._values
     monkeypatch.setattr(
@@ -37,14 +37,14 @@ def test_columns_that_ask_the_same_share_a_query(connection, monkeypatch):
     assert asked == [(("count(cell)",), [0, 1, 2]), (("count(DISTINCT cell)", "max(cell)"), [0, 1])]
 
 
-def test_a_batch_is_of_some_columns_in_the_order_of_the_rows_that_are_left(connection):
+def test_a_batch_holds_some_columns_in_the_order_of_the_remaining_rows(connection):
     connection.execute("DELETE FROM cells WHERE c0 = '1'")
     hold_batch(connection, 1, 3)
     found = connection.execute("FROM batch ORDER BY place, number").fetchall()
     assert found == [(0, 0, "b"), (0, 1, "b"), (1, 0, "x"), (1, 1, "x")]
 
 
-def test_the_first_cells_with_a_value_are_found_however_late(connection):
+def test_the_first_cells_with_a_value_are_found_even_late_in_the_file(connection):
     connection.execute(
         "CREATE OR REPLACE TABLE cells AS SELECT CASE WHEN range > 5000 THEN range::VARCHAR END AS c0, NULL::VARCHAR AS c1 FROM range(9000)"
     )
@@ -52,11 +52,11 @@ def test_the_first_cells_with_a_value_are_found_however_late(connection):
     assert first_cells(connection, 2, 3) == [["5001", "5002", "5003"], []]
 
 
-def test_columns_of_a_long_table_are_asked_about_one_by_one():
+def test_columns_of_a_long_table_are_queried_one_by_one():
     assert groups(3, 10_000_000) == [(0, 1), (1, 2), (2, 3)]
     assert groups(4_500, 1_000) == [(0, 2_000), (2_000, 4_000), (4_000, 4_500)]
     assert groups(0, 0) == []
 
 
-def test_a_text_of_ours_is_a_constant():
+def test_a_text_is_quoted_as_one_sql_literal():
     assert duckdb.sql(f"SELECT {quoted(chr(39) + 'a[' + chr(92) + 'd]' + chr(39))}").fetchall() == [("'a[\\d]'",)]

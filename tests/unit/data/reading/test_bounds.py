@@ -1,4 +1,4 @@
-"""What is read is bounded as it unpacks, and what cannot be read ends in one sentence of ours."""
+"""The size of a file is limited while it unpacks, and a file that cannot be read is refused in one sentence."""
 
 import errno
 import io
@@ -33,7 +33,7 @@ def words(kind):
 
 
 @pytest.mark.parametrize("kind", ["dictionary", "plain", "binary", "list"])
-def test_words_of_a_parquet_file_count_each_time_that_they_stand_in_it(tmp_path, kind):
+def test_words_of_a_parquet_file_count_at_each_occurrence(tmp_path, kind):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": words(kind), "b": pa.array(range(N))}), path)
     assert path.stat().st_size < LIMIT / 10
@@ -43,7 +43,7 @@ def test_words_of_a_parquet_file_count_each_time_that_they_stand_in_it(tmp_path,
     assert 50 < len(read_table(path, ReadingChoices(rows=100), limit_bytes=LIMIT).frame) < 150
 
 
-def test_prefixes_that_words_share_count_too(tmp_path):
+def test_shared_prefixes_of_words_count_too(tmp_path):
     path = tmp_path / "t.parquet"
     table = pa.table({"a": pa.array([WORD + str(i) for i in range(N)]), "b": pa.array(range(N))})
     pq.write_table(table, path, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY", "b": "PLAIN"})
@@ -51,7 +51,7 @@ def test_prefixes_that_words_share_count_too(tmp_path):
         read_table(path, limit_bytes=LIMIT)
 
 
-def test_cells_beyond_the_memory_of_reading_go_to_the_disk(tmp_path, monkeypatch):
+def test_cells_beyond_the_memory_limit_of_reading_go_to_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(sql, "CELLS_IN_MEMORY", 300_000)
     with sql.connect(tmp_path) as connection:
         connection.execute("SET memory_limit = '64MB'")
@@ -71,20 +71,20 @@ def test_cells_beyond_the_memory_of_reading_go_to_the_disk(tmp_path, monkeypatch
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "to its end .No such file or directory."),
     ],
 )
-def test_errors_from_below_are_said_in_our_words(raised, told):
+def test_errors_of_the_libraries_are_translated(raised, told):
     with pytest.raises(TableError, match=told) as found, translated():
         raise raised
     assert "block" not in str(found.value)
 
 
 @pytest.mark.parametrize("raised", [OSError(errno.ENOSPC, "x"), duckdb.IOException("Could not write: No space left on device")])
-def test_a_full_disk_is_no_fault_of_the_file(raised):
+def test_a_full_disk_is_not_blamed_on_the_file(raised):
     with pytest.raises(OSError) as found, translated():
         raise raised
     assert found.value.errno == errno.ENOSPC
 
 
-def test_blank_lines_before_a_table_are_passed_over_however_many():
+def test_any_number_of_blank_lines_before_a_table_is_skipped():
     for blank in (b"\n", b"  \t\n", b"\r\n"):
         table = read_table(blank * 300_000 + b"a,y\n1,k\n2,l\n3,k\n")
         assert table.frame.to_dict("list") == {"a": [1.0, 2.0, 3.0], "y": ["k", "l", "k"]}
@@ -93,7 +93,7 @@ def test_blank_lines_before_a_table_are_passed_over_however_many():
         read_table(b"\n" * 600_000)
 
 
-def test_what_is_no_file_is_said_and_nothing_waits_for_it(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name, told in (("pipe", "a pipe or a device"), ("folder", "is a folder"), ("none", "There is no file"), ("/dev/zero", "a device")):
@@ -102,14 +102,14 @@ def test_what_is_no_file_is_said_and_nothing_waits_for_it(tmp_path):
                 read(tmp_path / name)
 
 
-def test_a_file_that_cannot_be_read_to_its_end_is_said(tmp_path):
+def test_a_file_that_cannot_be_read_to_its_end_is_reported(tmp_path):
     with pytest.raises(TableError, match="could not be read to its end"):
         add_dataset(tmp_path, Path("/proc/self/mem"), "mem")
     assert not list((tmp_path / "datasets").iterdir())
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.csv", b"a\nb\x1b[31m.csv", "\u202evsc.exe.csv".encode(), b"x" * 250 + b".csv", b"a<b>|c?.csv"])
-def test_any_name_of_a_file_is_kept_as_one_short_line(tmp_path, name):
+def test_any_file_name_is_kept_as_one_short_line(tmp_path, name):
     path = os.path.join(os.fsencode(tmp_path), name[-200:])
     with open(path, "wb") as out:
         out.write(b"a,y\n1,k\n2,l\n")
@@ -120,7 +120,7 @@ def test_any_name_of_a_file_is_kept_as_one_short_line(tmp_path, name):
     kept.name.encode()
 
 
-def test_many_columns_are_read_as_few_are():
+def test_many_columns_are_read_like_few():
     rng = np.random.default_rng(0)
     parts = [
         pd.DataFrame(
@@ -140,7 +140,7 @@ def test_many_columns_are_read_as_few_are():
     pd.testing.assert_frame_equal(whole.frame[[column.name for column in columns]], pd.concat(frames, axis=1))
 
 
-def test_examples_and_kinds_come_from_cells_with_a_value_however_late_the_first():
+def test_examples_and_kinds_come_from_cells_with_a_value_even_late_ones():
     cells = [*[""] * 2_500, *[f"0{place:04d}" for place in range(50)]]
     table = read_table("\n".join(["a,b", *(f"{cell},{place % 3}" for place, cell in enumerate(cells))]).encode())
     assert table.columns[0].examples == ("00000", "00001", "00002")
@@ -161,32 +161,32 @@ def as_parquet(frame):
 
 
 @pytest.mark.parametrize("write", [as_csv, as_parquet])
-def test_a_table_of_too_many_rows_is_refused_at_once_and_a_sample_of_it_is_read(monkeypatch, write):
+def test_a_table_with_too_many_rows_is_refused_at_once_but_a_sample_of_it_is_read(monkeypatch, write):
     monkeypatch.setattr(reading_cells, "MAX_ROWS", 1_000)
     with pytest.raises(LayoutError, match=r"has 3,000 rows; at most 1,000 are read. .* --rows on the command line"):
         read_table(write(ROWS))
     sample = read_table(write(ROWS), ReadingChoices(rows=600))
     assert 500 < len(sample.frame) < 700
-    assert sample.frame["a"].is_monotonic_increasing and sample.frame["a"].iloc[-1] > 2_900, "from the whole file, in its order"
-    assert sample.frame.equals(read_table(write(ROWS), ReadingChoices(rows=600)).frame), "the same rows each time"
+    assert sample.frame["a"].is_monotonic_increasing and sample.frame["a"].iloc[-1] > 2_900, "it covers the whole file, in order"
+    assert sample.frame.equals(read_table(write(ROWS), ReadingChoices(rows=600)).frame), "each reading must draw the same rows"
     assert "one in 5.0 of the table" in " ".join(finding.message for finding in sample.findings)
     assert ReadingChoices.from_json(sample.reading.to_json()) == sample.reading
 
 
-def test_more_rows_than_there_are_is_all_of_them_and_none_is_refused():
+def test_a_sample_larger_than_the_table_is_the_whole_table_and_a_sample_of_none_is_refused():
     assert len(read_table(as_csv(ROWS), ReadingChoices(rows=9_000)).frame) == 3_000
     with pytest.raises(LayoutError, match="0 rows were asked for"):
         read_table(as_csv(ROWS), ReadingChoices(rows=0))
 
 
 @pytest.mark.parametrize("mark", ["a.b", "(x)|[y]", "_\\E#", "50 %", "n'a", "Ä*"])
-def test_a_mark_of_a_missing_value_is_taken_by_its_letters(mark):
+def test_a_missing_value_mark_is_matched_literally_in_any_case(mark):
     cells = [mark, f" {mark.upper()} ", mark.lower(), f"{mark}1", "aXb", "x"]
     frame = read_table(pd.DataFrame({"a": cells, "b": range(6)}).to_csv(index=False).encode(), ReadingChoices(missing_marks=(mark,))).frame
     assert frame["a"].isna().tolist() == [True] * 3 + [False] * 3
 
 
-def test_columns_without_a_value_are_copies_of_none():
+def test_empty_columns_are_not_duplicates():
     findings = read_table(b"a,b,c,d,y\n1,,1,,k\n2,NA,2,-,l\n").findings
     assert [one.column for one in findings if one.code == "duplicate-columns"] == ["c"]
     assert [one.column for one in findings if one.code == "all-missing"] == ["b", "d"]

@@ -1,4 +1,4 @@
-"""Dates and times of day are read as people write them: in a file, in a frame and in new rows, with cells missing."""
+"""Dates and times of day are read in usual notations: in a file, in a frame and in new rows, with cells missing."""
 
 import datetime as dt
 import json
@@ -28,11 +28,11 @@ QUARTERS = ("%YQ@", "%Y-Q@", "Q@ %Y")
 TIMES = ("%H:%M:%S", "%-H:%M:%S", "%I:%M:%S %p", "%I:%M:%S%p")
 KINDS = {**dict.fromkeys((*MONTHS, *QUARTERS, *DAYS), "date"), **dict.fromkeys(SECONDS, "datetime"), **dict.fromkeys(TIMES, "time")}
 TELLING = dt.datetime(2001, 5, 25, 13, 7, 9)
-"""Its day cannot be a month, and it has a time."""
+"""A moment with a time, whose day cannot be a month."""
 
 
 def meant(when, style):
-    """What is left of a moment in this format."""
+    """Returns ``when`` without the parts that the format ``style`` does not write."""
     if style in TIMES:
         return when.time()
     day = when if style in SECONDS else when.replace(hour=0, minute=0, second=0)
@@ -66,12 +66,12 @@ def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(half):
     np.testing.assert_array_equal(np.isnan(expected).sum(axis=1), [of_dates * (value is None) for value in truth[0]])
     np.testing.assert_array_equal(own.transform(frame), expected)
     facts = ReadAs(table.reading, kinds, [*frame], "y")
-    last = frame.iloc[[-1]]  # alone it does not say how it is written
+    last = frame.iloc[[-1]]  # a single value may not reveal its format
     np.testing.assert_array_equal(encoder.transform(read_new_rows(last.to_csv(index=False).encode(), facts).frame), expected[[-1]])
     np.testing.assert_array_equal(own.transform(last), expected[[-1]])
 
 
-def test_texts_of_a_frame_are_read_in_many_threads_and_in_a_process_that_is_forked():
+def test_texts_of_a_frame_can_be_read_in_threads_and_in_a_forked_process():
     texts = [f"{i % 28 + 1} May {2000 + i}" for i in range(50)]
     expected = [dt.datetime(2000 + i, 5, i % 28 + 1) for i in range(50)]
     with ThreadPoolExecutor(8) as pool:
@@ -95,14 +95,14 @@ def test_texts_of_a_frame_are_read_in_many_threads_and_in_a_process_that_is_fork
     ],
     ids=["seasons", "versions", "scores", "spans", "numbers", "long numbers", "addresses", "days of a month"],
 )
-def test_what_only_looks_like_dates_is_none(cells):
+def test_values_that_only_look_like_dates_are_not_dates(cells):
     frame = pd.DataFrame({"what": cells, "x": 1.5})
     kinds = {read_table(frame.to_csv(index=False).encode()).columns[0].kind, column_kind(frame["what"])}
     assert not kinds & {"date", "datetime", "time"}
 
 
 @pytest.mark.parametrize("kind", ["date", "datetime", "time", "number"])
-def test_a_kind_that_is_chosen_says_how_many_cells_it_could_not_read(kind):
+def test_a_chosen_kind_reports_how_many_cells_it_could_not_read(kind):
     file = pd.DataFrame({"what": [f"word {i}" for i in range(30)], "x": 1.5}).to_csv(index=False).encode()
     table = read_table(file, ReadingChoices(kinds=(("what", kind),)))
     assert table.columns[0].missing == 30
@@ -112,7 +112,7 @@ def test_a_kind_that_is_chosen_says_how_many_cells_it_could_not_read(kind):
 @pytest.mark.parametrize(
     ("first", "style"), [("1948", "%d.%m.%y"), ("1955", "%b-%y"), ("1948", "%d-%b-%y %H:%M"), ("1975", "%d.%m.%y"), ("1948", "%d.%m.%Y")]
 )
-def test_years_of_two_digits_that_may_be_of_the_century_before_are_said(first, style):
+def test_two_digit_years_with_an_ambiguous_century_are_reported(first, style):
     born = pd.date_range(first, periods=150, freq="60D")
     frame = pd.DataFrame({"born": born.strftime(style), "x": range(150)})
     told = [finding.message for finding in read_table(frame.to_csv(index=False).encode()).findings if finding.code == "far-years"]
@@ -121,7 +121,7 @@ def test_years_of_two_digits_that_may_be_of_the_century_before_are_said(first, s
 
 
 @pytest.mark.parametrize("choice", [None, True, False])
-def test_a_column_that_has_the_other_order_keeps_it_in_new_rows(choice):
+def test_a_column_with_the_other_day_month_order_keeps_it_in_new_rows(choice):
     days = pd.date_range("2024-01-07", periods=60, freq="5D")
     frame = pd.DataFrame({"due": days.strftime("%m/%d/%Y"), "paid": days.strftime("%d/%m/%Y"), "x": range(60)})
     frame["open"] = "03/04/2024"
@@ -149,7 +149,7 @@ MONTHS_ABROAD = {
 
 
 @pytest.mark.parametrize("style", ["{0}. {1} {2}", "{0} de {1} de {2}", "{1} {0}, {2}", "{1} {2}"])
-def test_months_of_other_languages_are_read_where_a_year_of_four_digits_stands_beside_them(style):
+def test_month_names_of_other_languages_are_read_beside_a_four_digit_year(style):
     days = pd.date_range("1999-12-01", periods=60, freq="MS" if "{0}" not in style else "33D")
     named = {name: months.split() for name, months in MONTHS_ABROAD.items()}
     frame = pd.DataFrame({name: [style.format(day.day, months[day.month - 1], day.year) for day in days] for name, months in named.items()})

@@ -1,4 +1,4 @@
-"""Time and memory of reading grow with the bytes of a file, whatever they are."""
+"""Time and memory of reading grow linearly with the bytes of a file, whatever they are."""
 
 import time
 from contextlib import suppress
@@ -35,8 +35,8 @@ SIZE, TIMES = 100_000, 4
 
 
 def cost(data: bytes) -> tuple[float, int]:
-    """CPU seconds and bytes of memory at most, over those of before."""
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of before
+    """Returns the CPU seconds of reading ``data`` and the bytes by which it raised the peak memory."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, began = resident("VmRSS"), time.process_time()
     with suppress(TableError):
         read_table(data)
@@ -50,12 +50,12 @@ def resident(name: str) -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded():
-    """What is loaded once."""
+    """Loads the packages first, so that no measurement includes them."""
     cost(HEAD + ROWS)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_a_file_of_four_times_the_bytes_takes_four_times_as_much(shape):
+def test_cost_grows_linearly_with_the_bytes_of_a_file(shape):
     small, large = shape(SIZE), shape(SIZE * TIMES)
     seconds, _ = cost(small)
     longer, memory = cost(large)

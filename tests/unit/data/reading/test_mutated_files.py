@@ -1,4 +1,4 @@
-"""Files with bytes changed, cut, doubled and swapped: they are read, or refused with an error of ours."""
+"""Files with bytes changed, cut, doubled and swapped are read, or refused with one of our own errors."""
 
 import gzip
 import io
@@ -23,7 +23,7 @@ def parquet():
 
 
 @pytest.mark.parametrize("data", [CSV, gzip.compress(CSV), parquet()], ids=["csv", "gzip", "parquet"])
-def test_a_damaged_file_is_read_or_refused_in_our_words(data):
+def test_a_damaged_file_is_read_or_refused_with_our_own_error(data):
     rng, refused = random.Random(0), 0
     for _ in range(TIMES):
         try:
@@ -31,4 +31,4 @@ def test_a_damaged_file_is_read_or_refused_in_our_words(data):
         except TableError as error:
             refused += 1
             assert not any(word in str(error) for word in ("duckdb", "Error:", "Exception", "pyarrow"))
-    assert refused, "some must be damaged, or nothing is tested"
+    assert refused, "some files must be refused, or nothing is tested"

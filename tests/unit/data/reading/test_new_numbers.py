@@ -1,4 +1,4 @@
-"""Rows of a table are the same numbers when they come alone, whatever separates their cells."""
+"""Rows of a table give the same numbers when they are read alone, with any separator."""
 
 import json
 import random
@@ -32,7 +32,7 @@ STYLES = {
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
-def test_new_rows_are_read_as_those_of_the_table(separator):
+def test_new_rows_are_read_like_rows_of_the_table(separator):
     frame = pd.DataFrame({style: [draw() for _ in range(60)] for style, draw in STYLES.items()})
     table = read_table(frame.to_csv(index=False, sep=separator).encode())
     assert {column.kind for column in table.columns} == {"number"}
@@ -44,7 +44,7 @@ def test_new_rows_are_read_as_those_of_the_table(separator):
         np.testing.assert_array_equal(read_new_rows(written, facts).frame, table.frame.iloc[[place]], given)
 
 
-def test_notes_and_totals_below_new_rows_are_said():
+def test_notes_and_totals_below_new_rows_are_reported():
     lines = "".join(f"town {row},{row},{row / 2}\n" for row in range(20))
     table = read_table(f"who,a,b\n{lines}".encode())
     facts = ReadAs(table.reading, {"a": "number", "b": "number"}, ["a", "b"], "y")

@@ -1,4 +1,4 @@
-"""Tables in any layout are read as they were written, or a finding says what differs."""
+"""Tables in any layout are read as they were written, or a finding reports the difference."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ ROWS = some.lists(
     min_size=4,
     max_size=25,
 )
-"""A word has a letter at its end: blank space around a cell is not kept, and what marks a missing value is no word."""
+"""Words end with a letter: blank space around a cell is not kept, and marks of missing values are not words."""
 ODD = {
     "short": "k{0}5",
     "ragged": "k{0}5{0}k{0}k{0}k",
@@ -28,16 +28,10 @@ ODD = {
     "comment": "# it's a k{0}k",
     "marked": "#5{0}5{0}k",
 }
-"""Lines that are no row, with the separator to fill in, but the first, of which what it lacks is missing, and the last, as no row begins
-with a number.
+"""Lines that do not fit the table, with the separator to fill in. Two are still rows: the missing cells of "short" become missing values,
+and "marked" is not taken as a comment, because no row begins with a number.
 """
-NAMED = {
-    "short": "short-lines",
-    "ragged": "ragged-lines",
-    "broken": "ragged-lines",
-    "open": "open-quote",
-    "comment": "comment-lines",
-}
+NAMED = {"short": "short-lines", "ragged": "ragged-lines", "broken": "ragged-lines", "open": "open-quote", "comment": "comment-lines"}
 PLACES = some.dictionaries(some.integers(0, 4), some.sampled_from(list(ODD)), max_size=3)
 
 
@@ -70,7 +64,7 @@ def line_of(cells, separator, quoting):
     rows=[("kk", 6, "c|ß\n#Ä,/k"), ("k'.,k", 7, "'.,k"), ("kc|ß\n#Ä,/k", 6, 'éb,"\nk'), ("kk", 6, "c|ß\n#Ä,/k")],  # marks in quotes
     **dict(places={}, separator="|", quoting=csv.QUOTE_ALL, line_end="\n", encoding="utf-8", before="", opened={}, trailing="", mark="#"),
 )
-def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
+def test_a_table_comes_back_and_each_extra_line_is_named(
     rows, places, separator, quoting, line_end, encoding, before, opened, trailing, mark
 ):
     end = trailing.format(separator)
@@ -107,7 +101,7 @@ def test_a_table_comes_back_and_each_line_that_is_no_row_of_it_is_named(
     encoding=some.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     above=some.sampled_from(["", "\n", "Export of May\n\n"]),
 )
-def test_a_layout_that_nobody_tells_is_found_out(rows, separator, quoting, line_end, encoding, above):
+def test_the_layout_is_detected(rows, separator, quoting, line_end, encoding, above):
     text = above + "\n".join(line_of(cells, separator, quoting) for cells in [HEADER, *rows])
     frame = read_table(text.replace("\n", line_end).encode(encoding)).frame
     assert frame.columns.tolist() == HEADER

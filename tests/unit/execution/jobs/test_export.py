@@ -1,4 +1,4 @@
-"""What leaves the house opens elsewhere and predicts what the run predicted; the snippet that a person copies is what is tried."""
+"""Exported files open elsewhere and reproduce the predictions of the run; the snippet that people copy is the one that is tried."""
 
 import ast
 import contextlib
@@ -39,7 +39,7 @@ def job(store):
 
 @pytest.fixture
 def here(monkeypatch):
-    """Runs snippets in this process, which has torch loaded already."""
+    """Runs snippets in this process, which has already loaded torch."""
 
     def run(code, work, visible):
         with contextlib.chdir(work):
@@ -54,7 +54,7 @@ CASES += [(model, task, form) for model, task in (CASES[0][:2], CASES[3][:2]) fo
 
 
 @pytest.mark.parametrize(("model", "task", "form"), CASES)
-def test_every_format_predicts_what_the_run_did(store, job, here, form, model, task):
+def test_every_format_reproduces_the_predictions_of_the_run(store, job, here, form, model, task):
     if model == "mitra-mini":
         pytest.importorskip("autogluon.tabular.models.mitra", reason="Mitra needs AutoGluon")
     run = made_run(store, model=model, task=task)
@@ -62,16 +62,16 @@ def test_every_format_predicts_what_the_run_did(store, job, here, form, model, t
     assert told["difference"] <= (1e-5 if form == "merged" else 1e-6)
     assert (told["labels"], told["rows"]) == (0, 18)
     assert (job / told["file"]).stat().st_size == told["size_bytes"] > 10_000
-    assert {path.name for path in job.iterdir()} == {told["file"], PROGRESS}, "nothing else is left"
+    assert {path.name for path in job.iterdir()} == {told["file"], PROGRESS}, "no other file may be left"
 
 
 @pytest.mark.parametrize("form", ["pipeline", "lora"])
-def test_what_was_learnt_of_encoded_text_goes_with_the_file(store, job, here, form):
+def test_learnt_text_encodings_travel_with_the_file(store, job, here, form):
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"), ("colour", "encoded"))), format=form)
     assert (told["difference"] <= 1e-6, told["labels"], told["rows"]) == (True, 0, 18)
 
 
-def test_what_was_learnt_of_texts_is_looked_at_before_it_is_used(store, job, here, tmp_path):
+def test_learnt_text_encodings_are_checked_before_use(store, job, here, tmp_path):
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"),)), format="pipeline")
     content = read_pipeline(job / told["file"])
     learnt = content.context.encoder.texts["remark"]
@@ -86,21 +86,21 @@ def test_what_was_learnt_of_texts_is_looked_at_before_it_is_used(store, job, her
 def test_a_split_by_group_is_kept_in_every_format(store, job, here, form):
     run = made_run(store, split_by="group", split_column="colour")
     told = exports.export(store.home, job, run=run, format=form)
-    assert (told["difference"] <= 1e-5, told["rows"]) == (True, 30), "one colour of three"
+    assert (told["difference"] <= 1e-5, told["rows"]) == (True, 30), "one of three colours"
     if form == "pipeline":
         pipeline = TabularPipeline.load(job / told["file"])
         assert (pipeline.tuning_params["split_by"], pipeline.tuning_params["split_column"]) == ("group", "colour")
         assert "colour" not in pipeline.feature_names_in_
 
 
-def test_a_fresh_process_tries_the_snippet_as_it_is_shown(store, job):
+def test_the_shown_snippet_is_tried_in_a_fresh_process(store, job):
     run = made_run(store, views=2)
     told = exports.export(store.home, job, run=run, format="merged")
     assert told["difference"] < 1e-5
     assert (told["through"], told["views"]) == ("tabicl.TabICLClassifier", 1)
 
 
-def test_a_file_that_predicts_something_else_is_not_offered(store, job, here, monkeypatch):
+def test_a_file_with_other_predictions_is_not_offered(store, job, here, monkeypatch):
     run = made_run(store)
     write = exports._WRITERS["lora"]
 
@@ -116,21 +116,21 @@ def test_a_file_that_predicts_something_else_is_not_offered(store, job, here, mo
     assert [path.name for path in job.iterdir()] == [PROGRESS]
 
 
-def test_a_file_that_a_fresh_process_cannot_open_is_not_left_and_the_log_is_named(store, job, monkeypatch):
+def test_a_file_that_a_fresh_process_cannot_open_is_removed_and_the_log_is_named(store, job, monkeypatch):
     monkeypatch.setattr(exports, "_run", lambda code, work, visible: subprocess.CompletedProcess([], 1, "", "no such package"))
     with pytest.raises(AdapterError, match=rf"could not open the file.*{job / 'log.txt'}"):
         exports.export(store.home, job, run=made_run(store), format="pipeline")
     assert [path.name for path in job.iterdir()] == [PROGRESS]
 
 
-def test_without_its_table_nothing_can_be_compared_and_that_is_said(store, job):
+def test_an_export_without_the_table_is_refused_with_the_way_out(store, job):
     run = made_run(store)
     delete_dataset(store.home, store.run(run).settings.dataset)
     with pytest.raises(TableError, match="Add the file again"):
         exports.export(store.home, job, run=run, format="pipeline")
 
 
-def test_the_pipeline_holds_the_context_rows_and_what_the_run_told(store, job, here):
+def test_the_pipeline_holds_the_context_rows_and_the_results_of_the_run(store, job, here):
     run = made_run(store)
     told = exports.export(store.home, job, run=run, format="pipeline")
     pipeline = TabularPipeline.load(job / told["file"])
@@ -147,7 +147,7 @@ def test_the_pipeline_holds_the_context_rows_and_what_the_run_told(store, job, h
 @pytest.mark.parametrize("table", ['it\'s "mine".csv', "../../etc/passwd", "$(touch x);`y` .csv", "line\nbreak.csv"])
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_tables_name_is_text_in_a_snippet_and_part_of_no_path(form, model, table):
+def test_the_name_of_a_table_is_quoted_in_a_snippet_and_never_part_of_a_path(form, model, table):
     facts = package_facts(model, table_name=table, reading=ReadingChoices(delimiter=";", missing_marks=(table,)))
     code = snippet(form, facts, "abc", table=table).code
     assert table in {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
@@ -174,14 +174,14 @@ def test_differences_between_numbers_are_in_standard_deviations():
         ("auto", "cuda:0 (A100)", False, ("auto", None, 1e-3)),
     ],
 )
-def test_a_file_is_tried_on_the_runs_own_device_or_with_the_tolerance_between_devices(monkeypatch, asked, computed_on, held, expected):
+def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_tolerance(monkeypatch, asked, computed_on, held, expected):
     monkeypatch.setattr(exports, "card_names", lambda: ["H100", "H100", "T4"])
     monkeypatch.setattr(exports, "card_uuids", lambda: ["GPU-a", "GPU-b", "GPU-c"])
     monkeypatch.setattr(exports, "is_held", lambda device: held)
     assert exports._trial(asked, computed_on) == exports._Trial(*expected)
 
 
-def test_the_fresh_process_sees_the_cards_that_it_is_to_take(tmp_path, monkeypatch):
+def test_the_fresh_process_sees_the_gpus_assigned_to_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
     assert [exports._run(code, tmp_path, visible).stdout.strip() for visible in ("GPU-b", "", None)] == ["GPU-b", "", "3"]

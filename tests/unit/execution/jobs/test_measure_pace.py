@@ -1,4 +1,4 @@
-"""A few steps tell how long a run takes, before the first one."""
+"""A few measured steps predict how long a run takes."""
 
 import json
 from unittest.mock import Mock
@@ -24,7 +24,7 @@ from tabtune_core.training.session import Environment
 
 
 @pytest.mark.parametrize(("task", "most_seconds"), [("classification", 60), ("regression", 0)])
-def test_what_was_measured_is_the_time_of_these_runs(tmp_path, monkeypatch, task, most_seconds):
+def test_the_measured_times_are_those_of_the_runs(tmp_path, monkeypatch, task, most_seconds):
     evaluated = Mock(wraps=train_phase._evaluate)
     monkeypatch.setattr(train_phase, "_evaluate", evaluated)
     monkeypatch.setattr(measure, "MOST_SECONDS", most_seconds)
@@ -37,12 +37,12 @@ def test_what_was_measured_is_the_time_of_these_runs(tmp_path, monkeypatch, task
     sizes = plan_split(load_frame(tmp_path, table), run)
     trained_on = TrainedOn.plan(sizes, features=3, classes=2 if task == "classification" else 0, on_gpu=False)
     asked = not_known(runs, [], trained_on)
-    assert [one.strategy for one in asked] == ["peft", "base-ft"]  # one of each kind, whatever the rank
+    assert [one.strategy for one in asked] == ["peft", "base-ft"]  # one of each strategy, whatever the rank
     assert train_seconds(runs, [], trained_on) is None
 
     (tmp_path / "job").mkdir()
     result = json.loads(json.dumps(measure_pace(tmp_path, tmp_path / "job", settings=[one.to_dict() for one in asked])))
-    assert evaluated.call_count == (2 if most_seconds else 0), "a step that takes all the seconds is the only one"
+    assert evaluated.call_count == (2 if most_seconds else 0), "a step that uses up the seconds is the only one"
     paces = measured_paces([result])
     estimate = train_seconds(runs, paces, trained_on)
     assert estimate.seconds == pytest.approx(50 * (2 * paces[0].seconds_a_step + paces[1].seconds_a_step))
@@ -63,12 +63,12 @@ def test_steps_of_a_wide_table_are_measured_on_fewer_rows(tmp_path, monkeypatch)
     monkeypatch.setattr(measure, "train_model", trained)
     (measured,) = measure_pace(tmp_path, tmp_path / "job", settings=[asked.to_dict()])["measured"]
     session = trained.call_args.args[0]
-    assert (session.rows.size.context, session.rows.size.query) == (50, 25), "a tenth of 512 and of 256"
+    assert (session.rows.size.context, session.rows.size.query) == (50, 25), "a tenth of 512 and 256"
     (pace,) = measured_paces([{"measured": [measured]}])
     assert (pace.size.context, pace.size.query, pace.growth_ratio, pace.seconds_a_step > 0) == (90, 30, None, True)
 
 
-def test_a_result_of_another_version_is_no_pace():
+def test_a_result_of_another_version_is_not_used_as_a_pace():
     assert measured_paces([{}, {"measured": [{"settings": {"odd": 1}}]}, {"measured": [{"seconds_a_step": 1.0}]}]) == []
 
 
@@ -82,7 +82,7 @@ def test_a_result_of_another_version_is_no_pace():
     ],
     ids=str,
 )
-def test_a_few_steps_tell_what_memory_another_rank_on_a_smaller_table_will_take(tmp_path, gpu, strategy, lora, train):
+def test_a_few_steps_predict_the_memory_of_another_rank_on_a_smaller_table(tmp_path, gpu, strategy, lora, train):
     rng, runs = np.random.default_rng(0), []
     for rows, rank in ((500, 2), (300, 8)):
         frame = pd.DataFrame(rng.normal(size=(rows, 6))).add_prefix("x").assign(y=np.arange(rows) % 3)

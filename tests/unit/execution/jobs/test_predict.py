@@ -1,4 +1,4 @@
-"""Rows side by side: what each model says is what it says alone, and what is odd about the rows is said."""
+"""Predictions side by side: each model predicts the same as alone, and unusual rows are reported."""
 
 import io
 import json
@@ -51,8 +51,8 @@ def ask(store, runs, rows, *, table=None, base=True, **more):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_each_column_is_what_that_model_says_alone(store, task, monkeypatch):
-    monkeypatch.setattr(predict_job, "get_card", lambda model: SimpleNamespace(title="mini"))  # as of one model with two weights files
+def test_each_column_equals_the_prediction_of_that_model_alone(store, task, monkeypatch):
+    monkeypatch.setattr(predict_job, "get_card", lambda model: SimpleNamespace(title="mini"))  # as if one model had two weights files
     runs = [made_run(store, task=task, seed=0), made_run(store, task=task, seed=0, rank=2), made_run(store, task=task, model="tabdpt-mini")]
     rows = rows_of(store, runs[0])
     told, predicted, csv = ask(store, runs, rows)
@@ -69,7 +69,7 @@ def test_each_column_is_what_that_model_says_alone(store, task, monkeypatch):
         assert csv[f"adapter {place}: predicted"].tolist() == pytest.approx(alone["predicted"].tolist())
     value = "m{}_1" if told["classes"] else "m{}"
     columns = [predicted[value.format(place)].to_numpy() for place in range(5)]
-    assert min(np.abs(a - b).max() for i, a in enumerate(columns) for b in columns[:i]) > 1e-3, "the models must differ to be told apart"
+    assert min(np.abs(a - b).max() for i, a in enumerate(columns) for b in columns[:i]) > 1e-3, "else a mix-up would pass"
     assert csv["size"].tolist() == pytest.approx(rows["size"].tolist(), nan_ok=True)
     assert not list((store.home / "inputs").iterdir())
     assert read_progress(store.home / "job").total == 6 * len(rows), "three adapters, and a base for each; two of them share theirs"
@@ -77,18 +77,14 @@ def test_each_column_is_what_that_model_says_alone(store, task, monkeypatch):
 
 def test_runs_of_other_seeds_have_a_base_each_because_their_context_differs(store):
     runs = [made_run(store, seed=0), made_run(store, seed=1)]
-    told, predicted, _ = ask(store, runs, rows_of(store, runs[0]))
-    assert [model["title"] for model in told["models"]] == [
-        "Base TabICL mini",
-        "Base TabICL mini (context of adapter 1)",
-        "adapter 0",
-        "adapter 1",
-    ]
-    told, predicted, _ = ask(store, runs, rows_of(store, runs[0]), base=False)
-    assert [model["title"] for model in told["models"]] == ["adapter 0", "adapter 1"]
+    told, _, _ = ask(store, runs, rows_of(store, runs[0]))
+    adapters = ["adapter 0", "adapter 1"]
+    assert [model["title"] for model in told["models"]] == ["Base TabICL mini", "Base TabICL mini (context of adapter 1)", *adapters]
+    told, _, _ = ask(store, runs, rows_of(store, runs[0]), base=False)
+    assert [model["title"] for model in told["models"]] == adapters
 
 
-def test_an_adapter_from_elsewhere_predicts_as_there_with_its_table_and_says_so_without(store, tmp_path):
+def test_an_uploaded_adapter_predicts_the_same_with_its_table_and_reports_another_table(store, tmp_path):
     there = RunStore(tmp_path / "there")
     run = made_run(there)
     data = (there.run_dir(run) / "adapter.zip").read_bytes()
@@ -108,7 +104,7 @@ def test_an_adapter_from_elsewhere_predicts_as_there_with_its_table_and_says_so_
         ask(store, [adapter.id], rows, table=narrow)
 
 
-def test_the_column_of_a_split_by_group_is_asked_of_no_table_and_of_no_row(store):
+def test_the_group_column_is_required_of_neither_tables_nor_rows(store):
     run = made_run(store, split_by="group", split_column="colour")
     rows = rows_of(store, run).drop(columns="colour")
     expected = ask(store, [run], rows)[1]
@@ -118,13 +114,13 @@ def test_the_column_of_a_split_by_group_is_asked_of_no_table_and_of_no_row(store
     assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
 
 
-def test_adapters_of_different_questions_are_not_put_side_by_side(store):
+def test_adapters_of_different_tasks_are_not_compared(store):
     runs = [made_run(store), made_run(store, task="regression")]
     with pytest.raises(AdapterError, match="choose adapters that predict the same thing"):
         ask(store, runs, rows_of(store, runs[0]))
 
 
-def test_an_adapter_that_does_not_fit_its_base_is_said(store, tmp_path):
+def test_an_adapter_that_does_not_fit_its_base_is_refused(store):
     run = made_run(store)
     path = store.run_dir(run) / "adapter.zip"
     with zipfile.ZipFile(path) as archive:
@@ -139,7 +135,7 @@ def test_an_adapter_that_does_not_fit_its_base_is_said(store, tmp_path):
 
 
 @pytest.mark.parametrize("identity", ["../runs", "0" * 16, "", "x"])
-def test_rows_that_are_not_there_are_said(store, identity):
+def test_missing_rows_are_reported(store, identity):
     run = made_run(store)
     with pytest.raises(TableError, match="The rows to predict are gone"):
         predict(store.home, store.home, rows=identity, adapters=[{"id": run, "title": "a"}], table=store.run(run).settings.dataset)
@@ -153,7 +149,7 @@ LIKE = ReadAs(
 )
 
 
-def test_rows_are_typed_as_the_table_was_whatever_they_look_like_alone():
+def test_rows_take_the_column_kinds_of_the_table():
     rows = read_new_rows(b"age,zip,born,more\n7,01234,03/04/2024,x\n,2,,y\n", LIKE)
     assert rows.frame["zip"].tolist() == ["01234", "2"]
     assert rows.frame["age"].tolist() == pytest.approx([7, np.nan], nan_ok=True)
@@ -161,17 +157,17 @@ def test_rows_are_typed_as_the_table_was_whatever_they_look_like_alone():
     assert rows.notes == ("Not used, because the adapter was trained without it: 'more'.",)
 
 
-def test_rows_that_another_program_wrote_are_read_all_the_same():
+def test_rows_written_by_another_program_are_read():
     rows = read_new_rows("zip;age;born\nMünchen;7;2024-04-03\nKöln;8;2024-04-03\n".encode("cp1252"), LIKE)
     assert rows.frame["zip"].tolist() == ["München", "Köln"]
 
 
-def test_rows_that_are_equal_are_each_predicted_though_the_table_was_read_without_copies():
+def test_equal_rows_are_each_predicted_even_if_the_table_drops_copies():
     facts = replace(LIKE, reading=replace(LIKE.reading, drop_copies=True, skip_last=1))
     assert len(read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,2024-04-03\n", facts).frame) == 2
 
 
-def test_a_missing_column_is_named_with_the_one_that_may_be_meant():
+def test_a_missing_column_is_named_with_the_nearest_one():
     with pytest.raises(
         TableError, match=r"lack 2 of the 3 columns .* 'zip' \(did you mean 'zipp'\?\), 'born'.* The file has: 'age', 'zipp'"
     ):
@@ -193,12 +189,12 @@ def test_every_row_is_predicted_in_its_place_or_the_file_is_refused():
             read_new_rows(b"age,zip,born\n1,2,2024-04-03\n2,2,2024-04-03\n" + bad, LIKE)
 
 
-def test_numbers_beyond_those_that_models_take_are_said():
+def test_numbers_too_large_for_models_are_reported():
     rows = read_new_rows(b"age,zip,born\n1e200,2,2024-04-03\n1e99,2,2024-04-03\n", LIKE)
     assert rows.notes == ("1 cell of 'age' with a number of 1e100 or more: read as missing.",)
 
 
-def test_marks_beside_numbers_are_said_and_refused_where_nobody_reads_notes():
+def test_marks_beside_numbers_are_reported_and_refused_in_strict_mode():
     content = b"age,zip,born\n5 g,01234,03/04/2024\n<7,01234,03/04/2024\n"
     rows = read_new_rows(content, LIKE)
     assert rows.frame["age"].tolist() == [5, 7]
@@ -214,12 +210,12 @@ def test_marks_beside_numbers_are_said_and_refused_where_nobody_reads_notes():
     ("column", "kind", "cells", "what"),
     [
         ("age", "number", "old", "numbers below 1e100"),
-        ("born", "date", "1609545600000", "dates"),  # as pandas writes dates in JSON
+        ("born", "date", "1609545600000", "dates"),  # dates as pandas writes them to JSON
         ("born", "datetime", "soon", "dates"),
         ("born", "time", "noon", "times of day"),
     ],
 )
-def test_cells_that_are_not_what_their_column_holds_are_said_and_refused_where_nobody_reads_notes(column, kind, cells, what):
+def test_cells_of_another_kind_are_reported_and_refused_in_strict_mode(column, kind, cells, what):
     facts = replace(LIKE, kinds={**LIKE.kinds, column: kind})
     file = pd.DataFrame({"age": 7, "zip": "1", "born": "12:00" if kind == "time" else "2024-04-03", "more": [*range(30), "?"]}).assign(
         **{column: cells}
@@ -231,19 +227,19 @@ def test_cells_that_are_not_what_their_column_holds_are_said_and_refused_where_n
         read_new_rows(file.drop(columns="more").to_csv(index=False).encode(), facts, strict=True)
 
 
-def test_too_many_rows_are_said():
+def test_too_many_rows_are_refused():
     with pytest.raises(TableError, match="The file has 2 rows; up to 1 are predicted at once"):
         read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", LIKE, limit_rows=1)
 
 
-def test_unknown_words_are_said_with_their_number(store):
+def test_unknown_words_are_reported_with_their_count(store):
     run = made_run(store)
     rows = rows_of(store, run, 3).assign(colour=["mauve", "mauve", "red"])
     told, _, _ = ask(store, [run], rows)
     assert told["notes"] == ["2 rows hold 'mauve' in 'colour', which the context rows do not contain: read as missing."]
 
 
-def test_rows_that_no_job_took_are_forgotten(store):
+def test_rows_not_taken_by_a_job_are_deleted(store):
     keep_rows(store.home, pd.DataFrame({"a": [1]}))
     forget_rows(store.home, older_than_seconds=60)
     assert len(list((store.home / "inputs").iterdir())) == 1
@@ -252,14 +248,14 @@ def test_rows_that_no_job_took_are_forgotten(store):
 
 
 def numbered_csv():
-    """The table of ``mixed_csv`` with classes 1 and 2, which are floats once it is read, as one is missing."""
+    """Returns the table of ``mixed_csv`` with classes 1 and 2, which are read as floats because one is missing."""
     text = mixed_csv().decode().replace("keep it", "1").replace("drop it", "2")
     head, first, *rest = text.splitlines()
     fields = first.split(",")
     return "\n".join([head, ",".join([*fields[:4], "", fields[5]]), *rest]).encode()
 
 
-def test_classes_that_are_whole_numbers_are_written_as_such(store):
+def test_whole_number_classes_are_written_as_whole_numbers(store):
     run = made_run(store, data=numbered_csv())
     rows = rows_of(store, run)
     assert rows["verdict"].dtype == float
@@ -277,7 +273,7 @@ def test_classes_that_are_whole_numbers_are_written_as_such(store):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_labelled_rows_are_scored_as_on_the_board_and_rows_of_the_training_are_told(store, task):
+def test_labelled_rows_are_scored_as_on_the_leaderboard_and_training_rows_are_reported(store, task):
     run = made_run(store, task=task)
     settings = store.run(run).settings
     table = load_frame(store.home, settings.dataset)
@@ -302,7 +298,7 @@ def test_labelled_rows_are_scored_as_on_the_board_and_rows_of_the_training_are_t
     assert "truth" not in predicted
 
 
-def test_labels_that_the_adapter_does_not_know_are_named_and_not_scored(store):
+def test_labels_unknown_to_the_adapter_are_named_and_not_scored(store):
     run = made_run(store)
     rows = rows_of(store, run, 9)
     target = store.run(run).settings.target
@@ -314,7 +310,7 @@ def test_labels_that_the_adapter_does_not_know_are_named_and_not_scored(store):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_fewer_context_rows_are_a_sample_of_the_runs_own_with_every_class(store, task):
+def test_fewer_context_rows_are_a_sample_of_the_runs_context_with_every_class(store, task):
     run = made_run(store, task=task)
     rows = rows_of(store, run)
     whole, all_rows, _ = ask(store, [run], rows)
@@ -328,7 +324,7 @@ def test_fewer_context_rows_are_a_sample_of_the_runs_own_with_every_class(store,
     assert fewer["classes"] == whole["classes"] == more["classes"]
 
 
-def test_a_row_alone_comes_with_the_context_rows_most_like_it(store):
+def test_a_single_row_comes_with_its_nearest_context_rows(store):
     run = made_run(store)
     settings = store.run(run).settings
     frame = load_frame(store.home, settings.dataset)
@@ -344,12 +340,12 @@ def test_a_row_alone_comes_with_the_context_rows_most_like_it(store):
     assert [model["interval"] for model in told["models"]] == [None, None]
 
 
-def test_numbers_have_an_interval_from_the_validation_rows_that_the_test_rows_check(store, monkeypatch):
+def test_regression_has_an_interval_from_validation_rows_checked_on_test_rows(store, monkeypatch):
     run = made_run(store, task="regression")
     rows = rows_of(store, run, 2)
     truth = {"validation": np.linspace(-1, 2, 39), "test": np.array([0, 1.9, 3, 1])}
 
-    def read(store, run_id, part):  # of a run that predicted 0 and before training 1
+    def read(store, run_id, part):  # of a run that predicted 0, and 1 before training
         shape = truth[part].shape
         return Predictions(np.arange(len(truth[part])), truth[part], np.zeros(shape), zero_shot=np.ones(shape))
 
@@ -358,10 +354,10 @@ def test_numbers_have_an_interval_from_the_validation_rows_that_the_test_rows_ch
     assert (trained["below"], trained["above"], trained["held"]) == pytest.approx((0.921, 1.921, 0.75), abs=1e-3)
     assert (before["below"], before["above"]) == pytest.approx((1.921, 0.921), abs=1e-3)
     fewer, _, _ = ask(store, [run], rows, context_rows=20)
-    assert [model["interval"] for model in fewer["models"]] == [None, None], "of other context rows nothing is known"
+    assert [model["interval"] for model in fewer["models"]] == [None, None], "the interval is unknown for other context rows"
 
 
-def test_halves_that_an_earlier_version_named_by_15_digits_are_those_of_its_table(store, monkeypatch):
+def test_halves_named_with_15_digits_by_an_earlier_version_match_the_table(store, monkeypatch):
     rows = "".join(f"{i % 7},{('red', 'blue')[i % 2]},{(i + 1) / 7!r}\n" for i in range(91))
     with monkeypatch.context() as earlier:
         earlier.setattr("tabtune_core.data.target.exact", lambda number: f"{number:.15g}")
@@ -374,7 +370,7 @@ def test_halves_that_an_earlier_version_named_by_15_digits_are_those_of_its_tabl
 @hypothesis.settings(deadline=None)
 @hypothesis.given(st.lists(st.floats(-1e150, 1e150), min_size=1).map(lambda values: [*values, max(values) + abs(max(values)) + 1, None]))
 @hypothesis.example([1.0, 1 / 3, 0.1, None])
-def test_halves_of_other_rows_are_cut_where_the_adapters_own_were(values):
+def test_other_rows_are_split_at_the_median_of_the_adapter(values):
     halves = split_at_median(pd.Series(values, name="y"))
     classes = tuple(halves.dropna().unique())
     run = RunSettings(dataset="d", target="y", split_at_median=True)

@@ -1,4 +1,4 @@
-"""Whether there is a cluster is told in a sentence, soon, and without Ray."""
+"""The check for a cluster answers soon, in a sentence and without loading Ray."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ from tabtune_core.execution.on_ray import cluster_check
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine that has Ray; the names of its processes are to be said."""
+    """A machine with Ray; call it with the names of its processes."""
     monkeypatch.setattr(cluster_check, "find_spec", lambda name: SimpleNamespace(origin="ray/__init__.py"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
@@ -27,7 +27,7 @@ def machine(monkeypatch):
 
 
 def listening(answer):
-    """The port of a program that gives everybody an answer."""
+    """A server that sends ``answer`` to every client."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -44,13 +44,13 @@ def listening(answer):
 
 @pytest.fixture
 def port():
-    """Where something like the head of a cluster listens."""
+    """The port of a server that answers like a head node."""
     with listening(bytes(3) + b"\x04" + bytes(5)) as server:
         yield server.getsockname()[1]
 
 
-@pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)], ids=["nothing", "a folder of that name"])
-def test_without_the_package_it_is_said_how_to_get_it(monkeypatch, spec):
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)], ids=["not installed", "a folder of that name"])
+def test_a_missing_ray_package_is_reported_with_its_install_command(monkeypatch, spec):
     monkeypatch.setattr(cluster_check, "find_spec", lambda name: spec)
     with pytest.raises(ClusterError, match=r"needs the package ray, which is not installed\. Run: pip install 'tabtune-dashboard\[ray\]'"):
         cluster_check.check("auto")
@@ -66,19 +66,19 @@ def test_without_the_package_it_is_said_how_to_get_it(monkeypatch, spec):
         ("ray://127.0.0.1:10001", "is that of a Ray client"),
     ],
 )
-def test_where_there_is_none_the_address_and_the_way_out_are_said(machine, address, said):
+def test_a_missing_cluster_is_reported_with_the_address_and_the_way_out(machine, address, said):
     with pytest.raises(ClusterError, match=said):
         cluster_check.check(address)
 
 
-def test_auto_is_the_address_that_the_environment_names(machine, monkeypatch):
+def test_auto_means_the_address_in_the_environment(machine, monkeypatch):
     machine("raylet")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"'127\.0\.0\.1:1'"):
         cluster_check.check("auto")
 
 
-def test_a_machine_that_is_part_of_one_may_join_it(machine, port):
+def test_a_machine_that_is_part_of_a_cluster_may_join_it(machine, port):
     with pytest.raises(ClusterError, match="This machine is not part of a cluster"):
         cluster_check.check(f"127.0.0.1:{port}")
     machine("bash", "raylet")
@@ -86,14 +86,14 @@ def test_a_machine_that_is_part_of_one_may_join_it(machine, port):
     cluster_check.check(f"127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 400 Bad request"], ids=["none", "of the web"])
-def test_what_is_no_head_is_not_waited_for(machine, answer):
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 400 Bad request"], ids=["empty", "HTTP"])
+def test_an_address_that_is_not_a_head_node_is_not_waited_for(machine, answer):
     machine("raylet")
     with listening(answer) as server, pytest.raises(ClusterError, match="Another program listens there"):
         cluster_check.check(f"127.0.0.1:{server.getsockname()[1]}")
 
 
-def test_who_says_nothing_is_waited_for_some_seconds(machine, monkeypatch):
+def test_a_silent_address_is_waited_for_some_seconds(machine, monkeypatch):
     machine("raylet")
     monkeypatch.setattr(cluster_check, "REACH_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ClusterError, match="timed out"):
@@ -108,7 +108,7 @@ def test_ray_is_not_loaded_for_it():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_another_version_is_said_with_both():
+def test_another_version_of_ray_is_reported_with_both_versions():
     told = "Version mismatch: The cluster was started with:\n    Ray: 2.52.0\n    Python: 3.11.7\nThis process was started with:\n    Ray: 2.60.0\n"
     said = str(cluster_check.no_cluster("auto", RuntimeError(told)))
     assert "Ray: 2.52.0 Python: 3.11.7 This process was started with: Ray: 2.60.0. Install the same version of Ray" in said

@@ -1,4 +1,4 @@
-"""Files that travel in pieces."""
+"""Files that are sent in pieces."""
 
 import os
 
@@ -22,7 +22,7 @@ def test_a_file_arrives_whole_or_not_at_all(tmp_path, monkeypatch, size):
     assert max(len(piece) for _, piece in sent) <= 8
 
 
-def test_a_file_that_was_begun_and_left_is_sent_from_its_beginning(tmp_path):
+def test_an_unfinished_file_is_sent_again_from_its_beginning(tmp_path):
     node_files.take(tmp_path / "there", 0, b"half", 8)
     assert node_files.missing(tmp_path, ["there"]) == ["there"]
     node_files.take(tmp_path / "there", 0, b"whole", 5)
@@ -30,7 +30,7 @@ def test_a_file_that_was_begun_and_left_is_sent_from_its_beginning(tmp_path):
     assert node_files.missing(tmp_path, ["there"]) == []
 
 
-def test_what_a_run_leaves_is_listed_without_its_states_and_what_is_arriving(tmp_path):
+def test_the_list_of_a_runs_files_excludes_states_and_partial_files(tmp_path):
     for name in ("adapter.zip", "more/file", "states/last.safetensors", "log.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"12")
@@ -38,7 +38,7 @@ def test_what_a_run_leaves_is_listed_without_its_states_and_what_is_arriving(tmp
     assert node_files.sizes(tmp_path, without=("states", "log.txt")) == {"adapter.zip": 2, "more/file": 2}
 
 
-def test_a_snapshot_stays_as_it_is_while_training_goes_on(tmp_path):
+def test_a_snapshot_does_not_change_while_training_continues(tmp_path):
     states = tmp_path / "states"
     states.mkdir()
     for name in ("last.safetensors", "best-0.safetensors", "best-4.safetensors"):
@@ -52,7 +52,7 @@ def test_a_snapshot_stays_as_it_is_while_training_goes_on(tmp_path):
     assert (tmp_path / "leaving" / "best-4.safetensors").read_bytes() == b"best-4.safetensors"
 
 
-def test_a_last_state_that_is_replaced_while_its_best_ones_are_linked_is_taken_anew(tmp_path, monkeypatch):
+def test_a_last_state_replaced_during_a_snapshot_is_taken_again(tmp_path, monkeypatch):
     states, link = tmp_path / "states", os.link
     states.mkdir()
     for name in ("last.safetensors", "best-4.safetensors"):
@@ -72,5 +72,5 @@ def test_a_last_state_that_is_replaced_while_its_best_ones_are_linked_is_taken_a
     assert (tmp_path / "leaving" / "last.safetensors").read_bytes() == b"new"
 
 
-def test_states_that_were_taken_away_are_none(tmp_path):
+def test_states_that_were_removed_are_not_listed(tmp_path):
     assert node_files.snapshot(tmp_path / "states", tmp_path / "leaving", "last.safetensors") == {}

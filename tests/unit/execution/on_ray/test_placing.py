@@ -1,4 +1,4 @@
-"""Where runs are put, what they ask for and why they wait, with machines that are made up; no Ray."""
+"""Where runs are placed, what they request and why they wait: with fake machines, without Ray."""
 
 from types import SimpleNamespace
 
@@ -25,7 +25,7 @@ def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
 
 
 class Machines:
-    """Those that a test says are there."""
+    """The nodes of a test."""
 
     def __init__(self, *nodes):
         self.here = HERE
@@ -42,7 +42,7 @@ class Machines:
 
 
 class Going:
-    """A run that goes on."""
+    """A running run."""
 
     def __init__(self, node, demand):
         self.node, self.demand = node, demand
@@ -75,7 +75,7 @@ def notes(store, run):
     return [stored.event.text for stored in store.events(run.id, ["Note"])]
 
 
-def test_a_run_goes_where_most_is_left_and_its_row_will_name_the_node(opened, queue):
+def test_a_run_goes_to_the_node_with_the_most_free_gpus_and_names_it(opened, queue):
     executor, queued = opened(machine("a", gpus=1), machine("b", gpus=2)), queue("auto")
     placement = executor.place(queued, [])
     assert (placement.node, placement.slot, placement.run) == ("b", "gpu", queued[0])
@@ -84,14 +84,14 @@ def test_a_run_goes_where_most_is_left_and_its_row_will_name_the_node(opened, qu
     assert executor.place(queued, [*taken, Going("a", Demand(1, 1e9, 1))]) is None
 
 
-def test_two_runs_share_a_gpu_where_a_person_said_so(opened, queue):
+def test_two_runs_share_a_gpu_if_configured(opened, queue):
     executor, queued = opened(machine("a", gpus=1), gpu_share=0.5), queue("auto")
     half = Going("a", Demand(1, 1e9, 0.5))
     assert executor.place(queued, [half]).node == "a"
     assert executor.place(queued, [half, half]) is None
 
 
-def test_a_run_on_the_cpu_passes_one_that_waits_for_a_gpu(opened, queue):
+def test_a_cpu_run_overtakes_one_that_waits_for_a_gpu(opened, queue):
     executor, queued = opened(machine("a", gpus=1)), queue("cuda", "cpu")
     assert executor.place(queued, [Going("a", Demand(1, 1e9, 1))]).run == queued[1]
 
@@ -106,11 +106,11 @@ def test_a_run_on_the_cpu_passes_one_that_waits_for_a_gpu(opened, queue):
         ("auto", "linear", True, False),
     ],
 )
-def test_what_is_put_on_a_gpu(device, strategy, there, wanted):
+def test_device_strategy_and_cluster_decide_who_wants_a_gpu(device, strategy, there, wanted):
     assert wants_gpu(RunSettings(dataset="d", target="t", device=device, strategy=strategy), there_are_some=there) is wanted
 
 
-def test_the_estimate_is_asked_for(opened, queue):
+def test_a_run_requests_its_estimated_memory(opened, queue):
     executor = opened(machine("a", cpus=2))
     small, large = (executor._demand(queue("cpu", rows=rows)[-1]) for rows in (90, 3000))
     assert (small.cpus, small.gpus) == (2, 0)
@@ -118,7 +118,7 @@ def test_the_estimate_is_asked_for(opened, queue):
     assert 450e6 < small.memory_bytes < large.memory_bytes < 16e9
 
 
-def test_what_no_node_could_ever_hold_is_refused_with_what_it_needs_and_what_there_is(opened, queue, store):
+def test_a_run_that_fits_on_no_node_is_refused_with_both_sizes(opened, queue, store):
     executor, queued = opened(machine("a", gigabytes=0.1), machine("b", gigabytes=0.2)), queue("cpu")
     assert executor.place(queued, []) is None
     run = store.run(queued[0].id)
@@ -127,7 +127,7 @@ def test_what_no_node_could_ever_hold_is_refused_with_what_it_needs_and_what_the
     assert "Node a has 4 CPUs, 0.1 GB of memory and no GPU. Node b has 4 CPUs, 0.2 GB" in run.error
 
 
-def test_a_machine_that_lends_no_cpu_is_given_no_run(opened, queue, store):
+def test_a_machine_without_cpus_to_lend_gets_no_run(opened, queue, store):
     executor, queued = opened(machine("head", cpus=0)), queue("cpu")
     assert executor.place(queued, []) is None
     assert "The run needs 1 CPU, " in store.run(queued[0].id).error
@@ -139,7 +139,7 @@ def test_a_gpu_that_the_cluster_never_had_is_refused(opened, queue, store):
     assert store.run(queued[0].id).status == "failed"
 
 
-def test_a_run_waits_for_a_node_that_has_left_and_says_so_once(opened, queue, store):
+def test_a_run_waits_for_a_node_that_has_left_and_reports_it_once(opened, queue, store):
     executor, queued = opened(machine("a", gpus=1), machine("b")), queue("cuda")
     executor.machines.put(machine("b"))
     for _ in range(3):
@@ -148,42 +148,42 @@ def test_a_run_waits_for_a_node_that_has_left_and_says_so_once(opened, queue, st
     (note,) = notes(store, queued[0])
     assert note.endswith("Node b has 4 CPUs, 16.0 GB of memory and no GPU. It waits for a node that was there before.")
     assert read_cluster(store.home).waits == note
-    assert executor.place(queued, [Going("b", Demand(1, 1e9, 0))]) is None, "something goes on, so that the worker stays"
+    assert executor.place(queued, [Going("b", Demand(1, 1e9, 0))]) is None, "a run is going on, so the worker stays"
     executor.machines.put(machine("c", gpus=1))
     assert executor.place(queued, []).node == "c"
     assert read_cluster(store.home).waits == ""
 
 
 @pytest.mark.parametrize("package", ["Python", "tabtune_core", "torch", "tabicl"])
-def test_a_node_of_other_versions_is_given_no_run_and_both_numbers_are_said(opened, queue, store, package):
+def test_a_node_with_other_versions_gets_no_run_and_both_versions_are_named(opened, queue, store, package):
     executor, queued = opened(machine("old", **{package: "0.9"})), queue("cpu")
     assert executor.place(queued, []) is None
     sentence = f"Node old has {package} 0.9 and the worker has {HERE[package]}: install the same on both."
     assert sentence in store.run(queued[0].id).error
 
 
-def test_a_run_goes_past_a_node_of_other_versions(opened, queue):
+def test_a_node_with_other_versions_is_skipped(opened, queue):
     executor = opened(machine("old", cpus=64, torch="0.9"), machine("new"))
     assert executor.place(queue("cpu"), []).node == "new"
 
 
-def test_a_package_of_another_family_may_differ(opened, queue):
+def test_the_package_of_another_model_family_may_differ(opened, queue):
     assert opened(machine("a", tabdpt="0.9")).place(queue("cpu"), []).node == "a"
 
 
-def test_the_pages_are_told_what_there_is(opened, queue, store):
+def test_the_cluster_file_describes_the_cluster_for_the_pages(opened, queue, store):
     opened(machine("a", gpus=2), machine("b", torch="0.9")).place(queue("cpu"), [])
     told = read_cluster(store.home)
     assert told.summary == "1 node, 4 CPUs, 2 GPUs (2 × NVIDIA L4)"
     assert told.nodes[1].problem.startswith("Node b has torch 0.9")
 
 
-def test_an_actor_whose_run_began_while_the_cluster_was_looked_at_is_no_stray(opened, queue, store):
+def test_an_actor_whose_run_started_during_the_scan_is_not_killed(opened, queue, store):
     (run,) = queue("cpu")
     executor, killed = opened(machine("a")), []
 
     def named_meanwhile():
-        store.claim(1, None, run.id, executor="ray")  # by the worker that is there
+        store.claim(1, None, run.id, executor="ray")  # as this worker does
         return [f"run-{run.id}-0", "run-of-nobody-0"]
 
     executor.ray.util.list_named_actors = named_meanwhile
@@ -201,7 +201,7 @@ def test_a_run_whose_memory_is_not_known_yet_waits_and_is_not_overtaken(opened, 
     assert executor.place(queued, []).run == queued[0]
 
 
-def test_a_cluster_that_cannot_be_joined_is_told_to_the_pages(store, monkeypatch):
+def test_the_reason_why_a_cluster_cannot_be_joined_reaches_the_pages(store, monkeypatch):
     def refuse(address, home):
         raise ClusterError("There is no Ray cluster to join.")
 
@@ -212,7 +212,7 @@ def test_a_cluster_that_cannot_be_joined_is_told_to_the_pages(store, monkeypatch
 
 
 @pytest.mark.parametrize("error", [ValueError, type("ActorAlreadyExistsError", (ValueError, ConnectionError), {})])
-def test_a_name_that_an_earlier_try_has_taken_ends_that_one_and_not_the_worker(opened, queue, monkeypatch, error):
+def test_a_name_taken_by_an_earlier_attempt_ends_that_actor_and_not_the_worker(opened, queue, monkeypatch, error):
     executor, queued, killed = opened(machine("a")), queue("cpu"), []
 
     def taken(*given):
@@ -224,7 +224,7 @@ def test_a_name_that_an_earlier_try_has_taken_ends_that_one_and_not_the_worker(o
     assert killed == [f"run-{queued[0].id}-0"]
 
 
-def test_a_cluster_that_does_not_answer_does_not_make_a_run_that_goes_on_a_lost_one(opened, queue):
+def test_a_running_run_is_not_lost_because_the_cluster_does_not_answer(opened, queue):
     executor, queued = opened(machine("a")), queue("cpu")
 
     def silent(name, namespace):

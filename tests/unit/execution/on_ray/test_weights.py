@@ -1,4 +1,4 @@
-"""Weights on their way to another machine."""
+"""Weights that are sent to another machine."""
 
 import os
 
@@ -26,11 +26,11 @@ def send(what, node):
 
 
 @pytest.mark.parametrize("settings", [RunSettings(dataset="d", target="t"), RunSettings(dataset="d", target="t", strategy="linear")])
-def test_what_ships_with_the_package_and_what_needs_no_weights_carries_none(settings):
+def test_shipped_models_and_models_without_weights_carry_none(settings):
     assert node_files.carried(settings) == node_files.Carried()
 
 
-def test_named_weights_lie_under_their_hash_and_are_found_there_by_the_name_that_the_person_gave(tmp_path):
+def test_named_weights_are_stored_by_hash_and_found_by_their_given_name(tmp_path):
     file = tmp_path / "mine.ckpt"
     file.write_bytes(b"weights")
     what = node_files.carried(RunSettings(dataset="d", target="t", checkpoint=str(file)))
@@ -43,18 +43,18 @@ def test_named_weights_lie_under_their_hash_and_are_found_there_by_the_name_that
     assert os.environ[ELSEWHERE] == str(found)
 
 
-def test_named_weights_that_are_not_there_are_said_before_anything_is_sent(tmp_path):
+def test_missing_named_weights_are_reported_before_anything_is_sent(tmp_path):
     with pytest.raises(CheckpointError, match="does not exist|no checkpoint"):
         node_files.carried(RunSettings(dataset="d", target="t", checkpoint=str(tmp_path / "none")))
 
 
-def test_a_release_goes_from_cache_to_cache(tmp_path, monkeypatch):
+def test_a_release_is_copied_from_cache_to_cache(tmp_path, monkeypatch):
     release = get_card("tabicl-v2").weights_for("classification")
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
     use_cache(monkeypatch, tmp_path / "here")
     assert node_files.lacks_release(RELEASE)
-    assert node_files.carried(RELEASE) == node_files.Carried(), "nobody has it: the node downloads it"
+    assert node_files.carried(RELEASE) == node_files.Carried(), "not in the cache here: the node downloads it"
     folder = tmp_path / "here" / f"models--{release.repository.replace('/', '--')}"
     (folder / "snapshots" / "abc" / release.file).parent.mkdir(parents=True)
     (folder / "snapshots" / "abc" / release.file).write_bytes(b"weights")

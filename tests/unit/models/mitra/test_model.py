@@ -1,4 +1,4 @@
-"""Mitra: what the module does with a table, and what it refuses."""
+"""Mitra: how the module treats a table, and what it refuses."""
 
 import json
 import pickle
@@ -31,7 +31,7 @@ def open_tiny(folder, case):
 
 
 def arrays(task, rows=50, seed=0):
-    """Preprocessed rows with targets, and the number of classes: the first 30 rows are context."""
+    """Preprocessed rows with targets, and the number of classes; the first 30 rows are the context."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 4)).astype(np.float32)
     y = np.digitize(x[:, 0], [-0.5, 0.5]) if task == "classification" else 7 + 2 * x[:, 0].astype(float)
@@ -50,7 +50,7 @@ def predict(model):
 
 
 @CASES
-def test_shapes_are_those_of_the_weights_that_lora_can_reach(case):
+def test_shapes_match_the_weights_that_lora_can_adapt(case):
     name, task = case
     layers = {path: layer for path, layer in tiny_module(name, task=task).named_modules() if isinstance(layer, nn.Linear | nn.Embedding)}
     found = {f"{p}.weight": tuple(reversed(m.weight.shape) if isinstance(m, nn.Embedding) else m.weight.shape) for p, m in layers.items()}
@@ -68,16 +68,16 @@ def test_the_label_embedding_can_be_named(tmp_path, case):
 
 
 @CASES
-def test_training_and_prediction_read_the_module_alike(tmp_path, case):
+def test_training_and_prediction_use_the_module_alike(tmp_path, case):
     model = open_tiny(tmp_path, case)
     losses = [model.loss(*episode(case[1])) for _ in (model.module.train(), model.module.eval())]
     assert torch.equal(*losses)
 
 
-def test_the_loss_is_that_of_the_predicted_probabilities(tmp_path):
+def test_the_loss_is_the_cross_entropy_of_the_predicted_probabilities(tmp_path):
     model = open_tiny(tmp_path, SMALL)
     x, y_C, y_Q, classes = episode("classification")
-    y_Q[0, :5] = -1  # a class that the context lacks is not scored
+    y_Q[0, :5] = -1  # a class missing from the context is not scored
     expected = -np.log(predict(model)[np.arange(5, 20), y_Q[0, 5:]]).mean()
     assert model.loss(x, y_C, y_Q, classes).item() == pytest.approx(expected, abs=1e-6)
 
@@ -90,7 +90,7 @@ def test_the_loss_is_the_squared_error_of_the_predicted_numbers_in_ranges_of_the
 
 
 @pytest.mark.parametrize("name", ["mitra-v1", "mitra-v2"])
-def test_a_context_of_one_number_predicts_it(tmp_path, name):
+def test_a_context_with_a_single_target_value_predicts_it(tmp_path, name):
     model = open_tiny(tmp_path, (name, "regression"))
     x, y, _ = arrays("regression")
     np.testing.assert_array_equal(model.predict(x[:30], np.full(30, 5.5), x[30:], 0), np.full(20, 5.5))
@@ -98,7 +98,7 @@ def test_a_context_of_one_number_predicts_it(tmp_path, name):
     assert torch.isfinite(model.loss(x_T, torch.full_like(y_C, 5.5), y_Q, 0))
 
 
-def test_preprocessing_is_learnt_from_the_context_and_leaves_the_callers_rows_alone(tmp_path):
+def test_preprocessing_is_learnt_from_the_context_and_does_not_change_the_callers_rows(tmp_path):
     context = np.array([[1.0, 5.0, 1.7e12, np.nan], [3.0, 5.0, 1.7e12 + 1, np.nan], [np.nan, 5.0, 1.7e12 + 2, np.nan]])
     copy = context.copy()
     transform = open_tiny(tmp_path, SMALL).fit_preprocessing(context)
@@ -107,7 +107,7 @@ def test_preprocessing_is_learnt_from_the_context_and_leaves_the_callers_rows_al
     np.testing.assert_array_equal(context, copy)
 
 
-def test_a_table_of_constant_columns_is_predicted_all_the_same(tmp_path):
+def test_a_table_of_constant_columns_can_be_predicted(tmp_path):
     model = open_tiny(tmp_path, SMALL)
     x = model.fit_preprocessing(np.ones((30, 2)))(np.ones((30, 2)))
     assert np.isfinite(model.predict(x, arrays("classification")[1][:30], x, 3)).all()
@@ -174,7 +174,7 @@ def _of_numbers(folder):
         (_of_numbers, "holds a model for regression, and the task is classification. Name a checkpoint for classification."),
     ],
 )
-def test_a_folder_that_is_no_checkpoint_of_the_task_is_refused(tmp_path, capsys, change, message):
+def test_a_folder_that_is_not_a_checkpoint_of_the_task_is_refused(tmp_path, capsys, change, message):
     open_tiny(tmp_path, SMALL)
     change(tmp_path / "tiny")
     with pytest.raises(CheckpointError, match=message):
@@ -182,7 +182,7 @@ def test_a_folder_that_is_no_checkpoint_of_the_task_is_refused(tmp_path, capsys,
     assert "this code ran" not in capsys.readouterr().out
 
 
-def test_without_autogluon_the_line_that_installs_it_is_told(monkeypatch, tmp_path):
+def test_without_autogluon_the_error_gives_the_install_command(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "autogluon.tabular.models.mitra._internal.models.tab2d", None)
     monkeypatch.delitem(sys.modules, "tabtune_core.models.mitra.model", raising=False)
     with pytest.raises(

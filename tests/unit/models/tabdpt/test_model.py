@@ -1,4 +1,4 @@
-"""TabDPT: what a file must hold, what training sees, and which numbers come back."""
+"""TabDPT: what a file must hold, what training sees, and how numbers are predicted."""
 
 import json
 
@@ -50,37 +50,30 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         read_checkpoint(path)
 
 
-def test_the_weights_of_an_earlier_version_are_named_as_such(tmp_path):
-    tensors = load_file(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
-    old = {name.replace("reg_y_encoders", "y_encoders"): tensor for name, tensor in tensors.items() if "cls_y" not in name}
-    save_file(old, tmp_path / "old.safetensors", metadata={"cfg": "{}"})
-    with pytest.raises(CheckpointError, match="holds the weights of TabDPT 1.2 or earlier; the installed"):
-        read_checkpoint(tmp_path / "old.safetensors")
+def as_saved_by_1_2(tensors):
+    return {name.replace("reg_y_encoders", "y_encoders"): tensor for name, tensor in tensors.items() if "cls_y" not in name}
+
+
+def without_encoder(tensors):
+    return {name: tensor for name, tensor in tensors.items() if name != "encoder.weight"}
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("change", "config", "message"),
     [
-        ("{", "its JSON is malformed or truncated"),
-        ("[]", "an entry of it has the wrong type"),
-        ("{}", "it lacks the entry 'model'"),
-        ('{"env": {}, "training": {"dropout": 0.0}, "model": {"max_num_classes": 4}}', "does not fit the installed tabdpt package"),
+        (as_saved_by_1_2, "{}", "holds the weights of TabDPT 1.2 or earlier; the installed"),
+        (dict, "{", "its JSON is malformed or truncated"),
+        (dict, "[]", "an entry of it has the wrong type"),
+        (dict, "{}", "it lacks the entry 'model'"),
+        (dict, '{"env": {}, "training": {"dropout": 0.0}, "model": {"max_num_classes": 4}}', "does not fit the installed tabdpt package"),
+        (without_encoder, None, r"Missing key\(s\) in state_dict: \"encoder.weight\""),
     ],
 )
-def test_a_configuration_that_is_no_tabdpts_is_refused(tmp_path, config, message):
-    tensors = load_file(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
-    save_file(tensors, tmp_path / "other.safetensors", metadata={"cfg": config})
+def test_a_file_that_does_not_fit_is_refused_with_the_reason(tmp_path, change, config, message):
+    _, own = read_checkpoint(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
+    save_file(change(load_file(tmp_path / "tiny.safetensors")), tmp_path / "bad.safetensors", metadata={"cfg": config or own})
     with pytest.raises(CheckpointError, match=message):
-        read_checkpoint(tmp_path / "other.safetensors")
-
-
-def test_a_file_that_lacks_weights_says_which(tmp_path):
-    _, config = read_checkpoint(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
-    tensors = load_file(tmp_path / "tiny.safetensors")
-    del tensors["encoder.weight"]
-    save_file(tensors, tmp_path / "part.safetensors", metadata={"cfg": config})
-    with pytest.raises(CheckpointError, match=r"Missing key\(s\) in state_dict: \"encoder.weight\""):
-        read_checkpoint(tmp_path / "part.safetensors")
+        read_checkpoint(tmp_path / "bad.safetensors")
 
 
 @BOTH
@@ -97,12 +90,12 @@ def test_what_is_saved_opens_again_bit_by_bit(tmp_path, task):
 def test_query_rows_do_not_see_each_other_even_while_training(tmp_path, task):
     model = open_tiny(tmp_path, task)
     x, y_context, y_query, classes = episode(task)
-    x[:, 20:] *= torch.linspace(1, 30, 10)[:, None]  # outliers that would move statistics taken over query rows
+    x[:, 20:] *= torch.linspace(1, 30, 10)[:, None]  # outliers that would change statistics taken over query rows
     model.module.train()
     together = model.loss(x, y_context, y_query, classes)
     alone = [model.loss(torch.cat([x[:, :20], x[:, [20 + i]]], 1), y_context, y_query[:, [i]], classes) for i in range(10)]
     torch.testing.assert_close(together, torch.stack(alone).mean(), atol=1e-5, rtol=0)
-    assert model.module.training, "the flag is as the training loop left it"
+    assert model.module.training, "the loss must not change the training flag"
 
 
 @BOTH
@@ -116,7 +109,7 @@ def test_dropout_of_the_adapters_obeys_the_training_loop(tmp_path, task):
 
 
 @BOTH
-def test_training_minimises_what_prediction_says(tmp_path, task):
+def test_training_minimises_the_loss_of_the_predictions(tmp_path, task):
     model = open_tiny(tmp_path, task)
     x, y_context, y_query, classes = episode(task)
     optimizer = torch.optim.Adam(model.module.parameters(), lr=1e-2)
@@ -129,10 +122,10 @@ def test_training_minimises_what_prediction_says(tmp_path, task):
     assert np.abs(predicted - wanted).max() < 0.3
 
 
-def test_the_loss_of_many_classes_is_that_of_the_predicted_probabilities(tmp_path):
+def test_the_loss_of_many_classes_is_the_cross_entropy_of_the_predictions(tmp_path):
     model = open_tiny(tmp_path, "classification")
     x, *_ = episode("classification")
-    y = torch.arange(30) % 7  # more than the 4 of the model
+    y = torch.arange(30) % 7  # more classes than the model's 4
     predicted = model.predict(x[0, :20].numpy(), y[:20].numpy(), x[0, 20:].numpy(), 7)
     expected = -np.log(predicted[np.arange(10), y[20:]]).mean()
     assert model.loss(x, y[None, :20], y[None, 20:], 7).item() == pytest.approx(expected, abs=1e-5)
@@ -155,7 +148,7 @@ def test_numbers_may_have_any_unit(tmp_path, factor, offset):
 
 
 @pytest.mark.parametrize("context", [[7.0] * 20, [7.0]])
-def test_a_constant_target_is_predicted_as_it_is(tmp_path, context):
+def test_a_constant_target_is_predicted_exactly(tmp_path, context):
     model = open_tiny(tmp_path, "regression")
     predicted = model.predict(np.ones((len(context), 2), np.float32), np.array(context), np.zeros((3, 2), np.float32), 0)
     np.testing.assert_allclose(predicted, 7.0)
@@ -171,7 +164,7 @@ def test_a_constant_target_is_predicted_as_it_is(tmp_path, context):
         ("regression", "prediction_head", "head"),
     ],
 )
-def test_a_group_stands_for_its_part_and_no_other(tmp_path, task, group, part):
+def test_a_group_means_exactly_its_part(tmp_path, task, group, part):
     report = adapt(open_tiny(tmp_path, task), targets=(group,))
     assert {layer.path.split(".")[0] for layer in report.layers} == {part}
 
@@ -183,7 +176,7 @@ def test_a_group_without_a_part_is_an_error(tmp_path, task):
 
 
 @BOTH
-def test_layers_smaller_than_their_adapter_are_passed_over_unless_named(tmp_path, task):
+def test_layers_smaller_than_their_adapter_are_skipped_unless_named(tmp_path, task):
     report = adapt(open_tiny(tmp_path, task))
     gates = ["transformer_encoder.0.q_gate", "transformer_encoder.1.q_gate"]
     numbers = {"classification": [], "regression": ["reg_y_encoders.0.0", "reg_y_encoders.1.0"]}  # of one number each
@@ -204,9 +197,9 @@ def test_the_projection_of_many_features_is_always_the_same_and_learnt_from_the_
     rng = np.random.default_rng(0)
     x, state = rng.normal(size=(40, 30)), torch.get_rng_state()
     first = model.fit_preprocessing(x)
-    assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
+    assert torch.equal(torch.get_rng_state(), state), "the global generator must not be used"
     torch.manual_seed(5)
     np.testing.assert_array_equal(first(x), model.fit_preprocessing(x)(x))
     assert first(x).shape == (40, 16)
-    # but for the order in which BLAS adds, which may depend on the number of rows
+    # equal except for the order of BLAS sums, which may depend on the number of rows
     np.testing.assert_allclose(first(100 * x[:1]), first(np.vstack([100 * x[:1], x]))[:1], rtol=2e-6)

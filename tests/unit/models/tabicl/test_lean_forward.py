@@ -1,4 +1,4 @@
-"""What is left out of TabICL is what nobody reads: reserved columns, answers for the context rows, and copies within attention."""
+"""The lean TabICL skips only unused work: reserved columns, outputs of the context rows, and copies within attention."""
 
 import contextlib
 import copy
@@ -20,11 +20,11 @@ CONTEXT, ROWS, FEATURES = 40, 60, 6
 TARGETS = ("col_embedder.tf_col", "row_interactor", "icl_predictor")
 BLOCKS = ("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks")
 ROUNDING = {"atol": 3e-6, "rtol": 1e-5}
-"""BLAS adds in another order where there are fewer rows at once."""
+"""BLAS sums in another order for fewer rows at once."""
 
 
 def opened(name, task="classification"):
-    """A module whose vectors are random too: an embedding of nothing is no zero."""
+    """Opens a module whose vectors are also random, so that the embedding of an empty input is not zero."""
     module = tiny_module(name, task=task)
     for parameter in module.parameters():
         if parameter.ndim == 1:
@@ -49,7 +49,7 @@ def columns_seen(module):
 
 
 def both(name="tabicl-v2", task="classification"):
-    """A module as upstream makes it, and a lean copy."""
+    """Returns upstream's module and a lean copy."""
     upstreams = opened(name, task)
     copied = copy.deepcopy(upstreams)
     lean(copied)
@@ -61,7 +61,7 @@ def both(name="tabicl-v2", task="classification"):
 @pytest.mark.parametrize(
     ("name", "task"), [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1", "classification")], ids=str
 )
-def test_outputs_and_gradients_are_upstreams(name, task, lora, recompute):
+def test_outputs_and_gradients_equal_upstreams(name, task, lora, recompute):
     y_BC = torch.arange(CONTEXT).expand(2, -1).float() % 3 if task == "classification" else torch.randn(2, CONTEXT)
     x_BTF, said, rows, columns = torch.randn(2, ROWS, FEATURES), [], [], []
     for module in both(name, task):
@@ -78,7 +78,7 @@ def test_outputs_and_gradients_are_upstreams(name, task, lora, recompute):
         said.append(outputs(module, y_BC, x_BTF, checkpointed(module, recompute)))
     assert len(said[0]) > 10
     assert (rows[0], rows[-1], set(columns[1])) == (ROWS, ROWS - CONTEXT, {FEATURES})
-    for found, wanted in zip(said[1], said[0], strict=True):  # as a whole: single numbers that nearly cancel out differ between processors
+    for found, wanted in zip(said[1], said[0], strict=True):  # as a whole: single numbers that nearly cancel differ between processors
         assert (found - wanted).norm() <= 3e-4 * wanted.norm() + 3e-5
 
 
@@ -92,7 +92,7 @@ def test_outputs_and_gradients_are_upstreams(name, task, lora, recompute):
     ],
     ids=str,
 )
-def test_predictions_are_upstreams_and_leave_nothing_on_the_module(name, task, classes):
+def test_predictions_equal_upstreams_and_leave_nothing_on_the_module(name, task, classes):
     config, said = InferenceConfig(), []
     config.update_from_dict({name: {"use_amp": False} for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
     x_BTF = torch.randn(2, ROWS, FEATURES)
@@ -107,7 +107,7 @@ def test_predictions_are_upstreams_and_leave_nothing_on_the_module(name, task, c
 
 
 @pytest.mark.parametrize("mode", ["kv", "repr"])
-def test_a_cache_of_the_context_is_filled_and_read_as_ever(mode):
+def test_a_context_cache_is_filled_and_read_as_upstream(mode):
     y_BC, x_BTF, said = torch.arange(CONTEXT)[None].float() % 3, torch.randn(1, ROWS, FEATURES), []
     for module in both():
         with torch.no_grad():
@@ -134,7 +134,7 @@ def test_less_is_kept_for_the_backward_pass():
     assert leans < 0.97 * upstreams
 
 
-def test_a_module_whose_attention_drops_something_predicts_as_ever_and_drops_while_it_trains():
+def test_attention_dropout_acts_in_training_and_not_in_prediction():
     y_BC, x_BTF, said = torch.arange(CONTEXT)[None].float() % 3, torch.randn(1, ROWS, FEATURES), []
     for module in both():
         for layer in module.modules():
@@ -146,7 +146,7 @@ def test_a_module_whose_attention_drops_something_predicts_as_ever_and_drops_whi
     assert not torch.allclose(module.train()(x_BTF, y_BC), module(x_BTF, y_BC), atol=1e-2)
 
 
-def test_a_mask_is_upstreams_to_obey():
+def test_a_mask_is_handled_by_upstream():
     upstreams, leans = ([layer for layer in module.modules() if isinstance(layer, MultiheadAttention)][-1].eval() for module in both())
     x_BTD, hidden_TT = torch.randn(2, 5, upstreams.embed_dim), torch.eye(5, dtype=torch.bool)
     expected = upstreams(x_BTD, x_BTD, x_BTD, attn_mask=hidden_TT)
@@ -154,7 +154,7 @@ def test_a_mask_is_upstreams_to_obey():
     assert not torch.allclose(leans(x_BTD, x_BTD, x_BTD), expected)
 
 
-def test_layers_of_an_untested_version_stay(monkeypatch):
+def test_layers_of_an_untested_version_are_not_replaced(monkeypatch):
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
     _, copied = both()
     layers = {type(layer) for layer in copied.modules()}

@@ -1,4 +1,4 @@
-"""TabPFN's files as they were released, what is refused, the licence, and rows that must not tell of each other."""
+"""TabPFN's released files, refused ones, the licence, and query rows that must not affect each other."""
 
 import re
 
@@ -14,6 +14,7 @@ from tabtune_core.settings import RunSettings
 
 pytest.importorskip("tabpfn", reason="TabPFN needs its package")
 
+NOT_POSITIVE = "its 'inference_config' has a temperature or an outlier bound that is not a positive number"
 MODELS = ["tabpfn-v2", "tabpfn-v2.5", "tabpfn-v2.6"]
 OUTER = {
     **{f"feature_group_embedder.{i}.weight": f"encoder.5.mlp.{i}.weight" for i in (0, 2)},
@@ -30,7 +31,7 @@ ATTENTION = {
 
 
 def as_released(tensors, heads):
-    """The state of a file of v2 or v2.5: attention's three projections in one tensor, with a dimension for the heads."""
+    """Makes the state of a v2 or v2.5 file: attention's three projections in one tensor, with a dimension for the heads."""
     old = {OUTER.get(name, name): tensor for name, tensor in tensors.items() if not name.startswith("blocks.")}
     for name, tensor in tensors.items():
         if name.startswith("blocks."):
@@ -58,7 +59,7 @@ def predicted(model, x_NF, context=20):
 
 @pytest.mark.parametrize("name", MODELS[:2])
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_a_file_as_it_was_released_is_the_model_under_its_new_names(tmp_path, name, task):
+def test_a_released_file_gives_the_model_under_its_new_names(tmp_path, name, task):
     x_NF, model = np.random.default_rng(0).normal(size=(30, 5)), opened(tiny_checkpoint(tmp_path / "new", name, task=task), name, task)
     content = torch.load(tmp_path / "new")
     old = as_released(content["state_dict"], content["config"]["nhead"])
@@ -70,27 +71,18 @@ def test_a_file_as_it_was_released_is_the_model_under_its_new_names(tmp_path, na
 @pytest.mark.parametrize(
     ("entries", "refused"),
     [
-        (
-            {"architecture_name": "tabpfn_v3"},
-            "its architecture is 'tabpfn_v3', not that of TabPFN v2, v2.5 or v2.6",
-        ),
+        ({"architecture_name": "tabpfn_v3"}, "its architecture is 'tabpfn_v3', not that of TabPFN v2, v2.5 or v2.6"),
         ({"architecture_name": ["base"]}, "an entry of it has the wrong type"),
         ({"architecture_name": "tabpfn_v2_6"}, "its architecture is 'tabpfn_v2_6', which the model tabpfn-v2.6 opens"),
         ({"config": {"num_thinking_rows": 65}}, "the tensor 'add_thinking_rows.row_token_values_TE' is"),
         ({"state_dict": {"blocks.0.layernorm_mlp.weight": torch.ones(24)}}, "the tensor 'blocks.0.layernorm_mlp.weight' is"),
         ({"inference_config": 3}, "its 'inference_config' holds no entries by name"),
-        (
-            {"inference_config": {"SOFTMAX_TEMPERATURE": 0}},
-            "its 'inference_config' has a temperature or an outlier bound that is not a positive number",
-        ),
-        (
-            {"inference_config": {"OUTLIER_REMOVAL_STD": "no"}},
-            "its 'inference_config' has a temperature or an outlier bound that is not a positive number",
-        ),
+        ({"inference_config": {"SOFTMAX_TEMPERATURE": 0}}, NOT_POSITIVE),
+        ({"inference_config": {"OUTLIER_REMOVAL_STD": "no"}}, NOT_POSITIVE),
     ],
     ids=str,
 )
-def test_a_file_of_something_else_is_refused_in_one_sentence(tmp_path, entries, refused):
+def test_a_foreign_file_is_refused_in_one_sentence(tmp_path, entries, refused):
     content = torch.load(tiny_checkpoint(tmp_path / "x", "tabpfn-v2.5"))
     changed = {name: {**content[name], **value} if name in ("config", "state_dict") else value for name, value in entries.items()}
     torch.save({**content, **changed}, tmp_path / "x")
@@ -101,7 +93,7 @@ def test_a_file_of_something_else_is_refused_in_one_sentence(tmp_path, entries, 
 
 
 @pytest.mark.parametrize("name", MODELS[1:])
-def test_a_later_release_is_opened_by_its_path_alone_and_its_licence_goes_with_it(tmp_path, name):
+def test_a_later_release_opens_only_by_path_and_its_licence_is_passed_on(tmp_path, name):
     said = f"TabPFN-{name[-3:]} License, no commercial use"
     with pytest.raises(CheckpointError, match=re.escape(f"not downloaded automatically, because of its owner's licence ({said})")):
         opened(None, name)
@@ -115,7 +107,7 @@ def test_a_later_release_is_opened_by_its_path_alone_and_its_licence_goes_with_i
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("missing", [slice(0), slice(5), slice(20)], ids=["none", "some", "all"])
-def test_a_column_that_is_one_number_in_the_context_tells_rows_nothing_of_each_other(tmp_path, name, missing):
+def test_a_column_constant_in_the_context_leaks_nothing_between_query_rows(tmp_path, name, missing):
     x_NF = np.random.default_rng(0).normal(size=(30, 5))
     x_NF[:20, 1], x_NF[missing, 1] = 7.0, np.nan
     model = opened(tiny_checkpoint(tmp_path / "x", name), name)
@@ -128,7 +120,7 @@ def test_a_column_that_is_one_number_in_the_context_tells_rows_nothing_of_each_o
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_table_of_constant_columns_alone_is_predicted(tmp_path, name):
+def test_a_table_of_only_constant_columns_can_be_predicted(tmp_path, name):
     x_NF, model = np.full((30, 2), 4.0), opened(tiny_checkpoint(tmp_path / "x", name), name)
     x_NF[20:] = np.arange(10)[:, None]
     together = predicted(model, x_NF)

@@ -1,4 +1,4 @@
-"""What runs will write, before they start."""
+"""Disk space that runs will need, computed before they start."""
 
 import dataclasses
 from pathlib import Path
@@ -23,12 +23,12 @@ def need(*runs, **more):
     return disk_need(runs, CARD, SPLIT, classes=2, **more)
 
 
-def test_full_fine_tuning_keeps_its_weights_and_has_three_best_and_two_last_states_of_three_numbers_a_weight():
+def test_full_fine_tuning_needs_its_weights_plus_its_best_and_last_states():
     full = need(RUN.with_strategy("base-ft"))
     assert (full.kept, full.meanwhile) == (RUN_BYTES + PREDICTIONS + WEIGHTS, 9 * WEIGHTS)
 
 
-def test_an_adapter_is_counted_by_its_rank_and_runs_train_one_after_the_other():
+def test_an_adapter_counts_by_rank_and_runs_train_one_at_a_time():
     low, high = (dataclasses.replace(RUN, strategy="peft", lora=LoraSettings(rank=rank)) for rank in (2, 16))
     both = need(low, high, times=3)
     bytes_of = {run.lora.rank: adapter_size(CARD, "classification", run.lora).tensor_bytes for run in (low, high)}
@@ -39,7 +39,7 @@ def test_an_adapter_is_counted_by_its_rank_and_runs_train_one_after_the_other():
 
 
 @pytest.mark.parametrize(("free", "refused"), [(10**12, False), (10**6, True)])
-def test_runs_are_refused_where_the_disk_has_too_little_left(monkeypatch, free, refused):
+def test_runs_are_refused_when_the_disk_is_too_full(monkeypatch, free, refused):
     monkeypatch.setattr(fitting, "disk_of", lambda path: Disk(path, free, 10**13, False, True))
     told = no_room(need(RUN.with_strategy("base-ft")), Path("/home/lab"))
     assert (told is not None) is refused

@@ -1,4 +1,4 @@
-"""The estimate of memory: what can be counted is exact, what autograd keeps is what torch keeps, and more of anything never costs less."""
+"""The memory estimate: exact where it counts, equal to what torch keeps for autograd, and never lower for a larger table."""
 
 import dataclasses
 import itertools
@@ -40,7 +40,7 @@ def loss_of(model):
 
 
 def kept_bytes(model):
-    """Bytes of the tensors that torch keeps for the backward pass, one storage counted once, parameters not."""
+    """Bytes of the tensors that torch keeps for the backward pass, without parameters; each storage counts once."""
     own = {t.untyped_storage().data_ptr() for t in [*model.module.parameters(), *model.module.buffers()]}
     kept = {}
 
@@ -69,7 +69,7 @@ def kept_bytes(model):
     ],
     ids=str,
 )
-def test_what_autograd_keeps_is_counted(model, strategy, lora, monkeypatch):
+def test_the_tensors_that_autograd_keeps_are_counted(model, strategy, lora, monkeypatch):
     if model == "mitra-mini":
         monkeypatch.setattr(pytest.importorskip(MITRA), "checkpoint", lambda layer, *args, use_reentrant: layer(*args))
     settings, loaded = opened(strategy, model, **lora)
@@ -79,10 +79,10 @@ def test_what_autograd_keeps_is_counted(model, strategy, lora, monkeypatch):
 
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
 @pytest.mark.parametrize("lora", [{}, {"targets": ("column_embeddings",)}], ids=str)
-def test_what_a_recomputed_step_holds_at_its_peak_is_counted(model, lora):
+def test_the_peak_of_a_recomputed_step_is_counted(model, lora):
     settings, loaded = opened("peft", model, **lora)
     with checkpointed(loaded.module, loaded.card.family.block_lists):
-        loss_of(loaded).backward()  # the gradients are there when the peak is measured: they are counted apart
+        loss_of(loaded).backward()  # gradients exist when the peak is measured, because they are counted separately
         with torch.profiler.profile(profile_memory=True) as profile:
             loss_of(loaded).backward()
     events = sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns())
@@ -93,14 +93,14 @@ def test_what_a_recomputed_step_holds_at_its_peak_is_counted(model, lora):
 
 @pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
 @pytest.mark.parametrize(("strategy", "variant"), [("base-ft", {}), ("peft", {"use_dora": True}), ("peft", PISSA)])
-def test_what_is_counted_is_exact(model, strategy, variant):
+def test_the_counted_parts_are_exact(model, strategy, variant):
     settings, loaded = opened(strategy, model, rank=3, **variant)
     named = [(name, p) for name, p in loaded.module.named_parameters() if p.requires_grad]
     optimizer = make_optimizer(named, optimizer="adamw", learning_rate=1e-4, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
     loss_of(loaded).backward()
     optimizer.step()
     held, expected = held_bytes(loaded.module, optimizer), estimate_memory(settings, loaded.card, SIZES, on_gpu=False)
-    held["optimizer"] -= 4 * len(optimizer.state)  # a counter of its steps for each tensor
+    held["optimizer"] -= 4 * len(optimizer.state)  # the step counter of each tensor
     assert held == {name: getattr(expected, name) for name in ("weights", "adapter", "gradients", "optimizer")}
     assert expected.gradients > 0
 
@@ -112,7 +112,7 @@ def growth(strategy="peft", sizes=SIZES, model="tabicl-v2", on_gpu=True, **lora)
 
 @pytest.mark.parametrize("model", ["tabicl-v1", "tabicl-v2", "tabdpt-1.3", "mitra-v2"])
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
-def test_a_larger_table_never_takes_less(model, strategy):
+def test_a_larger_table_never_needs_less_memory(model, strategy):
     larger = dataclasses.replace(
         SIZES, context_rows=4800, query_rows=1600, features=50, shown_rows=6000, evaluation_rows=2048, predicted_rows=2000
     )
@@ -120,7 +120,7 @@ def test_a_larger_table_never_takes_less(model, strategy):
     assert growth(strategy, model=model) > 0
 
 
-def test_each_lever_moves_the_estimate_its_way():
+def test_each_setting_moves_the_estimate_in_its_direction():
     usual = growth()
     assert growth(rank=32) > usual > growth(rank=2)
     assert growth(dropout=0.0) < usual < growth(use_dora=True)
@@ -130,7 +130,7 @@ def test_each_lever_moves_the_estimate_its_way():
 
 
 @pytest.mark.parametrize("train", [{"gradient_checkpointing": True}, {"optimizer": "sgd"}, {"amp": "bf16"}], ids=str)
-def test_what_saves_memory_lowers_the_estimate(train):
+def test_settings_that_save_memory_lower_the_estimate(train):
     settings = RunSettings(dataset="d", target="y", model="tabicl-v2", strategy="base-ft")
     large = dataclasses.replace(SIZES, context_rows=1000, features=20)
     usual, saving = (
@@ -140,7 +140,7 @@ def test_what_saves_memory_lowers_the_estimate(train):
     assert saving < usual
 
 
-def test_growth_is_a_number_where_a_run_like_it_was_measured_and_else_a_band():
+def test_growth_is_a_number_if_a_similar_run_was_measured_else_a_range():
     settings = RunSettings(dataset="d", target="y", model="tabicl-v2")
     estimate = estimate_memory(settings, get_card("tabicl-v2"), SIZES, on_gpu=False)
     number, band, small = (Growth.of(estimate, ratio) for ratio in (1.1, None, 1e-3))
@@ -162,13 +162,13 @@ def test_sizes_follow_the_split_and_the_settings():
     assert Sizes.plan(unset, SplitSizes(600, 200, 200), features=7, classes=2).shown_rows == 600
 
 
-def test_training_is_priced_with_the_rows_of_evaluations_and_zero_shot_with_those_of_predictions():
+def test_training_is_estimated_with_evaluation_rows_and_zero_shot_with_prediction_rows():
     many = dataclasses.replace(SIZES, shown_rows=50_000)
     assert growth("peft", many) == growth("peft")
     assert growth("inference", many) > growth("inference")
 
 
-def test_activations_are_what_is_left_of_the_measured_growth():
+def test_activations_are_the_remainder_of_the_measured_growth():
     held = {"weights": 100, "adapter": 10, "gradients": 10, "optimizer": 20}
     assert by_cause(held, 75) == {**held, "activations": 45}
     assert by_cause(held, None) is None

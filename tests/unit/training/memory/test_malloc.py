@@ -1,4 +1,4 @@
-"""Large blocks of memory go back to the system, wherever in the heap they would have been."""
+"""Large freed blocks of memory go back to the system, wherever they would lie in the heap."""
 
 import ctypes
 import subprocess
@@ -27,19 +27,19 @@ with large_blocks_apart():
     print(given_back())
 print(given_back())
 """
-"""For a process of its own: where others have left gaps of 8 MB in the heap, blocks go there, whatever the threshold."""
+"""Runs in a separate process: blocks would fill any gap of 8 MB that other code left in the heap, whatever the threshold."""
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone has mallopt")
-def test_a_freed_block_leaves_no_gap_while_the_context_lasts():
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
+def test_a_freed_block_returns_to_the_system_inside_the_context():
     done = subprocess.run([sys.executable, "-c", GIVEN_BACK], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[4])
     inside, outside = map(float, done.stdout.split())
     assert inside > 7
     assert outside < 1
 
 
-def test_a_threshold_that_a_person_has_set_stays(monkeypatch):
+def test_a_threshold_set_by_the_user_is_kept(monkeypatch):
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "33554432")
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("mallopt is not to be asked for"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("mallopt must not be called"))
     with large_blocks_apart():
         pass

@@ -19,7 +19,7 @@ class FakeNvmlError(Exception):
 
 
 class FakeNvml:
-    """Two cards and a MIG slice; ``broken`` names questions that the driver does not answer."""
+    """Two GPUs and a MIG slice; ``broken`` names queries that the driver does not answer."""
 
     NVMLError = FakeNvmlError
     NVML_TEMPERATURE_GPU = 0
@@ -58,7 +58,7 @@ class FakeNvml:
 
 
 @pytest.mark.parametrize(("uuid", "used"), [("bbb", 20_000), ("GPU-aaa", 10_000), ("ccc", 5_000)])
-def test_the_card_is_found_by_uuid_and_not_by_index(uuid, used):
+def test_the_gpu_is_found_by_uuid_and_not_by_index(uuid, used):
     assert NvmlReader(FakeNvml(), uuid, os.getpid()).sample()["nvml_device_bytes"] == used
 
 
@@ -72,9 +72,11 @@ def test_every_meter_is_read_in_its_unit():
     }
 
 
-def test_what_the_driver_does_not_tell_is_none_and_never_zero():
-    sample = NvmlReader(FakeNvml(broken=["memory", "processes", "utilisation", "power", "temperature"]), "aaa", os.getpid()).sample()
-    assert set(sample.values()) == {None}
+@pytest.mark.parametrize(
+    ("nvml", "uuid"), [(FakeNvml(broken=["memory", "processes", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")]
+)
+def test_values_unknown_to_the_driver_are_none_and_not_zero(nvml, uuid):
+    assert set(NvmlReader(nvml, uuid, os.getpid()).sample().values()) == {None}
 
 
 @pytest.mark.parametrize("unknown", [None, 2**64 - 1])
@@ -82,11 +84,7 @@ def test_process_memory_that_is_not_available_is_none(unknown):
     assert NvmlReader(FakeNvml(process_bytes=unknown), "aaa", os.getpid()).sample()["nvml_process_bytes"] is None
 
 
-def test_a_card_that_nvml_does_not_know_reads_none():
-    assert set(NvmlReader(FakeNvml(), "zzz", os.getpid()).sample().values()) == {None}
-
-
-def test_in_a_container_no_process_of_the_host_is_taken_for_this_one(tmp_path):
+def test_in_a_container_a_host_process_is_not_taken_for_this_one(tmp_path):
     for name, number in (("host", 4026531836), ("container", 4026532999)):
         (tmp_path / name).symlink_to(f"pid:[{number}]")
     assert pid_of_driver(str(tmp_path / "host")) == os.getpid()
@@ -96,7 +94,7 @@ def test_in_a_container_no_process_of_the_host_is_taken_for_this_one(tmp_path):
 
 
 class OlderDriver(FakeNvml):
-    """Does not have the newest form of a question; pynvml says so by an error that is none of its own family."""
+    """Lacks the newest form of a query; pynvml reports this with an error outside its own hierarchy."""
 
     class NVMLLibraryMismatchError(Exception):
         pass
@@ -105,13 +103,13 @@ class OlderDriver(FakeNvml):
         raise self.NVMLLibraryMismatchError("Function Not Found: the driver is older than nvidia-ml-py")
 
 
-def test_a_driver_that_is_older_than_the_package_ends_no_run():
+def test_a_driver_older_than_the_package_does_not_end_a_run():
     sample = NvmlReader(OlderDriver(), "aaa", os.getpid()).sample()
     assert sample["nvml_process_bytes"] is None
     assert sample["nvml_device_bytes"] == 10_000
 
 
-def test_what_torch_keeps_of_a_card_is_given_back_between_phases(monkeypatch):
+def test_torchs_cached_gpu_memory_is_released_between_phases(monkeypatch):
     emptied = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     meters._give_back_freed_memory(torch.device("cuda:0"))
@@ -123,7 +121,7 @@ def test_the_cpu_has_no_nvml():
     assert open_nvml(CPU) is None
 
 
-def test_what_loading_freed_does_not_hide_the_growth_of_training():
+def test_memory_freed_after_loading_does_not_hide_training_growth():
     with MemoryMeter(CPU, lambda event: None) as meter:
         with meter.phase("load"):
             blocks = [bytearray(60_000) for _ in range(2_000)]
@@ -136,7 +134,7 @@ def test_what_loading_freed_does_not_hide_the_growth_of_training():
     assert 35_000_000 < meter.growth_bytes["train"] < 80_000_000
 
 
-def test_the_meter_samples_all_the_time_and_tells_phases_and_peaks():
+def test_the_meter_samples_continuously_and_reports_phases_and_peaks():
     events = []
     with MemoryMeter(CPU, events.append, nvml=NvmlReader(FakeNvml(), "aaa", os.getpid()), hertz=200) as meter:
         with meter.phase("load"):
@@ -167,23 +165,23 @@ def told_of(looks):
     return [event for look in looks for event in thinning.take(look)] + list(thinning.rest())
 
 
-def test_a_short_run_tells_each_look():
+def test_a_short_run_reports_every_sample():
     looks = [MemorySampled("train", number) for number in range(DENSE)]
     assert told_of(looks) == looks
 
 
-def test_samples_of_a_long_run_are_few_and_no_peak_is_lost():
+def test_samples_of_a_long_run_are_thinned_without_losing_a_peak():
     bytes_N = np.random.default_rng(0).integers(0, 10**9, 115_200)
     looks = [MemorySampled("train", int(value), torch_allocated_bytes=int(value) // 2) for value in bytes_N]
     told = told_of(looks)
     assert len(told) < 4_100
     assert max(one.resident_bytes for one in told) == bytes_N.max()
     assert max(one.torch_allocated_bytes for one in told) == bytes_N.max() // 2
-    assert told[-1].resident_bytes >= bytes_N[-1], "the last look is in it"
+    assert told[-1].resident_bytes >= bytes_N[-1], "the last sample is included"
 
 
 def test_phases_of_a_long_run_are_not_mixed():
-    before = [MemorySampled("train", 9) for _ in range(3 * DENSE - 1)]  # the last of them waits for another
+    before = [MemorySampled("train", 9) for _ in range(3 * DENSE - 1)]  # the last one waits for a successor
     told = told_of([*before, MemorySampled("evaluate", 5), MemorySampled("evaluate", 7)])
     assert [one.resident_bytes for one in told if one.phase == "evaluate"] == [7]
     assert {one.resident_bytes for one in told if one.phase == "train"} == {9}

@@ -1,4 +1,4 @@
-"""How many rows predictions are shown where nobody says it."""
+"""The number of context rows for predictions when none is given."""
 
 import dataclasses
 
@@ -16,36 +16,36 @@ def shown(model="tabicl-mini", *, features=16, memory_bytes=PLENTY, on_gpu=False
     return with_shown_rows(settings, features=features, memory_bytes=memory_bytes, on_gpu=on_gpu).train.predict_context_rows
 
 
-def test_a_number_that_was_asked_for_stays():
+def test_a_requested_number_of_rows_is_kept():
     assert shown(predict_context_rows=300_000, memory_bytes=1) == 300_000
 
 
 @pytest.mark.parametrize(("model", "rows"), [("tabicl-mini", 8192), ("tabdpt-mini", 8192), ("mitra-mini", 4096), ("tabicl-v2", 2048)])
-def test_on_a_cpu_time_decides(model, rows):
+def test_on_a_cpu_time_limits_the_rows(model, rows):
     assert shown(model) == rows
 
 
-def test_a_slow_model_is_shown_the_usual_rows_all_the_same():
+def test_a_slow_model_still_gets_the_default_rows():
     assert shown("mitra-v2", features=400) == ALWAYS
 
 
-def test_a_gpu_is_shown_more_and_never_more_than_the_model_takes():
+def test_a_gpu_gets_more_rows_up_to_the_models_limit():
     assert shown("tabicl-v2", on_gpu=True) > 10 * shown("tabicl-v2")
     assert shown("mitra-mini", features=2, on_gpu=True) == 10_000
 
 
-def test_less_memory_shows_fewer_rows_and_never_none():
+def test_less_memory_gives_fewer_rows_but_never_none():
     numbers = [shown(features=200, memory_bytes=gigabytes * 10**9) for gigabytes in (1, 2, 4, 8)]
     assert numbers == sorted(numbers)
     assert numbers[0] < numbers[-1]
     assert shown(memory_bytes=1) == LEAST < MOST
 
 
-def test_context_of_training_changes_nothing():
+def test_training_context_rows_do_not_change_the_prediction_rows():
     assert shown(context_rows=10) == shown(context_rows=100_000)
 
 
-def test_settings_of_an_earlier_version_mean_the_one_number_they_had():
+def test_settings_of_an_earlier_version_keep_their_single_number():
     stored = RunSettings(dataset="d", target="y", train=TrainSettings(context_rows=512)).to_dict()
     assert "predict_context_rows" not in stored["train"]
     assert RunSettings.of_package(stored).train.predict_context_rows == 512

@@ -1,4 +1,4 @@
-"""Settings of runs side by side: those that matter to a run, as they were used."""
+"""Settings of runs side by side: only those that affect a run, as used."""
 
 import pytest
 
@@ -11,7 +11,7 @@ PLAIN = RunSettings(dataset="d", target="y")
 
 @pytest.fixture
 def differing(tmp_path):
-    """The lines of the table of runs A, B, ... that show where they differ."""
+    """Makes the table of runs A, B, ... and returns its lines with a difference."""
 
     def table(*settings):
         store = RunStore(tmp_path)
@@ -22,7 +22,7 @@ def differing(tmp_path):
     return table
 
 
-def test_a_setting_that_one_run_left_out_is_a_difference(differing):
+def test_a_setting_omitted_by_one_run_is_a_difference(differing):
     more = {"time_limit": 60.0, "eval_every": 5, "patience": 3, "predict_context_rows": 100}
     assert differing(PLAIN, PLAIN.changed(**more)) == {
         "Training: predict context rows": {"A": "not set", "B": "100"},
@@ -32,13 +32,13 @@ def test_a_setting_that_one_run_left_out_is_a_difference(differing):
     }
 
 
-def test_what_is_replaced_or_means_the_same_is_none(differing):
+def test_replaced_settings_and_equal_meanings_are_not_differences(differing):
     steps = PLAIN.changed(steps=7)
     assert differing(steps.changed(epochs=3), steps.changed(epochs=4)) == {}
     assert differing(PLAIN.changed(epochs=3), steps) == {"Training: steps": {"A": "not set", "B": "7"}}
     assert differing(PLAIN, PLAIN.changed(selection_metric="log_loss", alpha=16.0)) == {}
 
 
-def test_what_a_strategy_has_no_use_for_is_none(differing):
+def test_settings_unused_by_a_strategy_are_not_differences(differing):
     adapted = PLAIN.changed(lr_ratio=4.0, dropout=0.3)
     assert set(differing(adapted.with_strategy("base-ft"), adapted)) == {"Strategy", "Training: learning rate"}

@@ -22,7 +22,7 @@ def test_thinning_keeps_a_spike_and_the_ends():
     assert {0, 4321, 9_999} <= set(kept.tolist())
 
 
-def test_thinning_bears_values_that_are_not_numbers():
+def test_thinning_accepts_nan_values():
     assert len(thin(np.full(5_000, np.nan))) > 0
 
 
@@ -31,37 +31,37 @@ def test_the_time_of_a_step_is_a_difference():
     np.testing.assert_allclose(seconds(steps).data[0].y, [0.5, 1.0, 0.5])
 
 
-def test_equal_scores_do_not_stretch_the_axis_to_nonsense():
+def test_equal_scores_get_a_sensible_axis():
     looks = pd.DataFrame({"run": "LoRA r=2", "step": [0, 5], "seconds": [0.0, 1.0], "split": "validation", "best": False, "accuracy": 0.9})
     low, high = score(looks).layout.yaxis.range
     assert 0.8 < low < 0.9 < high < 1.0
 
 
-def test_a_meter_without_a_number_is_not_offered_and_not_zero():
+def test_a_meter_without_values_is_neither_offered_nor_zero():
     samples = pd.DataFrame({"run": "a", "seconds": [0.0, 1.0], "phase": "train", "resident_bytes": [1e6, 2e6], "nvml_device_bytes": np.nan})
     assert meters_read(samples) == ["resident_bytes"]
     assert len(memory(samples, meter="nvml_device_bytes").data) == 0
     np.testing.assert_allclose(memory(samples).data[0].y, [1.0, 2.0])
 
 
-def test_shares_of_classes_are_of_all_classes():
+def test_class_shares_are_relative_to_all_classes():
     figure = CHARTS["class_counts"].draw(pd.DataFrame({"label": [f"c{i}" for i in range(100)], "rows": [5] * 100}))
     assert len(figure.data[0].x) == 12
     assert set(figure.data[0].text) == {"5 (1.0%)"}
 
 
-def test_labels_that_begin_alike_keep_their_own_bars():
+def test_labels_with_a_common_beginning_keep_separate_bars():
     labels = ["x" * 60 + str(i) for i in range(3)] + ["1", "01", "1.0"]
     figure = CHARTS["class_counts"].draw(pd.DataFrame({"label": labels, "rows": [9, 8, 7, 6, 5, 4]}))
     (bars,) = figure.data
     assert len(set(bars.y)) == 6
     assert list(bars.customdata) == labels
     assert list(figure.layout.yaxis.tickvals) == list(bars.y)
-    assert list(bars.y) == sorted(bars.y, reverse=True), "the largest on top, however the axis is turned by the page"
+    assert list(bars.y) == sorted(bars.y, reverse=True), "the largest is on top, whichever way the page turns the axis"
     assert figure.layout.yaxis.ticktext[0] == "x" * 39 + "…"
 
 
-def test_what_differs_beside_the_rank_has_a_line_of_its_own_with_its_intervals():
+def test_configurations_that_differ_beside_the_rank_have_their_own_lines_and_intervals():
     runs = pd.DataFrame(
         {
             "strategy": "peft",
@@ -79,7 +79,7 @@ def test_what_differs_beside_the_rank_has_a_line_of_its_own_with_its_intervals()
     assert rank_curve(runs.drop(columns="lora_gap_half_width")).data[0].error_y.array is None
 
 
-def test_a_point_is_the_mean_over_seeds_however_often_one_ran():
+def test_a_point_is_the_mean_over_seeds_even_if_one_ran_twice():
     runs = pd.DataFrame({"strategy": "peft", "rank": 2, "seed": [0, 0, 1], "validation_log_loss": [0.2, 0.2, 0.4]})
     runs = pd.concat([runs, runs.assign(strategy="inference", rank=None)], ignore_index=True)
     lines = {line.name: list(line.y) for line in rank_curve(runs).data}
@@ -96,13 +96,13 @@ def many_runs(ranks, seeds):
     return pd.DataFrame([{"run": "Zero-shot", "strategy": "inference", "rank": None, "train_seconds": 0, "validation_log_loss": 2}, *lora])
 
 
-def test_many_runs_share_lines_of_the_legend():
+def test_many_runs_share_legend_entries():
     by_rank, by_way = (pareto(many_runs(ranks, range(5)), x="train_seconds") for ranks in ((1, 2, 4), range(1, 40)))
     assert [trace.name for trace in by_rank.data][1:] == ["Zero-shot", "LoRA r=1", "LoRA r=2", "LoRA r=4"]
     assert [trace.name for trace in by_way.data][1:] == ["LoRA", "Zero-shot"]
 
 
-def test_what_is_outside_the_limits_is_grey_and_off_the_front():
+def test_runs_outside_the_limits_are_grey_and_off_the_front():
     figure = pareto(many_runs((1, 2, 4), (0,)), x="train_seconds", limits={"train_seconds": 2})
     grey, front = figure.data[:2]
     assert (grey.name, list(grey.x)) == ("Outside the limits", [4])
@@ -110,7 +110,7 @@ def test_what_is_outside_the_limits_is_grey_and_off_the_front():
     assert figure.layout.shapes[0].x0 == 2
 
 
-def test_a_run_that_is_not_compared_is_drawn_and_off_the_front():
+def test_a_run_that_is_not_compared_is_drawn_but_off_the_front():
     runs = many_runs((1, 2, 4), (0,)).assign(apart=["", "", "stopped before its end", ""])
     figure = pareto(runs, x="train_seconds")
     assert list(figure.data[0].x) == [0, 1, 4]
@@ -118,12 +118,12 @@ def test_a_run_that_is_not_compared_is_drawn_and_off_the_front():
     assert list(pareto(runs.assign(apart="stopped before its end"), x="train_seconds").data[0].x) == []
 
 
-def test_smoothing_weighs_what_was_seen_so_far_and_leaves_out_what_is_not_finite():
+def test_smoothing_averages_past_values_and_skips_non_finite_ones():
     np.testing.assert_allclose(smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75])
     np.testing.assert_array_equal(smooth(np.array([1.0, 3.0]), 0.0), [1.0, 3.0])
 
 
-def test_a_smoothed_line_has_its_points_pale_behind_it():
+def test_a_smoothed_line_has_its_raw_points_pale_behind_it():
     steps = EXAMPLES["loss"]().query("run == 'LoRA r=2'")
     points, line = CHARTS["loss"].draw(steps, smoothing=0.9).data
     assert (points.showlegend, points.opacity < 0.5, points.name) == (False, True, None)
@@ -137,7 +137,7 @@ def test_many_runs_share_the_points_of_a_chart():
     assert points_each(frame.astype({"run": str})) == 400
 
 
-def test_points_in_fewer_bytes_are_the_same_points():
+def test_compactly_stored_points_are_the_same_points():
     assert compact(np.arange(1000)).dtype == np.uint16
     assert compact(np.array([-1, 2])).dtype == np.int64
     np.testing.assert_allclose(compact(np.array([0.25, np.nan])), [0.25, np.nan])

@@ -1,4 +1,4 @@
-"""A refresh sends the charts that have changed, and nothing else of the page."""
+"""A refresh sends only the charts that have changed."""
 
 import pytest
 import seeding
@@ -22,7 +22,7 @@ def store(tmp_path, monkeypatch):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Figures that the page was drawn with, by key."""
+    """Figures of the drawn page, by key."""
     drawn = {}
     monkeypatch.setattr(drawing, "show_drawn", lambda figure, key, **_: drawn.update({key: figure}))
     return drawn
@@ -30,20 +30,20 @@ def shown(monkeypatch):
 
 @pytest.fixture
 def fed(monkeypatch):
-    """What each refresh sent."""
+    """The content of each refresh."""
     sent = []
     monkeypatch.setattr(drawing, "feed", sent.append)
     return sent
 
 
 def looked(sweep):
-    """The sweep as a tab sees it a second later."""
+    """Returns the sweep as a tab sees it a second later."""
     held.cache_clear()
     look = queries.look(sweep)
     return Curves(labels(look.runs), look.runs, legend_of(look.runs), sweep, 40), look
 
 
-def test_what_has_changed_is_sent_with_each_refresh_and_belongs_to_the_figure_that_was_drawn(store, shown, fed):
+def test_each_refresh_sends_changes_that_match_the_drawn_figure(store, shown, fed):
     sweep, runs = seeding.going_sweep(store)
     curves, look = looked(sweep)
     opened = OpenCharts(1.0)
@@ -62,7 +62,7 @@ def test_what_has_changed_is_sent_with_each_refresh_and_belongs_to_the_figure_th
     assert figure == shown[f"loss_{sweep}"].figure
 
 
-def test_the_page_is_drawn_anew_where_another_meter_speaks(store, shown, fed, monkeypatch):
+def test_the_page_is_redrawn_when_the_meter_changes(store, shown, fed, monkeypatch):
     class DrawnAnew(Exception):
         pass
 
@@ -80,7 +80,7 @@ def test_the_page_is_drawn_anew_where_another_meter_speaks(store, shown, fed, mo
         opened.refresh(*looked(sweep))
 
 
-def test_a_chart_is_drawn_once_for_all_tabs_until_there_is_something_new(store, shown, fed):
+def test_a_chart_is_drawn_once_for_all_tabs_until_something_changes(store, shown, fed):
     sweep, runs = seeding.going_sweep(store)
 
     def drawn(curves):

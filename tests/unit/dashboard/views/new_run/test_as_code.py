@@ -1,4 +1,4 @@
-"""The Python that a page shows makes the same settings and runs them."""
+"""The Python shown on a page produces the same settings and runs them."""
 
 import dataclasses
 import sys
@@ -32,7 +32,7 @@ ODD = SweepSettings(
 
 
 @pytest.mark.parametrize("sweep", [SweepSettings(run=RunSettings(dataset="d", target="t")), ODD], ids=["plain", "odd"])
-def test_the_code_makes_the_settings_of_the_form(sweep, tmp_path):
+def test_the_code_produces_the_settings_of_the_form(sweep, tmp_path):
     made = {"__name__": "not main"}
     exec(python_code(sweep, 'it\'s "odd"', tmp_path), made)
     assert made["sweep"] == sweep
@@ -55,10 +55,10 @@ def test_the_code_runs_the_sweep_and_prints_its_leaderboard(tmp_path, monkeypatc
     assert all(name in printed for name in ("Full fine-tuning", "LoRA r=1, dropout 0", "LoRA r=3, dropout 0.1", "validation_log_loss"))
 
 
-def test_on_a_cluster_the_code_asks_for_its_gpus_and_not_for_those_of_this_machine(tmp_path, monkeypatch):
+def test_on_a_cluster_the_code_requests_the_clusters_gpus(tmp_path, monkeypatch):
     monkeypatch.setattr(launch_checks, "count_cards", lambda: 0)
     run = RunSettings(dataset=add_sample(tmp_path, "breast_cancer").id, target="diagnosis", train=TrainSettings(amp="bf16"))
     monkeypatch.setattr(terminal, "follow", lambda store, sweep: sys.exit("queued"))
-    for cards, said in ((None, "needs a CUDA GPU"), (2, "queued")):
+    for gpus, said in ((None, "needs a CUDA GPU"), (2, "queued")):
         with pytest.raises(SystemExit, match=said):
-            exec(python_code(SweepSettings(run=run), "n", tmp_path, cards), {"__name__": "__main__"})
+            exec(python_code(SweepSettings(run=run), "n", tmp_path, gpus), {"__name__": "__main__"})

@@ -1,4 +1,4 @@
-"""Settings go into widgets and come back the same; what a person types wrongly is an error that helps."""
+"""Settings survive the widgets; a wrong entry gives a helpful error."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ GRID = SweepSettings(
     learning_rates=(1e-5, 2.00000001e-4),
     full_learning_rates=(1e-5,),
 )
-"""On every axis the run has the first value."""
+"""On every axis, the run has the first value."""
 GRID = dataclasses.replace(GRID, run=dataclasses.replace(GRID.run, train=TrainSettings(learning_rate=1e-5)))
 
 
@@ -30,48 +30,43 @@ def test_settings_survive_the_widgets(sweep):
     assert forms.to_sweep(forms.to_widgets(sweep), dataset="d", target="t", task=sweep.run.task) == sweep
 
 
-def test_a_task_without_a_chosen_score_has_its_own():
+def test_a_task_without_a_chosen_score_uses_its_default():
     assert forms.to_sweep({}, dataset="d", target="t", task="regression").run.selection_metric == "rmse"
 
 
-def test_the_split_that_was_chosen_is_asked_for():
+def test_the_chosen_split_is_used():
     run = forms.to_sweep({}, dataset="d", target="t", split=("time", "day")).run
     assert (run.split_by, run.split_column) == ("time", "day")
 
 
-@pytest.mark.parametrize("text", ["decoder", "decoder = many", "= "])
-def test_a_pattern_that_cannot_be_read_is_explained(text):
-    with pytest.raises(SettingError, match=r"write for example decoder=4"):
-        forms.to_sweep({"rank_pattern": text}, dataset="d", target="t")
+@pytest.mark.parametrize(
+    ("widgets", "message"),
+    [
+        *(({"rank_pattern": text}, "write for example decoder=4") for text in ("decoder", "decoder = many", "= ")),
+        *(
+            ({name: ["a lot"], "tied": False}, "is 'a lot', which is not a number")
+            for name in ("dropouts", "alphas", "learning_rates", "full_learning_rates")
+        ),
+        ({"dropouts": ["3.0"]}, r"lora\.dropout"),
+    ],
+)
+def test_a_wrong_entry_is_explained(widgets, message):
+    with pytest.raises(SettingError, match=message):
+        forms.to_sweep(widgets, dataset="d", target="t")
 
 
-def test_a_tied_alpha_follows_each_rank():
-    runs = forms.to_sweep({"ranks": [2, 8], "tied": True, "alphas": ["99"]}, dataset="d", target="t").expand()
-    assert [run.lora.scaling for run in runs if run.strategy == "peft"] == [2.0, 2.0]
-
-
-def test_an_untied_alpha_is_the_same_for_every_rank():
-    runs = forms.to_sweep({"ranks": [2, 8], "tied": False, "alphas": ["16"]}, dataset="d", target="t").expand()
-    assert [run.lora.effective_alpha for run in runs if run.strategy == "peft"] == [16.0, 16.0]
+@pytest.mark.parametrize(("tied", "alphas"), [(True, [4.0, 16.0]), (False, [99.0, 99.0])])
+def test_a_tied_alpha_follows_each_rank_and_an_untied_one_does_not(tied, alphas):
+    runs = forms.to_sweep({"ranks": [2, 8], "tied": tied, "alphas": ["99"]}, dataset="d", target="t").expand()
+    assert [run.lora.effective_alpha for run in runs if run.strategy == "peft"] == alphas
 
 
 @pytest.mark.parametrize("text", ["", "one", "1, -2", "0.5"])
-def test_seeds_that_are_no_whole_numbers_are_explained(text):
+def test_seeds_that_are_not_whole_numbers_are_explained(text):
     with pytest.raises(SettingError, match="write whole numbers"):
         forms.read_seeds(text)
 
 
-def test_a_value_out_of_range_from_the_address_bar_is_refused():
-    with pytest.raises(SettingError, match=r"lora\.dropout"):
-        forms.to_sweep({"dropouts": ["3.0"]}, dataset="d", target="t")
-
-
-@pytest.mark.parametrize("name", ["dropouts", "alphas", "learning_rates", "full_learning_rates"])
-def test_a_value_that_is_no_number_is_explained(name):
-    with pytest.raises(SettingError, match="is 'a lot', which is not a number"):
-        forms.to_sweep({name: ["a lot"], "tied": False}, dataset="d", target="t")
-
-
-def test_axes_without_a_rank_ask_for_nothing():
+def test_axes_without_a_rank_add_no_lora_runs():
     sweep = forms.to_sweep({"ranks": [], "dropouts": ["0", "0.1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t")
     assert [run.label for run in sweep.expand()] == ["Zero-shot", "Linear model", "Gradient boosting", "Full fine-tuning"]

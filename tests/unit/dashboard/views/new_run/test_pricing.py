@@ -1,4 +1,4 @@
-"""What an adapter costs, from the catalogue's shapes."""
+"""The size of an adapter, from the catalogue's shapes."""
 
 import dataclasses
 
@@ -37,13 +37,13 @@ def test_a_group_names_its_parts():
     assert set(MINI.adapted_shapes("classification", ("decoder",))) == {"icl_predictor.decoder.0.weight", "icl_predictor.decoder.2.weight"}
 
 
-def test_a_rank_above_a_layer_is_capped_and_said():
+def test_a_rank_too_large_for_a_layer_is_capped_and_reported():
     row = priced(ranks=(64,)).iloc[0]
     assert row["Capped layers"] > 0
     assert row["Trainable"] < 64 * sum(sum(shape) for shape in MINI.adapted_shapes("classification").values())
 
 
-def test_scaling_is_alpha_over_rank_or_its_root():
+def test_scaling_is_alpha_over_the_rank_or_its_root():
     assert priced(ranks=(2, 8), lora=LoraSettings(alpha=16.0))["Scaling"].tolist() == ["8", "2"]
     assert priced(ranks=(4, 16), lora=LoraSettings(alpha=16.0, use_rslora=True))["Scaling"].tolist() == ["8", "4"]
     assert priced(ranks=(8,), alphas=(4.0, 16.0))["Scaling"].tolist() == ["0.5, 2"]
@@ -60,7 +60,7 @@ def test_a_part_that_matches_nothing_costs_nothing(part):
     assert MINI.adapted_shapes("classification", (part,)) == {}
 
 
-def test_the_share_is_the_one_that_a_finished_run_reports():
-    """The leaderboard divides by all parameters of the model that was trained, its adapter included."""
+def test_the_share_equals_that_of_a_finished_run():
+    """The leaderboard divides by all parameters of the trained model, including its adapter."""
     adapter = adapter_size(MINI, "classification", LoraSettings(rank=8)).factors
     assert priced()["Share (%)"].item() == pytest.approx(100 * adapter / (MINI.weights_for("classification").total_parameters + adapter))

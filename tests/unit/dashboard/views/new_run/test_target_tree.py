@@ -1,4 +1,4 @@
-"""Ticks in the tree of a model's parts are targets that adapt just what is ticked."""
+"""Ticks in the tree of a model's parts become targets that adapt exactly the ticked parts."""
 
 import random
 
@@ -20,7 +20,7 @@ def all_nodes(nodes):
 
 
 @pytest.mark.parametrize("name", MINIS)
-def test_any_ticks_become_targets_that_adapt_just_that(name):
+def test_ticks_become_targets_that_adapt_exactly_the_ticked_parts(name):
     card, dice, targets = get_card(name), random.Random(0), []
     nodes = list(all_nodes(tree_of(card, TASK)))
     for _ in range(40):
@@ -31,14 +31,14 @@ def test_any_ticks_become_targets_that_adapt_just_that(name):
         assert adapted(card, TASK, targets) == (wanted or before)
 
 
-def test_what_a_tick_takes_away_a_second_brings_back_as_the_own_list():
+def test_unticking_and_ticking_again_restores_the_models_own_targets():
     card = get_card("tabicl-mini")
     without = toggled(card, TASK, [], "icl_predictor.decoder")
     assert without == ["col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"]
     assert toggled(card, TASK, without, "icl_predictor.decoder") == []
 
 
-def test_a_part_is_ticked_half_when_some_of_it_is_adapted():
+def test_a_partly_adapted_part_is_half_ticked():
     card = get_card("tabicl-mini")
     top = as_data(card, TASK, ["icl_predictor.tf_icl.blocks.0"], 8)
     assert [node["state"] for node in top] == ["none", "none", "some"]
@@ -47,7 +47,7 @@ def test_a_part_is_ticked_half_when_some_of_it_is_adapted():
     assert top[2]["adapter"] == adapter_size(card, TASK, LoraSettings(rank=8, targets=("icl_predictor.tf_icl.blocks.0",))).factors
 
 
-def test_the_groups_of_the_guide_stand_beside_their_parts():
+def test_the_guides_groups_are_listed_with_their_parts():
     named = {child["path"]: child["group"] for node in as_data(get_card("tabicl-mini"), TASK, [], 8) for child in (node, *node["children"])}
     assert named["col_embedder"] == "column_embeddings"
     assert named["row_interactor.tf_row.blocks"] == named["icl_predictor.tf_icl.blocks"] == "row_attention"

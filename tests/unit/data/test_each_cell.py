@@ -1,0 +1,75 @@
+"""A cell of a row to predict means the same whatever rows are beside it: read alone, in any batch, from a file or from Python."""
+
+from functools import cache
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.table import read_table
+from tabtune_core.data.values import moments
+
+NUMBERS = ("70,000", "tbd", "1.234", "12", "3 p", "<5", "1.234,5 €", "(5)", "5 h", "inf", "1e3", "$1.2M", "5 K", "12 km", "8%", "", "1:30")
+DATES = (
+    "03/04/2021",
+    "13/04/2021",
+    "04/25/2021",
+    "May 2021",
+    "2021-05-03",
+    "20210405",
+    "13042021",
+    "x",
+    "5 april 2020 3:04 PM",
+    "3.4.21",
+    "",
+)
+READINGS = (
+    (),
+    (("decimal_commas", (("cell", False),)),),
+    (("decimal_commas", (("cell", True),)),),
+    (("units", (("cell", "km"),)),),
+)
+
+
+@cache
+def alone(cell, kind, known):
+    return read_cells([cell], kind, **dict(known))[0][0]
+
+
+def read_cells(cells, kind, **known):
+    """What a file of these cells holds as rows to predict, and what is said about it."""
+    text = "cell;other\n" + "".join(f"{cell};1\n" for cell in cells)
+    choices = ReadingChoices(delimiter=";", encoding="utf-8", header=True, kinds=(("cell", kind),), **known)
+    table = read_table(text.encode(), choices, fewest=1)
+    return [None if pd.isna(value) else value for value in table.frame["cell"]], {finding.code for finding in table.findings}
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.sampled_from(NUMBERS), min_size=2, max_size=9), st.sampled_from(READINGS))
+def test_a_number_reads_the_same_alone_and_in_a_batch(cells, known):
+    assert read_cells(cells, "number", **dict(known))[0] == [alone(cell, "number", known) for cell in cells]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.sampled_from(DATES), min_size=2, max_size=9), st.sampled_from([True, False]))
+def test_a_date_reads_the_same_alone_in_a_batch_and_from_python(cells, day_first):
+    together = read_cells(cells, "datetime", day_first=day_first)[0]
+    assert together == [alone(cell, "datetime", (("day_first", day_first),)) for cell in cells]
+    from_python = moments(pd.Series(cells, dtype=object), day_first=day_first)
+    assert together == [None if pd.isna(value) else pd.Timestamp(value) for value in from_python]
+
+
+@pytest.mark.parametrize(
+    ("day_first", "expected"),
+    [(True, ["2021-04-03", "2021-04-13", "2021-04-25"]), (False, ["2021-03-04", "2021-04-13", "2021-04-25"])],
+)
+def test_the_order_of_the_column_decides_only_dates_that_have_two_meanings(day_first, expected):
+    assert read_cells(DATES[:3], "date", day_first=day_first)[0] == [pd.Timestamp(day) for day in expected]
+
+
+def test_a_cell_that_is_not_a_number_is_reported_and_leaves_the_others():
+    values, codes = read_cells(["70,000", "tbd", "3 p"], "number", decimal_commas=(("cell", False),))
+    assert values == [70_000, None, 3]
+    assert {"not-numbers", "marks"} <= codes
