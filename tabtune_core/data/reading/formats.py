@@ -92,7 +92,7 @@ def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
             names = [name for name, *_ in connection.execute(found, [str(path)]).description]
             if len(names) > MAX_COLUMNS:
                 raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
-            if len({RENAMED.sub("", name).lower() for name in names}) < len(names):
+            if {name.lower() for name in names} & {RENAMED.sub("", name).lower() for name in names if RENAMED.search(name)}:
                 return _by_exact_names(connection, path, target)
             columns = dict.fromkeys(names, "VARCHAR")
             texts = "SELECT * FROM read_json($path, records=true, columns=$columns)"
