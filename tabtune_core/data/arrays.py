@@ -102,8 +102,11 @@ class Labels:
         """
         if task == "regression":
             return cls(np.array([]), NumberEncoder())
+        labels = y.dropna()
+        if infer_dtype(labels) == "integer":  # scikit-learn's metrics do not take whole numbers that are objects
+            labels = labels.infer_objects()
         try:
-            classes = np.unique(np.asarray(y.dropna()))
+            classes = np.unique(np.asarray(labels))
         except TypeError as error:
             raise LabelError("The labels are of several kinds, such as numbers and words; make them all text.") from error
         return cls(classes, LabelEncoder(tuple(words(pd.Series(classes)))))
@@ -151,7 +154,7 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
         return None
     try:
         weight_N = np.asarray(weights, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LabelError(f"sample_weight must be numbers, one per row ({error}).") from error
     if weight_N.ndim == 0:
         weight_N = np.full(rows, weight_N)

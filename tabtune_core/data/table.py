@@ -152,7 +152,7 @@ def read_table(
                 marks = choices.missing_marks
                 bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
                 cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
-                return finish(connection, cells, choices, findings, known.questions, tell, own=False, to_predict=fewest == 1)
+                return finish(connection, cells, choices, findings, known.questions, tell, own=None, to_predict=fewest == 1)
             text = folder / "text.csv"
             tell("Decoding the text", 0, 0)
             decoded = decode(path, text, choices.encoding)
@@ -186,13 +186,13 @@ def finish(
     questions: tuple[Question, ...],
     tell: Tell,
     *,
-    own: bool,
+    own: bool | None,
     to_predict: bool,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that ``choices`` describe;
-    any other file is read so only if it contains decimal commas itself.
+    any other file is read so only if it contains decimal commas itself; it is None for a typed file, whose numbers to predict have points.
     """
     if choices.skip_last:
         cells = without_last(connection, cells, choices.skip_last)
@@ -231,7 +231,7 @@ def finish(
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
                 decimal_comma=known_commas[name]
-                if (own or sure) and name in known_commas
+                if (own or (sure and not (to_predict and own is None))) and name in known_commas
                 else pointed
                 if name not in chosen_kinds and any("." in cell for cell in sample)
                 else None,

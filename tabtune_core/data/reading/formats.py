@@ -64,6 +64,7 @@ def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -
     return target
 
 
+ONE_OBJECT = "JSON Error: the whole file is one object"
 RENAMED = re.compile(r"_\d+$")
 """What DuckDB adds to a name that differs from another only in capitals."""
 
@@ -73,10 +74,15 @@ def _by_exact_names(connection: duckdb.DuckDBPyConnection, path: Path, target: P
     objects = "(SELECT json, row_number() OVER () AS place FROM read_json_objects($path))"
     keys = f"(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM {objects})"
     found = connection.execute(f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", {"path": str(path)}).fetchall()
+    twice = f"SELECT 1 FROM {objects} WHERE len(json_keys(json)) > len(list_distinct(json_keys(json))) LIMIT 1"
+    if connection.execute(twice, {"path": str(path)}).fetchall():
+        raise duckdb.Error("JSON Error: an object has an entry twice")
     pointers = {f"p{i}": "/" + name.replace("~", "~0").replace("/", "~1") for i, (name,) in enumerate(found)}
     cells = ", ".join(f"json_extract_string(json, ${place}) AS {place}" for place in pointers)
     query = f"SELECT {cells} FROM {objects} ORDER BY place"
     texts = connection.sql(query, params={"path": str(path), **pointers}).to_arrow_table()
+    if texts.num_rows == 1 and str(texts[0][0]).startswith(("[", "{")):
+        raise duckdb.Error(ONE_OBJECT)
     pq.write_table(texts.rename_columns([name for (name,) in found]), target)
     return target
 
@@ -99,7 +105,7 @@ def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
             connection.execute(f"CREATE TEMP TABLE rows AS {texts}", {"path": str(path), "columns": columns})
             first = connection.execute("SELECT * FROM rows LIMIT 2").fetchall()
             if len(first) == 1 and str(first[0][0]).startswith(("[", "{")):
-                raise duckdb.Error("JSON Error: the whole file is one object")
+                raise duckdb.Error(ONE_OBJECT)
             connection.table("rows").write_parquet(str(target))
         except duckdb.Error as error:
             if isinstance(error, duckdb.OutOfMemoryException):

@@ -207,7 +207,8 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     points = [Fitting(POINTS, "cell", 0).value] if decimal_comma else []  # the point of a plain "1.234" separates thousands
     plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first])])})"
     unmarked = f"coalesce({', '.join(way.value for way in ways[first:after])})"
-    value = f"coalesce({plain}, {unmarked}, {', '.join(way.value for way in ways[after:])})"
+    any_way = f"coalesce({plain}, {unmarked}, {', '.join(way.value for way in ways[after:])})"
+    value = f"(CASE WHEN isfinite({any_way}) THEN {any_way} END)"
     filled, unread, infinite, marked = yield Ask(
         (
             "count(cell)",

@@ -107,3 +107,4 @@ def test_large_whole_numbers_stay_apart_beside_a_missing_one(make):
     values = [None, 5, 2**53, 2**53 + 1]
     assert Labels.of(read_labels(make(values), 4), "classification").texts.classes == ("5", "9007199254740992", "9007199254740993")
     assert read_labels(make(values), 4).isna().tolist() == [True, False, False, False]
+    assert Labels.of(read_labels(make(values), 4), "classification").classes.dtype == np.int64

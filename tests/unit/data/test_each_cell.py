@@ -73,3 +73,17 @@ def test_a_cell_that_is_not_a_number_is_reported_and_leaves_the_others():
     values, codes = read_cells(["70,000", "tbd", "3 p"], "number", decimal_commas=(("cell", False),))
     assert values == [70_000, None, 3]
     assert {"not-numbers", "marks"} <= codes
+
+
+@pytest.mark.parametrize("beside", ["a", "9,5"])
+@pytest.mark.parametrize(
+    "write", [pd.DataFrame.to_parquet, lambda frame: frame.to_json(orient="records").encode()], ids=["Parquet", "JSON"]
+)
+def test_a_point_in_a_typed_file_is_decimal_whatever_other_cells_hold(write, beside):
+    content = write(pd.DataFrame({"cell": [1.234, 2.5], "other": [beside, "b"]}))
+    known = ReadingChoices(delimiter=";", header=True, kinds=(("cell", "number"),), decimal_commas=(("cell", True),))
+    assert read_table(content, known, fewest=1).frame["cell"].tolist() == [1.234, 2.5]
+
+
+def test_a_number_too_large_for_a_float_is_missing_in_every_notation():
+    assert read_cells(["1e400", "-1e400", "$1e400", "1e120"], "number")[0] == [None, None, None, 1e120]

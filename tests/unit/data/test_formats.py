@@ -266,3 +266,15 @@ def test_json_entries_that_differ_only_in_capitals_are_two_columns(lines):
     frame = pd.DataFrame({"b_1": ["x", "y"] * 10, "temp": range(20), "Temp": range(100, 120), "~/": ["u"] * 20})
     read = read_table(frame.to_json(orient="records", lines=lines).encode()).frame
     pd.testing.assert_frame_equal(read.astype(str), frame.astype({"temp": float, "Temp": float}).astype(str))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (pd.DataFrame({"size": range(20), "size_1": range(20)}).to_json().encode(), "the whole file is one object"),
+        (b'{"a":1,"a":2,"A":3}\n{"a":4,"a":5,"A":6}\n', "an object has an entry twice"),
+    ],
+)
+def test_json_with_names_that_are_nearly_alike_is_refused_like_any_other(content, reason):
+    with pytest.raises(TableError, match=reason):
+        read_table(content, fewest=1)
