@@ -153,11 +153,11 @@ def _path(error: BaseException, folder: Path | None) -> Path | None:
     if folder is not None and hasattr(error, "sqlite_errorcode"):
         return next((file for file in folder.glob("*.sqlite-*") if file.exists() and not os.access(file, os.W_OK)), folder)
     output = _standard_output()
-    if output is not None and output.is_char_device():
-        return output
-    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd(), output) if place is not None]
+    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd(), output) if place and not place.is_char_device()]
     disks = [(place, disk) for place in places if (disk := disk_of(place))]
-    return min(disks, key=lambda one: one[1].free_bytes)[0] if disks else folder
+    fullest, disk = min(disks, key=lambda one: one[1].free_bytes, default=(folder, None))
+    has_room = disk is None or (disk.free_bytes >= START_BYTES and disk.has_names)
+    return output if output and output.is_char_device() and has_room else fullest
 
 
 def _standard_output() -> Path | None:

@@ -82,8 +82,9 @@ def _whole_with_gaps(values: Any) -> NDArray[np.object_] | None:
         listed = present(pd.Series(values))
     else:
         return None
-    gaps = [value for value in listed if not isinstance(value, int) or isinstance(value, bool)]
-    return np.array(listed, dtype=object) if gaps and len(gaps) < len(listed) and not any(value is not None for value in gaps) else None
+    filled = [value for value in listed if value is not None]
+    is_whole = 0 < len(filled) < len(listed) and all(type(value) is int for value in filled)
+    return np.array(listed, dtype=object) if is_whole else None
 
 
 @dataclass(frozen=True, slots=True)

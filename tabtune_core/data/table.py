@@ -209,6 +209,7 @@ def finish(
     # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
     sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
+    follows = own or (sure and not (to_predict and own is None))
     pointed = True if sure and choices.delimiter == ";" else None
     typed: list[Typed] = []
     facts: list[Facts] = []
@@ -231,7 +232,7 @@ def finish(
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
                 decimal_comma=known_commas[name]
-                if (own or (sure and not (to_predict and own is None))) and name in known_commas
+                if follows and name in known_commas
                 else pointed
                 if name not in chosen_kinds and any("." in cell for cell in sample)
                 else None,
