@@ -75,3 +75,13 @@ def end(store, *workers):
     for one in (*store.runs(status="running"), *store.jobs(status="running")):
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(one.pid).kill()
+
+
+@contextlib.contextmanager
+def working(store, *flags, before=""):
+    """Has a worker in the store's folder, and ends it with all that runs there."""
+    worker = start_worker(store.home, *flags, before=before)
+    try:
+        yield worker
+    finally:
+        end(store, worker)

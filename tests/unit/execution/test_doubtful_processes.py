@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from worker_program import end, queue, start_worker, wait_for_end, wait_until
+from worker_program import queue, start_worker, wait_for_end, wait_until, working
 
 from tabtune_core.errors import StoreError
 from tabtune_core.execution import worker
@@ -59,8 +59,7 @@ def let_it_look(store):
 
 def test_setting_the_clock_leaves_everything_running(store):
     (run_id,) = queue(store, "waiting")
-    busy = start_worker(store.home, before=CLOCK)
-    try:
+    with working(store, before=CLOCK) as busy:
         wait_until(lambda: store.events(run_id))
         began = store.run(run_id)
         (store.home / "clock-is-set").touch()
@@ -69,13 +68,11 @@ def test_setting_the_clock_leaves_everything_running(store):
         assert worker_of(store.home).pid == busy.pid
         busy.kill()
         busy.wait()
-        busy = start_worker(store.home, before=CLOCK)  # adopts the run under the new clock
-        let_it_look(store)
-        (store.home / "go").touch()
-        ended = wait_for_end(store, run_id)
-        assert (ended.status, ended.pid, ended.identity) == ("finished", began.pid, began.identity)
-    finally:
-        end(store, busy)
+        with working(store, before=CLOCK):  # adopts the run under the new clock
+            let_it_look(store)
+            (store.home / "go").touch()
+            ended = wait_for_end(store, run_id)
+            assert (ended.status, ended.pid, ended.identity) == ("finished", began.pid, began.identity)
 
 
 def test_a_run_that_has_certainly_ended_is_interrupted_without_a_signal(store, stranger):
@@ -94,12 +91,9 @@ def test_a_doubtful_run_or_job_is_closed_without_a_signal_once_its_heartbeat_sto
         store.ask(run_id, "cancel")
     job_id = store.add_job("double", {})
     store.claim_job(stranger.pid, identities[1])
-    busy = start_worker(store.home, "no-resume", before=IMPATIENT)
-    try:
+    with working(store, "no-resume", before=IMPATIENT):
         ended = [wait_for_end(store, run_id).status for run_id in runs]
         wait_until(lambda: store.job(job_id).ended)
-    finally:
-        end(store, busy)
     assert (ended, store.job(job_id).status) == (["interrupted"] * 2 + ["cancelled"] * 2, "interrupted")
     assert stranger.poll() is None
 
@@ -179,8 +173,7 @@ def test_a_silent_run_of_this_machine_is_closed_by_a_worker_of_a_cluster(store, 
 
 def test_a_process_whose_run_was_given_to_another_process_ends_itself(store, stranger):
     (run_id,) = queue(store, "waiting")
-    busy = start_worker(store.home)
-    try:
+    with working(store) as busy:
         wait_until(lambda: store.events(run_id))
         busy.kill()  # another worker takes the run for dead
         busy.wait()
@@ -188,14 +181,11 @@ def test_a_process_whose_run_was_given_to_another_process_ends_itself(store, str
         store.set_process(run_id, stranger.pid, identity_of(stranger.pid))
         wait_until(lambda: found(first.pid, first.identity) == "gone")
         assert (store.run(run_id).status, store.run(run_id).pid) == ("running", stranger.pid)
-    finally:
-        end(store, busy)
 
 
 def test_a_suspended_run_does_not_count_as_dead_and_can_be_cancelled(store):
     (run_id,) = queue(store, "waiting")
-    busy = start_worker(store.home)
-    try:
+    with working(store):
         wait_until(lambda: store.events(run_id))
         run = store.run(run_id)
         os.kill(run.pid, signal.SIGSTOP)
@@ -205,8 +195,6 @@ def test_a_suspended_run_does_not_count_as_dead_and_can_be_cancelled(store):
         store.ask(run_id, "cancel")
         assert wait_for_end(store, run_id).status == "cancelled"
         assert found(run.pid, run.identity) == "gone"
-    finally:
-        end(store, busy)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="only Linux has the score")
@@ -216,11 +204,8 @@ def test_the_system_kills_runs_before_the_worker_if_memory_runs_out(store):
             return int(file.read())
 
     (run_id,) = queue(store, "waiting")
-    busy = start_worker(store.home)
-    try:
+    with working(store) as busy:
         wait_until(lambda: store.events(run_id))
         assert score(store.run(run_id).pid) == min(1000, score(busy.pid) + 500)
         (store.home / "go").touch()
         wait_for_end(store, run_id)
-    finally:
-        end(store, busy)

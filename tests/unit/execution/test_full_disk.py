@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from small_disk import fill, small_disk
-from worker_program import end, queue, start_worker, wait_for_end, wait_until
+from worker_program import queue, wait_for_end, wait_until, working
 
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
@@ -92,32 +92,26 @@ def test_a_queued_run_waits_for_room_and_starts_automatically(store, disk, tmp_p
     (run_id,) = queue(store, "quick")
     filler, said = fill(disk), tmp_path / "said.txt"
     os.truncate(filler, filler.stat().st_size - left)
-    working = start_worker(disk, "exit-when-idle", before=f"import sys\nsys.stderr = open({str(said)!r}, 'w', buffering=1)\n")
-    try:
+    with working(store, "exit-when-idle", before=f"import sys\nsys.stderr = open({str(said)!r}, 'w', buffering=1)\n") as worker:
         wait_until(lambda: said.exists() and "is full" in said.read_text())
         assert "is full" in why_nothing_starts(disk)
         assert store.run(run_id).status == "queued"
         filler.unlink()
         assert why_nothing_starts(disk) is None
-        assert working.wait(timeout=60) == 0
+        assert worker.wait(timeout=60) == 0
         assert store.run(run_id).status == "finished"
-    finally:
-        end(store, working)
 
 
 def test_a_run_that_fills_the_disk_reports_it_and_continues_when_there_is_room(store, disk):
     (run_id,) = queue(store, "filling")
-    working = start_worker(disk)
-    try:
+    with working(store) as worker:
         wait_until(lambda: store.run(run_id).identity and (disk / "filler").exists())
         first = store.run(run_id)
         wait_until(lambda: found(first.pid, first.identity) == "gone")
-        assert working.poll() is None
+        assert worker.poll() is None
         (disk / "filler").unlink()
         run = wait_for_end(store, run_id)
         assert (run.status, run.resumptions) == ("finished", 1)
         (told,) = [stored.event.text for stored in store.events(run_id, ["Note"])]
         assert "is full" in told or "had no room on a disk" in told
         assert "memory" not in told
-    finally:
-        end(store, working)

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
-from worker_program import end, start_worker, wait_until
+from worker_program import start_worker, wait_until, working
 
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.job_lanes import JobLanes
@@ -21,10 +21,9 @@ from tabtune_core.store.runs import RunStore
 def live(tmp_path_factory):
     """A store with a worker, whose time limit for the kind 'stubborn' is 0.3 seconds."""
     store = RunStore(tmp_path_factory.mktemp("live"))
-    worker = start_worker(store.home, "short-limits")
-    wait_until(lambda: worker_of(store.home))
-    yield store
-    end(store, worker)
+    with working(store, "short-limits"):
+        wait_until(lambda: worker_of(store.home))
+        yield store
 
 
 def begun(store, kind):
@@ -102,13 +101,10 @@ def test_a_job_outlives_its_worker_and_the_next_one_cancels_it(tmp_path):
     assert found(job.pid, job.identity) == "alive"
     waiting = store.add_job("waiting", {"number": 1})
     store.cancel_job(job_id)
-    next_worker = start_worker(tmp_path)
-    try:
+    with working(store):
         assert ended(store, job_id).status == "cancelled"
         (tmp_path / "go_on").touch()
         assert ended(store, waiting).status == "finished"
-    finally:
-        end(store, next_worker)
 
 
 def test_a_job_whose_process_cannot_be_started_returns_to_its_place_in_the_queue(tmp_path):
@@ -172,12 +168,9 @@ def test_an_adopted_job_that_becomes_unreadable_is_ended_by_the_next_worker(tmp_
     job_id, helper = without_its_worker(store)
     process = psutil.Process(store.job(job_id).pid)
     damage(store, job_id)
-    next_worker = start_worker(tmp_path)
-    try:
+    with working(store):
         wait_until(lambda: status_of(store, job_id) == "failed")
         wait_until(lambda: is_gone(process) and is_gone(helper))
-    finally:
-        end(store, next_worker)
 
 
 def test_a_killed_job_is_not_repeated_automatically(live):

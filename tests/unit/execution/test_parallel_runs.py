@@ -5,7 +5,7 @@ import signal
 
 import psutil
 import pytest
-from worker_program import end, queue, start_worker, wait_for_end, wait_until
+from worker_program import queue, start_worker, wait_for_end, wait_until, working
 
 from tabtune_core.events import Note
 from tabtune_core.execution import child, local, memory_needs
@@ -28,14 +28,11 @@ def begun(store, *run_ids):
 
 def test_the_requested_number_of_runs_is_active_and_the_others_wait_in_order(store):
     ids = queue(store, *["waiting"] * 5)
-    worker = start_worker(store.home, "exit-when-idle", "parallel=3")
-    try:
+    with working(store, "exit-when-idle", "parallel=3") as worker:
         begun(store, *ids[:3])
         assert [store.run(run_id).status for run_id in ids] == ["running"] * 3 + ["queued"] * 2
         (store.home / "go").touch()
         assert worker.wait(timeout=60) == 0
-    finally:
-        end(store, worker)
     runs = [store.run(run_id) for run_id in ids]
     assert [run.status for run in runs] == ["finished"] * len(ids)
     assert [run.started for run in runs] == sorted(run.started for run in runs)
@@ -45,8 +42,7 @@ def test_the_requested_number_of_runs_is_active_and_the_others_wait_in_order(sto
 @needs_two
 def test_each_run_and_its_children_are_held_to_the_cores_and_threads_of_its_slot(store):
     ids = queue(store, "waiting", "waiting")
-    worker = start_worker(store.home, "parallel=2", "threads=1")
-    try:
+    with working(store, "parallel=2", "threads=1") as worker:
         runs = begun(store, *ids)
         held = [cores_of(run.slot, ()) for run in runs]
         assert [len(cores) for cores in held] == [1, 1]
@@ -56,14 +52,11 @@ def test_each_run_and_its_children_are_held_to_the_cores_and_threads_of_its_slot
         for run, cores in zip(runs, held, strict=True):
             assert f"Cores: {sorted(cores)} Threads: 1" in (store.run_dir(run.id) / "log.txt").read_text()
         assert psutil.Process(worker.pid).cpu_affinity() == sorted(os.sched_getaffinity(0))
-    finally:
-        end(store, worker)
 
 
 def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store):
     first, second = queue(store, "waiting", "waiting")
-    worker = start_worker(store.home, "exit-when-idle", "parallel=2")
-    try:
+    with working(store, "exit-when-idle", "parallel=2") as worker:
         before, other = begun(store, first, second)
         os.kill(before.pid, signal.SIGKILL)
         wait_until(lambda: (run := store.run(first)).resumptions and run.pid not in (None, before.pid) and run.identity)
@@ -72,8 +65,6 @@ def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store)
         assert (store.run(second).status, store.run(second).pid) == ("running", other.pid)
         (store.home / "go").touch()
         assert worker.wait(timeout=60) == 0
-    finally:
-        end(store, worker)
     assert [store.run(run_id).status for run_id in (first, second)] == ["finished", "finished"]
     assert [store.run(run_id).resumptions for run_id in (first, second)] == [1, 0]
 
@@ -84,8 +75,7 @@ def test_runs_of_a_killed_worker_are_adopted_with_their_slots_and_the_next_run_w
     before = begun(store, *ids[:2])
     first.kill()
     first.wait()
-    second = start_worker(store.home, "exit-when-idle", "parallel=2")
-    try:
+    with working(store, "exit-when-idle", "parallel=2") as second:
         wait_until(lambda: worker_of(store.home))
         job = store.add_job("double", {"number": 1})  # a worker checks running and queued runs between two jobs
         wait_until(lambda: store.job(job).ended)
@@ -97,23 +87,18 @@ def test_runs_of_a_killed_worker_are_adopted_with_their_slots_and_the_next_run_w
         assert store.run(ids[0]).status == "running"
         store.ask(ids[0], "cancel")
         assert second.wait(timeout=60) == 0
-    finally:
-        end(store, second)
 
 
 def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
     needs = "from tabtune_core.execution import memory_needs\nmemory_needs.need_bytes = lambda context, home, run: 1e18 if run.target == 'quick' else 1.0\n"
-    worker = start_worker(store.home, "exit-when-idle", "parallel=3", before=needs)
-    try:
+    with working(store, "exit-when-idle", "parallel=3", before=needs) as worker:
         begun(store, first)
         job = store.add_job("double", {"number": 1})
         wait_until(lambda: store.job(job).ended)
         assert [store.run(run_id).status for run_id in (first, heavy, behind)] == ["running", "queued", "queued"]
         (store.home / "go").touch()
         assert worker.wait(timeout=60) == 0
-    finally:
-        end(store, worker)
     one, two, three = map(store.run, (first, heavy, behind))
     assert one.ended <= two.started
     assert two.ended <= three.started

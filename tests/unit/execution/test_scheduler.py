@@ -4,7 +4,7 @@ import dataclasses
 import os
 
 import pytest
-from worker_program import end, queue, start_worker, wait_for_end
+from worker_program import queue, start_worker, wait_for_end, working
 
 from tabtune_core.execution.cores import Shares, name_of
 from tabtune_core.execution.local import Slots, device_of, slots_of
@@ -60,16 +60,13 @@ def test_one_gpu_or_none_runs_one_run_at_a_time(tmp_path, gpus, slot, device):
 def test_a_run_waits_for_the_gpu_that_it_names_without_blocking_others(tmp_path):
     store = RunStore(tmp_path)
     holder, waiting, behind = queue(store, "waiting", "quick", "quick", devices=["cuda:1", "cuda:1", "auto"])
-    worker = start_worker(tmp_path, "exit-when-idle", before=TWO)
-    try:
+    with working(store, "exit-when-idle", before=TWO) as worker:
         assert wait_for_end(store, behind).slot == "cuda:0"
         assert [store.run(holder).status, store.run(waiting).status] == ["running", "queued"]
         (tmp_path / "go").touch()
         assert worker.wait(timeout=60) == 0
         assert store.run(waiting).slot == "cuda:1"
         assert store.run(waiting).started >= store.run(holder).ended
-    finally:
-        end(store, worker)
 
 
 def queued(store, *devices):

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
-from worker_program import end, queue, start_worker, wait_for_end, wait_until
+from worker_program import end, queue, start_worker, wait_for_end, wait_until, working
 
 from tabtune_core.execution import processes, worker
 from tabtune_core.execution.child import NO_ROOM_STATUS
@@ -36,10 +36,9 @@ def drained(tmp_path_factory):
 def live(tmp_path_factory):
     """A store with a worker."""
     store = RunStore(tmp_path_factory.mktemp("live"))
-    worker = start_worker(store.home)
-    wait_until(lambda: worker_of(store.home))
-    yield store
-    end(store, worker)
+    with working(store):
+        wait_until(lambda: worker_of(store.home))
+        yield store
 
 
 def run_of(store, target):
