@@ -12,7 +12,6 @@ import pandas as pd
 from tabtune_core.data.datasets import add_sample, get_dataset
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
 from tabtune_core.execution.identity import identity_of
-from tabtune_core.lora.adapted_layer import update_scaling
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -64,8 +63,8 @@ def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 12
     """An adapter package's facts about a layer."""
     rank, plain = min(lora.rank, out, width), {"target": "prediction_head", "kind": "linear", "capped": False}
     size = {"out_features": out, "in_features": width, "rank": rank, "parameters": rank * (out + width)}
-    how = {"alpha": lora.effective_alpha, "use_rslora": lora.use_rslora, "variant": lora.variant}
-    return {"path": path, **plain, **size, **how, "scaling": update_scaling(lora.rank, lora.effective_alpha, use_rslora=lora.use_rslora)}
+    how = {"alpha": lora.effective_alpha, "use_rslora": lora.use_rslora, "scaling": lora.scaling, "variant": lora.variant}
+    return {"path": path, **plain, **size, **how}
 
 
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:

@@ -23,6 +23,9 @@ from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.settings import LoraSettings
 
+BASE = "base"
+"""The column of the base alone in ``predict_each``, and so not the name of an adapter."""
+
 
 class Factors:
     """The factors A, or the factors B, of an adapter, as the guide's section 10.1 saves them."""
@@ -116,6 +119,8 @@ class WithAdapters:
             raise AdapterError("The adapter has no name; give it one with name=.")
         adapter = source if isinstance(source, LoraAdapter) else load_lora_adapter(source)
         name = name or Path(str(source)).stem
+        if name == BASE:
+            raise AdapterError(f"{BASE!r} names the base alone in predict_each. Give the adapter another name with name=.")
         adapter.check_task(self._base.task)
         if self._params["tuning_strategy"] == "base-ft":
             raise AdapterError(
@@ -189,7 +194,7 @@ class WithAdapters:
         """Predicts with the base alone and with every adapter, one column each: 'base', then the adapters by name."""
         columns = {}
         for name in (None, *self.adapters):
-            columns["base" if name is None else name] = self._answers(X, self._adapters.module_of(name))
+            columns[name or BASE] = self._answers(X, self._adapters.module_of(name))
         return pd.DataFrame(columns, index=X.index if isinstance(X, pd.DataFrame) else None)
 
     def _answers(self, X: Any, module: nn.Module) -> NDArray[np.generic]:

@@ -104,7 +104,7 @@ class Labels:
         if task == "regression":
             return cls(np.array([]), NumberEncoder())
         labels = y.dropna()
-        if infer_dtype(labels) == "integer":  # scikit-learn's metrics do not take whole numbers that are objects
+        if infer_dtype(labels) in ("integer", "boolean"):  # scikit-learn's metrics do not take these as objects
             labels = labels.infer_objects()
         try:
             classes = np.unique(np.asarray(labels))

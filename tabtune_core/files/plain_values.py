@@ -19,8 +19,9 @@ DEPTH = 32
 MOST_CONTAINERS = 1_000_000
 MOST_TEXTS = 4_000_000
 """Most commas, and most quotation marks: each value takes tens of bytes in memory, however short its text is."""
-MOST_DIGITS = 18
-"""Most digits of a whole number that always fit 64 bits."""
+LARGEST = 2**63 - 1
+"""The largest whole number of 64 bits."""
+TOO_LARGE = "it holds a whole number of more than 64 bits"
 LONGEST_TEXT = 10_000
 """Most letters of the name of a class, a column or a layer."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -55,8 +56,8 @@ def read_json(content: bytes) -> Any:
 
 
 def _whole(text: str) -> int:
-    if len(text.lstrip("-")) > MOST_DIGITS:
-        raise Damaged(f"it holds a whole number of {len(text):,} digits")
+    if len(text) > len(str(-LARGEST)) or abs(int(text)) > LARGEST:
+        raise Damaged(TOO_LARGE)
     return int(text)
 
 
@@ -71,7 +72,7 @@ def check_values(values: Any) -> None:
     """Checks lists and dictionaries level by level.
 
     Raises:
-        Damaged: they are nested too deeply, or hold a whole number of more than MOST_DIGITS digits.
+        Damaged: they are nested too deeply, or hold a whole number beyond LARGEST.
     """
     level, depth = [values], 0
     while level:
@@ -79,8 +80,8 @@ def check_values(values: Any) -> None:
         if depth > DEPTH:
             raise Damaged(f"it is nested deeper than {DEPTH} levels")
         parts = [part for one in level for part in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,))]
-        if any(isinstance(part, int) and abs(part) >= 10**MOST_DIGITS for part in parts):
-            raise Damaged(f"it holds a whole number of more than {MOST_DIGITS} digits")
+        if any(isinstance(part, int) and abs(part) > LARGEST for part in parts):
+            raise Damaged(TOO_LARGE)
         level = [part for part in parts if isinstance(part, dict | list) and part]
 
 

@@ -90,6 +90,11 @@ class LoraSettings:
         start = "lora" if self.init_lora_weights == "default" else self.init_lora_weights
         return "dora" if self.use_dora else start
 
+    @property
+    def scaling(self) -> float:
+        """Factor in front of B A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
+        return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:

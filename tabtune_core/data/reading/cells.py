@@ -58,6 +58,7 @@ def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     """Returns the parameter of ``cleaned``: a regular expression (RE2) of missing cells, without "-", which is decided by column later."""
     usual = (mark for mark in USUAL_MARKS if mark != DASH)
     marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*usual, *(mark.strip() for mark in extra))))
+    marks = marks.replace("|na|", "|(?-i:NA|na)|", 1)  # Na is sodium
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import islice, pairwise
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from statistics import median_low
 
 import duckdb
 
@@ -90,7 +91,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"{width}. Correct the file, or {SET_SEPARATOR}."
         )
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
-    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers else None
+    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers or skip == 1 else None
     skip, first = above or (skip, first)
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first)
@@ -237,9 +238,10 @@ def evenness(records: list[tuple[int, list[str]]]) -> float:
 
 def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int, list[str]]:
     """Finds the first line of the table: as wide as a row or one cell short, and at least half filled."""
+    usual = median_low(sum(bool(cell.strip()) for cell in record) for _, record in records)
     for before, record in records:
         filled = sum(bool(cell.strip()) for cell in record)
-        if len(record) >= max(width - 1, 2) and filled * 2 >= width:
+        if len(record) >= max(width - 1, 2) and filled * 2 > min(usual, width - 1):
             return before, record
     return records[0]
 

@@ -13,7 +13,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Finding, Question, ReadingChoices, shorten
-from tabtune_core.data.reading.decoding import is_feather, is_json, read_head
+from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, decode, is_feather, is_json, read_head
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.parquet import check_size
 from tabtune_core.data.reading.progress import Tell
@@ -43,6 +43,11 @@ def readable(path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: 
         return Readable(feather_as_parquet(path, folder / "feather.parquet", limit_bytes, tell), choices)
     if is_json(head):
         return Readable(json_as_parquet(path, folder, tell), choices)
+    marked = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)
+    if marked and is_json(head.decode(marked, "ignore").encode()):
+        plain = folder / "plain.json"
+        findings = decode(path, plain, None).findings
+        return Readable(json_as_parquet(plain, folder, tell), choices, findings)
     return Readable(path, choices)
 
 
@@ -50,18 +55,32 @@ def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -
     """Converts an Arrow or Feather file, batch by batch."""
     size = 0
     try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file, pq.ParquetWriter(target, file.schema) as writer:
-            for place in range(file.num_record_batches):
-                batch = file.get_batch(place)
-                size += batch.nbytes
-                check_size(size, limit_bytes, "Feather")
-                writer.write_batch(batch)
-                tell("Unpacking megabytes", size // 1_000_000, 0)
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+            schema = pa.schema([field.with_type(storable(field.type)) for field in file.schema], file.schema.metadata)
+            with pq.ParquetWriter(target, schema) as writer:
+                for place in range(file.num_record_batches):
+                    batch = file.get_batch(place)
+                    size += batch.nbytes
+                    check_size(size, limit_bytes, "Feather")
+                    columns = [
+                        one if one.type == kind else pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(kind.value_type))
+                        for one, kind in zip(batch.columns, schema.types, strict=True)
+                    ]
+                    writer.write_batch(pa.record_batch(columns, schema))
+                    tell("Unpacking megabytes", size // 1_000_000, 0)
+    except pa.ArrowNotImplementedError as error:
+        raise TableError(f"The Feather file holds a column that cannot be read ({shorten(str(error), 120)}). Leave it out.") from error
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise TableError(f"The Feather file is damaged ({shorten(str(error), 120)}). Write it again, or save it as CSV.") from error
     return target
+
+
+def storable(kind: pa.DataType) -> pa.DataType:
+    """Returns the type in which Parquet holds a column: the words of Polars' categories as plain strings."""
+    is_view = pa.types.is_dictionary(kind) and kind.value_type == pa.string_view()
+    return pa.dictionary(kind.index_type, pa.string(), kind.ordered) if is_view else kind
 
 
 ONE_OBJECT = "JSON Error: the whole file is one object"

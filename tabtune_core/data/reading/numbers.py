@@ -37,7 +37,7 @@ MOST_MARKED = 0.75
 """Share of the different cells: if more have a mark, or there are few cells, the mark is part of a code or class, such as ">3"
 beside "3"."""
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
-UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
+UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[., \u00a0\u202f]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
 """A number with a unit after it, in any script."""
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
 
@@ -64,13 +64,13 @@ APOSTROPHE = "['\u2019]"
 POINTS = NumberFormat(
     "decimal-comma",
     "Numbers with a decimal comma",
-    rf"[+-]?(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+)?{POWER}",
+    rf"[+-]?(\d+|[1-9]\d{{0,2}}((\.|{GAP})\d{{3}})+)(,\d+)?{POWER}",
     f"replace(replace(regexp_replace({{cell}}, '{GAP}', '', 'g'), '.', ''), ',', '.')",
 )
 COMMAS = NumberFormat(
     "thousands",
     "Numbers with commas between thousands",
-    r"[+-]?(\d+|\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3})(\.\d+)?" + POWER,  # also in lakhs and crores, 12,34,567
+    r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+|[1-9]\d?(,\d{2})+,\d{3})(\.\d+)?" + POWER,  # also in lakhs and crores, 12,34,567
     "replace({cell}, ',', '')",
 )
 BLANKS = NumberFormat(
@@ -87,7 +87,7 @@ AMOUNTS = NumberFormat(
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
     "K, M or B",
 )
-SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
+SURE_COMMA = rf"[+-]?(\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}})|0,\d{{3}}){POWER}"
 """A number whose comma must be a decimal comma."""
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """A number with K, M or B where a decimal point or a currency shows that the letter is not a unit or part of a code."""
@@ -338,7 +338,11 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
     own = style.unit or (None if text in signs else unit)
     code = "marks" if text == UNMARKED else "units" if own else style.code
-    told = Finding("warning" if text == UNMARKED else "info", code, f"{message}{scale}.", name)
+    signs_of = [{sign.rstrip(".") for sign in re.findall(f"{MONEY}|%", value)} for value in sample]
+    if text == BARE and (mixed := set().union(*signs_of)) and (len(mixed) > 1 or ("%" in mixed and set() in signs_of)):
+        shown = ", ".join(map(repr, sorted(mixed))) + " and no sign" * (set() in signs_of)
+        message, code = f"{message}, with different signs: {shown}. Convert them to one unit if they differ in it", "mixed-signs"
+    told = Finding("warning" if text == UNMARKED or code == "mixed-signs" else "info", code, f"{message}{scale}.", name)
     return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 
 

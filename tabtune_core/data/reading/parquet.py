@@ -4,6 +4,7 @@ Third step of reading, beside ``cells``. The limit applies to the unpacked cells
 can unpack to gigabytes.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tabtune_core.data.findings import Finding
 from tabtune_core.data.reading.cells import (
     FEWEST,
     Cells,
@@ -39,6 +41,10 @@ UNREAD = (
     *(duckdb.ConversionException, duckdb.OutOfRangeException),  # DuckDB 1 raises the last for bytes that are not UTF-8
 )
 """Errors of DuckDB for a value that it cannot write as text."""
+WAY_OUT = "Write it as text in the program that made the file, or leave it out."
+LEFT_INDEX = re.compile(r"__index_level_\d+__")
+"""The name under which pandas stores an index without a name."""
+PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
@@ -57,6 +63,12 @@ def load_parquet(
     try:
         with closing(pq.ParquetFile(path)) as plain:
             schema, metadata = plain.schema_arrow, plain.metadata
+            spans = [place for place in range(len(plain.schema)) if plain.schema.column(place).converted_type == "INTERVAL"]
+        if spans:  # Arrow reads their bytes
+            raise TableError(f"{unwritable(plain.schema.column(spans[0]).path, 'INTERVAL')} {WAY_OUT}")
+        kept = [place for place, field in enumerate(schema) if not (LEFT_INDEX.fullmatch(field.name) and pa.types.is_integer(field.type))]
+        index = [field.name for field in schema if field.name not in {schema.field(place).name for place in kept}]
+        schema = pa.schema([schema.field(place) for place in kept])
         check_width(len(schema), fewest)
         share = share_to_read(metadata.num_rows, rows)
         unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
@@ -73,15 +85,13 @@ def load_parquet(
             for batch in file.iter_batches(rows_at_once(schema, shared)):
                 size += share * sum(map(unpacked_bytes, batch.columns))
                 check_size(int(size), limit_bytes)
-                table = pa.table([pc.cast(one, pa.float32()) if one.type == pa.float16() else one for one in batch.columns], names)
+                table = pa.table([plain_type(batch.column(place)) for place in kept], names)
                 try:
                     connection.register("batch", table)
                     connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, before=read)})", missing)
                     connection.unregister("batch")
                 except UNREAD as error:
-                    raise TableError(
-                        f"{without_text(table, schema)} Write it as text in the program that made the file, or leave it out."
-                    ) from error
+                    raise TableError(f"{without_text(table, schema)} {WAY_OUT}") from error
                 read += batch.num_rows
                 tell("Reading rows", read, metadata.num_rows)
     except (pa.ArrowException, OSError) as error:
@@ -91,7 +101,18 @@ def load_parquet(
             "The Parquet file is damaged or holds columns that cannot be written as text. Write it again, or save it as CSV."
         ) from error
     tidy, findings = tidy_names(tuple(schema.names), told=True)
+    if index:
+        findings.append(Finding("info", "index", f"The row numbers that pandas stored as {', '.join(map(repr, index))} were left out."))
     return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], fewest)
+
+
+def plain_type(column: pa.Array) -> pa.Array:
+    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations in seconds."""
+    if column.type == pa.float16():
+        return column.cast(pa.float32())
+    if pa.types.is_duration(column.type):
+        return pc.divide(column.cast(pa.int64()).cast(pa.float64()), PER_SECOND[column.type.unit])  # type: ignore[attr-defined]
+    return column
 
 
 def without_text(table: pa.Table, schema: pa.Schema) -> str:
@@ -103,8 +124,13 @@ def without_text(table: pa.Table, schema: pa.Schema) -> str:
                 connection.execute(f"CREATE TABLE text AS SELECT CAST({name} AS VARCHAR) FROM one")
         except UNREAD:
             field = schema.field(place)
-            return f"The column {column_name(field.name)!r} of the Parquet file ({field.type}) holds values that cannot be written as text."
+            return unwritable(field.name, str(field.type))
     return "The Parquet file holds a column that cannot be written as text."
+
+
+def unwritable(name: str, kind: str) -> str:
+    """Names a column whose values have no text."""
+    return f"The column {column_name(name)!r} of the Parquet file ({kind}) holds values that cannot be written as text."
 
 
 def check_size(found: int, limit_bytes: int, kind: str = "Parquet") -> None:

@@ -182,13 +182,13 @@ def suffix_of(path: Path) -> str:
 
 def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:
     """Writes the rows and columns from the first non-empty ones on."""
-    (top, left), width = sheet.start, sheet.width
+    top, width = sheet.start[0], sheet.width  # rows start at the first column that is not empty
     with target.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for number, row in enumerate(spread(sheet)):
             if number < top:
                 continue
-            writer.writerow([as_text(cell) for cell in row[left : left + width]])
+            writer.writerow([as_text(cell) for cell in row[:width]])
             if out.tell() > limit_bytes:
                 raise TableError(f"The cells of the sheet take more than {limit_bytes:,} bytes, which is the limit. Save the table as CSV.")
 
@@ -199,9 +199,10 @@ def spread(sheet: Any) -> Iterator[list[Any]]:
     A single value in a row is a title and is not repeated. The first other row is the header, whose names are not repeated in rows below.
     """
     merged: dict[int, list[tuple[int, int, int, int]]] = {}
+    first = sheet.start[1]
     for (top, left), (bottom, right) in sheet.merged_cell_ranges or ():
         for row in range(top, min(bottom, sheet.total_height) + 1):
-            merged.setdefault(row, []).append((top, left, bottom, right))
+            merged.setdefault(row, []).append((top, max(left - first, 0), bottom, right - first))
     held: dict[tuple[int, int], Any] = {}
     names: int | None = None
     for number, row in enumerate(sheet.iter_rows()):

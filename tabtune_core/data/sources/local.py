@@ -42,16 +42,22 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
     for path, schema in zip(paths, schemas, strict=True):
         if differ := sorted(set(schema.names) ^ set(names)):
             raise TableError(f"{str(path)!r} has other columns than {str(paths[0])!r}: only one has {', '.join(map(repr, differ[:5]))}.")
-    schema = schemas[0]
-    if any(other.field(name).type != schema.field(name).type for other in schemas for name in names):
-        # cells are read as text; the type of a column is decided later, over all of its cells
-        schema = pa.schema([pa.field(name, pa.string()) for name in names])
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise TableError(f"{twice[0]!r} is the name of two columns of the files; only one can have it. Rename the other in every file.")
+    schema = pa.schema([pa.field(name, _common({other.field(name).type for other in schemas})) for name in names])
     with pq.ParquetWriter(target, schema) as writer:
         for number, path in enumerate(paths):
             tell("Joining files", number, len(paths))
             with closing(pq.ParquetFile(path)) as file:
                 for batch in file.iter_batches(columns=names):
                     writer.write_table(pa.Table.from_batches([batch]).select(names).cast(schema))
+
+
+def _common(types: "set[pa.DataType]") -> pa.DataType:
+    """Returns the type of a column in all files; text where they differ, as its type is decided later, over all of its cells."""
+    if len(types) == 1:
+        return next(iter(types))
+    return pa.duration("us") if all(map(pa.types.is_duration, types)) else pa.string()
 
 
 QUERY = "query:"
@@ -66,6 +72,10 @@ def query(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
             rows = connection.sql(asked.removeprefix(QUERY))
             if rows is None:
                 raise TableError("The query gives no rows. Write one that begins with SELECT or FROM.")
+            intervals = [name for name, kind in zip(rows.columns, rows.types, strict=True) if str(kind) == "INTERVAL"]
+            if intervals:  # Arrow knows no such type
+                names = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in intervals]
+                rows = rows.project(f"* REPLACE ({', '.join(f'epoch({name}) AS {name}' for name in names)})")
             rows.write_parquet(str(target))
         except duckdb.OutOfMemoryException as error:
             raise TableError("The query needs more memory than reading may take (1 GB). Select fewer rows or columns.") from error

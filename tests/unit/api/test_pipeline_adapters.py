@@ -75,6 +75,8 @@ def test_adapters_on_one_base_predict_as_in_their_own_pipelines(fit, file_of):
     assert pipeline.active_adapter == "default"
     with pytest.raises(AdapterError, match="There is no adapter 'third'; there are 'default', 'other'"):
         pipeline.set_adapter("third")
+    with pytest.raises(AdapterError, match="'base' names the base alone"):
+        pipeline.load_adapter(path, name="base")
     with pytest.raises(AdapterError, match="There is an adapter 'other' already"):
         pipeline.load_adapter(path)
 

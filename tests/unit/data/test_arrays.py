@@ -108,3 +108,8 @@ def test_large_whole_numbers_stay_apart_beside_a_missing_one(make):
     assert Labels.of(read_labels(make(values), 4), "classification").texts.classes == ("5", "9007199254740992", "9007199254740993")
     assert read_labels(make(values), 4).isna().tolist() == [True, False, False, False]
     assert Labels.of(read_labels(make(values), 4), "classification").classes.dtype == np.int64
+
+
+def test_booleans_beside_a_missing_one_stay_booleans():
+    for values in (pd.array([True, None, False], dtype="boolean"), [True, None, False]):
+        assert Labels.of(read_labels(values, 3), "classification").classes.dtype == bool

@@ -3,14 +3,17 @@
 import datetime
 import io
 import json
+import re
 import struct
 import sys
 import time
 import zipfile
 from xml.sax.saxutils import escape
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import psutil
 import pytest
 
@@ -169,7 +172,51 @@ def test_a_table_reads_the_same_in_every_format(write, expected):
     pd.testing.assert_frame_equal(found, expected)
 
 
-def test_a_sheet_as_people_write_it():
+@pytest.mark.parametrize("write", [xlsx, ods])
+@pytest.mark.parametrize(("top", "left"), [(0, 1), (1, 0), (2, 3)])
+def test_a_sheet_may_start_in_any_cell(write, top, left, expected):
+    rows = [*[[]] * top, *([None] * left + row for row in in_cells(made()))]
+    found = read_table(write({"Sheet1": rows}), ReadingChoices(header=True, kinds=tuple(CHOICES.items()))).frame
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("write", [feather, pd.DataFrame.to_parquet], ids=["feather", "parquet"])
+@pytest.mark.parametrize("least", [0, -5000])
+def test_durations_are_read_in_seconds(write, least):
+    seconds = np.random.default_rng(0).integers(least, 80_000, 50)
+    frame = pd.DataFrame({"wait": pd.to_timedelta(seconds, unit="s"), "y": ["a", "b"] * 25})
+    assert read_table(write(frame)).frame["wait"].tolist() == seconds.tolist()
+
+
+def test_the_categories_of_polars_are_words(tmp_path):
+    words = pl.Series(["a", "b", None] * 9, dtype=pl.Categorical)
+    pl.DataFrame({"kind": words, "grade": words.cast(pl.Enum(["b", "a"])), "n": range(27)}).write_ipc(tmp_path / "t.arrow")
+    read = read_table(tmp_path / "t.arrow").frame
+    assert [read[name].fillna("").tolist() for name in ("kind", "grade")] == [["a", "b", ""] * 9] * 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_may_have_a_byte_order_mark(encoding):
+    rows = "\n".join(json.dumps({"age": age, "y": "ä"}) for age in range(9))
+    assert read_table(rows.encode(encoding)).frame["age"].tolist() == [*range(9)]
+
+
+def test_row_numbers_that_pandas_stored_are_left_out_and_other_indexes_stay():
+    frame = pd.DataFrame({"a": range(40), "y": ["u", "v"] * 20})
+    numbered = read_table(frame[frame["a"] % 4 > 0].to_parquet())
+    assert [*numbered.frame] == ["a", "y"]
+    assert "index" in {finding.code for finding in numbered.findings}
+    assert len([*read_table(frame.set_index(pd.date_range("2024", periods=40)).to_parquet()).frame]) == 3
+
+
+def test_an_interval_of_duckdb_is_refused(tmp_path):
+    duckdb.sql(f"COPY (SELECT INTERVAL 3 HOUR AS wait, 1 AS n FROM range(9)) TO '{tmp_path / 't.parquet'}'")
+    with pytest.raises(TableError, match=r"The column 'wait' of the Parquet file \(INTERVAL\)"):
+        read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_sheet_as_people_write_it(left):
     rows = [
         ["Sales of the year", None, None, None],
         [],
@@ -179,7 +226,9 @@ def test_a_sheet_as_people_write_it():
         [],
         ["Bonn", 3.5, "8", datetime.date(2020, 2, 1)],
     ]
-    data = xlsx({"Notes": [["see next"]], "Data": rows, "Old": [["x"]]}, hidden=["Old"], merged=["A1:D1", "A3:A4", "D3:D4", "B3:C3"])
+    rows = [[None] * left + row for row in rows]
+    merged = [re.sub("[A-D]", lambda letter: chr(ord(letter[0]) + left), area) for area in ("A1:D1", "A3:A4", "D3:D4", "B3:C3")]
+    data = xlsx({"Notes": [["see next"]], "Data": rows, "Old": [["x"]]}, hidden=["Old"], merged=merged)
     table = read_table(data, ReadingChoices(sheet="Data", header_lines=2))
     assert list(table.frame) == ["Shop", "2024 May", "2024 June", "Opened"]
     assert [column.kind for column in table.columns[1:]] == ["number", "number", "date"]

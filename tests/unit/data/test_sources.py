@@ -10,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sklearn.datasets
 
@@ -123,6 +126,17 @@ def test_every_source_gives_the_same_table(server, hub, tmp_path):
     assert kept.words() == parts
 
 
+def test_durations_keep_their_unit_in_joined_files_and_queries(tmp_path):
+    spans = pd.to_timedelta(np.arange(0, 90_000, 9000), unit="s")
+    for number, unit in enumerate(("us", "ms")):  # the whole numbers differ in type, too
+        frame = pd.DataFrame({"wait": spans.astype(f"timedelta64[{unit}]"), "k": np.arange(10).astype(f"int{32 + 32 * number}")})
+        frame.to_parquet(tmp_path / f"{number}.parquet", index=False)
+    parts = [str(tmp_path / f"{number}.parquet") for number in range(2)]
+    for words in (parts, [f"query:select to_seconds(k * 9000) as wait, k from '{tmp_path}/*.parquet'"]):
+        kept = add_source(tmp_path / "home", words)
+        assert load_frame(tmp_path / "home", kept.id)["wait"].tolist() == [*spans.total_seconds()] * 2
+
+
 def test_a_table_of_openml_brings_its_target(openml, tmp_path):
     kept = add_source(tmp_path / "home", ["openml:61"])
     frame = load_frame(tmp_path / "home", kept.id)
@@ -148,6 +162,8 @@ def bad(tmp_path, server):
     folder = write_parts(tmp_path / "parts")
     FRAME.rename(columns={"size": "length"}).to_parquet(folder / "part-2.parquet", index=False)
     (folder / "text.csv").write_text("a,b\n1,2\n")
+    twice = str(tmp_path / "twice.parquet")
+    pq.write_table(pa.table([[1], [2], ["a"]], ["k", "k", "y"]), twice)
     (tmp_path / "none").mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -162,6 +178,7 @@ def bad(tmp_path, server):
         "not a file of a data set": (["hf://owner/name"], "hf://datasets/OWNER/NAME/FILE"),
         "not a number of openml": (["openml:iris"], "Write its number"),
         "other columns": ([str(folder)], "only one has 'length', 'size'"),
+        "two columns of one name": ([twice, twice], "'k' is the name of two columns"),
         "not parquet": ([str(folder / "part-0.parquet"), str(folder / "text.csv")], "is not a Parquet file"),
         "an empty folder": ([str(tmp_path / "none")], "holds no file that ends in .parquet"),
         "not SQL": (["query:selekt 1"], "The query cannot be run. Parser Error"),

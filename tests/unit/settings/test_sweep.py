@@ -108,7 +108,8 @@ def test_settings_that_cannot_form_a_run_are_refused_with_the_reason(values, mes
 
 def test_alpha_follows_the_rank_unless_it_is_set():
     assert [LoraSettings(rank=r).effective_alpha for r in (2, 8)] == [4, 16]
-    assert LoraSettings(rank=8, alpha=4).effective_alpha == 4
+    assert LoraSettings(rank=8, alpha=4).scaling == 0.5
+    assert LoraSettings(rank=16, alpha=4, use_rslora=True).scaling == 1.0
 
 
 def test_the_rate_follows_the_strategy_unless_it_is_set():
