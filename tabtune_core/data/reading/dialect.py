@@ -91,7 +91,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"{width}. Correct the file, or {SET_SEPARATOR}."
         )
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
-    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers or skip == 1 else None
+    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers or (skip == 1 and start[1:2] != " ") else None
     skip, first = above or (skip, first)
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first)

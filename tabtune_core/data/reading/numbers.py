@@ -338,7 +338,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
     own = style.unit or (None if text in signs else unit)
     code = "marks" if text == UNMARKED else "units" if own else style.code
-    signs_of = [{sign.rstrip(".") for sign in re.findall(f"{MONEY}|%", value)} for value in sample]
+    signs_of = [{sign.rstrip(".") for sign in re.findall(f"{MONEY}|%", value)} for value in sample if re.search("[1-9]", value)]
     if text == BARE and (mixed := set().union(*signs_of)) and (len(mixed) > 1 or ("%" in mixed and set() in signs_of)):
         shown = ", ".join(map(repr, sorted(mixed))) + " and no sign" * (set() in signs_of)
         message, code = f"{message}, with different signs: {shown}. Convert them to one unit if they differ in it", "mixed-signs"
