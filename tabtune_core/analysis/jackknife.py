@@ -103,6 +103,20 @@ QUICK = (*_OF_COUNTS, *_OF_RANKS)
 """Metrics that need no loop over the groups, or a quick one."""
 
 
+def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats) -> float:
+    """Returns what a perfect score of classes or ranks loses if one row of the rarest class is predicted wrongly; 0 for other scores."""
+    if metric.interval == Interval.PLAIN:
+        return 0.0
+    said_N = np.array(y_N, dtype=np.int64)
+    counts_K = np.bincount(said_N)
+    rarest = int(np.where(counts_K, counts_K, len(said_N) + 1).argmin())
+    counts_K[rarest] = 0
+    if not counts_K.any():
+        return 0.0
+    said_N[np.flatnonzero(said_N == rarest)[0]] = counts_K.argmax()
+    return 1 - metric.function(np.asarray(y_N, dtype=np.int64), np.eye(predicted.shape[1])[said_N])
+
+
 GROUPS, FEW_GROUPS = 200, 40
 """Most groups; fewer units are left out one at a time. FEW_GROUPS applies if the metric is recomputed without each group."""
 BLOCKS, BLOCK_ROWS = 10, 8
@@ -111,6 +125,9 @@ least 93 % of intervals contain the truth from 40 rows on; with 20 blocks of 80 
 FEWEST_ROWS, FEWEST = 30, 5
 """Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
 skewed differences contain the truth too rarely (with 20 rows in 87 to 96 % of cases), or are too wide to be of use."""
+LEAST_ROWS = 1.5
+"""Least standard error of a score of predicted classes, as rows that change: where all rows of a class behave alike, the interval is 3 rows
+wide, the rule of three (Hanley and Lippman-Hand 1983, Journal of the American Medical Association 249, 1743-1745)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +153,12 @@ class Replicates:
     """Which groups have any of the rows."""
     rows_N: Ints
     """Their numbers in the table."""
+    predicted: Floats
     groups: "RowGroups"
 
     def of_nothing(self) -> "Replicates":
         """Returns the score 0 on the same rows: the difference to it is the score itself."""
-        return Replicates(0.0, np.zeros_like(self.without_G), self.here_G, self.rows_N, self.groups)
+        return Replicates(0.0, np.zeros_like(self.without_G), self.here_G, self.rows_N, np.empty(0), self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +238,8 @@ class RowGroups:
         lacking = [TooFew(self.split_by, name, round(found), needed) for name, found, needed in counts if round(found) < needed]
         self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
         self.freedom = min(_equal(self._group), *(found for _, found, _ in counts)) - 1
+        copies = len(unit_M) / _equal(unit_M) if self.split_by == "random" else 1.0
+        self.one_row = copies * max(one_row(metric, part.y_N, part.predicted) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:
         """Returns the group of each row."""
@@ -238,7 +258,7 @@ class RowGroups:
             else:
                 *without, score = without_groups(metric, y_N, predicted, group_N, G + 1)  # the last group is empty: the full score
                 without_G = np.array(without)
-        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows.rows_N, self)
+        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows.rows_N, predicted, self)
 
 
 def _blocks(unit_M: Ints) -> Ints:
@@ -262,8 +282,9 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     The error is the jackknife's over groups of table rows (Efron and Stein 1981, The Annals of Statistics 9, 586-596): a row that several
     seeds held out is left out of all of them at once, since it is one row. The variance between seeds beyond the noise of their rows, which
     comes from split and initialization, is added. Metrics of the predicted class get half a row more in each direction, as in Agresti and
-    Min 2005 (Statistics in Medicine 24, 729-740). The interval joins Student's and the one corrected for skew; its degrees of freedom are
-    the number of seeds minus one, and the number of groups or of units of the scarcest kind minus one.
+    Min 2005 (Statistics in Medicine 24, 729-740), and where predictions differ, the error is at least LEAST_ROWS; so it is for ranks if no
+    row changes the score. The interval joins Student's and the one corrected for skew; its degrees of freedom are the number of seeds minus
+    one, and the number of groups or of units of the scarcest kind minus one.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if len(both) < max(len(first), 1):
@@ -275,9 +296,10 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     without_SG = np.array([metric.sign * (a.without_G - b.without_G) for a, b in both])
     if not np.isfinite(without_SG).all():
         return None
-    half_row = Interval.OF_THE_CLASS in metric.interval and groups.split_by == "random"
-    rows, cubes = _moments(without_SG.mean(axis=0), half_row=half_row)
-    each = float(np.mean([_moments(without_G[a.here_G], half_row=half_row)[0] for without_G, (a, _) in zip(without_SG, both, strict=True)]))
+    differ_S = [not np.array_equal(a.predicted, b.predicted) for a, b in both]
+    rows, cubes = _moments(without_SG.mean(axis=0), metric, groups, differ=any(differ_S))
+    of_seeds = zip(without_SG, both, differ_S, strict=True)
+    each = float(np.mean([_moments(without_G[a.here_G], metric, groups, differ=differ)[0] for without_G, (a, _), differ in of_seeds]))
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = max(0.0, float(value_S.var(ddof=1)) - own) if seeds > 1 else 0.0
     total = rows + between / seeds
@@ -286,8 +308,12 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     return Difference(float(value_S.mean()), math.sqrt(total), groups.freedom, skew, each, between, seeds, shared)
 
 
-def _moments(without_G: Floats, *, half_row: bool) -> tuple[float, float]:
-    """The jackknife's variance, and the third moment of the score."""
-    pull_G = without_G.mean() - without_G
-    variance = (1 - 1 / len(pull_G)) * float((pull_G**2).sum()) + half_row * float((pull_G**2).max())
+def _moments(without_G: Floats, metric: Metric, groups: RowGroups, *, differ: bool) -> tuple[float, float]:
+    """The variance of the score, and its third moment."""
+    pull_G, of_class = without_G.mean() - without_G, Interval.OF_THE_CLASS in metric.interval
+    variance = (1 - 1 / len(pull_G)) * float((pull_G**2).sum())
+    if of_class and groups.split_by == "random":
+        variance += float((pull_G**2).max())
+    if differ and (of_class or math.isclose(variance, 0, abs_tol=1e-24)):
+        variance = max(variance, (LEAST_ROWS * groups.one_row) ** 2)
     return variance, float((pull_G**3).sum())

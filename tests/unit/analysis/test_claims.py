@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from null_designs import held_out, of
 from null_sweeps import TABLE, sweep
 from scipy.special import stdtrit
+from scipy.stats import binom
 
 from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare, half_widths
-from tabtune_core.analysis.jackknife import Difference, RowGroups, _blocks, difference
+from tabtune_core.analysis.jackknife import Difference, RowGroups, TooFew, _blocks, difference
 from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.metrics import METRICS, metrics_of
+from tabtune_core.metrics import METRICS, Interval, metrics_of
 from tabtune_core.store.predictions import Predictions
 
 SMALLEST_POWER, MOST_FALSE = 0.8, 0.05
@@ -216,3 +217,54 @@ def test_the_rows_that_would_show_a_gain_are_rounded_up_to_two_digits(rows, need
 def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
     assert _blocks(np.repeat([0, 1, 2], [70, 70, 20])).tolist() == [0] * 70 + [1] * 70 + [2] * 20
+
+
+def sure(class_N):
+    """Probabilities that predict these classes."""
+    return np.eye(2)[class_N] * 0.6 + 0.2
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.sampled_from(["accuracy", "balanced_accuracy"]), st.integers(5, 25), st.integers(1, 6), st.floats(0.5, 8))
+def test_an_interval_holds_the_truth_where_few_or_no_rows_of_a_class_are_wrong(metric, rare, times, wrong):
+    """Zero-shot always predicts the frequent class; after training, each row of the rarer class is wrong with the same probability."""
+    y_N = np.arange(rare * (1 + times) + 20) < rare
+    rows = np.arange(len(y_N))
+    missed = min(wrong / rare, 0.5)
+    weight = 0.5 if metric == "balanced_accuracy" else rare / len(y_N)
+    held = 0.0
+    for k in range(rare + 1):
+        after = held_out(y_N, np.where(y_N & (rows >= k), 1.0, -1.0))
+        found = of([after], [held_out(y_N, np.full(len(y_N), -1.0))], metric)
+        held += binom.pmf(k, rare, missed) * (found.low <= weight * (1 - missed) <= found.high)
+    assert held >= 0.93
+
+
+@pytest.mark.parametrize("rows", [30, 100, 1000])
+def test_a_score_without_a_wrong_row_has_the_interval_of_the_rule_of_three(rows):
+    y_N = np.arange(rows) % 2
+    metric, one = METRICS["accuracy"], Predictions(np.arange(rows), y_N, sure(y_N), ("a", "b"))
+    perfect = RowGroups([one], metric).leave_out(metric, one, one.predicted)
+    assert difference([perfect], [perfect.of_nothing()], metric).half == pytest.approx(3 / rows, rel=0.03)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(metrics_of("classification")), st.integers(15, 60), st.sampled_from(["random", "group", "time"]), st.integers(0, 99))
+def test_only_equal_predictions_have_a_difference_without_an_interval(metric, rare, split_by, seed):
+    y_N = np.random.default_rng(seed).permutation(np.arange(120) < rare).astype(int)
+    unit_N = np.arange(120) // (6 if split_by == "group" else 1)
+    always, right = ([held_out(y_N, logit_N, None, unit_N, split_by)] for logit_N in (np.full(120, -1.0), 2.0 * y_N - 1))
+    changed = of(right, always, metric)
+    assert isinstance(changed, TooFew) or changed.half > 0 or METRICS[metric].interval == Interval.PLAIN
+    same = of(right, right, metric)
+    assert isinstance(same, TooFew) or (same.value, same.half) == (0, 0)
+
+
+def test_copies_of_rows_do_not_narrow_the_interval_of_a_perfect_score():
+    y_N, metric = np.arange(60) % 2, METRICS["accuracy"]
+    halves = []
+    for times in (1, 4):
+        label_N, unit_N = np.repeat(y_N, times), np.repeat(np.arange(60), times)
+        right = [held_out(label_N, 2.0 * label_N - 1, None, unit_N)]
+        halves.append(of(right, [held_out(label_N, 1.0 - 2 * label_N, None, unit_N)], metric.name).half)
+    assert halves[1] == pytest.approx(halves[0])

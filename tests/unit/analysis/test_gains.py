@@ -63,3 +63,7 @@ def test_a_claimed_gain_is_corrected_to_about_its_true_size(true):
     assert np.mean([corrected(one) for one in claimed]) == pytest.approx(true, rel=0.25)
     assert np.mean([one.value for one in claimed]) > true
     assert corrected(Difference(6.0, 1.0, 1000)) == pytest.approx(6.0, abs=0.01)
+
+
+def test_a_gain_without_an_error_needs_no_correction():
+    assert corrected(Difference(0.25, 0.0, 100)) == 0.25
