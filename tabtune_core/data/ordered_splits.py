@@ -6,6 +6,7 @@ Shape letters: M rows with a label and a value in the column, U different values
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 from unicodedata import normalize
 
@@ -54,7 +55,8 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     check_shares(rule.validation_share, rule.test_share)
     shares = {"validation": rule.validation_share} | ({"test": rule.test_share} if rule.test_share else {})
     labelled, strata = labelled_rows(labels), strata_of(labels)
-    values = split_values(frame, column, by).iloc[labelled]
+    every_value = split_values(frame, column, by)
+    values = every_value.iloc[labelled]
     known = values.notna().to_numpy()
     rows_M, values_M = labelled[known], values[known]
     _check(values, by, parts=len(shares) + 1)
@@ -64,34 +66,29 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
         part_U = _by_time(np.bincount(place_M), list(shares.values()))
     else:
         part_U = _by_group(place_M, strata[rows_M].astype(str), shares, rule.seed, group_seed)
-    held_out = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
-    train = np.setdiff1d(labelled, np.concatenate([*held_out.values()]))
-    description = (
-        _time_description(part_U[place_M], values_M)
-        if by == "time"
-        else _group_description(part_U[place_M], part_U, column, rule.seed, group_seed)
-    )
+    cut = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
+    train = np.setdiff1d(labelled, np.concatenate([*cut.values()]))
+    held_out, lacking = cut, list[Finding]()
+    if isinstance(labels[labelled[0]], str):
+        held_out, lacking = with_known_classes(cut, train, labels, f"The split by {by} on {column!r}", fixed=rule.test_seed is not None)
+    found = sampled(strata, train, held_out["validation"], held_out.get("test", train[:0]), rule)
+    there = [every_value.iloc[rows] for rows in (found.train, found.validation, found.test)]
+    description = _time_description(there) if by == "time" else _group_description(there, column, rule.seed, group_seed)
     if not known.all():
         unknown = int((~known).sum())
         description += f" The {counted(unknown, 'row')} without a value in it {'is' if unknown == 1 else 'are'} used for training only."
+    if left_out := sum(len(rows) - len(held_out[part]) for part, rows in cut.items()):
+        description += f" Left out of every part: {counted(left_out, 'row')} of classes with fewer than {FEWEST_OF_A_CLASS} rows."
     findings = [Finding("info", "split", f"Split by {by} on {column!r}: {description}", column)]
-    findings += [_size(part, len(rows), shares[part] * len(rows_M), column) for part, rows in held_out.items()]
+    for part, most in (("validation", rule.validation_rows), ("test", rule.test_rows)):
+        if part in cut:
+            share = min(shares[part] * len(rows_M), most)
+            findings.append(_size(part, len(getattr(found, part)), min(len(cut[part]), most), share, column))
     if by == "group" and len(values_U) == len(rows_M):
         findings.append(Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column))
     if by == "group":
         findings.append(_spellings(words(pd.Series(values_U)), column))
-    if isinstance(labels[labelled[0]], str):
-        split = f"The split by {by} on {column!r}"
-        held_out, lacking = _with_known_classes(held_out, train, labels, split, fixed=rule.test_seed is not None)
-        findings += lacking
-    return sampled(
-        strata,
-        train,
-        held_out["validation"],
-        held_out.get("test", train[:0]),
-        rule,
-        findings=tuple(finding for finding in findings if finding.message),
-    )
+    return replace(found, findings=tuple(finding for finding in (*findings, *lacking) if finding.message))
 
 
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
@@ -193,10 +190,10 @@ def _best_draw(
     return found_U
 
 
-def _time_description(part_M: NDArray[np.int64], values_M: pd.Series) -> str:
+def _time_description(parts: Sequence[pd.Series]) -> str:
     texts = []
-    for part, (does, from_to) in enumerate((("trains", "up to {1}"), ("validates", "from {0} to {1}"), ("tests", "from {0} to {1}"))):
-        there = values_M[part_M == part]
+    does_what = (("trains", "up to {1}"), ("validates", "from {0} to {1}"), ("tests", "from {0} to {1}"))
+    for there, (does, from_to) in zip(parts, does_what, strict=True):
         if len(there):
             texts.append(f"{does} on {len(there):,} rows {from_to.format(*_written(pd.Series([there.min(), there.max()])))}")
     return f"{', '.join(texts)}. Rows with the same value stay in one part, and the split is the same for every seed."
@@ -211,11 +208,11 @@ def _written(values: pd.Series) -> list[str]:
     return [f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
 
 
-def _group_description(part_M: NDArray[np.int64], part_U: NDArray[np.int64], column: str, seed: int, test_seed: int | None) -> str:
+def _group_description(parts: Sequence[pd.Series], column: str, seed: int, test_seed: int | None) -> str:
     texts = [
-        f"{does} on {counted(int((part_M == part).sum()), 'row')} of {counted(int((part_U == part).sum()), 'group')}"
-        for part, does in enumerate(("trains", "validates", "tests"))
-        if (part_M == part).any()
+        f"{does} on {counted(len(there), 'row')} of {counted(there.nunique(), 'group')}"
+        for there, does in zip(parts, ("trains", "validates", "tests"), strict=True)
+        if len(there)
     ]
     seeds = f"seed {seed}" if test_seed is None else f"seed {seed}; for every seed, the test groups are those of split seed {test_seed}"
     return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
@@ -235,9 +232,9 @@ def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
     return Finding("warning", "split-spelling", message, column)
 
 
-def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
-    """Returns a finding for a part far from its share; otherwise a finding without a message."""
-    far = rows > FAR_OFF * wanted or wanted > FAR_OFF * rows
+def _size(part: str, rows: int, cut: int, wanted: float, column: str) -> Finding:
+    """Returns a finding for a part of ``rows`` that was ``cut`` far from its share; otherwise a finding without a message."""
+    far = cut > FAR_OFF * wanted or wanted > FAR_OFF * cut
     message = (
         f"The {part} part has {counted(rows, 'row')}, but its share is {wanted:,.0f}: many rows have the same value of {column!r}."
         if far
@@ -246,8 +243,8 @@ def _size(part: str, rows: int, wanted: float, column: str) -> Finding:
     return Finding("warning", "split-size", message, column)
 
 
-def _with_known_classes(
-    held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str, *, fixed: bool
+def with_known_classes(
+    held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str, *, fixed: bool, way_out: str = WAY_OUT
 ) -> tuple[dict[str, Rows], list[Finding]]:
     """Returns the held-out rows without classes that are too rare to be split, and a finding for each part that lacks classes.
 
@@ -260,13 +257,13 @@ def _with_known_classes(
         if unknown:
             raise LabelError(
                 f"{split} leaves the class {unknown[0]!r} without a training row, and {np.sum(labels[rows] == unknown[0]):,} {part} rows "
-                f"have it: a model could not learn it. {WAY_OUT}"
+                f"have it: a model could not learn it. {way_out}"
             )
         kept[part] = rows[np.isin(labels[rows], list(usual if fixed and part == "test" else trained))]
         there = set(labels[kept[part]])
         if len(there) < 2:
             named = f"of the class {next(iter(there))!r} alone" if there else "only of classes without training rows"
-            raise LabelError(f"{split} gives {part} rows {named}, on which scores cannot tell models apart. {WAY_OUT}")
+            raise LabelError(f"{split} gives {part} rows {named}, on which scores cannot tell models apart. {way_out}")
         lacking = sorted(usual - there)
         if lacking:
             class_names = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")

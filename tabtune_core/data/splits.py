@@ -32,7 +32,7 @@ class Split:
     context: Rows
     """The context rows of a prediction: all training rows, or a stratified sample."""
     findings: tuple[Finding, ...] = ()
-    """What to know about a split by time or by group."""
+    """What to know about a split by time or by group, or with test rows that move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +181,7 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     return sampled(labels, train, validation, test, rule)
 
 
-def sampled(
-    labels: NDArray[np.object_], train: Rows, validation: Rows, test: Rows, rule: SplitRule, findings: tuple[Finding, ...] = ()
-) -> Split:
+def sampled(labels: NDArray[np.object_], train: Rows, validation: Rows, test: Rows, rule: SplitRule) -> Split:
     """Returns the split of these rows, sorted and limited to the sizes that ``rule`` allows."""
     rng = np.random.default_rng([rule.seed, 0])
     test_rng = rng if rule.test_seed is None else np.random.default_rng([rule.test_seed, 0])
@@ -195,7 +193,7 @@ def sampled(
     # drawn before the context, so that they do not depend on its size
     validation, test = at_most(validation, rule.validation_rows), at_most(test, rule.test_rows, test_rng)
     train = np.sort(train)
-    return Split(train, validation, test, at_most(train, rule.context_rows or len(train)), findings)
+    return Split(train, validation, test, at_most(train, rule.context_rows or len(train)))
 
 
 def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:

@@ -242,8 +242,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. These are too few to train, validate and test on, so they are used for "
-            f"training only and not scored. {mend}."
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. These are too few to train, validate and test on. A split at random uses "
+            f"them for training only; a split by time or by group leaves out those that it cannot score. {mend}."
         )
         findings.append(Finding("warning", "rare-classes", message, target))
     elif rows_per_class > 1 and worth_grouping(sizes):

@@ -6,7 +6,7 @@ In: a typed frame and the settings that say what to predict. Out: arrays, and a 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers
 from tabtune_core.data.findings import Column, Finding, Kind
-from tabtune_core.data.ordered_splits import split_by_column
+from tabtune_core.data.ordered_splits import split_by_column, with_known_classes
 from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
 from tabtune_core.data.values import words
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import RunSettings
+
+SMALLER_PARTS = "Choose smaller shares of the parts, or test rows that stay the same for every seed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,12 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
         test_rows=train.test_rows,
     )
     if settings.split_by == "random":
-        return split_rows(strata_of(labels), rule)
+        split = split_rows(strata_of(labels), rule)
+        if not settings.test_rows_move or settings.task == "regression":
+            return split
+        parts = {name: rows for name, rows in (("validation", split.validation), ("test", split.test)) if len(rows)}
+        _, lacking = with_known_classes(parts, split.train, labels, "The split at random", fixed=False, way_out=SMALLER_PARTS)
+        return replace(split, findings=tuple(lacking))
     assert settings.split_column is not None
     return split_by_column(frame, settings.split_column, labels, rule, by=settings.split_by)
 
@@ -91,13 +98,13 @@ def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
-    """Returns what to know about a split before it is used. A split at random only counts rows.
+    """Returns what to know about a split before it is used. A split at random only counts rows, unless its test rows move.
 
     Raises:
         LabelError: there are too few rows, or a split would lack the classes that it needs.
         SettingError: the column cannot split the table.
     """
-    if settings.split_by == "random":
+    if settings.split_by == "random" and not settings.test_rows_move:
         column = with_label(frame, settings)[settings.target]
         if settings.task == "classification":
             counts = np.asarray(column.value_counts(), dtype=np.int64)

@@ -1,5 +1,7 @@
 """Classes with any number of rows, under each split: every score is finite on the held-out rows, or the split is refused."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from hypothesis import given, reject, settings
@@ -9,18 +11,19 @@ from tabtune_core.data.splits import FEWEST_OF_A_CLASS
 from tabtune_core.data.task import split_table
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.metrics import metrics_of, score_all
-from tabtune_core.settings import RunSettings
+from tabtune_core.settings import RunSettings, TrainSettings
 
 COUNTS = st.lists(st.one_of(st.integers(1, 9), st.integers(10, 80)), min_size=2, max_size=6)
 SHARES = st.sampled_from([(0.2, 0.2), (0.05, 0.05), (0.1, 0.3), (0.3, 0.5), (0.5, 0.4)])
 
 
-def splits(counts, shares, kind, seed):
-    """Returns the labels of a table with these classes, and its split; skips the example if the split is refused."""
+def splits(counts, shares, kind, seed, most=10_000, move=False):
+    """Returns the labels of a table with these classes, and its split into at most ``most`` held-out rows; skips refused splits."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.array([f"class {k}" for k in range(len(counts))], dtype=object), counts))
     frame = pd.DataFrame({"at": rng.permutation(len(labels)) // 3, "target": labels})
     how = {} if kind == "random" else {"split_by": kind, "split_column": "at"}
+    how |= {"train": TrainSettings(validation_rows=most, test_rows=most), "test_rows_move": move}
     asked = RunSettings(dataset="-", target="target", validation_share=shares[0], test_share=shares[1], seed=seed, **how)
     try:
         return labels, split_table(frame, labels, asked)
@@ -48,3 +51,28 @@ def test_a_random_split_puts_a_class_in_every_part_or_only_in_training(counts, s
     usual = {f"class {k}" for k, count in enumerate(counts) if count >= FEWEST_OF_A_CLASS}
     assert parts == [set(labels), usual, usual]
     assert sorted(np.concatenate([split.train, split.validation, split.test])) == list(range(len(labels)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(COUNTS, SHARES, st.sampled_from(["group", "time"]), st.integers(0, 99), st.sampled_from([30, 10_000]), st.booleans())
+def test_a_split_by_a_column_says_how_many_rows_each_part_has_and_how_many_are_in_none(counts, shares, kind, seed, most, move):
+    labels, split = splits(counts, shares, kind, seed, most, move)
+    said, parts = split.findings[0].message, (split.train, split.validation, split.test)
+    numbers = re.findall(r"(?:trains|validates|tests) on ([\d,]+) row", said)
+    assert [int(number.replace(",", "")) for number in numbers] == [len(rows) for rows in parts]
+    left_out = re.search(r"Left out of every part: (\d+) row", said)
+    unused = set(range(len(labels))) - set(np.concatenate(parts))
+    assert most < 10_000 or (int(left_out[1]) if left_out else 0) == len(unused)
+    for finding in (one for one in split.findings if one.code == "split-size"):
+        part, rows = re.match(r"The (\w+) part has ([\d,]+) row", finding.message).groups()
+        assert int(rows.replace(",", "")) == len(getattr(split, part))
+
+
+@settings(deadline=None, max_examples=50)
+@given(COUNTS, SHARES, st.integers(0, 99))
+def test_moving_test_rows_leave_no_class_without_training_rows_and_lacking_ones_are_named(counts, shares, seed):
+    labels, split = splits(counts, shares, "random", seed, move=True)
+    usual = {f"class {k}" for k, count in enumerate(counts) if count >= FEWEST_OF_A_CLASS}
+    assert set(labels[split.train]) == set(labels)
+    lacking = {f"split-{part}" for part in ("validation", "test") if usual - set(labels[getattr(split, part)])}
+    assert {finding.code for finding in split.findings} == lacking
