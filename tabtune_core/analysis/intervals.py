@@ -24,14 +24,16 @@ def half_width(column: str) -> str:
     return f"{column}_half_width"
 
 
-def half_interval(values: Sequence[float]) -> float:
+def half_interval(values: Sequence[float], choices: int = 1) -> float:
     """Half the width of Student's 95 % interval of the mean; NaN for fewer than two values.
+
+    ``choices`` is the number of means from which this one was chosen: the interval allows for it, as in ``Difference``.
 
     >>> round(half_interval([1.0, 2.0, 3.0]), 3)
     2.484
     """
     n = len(values)
-    return math.nan if n < 2 else float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
+    return math.nan if n < 2 else float(stdtrit(n - 1, 1 - 0.025 / choices) * np.std(values, ddof=1) / math.sqrt(n))
 
 
 def half_intervals(deviation: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:

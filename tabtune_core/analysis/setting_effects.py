@@ -34,8 +34,8 @@ def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
     0.079, 0 → 0.081 (best first; they differ by 0.002 ± 0.001 nats).``
 
     A value's score is the mean of the validation scores over groups of runs that share all other settings, including the seed, and that
-    have all the values named; stopped and archived runs are left out. ± is half the width of Student's 95 % interval of the mean over the
-    groups.
+    have all the values named: first over the groups of a seed, then over the seeds. Stopped and archived runs are left out. ± is half the
+    width of Student's 95 % interval of the mean over the seeds; it allows for the choice of the two values among all pairs.
     """
     whole = [run for run in runs if run.status in RANKED and run.status != "stopped" and not run.archived]
     ranked = [run for run in whole if run.settings.strategy == "peft" and _score(run, metric) is not None]
@@ -48,17 +48,18 @@ def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
 
 
 def _groups(runs: Sequence[Run], path: str, value_of: Callable[[RunSettings], str], metric: str) -> pd.DataFrame:
-    """One row per group of runs, one column per value, with the score of that value."""
-    groups: dict[str, dict[str, float]] = defaultdict(dict)
+    """One row per group of runs, indexed by its seed; one column per value, with the score of that value."""
+    groups: dict[tuple[int, str], dict[str, float]] = defaultdict(dict)
     for run in runs:
         score = _score(run, metric)
         assert score is not None
-        groups[_all_but(run.settings, path)][value_of(run.settings)] = score
+        groups[run.settings.seed, _all_but(run.settings, path)][value_of(run.settings)] = score
     sets = Counter(frozenset(group) for group in groups.values() if len(group) > 1)
     if not sets:
         return pd.DataFrame()
     chosen = max(sets, key=lambda values: (len(values), sets[values]))
-    return pd.DataFrame([group for group in groups.values() if chosen <= group.keys()], columns=sorted(chosen))
+    whole = [(seed, group) for (seed, _), group in groups.items() if chosen <= group.keys()]
+    return pd.DataFrame([group for _, group in whole], index=[seed for seed, _ in whole], columns=sorted(chosen))
 
 
 def _all_but(settings: RunSettings, path: str) -> str:
@@ -75,12 +76,13 @@ def _score(run: Run, metric: str) -> float | None:
 
 
 def _sentence(name: str, groups: pd.DataFrame, metric: str, table: str) -> str:
-    meaning, means = METRICS[metric], groups.mean()
+    meaning, of_seed = METRICS[metric], groups.groupby(level=0).mean()
+    means = of_seed.mean()
     best_first = list(means.sort_values(ascending=not meaning.higher_is_better, kind="stable").index[:MOST_VALUES])
     digits = meaning.decimals(float(means.abs().max()))
     scores = [f"{value} → {'' if i else meaning.written + ' '}{means[value]:,.{digits}f}" for i, value in enumerate(best_first)]
-    apart = meaning.sign * (groups[best_first[0]] - groups[best_first[-1]])
-    noise = amount(float(apart.mean()), half_interval(list(apart)), meaning, float(means.abs().max()))
+    apart = meaning.sign * (of_seed[best_first[0]] - of_seed[best_first[-1]])
+    noise = amount(float(apart.mean()), half_interval(list(apart), math.comb(len(means), 2)), meaning, float(means.abs().max()))
     which = "they" if len(best_first) == 2 else "the first and the last"
     runs = f"In {groups.size} of your runs on {table} that differ in nothing else"
     return f"{runs}: {name} {', '.join(scores)} (best first; {which} differ by {noise})."
