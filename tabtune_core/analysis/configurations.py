@@ -35,8 +35,8 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     Means are over the seeds under which every configuration of a sweep has the score ``rank_by``, not counting references without a model.
     A configuration is averaged over its own seeds and has no place if there is no such seed, if all its runs are ``apart`` (not compared
     with the others), or if it is a reference that lacks one of these seeds. ``..._half_width`` is the ± of a mean; ``interval_basis`` says
-    its kind: ROWS, for the score that ranks and the gains, if ``compared`` has any; else SEEDS, Student's interval, which treats the
-    held-out rows of different seeds as different rows.
+    its kind: ROWS if ``compared`` has any, and then only the score that ranks and the gains have one; else SEEDS, Student's interval, which
+    treats the held-out rows of different seeds as different rows.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
@@ -139,4 +139,5 @@ def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.D
     intervals = {half_width(name): of_first[half_width(source)] for name, source in sources.items()}
     if all(interval.isna().all() for interval in intervals.values()):
         return table
-    return table.assign(**intervals, interval_basis=ROWS)  # one basis for the whole table, even where an interval is unknown
+    of_seeds = {half_width(name): np.nan for name in (*SCORES, *GAINS) if half_width(name) in table}
+    return table.assign(**of_seeds | intervals, interval_basis=ROWS)  # one basis for the whole table, even where an interval is unknown

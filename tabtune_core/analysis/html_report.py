@@ -30,8 +30,8 @@ _UNITS = {"growth_memory_bytes": ("Memory of training (MB)", 1e6), "adapter_byte
 _SHORT = {
     "place": "Place",
     "name": "Name",
-    "gain": "Gain",
-    half_width("gain"): "±",
+    "gain": "Gain on validation",
+    half_width("gain"): "± on validation",
     "test_gain": "Gain on test",
     half_width("test_gain"): "± on test",
     "train_seconds": "Training (s)",

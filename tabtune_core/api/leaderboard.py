@@ -108,7 +108,10 @@ class TabularLeaderboard:
         Args:
             rank_by: a metric of the task; by default log-loss, or RMSE for regression.
             repeats: number of seeds: the one in an entry's ``tuning_params`` and the following ones. A column ``..._half_width`` is half
-                the width of Student's 95 % interval of the mean over the seeds.
+                the width of Student's 95 % interval of the mean over the seeds; it leaves out the noise of the test rows, which all share.
+
+        ``gain`` is over zero-shot on the validation rows, by which the checkpoint is chosen, so it is optimistic: to see whether training
+        helps, compare the test scores with those of an 'inference' entry.
 
         Raises:
             SettingError: the task does not have the metric, or ``repeats`` is less than 1.

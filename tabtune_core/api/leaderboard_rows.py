@@ -156,7 +156,9 @@ def _notes(strategy: Strategy, results: Sequence[RunFinished]) -> Iterator[str]:
 
 
 def _scores(settings: RunSettings, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
-    """Returns mean and interval of every metric on validation and test rows, and of ``gain``: the gain over zero-shot, seed by seed."""
+    """Returns mean and interval of every metric on validation and test rows, and of ``gain``: the gain over zero-shot on the validation
+    rows, seed by seed.
+    """
     row, task = dict[str, float](), settings.task
     for part in PARTS:
         for metric in metrics_of(task):

@@ -165,7 +165,9 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
 
     metric = METRICS[rank_by]
     digits = metric.decimals(board[f"validation_{rank_by}"].abs().max())
-    rows = [("", "run", "validation", "test", "gain", "±", "train s", "train MB", "predict MB", "trainable", "adapter kB", "note")]
+    tested = bool(board["test_gain"].notna().any())
+    gains = {"test gain": ("test_gain", "+"), "±": (half_width("test_gain"), "")} if tested else {"validation gain": ("gain", "+")}
+    rows = [("", "run", "validation", "test", *gains, "train s", "train MB", "predict MB", "trainable", "adapter kB", "note")]
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
         note = row["note"] if row["status"] in RANKED else ""
@@ -178,8 +180,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 row["name"],
                 _cell(row[f"validation_{rank_by}"], f"{{:.{digits}f}}"),
                 _cell(row[f"test_{rank_by}"], f"{{:.{digits}f}}"),
-                _cell(row["gain"], f"{{:+.{digits}f}}"),
-                _cell(row[half_width("gain")], f"{{:.{digits}f}}"),
+                *(_cell(row[name], f"{{:{sign}.{digits}f}}") for name, sign in gains.values()),
                 _cell(row["train_seconds"], "{:.1f}"),
                 _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
                 _cell(row["predict_growth_memory_bytes"], "{:.1f}", 1e-6),
@@ -189,11 +190,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
             )
         )
     direction = "higher" if metric.higher_is_better else "lower"
-    head = (
-        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over the loaded base."
-        f"\n{PLUS_MINUS}."
-    )
-    return "\n".join((head, *_aligned(rows)))
+    head = f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over the loaded base."
+    return "\n".join((head, *[f"{PLUS_MINUS}."] * tested, *_aligned(rows)))
 
 
 def paragraphs(sentences: Sequence[str], note: str) -> str:

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import seeding
+from null_sweeps import sweep
 
+from tabtune_core.analysis.comparison import compare
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.events import RunFinished
@@ -141,3 +143,16 @@ def test_a_configuration_that_is_not_compared_keeps_its_numbers_but_is_not_ranke
     table = lines(store, sweep).set_index("rank")
     assert table["validation_log_loss"].to_dict() == pytest.approx({4: 0.4, 8: 0.8, 2: 0.1})
     assert table["place"].dropna().to_dict() == {4: 1, 8: 2}
+
+
+def test_where_the_ranking_score_has_an_interval_over_rows_no_other_score_shows_its_spread_over_seeds():
+    runs, load = sweep(np.random.default_rng(7), metric="log_loss", seeds=3)
+    others = [dataclasses.replace(run, result=dataclasses.replace(run.result, test=run.result.test | {"accuracy": 0.75})) for run in runs]
+    board = leaderboard(others, "log_loss")
+    compared = compare(board, "log_loss", load).configurations.assign(tied=None)
+    table = by_configuration(board, "log_loss", compared)
+    known = {name for name in table if name.endswith("_half_width") and table[name].notna().any()}
+    of_scores = {"validation_log_loss_half_width", "test_log_loss_half_width", "gain_half_width", "test_gain_half_width"}
+    assert known == of_scores | {"behind_best_half_width", "behind_best_lora_half_width"}
+    assert set(table["interval_basis"]) == {"rows"}
+    assert by_configuration(board, "log_loss")["test_accuracy_half_width"].notna().all()

@@ -4,12 +4,17 @@ import io
 import itertools
 import operator
 import re
+from functools import partial
 
+import numpy as np
 import pytest
+from null_sweeps import sweep
 
+from tabtune_core.analysis.comparison import half_widths, with_half_widths
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.cli import terminal
 from tabtune_core.cli.main import main
-from tabtune_core.cli.terminal import RunView
+from tabtune_core.cli.terminal import RunView, table
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.execution import lock as worker_lock
@@ -17,6 +22,7 @@ from tabtune_core.execution import worker_watch
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.lock import Holder, stop_workers
 from tabtune_core.execution.worker_watch import QUICK_STARTS
+from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
@@ -217,3 +223,16 @@ def test_control_characters_in_a_name_are_shown_and_not_executed(tmp_path, capsy
     told = "".join(capsys.readouterr())
     assert told.count(r"a\x1b]0;b\x07\x9b2J\u202ec") == 5
     assert not any(letter in told for letter in "\x1b\x07\x9b\u202e")
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_the_gain_of_the_leaderboard_is_on_the_test_rows_or_has_no_interval(tested):
+    """No column sets a gain on the validation rows, which choose the checkpoint, against an interval."""
+    runs, load = sweep(np.random.default_rng(7), metric="log_loss")
+    board = with_half_widths(leaderboard(runs, "log_loss"), partial(half_widths, metric=METRICS["log_loss"], load=load))
+    first = board[board["strategy"] == "peft"].iloc[0]
+    head, *lines = table(board if tested else board.assign(test_gain=np.nan), "log_loss").splitlines()[1 + tested :]
+    line = next(line for line in lines if f" {first['name']} " in line)
+    assert (" test gain " in head, " validation gain " in head, "±" in head) == (tested, not tested, tested)
+    shown = [f"{first['test_gain']:+.4f}", f"{first['test_gain_half_width']:.4f}"] if tested else [f"{first['gain']:+.4f}"]
+    assert f" {'  '.join(part.rjust(width) for part, width in zip(shown, (9, 6) if tested else (15,), strict=True))} " in line
