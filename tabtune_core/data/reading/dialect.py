@@ -7,7 +7,7 @@ here, because the sniffer takes lines that are too long or too short for titles.
 import csv
 import io
 import re
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -38,6 +38,8 @@ MANY_YEARS = 5
 """From this many rising years, the line is a header, whatever the gaps between them and however many names it has."""
 MANY_PLACES = 4
 """From this many numbers that count the columns, the line is a header."""
+LINES_AHEAD = 100
+"""Most lines of a cell in quotes in a row that starts with MARK."""
 MARK = "#"
 """The start of a comment line or, in files of some programs, of the header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
@@ -131,12 +133,15 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbere
     with path.open("rb") as held, mmap(held.fileno(), 0, access=ACCESS_READ) as text:
         if not re.search(rb"(?:^|\n)#", text):
             return comments
-    inside, whole = False, path.with_name("commented.csv")
+    inside, number, ahead, whole = False, 0, deque[str](), path.with_name("commented.csv")
     path.rename(whole)
     with whole.open(encoding="utf-8", newline="\n") as lines, path.open("w", encoding="utf-8", newline="\n") as kept:
-        for number, line in enumerate(lines, 1):
+        while line := (ahead.popleft() if ahead else next(lines, "")):
+            number += 1
             if line.startswith(MARK) and not inside and number > dialect.skip:
-                cells = next(csv.reader([line], delimiter=dialect.delimiter, quotechar=dialect.quote), [line])
+                while "".join((line, *ahead)).count(dialect.quote) % 2 and len(ahead) < LINES_AHEAD and (more := next(lines, "")):
+                    ahead.append(more)  # a cell in quotes may hold line breaks
+                cells = next(csv.reader([line, *ahead], delimiter=dialect.delimiter, quotechar=dialect.quote), [line])
                 if header_marked and number == dialect.skip + 1:
                     line = line.lstrip(MARK + " ")
                 elif len(cells) != dialect.width or (numbered and NUMBER.fullmatch(cells[0].lstrip(MARK))):

@@ -185,6 +185,15 @@ def test_a_file_where_most_lines_do_not_fit_is_refused():
         read_table(b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=","))
 
 
+@pytest.mark.parametrize("remark", ['# a "remark', '# an 8" pipe, and more, and more', '#"'])
+def test_a_row_that_starts_with_a_hash_may_hold_line_breaks_in_quotes(remark):
+    rows = [("#sale", row, "two\nlines" if row % 3 else "one", row / 8) for row in range(1, 40)]
+    lines = [f'{tag},{number},"{text}",{share}' for tag, number, text, share in rows]
+    table = read_table("\n".join(["tag,n,text,share", *lines[:20], remark, *lines[20:]]).encode())
+    assert (len(table.frame), table.frame["share"].tolist()) == (39, [row / 8 for row in range(1, 40)])
+    assert "comment-lines" in codes(table)
+
+
 def test_a_table_of_words_has_its_header_marked_with_a_hash():
     rows = [f"{name},{colour},{size}" for name in ("foo", "bar", "baz") for colour in ("red", "blue") for size in ("big", "small")]
     table = read_table("\n".join(["#name,colour,size", *rows]).encode())
