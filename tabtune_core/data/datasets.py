@@ -27,6 +27,7 @@ from tabtune_core.data.reading.sql import translated
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError
+from tabtune_core.files.plain_values import check_fields
 from tabtune_core.files.whole import keep_folder
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import shortage_of
@@ -90,6 +91,9 @@ class Dataset:
     target: str = ""
     """The column to predict, where the source names one."""
 
+    source_sha256: str = ""
+    """SHA-256 of the given file, in hex; empty for tables of earlier versions."""
+
     def words(self) -> list[str]:
         """Returns the command-line arguments that name the table on another machine: its origin or file name, and the sheet."""
         return [*(self.origin or (self.name,)), *(("--sheet", self.reading.sheet) if self.reading.sheet else ())]
@@ -122,13 +126,15 @@ def add_dataset(
         with translated():
             digest, size = keep(source, kept, limit_bytes)
             (folder / "drawn").unlink(missing_ok=True)
+        source_sha256 = digest.hexdigest()
         digest.update(json.dumps(choices.to_json(), sort_keys=True).encode())
         identity = digest.hexdigest()
         final = home / "datasets" / identity
         if not final.exists():
             table = table or read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
             facts = (table.columns, table.findings, table.questions, table.reading)
-            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner, origin, target)
+            told = (*facts, size, owner, origin, target, source_sha256)
+            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *told)
             write(folder, table, dataset)
             keep_folder(folder, final)
     return get_dataset(home, identity)
@@ -184,6 +190,8 @@ def get_dataset(home: Path, id: str) -> Dataset:
     folder = folder_of(home, id)
     try:
         data = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+        if data.pop("sha256", None) not in (None, _sha256(data)):  # earlier versions wrote none
+            raise ValueError("its content does not match its SHA-256")
         facts = {
             "columns": tuple(Column.from_json(item) for item in data["columns"]),
             "findings": tuple(Finding.from_json(item) for item in data["findings"]),
@@ -192,17 +200,10 @@ def get_dataset(home: Path, id: str) -> Dataset:
             "origin": tuple(data.get("origin", ())),
         }
         dataset = Dataset(**{**data, **facts})
-        texts = [
-            dataset.id,
-            dataset.name,
-            dataset.owner,
-            dataset.target,
-            *dataset.origin,
-            *(text for column in dataset.columns for text in (column.name, column.kind)),
-        ]
-        numbers = [dataset.created, dataset.rows, dataset.size_bytes, *(n for c in dataset.columns for n in (c.missing, c.unique))]
-        if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
-            raise TypeError("an entry has the wrong type")
+        for part in (dataset, *dataset.columns, *dataset.findings, *dataset.questions):
+            check_fields(part)
+        if dataset.id != id:
+            raise ValueError(f"it describes the table {dataset.id[:12]}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, PermissionError):
             raise TableError(f"The table {id[:12]} of the workspace cannot be read. {shortage_of(error)}") from error
@@ -214,9 +215,13 @@ def get_dataset(home: Path, id: str) -> Dataset:
 
 
 def source_of(home: Path, id: str) -> Path:
-    """Returns the file that a table was read from. Raises TableError where it is gone, or its size has changed."""
+    """Returns the file that a table was read from. Raises TableError where it is gone or has changed."""
     dataset, path = get_dataset(home, id), folder_of(home, id) / "source"
-    if not path.is_file() or path.stat().st_size != dataset.size_bytes:
+    whole = path.is_file() and path.stat().st_size == dataset.size_bytes
+    if whole and dataset.source_sha256:
+        with path.open("rb") as file:
+            whole = hashlib.file_digest(file, "sha256").hexdigest() == dataset.source_sha256
+    if not whole:
         raise TableError(f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again.")
     return path
 
@@ -292,5 +297,11 @@ def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib
 def write(folder: Path, table: Table, dataset: Dataset) -> None:
     """Writes the table and its description."""
     pq.write_table(pa.Table.from_pandas(table.frame, preserve_index=False), folder / "table.parquet", write_page_checksum=True)
-    text = json.dumps(asdict(dataset), ensure_ascii=False, indent=1)
+    values = asdict(dataset)
+    text = json.dumps({**values, "sha256": _sha256(values)}, ensure_ascii=False, indent=1)
     (folder / "table.json").write_text(text, encoding="utf-8")
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    """Returns the hash of a description, whatever its spaces and the order of its entries."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -45,6 +45,8 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
         frame = pd.read_parquet(path, filters=[("split", "==", split)], page_checksum_verification=True)
         columns = [f"prob_{k}" for k in ids.values()] if ids else "predicted"
         before = [ZERO_SHOT + name for name in columns] if ids else f"{ZERO_SHOT}predicted"
+        if unknown := set(frame) - {"split", "row", "unit", "label", "predicted", *np.ravel(columns), *np.ravel(before)}:
+            raise ValueError(f"{unknown} are not columns of predictions: the names in the file are damaged")
         return Predictions(
             frame["row"].to_numpy(dtype=np.int64),
             np.asarray(frame["label"].map(ids), dtype=np.int64) if ids else frame["label"].to_numpy(dtype=np.float64),

@@ -15,7 +15,7 @@ from typing import Any
 
 from tabtune_core.data.datasets import delete_dataset
 from tabtune_core.errors import AdapterError, CheckpointError, StoreError, TabTuneError, TargetError
-from tabtune_core.files.damaged import refused_as
+from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.tensors import read_header
 from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
@@ -26,6 +26,7 @@ from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import card_with, find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.database import check_row
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
@@ -146,9 +147,8 @@ def get_adapter(home: Path, identity: str) -> StoredAdapter:
     with refused_as(AdapterError, f"The adapter {identity[:12]} of the workspace cannot be read", " Delete it and add its file again."):
         values = json.loads(about.read_text(encoding="utf-8"))
         adapter = StoredAdapter(**{**values, "facts": PackageFacts.from_json(values["facts"])})
-        texts, numbers = (adapter.name, adapter.owner), (adapter.created, adapter.size_bytes)
-        if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int | float) for number in numbers):
-            raise TypeError("an entry has the wrong type")
+        if check_row(adapter).id != identity:
+            raise Damaged(f"it describes the adapter {adapter.id[:12]}")
     return adapter
 
 

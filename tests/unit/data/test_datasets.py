@@ -2,6 +2,8 @@
 
 import errno
 import gzip
+import json
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -130,7 +132,37 @@ def test_a_deleted_table_is_gone_and_the_others_stay(tmp_path):
         load_frame(tmp_path, first.id)
 
 
-@pytest.mark.parametrize("left", [SOURCE[:-9], b"", None])
+def test_a_changed_letter_or_bit_of_a_description_is_refused_or_means_the_same(tmp_path):
+    added = add_dataset(tmp_path, SOURCE, "mine.csv")
+    file = tmp_path / "datasets" / added.id / "table.json"
+    whole, seen, rng = file.read_bytes(), Counter(), np.random.default_rng(0)
+    for place in range(len(whole)):
+        bit, letter = 1 << int(rng.integers(8)), int(rng.choice(list(b'aX0 ",.')))
+        for byte in {whole[place] ^ bit, letter} - {whole[place]}:
+            file.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            try:
+                seen[get_dataset(tmp_path, added.id) == added] += 1
+            except TableError:
+                seen["refused"] += 1
+    assert not seen[False]
+    assert seen["refused"] > len(whole)
+
+
+@pytest.mark.parametrize("kind", ["numbes", "", 3])
+def test_an_unknown_kind_of_column_is_refused_also_in_a_table_of_an_earlier_version(tmp_path, kind):
+    added = add_dataset(tmp_path, SOURCE, "mine.csv")
+    file = tmp_path / "datasets" / added.id / "table.json"
+    earlier = {name: value for name, value in json.loads(file.read_text()).items() if "sha256" not in name}
+    file.write_text(json.dumps(earlier))
+    assert get_dataset(tmp_path, added.id) == replace(added, source_sha256="")
+    assert source_of(tmp_path, added.id).read_bytes() == SOURCE
+    earlier["columns"][0]["kind"] = kind
+    file.write_text(json.dumps(earlier))
+    with pytest.raises(TableError, match="its Column has a kind of the wrong type"):
+        get_dataset(tmp_path, added.id)
+
+
+@pytest.mark.parametrize("left", [SOURCE[:-9], SOURCE.replace(b"1.5", b"1.6"), b"", None])
 def test_a_stored_file_that_was_changed_is_not_read_again(tmp_path, left):
     added = add_dataset(tmp_path, SOURCE, "mine.csv")
     file = source_of(tmp_path, added.id)

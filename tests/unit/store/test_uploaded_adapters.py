@@ -98,6 +98,15 @@ def test_a_file_name_is_kept_for_display_and_never_part_of_a_path(tmp_path, name
     assert files_below(tmp_path) == [f"home/adapters/{adapter.id}/{file}" for file in ("about.json", "adapter.zip")]
 
 
+@pytest.mark.parametrize(("entry", "value"), [("id", "a" * 64), ("created", 1e300), ("size_bytes", True), ("checkpoint", 7), ("ownes", "")])
+def test_a_damaged_description_is_refused(tmp_path, entry, value):
+    adapter = add_adapter(tmp_path, package(), "mine.zip")
+    about = tmp_path / "adapters" / adapter.id / "about.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {entry: value}))
+    with pytest.raises(AdapterError, match="cannot be read"):
+        get_adapter(tmp_path, adapter.id)
+
+
 @pytest.mark.parametrize("identity", ["../runs", "..", "", "a" * 63, "A" * 64, f"../adapters/{'a' * 64}"])
 def test_only_valid_ids_reach_the_disk(tmp_path, identity):
     (tmp_path / "runs").mkdir()
