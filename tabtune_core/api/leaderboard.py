@@ -150,7 +150,8 @@ class TabularLeaderboard:
 
     def to_json(self, path: str | Path) -> None:
         """Writes the leaderboard as JSON, one object per row."""
-        self._board().to_json(path, orient="records", indent=2, double_precision=15, force_ascii=False)
+        board = self._board().to_json(orient="records", indent=2, double_precision=15, force_ascii=False)
+        write_text(Path(path), board)
 
     def to_html(self, path: str | Path) -> None:
         """Writes one HTML page that needs no network: charts of score against cost, and the leaderboard."""

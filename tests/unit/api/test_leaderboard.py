@@ -1,9 +1,13 @@
 """The leaderboard of pipelines: the same rows for all, failures affect only their own row, nothing runs twice, and what it writes."""
 
+import errno
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -148,6 +152,16 @@ def test_it_is_written_as_csv_json_and_a_page_with_the_trade_off(ran, tmp_path):
     assert "&lt;b&gt;small&lt;/b&gt;" in page
     assert "<b>small" not in page
     assert not re.search(r"<[^>]+\s(?:src|href)\s*=", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "html"])
+def test_an_earlier_file_stays_if_the_new_one_cannot_be_written(ran, tmp_path, monkeypatch, name):
+    file = tmp_path / f"board.{name}"
+    file.write_text("earlier")
+    monkeypatch.setattr(Path, "write_text", Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    with pytest.raises(OSError, match="No space left"):
+        getattr(ran[0], f"to_{name}")(file)
+    assert file.read_text() == "earlier"
 
 
 def test_regression_has_only_regression_metrics(checkpoint):

@@ -214,7 +214,9 @@ def test_adapters_with_long_or_equal_names_are_all_copied(tmp_path):
         store.finish(run.id, "finished", result=result)
         (folder := store.run_dir(run.id)).mkdir(parents=True)
         (folder / ADAPTER_FILE).write_text(name)
+    (other := tmp_path / "same-seed1.zip.partial").write_text("of a sweep that ends now")
     launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
+    assert other.read_text() == "of a sweep that ends now"
     copied = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
     assert copied == {f"{'r' * 200}-seed0.zip": "r" * 300, "same-seed1.zip": "same seed 1", "same-seed1 (2).zip": "same"}
     (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text("another")  # as if another sweep copied its adapters to the same folder
