@@ -13,7 +13,7 @@ from tabtune_core.cli.terminal import moment, say, shown, suspended
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL, RAY
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
+from tabtune_core.execution.lock import LOCK, MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
 from tabtune_core.execution.worker_flags import ExecutorChoice
 from tabtune_core.shortage import check_limits, why_nothing_starts
 from tabtune_core.store.jobs import Job
@@ -57,7 +57,8 @@ def _show_status(store: RunStore) -> int:
         print(f"The worker of {store.home} {how}.")
     else:
         since = moment(worker.since) if worker.since else "an unknown time"
-        print(f"The worker of {store.home} is process {worker.pid}, version {worker.version}, since {since}.")
+        process = f"process {worker.pid}" if worker.pid else f"a process that {store.home / LOCK} does not name"
+        print(f"The worker of {store.home} is {process}, version {worker.version}, since {since}.")
         if worker.suspended:
             print(suspended(worker.pid))
         elif worker.outdated:
@@ -115,6 +116,8 @@ def _see_off(home: Path, worker: Holder) -> None:
     """Asks a worker to end, and waits until it has."""
     if worker.suspended:
         raise StoreError(f"The worker of {home} is process {worker.pid}. {suspended(worker.pid)}")
+    if not worker.pid:
+        raise StoreError(f"{home / LOCK} does not say which process the worker is. End the one that 'fuser {home / LOCK}' names.")
     if not ask_to_leave(home, worker):
         raise StoreError(f"The worker of {home} is of an earlier version, which cannot be asked to end. End it with 'kill {worker.pid}'.")
     deadline = time.monotonic() + MAKE_WAY_SECONDS

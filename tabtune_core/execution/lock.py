@@ -12,12 +12,13 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.execution.identity import identity_of, is_suspended
 from tabtune_core.shortage import named
+from tabtune_core.store.database import check_row, is_time
 from tabtune_core.upstream import DISTRIBUTION, installed_now
 
 PACKAGE = Path(__file__).parents[1]
@@ -117,7 +118,7 @@ class WorkerLock:
         """Whether this very worker was asked to end."""
         try:
             return self._mine is not None and (self._home / LEAVE).read_text() == self._mine.identity
-        except OSError:
+        except (OSError, ValueError):  # there is no such file, or it is damaged
             return False
 
     def release(self) -> None:
@@ -145,9 +146,10 @@ def worker_of(home: Path) -> Holder | None:
 def _written(content: bytes) -> Holder:
     try:
         told = json.loads(content)
-    except ValueError:
+        holder = check_row(Holder(**{name: told[name] for name in Holder.__dataclass_fields__ if name in told}))
+    except (ValueError, TypeError, RecursionError):
         return Holder()
-    return Holder(**{name: told[name] for name in Holder.__dataclass_fields__ if name in told})
+    return holder if is_time(holder.since) else replace(holder, since=0.0)
 
 
 def ask_to_leave(home: Path, worker: Holder) -> bool:

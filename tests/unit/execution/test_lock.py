@@ -9,6 +9,7 @@ import time
 import pytest
 from worker_program import wait_until
 
+from tabtune_core.cli import worker_command
 from tabtune_core.errors import StoreError
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.identity import identity_of
@@ -131,6 +132,26 @@ def test_only_the_intended_worker_is_asked_to_leave(tmp_path):
     assert not held.asked_to_leave()
     assert ask_to_leave(tmp_path, worker_of(tmp_path))
     assert held.asked_to_leave()
+
+
+def test_a_damaged_request_asks_nobody_to_leave(tmp_path):
+    held = WorkerLock(tmp_path)
+    held.take()
+    (tmp_path / "worker.leave").write_bytes(b"\xff\xfe")
+    assert not held.asked_to_leave()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"7", b"[]", b'{"pid": "x"}', b'"pid identity"', b'{"pid": -1}', b'{"version": []}', b'{"since": 1e300}', b"\xff", b"[" * 4096],
+)
+def test_a_damaged_lock_file_of_a_worker_still_means_a_worker_and_names_no_process(tmp_path, content):
+    held = WorkerLock(tmp_path)
+    held.take()
+    (tmp_path / "worker.lock").write_bytes(content)
+    assert worker_of(tmp_path) == worker_lock.Holder()
+    with pytest.raises(StoreError, match=rf"{tmp_path}/worker\.lock does not say which process the worker is"):
+        worker_command._see_off(tmp_path, worker_of(tmp_path))
 
 
 def test_starting_a_worker_revokes_an_earlier_stop(tmp_path):
