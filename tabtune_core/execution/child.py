@@ -178,14 +178,14 @@ def write_to(log: Path) -> None:
 def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
     """Writes heartbeats. Ends this process, leaving the row alone, if it was taken for dead: its run is queued or has another process."""
     identity = identity_of(os.getpid())
-    while store.home.is_dir():
+    while store.is_in_place():
         with contextlib.suppress(StoreError, ShortageError):  # the run was deleted, or the disk is full and the next beat may fit
             store.beat(run_id)
             run = store.run(run_id)
             if run.status == "queued" or (run.status == "running" and run.identity != identity):
                 os._exit(1)
         standstill.sleep(HEARTBEAT_SECONDS)
-    os._exit(1)  # the workspace was deleted: nobody could see the result
+    os._exit(1)  # the workspace was moved, deleted or replaced: nobody could see the result
 
 
 def kind_of_error(error: Exception) -> str:

@@ -30,7 +30,7 @@ def identity_of(pid: int) -> str | None:
 
 def found(pid: int | None, identity: str | None) -> Found:
     """Says what became of a process recorded as ``pid`` and ``identity``; an earlier version recorded the identity None."""
-    if pid is None:
+    if not pid:
         return "gone"
     written = (identity or "").split()
     start, boot, namespace = written if len(written) == 3 else (NOT_SAID,) * 3

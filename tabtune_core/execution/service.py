@@ -101,6 +101,7 @@ def run_worker(
             os._exit(0)
         # a program that queued a run while it still saw this worker relies on this check after the lock is released
         if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
+            store.settle()
             return
     _log.info("Another worker drains %s.", store.home)
 
@@ -174,6 +175,7 @@ def sweep_up(store: RunStore) -> None:
     for folder in store.home.glob("jobs/*"):
         sweep(folder)
     wanted = {str(job.arguments.get("rows")) for job in store.jobs() if job.status not in JOB_ENDED}
+    needed = {run.id for run in store.runs() if run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)}
     for rows in store.home.glob("inputs/*"):
         with suppress(OSError):
             if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:
@@ -181,13 +183,5 @@ def sweep_up(store: RunStore) -> None:
     for folder in store.home.glob("runs/*"):
         drop_arriving(folder)
     for states in store.home.glob(f"runs/*/{STATES}"):
-        if not _is_needed(store, states):
+        if states.parent.name not in needed:
             shutil.rmtree(states, ignore_errors=True)
-
-
-def _is_needed(store: RunStore, states: Path) -> bool:
-    """Whether the run has not ended, or may be resumed."""
-    with suppress(StoreError):
-        run = store.run(states.parent.name)
-        return run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)
-    return False

@@ -73,7 +73,7 @@ class Worker:
         """Starts, watches and closes runs until told to leave or, if asked to, until there is nothing to do."""
         reconciled = -RECONCILE_SECONDS
         while not self.leaving:
-            if not self.store.home.is_dir():  # the workspace was deleted
+            if not self.store.is_in_place():
                 self.leaving = True
                 return
             if self.lock.asked_to_leave():
@@ -91,8 +91,10 @@ class Worker:
             with self.surviving(lacked):
                 started = self.start_next()
             idle = not (started or self.tasks or self.lanes.going or self.lacking)
-            if exit_when_idle and idle and not self.store.runs(status="queued"):  # a run may be queued until its memory is estimated
-                return
+            if exit_when_idle and idle:
+                with self.surviving(lacked):
+                    if not self.store.runs(status="queued"):  # a run may be queued until its memory is estimated
+                        return
             if started:
                 continue  # there may be a slot for another run
             ending = self.executor.wait(self.tasks, self.lanes.sentinels(), POLL_SECONDS)
@@ -110,7 +112,10 @@ class Worker:
 
     @contextlib.contextmanager
     def surviving(self, said: str = "") -> Iterator[None]:
-        """Logs a shortage inside the block, such as a full disk, unless it was ``said`` before, and suppresses it."""
+        """Logs a shortage inside the block, such as a full disk, unless it was ``said`` before, and suppresses it.
+
+        Errors of a workspace that is no longer in place are suppressed too: the worker ends with it.
+        """
         try:
             with named(folder=self.store.home):
                 yield
@@ -118,6 +123,9 @@ class Worker:
             self.lacking = error.lack
             if error.lack != said:
                 _log.warning("%s The worker tries again.", error)
+        except StoreError:
+            if self.store.is_in_place():
+                raise
 
     def reconcile(self) -> None:
         """Checks rows that say 'running': adopts runs whose process is alive, ends the others."""

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from tabtune_core.errors import ShortageError
+from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.shortage import named, why_nothing_starts
@@ -148,7 +148,7 @@ def watched(store: RunStore) -> Iterator[None]:
     def keep_looking() -> None:
         watch = watch_of(store.home)
         while not ended.wait(TURN_SECONDS):
-            with suppress(ShortageError):  # the database may be readable at the next turn
+            with suppress(ShortageError, StoreError):  # the database may be readable at the next turn; the pages say what is wrong
                 if store.has_work():
                     watch.look()
 

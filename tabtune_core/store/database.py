@@ -67,13 +67,16 @@ class Database:
     """The database of one workspace; safe for several threads and processes, but not across a fork.
 
     Raises:
-        StoreError: the folder or its database cannot be opened, or was written by a later version.
+        StoreError: the folder or its database cannot be opened, or was written by a later version. Every method raises it once another
+            file, or none, is at the database's path: what is written to the opened one would be lost.
         ShortageError: a shortage that may pass, such as a full disk. Every method raises it if the machine lacks something.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = Path(home).absolute()
         self._local = threading.local()
+        self._opened: tuple[int, int] | None = None
+        """Device and inode of the database; None until it exists."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             refuse_network(self.home)
@@ -83,7 +86,9 @@ class Database:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
             with (self.home / "runs.opening").open("w") as opening:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait for other processes when it changes to WAL
-                self._migrate(self._read("PRAGMA user_version")[0][0])
+                held = self._read("PRAGMA user_version")[0][0]
+                self._opened = self._present()
+                self._migrate(held)
         except (OSError, sqlite3.Error, ShortageError) as error:
             lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
             if lacking is not None and lacking.passes:
@@ -114,6 +119,7 @@ class Database:
                 self._add_columns()
                 if held < 4:
                     self._write("UPDATE runs SET settings = replace(settings, ?, ?)", RENAMED)
+                self._disown_copied()
                 self._write(f"PRAGMA user_version = {FORMAT}")  # always written, so that a read-only database is noticed here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:
@@ -127,9 +133,35 @@ class Database:
             for name in there.intersection(REMOVED):
                 self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
 
+    def _disown_copied(self) -> None:
+        """In a copy of a workspace, forgets the processes of what was running: they belong to the original."""
+        place = " ".join(map(str, self._opened or ()))
+        known = [row["file"] for row in self._read("SELECT file FROM place")]
+        if known == [place]:
+            return
+        for table in ("runs", "jobs") if known else ():
+            self._write(f"UPDATE {table} SET pid = NULL, identity = NULL WHERE status = 'running'")
+        self._write("DELETE FROM place")
+        self._write("INSERT INTO place (file) VALUES (?)", (place,))
+
+    def is_in_place(self) -> bool:
+        """Whether the opened database is still the one in the workspace; False once that was moved, deleted or replaced."""
+        return self._opened == self._present()
+
+    def _present(self) -> tuple[int, int] | None:
+        try:
+            there = os.stat(f"{self.home}/runs.sqlite")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return there.st_dev, there.st_ino
+
     @property
     def _connection(self) -> sqlite3.Connection:
         """This thread's own connection; it is closed with the thread, or with this object."""
+        if self._opened and not self.is_in_place():
+            raise StoreError(
+                f"The workspace {self.home} was moved, deleted or replaced while this program was open. Start the program again."
+            )
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(
@@ -140,6 +172,7 @@ class Database:
                 factory=_Connection,
             )
             connection.row_factory = sqlite3.Row
+            connection.text_factory = _text
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._local.connection = connection
@@ -164,8 +197,9 @@ class Database:
                 raise
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files of its runs are still"
-                " in that folder. Put an earlier copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or"
-                " choose another folder with --home or TABTUNE_HOME."
+                " in that folder. End all programs that use it, remove runs.sqlite-wal and runs.sqlite-shm beside it, and put an earlier"
+                " copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or choose another folder with"
+                " --home or TABTUNE_HOME."
             ) from error
 
     @contextmanager
@@ -215,9 +249,39 @@ class Database:
         finally:
             connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
 
+    def settle(self) -> None:
+        """Moves what the write-ahead log holds into runs.sqlite, so that a copy of this file alone is whole; best effort."""
+        with suppress(sqlite3.Error, StoreError, ShortageError):
+            self._give_back(idle=False)
+
     def _file_bytes(self) -> int:
         """Returns the size of the database on disk, including its write-ahead log."""
         return size_of(*(self.home / f"runs.sqlite{end}" for end in ("", "-wal")))
+
+
+def _text(content: bytes) -> str | bytes:
+    """Decodes a text of the database; one that is not UTF-8 stays bytes, which ``values_of`` refuses."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def as_text(value: object) -> str:
+    """Returns a value of the database for people, with a mark in place of each byte that is not UTF-8."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def values_of(row: sqlite3.Row) -> dict[str, Any]:
+    """Returns a row as a dictionary.
+
+    Raises:
+        Damaged: one of its texts is not UTF-8.
+    """
+    values = dict(row)
+    if damaged := [name for name, value in values.items() if isinstance(value, bytes)]:
+        raise Damaged(f"its {damaged[0]} is not text in UTF-8")
+    return values
 
 
 def refuse_network(home: Path) -> None:

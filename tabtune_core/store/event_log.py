@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import Evaluated, Event, Note, Resumed, StepDone, Unread, from_json, required, to_json
-from tabtune_core.store.database import Database, is_time
+from tabtune_core.store.database import Database, is_time, values_of
 
 PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""
@@ -132,16 +132,16 @@ def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
     return kept
 
 
-def _object(payload: str) -> Any:
+def _object(payload: object) -> Any:
     try:
-        return json.loads(payload)
+        return json.loads(payload) if isinstance(payload, str) else None
     except (ValueError, TypeError, RecursionError):
         return None
 
 
 def _stored(row: sqlite3.Row) -> Stored:
     try:
-        event: Event | Unread = from_json(row["kind"], row["payload"])
+        event: Event | Unread = from_json(row["kind"], values_of(row)["payload"])
     except (ValueError, TypeError) as error:
         event = Unread(str(row["kind"]), str(error))
     return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)

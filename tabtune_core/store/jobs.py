@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.files.whole import write_text
-from tabtune_core.store.database import Database, check_row, is_folder_name, new_id, only
+from tabtune_core.store.database import Database, check_row, is_folder_name, new_id, only, values_of
 from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
@@ -159,12 +159,12 @@ class JobQueue(Database):
 
 def _job(row: sqlite3.Row) -> Job | None:
     """Reads a row; None if its arguments or its result are not JSON, or another field has the wrong type."""
-    values = dict(row)
     try:
+        values = values_of(row)
         values["arguments"] = json.loads(values["arguments"])
         values["result"] = None if values["result"] is None else json.loads(values["result"])
         return check_row(Job(**{name: values[name] for name in Job.__dataclass_fields__}))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
-from tabtune_core.store.database import is_time, only, size_of
+from tabtune_core.store.database import as_text, is_time, only, size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
 from tabtune_core.store.run_folder import LAST_STATE, STATES
@@ -39,7 +39,7 @@ class RunLife(EventLog, JobQueue):
         rows = self._read("SELECT id, name, created, owner FROM sweeps ORDER BY rowid DESC")
         times = [row["created"] if is_time(row["created"]) else 0.0 for row in rows]
         return [
-            Sweep(row["id"], str(row["name"]), created, counts.get(row["id"], {}), str(row["owner"]))
+            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}), as_text(row["owner"]))
             for row, created in zip(rows, times, strict=True)
         ]
 

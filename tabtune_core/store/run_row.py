@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from tabtune_core.events import RunFinished, StopRequest, from_json
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.database import check_row
+from tabtune_core.store.database import as_text, check_row, values_of
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
 RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
@@ -110,8 +110,10 @@ def _settings(text: str) -> RunSettings:
 
 def read_run(row: sqlite3.Row) -> Run | Unreadable:
     """Reads a row with its settings and result; returns Unreadable, naming the part, if that fails."""
-    values, part = dict(row), "its settings"
+    values, part = dict(row), "its row"
     try:
+        values_of(row)
+        part = "its settings"
         settings = _settings(values["settings"])
         part = "its result"
         result = None if values["result"] is None else from_json("RunFinished", values["result"])
@@ -128,4 +130,5 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         why = f"{part}: {error}".rstrip(".")
-        return Unreadable(values["id"], str(values["sweep"]), str(values["name"]), str(values["status"]), why, values["heartbeat"])
+        sweep, name, status = (as_text(values.get(column)) for column in ("sweep", "name", "status"))
+        return Unreadable(values["id"], sweep, name, status, why, values.get("heartbeat"))

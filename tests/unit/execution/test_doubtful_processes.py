@@ -1,6 +1,7 @@
 """What a worker does with rows whose process may not be its own: it sends no signal, and leaves no row running forever."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution import worker
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
-from tabtune_core.execution.service import open_worker
+from tabtune_core.execution.service import end_everything, open_worker
+from tabtune_core.store.runs import RunStore
 
 CLOCK = """
 import os, psutil, sys, time
@@ -96,6 +98,17 @@ def test_a_doubtful_run_or_job_is_closed_without_a_signal_once_its_heartbeat_sto
         wait_until(lambda: store.job(job_id).ended)
     assert (ended, store.job(job_id).status) == (["interrupted"] * 2 + ["cancelled"] * 2, "interrupted")
     assert stranger.poll() is None
+
+
+def test_ending_everything_in_a_copy_ends_nothing_of_the_original(store, stranger, tmp_path_factory):
+    run_id = running_row(store, stranger.pid, identity_of(stranger.pid))
+    job_id = store.add_job("double", {})
+    store.claim_job(stranger.pid, identity_of(stranger.pid))
+    copy = RunStore(shutil.copytree(store.home, tmp_path_factory.mktemp("other") / "copy"))
+    assert end_everything(copy.home) == []
+    assert stranger.poll() is None
+    assert (copy.run(run_id).status, copy.job(job_id).status) == ("queued", "interrupted")
+    assert (store.run(run_id).pid, store.job(job_id).pid) == (stranger.pid, stranger.pid)
 
 
 def test_an_unreadable_run_is_closed_once_its_heartbeat_stops_and_can_be_deleted(store, stranger, monkeypatch):

@@ -218,21 +218,29 @@ def test_a_stale_run_of_an_earlier_worker_is_resumed(tmp_path):
     (first,) = queue(store, "quick")
     store.claim(os.getpid(), f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}")  # this pid, but an earlier process
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
+    assert (tmp_path / "runs.sqlite-wal").stat().st_size == 0, "at rest, one file holds everything"
     assert store.run(first).status == "finished"
     assert "is gone" in store.events(first, ["Note"])[0].event.text
 
 
-def test_a_worker_ends_with_its_workspace(tmp_path):
+def swapped(home):
+    """Moves a workspace away and puts a copy in its place."""
+    shutil.copytree(home.rename(home.with_name("away")), home)
+
+
+@pytest.mark.parametrize("leave", [shutil.rmtree, swapped])
+def test_a_worker_ends_with_its_workspace(tmp_path, leave):
     home = tmp_path / "home"
     store = RunStore(home)
     worker = start_worker(home)
     wait_until(lambda: worker_of(home))
     queue(store, "quick")
-    shutil.rmtree(home)
+    leave(home)
     assert worker.wait(timeout=30) == 0
 
 
-def test_a_run_ends_with_its_workspace(tmp_path):
+@pytest.mark.parametrize("leave", [shutil.rmtree, swapped])
+def test_a_run_ends_with_its_workspace(tmp_path, leave):
     home = tmp_path / "home"
     store = RunStore(home)
     (run_id,) = queue(store, "waiting")
@@ -241,7 +249,7 @@ def test_a_run_ends_with_its_workspace(tmp_path):
     run = store.run(run_id)
     worker.kill()
     worker.wait()
-    shutil.rmtree(home)
+    leave(home)
     wait_until(lambda: found(run.pid, run.identity) == "gone")
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -163,3 +164,99 @@ def test_a_workspace_on_a_network_file_system_is_refused_with_the_way_out_and_no
     with pytest.raises(StoreError, match=r"network file system \(nfs, mounted at .*/far\).*Choose a folder on a disk of this machine"):
         RunStore(tmp_path / "far" / "home")
     assert list((tmp_path / "far" / "home").iterdir()) == []
+
+
+def swapped(home):
+    """Moves a workspace away and puts a copy in its place."""
+    shutil.copytree(home.rename(home.with_name("away")), home)
+
+
+@pytest.mark.parametrize("change", [shutil.rmtree, lambda home: (shutil.rmtree(home), RunStore(home)), swapped])
+def test_nothing_is_written_to_a_workspace_that_was_moved_deleted_or_replaced(tmp_path, change):
+    store = RunStore(tmp_path / "home")
+    asked = [RunSettings(dataset="d", target="t")]
+    store.add_sweep(asked)
+    change(store.home)
+    assert not store.is_in_place()
+    for use in (store.runs, lambda: store.add_sweep(asked), lambda: store.add_job("predict", {})):
+        with pytest.raises(StoreError, match=rf"workspace {store.home} was moved, deleted or replaced .* Start the program again"):
+            use()
+    later = RunStore(store.home)
+    later.add_sweep(asked)
+    assert later.is_in_place()
+
+
+def test_a_copy_forgets_the_processes_of_the_original_and_keeps_its_own(tmp_path):
+    store = RunStore(tmp_path / "home")
+    store.add_sweep([RunSettings(dataset="d", target="t")])
+    store.claim(7, "10 boot pid:[1]")
+    store.add_job("predict", {})
+    store.claim_job(8, "10 boot pid:[1]")
+    shutil.copytree(store.home, tmp_path / "copy")
+    copy = RunStore(tmp_path / "copy")
+    assert [(row.status, row.pid, row.identity) for row in (*copy.runs(), *copy.jobs())] == [("running", None, None)] * 2
+    copy.set_process(copy.runs()[0].id, 9, "11 boot pid:[1]")
+    moved = store.home.rename(tmp_path / "moved")
+    assert [run.pid for home in (copy.home, moved) for run in RunStore(home).runs()] == [9, 7]
+
+
+def test_the_settled_database_is_whole_in_one_file(tmp_path):
+    store = RunStore(tmp_path / "home")
+    _, ids = store.add_sweep([RunSettings(dataset="d", target="t")])
+    store.settle()
+    (tmp_path / "copy").mkdir()
+    shutil.copy(store.home / "runs.sqlite", tmp_path / "copy")
+    assert [run.id for run in RunStore(tmp_path / "copy").runs()] == ids
+
+
+@pytest.mark.parametrize("table", ["sweeps", "runs", "jobs", "events"])
+def test_a_text_that_is_not_utf_8_affects_no_other_row(tmp_path, table):
+    store = RunStore(tmp_path)
+    for name in ("first", "second"):
+        _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="t")], name)
+        store.append(run_id, Note(name))
+        store.add_job("predict", {"name": name})
+
+    def others():
+        return (
+            [sweep.name for sweep in store.sweeps() if sweep.name == "second"],
+            [run for run in store.runs() if run.id == run_id],
+            [job.arguments for job in store.jobs() if job.arguments == {"name": "second"}],
+            [one.event for one in store.events(run_id)],
+            store.fields([run_id], "Note"),
+            len(store.marks()),
+        )
+
+    expected = others()
+    columns = [row["name"] for row in store._read(f"PRAGMA table_info({table})") if row["type"] == "TEXT"]
+    keys = {"id", "sweep", "run"}  # SQLite itself refuses a row that does not belong to its parent
+    for column in set(columns) - (keys if table != "jobs" else set()):
+        for damage in ("x'5aff'", "x'22eda080'"):  # the second is half of a letter
+            first = f"rowid = (SELECT MIN(rowid) FROM {table})"
+            ((whole,),) = store._read(f"SELECT {column} FROM {table} WHERE {first}")
+            store._write(f"UPDATE {table} SET {column} = CAST({damage} AS TEXT) WHERE {first}")
+            assert others() == expected, column
+            assert table != "runs" or (len(store.unreadable()), len(store.runs())) == (1, 1), column
+            store._write(f"UPDATE {table} SET {column} = ? WHERE {first}", (whole,))
+    assert columns
+
+
+def test_the_advice_for_a_damaged_database_restores_an_earlier_copy(tmp_path):
+    store = RunStore(tmp_path / "home")
+    _, ids = store.add_sweep([RunSettings(dataset="d", target="t")])
+    store.settle()
+    copy, file = tmp_path / "copy.sqlite", store.home / "runs.sqlite"
+    shutil.copy(file, copy)
+    for step in range(300):
+        store.append(ids[0], Note(f"Note {step}."))
+    logs = {end: Path(f"{file}{end}").read_bytes() for end in ("-wal", "-shm")}
+    file.write_bytes(b"x" * 4096)
+    for end, content in logs.items():
+        Path(f"{file}{end}").write_bytes(content)
+    with pytest.raises(StoreError, match=r"remove runs\.sqlite-wal and runs\.sqlite-shm beside it, and put an earlier copy"):
+        RunStore(store.home)
+    for end in logs:
+        Path(f"{file}{end}").unlink()
+    file.unlink()
+    shutil.copy(copy, file)
+    assert [RunStore(store.home).events(run.id) for run in RunStore(store.home).runs()] == [[]]
