@@ -214,8 +214,9 @@ def test_a_text_that_is_not_utf_8_affects_no_other_row(tmp_path, table):
     store = RunStore(tmp_path)
     for name in ("first", "second"):
         _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="t")], name)
-        store.append(run_id, Note(name))
+        store.append(run_id, Note("second"))
         store.add_job("predict", {"name": name})
+    first_id = store.runs()[0].id
 
     def others():
         return (
@@ -224,7 +225,7 @@ def test_a_text_that_is_not_utf_8_affects_no_other_row(tmp_path, table):
             [job.arguments for job in store.jobs() if job.arguments == {"name": "second"}],
             [one.event for one in store.events(run_id)],
             store.fields([run_id], "Note"),
-            len(store.marks()),
+            (len(store.marks()), len(store.events(first_id)), [one["text"] for one in store.fields([first_id, run_id], "Note")][-1:]),
         )
 
     expected = others()
