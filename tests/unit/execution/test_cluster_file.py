@@ -30,7 +30,19 @@ def test_an_unchanged_file_is_not_written_again(tmp_path):
     assert (tmp_path / CLUSTER).stat().st_ino == before
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"nodes": 3, "waits": ""}', '{"nodes": [{"name": "a"}], "waits": ""}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"nodes": 3, "waits": ""}',
+        '{"nodes": [{"name": "a"}], "waits": ""}',
+        '{"nodes": [{"name": "a", "cpus": "8", "cards": []}], "waits": ""}',
+        '{"nodes": [], "waits": 3}',
+    ],
+)
 def test_a_damaged_file_means_no_cluster(tmp_path, content):
     (tmp_path / CLUSTER).write_text(content)
     assert read_cluster(tmp_path) is None
