@@ -135,7 +135,7 @@ class Database:
 
     def _disown_copied(self) -> None:
         """In a copy of a workspace, forgets the processes of what was running: they belong to the original."""
-        place = " ".join(map(str, self._opened or ()))
+        place = str((self._opened or (0, 0))[1])  # not the device, whose number may differ between a container and its host
         known = [row["file"] for row in self._read("SELECT file FROM place")]
         if known == [place]:
             return

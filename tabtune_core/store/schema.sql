@@ -1,7 +1,7 @@
 -- The workspace's database. Times are unix seconds. Ids are 12 hexadecimal digits that the store made.
 
 CREATE TABLE IF NOT EXISTS place (
-    file    TEXT NOT NULL       -- device and inode of this file, in its only row; a copy has others
+    file    TEXT NOT NULL       -- inode of this file, in its only row; a copy has another
 );
 
 CREATE TABLE IF NOT EXISTS sweeps (
