@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from dashboard.server.people import by
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import DIRECTIONS
@@ -165,29 +163,6 @@ def _by_strategy(run: Run) -> str:
 def score(value: float, metric: str) -> str:
     """Formats a score with the number of digits for its unit."""
     return METRICS[metric].text(value)
-
-
-def digits_behind(values: pd.Series, digits: int, sign: str = "") -> dict[str, Any]:
-    """Returns the format of a table column: ``digits`` decimals, and commas between thousands if a value is that large.
-
-    Streamlit writes either a sign or commas, so ``sign``, for example ``%+`` or ``± %``, is used only without commas. With commas it does
-    not round (see ``rounded``) and writes three decimals: if ``digits`` is larger, there are no commas.
-    """
-    return {"format": "localized" if (values.abs() >= THOUSAND).any() and digits <= MOST_WITH_COMMAS else f"{sign or '%'}.{digits}f"}
-
-
-def rounded(values: pd.Series, digits: int) -> pd.Series:
-    """Rounds a column for which ``digits_behind`` writes commas."""
-    return values.round(digits) if (values.abs() >= THOUSAND).any() else values
-
-
-def as_they_come(values: pd.Series) -> dict[str, Any]:
-    """Returns the format of a column with a file's own numbers: six digits, or all digits with commas if a number is large."""
-    return {"format": "localized" if (values.abs() >= LARGE).any() else "%.6g"}
-
-
-THOUSAND, LARGE = 1e3, 1e5
-MOST_WITH_COMMAS = 3
 
 
 def plain(text: str) -> str:

@@ -17,7 +17,7 @@ from page_steps import button, go, texts
 from dashboard import queries as page_queries
 from tabtune_core.access import FETCH_VARIABLE
 from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
-from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
 from tabtune_core.errors import StoreError
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.catalogue import CATALOGUE
@@ -460,7 +460,8 @@ def test_labelled_rows_are_shown_with_their_labels_and_scores(app, store):
     models = [model | {"scores": own, "context_rows": 128} for model, own in zip(MODELS, scores, strict=True)]
     result = {"models": models, "classes": ["a", "b"], "rows": 2, "notes": [], "deviation": None, "scored_rows": 2}
     job = answered(store, run, predicted, result)
-    pd.DataFrame({"size": [1.5, 2.5]}).to_parquet(store.job_dir(job) / "rows.parquet")
+    own = pd.DataFrame({"size": [1.5, 2.5], "Label": ["c", "d"], "Row": [7, 8]})
+    own.to_parquet(store.job_dir(job) / ROWS)
     go(app, "try_it", adapter=run, job=job)
     assert not app.exception
     assert "Scores on 2 labelled rows" in texts(app.markdown)
@@ -469,12 +470,40 @@ def test_labelled_rows_are_shown_with_their_labels_and_scores(app, store):
     assert by_model.tolist() == [0.5, 1.0]
     shown = app.dataframe[-1].value
     assert shown[["Row", "Label", "size"]].to_numpy().tolist() == [[2, "b", 2.5], [1, "a", 1.5]]
+    assert shown[["Row (column)", "Label (column)"]].to_numpy().tolist() == [[8, "d"], [7, "c"]]
+
+
+def test_similar_rows_keep_columns_named_as_those_of_the_page(app, store):
+    run = verified_run(store)
+    predicted = pd.DataFrame({"m0": ["a"], "m0_0": [0.9], "m0_1": [0.1]})
+    nearest = {"rows": [4], "labels": ["b"], "distances": [0.5]}
+    result = {"models": MODELS[:1], "classes": ["a", "b"], "rows": 1, "notes": [], "deviation": None, "nearest": nearest}
+    job = answered(store, run, predicted, result)
+    for name, number in ((ROWS, 1.0), (NEAREST_ROWS, 2.0)):
+        pd.DataFrame({"Row": [number], "Distance": [-number]}).to_parquet(store.job_dir(job) / name)
+    go(app, "try_it", adapter=run, job=job)
+    assert not app.exception
+    shown = app.dataframe[-1].value
+    assert shown[["Row", "Label", "Distance"]].to_numpy().tolist() == [["this row", "", 0.0], ["5", "b", 0.5]]
+    assert shown[["Row (column)", "Distance (column)"]].to_numpy().tolist() == [[1.0, -1.0], [2.0, -2.0]]
 
 
 def fields_of(app):
     """The fields of the row by column name."""
     kinds = ("number_input", "selectbox", "date_input", "text_input")
     return {field.label.replace("\\", "").split(" :gray")[0]: field for kind in kinds for field in app.get(kind)}
+
+
+@pytest.mark.parametrize("word", ["(missing)", "missing", "None"])
+def test_a_word_that_sounds_like_a_missing_value_is_predicted_as_it_is(app, store, word):
+    run = made_run(store, data=mixed_csv().replace(b"green", word.encode()))
+    go(app, "try_it", adapter=run)
+    app.number_input[0].set_value(2).run()
+    assert fields_of(app)["colour"].value == word
+    assert "Unchanged from the table" in texts(app.caption)
+    predict_button(app).click().run()
+    (job,) = store.jobs("predict")
+    assert pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")["colour"].tolist() == [word]
 
 
 def test_a_row_is_a_form_with_one_field_per_line_and_any_may_be_missing(app, store):
@@ -491,10 +520,10 @@ def test_a_row_is_a_form_with_one_field_per_line_and_any_may_be_missing(app, sto
     number = "weight"
     assert f"{whole[number].min():.6g} to {whole[number].max():.6g}" in fields[number].label
     category = next(name for name in names if kinds[name] == "category")
-    assert fields[category].options == ["(missing)", *sorted(whole[category].dropna().unique())]
+    assert fields[category].options == sorted(whole[category].dropna().unique())
     predict_button(app).click().run()
     fields_of(app)[number].set_value(None)
-    fields_of(app)[category].set_value("(missing)")
+    fields_of(app)[category].set_value(None)
     predict_button(app).click().run()
     assert not app.exception
     first, later = sorted(

@@ -15,6 +15,7 @@ import pytest
 import seeding
 from page_steps import PATIENCE_MS, drawn
 
+from tabtune_core.data.datasets import add_dataset
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
@@ -257,3 +258,69 @@ def check_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in
     assert not decoder.is_checked()
     assert whole.evaluate("box => box.indeterminate")
     assert decoder.evaluate("box => box.getRootNode().activeElement === box"), "the keyboard goes on where it was"
+
+
+SCALED = """
+import numpy as np
+from dashboard import __main__ as dashboard, queries
+
+ranked = queries.ranked
+
+def scaled(sweep, metric, **more):
+    board = ranked(sweep, metric, **more)
+    powers = [10.0 ** np.random.default_rng(list(name.encode())).uniform(-9, 12) for name in board["sweep"]]
+    scores = [name for name in board if name.endswith((metric, "gain", "half_width"))]
+    return board.assign(**board[scores].mul(powers, axis=0), target=board["sweep"])
+
+queries.ranked = scaled
+dashboard.main()
+"""
+"""Scores of every sweep in a unit of its own."""
+
+CUT = """
+window.written = []
+const { rect, fillText } = CanvasRenderingContext2D.prototype
+CanvasRenderingContext2D.prototype.rect = function (left, ...rest) {
+  this.left = left
+  return rect.call(this, left, ...rest)
+}
+CanvasRenderingContext2D.prototype.fillText = function (text, x, ...rest) {
+  if (this.textAlign === 'right') written.push([text, x - this.measureText(text).width < this.left])
+  return fillText.call(this, text, x, ...rest)
+}
+"""
+"""Notes each number that a table draws, and whether its first digits lie outside its cell."""
+
+
+def check_numbers(page, address):
+    """Returns the numbers that the tables of a page show; none may be cut."""
+    page.goto(address)
+    page.get_by_test_id("stDataFrame").first.wait_for()
+    drawn(page)
+    page.wait_for_function("() => written.length > 20")
+    found = page.evaluate("() => written")
+    assert {text for text, cut in found if cut} == set()
+    return {float(text.replace(",", "").removeprefix("± ")) for text, _ in found if text}
+
+
+def test_no_number_in_a_table_loses_its_first_digits(serve, page, tmp_path):
+    store = RunStore(tmp_path)
+    sweeps = seeding.many_runs(store, sweeps=6, per_sweep=4, looks=0, task="regression")
+    wide = pd.DataFrame({f"column {i}": np.arange(60) % 7 + 0.5 for i in range(30)})
+    wide.loc[30, "column 0"] = 239_659_173_358.25
+    table = add_dataset(tmp_path, wide.to_csv(index=False).encode(), "wide.csv").id
+    server = serve(program=SCALED)
+    page.add_init_script(CUT)
+    page.set_viewport_size({"width": 1440, "height": 2200})
+    every = check_numbers(page, f"{server}/leaderboard?board=all&metric=rmse")
+    assert len({int(np.log10(abs(number))) for number in every if number}) > 6
+    for sweep in sweeps[:3]:
+        assert check_numbers(page, f"{server}/leaderboard?board={sweep}&metric=rmse") & every
+    page.goto(f"{server}/?table={table}")
+    page.get_by_role("tab", name="First rows").click()
+    page.wait_for_function("() => written.some(([text]) => text === '0.5')")
+    page.evaluate("() => { written.length = 0 }")
+    page.get_by_test_id("stDataFrame").last.hover()
+    page.mouse.wheel(0, 800)
+    page.wait_for_function("() => written.some(([text]) => text === '239,659,173,358.25')")
+    assert not page.evaluate("() => written.filter(([text, cut]) => cut)")

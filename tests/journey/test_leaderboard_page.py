@@ -15,6 +15,7 @@ from dashboard.views.leaderboard import board_table, exports
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.events import to_json
 from tabtune_core.execution.jobs.track import track
+from tabtune_core.metrics import METRICS
 
 HEADLINE = re.compile(
     r"Validation chooses r=(\d+)(?: among the LoRA runs)?:.*\sOn the test rows it .*: (\S+), 95 % interval (\S+) to (\S+?)\.\s",
@@ -131,7 +132,7 @@ def test_sweeps_and_lines_with_the_same_title_can_be_distinguished(app, store, m
     assert filters == "Filters (1 on)", "the text; the rank is none of this sweep"
 
 
-def test_errors_of_several_targets_have_the_digits_of_the_smallest(store):
+def test_errors_of_several_targets_have_each_their_own_digits(store):
     sweeps = seeding.many_runs(store, sweeps=2, per_sweep=3, looks=0, task="regression")
     ranked = queries.ranked(None, "rmse")
     errors = [name for name in ranked if name.endswith("_rmse")]
@@ -140,9 +141,12 @@ def test_errors_of_several_targets_have_the_digits_of_the_smallest(store):
     ranked.loc[~small, errors] *= 1e3
     ranked.loc[small, "target"] = "other"
     shown = board_table.table(ranked, "rmse", {}, {}, {})
-    form = board_table.columns(shown, "rmse")["Validation"]["type_config"]["format"]
+    column = board_table.columns(shown, "rmse")["Validation"]
     for score, own in zip(ranked["validation_rmse"], shown["Validation"], strict=True):
-        assert float(form % own) == pytest.approx(score, rel=1e-4)
+        text = column["type_config"]["format"] % own
+        assert float(text) == pytest.approx(score, rel=1e-4)
+        assert float(text) == float(METRICS["rmse"].text(score).replace(",", ""))
+        assert 7 * len(text) + 17 <= column["width"]
 
 
 def test_chosen_runs_can_be_noted_archived_and_unarchived(app, store):

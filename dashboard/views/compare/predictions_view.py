@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
+from dashboard.table_columns import beside, row_columns
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.prediction_diagnostics import confusion, errors, flip_counts, flips, movers, reliability, together
 from tabtune_core.charts import CHARTS
@@ -168,8 +169,8 @@ def _table(rows: pd.DataFrame, run: Run, percent: list[str]) -> None:
     except TableError as error:
         st.caption(plain(str(error)))
         values = pd.DataFrame(index=rows.index)
-    values.columns = [f"{name} (column)" if name in rows else name for name in values.columns]
-    config = {name: st.column_config.NumberColumn(format="percent") for name in percent}
-    config["Row"] = st.column_config.NumberColumn(pinned=True, help="Number of the row in the table, from 0.")
+    values.columns = beside(values, rows)
     whole = pd.concat([rows.reset_index(drop=True), values.reset_index(drop=True)], axis=1)
+    config = row_columns(whole) | {name: st.column_config.NumberColumn(format="percent") for name in percent}
+    config["Row"] = st.column_config.NumberColumn(pinned=True, help="Number of the row in the table, from 0.")
     st.dataframe(whole, hide_index=True, height="content" if len(whole) < 12 else 440, column_config=config)

@@ -10,8 +10,9 @@ from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, balance, group_rare, pick_target, pick_way, rare_grouped, without_mended
-from dashboard.formatting import LARGE, few, megabytes, plain
+from dashboard.formatting import few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
+from dashboard.table_columns import row_columns
 from dashboard.url_state import chosen, forget
 from dashboard.views.data.choices_form import WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
@@ -130,19 +131,7 @@ def columns(dataset: Dataset) -> None:
 def first_rows(dataset: Dataset) -> None:
     """Draws the first hundred rows as they were read; dates without a time are shown without one."""
     shown = queries.first_rows(dataset.id)
-    dates = [column.name for column in dataset.columns if column.kind in ("date", "datetime")]
-    large = [column.name for column in dataset.columns if column.kind == "number" and (shown[column.name].abs() >= LARGE).any()]
-    days = [name for name in dates if shown[name].dropna().eq(shown[name].dropna().dt.normalize()).all()]
-    st.dataframe(
-        shown,
-        hide_index=True,
-        height=420,
-        placeholder="missing",
-        column_config={
-            **{name: st.column_config.DateColumn(format="YYYY-MM-DD") for name in days},
-            **{name: st.column_config.NumberColumn(format="localized") for name in large},
-        },
-    )
+    st.dataframe(shown, hide_index=True, height=420, placeholder="missing", column_config=row_columns(shown))
 
 
 def questions(dataset: Dataset) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, digits_behind, rounded
+from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
+from dashboard.table_columns import digits_behind, fitted, rounded
 from tabtune_core.analysis.configurations import SEEDS
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.metrics import METRICS
@@ -24,7 +25,7 @@ WALL = "Training, on the wall clock (s)"
 WALL_APART = 1.1
 """The wall clock is shown if it is longer than this multiple of the training time."""
 NARROW = 94
-"""Width of a column of numbers in pixels: the columns in ``ALWAYS`` fit a screen of 1280 pixels."""
+"""Least width of a column of numbers in pixels: the columns in ``ALWAYS`` fit a screen of 1280 pixels."""
 SCORES = ("Validation", "Test", "Gain on test", TEST_SPREAD, "± validation", "± test", "Gain over zero-shot", SPREAD)
 ONE_DIGIT = ("Memory of training (MB)", "Memory of prediction (MB)", "Training (s)", "Adapter (kB)")
 ALWAYS = {
@@ -121,14 +122,22 @@ def table(
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     frame = pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
-    digits = dict.fromkeys(ONE_DIGIT, 1) | dict.fromkeys(SCORES, _digits(frame, metric))
-    return frame.assign(**{name: rounded(frame[name], places) for name, places in digits.items() if name in frame})
+    digits = _digits(frame, metric)
+    scores = {name: _rounded_each(frame[name], digits) for name in SCORES if name in frame}
+    return frame.assign(**scores, **{name: rounded(frame[name], 1) for name in ONE_DIGIT})
 
 
-def _digits(frame: pd.DataFrame, metric: str) -> int:
-    """Returns the number of decimals for scores: that of the target with the smallest scores, because each target has its own unit."""
-    largest = frame["Validation"].abs().groupby([frame["Table"], frame["Target"]]).max()
-    return METRICS[metric].decimals(float(largest.min()))
+def _digits(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
+    """Returns the number of decimals for the scores of each line; every target has its own unit."""
+    largest = frame["Validation"].abs().groupby([frame["Table"], frame["Target"]]).transform("max")
+    return largest.fillna(largest.min()).map(METRICS[metric].decimals)
+
+
+def _rounded_each(values: pd.Series, digits: "pd.Series[int]") -> pd.Series:
+    """Rounds the scores of several targets each to its own digits, all of which are then shown."""
+    if digits.nunique() > 1:
+        return values.groupby(digits).transform(lambda own: own.round(digits[own.index[0]]))
+    return rounded(values, digits.max()) if len(digits) else values
 
 
 def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
@@ -176,20 +185,25 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
 
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Returns the format and help of each column."""
-    meaning, digits = METRICS[metric], _digits(frame, metric)
+    meaning, of_lines = METRICS[metric], _digits(frame, metric)
+    digits = int(of_lines.max()) if of_lines.nunique() == 1 else None
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
     most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
 
-    def written(name: str, places: int, sign: str = "") -> dict[str, Any]:
-        return digits_behind(frame[name], places, sign) if name in frame else {}
+    def written(name: str, places: int | None, sign: str = "", least: int = 0) -> dict[str, Any]:
+        return digits_behind(frame[name], places, sign, least) if name in frame else {}
 
     return {
         "Test rows": text(help="Hash of the table, the split rule and its seed: runs with the same hash have the same test rows."),
-        "Place": number("#", width=40, help="Place by the validation score. Equal scores share a place; archived runs have no place."),
+        "Place": number(
+            "#",
+            **fitted(frame["Place"], "%.0f", least=40),
+            help="Place by the validation score. Equal scores share a place; archived runs have no place.",
+        ),
         "Run": text(pinned=True),
         "Rank": number(width="small"),
-        "Seed": number(width="small"),
+        "Seed": number(**fitted(frame["Seed"], "%.0f", least=75) if "Seed" in frame else {}),
         "Seeds": number(width="small", help="Number of seeds in the means of this row."),
         "Learning rate": number("Learning rate", format="%.2g"),
         "Targets": text(help="Target modules: the modules of the model that have an adapter."),
@@ -216,15 +230,13 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         ),
         SPREAD: number(**written(SPREAD, digits, "± %"), help=f"{HALF} of the gain on the validation rows."),
         "Gain on test": number(
-            width=NARROW,
-            **written("Gain on test", digits, "%+"),
+            **written("Gain on test", digits, "%+", NARROW),
             help="Difference from the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves"
             " them; above 0 is better.",
         ),
         TEST_SPREAD: number(
             "±",
-            width=NARROW,
-            **written(TEST_SPREAD, digits, "± %"),
+            **written(TEST_SPREAD, digits, "± %", NARROW),
             help=f"{HALF} of the gain on the test rows. A smaller gain may be noise.",
         ),
         "Not compared": text(
@@ -236,19 +248,17 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         ),
         "Memory of training (MB)": number(
             "Memory (MB)",
-            width=NARROW,
-            **written("Memory of training (MB)", 1),
+            **written("Memory of training (MB)", 1, least=NARROW),
             help="Peak of training above the loaded model; only this part depends on LoRA. Empty for zero-shot, which does not train.",
         ),
         "Memory of prediction (MB)": number(
             **written("Memory of prediction (MB)", 1),
             help="Peak above the loaded model of the final prediction of held-out rows. Empty for trained runs of earlier versions.",
         ),
-        "Training (s)": number(**written("Training (s)", 1), width=NARROW, help=TRAIN_SECONDS_HELP),
+        "Training (s)": number(**written("Training (s)", 1, least=NARROW), help=TRAIN_SECONDS_HELP),
         WALL: number(
             "Wall clock (s)",
-            width=NARROW,
-            format="%.1f",
+            **fitted(frame[WALL], "%.1f", least=NARROW),
             help="Elapsed time of training: includes waiting for a core that other programs use, excludes what an earlier run computed.",
         ),
         SAVED: number(
@@ -264,18 +274,18 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             format="localized", help="Number of context rows of a training step. Empty: the same as Context rows."
         ),
         "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
-        "Adapter (kB)": number(**written("Adapter (kB)", 1), width=NARROW, help="Size of the adapter package; empty without an adapter."),
+        "Adapter (kB)": number(**written("Adapter (kB)", 1, least=NARROW), help="Size of the adapter package; empty without an adapter."),
         "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),
     }
 
 
-def _score(values: pd.Series, metric: str, digits: int, score_help: str) -> object:
+def _score(values: pd.Series, metric: str, digits: int | None, score_help: str) -> object:
     meaning = METRICS[metric]
     if meaning.unit == "share" and meaning.higher_is_better:
         return st.column_config.ProgressColumn(width=NARROW, help=score_help, format="%.4f", min_value=0, max_value=1)
-    return st.column_config.NumberColumn(width=NARROW, help=score_help, **digits_behind(values, digits))
+    return st.column_config.NumberColumn(help=score_help, **digits_behind(values, digits, least=NARROW))
 
 
 def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:

@@ -12,8 +12,9 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import browser_part
-from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, digits_behind, duration, few, megabytes, plain, rounded, silence
+from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
 from dashboard.queries import Latest, Look
+from dashboard.table_columns import digits_behind, rounded
 from dashboard.views.live.actions import again_all, ask, to_the_form
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.analysis.runtime_estimate import kind_of
@@ -133,11 +134,11 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
     """Draws one line per run, and the time that shared layers saved."""
     runs = look.runs
     far = {run_id: last.progress for run_id, last in latest.items()}
-    label, loss_title = METRICS[metric].written, f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
+    best_title, loss_title = f"Best validation {METRICS[metric].written}", f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
     apart = len({_where(run) for run in runs if run.slot}) > 1 or any(run.executor not in ("", LOCAL) for run in runs)
     best = pd.Series({run.id: latest[run.id].best for run in runs}, dtype="float64")
     digits = METRICS[metric].decimals(float(best.abs().max()))
-    best = rounded(best, digits)
+    best = rounded(best, digits).rename(best_title)
     rows = [
         {
             "Run": named[run.id],
@@ -147,7 +148,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
             "Time left": duration(far[run.id].eta_seconds) if run.status == "running" and far[run.id].eta_seconds is not None else "",
             loss_title: latest[run.id].loss,
-            f"Best validation {label}": best[run.id],
+            best_title: best[run.id],
             "Memory now": megabytes(latest[run.id].held_bytes) if run.status == "running" else "",
             **({"Where": _where(run)} if apart else {}),
         }
@@ -166,7 +167,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Where": text(help="The GPU or CPU that the run uses; on a cluster, also its node."),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
-            f"Best validation {label}": number(**digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
+            best_title: number(**digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
             "Time left": text(help="Training time, if it does not stop early. Known from the fifth step."),
             "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },

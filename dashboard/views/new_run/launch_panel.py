@@ -14,6 +14,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.target_picker import balance, group_rare, without_mended
 from dashboard.formatting import duration, plain
+from dashboard.table_columns import fitted
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from dashboard.views.new_run.forms import written
@@ -71,17 +72,17 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         priced.drop(columns=hidden),
         hide_index=True,
         column_config={
-            "Rank": st.column_config.NumberColumn(width=45),
+            "Rank": st.column_config.NumberColumn(**fitted(priced["Rank"], "%.0f", 45)),
             "Trainable": st.column_config.NumberColumn(
-                format="localized", width=80, help="Factors A and B, DoRA's magnitudes and trained biases."
+                **fitted(priced["Trainable"], "localized", 80), help="Factors A and B, DoRA's magnitudes and trained biases."
             ),
             "Bytes": st.column_config.NumberColumn(
-                format="localized", width=80, help="Exact size of the tensors in the adapter file, without names and metadata."
+                **fitted(priced["Bytes"], "localized", 80),
+                help="Exact size of the tensors in the adapter file, without names and metadata.",
             ),
             "Share (%)": st.column_config.NumberColumn(format="%.2f", width=75, help="Share of all parameters, adapter included."),
             "Compression": st.column_config.NumberColumn(
-                format="%.1f : 1",
-                width=95,
+                **fitted(priced["Compression"], "%.1f : 1", 95),
                 help="Weights of the adapted layers divided by the adapter's parameters. At 1 or below the adapter saves nothing.",
             ),
             "Scaling": st.column_config.TextColumn(

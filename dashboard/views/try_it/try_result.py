@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.job_status import data_of
-from dashboard.formatting import as_they_come, digits_behind, plain, rounded
-from dashboard.views.try_it.try_rows import row_columns
+from dashboard.formatting import plain
+from dashboard.table_columns import as_they_come, beside, digits_behind, rounded, row_columns
 from tabtune_core.analysis.one_row import SHARE
 from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
@@ -69,7 +69,8 @@ def _scores(result: Mapping[str, Any]) -> None:
     metrics = [name for name in scored[0]["scores"] if name in METRICS]
     frame, how = pd.DataFrame({"Model": [model["title"] for model in scored]}), {}
     for name in metrics:
-        values, label = pd.Series([model["scores"][name] for model in scored], dtype="float64"), METRICS[name].label
+        label = METRICS[name].label
+        values = pd.Series([model["scores"][name] for model in scored], dtype="float64", name=label)
         digits = METRICS[name].decimals(float(values.abs().max()))
         frame[label] = rounded(values, digits)
         how[label] = st.column_config.NumberColumn(**digits_behind(values, digits), help=METRICS[name].help)
@@ -179,13 +180,14 @@ def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None
         "Distance": [0.0, *found["distances"]],
     }
     shown = pd.concat([row[[name for name in row if name in near]], near], ignore_index=True)
+    shown.columns = beside(shown, about)
     st.markdown(
         "**The most similar context rows**",
         help="The distance is the root mean squared difference of the features, each in standard deviations of the context rows; two"
         " different categories, or a missing and a known value, count as 1. The model may compare rows differently.",
     )
     config = {"Row": st.column_config.TextColumn(pinned=True), "Distance": st.column_config.NumberColumn(format="%.2f")}
-    frame = pd.concat([pd.DataFrame(about), shown.drop(columns=list(about), errors="ignore")], axis=1)
+    frame = pd.concat([pd.DataFrame(about), shown], axis=1)
     st.dataframe(frame, hide_index=True, column_config=row_columns(shown) | config, placeholder="missing", key="try_nearest")
 
 
@@ -202,14 +204,15 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
     for name, title in models.items():
         frame[title] = part[name].to_numpy()
         if not classes:
-            config[title] = st.column_config.NumberColumn(**as_they_come(part[name]))
+            config[title] = st.column_config.NumberColumn(**as_they_come(frame[title]))
     titles: list[Hashable] = list(models.values())
     marks = unlike_first(frame[titles], result).map(lambda mark: MARK if mark else "")
     for name, title in models.items() if classes else ():
         sure = part[[f"{name}_{k}" for k in range(len(classes))]].max(axis=1)
         frame[title] = [f"{label} ({share:.3f})" for label, share in zip(part[name], sure, strict=True)]
         config[title] = st.column_config.TextColumn(help=f"The label that {plain(title)} predicts, and its probability.")
-    own = rows.loc[part.index, [name for name in rows.columns[:COLUMNS_SHOWN] if name not in frame]].reset_index(drop=True)
+    own = rows.loc[part.index, rows.columns[:COLUMNS_SHOWN]].reset_index(drop=True)
+    own.columns = beside(own, frame)
     config |= row_columns(own)
     styled = pd.concat([frame, own], axis=1).style.apply(lambda shown: marks, axis=None, subset=titles)
     st.dataframe(styled, hide_index=True, column_config=config, placeholder="missing", key="try_table")

@@ -12,7 +12,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import as_they_come, plain
+from dashboard.formatting import plain
+from dashboard.table_columns import row_columns
 from dashboard.views.try_it.try_choice import Choice
 from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
 from tabtune_core.data.values import with_column, words
@@ -90,7 +91,6 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
 
 MOST_FIELDS = 60
 """More would make the page slow; a person can add other columns."""
-MISSING = "(missing)"
 MOST_IN_SIGHT, HEIGHT = 6, 520
 """Most fields without a scrolling frame, and the height of the frame in pixels, which keeps the button below it near."""
 
@@ -137,9 +137,8 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
     if words is None:
         _start(key, "" if held is None else str(held))
         return st.text_input(label, key=key, placeholder="missing") or None
-    _start(key, MISSING if held is None else str(held))
-    chosen = st.selectbox(label, [MISSING, *words], key=key)
-    return None if chosen == MISSING else chosen
+    _start(key, None if held is None else str(held))
+    return st.selectbox(label, words, index=None, key=key, placeholder="missing")
 
 
 def _moment(label: str, held: pd.Timestamp | None, key: str) -> Any:
@@ -169,10 +168,3 @@ def typed(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
         else:
             columns[name] = column.astype(object).where(column.notna(), None)
     return pd.DataFrame(columns, columns=frame.columns)
-
-
-def row_columns(rows: pd.DataFrame) -> dict[str, Any]:
-    """Returns the formats of a table of rows: short numbers, and dates without a time."""
-    days = [name for name in rows.select_dtypes("datetime") if (known := rows[name].dropna()).eq(known.dt.normalize()).all()]
-    numbers = {str(name): st.column_config.NumberColumn(**as_they_come(rows[name])) for name in rows.select_dtypes("number")}
-    return numbers | dict.fromkeys(map(str, days), st.column_config.DateColumn(format="YYYY-MM-DD"))

@@ -3,10 +3,12 @@
 import re
 import string
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.formatting import digits_behind, plain, rounded, with_code
+from dashboard.formatting import plain, with_code
+from dashboard.table_columns import as_they_come, digits_behind, fitted, rounded
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import number
 
@@ -56,6 +58,28 @@ def test_a_score_has_the_same_format_in_tables_and_sentences(score):
     form, shown = digits_behind(values, digits)["format"], rounded(values, digits)[0]
     written = f"{shown:,.{digits}f}" if form == "localized" else form % shown
     assert written == METRICS["rmse"].text(score)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_column_of_numbers_of_any_size_shows_six_digits_of_each(seed):
+    rng = np.random.default_rng(seed)
+    values = pd.Series(rng.normal(size=30) * 10.0 ** rng.uniform(-9, 14, 30), name="mixed").round(int(rng.integers(1, 20)))
+    look = as_they_come(values)
+    written = [f"{value:,.3f}" if look["format"] == "localized" else look["format"] % value for value in values]
+    assert [float(text.replace(",", "")) for text in written] == pytest.approx(values.tolist(), rel=5e-6)
+
+
+def test_large_numbers_have_commas_if_three_decimals_show_all():
+    assert as_they_come(pd.Series([250_000.0, 0.125, None]))["format"] == "localized"
+    assert as_they_come(pd.Series([250_000.0, 0.0003834, None]))["format"] == "%.10g"
+    assert as_they_come(pd.Series([2.5, 0.0003834, None]))["format"] == "%.6g"
+
+
+def test_a_column_is_as_wide_as_its_longest_number():
+    few, many = pd.Series([1.5, 239_659_173_358.25], name="a"), pd.Series([1.5] * 30 + [239_659_173_358.25, 2.5], name="a")
+    assert as_they_come(few[:1]) == {"format": "%.6g"}
+    assert as_they_come(many)["width"] >= 7 * len("239,659,173,358.25") + 17
+    assert fitted(few, "%.2g", least=300)["width"] == 300
 
 
 @pytest.mark.parametrize("power", range(-12, 15))
