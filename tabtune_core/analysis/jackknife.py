@@ -297,7 +297,8 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     if not np.isfinite(without_SG).all():
         return None
     differ_S = [not np.array_equal(a.predicted, b.predicted) for a, b in both]
-    rows, cubes = _moments(without_SG.mean(axis=0), metric, groups, differ=any(differ_S))
+    of_rows = sum(len(a.rows_N) for a, _ in both) / len(np.unique(np.concatenate([a.rows_N for a, _ in both]))) / seeds
+    rows, cubes = _moments(without_SG.mean(axis=0), metric, groups, differ=any(differ_S), share=of_rows)
     of_seeds = zip(without_SG, both, differ_S, strict=True)
     each = float(np.mean([_moments(without_G[a.here_G], metric, groups, differ=differ)[0] for without_G, (a, _), differ in of_seeds]))
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
@@ -308,12 +309,12 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     return Difference(float(value_S.mean()), math.sqrt(total), groups.freedom, skew, each, between, seeds, shared)
 
 
-def _moments(without_G: Floats, metric: Metric, groups: RowGroups, *, differ: bool) -> tuple[float, float]:
+def _moments(without_G: Floats, metric: Metric, groups: RowGroups, *, differ: bool, share: float = 1.0) -> tuple[float, float]:
     """The variance of the score, and its third moment."""
     pull_G, of_class = without_G.mean() - without_G, Interval.OF_THE_CLASS in metric.interval
     variance = (1 - 1 / len(pull_G)) * float((pull_G**2).sum())
     if of_class and groups.split_by == "random":
         variance += float((pull_G**2).max())
     if differ and (of_class or math.isclose(variance, 0, abs_tol=1e-24)):
-        variance = max(variance, (LEAST_ROWS * groups.one_row) ** 2)
+        variance = max(variance, (LEAST_ROWS * groups.one_row * share) ** 2)
     return variance, float((pull_G**3).sum())

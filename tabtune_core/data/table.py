@@ -29,7 +29,7 @@ from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.numbers import SURE_COMMA, as_number, each_number
+from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
@@ -234,7 +234,7 @@ def finish(
                 decimal_comma=known_commas[name]
                 if follows and name in known_commas
                 else pointed
-                if name not in chosen_kinds and any("." in cell for cell in sample)
+                if name not in chosen_kinds and any("." in cell for cell in sample) and not any(map(ZERO_POINT.fullmatch, sample))
                 else None,
                 to_predict=to_predict,
             )

@@ -22,7 +22,7 @@ from tabtune_core.data.values import words
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import RunSettings
 
-SMALLER_PARTS = "Choose smaller shares of the parts, or test rows that stay the same for every seed."
+SMALLER_PARTS = "Choose other shares of the parts, or test rows that stay the same for every seed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,7 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
         test_rows=train.test_rows,
     )
     if settings.split_by == "random":
-        split = split_rows(strata_of(labels), rule)
-        if not settings.test_rows_move or settings.task == "regression":
-            return split
-        parts = {name: rows for name, rows in (("validation", split.validation), ("test", split.test)) if len(rows)}
-        _, lacking = with_known_classes(parts, split.train, labels, "The split at random", fixed=False, way_out=SMALLER_PARTS)
-        return replace(split, findings=tuple(lacking))
+        return split_rows(strata_of(labels), rule)
     assert settings.split_column is not None
     return split_by_column(frame, settings.split_column, labels, rule, by=settings.split_by)
 
@@ -118,7 +113,12 @@ def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ..
 def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings) -> Split:
     if settings.split_column == settings.target:
         raise SettingError(f"split_column is {settings.target!r}, which is the column to predict. Choose another column to split by.")
-    return split_table(frame, labels, settings)
+    split = split_table(frame, labels, settings)
+    if settings.split_by != "random" or not settings.test_rows_move or settings.task == "regression":
+        return split
+    parts = {name: rows for name, rows in (("validation", split.validation), ("test", split.test)) if len(rows)}
+    _, lacking = with_known_classes(parts, split.train, labels, "The split at random", fixed=False, way_out=SMALLER_PARTS)
+    return replace(split, findings=tuple(lacking))
 
 
 def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind]:

@@ -99,9 +99,9 @@ def run_worker(
         if worker.leaving and (worker.tasks or worker.lanes.going):
             logging.shutdown()
             os._exit(0)
+        store.settle()
         # a program that queued a run while it still saw this worker relies on this check after the lock is released
         if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
-            store.settle()
             return
     _log.info("Another worker drains %s.", store.home)
 

@@ -19,7 +19,7 @@ from tabtune_core.files.plain_values import check_fields
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
-FORMAT = 4
+FORMAT = 5
 """Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as 0. This version
 opens its own format and earlier ones. When you change the meaning of a table or file, add one here and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
@@ -151,7 +151,7 @@ class Database:
     def _present(self) -> tuple[int, int] | None:
         try:
             there = os.stat(f"{self.home}/runs.sqlite")
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return None
         return there.st_dev, there.st_ino
 

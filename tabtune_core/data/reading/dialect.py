@@ -93,7 +93,9 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"{width}. Correct the file, or {SET_SEPARATOR}."
         )
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
-    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if numbers or (skip == 1 and start[1:2] != " ") else None
+    recurs = any({*first} & {*record} for before, record in records if before > skip)  # else the line below is the header
+    marked = numbers or (skip == 1 and start[1:2] != " " and recurs)
+    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if marked else None
     skip, first = above or (skip, first)
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
     header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first)
@@ -141,7 +143,9 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbere
             if line.startswith(MARK) and not inside and number > dialect.skip:
                 while "".join((line, *ahead)).count(dialect.quote) % 2 and len(ahead) < LINES_AHEAD and (more := next(lines, "")):
                     ahead.append(more)  # a cell in quotes may hold line breaks
-                cells = next(csv.reader([line, *ahead], delimiter=dialect.delimiter, quotechar=dialect.quote), [line])
+                cells = [line]
+                with suppress(csv.Error):  # a cell over csv's size limit
+                    cells = next(csv.reader([line, *ahead], delimiter=dialect.delimiter, quotechar=dialect.quote), [line])
                 if header_marked and number == dialect.skip + 1:
                     line = line.lstrip(MARK + " ")
                 elif len(cells) != dialect.width or (numbered and NUMBER.fullmatch(cells[0].lstrip(MARK))):
@@ -243,7 +247,8 @@ def evenness(records: list[tuple[int, list[str]]]) -> float:
 
 def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int, list[str]]:
     """Finds the first line of the table: as wide as a row or one cell short, and at least half filled."""
-    usual = median_low(sum(bool(cell.strip()) for cell in record) for _, record in records)
+    fill = [sum(bool(cell.strip()) for cell in record) for _, record in records]
+    usual = width - 1 if max(fill) >= width - 1 else median_low(fill)  # a note beside the table may widen it
     for before, record in records:
         filled = sum(bool(cell.strip()) for cell in record)
         if len(record) >= max(width - 1, 2) and filled * 2 > min(usual, width - 1):

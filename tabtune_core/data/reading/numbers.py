@@ -39,6 +39,7 @@ beside "3"."""
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
 UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[., \u00a0\u202f]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
 """A number with a unit after it, in any script."""
+NO_SIGN: frozenset[str] = frozenset()
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
 
 
@@ -64,13 +65,13 @@ APOSTROPHE = "['\u2019]"
 POINTS = NumberFormat(
     "decimal-comma",
     "Numbers with a decimal comma",
-    rf"[+-]?(\d+|[1-9]\d{{0,2}}((\.|{GAP})\d{{3}})+)(,\d+)?{POWER}",
+    rf"[+-]?(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+)?{POWER}",
     f"replace(replace(regexp_replace({{cell}}, '{GAP}', '', 'g'), '.', ''), ',', '.')",
 )
 COMMAS = NumberFormat(
     "thousands",
     "Numbers with commas between thousands",
-    r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+|[1-9]\d?(,\d{2})+,\d{3})(\.\d+)?" + POWER,  # also in lakhs and crores, 12,34,567
+    r"[+-]?(\d+|\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3})(\.\d+)?" + POWER,  # also in lakhs and crores, 12,34,567
     "replace({cell}, ',', '')",
 )
 BLANKS = NumberFormat(
@@ -87,8 +88,10 @@ AMOUNTS = NumberFormat(
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
     "K, M or B",
 )
-SURE_COMMA = rf"[+-]?(\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}})|0,\d{{3}}){POWER}"
+SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
 """A number whose comma must be a decimal comma."""
+ZERO_COMMA, ZERO_POINT = re.compile(r"(?<![\d.,])0,\d{3}$"), re.compile(r"[+-]?0\.\d{3}")
+"""Numbers whose mark hardly separates thousands."""
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """A number with K, M or B where a decimal point or a currency shows that the letter is not a unit or part of a code."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
@@ -163,7 +166,7 @@ def as_number(
     style = None
     listed = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): numbered notes, not negative numbers
     if (unread and not listed) or decimal_comma:
-        comma_first = comma_first if decimal_comma is None else decimal_comma
+        comma_first = comma_first or any(map(ZERO_COMMA.search, sample)) if decimal_comma is None else decimal_comma
         marks = sum(map(bool, map(MARKED.fullmatch, sample)))
         few = not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
         marked = forced or (few and not zeros and not large)
@@ -338,10 +341,11 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
     own = style.unit or (None if text in signs else unit)
     code = "marks" if text == UNMARKED else "units" if own else style.code
-    signs_of = [{sign.rstrip(".") for sign in re.findall(f"{MONEY}|%", value)} for value in sample if re.search("[1-9]", value)]
-    if text == BARE and (mixed := set().union(*signs_of)) and (len(mixed) > 1 or ("%" in mixed and set() in signs_of)):
-        shown = ", ".join(map(repr, sorted(mixed))) + " and no sign" * (set() in signs_of)
-        message, code = f"{message}, with different signs: {shown}. Convert them to one unit if they differ in it", "mixed-signs"
+    cells = [value for value in sample if re.search("[1-9]", value) and not re.search(r"[^\W\d_]{2}", re.sub(MONEY, "", value))]
+    marks = {frozenset(sign.rstrip(".") for sign in re.findall(f"{MONEY}|%", cell)) for cell in cells}
+    if text == BARE and (len(marks - {NO_SIGN}) > 1 or {frozenset("%"), NO_SIGN} <= marks):
+        named = ", ".join(map(repr, sorted(NO_SIGN.union(*marks)))) + " and no sign" * (NO_SIGN in marks)
+        message, code = f"{message}, with different signs: {named}. Convert them to one unit if they differ in it", "mixed-signs"
     told = Finding("warning" if text == UNMARKED or code == "mixed-signs" else "info", code, f"{message}{scale}.", name)
     return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 

@@ -67,7 +67,7 @@ def load_parquet(
         if spans:  # Arrow reads their bytes
             raise TableError(f"{unwritable(plain.schema.column(spans[0]).path, 'INTERVAL')} {WAY_OUT}")
         kept = [place for place, field in enumerate(schema) if not (LEFT_INDEX.fullmatch(field.name) and pa.types.is_integer(field.type))]
-        index = [field.name for field in schema if field.name not in {schema.field(place).name for place in kept}]
+        index = [schema.names[place] for place in sorted({*range(len(schema))} - {*kept})]
         schema = pa.schema([schema.field(place) for place in kept])
         check_width(len(schema), fewest)
         share = share_to_read(metadata.num_rows, rows)
@@ -111,7 +111,8 @@ def plain_type(column: pa.Array) -> pa.Array:
     if column.type == pa.float16():
         return column.cast(pa.float32())
     if pa.types.is_duration(column.type):
-        return pc.divide(column.cast(pa.int64()).cast(pa.float64()), PER_SECOND[column.type.unit])  # type: ignore[attr-defined]
+        parts = column.cast(pa.int64()).cast(pa.float64(), safe=False)
+        return pc.divide(parts, PER_SECOND[column.type.unit])  # type: ignore[attr-defined]
     return column
 
 

@@ -202,7 +202,7 @@ def spread(sheet: Any) -> Iterator[list[Any]]:
     first = sheet.start[1]
     for (top, left), (bottom, right) in sheet.merged_cell_ranges or ():
         for row in range(top, min(bottom, sheet.total_height) + 1):
-            merged.setdefault(row, []).append((top, max(left - first, 0), bottom, right - first))
+            merged.setdefault(row, []).append((top, max(left - first, 0), bottom, max(right - first, -1)))
     held: dict[tuple[int, int], Any] = {}
     names: int | None = None
     for number, row in enumerate(sheet.iter_rows()):

@@ -50,7 +50,7 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
             tell("Joining files", number, len(paths))
             with closing(pq.ParquetFile(path)) as file:
                 for batch in file.iter_batches(columns=names):
-                    writer.write_table(pa.Table.from_batches([batch]).select(names).cast(schema))
+                    writer.write_table(pa.Table.from_batches([batch]).select(names).cast(schema, safe=False))
 
 
 def _common(types: "set[pa.DataType]") -> pa.DataType:

@@ -268,3 +268,19 @@ def test_copies_of_rows_do_not_narrow_the_interval_of_a_perfect_score():
         right = [held_out(label_N, 2.0 * label_N - 1, None, unit_N)]
         halves.append(of(right, [held_out(label_N, 1.0 - 2 * label_N, None, unit_N)], metric.name).half)
     assert halves[1] == pytest.approx(halves[0])
+
+
+def test_five_seeds_with_rows_of_their_own_are_as_sure_as_one_seed_with_all_of_them():
+    y_N, metric = np.arange(500) % 2, METRICS["accuracy"]
+    wrong_N = np.where(np.arange(500) % 50 == 0, 1 - y_N, y_N)
+
+    def error(parts):
+        rows = [Predictions(part, y_N[part], sure(y_N[part]), ("a", "b"), sure(wrong_N[part])) for part in parts]
+        groups = RowGroups(rows, metric)
+        after, before = (
+            [groups.leave_out(metric, one, p) for one, p in zip(rows, each, strict=True)]
+            for each in ([one.predicted for one in rows], [one.zero_shot for one in rows])
+        )
+        return difference(after, before, metric).error
+
+    assert error(np.split(np.arange(500), 5)) == pytest.approx(error([np.arange(500)]), rel=0.2)

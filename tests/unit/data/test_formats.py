@@ -180,10 +180,17 @@ def test_a_sheet_may_start_in_any_cell(write, top, left, expected):
     pd.testing.assert_frame_equal(found, expected)
 
 
+@pytest.mark.parametrize("area", ["A1:A3", "A1:B9"])
+def test_a_merged_area_beside_a_table_takes_no_cells(area):
+    rows = [[None] * 4 + row for row in (["a", "b", "y"], *([number, "z", number % 2] for number in range(9)))]
+    frame = read_table(xlsx({"S": rows}, merged=[area])).frame
+    assert (list(frame), frame["a"].tolist()) == (["a", "b", "y"], [*range(9)])
+
+
 @pytest.mark.parametrize("write", [feather, pd.DataFrame.to_parquet], ids=["feather", "parquet"])
 @pytest.mark.parametrize("least", [0, -5000])
 def test_durations_are_read_in_seconds(write, least):
-    seconds = np.random.default_rng(0).integers(least, 80_000, 50)
+    seconds = np.append(np.random.default_rng(0).integers(least, 80_000, 49), 5.5 * 86_400 * 300)  # beyond 2^53 nanoseconds
     frame = pd.DataFrame({"wait": pd.to_timedelta(seconds, unit="s"), "y": ["a", "b"] * 25})
     assert read_table(write(frame)).frame["wait"].tolist() == seconds.tolist()
 

@@ -186,6 +186,11 @@ def test_a_file_where_most_lines_do_not_fit_is_refused():
 
 
 @pytest.mark.parametrize("remark", ['# a "remark', '# an 8" pipe, and more, and more', '#"'])
+def test_a_quote_that_opens_after_a_hash_takes_no_lines(tmp_path):
+    text = "a,b,c\n" + "1,2,x\n" * 20 + '#1,"open,x\n' + ("4" * 1500 + ",5,y\n") * 120
+    assert len(read_table(text.encode()).frame) == 140
+
+
 def test_a_row_that_starts_with_a_hash_may_hold_line_breaks_in_quotes(remark):
     rows = [("#sale", row, "two\nlines" if row % 3 else "one", row / 8) for row in range(1, 40)]
     lines = [f'{tag},{number},"{text}",{share}' for tag, number, text, share in rows]
@@ -198,6 +203,14 @@ def test_a_table_of_words_has_its_header_marked_with_a_hash():
     rows = [f"{name},{colour},{size}" for name in ("foo", "bar", "baz") for colour in ("red", "blue") for size in ("big", "small")]
     table = read_table("\n".join(["#name,colour,size", *rows]).encode())
     assert (list(table.frame), len(table.frame)) == (["name", "colour", "size"], len(rows))
+    table = read_table("\n".join(["#made by a tool,v2,today", "name,colour,size", *rows]).encode())
+    assert (list(table.frame), len(table.frame)) == (["name", "colour", "size"], len(rows))
+
+
+@pytest.mark.parametrize("title", ["Report:,Sales,,,,,,", "Report,,,,,,,"])
+def test_a_title_with_separators_is_not_the_header_of_a_sparse_table(title):
+    rows = [",".join(str(row) if place in (row % 8, 3, 7) else "" for place in range(8)) for row in range(40)]
+    assert list(read_table("\n".join([title, "id,b,c,d,e,f,g,y", *rows]).encode()).frame) == ["id", *"bcdefgy"]
 
 
 @settings(max_examples=30, deadline=None)
@@ -340,6 +353,10 @@ NUMBERS = {
     "accounting brackets and percent": (["(4)%", "5%"], [-4, 5], {"units"}),
     "a unit after blanks between thousands": (["12 345 kg", "7 kg"], [12345, 7], {"units"}),
     "a decimal comma after a zero": (["0,864", "1,375", "0,125"], [0.864, 1.375, 0.125], {"decimal-comma"}),
+    "a zero before thousands": (["0,012.50", "1,234.50"], [12.5, 1234.5], {"thousands"}),
+    "a zero among thousands": (["0,500", "1,210,000"], [500, 1210000], {"thousands"}),
+    "thousands filled with zeros": (["001,000", "001,059"], [1000, 1059], {"thousands"}),
+    "a currency twice": (["$1 USD", "$2 USD"], [1, 2], {"units"}),
     "other minus signs": (["\u22125", "\u20130.5", "3"], [-5, -0.5, 3], {"units"}),
     "other minus signs and a unit": (["\u22125 °C", "1.5 °C"], [-5, 1.5], {"units"}),
     "lakhs and crores": (["1,23,456", "12,34,56,789.5", "99,999", "500"], [123456, 123456789.5, 99999, 500], {"thousands"}),
@@ -461,10 +478,10 @@ def test_words_with_commas_do_not_disturb_decimal_commas_and_semicolons(word):
 
 @pytest.mark.parametrize(("above", "below"), [("", "Source: us, 2024"), ("Cities, 2024\n\n", ""), ("Cities, of May\n", "Source: us, 2024")])
 def test_notes_with_commas_do_not_disturb_decimal_commas_and_semicolons(above, below):
-    lines = [f"town {row};{row}.000 €;{row},25" for row in range(1, 21)]
+    lines = [f"town {row};{row}.000 €;{row},25" for row in range(20)]
     table = read_table("\n".join([f"{above}who;a;b", *lines, below]).encode())
     assert [(column.name, column.kind) for column in table.columns[1:]] == [("a", "number"), ("b", "number")]
-    assert table.frame.iloc[18].tolist() == ["town 19", 19000, 19.25]
+    assert table.frame.iloc[19].tolist() == ["town 19", 19000, 19.25]
 
 
 @pytest.mark.parametrize("more", ["", "q;r,4,5\n"])
