@@ -1,6 +1,7 @@
 """Classes with any number of rows, under each split: every score is finite on the held-out rows, or the split is refused."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tabtune_core.data.splits import FEWEST_OF_A_CLASS
-from tabtune_core.data.task import split_table
+from tabtune_core.data.task import check_split, split_table
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.metrics import metrics_of, score_all
 from tabtune_core.settings import RunSettings, TrainSettings
@@ -26,7 +27,7 @@ def splits(counts, shares, kind, seed, most=10_000, move=False):
     how |= {"train": TrainSettings(validation_rows=most, test_rows=most), "test_rows_move": move}
     asked = RunSettings(dataset="-", target="target", validation_share=shares[0], test_share=shares[1], seed=seed, **how)
     try:
-        return labels, split_table(frame, labels, asked)
+        return labels, replace(split_table(frame, labels, asked), findings=check_split(frame, asked))
     except (LabelError, SettingError):
         reject()
 

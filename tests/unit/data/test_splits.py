@@ -108,7 +108,7 @@ def test_moving_test_rows_that_leave_a_class_without_training_rows_are_refused_b
     frame = pd.DataFrame({"x": range(104), "y": [*"a" * 60, *"b" * 40, *"c" * 4]})
     asked = RunSettings(dataset="d", target="y", validation_share=0.5, test_share=0.4)
     assert check_split(frame, asked) == ()
-    message = "leaves the class 'c' without a training row, .* Choose smaller shares of the parts, or test rows that stay the same"
+    message = "leaves the class 'c' without a training row, .* Choose other shares of the parts, or test rows that stay the same"
     with pytest.raises(LabelError, match=message):
         check_split(frame, replace(asked, test_rows_move=True))
     assert check_split(frame, replace(asked, test_rows_move=True, test_share=0.2, validation_share=0.2)) == ()

@@ -186,7 +186,7 @@ REFUSED = {
     "a feature without a kind": (says(features=["z"]), "the kind of column of each feature"),
     "a negative row": (says(context={"rows": [-1], "sha256": "0" * 64}), "not different rows of a table of 30"),
     "a duplicate row": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows"),
-    "a row number of 31 digits": (says(context={"rows": [10**30], "sha256": "0" * 64}), "number of 31 digits"),
+    "a row number of 31 digits": (says(context={"rows": [10**30], "sha256": "0" * 64}), "number of more than 64 bits"),
     "half of a surrogate pair": (says(table={"name": "\ud800", "id": "a", "rows": 30}), "half of a letter"),
     "a very long name": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
     "not the rank of the settings": (
