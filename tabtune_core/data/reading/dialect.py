@@ -93,8 +93,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"{width}. Correct the file, or {SET_SEPARATOR}."
         )
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
-    recurs = any({*first} & {*record} for before, record in records if before > skip)  # else the line below is the header
-    marked = numbers or (skip == 1 and start[1:2] != " " and recurs)
+    # in a table of words, the line below it is a row only if one of its cells recurs
+    marked = numbers or (skip == 1 and start[1:2] != " " and any({*first} & {*record} for before, record in records if before > skip))
     above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if marked else None
     skip, first = above or (skip, first)
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
