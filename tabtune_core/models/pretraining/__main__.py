@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tabtune_core.errors import TabTuneError
+from tabtune_core.models.pretraining.episodes import FEWEST_ROWS
 from tabtune_core.models.pretraining.families import RECIPES
 
 if TYPE_CHECKING:
@@ -24,18 +25,21 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="peak learning rate (default: 0.001)")
     parser.add_argument("--seed", type=int, help="of the weights and the tables (default: 0)")
     parser.add_argument("--growth", type=int, help="steps in which tables grow to their full size (default: 4000)")
+    parser.add_argument("--rows", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="of the tables, if not those of the recipe")
     parser.add_argument("--start", type=Path, help="weights to begin with, if the folder has no state")
     parser.add_argument("--decay", type=int, metavar="STEPS", help="let the rate fall over so many steps, in FOLDER/decay")
     arguments = parser.parse_args()
+    if arguments.rows and not FEWEST_ROWS <= arguments.rows[0] <= arguments.rows[1]:
+        parser.error(f"--rows needs two numbers of at least {FEWEST_ROWS}, the smaller first; it was given {arguments.rows}.")
     from tabtune_core.models.pretraining.loop import Pretraining, begin_decay
     from tabtune_core.models.pretraining.state import one_training
 
     folder = arguments.folder
     if arguments.decay:
         folder = folder / "decay"
-        begin_decay(arguments.folder, folder, arguments.decay)
+        begin_decay(arguments.folder, folder, arguments.decay, arguments.rows)
     with one_training(folder):
-        chosen = {name: getattr(arguments, name) for name in ("seed", "rate", "growth", "start")}
+        chosen = {name: getattr(arguments, name) for name in ("seed", "rate", "growth", "rows", "start")}
         _train(Pretraining(arguments.family, folder, **chosen), arguments.steps)
 
 

@@ -15,7 +15,7 @@ from tabtune_core.models.pretraining.prior import MOST_CLASSES, Array, draw_tabl
 NOT_SCORED = -100
 CELLS = 48_000
 """Cells of one pass: as many tables of a shape as fit, at least one."""
-MOST_TABLES, FEWEST_FEATURES = 16, 2
+MOST_TABLES, FEWEST_FEATURES, FEWEST_ROWS = 16, 2, 64
 OUTLYING = 4.0
 """Standard deviations beyond which numbers are softly clipped: the threshold of ``tabicl``'s own preprocessing."""
 
@@ -27,7 +27,7 @@ class Size:
     rows: int
     """Most rows, context and query together."""
     features: int
-    fewest_rows: int = 64
+    fewest_rows: int = FEWEST_ROWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, d
 SEED = 2**40
 """First number of the held-out seeds, larger than the seeds of trainings."""
 OTHER = "other prior"
-ROWS = {"to 256 rows": (64, 256), "to 1,024 rows": (257, 1024), "to 2,048 rows": (1025, 2048)}
+ROWS = {"to 256 rows": (64, 256), "to 1,024 rows": (257, 1024), "to 2,048 rows": (1025, 2048), "to 4,096 rows": (2049, 4096)}
 PRIORS = ("mlp_scm", "tree_scm")
 """Without ``graph_scm``, which depends on the order of a set of strings, so its tables differ between processes."""
 
@@ -58,7 +58,7 @@ def _global_seed(seed: int) -> Iterator[None]:
 def _other(number: int, most_rows: int, features: int, *, classes: bool) -> PretrainingEpisode:
     from tabicl.prior import PriorDataset
 
-    rng = np.random.default_rng([SEED, len(ROWS), number])
+    rng = np.random.default_rng([SEED, 3, number])
     rows = int(np.exp(rng.uniform(np.log(96), np.log(most_rows + 1))))
     with _global_seed(number), warnings.catch_warnings():
         warnings.simplefilter("ignore")

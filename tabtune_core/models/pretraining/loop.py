@@ -76,12 +76,10 @@ def rate_factor(progress: Progress) -> float:
 def size_at(step: int, growth: int, full: Size) -> Size:
     """Returns the largest rows and features of a step's tables: they grow from ``SMALL`` to ``full`` by the same factor at every step."""
     part = min(1.0, step / max(1, growth))
-    return Size(
-        *(
-            round(min(low, high) * (high / min(low, high)) ** part)
-            for low, high in ((SMALL.rows, full.rows), (SMALL.features, full.features))
-        )
+    rows, features = (
+        round(min(low, high) * (high / min(low, high)) ** part) for low, high in ((SMALL.rows, full.rows), (SMALL.features, full.features))
     )
+    return replace(full, rows=rows, features=features)
 
 
 def start_from(model: nn.Module, path: Path) -> None:
@@ -125,7 +123,7 @@ class Pretraining:
     Args:
         family: a name in ``RECIPES``.
         folder: for the state, the averaged weights and the JSON file about them.
-        seed, rate, growth: as in ``Progress``; None: those of the state, or the defaults.
+        seed, rate, growth, rows: as in ``Progress``; None: those of the state, or the defaults.
         start: weights to start from; if they are a milestone, its counters and curve continue.
         looks: steps between two evaluations on the held-out tables, which ``lists`` makes once per task.
 
@@ -141,6 +139,7 @@ class Pretraining:
         seed: int | None = None,
         rate: float | None = None,
         growth: int | None = None,
+        rows: list[int] | None = None,
         start: Path | None = None,
         looks: int = 100,
         saves: int = 10,
@@ -155,7 +154,7 @@ class Pretraining:
         """Whether other code wrote the state: the weights are valid, but later steps differ from those of an uninterrupted training."""
         self.trouble: str | None = None
         """Why the last state could not be written."""
-        asked = {"family": family, "config": self.recipe.config, "seed": seed, "rate": rate, "growth": growth}
+        asked = {"family": family, "config": self.recipe.config, "seed": seed, "rate": rate, "growth": growth, "rows": rows}
         torch.manual_seed(seed or 0)  # for the initial weights
         self.model = self.recipe.make()
         self.optimizers = make_optimizers(self.model, self.recipe.outer)
@@ -180,7 +179,7 @@ class Pretraining:
             raise CheckpointError(f"There are no weights at {start} to begin with. Name another file, or leave --start out.")
         if (led := read_milestone(start)) is not None:
             check_same(led, {"family": asked["family"], "config": asked["config"]}, start)
-            chosen = {name: asked[name] for name in ("seed", "rate", "growth") if asked[name] is not None}
+            chosen = {name: asked[name] for name in ("seed", "rate", "growth", "rows") if asked[name] is not None}
             self.progress = replace(led, fresh=led.step, decay_from=None, decay_steps=0, losses=[], code=code_now(), **chosen)
         self.progress.started_from = sha256_of(weights_file(start))
         start_from(self.model, start)
@@ -212,6 +211,11 @@ class Pretraining:
     def _end(self) -> int | None:
         return None if self.progress.decay_from is None else self.progress.decay_from + self.progress.decay_steps
 
+    @property
+    def _size(self) -> Size:
+        size, rows = self.recipe.size, self.progress.rows
+        return size if rows is None else replace(size, fewest_rows=rows[0], rows=rows[1])
+
     def _step(self) -> float:
         """Runs one step of all optimizers; returns the mean loss of its passes."""
         progress, losses, tasks = self.progress, [], list(self.recipe.losses)
@@ -220,7 +224,7 @@ class Pretraining:
                 group["lr"] = progress.rate * rate_factor(progress)
         for number in range(STEP_PASSES):
             rng, task = np.random.default_rng([progress.seed, progress.step, number]), tasks[(progress.step + number) % len(tasks)]
-            size = size_at(progress.step, progress.growth, self.recipe.size)
+            size = size_at(progress.step, progress.growth, self._size)
             episode = draw_episode(rng, size, classes=task == "classes")
             progress.tables += len(episode.x_BTF)
             loss = self.recipe.losses[task](self.model, episode)
@@ -247,13 +251,13 @@ class Pretraining:
         progress, losses = self.progress, {}
         for task, loss in self.recipe.losses.items():
             if task not in self._drawn:
-                self._drawn[task] = self._lists(self.recipe.size, classes=task == "classes")
+                self._drawn[task] = self._lists(self._size, classes=task == "classes")
             with torch.no_grad():
                 losses[task] = {
                     name: float(np.mean([loss(self.average, episode).item() for episode in episodes]))
                     for name, episodes in self._drawn[task].items()
                 }
-        size = size_at(progress.step, progress.growth, self.recipe.size)
+        size = size_at(progress.step, progress.growth, self._size)
         of_training = float(np.nanmean(progress.losses)) if progress.losses else None
         counters = {"step": progress.step, "tables": progress.tables, "hours": round(progress.hours, 4), "rows": size.rows}
         progress.history.append({**counters, "rate": progress.rate * rate_factor(progress), "loss": of_training, "held_out": losses})
@@ -270,8 +274,10 @@ class Pretraining:
             self.trouble = f"The state could not be written, the one before stays: {error}"
 
 
-def begin_decay(folder: Path, branch: Path, steps: int) -> None:
+def begin_decay(folder: Path, branch: Path, steps: int, rows: list[int] | None = None) -> None:
     """Copies the state of ``folder`` into ``branch``, for a decay of ``steps`` steps there; keeps a state that ``branch`` already has.
+
+    ``rows`` are those of ``Progress``, for the decay; None: as in ``folder``.
 
     Raises:
         CheckpointError: ``folder`` has no valid state.
@@ -282,4 +288,4 @@ def begin_decay(folder: Path, branch: Path, steps: int) -> None:
         raise CheckpointError(f"There is no training in {folder} whose rate could fall. Train there first.")
     progress, tensors = read_state(folder)
     branch.mkdir(parents=True, exist_ok=True)
-    write_state(branch, replace(progress, decay_from=progress.step, decay_steps=steps), tensors)
+    write_state(branch, replace(progress, decay_from=progress.step, decay_steps=steps, rows=rows or progress.rows), tensors)

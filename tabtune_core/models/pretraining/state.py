@@ -42,6 +42,8 @@ class Progress:
     """Hash of the code that draws tables and trains, and of the versions of the packages that it uses."""
     growth: int
     """Steps in which tables grow from small ones to their full size."""
+    rows: list[int] | None = None
+    """Fewest and most rows of full-size tables; None: those of the recipe."""
     started_from: str | None = None
     """SHA-256 of the initial weights."""
     fresh: int = 0

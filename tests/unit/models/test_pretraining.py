@@ -260,13 +260,16 @@ def test_a_start_of_another_kind_gives_the_tensors_that_fit(tmp_path):
 def test_the_rate_decays_in_a_separate_branch_that_can_resume(tmp_path):
     losses(tmp_path, 4)
     trunk, branch = (tmp_path / STATE).read_bytes(), tmp_path / "decay"
-    begin_decay(tmp_path, branch, 4)
+    begin_decay(tmp_path, branch, 4, [90, 100])
     steps = training(branch).steps()
     rates = [progress.rate * rate_factor(progress) for progress, _ in zip(steps, range(2), strict=False)]
-    begin_decay(tmp_path, branch, 4)
+    begin_decay(tmp_path, branch, 4, [90, 100])
     rates += [progress.rate * rate_factor(progress) for progress in training(branch).steps()]
     assert read_state(branch)[0].step == 8 and (tmp_path / STATE).read_bytes() == trunk
     assert rates[-1] == pytest.approx(1e-3 * 0.02)
+    assert training(branch).progress.rows == [90, 100] and training(tmp_path).progress.rows is None
+    with pytest.raises(CheckpointError, match=r"has the rows \[90, 100\], and \[64, 100\] was asked for"):
+        training(branch, rows=[64, 100])
     with pytest.raises(CheckpointError, match="There is no training in .* whose rate could fall"):
         begin_decay(tmp_path / "nowhere", tmp_path / "x", 4)
 
@@ -282,6 +285,22 @@ def test_tables_grow_from_small_ones_to_their_full_size():
     assert (sizes[0], sizes[5], sizes[-1]) == (Size(128, 8), Size(512, 28), Size(2048, 100))
     assert sizes == sorted(sizes, key=lambda size: size.rows)
     assert size_at(0, 100, SMALL) == SMALL
+
+
+def test_the_rows_of_tables_can_be_chosen(tmp_path, monkeypatch):
+    drawn = []
+
+    def noting(rng, size, *, classes):
+        drawn.append(draw_episode(rng, size, classes=classes))
+        return drawn[-1]
+
+    monkeypatch.setattr(loop, "draw_episode", noting)
+    losses(tmp_path, 4, growth=1, rows=[90, 100])
+    lengths = {episode.x_BTF.shape[1] for episode in drawn[2:]}  # the first step is of the smallest tables
+    assert len(lengths) > 1 and lengths <= set(range(90, 101))
+    monkeypatch.setattr(sys, "argv", ["pretraining", "tabicl-mini", str(tmp_path), "--rows", "100", "90"])
+    with pytest.raises(SystemExit):
+        __main__.main()
 
 
 @pytest.mark.parametrize("classes", [True, False])
