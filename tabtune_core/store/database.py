@@ -19,7 +19,7 @@ from tabtune_core.files.plain_values import check_fields
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
-FORMAT = 5
+FORMAT = 6
 """Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as 0. This version
 opens its own format and earlier ones. When you change the meaning of a table or file, add one here and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
@@ -48,8 +48,11 @@ ADDED = {
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
 """Columns that tables of earlier formats may lack; ``executor`` and later ones of ``runs`` are new in format 3."""
-RENAMED = ('"model": "tabicl-mini"', '"model": "tabicl-mini-1"')
-"""Replacement in stored settings for format 4, so that queued runs use the weights that their sweep began with. It cannot occur inside a
+RENAMED = {
+    4: ('"model": "tabicl-mini"', '"model": "tabicl-mini-1"'),
+    6: ('"task": "regression", "model": "tabicl-mini"', '"task": "regression", "model": "tabicl-mini-3"'),
+}
+"""Replacements in stored settings by format, so that queued runs use the weights that their sweep began with. They cannot occur inside a
 value, where quotes are escaped."""
 REMOVED = ("process_started",)
 """Columns of earlier formats: up to format 1, a process was identified by its start time."""
@@ -117,8 +120,9 @@ class Database:
                 self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
             with self._together():
                 self._add_columns()
-                if held < 4:
-                    self._write("UPDATE runs SET settings = replace(settings, ?, ?)", RENAMED)
+                for renames, pair in RENAMED.items():
+                    if held < renames:
+                        self._write("UPDATE runs SET settings = replace(settings, ?, ?)", pair)
                 self._disown_copied()
                 self._write(f"PRAGMA user_version = {FORMAT}")  # always written, so that a read-only database is noticed here
         except ShortageError as error:

@@ -249,7 +249,7 @@ class Pretraining:
                 mean.lerp_(value, 1 - decay)
 
     def _round(self) -> None:
-        """Rounds the averaged weights to the precision of bfloat16: no loss that could be measured, half the size in a wheel."""
+        """Rounds the averaged weights to bfloat16, the type of weights for use: half the size, and no loss that could be measured."""
         with torch.no_grad():
             for mean in self.average.state_dict().values():
                 mean.copy_(mean.bfloat16())
@@ -273,7 +273,8 @@ class Pretraining:
     def save(self) -> None:
         """Writes the state, the averaged weights and their JSON file; if that fails, as on a full disk, sets ``trouble``."""
         tensors = {"model": self.model.state_dict(), "average": self.average.state_dict()}
-        weights, save = self.folder / self.recipe.file, partial(self.recipe.save, self.average, self.recipe.config)
+        average = self.average if self.progress.step != self._end else copy.deepcopy(self.average).bfloat16()
+        weights, save = self.folder / self.recipe.file, partial(self.recipe.save, average, self.recipe.config)
         try:
             write_state(self.folder, self.progress, {**tensors, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]})
             write_milestone(weights, save, self.progress)
