@@ -157,7 +157,7 @@ class RunFinished:
     adapter_bytes: int | None
     """Size of the adapter package; None without an adapter."""
     adapter_verified: bool | None = None
-    """Whether a fresh process gave the same predictions from the package."""
+    """Whether a fresh process gave the same predictions from the package; None: it gave none."""
     shared_saved_seconds: float = 0.0
     """The part of ``train_seconds`` that earlier runs had computed, so that this run did not spend it."""
     shared_waited_seconds: float = 0.0

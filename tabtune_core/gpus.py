@@ -62,8 +62,8 @@ def check_device(name: str) -> None:
     named = named_gpu(name)
     if named is None:
         raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'.")
-    known, gpus = _driver_tells() and not is_untold(name), count_cards()
-    if known and named[1] >= gpus:
+    gpus = count_cards()
+    if named[1] >= gpus and not is_untold(name):
         reason = f"this machine has {counted(gpus, 'CUDA GPU')}" + (
             "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
         )
@@ -81,14 +81,14 @@ def named_gpu(name: str) -> tuple[str, int] | None:
 
 
 def is_untold(name: str) -> bool:
-    """Whether NVIDIA's driver does not know the named GPU: it is Apple's, Intel's, or AMD's with a torch built for ROCm."""
+    """Whether NVIDIA's driver cannot tell of the named GPU: it is Apple's, Intel's or AMD's (torch for ROCm), or the driver is silent."""
     named = named_gpu(name)
-    return named is not None and (named[0] != "cuda" or "+rocm" in (installed_now("torch") or ""))
+    return named is not None and (named[0] != "cuda" or "+rocm" in (installed_now("torch") or "") or not _driver_tells())
 
 
 def _driver_tells() -> bool:
     """Whether the count of GPUs is reliable: torch has no CUDA, there is no CUDA driver, or the driver answers."""
-    if not torch_has_cuda() or find_library("cuda") is None:
+    if not torch_has_cuda() or _library() is None:
         return True
     try:
         _open(pynvml)
@@ -96,6 +96,12 @@ def _driver_tells() -> bool:
         _open.cache_clear()
         return False
     return True
+
+
+@functools.cache
+def _library() -> str | None:
+    """Returns the file name of the CUDA driver's library; the search starts programs, which takes a tenth of a second."""
+    return find_library("cuda")
 
 
 def card_names() -> list[str]:

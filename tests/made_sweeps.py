@@ -75,6 +75,7 @@ class Lab:
             4,
             100,
             1000 * rank if settings.strategy == "peft" else None,
+            True if settings.strategy == "peft" else None,
         )
 
     def predict(self, run_id, right, before=range(10)):

@@ -1,10 +1,16 @@
-const load = (source) => (window.__labPlotly ??= new Promise((resolve, reject) => {
-  if (window.Plotly) return resolve(window.Plotly)
-  const script = document.createElement('script')
-  script.src = source
-  script.onload = () => resolve(window.Plotly)
-  script.onerror = () => { window.__labPlotly = undefined; reject(new Error('The chart library did not load.')) }
-  document.head.appendChild(script)
+const sayInCharts = (text) => { for (const element of document.querySelectorAll('.lab-figure')) element.textContent = text }
+
+// a dashboard that was stopped while the library loaded comes back
+const load = (source) => (window.__labPlotly ??= new Promise((resolve) => {
+  const attempt = () => {
+    if (window.Plotly) return resolve(window.Plotly)
+    const script = document.createElement('script')
+    script.src = source
+    script.onload = () => { sayInCharts(''); resolve(window.Plotly) }
+    script.onerror = () => { sayInCharts('The chart library did not load. It is tried again every 3 seconds.'); setTimeout(attempt, 3000) }
+    document.head.appendChild(script)
+  }
+  attempt()
 }))
 
 const themed = (layout, element) => {

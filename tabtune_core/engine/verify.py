@@ -70,26 +70,33 @@ def is_held(device: str) -> bool:
 
 def verify_in_fresh_process(
     run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
-) -> tuple[bool, str]:
-    """Returns whether a run's package gives the run's predictions, and a sentence that says so; uses ``fresh`` if there is one.
+) -> tuple[bool | None, str]:
+    """Returns whether a run's package gives the run's predictions (None: unknown), and a sentence that says so; uses ``fresh`` if given.
 
-    Predicts on the run's own device, or on the CPU if the GPU is in exclusive-process mode: labels near a decision boundary may differ.
+    Predicts on the run's own device. If a GPU is in exclusive-process mode or the package does not open there, for example because another
+    program has taken its memory, predicts on the CPU: labels near a decision boundary may differ.
     """
-    exclusive, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
-    if exclusive:
-        device, tolerance = "cpu", OTHER_DEVICE_TOLERANCE
-        where = "in a fresh process on the CPU, because the GPU is in exclusive-process mode,"
+    held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
+    answer = None if held else _answer(run_dir, home, device, checkpoint, fresh)
+    on_cpu = answer is None and device != "cpu"
+    if on_cpu:
+        why = "the GPU is in exclusive-process mode" if held else "it could not be opened on the GPU (the run's log says why)"
+        answer, tolerance = _answer(run_dir, home, "cpu", checkpoint, fresh), OTHER_DEVICE_TOLERANCE
+        where = f"in a fresh process on the CPU, because {why},"
+    if answer is None:
+        return None, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
+    difference, labels = answer
+    if difference <= tolerance and (on_cpu or labels == 0):
+        return True, f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}."
+    return False, f"The adapter package gave predictions {where} that differ by up to {difference:.1e}; it is not offered."
+
+
+def _answer(run_dir: Path, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None) -> tuple[float, int] | None:
     answer = None
     if fresh is not None:
         answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
-    if answer is None:  # the waiting process may have been killed, which says nothing about the package
-        answer = _in_new_interpreter(run_dir, home, device, checkpoint)
-    if answer is None:
-        return False, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
-    difference, labels = answer
-    if difference <= tolerance and (exclusive or labels == 0):
-        return True, f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}."
-    return False, f"The adapter package gave predictions {where} that differ by up to {difference:.1e}; it is not offered."
+    # the waiting process may have been killed, which says nothing about the package
+    return answer or _in_new_interpreter(run_dir, home, device, checkpoint)
 
 
 def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | None:

@@ -34,8 +34,8 @@ from tabtune_core.store.runs import RunStore
 def slots_of(device: str, cards: int) -> list[str]:
     """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` stands for any share of the cores.
 
-    A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error. 'auto' gets a slot of the CPU if the
-    driver reports no GPU, whatever torch finds there.
+    A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error; if the driver does not answer, it
+    gets the slot of that GPU. 'auto' gets a slot of the CPU if the driver reports no GPU, whatever torch finds there.
 
     >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2), slots_of("mps", 0)
     (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'], ['mps:0'])

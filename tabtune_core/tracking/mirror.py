@@ -146,7 +146,7 @@ class Mirror:
     def _adapter(self, run: Run, folder: Path) -> Path | None:
         """Copies the package without the class labels, which are cells of the table; None if there is none, or it is damaged."""
         copy = folder / ADAPTER_FILE
-        if run.result and run.result.adapter_bytes is not None and run.result.adapter_verified is not False:
+        if run.result and run.result.adapter_verified:
             with contextlib.suppress(AdapterError):
                 copy.write_bytes(without_labels(self._store.run_dir(run.id) / ADAPTER_FILE))
         return copy if copy.exists() else None

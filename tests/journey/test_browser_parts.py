@@ -22,3 +22,20 @@ def test_every_script_exports_only_the_function_that_mounts_it(page):
 def test_a_script_with_a_syntax_error_is_detected(page):
     broken = page.evaluate(f"(source) => ({IMPORTED})(source).catch((error) => error.name)", SCRIPTS[0].read_text() + "\nconst = 1")
     assert broken == "SyntaxError"
+
+
+MOUNTED = """async (source) => {
+  const part = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })))
+  const data = { source: 'http://lab/plotly.js', label: 'Loss', name: 'loss', stamp: 1, figure: '{"data": [], "layout": {}}', config: {} }
+  part.default({ data, parentElement: document.body })
+}"""
+LIBRARY = "window.Plotly = { react: async (element) => { element.append('drawn'); element.on = () => {} } }"
+
+
+def test_a_chart_is_drawn_once_its_library_can_be_loaded_again(page):
+    answers = iter([lambda route: route.abort(), lambda route: route.fulfill(body=LIBRARY, content_type="text/javascript")])
+    page.route("http://lab/plotly.js", lambda route: next(answers)(route))
+    page.set_content('<div class="lab-part"></div>')
+    page.evaluate(MOUNTED, next(script for script in SCRIPTS if script.name == "plotly_chart.js").read_text())
+    page.get_by_text("The chart library did not load. It is tried again every 3 seconds.").wait_for()
+    page.get_by_text("drawn", exact=True).wait_for()

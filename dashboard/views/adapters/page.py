@@ -67,7 +67,7 @@ def verification(run: Run) -> None:
     if verified:
         st.badge("verified: a fresh process made the same predictions", icon=":material/verified:", color="green")
     elif verified is None:
-        st.badge("not verified", icon=":material/help:", color="gray", help="This package has not been loaded in a fresh process yet.")
+        st.badge("not verified", icon=":material/help:", color="gray", help="No fresh process has opened this package.")
     else:
         st.badge("verification failed: a fresh process made different predictions", icon=":material/error:", color="red")
 
@@ -78,6 +78,8 @@ def withheld(run: Run) -> str:
         return "the run has not ended. Its adapter can be downloaded after a fresh process has verified its predictions."
     if run.result and run.result.adapter_verified is False:
         return "a fresh process made different predictions with this package. See the log; run it again for a new package."
+    if run.result:
+        return "this package could not be opened in a fresh process. See the log; run it again for a new package."
     return "the run ended before this package was verified. Run it again for a new package."
 
 

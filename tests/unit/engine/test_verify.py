@@ -23,7 +23,7 @@ class Answers:
         ((1e-7, 0), True, "gave the run's test predictions in a fresh process up to a difference of 1.0e-07"),
         ((1e-3, 0), False, "gave predictions in a fresh process that differ by up to 1.0e-03"),
         ((1e-7, 1), False, "gave predictions in a fresh process that differ"),
-        (None, False, "could not be opened in a fresh process"),
+        (None, None, "could not be opened in a fresh process"),
     ],
 )
 def test_the_preforked_process_decides_whether_a_package_is_offered(tmp_path, answer, good, said):
@@ -44,8 +44,23 @@ def test_a_new_interpreter_decides_if_the_preforked_process_was_killed(tmp_path,
 
 def test_without_a_preforked_process_a_new_interpreter_decides_and_its_failure_is_reported(tmp_path):
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None)
-    assert not offered
+    assert offered is None
     assert "could not be opened in a fresh process" in sentence
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "good", "said"),
+    [
+        ((5e-4, 1), True, "on the CPU, because it could not be opened on the GPU (the run's log says why), up to"),
+        ((5e-3, 0), False, "on the CPU, because it could not be opened on the GPU (the run's log says why), that differ"),
+        (None, None, "could not be opened in a fresh process"),
+    ],
+)
+def test_a_package_that_does_not_open_on_a_full_gpu_is_tried_on_the_cpu(tmp_path, monkeypatch, on_cpu, good, said):
+    monkeypatch.setattr(verify, "takes_one_process", lambda place: False)
+    monkeypatch.setattr(verify, "_in_new_interpreter", lambda run_dir, home, device, checkpoint: {"cpu": on_cpu}.get(device))
+    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cuda:0", checkpoint=None)
+    assert (offered, said in sentence) == (good, True)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,11 @@ def test_a_run_on_a_missing_device_starts_and_reports_it_itself(device):
     assert device_of("cpu") is None
 
 
+def test_a_named_gpu_has_its_own_slot_also_while_the_driver_does_not_answer(monkeypatch):
+    monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: False)
+    assert [slots_of(device, 0) for device in ("cuda:1", "cpu", "auto")] == [["cuda:1"], ["cpu"], ["cpu"]]
+
+
 def test_a_run_of_an_earlier_version_holds_its_first_choice(tmp_path):
     (run,) = queued(RunStore(tmp_path), "auto")
     slots = Slots(ONE_SHARE, lambda: 2)
