@@ -51,12 +51,14 @@ def made_run(store, *, sweep="made", data=None, **how):
 
 
 @cache
-def _made(*, data, model="tabicl-mini", task="classification", rank=4, seed=0, name="people, mine.csv", views=1, kinds=(), **more):
+def _made(
+    *, data, model="tabicl-mini", task="classification", rank=4, seed=0, name="people, mine.csv", views=1, kinds=(), marks=(), **more
+):
     """The settings of a run, its scores, and the files of its table and of its folder."""
     with TemporaryDirectory() as home:
         folder = Path(home) / "run"
         folder.mkdir()
-        dataset = add_dataset(Path(home), data, name, ReadingChoices(kinds=kinds))
+        dataset = add_dataset(Path(home), data, name, ReadingChoices(kinds=kinds, missing_marks=marks))
         settings = RunSettings(
             dataset=dataset.id,
             target="verdict" if task == "classification" else "weight",

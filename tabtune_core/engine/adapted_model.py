@@ -16,6 +16,7 @@ from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
+from tabtune_core.data.values import NUMBER, numbers, with_column, words
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
@@ -35,7 +36,8 @@ from tabtune_core.training.scoring import Shown
 class AdaptedModel:
     """A base model with an adapter. It holds no rows: every prediction needs a context.
 
-    Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order.
+    Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order. The missing marks of the run's table mean
+    missing in them too.
     """
 
     model: BaseModel
@@ -116,6 +118,24 @@ class AdaptedModel:
             raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
         return context
 
+    def without_marks(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
+        """Returns the rows with missing cells in place of the missing marks of the run's table, as texts or, for numbers, as equal numbers.
+
+        A number that the context contains stays: the table was not read with it as a mark.
+        """
+        marks, encoder = {mark.strip().lower() for mark in self.facts.reading.missing_marks}, context.encoder
+        equal = [float(mark) for mark in marks if NUMBER.fullmatch(mark)]
+        for place, name in enumerate(encoder.columns if marks else ()):
+            if name not in rows.columns:
+                continue
+            marked_N = np.array([word is not None and word.strip().lower() in marks for word in words(rows[name])], dtype=bool)
+            if name in encoder.numbers:
+                number_N = numbers(rows[name])
+                marked_N = (marked_N | np.isin(number_N, equal)) & ~np.isin(number_N, context.x_CF[:, place])
+            if marked_N.any():
+                rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
+        return rows
+
     def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:
         """Predicts probabilities ``(rows, classes)``.
 
@@ -156,7 +176,7 @@ class AdaptedModel:
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """Predicts; ``told`` issues Python warnings about unreadable cells, which the command line reports in its own way."""
-        frame = read_rows(rows)
+        frame = self.without_marks(read_rows(rows), context)
         predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
         for sentence in context.encoder.unread(frame) if told else ():
             warn(sentence)

@@ -200,7 +200,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
             if isinstance(value, list | dict):
                 raise TableError(f"Row {place:,}: {misfit(name, 'several values', 'one')}")
     frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in needed})
-    encoder = served.shown.context.encoder
+    frame, encoder = served.adapted.without_marks(frame, served.shown.context), served.shown.context.encoder
     for name, lost, what in encoder.misfits(frame):
         raise TableError(misfit(name, repr(lost[0][:200]), what))
     return NewRows(frame, tuple(unknown_categories(frame, encoder)))
@@ -212,7 +212,8 @@ def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
         _check_rows(sum(map(bool, csv.reader(content.decode("latin-1").splitlines(keepends=True)))) - 1, limits)
     rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
     _check_rows(len(rows.frame), limits)
-    return NewRows(rows.frame, (*rows.notes, *unknown_categories(rows.frame, served.shown.context.encoder)))
+    frame = served.adapted.without_marks(rows.frame, served.shown.context)
+    return NewRows(frame, (*rows.notes, *unknown_categories(frame, served.shown.context.encoder)))
 
 
 _READERS: dict[str, Callable[[bytes, Served, Limits], NewRows]] = {"application/json": _of_json, "text/csv": _of_csv}
