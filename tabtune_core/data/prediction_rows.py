@@ -36,10 +36,11 @@ ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
-SAID = ("short-lines", "note-rows", "total-row", "infinite")
+COMMENTS = "comment-lines"
+SAID = ("short-lines", "note-rows", "total-row", COMMENTS)
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines")
-"""Findings that change the number of rows."""
+"""Findings that change the number of rows; so do comments, which are refused if strict."""
 UNREAD = ("not-numbers", "bad-cells")
 """Findings about cells that became missing because they do not fit the kind of their column."""
 _SHOWN = 5
@@ -78,6 +79,8 @@ def read_new_rows(
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
     typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in typed_names)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
+    if strict and (comments := next((finding.message for finding in typed.findings if finding.code == COMMENTS), None)):
+        raise TableError(f"Each line must be a row. {comments} Remove comments, or put a cell that starts with '#' in quotes.")
     if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
         raise TableError(f"Rows are predicted in their order, so no row may be missing. {missing[0].replace(' if they matter.', '.')}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]

@@ -164,6 +164,7 @@ IN_CSV = {
     "a missing column": (as_csv([{"size": 1, "colour": "red"}]), 422, "The rows lack 2 of the 4 columns"),
     "an unknown column": (as_csv([{**ROW, "colours": 1}]), 422, "The table of the adapter has no column 'colours'. Did you mean 'colour'?"),
     "words for numbers": (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds other values, but must hold numbers below 1e100."),
+    "a row that looks like a comment": (as_csv([ROW, ROW]) + b"#red,2\n", 422, "row. Line 4 starts with '#' and was read as a comment. Remove"),
     "a line that cannot be read": (as_csv([ROW, ROW]) + b"1,2,3,4,5,6,7\n", 422, "Rows are predicted in their order, so no row may"),
     "too many rows": (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Send fewer."),
 }

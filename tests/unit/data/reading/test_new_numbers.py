@@ -52,3 +52,9 @@ def test_notes_and_totals_below_new_rows_are_reported():
     rows = read_new_rows(f"who,a,b\n{lines}Total,190,95\nSource: us\n".encode(), facts)
     assert len(rows.frame) == 22 and [note[:9] for note in rows.notes] == ["Line 23 h", "The last ", "The last ", "Not used,"]
     assert not [note for note in read_new_rows(b"who,a,b\nTotal,1,2\n", facts).notes if "total" in note]
+
+
+def test_comments_among_new_rows_are_noted():
+    facts = ReadAs(read_table(b"a,b\n1,x\n2,y\n").reading, {"a": "number", "b": "category"}, ["a", "b"], "y")
+    rows = read_new_rows(b"a,b\n1,x\n#red\n2,y\n", facts)
+    assert (len(rows.frame), rows.notes) == (2, ("Line 3 starts with '#' and was read as a comment.",))
