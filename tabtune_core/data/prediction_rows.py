@@ -41,7 +41,7 @@ SAID = ("short-lines", "note-rows", "total-row", COMMENTS)
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines")
 """Findings that change the number of rows; so do comments, which are refused if strict."""
-UNREAD = ("not-numbers", "bad-cells")
+UNREAD = ("not-numbers", "bad-cells", "infinite")
 """Findings about cells that became missing because they do not fit the kind of their column."""
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
@@ -84,14 +84,16 @@ def read_new_rows(
     if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
         raise TableError(f"Rows are predicted in their order, so no row may be missing. {missing[0].replace(' if they matter.', '.')}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
+    large = []
     for name in (name for name in typed_names if kinds[name] == "number"):
         if count := int((np.abs(typed.frame[name].to_numpy(dtype=float, na_value=np.nan)) >= LARGEST).sum()):
             notes.append(f"{counted(count, 'cell')} of {name!r} with a number of 1e100 or more: read as missing.")
-    unread = [name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names]
+            large.append(name)
+    unread = [*dict.fromkeys(name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names)]
     marked = {
         name: finding.message for finding in typed.findings if finding.code == "marks" and (name := finding.column or "") in typed_names
     }
-    if strict and (wrong := [*unread, *marked]):
+    if strict and (wrong := [*unread, *marked, *large]):
         raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]]))
     notes += marked.values()
     notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]} were read as missing." for name in unread]

@@ -23,7 +23,7 @@ from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, moments_of
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
 
-NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 """A number as text, as in a file. Codes with leading zeros, or with more digits than float64 holds, are words instead."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 PADDED = re.compile(r"0\d{1,14}")
@@ -104,7 +104,7 @@ def _number(value: Any) -> float:
         return pd.Timedelta(value) / pd.Timedelta(1, "s")
     if isinstance(value, time):
         return (datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min).total_seconds()
-    if isinstance(value, str) and "_" not in value:
+    if isinstance(value, str) and "_" not in value and value.strip().isascii():
         value = TRUTH.get(value.strip().lower(), value)
     elif not isinstance(value, Number | np.bool_) or isinstance(value, complex | np.complexfloating):
         return np.nan

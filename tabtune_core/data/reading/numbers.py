@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.words import MISSING_WORD, Typed, as_words
+from tabtune_core.wording import counted
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 STRAY_SHARE = 0.1
@@ -264,7 +265,7 @@ def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
         Finding(
             "warning",
             "infinite",
-            f"{name!r} holds {infinite:,} infinite values; they were read as missing. Nothing to do unless they stand for something.",
+            f"{name!r} holds {counted(infinite, 'infinite value')}, read as missing. Nothing to do unless that stands for something.",
             name,
         ),
     )

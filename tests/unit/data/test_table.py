@@ -422,6 +422,10 @@ def test_each_kind_is_recognised_and_no_value_is_lost(cells, kind, found):
     assert not kept_as_words or table.frame["x"].dropna().tolist() == [cell for cell in cells if cell]
 
 
+def test_one_infinite_value_is_reported_in_the_singular():
+    assert "'x' holds 1 infinite value, read as missing." in said(one_column(["1", "inf", "2"]), "infinite")[0]
+
+
 def test_a_leading_zero_far_down_the_file_is_kept():
     table = read_table(b"id,y\n" + b"".join(b"%d,%d\n" % (row, row % 3) for row in range(30_000)) + b"00010,1\n")
     assert table.frame["id"].iloc[-1] == "00010"

@@ -296,6 +296,13 @@ def test_a_number_as_text_is_that_number(number):
     assert numbers(pd.Series([word(number), repr(number)]))[0] == numbers(pd.Series([repr(number)]))[0] == number
 
 
+@pytest.mark.parametrize("digits", ["١٢", "１２", "1१"])
+def test_digits_of_other_scripts_are_words_as_in_a_file(digits):
+    column = pd.Series([digits, "3"], dtype=object)
+    assert np.isnan(numbers(column)[0]) and column_kind(column) == read_table(f"a,b\n{digits},1\n3,2\n".encode()).columns[0].kind
+    assert numbers(pd.Series(["\u00a012 "]))[0] == 12
+
+
 @pytest.mark.parametrize("y", [[True, False, None], [1.0, 2.0, None], ["a", "b", None]], ids=str)
 def test_labels_of_another_type_are_the_same_classes(y):
     classes = LabelEncoder.fit(list(words(pd.Series(y, dtype=object))[:2]))

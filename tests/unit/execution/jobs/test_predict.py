@@ -192,6 +192,8 @@ def test_every_row_is_predicted_in_its_place_or_the_file_is_refused():
 def test_numbers_too_large_for_models_are_reported():
     rows = read_new_rows(b"age,zip,born\n1e200,2,2024-04-03\n1e99,2,2024-04-03\n", LIKE)
     assert rows.notes == ("1 cell of 'age' with a number of 1e100 or more: read as missing.",)
+    with pytest.raises(TableError, match="'age' holds other values, but must hold numbers below 1e100"):
+        read_new_rows(b"age,zip,born\n1e200,2,2024-04-03\n", LIKE, strict=True)
 
 
 def test_marks_beside_numbers_are_reported_and_refused_in_strict_mode():
@@ -210,6 +212,7 @@ def test_marks_beside_numbers_are_reported_and_refused_in_strict_mode():
     ("column", "kind", "cells", "what"),
     [
         ("age", "number", "old", "numbers below 1e100"),
+        ("age", "number", "1e400", "numbers below 1e100"),
         ("born", "date", "1609545600000", "dates"),  # dates as pandas writes them to JSON
         ("born", "datetime", "soon", "dates"),
         ("born", "time", "noon", "times of day"),
