@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
-from tabtune_core.data.findings import ReadAs, ReadingChoices
+from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.target import grouped_in
 from tabtune_core.data.values import moments, numbers, places, present, words
@@ -43,6 +43,7 @@ LOST = ("open-quote", "ragged-lines")
 """Findings that change the number of rows; so do comments, which are refused if strict."""
 UNREAD = ("not-numbers", "bad-cells", "infinite")
 """Findings about cells that became missing because they do not fit the kind of their column."""
+LONGEST_SHOWN = 200
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
 """What the cells must be, by kind of column; other kinds take any cell."""
@@ -89,7 +90,9 @@ def read_new_rows(
         if count := int((np.abs(typed.frame[name].to_numpy(dtype=float, na_value=np.nan)) >= LARGEST).sum()):
             notes.append(f"{counted(count, 'cell')} of {name!r} with a number of 1e100 or more: read as missing.")
             large.append(name)
-    unread = [*dict.fromkeys(name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names)]
+    unread = [
+        *dict.fromkeys(name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names)
+    ]
     marked = {
         name: finding.message for finding in typed.findings if finding.code == "marks" and (name := finding.column or "") in typed_names
     }
@@ -138,7 +141,9 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
 def unknown_column(name: str, known: Iterable[str]) -> str:
     """Returns the error text for a column that the adapter's table does not have."""
     near = nearest(name, known)
-    return f"The table of the adapter has no column {name!r}. {f'Did you mean {near!r}?' if near else 'Leave it out.'}"
+    return (
+        f"The table of the adapter has no column {shorten(name, LONGEST_SHOWN)!r}. {f'Did you mean {near!r}?' if near else 'Leave it out.'}"
+    )
 
 
 def misfit(name: str, found: str, what: str) -> str:
@@ -195,9 +200,9 @@ def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]
 
 
 def listed(names: Sequence[str], most: int = _SHOWN) -> str:
-    """Lists names in quotes, at most ``most`` of them."""
+    """Lists names in quotes, at most ``most`` of them and LONGEST_SHOWN letters of each."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more
+    return ", ".join(repr(shorten(name, LONGEST_SHOWN)) for name in names[:most]) + more
 
 
 def keep_rows(home: Path, frame: pd.DataFrame) -> str:

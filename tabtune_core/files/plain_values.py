@@ -39,7 +39,7 @@ def read_json(content: bytes) -> Any:
     if content.count(b",") + content.count(b'"') > MOST_TEXTS:
         raise Damaged("its JSON holds too many values (several million)")
     try:
-        values = json.loads(content.decode(), parse_int=_whole, object_pairs_hook=_once)
+        values = json.loads(content.decode("utf-8-sig"), parse_int=_whole, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise Damaged(f"its JSON is not text in UTF-8 (byte {error.start:,})") from error
     except RecursionError as error:

@@ -5,6 +5,7 @@ In: adapters by name, and who may reach the server. Out: a FastAPI application. 
 
 import csv
 import hmac
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +25,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from tabtune_core.access import Access, bracketed
-from tabtune_core.data.prediction_rows import NewRows, listed, misfit, read_new_rows, unknown_categories, unknown_column
+from tabtune_core.data.findings import shorten
+from tabtune_core.data.prediction_rows import LONGEST_SHOWN, NewRows, listed, misfit, read_new_rows, unknown_categories, unknown_column
 from tabtune_core.errors import SettingError, TableError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
@@ -202,12 +204,14 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
     frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in needed})
     frame, encoder = served.adapted.without_marks(frame, served.shown.context), served.shown.context.encoder
     for name, lost, what in encoder.misfits(frame):
-        raise TableError(misfit(name, repr(lost[0][:200]), what))
+        raise TableError(misfit(name, repr(shorten(lost[0], LONGEST_SHOWN)), what))
     return NewRows(frame, tuple(unknown_categories(frame, encoder)))
 
 
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     """Reads rows from CSV in the same way as the adapter's table was read."""
+    if _NOT_CSV.match(content):
+        raise TableError("The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV or JSON.")
     with suppress(csv.Error):  # count first, so that too many rows are refused without parsing them
         _check_rows(sum(map(bool, csv.reader(content.decode("latin-1").splitlines(keepends=True)))) - 1, limits)
     rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
@@ -216,6 +220,7 @@ def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     return NewRows(frame, (*rows.notes, *unknown_categories(frame, served.shown.context.encoder)))
 
 
+_NOT_CSV = re.compile(rb'PAR1|(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*["}]')
 _READERS: dict[str, Callable[[bytes, Served, Limits], NewRows]] = {"application/json": _of_json, "text/csv": _of_csv}
 _CODES = (
     (401, "the token is missing or wrong"),

@@ -102,10 +102,12 @@ class Mirror:
         except TabTuneError:
             raise
         except Exception as error:
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            text, folder = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] "), self._tracker.folder
+            first = next(iter(text.splitlines()), type(error).__name__)
             doing = f"{self._tracker.title} did not accept the sweep, which the workspace still has"
-            what = f"{doing}. Check that it can be reached, and export it again. It said: {shorten(first, 160)}"
-            raise shortage_of(error, doing, self._tracker.folder) or TrackerError(what) from error
+            check = f"files can be written in {str(folder)!r}" if folder else "it can be reached"
+            what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
+            raise shortage_of(error, doing, folder) or TrackerError(what) from error
 
     def _send(self, run: Run) -> None:
         if self._done.get(run.id) == run.resumptions:

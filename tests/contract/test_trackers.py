@@ -271,6 +271,22 @@ def test_a_tracker_failure_is_reported_once_and_the_rest_is_sent_on_recovery(lab
     assert mirror.sent == 2 and len({row.key for row in tracker.rows[lab.lora]}) == len(tracker.rows[lab.lora])
 
 
+@pytest.mark.parametrize(
+    ("where", "folder", "said"),
+    [
+        ("tensorboard:{}/file/deeper", "file/deeper", "Not a directory: "),
+        ("mlflow:sqlite:///{}/file/my.db", "file", "File exists: "),
+        ("mlflow:sqlite:///{}/folder", "", "Is a directory: "),
+    ],
+)
+def test_a_local_place_that_cannot_hold_files_is_named(lab, tmp_path, where, folder, said):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(TrackerError) as refused:
+        Mirror(lab.store, lab.sweep, open_tracker(where.format(tmp_path), lab.store.home)).send()
+    assert f"Check that files can be written in {str(tmp_path / folder)!r}, and export it again. It said: {said}" in str(refused.value)
+
+
 def test_a_missing_tracker_is_refused_with_instructions(tmp_path, monkeypatch):
     with pytest.raises(SettingError, match="Did you mean 'mlflow'"):
         open_tracker("mlfow", tmp_path)

@@ -152,7 +152,7 @@ REFUSED = {
         422,
         "'size' holds 'abc', but must hold numbers below 1e100. Leave unknown values empty",
     ),
-    "digits of another script": ([{**ROW, "size": "١٢"}], 422, "'size' holds '١٢', but must hold numbers below 1e100."),
+    "digits of another script": ([{**ROW, "size": "\u0661\u0662"}], 422, "'size' holds '\u0661\u0662', but must hold numbers below 1e100."),
     "words for dates": ([{**ROW, "seen": "soon"}], 422, "'seen' holds 'soon', but must hold dates."),
     "a list in a cell": ([{**ROW, "size": [1]}], 422, "Row 1: 'size' holds several values, but must hold one."),
     "no rows": ([], 422, "The request has no row. Send at least one."),
@@ -165,7 +165,13 @@ IN_CSV = {
     "a missing column": (as_csv([{"size": 1, "colour": "red"}]), 422, "The rows lack 2 of the 4 columns"),
     "an unknown column": (as_csv([{**ROW, "colours": 1}]), 422, "The table of the adapter has no column 'colours'. Did you mean 'colour'?"),
     "words for numbers": (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds other values, but must hold numbers below 1e100."),
-    "a row that looks like a comment": (as_csv([ROW, ROW]) + b"#red,2\n", 422, "row. Line 4 starts with '#' and was read as a comment. Remove"),
+    "a row that looks like a comment": (
+        as_csv([ROW, ROW]) + b"#red,2\n",
+        422,
+        "row. Line 4 starts with '#' and was read as a comment. Remove",
+    ),
+    "JSON": (json.dumps(ROWS).encode(), 422, "The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and"),
+    "Parquet": (pd.DataFrame(ROWS).to_parquet(), 422, "The body is JSON or Parquet, not CSV."),
     "a line that cannot be read": (as_csv([ROW, ROW]) + b"1,2,3,4,5,6,7\n", 422, "Rows are predicted in their order, so no row may"),
     "too many rows": (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Send fewer."),
 }
@@ -210,6 +216,16 @@ def test_the_served_adapters_are_listed_before_an_upload(client):
 
 def test_words_absent_from_the_context_give_a_note(client):
     assert "'pink'" in ask(client, [{**ROW, "colour": "pink"}]).json()["notes"][0]
+
+
+def test_long_words_of_a_request_are_cut_in_the_answer(client):
+    assert len(ask(client, [{**ROW, "colour": "z" * 3_000}]).json()["notes"][0]) < 400
+    for row in ({**ROW, "z" * 3_000: 1}, {**ROW, "size": "z" * 3_000}):
+        assert len(ask(client, [row]).json()["detail"]) < 400
+
+
+def test_json_with_a_byte_order_mark_is_read(client):
+    assert ask(client, b"\xef\xbb\xbf" + json.dumps(ROWS).encode()).json() == ask(client, ROWS).json()
 
 
 def test_every_address_but_the_health_check_needs_the_token(folder):
