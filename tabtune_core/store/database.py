@@ -48,10 +48,10 @@ ADDED = {
     "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
 }
 """Columns that tables of earlier formats may lack; ``executor`` and later ones of ``runs`` are new in format 3."""
-RENAMED = {
-    4: ('"model": "tabicl-mini"', '"model": "tabicl-mini-1"'),
-    6: ('"task": "regression", "model": "tabicl-mini"', '"task": "regression", "model": "tabicl-mini-3"'),
-}
+RENAMED = (
+    (4, '"model": "tabicl-mini"', '"model": "tabicl-mini-1"'),
+    (6, '"model": "mitra-mini"', '"model": "mitra-mini-1"'),
+)
 """Replacements in stored settings by format, so that queued runs use the weights that their sweep began with. They cannot occur inside a
 value, where quotes are escaped."""
 REMOVED = ("process_started",)
@@ -120,9 +120,9 @@ class Database:
                 self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
             with self._together():
                 self._add_columns()
-                for renames, pair in RENAMED.items():
+                for renames, *names in RENAMED:
                     if held < renames:
-                        self._write("UPDATE runs SET settings = replace(settings, ?, ?)", pair)
+                        self._write("UPDATE runs SET settings = replace(settings, ?, ?)", names)
                 self._disown_copied()
                 self._write(f"PRAGMA user_version = {FORMAT}")  # always written, so that a read-only database is noticed here
         except ShortageError as error:

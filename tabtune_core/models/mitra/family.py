@@ -91,24 +91,28 @@ def _mitra(name: str, title: str, note: str, *weights: Weights, rates: dict[Task
     return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=by_task, rates=rates or {})
 
 
+def _mini(name: str, title: str, note: str, classifier: str, regressor: str, **more: Any) -> ModelCard:
+    classes = _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder=f"{name}-classifier/", sha256=classifier)
+    numbers = _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder=f"{name}-regressor/", sha256=regressor)
+    return _mitra(name, title, note, classes, numbers, **more)
+
+
+MINI_1 = _mini(
+    "mitra-mini-1",
+    "Mitra mini 1",
+    "The first weights of Mitra mini, for adapters made with them.",
+    "7d09ea279ff780d4f964821821bac59892268de769a6a2a6731f68bd42c5159d",
+    "bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
+    rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 1e-3, "base-ft": 1e-4}},
+)
+EARLIER = {"mitra-mini": (MINI_1,)}
 CARDS = (
-    _mitra(
+    _mini(
         "mitra-mini",
         "Mitra mini",
         "Pre-trained by us on synthetic tables; ships with the package.",
-        _mitra_weights(
-            227_386,
-            MITRA_MINI_CLASSIFIER,
-            folder="mitra-mini-classifier/",
-            sha256="7d09ea279ff780d4f964821821bac59892268de769a6a2a6731f68bd42c5159d",
-        ),
-        _mitra_weights(
-            226_561,
-            MITRA_MINI_REGRESSOR,
-            folder="mitra-mini-regressor/",
-            sha256="bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
-        ),
-        rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 1e-3, "base-ft": 1e-4}},
+        "e6fbed7c5750654412427a2bf6984896736d0edf4f5f272c8b54d25299f20517",
+        "8030536aa2d8ab7c63cade35473948fe2f7d4e3ac7a801a6a11666b4c9d05504",
     ),
     _mitra(
         "mitra-v2",

@@ -240,19 +240,7 @@ MINI_2 = replace(
     note="The second weights of TabICL mini, for adapters made with them.",
     weights={**MINI_CARD.weights, "regression": _NUMBERS_2},
 )
-_NUMBERS_3 = replace(
-    MINI_CARD.weights["regression"],
-    file="tabicl-mini-3-regressor.ckpt",
-    sha256="9ef4653668046f72f675261db300973a4bcc80c084521f8d6d36c16c3e726e4e",
-)
-MINI_3 = replace(
-    MINI_CARD,
-    name="tabicl-mini-3",
-    title="TabICL mini 3",
-    note="The third weights of TabICL mini for numbers, for adapters made with them.",
-    weights={"regression": _NUMBERS_3},
-)
-EARLIER = {"tabicl-mini": (MINI_1, MINI_2, MINI_3)}
+EARLIER = {"tabicl-mini": (MINI_1, MINI_2)}
 CARDS = (
     MINI_CARD,
     MINI_1,
