@@ -7,7 +7,11 @@ const load = (source) => (window.__labPlotly ??= new Promise((resolve) => {
     const script = document.createElement('script')
     script.src = source
     script.onload = () => { sayInCharts(''); resolve(window.Plotly) }
-    script.onerror = () => { sayInCharts('The chart library did not load. It is tried again every 3 seconds.'); setTimeout(attempt, 3000) }
+    script.onerror = () => {
+      script.remove()
+      sayInCharts('The chart library did not load. It is tried again every 3 seconds.')
+      setTimeout(attempt, 3000)
+    }
     document.head.appendChild(script)
   }
   attempt()

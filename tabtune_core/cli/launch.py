@@ -238,7 +238,8 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
-            say(f"{run.name}: its adapter did not reproduce the run's predictions when it was loaded again, so it is not copied.")
+            did = "could not be loaded again" if run.result.adapter_verified is None else "gave other predictions when it was loaded again"
+            say(f"{run.name}: its adapter {did}, so it is not copied.")
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
         content = without_labels(package) if leave_out else package.read_bytes()

@@ -96,7 +96,7 @@ def read_new_rows(
     marked = {
         name: finding.message for finding in typed.findings if finding.code == "marks" and (name := finding.column or "") in typed_names
     }
-    if strict and (wrong := [*unread, *marked, *large]):
+    if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
         raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]]))
     notes += marked.values()
     notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]} were read as missing." for name in unread]

@@ -25,10 +25,10 @@ from tabtune_core.errors import TableError
 
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 """A number as text, as in a file. Codes with leading zeros, or with more digits than float64 holds, are words instead."""
-DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
-PADDED = re.compile(r"0\d{1,14}")
+DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+PADDED = re.compile(r"0\d{1,14}", re.ASCII)
 """A code with leading zeros, which a program that reads it as a number drops."""
-WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?")
+WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?", re.ASCII)
 TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
 """Lower-case words that mark a missing value in a column of numbers or dates."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_datetime64_any_dtype, is_float_dtype
 from safetensors import SafetensorError
 
 from tabtune_core.data.arrays import read_rows
@@ -16,7 +18,7 @@ from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
-from tabtune_core.data.values import NUMBER, numbers, with_column, words
+from tabtune_core.data.values import with_column
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
@@ -119,19 +121,15 @@ class AdaptedModel:
         return context
 
     def without_marks(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows with missing cells in place of the missing marks of the run's table, as texts or, for numbers, as equal numbers.
+        """Returns the rows with missing cells in place of the missing marks of the run's table, as texts or as whole numbers.
 
-        A number that the context contains stays: the table was not read with it as a mark.
+        A float is no mark, as a file would have it with its decimals: 99 is not the price 99.0. Neither is a date.
         """
-        marks, encoder = {mark.strip().lower() for mark in self.facts.reading.missing_marks}, context.encoder
-        equal = [float(mark) for mark in marks if NUMBER.fullmatch(mark)]
-        for place, name in enumerate(encoder.columns if marks else ()):
-            if name not in rows.columns:
+        marks = {mark.strip().lower() for mark in self.facts.reading.missing_marks}
+        for name in context.encoder.columns if marks else ():
+            if name not in rows.columns or is_float_dtype(rows[name]) or is_datetime64_any_dtype(rows[name]):
                 continue
-            marked_N = np.array([word is not None and word.strip().lower() in marks for word in words(rows[name])], dtype=bool)
-            if name in encoder.numbers:
-                number_N = numbers(rows[name])
-                marked_N = (marked_N | np.isin(number_N, equal)) & ~np.isin(number_N, context.x_CF[:, place])
+            marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
         return rows
@@ -243,3 +241,9 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     adapt(model, settings, package.tensors)
     model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)
+
+
+def _text(cell: Any) -> str | None:
+    """Returns a text or whole number as marks are compared, in lower case; None for other cells and for Na, which is sodium."""
+    text = str(cell).strip() if isinstance(cell, str | Integral) and not isinstance(cell, bool) else "Na"
+    return None if text == "Na" else text.lower()

@@ -210,17 +210,16 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
 
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     """Reads rows from CSV in the same way as the adapter's table was read."""
-    if _NOT_CSV.match(content):
+    if _JSON.match(content) or (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
         raise TableError("The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV or JSON.")
     with suppress(csv.Error):  # count first, so that too many rows are refused without parsing them
         _check_rows(sum(map(bool, csv.reader(content.decode("latin-1").splitlines(keepends=True)))) - 1, limits)
     rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
     _check_rows(len(rows.frame), limits)
-    frame = served.adapted.without_marks(rows.frame, served.shown.context)
-    return NewRows(frame, (*rows.notes, *unknown_categories(frame, served.shown.context.encoder)))
+    return NewRows(rows.frame, (*rows.notes, *unknown_categories(rows.frame, served.shown.context.encoder)))
 
 
-_NOT_CSV = re.compile(rb'PAR1|(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*["}]')
+_JSON = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*["}]')
 _READERS: dict[str, Callable[[bytes, Served, Limits], NewRows]] = {"application/json": _of_json, "text/csv": _of_csv}
 _CODES = (
     (401, "the token is missing or wrong"),

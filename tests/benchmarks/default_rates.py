@@ -31,7 +31,7 @@ from sklearn.model_selection import train_test_split
 
 from tabtune_core import TabularPipeline
 from tabtune_core.metrics import METRICS, SELECTION, Task
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.catalogue import BY_NAME
 from tabtune_core.settings import STRATEGY_NAMES, Strategy
 from tabtune_core.settings.labels import short_rate
 
@@ -112,7 +112,7 @@ class Runs(Kept):
         def make() -> dict[str, Any]:
             return one_run(model, task, table, seed, strategy, params)
 
-        weights = (CATALOGUE[model].weights[task].sha256 or "")[:8]
+        weights = (BY_NAME[model].weights[task].sha256 or "")[:8]
         return self.get(make, model=model, task=task, table=table.name, seed=seed, strategy=strategy, params=params, weights=weights)
 
 
@@ -130,7 +130,7 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
             gains[table.name] = by_rate
     if not gains:
         return
-    usual, sign = CATALOGUE[model].usual_rate(task, strategy), METRICS[SELECTION[task]].sign
+    usual, sign = BY_NAME[model].usual_rate(task, strategy), METRICS[SELECTION[task]].sign
     gain_TR = np.array([[run["gain"] for run in by_rate] for by_rate in gains.values()])
     chosen_T = [int(np.argmax([sign * run["validation"][1] for run in by_rate])) for by_rate in gains.values()]
     halves_T = np.array([place % 2 for place in (tables(task).index(table) for table in tables(task) if table.name in gains)])
@@ -158,7 +158,7 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
                     f"{means[place] / best_T[kept_T].mean():.0%}",
                 ]
             )
-    yield f"{CATALOGUE[model].title}, {task}, {STRATEGY_NAMES[strategy]}: the default is {short_rate(usual)}."
+    yield f"{BY_NAME[model].title}, {task}, {STRATEGY_NAMES[strategy]}: the default is {short_rate(usual)}."
     yield markdown_table(
         ["table (rows given)", "half", *map(short_rate, RATES[strategy]), "validation's rate", f"at {short_rate(usual)}"], rows
     )
@@ -189,7 +189,7 @@ def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
             rows += [[what, *(f"{gain:+.3f}" for gain in np.mean(gains, axis=0))]] if gains else []
         if whole:
             seconds = np.mean([[run["seconds"] for run in runs] for runs in whole.values()], axis=0)
-            yield f"{CATALOGUE[model].title}, {task}, LoRA, at most {given:,} rows given."
+            yield f"{BY_NAME[model].title}, {task}, LoRA, at most {given:,} rows given."
             yield markdown_table(["table", *varied], [*rows, ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]])
 
 

@@ -79,7 +79,7 @@ def withheld(run: Run) -> str:
     if run.result and run.result.adapter_verified is False:
         return "a fresh process made different predictions with this package. See the log; run it again for a new package."
     if run.result:
-        return "this package could not be opened in a fresh process. See the log; run it again for a new package."
+        return "no fresh process has opened this package. See the log; run it again for a new package."
     return "the run ended before this package was verified. Run it again for a new package."
 
 
