@@ -58,6 +58,11 @@ REMOVED = ("process_started",)
 """Columns of earlier formats: up to format 1, a process was identified by its start time."""
 
 
+def _storable(values: Sequence[Any]) -> list[Any]:
+    """Returns the values with question marks in place of halves of letters, as in words of a command that are not UTF-8."""
+    return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
+
+
 class _Connection(sqlite3.Connection):
     """A thread's connection, closed when it is dropped: Python 3.13 and later warn about one that is not closed."""
 
@@ -184,12 +189,12 @@ class Database:
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with self._lacks_named():
-            return self._connection.execute(sql, values).fetchall()
+            return self._connection.execute(sql, _storable(values)).fetchall()
 
     def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Executes a statement and returns the number of changed rows."""
         with self._lacks_named():
-            return self._connection.execute(sql, values).rowcount
+            return self._connection.execute(sql, _storable(values)).rowcount
 
     @contextmanager
     def _lacks_named(self) -> Iterator[None]:
