@@ -91,10 +91,12 @@ def _mitra(name: str, title: str, note: str, *weights: Weights, rates: dict[Task
     return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=by_task, rates=rates or {})
 
 
-def _mini(name: str, title: str, note: str, classifier: str, regressor: str, **more: Any) -> ModelCard:
+def _mini(
+    name: str, title: str, note: str, classifier: str, regressor: str, rates: dict[Task, dict[Strategy, float]] | None = None
+) -> ModelCard:
     classes = _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder=f"{name}-classifier/", sha256=classifier)
     numbers = _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder=f"{name}-regressor/", sha256=regressor)
-    return _mitra(name, title, note, classes, numbers, **more)
+    return _mitra(name, title, note, classes, numbers, rates=rates)
 
 
 MINI_1 = _mini(

@@ -58,7 +58,7 @@ def _global_seed(seed: int) -> Iterator[None]:
 def _other(number: int, most_rows: int, features: int, *, classes: bool) -> PretrainingEpisode:
     from tabicl.prior import PriorDataset
 
-    rng = np.random.default_rng([SEED, 3, number])
+    rng = np.random.default_rng([SEED, 3, number])  # however many ROWS there are: the tables of earlier curves
     rows = int(np.exp(rng.uniform(np.log(96), np.log(most_rows + 1))))
     with _global_seed(number), warnings.catch_warnings():
         warnings.simplefilter("ignore")
