@@ -77,7 +77,6 @@ def _opener(guarded: bool) -> request.OpenerDirector:
     for handler in (
         request.ProxyHandler({} if guarded else None),
         _Http(guarded),
-        _Https(guarded),
         request.HTTPDefaultErrorHandler(),
         _Redirects(),
         request.HTTPErrorProcessor(),
@@ -98,24 +97,20 @@ class _Redirects(request.HTTPRedirectHandler):
         return after
 
 
-class _Http(request.HTTPHandler):
+class _Http(request.HTTPHandler, request.HTTPSHandler):
+    """Opens requests; each redirect comes through here again."""
+
     def __init__(self, guarded: bool) -> None:
         super().__init__()
-        self._kind = GuardedHttp if guarded else HTTPConnection
+        self._http, self._https = (GuardedHttp, GuardedHttps) if guarded else (HTTPConnection, HTTPSConnection)
 
     def http_open(self, req: request.Request) -> Any:
-        """Opens the request; each redirect comes through here again."""
-        return self.do_open(self._kind, req)
-
-
-class _Https(request.HTTPSHandler):
-    def __init__(self, guarded: bool) -> None:
-        super().__init__()
-        self._kind = GuardedHttps if guarded else HTTPSConnection
+        """Opens a request without TLS."""
+        return self.do_open(self._http, req)
 
     def https_open(self, req: request.Request) -> Any:
-        """Opens the request; each redirect comes through here again."""
-        return self.do_open(self._kind, req)
+        """Opens a request with TLS."""
+        return self.do_open(self._https, req)
 
 
 class GuardedHttp(HTTPConnection):
