@@ -51,14 +51,14 @@ def effective_rank(values: ArrayLike) -> float:
     return round(float(np.exp(-(p * np.log(p)).sum())), 9) if len(p) else 0.0
 
 
-def rank_for(values: ArrayLike, share: float = MOST_OF_IT) -> int:
-    """Returns how many directions hold at least ``share`` of the energy; 0 if all values are 0.
+def rank_for(values: ArrayLike) -> int:
+    """Returns how many directions hold at least MOST_OF_IT of the energy; 0 if all values are 0.
 
     >>> rank_for([4, 1, 0.1]), rank_for([1, 1, 1]), rank_for([0, 0])
     (1, 3, 0)
     """
     energy = np.cumsum(np.asarray(values, dtype=np.float64) ** 2)
-    return int(np.searchsorted(energy, share * energy[-1] * (1 - 1e-12)) + 1) if energy[-1] > 0 else 0
+    return int(np.searchsorted(energy, MOST_OF_IT * energy[-1] * (1 - 1e-12)) + 1) if energy[-1] > 0 else 0
 
 
 def layer_frame(layers: Layers) -> pd.DataFrame:

@@ -35,7 +35,7 @@ SAME_ORDER = 0.9999
 NAMED = 4
 
 
-def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task, *, seed: int = 0) -> tuple[Finding, ...]:
+def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task) -> tuple[Finding, ...]:
     """Returns a finding for each column from which a small tree alone predicts held-out rows almost without error.
 
     A score is the mean over three folds of a sample of the rows; missing counts as a separate value. ``check_label`` reports exact copies
@@ -45,7 +45,7 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     if len(labelled) < FEWEST_ROWS:
         return ()
     copies = {finding.column for finding in leaks(frame, target)}
-    sample = frame.iloc[labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=seed).to_numpy()]
+    sample = frame.iloc[labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=0).to_numpy()]
     y_N = _without_far_ends(sample[target].to_numpy(dtype=float)) if task == "regression" else pd.factorize(sample[target])[0]
     if task == "classification":
         counts = np.bincount(y_N)

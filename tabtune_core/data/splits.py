@@ -74,8 +74,8 @@ def _held_rows(share: float, divided: int, least: int) -> int:
     return max(least, round(share * divided)) if share else 0
 
 
-def _number_groups(rows: int, most: int = 10) -> int:
-    return max(2, min(most, rows // 10))
+def _number_groups(rows: int) -> int:
+    return max(2, min(10, rows // 10))
 
 
 def labelled_rows(labels: NDArray[np.object_]) -> Rows:
@@ -83,12 +83,12 @@ def labelled_rows(labels: NDArray[np.object_]) -> Rows:
     return np.flatnonzero([label is not None for label in labels])
 
 
-def strata_of(labels: NDArray[np.object_], most: int = 10) -> NDArray[np.object_]:
+def strata_of(labels: NDArray[np.object_]) -> NDArray[np.object_]:
     """Returns the strata whose proportions a split keeps: the classes, or for numbers up to ten groups of equal size by rank."""
     known = labelled_rows(labels)
     if not len(known) or isinstance(labels[known[0]], str):
         return labels
-    groups = _number_groups(len(known), most)
+    groups = _number_groups(len(known))
     strata = np.full(len(labels), None, dtype=object)
     order = known[np.argsort(labels[known].astype(float), kind="stable")]
     strata[order] = [f"group {rank * groups // len(order)}" for rank in range(len(order))]

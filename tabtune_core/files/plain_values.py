@@ -128,13 +128,13 @@ def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
             )
 
 
-def texts(values: Any, name: str, *, longest: int = LONGEST_TEXT) -> tuple[str, ...]:
+def texts(values: Any, name: str) -> tuple[str, ...]:
     """Returns a list of different texts as a tuple.
 
     Raises:
         Damaged: ``values`` is not such a list.
     """
-    if not isinstance(values, list) or not all(isinstance(part, str) and len(part) <= longest for part in values):
+    if not isinstance(values, list) or not all(isinstance(part, str) and len(part) <= LONGEST_TEXT for part in values):
         raise Damaged(f"its entry '{name}' is not a list of texts")
     if len(set(values)) < len(values):
         raise Damaged(f"its entry '{name}' has duplicates")

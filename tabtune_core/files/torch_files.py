@@ -61,7 +61,7 @@ def _check_parts(content: Any, most_bytes: int) -> None:
             part.encode()  # a lone surrogate cannot be encoded
 
 
-def check_tensor(tensor: torch.Tensor, name: str = "a tensor") -> None:
+def check_tensor(tensor: torch.Tensor) -> None:
     """Checks that a tensor is plain and finite.
 
     Raises:
@@ -69,6 +69,6 @@ def check_tensor(tensor: torch.Tensor, name: str = "a tensor") -> None:
     """
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized and tensor.dtype in KNOWN
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise Damaged(f"{name} in it is not plain: its type is {tensor.dtype}, its shape {tuple(tensor.shape)}")
+        raise Damaged(f"a tensor in it is not plain: its type is {tensor.dtype}, its shape {tuple(tensor.shape)}")
     if tensor.dtype in FLOATS and tensor.numel() and not all(extreme.isfinite() for extreme in torch.aminmax(tensor)):  # NaN is both
-        raise Damaged(f"{name} in it holds NaN or Infinity and cannot be used")
+        raise Damaged("a tensor in it holds NaN or Infinity and cannot be used")

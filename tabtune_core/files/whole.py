@@ -35,9 +35,9 @@ def in_one_move(path: Path, *, mark: str = "partial") -> Iterator[Path]:
         raise
 
 
-def write_text(path: Path, text: str, *, mark: str = "partial") -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a text in UTF-8 atomically."""
-    with in_one_move(path, mark=mark) as partial:
+    with in_one_move(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
 

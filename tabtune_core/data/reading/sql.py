@@ -54,13 +54,12 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
 
 
 @contextmanager
-def unplanned(connection: duckdb.DuckDBPyConnection, *, when: bool = True) -> Iterator[None]:
+def unplanned(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Runs queries without the optimizer, which takes longer than the query itself for hundreds of columns.
 
     After an error the optimizer stays off, as the connection may be unusable.
     """
-    if when:
-        connection.execute("PRAGMA disable_optimizer")
+    connection.execute("PRAGMA disable_optimizer")
     yield
     connection.execute("PRAGMA enable_optimizer")
 
