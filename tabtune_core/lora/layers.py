@@ -9,6 +9,7 @@ Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,9 @@ from tabtune_core.variants import VARIANTS
 class LowRank(nn.Module):
     """What the three kinds have in common."""
 
+    lora_A: Any
+    lora_B: Any
+
     def __init__(self, r: int, scaling: float, dropout: float, variant: str) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
@@ -33,7 +37,7 @@ class LowRank(nn.Module):
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
         """A and B."""
-        raise NotImplementedError
+        return self.lora_A, self.lora_B
 
     @property
     def active_dropout(self) -> float:
@@ -95,10 +99,7 @@ class LoRALinear(LowRank):
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
         """A and B."""
-        a, b = self.lora_A.weight, self.lora_B.weight
-        assert isinstance(a, nn.Parameter)
-        assert isinstance(b, nn.Parameter)
-        return a, b
+        return self.lora_A.weight, self.lora_B.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the update to the base layer's output."""
@@ -145,11 +146,6 @@ class LowRankUpdate(LowRank):
         self.to(weight.device)
         self.variant.start(self, weight, from_file=from_file)
 
-    @property
-    def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
-        """A and B."""
-        return self.lora_A, self.lora_B
-
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the weight as the model reads it: in training a ``LowRankWeight`` (with DoRA the sum), otherwise the updated weight."""
         if not torch.is_grad_enabled():
@@ -159,8 +155,8 @@ class LowRankUpdate(LowRank):
         if not self.active_dropout:
             return self.updated(weight)
         mask: torch.Tensor = self.dropout(torch.ones_like(weight[0]))
-        scale = self.variant.row_scale(self, weight)[:, None]
-        return weight + (scale - 1) * weight * mask + scale * self.scaling * self.lora_B @ (self.lora_A * mask)
+        scale, (a, b) = self.variant.row_scale(self, weight)[:, None], self.factors
+        return weight + (scale - 1) * weight * mask + scale * self.scaling * b @ (a * mask)
 
 
 class LoRAEmbedding(LowRank):
@@ -190,11 +186,6 @@ class LoRAEmbedding(LowRank):
             nn.init.uniform_(self.lora_A, -1, 1)  # the start of a linear layer with a fan-in of 1, as one column is read
         self.to(weight.device)
         self.variant.start(self, weight.T, from_file=from_file)
-
-    @property
-    def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
-        """A and B."""
-        return self.lora_A, self.lora_B
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Looks up rows and adds the update to them."""
