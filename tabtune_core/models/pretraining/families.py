@@ -6,7 +6,7 @@ Shape letters: B tables, T rows (context, then query), C context rows, Q query r
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,28 +171,29 @@ def _save_mitra(module: nn.Module, config: dict[str, Any], path: Path) -> None:
     module.save_pretrained(str(path))  # type: ignore[operator]
 
 
-_MITRA_OUTER = ("x_embedding", "y_embedding", "y_mask", "final_layer")
-_TABICL_OUTER = ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vectors")
+_TABICL = Recipe(
+    file="tabicl-mini.ckpt",
+    config=MINI,
+    build=_tabicl,
+    losses={"classes": tabicl_class_loss},
+    save=_save_tabicl,
+    outer=("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vectors"),
+    size=Size(2048, 100),
+)
+_MITRA = Recipe(
+    file="mitra-mini-classifier",
+    config=MITRA_MINI_CLASSIFIER,
+    build=_mitra,
+    losses={"classes": mitra_class_loss},
+    save=_save_mitra,
+    outer=("x_embedding", "y_embedding", "y_mask", "final_layer"),
+    size=Size(1024, 24),
+)
+_TABICL_NUMBERS, _MITRA_NUMBERS = {"numbers": tabicl_number_loss}, {"numbers": mitra_number_loss}
 
 RECIPES: dict[str, Recipe] = {
-    "tabicl-mini": Recipe(
-        file="tabicl-mini.ckpt",
-        config=MINI,
-        build=_tabicl,
-        losses={"classes": tabicl_class_loss},
-        save=_save_tabicl,
-        outer=_TABICL_OUTER,
-        size=Size(2048, 100),
-    ),
-    "tabicl-mini-regressor": Recipe(
-        file="tabicl-mini-regressor.ckpt",
-        config=MINI_REGRESSOR,
-        build=_tabicl,
-        losses={"numbers": tabicl_number_loss},
-        save=_save_tabicl,
-        outer=_TABICL_OUTER,
-        size=Size(2048, 100),
-    ),
+    "tabicl-mini": _TABICL,
+    "tabicl-mini-regressor": replace(_TABICL, file="tabicl-mini-regressor.ckpt", config=MINI_REGRESSOR, losses=_TABICL_NUMBERS),
     "tabdpt-mini": Recipe(
         file="tabdpt-mini.safetensors",
         config=TABDPT_MINI,
@@ -202,22 +203,6 @@ RECIPES: dict[str, Recipe] = {
         outer=("encoder.weight", "y_encoders", "head.2", "thinking_embed", "q_gate"),
         size=Size(2048, 48),
     ),
-    "mitra-mini-classifier": Recipe(
-        file="mitra-mini-classifier",
-        config=MITRA_MINI_CLASSIFIER,
-        build=_mitra,
-        losses={"classes": mitra_class_loss},
-        save=_save_mitra,
-        outer=_MITRA_OUTER,
-        size=Size(1024, 24),
-    ),
-    "mitra-mini-regressor": Recipe(
-        file="mitra-mini-regressor",
-        config=MITRA_MINI_REGRESSOR,
-        build=_mitra,
-        losses={"numbers": mitra_number_loss},
-        save=_save_mitra,
-        outer=_MITRA_OUTER,
-        size=Size(1024, 24),
-    ),
+    "mitra-mini-classifier": _MITRA,
+    "mitra-mini-regressor": replace(_MITRA, file="mitra-mini-regressor", config=MITRA_MINI_REGRESSOR, losses=_MITRA_NUMBERS),
 }
