@@ -92,7 +92,7 @@ class MitraModel:
         if not classes:
             low_B1, span_B1 = _range(y_BC)
             y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
-        outputs_BQO = self._outputs(x_BTF, y_BC)
+        outputs_BQO = outputs_of(self.module, x_BTF, y_BC)
         if self.outputs == 1:
             return averaged(F.mse_loss(outputs_BQO, y_BQ, reduction=reduction(weight_BQ)), weight_BQ)
         logits_NK, y_N = outputs_BQO[..., : classes or None].flatten(0, 1), y_BQ.flatten()
@@ -104,10 +104,11 @@ class MitraModel:
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
             if classes:
-                predicted = torch.softmax(self._outputs(x_BTF, y_BC.to(self.device))[0, :, :classes].cpu().double(), dim=-1)
+                predicted = torch.softmax(outputs_of(self.module, x_BTF, y_BC.to(self.device))[0, :, :classes].cpu().double(), dim=-1)
             else:
                 low_B1, span_B1 = _range(y_BC)
-                outputs_QO = self._outputs(x_BTF, self._labels(_scaled(y_BC, low_B1, span_B1).float().to(self.device)))[0].cpu().double()
+                labels_BC = self._labels(_scaled(y_BC, low_B1, span_B1).float().to(self.device))
+                outputs_QO = outputs_of(self.module, x_BTF, labels_BC)[0].cpu().double()
                 predicted = low_B1[0] + span_B1[0] * self._decoded(outputs_QO)
         return np.asarray(predicted.numpy())
 
@@ -123,17 +124,6 @@ class MitraModel:
             for file in made.iterdir():
                 file.replace(path / file.name)
 
-    def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-        """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1. Nothing is padded: without flash-attn upstream attends to padding too."""
-        tables, rows, features = x_BTF.shape
-        context = y_BC.shape[1]
-        padding_F, padding_C, padding_Q = (
-            torch.zeros(tables, length, dtype=torch.bool, device=x_BTF.device) for length in (features, context, rows - context)
-        )
-        # a copy of the context, as upstream writes into its arguments
-        outputs_BQO: torch.Tensor = self.module(x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q)
-        return outputs_BQO
-
     def _labels(self, scaled: torch.Tensor) -> torch.Tensor:
         """Returns scaled numbers as the module reads them: unchanged, or as ids of value bins."""
         return scaled if self.outputs == 1 else (torch.bucketize(scaled, self._edges) - 1).clamp(0, self.outputs - 1)
@@ -143,6 +133,18 @@ class MitraModel:
         return (
             outputs_QO if self.outputs == 1 else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).cpu().double() / 2
         )
+
+
+def outputs_of(module: nn.Module, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+    """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1. Nothing is padded: without flash-attn upstream attends to padding too."""
+    tables, rows, features = x_BTF.shape
+    context = y_BC.shape[1]
+    padding_F, padding_C, padding_Q = (
+        torch.zeros(tables, length, dtype=torch.bool, device=x_BTF.device) for length in (features, context, rows - context)
+    )
+    # a copy of the context, as upstream writes into its arguments
+    outputs_BQO: torch.Tensor = module(x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q)
+    return outputs_BQO
 
 
 def _range(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -140,16 +140,10 @@ def _activations_kept() -> Iterator[None]:
 
 
 def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Runs the model with empty masks, which upstream ignores without a GPU."""
-    (tables, rows, features), context = episode.x_BTF.shape, episode.y_BC.shape[1]
+    from tabtune_core.models.mitra.model import outputs_of
 
-    def nothing(count: int) -> torch.Tensor:
-        return torch.zeros(tables, count, dtype=torch.bool)
-
-    x_BCF, x_BQF = episode.x_BTF[:, :context].clone(), episode.x_BTF[:, context:]
     with _activations_kept():
-        output: torch.Tensor = model(x_BCF, episode.y_BC, x_BQF, nothing(features), nothing(context), nothing(rows - context))
-    return output
+        return outputs_of(model, episode.x_BTF, episode.y_BC)
 
 
 def mitra_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
