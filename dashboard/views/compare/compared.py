@@ -52,7 +52,3 @@ class Compared:
     def done(self) -> list[Run]:
         """The runs with a result."""
         return [run for run in self.runs if run.status in RANKED]
-
-    def as_run(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Returns the frame with names in place of ids in the column ``run``, so that a run looks the same in every chart."""
-        return self.legend.name(frame)

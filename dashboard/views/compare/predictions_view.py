@@ -88,7 +88,9 @@ def _together(compared: Compared, by_run: dict[str, Predictions], count: Callabl
     """Returns the counts of all runs in one frame, with names; None without predictions."""
     if not by_run:
         return None
-    return compared.as_run(pd.concat([count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()], ignore_index=True))
+    return compared.legend.name(
+        pd.concat([count(predictions).assign(run=run_id) for run_id, predictions in by_run.items()], ignore_index=True)
+    )
 
 
 NAMES = {"row": "Row", "label": "Label", "move": "Move"}

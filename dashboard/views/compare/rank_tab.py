@@ -225,5 +225,5 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
         button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
     if known:
         sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)
-        sizes = compared.as_run(sizes)
+        sizes = compared.legend.name(sizes)
         show(CHARTS["layer_updates"].draw(sizes), key="layer_updates", label=CHARTS["layer_updates"].help, numbers=sizes)
