@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write, in which the system names no file."""
@@ -33,6 +34,20 @@ def in_one_move(path: Path, *, mark: str = "partial") -> Iterator[Path]:
         if isinstance(error, OSError) and (error.filename == str(partial) or (error.filename is None and error.errno in FULL)):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextmanager
+def lasting(path: Path) -> Iterator[BinaryIO]:
+    """Yields a stream to a file that is complete or absent even after a power failure; until it is on the disk, ``path`` is unchanged."""
+    with in_one_move(path) as partial, partial.open("wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,7 +6,6 @@ In: tensors by name, and JSON facts. Out: the same, or what is wrong with the fi
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO
 import safetensors
 import torch
 
-from tabtune_core.files.whole import in_one_move
+from tabtune_core.files.whole import lasting
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}
 _NO_DIGEST = "0" * 128
@@ -32,16 +31,8 @@ def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[
         OSError: the disk is full, or the folder cannot be written to; an earlier file is unchanged.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with in_one_move(file) as partial, partial.open("wb") as opened:
-        size = _write(opened, tensors, json.dumps(facts))
-        opened.flush()
-        os.fsync(opened.fileno())
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return size
+    with lasting(file) as opened:
+        return _write(opened, tensors, json.dumps(facts))
 
 
 def _write(opened: BinaryIO, tensors: Mapping[str, torch.Tensor], told: str) -> int:

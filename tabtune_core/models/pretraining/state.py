@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.files.whole import in_one_move, write_text
+from tabtune_core.files.whole import lasting, write_text
 from tabtune_core.models.checkpoints import sha256_of
 
 CODE = ("episodes.py", "families.py", "loop.py", "prior.py")
@@ -99,18 +98,8 @@ def write_state(folder: Path, progress: Progress, tensors: Mapping[str, Any]) ->
     content = io.BytesIO()
     torch.save({"progress": asdict(progress), **tensors}, content)
     data = content.getvalue()
-    with in_one_move(folder / STATE) as partial, partial.open("wb") as stream:
+    with lasting(folder / STATE) as stream:
         stream.write(FORM + hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    _keep_names(folder)
-
-
-def _keep_names(folder: Path) -> None:
-    """Flushes the names in the folder to the disk."""
-    entry = os.open(folder, os.O_RDONLY)
-    os.fsync(entry)
-    os.close(entry)
 
 
 def read_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
