@@ -92,10 +92,9 @@ TABDPT_MINI: dict[str, Any] = {
 }
 """The ``cfg`` in the metadata of a TabDPT 1.3 file."""
 _TABDPT: dict[str, Any] = {
-    "env": {"device": "cpu"},
-    "training": {"dropout": 0.0},
-    "model": dict(
-        enc_cell_dim=-1,
+    **TABDPT_MINI,
+    "model": TABDPT_MINI["model"]
+    | dict(
         max_num_classes=16,
         regression_bin_count=2048,
         regression_bin_min=-10,
@@ -105,10 +104,7 @@ _TABDPT: dict[str, Any] = {
         emsize=512,
         nlayers=32,
         max_num_features=128,
-        min_eval_context=64,
-        max_eval_context=1_048_576,
         y_encoder_dim=128,
-        num_col_attn_layers=2,
         n_thinking_rows=64,
     ),
 }
