@@ -17,6 +17,7 @@ from tabtune_core.data.reading.progress import Tell, in_words
 from tabtune_core.errors import LabelError, SettingError, TableError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
+from tabtune_core.files.plain_values import SHA256
 from tabtune_core.gpus import count_cards
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.serialization import MOST_LETTERS, read_toml
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     """Returns the table that DATA names: reads a file or address, or opens a table of the workspace."""
-    from tabtune_core.data.datasets import ID, add_dataset, add_source, folder_of, get_dataset
+    from tabtune_core.data.datasets import add_dataset, add_source, folder_of, get_dataset
     from tabtune_core.data.sources import is_source
 
     words, choices = named_table(asked), given_reading(asked)
@@ -45,7 +46,7 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
         for question in dataset.questions:
             _say_question(question)
         return dataset
-    if not ID.fullmatch(str(path)):
+    if not SHA256.fullmatch(str(path)):
         raise TableError(
             f"There is no file {str(path)!r}. Give the path of a table, an address (https://, hf://datasets/, openml:), or"
             f" the id of a table in the workspace {store.home}."
@@ -59,7 +60,7 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
 
 def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
     """Returns the file of what ``dataset_of`` takes, without adding it to the workspace; fetches an address into ``folder``."""
-    from tabtune_core.data.datasets import ID, source_of
+    from tabtune_core.data.datasets import source_of
     from tabtune_core.data.sources import fetch, is_source
     from tabtune_core.data.table import LIMIT_BYTES
 
@@ -67,7 +68,7 @@ def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
         with telling() as tell:
             return fetch(words, folder, limit_bytes=LIMIT_BYTES, tell=tell).path
     path = Path(words[0])
-    return source_of(home, path.name) if ID.fullmatch(words[0]) and not path.exists() else path
+    return source_of(home, path.name) if SHA256.fullmatch(words[0]) and not path.exists() else path
 
 
 def named_table(asked: argparse.Namespace) -> list[str]:

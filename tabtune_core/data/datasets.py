@@ -7,13 +7,13 @@ folder is created in one step and never changed afterwards.
 import functools
 import hashlib
 import json
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -26,8 +26,8 @@ from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import translated
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
-from tabtune_core.errors import TableError
-from tabtune_core.files.plain_values import check_fields
+from tabtune_core.errors import TableError, TabTuneError
+from tabtune_core.files.plain_values import SHA256, check_fields
 from tabtune_core.files.whole import keep_folder
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import shortage_of
@@ -55,7 +55,7 @@ def sample_csv(name: str) -> bytes:
     return sample_frame(name).to_csv(index=False).encode()
 
 
-ID = re.compile(r"[0-9a-f]{64}")
+Kept = TypeVar("Kept")
 CHUNK_BYTES = 1 << 20
 
 
@@ -165,24 +165,25 @@ def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
 
 def list_datasets(home: Path) -> list[Dataset]:
     """Returns all readable tables of a workspace, the newest first."""
-    datasets_or_reasons = (_get_or_why(home, folder.name) for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
-    return sorted(
-        (dataset for dataset in datasets_or_reasons if isinstance(dataset, Dataset)), key=lambda dataset: dataset.created, reverse=True
-    )
+    kept = kept_in(home / "datasets", partial(get_dataset, home), TableError).values()
+    return sorted((dataset for dataset in kept if isinstance(dataset, Dataset)), key=lambda dataset: dataset.created, reverse=True)
 
 
 def damaged_datasets(home: Path) -> dict[str, str]:
     """Maps the id of each table whose description cannot be read to the reason."""
-    names = sorted(folder.name for folder in (home / "datasets").glob("*") if ID.fullmatch(folder.name))
-    datasets_or_reasons = {name: _get_or_why(home, name) for name in names}
-    return {name: why for name, why in datasets_or_reasons.items() if isinstance(why, str)}
+    kept = kept_in(home / "datasets", partial(get_dataset, home), TableError)
+    return {name: why for name, why in kept.items() if isinstance(why, str)}
 
 
-def _get_or_why(home: Path, identity: str) -> Dataset | str:
-    try:
-        return get_dataset(home, identity)
-    except TableError as error:
-        return str(error)
+def kept_in(place: Path, read: Callable[[str], Kept], refused: type[TabTuneError]) -> dict[str, Kept | str]:
+    """Reads each folder of ``place`` that a SHA-256 names; a text says why one cannot be read."""
+    kept: dict[str, Kept | str] = {}
+    for name in sorted(folder.name for folder in place.glob("*") if SHA256.fullmatch(folder.name)):
+        try:
+            kept[name] = read(name)
+        except refused as error:
+            kept[name] = str(error)
+    return kept
 
 
 def get_dataset(home: Path, id: str) -> Dataset:
@@ -265,7 +266,7 @@ def delete_dataset(home: Path, id: str) -> None:
 def folder_of(home: Path, identity: str) -> Path:
     """Returns the folder of a table. Raises TableError for an invalid or unknown id."""
     folder = home / "datasets" / identity
-    if not ID.fullmatch(identity) or not folder.is_dir():
+    if not SHA256.fullmatch(identity) or not folder.is_dir():
         raise TableError(f"The workspace {home} holds no dataset {identity!r}. Add the file again.")
     return folder
 

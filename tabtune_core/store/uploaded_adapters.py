@@ -7,15 +7,16 @@ base is on this machine. The id is the hash of the file: a name from a person is
 import functools
 import hashlib
 import json
-import re
 import time
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.data.datasets import delete_dataset
+from tabtune_core.data.datasets import delete_dataset, kept_in
 from tabtune_core.errors import AdapterError, CheckpointError, StoreError, TabTuneError, TargetError
 from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.plain_values import SHA256
 from tabtune_core.files.tensors import read_header
 from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
@@ -31,8 +32,6 @@ from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import LONGEST_NAME
-
-ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +122,14 @@ def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -
 
 def list_adapters(home: Path) -> list[StoredAdapter]:
     """Returns all adapters, newest first, without those that cannot be read any more."""
-    found = (_get_or_why(home, folder.name) for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name))
-    return sorted((adapter for adapter in found if isinstance(adapter, StoredAdapter)), key=lambda adapter: adapter.created, reverse=True)
+    kept = kept_in(home / "adapters", partial(get_adapter, home), AdapterError).values()
+    return sorted((adapter for adapter in kept if isinstance(adapter, StoredAdapter)), key=lambda adapter: adapter.created, reverse=True)
 
 
 def damaged_adapters(home: Path) -> dict[str, str]:
     """Returns id -> reason for adapters whose description cannot be read."""
-    names = sorted(folder.name for folder in (home / "adapters").glob("*") if ID.fullmatch(folder.name))
-    found = {name: _get_or_why(home, name) for name in names}
-    return {name: why for name, why in found.items() if isinstance(why, str)}
-
-
-def _get_or_why(home: Path, identity: str) -> StoredAdapter | str:
-    try:
-        return get_adapter(home, identity)
-    except AdapterError as error:
-        return str(error)
+    kept = kept_in(home / "adapters", partial(get_adapter, home), AdapterError)
+    return {name: why for name, why in kept.items() if isinstance(why, str)}
 
 
 def get_adapter(home: Path, identity: str) -> StoredAdapter:
@@ -160,7 +151,7 @@ def package_of(home: Path, identity: str) -> Path:
 def folder_of(home: Path, identity: str) -> Path:
     """Returns the folder of an adapter. Raises AdapterError if the workspace does not have it."""
     folder = home / "adapters" / identity
-    if not ID.fullmatch(identity) or not folder.is_dir():
+    if not SHA256.fullmatch(identity) or not folder.is_dir():
         raise AdapterError(f"The workspace {home} holds no adapter {identity!r}. Add the file again.")
     return folder
 

@@ -31,6 +31,7 @@ from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context, make_context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
+from tabtune_core.files.plain_values import SHA256
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.metrics import score_all
@@ -43,7 +44,6 @@ from tabtune_core.store.jobs import Counted
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
-from tabtune_core.store.uploaded_adapters import ID as UPLOADED
 from tabtune_core.store.uploaded_adapters import get_adapter, package_of
 from tabtune_core.wording import counted
 
@@ -157,7 +157,7 @@ def predict(
 
 
 def _open(home: Path, identity: str, title: str) -> _Adapter:
-    if UPLOADED.fullmatch(identity):
+    if SHA256.fullmatch(identity):
         stored = get_adapter(home, identity)
         package, checkpoint = read_package(package_of(home, identity)), stored.checkpoint
     else:
@@ -218,7 +218,7 @@ def _predict_group(
 
 def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
     """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing ones."""
-    if UPLOADED.fullmatch(adapter.id):
+    if SHA256.fullmatch(adapter.id):
         return None, None
     validation, test = (read_predictions(RunStore(home), adapter.id, part) for part in _HELD_OUT)
     if validation is None or test is None:
