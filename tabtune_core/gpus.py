@@ -37,13 +37,12 @@ class Driver:
 
 def driver() -> Driver | None:
     """Returns the driver's facts; None if it is missing or does not answer."""
-    try:
-        _open(pynvml)
+
+    def facts() -> Driver | None:
         cuda = pynvml.nvmlSystemGetCudaDriverVersion()
         return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), f"{cuda // 1000}.{cuda % 1000 // 10}", pynvml.nvmlDeviceGetCount())
-    except nvml_errors(pynvml):
-        _open.cache_clear()
-        return None
+
+    return _asked(facts, None)
 
 
 def count_cards() -> int:
@@ -88,14 +87,7 @@ def is_untold(name: str) -> bool:
 
 def _driver_tells() -> bool:
     """Whether the count of GPUs is reliable: torch has no CUDA, there is no CUDA driver, or the driver answers."""
-    if not torch_has_cuda() or _library() is None:
-        return True
-    try:
-        _open(pynvml)
-    except nvml_errors(pynvml):
-        _open.cache_clear()
-        return False
-    return True
+    return not torch_has_cuda() or _library() is None or _asked(lambda: True, False)
 
 
 @functools.cache
@@ -166,14 +158,17 @@ def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
 
 def _of_every_gpu(ask: Callable[[Any], Answer]) -> list[Answer]:
     """Returns the driver's answer for each GPU that torch would see, in torch's order."""
-    if not torch_has_cuda():
-        return []
+    return _asked(lambda: [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))], []) if torch_has_cuda() else []
+
+
+def _asked(ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """Returns the driver's answer; ``otherwise`` if it does not answer."""
     try:
         _open(pynvml)
-        return [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))]
+        return ask()
     except nvml_errors(pynvml):
         _open.cache_clear()  # the driver may have been replaced
-        return []
+        return otherwise
 
 
 @functools.cache
