@@ -9,7 +9,7 @@ from dashboard.server.people import by
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.data.target import Way
-from tabtune_core.metrics import METRICS, Task
+from tabtune_core.metrics import Task
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
@@ -158,11 +158,6 @@ def _by_strategy(run: Run) -> str:
     own, baselines = STRATEGY_NAMES[run.settings.strategy], (STRATEGY_NAMES["inference"], STRATEGY_NAMES["base-ft"])
     known = run.name.startswith(own) if own in baselines else not run.name.startswith(baselines)
     return run.name if known else f"{own}: {run.name}"
-
-
-def score(value: float, metric: str) -> str:
-    """Formats a score with the number of digits for its unit."""
-    return METRICS[metric].text(value)
 
 
 def plain(text: str) -> str:

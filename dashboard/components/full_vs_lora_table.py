@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.formatting import duration, megabytes, score
+from dashboard.formatting import duration, megabytes
 from tabtune_core.analysis.full_vs_lora import TIE, UNKNOWN
 from tabtune_core.analysis.gains import amount
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
@@ -30,7 +30,7 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
     best = f"Best LoRA ({name})" if name else "Best LoRA"
 
     def scored(value: float) -> str:
-        return NOT_RUN if pd.isna(value) else score(value, metric)
+        return NOT_RUN if pd.isna(value) else METRICS[metric].text(value)
 
     rows = []
     for row in compared.to_dict("records"):

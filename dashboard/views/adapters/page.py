@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import megabytes, plain, score, with_code
+from dashboard.formatting import megabytes, plain, with_code
 from dashboard.url_state import go, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
 from dashboard.views.adapters.adapter_list import choose_adapter
@@ -92,7 +92,7 @@ def figures(run: Run, path: Path) -> None:
             st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
             metric = run.settings.selection_metric
             value, meaning = run.result.validation.get(metric, float("nan")), METRICS[metric]
-            st.metric(f"Validation {meaning.written}", score(value, metric), border=True, width="content", help=meaning.unit)
+            st.metric(f"Validation {meaning.written}", meaning.text(value), border=True, width="content", help=meaning.unit)
 
 
 def package_download(run: Run, path: Path) -> None:

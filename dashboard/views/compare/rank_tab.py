@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, few, plain, score
+from dashboard.formatting import duration, few, plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
@@ -197,9 +197,10 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> 
     if not lower:
         return first
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
+    at_kept, at_full, without = (METRICS[metric].text(scores[rank]) for rank in (kept, full, 0))
     return (
-        f"{first} Truncated to rank {kept}, its validation {written} is {score(scores[kept], metric)}; at its full rank {full} it is"
-        f" {score(scores[full], metric)}, and without the update {score(scores[0], metric)}. These scores do not include the rows' noise."
+        f"{first} Truncated to rank {kept}, its validation {written} is {at_kept}; at its full rank {full} it is {at_full}, and without the"
+        f" update {without}. These scores do not include the rows' noise."
     )
 
 

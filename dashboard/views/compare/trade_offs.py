@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, few, megabytes, plain, score
+from dashboard.formatting import duration, few, megabytes, plain
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
@@ -133,7 +133,7 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
     ]
     return (
         f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].written},"
-        f" **{score(best[f'validation_{metric}'], metric)}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} fit."
+        f" **{METRICS[metric].text(best[f'validation_{metric}'])}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} fit."
     )
 
 

@@ -9,7 +9,7 @@ from dashboard import queries
 from dashboard.components import full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.unreadable import page_part
-from dashboard.formatting import few, plain, score, sweep_titles
+from dashboard.formatting import few, plain, sweep_titles
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle
 from dashboard.views.leaderboard import board_filters, board_table, exports, run_actions
@@ -46,9 +46,9 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
         lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
         untrained = best[f"zero_shot_validation_{metric}"]
-        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {score(untrained, metric)})"
+        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {METRICS[metric].text(untrained)})"
         st.markdown(
-            f"{lead} on the validation rows with {METRICS[metric].written} **{score(best[f'validation_{metric}'], metric)}**"
+            f"{lead} on the validation rows with {METRICS[metric].written} **{METRICS[metric].text(best[f'validation_{metric}'])}**"
             f"{zero_shot}. How much of a lead is noise is not known. Validation ranks; test is only reported. {plain(recommendation.basis)}"
         )
 
