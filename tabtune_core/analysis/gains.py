@@ -93,7 +93,8 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
     """
     start = f"On the {part} rows {first}"
     if not isinstance(found, Difference):
-        return f"{start} and {second} cannot be told apart{_why(found, part) or ': predictions are missing'}."
+        why = "predictions are missing" if found is None else too_few(found, part)
+        return f"{start} and {second} cannot be told apart: {why}."
     sign = beyond_noise(found)
     if not sign:
         by = amount(found.value, found.half, metric, size, signed=True)
@@ -133,7 +134,3 @@ def _unit(metric: Metric) -> str:
 
 def _direction(metric: Metric) -> str:
     return "" if metric.higher_is_better else f" ({BETTER})"
-
-
-def _why(found: TooFew | None, part: str) -> str:
-    return "" if found is None else f": {too_few(found, part)}"

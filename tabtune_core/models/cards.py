@@ -93,7 +93,7 @@ class Family:
     """Path of the list of main blocks; the last third of them are late layers."""
     head: tuple[str, ...]
     """Modules after the main blocks."""
-    unused: Mapping[Task, tuple[str, ...]]
+    unused: Mapping[Task, tuple[str, ...]] = field(default_factory=lambda: {"classification": (), "regression": ()})
     """Modules that a task never calls; an adapter there would never train."""
     passed_over: tuple[str, ...] = ()
     """Modules that LoRA adapts only when a target names them: an adapter there would be larger than the weight."""

@@ -55,7 +55,6 @@ FAMILY = Family(
     layers=mitra_layers,
     targets=("x_embedding", "layers", "final_layer"),
     groups={"classification": _GROUPS, "regression": _GROUPS},
-    unused={"classification": (), "regression": ()},
     passed_over=("y_mask",),
     block_lists=(),
     late_blocks="layers",

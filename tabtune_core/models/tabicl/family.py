@@ -93,7 +93,6 @@ FAMILY = Family(
     layers=tabicl_layers,
     targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"),
     groups={"classification": _GROUPS, "regression": _GROUPS},
-    unused={"classification": (), "regression": ()},
     passed_over=("ssmax_layer", "in_linear"),
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
     late_blocks="icl_predictor.tf_icl.blocks",

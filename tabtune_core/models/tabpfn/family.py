@@ -74,7 +74,6 @@ FAMILY = Family(
     layers=tabpfn_layers,
     targets=("feature_group_embedder", "blocks", "output_projection"),
     groups={"classification": _GROUPS, "regression": _GROUPS},
-    unused={"classification": (), "regression": ()},
     block_lists=("blocks",),
     late_blocks="blocks",
     head=("output_projection",),
