@@ -183,11 +183,12 @@ _MITRA = Recipe(
     outer=("x_embedding", "y_embedding", "y_mask", "final_layer"),
     size=Size(1024, 24),
 )
-_TABICL_NUMBERS, _MITRA_NUMBERS = {"numbers": tabicl_number_loss}, {"numbers": mitra_number_loss}
 
 RECIPES: dict[str, Recipe] = {
     "tabicl-mini": _TABICL,
-    "tabicl-mini-regressor": replace(_TABICL, file="tabicl-mini-regressor.ckpt", config=MINI_REGRESSOR, losses=_TABICL_NUMBERS),
+    "tabicl-mini-regressor": replace(
+        _TABICL, file="tabicl-mini-regressor.ckpt", config=MINI_REGRESSOR, losses={"numbers": tabicl_number_loss}
+    ),
     "tabdpt-mini": Recipe(
         file="tabdpt-mini.safetensors",
         config=TABDPT_MINI,
@@ -198,5 +199,7 @@ RECIPES: dict[str, Recipe] = {
         size=Size(2048, 48),
     ),
     "mitra-mini-classifier": _MITRA,
-    "mitra-mini-regressor": replace(_MITRA, file="mitra-mini-regressor", config=MITRA_MINI_REGRESSOR, losses=_MITRA_NUMBERS),
+    "mitra-mini-regressor": replace(
+        _MITRA, file="mitra-mini-regressor", config=MITRA_MINI_REGRESSOR, losses={"numbers": mitra_number_loss}
+    ),
 }
