@@ -73,11 +73,14 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         help = f"{text}, as with '{word}' on the Data page."
         dest = f"reading.{flag[2:].replace('-', '_')}"
         group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", default=argparse.SUPPRESS, help=help)
-    order = group.add_mutually_exclusive_group()
-    for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
-        order.add_argument(
-            flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=f"03/04/2025 is {meaning}."
-        )
+    for name, flag, other, what, meaning, others in (
+        ("day_first", "--day-first", "--month-first", "03/04/2025", "the third of April", "the fourth of March"),
+        ("decimal_comma", "--decimal-comma", "--decimal-point", "1.234", "1234", "a little more than 1"),
+    ):
+        either = group.add_mutually_exclusive_group()
+        for one, value, text in ((flag, True, meaning), (other, False, others)):
+            more = {"action": "store_const", "const": value, "default": argparse.SUPPRESS}
+            either.add_argument(one, dest=f"reading.{name}", help=f"{what} is {text}.", **more)
 
 
 def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
@@ -101,6 +104,7 @@ def answer_flags(question: Question) -> str:
         "header_lines": f"--header-lines {question.options[-1]}",
         "skip_last": f"--skip-last {question.options[-1]}",
         "day_first": "--day-first or --month-first",
+        "decimal_comma": "--decimal-comma or --decimal-point",
         "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, question.options))})",
         "encoding": f"--encoding NAME ({', '.join(question.options)})",
         "missing_marks": f"--missing {shlex.join(question.options)}",

@@ -29,8 +29,8 @@ from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number
-from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
+from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number, may_be_grouped
+from tabtune_core.data.reading.odd_rows import ask_about_points, with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
@@ -208,13 +208,16 @@ def finish(
     anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
     # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
-    sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
+    european = choices.delimiter in (";", "\t")
+    sure = (european or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
     follows = own or (sure and not (to_predict and own is None))
-    pointed = True if sure and choices.delimiter == ";" else None
+    asked_comma = None if to_predict else choices.decimal_comma
+    pointed = asked_comma if asked_comma is not None else True if sure and european else None
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
     dashes: list[str] = []
+    grouped: list[int] = []
     for start, end in groups(len(cells.names), cells.rows):
         tell("Looking at columns", start, len(cells.names))
         hold_batch(connection, start, end)
@@ -227,14 +230,16 @@ def finish(
                 name,
                 first,
                 sample,
-                comma_first=known_commas.get(name, choices.delimiter == ";"),
+                comma_first=known_commas.get(name, choices.delimiter == ";" if asked_comma is None else asked_comma),
                 day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
                 decimal_comma=known_commas[name]
                 if follows and name in known_commas
                 else pointed
-                if name not in chosen_kinds and any("." in cell for cell in sample) and not any(map(ZERO_POINT.fullmatch, sample))
+                if (asked_comma is not None or name not in chosen_kinds)
+                and any("." in cell for cell in sample)
+                and not any(map(ZERO_POINT.fullmatch, sample))
                 else None,
                 to_predict=to_predict,
             )
@@ -243,6 +248,9 @@ def finish(
         typed += answered(connection, works, samples)
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
+        if asked_comma is None and not to_predict:
+            plain = [kind.kind == "number" and kind.unit is None and kind.decimal_comma is None for kind in typed[start:]]
+            grouped += [start + place for place, sample in enumerate(samples) if plain[place] and may_be_grouped(sample)]
     described, column_findings, raised = describe(connection, cells, typed, facts)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     day_first = choices.day_first if choices.day_first is not None or not orders else True in orders.values()
@@ -251,7 +259,8 @@ def finish(
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
     ends, raised = with_last_rows(connection, described, frame, raised)
-    all_findings = [*findings, *cells.findings, *ends, *column_findings]
+    points, asked_points = ask_about_points(connection, cells.names, grouped, european=european)
+    all_findings, raised = [*findings, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_datetime64_any_dtype, is_float_dtype
+from pandas.api.types import is_datetime64_any_dtype, is_float_dtype, is_numeric_dtype
 from safetensors import SafetensorError
 
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import labels_like
+from tabtune_core.data.reading.numbers import with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
-from tabtune_core.data.values import with_column
+from tabtune_core.data.values import present, with_column
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
@@ -120,8 +121,8 @@ class AdaptedModel:
             raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
         return context
 
-    def without_marks(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows with missing cells in place of the missing marks of the run's table, as texts or as whole numbers.
+    def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
+        """Returns the rows with texts and whole numbers read as in the run's table: missing marks are missing, commas are decimal.
 
         A float is no mark, as a file would have it with its decimals: 99 is not the price 99.0. Neither is a date.
         """
@@ -132,6 +133,10 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
+        for name, decimal in self.facts.reading.decimal_commas:
+            if decimal and name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
+                told = [with_point(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
+                rows = with_column(rows, name, pd.Series(told, index=rows.index, dtype=object))
         return rows
 
     def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:
@@ -174,7 +179,7 @@ class AdaptedModel:
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """Predicts; ``told`` issues Python warnings about unreadable cells, which the command line reports in its own way."""
-        frame = self.without_marks(read_rows(rows), context)
+        frame = self.as_read(read_rows(rows), context)
         predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
         for sentence in context.encoder.unread(frame) if told else ():
             warn(sentence)

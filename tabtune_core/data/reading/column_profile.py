@@ -13,10 +13,11 @@ from typing import Any
 import duckdb
 
 from tabtune_core.data.findings import Column, Finding, Question, Severity, not_asked, shorten
-from tabtune_core.data.reading.batched_queries import among, places_by
+from tabtune_core.data.reading.batched_queries import among, places_by, quoted
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed
+from tabtune_core.wording import counted
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
 """Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and its values are
@@ -30,6 +31,7 @@ SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
 """Findings that depend on the kind of a column: left out while a question asks for its kind."""
 RECURRING = 0.1
+CAPITALS = re.compile("[A-Z]{2}")
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
@@ -42,6 +44,9 @@ DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
 NEGATIVE_CODE, POSITIVE_CODE = re.compile(r"-(1|7+|8+|9+|[1-9]0+)(\.(0+|9+))?"), re.compile(r"99+(\.(0+|9+))?")
 """Numbers that people write for a missing number."""
+NO_DATES = ("0001-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01", "2099-12-31", "2999-12-31", "9999-12-31")
+"""Dates that programs and people write for a missing date or for no end; codes only if YEARS_APART from the other dates."""
+YEARS_APART = 20
 ENDS = 5
 """How many of the smallest and of the largest different numbers of a column may be such codes."""
 SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE, STEPS = 90, 3, 3, 3
@@ -97,10 +102,13 @@ def describe(
             message = (
                 f"{name!r} holds {shown} far from its other values, as a code for missing would be; it is read as a number."
                 if kind.kind == "number"
+                else f"{name!r} holds {shown} far from its other dates, as a code for missing would be; it is read as a date."
+                if kind.kind in DATED
                 else f"{name!r} holds {shown}, which may mean missing; it is read as a word like the others."
             )
-            code = "sentinel-missing" if kind.kind == "number" else "missing-words"
-            severity: Severity = "warning" if kind.kind == "number" else "info"
+            far = kind.kind not in ("category", "text")
+            severity: Severity = "warning" if far else "info"
+            code = "sentinel-missing" if far else "missing-words"
             findings.append(Finding(severity, code, message, name))
             questions.append(Question(code, f"{message} If it means missing, say so.", "missing_marks", fact.marks))
     return tuple(columns), findings + row_findings(connection, cells), questions
@@ -132,9 +140,16 @@ def _and_more(names: Sequence[str], most: int, mark: str = ", ") -> str:
     return mark.join(names[:most]) + more
 
 
+DATED = ("date", "datetime")
+NO_DATE = f"(value::DATE IN ({', '.join(f'DATE {quoted(day)}' for day in NO_DATES)}))"
 CODED = {
     "number": "[min(value), max(value)]",
     **dict.fromkeys(("category", "text"), f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD})"),
+    **dict.fromkeys(
+        DATED,
+        f"[list(DISTINCT [cell, year(value)::VARCHAR]) FILTER (WHERE {NO_DATE}), "
+        f"[[min(year(value)) FILTER (WHERE NOT {NO_DATE}), max(year(value)) FILTER (WHERE NOT {NO_DATE})]::VARCHAR[]]]",
+    ),
 }
 """SQL for the cells that may be codes for missing, by kind."""
 
@@ -157,7 +172,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
         marks = sentinels(connection, values, coded) if coded else {}
         if not number:
-            marks = {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
+            marks = {row[0]: far_dates(*row[5]) if kind in DATED else missing_words(row[5] or (), row[2]) for row in rows}
         words = alike(connection, values) if kind in ("category", "boolean") else {}
         found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
@@ -193,7 +208,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
         return []
     if filled == 0:
         return [Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)]
-    found = []
+    found = na_code(column)
     if column.unique == 1:
         message = f"{name!r} is {column.examples[0]!r} in every row that has a value. {LEAVE_CONSTANT}"
         found.append(Finding("warning", "constant", message, name))
@@ -226,6 +241,16 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     return found
 
 
+def na_code(column: Column) -> list[Finding]:
+    """Reports missing cells beside codes of two capital letters, of which NA may be one, as for Namibia and North America."""
+    if column.kind != "category" or not column.missing or column.unique < 4 or not all(map(CAPITALS.fullmatch, column.examples)):
+        return []
+    message = (
+        f"{column.name!r} has codes of two capital letters, and {counted(column.missing, 'cell')} without a value. NA is read as missing: "
+    )
+    return [Finding("info", "na-code", f"{message}if it is one of the codes, write another word for it in the file.", column.name)]
+
+
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
     """Reports rows that occur more than once."""
     everything = ", ".join(f"c{place}" for place in range(len(cells.names)))
@@ -242,6 +267,14 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
 def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
     """Returns the words of a column that may mean missing; empty if there is only one other word, as in "none" and "some"."""
     return tuple(sorted(words)) if unique - len(words) >= 2 else ()
+
+
+def far_dates(marks: Sequence[tuple[str, str]] | None, years: Sequence[Sequence[str | None]]) -> tuple[str, ...]:
+    """Returns the cells of ``marks``, pairs of a cell and its year, that lie far from the first and last year of the other dates."""
+    ((low, high),) = years
+    if low is None or high is None:
+        return ()
+    return tuple(sorted(cell for cell, year in marks or () if not int(low) - YEARS_APART <= int(year) <= int(high) + YEARS_APART))
 
 
 def is_code(value: float | None) -> bool:

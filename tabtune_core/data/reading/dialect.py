@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -36,6 +37,8 @@ SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 YEAR = re.compile(r"(19\d|20\d)\d|2100")
 MANY_YEARS = 5
 """From this many rising years, the line is a header, whatever the gaps between them and however many names it has."""
+NO_NAMES = ("na", "nan", "null", "none")
+"""Words in a first row of cells."""
 MANY_PLACES = 4
 """From this many numbers that count the columns, the line is a header."""
 LINES_AHEAD = 100
@@ -97,8 +100,9 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     marked = numbers or (skip == 1 and start[1:2] != " " and any({*first} & {*record} for before, record in records if before > skip))
     above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if marked else None
     skip, first = above or (skip, first)
+    below = [record for before, record in records if before > skip]
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
-    header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first)
+    header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first, below)
     dialect = replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1)
     numbered = 2 * sum(NUMBER.fullmatch(record[0]) is not None for _, record in records) > len(records)
     return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above), numbered=numbered))
@@ -256,10 +260,30 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
     return records[0]
 
 
-def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str]) -> bool:
-    """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits."""
+def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether each column of numbers begins with a word, there is one, and no word of the first line recurs in its column.
+
+    >>> names_numbers(["who", "days"], [["Ann", "3"], ["Bob", ""], ["Cy", "12"]]), names_numbers(["Ann", "3"], [["Bob", "12"]])
+    (True, False)
+    """
+    columns = [[record[place].strip() for record in below if place < len(record)] for place in range(len(first))]
+    if any(cell.strip() and cell.strip() in column for cell, column in zip(first, columns, strict=True)):
+        return False
+    filled = [[cell for cell in column if cell] for column in columns]
+    of_numbers = [
+        cell.strip()
+        for cell, column in zip(first, filled, strict=True)
+        if len(column) > 1 and sum(map(bool, map(NUMBER.fullmatch, column))) >= MOSTLY * len(column)
+    ]
+    return bool(of_numbers) and all(re.search(r"[^\W\d_]{2}", cell) and cell.lower() not in NO_NAMES for cell in of_numbers)
+
+
+def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str], below: list[list[str]]) -> bool:
+    """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits, or
+    names of columns of numbers.
+    """
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
-    if found is not None and found[3]:
+    if (found is not None and found[3]) or names_numbers(first, below):
         return True
     cells = [cell.strip() for cell in first]
     places = cells[1:] if not cells[0] else cells  # pandas writes an empty name for its index

@@ -89,8 +89,10 @@ AMOUNTS = NumberFormat(
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
     "K, M or B",
 )
-SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
+SURE_COMMA = rf"[+-]?(\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}|0,\d{{3}})"
 """A number whose comma must be a decimal comma."""
+GROUPED = r"[+-]?[1-9]\d{0,2}(\.\d{3})*"
+"""A number whose points, if any, may separate thousands."""
 ZERO_COMMA, ZERO_POINT = re.compile(r"(?<![\d.,])0,\d{3}$"), re.compile(r"[+-]?0\.\d{3}")
 """Numbers whose mark hardly separates thousands."""
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
@@ -181,6 +183,7 @@ def as_number(
         return Typed(words.kind, "cell", (Finding("info", "kept-as-text", message, name),))
     else:
         typed, wrong = Typed("number", FINITE, infinite_finding(name, infinite)), UNREAD
+    typed = replace(typed, findings=(*typed.findings, *zeros_at_end(name, sample)))
     if unread == 0:
         return typed
     if forced:
@@ -194,6 +197,16 @@ def as_number(
     (marked,) = (yield Ask((f"count(*) FILTER {MISSING_WORD}",))) if unread > filled * STRAY_SHARE else (0,)
     most = 1 if unread == marked or len(sample) > MANY_NUMBERS else STRAY_SHARE
     return (yield from stray_words(name, unread, filled, wrong, most=most))
+
+
+def zeros_at_end(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
+    """Reports few numbers of which some differ only in zeros at their end, as versions and codes do."""
+    short = {cell: cell.rstrip("0") for cell in sample if re.fullmatch(r"\d+\.\d*[1-9]0+", cell)}
+    twice = next((cell for cell, same in short.items() if same in sample), None)
+    if twice is None or len(sample) > MANY_NUMBERS:
+        return ()
+    message = f"{name!r} holds {short[twice]!r} and {twice!r}, read as the same number. Choose category if they differ, as versions do."
+    return (Finding("info", "zeros-at-end", message, name),)
 
 
 def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:
@@ -230,6 +243,25 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
         message = f"{unread:,} of {filled:,} cells of {name!r} are not numbers and became missing."
         findings = (Finding("warning", "not-numbers", message, name), *findings)
     return Typed("number", value, findings)
+
+
+def with_point(text: str) -> str:
+    """Returns a number with a decimal comma as Python writes it, and any other text unchanged.
+
+    >>> list(map(with_point, ("1.234,5", "21.428", "62,3", "1.5", "about 3")))
+    ['1234.5', '21428', '62.3', '1.5', 'about 3']
+    """
+    fits = re.fullmatch(POINTS.pattern, text.strip(), re.ASCII)
+    return re.sub(rf"{GAP}|\.", "", text.strip()).replace(",", ".") if fits else text
+
+
+def may_be_grouped(sample: Sequence[str]) -> bool:
+    """Whether each number may be one with points between thousands, and some has a point.
+
+    >>> may_be_grouped(["607", "1.652"]), may_be_grouped(["607", "1.65"]), may_be_grouped(["0.652", "1.652"])
+    (True, False, False)
+    """
+    return any("." in cell for cell in sample) and all(re.fullmatch(GROUPED, cell) for cell in sample)
 
 
 def unit_of(sample: Sequence[str]) -> str | None:
@@ -334,8 +366,9 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     if text == UNMARKED:
         numbers = [value for value in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", value)] or sample
     shown = next((value for value in numbers if re.search(r"\d\D+\d", value)), numbers[0])  # a better example than a whole number
+    what = "Numbers with points between thousands" if style is POINTS and not any("," in value for value in sample) else style.message
     signs = {"cell": "", BARE: " and a currency, percent, minus or plus sign", UNMARKED: " and marks, which are left out,"}
-    message = f"{style.message}{signs.get(text, f' and the unit {unit!r}')} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
+    message = f"{what}{signs.get(text, f' and the unit {unit!r}')} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
     scale += "; (12) became -12" if text == BARE and any(value.endswith(")") for value in sample) else ""
     scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""

@@ -576,6 +576,66 @@ def test_several_header_lines_raise_one_question_and_the_answer_joins_them():
     assert (len(table.frame), table.questions) == (300, ())
 
 
+def test_marks_in_the_first_rows_are_not_names():
+    lines = "".join(f"r{row},{row},{row + 3},{row * row}\n" for row in range(300))
+    asked = read_table(f"a,b,c,d\nx,**,**,**\ny,n/k,n/k,n/k\n{lines}".encode())
+    assert not codes(asked) & {"header-lines"} and {"bad-cells"} <= codes(asked)
+
+
+def test_a_line_of_names_above_numbers_is_a_header():
+    names = "president,position,appointee,start,length,gender,,"
+    lines = [
+        f'Carter,Office {row % 9},"Lance, {row}",1/{row % 28 + 1}/77,{row if row % 5 else "Still in office"},Male,,' for row in range(60)
+    ]
+    table = read_table("\n".join([names, *lines]).encode())
+    assert table.reading.header and table.columns[0].name == "president"
+    assert not read_table(b"Ann,3\nBob,12\nCy,4\n").reading.header
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@settings(max_examples=20)
+@given(some.data())
+def test_points_between_thousands_are_never_read_as_decimal_points_without_a_question(separator, data):
+    numbers = data.draw(
+        some.lists(some.integers(1, 2_000_000), min_size=8, max_size=40).filter(lambda drawn: min(drawn) < 1000 <= max(drawn))
+    )
+    shares = data.draw(some.sampled_from(["", "0,375", "9,5"]))
+    written = [f"{number:,}".replace(",", ".") for number in numbers]
+    frame = pd.DataFrame(
+        {"people": written, "kind": ["town", "city"] * (len(written) // 2) + ["town"] * (len(written) % 2), "share": shares}
+    )
+    content = frame.to_csv(index=False, sep=separator).encode()
+    table = read_table(content)
+    wrong = table.frame["people"].tolist() != numbers
+    assert wrong == any(question.field == "decimal_comma" for question in table.questions)
+    assert wrong or not codes(table) & {"point"}
+    assert not (wrong and separator != "," and shares), "another column has decimal commas"
+    answered = read_table(content, ReadingChoices(decimal_comma=True))
+    assert answered.frame["people"].tolist() == numbers and not answered.questions
+    assert not any(question.field == "decimal_comma" for question in read_table(content, ReadingChoices(decimal_comma=False)).questions)
+
+
+@pytest.mark.parametrize("cells", [["0.607", "1.652"], ["1.652", "12.5"], ["1.652", "2.718"], ["1652", "1.652"]], ids=str)
+def test_decimal_points_raise_no_question(cells):
+    assert not one_column(cells * 9).questions
+
+
+def test_dates_that_stand_for_none_are_asked_about():
+    days = [f"20{10 + row % 14}-03-{row % 28 + 1:02}" for row in range(60)]
+    asked = one_column([*days, *["9999-12-31"] * 9, "1900-01-01"])
+    assert [(one.code, one.options) for one in asked.questions] == [("sentinel-missing", ("1900-01-01", "9999-12-31"))]
+    answered = one_column([*days, *["9999-12-31"] * 9, "1900-01-01"], ReadingChoices(missing_marks=("9999-12-31", "1900-01-01")))
+    assert (answered.columns[0].kind, answered.columns[0].missing, answered.questions) == ("date", 10, ())
+    assert not one_column([*[f"19{row:02}-03-05" for row in range(1, 99)], "1900-01-01"]).questions
+
+
+def test_codes_that_reading_changes_are_reported():
+    assert "zeros-at-end" in codes(one_column(["1.1", "1.10", "1.2"] * 9))
+    assert "zeros-at-end" not in codes(one_column(["1.5", "1.0", "1"] * 9))
+    assert "na-code" in codes(one_column(["EU", "NA", "AS", "SA", "AF"] * 9))
+    assert "na-code" not in codes(one_column(["EU", "AS", "SA", "AF"] * 9))
+
+
 def test_words_among_numbers_are_asked_about_and_the_answer_makes_the_column_numeric():
     cells = [*map(str, range(40)), "unknown", "unknown"]
     asked = one_column(cells)

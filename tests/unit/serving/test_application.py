@@ -1,6 +1,7 @@
 """Served adapters: each request gets the answer that its adapter gives alone, or one sentence about what to correct."""
 
 import asyncio
+import io
 import json
 import re
 import shutil
@@ -111,6 +112,23 @@ def test_a_missing_mark_of_the_table_is_missing_in_json_csv_and_python(tmp_path)
     np.testing.assert_allclose(alone(tmp_path, "marked", rows)[0], expected["probabilities"], atol=2e-5)
     for p_NK in (number["probabilities"], alone(tmp_path, "marked", plain)[0]):
         assert np.abs(np.subtract(expected["probabilities"][0], p_NK)).max(axis=1).min() > 1e-3
+
+
+def test_texts_with_a_decimal_comma_are_read_in_json_and_python_as_in_the_table(tmp_path):
+    store = RunStore(tmp_path / "home")
+    table = pd.read_csv(io.BytesIO(mixed_csv()))
+    weight = [f"{1000 * value:,.1f}".translate(str.maketrans(",.", ".,")) for value in table["weight"]]
+    (tmp_path / "data.csv").write_bytes(table.assign(weight=weight).to_csv(index=False, sep=";").encode())
+    run_id = made_run(store, data=(tmp_path / "data.csv").read_bytes())
+    shutil.copy(store.run_dir(run_id) / "adapter.zip", tmp_path / "comma.zip")
+    rows = [{**ROW, "weight": weight} for weight in ("41.000", "41.000,0", "41000", 41000)]
+    with TestClient(application(opened(tmp_path, "comma"), HERE, LIMITS)) as client:
+        told = ask(client, rows).json()["probabilities"]
+        expected = ask(client, b"size;colour;seen;weight\n0,5;red;2024-03-11;41.000\n", kind="text/csv").json()["probabilities"]
+        other = ask(client, [{**ROW, "weight": 41.0}]).json()["probabilities"]
+    np.testing.assert_allclose(told, expected * 4, atol=1e-6)
+    np.testing.assert_allclose(alone(tmp_path, "comma", rows)[0], told, atol=2e-5)
+    assert np.abs(np.subtract(other, expected)).max() > 1e-4
 
 
 def test_concurrent_requests_are_batched_by_adapter_and_never_mixed(client):
