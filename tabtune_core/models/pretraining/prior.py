@@ -46,10 +46,8 @@ def draw_table(rng: np.random.Generator, rows: int, features: int, *, classes: b
     relevant = int(np.exp(rng.uniform(0, np.log(features + 1)))) if rng.random() < 0.7 else features
     known_TR = effect_TF[:, rng.permutation(features)[:relevant]]
     if not classes:
-        y_T = _scores(rng, known_TR, hidden_T, 1, easy)[:, 0]
-        y_T = _standard(y_T) + rng.normal(size=rows) * (0.05 if easy else np.exp(rng.uniform(np.log(0.03), np.log(1.5))))
-        if not easy and rng.random() < 0.25:  # prices, counts, times
-            y_T = np.exp(np.clip(_standard(y_T) * rng.uniform(0.3, 1.2), -6, 6)) * rng.choice([-1.0, 1.0])
+        score_T = _scores(rng, known_TR, hidden_T, 1, easy)[:, 0]
+        y_T = score_T + 0.05 * rng.normal(size=rows) if easy else _numbers(rng, score_T, np.clip(known_TR[:, 0], -3, 3))
     else:
         y_T = _class_ids(rng, known_TR, hidden_T, easy).astype(float)
     if not easy:
@@ -157,8 +155,35 @@ def _date(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
     return np.stack([day_T, season_T, (weekday_T >= 5).astype(float)], 1), np.stack([day_T, month_T, weekday_T], 1)
 
 
+def _numbers(rng: np.random.Generator, score_T: Array, spread_T: Array) -> Array:
+    """Adds noise to a score, in some tables more where ``spread_T`` is high, and shows it as a number, price, count, grade or share."""
+    noise_T = rng.normal(size=len(score_T)) if rng.random() < 0.7 else rng.standard_t(3, len(score_T)) / np.sqrt(3)
+    noise_T = noise_T * np.exp(spread_T * rng.uniform(0.2, 0.7)) if rng.random() < 0.3 else noise_T
+    y_T = _standard(score_T + noise_T * np.exp(rng.uniform(np.log(0.03), np.log(1.5))))
+    form, sign, size_T = rng.random(), rng.choice([-1.0, 1.0]), np.exp(np.clip(y_T * rng.uniform(0.3, 1.2), -6, 6))
+    if form < 0.2:  # prices, times
+        return np.asarray(size_T * sign)
+    if form < 0.25:  # counts
+        return np.asarray(rng.poisson(size_T * np.exp(rng.uniform(-0.5, 3.0))), float)
+    if form < 0.3:  # rounded numbers
+        return np.asarray(np.floor(size_T * rng.uniform(1, 20)))
+    if form < 0.4:  # grades
+        return np.asarray(_levels(rng, y_T, 20) * sign)
+    if form < 0.45:  # amounts that are often 0
+        return np.asarray(_often_zero(rng, y_T)[1] * sign)
+    return np.tanh(y_T * rng.uniform(0.5, 2.0)) if form < 0.5 else y_T  # shares, or plain numbers
+
+
 def _linear(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
     return x_TF @ rng.standard_t(3, (x_TF.shape[1], count))
+
+
+def _curves(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
+    """Sums one curve of each column, most of them monotone, such as the effects of an age, a dose or a distance."""
+    z_TF = (x_TF - rng.normal(size=x_TF.shape[1])) * np.exp(rng.uniform(np.log(0.3), np.log(3.0), x_TF.shape[1]))
+    shapes_STF = np.stack([np.tanh(z_TF), np.maximum(z_TF, 0.0), np.sign(z_TF) * np.log1p(np.abs(z_TF)), np.exp(-z_TF * z_TF)])
+    curve_TF = np.take_along_axis(shapes_STF, rng.integers(0, len(shapes_STF), (1, 1, x_TF.shape[1])), 0)[0]
+    return np.asarray(_standard(curve_TF) @ rng.standard_t(3, (x_TF.shape[1], count)))
 
 
 def _trees(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
@@ -201,8 +226,8 @@ def _scores(rng: np.random.Generator, x_TF: Array, hidden_T: Array, count: int, 
     if easy:
         return _standard(_linear(rng, x_TF, count))
     x_TF, total_TK = np.clip(x_TF, -8, 8), np.zeros((len(x_TF), count))
-    functions = (_linear, _trees, _smooth, _products, _nearness)
-    for function in rng.choice(len(functions), int(rng.choice((1, 2, 3), p=(0.5, 0.35, 0.15))), p=(0.25, 0.35, 0.2, 0.1, 0.1)):
+    functions = (_linear, _curves, _trees, _smooth, _products, _nearness)
+    for function in rng.choice(len(functions), int(rng.choice((1, 2, 3), p=(0.5, 0.35, 0.15))), p=(0.2, 0.2, 0.3, 0.15, 0.1, 0.05)):
         total_TK += _standard(functions[function](rng, x_TF, count)) * rng.uniform(0.3, 1.0)
     if rng.random() < 0.3:
         total_TK += hidden_T[:, None] * rng.normal(size=count) * rng.uniform(0.1, 1.0)
