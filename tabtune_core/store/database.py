@@ -19,7 +19,7 @@ from tabtune_core.files.plain_values import check_fields
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
-FORMAT = 6
+FORMAT = 7
 """Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as 0. This version
 opens its own format and earlier ones. When you change the meaning of a table or file, add one here and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
@@ -51,6 +51,7 @@ ADDED = {
 RENAMED = (
     (4, '"model": "tabicl-mini"', '"model": "tabicl-mini-1"'),
     (6, '"model": "mitra-mini"', '"model": "mitra-mini-1"'),
+    (7, '"model": "tabdpt-mini"', '"model": "tabdpt-mini-1"'),
 )
 """Replacements in stored settings by format, so that queued runs use the weights that their sweep began with. They cannot occur inside a
 value, where quotes are escaped."""

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import zipfile
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +114,10 @@ def test_earlier_weights_are_found_by_name_and_by_the_adapters_made_with_them(ho
     regressors = {find_checkpoint(get_card(name), "regression")[1].sha256 for name in pipelines}
     assert len(regressors) == 3
     assert all(find_checkpoint(card_with("tabicl-mini", "regression", one), "regression")[1].sha256 == one for one in regressors)
-    for task in ("classification", "regression"):
-        new, old = (find_checkpoint(get_card(name), task)[1].sha256 for name in ("mitra-mini", "mitra-mini-1"))
-        assert [card_with("mitra-mini", task, one).name for one in (new, old)] == ["mitra-mini", "mitra-mini-1"]
+    for model, task in product(("mitra-mini", "tabdpt-mini"), ("classification", "regression")):
+        names = [model, f"{model}-1"]
+        new, old = (find_checkpoint(get_card(name), task)[1].sha256 for name in names)
+        assert [card_with(model, task, one).name for one in (new, old)] == names
     added = uploaded_adapters.add_adapter(home, (KEPT / "adapter.zip").read_bytes(), "kept.zip")
     assert added.facts.settings.model == "tabicl-mini"
     assert uploaded_adapters.missing_base(added) is None

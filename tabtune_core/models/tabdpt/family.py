@@ -116,19 +116,26 @@ def _tabdpt(name: str, title: str, note: str, weights: Weights, rates: dict[Stra
     return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=both, rates=measured)
 
 
+def _mini(name: str, title: str, note: str, sha256: str, **more: Any) -> ModelCard:
+    file = f"{name}.safetensors"
+    weights = Weights(file=file, repository=None, total_parameters=586_890, config=TABDPT_MINI, sha256=sha256)
+    return _tabdpt(name, title, note, weights, **more)
+
+
+MINI_1 = _mini(
+    "tabdpt-mini-1",
+    "TabDPT mini 1",
+    "The first weights of TabDPT mini, for adapters made with them.",
+    "ace2cacda0cd6311649df6e74ec6ef6ba1279051013b6bf136e732e34e00b2c0",
+    rates={"peft": 1e-3, "base-ft": 1e-4},
+)
+EARLIER = {"tabdpt-mini": (MINI_1,)}
 CARDS = (
-    _tabdpt(
+    _mini(
         "tabdpt-mini",
         "TabDPT mini",
         "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
-        Weights(
-            file="tabdpt-mini.safetensors",
-            repository=None,
-            total_parameters=586_890,
-            config=TABDPT_MINI,
-            sha256="ace2cacda0cd6311649df6e74ec6ef6ba1279051013b6bf136e732e34e00b2c0",
-        ),
-        rates={"peft": 1e-3, "base-ft": 1e-4},
+        "551680c60b0291e405a7e8c879835a1dcc45b521262cb44f6b0d713e087715c0",
     ),
     _tabdpt(
         "tabdpt-1.3",

@@ -45,18 +45,18 @@ def test_runs_of_a_model_with_new_weights_keep_their_old_weights_and_settings(tm
     RunStore(tmp_path).add_sweep(list(asked.values()))
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute("PRAGMA user_version = 3")
-    later = [replace(asked["tabicl-mini"], model="tabicl-mini-1"), asked["tabicl-mini-2"], asked["tabdpt-mini"]]
+    later = [replace(asked["tabicl-mini"], model="tabicl-mini-1"), asked["tabicl-mini-2"], replace(asked["tabdpt-mini"], model="tabdpt-mini-1")]
     for _ in range(2):  # the second opening changes nothing
         assert [run.settings for run in RunStore(tmp_path).runs()] == later
 
 
-@pytest.mark.parametrize("held", [3, 5])
-def test_runs_of_mitra_mini_keep_the_weights_they_began_with(tmp_path, held):
-    RunStore(tmp_path).add_sweep([RunSettings(dataset="d", target="t", model="mitra-mini", strategy="inference")])
+@pytest.mark.parametrize(("model", "held"), [("mitra-mini", 3), ("mitra-mini", 5), ("tabdpt-mini", 6)])
+def test_runs_keep_the_weights_they_began_with(tmp_path, model, held):
+    RunStore(tmp_path).add_sweep([RunSettings(dataset="d", target="t", model=model, strategy="inference")])
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {held}")
     for _ in range(2):
-        assert [run.settings.model for run in RunStore(tmp_path).runs()] == ["mitra-mini-1"]
+        assert [run.settings.model for run in RunStore(tmp_path).runs()] == [f"{model}-1"]
 
 
 def test_runs_in_a_workspace_of_format_1_continue_with_a_process_in_doubt(format_1):
