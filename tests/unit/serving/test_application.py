@@ -1,6 +1,7 @@
 """Served adapters: each request gets the answer that its adapter gives alone, or one sentence about what to correct."""
 
 import asyncio
+import gzip
 import io
 import json
 import re
@@ -244,6 +245,24 @@ def test_long_words_of_a_request_are_cut_in_the_answer(client):
     assert len(ask(client, [{**ROW, "colour": "z" * 3_000}]).json()["notes"][0]) < 400
     for row in ({**ROW, "z" * 3_000: 1}, {**ROW, "size": "z" * 3_000}):
         assert len(ask(client, [row]).json()["detail"]) < 400
+
+
+def test_csv_rows_are_counted_by_its_lines_whatever_letters_cells_and_packing_it_has(client):
+    rows = [{**ROW, "colour": "Åre"}] * 8
+    expected = ask(client, rows, kind="text/csv").json()
+    assert len(expected["predicted"]) == 8
+    for packed in (gzip.compress(as_csv(rows)), as_csv(rows).decode().encode("utf-16"), b"From the sensor\n" + as_csv(rows)):
+        assert ask(client, packed, kind="text/csv").json()["predicted"] == expected["predicted"]
+    lines = ask(client, [{**ROW, "colour": "red\n\nish\nand more"}] * 8, kind="text/csv")
+    assert len(lines.json()["predicted"]) == 8
+    many = gzip.compress(as_csv([ROW] * 11)), as_csv([ROW] * 11).decode().encode("utf-16"), as_csv([ROW] * 31)
+    assert [ask(client, one, kind="text/csv").status_code for one in many] == [413] * 3
+
+
+def test_far_too_many_rows_are_refused_without_reading_them(client, monkeypatch):
+    monkeypatch.delattr("tabtune_core.serving.application.read_new_rows")
+    told = ask(client, as_csv([ROW] * 21), kind="text/csv").json()["detail"]
+    assert told == "The request has 21 rows; at most 10 are predicted at once. Send fewer."
 
 
 def test_json_with_a_byte_order_mark_is_read(client):
