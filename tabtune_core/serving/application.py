@@ -4,10 +4,12 @@ In: adapters by name, and who may reach the server. Out: a FastAPI application. 
 """
 
 import hmac
+import logging
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -25,10 +27,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import LONGEST_SHOWN, NewRows, listed, misfit, read_new_rows, unknown_categories, unknown_column
-from tabtune_core.errors import SettingError, TableError
+from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.serving.adapters import Batches, Served
+from tabtune_core.shortage import shortage_of
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 
@@ -122,8 +125,9 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         if (encoding := request.headers.get("content-encoding", "identity")) != "identity" and kind == "application/json":
             raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON uncompressed.")
         content = await _content(request, limits.max_bytes)
-        rows = await run_in_threadpool(_READERS[kind], content, served, limits)
-        predicted = await batches.predict(served, rows.frame)
+        with _failures_told():
+            rows = await run_in_threadpool(_READERS[kind], content, served, limits)
+            predicted = await batches.predict(served, rows.frame)
         meters.rows.labels(adapter).inc(len(predicted))
         return _answer(served, rows, predicted)
 
@@ -156,6 +160,21 @@ def _asks_for(token: str) -> Callable[..., None]:
             raise HTTPException(401, f"{why}: send the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"})
 
     return known
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Turns an error that is not the client's into 503, if the machine lacks something, else 500; prints it for who runs the server."""
+    try:
+        yield
+    except (HTTPException, TableError):
+        raise
+    except Exception as error:
+        lacking, unknown = shortage_of(error, "The rows were not predicted"), not isinstance(error, TabTuneError)
+        unexpected = f"Something unexpected happened ({type(error).__name__}: {error}). The server printed the trace."
+        told = str(lacking or (unexpected if unknown else error))
+        logging.getLogger(__name__).error(told, exc_info=error if unknown and not lacking else None)
+        raise HTTPException(503 if lacking else 500, told) from error
 
 
 async def _content(request: Request, most: int) -> bytes:
@@ -228,6 +247,8 @@ _CODES = (
     (413, "too many bytes or rows: see /limits"),
     (415, "neither JSON nor CSV"),
     (422, "a column is missing, unknown or of the wrong kind"),
+    (500, "the adapter does not work, or something unexpected happened"),
+    (503, "the server lacks memory, room on a disk or the like"),
 )
 
 

@@ -1,6 +1,7 @@
 """Served adapters: each request gets the answer that its adapter gives alone, or one sentence about what to correct."""
 
 import asyncio
+import errno
 import gzip
 import io
 import json
@@ -9,11 +10,13 @@ import shutil
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from made_run import made_run, mixed_csv
 from starlette.testclient import TestClient
 
@@ -279,6 +282,28 @@ def test_every_address_but_the_health_check_needs_the_token(folder):
         client.headers["authorization"] = "Bearer a-token-of-a-test"
         assert ask(client, ROWS).status_code == 200
         assert client.get("/health", headers={"host": "elsewhere.example"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), 503, "The rows were not predicted. There was not enough memory."),
+        (MemoryError(), 503, "The rows were not predicted. There was not enough memory. End other programs, or ask for less at once"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), 503, "The rows were not predicted. The disk of /x is full"),
+        (AdapterError("The adapter gives no finite number."), 500, "The adapter gives no finite number."),
+        (KeyError("x"), 500, "Something unexpected happened (KeyError: 'x'). The server printed the trace."),
+    ],
+)
+def test_a_failing_prediction_is_told_in_words_and_counted(folder, caplog, error, status, said):
+    def fails(lots):
+        raise error
+
+    served = {"few": replace(opened(folder, "few")["few"], ask=fails)}
+    with TestClient(application(served, HERE, LIMITS)) as client:
+        answer, metrics = ask(client, ROWS), client.get("/metrics").text
+    assert (answer.status_code, answer.json()["detail"][: len(said)]) == (status, said)
+    assert f'loralab_request_seconds_count{{adapter="few",status="{status}"}} 1.0' in metrics
+    assert said in caplog.text and ("Traceback" in caplog.text) == ("trace" in said)
 
 
 def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
