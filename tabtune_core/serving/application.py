@@ -23,6 +23,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.findings import shorten
@@ -33,6 +34,9 @@ from tabtune_core.files.plain_values import read_json
 from tabtune_core.serving.adapters import Batches, Served
 from tabtune_core.shortage import shortage_of
 from tabtune_core.upstream import DISTRIBUTION, installed
+
+GRACE_SECONDS = 10
+"""How long requests that have begun may take after the server was asked to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,8 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
         say(f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). Ctrl-C ends it.")
         if access.token:
             say(f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _asks_for(token: str) -> Callable[..., None]:
@@ -182,11 +187,14 @@ async def _content(request: Request, most: int) -> bytes:
     told, parts, size = request.headers.get("content-length", ""), [], 0
     if told.isdecimal() and int(told) > most:
         raise _too_large(most)
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise _too_large(most)
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                raise _too_large(most)
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise HTTPException(499, "The client has disconnected.") from error  # as nginx counts it; nobody gets the answer
     return b"".join(parts)
 
 

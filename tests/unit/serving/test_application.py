@@ -7,12 +7,16 @@ import io
 import json
 import re
 import shutil
+import signal
 import socket
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +29,7 @@ from tabtune_core.access import Access, decide
 from tabtune_core.cli.main import main
 from tabtune_core.errors import AdapterError
 from tabtune_core.serving.adapters import Batches, open_adapters
-from tabtune_core.serving.application import Limits, application
+from tabtune_core.serving.application import Limits, application, serve
 from tabtune_core.store.runs import RunStore
 
 ROW = {"size": 0.5, "colour": "red", "seen": "2024-03-11", "weight": 41}
@@ -287,7 +291,11 @@ def test_every_address_but_the_health_check_needs_the_token(folder):
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), 503, "The rows were not predicted. There was not enough memory."),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+            503,
+            "The rows were not predicted. There was not enough memory.",
+        ),
         (MemoryError(), 503, "The rows were not predicted. There was not enough memory. End other programs, or ask for less at once"),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), 503, "The rows were not predicted. The disk of /x is full"),
         (AdapterError("The adapter gives no finite number."), 500, "The adapter gives no finite number."),
@@ -304,6 +312,33 @@ def test_a_failing_prediction_is_told_in_words_and_counted(folder, caplog, error
     assert (answer.status_code, answer.json()["detail"][: len(said)]) == (status, said)
     assert f'loralab_request_seconds_count{{adapter="few",status="{status}"}} 1.0' in metrics
     assert said in caplog.text and ("Traceback" in caplog.text) == ("trace" in said)
+
+
+def test_the_server_ends_while_an_upload_stalls_and_counts_clients_that_leave(monkeypatch, capfd):
+    app = application({"few": SimpleNamespace(name="few", about={"columns": {}})}, Access(), LIMITS)
+    start, found, ends = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n\r\na", [], []
+
+    def clients(address):
+        with socket.create_connection(address) as leaving:
+            leaving.sendall(start)
+            time.sleep(0.3)
+        with socket.create_connection(address) as stalled, httpx.Client() as asks:
+            stalled.sendall(start)
+            time.sleep(0.3)
+            found.append(asks.get(f"http://127.0.0.1:{address[1]}/metrics").text)
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(5)
+
+    def say(told):
+        threading.Thread(target=clients, args=(("127.0.0.1", int(re.findall(r":(\d+) ", told)[0])),), daemon=True).start()
+
+    monkeypatch.setattr("tabtune_core.serving.application.GRACE_SECONDS", 1)
+    held = signal.signal(signal.SIGTERM, lambda *_: ends.append(time.monotonic()))
+    try:
+        serve(app, HERE, 0, say)
+    finally:
+        signal.signal(signal.SIGTERM, held)
+    assert ends and 'adapter="few",status="499"} 1.0' in found[0] and "ClientDisconnect" not in capfd.readouterr().err
 
 
 def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
