@@ -1,6 +1,7 @@
 """Weights & Biases: a group per sweep and a run per run. Without a login all stays in files, until ``wandb sync`` sends them."""
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ class WandB:
         return next((file.read_text() for folder in self._folders(run) if (file := folder / STAMP).exists()), "")
 
     def begin(self, run: AboutRun) -> "_Run":
-        """Starts a run with the same id; deletes files that were not sent yet. What the server has stays and is not sent twice."""
+        """Starts a run with the same id; deletes files that were not sent yet. What the server has stays, and only later rows are sent."""
         for folder in self._folders(run):
             shutil.rmtree(folder, ignore_errors=True)  # its service may still be writing its log
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,10 +68,14 @@ class WandB:
 class _Run:
     def __init__(self, wandb: Any, run: Any) -> None:
         self._wandb, self._run = wandb, run
-        self._sent_before = bool(run.resumed)
+        self._held, self._last = run.starting_step, run.summary.get("_timestamp", math.inf)
+        """How many rows the server has, and the time of the last; after an interruption those include rows that were withdrawn."""
 
     def log(self, rows: Sequence[Row]) -> None:
-        for row in () if self._sent_before else rows:
+        for row in rows:
+            self._held -= 1
+            if self._held >= 0 and row.time <= self._last:
+                continue
             self._run.log({**row.values, "step": row.step, "_timestamp": row.time})
 
     def end(self, ending: Ending) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from fakes.wandb_server import wandb_server
 from made_sweeps import Lab
 
 from tabtune_core.errors import MissingPackageError, SettingError, TrackerError
@@ -204,6 +205,38 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
     assert (mirror.look(), mirror.sent) == (0, 1)
     ((again, _, _),) = READ[name](folder, lab.lora)
     assert {key: len(rows) for key, rows in again.items()} == {key: len(rows) for key, rows in curves.items()}
+
+
+@pytest.fixture
+def server(alone, monkeypatch):
+    """A server of Weights & Biases on this machine: its runs by id."""
+    import wandb
+
+    with wandb_server() as (address, runs):
+        monkeypatch.setenv("WANDB_INIT_TIMEOUT", "20")
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        wandb.teardown()  # it reads its environment once
+        yield runs
+    wandb.teardown()
+
+
+def losses(rows):
+    return [(row["step"], row["_timestamp"], row["train/loss"]) for row in rows if "train/loss" in row]
+
+
+def test_a_server_gets_the_rows_that_it_lacks_and_no_row_twice(lab, server):
+    (lab.store.run_dir(lab.lora) / ADAPTER_FILE).unlink()  # this server takes no artifacts
+    Mirror(lab.store, lab.sweep, open_tracker("wandb", lab.store.home)).look()
+    told, run = list(server[lab.lora]["rows"]), server[lab.lora]
+    assert len(told) == 11 and len(losses(told)) == 3 and run["ended"] == 0
+    for had, last in ((0, 0), (5, 4), (5, 10), (10, 9)):  # the values of the summary may come before its row, which brings "_step"
+        summary = {name: value for name, value in told[last].items() if name != "_step"} | ({"_step": had - 1} if had else {})
+        run |= {"rows": told[:had], "summary": summary, "ended": None}
+        shutil.rmtree(lab.store.home / "trackers")
+        Mirror(lab.store, lab.sweep, open_tracker("wandb", lab.store.home)).look()
+        assert [(row["step"], row["_timestamp"]) for row in run["rows"]] == [(row["step"], row["_timestamp"]) for row in told]
+        assert run["ended"] == 0
 
 
 class Listed:
