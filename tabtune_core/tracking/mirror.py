@@ -105,7 +105,7 @@ class Mirror:
             text, folder = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] "), self._tracker.folder
             first = next(iter(text.splitlines()), type(error).__name__)
             doing = f"{self._tracker.title} did not accept the sweep, which the workspace still has"
-            check = f"files can be written in {str(folder)!r}" if folder else "it can be reached"
+            check = f"files can be written in {str(folder)!r}" if folder else "its address and your login are right and the network is up"
             what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
             raise shortage_of(error, doing, folder) or TrackerError(what) from error
 

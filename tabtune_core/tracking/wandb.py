@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tabtune_core.data.findings import shorten
+from tabtune_core.errors import SettingError
 from tabtune_core.tracking.tracker import AboutRun, Ending, Row
 
 STAMP = "loralab-stamp"
@@ -15,13 +17,26 @@ ENDS = {"cancelled": 1, "failed": 1, "interrupted": 1}
 
 
 def open_tracker(where: str, folder: Path) -> "WandB":
-    """``where`` is a project, or ENTITY/PROJECT. Runs are sent if WANDB_MODE is ``online``, or if it is not set and there is a login."""
+    """``where`` is a project, or ENTITY/PROJECT. Runs are sent if WANDB_MODE is ``online``, or if it is not set and there is a login.
+
+    Raises:
+        SettingError: WANDB_MODE is another one, or the address, the key or the login cannot be used.
+    """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     logging.raiseExceptions = False  # its log is on the same disk as its files: if the disk is full, the error itself says so
 
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+    asked = os.environ.get("WANDB_MODE")
+    if asked not in (None, "", "online", "offline"):
+        raise SettingError(f"WANDB_MODE is {asked!r}. Set it to 'online' or 'offline', or leave it out.")
+    try:
+        mode = "offline" if asked == "offline" or not wandb.login(prompt=False, verify=False) else "online"
+    except (wandb.Error, ValueError) as error:  # ValueError: of pydantic, for a value that is no address
+        said = shorten(" ".join(str(error).split()), 160)
+        raise SettingError(f"{said} Correct WANDB_BASE_URL, WANDB_API_KEY or the settings of 'wandb login'.") from error
+    if asked == "online" != mode:
+        raise SettingError("WANDB_MODE is 'online', but there is no login. Run 'wandb login', or set WANDB_API_KEY.")
     entity, _, project = where.rpartition("/")
     return WandB(wandb, Path(os.environ.get("WANDB_DIR") or folder), project or "loralab", entity or None, mode)
 
@@ -32,13 +47,14 @@ class WandB:
     title = "Weights & Biases"
 
     def __init__(self, wandb: Any, folder: Path, project: str, entity: str | None, mode: str) -> None:
-        self._wandb, self.folder, self._mode = wandb, folder.absolute(), mode
-        self._place = {"project": project, "entity": entity, "dir": str(self.folder), "mode": mode}
-        files = f"'{self.folder / 'wandb'}'/offline-run-*"
+        self._wandb, self._files, self._mode = wandb, folder.absolute(), mode
+        self.folder = self._files if mode == "offline" else None
+        self._place = {"project": project, "entity": entity, "dir": str(self._files), "mode": mode}
+        files = f"'{self._files / 'wandb'}'/offline-run-*"
         self.look = f"wandb login && wandb sync {files}" if mode == "offline" else f"project {project} of your login at Weights & Biases"
 
     def _folders(self, run: AboutRun) -> list[Path]:
-        return [*self.folder.glob(f"wandb/*run-*-{run.id}")]
+        return [*self._files.glob(f"wandb/*run-*-{run.id}")]
 
     def stamp(self, run: AboutRun) -> str:
         """Reads it from a file in the run's folder."""
@@ -48,7 +64,7 @@ class WandB:
         """Starts a run with the same id; deletes files that were not sent yet. What the server has stays, and only later rows are sent."""
         for folder in self._folders(run):
             shutil.rmtree(folder, ignore_errors=True)  # its service may still be writing its log
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._files.mkdir(parents=True, exist_ok=True)
         quiet = {"silent": True, "console": "off", "x_disable_stats": True, "x_disable_meta": True, "x_save_requirements": False}
         own = {"disable_git": True, "disable_code": True, "x_disable_machine_info": True}
         made = self._wandb.init(

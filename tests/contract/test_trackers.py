@@ -239,6 +239,32 @@ def test_a_server_gets_the_rows_that_it_lacks_and_no_row_twice(lab, server):
         assert run["ended"] == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"WANDB_API_KEY": "short"}, "WANDB_API_KEY invalid: .* Correct WANDB_BASE_URL, WANDB_API_KEY or the settings of 'wandb login'."),
+        ({"WANDB_BASE_URL": "foo"}, "base_url Input should be a valid URL.* Correct WANDB_BASE_URL, "),
+        ({"WANDB_MODE": "nonsense"}, "WANDB_MODE is 'nonsense'. Set it to 'online' or 'offline', or leave it out."),
+        ({"WANDB_MODE": "disabled"}, "WANDB_MODE is 'disabled'. Set it to 'online' or 'offline', or leave it out."),
+        ({"WANDB_MODE": "online", "WANDB_API_KEY": ""}, "WANDB_MODE is 'online', but there is no login. Run 'wandb login', or set"),
+    ],
+)
+def test_unusable_settings_of_weights_and_biases_are_named(server, tmp_path, monkeypatch, settings, said):
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match=said) as refused:
+        open_tracker("wandb", tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unreachable_server_is_not_taken_for_a_folder(lab, server, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    with pytest.raises(TrackerError, match="Check that its address and your login are right and the network is up, and export it"):
+        Mirror(lab.store, lab.sweep, open_tracker("wandb", lab.store.home)).look()
+
+
 class Listed:
     """A tracker in memory that can fail."""
 
