@@ -340,9 +340,13 @@ def program() -> NoReturn:
     """Runs the command line as a process.
 
     Except for a worker, which cleans up after its children, the process exits at once: during an orderly exit, threads of packages that
-    read tables, and the thread that waits for a worker, can abort a command that has succeeded.
+    read tables, and the thread that waits for a worker, can abort a command that has succeeded, and Weights & Biases would mark runs that
+    go on after SIGTERM as finished.
     """
-    status = main()
+    try:
+        status = main()
+    except SystemExit as ended:  # by the parser, or after SIGTERM
+        status = ended.code if isinstance(ended.code, int) else 0
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # disk full: main has reported it, if stderr still works
             stream.flush()

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 import time
 from datetime import datetime
@@ -237,6 +238,27 @@ def test_a_server_gets_the_rows_that_it_lacks_and_no_row_twice(lab, server):
         Mirror(lab.store, lab.sweep, open_tracker("wandb", lab.store.home)).look()
         assert [(row["step"], row["_timestamp"]) for row in run["rows"]] == [(row["step"], row["_timestamp"]) for row in told]
         assert run["ended"] == 0
+
+
+ENDS_WHILE_A_RUN_GOES_ON = """
+import sys
+from pathlib import Path
+from tabtune_core.cli import main
+from tabtune_core.tracking import open_tracker
+from tabtune_core.tracking.tracker import AboutRun
+
+def follow():
+    open_tracker("wandb", Path(sys.argv[1])).begin(AboutRun("one", "a run", "s", "a sweep", 1.7e9, {}, {}))
+    raise SystemExit(143)
+
+main.main = follow
+main.program()
+"""
+
+
+def test_a_run_that_goes_on_after_the_command_was_ended_has_no_end_at_the_server(server, tmp_path):
+    done = subprocess.run([sys.executable, "-c", ENDS_WHILE_A_RUN_GOES_ON, str(tmp_path)], check=False, timeout=60)
+    assert (done.returncode, server["one"]["ended"]) == (143, None)
 
 
 @pytest.mark.parametrize(
