@@ -48,6 +48,7 @@ class WandB:
 
     def __init__(self, wandb: Any, folder: Path, project: str, entity: str | None, mode: str) -> None:
         self._wandb, self._files, self._mode = wandb, folder.absolute(), mode
+        self._begun: dict[str, Any] = {}
         self.folder = self._files if mode == "offline" else None
         self._place = {"project": project, "entity": entity, "dir": str(self._files), "mode": mode}
         files = f"'{self._files / 'wandb'}'/offline-run-*"
@@ -62,6 +63,8 @@ class WandB:
 
     def begin(self, run: AboutRun) -> "_Run":
         """Starts a run with the same id; deletes files that were not sent yet. What the server has stays, and only later rows are sent."""
+        if earlier := self._begun.pop(run.id, None):
+            earlier.finish(exit_code=1)  # of an interrupted run; does nothing if it has ended
         for folder in self._folders(run):
             shutil.rmtree(folder, ignore_errors=True)  # its service may still be writing its log
         self._files.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,7 @@ class WandB:
             reinit="create_new",
             settings=self._wandb.Settings(**quiet, **own),
         )
+        self._begun[run.id] = made
         made.define_metric("*", step_metric="step")
         return _Run(self._wandb, made)
 

@@ -240,6 +240,23 @@ def test_a_server_gets_the_rows_that_it_lacks_and_no_row_twice(lab, server):
         assert run["ended"] == 0
 
 
+def test_a_server_gets_a_run_that_is_interrupted_and_resumed_while_it_is_followed(lab, server):
+    sweep, (run_id,) = lab.store.add_sweep([lab.settings(2, 0)])
+    mirror = Mirror(lab.store, sweep, open_tracker("wandb", lab.store.home))
+    lab.store.claim(1, None, run_id)
+    add_curves(lab, run_id, range(1, 3))
+    mirror.look(live=True)
+    lab.store.requeue(run_id, "Its process is gone.")
+    lab.store.claim(1, None, run_id)
+    lab.store.append(run_id, Resumed(1), BEGAN + 100)
+    for step in (2, 3):
+        lab.store.append(run_id, StepDone(step, 0.5, 0.5, 1e-3, 0.5), BEGAN + 100 + step)
+    lab.end(run_id, lab.settings(2, 0), 0.75)
+    mirror.look(live=True)
+    assert [step for step, _, _ in losses(server[run_id]["rows"])] == [1, 2, 2, 3]
+    assert server[run_id]["ended"] == 0
+
+
 ENDS_WHILE_A_RUN_GOES_ON = """
 import sys
 from pathlib import Path
