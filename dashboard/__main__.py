@@ -38,6 +38,7 @@ from tabtune_core.execution.worker_watch import watched
 from tabtune_core.shortage import check_limits, named
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
+from tabtune_core.wording import print_what_the_encoding_lacks
 
 USUAL_PORT, MOST_PORTS = 8501, 50
 INTERRUPTED = 130
@@ -194,6 +195,7 @@ def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until interrupted."""
+    print_what_the_encoding_lacks()
     options = parse(arguments)
     try:
         with named():

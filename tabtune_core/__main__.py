@@ -6,6 +6,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from tabtune_core.wording import print_what_the_encoding_lacks
+
 
 def program() -> NoReturn:
     """Runs the command line. Ctrl-C while it loads ends the process at once, because a package could take the interrupt for an error."""
@@ -17,6 +19,7 @@ def program() -> NoReturn:
             number = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
+    print_what_the_encoding_lacks()
     from tabtune_core.cli.main import program as run
 
     signal.signal(signal.SIGINT, held)

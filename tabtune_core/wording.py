@@ -1,6 +1,8 @@
-"""How counts and numbers are written in texts."""
+"""How counts and numbers are written in texts, and letters that the output lacks."""
 
+import io
 import math
+import sys
 
 LARGEST = 1e15
 """From this value on, numbers are written as powers of ten."""
@@ -30,3 +32,10 @@ def number(value: float, digits: int = 6) -> str:
         return f"{value:.{digits}g}".replace("e+", "e")
     behind = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
     return f"{value:,.{behind}f}".rstrip("0").rstrip(".") if behind else f"{value:z,.0f}"
+
+
+def print_what_the_encoding_lacks() -> None:
+    """Has letters that the encoding of the output lacks, as in the locale C, printed as escapes instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

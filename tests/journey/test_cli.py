@@ -251,6 +251,19 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
 
 
+PAGES_THAT_PRINT = r'import dashboard.__main__ as pages; pages.serve = lambda *_: print("caf\u00e9 \u00b1 1"); pages.main([])'
+
+
+@pytest.mark.parametrize("how", [("-m", "tabtune_core", "leaderboard"), ("-c", PAGES_THAT_PRINT)])
+def test_letters_that_the_terminal_lacks_are_printed_as_escapes(tmp_path, how):
+    store = RunStore(tmp_path / "home")
+    store.rename(store.add_sweep([RunSettings(dataset="d", target="y")])[1][0], "café ± 1")
+    started = command(store.home) | {"args": [sys.executable, *how]}
+    started["env"] |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(**started, capture_output=True, check=False)
+    assert "caf\\xe9 \\xb1 1" in done.stdout and "Traceback" not in done.stderr, done.stderr
+
+
 def test_a_terminated_command_says_that_its_runs_continue(tmp_path, tabtune_here, monkeypatch):
     store = RunStore(tmp_path)
     sweep, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
