@@ -14,13 +14,14 @@ from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneError, is_out_of_memory
-from tabtune_core.events import RunFailed, RunFinished
+from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, Unread
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Teller, patiently
 from tabtune_core.store.run_folder import LOG
+from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.clock import Standstill, disturbed
 
@@ -34,18 +35,36 @@ FIRST_TO_GO = 500
 JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
 
 
-def memory_advice(settings: RunSettings) -> str:
-    """Says which settings to lower, with their present values."""
+def advice_on(store: RunStore, run: Run) -> str:
+    """Says which settings of a run to lower so that it needs less memory."""
+    planned = store.last(run.id, "RunPlanned")
+    return memory_advice(run.settings, planned.event if planned else None)
+
+
+def memory_advice(settings: RunSettings, plan: Event | Unread | None) -> str:
+    """Says which settings to lower, with their present values, and how many rows a step really has if the table is smaller."""
     if settings.strategy in REFERENCES:
         return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train
     predicting = f"predict_context_rows (now {train.predict_context_rows or 'all that fit'})"
     if settings.strategy == "inference":
         return f"Lower {predicting}, and run it again."
+    context, query = train.context_rows, train.batch_size
+    if isinstance(plan, RunPlanned):
+        context, query = plan.train_context_rows or plan.context_rows, plan.query_rows
     return (
-        f"Lower context_rows (now {train.context_rows}), then batch_size (now {train.batch_size}), or, if predictions did not fit, "
-        f"{predicting}, and run it again; the LoRA rank hardly changes the memory."
+        f"Lower context_rows (now {_now(train.context_rows, context)}), then batch_size (now {_now(train.batch_size, query)}), or, if "
+        f"predictions did not fit, {predicting}, and run it again; the LoRA rank hardly changes the memory."
     )
+
+
+def _now(asked: int, used: int) -> str:
+    """Writes a number of rows that was asked for, and the smaller one that a step has.
+
+    >>> _now(512, 512), _now(512, 135)
+    ('512', '512, but a step has only 135: go below that')
+    """
+    return f"{asked}, but a step has only {used}: go below that" if used < asked else str(asked)
 
 
 def discard(run_dir: Path) -> None:
@@ -120,7 +139,8 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
             with contextlib.suppress(ShortageError):  # then the worker reports it
                 store.append(run_id, RunFailed(str(lacking), type(lacking).__name__))
             raise lacking from error  # becomes the exit status; the row and the last state stay, so that the run can be resumed
-        message = explain(error, memory_advice(settings), "the run's log", store.home)
+        advice = patiently(lambda: advice_on(store, store.run(run_id)))
+        message = explain(error, advice, "the run's log", store.home)
         patiently(partial(store.append, run_id, RunFailed(message, kind_of_error(error))))
         patiently(partial(store.finish, run_id, "failed", error=message))
         store.forget_states(run_id)

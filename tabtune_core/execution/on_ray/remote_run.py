@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tabtune_core.errors import Cancelled
-from tabtune_core.events import Event, RunFailed, RunFinished, StopRequest
+from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, StopRequest
 from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.node_files import Carried, lacks_release, lay_out
@@ -97,6 +97,7 @@ class RemoteRun:
         self._order: Order | None = None
         self._lock = threading.Lock()
         self._events: list[tuple[Event, float]] = []
+        self._plan: RunPlanned | None = None
         self._told = 0
         """Number of events that the workspace has and that were dropped here."""
 
@@ -166,6 +167,8 @@ class RemoteRun:
         shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, RunPlanned):
+            self._plan = event
         with self._lock:
             self._events.append((event, time.time()))
 
@@ -189,7 +192,7 @@ class RemoteRun:
             with suppress(OSError):  # the log's disk may be what is full
                 traceback.print_exception(error)
             lacking = shortage_of(error, "The run could not go on", self.home)
-            message = explain(error, memory_advice(settings), "the run's log", self.home)
+            message = explain(error, memory_advice(settings, self._plan), "the run's log", self.home)
             if lacking is not None and lacking.passes:
                 message = str(lacking)
             self._tell(RunFailed(message, kind_of_error(error)))
