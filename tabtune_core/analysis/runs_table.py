@@ -17,6 +17,7 @@ from tabtune_core.metrics import METRICS, Metric, Task
 from tabtune_core.settings import REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 
+NO_ADAPTER = "no adapter is offered: a fresh process did not confirm it"
 NO_GAIN, NOT_MEASURED = "no gain over zero-shot", "its score is not defined on the validation rows, so that nothing was measured"
 SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""
@@ -170,4 +171,6 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     if result.best_step == 0 and run.settings.strategy in TRAINED:
         measured = math.isfinite(result.validation.get(run.settings.selection_metric, math.nan))
         row["note"] = NO_GAIN if measured else NOT_MEASURED
+    elif result.adapter_bytes is not None and not result.adapter_verified and not run.error:
+        row["note"] = NO_ADAPTER
     return row

@@ -8,8 +8,10 @@ largest difference.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.engine.preforked_process import FreshProcess, die_with
+from tabtune_core.errors import is_out_of_memory
 from tabtune_core.gpus import takes_one_process
 
 TOLERANCE = 1e-6
@@ -26,6 +29,13 @@ CARD_TOLERANCE = 1e-5
 """The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, which changes the order of sums."""
 OTHER_DEVICE_TOLERANCE = 1e-3
 """The same between a GPU and the CPU, or two kinds of GPUs."""
+LOG_SAYS = "the run's log says why"
+FULL_MEMORY = 64
+"""Exit status of the fresh process if memory was full."""
+WITHOUT_MEMORY = {
+    FULL_MEMORY: "there was not enough memory",
+    -signal.SIGKILL: "the process was killed, most often because memory ran out",
+}
 
 
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
@@ -78,20 +88,21 @@ def verify_in_fresh_process(
     """
     held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
     answer = None if held else _answer(run_dir, home, device, checkpoint, fresh)
-    on_cpu = answer is None and device != "cpu"
+    on_cpu = not isinstance(answer, tuple) and device != "cpu"
     if on_cpu:
-        why = "the GPU is in exclusive-process mode" if held else "it could not be opened on the GPU (the run's log says why)"
+        why = "the GPU is in exclusive-process mode" if held else f"it could not be opened on the GPU ({answer or LOG_SAYS})"
         answer, tolerance = _answer(run_dir, home, "cpu", checkpoint, fresh), OTHER_DEVICE_TOLERANCE
         where = f"in a fresh process on the CPU, because {why},"
-    if answer is None:
-        return None, "The adapter package could not be opened in a fresh process and is not offered; the run's log says why."
+    if not isinstance(answer, tuple):
+        why = f": {answer}. End other programs or lower predict_context_rows, and run it again." if answer else f"; {LOG_SAYS}."
+        return None, f"The adapter package could not be opened in a fresh process and is not offered{why}"
     difference, labels = answer
     if difference <= tolerance and (on_cpu or labels == 0):
         return True, f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}."
     return False, f"The adapter package gave predictions {where} that differ by up to {difference:.1e}; it is not offered."
 
 
-def _answer(run_dir: Path, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None) -> tuple[float, int] | None:
+def _answer(run_dir: Path, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None) -> tuple[float, int] | str | None:
     answer = None
     if fresh is not None:
         answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
@@ -99,7 +110,8 @@ def _answer(run_dir: Path, home: Path, device: str, checkpoint: str | None, fres
     return answer or _in_new_interpreter(run_dir, home, device, checkpoint)
 
 
-def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | None:
+def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | str | None:
+    """Returns the answer, or a text if memory was full, or None if the run's log says why there is none."""
     command = [sys.executable, "-m", "tabtune_core.engine.verify", str(run_dir), "--home", str(home), "--device", device]
     command += ["--parent", str(os.getpid())]
     if checkpoint is not None:
@@ -109,7 +121,7 @@ def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str 
         answer = json.loads(done.stdout.splitlines()[-1])  # a library may print before it
     except (json.JSONDecodeError, IndexError):
         sys.stderr.write(done.stderr)  # the run's log
-        return None
+        return WITHOUT_MEMORY.get(done.returncode)
     return answer["difference"], answer["labels"]
 
 
@@ -124,7 +136,13 @@ def main() -> None:
     asked = vars(parser.parse_args())
     if (parent := asked.pop("parent")) is not None:
         die_with(parent)
-    difference, labels = largest_difference(**asked)
+    try:
+        difference, labels = largest_difference(**asked)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        traceback.print_exception(error)
+        sys.exit(FULL_MEMORY)
     sys.stdout.write(json.dumps({"difference": difference, "labels": labels}))
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.runs_table import COLUMNS, NO_GAIN, leaderboard
+from tabtune_core.analysis.runs_table import COLUMNS, NO_ADAPTER, NO_GAIN, leaderboard
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.models.catalogue import CATALOGUE
@@ -89,6 +89,11 @@ def test_a_run_that_never_beat_zero_shot_says_so(board_of):
     zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
     board = board_of((lora(), scored(0.6, best_step=0)), (zero_shot, scored(0.6, best_step=0)), (lora(4), scored(0.5)))
     assert board.set_index("name")["note"].to_dict() == {"LoRA r=8": NO_GAIN, "Zero-shot": "", "LoRA r=4": ""}
+
+
+@pytest.mark.parametrize(("verified", "note"), [(True, ""), (False, NO_ADAPTER), (None, NO_ADAPTER)])
+def test_a_run_whose_adapter_is_not_offered_says_so(board_of, verified, note):
+    assert board_of((lora(), scored(0.4, adapter_bytes=7, adapter_verified=verified)))["note"].tolist() == [note]
 
 
 @pytest.mark.parametrize("strategy", ["inference", "base-ft"])

@@ -1,5 +1,7 @@
 """The verdict about an adapter package after a trial in another process."""
 
+import sys
+
 import pytest
 
 from tabtune_core.engine import verify
@@ -49,11 +51,31 @@ def test_without_a_preforked_process_a_new_interpreter_decides_and_its_failure_i
 
 
 @pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        ("raise MemoryError", "and is not offered: there was not enough memory. End other programs or lower predict_context_rows, and run"),
+        ("os.kill(os.getpid(), 9)", "and is not offered: the process was killed, most often because memory ran out. End other programs or"),
+        ("raise ValueError", "could not be opened in a fresh process and is not offered; the run's log says why."),
+    ],
+)
+def test_a_package_that_is_not_opened_for_want_of_memory_is_reported_with_what_to_do(tmp_path, monkeypatch, capfd, happens, said):
+    fails = f"import os\nfrom tabtune_core.engine import verify\ndef fails(**_):\n    {happens}\nverify.largest_difference = fails\nverify.main()"
+    (tmp_path / "fails.py").write_text(fails)
+    (tmp_path / "python").write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {tmp_path / "fails.py"} "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None)
+    assert offered is None and said in sentence
+    assert ("Traceback" in capfd.readouterr().err) == happens.startswith("raise")
+
+
+@pytest.mark.parametrize(
     ("on_cpu", "good", "said"),
     [
         ((5e-4, 1), True, "on the CPU, because it could not be opened on the GPU (the run's log says why), up to"),
         ((5e-3, 0), False, "on the CPU, because it could not be opened on the GPU (the run's log says why), that differ"),
         (None, None, "could not be opened in a fresh process"),
+        ("there was not enough memory", None, "not offered: there was not enough memory. End other programs or lower predict_context_rows"),
     ],
 )
 def test_a_package_that_does_not_open_on_a_full_gpu_is_tried_on_the_cpu(tmp_path, monkeypatch, on_cpu, good, said):
