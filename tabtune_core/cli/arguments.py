@@ -79,8 +79,8 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     ):
         either = group.add_mutually_exclusive_group()
         for one, value, text in ((flag, True, meaning), (other, False, others)):
-            more = {"action": "store_const", "const": value, "default": argparse.SUPPRESS}
-            either.add_argument(one, dest=f"reading.{name}", help=f"{what} is {text}.", **more)
+            told, dest = f"{what} is {text}.", f"reading.{name}"
+            either.add_argument(one, dest=dest, action="store_const", const=value, default=argparse.SUPPRESS, help=told)
 
 
 def given_reading(arguments: argparse.Namespace) -> ReadingChoices:

@@ -45,7 +45,11 @@ def test_runs_of_a_model_with_new_weights_keep_their_old_weights_and_settings(tm
     RunStore(tmp_path).add_sweep(list(asked.values()))
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute("PRAGMA user_version = 3")
-    later = [replace(asked["tabicl-mini"], model="tabicl-mini-1"), asked["tabicl-mini-2"], replace(asked["tabdpt-mini"], model="tabdpt-mini-1")]
+    later = [
+        replace(asked["tabicl-mini"], model="tabicl-mini-1"),
+        asked["tabicl-mini-2"],
+        replace(asked["tabdpt-mini"], model="tabdpt-mini-1"),
+    ]
     for _ in range(2):  # the second opening changes nothing
         assert [run.settings for run in RunStore(tmp_path).runs()] == later
 
