@@ -75,7 +75,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", default=argparse.SUPPRESS, help=help)
     for name, flag, other, what, meaning, others in (
         ("day_first", "--day-first", "--month-first", "03/04/2025", "the third of April", "the fourth of March"),
-        ("decimal_comma", "--decimal-comma", "--decimal-point", "1.234", "1234", "a little more than 1"),
+        ("decimal_comma", "--decimal-comma", "--decimal-point", "1.234", "1234", "between 1 and 2"),
     ):
         either = group.add_mutually_exclusive_group()
         for one, value, text in ((flag, True, meaning), (other, False, others)):
