@@ -98,7 +98,6 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "header": lambda header: "first line names" if header else "first line data",
     "header_lines": lambda lines: counted(lines, "line of names"),
     "day_first": lambda first: "day first" if first else "month first",
-    "decimal_comma": lambda comma: "decimal commas" if comma else "decimal points",
     "missing_marks": lambda marks: f"{few(marks)} missing",
     "sheet": lambda sheet: f"sheet {sheet}",
     "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",

@@ -69,18 +69,16 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     for flag, word, text in (
         ("--leave-out", "left out", "Columns that no model is shown"),
         ("--encode-text", "encoded text", "Columns of free text that models are shown as numbers"),
+        ("--decimal-comma", "The points separate thousands", "Columns in which 1.234 is 1234"),
     ):
         help = f"{text}, as with '{word}' on the Data page."
         dest = f"reading.{flag[2:].replace('-', '_')}"
         group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", default=argparse.SUPPRESS, help=help)
-    for name, flag, other, what, meaning, others in (
-        ("day_first", "--day-first", "--month-first", "03/04/2025", "the third of April", "the fourth of March"),
-        ("decimal_comma", "--decimal-comma", "--decimal-point", "1.234", "1234", "between 1 and 2"),
-    ):
-        either = group.add_mutually_exclusive_group()
-        for one, value, text in ((flag, True, meaning), (other, False, others)):
-            told, dest = f"{what} is {text}.", f"reading.{name}"
-            either.add_argument(one, dest=dest, action="store_const", const=value, default=argparse.SUPPRESS, help=told)
+    order = group.add_mutually_exclusive_group()
+    for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
+        order.add_argument(
+            flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=f"03/04/2025 is {meaning}."
+        )
 
 
 def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
@@ -91,7 +89,8 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     marks = tuple(values.pop("missing_marks", ()))
     kinds: dict[str, Kind] = dict.fromkeys(values.pop("encode_text", ()), "encoded")
     kinds |= dict.fromkeys(values.pop("leave_out", ()), "ignored")
-    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()))
+    commas = tuple((name, True) for name in values.pop("decimal_comma", ()))
+    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=commas)
 
 
 def answer_flags(question: Question) -> str:
@@ -104,7 +103,7 @@ def answer_flags(question: Question) -> str:
         "header_lines": f"--header-lines {question.options[-1]}",
         "skip_last": f"--skip-last {question.options[-1]}",
         "day_first": "--day-first or --month-first",
-        "decimal_comma": "--decimal-comma or --decimal-point",
+        "decimal_commas": f"--decimal-comma {shlex.join(question.options)}",
         "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, question.options))})",
         "encoding": f"--encoding NAME ({', '.join(question.options)})",
         "missing_marks": f"--missing {shlex.join(question.options)}",

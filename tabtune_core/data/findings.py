@@ -89,7 +89,7 @@ class Question:
     """The field of ReadingChoices that the answer sets; "split" for how to split the rows, which is not a reading choice."""
 
     options: tuple[str, ...]
-    """Possible answers: "true" and "false", marks to read as missing, names of encodings, splits."""
+    """Possible answers: "true" and "false", marks to read as missing, names of encodings, splits, columns."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -156,11 +156,9 @@ class ReadingChoices:
     units: tuple[tuple[str, str], ...] = ()
     """Pairs of a column name and the unit after its numbers, such as "km"."""
 
-    decimal_comma: bool | None = None
-    """Whether 1.234 is 1234, in columns where it may be either."""
-
     decimal_commas: tuple[tuple[str, bool], ...] = ()
-    """Pairs of a column name and whether the comma in its numbers is a decimal comma; 1,234 and 1.234 alone are ambiguous."""
+    """Pairs of a column name and whether the comma in its numbers is a decimal comma; 1,234 and 1.234 alone are ambiguous: with True, 1.234
+    is 1234."""
 
     dashes: tuple[str, ...] = ()
     """Names of columns in which "-" is a value and not missing, because they also contain "+"."""
@@ -180,18 +178,7 @@ class ReadingChoices:
     def to_json(self) -> dict[str, Any]:
         """Returns plain values from which ``from_json`` restores the choices."""
         # left out while empty, since earlier versions do not know them
-        later = {
-            "rows",
-            "drop_copies",
-            "units",
-            "header_lines",
-            "sheet",
-            "date_orders",
-            "decimal_comma",
-            "decimal_commas",
-            "dashes",
-            "skip_last",
-        }
+        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas", "dashes", "skip_last"}
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
@@ -217,13 +204,7 @@ class ReadingChoices:
             *(name for name, _ in (*kinds, *orders, *commas)),
             *(t for pair in units for t in pair),
         ]
-        switches = (
-            choices.header,
-            choices.day_first,
-            choices.decimal_comma,
-            choices.drop_copies,
-            *(switch for _, switch in (*orders, *commas)),
-        )
+        switches = (choices.header, choices.day_first, choices.drop_copies, *(switch for _, switch in (*orders, *commas)))
         numbers = (choices.rows, choices.header_lines, choices.skip_last)
         if any(isinstance(count, bool) or not isinstance(count, int | None) for count in numbers) or choices.skip_last is None:
             raise TypeError("the number of rows to read or to leave out, or of lines of names, has the wrong type")

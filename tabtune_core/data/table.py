@@ -24,13 +24,13 @@ from tabtune_core.data.reading.batched_queries import (
     worded_dashes,
 )
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
-from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, facts_of
+from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, doubtful_points, facts_of, points_question
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number, may_be_grouped
-from tabtune_core.data.reading.odd_rows import ask_about_points, with_header_lines, with_last_rows, with_units_row
+from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number
+from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
@@ -174,7 +174,8 @@ def read_table(
             )
             used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
             told = (*findings, *decoded.findings), (*known.questions, *decoded.questions)
-            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1)
+            ask_points = known.path == path and fewest > 1
+            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1, ask_points=ask_points)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -188,11 +189,13 @@ def finish(
     *,
     own: bool | None,
     to_predict: bool,
+    ask_points: bool = False,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that ``choices`` describe;
     any other file is read so only if it contains decimal commas itself; it is None for a typed file, whose numbers to predict have points.
+    ``ask_points`` says that points may separate thousands, as in a text from a person.
     """
     if choices.skip_last:
         cells = without_last(connection, cells, choices.skip_last)
@@ -208,16 +211,14 @@ def finish(
     anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
     # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
-    european = choices.delimiter in (";", "\t")
-    sure = (european or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
-    follows = own or (sure and not (to_predict and own is None))
-    asked_comma = None if to_predict else choices.decimal_comma
-    pointed = asked_comma if asked_comma is not None else True if sure and european else None
+    sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
+    follows = own or not to_predict or (sure and own is not None)
+    pointed = True if sure and choices.delimiter == ";" else None
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
     dashes: list[str] = []
-    grouped: list[int] = []
+    doubts: dict[str, str] | None = {} if ask_points else None
     for start, end in groups(len(cells.names), cells.rows):
         tell("Looking at columns", start, len(cells.names))
         hold_batch(connection, start, end)
@@ -230,16 +231,14 @@ def finish(
                 name,
                 first,
                 sample,
-                comma_first=known_commas.get(name, choices.delimiter == ";" if asked_comma is None else asked_comma),
+                comma_first=known_commas.get(name, choices.delimiter == ";"),
                 day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
                 decimal_comma=known_commas[name]
                 if follows and name in known_commas
                 else pointed
-                if (asked_comma is not None or name not in chosen_kinds)
-                and any("." in cell for cell in sample)
-                and not any(map(ZERO_POINT.fullmatch, sample))
+                if name not in chosen_kinds and any("." in cell for cell in sample) and not any(map(ZERO_POINT.fullmatch, sample))
                 else None,
                 to_predict=to_predict,
             )
@@ -248,9 +247,9 @@ def finish(
         typed += answered(connection, works, samples)
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
-        if asked_comma is None and not to_predict:
-            plain = [kind.kind == "number" and kind.unit is None and kind.decimal_comma is None for kind in typed[start:]]
-            grouped += [start + place for place, sample in enumerate(samples) if plain[place] and may_be_grouped(sample)]
+        if doubts is not None:
+            found = doubtful_points(connection, typed[start:], samples, semicolons=choices.delimiter == ";")
+            doubts = None if found is None else doubts | {cells.names[start + place]: shown for place, shown in found.items()}
     described, column_findings, raised = describe(connection, cells, typed, facts)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     day_first = choices.day_first if choices.day_first is not None or not orders else True in orders.values()
@@ -259,7 +258,7 @@ def finish(
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
     ends, raised = with_last_rows(connection, described, frame, raised)
-    points, asked_points = ask_about_points(connection, cells.names, grouped, european=european)
+    points, asked_points = points_question(doubts) if doubts else ([], [])
     all_findings, raised = [*findings, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)

@@ -13,9 +13,10 @@ from tabtune_core.data.findings import MAX_ROWS, ReadingChoices
 WORDS = {
     "header": {"true": "The first line has the column names", "false": "The first line is data"},
     "day_first": {"true": "Day first", "false": "Month first"},
-    "decimal_comma": {"true": "The point separates thousands", "false": "The point is a decimal point"},
 }
 """Field -> texts of its two answers."""
+SEVERAL = {"missing_marks": "{} means missing", "decimal_commas": "The points separate thousands in {}"}
+"""Field -> text of each of its answers, of which several may be chosen."""
 SEPARATORS = {",": "comma ,", ";": "semicolon ;", "\t": "tab", "|": "bar |", " ": "blank"}
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "cp1250", "cp1251", "cp1253", "mac_roman", "gb18030", "shift_jis", "utf-16")
 FOUND_OUT = ""
@@ -29,7 +30,6 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             encoding = _one("Encoding", "encoding", held.encoding, {name: name for name in ENCODINGS}, key, new="Choose, or type a name")
             header = _one("First line", "header", _word(held.header), WORDS["header"], key)
             day_first = _one("Dates such as 03/04/2025", "day_first", _word(held.day_first), WORDS["day_first"], key)
-            decimal_comma = _one("Numbers such as 1.234", "decimal_comma", _word(held.decimal_comma), WORDS["decimal_comma"], key)
         marks = st.multiselect(
             "Marks of a missing value",
             held.missing_marks,
@@ -65,7 +65,6 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         delimiter="\t" if delimiter == "\\t" else delimiter,
         header=None if header is None else header == "true",
         day_first=None if day_first is None else day_first == "true",
-        decimal_comma=None if decimal_comma is None else decimal_comma == "true",
         missing_marks=tuple(marks),
         rows=None if rows is None else int(rows),
         sheet=sheet or None,

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.formatting import plain
+from dashboard.views.data.choices_form import SEVERAL
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Kind, ReadingChoices
 from tabtune_core.data.text_features import DIRECTIONS
@@ -50,7 +51,7 @@ def rows(dataset: Dataset) -> pd.DataFrame:
 
 def still_open(dataset: Dataset) -> ReadingChoices:
     """Returns the reading choices that a person made; the other choices stay open, so that open questions are asked again."""
-    asked: dict[str, Any] = {question.field: None for question in dataset.questions if question.field != "missing_marks"}
+    asked: dict[str, Any] = {question.field: None for question in dataset.questions if question.field not in SEVERAL}
     return dataclasses.replace(dataset.reading, **asked)
 
 

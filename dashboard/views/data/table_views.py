@@ -14,7 +14,7 @@ from dashboard.formatting import few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.table_columns import row_columns
 from dashboard.url_state import chosen, forget
-from dashboard.views.data.choices_form import WORDS, reading_form
+from dashboard.views.data.choices_form import SEVERAL, WORDS, reading_form
 from dashboard.views.data.columns_table import columns_table, still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
@@ -174,13 +174,13 @@ def reading_choices(dataset: Dataset) -> None:
 def ask(question: Question, dataset: str, number: int) -> list[str]:
     """Returns the person's answer; the first option is how the file was read, except for marks of a missing value."""
     key = f"answer_{dataset[:12]}_{number}"
-    if question.field == "missing_marks":
+    if question.field in SEVERAL:
         return st.pills(
             plain(question.message),
             question.options,
             selection_mode="multi",
             key=key,
-            format_func=lambda mark: f"{plain(mark)} means missing",
+            format_func=lambda option: SEVERAL[question.field].format(plain(option)),
         )
     words = WORDS.get(question.field)
     if question.field == "skip_last":
@@ -201,6 +201,8 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
             return ReadingChoices(sheet=options[0])  # the other choices are of another sheet
         if question.field == "missing_marks":
             made["missing_marks"] = tuple(dict.fromkeys([*made.get("missing_marks", used.missing_marks), *options]))
+        elif question.field == "decimal_commas":
+            made["decimal_commas"] = (*used.decimal_commas, *((name, True) for name in options))
         else:
             held = int(options[0]) if question.field in ("header_lines", "skip_last") else options[0]
             made[question.field] = options[0] == "true" if question.field in WORDS else held

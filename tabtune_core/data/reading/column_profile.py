@@ -4,7 +4,7 @@ Fifth step of reading. In: how columns are typed, and the cells of a group of th
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -15,9 +15,9 @@ import duckdb
 from tabtune_core.data.findings import Column, Finding, Question, Severity, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by, quoted
 from tabtune_core.data.reading.cells import Cells
+from tabtune_core.data.reading.numbers import GROUPED, SURE_POINT
 from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed
-from tabtune_core.wording import counted
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
 """Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and its values are
@@ -31,7 +31,8 @@ SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
 """Findings that depend on the kind of a column: left out while a question asks for its kind."""
 RECURRING = 0.1
-CAPITALS = re.compile("[A-Z]{2}")
+BARE_NUMBER = re.compile(r"^[^\d+-]+|\D+$")
+"""What stands around a number, such as a currency or a unit."""
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
@@ -147,8 +148,8 @@ CODED = {
     **dict.fromkeys(("category", "text"), f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD})"),
     **dict.fromkeys(
         DATED,
-        f"[list(DISTINCT [cell, year(value)::VARCHAR]) FILTER (WHERE {NO_DATE}), "
-        f"[[min(year(value)) FILTER (WHERE NOT {NO_DATE}), max(year(value)) FILTER (WHERE NOT {NO_DATE})]::VARCHAR[]]]",
+        f"{{'marks': list(DISTINCT {{'cell': cell, 'year': year(value)}}) FILTER (WHERE {NO_DATE}), "
+        f"'low': min(year(value)) FILTER (WHERE NOT {NO_DATE}), 'high': max(year(value)) FILTER (WHERE NOT {NO_DATE})}}",
     ),
 }
 """SQL for the cells that may be codes for missing, by kind."""
@@ -172,10 +173,40 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
         marks = sentinels(connection, values, coded) if coded else {}
         if not number:
-            marks = {row[0]: far_dates(*row[5]) if kind in DATED else missing_words(row[5] or (), row[2]) for row in rows}
+            marks = {row[0]: far_dates(row[5]) if kind in DATED else missing_words(row[5] or (), row[2]) for row in rows}
         words = alike(connection, values) if kind in ("category", "boolean") else {}
         found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
     return [found[place] for place in range(len(typed))]
+
+
+def doubtful_points(
+    connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], samples: Sequence[Sequence[str]], *, semicolons: bool
+) -> dict[int, str] | None:
+    """Returns a cell of each number column of ``batch`` whose points may all separate thousands, or None if some point must be decimal.
+
+    Without ``semicolons`` between cells, a column is in doubt only if it also holds numbers without a point: 1.652 beside 607.
+    """
+    bare = {place: [BARE_NUMBER.sub("", cell) for cell in samples[place]] for place, kind in enumerate(typed) if kind.kind == "number"}
+    if any(SURE_POINT.fullmatch(cell) for place, cells in bare.items() if not typed[place].decimal_comma for cell in cells):
+        return None
+    places = [place for place, cells in bare.items() if typed[place].decimal_comma is None and any("." in cell for cell in cells)]
+    if not places:
+        return {}
+    number = f"regexp_replace(cell, {quoted(BARE_NUMBER.pattern)}, '', 'g')"
+    values = f"(SELECT place, cell, {number} AS number FROM batch WHERE {among(places)})"
+    rows = connection.execute(
+        f"SELECT place, max(cell) FILTER (contains(number, '.')) FROM {values} WHERE number != '' GROUP BY place "
+        f"HAVING bool_and(regexp_full_match(number, {quoted(GROUPED)})) AND ({semicolons} OR bool_or(NOT contains(number, '.')))"
+    )
+    return dict(rows.fetchall())
+
+
+def points_question(doubts: Mapping[str, str]) -> tuple[list[Finding], list[Question]]:
+    """Asks in which columns points separate thousands; ``doubts`` are the columns, each with a cell."""
+    listed = ", ".join(f"{shown!r} in {name!r}" for name, shown in [*doubts.items()][:3]) + (", ..." if len(doubts) > 3 else "")
+    message = f"All points in numbers have three digits after them, such as {listed}. They were read as decimal points."
+    question = Question("point", f"{message} If they separate thousands, say so.", "decimal_commas", tuple(doubts))
+    return [Finding("warning", "point", message)], [question]
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
@@ -208,7 +239,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
         return []
     if filled == 0:
         return [Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)]
-    found = na_code(column)
+    found = []
     if column.unique == 1:
         message = f"{name!r} is {column.examples[0]!r} in every row that has a value. {LEAVE_CONSTANT}"
         found.append(Finding("warning", "constant", message, name))
@@ -241,16 +272,6 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     return found
 
 
-def na_code(column: Column) -> list[Finding]:
-    """Reports missing cells beside codes of two capital letters, of which NA may be one, as for Namibia and North America."""
-    if column.kind != "category" or not column.missing or column.unique < 4 or not all(map(CAPITALS.fullmatch, column.examples)):
-        return []
-    message = (
-        f"{column.name!r} has codes of two capital letters, and {counted(column.missing, 'cell')} without a value. NA is read as missing: "
-    )
-    return [Finding("info", "na-code", f"{message}if it is one of the codes, write another word for it in the file.", column.name)]
-
-
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
     """Reports rows that occur more than once."""
     everything = ", ".join(f"c{place}" for place in range(len(cells.names)))
@@ -269,12 +290,12 @@ def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
     return tuple(sorted(words)) if unique - len(words) >= 2 else ()
 
 
-def far_dates(marks: Sequence[tuple[str, str]] | None, years: Sequence[Sequence[str | None]]) -> tuple[str, ...]:
-    """Returns the cells of ``marks``, pairs of a cell and its year, that lie far from the first and last year of the other dates."""
-    ((low, high),) = years
-    if low is None or high is None:
+def far_dates(found: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the cells among the ``marks`` that lie far from the other dates, whose first and last years are ``low`` and ``high``."""
+    if found["low"] is None:
         return ()
-    return tuple(sorted(cell for cell, year in marks or () if not int(low) - YEARS_APART <= int(year) <= int(high) + YEARS_APART))
+    near = range(found["low"] - YEARS_APART, found["high"] + YEARS_APART + 1)
+    return tuple(sorted(mark["cell"] for mark in found["marks"] or () if mark["year"] not in near))
 
 
 def is_code(value: float | None) -> bool:

@@ -89,10 +89,12 @@ AMOUNTS = NumberFormat(
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
     "K, M or B",
 )
-SURE_COMMA = rf"[+-]?(\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}|0,\d{{3}})"
+SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
 """A number whose comma must be a decimal comma."""
-GROUPED = r"[+-]?[1-9]\d{0,2}(\.\d{3})*"
+GROUPED = r"[+-]?(0|[1-9]\d{0,2}(\.\d{3})*)"
 """A number whose points, if any, may separate thousands."""
+SURE_POINT = re.compile(r"[+-]?(0\.\d{3}|\d*\.(\d{1,2}|\d{4,}))")
+"""A number whose point must be a decimal point."""
 ZERO_COMMA, ZERO_POINT = re.compile(r"(?<![\d.,])0,\d{3}$"), re.compile(r"[+-]?0\.\d{3}")
 """Numbers whose mark hardly separates thousands."""
 AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
@@ -221,7 +223,8 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     ways = _ways(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=True)
     first = next(place for place, way in enumerate(ways) if way.text == UNMARKED)
     after = next(place for place, way in enumerate(ways) if way.style is CLOCKED)
-    points = [Fitting(POINTS, "cell", 0).value] if decimal_comma else []  # the point of a plain "1.234" separates thousands
+    grouped = f"CASE WHEN NOT regexp_full_match(cell, {quoted(ZERO_POINT.pattern)}) THEN {Fitting(POINTS, 'cell', 0).value} END"
+    points = [grouped] if decimal_comma else []  # the point of a plain "1.234" separates thousands, that of "0.234" does not
     plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first])])})"
     unmarked = f"coalesce({', '.join(way.value for way in ways[first:after])})"
     any_way = f"coalesce({plain}, {unmarked}, {', '.join(way.value for way in ways[after:])})"
@@ -248,20 +251,11 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
 def with_point(text: str) -> str:
     """Returns a number with a decimal comma as Python writes it, and any other text unchanged.
 
-    >>> list(map(with_point, ("1.234,5", "21.428", "62,3", "1.5", "about 3")))
-    ['1234.5', '21428', '62.3', '1.5', 'about 3']
+    >>> list(map(with_point, ("1.234,5", "21.428", "62,3", "1.5", "0.652", "about 3")))
+    ['1234.5', '21428', '62.3', '1.5', '0.652', 'about 3']
     """
-    fits = re.fullmatch(POINTS.pattern, text.strip(), re.ASCII)
+    fits = re.fullmatch(POINTS.pattern, text.strip(), re.ASCII) and not ZERO_POINT.fullmatch(text.strip())
     return re.sub(rf"{GAP}|\.", "", text.strip()).replace(",", ".") if fits else text
-
-
-def may_be_grouped(sample: Sequence[str]) -> bool:
-    """Whether each number may be one with points between thousands, and some has a point.
-
-    >>> may_be_grouped(["607", "1.652"]), may_be_grouped(["607", "1.65"]), may_be_grouped(["0.652", "1.652"])
-    (True, False, False)
-    """
-    return any("." in cell for cell in sample) and all(re.fullmatch(GROUPED, cell) for cell in sample)
 
 
 def unit_of(sample: Sequence[str]) -> str | None:

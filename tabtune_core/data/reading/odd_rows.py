@@ -13,7 +13,6 @@ import pandas as pd
 
 from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import quoted
-from tabtune_core.data.reading.numbers import GROUPED
 from tabtune_core.data.reading.sql import counts, first_row
 
 UNIT = re.compile(r"[^\d<>≤≥~+.,-][^\n]{0,20}")
@@ -87,12 +86,9 @@ def with_header_lines(
     first = connection.execute(f"SELECT * FROM cells LIMIT {MOST_HEADER_ROWS}").fetchall()
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 2):
         return findings, questions
-    worded = [
-        row
-        for row, cells in enumerate(first)
-        if all(cells[place] and frame.iloc[row].isna().iat[place] for place in numbers)
-        and len({cells[place] for place in numbers if LETTER.search(cells[place])}) > 1  # "**" and "n/k" in each column are no names
-    ]
+    worded = [row for row, cells in enumerate(first) if all(cells[place] and frame.iloc[row].isna().iat[place] for place in numbers)]
+    if not any(len({first[row][place] for place in numbers if LETTER.search(first[row][place])}) > 1 for row in worded):
+        return findings, questions  # such as "**" or "n/k" in each column
     if not worded or worded[-1] == 0:
         return findings, questions
     lines = worded[-1] + 2
@@ -104,31 +100,6 @@ def with_header_lines(
     question = Question("header-lines", f"{message} If all of them hold names, say so.", "header_lines", ("1", str(lines)))
     kept = [finding for finding in findings if finding.code not in ("bad-cells", "duplicate-names", "missing-marks")]
     return [Finding("warning", "header-lines", message), *kept], [question, *(one for one in questions if one.field != "missing_marks")]
-
-
-def ask_about_points(
-    connection: duckdb.DuckDBPyConnection, names: Sequence[str], grouped: Sequence[int], *, european: bool
-) -> tuple[list[Finding], list[Question]]:
-    """Returns a finding and a question about points that may separate thousands, in the columns at the places ``grouped``.
-
-    Unless the layout is ``european``, only a column that also holds numbers below 1,000 without a point is in doubt: 1.652 beside 607.
-    """
-    doubtful = []
-    for place in grouped:
-        fits = f"regexp_full_match(c{place}, {quoted(GROUPED)})"
-        bare, shown, odd = first_row(
-            connection,
-            f"SELECT count(*) FILTER (NOT contains(c{place}, '.')), max(c{place}) FILTER (contains(c{place}, '.')), "
-            f"count(*) FILTER (NOT {fits}) FROM cells",
-        )
-        if not odd and (european or bare):
-            doubtful.append((names[place], shown))
-    if not doubtful:
-        return [], []
-    listed = ", ".join(f"{name!r} (such as {shown!r})" for name, shown in doubtful[:3]) + (", ..." if len(doubtful) > 3 else "")
-    message = f"Numbers with three digits after every point, in {listed}, were read with decimal points."
-    question = Question("point", f"{message} If these points separate thousands, say so.", "decimal_comma", ("false", "true"))
-    return [Finding("warning", "point", message)], [question]
 
 
 def with_last_rows(

@@ -118,9 +118,9 @@ def test_the_split_is_described_with_its_days_and_numbers_of_groups():
     first, last = (f"{frame['day'].iloc[found.test].agg(how):%Y-%m-%d}" for how in ("min", "max"))
     assert f"tests on {len(found.test)} rows from {first} to {last}" in found.findings[0].message
     found = split(frame.assign(clock=[time(row % 24, 5) for row in range(600)]), "clock", "time")
+    assert "up to 13:05:00, " in found.findings[0].message and "to 23:05:00." in found.findings[0].message
     far = split(frame.assign(day=pd.Series(np.arange("7500", "8100", dtype="datetime64[Y]").astype("datetime64[us]"))), "day", "time")
     assert "from 7980-01-01 to 8099-01-01." in far.findings[0].message, "dates that nanoseconds cannot hold"
-    assert "up to 13:05:00, " in found.findings[0].message and "to 23:05:00." in found.findings[0].message
     found = split(frame, "customer", "group", seed=3)
     groups = frame["customer"].iloc[found.validation].nunique()
     assert f"validates on {len(found.validation)} rows of {groups} groups" in found.findings[0].message

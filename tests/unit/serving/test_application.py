@@ -129,13 +129,14 @@ def test_texts_with_a_decimal_comma_are_read_in_json_and_python_as_in_the_table(
     (tmp_path / "data.csv").write_bytes(table.assign(weight=weight).to_csv(index=False, sep=";").encode())
     run_id = made_run(store, data=(tmp_path / "data.csv").read_bytes())
     shutil.copy(store.run_dir(run_id) / "adapter.zip", tmp_path / "comma.zip")
-    rows = [{**ROW, "weight": weight} for weight in ("41.000", "41.000,0", "41000", 41000)]
+    rows = [{**ROW, "weight": weight} for weight in ("41.000", "41.000,0", "41.000,000", "41000", 41000)]
     with TestClient(application(opened(tmp_path, "comma"), HERE, LIMITS)) as client:
         told = ask(client, rows).json()["probabilities"]
         expected = ask(client, b"size;colour;seen;weight\n0,5;red;2024-03-11;41.000\n", kind="text/csv").json()["probabilities"]
-        other = ask(client, [{**ROW, "weight": 41.0}]).json()["probabilities"]
-    np.testing.assert_allclose(told, expected * 4, atol=1e-6)
+        other = ask(client, [{**ROW, "weight": weight} for weight in (0.652, "0.652", "0,652")]).json()["probabilities"]
+    np.testing.assert_allclose(told, expected * len(rows), atol=1e-6)
     np.testing.assert_allclose(alone(tmp_path, "comma", rows)[0], told, atol=2e-5)
+    np.testing.assert_allclose(other, other[:1] * 3, atol=1e-6)
     assert np.abs(np.subtract(other, expected)).max() > 1e-4
 
 
