@@ -195,9 +195,8 @@ def _time_description(parts: Sequence[pd.Series]) -> str:
     does_what = (("trains", "up to {1}"), ("validates", "from {0} to {1}"), ("tests", "from {0} to {1}"))
     for there, (does, from_to) in zip(parts, does_what, strict=True):
         if len(there):
-            texts.append(
-                f"{does} on {len(there):,} rows {from_to.format(*_written(pd.Series([there.min(), there.max()], dtype=there.dtype)))}"
-            )
+            ends = pd.Series([there.min(), there.max()], dtype=there.dtype)
+            texts.append(f"{does} on {len(there):,} rows {from_to.format(*_written(ends))}")
     return f"{', '.join(texts)}. Rows with the same value stay in one part, and the split is the same for every seed."
 
 

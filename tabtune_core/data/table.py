@@ -146,7 +146,7 @@ def read_table(
         path, findings = plain_file(given, folder, limit_bytes=limit_bytes, sampled=choices.rows is not None, tell=tell)
         with connect(folder) as connection:
             known = readable(path, folder, choices, limit_bytes=limit_bytes, tell=tell)
-            own = known.path == path and choices.delimiter is not None
+            own = known.path == path if choices.delimiter is not None else fewest > 1  # without it, the choices are a person's
             path, choices, findings = known.path, known.choices, (*findings, *known.findings)
             if is_parquet(read_head(path)):
                 marks = choices.missing_marks
@@ -212,7 +212,7 @@ def finish(
     # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
     sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
-    follows = own or not to_predict or (sure and own is not None)
+    follows = own or (sure and not (to_predict and own is None))
     pointed = True if sure and choices.delimiter == ";" else None
     typed: list[Typed] = []
     facts: list[Facts] = []
