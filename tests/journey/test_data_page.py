@@ -137,6 +137,21 @@ def test_a_target_chosen_by_a_button_stays_while_questions_are_answered(app, hom
     assert not list_datasets(home)[0].questions
 
 
+def test_points_between_thousands_are_answered_by_column_and_the_answer_can_be_taken_back(app, home):
+    lines = "".join(f"{name};{number};{'ab'[number == '607']}\n" for name in range(9) for number in ("607", "1.652", "24.000"))
+    add_dataset(home, f"town;people;label\n{lines}".encode(), "towns.csv")
+    app.run()
+    app.button_group[0].set_value(["people"]).run()
+    button(app, "Read the file again with these answers").click().run()
+    (dataset,) = list_datasets(home)
+    assert (dataset.reading.decimal_commas, dataset.questions) == ((("people", True),), ())
+    app.multiselect(key=f"reading_commas_{dataset.id[:12]}").set_value([])
+    button(app, "Read the file again").click().run()
+    assert not app.exception
+    (dataset,) = list_datasets(home)
+    assert (dataset.reading.decimal_commas, [question.options for question in dataset.questions]) == ((), [("people",)])
+
+
 def test_a_column_that_reveals_the_target_is_named_with_what_to_do(app, home):
     lines = "\n".join(f"{i % 7},{i % 2 * 10 + i % 5},{'yes' if i % 2 else 'no'}" for i in range(90))
     add_dataset(home, f"size,refund,bought\n{lines}".encode(), "leak.csv")
