@@ -346,7 +346,7 @@ def program() -> NoReturn:
     try:
         status = main()
     except SystemExit as ended:  # by the parser, or after SIGTERM
-        status = ended.code if isinstance(ended.code, int) else 0
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # disk full: main has reported it, if stderr still works
             stream.flush()

@@ -186,17 +186,22 @@ def doubtful_points(
 
     Without ``semicolons`` between cells, a column is in doubt only if it also holds numbers without a point: 1.652 beside 607.
     """
-    bare = {place: [BARE_NUMBER.sub("", cell) for cell in samples[place]] for place, kind in enumerate(typed) if kind.kind == "number"}
-    if any(SURE_POINT.fullmatch(cell) for place, cells in bare.items() if not typed[place].decimal_comma for cell in cells):
+    pointed = {
+        place: [cell for cell in samples[place] if "." in cell]
+        for place, kind in enumerate(typed)
+        if kind.kind == "number" and not kind.decimal_comma
+    }
+    if any(SURE_POINT.fullmatch(BARE_NUMBER.sub("", cell)) for cells in pointed.values() for cell in cells):
         return None
-    places = [place for place, cells in bare.items() if typed[place].decimal_comma is None and any("." in cell for cell in cells)]
+    places = [place for place, cells in pointed.items() if cells and typed[place].decimal_comma is None]
     if not places:
         return {}
     number = f"regexp_replace(cell, {quoted(BARE_NUMBER.pattern)}, '', 'g')"
     values = f"(SELECT place, cell, {number} AS number FROM batch WHERE {among(places)})"
     rows = connection.execute(
         f"SELECT place, max(cell) FILTER (contains(number, '.')) FROM {values} WHERE number != '' GROUP BY place "
-        f"HAVING bool_and(regexp_full_match(number, {quoted(GROUPED)})) AND ({semicolons} OR bool_or(NOT contains(number, '.')))"
+        f"HAVING bool_and(regexp_full_match(number, {quoted(GROUPED)})) AND bool_or(contains(number, '.')) "
+        f"AND ({semicolons} OR bool_or(NOT contains(number, '.')))"
     )
     return dict(rows.fetchall())
 

@@ -203,9 +203,10 @@ def as_number(
 
 def zeros_at_end(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
     """Reports few numbers of which some differ only in zeros at their end, as versions and codes do."""
-    short = {cell: cell.rstrip("0") for cell in sample if re.fullmatch(r"\d+\.\d*[1-9]0+", cell)}
-    twice = next((cell for cell, same in short.items() if same in sample), None)
-    if twice is None or len(sample) > MANY_NUMBERS:
+    few = sample if len(sample) <= MANY_NUMBERS else ()
+    short = {cell: cell.rstrip("0") for cell in few if re.fullmatch(r"\d+\.\d*[1-9]0+", cell)}
+    twice = next((cell for cell, same in short.items() if same in few), None)
+    if twice is None:
         return ()
     message = f"{name!r} holds {short[twice]!r} and {twice!r}, read as the same number. Choose category if they differ, as versions do."
     return (Finding("info", "zeros-at-end", message, name),)
