@@ -33,7 +33,15 @@ from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL, VARIABLE
 from tabtune_core.execution.lock import ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import add_worker_flags, asked_by_environment, check_environment, chosen, named_home, tell_workers
+from tabtune_core.execution.worker_flags import (
+    add_worker_flags,
+    asked_by_environment,
+    check_environment,
+    chosen,
+    named_home,
+    number_within,
+    tell_workers,
+)
 from tabtune_core.execution.worker_watch import watched
 from tabtune_core.shortage import check_limits, named
 from tabtune_core.store.runs import RunStore, default_home
@@ -56,7 +64,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="open a temporary workspace with a finished sweep and one in progress; it is deleted at the end",
     )
-    parser.add_argument("--port", type=_port, help=f"port to listen on (default: {USUAL_PORT}, or the next free one)")
+    parser.add_argument("--port", type=number_within(1, 2**16 - 1), help=f"port to listen on (default: {USUAL_PORT}, or the next free one)")
     parser.add_argument(
         "--address",
         default=LOOPBACK,
@@ -87,7 +95,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this machine then downloads;"
         " addresses of private networks are refused (default: only files)",
     )
-    parser.add_argument("--upload-limit-mb", type=_megabytes, default=1000, help="largest file to upload, in megabytes (default: 1000)")
+    parser.add_argument(
+        "--upload-limit-mb", type=number_within(1, 10**6), default=1000, help="largest file to upload, in megabytes (default: 1000)"
+    )
     flags = parser.add_argument_group(
         "the worker that this program starts", f"A worker that is already running keeps its own. {VARIABLE} may hold all flags of a worker."
     )
@@ -100,20 +110,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
-
-
-def _port(text: str) -> int:
-    return _number(text, range(1, 2**16))
-
-
-def _megabytes(text: str) -> int:
-    return _number(text, range(1, 10**6))
-
-
-def _number(text: str, admitted: range) -> int:
-    if not text.isdecimal() or len(text) > len(str(admitted.stop)) or int(text) not in admitted:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {admitted[0]} to {admitted[-1]:,}.")
-    return int(text)
 
 
 def free_port(address: str, asked: int | None) -> int:

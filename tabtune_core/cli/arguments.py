@@ -6,12 +6,13 @@ The docstring under a field is its help; if a flag is not given, the settings fi
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
+from tabtune_core.execution.worker_flags import number_within
 from tabtune_core.settings import AXES, SETTINGS
 from tabtune_core.settings.fields import describe, rows_of
 from tabtune_core.settings.serialization import read_pattern, read_target_set
@@ -19,17 +20,6 @@ from tabtune_core.settings.sweep import LORA_AXES
 
 INSIST = "--even-if-it-does-not-fit"
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
-
-
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Returns an argparse type for whole numbers from ``low`` to ``high``."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}")
-        return int(text)
-
-    return read
 
 
 def add_flags(
@@ -57,12 +47,12 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": _separator}),
         ("encoding", "--encoding", {"metavar": "NAME"}),
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
-        ("header_lines", "--header-lines", {"metavar": "N", "type": whole_number(1, 1_000)}),
+        ("header_lines", "--header-lines", {"metavar": "N", "type": number_within(1, 1_000)}),
         ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+"}),
         ("sheet", "--sheet", {"metavar": "NAME"}),
-        ("rows", "--rows", {"metavar": "N", "type": whole_number(1, 10**9)}),
+        ("rows", "--rows", {"metavar": "N", "type": number_within(1, 10**9)}),
         ("drop_copies", "--drop-copies", {"action": "store_true"}),
-        ("skip_last", "--skip-last", {"metavar": "N", "type": whole_number(0, 10**9)}),
+        ("skip_last", "--skip-last", {"metavar": "N", "type": number_within(0, 10**9)}),
     ):
         text = _help(describe(ReadingChoices, name), None)
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)

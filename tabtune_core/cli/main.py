@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tabtune_core.access import LOOPBACK, TOKEN_VARIABLE
-from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags, whole_number
+from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags
 from tabtune_core.cli.commands import (
     diagnose,
     print_context_curve,
@@ -30,7 +30,7 @@ from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.execution.executor import VARIABLE, flags_in_environment
 from tabtune_core.execution.lock import UNLESS_STOPPED
-from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment, named_home
+from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment, named_home, number_within
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_context(serve)
     serve.add_argument("--merge", action="store_true", help="predict with copies of the weights that hold the adapter: faster, more memory")
     serve.add_argument("--address", default=LOOPBACK, metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)")
-    serve.add_argument("--port", type=whole_number(0, 65_535), default=8600, metavar="N", help="port to listen on (default: 8600)")
+    serve.add_argument("--port", type=number_within(0, 65_535), default=8600, metavar="N", help="port to listen on (default: 8600)")
     serve.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="another name by which clients reach this server")
     token = (
         f"token that a request must send as 'Authorization: Bearer TOKEN'; set the variable {TOKEN_VARIABLE} instead to keep it out of"
@@ -179,9 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--token", metavar="TEXT", help=token)
     serve.add_argument(
-        "--max-rows", type=whole_number(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)"
+        "--max-rows", type=number_within(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)"
     )
-    serve.add_argument("--max-mb", type=whole_number(1, 10**6), default=10, metavar="N", help="largest request in megabytes (default: 10)")
+    serve.add_argument("--max-mb", type=number_within(1, 10**6), default=10, metavar="N", help="largest request in megabytes (default: 10)")
 
     hub = commands.add_parser(
         "hub",

@@ -24,7 +24,15 @@ from tabtune_core.data.reading.batched_queries import (
     worded_dashes,
 )
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
-from tabtune_core.data.reading.column_profile import Facts, as_one_question, describe, doubtful_points, facts_of, points_question
+from tabtune_core.data.reading.column_profile import (
+    Facts,
+    as_one_question,
+    describe,
+    doubtful_points,
+    facts_of,
+    missing_codes,
+    points_question,
+)
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
@@ -258,6 +266,7 @@ def finish(
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
     ends, raised = with_last_rows(connection, described, frame, raised)
+    ends += missing_codes(connection, cells, described, frame)
     points, asked_points = points_question(doubts) if doubts else ([], [])
     all_findings, raised = [*findings, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
     if cells.header and choices.header_lines is None:

@@ -7,6 +7,7 @@ import argparse
 import functools
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -194,6 +195,17 @@ class _Strict(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise refusal(message)
+
+
+def number_within(low: int, high: int) -> Callable[[str], int]:
+    """Returns an argparse type for whole numbers from ``low`` to ``high``."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}.")
+        return int(text)
+
+    return read
 
 
 def _count(text: str) -> int:

@@ -48,6 +48,9 @@ class Cells:
 
     findings: tuple[Finding, ...]
 
+    source: tuple[str, dict[str, Any]] | None = None
+    """SQL for the rows of the text file, with missing cells as they are written, and its parameters."""
+
 
 def cleaned(cell: str) -> str:
     """Returns SQL for a trimmed cell, NULL if missing; it is short because a wide table repeats it thousands of times."""
@@ -139,7 +142,8 @@ def load_text(
         findings.append(Finding("info", "row-names", message))
     names, renamed = tidy_names(named, told=dialect.header)
     said = sampled_finding(count_rows(connection), share)
-    return tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest)
+    cells = tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest)
+    return replace(cells, source=rows_of(path, dialect, pad=pad))
 
 
 def joined_names(connection: duckdb.DuckDBPyConnection, named: tuple[str | None, ...], more: int) -> tuple[str | None, ...]:

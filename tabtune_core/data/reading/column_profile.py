@@ -11,13 +11,15 @@ from operator import itemgetter
 from typing import Any
 
 import duckdb
+import pandas as pd
 
 from tabtune_core.data.findings import Column, Finding, Question, Severity, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by, quoted
-from tabtune_core.data.reading.cells import Cells
+from tabtune_core.data.reading.cells import BLANK, Cells
 from tabtune_core.data.reading.numbers import GROUPED, SURE_POINT
-from tabtune_core.data.reading.sql import counts, unplanned
+from tabtune_core.data.reading.sql import counts, first_row, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed
+from tabtune_core.wording import counted
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
 """Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and its values are
@@ -54,6 +56,7 @@ SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE, STEPS = 90, 3, 3, 3
 """A code with an absolute value below SHORT must occur this often, beside three other numbers. -1 is a code only if all other numbers are
 at least LEAST_ABOVE. A negative code is far enough from numbers of 0 or more if it lies STEPS times the gap between the two smallest of
 them below."""
+TWO_LETTERS, FEWEST_CODES = re.compile("[A-Z]{2}"), 3
 NAMED_MARKS, NAMED_COLUMNS, MOST_MARKS = 5, 2, 20
 
 
@@ -293,6 +296,32 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
 def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
     """Returns the words of a column that may mean missing; empty if there is only one other word, as in "none" and "some"."""
     return tuple(sorted(words)) if unique - len(words) >= 2 else ()
+
+
+def missing_codes(connection: duckdb.DuckDBPyConnection, cells: Cells, columns: Sequence[Column], frame: pd.DataFrame) -> list[Finding]:
+    """Reports NA that was read as missing among two-letter codes, such as those of countries and continents."""
+    found = {}
+    for place, column in enumerate(columns):
+        if cells.source and column.kind == "category" and column.missing and column.unique >= FEWEST_CODES:
+            codes = sorted(frame[column.name].dropna().unique())
+            if all(map(TWO_LETTERS.fullmatch, codes)):
+                found[place] = ", ".join(codes[:3])
+    if not found:
+        return []
+    rows, parameters = cells.source  # type: ignore[misc]
+    terms = ", ".join(f"count(*) FILTER (trim(c{place}, {BLANK}) = 'NA')" for place in found)
+    written = first_row(connection, f"SELECT {terms} {rows}", parameters)
+    return [
+        Finding(
+            "warning",
+            "missing-codes",
+            f"{cells.names[place]!r} holds codes of two letters ({codes}, ...) and {counted(times, 'cell')} NA, read as missing. "
+            "If NA is a code too, as for Namibia or North America, write it in another way in the file.",
+            cells.names[place],
+        )
+        for (place, codes), times in zip(found.items(), written, strict=True)
+        if times
+    ]
 
 
 def far_dates(found: dict[str, Any]) -> tuple[str, ...]:

@@ -228,6 +228,18 @@ def test_sodium_is_not_a_missing_value():
     assert [word for word in table.frame["element"].dropna().unique()] == ["Na", "K"]
 
 
+@pytest.mark.parametrize(
+    "codes, rows", [("EU AS NA", None), ("EU AS AF NA", None), ("EU AS AF NA", 30), ("EU AS Other NA", None), ("EU AS AF ?", None)]
+)
+def test_na_among_codes_of_two_letters_is_reported_as_missing(codes, rows):
+    words = codes.split() * 15
+    table = read_table("\n".join(["region;y", *(f" {word} ;{row}" for row, word in enumerate(words))]).encode(), ReadingChoices(rows=rows))
+    told = [finding.message for finding in table.findings if finding.code == "missing-codes"]
+    assert ["(AF, AS, EU, ...) and" in message and f"{table.columns[0].missing} cells NA" in message for message in told] == [True] * (
+        codes == "EU AS AF NA"
+    )
+
+
 def test_a_missing_header_is_detected_replaced_and_asked_about():
     table = read_table(b"M,0.4,15\nF,0.5,7\nI,0.6,9\n")
     assert table.frame.columns.tolist() == ["column_1", "column_2", "column_3"]
