@@ -1,6 +1,7 @@
 """Errors that a person can fix. Every message says what was asked, what was found and what to do."""
 
 import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -116,8 +117,10 @@ class StoreError(TabTuneError, ValueError):
 
 FULL_MEMORY_CLASSES = ("OutOfMemoryError", "OutOfMemoryException")
 """Classes of torch, Ray and DuckDB, by name because loading them takes seconds (Arrow's is a MemoryError); ``RunFailed`` has the first."""
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""Texts of out-of-memory errors, of the machine or a GPU, that have no class of their own."""
+OUT_OF_MEMORY = re.compile(
+    "out of memory|can't allocate memory|bad_alloc|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|could not create a (primitive|memory)( object)?$"
+)
+"""Texts of out-of-memory errors, of the machine or a GPU, that have no class of their own; the last ones are those of oneDNN."""
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
@@ -136,7 +139,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 def says_out_of_memory(error: BaseException) -> bool:
     """Whether the error itself, by its class or text, says that memory was full."""
     named = isinstance(error, MemoryError) or type(error).__name__ in FULL_MEMORY_CLASSES
-    return named or any(words in str(error) for words in OUT_OF_MEMORY)
+    return named or OUT_OF_MEMORY.search(str(error)) is not None
 
 
 class Cancelled(TabTuneError):

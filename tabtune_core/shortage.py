@@ -33,7 +33,7 @@ HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 """Numbers whose texts are searched for in errors without a number, such as those of DuckDB and of packages in Rust."""
 BY_SQLITE: dict[int, Lack] = {5: "turn", 6: "turn", 7: "memory", 8: "permission", 10: "sound disk", 13: "room", 14: "sound disk"}
 """https://www.sqlite.org/rescode.html: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN."""
-SQLITE_IOERR_NOMEM = 3082
+SQLITE_IOERR_NOMEM, SQLITE_READONLY_DBMOVED = 3082, 1032
 LEAST_BYTES = 64 * 1024
 """A disk with less free space counts as full: the index of SQLite's log alone takes 32 kB."""
 START_BYTES = 8_000_000
@@ -116,6 +116,8 @@ def why_nothing_starts(home: Path) -> str | None:
 
 def _lack(error: BaseException, path: Path | None, starting: bool) -> Lack | None:
     code = getattr(error, "sqlite_errorcode", None)
+    if code == SQLITE_READONLY_DBMOVED:
+        return None  # its file was deleted while it was open
     if code is not None:
         lack = "memory" if code == SQLITE_IOERR_NOMEM else BY_SQLITE.get(code & 0xFF)
         return _looked_up(path, lack) if lack in ("sound disk", "permission") else lack

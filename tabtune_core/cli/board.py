@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
+from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
@@ -45,12 +45,13 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     from tabtune_core.data.spreadsheet import safe_csv
     from tabtune_core.store.predictions import Predictions, read_predictions
 
-    rank_by, unread = score_to_rank_by(asked, runs[0].settings), dict[str, Path]()
+    rank_by, unread = score_to_rank_by(asked, runs[0].settings), dict[str, str]()
 
     def load(run_id: str, split: SplitName) -> Predictions | None:
         found, path = read_predictions(store, run_id, split), store.run_dir(run_id) / PREDICTIONS_FILE
         if found is None and path.exists():
-            unread[run_id] = path
+            planned = store.last(run_id, "RunPlanned")
+            unread[run_id] = str(path) if planned and isinstance(planned.event, RunPlanned) else "its plan in the database (RunPlanned)"
         return found
 
     own = partial(half_widths, metric=METRICS[rank_by], load=load)

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def export_sweep(asked: argparse.Namespace) -> int:
         if file.is_dir() or not file.parent.is_dir():  # before the page is made
             raise SettingError(f"{str(file)!r} cannot be written: it is a folder, or its folder does not exist. Name a file: html:FILE.")
         write_text(file, sweep_page(store, sweep))
-        print(file)
+        sys.stdout.buffer.write(os.fsencode(file) + b"\n")  # the locale C has no letters for it
         return 0
     from tabtune_core.tracking import open_tracker
     from tabtune_core.tracking.mirror import Mirror

@@ -23,7 +23,7 @@ from tabtune_core.cli.arguments import INSIST, given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
-from tabtune_core.errors import SettingError, StoreError
+from tabtune_core.errors import AdapterError, SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.files.whole import in_one_move
@@ -116,20 +116,20 @@ def _follow_to_the_board(
     """
     with _shown_at(store, sweep, asked.tracker):
         runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
-    lost: OSError | None = None
-    if asked.adapters:
-        try:
-            _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
-        except OSError as error:  # such as a full disk: raised after the leaderboard is shown
-            lost = error
-    status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
-    if lost is not None:
-        sys.stdout.flush()
-        raise lost
-    if cancelled:
-        copied = f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}" if asked.adapters else ""
-        say(f"To start the cancelled runs again: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}{copied}")
-    return 130 if cancelled else status
+        lost: OSError | AdapterError | None = None
+        if asked.adapters:
+            try:
+                _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
+            except (OSError, AdapterError) as error:  # such as a full disk: raised after the leaderboard is shown
+                lost = error
+        status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
+        sys.stdout.flush()  # before the wait for the tracker
+        if lost is not None:
+            raise lost
+        if cancelled:
+            copied = f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}" if asked.adapters else ""
+            say(f"To start the cancelled runs again: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}{copied}")
+        return 130 if cancelled else status
 
 
 def _shown_at(store: RunStore, sweep: str, tracker: "Tracker | None") -> AbstractContextManager[None]:

@@ -27,7 +27,7 @@ from tabtune_core.cli.export_command import export_sweep, push_adapter
 from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
-from tabtune_core.errors import StoreError, TabTuneError
+from tabtune_core.errors import SettingError, StoreError, TabTuneError
 from tabtune_core.execution.executor import VARIABLE, flags_in_environment
 from tabtune_core.execution.lock import UNLESS_STOPPED
 from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment, named_home, number_within
@@ -264,7 +264,11 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
 
         check_environment()
         check_limits()
-        asked.tracker = open_tracker(asked.log_to, asked.home) if asked.log_to else None
+        if len(asked.log_to or ()) > 1:
+            raise SettingError(
+                "--log-to follows one tracker, and it is given more than once. Send the sweep to others with 'loralab export'."
+            )
+        asked.tracker = open_tracker(asked.log_to[0], asked.home) if asked.log_to else None
         status: int = getattr(launch, name)(asked)
         return status
 
@@ -303,7 +307,10 @@ def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Se
 
 def _add_log_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--log-to", metavar="TRACKER[:WHERE]", help=f"show the runs at a tracker while they go on: {', '.join(TRACKERS)}; {_WHERE}"
+        "--log-to",
+        metavar="TRACKER[:WHERE]",
+        action="append",
+        help=f"show the runs at a tracker while they go on: {', '.join(TRACKERS)}; {_WHERE}",
     )
 
 

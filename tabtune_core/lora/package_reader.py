@@ -78,7 +78,7 @@ def without_labels(path: Path) -> bytes:
     facts = replace(facts, labels_sha256=facts.label_hash, classes=classes) if classes else facts
     written = {FACTS: json.dumps(facts.to_json(), separators=(",", ":")), README: readme(facts)}
     made = io.BytesIO()
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as zipped:
+    with _opened(path), zipfile.ZipFile(path) as archive, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as zipped:
         for entry in archive.infolist():
             same = zipfile.ZipInfo(entry.filename, entry.date_time)  # the same bytes each time
             zipped.writestr(same, written.get(entry.filename) or archive.read(entry), entry.compress_type)

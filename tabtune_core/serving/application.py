@@ -178,6 +178,8 @@ def _failures_told() -> Iterator[None]:
         lacking, unknown = shortage_of(error, "The rows were not predicted"), not isinstance(error, TabTuneError)
         unexpected = f"Something unexpected happened ({type(error).__name__}: {error}). The server printed the trace."
         told = str(lacking or (unexpected if unknown else error))
+        if lacking and lacking.lack == "memory":
+            told += " If this goes on, restart the server."
         logging.getLogger(__name__).error(told, exc_info=error if unknown and not lacking else None)
         raise HTTPException(503 if lacking else 500, told) from error
 

@@ -90,6 +90,12 @@ class EventLog(Database):
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
+    def extent(self, run_id: str, kinds: Sequence[str], upto: int = 2**63 - 1) -> tuple[int, int]:
+        """Returns the number of a run's events of these kinds up to a position, and the position of the last; any change changes these."""
+        sql = f"SELECT COUNT(*) AS number, MAX(seq) AS last FROM events WHERE run = ? AND kind IN ({_marks(kinds)}) AND seq <= ?"
+        (row,) = self._read(sql, (run_id, *kinds, upto))
+        return row["number"], row["last"] or 0
+
     def told(self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000) -> Iterator[list[dict[str, Any]]]:
         """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks so that a long run fits in memory."""
         sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"

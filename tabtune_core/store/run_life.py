@@ -14,7 +14,7 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
-from tabtune_core.store.database import as_text, is_time, only, size_of
+from tabtune_core.store.database import LATEST, as_text, is_time, only, size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
 from tabtune_core.store.run_folder import LAST_STATE, STATES
@@ -147,10 +147,15 @@ class RunLife(EventLog, JobQueue):
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
 
     def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
-        """Ends a queued or running run; a run that has ended is not changed."""
+        """Ends a queued or running run; a run that has ended is not changed.
+
+        If the clock was set back meanwhile, the run ends with its last event, whose time does not follow the clock.
+        """
         assert status in ENDED, status
+        last = f"(SELECT time FROM events WHERE seq = (SELECT MAX(seq) FROM events WHERE run = runs.id) AND time <= {LATEST})"
         self._write(
-            "UPDATE runs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
+            f"UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), COALESCE({last}, 0))"
+            " WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
 

@@ -8,11 +8,11 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -39,10 +39,14 @@ from tabtune_core.wording import counted
 
 CURVES = ("StepDone", "Evaluated", "MemorySampled", "PhaseDone")
 """The events that are sent, which hold only numbers. Notes and errors quote cells of the table."""
-FORMAT = 2
+FORMAT = 3
 """Grows when a run is sent in another form, so that runs that were sent before are sent again."""
 AT_ONCE = 5_000
 LOOK_SECONDS = 2.0
+QUIET_SECONDS = 3.0
+"""How long the end waits for the tracker without a word."""
+LACKING = " without its adapter"
+"""End of the stamp of a run whose adapter could not be read, so that it is sent again once it can be."""
 _OF_SETTINGS = frozenset({"place", "rank", "alpha", "dropout", "learning_rate", "seed", "archived"})
 
 
@@ -62,6 +66,8 @@ class Mirror:
         """By run that the tracker has completely: how often it was resumed."""
         self.sent = 0
         """Number of ended runs that the tracker did not have."""
+        self.left_out = set[str]()
+        """Sentences about adapters that cannot be read."""
 
     def _missing(self, sweep: str) -> Any:
         raise StoreError(f"There is no sweep {sweep!r} in {self._store.home}; 'loralab runs' lists them.")
@@ -93,7 +99,8 @@ class Mirror:
         """
         going = self.look()
         rest = f" Not ended yet: {counted(going, 'run')}; export it again later." if going else ""
-        return f"{self._tracker.title} has the sweep {self._sweep.id}; {counted(self.sent, 'run')} of it new or changed.{rest}"
+        left_out = "".join(f" {text}" for text in sorted(self.left_out))
+        return f"{self._tracker.title} has the sweep {self._sweep.id}; {counted(self.sent, 'run')} of it new or changed.{rest}{left_out}"
 
     @contextlib.contextmanager
     def _refused(self) -> Iterator[None]:
@@ -114,19 +121,23 @@ class Mirror:
             return
         about, ending = self._about(run), self._ending(run) if run.status in ENDED else None
         going = self._open.get(run.id)
-        if ending and not going and self._tracker.stamp(about) == ending.stamp:
+        if ending and not going and self._is_held(run, self._tracker.stamp(about), ending.stamp):
             self._done[run.id] = run.resumptions
             return
-        if going is None or going.resumptions != run.resumptions:  # an interruption withdraws events
-            going = self._open[run.id] = _Going(self._tracker.begin(about), run.resumptions)
+        # a run that is resumed withdraws events, some time after its row says that it is running
+        if going is None or going.about != about or self._store.extent(run.id, CURVES, going.after) != (going.sent, going.after):
+            going = self._open[run.id] = _Going(self._tracker.begin(about), about)
         told = self._store.events(run.id, CURVES, going.after)
         for start in range(0, len(told), AT_ONCE):
             some = told[start : start + AT_ONCE]
             going.run.log(list(going.rows(some)))
-            going.after = some[-1].seq
+            going.after, going.sent = some[-1].seq, going.sent + len(some)
         if ending:
             with scratch_folder() as folder:
-                going.run.end(dataclasses.replace(ending, adapter=self._adapter(run, folder)))
+                content, copy = self._adapter(run), folder / ADAPTER_FILE
+                copy.write_bytes(content or b"")
+                stamp = ending.stamp + LACKING * (content is None)
+                going.run.end(dataclasses.replace(ending, adapter=copy if content else None, stamp=stamp))
             del self._open[run.id]
             self._done[run.id] = run.resumptions
             self.sent += 1
@@ -138,20 +149,24 @@ class Mirror:
         return AboutRun(run.id, run.name, run.sweep, name, run.started or run.created, dict(_settings(run.settings)), tags)
 
     def _ending(self, run: Run) -> Ending:
-        last = self._store.last_seqs(run.id, CURVES)
         results = {} if run.result is None else _results(self._store, run)
-        told = [FORMAT, run.name, run.tags, run.note, run.status, run.resumptions, last, results]
+        told = [FORMAT, run.name, run.tags, run.note, run.status, run.resumptions, self._store.extent(run.id, CURVES), results]
         stamp = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         steps = run.result.steps_done if run.result else 0
         return Ending(run.status, Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results), None, stamp)
 
-    def _adapter(self, run: Run, folder: Path) -> Path | None:
-        """Copies the package without the class labels, which are cells of the table; None if there is none, or it is damaged."""
-        copy = folder / ADAPTER_FILE
-        if run.result and run.result.adapter_verified:
-            with contextlib.suppress(AdapterError):
-                copy.write_bytes(without_labels(self._store.run_dir(run.id) / ADAPTER_FILE))
-        return copy if copy.exists() else None
+    def _is_held(self, run: Run, held: str, stamp: str) -> bool:
+        return held == stamp or (held == stamp + LACKING and self._adapter(run) is None)
+
+    def _adapter(self, run: Run) -> bytes | None:
+        """Returns the package without the class labels, which are cells of the table; empty without one, None if it cannot be read."""
+        if not (run.result and run.result.adapter_verified):
+            return b""
+        try:
+            return without_labels(self._store.run_dir(run.id) / ADAPTER_FILE)
+        except AdapterError as error:
+            self.left_out.add(f"The adapter of the run {run.name!r} ({run.id}) was not sent. {error}")
+            return None
 
 
 @dataclass(slots=True)
@@ -159,9 +174,11 @@ class _Going:
     """A run that is being sent, and how far it is."""
 
     run: OpenRun
-    resumptions: int
+    about: AboutRun
+    sent: int = 0
+    """Number of events sent."""
     after: int = 0
-    """Number of the last event sent."""
+    """Position of the last event sent."""
     step: int = 0
     """The last step among the events sent."""
 
@@ -213,7 +230,7 @@ def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
 
     An error is reported once; sending is tried again every LOOK_SECONDS.
     """
-    over, said = threading.Event(), set[str]()
+    over, said, left_out = threading.Event(), set[str](), set[str]()
 
     def look() -> None:
         try:
@@ -224,6 +241,9 @@ def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
                 say(f"warning: {error} The runs go on, and sending is tried again.")
         else:
             said.clear()
+        for text in mirror.left_out - left_out:
+            left_out.add(text)
+            say(f"warning: {text}")
 
     def follow() -> None:
         while not over.wait(LOOK_SECONDS):
@@ -236,6 +256,16 @@ def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         over.set()
+        try:
+            if not isinstance(sys.exception(), KeyboardInterrupt):  # which asks to leave at once
+                _wait_for(thread, say)
+        finally:
+            if said or thread.is_alive():
+                say("warning: The tracker lacks the end of the sweep. The workspace has all of it; 'loralab export' sends the rest.")
+
+
+def _wait_for(thread: threading.Thread, say: Callable[[str], None]) -> None:
+    thread.join(QUIET_SECONDS)
+    if thread.is_alive():
+        say("Waiting until the tracker has the end of the sweep; Ctrl-C leaves at once.")
         thread.join()
-        if said:
-            say("warning: The tracker lacks the end of the sweep. The workspace has all of it; 'loralab export' sends the rest.")

@@ -9,10 +9,13 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes.wandb_server import wandb_server
 from made_sweeps import Lab
@@ -20,9 +23,9 @@ from made_sweeps import Lab
 from tabtune_core.errors import MissingPackageError, SettingError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, Resumed, StepDone
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.store.run_folder import ADAPTER_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, STATES
 from tabtune_core.tracking import TRACKERS, open_tracker
-from tabtune_core.tracking.mirror import Mirror, _results, _settings, following
+from tabtune_core.tracking.mirror import CURVES, Mirror, _results, _settings, following
 
 BEGAN = 1_700_000_000.0
 ADAPTER = next(Path(__file__).parents[1].glob("kept/**/adapter*.zip"))
@@ -310,13 +313,13 @@ class Listed:
     title, look, folder = "Listed", "nowhere", None
 
     def __init__(self):
-        self.rows, self.stamps, self.broken = {}, {}, None
+        self.rows, self.stamps, self.names, self.adapters, self.broken = {}, {}, {}, [], None
 
     def stamp(self, run):
         return self.stamps.get(run.id, "")
 
     def begin(self, run):
-        self.rows[run.id], tracker = [], self
+        self.rows[run.id], self.names[run.id], tracker = [], run.name, self
 
         class Going:
             def log(self, rows):
@@ -326,6 +329,7 @@ class Listed:
 
             def end(self, ending):
                 self.log([ending.results])
+                tracker.adapters.append(ending.adapter)
                 tracker.stamps[run.id] = ending.stamp
 
         return Going()
@@ -350,6 +354,108 @@ def test_a_run_is_followed_live_and_an_interrupted_one_begins_anew(lab):
     assert tracker.stamps[run_id]
 
 
+def life(lab, run_id, chance):
+    """Yields after each write to the store of a run that is killed at random points and resumed by its worker or a person."""
+    store, state, done, saved = lab.store, lab.store.run_dir(run_id) / STATES / LAST_STATE, 0, 0
+    for left in reversed(range(chance.integers(2, 5))):
+        store.claim(1, None, run_id)
+        yield
+        if store.run(run_id).resumptions:
+            store.begin_again(run_id)
+            yield
+            store.append(run_id, Resumed(saved))
+            done = saved
+        for _ in range(chance.integers(0, 5)):
+            yield
+            done += 1
+            store.append(run_id, StepDone(done, 0.5, 0.5, 1e-3, 0.5))
+            yield
+            store.append(run_id, MemorySampled("train", 10**8))
+            if chance.random() < 0.5:
+                store.append(run_id, Evaluated(done, "validation", {"accuracy": 0.5}, True, 0.5))
+                yield
+                state.parent.mkdir(parents=True, exist_ok=True)
+                state.touch()
+                saved = done
+        if chance.random() < 0.5:
+            store.append(run_id, PhaseDone("train", 7.5, {}, None))
+            yield
+        if not left:
+            lab.end(run_id, lab.settings(2, 0), 0.75)
+        elif chance.random() < 0.5:
+            store.requeue(run_id, "Its process is gone.")
+        else:
+            store.finish(run_id, "interrupted", error="Its process is gone.")
+            yield
+            store.resume(run_id)
+        yield
+
+
+def follow_a_life(lab, tracker, seed):
+    """Returns the id of a run that was looked at between some of its writes, and sent at the end."""
+    sweep, (run_id,) = lab.store.add_sweep([lab.settings(2, 0)])
+    mirror, chance = Mirror(lab.store, sweep, tracker), np.random.default_rng(seed)
+    for _ in life(lab, run_id, chance):
+        if chance.random() < 0.4:
+            mirror.look(live=True)
+        if chance.random() < 0.05:
+            mirror = Mirror(lab.store, sweep, tracker)  # the command was ended, and a later one follows
+    mirror.look(live=True)
+    again = Mirror(lab.store, sweep, tracker)
+    again.look()
+    assert again.sent == 0
+    return run_id
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_tracker_has_the_events_that_the_store_has_after_kills_and_resumptions(lab, seed):
+    tracker = Listed()
+    run_id = follow_a_life(lab, tracker, seed)
+    assert [row.key for row in tracker.rows[run_id][:-1]] == [str(one.seq) for one in lab.store.events(run_id, CURVES)]
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS.keys() - {"wandb"}))
+def test_each_tracker_forgets_what_a_resumption_withdraws(name, lab, alone):
+    run_id = follow_a_life(lab, open_tracker(name, lab.store.home), 8)
+    ((curves, _, _),) = READ[name](lab.store.home / "trackers", run_id)
+    for key in ("train/loss", "validation/accuracy", "memory/resident_bytes", "phase/train/seconds"):
+        told = expected(lab.store, run_id).get(key, [])
+        assert sorted(step for step, *_ in curves.get(key, [])) == [step for step, *_ in told], key
+
+
+def test_a_run_that_is_renamed_while_it_is_followed_has_its_new_name(lab):
+    tracker, (run_id,) = Listed(), lab.store.add_sweep([lab.settings(2, 0)])[1]
+    mirror = Mirror(lab.store, lab.store.run(run_id).sweep, tracker)
+    lab.store.claim(1, None, run_id)
+    mirror.look(live=True)
+    lab.store.rename(run_id, "another name")
+    lab.end(run_id, lab.settings(2, 0), 0.75)
+    mirror.look(live=True)
+    assert tracker.names[run_id] == "another name"
+
+
+def spoil(file):
+    """Changes a byte of a member that no reader of adapters needs."""
+    content = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        content[archive.getinfo("adapter_config.json").header_offset + 60] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: os.truncate(file, 0), lambda file: os.truncate(file, 900), spoil])
+def test_an_adapter_that_cannot_be_read_is_named_and_sent_when_it_is_whole_again(lab, damage):
+    tracker, file = Listed(), lab.store.run_dir(lab.lora) / ADAPTER_FILE
+    whole = file.read_bytes()
+    damage(file)
+    for new in (2, 0):
+        told = Mirror(lab.store, lab.sweep, tracker).send()
+        assert f"{new} runs of it new or changed. The adapter of the run 'LoRA r=8' ({lab.lora}) was not sent. " in told
+    file.write_bytes(whole)
+    for new in ("1 run", "0 runs"):
+        assert Mirror(lab.store, lab.sweep, tracker).send().endswith(f"{new} of it new or changed.")
+    assert [bool(adapter) for adapter in tracker.adapters] == [False, False, True]
+
+
 @pytest.mark.parametrize("broken", [ConnectionError("server\ngone"), OSError(28, "No space left on device")])
 def test_a_tracker_failure_is_reported_once_and_the_rest_is_sent_on_recovery(lab, broken, monkeypatch):
     monkeypatch.setattr("tabtune_core.tracking.mirror.LOOK_SECONDS", 0.01)
@@ -367,6 +473,25 @@ def test_a_tracker_failure_is_reported_once_and_the_rest_is_sent_on_recovery(lab
     mirror = Mirror(lab.store, lab.sweep, tracker)
     mirror.look()
     assert mirror.sent == 2 and len({row.key for row in tracker.rows[lab.lora]}) == len(tracker.rows[lab.lora])
+
+
+def test_ctrl_c_ends_the_wait_for_a_tracker_that_hangs(lab, monkeypatch):
+    monkeypatch.setattr("tabtune_core.tracking.mirror.QUIET_SECONDS", 0.01)
+    tracker, said, released = Listed(), [], threading.Event()
+    tracker.begin = lambda run: released.wait()
+
+    def say(text):
+        said.append(text)
+        if text.startswith("Waiting until the tracker has the end of the sweep; Ctrl-C leaves at once."):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), say):
+        pass
+    with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), say):
+        raise KeyboardInterrupt  # while runs go on
+    released.set()
+    assert [text.split()[0] for text in said] == ["Waiting", "warning:", "warning:"]
+    assert "'loralab export' sends the rest." in said[1] and said[2] == said[1]
 
 
 @pytest.mark.parametrize(

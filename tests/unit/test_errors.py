@@ -24,6 +24,8 @@ FULL = [
     else RuntimeError("CUDA error: out of memory"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("std::bad_alloc"),
     from_cause(RuntimeError("the stage failed"), MemoryError()),
 ]
 
@@ -54,6 +56,7 @@ def test_more_rows_than_attention_on_the_gpu_takes_are_reported_with_the_limit()
 
 def test_other_errors_keep_their_name():
     assert not is_out_of_memory(RuntimeError("boom"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for the matmul primitive"))
     assert kind_of_error(RuntimeError("boom")) == "RuntimeError"
     assert explain(LabelError("No such column."), "", "the log") == "No such column."
 

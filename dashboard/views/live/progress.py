@@ -229,5 +229,5 @@ def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | N
     ]
     if not whole:
         return None
-    passed = now - run.started if run.status == "running" and run.started is not None else 0.0
+    passed = max(now - run.started, 0.0) if run.status == "running" and run.started is not None else 0.0
     return max(statistics.median(whole) - passed, 0.0)

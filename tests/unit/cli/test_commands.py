@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from dashboard.__main__ import main as serve
 from tabtune_core.cli import launch
 from tabtune_core.cli.main import _parser, main
 from tabtune_core.data.datasets import add_dataset, get_dataset
+from tabtune_core.errors import AdapterError
 from tabtune_core.events import Note
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, TrainSettings
@@ -184,7 +186,16 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_n
     for command in (["sweep", str(tmp_path / "data.csv"), "--target", "y"], ["resume"]):
         assert main([*command, "--log-to", "mlfow", "--home", str(store.home)]) == 2
         assert "Did you mean 'mlflow'?" in capsys.readouterr().err
+        assert main([*command, "--log-to", "mlflow", "--log-to", "wandb", "--home", str(store.home)]) == 2
+        assert "--log-to follows one tracker, and it is given more than once." in capsys.readouterr().err
     assert len(store.sweeps()) == 2
+
+
+def test_the_path_of_a_page_is_printed_as_it_was_given(store, capsysbinary, tmp_path):
+    file = os.fsencode(tmp_path) + b"/caf\xe9.html"
+    assert main(["export", f"html:{os.fsdecode(file)}", "--home", str(store.home)]) == 0
+    assert capsysbinary.readouterr().out == file + b"\n"
+    assert os.path.exists(file)
 
 
 def test_if_one_run_cannot_be_resumed_none_changes(tmp_path, capsys):
@@ -236,17 +247,26 @@ def test_an_adapter_folder_without_write_permission_is_refused_before_anything_t
     assert RunStore(tmp_path / "home").runs() == []
 
 
-def test_the_leaderboard_is_shown_even_if_adapters_cannot_be_copied(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.zip"), AdapterError("a.zip is damaged.")])
+def test_the_leaderboard_is_shown_before_the_tracker_has_all_and_even_if_adapters_cannot_be_copied(tmp_path, monkeypatch, capsys, error):
     def full(*given, **more):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "a.zip"))
+        raise error
 
+    @contextmanager
+    def tracked(*given):
+        try:
+            yield
+        finally:
+            print("the tracker")
+
+    monkeypatch.setattr(launch, "_shown_at", tracked)
     monkeypatch.setattr(launch, "_follow_or_cancel", lambda *given: ([], False))
     monkeypatch.setattr(launch, "_copy_adapters", full)
     monkeypatch.setattr(launch, "show_board", lambda *given: print("the board") or 0)
     asked = SimpleNamespace(tracker=None, adapters=tmp_path, without_labels=False)
-    with pytest.raises(OSError, match=r"a\.zip"):
+    with pytest.raises(type(error), match=r"a\.zip"):
         launch._follow_to_the_board(None, "s", [], asked)
-    assert capsys.readouterr().out == "the board\n"
+    assert capsys.readouterr().out == "the board\nthe tracker\n"
 
 
 def test_cancelled_runs_are_resumed_and_their_adapters_copied(tmp_path, monkeypatch, capsys):

@@ -297,7 +297,12 @@ def test_every_address_but_the_health_check_needs_the_token(folder):
             503,
             "The rows were not predicted. There was not enough memory.",
         ),
-        (MemoryError(), 503, "The rows were not predicted. There was not enough memory. End other programs, or ask for less at once"),
+        (
+            RuntimeError("could not create a primitive"),
+            503,
+            "The rows were not predicted. There was not enough memory. End other programs, or ask for less at once; then try again. If this"
+            " goes on, restart the server.",
+        ),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), 503, "The rows were not predicted. The disk of /x is full"),
         (AdapterError("The adapter gives no finite number."), 500, "The adapter gives no finite number."),
         (KeyError("x"), 500, "Something unexpected happened (KeyError: 'x'). The server printed the trace."),

@@ -212,6 +212,15 @@ def test_a_long_run_is_deleted_in_short_steps_between_which_others_can_write(sto
     assert deleted == [2_000] * 4 + [1_000, 0]
 
 
+def test_a_run_does_not_end_before_it_started_if_the_clock_is_set_back(store, monkeypatch):
+    run_id = running(store)
+    started = store.run(run_id).started
+    store.append(run_id, Note("The last event."), started + 60)
+    monkeypatch.setattr(time, "time", lambda: started - 7_200)
+    store.finish(run_id, "finished")
+    assert store.run(run_id).ended == started + 60
+
+
 def test_deleting_the_last_run_of_a_table_removes_the_shared_arrays_of_its_time(store):
     first, last = ended(store, "finished"), ended(store, "finished")
     shared = store.home / "shared"
