@@ -230,7 +230,7 @@ def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
 
     An error is reported once; sending is tried again every LOOK_SECONDS.
     """
-    over, said, left_out = threading.Event(), set[str](), set[str]()
+    over, ended, said, left_out = threading.Event(), threading.Event(), set[str](), set[str]()
 
     def look() -> None:
         try:
@@ -246,26 +246,28 @@ def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
             say(f"warning: {text}")
 
     def follow() -> None:
-        while not over.wait(LOOK_SECONDS):
+        try:
+            while not over.wait(LOOK_SECONDS):
+                look()
             look()
-        look()
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
+    threading.Thread(target=follow, daemon=True).start()
     try:
         yield
     finally:
         over.set()
         try:
             if not isinstance(sys.exception(), KeyboardInterrupt):  # which asks to leave at once
-                _wait_for(thread, say)
+                _wait_for(ended, say)
         finally:
-            if said or thread.is_alive():
+            if said or not ended.is_set():
                 say("warning: The tracker lacks the end of the sweep. The workspace has all of it; 'loralab export' sends the rest.")
 
 
-def _wait_for(thread: threading.Thread, say: Callable[[str], None]) -> None:
-    thread.join(QUIET_SECONDS)
-    if thread.is_alive():
+def _wait_for(ended: threading.Event, say: Callable[[str], None]) -> None:
+    if not ended.wait(QUIET_SECONDS):
         say("Waiting until the tracker has the end of the sweep; Ctrl-C leaves at once.")
-        thread.join()
+    while not ended.wait(0.2):
+        pass  # with MLflow loaded, Ctrl-C does not interrupt a long wait

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -479,15 +480,9 @@ def test_ctrl_c_ends_the_wait_for_a_tracker_that_hangs(lab, monkeypatch):
     monkeypatch.setattr("tabtune_core.tracking.mirror.QUIET_SECONDS", 0.01)
     tracker, said, released = Listed(), [], threading.Event()
     tracker.begin = lambda run: released.wait()
-
-    def say(text):
-        said.append(text)
-        if text.startswith("Waiting until the tracker has the end of the sweep; Ctrl-C leaves at once."):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), say):
-        pass
-    with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), say):
+    with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), said.append):
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), said.append):
         raise KeyboardInterrupt  # while runs go on
     released.set()
     assert [text.split()[0] for text in said] == ["Waiting", "warning:", "warning:"]
