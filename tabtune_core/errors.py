@@ -27,7 +27,19 @@ class TabTuneError(Exception):
 
 
 Lack = Literal[
-    "room", "quota", "writable disk", "sound disk", "permission", "turn", "memory", "processes", "processor time", "files", "size", "path"
+    "room",
+    "quota",
+    "writable disk",
+    "sound disk",
+    "permission",
+    "turn",
+    "memory",
+    "processes",
+    "processor time",
+    "files",
+    "size",
+    "path",
+    "database",
 ]
 """What a machine can be short of; ``turn`` is access to a database that another program has locked."""
 PASSING: frozenset[Lack] = frozenset({"room", "quota", "turn", "processes", "files"})

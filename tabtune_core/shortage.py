@@ -33,7 +33,8 @@ HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 """Numbers whose texts are searched for in errors without a number, such as those of DuckDB and of packages in Rust."""
 BY_SQLITE: dict[int, Lack] = {5: "turn", 6: "turn", 7: "memory", 8: "permission", 10: "sound disk", 13: "room", 14: "sound disk"}
 """https://www.sqlite.org/rescode.html: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN."""
-SQLITE_IOERR_NOMEM, SQLITE_READONLY_DBMOVED = 3082, 1032
+BY_LONG_SQLITE: dict[int, Lack] = {3082: "memory", 1032: "database"}
+"""The same for longer codes: IOERR_NOMEM, READONLY_DBMOVED."""
 LEAST_BYTES = 64 * 1024
 """A disk with less free space counts as full: the index of SQLite's log alone takes 32 kB."""
 START_BYTES = 8_000_000
@@ -116,10 +117,8 @@ def why_nothing_starts(home: Path) -> str | None:
 
 def _lack(error: BaseException, path: Path | None, starting: bool) -> Lack | None:
     code = getattr(error, "sqlite_errorcode", None)
-    if code == SQLITE_READONLY_DBMOVED:
-        return None  # its file was deleted while it was open
     if code is not None:
-        lack = "memory" if code == SQLITE_IOERR_NOMEM else BY_SQLITE.get(code & 0xFF)
+        lack = BY_LONG_SQLITE.get(code) or BY_SQLITE.get(code & 0xFF)
         return _looked_up(path, lack) if lack in ("sound disk", "permission") else lack
     if isinstance(error, OSError):
         number = error.errno or 0
@@ -178,6 +177,7 @@ SENTENCES: dict[Lack, str] = {
     "permission": "This user may not open or write to {path}. Change its permissions, or choose another.",
     "sound disk": "{Where} reports an error in reading or writing. Look for damage in the system's log, and try again.",
     "turn": "Another program has kept the database in {path} locked for too long. Close what uses it, and try again.",
+    "database": "The database in {path} was deleted or moved while this program had it open. A new start opens or makes it again.",
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
     "processes": "The system cannot start more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
     "path": "The file {path:.100} cannot exist: the path is too long, or its links lead in a circle. Choose another.",

@@ -62,13 +62,13 @@ def test_other_errors_stay_unchanged(error):
         raise error
 
 
-def test_a_database_that_was_deleted_while_it_was_open_is_no_lack_of_permission(tmp_path):
+def test_a_database_that_was_deleted_while_it_was_open_is_named(tmp_path):
     with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as opened:
         opened.execute("CREATE TABLE a (b)")
         (tmp_path / "a.db").unlink()
         with pytest.raises(sqlite3.OperationalError) as refused:
             opened.execute("INSERT INTO a VALUES (1)")
-    assert shortage_of(refused.value, folder=tmp_path) is None
+    assert str(shortage_of(refused.value, folder=tmp_path)).startswith(f"The database in {tmp_path} was deleted or moved while")
 
 
 def test_eagain_means_too_many_processes_only_when_one_is_started():

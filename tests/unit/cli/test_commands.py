@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_sweeps import Lab
 from random_sweeps import BASE
 
 from dashboard.__main__ import main as serve
@@ -27,7 +28,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.events import Note
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.store.run_folder import ADAPTER_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
@@ -189,6 +190,17 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_n
         assert main([*command, "--log-to", "mlflow", "--log-to", "wandb", "--home", str(store.home)]) == 2
         assert "--log-to follows one tracker, and it is given more than once." in capsys.readouterr().err
     assert len(store.sweeps()) == 2
+
+
+def test_what_cannot_be_read_of_a_run_without_intervals_is_named(tmp_path, capsys):
+    store = Lab(tmp_path).add((8, [0.75], range(15)), (4, [0.5], range(10)), metric="log_loss").store
+    lora, other = store.runs()
+    (store.run_dir(lora.id) / PREDICTIONS_FILE).write_bytes(b"")
+    store._write("UPDATE events SET payload = '{' WHERE run = ? AND kind = 'RunPlanned'", (other.id,))
+    assert main(["leaderboard", "--home", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert f"LoRA r=8: {store.run_dir(lora.id) / PREDICTIONS_FILE} cannot be read, so its intervals are missing." in said
+    assert "LoRA r=4: its plan in the database (RunPlanned) cannot be read, so its intervals are missing." in said
 
 
 def test_the_path_of_a_page_is_printed_as_it_was_given(store, capsysbinary, tmp_path):
