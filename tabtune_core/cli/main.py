@@ -265,9 +265,7 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
         check_environment()
         check_limits()
         if len(asked.log_to or ()) > 1:
-            raise SettingError(
-                "--log-to follows one tracker, and it is given more than once. Send the sweep to others with 'loralab export'."
-            )
+            raise SettingError("--log-to follows one tracker and is given more than once. 'loralab export' sends a sweep to others.")
         asked.tracker = open_tracker(asked.log_to[0], asked.home) if asked.log_to else None
         status: int = getattr(launch, name)(asked)
         return status

@@ -188,7 +188,7 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_n
         assert main([*command, "--log-to", "mlfow", "--home", str(store.home)]) == 2
         assert "Did you mean 'mlflow'?" in capsys.readouterr().err
         assert main([*command, "--log-to", "mlflow", "--log-to", "wandb", "--home", str(store.home)]) == 2
-        assert "--log-to follows one tracker, and it is given more than once." in capsys.readouterr().err
+        assert "--log-to follows one tracker and is given more than once." in capsys.readouterr().err
     assert len(store.sweeps()) == 2
 
 
