@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from tabtune_core.wording import MOST_PLACES
+
 THOUSAND, LARGE = 1e3, 1e5
 MOST_WITH_COMMAS = 3
 """Decimals that Streamlit writes at most beside commas."""
@@ -28,7 +30,7 @@ def digits_behind(values: pd.Series, digits: int | None, sign: str = "", least: 
     digits that it has. ``least`` is a width in pixels, as for ``fitted``.
     """
     with_commas = _keeps_digits(values) if digits is None else digits <= MOST_WITH_COMMAS
-    own = f"{sign or '%'}.15g" if digits is None else f"{sign or '%'}.{digits}f"
+    own = f"{sign or '%'}" + (".15g" if digits is None else f".{digits}f" if digits <= MOST_PLACES else ".4e")
     return fitted(values, "localized" if (values.abs() >= THOUSAND).any() and with_commas else own, least)
 
 

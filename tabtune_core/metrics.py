@@ -5,18 +5,24 @@ regression, both are numbers ``(N,)``.
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabtune_core.wording import LARGEST, MOST_PLACES, decimal, power_of_ten
+
 Task = Literal["classification", "regression"]
 Labels = NDArray[np.integer]
 Numbers = NDArray[np.floating]
 Probabilities = NDArray[np.floating]
 TARGET_UNIT = "unit of the target"
+ROUNDING = 1e-12
+"""Scores that differ by less than this share of their size are equal."""
+FEWEST_PLACES = 4
+"""Decimal places of scores that are not in the target's unit."""
 
 
 class Interval(enum.Flag):
@@ -67,27 +73,65 @@ class Metric:
         """Whether the metric can be negative, so that a log scale cannot show it."""
         return self.unit in ("-1 to 1", "at most 1")
 
-    def text(self, value: float) -> str:
-        """Writes a score with the digits of its unit."""
-        return self.like(value, value)
+    def rounding(self, first: Any, second: Any = 0.0) -> Any:
+        """Returns the size of rounding errors in a difference of scores or arrays of them.
 
-    def like(self, value: float, size: float, *, signed: bool = False) -> str:
+        It is relative to the scores, so no verdict depends on the target's unit; scores in other units are never taken for smaller than 1.
+        """
+        size = np.maximum(np.maximum(abs(first), abs(second)), float(self.unit != TARGET_UNIT))
+        return ROUNDING * np.minimum(size, np.finfo(np.float64).max)
+
+    def ahead(self, first: Any, second: Any) -> Any:
+        """Returns how much better ``first`` is than ``second``, both scores or arrays of them; 0 if that is a rounding error.
+
+        >>> float(METRICS["rmse"].ahead(3e-15, 5e-15)), float(METRICS["accuracy"].ahead(0.3, 0.1 + 0.2))
+        (2e-15, 0.0)
+        """
+        better_by = self.sign * (first - second)
+        return better_by * (abs(better_by) > self.rounding(first, second)) + 0.0
+
+    def text(self, value: float, *apart: float) -> str:
+        """Writes a score with the digits of its unit, and with two digits of each difference from another score in ``apart``."""
+        return self.like(value, value, *apart)
+
+    def like(self, value: float, size: float, *apart: float, signed: bool = False) -> str:
         """Writes a score or a difference with the digits that fit a score of this ``size``, with a plus sign if ``signed``.
 
         >>> METRICS["rmse"].like(7837.4, 62_507.0, signed=True), METRICS["accuracy"].like(0.5, 0.9)
         ('+7,837', '0.5000')
+        >>> METRICS["log_loss"].like(0.3, 0.3, 0.000012), METRICS["log_loss"].like(0.000012, 0.3), METRICS["rmse"].text(5.3512e-15)
+        ('0.300000', '1.2e-05', '5.3512e-15')
         """
-        return f"{value:{'+z' if signed else ''},.{self.decimals(size)}f}"
+        known = 0.0 if abs(value) <= self.rounding(size) else value
+        return decimal(known, self.decimals([size], apart), signed=signed)
 
-    def decimals(self, size: float) -> int:
-        """Returns the decimal places of scores of this size: four, or in the target's unit enough for five significant digits.
+    def decimals(self, scores: Iterable[float], apart: Iterable[float] = ()) -> int:
+        """Returns the decimal places for scores that are written alike: four, or in the target's unit five digits of the smallest.
 
-        >>> [METRICS["rmse"].decimals(size) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals(0.9)
+        There are more if a score that should be small is smaller, or for two digits of each difference or error in ``apart``.
+
+        >>> [METRICS["rmse"].decimals([size]) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals([0.9])
         ([0, 4, 8], 4)
+        >>> METRICS["rmse"].decimals([5.4, 3e8]), METRICS["log_loss"].decimals([0.3, 0.00002]), METRICS["log_loss"].decimals([0.3], [2e-7])
+        (4, 6, 8)
         """
-        if self.unit != TARGET_UNIT or not np.isfinite(size) or size == 0:
-            return 4
-        return min(max(4 - int(np.floor(np.log10(abs(size)))), 0), 12)
+        sizes = [abs(score) for score in scores if score and np.isfinite(score)]
+        least = 0 if self.unit == TARGET_UNIT and sizes else FEWEST_PLACES
+        rounding, digits = self.rounding(max(sizes, default=0.0)), 5 if self.unit == TARGET_UNIT else 2
+        small = [abs(one) for one in apart if np.isfinite(one) and abs(one) > rounding]
+        own = [digits - power_of_ten(size) - 1 for size in (min(sizes), max(sizes))] if sizes and not self.higher_is_better else [least]
+        places = own[0] if own[-1] > MOST_PLACES else min(own[0], MOST_PLACES)
+        return max(least, places, *(1 - power_of_ten(one) for one in small))
+
+    def form(self, scores: Iterable[float]) -> str:
+        """Returns the format of scores that a chart writes alike.
+
+        >>> METRICS["rmse"].form([5.4, 62.0]), METRICS["rmse"].form([5e-15])
+        (',.4f', '.4e')
+        """
+        known = [score for score in scores if np.isfinite(score)]
+        places = self.decimals(known)
+        return ".4e" if places > MOST_PLACES or max(map(abs, known), default=0.0) >= LARGEST else f",.{places}f"
 
 
 def _sk() -> Any:

@@ -7,6 +7,11 @@ import sys
 LARGEST = 1e15
 """From this value on, numbers are written as powers of ten."""
 
+SMALLEST = 1e-12
+"""Values of columns below this are written as powers of ten."""
+MOST_PLACES = 8
+"""Scores with more decimal places are written as powers of ten."""
+
 
 def counted(number: int, noun: str) -> str:
     """Writes a count with its noun, in the plural if needed.
@@ -19,19 +24,42 @@ def counted(number: int, noun: str) -> str:
 
 
 def number(value: float, digits: int = 6) -> str:
-    """Writes a value of a column: commas between thousands, no power of ten below LARGEST, decimals only up to ``digits`` digits in all.
+    """Writes a value of a column: commas between thousands, decimals only up to ``digits`` digits in all; very small and large values as
+    powers of ten.
 
     >>> number(1_686_490), number(0.27854321), number(-1234.50), number(-0.00000123), number(1_686_490.4, digits=4), number(float("nan"))
     ('1,686,490', '0.278543', '-1,234.5', '-0.00000123', '1,686,490', 'N/A')
-    >>> number(-0.0)
-    '0'
+    >>> number(-0.0), number(5.35e-15)
+    ('0', '5.35e-15')
     """
     if not math.isfinite(value):
         return "N/A"
-    if abs(value) >= LARGEST:
+    if abs(value) >= LARGEST or 0 < abs(value) < SMALLEST:
         return f"{value:.{digits}g}".replace("e+", "e")
-    behind = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+    behind = max(digits - 1 - power_of_ten(value), 0) if value else 0
     return f"{value:,.{behind}f}".rstrip("0").rstrip(".") if behind else f"{value:z,.0f}"
+
+
+def power_of_ten(value: float) -> int:
+    """Returns the place of the first digit of a number that is not 0: 0 for ones, -2 for hundredths."""
+    return math.floor(math.log10(abs(value)))
+
+
+def decimal(value: float, places: int, *, signed: bool = False) -> str:
+    """Writes a number with this many decimal places, or as a power of ten if it would look like 0, or is very small or large.
+
+    >>> decimal(1234.5, 2), decimal(0.00001, 4), decimal(2e-15, 17, signed=True), decimal(0.0, 17), decimal(1e100, 0)
+    ('1,234.50', '1.0e-05', '+2.00e-15', '0', '1.0000e+100')
+    """
+    sign = "+z" if signed else "z"
+    if not value or not math.isfinite(value):
+        return f"{value:{sign},.{places if places <= MOST_PLACES else 0}f}"
+    power = power_of_ten(value)
+    if abs(value) >= LARGEST:
+        return f"{value:{sign}.4e}"
+    if power < -places or (places > MOST_PLACES and power < -4):
+        return f"{value:{sign}.{max(places + power, 1)}e}"
+    return f"{value:{sign},.{places}f}"
 
 
 def print_what_the_encoding_lacks() -> None:

@@ -3,14 +3,19 @@
 import dataclasses
 import math
 
-from tabtune_core.events import RunFinished
-from tabtune_core.metrics import metrics_of
+import numpy as np
+import pandas as pd
+
+from tabtune_core.events import RunFinished, RunPlanned
+from tabtune_core.metrics import metrics_of, score_all
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.run_row import ENDED, RANKED
 
 BASE = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "resident", 4, 100, 9)
 PARTS = ("validation", "test")
 STRATEGIES = ("inference", "base-ft", "linear", "boosting", 2, 8)
+COMPARED = ("inference", "base-ft", "linear", 2, 8)
 
 
 def settings_of(what, seed, task):
@@ -64,4 +69,30 @@ def two_halves(store):
     done = dataclasses.replace(BASE, validation={"log_loss": 0.5}, zero_shot_validation={"log_loss": 0.6})
     for run_id, status in zip(ids, ("finished", "cancelled", "cancelled", "finished"), strict=True):
         store.finish(run_id, status, result=done if status == "finished" else None)
+    return sweep
+
+
+def regression_sweep(store, seed, unit=1.0, validation_rows=60, rows=120):
+    """A sweep with predictions of a target that is given in another unit; some runs are as good as zero-shot, or equal to each other."""
+    rng = np.random.default_rng(seed)
+    seeds = range(int(rng.choice([1, 3])))
+    effect, luck, same = rng.choice([0.0, 0.05, 0.4]), rng.choice([0.0, 0.1]), rng.random() < 0.3
+    truth, error = rng.normal(size=(2, rows))
+    sweep, ids = store.add_sweep([settings_of(what, one, "regression") for what in COMPARED for one in seeds])
+    helped = {one: effect + luck * rng.normal() for one in seeds}
+    for place, run_id in enumerate(ids):
+        what, one = COMPARED[place // len(seeds)], place % len(seeds)
+        wrong = error + 0.05 * rng.normal(size=error.shape) * (not same)
+        own = {"inference": error, "linear": 1.2 * wrong}.get(what, (1 - helped[one]) * wrong)
+        y, p, z = (unit * part for part in (truth, truth + own, truth + error))
+        parts = {"validation": slice(0, validation_rows), "test": slice(validation_rows, None)}
+        store.append(run_id, RunPlanned("cpu", 1, 120, validation_rows, rows - validation_rows, 120, 15, 2, (), 100, 4, (), {}))
+        store.run_dir(run_id).mkdir(parents=True)
+        numbers = np.arange(rows)
+        split = np.where(numbers < validation_rows, "validation", "test")
+        frame = pd.DataFrame({"split": split, "row": numbers, "unit": numbers, "label": y, "predicted": p})
+        frame.assign(zero_shot_predicted=z).to_parquet(store.run_dir(run_id) / PREDICTIONS_FILE)
+        after, before = ({part: score_all(y[at], said[at]) for part, at in parts.items()} for said in (p, z))
+        scores = {"zero_shot_validation": before["validation"], "zero_shot_test": before["test"], **after}
+        store.finish(run_id, "finished", result=dataclasses.replace(BASE, rows_sha256=str(one), **scores))
     return sweep

@@ -1,6 +1,7 @@
 """The guide's table of full fine-tuning against LoRA, with numbers as text."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -29,12 +30,13 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
     name, small_name = compared[["lora_name", "small_lora_name"]].iloc[0]
     best = f"Best LoRA ({name})" if name else "Best LoRA"
 
-    def scored(value: float) -> str:
-        return NOT_RUN if pd.isna(value) else METRICS[metric].text(value)
+    def scored(value: float, apart: Sequence[float]) -> str:
+        return NOT_RUN if pd.isna(value) else METRICS[metric].text(value, *apart)
 
     rows = []
     for row in compared.to_dict("records"):
-        write = WRITTEN.get(row["column"], scored)
+        apart = [row[name] - row["lora"] for name in ("zero_shot", "full", "small_lora")]
+        write = WRITTEN.get(row["column"], partial(scored, apart=apart))
         rows.append(
             {
                 "Aspect": row["aspect"],
@@ -56,7 +58,7 @@ def _against(row: dict[Hashable, Any], metric: str) -> str:
         return f"{row['ratio']:,.1f} times less" if row["ratio"] >= 1.05 else _about_or_more(1 / row["ratio"])
     if pd.isna(row["difference"]) or row["column"] in WRITTEN:
         return NOT_RUN
-    better_by = METRICS[metric].sign * row["difference"]
+    better_by = float(METRICS[metric].ahead(row["lora"], row["full"]))
     return amount(better_by, row[half_width("difference")], METRICS[metric], row["full"], signed=True)
 
 

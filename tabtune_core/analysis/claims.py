@@ -11,21 +11,20 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.optimize import brentq
 
 from tabtune_core.analysis.comparison import Comparison, Load, replicates
-from tabtune_core.analysis.gains import ROUNDING, beyond_noise
+from tabtune_core.analysis.gains import beyond_noise
+from tabtune_core.analysis.intervals import GAINS
 from tabtune_core.analysis.jackknife import Difference, TooFew, difference
 from tabtune_core.data.splits import SplitName
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.store.predictions import Predictions
 
 MOST_SEEDS = 20
 """More seeds than this are not proposed."""
 MOST_TIMES = 10
 """More than this many times the present test rows are not proposed."""
-POWER = float(ndtri(0.8))
-"""A true gain must exceed the half width of its interval by this many standard errors to be claimed in 80 % of cases."""
 SIDES: dict[int | None, "Verdict"] = {1: "better", -1: "worse", 0: "unclear"}
 Verdict = Literal["better", "worse", "unclear", "no gain", "too few", "not known"]
 
@@ -53,8 +52,9 @@ class Claim:
     """Whether the runs say which rows belong together. Rows of runs by earlier versions are treated as independent."""
     more_seeds: int | None = None
     """How many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would not, or none are needed."""
-    rows_needed: int | None = None
-    """Test rows under one seed that would do the same, in two digits; None also if that is more than MOST_TIMES the present rows."""
+    rows_needed: float | None = None
+    """Test rows with the present seeds that would do the same, in two digits; None also if that is more than MOST_TIMES the present rows,
+    and infinite if no number would, because the seeds differ too much."""
 
     @property
     def chooses_a_rank(self) -> bool:
@@ -77,12 +77,12 @@ def claim(
     """
     metric, lora = METRICS[rank_by], comparison.configurations[comparison.configurations["strategy"] == "peft"]
     runs = board.set_index("run").loc[list(lora.iloc[0]["own_runs"])].reset_index().assign(configuration=0)
-    gain, on_test = (runs[name].astype("float64").mean() for name in ("gain", "test_gain"))
+    gain, on_test = (_mean_gain(runs, metric, name, part) for name, part in GAINS.items())
     test = [rows for run in runs["run"] if (rows := load(run, "test")) is not None and len(rows.y_N)]
     tested = bool(test) or not math.isnan(on_test)
     part: SplitName = "test" if tested else "validation"
     each = replicates(runs, metric, load, part)
-    value = float(on_test if tested else gain)
+    value = on_test if tested else gain
     found = None if math.isnan(value) else difference([run.final for run in each], [run.zero_shot for run in each], metric)
     chosen_by = _chosen_by(test, [load(run, "validation") for run in runs["run"]])
     if isinstance(found, Difference):
@@ -90,19 +90,26 @@ def claim(
         found = dataclasses.replace(found, value=value, choices=choices)
     lora_claim = Claim(
         tuple(runs["run"]),
-        float(gain),
-        None if math.isnan(on_test) else float(on_test),
+        gain,
+        None if math.isnan(on_test) else on_test,
         found,
         _verdict(gain, found),
         tested,
         chosen_by,
         all(rows.units_N is not None for rows in test),
     )
-    if lora_claim.verdict != "unclear" or not tested or not isinstance(found, Difference) or found.value <= ROUNDING:
+    if lora_claim.verdict != "unclear" or not tested or not isinstance(found, Difference) or found.value <= 0:
         return lora_claim
     number = len(test[0].y_N)
     more = seeds_needed(found, len(runs), number / table_rows if table_rows else 0.0)
     return dataclasses.replace(lora_claim, more_seeds=more, rows_needed=rows_needed(found, number))
+
+
+def _mean_gain(runs: pd.DataFrame, metric: Metric, name: str, part: SplitName) -> float:
+    """Returns the mean over the seeds; 0 if it is a rounding error."""
+    gain, scores = (runs[column].astype("float64") for column in (name, f"{part}_{metric.name}"))
+    mean = float(gain.mean())
+    return mean if not abs(mean) <= metric.rounding(scores.abs().max()) else 0.0
 
 
 def _chosen_by(test: Sequence[Predictions], validation: Sequence[Predictions | None]) -> float:
@@ -112,7 +119,7 @@ def _chosen_by(test: Sequence[Predictions], validation: Sequence[Predictions | N
 
 
 def _verdict(gain: float, found: Difference | TooFew | None) -> Verdict:
-    if gain <= ROUNDING:
+    if gain <= 0:
         return "no gain"
     if found is None or isinstance(found, TooFew):
         return "not known" if found is None else "too few"
@@ -129,15 +136,26 @@ def seeds_needed(found: Difference, seeds: int, share: float) -> int | None:
     for total in range(seeds + 1, MOST_SEEDS + 1):
         variance = found.of_seed * (1 / total + (1 - 1 / total) * common) + found.between_seeds / total
         then = dataclasses.replace(found, error=math.sqrt(variance), seeds=total)
-        if (then.quantile + POWER) * then.error < found.value:
+        if then.detectable < found.value:
             return total - seeds
     return None
 
 
-def rows_needed(found: Difference, rows: int) -> int | None:
-    """Returns how many rows of one seed would show such a true gain in 80 % of cases, rounded up to two digits; None above MOST_TIMES."""
-    times = found.of_seed * ((found.quantile + POWER) / found.value) ** 2
-    if times > MOST_TIMES:
-        return None
-    digits = int(10 ** max(math.floor(math.log10(rows * times)) - 1, 0))
-    return math.ceil(rows * times / digits) * digits
+def rows_needed(found: Difference, rows: int) -> float | None:
+    """Returns how many test rows with the present seeds would show a true gain of this size in 80 % of cases, rounded up to two digits.
+
+    More rows do not reduce the variance between seeds: infinite if that alone is too large. None above MOST_TIMES.
+    """
+    of_seeds = found.between_seeds / found.seeds
+
+    def lacking(times: float) -> float:
+        error = math.sqrt(max(found.error**2 - of_seeds, 0.0) / times + of_seeds)
+        skew = found.skew / times**2 * (found.error / error) ** 3
+        return dataclasses.replace(found, error=error, skew=skew).detectable - found.value
+
+    if lacking(MOST_TIMES) > 0:
+        least = dataclasses.replace(found, error=math.sqrt(of_seeds), skew=0.0)
+        return None if least.detectable < found.value else math.inf
+    needed = rows * float(brentq(lacking, 1.0, MOST_TIMES))
+    digits = int(10 ** max(math.floor(math.log10(needed)) - 1, 0))
+    return math.ceil(needed / digits) * digits

@@ -52,6 +52,8 @@ class Comparison:
     """Seeds under which some configuration has no score."""
     apart: tuple[str, ...]
     """Runs with a score that are not compared, each with the reason."""
+    too_few: bool = False
+    """Whether the validation rows are too few for intervals."""
 
 
 def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
@@ -78,6 +80,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
     lora, trained = table.index[table["strategy"] == "peft"], table.index[table["strategy"].isin(TRAINED)]
     parts: tuple[tuple[SplitName, str], ...] = (("validation", ""), ("test", "test_"))
+    too_few = False
     for part, prefix in parts:
         each = replicates(once[once["seed"].isin(seeds)], meaning, load, part)
         final = {c: [run.final for run in each if run.configuration == c] for c in table.index}
@@ -87,13 +90,14 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
         _add(table, f"{prefix}score", {c: difference(final[c], nothing[c], meaning) for c in table.index})
         for name, best in (("gap", table.index[:1]), ("lora_gap", lora[:1])):
             score_C = table[f"{prefix}score"]
-            table[prefix + name] = meaning.sign * (score_C[best[0]] - score_C) if len(best) else np.nan
+            table[prefix + name] = meaning.ahead(score_C[best[0]], score_C) if len(best) else np.nan
             behind = {c: difference(final[best[0]], final[c], meaning) for c in table.index} if len(best) else {}
             _add(table, prefix + name, behind)
+            too_few |= part == "validation" and any(isinstance(delta, TooFew) for delta in behind.values())
     left_out = tuple(int(seed) for seed in scores_SC.index.difference(shared_SC.index))
     others = scored[scored["apart"] != ""]
     why = tuple(f"{name} ({reason})" for name, reason in zip(others["name"], others["apart"], strict=True))
-    return Comparison(table, seeds, left_out, why)
+    return Comparison(table, seeds, left_out, why, too_few)
 
 
 def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | TooFew | None]) -> None:

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tabtune_core.analysis.gains import ROUNDING
 from tabtune_core.analysis.intervals import half_interval, half_width
 from tabtune_core.analysis.recommendation import label_of, smallest_within
 from tabtune_core.metrics import METRICS
@@ -141,7 +140,7 @@ def _winner(aspect: Aspect, means: dict[str, float], half: float, rank_by: str) 
         noise = max(CLOCK_NOISE * max(full, lora), 0.0 if math.isnan(half) else half)
     if math.isnan(noise):
         return UNKNOWN
-    if abs(lora - full) <= noise + ROUNDING:
+    ahead = METRICS[rank_by].ahead(lora, full) if aspect.kind == "score" else full - lora
+    if abs(ahead) <= noise:
         return TIE
-    more_is_better = aspect.kind == "score" and METRICS[rank_by].higher_is_better
-    return LORA if (lora > full) == more_is_better else FULL
+    return LORA if ahead > 0 else FULL

@@ -14,8 +14,6 @@ from tabtune_core.wording import counted
 
 BETTER = "+ is better"
 """Added to a difference of a score where less is better: as in every table, a positive difference is an improvement."""
-ROUNDING = 1e-12
-"""Differences of scores below this are rounding errors."""
 Found = Difference | TooFew | None
 """What predictions say about a difference; None without predictions."""
 
@@ -24,14 +22,17 @@ def beyond_noise(found: Found) -> int | None:
     """Returns 1 or -1 if the whole interval is above or below 0, 0 if it contains 0, and None if there is no interval."""
     if not isinstance(found, Difference):
         return None
-    return 1 if found.low > ROUNDING else -1 if found.high < -ROUNDING else 0
+    return 1 if found.low > 0 else -1 if found.high < 0 else 0
 
 
 def too_few(found: TooFew, part: str) -> str:
     """Says why there is no interval, and how many rows it takes."""
     unit = {"random": "row", "group": "group", "time": "block of time"}[found.of]
     which = "" if found.of_class is None else f" with the class {found.of_class!r}"
-    return f"the {part} rows are too few to tell (they hold {counted(found.found, unit)}{which}, and it takes {found.needed})"
+    there = counted(found.there, f"different {unit}" if found.of == "random" and found.there != found.found else unit)
+    differing = "numbers of copies" if found.of == "random" else "sizes"
+    as_equal = f", which count as about {found.found} because their {differing} differ" if found.there != found.found else ""
+    return f"the {part} rows are too few to tell (they hold {there}{which}{as_equal}, and it takes {found.needed})"
 
 
 def change(better_by: float, half: float, metric: Metric, size: float) -> str:
@@ -39,11 +40,8 @@ def change(better_by: float, half: float, metric: Metric, size: float) -> str:
 
     It has as many digits as fit a score of this ``size``; ``half`` is the ±, NaN if it is not known.
     """
-    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT) + [BETTER] * (not metric.higher_is_better)
-    noise = "" if math.isnan(half) else f" ± {metric.like(half, size)}"
-    notes += ["noise not known"] * math.isnan(half)
-    written = f"{metric.like(better_by, size, signed=True)}{noise} {'nats of ' if metric.unit == 'nats' else ''}{metric.written}"
-    return written + (f" ({', '.join(notes)})" if notes else "")
+    of = f"{'nats of ' if metric.unit == 'nats' else ''}{metric.written}"
+    return f"{_with_noise(better_by, half, metric, size, signed=True)} {of}{_notes(half, metric, directed=True)}"
 
 
 def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part: str) -> str:
@@ -56,7 +54,8 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     where = "On the test rows" if part == "test" else "There are no test rows. On the validation rows"
     among = "configurations" if part == "test" else "evaluations"
     allows = f" that allows for the choice among {found.choices} {among}" if found.choices > 1 or part != "test" else ""
-    sign, by = beyond_noise(found), [metric.like(value, size, signed=True) for value in (found.value, found.low, found.high)]
+    ends = found.value, found.low, found.high
+    sign, by = beyond_noise(found), [metric.like(value, size, found.half or found.value, signed=True) for value in ends]
     if sign == 1:
         value, low, high = (one.removeprefix("+") for one in by)
         return f"{where} it improves {metric.written} by {value}{_unit(metric)} over zero-shot, 95 % interval {low} to {high}{allows}."
@@ -79,8 +78,8 @@ def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, 
     of = f"{metric.written} on the {part} rows"
     if math.isnan(gain + half):
         return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
-    if abs(gain) <= half + ROUNDING:
-        return f"{what} makes no difference to {of} beyond noise: {amount(gain, half, metric, size, signed=True)}{_direction(metric)}."
+    if abs(gain) <= half:
+        return f"{what} makes no difference to {of} beyond noise: {amount(gain, half, metric, size, signed=True, directed=True)}."
     return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {amount(abs(gain), half, metric, size)}."
 
 
@@ -97,8 +96,8 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
         return f"{start} and {second} cannot be told apart: {why}."
     sign = beyond_noise(found)
     if not sign:
-        by = amount(found.value, found.half, metric, size, signed=True)
-        return f"{start} and {second} do not differ beyond noise: {by}{_direction(metric)}."
+        by = amount(found.value, found.half, metric, size, signed=True, directed=True)
+        return f"{start} and {second} do not differ beyond noise: {by}."
     return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {amount(abs(found.value), found.half, metric, size)}."
 
 
@@ -116,16 +115,33 @@ def corrected(found: Difference) -> float:
     return float(best.x) * found.error
 
 
-def amount(value: float, half: float, metric: Metric, size: float, *, signed: bool = False, with_unit: bool = True) -> str:
+def amount(
+    value: float, half: float, metric: Metric, size: float, *, signed: bool = False, with_unit: bool = True, directed: bool = False
+) -> str:
     """Writes a difference with its ± (``half``, NaN if not known) and its unit, in digits that fit a score of this ``size``.
+
+    There are at least two digits of the ±; ``directed`` says that + is better if a smaller score is.
 
     >>> from tabtune_core.metrics import METRICS
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)
     ('+0.0700 ± 0.0200 nats', '0.0700 (noise not known)')
+    >>> amount(0.00012, 0.00003, METRICS["log_loss"], 0.3), amount(-7e-16, 2e-16, METRICS["mae"], 5e-15, directed=True)
+    ('0.000120 ± 0.000030 nats', "-7.000e-16 ± 2.000e-16 (in the target's unit, + is better)")
     """
-    unit = _unit(metric) if with_unit else ""
-    noise = f"{unit} (noise not known)" if math.isnan(half) else f" ± {metric.like(half, size)}{unit}"
-    return f"{metric.like(value, size, signed=signed)}{noise}"
+    unit = " nats" if metric.unit == "nats" and with_unit else ""
+    return f"{_with_noise(value, half, metric, size, signed=signed)}{unit}{_notes(half, metric, with_unit=with_unit, directed=directed)}"
+
+
+def _with_noise(value: float, half: float, metric: Metric, size: float, *, signed: bool) -> str:
+    finest = value if math.isnan(half) else half or value
+    noise = "" if math.isnan(half) else f" ± {metric.like(half, size, finest)}"
+    return f"{metric.like(value, size, finest, signed=signed)}{noise}"
+
+
+def _notes(half: float, metric: Metric, *, with_unit: bool = True, directed: bool = False) -> str:
+    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT and with_unit)
+    notes += [BETTER] * (directed and not metric.higher_is_better) + ["noise not known"] * math.isnan(half)
+    return f" ({', '.join(notes)})" if notes else ""
 
 
 def _unit(metric: Metric) -> str:

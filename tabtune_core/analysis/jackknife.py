@@ -5,12 +5,12 @@ Letters: N rows, M rows of all seeds, U units (rows that an interval counts as o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import nctdtrinc, stdtrit
 
 from tabtune_core.metrics import ROW_MEANS, Interval, Metric, ranked_classes
 from tabtune_core.settings import SplitBy
@@ -141,6 +141,8 @@ class TooFew:
     found: int
     """Effective number: unequal ones count as fewer equal ones, and copies as one row."""
     needed: int
+    there: int
+    """Their number, of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +191,13 @@ class Difference:
 
         Howe 1974, Journal of the American Statistical Association 69, 789-794.
         """
-        of_seeds = self.between_seeds / self.seeds / self.error**2 if self.error else 0.0
-        rows, seeds = (float(stdtrit(freedom, 1 - 0.025 / self.choices)) for freedom in (self.freedom, max(self.seeds - 1, 1)))
-        return math.sqrt((1 - of_seeds) * rows**2 + of_seeds * seeds**2)
+        return self._joined(lambda freedom: float(stdtrit(freedom, 1 - 0.025 / self.choices)))
+
+    @property
+    def detectable(self) -> float:
+        """The true difference whose interval does not hold 0 in 80 % of cases."""
+        quantile = self._joined(lambda freedom: float(nctdtrinc(freedom, 0.2, stdtrit(freedom, 1 - 0.025 / self.choices))))
+        return self.half + (quantile - self.quantile) * self.error
 
     @property
     def low(self) -> float:
@@ -207,6 +213,10 @@ class Difference:
     def half(self) -> float:
         """Distance from the value to the end of the interval nearer to 0, which decides whether the value is beyond noise."""
         return self.value - self.low if self.value > 0 else self.high - self.value
+
+    def _joined(self, of: Callable[[float], float]) -> float:
+        of_seeds = self.between_seeds / self.seeds / self.error**2 if self.error else 0.0
+        return math.sqrt((1 - of_seeds) * of(self.freedom) ** 2 + of_seeds * of(max(self.seeds - 1, 1)) ** 2)
 
     def _corrected(self, quantile: float) -> float:
         """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the transformation g1)."""
@@ -235,10 +245,11 @@ class RowGroups:
         for part in parts if Interval.OVER_CLASSES in metric.interval else ():
             unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
             counts += [(part.classes[k], _equal(unit_N[part.y_N == k]), FEWEST) for k in np.unique(part.y_N)]
-        lacking = [TooFew(self.split_by, name, round(found), needed) for name, found, needed in counts if round(found) < needed]
+        few = [one for one in counts if round(one[1][0]) < one[2]]
+        lacking = [TooFew(self.split_by, name, round(found), needed, there) for name, (found, there), needed in few]
         self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
-        self.freedom = min(_equal(self._group), *(found for _, found, _ in counts)) - 1
-        copies = len(unit_M) / _equal(unit_M) if self.split_by == "random" else 1.0
+        self.freedom = min(_equal(self._group)[0], *(found for _, (found, _), _ in counts)) - 1
+        copies = len(unit_M) / _equal(unit_M)[0] if self.split_by == "random" else 1.0
         self.one_row = copies * max(one_row(metric, part.y_N, part.predicted) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:
@@ -268,10 +279,13 @@ def _blocks(unit_M: Ints) -> Ints:
     return np.unique(block_U[unit_M], return_inverse=True)[1]
 
 
-def _equal(unit_M: Ints) -> float:
-    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section 11.7)."""
+def _equal(unit_M: Ints) -> tuple[float, int]:
+    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section 11.7).
+
+    Also returns how many there are.
+    """
     rows_U = np.bincount(unit_M).astype(np.float64)
-    return float(rows_U.sum() ** 2 / (rows_U**2).sum())
+    return float(rows_U.sum() ** 2 / (rows_U**2).sum()), int(np.count_nonzero(rows_U))
 
 
 def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None], metric: Metric) -> Difference | TooFew | None:
@@ -292,29 +306,40 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     groups, seeds = both[0][0].groups, len(both)
     if groups.too_few:
         return groups.too_few
-    value_S = np.array([metric.sign * (a.score - b.score) for a, b in both])
-    without_SG = np.array([metric.sign * (a.without_G - b.without_G) for a, b in both])
+    value_S = np.array([metric.ahead(a.score, b.score) for a, b in both])
+    without_SG = np.array([metric.ahead(a.without_G, b.without_G) for a, b in both])
+    rounding = float(max(metric.rounding(a.score, b.score) for a, b in both))
     if not np.isfinite(without_SG).all():
         return None
     differ_S = [not np.array_equal(a.predicted, b.predicted) for a, b in both]
     of_rows = sum(len(a.rows_N) for a, _ in both) / len(np.unique(np.concatenate([a.rows_N for a, _ in both]))) / seeds
-    rows, cubes = _moments(without_SG.mean(axis=0), metric, groups, differ=any(differ_S), share=of_rows)
+    pull_G = _pull(without_SG.mean(axis=0), rounding)
+    rows = _variance(pull_G, metric, groups, differ=any(differ_S), share=of_rows)
     of_seeds = zip(without_SG, both, differ_S, strict=True)
-    each = float(np.mean([_moments(without_G[a.here_G], metric, groups, differ=differ)[0] for without_G, (a, _), differ in of_seeds]))
+    pulls = ((_pull(without_G[a.here_G], rounding), differ) for without_G, (a, _), differ in of_seeds)
+    each = float(np.mean([_variance(own_G, metric, groups, differ=differ) for own_G, differ in pulls]))
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
-    between = max(0.0, float(value_S.var(ddof=1)) - own) if seeds > 1 else 0.0
+    between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
+    between = between if between > rounding**2 else 0.0
     total = rows + between / seeds
     shared = 1 - min(own / each, 1.0) if seeds > 1 and each else None
-    skew = cubes / total**1.5 if total else 0.0
-    return Difference(float(value_S.mean()), math.sqrt(total), groups.freedom, skew, each, between, seeds, shared)
+    error, value = math.sqrt(total), float(value_S.mean())
+    skew = float(((pull_G / error) ** 3).sum()) if error else 0.0
+    return Difference(value if abs(value) > rounding else 0.0, error, groups.freedom, skew, each, between, seeds, shared)
 
 
-def _moments(without_G: Floats, metric: Metric, groups: RowGroups, *, differ: bool, share: float = 1.0) -> tuple[float, float]:
-    """The variance of the score, and its third moment."""
-    pull_G, of_class = without_G.mean() - without_G, Interval.OF_THE_CLASS in metric.interval
+def _pull(without_G: Floats, rounding: float) -> Floats:
+    """How far each group moves the score."""
+    pull_G = without_G.mean() - without_G
+    return np.where(np.abs(pull_G) > rounding, pull_G, 0.0)
+
+
+def _variance(pull_G: Floats, metric: Metric, groups: RowGroups, *, differ: bool, share: float = 1.0) -> float:
+    """The variance of the score."""
+    of_class = Interval.OF_THE_CLASS in metric.interval
     variance = (1 - 1 / len(pull_G)) * float((pull_G**2).sum())
     if of_class and groups.split_by == "random":
         variance += float((pull_G**2).max())
-    if differ and (of_class or math.isclose(variance, 0, abs_tol=1e-24)):
+    if differ and (of_class or not variance):
         variance = max(variance, (LEAST_ROWS * groups.one_row * share) ** 2)
-    return variance, float((pull_G**3).sum())
+    return variance

@@ -4,24 +4,24 @@ In: the leaderboard of one sweep. Out: plain sentences, and the comparison of co
 and "worse" mean beyond a 95 % interval on the test rows.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.against_references import Rival, against_guessing, rivals
 from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, told_by
-from tabtune_core.analysis.gains import ROUNDING, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
+from tabtune_core.analysis.gains import beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.jackknife import Difference, TooFew
+from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, number
 
 MEMORY_LEVER = 0.1
 """If memory varies by less than this share over the ranks, the rank is said to hardly change it."""
@@ -117,10 +117,11 @@ def _beside(other: Rival, metric: Metric, lora: str, *, leads: bool = False) -> 
     over = f" (means over {other.seeds} seeds)" if other.seeds > 1 else ""
     has = "has the best validation" if leads else "has a validation"
     name = f"{other.name[0].upper()}{other.name[1:]}, without a foundation model,"
-    scores = f"{name} {has} {metric.written}{':' if leads else ' of'} {metric.text(other.score)}"
+    theirs, ours = (metric.text(score, other.score - other.ours) for score in (other.score, other.ours))
+    scores = f"{name} {has} {metric.written}{':' if leads else ' of'} {theirs}"
     test = versus(other.name, lora, other.ahead, metric, size=other.ours, part="test")
     advice = f" Use {other.name}." if leads and beyond_noise(other.ahead) == 1 else ""
-    return f"{scores}; the best LoRA ({lora}) has {metric.text(other.ours)}{over}. {test}{advice}"
+    return f"{scores}; the best LoRA ({lora}) has {ours}{over}. {test}{advice}"
 
 
 def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str, size: float) -> Iterator[str]:
@@ -129,7 +130,7 @@ def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str
         return
     trained = claim.verdict == "better"
     found, part = against_guessing(metric, load, claim.runs, trained=trained)
-    if isinstance(found, Difference) and found.value <= ROUNDING:
+    if isinstance(found, Difference) and found.value <= 0:
         how, advice = "guessing with the shares of the classes", ""
         if metric.task == "regression":
             how, advice = "always answering with the mean", " Look, on the Data page, for target values that are far from the others."
@@ -148,7 +149,7 @@ NOISE = {"tied_with_best": "tied", half_width("lora_gap"): half_width("lora_gap"
 
 def within(gap: pd.Series, error: pd.Series) -> pd.Series:
     """True where the gap is at most one standard error; False where the error is unknown."""
-    return gap <= error + ROUNDING
+    return gap <= error
 
 
 def smallest_within(lora: pd.DataFrame) -> pd.Series:
@@ -169,10 +170,12 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
     ``among`` is `` among the LoRA runs`` if another strategy is the best of all; ``advice`` says what to use, or which reference is better.
     """
     if claim.verdict == "no gain":
-        yield " ".join(["No LoRA run is better than zero-shot on the validation rows.", *[advice] * bool(advice)])
+        over = ", on average over its seeds" if len(claim.runs) > 1 else ""
+        yield f"The best LoRA ({label(chosen)}) is not better than zero-shot on the validation rows{over}. {advice}".rstrip()
         return
-    before = "" if pd.isna(chosen["gain"]) else f", zero-shot has {metric.text(chosen['score'] - metric.sign * chosen['gain'])}"
-    yield f"Validation chooses {label(chosen)}{among}: its {metric.written} there is {metric.text(chosen['score'])}{before}."
+    score, gain = chosen["score"], chosen["gain"]
+    before = "" if pd.isna(gain) else f", zero-shot has {metric.like(score - metric.sign * gain, score, gain)}"
+    yield f"Validation chooses {label(chosen)}{among}: its {metric.written} there is {metric.text(score, gain)}{before}."
     part = "test" if claim.tested else "validation"
     if not isinstance(claim.found, Difference):
         why = too_few(claim.found, part) if claim.found else "how much of its gain on these rows is noise is not known"
@@ -189,7 +192,7 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
 def _winners_curse(found: Difference) -> Iterator[str]:
     """Warns about a gain so small that much of its size may come from being selected."""
     if (likely := corrected(found)) < CURSED * found.value:
-        about = np.format_float_positional(likely, precision=2, fractional=False, unique=False, trim="-")
+        about = number(float(f"{likely:.2g}"))
         yield (
             "Small gains that are beyond noise are overstated on average, because only the lucky ones get there. Corrected for that, this"
             f" gain is {f'about {about}' if likely > 0.1 * found.value else 'hardly above 0'}. Run more seeds to measure it."
@@ -200,7 +203,9 @@ def _what_settles(claim: Claim) -> str:
     """Says how many more seeds or rows would show a gain of this size."""
     start = "If LoRA's true gain is as large as this one,"
     if claim.more_seeds is None:
-        rows = f"; about {claim.rows_needed:,} test rows would, in 80 % of cases" if claim.rows_needed else ""
+        these = f" with these {len(claim.runs)} seeds" if len(claim.runs) > 1 else ""
+        rows = f"; about {claim.rows_needed:,} test rows{these} would, in 80 % of cases" if claim.rows_needed else ""
+        rows = f", and neither would any number of test rows{these}" if claim.rows_needed == math.inf else rows
         return f"{start} even {MOST_SEEDS} seeds would probably not show it{rows}."
     seen = "" if len(claim.runs) > 1 else " One seed does not tell how much seeds differ, so it may take more."
     return f"{start} {counted(claim.more_seeds, 'more seed')} would show it in 80 % of cases.{seen}"
@@ -230,15 +235,15 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     """Says what ``other`` costs compared with ``cheap``, and how its validation score differs; one of the two is the best LoRA."""
     half = max(one[half_width("lora_gap")] for one in (cheap, other))
-    gain = change(metric.sign * (other["score"] - cheap["score"]), half, metric, cheap["score"])
+    better_by = float(metric.ahead(other["score"], cheap["score"]))
     parts = []
     for name, (words, (more, less), size) in COSTS.items():
         amount = (other[name] - cheap[name]) / size
         if pd.notna(amount) and round(abs(amount), 1) > 0:
             parts.append(words.format(f"{abs(amount):,.{1 if abs(amount) < 100 else 0}f}", more if amount > 0 else less))
     spent = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
-    noise = ", which may still be noise" if abs(other["score"] - cheap["score"]) <= half + ROUNDING else ""
-    return f"{spent or 'costs about the same'}, for {gain}{noise}"
+    noise = ", which may still be noise" if abs(better_by) <= half else ""
+    return f"{spent or 'costs about the same'}, for {change(better_by, half, metric, cheap['score'])}{noise}"
 
 
 def _memory(table: pd.DataFrame) -> Iterator[str]:
@@ -258,22 +263,21 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
     """Says whether full fine-tuning is better than LoRA: a claim on the test rows, only a lead on the validation rows."""
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
         validation, test = (change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
-        leads = full["lora_gap"] < -ROUNDING
+        leads = full["lora_gap"] < 0
         if _full_is_better(table):
-            gains = full["test_gain"] > full[half_width("test_gain")] + ROUNDING
+            gains = full["test_gain"] > full[half_width("test_gain")]
             advice = " Use full fine-tuning." if gains else ""
             yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}.{advice}"
-        elif leads and pd.isna(full[half_width("test_lora_gap")]):
-            yield f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}. No test rows confirm it."
         elif leads:
+            confirmed = "No test rows confirm it" if pd.isna(full["test_score"]) else f"The test rows do not confirm it: {test}"
             lead = f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}"
-            yield f"{lead}. The test rows do not confirm it: {test}."
+            yield f"{lead}. {confirmed}."
 
 
 def _full_is_better(table: pd.DataFrame) -> bool:
     """Whether full fine-tuning is better than the best LoRA on the test rows, beyond noise."""
     full = table[table["strategy"] == "base-ft"].iloc[:1]
-    return bool((-full["test_lora_gap"] > full[half_width("test_lora_gap")] + ROUNDING).any())
+    return bool((-full["test_lora_gap"] > full[half_width("test_lora_gap")]).any())
 
 
 def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
@@ -282,7 +286,7 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     if comparison.configurations["gap_error"].isna().all() and claim.verdict == "not known":
         return f"How much of this is noise is not known: predictions of its rows, or those before training, are missing.{compared}"
     missing = comparison.configurations["gap_error"].isna().any()
-    why = "Too few rows give no interval." if isinstance(claim.found, TooFew) else "Runs without predictions for these rows have none."
+    why = "Too few rows give no interval." if comparison.too_few else "Runs without predictions for these rows have none."
     unknown = f" {why}" if missing else ""
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     luck = (

@@ -201,7 +201,8 @@ def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble 
     loss = steps["loss"][steps["step"] > best_step], steps["loss"][steps["step"] <= best_step]
     if len(steps) < STEPS_TO_JUDGE or not loss[0].mean() < loss[1].mean():
         return None
-    label, then, now = METRICS[metric].written, METRICS[metric].text(sign * cost[best]), METRICS[metric].text(sign * cost[-1])
+    label = METRICS[metric].written
+    then, now = (METRICS[metric].text(sign * one, cost[-1] - cost[best]) for one in (cost[best], cost[-1]))
     return Trouble(
         "overfitting",
         f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last evaluation, while the training loss fell"

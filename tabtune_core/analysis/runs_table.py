@@ -156,7 +156,7 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
         ("test_gain", result.test, result.zero_shot_test),
     ):
         if metric.name in scores and metric.name in before:
-            gains[name] = metric.sign * (scores[metric.name] - before[metric.name]) if result.best_step else 0.0
+            gains[name] = float(metric.ahead(scores[metric.name], before[metric.name])) if result.best_step else 0.0
     return gains
 
 

@@ -16,6 +16,7 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.run_row import RANKED, Run
+from tabtune_core.wording import decimal
 
 HYPERPARAMETERS: dict[str, tuple[str, str, Callable[[RunSettings], str]]] = {
     "rank": ("rank", "lora.rank", lambda run: str(run.lora.rank)),
@@ -79,8 +80,8 @@ def _sentence(name: str, groups: pd.DataFrame, metric: str, table: str) -> str:
     meaning, of_seed = METRICS[metric], groups.groupby(level=0).mean()
     means = of_seed.mean()
     best_first = list(means.sort_values(ascending=not meaning.higher_is_better, kind="stable").index[:MOST_VALUES])
-    digits = meaning.decimals(float(means.abs().max()))
-    scores = [f"{value} → {'' if i else meaning.written + ' '}{means[value]:,.{digits}f}" for i, value in enumerate(best_first)]
+    places = meaning.decimals(means, means[best_first].diff())
+    scores = [f"{value} → {'' if i else meaning.written + ' '}{decimal(means[value], places)}" for i, value in enumerate(best_first)]
     apart = meaning.sign * (of_seed[best_first[0]] - of_seed[best_first[-1]])
     noise = amount(float(apart.mean()), half_interval(list(apart), math.comb(len(means), 2)), meaning, float(means.abs().max()))
     which = "they" if len(best_first) == 2 else "the first and the last"

@@ -28,7 +28,7 @@ class FitBar:
                 self._bar.update(event.step - self._bar.n)
             case Evaluated(split="validation", best=True):
                 score = event.scores[self._metric.name]
-                self._facts[f"best {self._metric.name}"] = f"{score:.{self._metric.decimals(score)}f}"
+                self._facts[f"best {self._metric.name}"] = self._metric.text(score)
             case Note(severity="warning"):
                 self._bar.write(f"Warning: {event.text}", file=sys.stderr)
         self._bar.set_postfix(self._facts, refresh=False)

@@ -150,8 +150,9 @@ class TabularLeaderboard:
 
     def to_json(self, path: str | Path) -> None:
         """Writes the leaderboard as JSON, one object per row."""
-        board = self._board().to_json(orient="records", indent=2, double_precision=15, force_ascii=False)
-        write_text(Path(path), board)
+        from tabtune_core.data.spreadsheet import exact_json
+
+        write_text(Path(path), exact_json(self._board()))
 
     def to_html(self, path: str | Path) -> None:
         """Writes one HTML page that needs no network: charts of score against cost, and the leaderboard."""

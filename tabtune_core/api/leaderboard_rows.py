@@ -166,7 +166,7 @@ def _scores(settings: RunSettings, results: Sequence[RunFinished], rank_by: str)
             row |= _told(f"{part}_{metric}", values)
     row |= {f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric)) for metric in metrics_of(task)}
     after, before = _of([r.validation for r in results], rank_by), _of([r.zero_shot_validation for r in results], rank_by)
-    gains = [METRICS[rank_by].sign * (late - early) for late, early in zip(after, before, strict=True)]
+    gains = [float(METRICS[rank_by].ahead(late, early)) for late, early in zip(after, before, strict=True)]
     return row | _told("gain", gains if settings.strategy in TRAINED else [])
 
 

@@ -35,12 +35,12 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "vali
     if len(known) < 2 or not varied:
         return say(drawn, "Two LoRA runs that differ in a setting are needed")
     score_N = known[column].to_numpy(dtype=np.float64)
-    digits = meaning.decimals(float(np.abs(score_N).max()))
+    form = meaning.form(score_N)
     scale = {"color": score_N, "colorscale": GOOD_TO_BAD, "reversescale": meaning.higher_is_better}
     drawn.add_parcoords(
         dimensions=[
             *(_dimension(known[name].to_numpy(dtype=np.float64), *AXES[name]) for name in varied),
-            {"label": meaning.label, "values": score_N, "tickformat": f",.{digits}f"},
+            {"label": meaning.label, "values": score_N, "tickformat": form},
         ],
         line=scale,
         labelfont={"size": 13},

@@ -74,7 +74,7 @@ def pareto(
         return say(drawn, "No finished run has these numbers")
     fits = within_limits(known, limits or {})
     inside, outside = known[fits], known[~fits]
-    hover = _hover(axes, METRICS[metric].decimals(float(known[f"{split}_{metric}"].abs().max())))
+    hover = _hover(axes, METRICS[metric].form(known[f"{split}_{metric}"]))
     if len(outside):
         _points(
             drawn, outside, axes, hover, name="Outside the limits", marker={"color": FAINT, "symbol": "circle", "size": 9, "opacity": 0.45}
@@ -128,10 +128,10 @@ def _points(drawn: go.Figure, rows: pd.DataFrame, axes: list[Axis], hover: str, 
     drawn.add_scatter(x=numbers[:, 0], y=numbers[:, 1], hovertemplate=hover, **trace)
 
 
-def _hover(axes: list[Axis], digits: int) -> str:
+def _hover(axes: list[Axis], score_form: str) -> str:
     lines = ["%{customdata[0]}"]
     for place, axis in enumerate(axes, start=1):
-        form = ",.2f" if axis.column in COSTS else f",.{digits}f"
+        form = ",.2f" if axis.column in COSTS else score_form
         lines.append(f"{axis.title}: %{{customdata[{place}]:{form}}}")
     return "<br>".join(lines) + "<extra></extra>"
 

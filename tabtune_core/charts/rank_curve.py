@@ -29,7 +29,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     known = runs.dropna(subset=[column]) if column in runs else runs.iloc[:0]
     if known.empty:
         return say(drawn, "No finished run yet")
-    written = f"%{{y:,.{meaning.decimals(float(known[column].abs().max()))}f}}<extra></extra>"
+    written = f"%{{y:{meaning.form(known[column])}}}<extra></extra>"
     lora = known[known["strategy"] == "peft"].astype({"rank": "float64"})
     ranks = np.sort(lora["rank"].unique())
     several = lora["seed"].nunique() > 1

@@ -27,7 +27,7 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
     if curve.empty or name not in curve:
         return say(drawn, "Not computed yet")
     values = curve[name].astype(np.float64) / unit
-    digits = meaning.decimals(float(values.abs().max())) if axis == "score" else 2
+    form = meaning.form(values) if axis == "score" else ",.2f"
     states = {str(state): rows for state, rows in curve.groupby("name", sort=False)}
     for state, style in run_styles(list(states)).items():
         rows = states[state].sort_values("context_rows")
@@ -40,7 +40,7 @@ def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "t
             line={"color": style.colour, "dash": style.dash, "width": 2},
             marker={"size": 9, "symbol": style.marker},
             error_y=None if half is None else {"type": "data", "array": half.to_numpy(), "thickness": 1, "width": 3},
-            hovertemplate=f"{state}, %{{x:,}} rows<br>%{{y:,.{digits}f}}<extra></extra>",
+            hovertemplate=f"{state}, %{{x:,}} rows<br>%{{y:{form}}}<extra></extra>",
         )
     row_counts = np.unique(curve["context_rows"].to_numpy())
     close = [rows for rows, larger in zip(row_counts, [*row_counts[1:], np.inf], strict=True) if larger > 1.5 * rows]

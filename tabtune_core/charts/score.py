@@ -24,11 +24,11 @@ def score(
         return say(drawn, "Not validated yet")
     axis_end = max(float(validation[x].max()) if axis_end is None else axis_end, 1.0)
     most = points_each(validation)
-    digits = meaning.decimals(float(validation[metric].abs().max()))
+    form = meaning.form(validation[metric])
     for label, rows, style in each_run(validation):
         values = rows[metric].to_numpy(dtype=np.float64)
         line = {"color": style.colour, "dash": style.dash, "width": 2}
-        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:,.{digits}f}}<extra></extra>"
+        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:{form}}}<extra></extra>"
         if len(rows) == 1 and label.startswith(LEVEL):
             band(drawn, pd.concat([rows, rows]).assign(**{x: [0, axis_end]}), x, metric, label, style)
             drawn.add_scatter(

@@ -200,8 +200,8 @@ def say(drawn: go.Figure, text: str) -> go.Figure:
 def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
     """Sets a sensible vertical range if all values are equal; Plotly would show one unit up and down."""
     known = values[np.isfinite(values)]
-    if len(known) and drawn.layout.yaxis.type != "log" and np.ptp(known) < 1e-9:
-        room = max(0.05 * abs(float(known[0])), 0.01)
+    if len(known) and drawn.layout.yaxis.type != "log" and np.ptp(known) <= 1e-9 * np.abs(known).max():
+        room = 0.05 * abs(float(known[0])) or 0.01
         drawn.update_yaxes(range=[float(known[0]) - room, float(known[0]) + room])
     return drawn
 

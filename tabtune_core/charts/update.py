@@ -73,7 +73,7 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
     if curve.empty:
         return say(drawn, "Not computed yet")
     cut = curve[curve["rank"] > 0]
-    written = f"%{{y:,.{meaning.decimals(float(curve[f'validation_{metric}'].abs().max()))}f}}<extra></extra>"
+    written = f"%{{y:{meaning.form(curve[f'validation_{metric}'])}}}<extra></extra>"
     ranks = cut["rank"].to_numpy(dtype=np.float64)
     styles = {"validation": (COLOURS[0], "solid", "circle"), "test": (COLOURS[1], "dash", "square")}
     for split, (colour, dash, marker) in styles.items():

@@ -42,7 +42,7 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     from tabtune_core.analysis.recommendation import recommend, with_noise
     from tabtune_core.analysis.runs_table import leaderboard, of_task
     from tabtune_core.data.splits import SplitName
-    from tabtune_core.data.spreadsheet import safe_csv
+    from tabtune_core.data.spreadsheet import exact_json, safe_csv
     from tabtune_core.store.predictions import Predictions, read_predictions
 
     rank_by, unread = score_to_rank_by(asked, runs[0].settings), dict[str, str]()
@@ -59,7 +59,7 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     found = recommend(store, board, rank_by)
     told = with_noise(board, found.configurations)
     if asked.format == "json":
-        print(told.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+        print(exact_json(told))
     elif asked.format == "csv":
         print(safe_csv(told), end="")
     else:

@@ -30,7 +30,7 @@ def print_leaderboard(asked: argparse.Namespace) -> int:
 def print_context_curve(asked: argparse.Namespace) -> int:
     """Scores the runs of a sweep with increasing numbers of context rows, and prints the scores."""
     from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
-    from tabtune_core.data.spreadsheet import safe_csv
+    from tabtune_core.data.spreadsheet import exact_json, safe_csv
     from tabtune_core.execution.jobs.context_curve import context_curve
 
     store = RunStore(asked.home)
@@ -45,7 +45,7 @@ def print_context_curve(asked: argparse.Namespace) -> int:
     with scratch_folder() as folder:
         frame = curve_frame(context_curve(store.home, folder, runs=[run.id for run in chosen]))
     if asked.format == "json":
-        print(frame.to_json(orient="records", indent=2, double_precision=15, force_ascii=False))
+        print(exact_json(frame))
     elif asked.format == "csv":
         print(safe_csv(frame), end="")
     else:

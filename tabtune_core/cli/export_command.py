@@ -80,7 +80,7 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
         if metric.name not in after:
             continue
         value, half = after[metric.name], halves.get(f"{part}_{metric.name}", math.nan)
-        better = (value - before[metric.name]) * (1 if metric.higher_is_better else -1) if metric.name in before else math.nan
+        better = float(metric.ahead(value, before[metric.name])) if metric.name in before else math.nan
         gain = "" if math.isnan(better) else change(better, halves.get("test_gain" if part == "test" else "gain", math.nan), metric, value)
         scores.append(Score(metric.name, part, value, None if math.isnan(half) else half, gain))
     return path, scores

@@ -120,7 +120,7 @@ def _more(run: Run) -> Iterator[str]:
     """Lists what else is known about a run: its score, where it was executed, and its tags."""
     if run.result is not None and (score := run.result.validation.get(run.settings.selection_metric)) is not None:
         metric = METRICS[run.settings.selection_metric]
-        yield f"validation {metric.name} {score:.{metric.decimals(score)}f}"
+        yield f"validation {metric.name} {metric.text(score)}"
     if run.slot:
         yield f"on {run.node} {run.slot}" if run.node else f"on {run.slot}"
     yield from (f"#{tag}" for tag in run.tags)

@@ -3,6 +3,7 @@
 In: the store and the ids of runs. Out: progress, and the runs when they have ended.
 """
 
+import math
 import re
 import sys
 import textwrap
@@ -22,6 +23,7 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.wording import MOST_PLACES, decimal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,8 +154,7 @@ class RunView:
             case StepDone():
                 self.bar.n, self.facts["loss"] = event.step, f"{event.loss:.4f}"
             case Evaluated(split="validation", best=True):
-                score = event.scores[self.metric]
-                self.facts[f"best {self.metric}"] = f"{score:.{METRICS[self.metric].decimals(score)}f}"
+                self.facts[f"best {self.metric}"] = METRICS[self.metric].text(event.scores[self.metric])
             case Note() if event.severity == "warning" or self.phase in RESULTS or event.text not in self.told:
                 self.told.add(event.text)
                 say(f"{self.name}: {event.severity}: {event.text}")
@@ -164,9 +165,11 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 
     metric = METRICS[rank_by]
-    digits = metric.decimals(board[f"validation_{rank_by}"].abs().max())
+    scores = board[[f"validation_{rank_by}", f"test_{rank_by}"]]
+    places = metric.decimals(scores.iloc[:, 0])
     tested = bool(board["test_gain"].notna().any())
-    gains = {"test gain": ("test_gain", "+"), "±": (half_width("test_gain"), "")} if tested else {"validation gain": ("gain", "+")}
+    gains = {"test gain": "test_gain", "±": half_width("test_gain")} if tested else {"validation gain": "gain"}
+    finest = max(places, min(metric.decimals(scores.iloc[:, 0], board[list(gains.values())[-1]].abs()), MOST_PLACES))
     rows = [("", "run", "validation", "test", *gains, "train s", "train MB", "predict MB", "trainable", "adapter kB", "note")]
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
@@ -178,14 +181,13 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
             (
                 _cell(row["place"], "{:.0f}"),
                 row["name"],
-                _cell(row[f"validation_{rank_by}"], f"{{:.{digits}f}}"),
-                _cell(row[f"test_{rank_by}"], f"{{:.{digits}f}}"),
-                *(_cell(row[name], f"{{:{sign}.{digits}f}}") for name, sign in gains.values()),
-                _cell(row["train_seconds"], "{:.1f}"),
-                _cell(row["growth_memory_bytes"], "{:.1f}", 1e-6),
-                _cell(row["predict_growth_memory_bytes"], "{:.1f}", 1e-6),
+                *(_score(row[name], places) for name in scores),
+                *(_score(row[name], finest, signed=title != "±") for title, name in gains.items()),
+                _cell(row["train_seconds"], "{:,.1f}"),
+                _cell(row["growth_memory_bytes"], "{:,.1f}", 1e-6),
+                _cell(row["predict_growth_memory_bytes"], "{:,.1f}", 1e-6),
                 _cell(row["trainable_percent"], "{:.2f} %"),
-                _cell(row["adapter_bytes"], "{:.1f}", 1e-3),
+                _cell(row["adapter_bytes"], "{:,.1f}", 1e-3),
                 ", ".join(part for part in (away, status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:]) if part),
             )
         )
@@ -214,3 +216,7 @@ def _cell(value: Any, form: str, factor: float = 1.0) -> str:
     import pandas as pd
 
     return "-" if pd.isna(value) else form.format(float(value) * factor)
+
+
+def _score(value: float, places: int, *, signed: bool = False) -> str:
+    return "-" if math.isnan(value) else decimal(value, places, signed=signed)

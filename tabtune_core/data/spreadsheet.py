@@ -1,8 +1,9 @@
-"""Writes CSV that is safe to open in a spreadsheet, which runs a text that begins with = as a formula.
+"""Writes frames as JSON, and as CSV that is safe to open in a spreadsheet, which runs a text that begins with = as a formula.
 
-In: a frame. Out: CSV with unchanged numbers.
+In: a frame. Out: text with unchanged numbers.
 """
 
+import json
 import math
 import re
 
@@ -23,6 +24,12 @@ def safe_csv(frame: pd.DataFrame) -> str:
     texts = {place: column.map(_safe) for place, (_, column) in enumerate(frame.items()) if _has_text(column)}
     safe = pd.concat([texts.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])], axis=1) if frame.shape[1] else frame
     return safe.set_axis([_safe(name) for name in frame], axis=1).to_csv(index=False)
+
+
+def exact_json(frame: pd.DataFrame) -> str:
+    """Returns a list of one object per row, with all digits of every number; null for missing and infinite ones."""
+    plain = frame.astype(object).mask(frame.isna() | frame.isin([math.inf, -math.inf]), None)
+    return json.dumps(plain.to_dict("records"), indent=2, ensure_ascii=False, allow_nan=False, default=lambda value: value.item())
 
 
 def _has_text(column: pd.Series) -> bool:

@@ -123,9 +123,10 @@ def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]
     )
     lines = []
     for score in scores:
-        half = "not known" if score.half is None else f"± {METRICS[score.metric].like(score.half, score.value)}"
-        value = f"{score.value:.{METRICS[score.metric].decimals(score.value)}f}"
-        lines.append(f"| {METRICS[score.metric].written} | {score.part} | {value} | {half} | {score.gain or 'not known'} |")
+        metric, finest = METRICS[score.metric], score.half or 0.0
+        half = "not known" if score.half is None else f"± {metric.like(finest, score.value, finest)}"
+        value = metric.text(score.value, finest)
+        lines.append(f"| {metric.written} | {score.part} | {value} | {half} | {score.gain or 'not known'} |")
     head = "| score | rows | value | half of its 95 % interval | gain over zero-shot |\n| --- | --- | ---: | ---: | --- |\n"
     table = "\n## Measured\n\n" + head + "\n".join(lines) + "\n" if lines else ""
     loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"')

@@ -190,14 +190,14 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> 
     scores, written = curve.set_index("rank")[f"validation_{metric}"], METRICS[metric].written
     if scores.isna().all():
         return f"{first} Its effect on {written} is not known, because the curve was made by an earlier version."
-    gains = METRICS[metric].sign * (scores - scores[0])
+    gains = METRICS[metric].ahead(scores, scores[0])
     if not gains[full] > 0:
         return f"{first} On {written} the whole update is not better than zero-shot."
     lower = [rank for rank in gains.index if 0 < rank < full]
     if not lower:
         return first
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
-    at_kept, at_full, without = (METRICS[metric].text(scores[rank]) for rank in (kept, full, 0))
+    at_kept, at_full, without = (METRICS[metric].text(scores[rank], *(gains[full] - gains)) for rank in (kept, full, 0))
     return (
         f"{first} Truncated to rank {kept}, its validation {written} is {at_kept}; at its full rank {full} it is {at_full}, and without the"
         f" update {without}. These scores do not include the rows' noise."

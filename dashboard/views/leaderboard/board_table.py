@@ -1,5 +1,6 @@
 """The leaderboard as a table: columns in their units, the default columns, and the format of each."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from dashboard.table_columns import digits_behind, fitted, rounded
 from tabtune_core.analysis.configurations import SEEDS
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import FEWEST_PLACES, METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
+from tabtune_core.wording import MOST_PLACES
 
 METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
 TIED = "Within one standard error of the best LoRA"
@@ -19,6 +21,7 @@ SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"
 TOO_FEW = "not known: too few rows"
 HALF = "Distance to the end nearer to 0 of the 95 % interval"
+CHOSEN = "If some of these rows also served to choose among configurations, it does not allow for that; the recommendation's interval does."
 CURVE = "Curve"
 SAVED = "Computed before (s)"
 WALL = "Training, on the wall clock (s)"
@@ -122,15 +125,21 @@ def table(
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     frame = pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
-    digits = _digits(frame, metric)
-    scores = {name: _rounded_each(frame[name], digits) for name in SCORES if name in frame}
+    scores = {name: _rounded_each(frame[name], _digits(frame, metric, name)) for name in SCORES if name in frame}
     return frame.assign(**scores, **{name: rounded(frame[name], 1) for name in ONE_DIGIT})
 
 
-def _digits(frame: pd.DataFrame, metric: str) -> "pd.Series[int]":
-    """Returns the number of decimals for the scores of each line; every target has its own unit."""
-    largest = frame["Validation"].abs().groupby([frame["Table"], frame["Target"]]).transform("max")
-    return largest.fillna(largest.min()).map(METRICS[metric].decimals)
+def _digits(frame: pd.DataFrame, metric: str, name: str = "Validation") -> "pd.Series[int]":
+    """Returns the decimals of a column by line: those of the scores, or more for two digits of a ±. Every target has its own unit."""
+    half = frame.get({"Gain on test": TEST_SPREAD, "Gain over zero-shot": SPREAD}.get(name, name if name.startswith("±") else ""))
+
+    def of_target(scores: "pd.Series[float]") -> float:
+        places = METRICS[metric].decimals(scores)
+        finer = places if half is None else METRICS[metric].decimals(scores, half[scores.index])
+        return max(places, min(finer, MOST_PLACES)) if scores.notna().any() else math.nan
+
+    digits = frame["Validation"].groupby([frame["Table"], frame["Target"]]).transform(of_target)
+    return digits.fillna(digits.max()).fillna(FEWEST_PLACES).astype(int)
 
 
 def _rounded_each(values: pd.Series, digits: "pd.Series[int]") -> pd.Series:
@@ -185,14 +194,17 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
 
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Returns the format and help of each column."""
-    meaning, of_lines = METRICS[metric], _digits(frame, metric)
-    digits = int(of_lines.max()) if of_lines.nunique() == 1 else None
+    meaning = METRICS[metric]
     score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
     most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
 
     def written(name: str, places: int | None, sign: str = "", least: int = 0) -> dict[str, Any]:
         return digits_behind(frame[name], places, sign, least) if name in frame else {}
+
+    def scored(name: str, sign: str = "", least: int = 0) -> dict[str, Any]:
+        digits = _digits(frame, metric, name)
+        return written(name, int(digits.max()) if digits.nunique() == 1 else None, sign, least)
 
     return {
         "Test rows": text(help="Hash of the table, the split rule and its seed: runs with the same hash have the same test rows."),
@@ -209,18 +221,18 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Targets": text(help="Target modules: the modules of the model that have an adapter."),
         "Other settings": text(help="Other settings that differ between rows, such as variants of LoRA and of training."),
         "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
-        "Validation": _score(frame["Validation"], metric, digits, score_help),
-        "Test": _score(frame["Test"], metric, digits, score_help),
+        "Validation": _score(metric, score_help, scored("Validation", least=NARROW)),
+        "Test": _score(metric, score_help, scored("Test", least=NARROW)),
         "± validation": number(
-            **written("± validation", digits, "± %"),
+            **scored("± validation", "± %"),
             help=f"{HALF} of the validation score; it includes the rows and, with several seeds, the spread between them.",
         ),
-        "± test": number(**written("± test", digits, "± %"), help=f"{HALF} of the test score, as for validation."),
+        "± test": number(**scored("± test", "± %"), help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
             width="small", help=f"Validation {meaning.written} during training; with several seeds, of the best run."
         ),
         "Gain over zero-shot": number(
-            **written("Gain over zero-shot", digits, "%+"),
+            **scored("Gain over zero-shot", "%+"),
             help=f"Difference in {meaning.written} ({meaning.unit}) from the run's own zero-shot on the validation rows; above 0 is better."
             " The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
         ),
@@ -228,16 +240,16 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
             help="Whether the configuration's mean validation score is at most one standard error of the difference behind the best LoRA."
             " This rule chooses the smallest rank. Only LoRA runs that have ended are compared."
         ),
-        SPREAD: number(**written(SPREAD, digits, "± %"), help=f"{HALF} of the gain on the validation rows."),
+        SPREAD: number(**scored(SPREAD, "± %"), help=f"{HALF} of the gain on the validation rows. {CHOSEN}"),
         "Gain on test": number(
-            **written("Gain on test", digits, "%+", NARROW),
+            **scored("Gain on test", "%+", NARROW),
             help="Difference from the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves"
             " them; above 0 is better.",
         ),
         TEST_SPREAD: number(
             "±",
-            **written(TEST_SPREAD, digits, "± %", NARROW),
-            help=f"{HALF} of the gain on the test rows. A smaller gain may be noise.",
+            **scored(TEST_SPREAD, "± %", NARROW),
+            help=f"{HALF} of the gain on the test rows. A smaller gain may be noise. {CHOSEN}",
         ),
         "Not compared": text(
             width="medium",
@@ -281,11 +293,11 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     }
 
 
-def _score(values: pd.Series, metric: str, digits: int | None, score_help: str) -> object:
+def _score(metric: str, score_help: str, form: dict[str, Any]) -> object:
     meaning = METRICS[metric]
     if meaning.unit == "share" and meaning.higher_is_better:
         return st.column_config.ProgressColumn(width=NARROW, help=score_help, format="%.4f", min_value=0, max_value=1)
-    return st.column_config.NumberColumn(help=score_help, **digits_behind(values, digits, least=NARROW))
+    return st.column_config.NumberColumn(help=score_help, **form)
 
 
 def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:

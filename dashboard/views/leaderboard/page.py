@@ -45,10 +45,10 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
         lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
-        untrained = best[f"zero_shot_validation_{metric}"]
-        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {METRICS[metric].text(untrained)})"
+        untrained, score = best[f"zero_shot_validation_{metric}"], best[f"validation_{metric}"]
+        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {METRICS[metric].text(untrained, score - untrained)})"
         st.markdown(
-            f"{lead} on the validation rows with {METRICS[metric].written} **{METRICS[metric].text(best[f'validation_{metric}'])}**"
+            f"{lead} on the validation rows with {METRICS[metric].written} **{METRICS[metric].text(score, score - untrained)}**"
             f"{zero_shot}. How much of a lead is noise is not known. Validation ranks; test is only reported. {plain(recommendation.basis)}"
         )
 

@@ -137,7 +137,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
     best_title, loss_title = f"Best validation {METRICS[metric].written}", f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
     apart = len({_where(run) for run in runs if run.slot}) > 1 or any(run.executor not in ("", LOCAL) for run in runs)
     best = pd.Series({run.id: latest[run.id].best for run in runs}, dtype="float64")
-    digits = METRICS[metric].decimals(float(best.abs().max()))
+    digits = METRICS[metric].decimals(best)
     best = rounded(best, digits).rename(best_title)
     rows = [
         {

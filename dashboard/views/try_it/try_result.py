@@ -1,6 +1,5 @@
 """The models' predictions side by side: scores if labels are known, differences, probabilities, and the file to download."""
 
-import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from dashboard.table_columns import as_they_come, beside, digits_behind, rounded
 from tabtune_core.analysis.one_row import SHARE
 from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
-from tabtune_core.wording import counted, number
+from tabtune_core.wording import counted, decimal, number, power_of_ten
 
 SHOWN = 1000
 """Rows on the page; the download has all."""
@@ -71,7 +70,7 @@ def _scores(result: Mapping[str, Any]) -> None:
     for name in metrics:
         label = METRICS[name].label
         values = pd.Series([model["scores"][name] for model in scored], dtype="float64", name=label)
-        digits = METRICS[name].decimals(float(values.abs().max()))
+        digits = METRICS[name].decimals(values)
         frame[label] = rounded(values, digits)
         how[label] = st.column_config.NumberColumn(**digits_behind(values, digits), help=METRICS[name].help)
     st.markdown(f"**Scores on {counted(result['scored_rows'], 'labelled row')}**")
@@ -162,8 +161,9 @@ def _reach(predicted: float, model: Mapping[str, Any]) -> str:
     """Formats the interval with digits that fit its width; N/A if the run's held-out rows do not give one."""
     if (found := model.get("interval")) is None:
         return "N/A"
-    digits = 2 - math.floor(math.log10(max(found["below"] + found["above"], 1e-12)))
-    low, high = (f"{round(end, digits):z,.{max(digits, 0)}f}" for end in (predicted - found["below"], predicted + found["above"]))
+    width = found["below"] + found["above"]
+    digits = 2 - power_of_ten(width) if width else 12
+    low, high = (decimal(round(end, digits), max(digits, 0)) for end in (predicted - found["below"], predicted + found["above"]))
     return plain(f"{low} to {high}")
 
 

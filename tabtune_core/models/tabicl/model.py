@@ -140,7 +140,7 @@ class TabICLModel:
 
     def _shown(self, y_C: Target, classes: int) -> tuple[torch.Tensor, StandardScaler | None]:
         """Returns labels as the module reads them, and the scaler of a numeric target."""
-        scaler = None if classes else StandardScaler().fit(y_C[:, None])
+        scaler = None if classes else _scaler(y_C)
         shown_C = y_C if scaler is None else scaler.transform(y_C[:, None])[:, 0]
         return torch.from_numpy(shown_C[None].astype(np.float32)).to(self.device), scaler
 
@@ -158,6 +158,16 @@ class TabICLModel:
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
         with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors hide that a disk is full
             torch.save({"config": self.config, "state_dict": self.module.state_dict()}, stream)
+
+
+def _scaler(y_C: Target) -> StandardScaler:
+    """Returns the scaler of a numeric target; around a large mean, scikit-learn takes a target for constant unless it is centred first."""
+    scaler = StandardScaler().fit(y_C[:, None])
+    if scaler.scale_[0] != np.sqrt(scaler.var_[0]) and np.ptp(y_C) > 0:
+        centre = y_C.mean()
+        scaler = StandardScaler().fit((y_C - centre)[:, None])
+        scaler.mean_ += centre
+    return scaler
 
 
 def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:

@@ -214,6 +214,35 @@ def test_the_rows_that_would_show_a_gain_are_rounded_up_to_two_digits(rows, need
     assert rows_needed(Difference(1.0, 0.5, 1e9, of_seed=0.25), rows) == needed
 
 
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 8), st.floats(0, 1), st.floats(0.2, 3), st.floats(-1.5, 1.5), st.floats(4, 500), st.integers(30, 5000))
+def test_an_unclear_gain_never_needs_as_few_rows_as_there_are(seeds, of_seeds, value, skew, freedom, rows):
+    of_seeds *= seeds > 1
+    found = Difference(value, 1.0, freedom, skew, 1 - of_seeds, of_seeds * seeds, seeds)
+    assert found.low > 0 or (rows_needed(found, rows) or math.inf) > rows
+
+
+@pytest.mark.parametrize(("seeds", "of_seeds"), [(1, 0.0), (2, 0.02), (3, 0.1), (3, 0.15), (5, 0.3)])
+def test_with_so_many_rows_such_a_gain_is_claimed_in_four_cases_of_five(seeds, of_seeds):
+    """All seeds test on the same rows. The variance between seeds is estimated from the seeds."""
+    found = Difference(2.6, 1.0, 200, of_seed=1 - of_seeds, between_seeds=of_seeds * seeds, seeds=seeds)
+    needed = rows_needed(found, 10_000)
+    assert 10_000 < needed <= 100_000
+    of_rows = found.of_seed * 10_000 / needed
+    rng = np.random.default_rng(0)
+    claimed = []
+    for seen in rng.normal(2.6, math.sqrt(of_rows), size=2000):
+        value_S = seen + rng.normal(scale=math.sqrt(found.between_seeds), size=seeds)
+        between = value_S.var(ddof=1) if seeds > 1 else 0.0
+        noise = of_rows * rng.chisquare(200) / 200
+        claimed.append(Difference(value_S.mean(), math.sqrt(noise + between / seeds), 200, 0, noise, between, seeds).low > 0)
+    assert np.mean(claimed) == pytest.approx(SMALLEST_POWER, abs=0.03)
+
+
+def test_no_number_of_rows_is_given_if_the_seeds_differ_too_much():
+    assert rows_needed(Difference(1.0, 1.0, 200, of_seed=0.1, between_seeds=2.7, seeds=3), 100) == math.inf
+
+
 def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
     assert _blocks(np.repeat([0, 1, 2], [70, 70, 20])).tolist() == [0] * 70 + [1] * 70 + [2] * 20

@@ -98,7 +98,15 @@ def test_the_number_of_seeds_asked_for_depends_on_the_noise(lab):
 
 def test_a_run_that_kept_the_pretrained_model_has_no_gain_despite_rounding(lab):
     lab.add((2, (0.8 + 1e-9,), range(16), range(16)), ("inference", (0.8,), range(16)), zero_shot=0.8, best_step=0)
-    assert lab.found().sentences[0] == "No LoRA run is better than zero-shot on the validation rows. Use the pretrained model as it is."
+    assert (
+        lab.found().sentences[0]
+        == "The best LoRA (r=2) is not better than zero-shot on the validation rows. Use the pretrained model as it is."
+    )
+
+
+def test_a_configuration_without_a_gain_may_have_a_better_run(lab):
+    lab.add((2, (0.6, 0.4), range(12)), ("inference", (0.5, 0.5), range(10)))
+    assert lab.found().sentences[0].startswith("The best LoRA (r=2) is not better than zero-shot on the validation rows, on average over")
 
 
 def test_the_sentence_is_reversed_when_lower_is_better(lab):
@@ -151,10 +159,9 @@ def test_a_validation_only_lead_of_full_fine_tuning_is_mentioned_but_not_claimed
 
 def test_a_lead_of_full_fine_tuning_without_predictions_has_no_interval(lab):
     said = lab.add((4, (0.8,)), ("base-ft", (0.85,))).said()
-    assert (
-        "On the validation rows full fine-tuning is ahead of the best LoRA (r=4): +0.0500 accuracy (noise not known). No test rows confirm it."
-        in said
-    )
+    change = "+0.0500 accuracy (noise not known)"
+    lead = f"On the validation rows full fine-tuning is ahead of the best LoRA (r=4): {change}."
+    assert f"{lead} The test rows do not confirm it: {change}." in said
 
 
 def test_full_fine_tuning_that_is_behind_is_not_mentioned(lab):
@@ -229,7 +236,7 @@ def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_i
         frame = pd.read_parquet(path)
         frame.assign(label=np.where(frame["row"] % 40 < 3, "no", "yes")).to_parquet(path)
     found = lab.found("balanced_accuracy")
-    assert (found.claim.verdict, found.claim.found) == ("too few", TooFew("random", "no", 3, 5))
+    assert (found.claim.verdict, found.claim.found) == ("too few", TooFew("random", "no", 3, 5, 3))
     assert (
         "No gain over zero-shot is claimed: the test rows are too few to tell (they hold 3 rows with the class 'no', and it takes 5)."
         in " ".join(found.sentences)

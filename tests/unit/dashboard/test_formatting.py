@@ -54,7 +54,7 @@ def test_names_between_backticks_are_shown_as_code_and_never_as_markup(text, sho
 
 @pytest.mark.parametrize("score", [0.078213, 3.25, 62_506.94, 1_686_490.5])
 def test_a_score_has_the_same_format_in_tables_and_sentences(score):
-    values, digits = pd.Series([score, None]), METRICS["rmse"].decimals(score)
+    values, digits = pd.Series([score, None]), METRICS["rmse"].decimals([score])
     form, shown = digits_behind(values, digits)["format"], rounded(values, digits)[0]
     written = f"{shown:,.{digits}f}" if form == "localized" else form % shown
     assert written == METRICS["rmse"].text(score)

@@ -2,13 +2,14 @@
 
 import csv
 import io
+import json
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabtune_core.data.spreadsheet import safe_csv
+from tabtune_core.data.spreadsheet import exact_json, safe_csv
 
 BLANK = ' \t\n\r"\u00a0\u2028\ufeff'
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
@@ -49,3 +50,14 @@ def test_categories_duplicate_names_and_missing_values_are_written():
     frame = pd.DataFrame([["=a", "b"]], columns=["x", "x"]).astype("category")
     assert safe_csv(frame) == "x,x\n'=a,b\n"
     assert safe_csv(frame.iloc[:0]) == "x,x\n"
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(), min_size=1), st.sampled_from(["float64", "Float64", "object"]))
+def test_json_holds_the_exact_numbers_and_null_for_others(values, kind):
+    frame = pd.DataFrame({"score": pd.Series(values, dtype=kind), "name": "é/", "runs": [("a", "b")] * len(values), "kept": True})
+    frame["rank"] = pd.array([None, *range(1, len(values))], dtype="Int64")
+    read = json.loads(exact_json(frame), parse_constant=lambda name: pytest.fail(name))
+    assert [row["score"] for row in read] == [value if abs(value) < float("inf") else None for value in values]
+    assert [row["rank"] for row in read] == [None, *range(1, len(values))]
+    assert all((row["name"], row["runs"], row["kept"]) == ("é/", ["a", "b"], True) for row in read)
