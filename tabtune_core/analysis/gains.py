@@ -54,8 +54,9 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     where = "On the test rows" if part == "test" else "There are no test rows. On the validation rows"
     among = "configurations" if part == "test" else "evaluations"
     allows = f" that allows for the choice among {found.choices} {among}" if found.choices > 1 or part != "test" else ""
-    ends = found.value, found.low, found.high
-    sign, by = beyond_noise(found), [metric.like(value, size, found.half or found.value, signed=True) for value in ends]
+    ends, finest = (found.value, found.low, found.high), found.half or found.value
+    size = max(abs(size), abs(finest))
+    sign, by = beyond_noise(found), [metric.like(end, size, finest, signed=True) for end in ends]
     if sign == 1:
         value, low, high = (one.removeprefix("+") for one in by)
         return f"{where} it improves {metric.written} by {value}{_unit(metric)} over zero-shot, 95 % interval {low} to {high}{allows}."
@@ -134,6 +135,7 @@ def amount(
 
 def _with_noise(value: float, half: float, metric: Metric, size: float, *, signed: bool) -> str:
     finest = value if math.isnan(half) else half or value
+    size = max(abs(size), abs(finest))
     noise = "" if math.isnan(half) else f" ± {metric.like(half, size, finest)}"
     return f"{metric.like(value, size, finest, signed=signed)}{noise}"
 
