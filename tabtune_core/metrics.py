@@ -117,7 +117,7 @@ class Metric:
         """
         sizes = [abs(score) for score in scores if score and np.isfinite(score)]
         least = 0 if self.unit == TARGET_UNIT and sizes else FEWEST_PLACES
-        rounding, digits = self.rounding(max(sizes, default=0.0)), 5 if self.unit == TARGET_UNIT else 2
+        rounding, digits = self.rounding(min(sizes, default=0.0)), 5 if self.unit == TARGET_UNIT else 2
         small = [abs(one) for one in apart if np.isfinite(one) and abs(one) > rounding]
         own = [digits - power_of_ten(size) - 1 for size in (min(sizes), max(sizes))] if sizes and not self.higher_is_better else [least]
         places = own[0] if own[-1] > MOST_PLACES else min(own[0], MOST_PLACES)
