@@ -9,7 +9,7 @@ const paint = () => {
   const charts = document.querySelectorAll(".plotly-graph-div");
   for (const chart of charts) {
     const legend = innerWidth < 600 && chart !== charts[0] ? { showlegend: false } : {}; // the first chart's legend serves all
-    Plotly.relayout(chart, { "font.color": ink, "modebar.color": ink, ...axes, ...legend });
+    Plotly.relayout(chart, { "font.color": ink, "modebar.color": ink, autosize: true, ...axes, ...legend });
   }
 };
 
