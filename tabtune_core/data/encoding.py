@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabtune_core.data.findings import shorten
 from tabtune_core.data.reading.dates import kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
 from tabtune_core.data.values import MISSING, date_texts, moments, numbers, places, present, seconds, word, words
@@ -130,10 +131,15 @@ class FeatureEncoder:
             if lost:
                 yield name, lost, NUMBERS if name in self.numbers else "times of day" if name in self.times else "dates"
 
+    def misfits_in_words(self, frame: pd.DataFrame) -> Iterator[str]:
+        """Yields a sentence for each column with cells that are not of its kind."""
+        for name, lost, what in self.misfits(frame):
+            cells = f"{counted(len(lost), 'cell')} of {name!r}, such as {shorten(lost[0])!r}"
+            yield f"{cells}: read as missing, because the column holds {what}."
+
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
         """Yields a sentence for each column with cells that are not of its kind, or with unknown categories alone: read as missing."""
-        for name, lost, what in self.misfits(frame):
-            yield f"{counted(len(lost), 'cell')} of {name!r}, such as {lost[0]!r}, are not {what} and are read as missing."
+        yield from self.misfits_in_words(frame)
         for name, new, there in self.unknown(frame):
             if there and len(new) == there:
                 shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)

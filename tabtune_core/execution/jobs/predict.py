@@ -122,7 +122,8 @@ def predict(
     titles = numbered([column.title for column in columns])  # one base model with different weights has the same title
     columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
     for column in columns:
-        notes.update(dict.fromkeys(unknown_categories(frame, column.context.encoder)))
+        encoder = column.context.encoder
+        notes.update(dict.fromkeys([*encoder.misfits_in_words(frame), *unknown_categories(frame, encoder)]))
     classes = columns[0].context.labels.classes
     truth = _truth(frame, opened[0], classes)
     known = np.array([label is not None and (not classes or label in classes) for label in truth], dtype=bool)

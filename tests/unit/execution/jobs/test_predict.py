@@ -235,10 +235,11 @@ def test_too_many_rows_are_refused():
         read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", LIKE, limit_rows=1)
 
 
-def test_unknown_words_are_reported_with_their_count(store):
+def test_unknown_words_and_too_large_numbers_are_reported_with_their_count(store):
     run = made_run(store)
-    rows = rows_of(store, run, 3).assign(colour=["mauve", "mauve", "red"])
+    rows = rows_of(store, run, 3).assign(colour=["mauve", "mauve", "red"], size=[1e308, 1.0, 2.0])
     told, _, _ = ask(store, [run], rows)
+    assert told["notes"].pop(0).startswith("1 cell of 'size', such as '10000000")
     assert told["notes"] == ["2 rows hold 'mauve' in 'colour', which the context rows do not contain: read as missing."]
 
 
