@@ -51,6 +51,7 @@ def pick_way(table: str, column: str) -> Way:
     ways = queries.ways(table, column)
     renew("way", when=f"{table} {column}", value=ways[0])
     if len(ways) == 1:
+        st.query_params.pop("way", None)  # of an earlier table or column
         return cast(Way, chosen("way", ways, ways[0]))
     return cast(Way, pick("Predict", ways, name="way", default=ways[0], format_func=lambda way: WAYS[cast(Way, way)], widget=st.radio))
 
@@ -98,6 +99,7 @@ def ask_split(dataset: Dataset, target: str) -> str:
     question = queries.split_asked(dataset.id, target)
     last, held = _held_split(dataset, target)
     if question is None and held == AT_RANDOM:
+        st.query_params.pop("split", None)  # of an earlier table
         return AT_RANDOM
     answers = list(dict.fromkeys([*(question.options if question else (AT_RANDOM,)), held]))
     answer = pick("How to split the rows", answers, name="split", default=last, format_func=plain, widget=st.radio)

@@ -126,3 +126,13 @@ def test_settings_as_text_set_their_split(app, orders):
     next(found for found in page.button if found.label == "Fill the form").click().run()
     assert page.selectbox(key="chosen_split").value == "by group: customer_id"
     assert "of split seed 0). Each group is in one part only, and models do not see 'customer_id'" in said(page.caption)
+
+
+def test_the_address_keeps_no_answer_that_the_shown_table_does_not_ask_for(app, home):
+    plain = "a,b,y\n" + "".join(f"{i % 7}.5,{i % 5}.5,{'yes' if i % 3 else 'no'}\n" for i in range(90))
+    table = add_dataset(home, plain.encode(), "plain.csv").id
+    app.query_params.update({"table": table, "target": "y", "way": "numbers", "split": "by time: when"})
+    app.run()
+    assert not app.exception
+    assert "way" not in app.query_params
+    assert "split" not in app.query_params
