@@ -210,8 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def serve(options: argparse.Namespace, home: Path) -> None:
     """Serves the pages of the workspace ``home``, and starts its worker."""
-    from dashboard.server.application import application, leave_out_late_parts
+    from dashboard.server.application import application, explain_failed_downloads, leave_out_late_parts
 
+    explain_failed_downloads()
     leave_out_late_parts()
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
     access = let_in(options)

@@ -12,6 +12,7 @@ from dashboard import queries
 from dashboard.components.unreadable import errors_said
 from dashboard.demo.workspace import about
 from dashboard.formatting import plain
+from dashboard.server.application import FAILED_DOWNLOADS
 from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
 from dashboard.url_state import go
@@ -49,6 +50,7 @@ STYLE = (
     '[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]), [data-testid="stStatusWidget"] button { display: none }'
     '.st-key-failed_bar [data-testid="stProgressBarTrack"] > div { background: #D13B3B }'
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
+    ".st-key-try_one_row :is(td, th) { overflow-wrap: anywhere; min-width: 5.5rem }"
     ".katex-display { overflow: visible !important; font-size: min(1em, 3.2vw) }</style>"
 )
 HERE = Path(__file__).resolve().parent
@@ -106,6 +108,9 @@ page = st.navigation(
 @errors_said
 def _draw() -> None:
     banner(page)
+    told: list[str] = st.session_state.setdefault(FAILED_DOWNLOADS, [])
+    while told:
+        st.toast(plain(told.pop()), icon=":material/error:", duration="long")
     page.run()
 
 

@@ -7,6 +7,7 @@ page shows a sentence; the log has the traceback.
 
 import importlib
 import threading
+from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -22,6 +23,11 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
+from streamlit.proto.ForwardMsg_pb2 import BackendOperationResponse
+from streamlit.runtime import get_instance
+from streamlit.runtime.backend_operation_handler import DeferredFileHandler
+from streamlit.runtime.media_file_storage import MediaFileStorageError
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
@@ -39,11 +45,15 @@ INSUFFICIENT_STORAGE = 507
 
 def show_error(error: Exception) -> bool:
     """Draws an error that is meant for people; returns False for a bug, which Streamlit then shows itself."""
-    told = error if isinstance(error, TabTuneError) else shortage_of(error, folder=default_home())
-    if told is None:
-        return False
-    st.error(plain(str(told)), icon=":material/warning:")
-    return True
+    told = for_people(error)
+    if told is not None:
+        st.error(plain(str(told)), icon=":material/warning:")
+    return told is not None
+
+
+def for_people(error: BaseException) -> TabTuneError | None:
+    """Returns the error if it is meant for people, or the shortage that caused it; None for a bug."""
+    return error if isinstance(error, TabTuneError) else shortage_of(error, folder=default_home())
 
 
 def answer_error(request: Request, error: Exception) -> Response:
@@ -71,6 +81,34 @@ def leave_out_late_parts() -> None:
             carry_out(self, rerun_data)
 
     ScriptRunner._run_script = run_script  # type: ignore[method-assign]
+
+
+FAILED_DOWNLOADS = "failed_downloads"
+"""Key of the session state with the sentences for the page that is drawn anew."""
+
+
+def explain_failed_downloads() -> None:
+    """Makes Streamlit say why a file cannot be downloaded, such as one that another tab deleted, and draw the page anew. Call it once.
+
+    Streamlit 1.67 would log a traceback and leave the page as it is.
+    """
+
+    async def handle(self: DeferredFileHandler, request: BackendOperationRequest, session_id: str) -> BackendOperationResponse:
+        answer = BackendOperationResponse(request_id=request.request_id)
+        try:
+            answer.deferred_file.url = await to_thread(self._get_media_file_mgr().execute_deferred, request.deferred_file.file_id)
+        except MediaFileStorageError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError)
+            told = "This file is no longer in the workspace." if gone else for_people(error.__cause__ or error)
+            if told is None:
+                raise
+            answer.error_msg = str(told)
+            if (found := get_instance()._session_mgr.get_active_session_info(session_id)) is not None:
+                found.session.session_state[FAILED_DOWNLOADS].append(str(told))
+                found.session.request_rerun(found.session._client_state)
+        return answer
+
+    DeferredFileHandler.handle = handle  # type: ignore[method-assign]
 
 
 PLOTLY_PATH = f"/lab/plotly-{plotly.__version__}.min.js"

@@ -9,6 +9,8 @@ UPSTREAM = Upstream(
         "streamlit.web.server.starlette.starlette_app_utils:decode_signed_value": "decodes this cookie",
         "streamlit.web.server.starlette.starlette_server_config:USER_COOKIE_NAME": "the name of this cookie",
         "streamlit.runtime.scriptrunner.script_runner:ScriptRunner._run_script": "ignores late clicks, which would blank the next page",
+        "streamlit.runtime.backend_operation_handler:DeferredFileHandler.handle": "says why a file cannot be downloaded",
+        "streamlit.runtime.app_session:AppSession.request_rerun": "draws the page anew after that",
         "streamlit.runtime.fragment:MemoryFragmentStorage.contains": "finds out whether a click came too late",
     },
 )

@@ -1,9 +1,13 @@
 """If the machine lacks something, each page and each plain address says so in one sentence."""
 
+import asyncio
+
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
+from streamlit.runtime import backend_operation_handler, media_file_storage
 from streamlit.testing.v1 import AppTest
 
-from dashboard.server.application import HANDLERS, answer_error, application, show_error
+from dashboard.server.application import HANDLERS, answer_error, application, explain_failed_downloads, show_error
 from tabtune_core.access import decide
 
 
@@ -44,3 +48,15 @@ def test_a_plain_request_is_answered_with_the_sentence():
     assert b"The disk of /tmp/a is full" in answered.body
     with pytest.raises(FileNotFoundError):
         answer_error(None, FileNotFoundError(2, "No such file or directory"))
+
+
+def test_a_download_that_fails_because_of_a_programming_error_is_left_to_streamlit(monkeypatch):
+    class Downloads:
+        def execute_deferred(self, file_id):
+            raise media_file_storage.MediaFileStorageError(file_id) from KeyError(file_id)
+
+    handler = backend_operation_handler.DeferredFileHandler
+    monkeypatch.setattr(handler, "handle", handler.handle)  # is restored
+    explain_failed_downloads()
+    with pytest.raises(media_file_storage.MediaFileStorageError):
+        asyncio.run(handler(Downloads).handle(BackendOperationRequest(), "session"))
