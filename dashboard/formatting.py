@@ -170,6 +170,16 @@ def plain(text: str) -> str:
     return re.sub(r"(:)(?=[^\s\d]|\d+\\:)|(\bwww)(?=\\\.)|(?<=\S)(?=@\S)", "\\g<0>\u200b", escaped, flags=re.IGNORECASE)
 
 
+def name_in_label(name: str) -> str:
+    r"""Escapes a name like ``plain``, but only where it must: a screen reader is told the label of a widget with its backslashes.
+
+    >>> name_in_label("body_mass (2-4 kg)"), name_in_label("_a_")
+    ('body_mass (2-4 kg)', '\\_a\\_')
+    """
+    text = plain(name)
+    return text if re.match(r"\s*\d", name) else re.sub(r"(?<=\w)\\([_.\-])(?=\w)|\\([()])", r"\1\2", text)
+
+
 def with_code(text: str) -> str:
     """Escapes text like ``plain``, but shows words between backticks as code."""
     parts = enumerate(text.split("`"))

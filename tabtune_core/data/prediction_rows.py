@@ -210,8 +210,21 @@ def keep_rows(home: Path, frame: pd.DataFrame) -> str:
     identity = secrets.token_hex(8)
     folder = home / "inputs"
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{identity}.parquet")
+    pq.write_table(as_kept(frame), folder / f"{identity}.parquet")
     return identity
+
+
+def as_kept(frame: pd.DataFrame) -> pa.Table:
+    """Returns rows as ``keep_rows`` writes them, to be compared with ``asked_rows``."""
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def asked_rows(home: Path, identity: str, folder: Path) -> pa.Table | None:
+    """Returns the rows that a job with this folder was asked to predict; None if they are gone."""
+    for path in (home / "inputs" / f"{identity}.parquet", folder / ROWS):  # in the order in which the rows move
+        with contextlib.suppress(OSError, pa.ArrowInvalid):
+            return pq.read_table(path)
+    return None
 
 
 def forget_rows(home: Path, *, older_than_seconds: float) -> None:

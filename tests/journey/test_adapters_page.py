@@ -12,12 +12,13 @@ import safetensors.numpy
 import seeding
 import streamlit as st
 from made_run import made_run, mixed_csv
-from page_steps import button, go, texts
+from page_steps import button, drawn, go, texts
+from streamlit.testing.v1 import AppTest
 
 from dashboard import queries as page_queries
 from tabtune_core.access import FETCH_VARIABLE
 from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH, take_rows
 from tabtune_core.errors import StoreError
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.catalogue import CATALOGUE
@@ -298,6 +299,35 @@ def test_a_row_of_the_table_is_predicted_unchanged(app, store, task):
     assert "Waiting for the worker" in texts(app.markdown)
 
 
+def test_predictions_of_another_choice_say_of_what_also_after_a_reload(app, store):
+    seeding.finished_sweep(store, ranks=(2, 4), task="regression")
+    one, other = sorted((run for run in store.runs() if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank)
+    go(app, "try_it", adapter=one.id, adapters=one.id)
+    assert not app.warning
+    predict_button(app).click().run()
+    (unchanged,) = store.jobs("predict")
+    assert not app.exception
+    assert not app.warning
+    store.job_dir(unchanged.id).mkdir(parents=True)
+    take_rows(store.home, unchanged.arguments["rows"], store.job_dir(unchanged.id))
+    assert not app.run().warning
+    fields_of(app)["bmi"].set_value(0.5)
+    predict_button(app).click().run()
+    assert not app.warning
+    edited = next(job.id for job in store.jobs("predict") if job.id != unchanged.id)
+    reloaded = AppTest.from_file(app._script_path, default_timeout=30)
+    go(reloaded, "try_it", adapter=one.id, adapters=one.id, job=edited)
+    (said,) = (warning.value.replace("\\", "") for warning in reloaded.warning)
+    assert said.startswith("These predictions are not of the present choice, but of the row with bmi = 0.5, by LoRA r=2")
+    go(reloaded, "try_it", job=unchanged.id)
+    assert not reloaded.warning
+    reloaded.multiselect[0].set_value([one.id, other.id]).run()
+    assert "but of the same rows, by LoRA r=2" in texts(reloaded.warning).replace("\\", "")
+    (store.job_dir(unchanged.id) / ROWS).unlink()
+    assert "but of other rows" in texts(reloaded.run().warning)
+    assert not reloaded.exception
+
+
 def test_a_class_that_is_a_whole_number_in_the_file_is_shown_as_one(app, store):
     numbers = (
         mixed_csv()
@@ -491,7 +521,7 @@ def test_similar_rows_keep_columns_named_as_those_of_the_page(app, store):
 def fields_of(app):
     """The fields of the row by column name."""
     kinds = ("number_input", "selectbox", "date_input", "text_input")
-    return {field.label.replace("\\", "").split(" :gray")[0]: field for kind in kinds for field in app.get(kind)}
+    return {field.label.replace("\\", "").split(" (")[0]: field for kind in kinds for field in app.get(kind)}
 
 
 @pytest.mark.parametrize("word", ["(missing)", "missing", "None"])
@@ -518,7 +548,7 @@ def test_a_row_is_a_form_with_one_field_per_line_and_any_may_be_missing(app, sto
     names = [name for name in whole if name != settings.target and kinds[name] not in ("text", "ignored")]
     assert set(names) <= set(fields)
     number = "weight"
-    assert f"{whole[number].min():.6g} to {whole[number].max():.6g}" in fields[number].label
+    assert fields[number].label == f"{number} ({whole[number].min():.6g} to {whole[number].max():.6g})"
     category = next(name for name in names if kinds[name] == "category")
     assert fields[category].options == sorted(whole[category].dropna().unique())
     predict_button(app).click().run()
@@ -605,3 +635,32 @@ def test_a_checked_line_is_archived_and_a_repeated_upload_shows_the_existing_ada
     page.get_by_text("Add an adapter from another machine").click()
     page.locator("input[type=file]").set_input_files({"name": "theirs.zip", "mimeType": "application/zip", "buffer": data})
     page.get_by_text("its base model is here").wait_for()
+
+
+OUTSIDE = """() => [...document.querySelectorAll('[data-testid="stMain"], [data-testid="stMarkdown"]:has(table)')]
+  .filter((part) => part.scrollWidth > part.clientWidth + 1).map((part) => part.innerText)"""
+
+
+@pytest.mark.browser
+def test_long_class_names_break_and_a_download_of_a_deleted_run_is_explained(serve, page, tmp_path):
+    store = RunStore(tmp_path)
+    run = verified_run(store)
+    classes = ["Personal_services_and_administrative_overhead_without_any_pension_costs", "\u0645\u0635\u0627\u0631\u064a\u0641" * 12]
+    predicted = pd.DataFrame({"m0": classes[:1], "m0_0": [0.9], "m0_1": [0.1], "m1": classes[1:], "m1_0": [0.2], "m1_1": [0.8]})
+    result = {"models": MODELS, "classes": classes, "rows": 1, "notes": [], "deviation": None}
+    address = serve()
+    page.goto(f"{address}/try_it?adapter={run}&job={answered(store, run, predicted, result)}")
+    for width in (1440, 420):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.get_by_role("cell", name="0.800", exact=True).wait_for()
+        drawn(page)
+        assert page.evaluate(OUTSIDE) == []
+
+    page.goto(f"{address}/adapters?run={run}")
+    page.get_by_role("button", name="Download the adapter").wait_for()
+    drawn(page)
+    store.delete(run)
+    page.get_by_role("button", name="Download the adapter").click()
+    page.get_by_test_id("stToast").get_by_text("This file is no longer in the workspace.").wait_for()
+    page.get_by_text("No adapter yet").wait_for()
+    assert "Traceback" not in (tmp_path / "server.log").read_text()

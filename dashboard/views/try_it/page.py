@@ -4,6 +4,8 @@ The address has the job's id, so that a reload shows the same predictions.
 """
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -11,10 +13,12 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for, why_without_result
-from dashboard.formatting import plain
+from dashboard.formatting import few, plain
 from dashboard.url_state import go, keep
 from dashboard.views.try_it import try_choice, try_result, try_rows
-from tabtune_core.data.prediction_rows import forget_rows, keep_rows
+from tabtune_core.data.findings import shorten
+from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
+from tabtune_core.data.values import words
 from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.wording import counted
@@ -30,19 +34,44 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
     for old in store.jobs("predict")[KEPT_JOBS:]:
         with contextlib.suppress(StoreError):  # it runs, or another tab was faster
             store.delete_job(old.id)
-    adapters = [{"id": adapter.id, "title": adapter.title} for adapter in choice.adapters]
-    arguments = {"rows": keep_rows(store.home, rows), "adapters": adapters, "table": choice.table.id, "base": choice.base}
-    arguments |= {} if choice.context_rows is None else {"context_rows": choice.context_rows}
-    job = store.add_job("predict", arguments)
-    keep("job", job)
-    st.session_state["try_asked"] = (job, fingerprint(choice, rows))
+    keep("job", store.add_job("predict", {"rows": keep_rows(store.home, rows), **arguments_of(choice)}))
     queries.keep_worker()
 
 
-def fingerprint(choice: try_choice.Choice, rows: pd.DataFrame | None) -> tuple[object, ...]:
-    """Returns a key that changes with anything that would change the predictions."""
-    content = None if rows is None else hash(tuple(pd.util.hash_pandas_object(rows.astype(str), index=False)))
-    return tuple(adapter.id for adapter in choice.adapters), choice.table.id, choice.base, choice.context_rows, content
+def arguments_of(choice: try_choice.Choice) -> dict[str, Any]:
+    """Returns the arguments of a prediction, without its rows."""
+    adapters = [{"id": adapter.id, "title": adapter.title} for adapter in choice.adapters]
+    fewer = {} if choice.context_rows is None else {"context_rows": choice.context_rows}
+    return {"adapters": adapters, "table": choice.table.id, "base": choice.base, **fewer}
+
+
+def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | None) -> str:
+    """Says what a prediction is of if a press would ask for another one now, also after a reload; else returns an empty text."""
+
+    def key(arguments: Mapping[str, Any]) -> list[Any]:
+        return [[adapter["id"] for adapter in arguments["adapters"]], *map(arguments.get, ("table", "base", "context_rows"))]
+
+    asked = asked_rows(queries.home(), job.arguments["rows"], queries.store().job_dir(job.id))
+    same = asked is not None and rows is not None and asked.equals(as_kept(rows))
+    if same and key(job.arguments) == key(arguments_of(choice)):
+        return ""
+    which = "the same rows" if same else "other rows" if asked is None else _which(asked.to_pandas(), rows)
+    titles = few([adapter["title"] for adapter in job.arguments["adapters"]], try_choice.MOST)
+    table = queries.tables().get(job.arguments["table"])
+    return (
+        f"These predictions are not of the present choice, but of {which}, by {titles}, with context rows of"
+        f" {'a deleted table' if table is None else table.name}. Press Predict again."
+    )
+
+
+def _which(asked: pd.DataFrame, rows: pd.DataFrame | None) -> str:
+    """Describes one row by the cells that differ from those of ``rows``, and several rows by their number."""
+    if len(asked) > 1:
+        return f"{len(asked):,} other rows"
+    cells = {str(name): words(asked[name])[0] for name in asked}
+    now = {} if rows is None or len(rows) > 1 else {str(name): words(rows[name])[0] for name in rows}
+    other = [f"{shorten(name)} = {shorten(cell or 'missing')}" for name, cell in cells.items() if name not in now or now[name] != cell]
+    return f"the row with {few(other)}" if other else "another row"
 
 
 def asked() -> Job | None:
@@ -54,16 +83,15 @@ def asked() -> Job | None:
     return job if job.kind == "predict" else None
 
 
-def show_result(now_chosen: tuple[object, ...]) -> None:
-    """Draws the predictions or their progress."""
+def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
+    """Draws the predictions or their progress, and says if they are not of this choice."""
     job = asked()
     if job is None:
         st.caption("Press Predict to see the predictions of the base model and each adapter side by side.")
         return
     st.header("Predictions")
-    of, then = st.session_state.get("try_asked", (None, None))
-    if of == job.id and then != now_chosen:
-        st.caption(":material/history: These predictions are older than your last change. Press Predict again.")
+    if other := of_another_choice(job, choice, rows):
+        st.warning(plain(other), icon=":material/history:")
     if job.status not in JOB_ENDED:
         wait_for([job], "Predicting")
     elif job.result:
@@ -111,4 +139,4 @@ with right:
     if pressed:
         assert rows is not None
         ask(choice, rows)
-    show_result(fingerprint(choice, rows))
+    show_result(choice, rows)

@@ -30,6 +30,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
     try:
         predicted = pd.read_parquet(folder / PREDICTED)
         rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)
+        csv = data_of(folder / CSV)
     except (OSError, ValueError):
         st.error(plain(f"The predictions in {folder} are damaged or gone. Press Predict again."))
         return
@@ -50,7 +51,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
         st.caption(f"Predicted from {' and '.join(f'{count:,}' for count in shown)} context rows.")
     st.download_button(
         "Download predictions (CSV)",
-        data_of(folder / CSV),
+        csv,
         "predictions.csv",
         "text/csv",
         on_click="ignore",
@@ -144,7 +145,8 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
             [f"{100 * SHARE:.0f} % interval", *(_reach(row[name], model) for name, model in zip(models, result["models"], strict=True))]
         )
     head = f"| | {' | '.join(map(plain, models.values()))} |"
-    st.markdown("\n".join([head, "|---" * (1 + len(models)) + "|", *(f"| {' | '.join(line)} |" for line in lines)]))
+    with st.container(key="try_one_row"):  # where long words break
+        st.markdown("\n".join([head, "|---" * (1 + len(models)) + "|", *(f"| {' | '.join(line)} |" for line in lines)]))
     held = [
         f"{100 * model['interval']['held']:.0f} % ({plain(model['title'])})"
         for model in result["models"]
