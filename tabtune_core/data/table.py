@@ -180,7 +180,8 @@ def read_table(
                 limit_bytes=limit_bytes,
                 fewest=fewest,
             )
-            used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header)
+            lines = choices.header_lines or dialect.header_lines
+            used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
             told = (*findings, *decoded.findings), (*known.questions, *decoded.questions)
             ask_points = known.path == path and fewest > 1
             table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1, ask_points=ask_points)

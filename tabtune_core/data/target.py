@@ -67,7 +67,7 @@ def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
     if named in table.frame:
         way = ways_of(table.frame[named])[0]
         return Proposal(named, "regression" if way == "numbers" else "classification", f"The table's source names {named!r} as the target.")
-    useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "all-missing")}
+    useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "one-value", "all-missing")}
     ranked = rank_targets(table.columns, table.frame, title, useless)
     if not ranked:
         return Proposal(

@@ -134,8 +134,8 @@ def load_text(
     if share < 1 or not whole:
         hold_rows(connection, path, dialect, pad=pad, missing_marks=missing_marks)
     named = first_cells(connection, path, dialect, pad=pad) if dialect.header else (None,) * dialect.width
-    if dialect.header and header_lines:
-        named = joined_names(connection, named, header_lines - 1)
+    if dialect.header and (together := header_lines or dialect.header_lines):
+        named = joined_names(connection, named, together - 1)
     if dialect.short_header and counts(connection, f"count(c{dialect.width - 1})") != (0,):
         named = ("row", *named[:-1])
         message = "The header is one name short, so the first column was read as row names and is called 'row' here."
@@ -293,6 +293,9 @@ def layout_findings(dialect: Dialect) -> list[Finding]:
     if dialect.skip:
         message = f"The table starts at line {dialect.skip + 1}; the lines above it were left out."
         findings.append(Finding("info", "title-lines", message))
+    if dialect.header_lines:
+        message = "The first two lines hold names and were joined: where the second has none, the first has one."
+        findings.append(Finding("info", "joined-names", message))
     if dialect.comments.count:
         verb = "start with '#' and were read as comments" if dialect.comments.count > 1 else "starts with '#' and was read as a comment"
         findings.append(Finding("info", "comment-lines", f"{dialect.comments} {verb}."))

@@ -44,6 +44,10 @@ LEAVE = "Leave it out, under Columns on the Data page."
 ENCODE = "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
 LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
+MAKE_CATEGORY = (
+    "Most models fill such gaps with that value and learn nothing from it: choose category for it, under Columns on the Data page, if the "
+    "presence of a value matters; else leave it out."
+)
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
 NEGATIVE_CODE, POSITIVE_CODE = re.compile(r"-(1|7+|8+|9+|[1-9]0+)(\.(0+|9+))?"), re.compile(r"99+(\.(0+|9+))?")
 """Numbers that people write for a missing number."""
@@ -249,9 +253,8 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
         return [Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)]
     found = []
     if column.unique == 1:
-        message = f"{name!r} is {column.examples[0]!r} in every row that has a value. {LEAVE_CONSTANT}"
-        found.append(Finding("warning", "constant", message, name))
-    if column.missing > rows * MANY_MISSING and column.kind != "text":
+        found.append(one_value(column))
+    elif column.missing > rows * MANY_MISSING and column.kind != "text":
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
         found.append(Finding("warning", "many-missing", message, name))
     words = column.kind in ("category", "text")
@@ -278,6 +281,15 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
         )
         found.append(Finding("info", "recurring-words", message, name))
     return found
+
+
+def one_value(column: Column) -> Finding:
+    """Reports a column of one value, with or without missing cells."""
+    told = f"{column.name!r} is {column.examples[0]!r} in every row"
+    if not column.missing:
+        return Finding("warning", "constant", f"{told}. {LEAVE_CONSTANT}", column.name)
+    advice = KEEP_OR_LEAVE if column.kind in ("category", "boolean") else MAKE_CATEGORY
+    return Finding("warning", "one-value", f"{told} but the {column.missing:,} where it is missing. {advice}", column.name)
 
 
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:

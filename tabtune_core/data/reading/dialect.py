@@ -90,6 +90,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)
+    together = None if choices.header is False else names_in_two_lines(records, skip)
+    skip, first = together or (skip, first)
     if evenness(split) < MOSTLY:
         raise LayoutError(
             f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
@@ -102,8 +104,11 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     skip, first = above or (skip, first)
     below = [record for before, record in records if before > skip]
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
-    header = choices.header if choices.header is not None else bool(above) or has_header(connection, sniffed, dialect, first, below)
-    dialect = replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1)
+    header = (
+        choices.header if choices.header is not None else bool(above or together) or has_header(connection, sniffed, dialect, first, below)
+    )
+    lines = 2 if together and header else None
+    dialect = replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1, header_lines=lines)
     numbered = 2 * sum(NUMBER.fullmatch(record[0]) is not None for _, record in records) > len(records)
     return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above), numbered=numbered))
 
@@ -260,12 +265,33 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
     return records[0]
 
 
+def names_in_two_lines(records: list[tuple[int, list[str]]], skip: int) -> tuple[int, list[str]] | None:
+    """Returns the first of two lines of names, questions above their parts: each has a name wherever the other has none.
+
+    One of them is the record with ``skip`` lines before it, the other the record above or below it.
+    """
+    place = [before for before, _ in records].index(skip)
+    for upper, lower in ((place - 1, place), (place, place + 1)):
+        if upper < 0 or lower >= len(records) or len(records[upper][1]) < len(records[lower][1]):
+            continue
+        pairs = [(name.strip(), part.strip()) for name, part in zip(records[upper][1], records[lower][1], strict=False)]
+        parts = [(place, part) for place, (_, part) in enumerate(pairs) if part]
+        both, unnamed = sum(bool(name and part) for name, part in pairs), sum(not name for name, _ in pairs)
+        again = [part for place, part in parts if any(part in record[place : place + 1] for _, record in records[lower + 1 :])]
+        a_row = any(NUMBER.fullmatch(part) for _, part in parts) or len(again) * 2 > len(parts)  # some parts stand for yes below
+        if all(map(any, pairs)) and len(parts) < len(pairs) and min(both, unnamed) > 1 and not a_row:
+            return records[upper]
+    return None
+
+
 def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether each column of numbers begins with a word, there is one, and no word of the first line recurs in its column.
 
     >>> names_numbers(["who", "days"], [["Ann", "3"], ["Bob", ""], ["Cy", "12"]]), names_numbers(["Ann", "3"], [["Bob", "12"]])
     (True, False)
     """
+    if len(first) > 2 and not first[0].strip():  # pandas and R write an empty name for their index
+        first, below = first[1:], [record[1:] for record in below]
     columns = [[record[place].strip() for record in below if place < len(record)] for place in range(len(first))]
     if any(cell.strip() and cell.strip() in column for cell, column in zip(first, columns, strict=True)):
         return False

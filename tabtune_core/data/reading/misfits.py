@@ -57,6 +57,9 @@ class Dialect:
     short_header: bool
     """The header is one cell short: the first column holds row names, as R writes them, or the lines end in a separator."""
 
+    header_lines: int | None = None
+    """How many lines surely hold names, if several."""
+
     comments: Lines = field(default_factory=Lines)
     """Lines of the table that are not rows."""
 

@@ -106,11 +106,12 @@ def with_last_rows(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: list[Question]
 ) -> tuple[list[Finding], list[Question]]:
     """Returns findings about notes at the end and a total above them, and all questions with one about leaving these rows out."""
-    notes = _notes(frame)
+    ends = connection.execute(f"SELECT * FROM cells ORDER BY rowid DESC LIMIT {MOST_NOTES}").fetchall()
+    notes = _notes(ends, frame)
     total = _total(connection, columns, frame, below=notes)
     found = []
     if notes:
-        first = shorten(str(frame.iloc[-notes, 0]))
+        first = shorten(ends[notes - 1][0])
         message = (
             f"The last row looks like a note below a table ({first!r}). It is read as a row of the table."
             if notes == 1
@@ -128,16 +129,21 @@ def with_last_rows(
     return found, [*questions, Question("last-rows", message, "skip_last", tuple(map(str, numbers)))]
 
 
-def _notes(frame: pd.DataFrame) -> int:
-    """Counts the rows at the end with a phrase in their first cell and nothing else, if no row above is like that."""
-    first, notes = frame.iloc[:, 0], 0
-    while notes < min(MOST_NOTES, len(frame) - 1) and frame.shape[1] > 2:
-        phrase, others = first.iloc[-1 - notes], frame.iloc[-1 - notes, 1:].notna().sum()
-        if not isinstance(phrase, str) or others > bool(NOTE.fullmatch(phrase)) or not re.search(r"\w\W+\w", phrase):
+def _notes(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> int:
+    """Counts the rows at the end with a phrase in their first cell and nothing else, if no row above is like that.
+
+    ``ends`` are the cells of the last rows, the last row first.
+    """
+    notes = 0
+    for phrase, *others in ends[: len(frame) - 1] if frame.shape[1] > 2 else ():
+        value, more = frame.iloc[:, 0].iloc[-1 - notes], sum(cell is not None for cell in others)
+        of_its_kind = not isinstance(value, str) and pd.notna(value)  # such as a date without values
+        if phrase is None or of_its_kind or more > bool(NOTE.fullmatch(phrase)) or not re.search(r"\w\W+\w", phrase):
             break
         notes += 1
     above = frame.iloc[: len(frame) - notes]
-    return 0 if not notes or above.iloc[:, 0].isin(first.iloc[-notes:]).any() or above.iloc[:, 1:].isna().all(axis=1).any() else notes
+    alike = above.iloc[:, 0].isin([row[0] for row in ends[:notes]]).any()
+    return 0 if not notes or alike or above.iloc[:, 1:].isna().all(axis=1).any() else notes
 
 
 def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> str:

@@ -391,7 +391,7 @@ def one_column(cells, choices=ReadingChoices(), fewest=2):  # noqa: B008 (frozen
 def test_numbers_as_people_write_them(cells, values, found):
     table = one_column(cells)
     np.testing.assert_array_equal(table.frame["x"].to_numpy(dtype=float), values)
-    assert codes(table) - {"many-missing", "constant", "id-like"} == found
+    assert codes(table) - {"many-missing", "constant", "one-value", "id-like"} == found
     known = ReadingChoices.from_json(json.loads(json.dumps(replace(table.reading, kinds=(("x", "number"),)).to_json())))
     alone = [one_column([cell], known, 1).frame["x"].iloc[0] for cell in cells]
     np.testing.assert_array_equal(np.array(alone, dtype=float), values)
@@ -696,6 +696,8 @@ def test_unusual_columns_are_reported():
             "key": [f"K{row:03}" for row in range(rows)],
             "number": range(1, rows + 1),
             "same": 1,
+            "ticked": ["seen", None] * 20,
+            "counted": [1, None] * 20,
             "half": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
             "copy": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
             "measure": np.random.default_rng(0).normal(size=rows),
@@ -706,10 +708,40 @@ def test_unusual_columns_are_reported():
         ("key", "id-like"),
         ("number", "id-like"),
         ("same", "constant"),
+        ("ticked", "one-value"),
+        ("counted", "one-value"),
         ("half", "many-missing"),
         ("copy", "many-missing"),
         ("copy", "duplicate-columns"),
     }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("id,How often?,,Which?,", ",by car,by bus,a,b", ["id", "How often? by car", "by bus", "Which? a", "b"]),
+        ("Report,,,,", ",by car,by bus,a,b", ["column_1", "by car", "by bus", "a", "b"]),
+        ("Report,,2024,,", "id,by car,by bus,a,b", ["id", "by car", "by bus", "a", "b"]),
+    ],
+    ids=["questions and their parts", "a title above an index", "a title above names"],
+)
+@pytest.mark.parametrize("numbers", [True, False])
+def test_questions_above_their_parts_are_joined_with_them(first, second, names, numbers):
+    rows = [
+        f"{row},{row % 3},{row % 5},x,y" if numbers else f"r{row},{'no' if row % 3 else 'yes'},{'pqr'[row % 3]},x,y" for row in range(30)
+    ]
+    source = "\n".join([first, second, *rows])
+    table = read_table(source.encode())
+    assert [*table.frame] == names and len(table.frame) == 30
+    assert bool(said(table, "joined-names")) == (names[1] == "How often? by car")
+    again = read_table(source.encode(), ReadingChoices.from_json(table.reading.to_json()))
+    assert again.frame.equals(table.frame)
+
+
+def test_a_header_whose_index_has_no_name_is_found():
+    body = ["Ann,3.5,", "Bob,2.5,", "Cy,,"]
+    table = read_table("\n".join(['"","First","SMITH","LEE"', *(f'"{row}",{cells}' for row, cells in enumerate(body * 4, 1))]).encode())
+    assert [*table.frame] == ["column_1", "First", "SMITH", "LEE"] and len(table.frame) == 12
 
 
 def test_an_ignored_column_is_kept_and_not_reported_again():
@@ -963,17 +995,19 @@ def test_notes_below_a_table_are_reported(rows, shown):
 @pytest.mark.parametrize(
     ("end", "asked"), [("Total,9,12", ("0", "1")), ("Total,,12\nSource: us", ("0", "1", "2")), ("Source: us", ("0", "1"))]
 )
-def test_rows_below_a_table_are_asked_about_and_left_out(end, asked):
-    body = "day,n,m\n2024-01-01,1,2\n2024-02-01,3,4\n2024-03-01,5,6\n"
+@pytest.mark.parametrize("days", [3, 60])  # with 60 the column holds dates, and its notes are missing values
+def test_rows_below_a_table_are_asked_about_and_left_out(end, asked, days):
+    body = "day,n,m\n" + "".join(f"{pd.Timestamp('2024-01-01') + pd.Timedelta(day, 'D'):%Y-%m-%d},{day},{day % 7}\n" for day in range(days))
+    assert not read_table((body + "2024-04-01,,\n").encode()).questions
     table = read_table((body + end).encode())
-    assert [(question.code, question.field, question.options) for question in table.questions] == [("last-rows", "skip_last", asked)]
+    assert [question.options for question in table.questions if question.field == "skip_last"] == [asked]
     assert not {"note-rows", "total-row"} & {finding.code for finding in not_asked(table.findings, table.questions)}
     left = read_table((body + end).encode(), ReadingChoices(skip_last=int(asked[-1])))
     assert left.frame.equals(read_table(body.encode()).frame) and not left.questions
     assert said(left, "skipped-last") == [f"{'2 rows' if len(asked) == 3 else '1 row'} at the end: left out, as asked."]
     assert ReadingChoices.from_json(left.reading.to_json()).skip_last == int(asked[-1])
-    with pytest.raises(LayoutError, match=r"4 of \d+ rows at the end cannot be left out"):
-        read_table((body + "2024-04-01,7,8\n").encode(), ReadingChoices(skip_last=4))
+    with pytest.raises(LayoutError, match=rf"{days + 1} of \d+ rows at the end cannot be left out"):
+        read_table((body + "2024-04-01,7,8\n").encode(), ReadingChoices(skip_last=days + 1))
 
 
 def test_a_column_with_a_question_is_not_reported_as_free_text():
