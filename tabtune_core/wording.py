@@ -48,8 +48,8 @@ def power_of_ten(value: float) -> int:
 def decimal(value: float, places: int, *, signed: bool = False) -> str:
     """Writes a number with this many decimal places, or as a power of ten if it would look like 0, or is very small or large.
 
-    >>> decimal(1234.5, 2), decimal(0.00001, 4), decimal(2e-15, 17, signed=True), decimal(0.0, 17), decimal(1e100, 0)
-    ('1,234.50', '1.0e-05', '+2.00e-15', '0', '1.0000e+100')
+    >>> decimal(1234.5, 2), decimal(0.43, 0), decimal(0.00001, 4), decimal(2e-15, 17, signed=True), decimal(0.0, 17), decimal(1e100, 0)
+    ('1,234.50', '0.43', '1.0e-05', '+2.00e-15', '0', '1.0000e+100')
     """
     sign = "+z" if signed else "z"
     if not value or not math.isfinite(value):
@@ -57,6 +57,8 @@ def decimal(value: float, places: int, *, signed: bool = False) -> str:
     power = power_of_ten(value)
     if abs(value) >= LARGEST:
         return f"{value:{sign}.4e}"
+    if -4 <= power < -places:
+        return f"{value:{sign},.{1 - power}f}"
     if power < -places or (places > MOST_PLACES and power < -4):
         return f"{value:{sign}.{max(places + power, 1)}e}"
     return f"{value:{sign},.{places}f}"

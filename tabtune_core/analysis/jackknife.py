@@ -320,7 +320,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     each = float(np.mean([_variance(own_G, metric, groups, differ=differ) for own_G, differ in pulls]))
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
-    between = between if between > rounding**2 else 0.0
+    between = between if between > 0 and math.sqrt(between) > rounding else 0.0
     total = rows + between / seeds
     shared = 1 - min(own / each, 1.0) if seeds > 1 and each else None
     error, value = math.sqrt(total), float(value_S.mean())

@@ -109,7 +109,9 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], 
     """Reads the rows with the layout of the adapter's table or, if that does not fit, with a detected layout."""
     refused: TableError | None = None
     found: list[tuple[Table, ReadingChoices]] = []
-    for choices in (own, replace(own, encoding=None, delimiter=None, header=own.header or None, header_lines=None, sheet=None)):
+    found_out = replace(own, encoding=None, delimiter=None, header=own.header or None, header_lines=None, sheet=None)
+    one_line = [replace(own, header_lines=1)] * ((own.header_lines or 1) > 1)  # first, since all columns must be there
+    for choices in (*one_line, own, found_out):
         try:
             table = read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
         except TableError as error:
@@ -117,7 +119,8 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], 
             continue
         if set(needed) <= set(table.frame.columns):
             return table, choices
-        found.append((table, choices))
+        if choices not in one_line:
+            found.append((table, choices))
     if found:
         return found[0]
     if refused is not None and not isinstance(refused, LayoutError):

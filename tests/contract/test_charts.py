@@ -75,7 +75,7 @@ def test_axes_name_their_units(name):
 def test_regression_scores_are_drawn_in_their_unit(name, metric):
     figure = CHARTS[name].draw(EXAMPLES[name](), metric=metric)
     assert METRICS[metric].unit in figure.layout.yaxis.title.text
-    digits = {"rmse": ",.0f", "r2": ",.4f"}[metric]
+    digits = {"rmse": ",.1f" if name == "score" else ",.0f", "r2": ",.4f"}[metric]  # five digits of the lowest score, here 5,432
     assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
 
 

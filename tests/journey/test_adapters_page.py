@@ -318,11 +318,11 @@ def test_predictions_of_another_choice_say_of_what_also_after_a_reload(app, stor
     reloaded = AppTest.from_file(app._script_path, default_timeout=30)
     go(reloaded, "try_it", adapter=one.id, adapters=one.id, job=edited)
     (said,) = (warning.value.replace("\\", "") for warning in reloaded.warning)
-    assert said.startswith("These predictions are not of the present choice, but of the row with bmi = 0.5, by LoRA r=2")
+    assert said.startswith("These predictions are not of the present choice, but of the row with bmi = 0.5. Press")
     go(reloaded, "try_it", job=unchanged.id)
     assert not reloaded.warning
     reloaded.multiselect[0].set_value([one.id, other.id]).run()
-    assert "but of the same rows, by LoRA r=2" in texts(reloaded.warning).replace("\\", "")
+    assert "but by LoRA r=2" in texts(reloaded.warning).replace("\\", "")
     (store.job_dir(unchanged.id) / ROWS).unlink()
     assert "but of other rows" in texts(reloaded.run().warning)
     assert not reloaded.exception

@@ -20,7 +20,7 @@ SHARE = 0.2
 
 
 def useless(dataset: Dataset, target: str) -> list[str]:
-    """Returns the columns that cannot help a model: ids, copies, and columns with a single value."""
+    """Returns the columns that cannot help a model: ids, copies, and columns with the same value in every row."""
     kinds = {column.name: column.kind for column in dataset.columns}
     named = [finding.column for finding in dataset.findings if finding.code in USELESS and finding.column not in (None, target)]
     return [name for name in dict.fromkeys(named) if name is not None and kinds[name] not in LEFT_OUT]

@@ -4,7 +4,6 @@ The address has the job's id, so that a reload shows the same predictions.
 """
 
 import contextlib
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,7 +20,7 @@ from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, 
 from tabtune_core.data.values import words
 from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import JOB_ENDED, Job
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, number
 
 KEPT_JOBS = 20
 DAY_SECONDS = 86_400.0
@@ -46,32 +45,40 @@ def arguments_of(choice: try_choice.Choice) -> dict[str, Any]:
 
 
 def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | None) -> str:
-    """Says what a prediction is of if a press would ask for another one now, also after a reload; else returns an empty text."""
-
-    def key(arguments: Mapping[str, Any]) -> list[Any]:
-        return [[adapter["id"] for adapter in arguments["adapters"]], *map(arguments.get, ("table", "base", "context_rows"))]
-
-    asked = asked_rows(queries.home(), job.arguments["rows"], queries.store().job_dir(job.id))
-    same = asked is not None and rows is not None and asked.equals(as_kept(rows))
-    if same and key(job.arguments) == key(arguments_of(choice)):
-        return ""
-    which = "the same rows" if same else "other rows" if asked is None else _which(asked.to_pandas(), rows)
-    titles = few([adapter["title"] for adapter in job.arguments["adapters"]], try_choice.MOST)
-    table = queries.tables().get(job.arguments["table"])
-    return (
-        f"These predictions are not of the present choice, but of {which}, by {titles}, with context rows of"
-        f" {'a deleted table' if table is None else table.name}. Press Predict again."
-    )
+    """Says what a prediction is of, as far as a press would ask for something else now, also after a reload; else returns an empty text."""
+    now, then = arguments_of(choice), job.arguments
+    ids, titles = ({adapter[key] for adapter in arguments["adapters"]} for arguments, key in ((then, "id"), (then, "title")))
+    asked = asked_rows(queries.home(), then["rows"], queries.store().job_dir(job.id))
+    other = []
+    if asked is None or rows is None or not asked.equals(as_kept(rows)):
+        other.append("of other rows" if asked is None else _which(asked.to_pandas(), rows))
+    if ids != {adapter["id"] for adapter in now["adapters"]}:
+        other.append(f"by {few(sorted(titles), try_choice.MOST)}")
+    if then["base"] != now["base"]:
+        other.append("with the base model" if then["base"] else "without the base model")
+    if then["table"] != now["table"]:
+        table = queries.tables().get(then["table"])
+        other.append(f"with context rows of {'a deleted table' if table is None else table.name}")
+    if then.get("context_rows") != now.get("context_rows"):
+        other.append("with another number of context rows")
+    return f"These predictions are not of the present choice, but {', '.join(other)}. Press Predict again." if other else ""
 
 
 def _which(asked: pd.DataFrame, rows: pd.DataFrame | None) -> str:
     """Describes one row by the cells that differ from those of ``rows``, and several rows by their number."""
     if len(asked) > 1:
-        return f"{len(asked):,} other rows"
-    cells = {str(name): words(asked[name])[0] for name in asked}
-    now = {} if rows is None or len(rows) > 1 else {str(name): words(rows[name])[0] for name in rows}
-    other = [f"{shorten(name)} = {shorten(cell or 'missing')}" for name, cell in cells.items() if name not in now or now[name] != cell]
-    return f"the row with {few(other)}" if other else "another row"
+        return f"of {len(asked):,} other rows"
+    cells = {str(name): _written(asked[name]) for name in asked}
+    now = {} if rows is None or len(rows) > 1 else {str(name): _written(rows[name]) for name in rows}
+    other = [f"{shorten(name)} = {shorten(cell)}" for name, cell in cells.items() if name not in now or now[name] != cell]
+    return f"of the row with {few(other)}" if other else "of another row"
+
+
+def _written(cell: pd.Series) -> str:
+    value = cell.iloc[0]
+    if isinstance(value, float | int) and not isinstance(value, bool) and pd.notna(value):
+        return number(float(value))
+    return (words(cell)[0] or "missing").removesuffix(" 00:00:00")
 
 
 def asked() -> Job | None:

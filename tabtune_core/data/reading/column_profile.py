@@ -311,7 +311,10 @@ def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
 
 
 def missing_codes(connection: duckdb.DuckDBPyConnection, cells: Cells, columns: Sequence[Column], frame: pd.DataFrame) -> list[Finding]:
-    """Reports NA that was read as missing among two-letter codes, such as those of countries and continents."""
+    """Reports NA that was read as missing among two-letter codes, such as those of countries and continents.
+
+    A file that writes NA in columns of numbers, too, means missing by it.
+    """
     found = {}
     for place, column in enumerate(columns):
         if cells.source and column.kind == "category" and column.missing and column.unique >= FEWEST_CODES:
@@ -321,8 +324,11 @@ def missing_codes(connection: duckdb.DuckDBPyConnection, cells: Cells, columns: 
     if not found:
         return []
     rows, parameters = cells.source  # type: ignore[misc]
-    terms = ", ".join(f"count(*) FILTER (trim(c{place}, {BLANK}) = 'NA')" for place in found)
+    numbers = [place for place, column in enumerate(columns) if column.kind == "number" and column.missing]
+    terms = ", ".join(f"count(*) FILTER (trim(c{place}, {BLANK}) = 'NA')" for place in (*found, *numbers))
     written = first_row(connection, f"SELECT {terms} {rows}", parameters)
+    if any(written[len(found) :]):
+        return []
     return [
         Finding(
             "warning",
@@ -331,7 +337,7 @@ def missing_codes(connection: duckdb.DuckDBPyConnection, cells: Cells, columns: 
             "If NA is a code too, as for Namibia or North America, write it in another way in the file.",
             cells.names[place],
         )
-        for (place, codes), times in zip(found.items(), written, strict=True)
+        for (place, codes), times in zip(found.items(), written[: len(found)], strict=True)
         if times
     ]
 

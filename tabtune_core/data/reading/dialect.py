@@ -90,7 +90,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
             f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)
-    together = None if choices.header is False else names_in_two_lines(records, skip)
+    free = choices.header is None and choices.header_lines is None  # a table that was read before keeps its names
+    together = names_above(records, skip, first) if free or choices.header_lines == 2 else None
     skip, first = together or (skip, first)
     if evenness(split) < MOSTLY:
         raise LayoutError(
@@ -265,23 +266,16 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
     return records[0]
 
 
-def names_in_two_lines(records: list[tuple[int, list[str]]], skip: int) -> tuple[int, list[str]] | None:
-    """Returns the first of two lines of names, questions above their parts: each has a name wherever the other has none.
-
-    One of them is the record with ``skip`` lines before it, the other the record above or below it.
+def names_above(records: list[tuple[int, list[str]]], skip: int, parts: list[str]) -> tuple[int, list[str]] | None:
+    """Returns the record above the first line of the table if it holds questions and that line their parts: where the line has no name,
+    the record has one, and it has others.
     """
-    place = [before for before, _ in records].index(skip)
-    for upper, lower in ((place - 1, place), (place, place + 1)):
-        if upper < 0 or lower >= len(records) or len(records[upper][1]) < len(records[lower][1]):
-            continue
-        pairs = [(name.strip(), part.strip()) for name, part in zip(records[upper][1], records[lower][1], strict=False)]
-        parts = [(place, part) for place, (_, part) in enumerate(pairs) if part]
-        both, unnamed = sum(bool(name and part) for name, part in pairs), sum(not name for name, _ in pairs)
-        again = [part for place, part in parts if any(part in record[place : place + 1] for _, record in records[lower + 1 :])]
-        a_row = any(NUMBER.fullmatch(part) for _, part in parts) or len(again) * 2 > len(parts)  # some parts stand for yes below
-        if all(map(any, pairs)) and len(parts) < len(pairs) and min(both, unnamed) > 1 and not a_row:
-            return records[upper]
-    return None
+    above = next(((before, record) for before, record in reversed(records) if before < skip), None)
+    if above is None or len(above[1]) < len(parts):
+        return None
+    pairs = [(name.strip(), part.strip()) for name, part in zip(above[1], parts, strict=False)]
+    both, unnamed = sum(bool(name and part) for name, part in pairs), sum(not name for name, _ in pairs)
+    return above if all(map(any, pairs)) and "" in [part for _, part in pairs] and min(both, unnamed) > 1 else None
 
 
 def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:

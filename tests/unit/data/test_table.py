@@ -240,6 +240,12 @@ def test_na_among_codes_of_two_letters_is_reported_as_missing(codes, rows):
     )
 
 
+def test_na_that_means_missing_elsewhere_is_not_reported_among_codes():
+    rows = [f"{code},{row if row % 7 else 'NA'}" for row, code in enumerate(["EU", "AS", "AF", "NA"] * 15)]
+    for source, marks in (("\n".join(["region,y", *rows]), ()), ("\n".join(["region,y", *rows]).replace(",NA", ",1"), ("NA",))):
+        assert not said(read_table(source.encode(), ReadingChoices(missing_marks=marks)), "missing-codes")
+
+
 def test_a_missing_header_is_detected_replaced_and_asked_about():
     table = read_table(b"M,0.4,15\nF,0.5,7\nI,0.6,9\n")
     assert table.frame.columns.tolist() == ["column_1", "column_2", "column_3"]
@@ -719,7 +725,7 @@ def test_unusual_columns_are_reported():
 @pytest.mark.parametrize(
     ("first", "second", "names"),
     [
-        ("id,How often?,,Which?,", ",by car,by bus,a,b", ["id", "How often? by car", "by bus", "Which? a", "b"]),
+        ("id,How often?,,Which?,,,", ",by car,by bus,a,b,c,d", ["id", "How often? by car", "by bus", "Which? a", "b", "c", "d"]),
         ("Report,,,,", ",by car,by bus,a,b", ["column_1", "by car", "by bus", "a", "b"]),
         ("Report,,2024,,", "id,by car,by bus,a,b", ["id", "by car", "by bus", "a", "b"]),
     ],
@@ -730,12 +736,19 @@ def test_questions_above_their_parts_are_joined_with_them(first, second, names, 
     rows = [
         f"{row},{row % 3},{row % 5},x,y" if numbers else f"r{row},{'no' if row % 3 else 'yes'},{'pqr'[row % 3]},x,y" for row in range(30)
     ]
-    source = "\n".join([first, second, *rows])
+    source = "\n".join([first, second, *(row + ",u" * (len(names) - 5) for row in rows)])
     table = read_table(source.encode())
     assert [*table.frame] == names and len(table.frame) == 30
     assert bool(said(table, "joined-names")) == (names[1] == "How often? by car")
     again = read_table(source.encode(), ReadingChoices.from_json(table.reading.to_json()))
     assert again.frame.equals(table.frame)
+    earlier = read_table(source.encode(), ReadingChoices.from_json({**table.reading.to_json(), "header_lines": None, "header": True}))
+    assert not said(earlier, "joined-names")  # a table that was read before keeps its names
+
+
+def test_a_first_row_of_words_is_no_line_of_names():
+    rows = ["Ann Lee,,likes tea,call late,vip", *(f"P{row} Q,City{row % 3},a note {row},x{row},y" for row in range(5))]
+    assert len(read_table("\n".join(["Name,City,Note,,", *rows]).encode()).frame) == 6
 
 
 def test_a_header_whose_index_has_no_name_is_found():
