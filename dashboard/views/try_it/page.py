@@ -46,7 +46,8 @@ def arguments_of(choice: try_choice.Choice) -> dict[str, Any]:
 
 def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | None) -> str:
     """Says what a prediction is of, as far as a press would ask for something else now, also after a reload; else returns an empty text."""
-    now, then = arguments_of(choice), job.arguments
+    now = arguments_of(choice)
+    then = {"base": now["base"], "table": now["table"], **job.arguments}
     ids, titles = ({adapter[key] for adapter in arguments["adapters"]} for arguments, key in ((then, "id"), (then, "title")))
     asked = asked_rows(queries.home(), then["rows"], queries.store().job_dir(job.id))
     other = []
