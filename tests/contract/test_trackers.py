@@ -476,10 +476,12 @@ def test_a_tracker_failure_is_reported_once_and_the_rest_is_sent_on_recovery(lab
     assert mirror.sent == 2 and len({row.key for row in tracker.rows[lab.lora]}) == len(tracker.rows[lab.lora])
 
 
-def test_ctrl_c_ends_the_wait_for_a_tracker_that_hangs(lab, monkeypatch):
+def test_ctrl_c_ends_the_wait_for_a_tracker_that_hangs(lab, monkeypatch, request):
     monkeypatch.setattr("tabtune_core.tracking.mirror.QUIET_SECONDS", 0.01)
     tracker, said, released = Listed(), [], threading.Event()
     tracker.begin = lambda run: released.wait()
+    held = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker in an earlier test may have left its own
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, held))
     with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), said.append):
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt), following(Mirror(lab.store, lab.sweep, tracker), said.append):
