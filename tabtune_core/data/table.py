@@ -267,7 +267,7 @@ def finish(
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
     ends, raised = with_last_rows(connection, described, frame, raised)
-    ends += [] if "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
+    ends += [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
     points, asked_points = points_question(doubts) if doubts else ([], [])
     all_findings, raised = [*findings, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
     if cells.header and choices.header_lines is None:
