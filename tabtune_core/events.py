@@ -62,6 +62,9 @@ class RunPlanned:
     """Context rows of evaluations during training, including zero-shot's (step 0); None as above."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
+    guess: tuple[float, ...] = ()
+    """The prediction that ignores the features: the share of each class among the training rows, or the mean of their target. Empty for
+    references and in runs of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
 
 
 def _r2(y_N: Numbers, p_N: Numbers) -> float:
-    return float(_sk().r2_score(y_N, p_N)) if len(y_N) > 1 else float("nan")
+    return float(_sk().r2_score(y_N, p_N)) if np.ptp(y_N) else float("nan")
 
 
 def _rmse(y_N: Numbers, p_N: Numbers) -> float:
@@ -286,13 +286,6 @@ ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[
 def metrics_of(task: Task) -> tuple[str, ...]:
     """Returns the names of a task's metrics."""
     return tuple(metric.name for metric in METRICS.values() if metric.task == task)
-
-
-def guess(y_N: NDArray[Any], like: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Returns predictions shaped as ``like`` that ignore the features: the share of each class, or the mean."""
-    if like.ndim == 1:
-        return np.full(len(y_N), float(np.mean(y_N)))
-    return np.tile(np.bincount(y_N, minlength=like.shape[1]) / len(y_N), (len(y_N), 1))
 
 
 def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating]) -> dict[str, float]:

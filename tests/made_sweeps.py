@@ -18,8 +18,9 @@ MEGABYTES = {2: 100.0, 4: 101.0, 32: 104.0}
 class Lab:
     """A sweep of runs with given scores."""
 
-    def __init__(self, home):
+    def __init__(self, home, guess=(0.5, 0.5)):
         self.store = RunStore(home)
+        self.guess = guess
 
     def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None, stopped=()):
         """Adds and ends ``runs``: (rank, strategy or settings; one score per seed; optionally the right ones of 20 pairs of rows).
@@ -37,7 +38,7 @@ class Lab:
 
     def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None):
         """Ends a queued run, with test scores by ``right``, or else equal to the validation scores."""
-        self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}))
+        self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}, guess=self.guess))
         if right:
             self.predict(run_id, *right)
         result = self.result(one, {metric: score}, {metric: zero_shot})

@@ -6,13 +6,14 @@ In: the leaderboard of one sweep and predictions. Out: scores, and differences o
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.comparison import Load, replicates
 from tabtune_core.analysis.gains import Found
 from tabtune_core.analysis.jackknife import RowGroups, difference
 from tabtune_core.data.splits import SplitName
-from tabtune_core.metrics import METRICS, Metric, guess
+from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import Strategy
 
 NAMES: dict[Strategy, str] = {"linear": "the linear model", "boosting": "gradient boosting"}
@@ -51,13 +52,17 @@ def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str
 
 
 def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Found, SplitName]:
-    """Compares runs of several seeds, or their zero-shot, with guessing; on the test rows, else on the validation rows."""
+    """Compares runs of several seeds, or their zero-shot, with guessing by their training rows; on the test rows, else on the validation rows.
+
+    Runs of earlier versions do not know what their training rows were: None.
+    """
     names: tuple[SplitName, ...] = ("test", "validation")
     for part in names:
-        parts = [one for run in runs if (one := load(run, part)) is not None and len(one.y_N)]
+        parts = [one for run in runs if (one := load(run, part)) is not None and len(one.y_N) and one.guess]
         if parts:
             groups = RowGroups(parts, metric)
             own = [one.predicted if trained else one.zero_shot for one in parts]
             made = [None if p is None else groups.leave_out(metric, one, p) for one, p in zip(parts, own, strict=True)]
-            return difference(made, [groups.leave_out(metric, one, guess(one.y_N, one.predicted)) for one in parts], metric), part
+            guesses = [np.broadcast_to(one.guess if one.classes else one.guess[0], one.predicted.shape) for one in parts]
+            return difference(made, [groups.leave_out(metric, one, p) for one, p in zip(parts, guesses, strict=True)], metric), part
     return None, "test"

@@ -134,7 +134,8 @@ def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.D
     """Adds the columns of NOISE, and the intervals of ``compared`` if any is known."""
     each = compared.explode("runs").drop_duplicates("runs").set_index("runs")
     of_first = each.reindex([next((run for run in runs if run in each.index), "") for runs in table["runs"]]).reset_index(drop=True)
-    table = table.assign(**{name: of_first[source] for name, source in NOISE.items()})
+    noise = of_first[list(NOISE.values())].set_axis(list(NOISE), axis=1)
+    table = pd.concat([table, noise], axis=1)  # pandas warns of a table that got many columns one by one
     sources = {score: "score", score.replace("validation_", "test_"): "test_score", **{name: name for name in GAINS}}
     intervals = {half_width(name): of_first[half_width(source)] for name, source in sources.items()}
     if all(interval.isna().all() for interval in intervals.values()):

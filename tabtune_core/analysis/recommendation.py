@@ -131,9 +131,9 @@ def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str
     trained = claim.verdict == "better"
     found, part = against_guessing(metric, load, claim.runs, trained=trained)
     if isinstance(found, Difference) and found.value <= 0:
-        how, advice = "guessing with the shares of the classes", ""
+        how, advice = "guessing with the shares of the classes in its training rows", ""
         if metric.task == "regression":
-            how, advice = "always answering with the mean", " Look, on the Data page, for target values that are far from the others."
+            how, advice = "always answering with the mean of its training rows", " Look, on the Data page, for target values that are far from the others."
         yield versus(lora if trained else "zero-shot", how, found, metric, size=size, part=part) + advice
 
 

@@ -33,6 +33,8 @@ class Predictions:
     units_N: NDArray[np.int64] | None = None
     """Intervals count rows with equal numbers as one: a group, copies, or one point in time. None for runs of earlier versions."""
     split_by: SplitBy = "random"
+    guess: tuple[float, ...] = ()
+    """``RunPlanned.guess``."""
 
 
 def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predictions | None:
@@ -55,6 +57,7 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
             frame[before].to_numpy(dtype=np.float64) if set(np.ravel(before)) <= set(frame) else None,
             frame["unit"].to_numpy(dtype=np.int64) if "unit" in frame else None,
             store.run(run_id).settings.split_by,
+            planned.event.guess,
         )
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError):
         return None

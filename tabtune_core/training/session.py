@@ -222,7 +222,15 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         train_context_rows=rows.size.context if trains else None,
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
         eval_every=train.eval_every_of(steps, shown=shown, evaluated=evaluated) if trains else None,
+        guess=_guess(table),
     )
+
+
+def _guess(table: Prepared) -> tuple[float, ...]:
+    """Returns the share of each class among the training rows, or the mean of their target."""
+    labels = table.context.labels
+    y_N = labels.transform(list(table.labels[table.split.train]))
+    return tuple((np.bincount(y_N, minlength=len(labels.classes)) / len(y_N) if labels.classes else y_N.mean(keepdims=True)).tolist())
 
 
 def _salt(model: BaseModel, plan: RunPlanned) -> str:

@@ -206,6 +206,15 @@ def test_stop_keeps_the_best_state_and_cancel_keeps_nothing(settings, home, unve
         run(settings, home, stop_request=lambda: "cancel")
 
 
+@pytest.mark.parametrize("changes", [{}, {"target": "size", "task": "regression"}], ids=["classes", "numbers"])
+def test_the_plan_holds_the_guess_of_the_training_rows_alone(settings, home, changes):
+    _, events, folder = run(dataclasses.replace(settings, strategy="inference", **changes), home)
+    held_out = pd.read_parquet(folder / "predictions.parquet")["row"]
+    labels = load_frame(home, settings.dataset)[changes.get("target", "verdict")].drop(index=held_out).dropna()
+    shares = labels.value_counts(normalize=True).sort_index() if not changes else [labels.mean()]
+    assert list(of(RunPlanned, events)[0].guess) == pytest.approx(list(shares))
+
+
 def test_a_numeric_target_can_be_split_at_its_median(settings, home):
     split = dataclasses.replace(settings, target="size", split_at_median=True, strategy="inference")
     _, events, _ = run(split, home)

@@ -24,9 +24,9 @@ def trained(tmp_path, unverified):
     train = TrainSettings(steps=4, eval_every=2, learning_rate=5e-3)
     settings = RunSettings(dataset=add_sample(tmp_path, "iris").id, target="species", train=train, device="cpu")
 
-    def run(**lora):
+    def run(model="tabicl-mini", **lora):
         slower = dataclasses.replace(train, learning_rate=5e-4)  # principal directions need smaller steps
-        asked = dataclasses.replace(settings, lora=LoraSettings(**lora), train=slower if "init_lora_weights" in lora else train)
+        asked = dataclasses.replace(settings, model=model, lora=LoraSettings(**lora), train=slower if "init_lora_weights" in lora else train)
         _, (run_id,) = store.add_sweep([asked])
         store.claim(1, None)
         folder = store.run_dir(run_id)
@@ -53,11 +53,18 @@ def test_the_curve_ends_at_the_runs_own_scores_and_begins_at_zero_shot(trained, 
         assert found[part][0] == pytest.approx(zero_shot, abs=1e-6)
         assert found[part][-1] == pytest.approx(own, abs=1e-5)
         assert found[part][-1]["log_loss"] != pytest.approx(zero_shot["log_loss"], abs=1e-3)
+    assert (found["beside"] > 0) == ("bias" in lora)
     layer = found["layers"][0]
     assert len(layer["singular_values"]) == width
     assert 0 < layer["update_norm"] < layer["weight_norm"]
     assert json.loads(json.dumps(found)) == found
     assert read_progress(home).share == (len(found["ranks"]) - 1) / len(found["ranks"])
+
+
+def test_factors_of_an_embedding_are_no_tensors_beside_the_update(trained):
+    home, run = trained
+    run_id, _ = run(model="tabdpt-mini", rank=2)
+    assert rank_curve(home, home, run=run_id)["beside"] == 0
 
 
 def test_a_run_without_an_update_is_refused(tmp_path):

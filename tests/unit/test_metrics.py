@@ -29,6 +29,11 @@ def test_scores_match_values_computed_by_hand():
     assert scores["roc_auc"] == 1.0
 
 
+def test_r2_needs_targets_that_differ():
+    assert np.isnan(METRICS["r2"].function(np.full(5, 3.0), np.arange(5.0)))
+    assert METRICS["r2"].function(np.arange(5.0), np.full(5, 2.0)) == 0
+
+
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
 def test_rank_scores_use_the_classes_that_have_rows_and_need_two(name):
     score, p_NK = METRICS[name].function, np.random.default_rng(0).dirichlet(np.ones(4), size=40)

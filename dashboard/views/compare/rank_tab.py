@@ -154,7 +154,7 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
     beside = result["beside"]
     st.caption(
         f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
-        + (f" {beside} other trained tensors (biases, or DoRA's row lengths) are kept unchanged at every rank." if beside else "")
+        + (f" {beside} other trained tensors (biases, or DoRA's row lengths) are kept unchanged at every rank but 0." if beside else "")
     )
     behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
     if behind.open:

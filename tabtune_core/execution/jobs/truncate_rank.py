@@ -63,6 +63,8 @@ def directions(a: torch.Tensor, b: torch.Tensor, scaling: float) -> Directions:
 
 
 PARTS: tuple[SplitName, ...] = ("validation", "test")
+FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "start_")
+"""In the names of the tensors of low-rank updates."""
 
 
 def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
         "layers": trained.layers(),
-        "beside": len([name for name in package.tensors if "lora_A" not in name and "lora_B" not in name and "start_" not in name]),
+        "beside": len([name for name in package.tensors if not any(part in name for part in FACTORS)]),
         "seconds": time.monotonic() - started,
     }
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 from made_sweeps import Lab
 
@@ -31,8 +32,23 @@ def test_without_predictions_no_winner_is_named(tmp_path):
     assert beside(Lab(tmp_path / "none").add((4, (0.9,)))) == []
 
 
+def against_guess(tmp_path, right, guess, metric="accuracy"):
+    lab = Lab(tmp_path, guess).add((4, (0.5,), right))
+    return against_guessing(METRICS[metric], partial(read_predictions, lab.store), [lab.store.runs()[0].id], trained=True)
+
+
 @pytest.mark.parametrize(("right", "sign"), [(range(20), 1), (range(10), 0), (range(2), -1)])
 def test_guessing_uses_only_the_class_frequencies(tmp_path, right, sign):
-    lab = Lab(tmp_path).add((4, (0.5,), right))
-    found, part = against_guessing(METRICS["accuracy"], partial(read_predictions, lab.store), [lab.store.runs()[0].id], trained=True)
+    found, part = against_guess(tmp_path, right, (0.5, 0.5))
     assert (part, beyond_noise(found)) == ("test", sign)
+
+
+def test_guessing_knows_the_training_rows_and_not_the_test_rows(tmp_path):
+    """Half of the test rows are "yes"; by the training rows, nine in ten are."""
+    found, _ = against_guess(tmp_path, range(10), (0.1, 0.9), "log_loss")
+    ours, guessed = -np.log([0.9, 0.2]).mean(), -np.log([0.1, 0.9]).mean()
+    assert found.value == pytest.approx(guessed - ours) and found.value > 0
+
+
+def test_a_run_that_does_not_know_its_training_rows_is_not_compared_with_guessing(tmp_path):
+    assert against_guess(tmp_path, range(2), ()) == (None, "test")
