@@ -22,7 +22,7 @@ WRITTEN: dict[str, Callable[[float], str]] = {
     "step_seconds": lambda seconds: NOT_RUN if pd.isna(seconds) else f"{1000 * seconds:,.1f} ms",
     "trainable_percent": lambda share: NOT_RUN if pd.isna(share) else f"{share:.2f} %",
 }
-WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "not known: too few rows"}
+WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "not known: no interval"}
 
 
 def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:

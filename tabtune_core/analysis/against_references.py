@@ -52,9 +52,9 @@ def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str
 
 
 def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Found, SplitName]:
-    """Compares runs of several seeds, or their zero-shot, with guessing by their training rows; on the test rows, else on the validation rows.
+    """Compares runs of several seeds, or their zero-shot, with guessing by their training rows; on the test rows, else the validation rows.
 
-    Runs of earlier versions do not know what their training rows were: None.
+    Runs of earlier versions do not say how their training rows are distributed: None.
     """
     names: tuple[SplitName, ...] = ("test", "validation")
     for part in names:

@@ -19,6 +19,7 @@ from tabtune_core.analysis.intervals import GAINS
 from tabtune_core.analysis.jackknife import Difference, TooFew, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
+from tabtune_core.settings import SplitBy
 from tabtune_core.store.predictions import Predictions
 
 MOST_SEEDS = 20
@@ -48,8 +49,9 @@ class Claim:
     chosen_by: float
     """Share of a seed's test rows that are validation rows of another seed and so took part in the choice of the configuration; the
     interval allows for it."""
-    units_known: bool
-    """Whether the runs say which rows belong together. Rows of runs by earlier versions are treated as independent."""
+    units: SplitBy | None
+    """What an interval counts as one: rows, groups or blocks of time; None for runs of earlier versions, whose rows are treated as
+    independent."""
     more_seeds: int | None = None
     """How many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would not, or none are needed."""
     rows_needed: float | None = None
@@ -84,7 +86,9 @@ def claim(
     each = replicates(runs, metric, load, part)
     value = on_test if tested else gain
     found = None if math.isnan(value) else difference([run.final for run in each], [run.zero_shot for run in each], metric)
-    chosen_by = _chosen_by(test, [load(run, "validation") for run in runs["run"]])
+    validation = [rows for run in runs["run"] if (rows := load(run, "validation")) is not None]
+    chosen_by, held_out = _chosen_by(test, validation), test or validation
+    units: SplitBy = held_out[0].split_by if held_out else "random"
     if isinstance(found, Difference):
         choices = (len(lora) if chosen_by else 1) if tested else max(evaluations, 1)
         found = dataclasses.replace(found, value=value, choices=choices)
@@ -96,7 +100,7 @@ def claim(
         _verdict(gain, found),
         tested,
         chosen_by,
-        all(rows.units_N is not None for rows in test),
+        None if any(rows.units_N is None for rows in held_out) else units,
     )
     if lora_claim.verdict != "unclear" or not tested or not isinstance(found, Difference) or found.value <= 0:
         return lora_claim
@@ -112,9 +116,9 @@ def _mean_gain(runs: pd.DataFrame, metric: Metric, name: str, part: SplitName) -
     return mean if not abs(mean) <= metric.rounding(scores.abs().max()) else 0.0
 
 
-def _chosen_by(test: Sequence[Predictions], validation: Sequence[Predictions | None]) -> float:
+def _chosen_by(test: Sequence[Predictions], validation: Sequence[Predictions]) -> float:
     """See ``Claim.chosen_by``."""
-    used = np.concatenate([np.empty(0, dtype=np.int64), *(part.rows_N for part in validation if part is not None)])
+    used = np.concatenate([np.empty(0, dtype=np.int64), *(part.rows_N for part in validation)])
     return float(np.mean([np.isin(part.rows_N, used).mean() for part in test])) if test else 0.0
 
 

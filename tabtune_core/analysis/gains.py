@@ -10,12 +10,15 @@ from scipy.special import log_ndtr
 
 from tabtune_core.analysis.jackknife import Difference, TooFew
 from tabtune_core.metrics import TARGET_UNIT, Metric
+from tabtune_core.settings import SplitBy
 from tabtune_core.wording import counted
 
 BETTER = "+ is better"
 """Added to a difference of a score where less is better: as in every table, a positive difference is an improvement."""
 Found = Difference | TooFew | None
 """What predictions say about a difference; None without predictions."""
+UNIT: dict[SplitBy, str] = {"random": "row", "group": "group", "time": "block of time"}
+"""What an interval counts as one."""
 
 
 def beyond_noise(found: Found) -> int | None:
@@ -27,7 +30,7 @@ def beyond_noise(found: Found) -> int | None:
 
 def too_few(found: TooFew, part: str) -> str:
     """Says why there is no interval, and how many rows it takes."""
-    unit = {"random": "row", "group": "group", "time": "block of time"}[found.of]
+    unit = UNIT[found.of]
     which = "" if found.of_class is None else f" with the class {found.of_class!r}"
     there = counted(found.there, f"different {unit}" if found.of == "random" and found.there != found.found else unit)
     differing = "numbers of copies" if found.of == "random" else "sizes"

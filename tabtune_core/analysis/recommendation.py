@@ -14,7 +14,7 @@ import pandas as pd
 from tabtune_core.analysis.against_references import Rival, against_guessing, rivals
 from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, told_by
-from tabtune_core.analysis.gains import beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
+from tabtune_core.analysis.gains import UNIT, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.events import RunPlanned
@@ -133,7 +133,8 @@ def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str
     if isinstance(found, Difference) and found.value <= 0:
         how, advice = "guessing with the shares of the classes in its training rows", ""
         if metric.task == "regression":
-            how, advice = "always answering with the mean of its training rows", " Look, on the Data page, for target values that are far from the others."
+            how = "always answering with the mean of its training rows"
+            advice = " Look, on the Data page, for target values that are far from the others."
         yield versus(lora if trained else "zero-shot", how, found, metric, size=size, part=part) + advice
 
 
@@ -286,7 +287,8 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     if comparison.configurations["gap_error"].isna().all() and claim.verdict == "not known":
         return f"How much of this is noise is not known: predictions of its rows, or those before training, are missing.{compared}"
     missing = comparison.configurations["gap_error"].isna().any()
-    why = "Too few rows give no interval." if comparison.too_few else "Runs without predictions for these rows have none."
+    unit = UNIT[claim.units or "random"]
+    why = "Too few of them give no interval." if comparison.too_few else "Runs without predictions for these rows have none."
     unknown = f" {why}" if missing else ""
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     luck = (
@@ -296,8 +298,8 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     )
     used = f", {claim.chosen_by:.0%} of which are validation rows under another seed," if claim.chosen_by else UNUSED
     return (
-        f"{PLUS_MINUS}, of differences row by row{rows}.{luck}{unknown} Validation chooses; only the test rows"
-        f"{used} can confirm an improvement.{'' if claim.units_known else UNKNOWN_UNITS}{compared}"
+        f"{PLUS_MINUS}, of differences {unit} by {unit}{rows}.{luck}{unknown} Validation chooses; only the test rows"
+        f"{used} can confirm an improvement.{'' if claim.units else UNKNOWN_UNITS}{compared}"
     )
 
 

@@ -26,7 +26,9 @@ def trained(tmp_path, unverified):
 
     def run(model="tabicl-mini", **lora):
         slower = dataclasses.replace(train, learning_rate=5e-4)  # principal directions need smaller steps
-        asked = dataclasses.replace(settings, model=model, lora=LoraSettings(**lora), train=slower if "init_lora_weights" in lora else train)
+        asked = dataclasses.replace(
+            settings, model=model, lora=LoraSettings(**lora), train=slower if "init_lora_weights" in lora else train
+        )
         _, (run_id,) = store.add_sweep([asked])
         store.claim(1, None)
         folder = store.run_dir(run_id)

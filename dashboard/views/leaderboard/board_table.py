@@ -19,7 +19,7 @@ METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch alloc
 TIED = "Within one standard error of the best LoRA"
 SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"
-TOO_FEW = "not known: too few rows"
+TOO_FEW = "not known: no interval"
 HALF = "Distance to the end nearer to 0 of the 95 % interval"
 CHOSEN = "If some of these rows also served to choose among configurations, it does not allow for that; the recommendation's interval does."
 CURVE = "Curve"
@@ -157,13 +157,14 @@ def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
 
 def spread_meaning(board: pd.DataFrame) -> str:
     """Returns the sentence that says what ± means, the same for every line and column."""
+    differences = "differences row by row (under a split by group or time: of groups or blocks of time)"
     if "interval_basis" not in board:
-        rests = "from differences row by row"
+        rests = f"from {differences}"
     elif (board["interval_basis"] == SEEDS).all():
         rests = "over the seeds of the configuration, which treats their held-out rows as different rows"
     else:
-        rests = "of the configuration, from differences row by row and, with several seeds, the spread between them"
-    return f"{PLUS_MINUS}: {rests}. Empty: too few rows or seeds, or predictions are missing."
+        rests = f"of the configuration, from {differences} and, with several seeds, the spread between them"
+    return f"{PLUS_MINUS}: {rests}. Empty: too few of these or of seeds, or predictions are missing."
 
 
 def usual(frame: pd.DataFrame) -> list[str]:

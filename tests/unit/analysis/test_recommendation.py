@@ -241,7 +241,7 @@ def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_i
         "No gain over zero-shot is claimed: the test rows are too few to tell (they hold 3 rows with the class 'no', and it takes 5)."
         in " ".join(found.sentences)
     )
-    assert "Too few rows give no interval." in found.basis
+    assert "Too few of them give no interval." in found.basis
 
 
 def test_a_configuration_that_ran_twice_with_one_seed_counts_it_once(lab):
@@ -373,3 +373,9 @@ def test_references_do_not_change_the_text_about_rank(tmp_path):
     assert [sentence.replace(" among the LoRA runs", "") for sentence in of_ranks] == list(alone.found().sentences) != []
     assert set(beside.rows().index) == set(alone.rows().index)
     assert beside.board()["strategy"].iloc[0] == "boosting"
+
+
+@pytest.mark.parametrize(("split_by", "unit"), [("group", "group by group"), ("time", "block of time by block of time")])
+def test_the_basis_says_what_the_interval_counts_as_one(tmp_path, split_by, unit):
+    settings = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4), split_by=split_by, split_column="who")
+    assert f"differences {unit} (40 validation" in Lab(tmp_path).add((settings, (0.9,), range(18)), ("inference", (0.5,))).found().basis
