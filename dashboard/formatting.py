@@ -13,7 +13,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, number
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
@@ -103,6 +103,15 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",
     "drop_copies": lambda dropped: "without copies" if dropped else "with copies",
 }
+
+
+def cell_number(value: float) -> str:
+    """Writes a cell; whole numbers of four digits have no comma, since they may be years.
+
+    >>> cell_number(2017.0), cell_number(12017.0), cell_number(2017.5)
+    ('2017', '12,017', '2,017.5')
+    """
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 10_000 else number(value)
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

@@ -66,7 +66,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     if table.empty and comparison.left_out:
         return Recommendation((), NO_SEED, table)
     if len(table) < 2 or lora.empty:
-        again = "Run them again to their end, with the same steps and rows."
+        one = len(comparison.apart) == 1
+        again = f"Run {'it' if one else 'them'} again to {'its' if one else 'their'} end, with the same steps and rows."
         alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. {again}"
         return Recommendation((), alone if comparison.apart and lora.empty else "", table)
     planned = store.last(lora["runs"].iloc[0][0], "RunPlanned")

@@ -28,7 +28,8 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "vali
     Columns with the same value in all runs have no axis.
     """
     drawn = go.Figure()
-    drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, paper_bgcolor="rgba(0,0,0,0)")
+    clear = dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), "rgba(0,0,0,0)")
+    drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, xaxis_visible=False, yaxis_visible=False, **clear)
     meaning, column = METRICS[metric], f"{split}_{metric}"
     known = runs[runs["strategy"] == "peft"].dropna(subset=[column]) if column in runs else runs.iloc[:0]
     varied = [name for name in AXES if name in known and known[name].notna().all() and known[name].nunique() > 1]

@@ -61,6 +61,7 @@ def test_a_chart_without_rows_says_so(name):
     figure = CHARTS[name].draw(EXAMPLES[name]().iloc[:0])
     assert len(figure.data) == 0
     assert figure.layout.annotations[0].text
+    assert figure.layout.plot_bgcolor == figure.layout.paper_bgcolor == "rgba(0,0,0,0)", "the page's own background, light or dark"
 
 
 @pytest.mark.parametrize("name", sorted(set(CHARTS) - {"parallel"}))

@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for, why_without_result
-from dashboard.formatting import few, plain
+from dashboard.formatting import cell_number, few, plain
 from dashboard.url_state import go, keep
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.findings import shorten
@@ -20,7 +20,7 @@ from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, 
 from tabtune_core.data.values import words
 from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import JOB_ENDED, Job
-from tabtune_core.wording import counted, number
+from tabtune_core.wording import counted
 
 KEPT_JOBS = 20
 DAY_SECONDS = 86_400.0
@@ -78,7 +78,7 @@ def _which(asked: pd.DataFrame, rows: pd.DataFrame | None) -> str:
 def _written(cell: pd.Series) -> str:
     value = cell.iloc[0]
     if isinstance(value, float | int) and not isinstance(value, bool) and pd.notna(value):
-        return number(float(value))
+        return cell_number(float(value))
     return (words(cell)[0] or "missing").removesuffix(" 00:00:00")
 
 

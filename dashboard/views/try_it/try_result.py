@@ -203,6 +203,8 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
     if TRUTH in part:
         frame["Label"] = part[TRUTH].to_numpy()
         config["Label"] = st.column_config.Column(help="The label in your file.")
+        if not classes:
+            config["Label"] = st.column_config.NumberColumn(help="The label in your file.", **as_they_come(frame["Label"]))
     for name, title in models.items():
         frame[title] = part[name].to_numpy()
         if not classes:

@@ -28,6 +28,7 @@ ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE
 )
+TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
 BARE_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
 SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
@@ -257,12 +258,13 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
         found.append(Finding("warning", "many-missing", message, name))
-    words = column.kind in ("category", "text")
+    words, numeric = column.kind in ("category", "text"), column.kind == "number"
     named = ID_NAME.search(name) is not None
     coded = named and all(example.isdecimal() for example in column.examples)
     spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)
-    unlike = not spoken and filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
-    if unlike and (words or consecutive or (column.kind == "number" and named)):
+    timed = numeric and TIME_NAME.fullmatch(name.strip())  # one row a year
+    different = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
+    if different and not spoken and not timed and (words or consecutive or (numeric and named)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
         if column.kind == "text":
             message = f"{name!r} has {seen}, as an id has. No model sees it: nothing to do."

@@ -377,5 +377,6 @@ def test_references_do_not_change_the_text_about_rank(tmp_path):
 
 @pytest.mark.parametrize(("split_by", "unit"), [("group", "group by group"), ("time", "block of time by block of time")])
 def test_the_basis_says_what_the_interval_counts_as_one(tmp_path, split_by, unit):
-    settings = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=4), split_by=split_by, split_column="who")
-    assert f"differences {unit} (40 validation" in Lab(tmp_path).add((settings, (0.9,), range(18)), ("inference", (0.5,))).found().basis
+    by = {"dataset": "d", "target": "y", "split_by": split_by, "split_column": "who"}
+    runs = [(RunSettings(lora=LoraSettings(rank=rank), **by), (score,), range(18)) for rank, score in ((2, 0.9), (4, 0.8))]
+    assert f"differences {unit} (40 validation" in Lab(tmp_path).add(*runs).found().basis

@@ -707,6 +707,7 @@ def test_unusual_columns_are_reported():
             "half": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
             "copy": [1.5, 2.5, np.nan, np.nan, np.nan] * 8,
             "measure": np.random.default_rng(0).normal(size=rows),
+            "Year": range(1980, 1980 + rows),
         }
     )
     table = read_table(frame.to_csv(index=False).encode())
