@@ -27,7 +27,9 @@ FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 200
 """For a column whose values another column describes: fewest rows per value on average, and rows checked before all are."""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 """Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per pair with copies."""
-MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|period|wave|round|season|visit)")
+MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)")
+BIRTH_NAME = re.compile(r"(?i)birth|\bborn|(^|[\W_])dob([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita|nascimento")
+"""Dates of birth say who a row is about, not when it was seen."""
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
 YEAR_OR_AMOUNT = re.compile(r"[A-Za-z]{0,2}[ -]?(1[89]|20)\d\d([-/ ]?\d\d(\d\d)?)?[A-Za-z]?|[\d.]+ ?[A-Za-z]{1,5}")
 SUBJECTS = "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver|visitor|author"
@@ -125,7 +127,7 @@ def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Colu
 
 def _is_time(column: Column) -> bool:
     if column.kind in ("date", "datetime"):
-        return column.unique >= FEWEST_DAYS
+        return column.unique >= FEWEST_DAYS and not BIRTH_NAME.search(column.name)
     coded = {len(example.removesuffix(".0")) for example in column.examples} == {1}  # such as 0 to 6
     return column.kind == "number" and column.unique >= 3 and not coded and TIME_NAME.fullmatch(column.name.strip()) is not None
 
