@@ -73,7 +73,7 @@ def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
         return Proposal(
             None, "classification", "Every column is an id, a date, free text, constant, empty or left out: none can be predicted."
         )
-    near = near_best(ranked)
+    near = near_best(ranked, table.columns[-1])
     best = near[0].column
     task: Task = "regression" if ways_of(table.frame[best.name])[0] == "numbers" else "classification"
     if len(near) > 1:

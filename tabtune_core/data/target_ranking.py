@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -168,7 +168,7 @@ def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, use
         parts = {
             f"holds {column.unique:,} different values": value_weight(column),
             NAMED: name_weight(column.name),
-            f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled else 0.0,
+            f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled and name_weight(column.name) >= 0 else 0.0,
             "goes with the other columns more than most": FOLLOWS * follows,
             stands(column, ends, columns): place_weight(column, ends, columns),
         }
@@ -219,10 +219,16 @@ def place_weight(column: Column, ends: Sequence[Column], columns: Sequence[Colum
     return FIRST if column is ends[0] else 0.0
 
 
-def near_best(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """Returns the best column alone, or the best four if it is not much likelier than all others together; scores are log odds."""
+def near_best(ranked: Sequence[Ranked], last: Column) -> list[Ranked]:
+    """Returns the best column alone or, if it is not much likelier than all others together, the best four; scores are log odds.
+
+    The fourth is the table's ``last`` column if that is less likely: often it is the last of a series, such as the marks of a year.
+    """
     others = sum(math.exp(candidate.score - ranked[0].score) for candidate in ranked[1:])
-    return [*ranked[: 1 if 1 / (1 + others) >= SURE else MOST_ASKED]]
+    if 1 / (1 + others) >= SURE:
+        return [ranked[0]]
+    behind = [replace(one, reason="is the last column") for one in ranked[MOST_ASKED:] if one.column is last]
+    return [*ranked[: MOST_ASKED - len(behind)], *behind]
 
 
 def name_weight(name: str) -> float:
