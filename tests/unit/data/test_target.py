@@ -249,3 +249,19 @@ def test_outliers_are_reported_and_long_tails_are_not(values, far):
 @pytest.mark.parametrize("name", ["discount", "Promo", "account"])
 def test_a_word_that_only_ends_like_a_target_name_does_not_name_a_target(name):
     assert name_weight(name) == 0
+
+
+def test_the_last_mark_of_a_series_is_among_the_four_in_question():
+    rng = np.random.default_rng(0)
+    names = ("kind", "status", "school", "absences", "result", "paid", "G1", "G2", "G3")
+    table = read_table(pd.DataFrame({name: rng.integers(0, 4, 60) for name in names}).to_csv(index=False).encode())
+    proposal = propose_target(table, "student.csv")
+    assert len(proposal.near) == 4 and proposal.near[-1] == "G3"
+    assert proposal.reason.endswith("'G3', which is the last column.")
+
+
+def test_a_year_is_not_proposed_for_sharing_the_table_s_name():
+    rng = np.random.default_rng(0)
+    columns = {"budgetYear": np.arange(60) // 2 + 1980, "value": rng.normal(size=60), "forecastYear": rng.integers(1980, 2020, 60)}
+    proposal = propose_target(read_table(pd.DataFrame(columns).to_csv(index=False).encode()), "budgets.csv")
+    assert (proposal.column or proposal.near[0]) == "value"
