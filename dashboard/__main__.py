@@ -196,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with named():
             check_limits()
+            os.getcwd()  # a server cannot be started in a folder that was deleted: said before a worker is started
             if not options.demo:
                 serve(options, Path(os.path.expanduser(options.home or default_home())).resolve())
                 return

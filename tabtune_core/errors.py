@@ -39,6 +39,7 @@ Lack = Literal[
     "files",
     "size",
     "path",
+    "folder",
     "database",
 ]
 """What a machine can be short of; ``turn`` is access to a database that another program has locked."""

@@ -43,8 +43,8 @@ class Disk:
 
 def disk_of(path: Path) -> Disk | None:
     """Returns the file system of a path, or of the nearest folder above it that exists; None if it cannot be read."""
-    place = Path(os.path.abspath(path))
     try:
+        place = Path(os.path.abspath(path))
         while not place.exists():
             place = place.parent
         told = os.statvfs(place)

@@ -120,6 +120,8 @@ def _lack(error: BaseException, path: Path | None, starting: bool) -> Lack | Non
     if code is not None:
         lack = BY_LONG_SQLITE.get(code) or BY_SQLITE.get(code & 0xFF)
         return _looked_up(path, lack) if lack in ("sound disk", "permission") else lack
+    if isinstance(error, FileNotFoundError) and error.filename is None and _current_folder() is None:
+        return "folder"
     if isinstance(error, OSError):
         number = error.errno or 0
         return "processes" if starting and number == errno.EAGAIN else BY_NUMBER.get(number) or _by_words(error)
@@ -154,11 +156,18 @@ def _path(error: BaseException, folder: Path | None) -> Path | None:
     if folder is not None and hasattr(error, "sqlite_errorcode"):
         return next((file for file in folder.glob("*.sqlite-*") if file.exists() and not os.access(file, os.W_OK)), folder)
     output = _standard_output()
-    places = [place for place in (folder, Path(tempfile.gettempdir()), Path.cwd(), output) if place and not place.is_char_device()]
+    places = [place for place in (folder, Path(tempfile.gettempdir()), _current_folder(), output) if place and not place.is_char_device()]
     disks = [(place, disk) for place in places if (disk := disk_of(place))]
     fullest, disk = min(disks, key=lambda one: one[1].free_bytes, default=(folder, None))
     has_room = disk is None or (disk.free_bytes >= START_BYTES and disk.has_names)
     return output if output and output.is_char_device() and has_room else fullest
+
+
+def _current_folder() -> Path | None:
+    """Returns this process's current folder; None if it was deleted."""
+    with suppress(FileNotFoundError):
+        return Path.cwd()
+    return None
 
 
 def _standard_output() -> Path | None:
@@ -180,6 +189,7 @@ SENTENCES: dict[Lack, str] = {
     "database": "The database in {path} was deleted or moved while this program had it open. A new start opens or makes it again.",
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
     "processes": "The system cannot start more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
+    "folder": "The current folder was deleted, so nothing can be found from there. Change to another one (cd), and try again.",
     "path": "The file {path:.100} cannot exist: the path is too long, or its links lead in a circle. Choose another.",
     "size": "A file may have {size:,} bytes here (ulimit -f), which is too little. Raise that, and try again.",
     "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, and try again.",

@@ -51,6 +51,9 @@ _WHERE = (
 OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export", "jobs")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
 
+COMPUTING = ("context-curve", "predict", "serve", "merge")
+"""Commands that load torch, whose library MKL ends the process without a reason if the current folder was deleted."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
@@ -65,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise StoreError(f"There is no folder {str(asked.home)!r}, so it holds no runs. Name a workspace with --home.")
         command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
+            if given[0] in COMPUTING:
+                os.getcwd()
             status = command(asked)
             sys.stdout.flush()  # the disk that it goes to may be full
             return status

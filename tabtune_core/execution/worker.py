@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -42,6 +43,22 @@ UNSTARTED = (
 ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'."
 
 _log = logging.getLogger(__name__)
+
+
+def leave_deleted_folder(home: Path) -> None:
+    """Moves this process to ``home`` if its current folder was deleted, because no process can be started from there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir(home)
+
+
+def _is_only_claimed(run: Run) -> bool:
+    """Whether this worker, or one that is gone, claimed the run and started no process for it, which would have written a heartbeat."""
+    state = found(run.pid, run.identity)
+    if run.pid == os.getpid() and state == "alive":
+        return True
+    return (run.executor or LOCAL) == LOCAL and run.heartbeat == run.started and state == "gone"
 
 
 class Worker:
@@ -80,6 +97,7 @@ class Worker:
                 _log.info("Asked to leave.")
                 self.leaving = True
                 return
+            leave_deleted_folder(self.store.home)
             lacked, self.lacking, started = self.lacking, "", False
             self.tell_ends(lacked)  # before runs of an earlier worker end now: only sweeps that were seen running are announced
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
@@ -134,8 +152,8 @@ class Worker:
         for run in self.store.runs(status="running"):
             if run.id in known:
                 continue
-            if run.pid == os.getpid() and found(run.pid, run.identity) == "alive":
-                self.store.unclaim(run.id, run.pid)  # this worker claimed it and then failed to start it
+            if run.pid and _is_only_claimed(run):
+                self.store.unclaim(run.id, run.pid)
             elif (run.executor or LOCAL) == self.executor.name:
                 lost.append(run)
             else:

@@ -13,6 +13,7 @@ import duckdb
 import pytest
 from small_disk import fill, small_disk
 
+from dashboard.__main__ import main as serve
 from tabtune_core.cli.main import main
 from tabtune_core.errors import ShortageError, StoreError, TableError
 from tabtune_core.settings import RunSettings
@@ -177,6 +178,27 @@ def test_the_command_line_reports_a_full_disk_in_one_line(disk, tmp_path, capsys
     assert line.startswith("loralab: ")
     assert f"The disk of {disk}" in line
     assert "is full" in line
+
+
+def test_in_a_deleted_folder_commands_work_or_say_so_in_one_line(tmp_path, capsys, monkeypatch):
+    RunStore(tmp_path / "home").add_sweep([RunSettings(dataset="d", target="y")])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["runs", "--home", str(tmp_path / "home")]) == 0
+    assert main(["export", f"html:{tmp_path / 'page.html'}", "--home", str(tmp_path / "home")]) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("TABTUNE_HOME", "home")
+    for command in (["export", f"html:{tmp_path / 'page.html'}"], ["context-curve"], ["predict", "a.zip", "b.csv"], ["serve", "a.zip"]):
+        assert main(command) == 2
+    assert main(["export", "html", "--home", str(tmp_path / "home")]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        serve(["--home", str(tmp_path / "home"), "--no-browser"])
+    said = "The current folder was deleted, so nothing can be found from there. Change to another one (cd), and try again."
+    assert capsys.readouterr().err.splitlines() == [*[f"loralab: {said}"] * 5, f"tabtune-dashboard: {said}"]
+    assert not (tmp_path / "home" / "worker.log").exists()
+    assert shortage_of(system(errno.ENOSPC)).lack == "room"
 
 
 def test_a_thread_that_cannot_be_started_is_named(monkeypatch):

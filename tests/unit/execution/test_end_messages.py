@@ -102,7 +102,8 @@ def test_the_worker_notifies_the_given_address(chat, tmp_path):
 def test_a_sweep_whose_last_run_was_lost_between_two_workers_is_announced(chat, tmp_path):
     address, told = chat
     store = RunStore(tmp_path)
-    queue(store, "quick")
+    (run_id,) = queue(store, "quick")
     store.claim(4_000_000, None, executor="local")
+    store.set_process(run_id, 4_000_000, None)
     assert start_worker(store.home, "exit-when-idle", "no-resume", f"notify={address}").wait(timeout=60) == 0
     assert [content["counts"] for _, content in told] == [{"interrupted": 1}]

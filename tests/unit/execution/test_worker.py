@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from unittest.mock import Mock
@@ -18,6 +20,7 @@ from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.execution.processes import Watched, cause
 from tabtune_core.execution.service import open_worker
+from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import RunStore
 
 
@@ -108,6 +111,31 @@ def test_a_worker_with_no_resume_leaves_a_killed_run_to_a_person(tmp_path):
     store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
+
+
+def test_a_worker_whose_current_folder_is_deleted_starts_runs_and_jobs_all_the_same(tmp_path):
+    store = RunStore(tmp_path / "home")
+    (gone := tmp_path / "gone").mkdir()
+    with working(store, before=f"import os\nos.chdir({str(gone)!r})\n"):
+        first, then = queue(store, "quick", "waiting")
+        wait_until(lambda: store.events(then))  # it has started processes from there
+        gone.rmdir()
+        (store.home / "go").touch()
+        (later,), job = queue(store, "quick"), store.add_job("double", {"number": 4})
+        wait_until(lambda: store.job(job).status in JOB_ENDED)
+        assert [wait_for_end(store, run).status for run in (first, then, later)] == ["finished"] * 3
+        assert (store.job(job).status, store.run(later).resumptions) == ("finished", 0)
+
+
+def test_a_run_that_a_dead_worker_claimed_but_never_started_is_queued_again_as_if_nothing_had_happened(tmp_path):
+    store = RunStore(tmp_path)
+    (run_id,) = queue(store, "quick")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as dead:
+        identity = identity_of(dead.pid)
+    store.claim(dead.pid, identity, run_id, slot="cpu:0", executor="local")
+    assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
+    run = store.run(run_id)
+    assert (run.status, run.resumptions, run.resumed) == ("finished", 0, "")
 
 
 def test_an_idle_worker_has_its_forkserver(tmp_path):
