@@ -52,9 +52,16 @@ def upload_limit() -> int:
     return 1_000_000 * int(st.get_option("server.maxUploadSize"))
 
 
+class _Tables(dict[str, Dataset]):
+    """Tables by id. One that was deleted meanwhile raises TableError, which the page shows."""
+
+    def __missing__(self, table: str) -> Dataset:
+        return get_dataset(home(), table)
+
+
 def tables() -> dict[str, Dataset]:
     """Returns the tables by id, newest first."""
-    return {dataset.id: dataset for dataset in list_datasets(home())}
+    return _Tables((dataset.id, dataset) for dataset in list_datasets(home()))
 
 
 def damaged_tables() -> dict[str, str]:

@@ -127,9 +127,16 @@ def store() -> OwnedStore:
     return store_of(str(home()))
 
 
+class _Sweeps(dict[str, Sweep]):
+    """Sweeps by id. One that was deleted after its runs were listed is empty."""
+
+    def __missing__(self, sweep: str) -> Sweep:
+        return Sweep(sweep, "", 0.0, {})
+
+
 def sweeps() -> dict[str, Sweep]:
     """Returns the sweeps by id, newest first."""
-    return {sweep.id: sweep for sweep in store().sweeps()}
+    return _Sweeps((sweep.id, sweep) for sweep in store().sweeps())
 
 
 def active(runs: list[Run]) -> bool:

@@ -45,7 +45,7 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     runs = store.runs(sweep)
     if not runs:
         raise StoreError(f"No run of the sweep {sweep!r} can be read. Open the workspace with the version that wrote it.")
-    settings, named = runs[0].settings, next(one for one in store.sweeps() if one.id == sweep)
+    settings, named = runs[0].settings, store.sweep(sweep)
     metric = rank_by or settings.selection_metric
     own = partial(half_widths, metric=METRICS[metric], load=partial(read_predictions, store))
     board = with_half_widths(of_task(leaderboard(runs, metric), settings.task), own)

@@ -31,7 +31,7 @@ def list_runs(asked: argparse.Namespace) -> int:
     """Lists the runs of the workspace, or of one sweep."""
     store = RunStore(asked.home)
     order = {sweep.id: place for place, sweep in enumerate(store.sweeps())}
-    runs = sorted(store.runs(asked.sweep), key=lambda run: order[run.sweep])
+    runs = sorted(store.runs(asked.sweep), key=lambda run: order.get(run.sweep, -1))  # -1: added meanwhile
     for unread in store.unreadable(asked.sweep):
         say(f"{unread.name} cannot be read and is left out: {unread.why}")
     if asked.format == "json":

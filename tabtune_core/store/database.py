@@ -130,6 +130,10 @@ class Database:
                     if held < renames:
                         self._write("UPDATE runs SET settings = replace(settings, ?, ?)", names)
                 self._disown_copied()
+                self._write(  # a recovered database may lack some
+                    "INSERT INTO sweeps (id, name, created) SELECT sweep, '', MIN(created) FROM runs"
+                    " WHERE sweep NOT IN (SELECT id FROM sweeps) GROUP BY sweep ORDER BY MIN(created)"
+                )
                 self._write(f"PRAGMA user_version = {FORMAT}")  # always written, so that a read-only database is noticed here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:

@@ -43,6 +43,17 @@ class RunLife(EventLog, JobQueue):
             for row, created in zip(rows, times, strict=True)
         ]
 
+    def sweep(self, sweep: str) -> Sweep:
+        """Returns one sweep.
+
+        Raises:
+            StoreError: there is none of this id.
+        """
+        found = next((one for one in self.sweeps() if one.id == sweep), None)
+        if found is None:
+            raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
+        return found
+
     def owner_of(self, run_id: str) -> str:
         """Returns who launched the run's sweep, also for a run that cannot be read; empty if unknown."""
         return str(self._read("SELECT owner FROM sweeps WHERE id = ?", (self._row(run_id)["sweep"],))[0]["owner"])

@@ -22,7 +22,7 @@ from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.run_curves import METER_COLUMNS
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.data.findings import shorten
-from tabtune_core.errors import AdapterError, StoreError, TabTuneError, TrackerError
+from tabtune_core.errors import AdapterError, TabTuneError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, StepDone
 from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.metrics import METRICS
@@ -60,7 +60,7 @@ class Mirror:
             StoreError: there is no such sweep.
         """
         self._store, self._tracker = store, tracker
-        self._sweep = next((one for one in store.sweeps() if one.id == sweep), None) or self._missing(sweep)
+        self._sweep = store.sweep(sweep)
         self._open: dict[str, _Going] = {}
         self._done: dict[str, int] = {}
         """By run that the tracker has completely: how often it was resumed."""
@@ -68,9 +68,6 @@ class Mirror:
         """Number of ended runs that the tracker did not have."""
         self.left_out = set[str]()
         """Sentences about adapters that cannot be read."""
-
-    def _missing(self, sweep: str) -> Any:
-        raise StoreError(f"There is no sweep {sweep!r} in {self._store.home}; 'loralab runs' lists them.")
 
     def look(self, *, live: bool = False) -> int:
         """Sends what the tracker does not have; ``live``: also of runs that go on. Returns how many runs have not ended.

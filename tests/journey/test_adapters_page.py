@@ -185,6 +185,24 @@ def test_deleting_the_run_in_another_tab_while_its_adapter_is_drawn_is_reported(
     assert "No adapter yet" in texts(app.info)
 
 
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_sweep_that_is_deleted_in_another_tab_while_the_list_is_drawn_is_reported(app, store, monkeypatch, place):
+    verified_run(store)
+    real, asked = page_queries.sweeps, []
+
+    def sweeps():
+        asked.append(1)
+        for run in store.runs() if len(asked) == place else ():
+            store.delete(run.id)
+        return real()
+
+    monkeypatch.setattr(page_queries, "sweeps", sweeps)
+    go(app, "adapters")
+    assert len(asked) >= place
+    assert not app.exception
+    assert "deleted in another tab" in texts(app.info)
+
+
 def test_a_package_that_disappears_while_the_page_reads_it_is_reported(app, store, monkeypatch):
     run = verified_run(store)
     package = store.run_dir(run) / "adapter.zip"

@@ -186,12 +186,12 @@ with st.expander(
 say_gone("run", [*uploads, *(run.id for run in queries.listed(None))], "adapter")
 names = ownership.only_mine(owners, "adapters")
 if names:
-    chosen = choose_adapter(names, runs, uploads, owners)
-    if chosen in uploads:
-        adapter_upload.details(uploads[chosen])
-    else:
-        try:
+    try:
+        chosen = choose_adapter(names, runs, uploads, owners)
+        if chosen in uploads:
+            adapter_upload.details(uploads[chosen])
+        else:
             one_run(runs[chosen])
-        except (FileNotFoundError, StoreError):
-            st.info("A file of this adapter was deleted in another tab while this page was drawn.", icon=":material/delete:")
-            st.button("Refresh the page", icon=":material/refresh:")
+    except (FileNotFoundError, StoreError):
+        st.info("This adapter, or a file of it, was deleted in another tab while this page was drawn.", icon=":material/delete:")
+        st.button("Refresh the page", icon=":material/refresh:")

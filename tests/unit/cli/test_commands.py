@@ -62,6 +62,19 @@ def test_runs_are_listed_newest_sweep_first_as_text_and_as_json(store, capsys):
     assert older == rows[1:]
 
 
+def test_a_sweep_that_is_added_while_runs_are_listed_is_listed_as_the_newest(store, capsys, monkeypatch):
+    sweeps = RunStore.sweeps
+
+    def just_before(reading):
+        found = sweeps(reading)
+        store.add_sweep([RunSettings(dataset="d", target="y", seed=7)], "newest")
+        return found
+
+    monkeypatch.setattr(RunStore, "sweeps", just_before)
+    rows = json.loads(printed(capsys, store, "runs", "--format", "json"))
+    assert [row["name"] for row in rows] == ["LoRA r=8", "Zero-shot", "LoRA r=8 seed 0", "LoRA r=8 seed 1"]
+
+
 def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, capsys):
     failed = next(run for run in store.runs() if run.error)
     shown = json.loads(printed(capsys, store, "show", failed.id, "--format", "json"))

@@ -12,6 +12,8 @@ from dashboard.formatting import labels, moment
 from dashboard.queries import curves
 from tabtune_core.analysis.curves import frame_of
 from tabtune_core.analysis.run_curves import KINDS
+from tabtune_core.data.datasets import delete_dataset
+from tabtune_core.errors import TableError
 from tabtune_core.store.runs import RunStore
 
 
@@ -45,6 +47,17 @@ def read(monkeypatch):
 
     monkeypatch.setattr(RunStore, "told", note)
     return events
+
+
+def test_a_sweep_or_table_that_was_deleted_after_it_was_listed_is_no_key_error(store):
+    sweep = seeding.finished_sweep(store, ranks=(2,))
+    (run, *_), (table,) = store.runs(), queries.tables()
+    for other in store.runs():
+        store.delete(other.id)
+    delete_dataset(store.home, table)
+    assert (queries.sweeps()[run.sweep].owner, sweep in queries.sweeps()) == ("", False)
+    with pytest.raises(TableError, match="Add the file again"):
+        queries.tables()[table]
 
 
 def test_every_event_is_read_once_however_often_pages_refresh(store, clock, read):

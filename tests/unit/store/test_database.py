@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tabtune_core import machine
+from tabtune_core.cli.main import main
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note
 from tabtune_core.settings import RunSettings
@@ -211,6 +212,18 @@ def test_a_copy_forgets_the_processes_of_the_original_and_keeps_its_own(tmp_path
     copy.set_process(copy.runs()[0].id, 9, "11 boot pid:[1]")
     moved = store.home.rename(tmp_path / "moved")
     assert [run.pid for home in (copy.home, moved) for run in RunStore(home).runs()] == [9, 7]
+
+
+def test_a_recovered_database_without_its_sweeps_has_them_again_by_their_runs(tmp_path, capsys):
+    store = RunStore(tmp_path)
+    sweeps = [store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])[0] for _ in range(3)]
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
+        database.execute("DELETE FROM sweeps WHERE id != ?", (sweeps[0],))
+    assert [(sweep.id, sweep.counts) for sweep in RunStore(tmp_path).sweeps()] == [(sweep, {"queued": 2}) for sweep in reversed(sweeps)]
+    assert main(["leaderboard", "--home", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.count("queued") == 2
+    with pytest.raises(StoreError, match="There is no sweep 'other' in .*; it may have been deleted"):
+        store.sweep("other")
 
 
 def test_the_settled_database_is_whole_in_one_file(tmp_path):
