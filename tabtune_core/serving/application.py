@@ -3,13 +3,14 @@
 In: adapters by name, and who may reach the server. Out: a FastAPI application. An error tells the client in ``detail`` what to fix.
 """
 
+import asyncio
 import hmac
 import logging
 import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.findings import shorten
@@ -154,8 +156,23 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
         say(f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). Ctrl-C ends it.")
         if access.token:
             say(f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+        config = uvicorn.Config(_until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _until_the_end(app: ASGIApp) -> ASGIApp:
+    """Answers requests with 503 that are cancelled because the server ends."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            with suppress(RuntimeError):  # part of the app's own answer was sent
+                await JSONResponse({"detail": "The server is ending. Send the rows again when it runs."}, 503)(scope, receive, send)
+
+    return answer
 
 
 def _asks_for(token: str) -> Callable[..., None]:
@@ -258,7 +275,7 @@ _CODES = (
     (415, "neither JSON nor CSV"),
     (422, "a column is missing, unknown or of the wrong kind"),
     (500, "the adapter does not work, or something unexpected happened"),
-    (503, "the server lacks memory, room on a disk or the like"),
+    (503, "the server lacks memory, room on a disk or the like, or is ending"),
 )
 
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -320,9 +319,10 @@ def test_a_failing_prediction_is_told_in_words_and_counted(folder, caplog, error
     assert said in caplog.text and ("Traceback" in caplog.text) == ("trace" in said)
 
 
-def test_the_server_ends_while_an_upload_stalls_and_counts_clients_that_leave(monkeypatch, capfd):
+def test_the_server_ends_while_an_upload_stalls_and_tells_its_client_and_counts_clients_that_leave(monkeypatch, capfd):
     app = application({"few": SimpleNamespace(name="few", about={"columns": {}})}, Access(), LIMITS)
     start, found, ends = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n\r\na", [], []
+    threads = ThreadPoolExecutor(1)
 
     def clients(address):
         with socket.create_connection(address) as leaving:
@@ -333,10 +333,11 @@ def test_the_server_ends_while_an_upload_stalls_and_counts_clients_that_leave(mo
             time.sleep(0.3)
             found.append(asks.get(f"http://127.0.0.1:{address[1]}/metrics").text)
             signal.raise_signal(signal.SIGTERM)
-            time.sleep(5)
+            stalled.settimeout(20)
+            found.append(b"".join(iter(lambda: stalled.recv(9_999), b"")).decode())
 
     def say(told):
-        threading.Thread(target=clients, args=(("127.0.0.1", int(re.findall(r":(\d+) ", told)[0])),), daemon=True).start()
+        threads.submit(clients, ("127.0.0.1", int(re.findall(r":(\d+) ", told)[0])))
 
     monkeypatch.setattr("tabtune_core.serving.application.GRACE_SECONDS", 1)
     held = signal.signal(signal.SIGTERM, lambda *_: ends.append(time.monotonic()))
@@ -344,7 +345,10 @@ def test_the_server_ends_while_an_upload_stalls_and_counts_clients_that_leave(mo
         serve(app, HERE, 0, say)
     finally:
         signal.signal(signal.SIGTERM, held)
-    assert ends and 'adapter="few",status="499"} 1.0' in found[0] and "ClientDisconnect" not in capfd.readouterr().err
+        threads.shutdown()
+    assert ends and 'adapter="few",status="499"} 1.0' in found[0]
+    assert "HTTP/1.1 503" in found[1] and "The server is ending. Send the rows again when it runs." in found[1]
+    assert not {"ClientDisconnect", "Traceback"} & set(re.findall(r"\w+", capfd.readouterr().err))
 
 
 def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
