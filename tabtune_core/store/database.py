@@ -84,6 +84,11 @@ class Database:
     def __init__(self, home: Path) -> None:
         self.home = Path(home).absolute()
         self._local = threading.local()
+        if _storable([str(self.home)]) != [str(self.home)]:
+            raise StoreError(
+                f"The path of the workspace {self.home} is not UTF-8, so no table can be read there."
+                " Choose another with --home or TABTUNE_HOME."
+            )
         self._opened: tuple[int, int] | None = None
         """Device and inode of the database; None until it exists."""
         try:
@@ -103,7 +108,7 @@ class Database:
             if lacking is not None and lacking.passes:
                 raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
             no_folder = isinstance(error, FileExistsError | NotADirectoryError)
-            why = "it is a file, or below one" if no_folder else str(lacking or error).rstrip(".")
+            why = "it is a file or a link to nothing, or below one" if no_folder else str(lacking or error).rstrip(".")
             end = "--home or TABTUNE_HOME names the folder" if lacking else "Choose another folder with --home or TABTUNE_HOME"
             raise StoreError(f"{start}: {why}. {end}.") from error
 

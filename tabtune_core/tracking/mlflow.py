@@ -1,6 +1,5 @@
 """MLflow: an experiment per sweep and a run per run. ``mlflow-skinny`` is enough; a local database also needs SQLAlchemy and alembic."""
 
-import errno
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -48,8 +47,7 @@ class MLflow:
 
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if (database := Path(self._uri.removeprefix("sqlite:///"))).is_dir():  # MLflow would try again for minutes
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(database))
+            Path(self._uri.removeprefix("sqlite:///").partition("?")[0]).open("ab").close()  # if it cannot be, MLflow tries for minutes
         return MlflowClient(self._uri)
 
     def _experiment(self, run: AboutRun) -> str:

@@ -21,7 +21,7 @@ import pytest
 from fakes.wandb_server import wandb_server
 from made_sweeps import Lab
 
-from tabtune_core.errors import MissingPackageError, SettingError, TrackerError
+from tabtune_core.errors import MissingPackageError, SettingError, ShortageError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, Resumed, StepDone
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, STATES
@@ -505,6 +505,14 @@ def test_a_local_place_that_cannot_hold_files_is_named(lab, tmp_path, where, fol
     with pytest.raises(TrackerError) as refused:
         Mirror(lab.store, lab.sweep, open_tracker(where.format(tmp_path), lab.store.home)).send()
     assert f"Check that files can be written in {str(tmp_path / folder)!r}, and export it again. It said: {said}" in str(refused.value)
+
+
+def test_a_database_of_mlflow_that_cannot_be_opened_is_named_at_once(lab, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    began = time.monotonic()
+    with pytest.raises(ShortageError, match="loop cannot exist: the path is too long, or its links lead in a circle"):
+        Mirror(lab.store, lab.sweep, open_tracker(f"mlflow:sqlite:///{tmp_path}/loop", lab.store.home)).send()
+    assert time.monotonic() - began < 30, "MLflow tries for minutes"
 
 
 def test_a_missing_tracker_is_refused_with_instructions(tmp_path, monkeypatch):

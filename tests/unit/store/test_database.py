@@ -86,12 +86,19 @@ def test_jobs_are_taken_in_order_of_arrival_whatever_the_clock_said(tmp_path):
     assert [job.id for job in store.jobs()] == jobs[::-1]
 
 
-def test_a_file_is_not_a_workspace(tmp_path):
+@pytest.mark.parametrize("name", ["file", "file/home", "link", "link/home"])
+def test_a_file_or_a_link_to_nothing_is_not_a_workspace(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(
-        StoreError, match=r"cannot be opened: it is a file, or below one\. Choose another folder with --home or TABTUNE_HOME"
-    ):
-        RunStore(tmp_path / "file")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    said = r"cannot be opened: it is a file or a link to nothing, or below one\. Choose another folder with --home or TABTUNE_HOME"
+    with pytest.raises(StoreError, match=said):
+        RunStore(tmp_path / name)
+
+
+def test_a_path_that_is_not_utf_8_is_not_a_workspace(tmp_path):
+    with pytest.raises(StoreError, match=r"is not UTF-8, so no table can be read there\. Choose another with --home or TABTUNE_HOME"):
+        RunStore(tmp_path / os.fsdecode(b"x\xff"))
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_read_only_database_is_named_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
