@@ -39,6 +39,8 @@ MANY_YEARS = 5
 """From this many rising years, the line is a header, whatever the gaps between them and however many names it has."""
 NO_NAMES = ("na", "nan", "null", "none")
 """Words in a first row of cells."""
+NO_NUMBERS = ["", "?", "-", ".", "..", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"]
+"""Marks of a missing number: one of them in the first line does not make it a header."""
 MANY_PLACES = 4
 """From this many numbers that count the columns, the line is a header."""
 LINES_AHEAD = 100
@@ -197,7 +199,7 @@ def write_start(start: str, path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int) -> tuple[str, str, str, bool] | None:
+def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int | list[str]) -> tuple[str, str, str, bool] | None:
     """Returns the delimiter, quote, escape and header that DuckDB detects; None where it finds no layout."""
     options = {"null_padding": True, "ignore_errors": True, "sample_size": SNIFFED_LINES, "comment": "", **given}
     names = "".join(f", {name}=?" for name in options)
@@ -302,7 +304,7 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits, or
     names of columns of numbers.
     """
-    found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip)
+    found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip, nullstr=NO_NUMBERS)
     if (found is not None and found[3]) or names_numbers(first, below):
         return True
     cells = [cell.strip() for cell in first]

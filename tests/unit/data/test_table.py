@@ -254,6 +254,16 @@ def test_a_missing_header_is_detected_replaced_and_asked_about():
     assert table.reading.header is False
 
 
+@pytest.mark.parametrize("mark", ["", "?", "-", "n/a", "NaN"])
+@pytest.mark.parametrize("place", range(3))
+def test_a_missing_number_in_the_first_line_is_no_name(mark, place):
+    lines = [[f"{row}", f"{row * row % 7}", f"{row / 8}", "ab"[row % 2]] for row in range(1, 60)]
+    lines[0][place] = mark
+    rows = "".join(f"{','.join(line)}\n" for line in lines)
+    assert [question.code for question in read_table(rows.encode()).questions] == ["header"]
+    assert read_table(f"n,m,share,kind\n{rows}".encode()).frame.columns.tolist() == ["n", "m", "share", "kind"]
+
+
 def test_a_header_in_a_table_of_words_is_asked_about_and_the_answer_is_used():
     source = b"bob,paris\nanna,rome\nzoe,rome\n"
     assert [question.field for question in read_table(source).questions] == ["header"]
@@ -900,6 +910,8 @@ def test_a_few_bad_cells_leave_a_numeric_column_numeric_and_are_reported():
     (message,) = said(table, "bad-cells")
     assert (table.columns[0].kind, table.columns[0].missing, table.questions) == ("number", 2, ())
     assert message.startswith("'n' holds numbers in 700 of 702 cells; 2 other cells became missing: '1.2.3', 'see note'.")
+    (message,) = said(one_column(["2.5 km/h", *(f"{row} km" for row in range(90))]), "units")
+    assert "such as '0 km', were read" in message
 
 
 def test_a_few_bad_cells_leave_a_column_of_decimal_commas_numeric_too():
