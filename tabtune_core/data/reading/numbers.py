@@ -177,7 +177,10 @@ def as_number(
         marked = forced or (few and not zeros and not large)
         style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=marked)
     if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
-        typed, unread, wrong = style_typed(name, sample, style, unit), filled - style.read, f"(cell IS NOT NULL AND NOT {style.condition})"
+        wrong = f"(cell IS NOT NULL AND NOT {style.condition})"
+        (misfits,) = (yield Ask((f"list(cell) FILTER {wrong}",), of_sample=True)) if style.read < filled else ((),)
+        typed = style_typed(name, [cell for cell in sample if cell not in (misfits or ())], style, unit)
+        unread = filled - style.read
     elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
         words = yield from as_words()
