@@ -27,6 +27,7 @@ from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_co
 from tabtune_core.data.reading.column_profile import (
     Facts,
     as_one_question,
+    commas_finding,
     describe,
     doubtful_points,
     facts_of,
@@ -228,6 +229,7 @@ def finish(
     taken: list[pa.ChunkedArray] = []
     dashes: list[str] = []
     doubts: dict[str, str] | None = {} if ask_points else None
+    commas_seen: dict[str, list[str]] = {}
     for start, end in groups(len(cells.names), cells.rows):
         tell("Looking at columns", start, len(cells.names))
         hold_batch(connection, start, end)
@@ -254,6 +256,11 @@ def finish(
             for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
         ]
         typed += answered(connection, works, samples)
+        commas_seen |= {
+            name: with_comma
+            for name, kind, sample in zip(cells.names[start:end], typed[start:], samples, strict=True)
+            if kind.decimal_comma and name not in known_commas and (with_comma := [cell for cell in sample if "," in cell])
+        }
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
         if doubts is not None:
@@ -269,6 +276,7 @@ def finish(
     ends, raised = with_last_rows(connection, described, frame, raised)
     ends += [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
     points, asked_points = points_question(doubts) if doubts else ([], [])
+    points += commas_finding(commas_seen) if ask_points and not sure else []
     all_findings, raised = [*findings, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)

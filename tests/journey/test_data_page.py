@@ -152,6 +152,17 @@ def test_points_between_thousands_are_answered_by_column_and_the_answer_can_be_t
     assert (dataset.reading.decimal_commas, [question.options for question in dataset.questions]) == ((), [("people",)])
 
 
+def test_a_column_of_commas_between_thousands_is_corrected_where_the_warning_says(app, home):
+    add_dataset(home, b"price;label\n" + b"$617,557;a\n$948,618;b\n$605,067;a\n" * 9, "houses.csv")
+    app.run()
+    (dataset,) = list_datasets(home)
+    assert "'Columns with decimal commas' under Reading choices" in "".join(one.message for one in dataset.findings)
+    app.multiselect(key=f"reading_commas_{dataset.id[:12]}").set_value([])
+    button(app, "Read the file again").click().run()
+    assert not app.exception
+    assert list_datasets(home)[0].reading.decimal_commas == (("price", False),)
+
+
 def test_a_column_that_reveals_the_target_is_named_with_what_to_do(app, home):
     lines = "\n".join(f"{i % 7},{i % 2 * 10 + i % 5},{'yes' if i % 2 else 'no'}" for i in range(90))
     add_dataset(home, f"size,refund,bought\n{lines}".encode(), "leak.csv")

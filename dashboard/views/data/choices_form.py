@@ -39,13 +39,13 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             placeholder="Type a word and press Enter",
             help="In addition to the usual marks, such as an empty cell, NA, null, ? and -.",
         )
-        with_comma = [name for name, decimal in held.decimal_commas if decimal]
-        commas = with_comma and st.multiselect(
+        with_marks = [name for name, _ in held.decimal_commas]
+        commas = with_marks and st.multiselect(
             "Columns with decimal commas",
-            with_comma,
-            with_comma,
+            with_marks,
+            [name for name, decimal in held.decimal_commas if decimal],
             key=f"reading_commas_{key}",
-            help="In these columns 1.234 is 1234. If you remove one, the file decides how it is read.",
+            help="In these columns 1.234 is 1234. If you remove one, 1,234 is 1234.",
         )
         sheet = st.text_input("Sheet of a workbook", held.sheet or "", key=f"reading_sheet_{key}", placeholder="The first sheet with cells")
         rows = st.number_input(
@@ -74,7 +74,7 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         header=None if header is None else header == "true",
         day_first=None if day_first is None else day_first == "true",
         missing_marks=tuple(marks),
-        decimal_commas=tuple((name, decimal) for name, decimal in held.decimal_commas if not decimal or name in commas),
+        decimal_commas=tuple((name, name in commas) for name in with_marks),
         rows=None if rows is None else int(rows),
         sheet=sheet or None,
         drop_copies=drop_copies,

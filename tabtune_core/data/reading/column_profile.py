@@ -36,6 +36,7 @@ OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
 RECURRING = 0.1
 BARE_NUMBER = re.compile(r"^[^\d+-]+|\D+$")
 """What stands around a number, such as a currency or a unit."""
+COMMAS_BETWEEN = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
@@ -220,6 +221,16 @@ def points_question(doubts: Mapping[str, str]) -> tuple[list[Finding], list[Ques
     message = f"All points in numbers have three digits after them, such as {listed}. They were read as decimal points."
     question = Question("point", f"{message} If they separate thousands, say so.", "decimal_commas", tuple(doubts))
     return [Finding("warning", "point", message)], [question]
+
+
+def commas_finding(commas: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Warns if all numbers with a decimal comma may have thousands; ``commas`` are the columns, each with its cells that hold a comma."""
+    if not commas or not all(COMMAS_BETWEEN.fullmatch(BARE_NUMBER.sub("", cell)) for cells in commas.values() for cell in cells):
+        return []
+    listed = ", ".join(f"{cells[0]!r} in {name!r}" for name, cells in [*commas.items()][:3]) + (", ..." if len(commas) > 3 else "")
+    message = f"All commas in numbers have three digits after them, such as {listed}. They were read as decimal commas. "
+    way_out = "If they separate thousands, remove the column from 'Columns with decimal commas' under Reading choices."
+    return [Finding("warning", "comma", message + way_out)]
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:

@@ -644,6 +644,19 @@ def test_decimal_points_raise_no_question(cells):
     assert not one_column(cells * 9).questions
 
 
+@settings(max_examples=20)
+@given(some.lists(some.integers(1000, 2_000_000), min_size=8, max_size=40), some.sampled_from(["{:,}", "${:,}", "{:,} km"]))
+def test_commas_between_thousands_are_never_read_as_decimal_commas_without_a_warning(numbers, style):
+    def content(size):
+        return ("price;size\n" + "".join(f"{style.format(number)};{size}\n" for number in numbers)).encode()
+
+    table = read_table(content("63"))
+    assert ("comma" in codes(table)) == (table.frame["price"].tolist() != numbers)
+    answered = read_table(content("63"), replace(table.reading, decimal_commas=(("price", False),)))
+    assert (answered.frame["price"].tolist(), "comma" in codes(answered)) == (numbers, False)
+    assert "comma" not in codes(read_table(content("9,5")))
+
+
 def test_points_are_not_asked_about_beside_sure_decimal_points_and_in_typed_files():
     assert read_table(b"people;share\n607;1\n1.652;2\n").questions
     assert not read_table(b"people;share\n607;0.5\n1.652;2\n").questions
