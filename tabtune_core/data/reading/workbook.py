@@ -49,7 +49,7 @@ def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: i
     Raises TableError where the workbook is encrypted, damaged or unpacks to more than ``limit_bytes``, and a LayoutError that lists the
     sheets where ``sheet`` does not exist or is empty.
     """
-    if zipfile.is_zipfile(path):
+    if not written_before_2007(path):
         check_unpacked(path, limit_bytes, tell)
     tell("Opening the workbook", 0, 0)
     asked = json.dumps({"path": str(path), "sheet": sheet, "target": str(target), "limit_bytes": limit_bytes})
@@ -171,9 +171,15 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -
     raise LayoutError(f"{held} The workbook has {listed(names, hidden)}.")
 
 
+def written_before_2007(path: Path) -> bool:
+    """Whether a workbook starts as an OLE file; such a file may hold a zip archive, such as the theme that Excel for Mac adds."""
+    with path.open("rb") as file:
+        return file.read(len(OLE)) == OLE
+
+
 def suffix_of(path: Path) -> str:
     """Returns the file suffix for the format of a workbook."""
-    if not zipfile.is_zipfile(path):
+    if written_before_2007(path):
         return ".xlsx" if "EncryptedPackage".encode("utf-16-le") in path.read_bytes() else ".xls"
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()

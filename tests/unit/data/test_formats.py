@@ -274,6 +274,7 @@ BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
         (xlsx({"One": [], "Two": []}), {}, "All sheets that are not hidden are empty."),
         (xlsx({"One": [["a"]]}), {"sheet": "Two"}, "no sheet 'Two'. It has 1 sheet: 'One'"),
         (compound("EncryptedPackage", "EncryptionInfo"), {}, "encrypted with a password"),
+        (compound("EncryptedPackage", "EncryptionInfo") + zipped({"content.xml": ""}), {}, "encrypted with a password"),
         (compound("WordDocument"), {}, "cannot be read"),
         (xlsx({"One": [["a", "b"], [1, 2]]})[:-40], {}, "archive"),
         (zipped({"[Content_Types].xml": "", "word/document.xml": "x"}), {}, "cannot be read"),
