@@ -152,7 +152,9 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbere
     with whole.open(encoding="utf-8", newline="\n") as lines, path.open("w", encoding="utf-8", newline="\n") as kept:
         while line := (ahead.popleft() if ahead else next(lines, "")):
             number += 1
-            if line.startswith(MARK) and not inside and number > dialect.skip:
+            if number <= dialect.skip:
+                line = "\n"  # a quote may open in it
+            elif line.startswith(MARK) and not inside:
                 while "".join((line, *ahead)).count(dialect.quote) % 2 and len(ahead) < LINES_AHEAD and (more := next(lines, "")):
                     ahead.append(more)  # a cell in quotes may hold line breaks
                 cells = [line]

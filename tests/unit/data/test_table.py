@@ -186,7 +186,7 @@ def test_a_file_where_most_lines_do_not_fit_is_refused():
 
 
 def test_a_quote_that_opens_after_a_hash_takes_no_lines():
-    text = "a,b,c\n" + "1,2,x\n" * 20 + '#1,"open,x\n' + ("4" * 1500 + ",5,y\n") * 120
+    text = '# by "me\na,b,c\n' + "1,2,x\n" * 20 + '#1,"open,x\n' + ("4" * 1500 + ",5,y\n") * 120
     assert len(read_table(text.encode()).frame) == 140
 
 
