@@ -78,21 +78,22 @@ def with_header_lines(
     findings: list[Finding],
     questions: list[Question],
 ) -> tuple[list[Finding], list[Question]]:
-    """Adds a finding and a question about further header lines: rows with words in all number columns. Returns all of both.
+    """Adds a finding and a question about further header lines: rows with words and no numbers in most number columns. Returns all of both.
 
     The question replaces those about the words of each column.
     """
     numbers = [place for place, column in enumerate(columns) if column.kind == "number"]
     first = connection.execute(f"SELECT * FROM cells LIMIT {MOST_HEADER_ROWS}").fetchall()
-    if len(numbers) < max(FEWEST_ADDED, len(columns) / 2):
+    if len(numbers) < max(FEWEST_ADDED, len(columns) / 3):
         return findings, questions
-    worded = [row for row, cells in enumerate(first) if all(cells[place] and frame.iloc[row].isna().iat[place] for place in numbers)]
-    if not any(len({first[row][place] for place in numbers if LETTER.search(first[row][place])}) > 1 for row in worded):
+    words = [[cells[place] for place in numbers if cells[place]] for cells in first]
+    worded = [row for row, found in enumerate(words) if 2 * len(found) > len(numbers) and frame.iloc[row, numbers].isna().all()]
+    if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded):
         return findings, questions  # such as "**" or "n/k" in each column
     if not worded or worded[-1] == 0:
         return findings, questions
     lines = worded[-1] + 2
-    shown = ", ".join(repr(first[worded[-1]][place]) for place in numbers[:3])
+    shown = ", ".join(map(repr, words[worded[-1]][:3]))
     message = (
         f"The first {lines} lines look like lines of names: line {lines} has words ({shown}, ...) where all others have numbers. Only the "
         "first is read as names."
