@@ -119,7 +119,7 @@ def load_text(
     read = partial(hold_rows, missing_marks=missing_marks) if whole else count_full
     rows = read(connection, path, dialect, pad=False)
     misfits = find_misfits(path, dialect) if rows + dialect.skip < lines or rows < fewest + dialect.header else Misfits()
-    pad = dialect.short_header or misfits.short.count > 0
+    pad = dialect.short_header > 0 or misfits.short.count > 0
     if pad:
         rows = read(connection, path, dialect, pad=True)
     rows -= dialect.header
@@ -136,13 +136,13 @@ def load_text(
     named = first_cells(connection, path, dialect, pad=pad) if dialect.header else (None,) * dialect.width
     if dialect.header and (together := header_lines or dialect.header_lines):
         named = joined_names(connection, named, together - 1)
-    if dialect.short_header and counts(connection, f"count(c{dialect.width - 1})") != (0,):
+    if dialect.short_header == 1 and counts(connection, f"count(c{dialect.width - 1})") != (0,):
         named = ("row", *named[:-1])
         message = "The header is one name short, so the first column was read as row names and is called 'row' here."
         findings.append(Finding("info", "row-names", message))
     names, renamed = tidy_names(named, told=dialect.header)
     said = sampled_finding(count_rows(connection), share)
-    cells = tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest)
+    cells = tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest, dialect.short_header)
     return replace(cells, source=rows_of(path, dialect, pad=pad))
 
 
@@ -239,16 +239,24 @@ def check_width(width: int, fewest: int = FEWEST) -> None:
 
 
 def tidied(
-    connection: duckdb.DuckDBPyConnection, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding], fewest: int
+    connection: duckdb.DuckDBPyConnection,
+    names: tuple[str, ...],
+    header: tuple[str | None, ...],
+    findings: list[Finding],
+    fewest: int,
+    short_header: int = 0,
 ) -> Cells:
-    """Drops blank rows and an empty last column from a trailing separator. Raises TableError for a table with too few rows."""
-    last = len(names) - 1
-    unnamed = last > 0 and names[last] == f"column_{last + 1}"
-    if unnamed and counts(connection, f"count(c{last})") == (0,):
+    """Drops blank rows and the empty last columns from trailing separators. Raises TableError for a table with too few rows."""
+    width = len(names)
+    for last in range(width - 1, max(width - 1 - max(short_header, 1), 0), -1):
+        if names[last] != f"column_{last + 1}" or counts(connection, f"count(c{last})") != (0,):
+            break
         connection.execute(f"ALTER TABLE cells DROP COLUMN c{last}")
         names, header = names[:last], header[:last]
         findings = [finding for finding in findings if finding.column != f"column_{last + 1}"]
-        findings.append(Finding("info", "trailing-separator", "The lines end in a separator; the empty last column it makes was left out."))
+    if len(names) < width:
+        ends = "a separator; the empty last column it makes was" if len(names) == width - 1 else "separators; the empty last columns were"
+        findings.append(Finding("info", "trailing-separator", f"The lines end in {ends} left out."))
         check_width(len(names), fewest)
     before = count_rows(connection)
     everything = ", ".join(f"c{place}" for place in range(len(names)))

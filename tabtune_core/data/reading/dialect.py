@@ -83,7 +83,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     width = usual_width(records)
     split = [record for record in records if len(record[1]) > 1]
     if width < 2 or evenness(split) < MOSTLY:
-        refuse_open_quote(find_misfits(path, Dialect(delimiter, quote, quote, blank, 2, False, False)).opened)
+        refuse_open_quote(find_misfits(path, Dialect(delimiter, quote, quote, blank, 2, False, 0)).opened)
     if width < 2:
         start = records[0][1][0] if records else head  # no records if a cell exceeds the size limit of csv
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
@@ -106,12 +106,12 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if marked else None
     skip, first = above or (skip, first)
     below = [record for before, record in records if before > skip]
-    dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, False)
+    dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, 0)
     header = (
         choices.header if choices.header is not None else bool(above or together) or has_header(connection, sniffed, dialect, first, below)
     )
     lines = 2 if together and header else None
-    dialect = replace(dialect, skip=blank + skip, header=header, short_header=header and len(first) == width - 1, header_lines=lines)
+    dialect = replace(dialect, skip=blank + skip, header=header, short_header=header * max(width - len(first), 0), header_lines=lines)
     numbered = 2 * sum(NUMBER.fullmatch(record[0]) is not None for _, record in records) > len(records)
     return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above), numbered=numbered))
 
@@ -260,13 +260,18 @@ def evenness(records: list[tuple[int, list[str]]]) -> float:
 
 
 def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int, list[str]]:
-    """Finds the first line of the table: as wide as a row or one cell short, and at least half filled."""
+    """Finds the first line of the table: as wide as a row, one cell short or without the cells that are empty in each row, and at least
+    half filled.
+    """
+    filled_width = max(place for _, record in records for place, cell in enumerate(record, 1) if len(record) == width and cell.strip())
     fill = [sum(bool(cell.strip()) for cell in record) for _, record in records]
     usual = width - 1 if max(fill) >= width - 1 else median_low(fill)  # a note beside the table may widen it
     for before, record in records:
         filled = sum(bool(cell.strip()) for cell in record)
-        if len(record) >= max(width - 1, 2) and filled * 2 > min(usual, width - 1):
-            return before, record
+        if len(record) >= max(min(width - 1, filled_width), 2) and filled * 2 > min(usual, width - 1):
+            below = [row for start, row in records if start > before]
+            if len(record) >= width - 1 or not names_numbers(below[0], below[1:]):  # else a title with as many cells as names
+                return before, record
     return records[0]
 
 

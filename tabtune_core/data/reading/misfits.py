@@ -54,8 +54,9 @@ class Dialect:
     header: bool
     """Whether the first line of the table holds names."""
 
-    short_header: bool
-    """The header is one cell short: the first column holds row names, as R writes them, or the lines end in a separator."""
+    short_header: int
+    """How many cells the header is short: with one, the first column holds row names, as R writes them, or the lines end in a separator;
+    with more, they end in separators."""
 
     header_lines: int | None = None
     """How many lines surely hold names, if several."""

@@ -68,6 +68,7 @@ SAME_TABLE = {
     "trailing separators": (PLAIN.replace("\n", ",\n").encode(), {"trailing-separator"}),
     "trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(), {"trailing-separator"}),
     "title lines": (("Export of 1 May\n\n" + PLAIN).encode(), {"title-lines"}),
+    "several trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(), {"trailing-separator"}),
     "title lines padded with separators": (("Export,,\n,,\n" + PLAIN).encode(), {"title-lines"}),
     "a separator line of Excel": (("sep=;\n" + PLAIN.replace(",", ";")).encode(), {"title-lines", "separator"}),
     "the end-of-file mark of DOS": ((PLAIN + "\x1a").encode(), set()),
@@ -294,6 +295,12 @@ def test_row_names_get_a_column_name_if_the_header_is_one_short():
     table = read_table(b"a,b\nr1,1,2\nr2,3,4\n")
     assert table.frame.to_dict("list") == {"row": ["r1", "r2"], "a": [1.0, 3.0], "b": [2.0, 4.0]}
     assert "row-names" in codes(table)
+
+
+def test_a_short_header_names_the_first_columns_if_the_rows_end_in_empty_cells():
+    table = read_table(b"a,b,y\n" + b"7,0.675,z,,,\n" * 6_000 + b"3,0.968,x,,5,\n" * 2)
+    assert table.frame.columns.tolist() == ["a", "b", "y", "column_4", "column_5"]
+    assert read_table(b"Sales,in,May\nshop,size,cost,,\na,7,4,,\nb,8,5,,\n").frame.columns[0] == "shop"
 
 
 def test_names_become_unique_and_not_empty():
@@ -593,13 +600,14 @@ def test_numbers_near_the_others_are_not_codes_for_missing(cells):
     assert not one_column(cells * 9).questions
 
 
-def test_several_header_lines_raise_one_question_and_the_answer_joins_them():
-    file = b"net,1,1,2\nnode,1,2,1\nhemi,lh,rh,lh\n" + b"".join(b"%d,%d.5,%d.25,%d\n" % (i, i, i + 3, i * i) for i in range(300))
+@pytest.mark.parametrize("word", ["hemi", ""])
+def test_several_header_lines_raise_one_question_and_the_answer_joins_them(word):
+    file = b"net,1,1,2\nnode,1,2,1\n%s,lh,rh,lh\n" % word.encode() + b"".join(b"%d,%d.5,%d.25,%d\n" % (i, i, i + 3, i * i) for i in range(300))
     asked = read_table(file)
     assert [(one.code, one.options) for one in asked.questions] == [("header-lines", ("1", "3"))]
     assert not codes(asked) & {"bad-cells", "duplicate-names"}
     table = read_table(file, ReadingChoices(header_lines=3))
-    assert [column.name for column in table.columns] == ["net node hemi", "1 1 lh", "1 2 rh", "2 1 lh"]
+    assert [column.name for column in table.columns] == [f"net node {word}".strip(), "1 1 lh", "1 2 rh", "2 1 lh"]
     assert [column.kind for column in table.columns] == ["number"] * 4
     assert (len(table.frame), table.questions) == (300, ())
 
