@@ -42,20 +42,20 @@ def parquet() -> bytes:
 
 def test_of_several_files_each_failure_is_reported_and_the_others_are_kept(app, home):
     app.run()
-    upload(app, ("people.csv", CSV), ("picture.csv", PICTURE), ("odd.csv", TILDES), ("small.parquet", parquet()))
+    upload(app, ("people.data", CSV), ("picture.csv", PICTURE), ("odd.csv", TILDES), ("small.parquet", parquet()))
     assert not app.exception
-    assert names(home) == ["people.csv", "small.parquet"]
+    assert names(home) == ["people.data", "small.parquet"]
     told = texts(app.error).replace("\\", "")
     assert "picture.csv was not added. The file is a PNG picture" in told
     assert "odd.csv was not added." in told
-    assert "2 of 4 files were added: people.csv, small.parquet" in texts(app.success).replace("\\", "")
-    assert app.selectbox(key="chosen_table").value == next(found.id for found in list_datasets(home) if found.name == "people.csv")
+    assert "2 of 4 files were added: people.data, small.parquet" in texts(app.success).replace("\\", "")
+    assert app.selectbox(key="chosen_table").value == next(found.id for found in list_datasets(home) if found.name == "people.data")
     type_in(app.selectbox(key="reading_delimiter_upload"), "~~")
     button(app, "Try again with these choices").click().run()
     assert "A separator is one character" in texts(app.error)
     type_in(app.selectbox(key="reading_delimiter_upload"), "~")
     button(app, "Try again with these choices").click().run()
-    assert names(home) == ["odd.csv", "people.csv", "small.parquet"]
+    assert names(home) == ["odd.csv", "people.data", "small.parquet"]
     assert not app.error
 
 

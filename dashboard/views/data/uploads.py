@@ -18,7 +18,6 @@ from tabtune_core.data.datasets import SAMPLES, Dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
 
-TYPES = ["csv", "tsv", "txt", "parquet", "feather", "arrow", "json", "jsonl", "ndjson", "zip", "gz", "xlsx", "xlsm", "xlsb", "xls", "ods"]
 SAMPLE_WORDS = {
     "breast_cancer": "569 rows, 30 numbers, 2 classes",
     "wine": "178 rows, 13 numbers, 3 classes",
@@ -90,7 +89,6 @@ def add() -> None:
     number = st.session_state.setdefault("uploads", 0)
     files = st.file_uploader(
         "Upload one or more tables",
-        type=TYPES,
         key=f"upload_{number}",
         accept_multiple_files=True,
         max_upload_size=queries.upload_limit() // 1_000_000,

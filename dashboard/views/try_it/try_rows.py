@@ -64,7 +64,6 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
     """Returns the rows of an uploaded file, read in the way the adapter's table was read; None without rows."""
     file = st.file_uploader(
         "Rows to predict",
-        type=["csv", "tsv", "txt", "parquet", "zip", "gz"],
         max_upload_size=LIMIT_BYTES // 1_000_000,
         key="try_file",
         help="CSV or Parquet with the columns that the adapter predicts from. The target may be missing; rows with a target are scored."
