@@ -15,6 +15,8 @@ from tabtune_core.wording import counted
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 STRAY_SHARE = 0.1
+STRAY_TEXT = 0.25
+"""Largest share of words for which free text that is mostly numbers is reported: no model sees it unless it is read in another way."""
 STRAY_WORDS = 3
 MANY_NUMBERS = 20
 """A column with more different values, all but a few of them numbers, is a number column, however often the words occur."""
@@ -391,7 +393,8 @@ def stray_words(name: str, unread: int, filled: int, wrong: str, *, what: str = 
     if len(words) > STRAY_WORDS or any(shorten(word) != word for word in words):
         told = f"{name!r} holds {what}s in {filled - unread:,} cells and other text in {unread:,}, such as {shorten(words[0])!r}"
         message = f"{told}; it is read as {kind}. Choose {what} under Columns if the others may become missing."
-        return Typed(kind, "cell", (Finding("info", f"mixed-{what}s", message, name),) if unread <= filled * STRAY_SHARE else ())
+        told_share = STRAY_TEXT if kind == "text" else STRAY_SHARE
+        return Typed(kind, "cell", (Finding("info", f"mixed-{what}s", message, name),) if unread <= filled * told_share else ())
     shown = ", ".join(repr(word) for word in words)
     message = f"{name!r} holds {what}s in {filled - unread:,} cells and {shown} in {unread:,}; it is read as {kind}."
     offer = f"{message} If these words mean missing, say so and the column becomes a {what}."

@@ -968,6 +968,8 @@ def test_a_point_separates_thousands_if_other_columns_have_decimal_commas(other,
 @pytest.mark.parametrize("bad", [("V58", "E11.5"), tuple(f"word {letter}" for letter in "abcdefghijklmnopqrstuvwxyz")])
 def test_a_column_with_codes_or_many_bad_cells_stays_text(bad):
     assert numbers_with(*bad).columns[0].kind != "number"
+    table = numbers_with(*(f"{row}g" for row in range(26)), rows=150)
+    assert (table.columns[0].kind, "26, such as '0g'" in said(table, "mixed-numbers")[0]) == ("text", True)
 
 
 def test_a_number_that_names_rows_is_an_id_even_if_some_repeat():
