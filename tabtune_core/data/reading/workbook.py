@@ -7,6 +7,7 @@ process with a memory limit does. Titles, header lines and blank rows are kept; 
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -155,7 +156,8 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -
                 opened = book.get_sheet_by_name(name)
                 if opened.height:
                     write_rows(opened, target, limit_bytes)
-                    return {"sheet": name, "sheets": names, "hidden": hidden}
+                    alone = sheet is None and filled_sheets(path, book, names) == 1
+                    return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden}
     except calamine.PasswordError as error:
         raise TableError(
             "The workbook is encrypted with a password. Open it in the program that wrote it, save it without one, and add that file."
@@ -184,6 +186,15 @@ def suffix_of(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     return ".ods" if "content.xml" in names else ".xlsb" if "xl/workbook.bin" in names else ".xlsx"
+
+
+def filled_sheets(path: Path, book: Any, names: list[str]) -> int:
+    """Counts the sheets with cells. Those of an xlsx are not opened for this, since their cells may be far apart."""
+    if suffix_of(path) in (".xls", ".ods"):
+        return sum(book.get_sheet_by_name(name).height > 0 for name in names)
+    with zipfile.ZipFile(path) as archive:
+        sheets = [part for part in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", part)]
+        return sum(re.search(rb"<sheetData ?(/>|></sheetData>)", archive.open(part).read(1 << 16)) is None for part in sheets)
 
 
 def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:

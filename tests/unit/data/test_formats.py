@@ -254,6 +254,12 @@ def test_a_workbook_with_several_sheets_asks_which_one():
     assert len(table.frame) == 9
 
 
+@pytest.mark.parametrize("write", [xlsx, ods])
+def test_the_only_sheet_with_cells_is_read_without_a_question(write):
+    table = read_table(write({"Empty": [], "Data": [["a", "b"], *([number, number % 3] for number in range(9))], "More": []}))
+    assert (len(table.frame), table.questions, table.reading.sheet) == (9, (), None)
+
+
 def bomb():
     far = xlsx({"S": [["a", "b"], [1, 2]]})
     with zipfile.ZipFile(io.BytesIO(far)) as archive:
