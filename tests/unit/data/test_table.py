@@ -68,7 +68,7 @@ SAME_TABLE = {
     "trailing separators": (PLAIN.replace("\n", ",\n").encode(), {"trailing-separator"}),
     "trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(), {"trailing-separator"}),
     "title lines": (("Export of 1 May\n\n" + PLAIN).encode(), {"title-lines"}),
-    "several trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(), {"trailing-separator"}),
+    "several separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(), {"trailing-separator"}),
     "title lines padded with separators": (("Export,,\n,,\n" + PLAIN).encode(), {"title-lines"}),
     "a separator line of Excel": (("sep=;\n" + PLAIN.replace(",", ";")).encode(), {"title-lines", "separator"}),
     "the end-of-file mark of DOS": ((PLAIN + "\x1a").encode(), set()),
@@ -602,7 +602,9 @@ def test_numbers_near_the_others_are_not_codes_for_missing(cells):
 
 @pytest.mark.parametrize("word", ["hemi", ""])
 def test_several_header_lines_raise_one_question_and_the_answer_joins_them(word):
-    file = b"net,1,1,2\nnode,1,2,1\n%s,lh,rh,lh\n" % word.encode() + b"".join(b"%d,%d.5,%d.25,%d\n" % (i, i, i + 3, i * i) for i in range(300))
+    file = b"net,1,1,2\nnode,1,2,1\n%s,lh,rh,lh\n" % word.encode() + b"".join(
+        b"%d,%d.5,%d.25,%d\n" % (i, i, i + 3, i * i) for i in range(300)
+    )
     asked = read_table(file)
     assert [(one.code, one.options) for one in asked.questions] == [("header-lines", ("1", "3"))]
     assert not codes(asked) & {"bad-cells", "duplicate-names"}
