@@ -269,8 +269,8 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
     for before, record in records:
         filled = sum(bool(cell.strip()) for cell in record)
         if len(record) >= max(min(width - 1, filled_width), 2) and filled * 2 > min(usual, width - 1):
-            below = [row for start, row in records if start > before]
-            if len(record) >= width - 1 or not names_numbers(below[0], below[1:]):  # else a title with as many cells as names
+            below = next((row for start, row in records if start > before), ())
+            if len(record) >= width - 1 or any(map(NUMBER.fullmatch, below)):  # else a title with as many cells as names
                 return before, record
     return records[0]
 
@@ -311,6 +311,10 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits, or
     names of columns of numbers.
     """
+    if len(first) < dialect.width - 1:  # DuckDB may take a line that is too short for a title
+        lines = path.read_text(encoding="utf-8").split("\n")
+        lines[dialect.skip] += dialect.delimiter * (dialect.width - len(first))
+        path.write_text("\n".join(lines), encoding="utf-8", newline="\n")
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip, nullstr=NO_NUMBERS)
     if (found is not None and found[3]) or names_numbers(first, below):
         return True

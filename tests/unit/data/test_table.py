@@ -301,6 +301,8 @@ def test_a_short_header_names_the_first_columns_if_the_rows_end_in_empty_cells()
     table = read_table(b"a,b,y\n" + b"7,0.675,z,,,\n" * 6_000 + b"3,0.968,x,,5,\n" * 2)
     assert table.frame.columns.tolist() == ["a", "b", "y", "column_4", "column_5"]
     assert read_table(b"Sales,in,May\nshop,size,cost,,\na,7,4,,\nb,8,5,,\n").frame.columns[0] == "shop"
+    numbers = b"2020;age;x;wd\n" + b"5.80;9.53;10;4.82;;;\n8.94;8.47;44;7.30;;;\n" * 15
+    assert read_table(numbers).frame.columns.tolist() == ["2020", "age", "x", "wd"]
 
 
 def test_names_become_unique_and_not_empty():
