@@ -111,7 +111,7 @@ def cell_number(value: float) -> str:
     >>> cell_number(2017.0), cell_number(12017.0), cell_number(2017.5)
     ('2017', '12,017', '2,017.5')
     """
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 10_000 else number(value)
+    return f"{value:z.0f}" if value.is_integer() and abs(value) < 10_000 else number(value)
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

@@ -216,7 +216,7 @@ def _matthews(y_N: Labels, p_NK: Probabilities) -> float:
 
 
 def _r2(y_N: Numbers, p_N: Numbers) -> float:
-    return float(_sk().r2_score(y_N, p_N)) if np.ptp(y_N) else float("nan")
+    return float(_sk().r2_score(y_N, p_N)) if len(y_N) and np.ptp(y_N) else float("nan")
 
 
 def _rmse(y_N: Numbers, p_N: Numbers) -> float:

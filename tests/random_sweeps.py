@@ -86,7 +86,8 @@ def regression_sweep(store, seed, unit=1.0, validation_rows=60, rows=120):
         own = {"inference": error, "linear": 1.2 * wrong}.get(what, (1 - helped[one]) * wrong)
         y, p, z = (unit * part for part in (truth, truth + own, truth + error))
         parts = {"validation": slice(0, validation_rows), "test": slice(validation_rows, None)}
-        store.append(run_id, RunPlanned("cpu", 1, 120, validation_rows, rows - validation_rows, 120, 15, 2, (), 100, 4, (), {}))
+        counts = (1, 120, validation_rows, rows - validation_rows, 120, 15, 2)
+        store.append(run_id, RunPlanned("cpu", *counts, (), 100, 4, (), {}, guess=(float(y.mean()),)))
         store.run_dir(run_id).mkdir(parents=True)
         numbers = np.arange(rows)
         split = np.where(numbers < validation_rows, "validation", "test")

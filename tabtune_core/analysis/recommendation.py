@@ -289,7 +289,8 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
         return f"How much of this is noise is not known: predictions of its rows, or those before training, are missing.{compared}"
     missing = comparison.configurations["gap_error"].isna().any()
     unit = UNIT[claim.units or "random"]
-    why = "Too few of them give no interval." if comparison.too_few else "Runs without predictions for these rows have none."
+    few = f"Too few {counted(0, unit).removeprefix('0 ')} give no interval."
+    why = few if comparison.too_few else "Runs without predictions for these rows have none."
     unknown = f" {why}" if missing else ""
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     luck = (

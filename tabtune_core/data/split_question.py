@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.data.findings import Column, Question
-from tabtune_core.data.reading.column_profile import TIME_NAME
 from tabtune_core.data.reading.dates import MEANS
 from tabtune_core.settings import RunSettings, SplitBy
 
@@ -27,8 +26,9 @@ FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 200
 """For a column whose values another column describes: fewest rows per value on average, and rows checked before all are."""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 """Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per pair with copies."""
+TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
 MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)")
-BIRTH_NAME = re.compile(r"(?i)birth|\bborn|(^|[\W_])dob([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita|nascimento")
+BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita|nascimento")
 """Dates of birth say who a row is about, not when it was seen."""
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
 YEAR_OR_AMOUNT = re.compile(r"[A-Za-z]{0,2}[ -]?(1[89]|20)\d\d([-/ ]?\d\d(\d\d)?)?[A-Za-z]?|[\d.]+ ?[A-Za-z]{1,5}")

@@ -259,7 +259,7 @@ def finish(
         commas_seen |= {
             name: with_comma
             for name, kind, sample in zip(cells.names[start:end], typed[start:], samples, strict=True)
-            if kind.decimal_comma and name not in known_commas and (with_comma := [cell for cell in sample if "," in cell])
+            if kind.decimal_comma and (with_comma := [cell for cell in sample if "," in cell])
         }
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)

@@ -47,7 +47,8 @@ class MLflow:
 
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-            Path(self._uri.removeprefix("sqlite:///").partition("?")[0]).open("ab").close()  # if it cannot be, MLflow tries for minutes
+            if not (database := self._uri.removeprefix("sqlite:///").partition("?")[0]).startswith((":", "file:")):
+                Path(database).open("ab").close()  # if it cannot be, MLflow tries for minutes
         return MlflowClient(self._uri)
 
     def _experiment(self, run: AboutRun) -> str:

@@ -66,7 +66,7 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
         "Rows to predict",
         max_upload_size=LIMIT_BYTES // 1_000_000,
         key="try_file",
-        help="CSV or Parquet with the columns that the adapter predicts from. The target may be missing; rows with a target are scored."
+        help="A file with the columns that the adapter predicts from. The target may be missing; rows with a target are scored."
         f" Up to {LIMIT_ROWS:,} rows.",
     )
     if file is None:

@@ -28,7 +28,7 @@ ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE
 )
-TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
+YEAR_NAME = re.compile(r"years?|yr", re.IGNORECASE)
 BARE_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
 SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
@@ -36,7 +36,8 @@ OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
 RECURRING = 0.1
 BARE_NUMBER = re.compile(r"^[^\d+-]+|\D+$")
 """What stands around a number, such as a currency or a unit."""
-COMMAS_BETWEEN = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+COMMA_BETWEEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(,\d{3})+(?![\d.,])")
+COMMA_DECIMAL = re.compile(r"(?<!\d)(0,\d{3}|\d*,(\d{1,2}|\d{4,}))(?!\d)")
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 FEW_COPIES = 0.01
@@ -225,9 +226,11 @@ def points_question(doubts: Mapping[str, str]) -> tuple[list[Finding], list[Ques
 
 def commas_finding(commas: Mapping[str, Sequence[str]]) -> list[Finding]:
     """Warns if all numbers with a decimal comma may have thousands; ``commas`` are the columns, each with its cells that hold a comma."""
-    if not commas or not all(COMMAS_BETWEEN.fullmatch(BARE_NUMBER.sub("", cell)) for cells in commas.values() for cell in cells):
+    shown = {name: next(filter(COMMA_BETWEEN.search, cells), None) for name, cells in commas.items()}
+    doubts = [f"{cell!r} in {name!r}" for name, cell in shown.items() if cell]
+    if not doubts or any(COMMA_DECIMAL.search(cell) for cells in commas.values() for cell in cells):
         return []
-    listed = ", ".join(f"{cells[0]!r} in {name!r}" for name, cells in [*commas.items()][:3]) + (", ..." if len(commas) > 3 else "")
+    listed = ", ".join(doubts[:3]) + (", ..." if len(doubts) > 3 else "")
     message = f"All commas in numbers have three digits after them, such as {listed}. They were read as decimal commas. "
     way_out = "If they separate thousands, remove the column from 'Columns with decimal commas' under Reading choices."
     return [Finding("warning", "comma", message + way_out)]
@@ -273,7 +276,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     named = ID_NAME.search(name) is not None
     coded = named and all(example.isdecimal() for example in column.examples)
     spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)
-    timed = numeric and TIME_NAME.fullmatch(name.strip())  # one row a year
+    timed = numeric and YEAR_NAME.fullmatch(name.strip())  # one row a year
     different = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
     if different and not spoken and not timed and (words or consecutive or (numeric and named)):
         seen = f"{column.unique:,} different values in {filled:,} rows"

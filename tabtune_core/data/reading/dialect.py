@@ -270,7 +270,8 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
         filled = sum(bool(cell.strip()) for cell in record)
         if len(record) >= max(min(width - 1, filled_width), 2) and filled * 2 > min(usual, width - 1):
             below = next((row for start, row in records if start > before), ())
-            if len(record) >= width - 1 or any(map(NUMBER.fullmatch, below)):  # else a title with as many cells as names
+            # else a title with as many cells as names, some of which may be years
+            if len(record) >= width - 1 or any(NUMBER.fullmatch(cell) and not YEAR.fullmatch(cell) for cell in below):
                 return before, record
     return records[0]
 

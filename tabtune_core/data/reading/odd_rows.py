@@ -78,7 +78,8 @@ def with_header_lines(
     findings: list[Finding],
     questions: list[Question],
 ) -> tuple[list[Finding], list[Question]]:
-    """Adds a finding and a question about further header lines: rows with words and no numbers in most number columns. Returns all of both.
+    """Adds a finding and a question about further header lines: rows with words in three of four number columns and
+    numbers in none. Returns all of both.
 
     The question replaces those about the words of each column.
     """
@@ -87,7 +88,7 @@ def with_header_lines(
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 3):
         return findings, questions
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]
-    worded = [row for row, found in enumerate(words) if 2 * len(found) > len(numbers) and frame.iloc[row, numbers].isna().all()]
+    worded = [row for row, found in enumerate(words) if 4 * len(found) >= 3 * len(numbers) and frame.iloc[row, numbers].isna().all()]
     if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded):
         return findings, questions  # such as "**" or "n/k" in each column
     if not worded or worded[-1] == 0:

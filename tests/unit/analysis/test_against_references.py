@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 from made_sweeps import Lab
+from random_sweeps import regression_sweep
 
 from tabtune_core.analysis.against_references import against_guessing, rivals
 from tabtune_core.analysis.gains import beyond_noise
@@ -48,6 +49,15 @@ def test_guessing_knows_the_training_rows_and_not_the_test_rows(tmp_path):
     found, _ = against_guess(tmp_path, range(10), (0.1, 0.9), "log_loss")
     ours, guessed = -np.log([0.9, 0.2]).mean(), -np.log([0.1, 0.9]).mean()
     assert found.value == pytest.approx(guessed - ours) and found.value > 0
+
+
+def test_guessing_numbers_answers_with_the_mean_of_the_training_rows(store):
+    run = next(run for run in store.runs(regression_sweep(store, 1)) if run.settings.strategy == "peft")
+    rows, rmse = read_predictions(store, run.id, "test"), METRICS["rmse"].function
+    found, _ = against_guessing(METRICS["rmse"], partial(read_predictions, store), [run.id], trained=True)
+    guessed = rmse(rows.y_N, np.full(len(rows.y_N), rows.guess[0]))
+    assert found.value == pytest.approx(guessed - rmse(rows.y_N, rows.predicted))
+    assert rows.guess[0] != pytest.approx(rows.y_N.mean())
 
 
 def test_a_run_that_does_not_know_its_training_rows_is_not_compared_with_guessing(tmp_path):

@@ -241,7 +241,7 @@ def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_i
         "No gain over zero-shot is claimed: the test rows are too few to tell (they hold 3 rows with the class 'no', and it takes 5)."
         in " ".join(found.sentences)
     )
-    assert "Too few of them give no interval." in found.basis
+    assert "Too few rows give no interval." in found.basis
 
 
 def test_a_configuration_that_ran_twice_with_one_seed_counts_it_once(lab):
@@ -380,3 +380,9 @@ def test_the_basis_says_what_the_interval_counts_as_one(tmp_path, split_by, unit
     by = {"dataset": "d", "target": "y", "split_by": split_by, "split_column": "who"}
     runs = [(RunSettings(lora=LoraSettings(rank=rank), **by), (score,), range(18)) for rank, score in ((2, 0.9), (4, 0.8))]
     assert f"differences {unit} (40 validation" in Lab(tmp_path).add(*runs).found().basis
+
+
+@pytest.mark.parametrize(("guess", "said"), [((0.5, 0.5), True), ((0.1, 0.9), False)])
+def test_a_model_that_is_no_better_than_guessing_is_named(tmp_path, guess, said):
+    lab = Lab(tmp_path, guess).add((2, (0.4,), range(8)), (4, (0.3,), range(8)), metric="log_loss")
+    assert ("guessing with the shares of the classes in its training rows" in lab.said("log_loss")) == said

@@ -62,4 +62,4 @@ def test_one_run_that_explodes_hides_no_digit_of_the_others(tmp_path):
 def test_too_few_validation_rows_are_not_called_missing_predictions(tmp_path):
     store = RunStore(tmp_path)
     board = leaderboard(store.runs(regression_sweep(store, 1, validation_rows=25)), "rmse")
-    assert "Too few of them give no interval." in recommend(store, board, "rmse").basis
+    assert "Too few rows give no interval." in recommend(store, board, "rmse").basis

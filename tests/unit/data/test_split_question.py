@@ -22,7 +22,7 @@ def asked(*columns):
     ("found", "answers"),
     [
         (column("sold", "date"), ["by time: sold"]),
-        (column("adobe", "date"), ["by time: adobe"]),
+        *((column(name, "date"), [f"by time: {name}"]) for name in ("adobe", "bornholm")),
         (column("Year", unique=12, examples=("2001", "2002")), ["by time: Year"]),
         (column("customer_id"), ["by group: customer_id"]),
         (column("patient", "text", examples=("P1", "P2")), ["by group: patient"]),
@@ -47,7 +47,7 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
         column("income", unique=900),
         column("customer_id", unique=1000),
         column("store_id", unique=5),
-        *(column(name, "date") for name in ("DOB", "date_of_birth", "Geburtsdatum", "patient dob", "birthday")),
+        *(column(name, "date") for name in ("DOB", "date_of_birth", "Geburtsdatum", "patient dob", "date_born", "birthday")),
         column("branch_id", unique=15),
         column("customer_id", missing=600),
         column("customer_id", examples=("1.5", "2.25")),

@@ -301,6 +301,8 @@ def test_a_short_header_names_the_first_columns_if_the_rows_end_in_empty_cells()
     table = read_table(b"a,b,y\n" + b"7,0.675,z,,,\n" * 6_000 + b"3,0.968,x,,5,\n" * 2)
     assert table.frame.columns.tolist() == ["a", "b", "y", "column_4", "column_5"]
     assert read_table(b"Sales,in,May\nshop,size,cost,,\na,7,4,,\nb,8,5,,\n").frame.columns[0] == "shop"
+    years = read_table(b"Sales,by,shop,2021\nshop,2019,2020,2021,,\n" + b"a,7,4,1,,\nb,8,5,0,,\n" * 8)
+    assert years.frame.columns.tolist()[:4] == ["shop", "2019", "2020", "2021"] and "title-lines" in codes(years)
     numbers = b"2020;age;x;wd\n" + b"5.80;9.53;10;4.82;;;\n8.94;8.47;44;7.30;;;\n" * 15
     assert read_table(numbers).frame.columns.tolist() == ["2020", "age", "x", "wd"]
 
@@ -622,6 +624,8 @@ def test_marks_in_the_first_rows_are_not_names():
     assert not codes(asked) & {"header-lines"} and {"bad-cells"} <= codes(asked)
     lined = read_table(f"a,b,c,d\nn,mean,sd,max\nu,kg,kg,kg\n{lines}".encode())
     assert [(one.code, one.options) for one in lined.questions] == [("header-lines", ("1", "3"))]
+    spoken = read_table(f"a,b,c,d\nn,1,2,3\nm,refused,unknown,\n{lines}".encode())
+    assert not codes(spoken) & {"header-lines"} and {"bad-cells"} <= codes(spoken)
 
 
 def test_a_line_of_names_above_numbers_is_a_header():
@@ -657,13 +661,19 @@ def test_decimal_points_raise_no_question(cells):
 
 
 @settings(max_examples=20)
-@given(some.lists(some.integers(1000, 2_000_000), min_size=8, max_size=40), some.sampled_from(["{:,}", "${:,}", "{:,} km"]))
+@given(
+    some.lists(some.integers(1000, 2_000_000), min_size=8, max_size=40),
+    some.sampled_from(["{:,}", "${:,}", "{:,} km", "-${:,}", "{:,}[2]"]),
+)
 def test_commas_between_thousands_are_never_read_as_decimal_commas_without_a_warning(numbers, style):
     def content(size):
-        return ("price;size\n" + "".join(f"{style.format(number)};{size}\n" for number in numbers)).encode()
+        return ("price;size\n" + "".join(f"{style.format(number)};{size}\n" for number in written)).encode()
 
-    table = read_table(content("63"))
-    assert ("comma" in codes(table)) == (table.frame["price"].tolist() != numbers)
+    written = numbers
+    table, sign = read_table(content("63")), -1 if style[0] == "-" else 1
+    numbers = [sign * number for number in numbers]
+    for read in (table, read_table(content("63"), replace(table.reading, day_first=True))):
+        assert ("comma" in codes(read)) == (read.frame["price"].tolist() != numbers)
     answered = read_table(content("63"), replace(table.reading, decimal_commas=(("price", False),)))
     assert (answered.frame["price"].tolist(), "comma" in codes(answered)) == (numbers, False)
     assert "comma" not in codes(read_table(content("9,5")))
