@@ -58,7 +58,7 @@ def _is_only_claimed(run: Run) -> bool:
     state = found(run.pid, run.identity)
     if run.pid == os.getpid() and state == "alive":
         return True
-    return (run.executor or LOCAL) == LOCAL and run.heartbeat == run.started and state in ("gone", "other")
+    return (run.executor or LOCAL) == LOCAL and run.heartbeat == run.started and state == "gone"
 
 
 class Worker:
