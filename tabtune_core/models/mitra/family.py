@@ -114,7 +114,7 @@ CARDS = (
         "Pre-trained by us on synthetic tables; ships with the package.",
         "e6fbed7c5750654412427a2bf6984896736d0edf4f5f272c8b54d25299f20517",
         "8030536aa2d8ab7c63cade35473948fe2f7d4e3ac7a801a6a11666b4c9d05504",
-        rates={"classification": {"peft": 5e-4}, "regression": {"peft": 5e-4}},
+        rates={"classification": {"peft": 5e-4, "base-ft": 1e-4}, "regression": {"peft": 5e-4, "base-ft": 1e-4}},
     ),
     _mitra(
         "mitra-v2",
