@@ -56,14 +56,14 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     ):
         text = _help(describe(ReadingChoices, name), None)
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)
-    for flag, word, text in (
-        ("--leave-out", "left out", "Columns that no model is shown"),
-        ("--encode-text", "encoded text", "Columns of free text that models are shown as numbers"),
-        ("--decimal-comma", "The points separate thousands", "Columns in which 1.234 is 1234"),
+    for flag, text in (
+        ("--leave-out", "Columns that no model is shown, as with 'left out' on the Data page."),
+        ("--encode-text", "Columns of free text that models are shown as numbers, as with 'encoded text' on the Data page."),
+        ("--decimal-comma", "Columns in which 1.234 is 1234, as with 'The points separate thousands' on the Data page."),
+        ("--thousands-comma", "Columns in which 1,234 is 1234, as without them among 'Columns with decimal commas' on the Data page."),
     ):
-        help = f"{text}, as with '{word}' on the Data page."
         dest = f"reading.{flag[2:].replace('-', '_')}"
-        group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", default=argparse.SUPPRESS, help=help)
+        group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", default=argparse.SUPPRESS, help=text)
     order = group.add_mutually_exclusive_group()
     for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
         order.add_argument(
@@ -79,8 +79,8 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     marks = tuple(values.pop("missing_marks", ()))
     kinds: dict[str, Kind] = dict.fromkeys(values.pop("encode_text", ()), "encoded")
     kinds |= dict.fromkeys(values.pop("leave_out", ()), "ignored")
-    commas = tuple((name, True) for name in values.pop("decimal_comma", ()))
-    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=commas)
+    commas = dict.fromkeys(values.pop("decimal_comma", ()), True) | dict.fromkeys(values.pop("thousands_comma", ()), False)
+    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=tuple(commas.items()))
 
 
 def answer_flags(question: Question) -> str:

@@ -14,7 +14,7 @@ from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices, not_asked, together
 from tabtune_core.data.reading.progress import Tell, in_words
-from tabtune_core.errors import LabelError, SettingError, TableError
+from tabtune_core.errors import LabelError, SettingError, TableError, nearest
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
 from tabtune_core.files.plain_values import SHA256
@@ -41,6 +41,11 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
                 dataset = add_source(store.home, words, choices, tell=tell)
             else:
                 dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
+        names = [column.name for column in dataset.columns]
+        for name in dict(choices.decimal_commas).keys() - set(names):
+            near = nearest(name, names)
+            way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(names[:20])}."
+            raise TableError(f"--decimal-comma or --thousands-comma names {name!r}, but the table has no such column. {way_out}")
         for finding in together(not_asked(dataset.findings, dataset.questions)):
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:

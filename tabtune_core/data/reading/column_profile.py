@@ -232,7 +232,10 @@ def commas_finding(commas: Mapping[str, Sequence[str]]) -> list[Finding]:
         return []
     listed = ", ".join(doubts[:3]) + (", ..." if len(doubts) > 3 else "")
     message = f"All commas in numbers have three digits after them, such as {listed}. They were read as decimal commas. "
-    way_out = "If they separate thousands, remove the column from 'Columns with decimal commas' under Reading choices."
+    way_out = (
+        "If they separate thousands, remove the column from 'Columns with decimal commas' under Reading choices; "
+        "on the command line, use --thousands-comma."
+    )
     return [Finding("warning", "comma", message + way_out)]
 
 

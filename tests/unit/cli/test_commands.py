@@ -23,7 +23,7 @@ from random_sweeps import BASE
 from dashboard.__main__ import main as serve
 from tabtune_core.cli import launch
 from tabtune_core.cli.main import _parser, main
-from tabtune_core.data.datasets import add_dataset, get_dataset
+from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Note
 from tabtune_core.models.catalogue import CATALOGUE
@@ -185,6 +185,18 @@ def test_the_default_learning_rate_is_printed_if_none_is_given(tmp_path, launche
 def test_leaving_out_an_unknown_column_is_refused_with_a_near_name_or_all_names(tmp_path, launched, capsys, name, advice):
     assert main(["train", str(launched), "--target", "y", "--leave-out", name, "--home", str(tmp_path / "home")]) == 2
     assert f"{name!r} is to be left out, but the table has no such column. {advice}" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("flag", "cell", "read"), [("--decimal-comma", "1.500", 1500), ("--thousands-comma", "1,500", 1500)])
+def test_commas_and_points_in_a_column_are_read_as_asked_and_an_unknown_column_is_refused(tmp_path, launched, capsys, flag, cell, read):
+    table, home = tmp_path / "prices.csv", tmp_path / "home"
+    table.write_text("price;y\n" + "".join(f"{cell};{'no' if i % 3 else 'yes'}\n{i + 1}{cell[1:]};no\n" for i in range(40)))
+    asked = ["train", str(table), "--target", "y", "--home", str(home), flag]
+    assert main([*asked, "prise"]) == 2
+    assert "names 'prise', but the table has no such column. Did you mean 'price'?" in " ".join(capsys.readouterr().err.split())
+    assert main([*asked, "price"]) == 130, capsys.readouterr().err
+    (run,) = RunStore(home).runs()
+    assert load_frame(home, run.settings.dataset)["price"].iloc[0] == read
 
 
 def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_nothing(store, capsys, tmp_path):
