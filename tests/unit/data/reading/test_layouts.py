@@ -1,0 +1,255 @@
+"""Encodings, separators, comments, quotes and packed files: each becomes the intended table, or an error that says what to do."""
+
+import gzip
+import io
+import zipfile
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from read_tables import EXPECTED, PLAIN, codes, parquet, said, zipped
+
+from tabtune_core.data.reading.cells import load_text
+from tabtune_core.data.reading.misfits import Dialect
+from tabtune_core.data.reading.sql import connect, counts
+from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.errors import TableError
+
+SAME_TABLE = {
+    "plain": (PLAIN.encode(), set()),
+    "byte order mark": (PLAIN.encode("utf-8-sig"), {"bom"}),
+    "latin-1": (PLAIN.encode("latin-1"), {"latin-1"}),
+    "utf-16 little-endian": (b"\xff\xfe" + PLAIN.encode("utf-16-le"), {"utf-16"}),
+    "utf-16 big-endian": (b"\xfe\xff" + PLAIN.encode("utf-16-be"), {"utf-16"}),
+    "utf-16-le without a mark": (PLAIN.encode("utf-16-le"), {"utf-16"}),
+    "utf-16-be without a mark": (PLAIN.encode("utf-16-be"), {"utf-16"}),
+    "utf-32": (PLAIN.encode("utf-32"), {"utf-32"}),
+    "windows line ends": (PLAIN.replace("\n", "\r\n").encode(), set()),
+    "old mac line ends": (PLAIN.replace("\n", "\r").encode(), set()),
+    "no last line end": (PLAIN.strip().encode(), set()),
+    "semicolons": (PLAIN.replace(",", ";").encode(), {"separator"}),
+    "tabs": (PLAIN.replace(",", "\t").encode(), {"separator"}),
+    "pipes": (PLAIN.replace(",", "|").encode(), {"separator"}),
+    "decimal comma": (PLAIN.replace(",", ";").replace(".", ",").encode(), {"separator", "decimal-comma"}),
+    "blanks around cells": (PLAIN.replace(",", " , ").encode(), set()),
+    "trailing separators": (PLAIN.replace("\n", ",\n").encode(), {"trailing-separator"}),
+    "trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(), {"trailing-separator"}),
+    "title lines": (("Export of 1 May\n\n" + PLAIN).encode(), {"title-lines"}),
+    "several separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(), {"trailing-separator"}),
+    "title lines padded with separators": (("Export,,\n,,\n" + PLAIN).encode(), {"title-lines"}),
+    "a separator line of Excel": (("sep=;\n" + PLAIN.replace(",", ";")).encode(), {"title-lines", "separator"}),
+    "the end-of-file mark of DOS": ((PLAIN + "\x1a").encode(), set()),
+    "blank lines": (PLAIN.replace("\n", "\n\n  \n").encode(), set()),
+    "blank rows": ((PLAIN + ",,\n").encode(), {"blank-rows"}),
+    "gzip": (gzip.compress(PLAIN.encode()), {"compressed"}),
+    "zip": (zipped(table__csv=PLAIN), {"compressed"}),
+    "zip of a folder": (zipped(**{"./folder/table__csv": PLAIN, "folder/__DS_Store": "x"}), {"compressed"}),
+    "parquet": (parquet(pd.DataFrame(EXPECTED, columns=["age", "city", "y"])), set()),
+}
+
+
+@pytest.mark.parametrize(("source", "found"), SAME_TABLE.values(), ids=SAME_TABLE)
+def test_the_same_table_in_many_encodings_and_layouts_reads_the_same(source, found):
+    table = read_table(source)
+    assert table.frame.columns.tolist() == ["age", "city", "y"]
+    assert table.frame.to_numpy(dtype=object).tolist() == EXPECTED
+    assert [column.kind for column in table.columns] == ["number", "category", "number"]
+    assert codes(table) == found
+
+
+REFUSED = {
+    "no bytes": (b"", "empty"),
+    "only blanks": (b" \n\n \n", "only blank space"),
+    "only a byte order mark": (b"\xef\xbb\xbf", "only blank space"),
+    "only a header": (b"a,b,c\n", "no rows"),
+    "a header without a line end": (b"a,b", "no rows"),
+    "parquet without rows": (parquet(pd.DataFrame({"a": [], "b": []})), "no rows"),
+    "parquet without columns": (parquet(pd.DataFrame(index=range(3))), "no column"),
+    "a quote that stays open in the names": (b'a,"b\n1,2\n3,4\n', "A quote opens in line 1 and is never closed"),
+    "a quote that stays open in the first cell": (b'"a,b\n1,2\n3,4\n', "A quote opens in line 1 and is never closed"),
+    "a quote that stays open after a row": (b'a,b\n1,2\n"3,4\n5,6\n', "A quote opens in line 3 and is never closed"),
+    "a broken quote in the names": (b'a,"b"c,d\n1,2,3\n4,5,6\n', "The header line, 1, has too many cells or a broken quote"),
+    "one row": (b"a,b\n1,2\n", "one row"),
+    "one column": (b"a\n1\n2\n3\n", "one column"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG picture"),
+    "pdf": (b"%PDF-1.7\n", "PDF"),
+    "pickle": (b"\x80\x04\x95" + bytes(20), "pickle"),
+    "json": (b'[{"a": 1}]', "one column"),
+    "json in many lines": (b'{\n  "a": [1, 2],\n  "b": [3, 4]\n}\n', "JSON"),
+    "web page": (b"\n<!DOCTYPE html><html>", "web page"),
+    "other binary": (bytes(range(256)) * 20, "binary"),
+    "zip of two": (zipped(a__csv=PLAIN, b__csv=PLAIN), "2 files (a.csv, b.csv)"),
+    "zip of a picture": (zipped(a__csv="\x89PNG"), "binary|holds|one column"),
+    "zip of a zip": (gzip.compress(zipped(a__csv=PLAIN)), "another archive"),
+    "damaged zip": (zipped(a__csv=PLAIN)[:40], "damaged"),
+    "damaged gzip": (gzip.compress(PLAIN.encode())[:-12], "damaged"),
+    "damaged parquet": (b"PAR1" + bytes(50), "Parquet"),
+    "an incomplete utf-16 character": (b"\xff\xfe" + PLAIN.encode("utf-16-le") + b"a", "not valid utf-16"),
+}
+
+
+@pytest.mark.parametrize(("source", "said"), REFUSED.values(), ids=REFUSED)
+def test_a_file_that_is_not_a_table_is_refused_with_the_reason(source, said):
+    with pytest.raises(TableError, match=said.replace("(", r"\(").replace(")", r"\)")) as caught:
+        read_table(source)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "source", [PLAIN.encode() * 9, gzip.compress(PLAIN.encode() * 9), zipped(a__csv=PLAIN * 9)], ids=["plain", "gzip", "zip"]
+)
+def test_a_file_over_the_limit_is_refused_packed_or_not(source):
+    with pytest.raises(TableError, match="300"):
+        read_table(source, limit_bytes=300)
+
+
+def test_quoted_line_ends_and_quotes_stay_in_their_cell():
+    table = read_table(b'a,b\n"x\ny",1\n"say ""hi"", you",2\n')
+    assert table.frame["a"].tolist() == ["x\ny", 'say "hi", you']
+
+
+def test_a_quote_first_seen_late_is_still_a_quote():
+    table = read_table(b"a,b\n" + b"1,x\n" * 30_000 + b'2,"y,z"\n')
+    assert table.frame["b"].iloc[-1] == "y,z"
+    assert codes(table) == {"duplicate-rows"}
+
+
+def test_lines_that_do_not_fit_are_named_by_their_number():
+    table = read_table(b'a,b,c\n1,2,"x\ny"\n4,5\n6,7,8,9\n1,2,3\n1,2,4\n')
+    assert "Line 4 had too few cells" in said(table, "short-lines")[0]
+    assert "Line 5 had too many cells" in said(table, "ragged-lines")[0]
+    assert len(table.frame) == 4
+    assert table.frame["c"].isna().sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "kept"),
+    [(["1", "#3", "5"], [1, 5]), (["#ff0000", "#404040", "red"], ["#ff0000", "#404040", "red"]), (["#1", "#2", "#3"], ["#1", "#2", "#3"])],
+)
+def test_a_hash_comments_out_a_row_only_if_other_rows_begin_with_numbers(first, kept):
+    table = read_table("".join(f"{cell}\n" for cell in ["what,n", *(f"{cell},{place}" for place, cell in enumerate(first))]).encode())
+    assert table.frame["what"].tolist() == kept
+    assert bool(said(table, "comment-lines")) == (len(kept) < len(first))
+
+
+def test_a_file_where_most_lines_do_not_fit_is_refused():
+    with pytest.raises(TableError, match="most frequent number of cells"):
+        read_table(b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=","))
+
+
+def test_a_quote_that_opens_after_a_hash_takes_no_lines():
+    text = '# by "me\na,b,c\n' + "1,2,x\n" * 20 + '#1,"open,x\n' + ("4" * 1500 + ",5,y\n") * 120
+    assert len(read_table(text.encode()).frame) == 140
+
+
+@pytest.mark.parametrize("remark", ['# a "remark', '# an 8" pipe, and more, and more', '#"'])
+def test_a_row_that_starts_with_a_hash_may_hold_line_breaks_in_quotes(remark):
+    rows = [("#sale", row, "two\nlines" if row % 3 else "one", row / 8) for row in range(1, 40)]
+    lines = [f'{tag},{number},"{text}",{share}' for tag, number, text, share in rows]
+    table = read_table("\n".join(["tag,n,text,share", *lines[:20], remark, *lines[20:]]).encode())
+    assert (len(table.frame), table.frame["share"].tolist()) == (39, [row / 8 for row in range(1, 40)])
+    assert "comment-lines" in codes(table)
+
+
+def test_a_table_of_words_has_its_header_marked_with_a_hash():
+    rows = [f"{name},{colour},{size}" for name in ("foo", "bar", "baz") for colour in ("red", "blue") for size in ("big", "small")]
+    table = read_table("\n".join(["#name,colour,size", *rows]).encode())
+    assert (list(table.frame), len(table.frame)) == (["name", "colour", "size"], len(rows))
+    table = read_table("\n".join(["#made by a tool,v2,today", "name,colour,size", *rows]).encode())
+    assert (list(table.frame), len(table.frame)) == (["name", "colour", "size"], len(rows))
+
+
+@pytest.mark.parametrize("title", ["Report:,Sales,,,,,,", "Report,,,,,,,"])
+def test_a_title_with_separators_is_not_the_header_of_a_sparse_table(title):
+    rows = [",".join(str(row) if place in (row % 8, 3, 7) else "" for place in range(8)) for row in range(40)]
+    assert list(read_table("\n".join([title, "id,b,c,d,e,f,g,y", *rows]).encode()).frame) == ["id", *"bcdefgy"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(some.integers(0, 59), some.integers(1, 6), some.integers(1, 9))
+def test_a_note_beside_a_table_does_not_hide_its_header(line, beside, place):
+    lines = ["age,dose,sold", *(f"{row},{row * 7 % 90},{'ny'[row % 2]}" for row in range(60))]
+    wide = [line + "," * (beside + place) for line in lines]
+    wide[line] = f"{lines[line]}{',' * beside}checked{',' * place}"
+    frame = read_table("\n".join(wide).encode(), ReadingChoices(header=True)).frame
+    assert (list(frame)[:3], len(frame)) == (["age", "dose", "sold"], 60)
+
+
+@pytest.mark.parametrize(("decimals", "whole"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 0)])
+@pytest.mark.parametrize("header", [True, False])
+def test_decimal_commas_do_not_separate_cells(decimals, whole, header):
+    lines = [";".join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)]
+    names = [";".join(f"name{place}" for place in range(decimals + whole))] if header else []
+    table = read_table("\n".join([*names, *lines]).encode())
+    assert [column.kind for column in table.columns[:decimals]] == ["number"] * decimals
+    assert table.frame.iloc[-1, 0] == -39.395
+
+
+@pytest.mark.parametrize("word", ["[{},]", "Doe, J. {}", "{}, {}, x"])
+def test_words_with_commas_do_not_disturb_decimal_commas_and_semicolons(word):
+    lines = [f"{word.format(row, row)};{row},5;{row + 1},25" for row in range(20)]
+    table = read_table("\n".join(["who;a;b", *lines]).encode())
+    assert [(column.name, column.kind) for column in table.columns[1:]] == [("a", "number"), ("b", "number")]
+    assert table.frame.iloc[-1].tolist() == [word.format(19, 19), 19.5, 20.25]
+
+
+@pytest.mark.parametrize(("above", "below"), [("", "Source: us, 2024"), ("Cities, 2024\n\n", ""), ("Cities, of May\n", "Source: us, 2024")])
+def test_notes_with_commas_do_not_disturb_decimal_commas_and_semicolons(above, below):
+    lines = [f"town {row};{row}.000 €;{row},25" for row in range(20)]
+    table = read_table("\n".join([f"{above}who;a;b", *lines, below]).encode())
+    assert [(column.name, column.kind) for column in table.columns[1:]] == [("a", "number"), ("b", "number")]
+    assert table.frame.iloc[19].tolist() == ["town 19", 19000, 19.25]
+
+
+@pytest.mark.parametrize("more", ["", "q;r,4,5\n"])
+def test_a_table_of_lists_is_split_at_its_commas(more):
+    table = read_table(f"a,b\nx;y,1\nz;w,2\nx;w,3\n{more}".encode())
+    assert [column.name for column in table.columns] == ["a", "b"]
+
+
+def packed(kind):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as archive:
+        archive.writestr("a.csv", b"a,b\n" + b"1,2\n" * 50)
+    return bytearray(buffer.getvalue())
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_broken_stream_in_a_zip_is_refused_for_every_compression(kind):
+    data = packed(kind)
+    data[47:57] = b"\xff" * 10
+    with pytest.raises(TableError, match="damaged or unsupported archive"):
+        read_table(bytes(data))
+
+
+def test_a_quote_that_is_never_closed_is_reported_as_hiding_the_rest():
+    lines = [f"{i},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(40)]
+    lines[10] = '"' + lines[10]
+    table = read_table("\n".join(["a,b,y", *lines]).encode())
+    assert len(table.frame) == 10
+    assert "A quote opens in line 12" in said(table, "open-quote")[0]
+    lines[10] = '5"' + lines[10][1:]  # an inch sign within a cell is not an open quote
+    table = read_table("\n".join(["a,b,y", *lines]).encode())
+    assert len(table.frame) == 40
+    assert "open-quote" not in codes(table)
+
+
+def test_hundreds_of_columns_fit_into_the_memory_limit_of_reading(tmp_path):
+    lines = [",".join(f"c{place}" for place in range(600)), *[",".join(["1", "na"] * 300)] * 20]
+    (tmp_path / "wide.csv").write_text("\n".join(lines))
+    with connect(tmp_path) as connection:
+        dialect, sample = Dialect(",", '"', '"', 0, 600, True, False), tmp_path / "sample.csv"
+        cells = load_text(connection, tmp_path / "wide.csv", dialect, (), lines=21, asked=None, sample=sample, limit_bytes=10**9, fewest=2)
+        assert (len(cells.names), cells.rows) == (600, 20)
+        assert counts(connection, "count(c598)", "count(c599)") == (20, 0)
+
+
+@pytest.mark.parametrize(
+    ("letters", "message"),
+    [(500_000, "The file has one column: 'xxx"), (18_000_000, "longer than 16 million letters")],
+    ids=["long", "endless"],
+)
+def test_an_endless_line_is_refused_at_once(letters, message):
+    with pytest.raises(TableError, match=message):
+        read_table(b"x" * letters + b",b\n1,2\n3,4\n")

@@ -1,0 +1,152 @@
+"""The names of columns: which lines hold them, and that they are unique and can be shown."""
+
+import pandas as pd
+import pytest
+from read_tables import PLAIN, codes, said, zipped
+
+from tabtune_core.data.reading.cells import tidy_names
+from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.errors import TableError
+
+
+def test_a_missing_header_is_detected_replaced_and_asked_about():
+    table = read_table(b"M,0.4,15\nF,0.5,7\nI,0.6,9\n")
+    assert table.frame.columns.tolist() == ["column_1", "column_2", "column_3"]
+    assert len(table.frame) == 3
+    assert [(question.field, question.options) for question in table.questions] == [("header", ("false", "true"))]
+    assert table.reading.header is False
+
+
+@pytest.mark.parametrize("mark", ["", "?", "-", "n/a", "NaN"])
+@pytest.mark.parametrize("place", range(3))
+def test_a_missing_number_in_the_first_line_is_no_name(mark, place):
+    lines = [[f"{row}", f"{row * row % 7}", f"{row / 8}", "ab"[row % 2]] for row in range(1, 60)]
+    lines[0][place] = mark
+    rows = "".join(f"{','.join(line)}\n" for line in lines)
+    assert [question.code for question in read_table(rows.encode()).questions] == ["header"]
+    assert read_table(f"n,m,share,kind\n{rows}".encode()).frame.columns.tolist() == ["n", "m", "share", "kind"]
+
+
+def test_a_header_in_a_table_of_words_is_asked_about_and_the_answer_is_used():
+    source = b"bob,paris\nanna,rome\nzoe,rome\n"
+    assert [question.field for question in read_table(source).questions] == ["header"]
+    answered = read_table(source, ReadingChoices(header=False))
+    assert answered.questions == ()
+    assert answered.frame.iloc[0].tolist() == ["bob", "paris"]
+
+
+def test_a_header_of_years_is_a_header():
+    assert read_table(b"country,2000,2001,2002\nx,3,4,5\ny,5,6,7\n").frame.columns.tolist() == ["country", "2000", "2001", "2002"]
+    bank = b'"Source","Indicators",\n\n"Name","Code","Indicator",' + b",".join(b'"%d"' % year for year in range(1990, 1996)) + b",\n"
+    table = read_table(bank + b"".join(b'"Land, %d","L%d","GDP","3.5","","..","4","5","%d",\n' % (row, row, row) for row in range(30)))
+    assert table.frame.columns.tolist() == ["Name", "Code", "Indicator", *map(str, range(1990, 1996))]
+    assert read_table(b"land,1990,1995,1996,2000,2010\nx,3,4,5,1,2\ny,5,6,7,3,2\n").frame.columns[0] == "land"
+
+
+@pytest.mark.parametrize("last", [[5, 6], ["a", "b"]])
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("start", [0, 1])
+def test_consecutive_column_numbers_are_a_header(last, index, start):
+    frame = pd.DataFrame([[7, 8, 9, last[0]], [4, 5, 1, last[1]]], columns=range(start, start + 4))
+    table = read_table(frame.to_csv(index=index).encode())
+    assert table.frame.columns.tolist()[-4:] == [str(name) for name in frame]
+    assert len(table.frame) == 2
+
+
+def test_row_names_get_a_column_name_if_the_header_is_one_short():
+    table = read_table(b"a,b\nr1,1,2\nr2,3,4\n")
+    assert table.frame.to_dict("list") == {"row": ["r1", "r2"], "a": [1.0, 3.0], "b": [2.0, 4.0]}
+    assert "row-names" in codes(table)
+
+
+def test_a_short_header_names_the_first_columns_if_the_rows_end_in_empty_cells():
+    table = read_table(b"a,b,y\n" + b"7,0.675,z,,,\n" * 6_000 + b"3,0.968,x,,5,\n" * 2)
+    assert table.frame.columns.tolist() == ["a", "b", "y", "column_4", "column_5"]
+    assert read_table(b"Sales,in,May\nshop,size,cost,,\na,7,4,,\nb,8,5,,\n").frame.columns[0] == "shop"
+    years = read_table(b"Sales,by,shop,2021\nshop,2019,2020,2021,,\n" + b"a,7,4,1,,\nb,8,5,0,,\n" * 8)
+    assert years.frame.columns.tolist()[:4] == ["shop", "2019", "2020", "2021"] and "title-lines" in codes(years)
+    numbers = b"2020;age;x;wd\n" + b"5.80;9.53;10;4.82;;;\n8.94;8.47;44;7.30;;;\n" * 15
+    assert read_table(numbers).frame.columns.tolist() == ["2020", "age", "x", "wd"]
+
+
+def test_names_become_unique_and_not_empty():
+    table = read_table(b"a,a,,a_2,a\n1,2,3,4,5\n6,7,8,9,0\n")
+    assert table.frame.columns.tolist() == ["a", "a_3", "column_3", "a_2", "a_4"]
+    told = {finding.column: finding.code for finding in table.findings}
+    assert told == {"a_3": "duplicate-names", "column_3": "empty-names", "a_4": "duplicate-names"}
+
+
+def test_names_that_look_the_same_become_unique_and_lose_control_characters():
+    table = read_table("age,age\u200b,\u202eage,a\x9b2Jb,y\n1,2,3,4,5\n6,7,8,9,0\n".encode())
+    assert table.frame.columns.tolist() == ["age", "age_2", "age_3", "a 2Jb", "y"]
+    assert {finding.column for finding in table.findings if finding.code == "duplicate-names"} == {"age_2", "age_3"}
+
+
+def test_a_very_long_name_is_cut_and_reported():
+    table = read_table(f"{'n' * 20_000},{'n' * 19_999}m,y\n1,2,3\n4,5,6\n".encode())
+    assert [len(name) for name in table.frame] == [500, 502, 1]
+    assert len(said(table, "long-name")) == 2
+
+
+def test_words_that_differ_only_in_invisible_characters_are_reported():
+    words = "1,yes\n2,yes\u200b\n3,\ufeffno\n4,no\n"
+    (message,) = said(read_table(f"a,y\n{words * 10}".encode()), "alike")
+    assert r"'yes' and 'yes\u200b'" in message
+    assert r"'no' and '\ufeffno'" in message
+
+
+def test_the_name_of_an_archive_member_is_shown_without_control_characters():
+    told = said(read_table(zipped(**{"\u202evsc.exe\x1b[31m": PLAIN})), "compressed")
+    assert told == ["The file was compressed; vsc.exe [31m in it was read."]
+
+
+def test_an_unknown_encoding_is_refused_in_one_line_even_with_a_long_name():
+    with pytest.raises(TableError, match="^Unknown encoding 'x{59}…'. Known ones: utf-8") as refused:
+        read_table(PLAIN.encode(), ReadingChoices(encoding="x" * 100_000))
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("word", ["hemi", ""])
+def test_several_header_lines_raise_one_question_and_the_answer_joins_them(word):
+    file = b"net,1,1,2\nnode,1,2,1\n%s,lh,rh,lh\n" % word.encode() + b"".join(
+        b"%d,%d.5,%d.25,%d\n" % (i, i, i + 3, i * i) for i in range(300)
+    )
+    asked = read_table(file)
+    assert [(one.code, one.options) for one in asked.questions] == [("header-lines", ("1", "3"))]
+    assert not codes(asked) & {"bad-cells", "duplicate-names"}
+    table = read_table(file, ReadingChoices(header_lines=3))
+    assert [column.name for column in table.columns] == [f"net node {word}".strip(), "1 1 lh", "1 2 rh", "2 1 lh"]
+    assert [column.kind for column in table.columns] == ["number"] * 4
+    assert (len(table.frame), table.questions) == (300, ())
+
+
+def test_marks_in_the_first_rows_are_not_names():
+    lines = "".join(f"r{row},{row},{row + 3},{row * row}\n" for row in range(300))
+    asked = read_table(f"a,b,c,d\nx,**,**,**\ny,n/k,n/k,n/k\n{lines}".encode())
+    assert not codes(asked) & {"header-lines"} and {"bad-cells"} <= codes(asked)
+    lined = read_table(f"a,b,c,d\nn,mean,sd,max\nu,kg,kg,kg\n{lines}".encode())
+    assert [(one.code, one.options) for one in lined.questions] == [("header-lines", ("1", "3"))]
+    spoken = read_table(f"a,b,c,d\nn,1,2,3\nm,refused,unknown,\n{lines}".encode())
+    assert not codes(spoken) & {"header-lines"} and {"bad-cells"} <= codes(spoken)
+
+
+def test_a_line_of_names_above_numbers_is_a_header():
+    lines = "".join(f"ab{row},{90 + row},,\n" for row in range(8))
+    assert [column.name for column in read_table(f"named,namee,,\n{lines}".encode()).columns[:2]] == ["named", "namee"]
+    assert not read_table(b"Ann,3\nBob,12\nCy,4\n").reading.header
+
+
+def test_a_first_row_of_words_is_no_line_of_names():
+    rows = ["Ann Lee,,likes tea,call late,vip", *(f"P{row} Q,City{row % 3},a note {row},x{row},y" for row in range(5))]
+    assert len(read_table("\n".join(["Name,City,Note,,", *rows]).encode()).frame) == 6
+
+
+def test_a_header_whose_index_has_no_name_is_found():
+    body = ["Ann,3.5,", "Bob,2.5,", "Cy,,"]
+    table = read_table("\n".join(['"","First","SMITH","LEE"', *(f'"{row}",{cells}' for row, cells in enumerate(body * 4, 1))]).encode())
+    assert [*table.frame] == ["column_1", "First", "SMITH", "LEE"] and len(table.frame) == 12
+
+
+def test_thousands_of_columns_with_one_name_become_unique_quickly():
+    names, findings = tidy_names(("a",) * 5000, told=True)
+    assert (names[0], names[-1], len(set(names)), len(findings)) == ("a", "a_5000", 5000, 4999)

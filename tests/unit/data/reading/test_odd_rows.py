@@ -1,0 +1,92 @@
+"""Rows that are no rows of the table: units, totals, notes."""
+
+import pandas as pd
+import pytest
+from read_tables import one_column, said
+
+from tabtune_core.data.findings import not_asked
+from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.errors import LayoutError
+
+
+def with_units(*, rows: int, word: str = "") -> bytes:
+    return "\n".join(["city,weight,height", f"{word},kg,cm", *(f"c{row % 3},{row}.5,{row * 2}" for row in range(rows))]).encode()
+
+
+@pytest.mark.parametrize("rows", [30, 300])
+def test_a_row_of_units_is_asked_about_once_and_the_answer_makes_columns_numeric(rows):
+    asked = read_table(with_units(rows=rows))
+    assert [(question.code, question.options) for question in asked.questions] == [("units-row", ("kg", "cm"))]
+    assert len(said(asked, "units-row")) == 1
+    assert not said(asked, "mixed-numbers")
+    answered = read_table(with_units(rows=rows), ReadingChoices(missing_marks=("kg", "cm")))
+    assert [column.kind for column in answered.columns] == ["category", "number", "number"]
+    assert (len(answered.frame), answered.questions) == (rows, ())
+
+
+@pytest.mark.parametrize("first", [("<5", "7"), ("n.a.", "7"), ("unknown", "unknown"), ("12", "cm")])
+def test_a_first_row_with_a_number_a_bound_or_a_repeated_word_is_not_a_row_of_units(first):
+    rows = [first, *((str(row), str(row * 2)) for row in range(80)), ("unknown", "5")]
+    table = read_table("\n".join(["w,h", *map(",".join, rows)]).encode())
+    assert not said(table, "units-row")
+
+
+TOTALS = {
+    "named": (["a,1,2", "b,3,4", "c,5,6", "Total:,9,12"], "'item' is 'Total:', 'n' is '9'"),
+    "named in another language": (["a,1,2", "b,3,4", "c,5,6", "Gesamtsumme,9,12"], "'item' is 'Gesamtsumme'"),
+    "without a name": (["a,1,2", "b,3,4", "c,5,6", ",9,12"], "'n' is '9', 'm' is '12'"),
+    "a name that recurs": (["a,1,2", "total,3,4", "c,5,6", "total,9,12"], None),
+    "not the sum": (["a,1,2", "b,3,4", "c,5,6", ",9,13"], None),
+    "a row like the others": (["a,1,2", "b,3,4", "c,5,6", "d,9,12"], None),
+    "too few to tell": (["a,1,2", "b,3,4", ",4,6"], None),
+    "above a note": (["a,1,2", "b,3,4", "c,5,6", "Total,9,12", "Source: us"], "'item' is 'Total'"),
+}
+
+
+@pytest.mark.parametrize(("rows", "shown"), TOTALS.values(), ids=TOTALS)
+def test_a_total_in_the_last_row_is_reported(rows, shown):
+    table = read_table("\n".join(["item,n,m", *rows]).encode())
+    assert [shown in message for message in said(table, "total-row")] == [True] * (shown is not None)
+
+
+NOTES = {
+    "a source": (["Source: World Bank, 2024"], "The last row looks like a note"),
+    "two notes": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "The last 2 rows look like notes"),
+    "the row count of a database": (["(3 rows affected)"], "'(3 rows affected)'"),
+    "a name": (["d,,"], None),
+    "a phrase that names a row": (["Isle of Man,4,"], None),
+    "incomplete rows among others": (["New York,,", "d,4,5", "Old York,,"], None),
+}
+
+
+@pytest.mark.parametrize(("rows", "shown"), NOTES.values(), ids=NOTES)
+def test_notes_below_a_table_are_reported(rows, shown):
+    found = said(read_table("\n".join(["item,n,m", "a,1,2", "b,3,4", "c,5,6", *rows]).encode()), "note-rows")
+    assert [shown in message for message in found] == [True] * (shown is not None)
+
+
+@pytest.mark.parametrize(
+    ("end", "asked"), [("Total,9,12", ("0", "1")), ("Total,,12\nSource: us", ("0", "1", "2")), ("Source: us", ("0", "1"))]
+)
+@pytest.mark.parametrize("days", [3, 60])  # with 60 the column holds dates, and its notes are missing values
+def test_rows_below_a_table_are_asked_about_and_left_out(end, asked, days):
+    body = "day,n,m\n" + "".join(f"{pd.Timestamp('2024-01-01') + pd.Timedelta(day, 'D'):%Y-%m-%d},{day},{day % 7}\n" for day in range(days))
+    assert not read_table((body + "2024-04-01,,\n").encode()).questions
+    table = read_table((body + end).encode())
+    assert [question.options for question in table.questions if question.field == "skip_last"] == [asked]
+    assert not {"note-rows", "total-row"} & {finding.code for finding in not_asked(table.findings, table.questions)}
+    left = read_table((body + end).encode(), ReadingChoices(skip_last=int(asked[-1])))
+    assert left.frame.equals(read_table(body.encode()).frame) and not left.questions
+    assert said(left, "skipped-last") == [f"{'2 rows' if len(asked) == 3 else '1 row'} at the end: left out, as asked."]
+    assert ReadingChoices.from_json(left.reading.to_json()).skip_last == int(asked[-1])
+    with pytest.raises(LayoutError, match=rf"{days + 1} of \d+ rows at the end cannot be left out"):
+        read_table((body + "2024-04-01,7,8\n").encode(), ReadingChoices(skip_last=days + 1))
+
+
+def test_a_column_with_a_question_is_not_reported_as_free_text():
+    cells = [*(f"{row}.25" for row in range(60)), "unknown", "unknown", "unknown"]
+    asked = one_column(cells)
+    assert (asked.columns[0].kind, [question.code for question in asked.questions]) == ("text", ["mixed-numbers"])
+    told = not_asked(asked.findings, asked.questions)
+    assert not [finding for finding in told if finding.column == "x"]
+    assert said(one_column(cells, ReadingChoices(kinds=(("x", "text"),))), "id-like")
