@@ -3,7 +3,7 @@
 In: a sweep and a few counts. Out: the warnings that apply, each with what to do. Nothing here forbids anything.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tabtune_core.metrics import METRICS
@@ -30,15 +30,6 @@ class Preset:
         return f"rank {lora.rank}, alpha {lora.effective_alpha:g}, dropout {lora.dropout:g}, learning rate {short_rate(self.learning_rate)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """What to start with on one table."""
-
-    preset: str
-    """Its key in PRESETS."""
-    reason: str
-
-
 PRESETS: dict[str, Preset] = {
     "small": Preset(title="Small data (to 10,000 rows)", lora=LoraSettings(rank=4, alpha=8, dropout=0.1), learning_rate=2e-4),
     "medium": Preset(title="Medium data (to 100,000 rows)", lora=LoraSettings(rank=8, alpha=16, dropout=0.05), learning_rate=2e-4),
@@ -46,32 +37,21 @@ PRESETS: dict[str, Preset] = {
     "memory": Preset(title="Memory limited", lora=LoraSettings(rank=2, alpha=4, dropout=0.2), learning_rate=1e-4),
     "accuracy": Preset(title="Max accuracy", lora=LoraSettings(rank=16, alpha=32, dropout=0.05), learning_rate=5e-5),
 }
+WHY = {
+    "small": f"small data, up to {SMALL_TABLE_ROWS:,} rows. Few rows suit a low rank, and dropout keeps the adapter from memorizing them.",
+    "medium": f"medium data, up to {MEDIUM_TABLE_ROWS:,} rows. These are enough rows for rank 8, with a little dropout.",
+    "large": f"large data, beyond {MEDIUM_TABLE_ROWS:,} rows. Use a higher rank, a lower learning rate and almost no dropout.",
+}
+"""Reason for each preset that ``proposed`` may return."""
 
 
-def preset_for(rows: int) -> Preset:
-    """Returns the preset for a table of ``rows`` rows.
+def proposed(rows: int) -> str:
+    """Returns the key of the preset for a table of ``rows`` rows.
 
-    >>> [preset_for(n).lora.rank for n in (500, 10_000, 100_000, 1_000_000)]
+    >>> [PRESETS[proposed(n)].lora.rank for n in (500, 10_000, 100_000, 1_000_000)]
     [4, 4, 8, 16]
     """
-    return PRESETS[propose(rows).preset]
-
-
-def propose(rows: int) -> Proposal:
-    """Proposes a preset for a table of ``rows`` rows, with the reason.
-
-    >>> propose(569).reason
-    '569 rows: small data, up to 10,000 rows. Few rows suit a low rank, and dropout keeps the adapter from memorizing them.'
-    """
-    if rows <= SMALL_TABLE_ROWS:
-        why = f"small data, up to {SMALL_TABLE_ROWS:,} rows. "
-        why += "Few rows suit a low rank, and dropout keeps the adapter from memorizing them."
-        return Proposal(preset="small", reason=f"{rows:,} rows: {why}")
-    if rows <= MEDIUM_TABLE_ROWS:
-        why = f"medium data, up to {MEDIUM_TABLE_ROWS:,} rows. These are enough rows for rank 8, with a little dropout."
-        return Proposal(preset="medium", reason=f"{rows:,} rows: {why}")
-    why = f"large data, beyond {MEDIUM_TABLE_ROWS:,} rows. Use a higher rank, a lower learning rate and almost no dropout."
-    return Proposal(preset="large", reason=f"{rows:,} rows: {why}")
+    return "small" if rows <= SMALL_TABLE_ROWS else "medium" if rows <= MEDIUM_TABLE_ROWS else "large"
 
 
 USUAL_RATIO = 2.0
@@ -82,117 +62,50 @@ BYTES_TRAINED = 16
 """A weight, its gradient and Adam's two moments, four bytes each."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the warnings look at."""
+def advise(
+    sweep: SweepSettings,
+    *,
+    usual_rates: Mapping[Strategy, float],
+    rows: int,
+    model_parameters: int,
+    adapted_weights: int,
+    adapter_parameters: int,
+) -> Iterator[str]:
+    """Yields the warnings that apply, in the order of the form, each with what to do.
 
-    sweep: SweepSettings
-    usual_rates: Mapping[Strategy, float]
-    """Peak learning rates that are used where none is set."""
-    rows: int
-    model_parameters: int
-    adapted_weights: int
-    """Parameters of the weights that get an adapter."""
-    adapter_parameters: int
-    """Parameters of the adapter at the highest rank."""
-
-    @property
-    def dropouts(self) -> tuple[float, ...]:
-        """Dropouts that the sweep compares."""
-        return self.sweep.dropouts or (self.sweep.run.lora.dropout,)
-
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """Peak learning rates of LoRA."""
-        return self.sweep.learning_rates or (self.sweep.run.train.learning_rate or self.usual_rates["peft"],)
-
-    @property
-    def full_rates(self) -> tuple[float, ...]:
-        """Peak learning rates of full fine-tuning; empty if it does not run."""
-        return (self.sweep.full_learning_rates or (self.usual_rates["base-ft"],)) if self.sweep.full_fine_tuning else ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """One warning."""
-
-    knob: str
-    """The setting that it is about."""
-    when: Callable[[Facts], bool]
-    text: Callable[[Facts], str]
-    """The warning itself."""
-    todo: str
-    """What to do about it."""
-
-
-ADVICE = (
-    Advice(
-        knob="ranks",
-        when=lambda facts: min(facts.sweep.ranks, default=2) < 2,
-        text=lambda facts: "Rank 1 can shift each layer along one direction only.",
-        todo="Keep rank 1 to see whether it is enough; otherwise start at 2.",
-    ),
-    Advice(
-        knob="dropouts",
-        when=lambda facts: bool(facts.sweep.ranks) and facts.rows <= SMALL_TABLE_ROWS and min(facts.dropouts) == 0,
-        text=lambda facts: f"{facts.rows:,} rows without dropout: the adapter may memorize the training rows.",
-        todo="Use 0.1 to 0.2 on a table this small, or compare both.",
-    ),
-    Advice(
-        knob="learning_rates",
-        when=lambda facts: bool(facts.sweep.ranks and facts.full_rates) and min(facts.rates) < USUAL_RATIO * max(facts.full_rates),
-        text=lambda facts: (
-            f"LoRA has the learning rate {min(facts.rates):g} and full fine-tuning {max(facts.full_rates):g}: "
-            "similar rates make LoRA look weaker than it is."
-        ),
-        todo="Give LoRA two to ten times the learning rate of full fine-tuning.",
-    ),
-    Advice(
-        knob="ranks",
-        when=lambda facts: 0 < facts.adapted_weights <= facts.adapter_parameters,
-        text=lambda facts: (
-            f"At rank {max(facts.sweep.ranks)} the adapter has {facts.adapter_parameters:,} parameters and "
-            f"the weights that it adapts have {facts.adapted_weights:,}: it saves nothing."
-        ),
-        todo="Choose a lower rank.",
-    ),
-    Advice(
-        knob="model",
-        when=lambda facts: bool(facts.sweep.ranks) and facts.model_parameters < SMALL_MODEL_PARAMETERS,
-        text=lambda facts: (
-            f"The model has {facts.model_parameters / 1e6:.1f} M parameters: training all of them takes only "
-            f"{facts.model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations, so LoRA can save little memory."
-        ),
-        todo="Use it to compare settings; to save memory, choose a larger model or adapt only late layers.",
-    ),
-    Advice(
-        knob="warmup_ratio",
-        when=lambda facts: (
-            (facts.sweep.run.train.warmup_steps == 0)
-            if facts.sweep.run.train.warmup_steps is not None
-            else facts.sweep.run.train.warmup_ratio == 0
-        ),
-        text=lambda facts: "No warm-up: the first steps use the full learning rate and may damage the model.",
-        todo="Warm up over a tenth of the steps.",
-    ),
-    Advice(
-        knob="clip_norm",
-        when=lambda facts: facts.sweep.run.train.clip_norm == 0,
-        text=lambda facts: "No gradient clipping: one bad episode may undo the training.",
-        todo="Clip at 1.",
-    ),
-    Advice(
-        knob="class_weights",
-        when=lambda facts: facts.sweep.run.train.class_weights == "balanced" and facts.sweep.run.selection_metric in ("log_loss", "brier"),
-        text=lambda facts: (
-            f"Class weights change the probabilities, so {METRICS[facts.sweep.run.selection_metric].written} on the validation rows may "
-            "get worse; the pretrained weights are then returned."
-        ),
-        todo="Choose balanced accuracy or average precision as the selection metric (Advanced, Best checkpoint).",
-    ),
-)
-
-
-def advise(facts: Facts) -> list[Advice]:
-    """The warnings that apply, in the order of the form."""
-    return [warning for warning in ADVICE if warning.when(facts)]
+    Args:
+        sweep: what would start.
+        usual_rates: peak learning rates that are used where none is set.
+        rows: of the table.
+        model_parameters: of the whole model.
+        adapted_weights: parameters of the weights that get an adapter.
+        adapter_parameters: parameters of the adapter at the highest rank.
+    """
+    run, train, ranks = sweep.run, sweep.run.train, sweep.ranks
+    rates = sweep.learning_rates or (train.learning_rate or usual_rates["peft"],)
+    full_rates = (sweep.full_learning_rates or (usual_rates["base-ft"],)) if sweep.full_fine_tuning else ()
+    if min(ranks, default=2) < 2:
+        yield "Rank 1 can shift each layer along one direction only. Keep rank 1 to see whether it is enough; otherwise start at 2."
+    if ranks and rows <= SMALL_TABLE_ROWS and min(sweep.dropouts or (run.lora.dropout,)) == 0:
+        told = f"{rows:,} rows without dropout: the adapter may memorize the training rows."
+        yield f"{told} Use 0.1 to 0.2 on a table this small, or compare both."
+    if ranks and full_rates and min(rates) < USUAL_RATIO * max(full_rates):
+        told = f"LoRA has the learning rate {min(rates):g} and full fine-tuning {max(full_rates):g}"
+        yield f"{told}: similar rates make LoRA look weaker than it is. Give LoRA two to ten times the learning rate of full fine-tuning."
+    if 0 < adapted_weights <= adapter_parameters:
+        told = f"At rank {max(ranks)} the adapter has {adapter_parameters:,} parameters"
+        yield f"{told} and the weights that it adapts have {adapted_weights:,}: it saves nothing. Choose a lower rank."
+    if ranks and model_parameters < SMALL_MODEL_PARAMETERS:
+        takes = f"{model_parameters * BYTES_TRAINED / 1e6:.0f} MB beside the activations, so LoRA can save little memory"
+        told = f"The model has {model_parameters / 1e6:.1f} M parameters: training all of them takes only {takes}."
+        yield f"{told} Use it to compare settings; to save memory, choose a larger model or adapt only late layers."
+    if not (train.warmup_ratio if train.warmup_steps is None else train.warmup_steps):
+        yield "No warm-up: the first steps use the full learning rate and may damage the model. Warm up over a tenth of the steps."
+    if train.clip_norm == 0:
+        yield "No gradient clipping: one bad episode may undo the training. Clip at 1."
+    if train.class_weights == "balanced" and run.selection_metric in ("log_loss", "brier"):
+        yield (
+            f"Class weights change the probabilities, so {METRICS[run.selection_metric].written} on the validation rows may get worse; the "
+            "pretrained weights are then returned. Choose balanced accuracy or average precision as the selection metric (Advanced, Best "
+            "checkpoint)."
+        )

@@ -19,7 +19,7 @@ from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import BASELINES, COLOURS
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings.advice import PRESETS, preset_for
+from tabtune_core.settings.advice import PRESETS, proposed
 from tabtune_core.store.run_row import RANKED
 
 SIDE = 150
@@ -195,7 +195,7 @@ def choosing() -> None:
     st.header("Quick reference")
     tables = queries.tables()
     newest = next(iter(tables.values()), None)
-    fits = preset_for(newest.rows) if newest else None
+    fits = PRESETS[proposed(newest.rows)] if newest else None
     rows = [
         {
             "Case": row.title,

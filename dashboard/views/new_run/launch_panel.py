@@ -28,7 +28,7 @@ from tabtune_core.models.cards import AdapterSize, ModelCard, adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import MANY_RUNS, TRAINED, SweepSettings
-from tabtune_core.settings.advice import Facts, advise
+from tabtune_core.settings.advice import advise
 from tabtune_core.settings.labels import short_targets
 from tabtune_core.wording import counted
 
@@ -108,18 +108,17 @@ _IDLE: dict[str, Callable[[pd.DataFrame], bool]] = {
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) -> None:
     """Draws the guide's warnings that apply."""
     size = _largest(card, task, sweep)
-    facts = Facts(
-        sweep=sweep,
+    found = advise(
+        sweep,
         usual_rates={strategy: card.usual_rate(task, strategy) for strategy in TRAINED},
         rows=rows,
         model_parameters=card.weights_for(task).total_parameters,
         adapted_weights=size.adapted_weights,
         adapter_parameters=size.trainable,
     )
-    found = advise(facts)
-    if found:
+    if told := "\n".join(f"- {plain(one)}" for one in found):
         st.markdown("**Before you start**")
-        st.markdown("\n".join(f"- {plain(one.text(facts))} {plain(one.todo)}" for one in found))
+        st.markdown(told)
 
 
 def _largest(card: ModelCard, task: Task, sweep: SweepSettings) -> AdapterSize:

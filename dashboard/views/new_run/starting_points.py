@@ -14,7 +14,7 @@ from dashboard.views.new_run.forms import DEFAULTS, to_widgets
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
-from tabtune_core.settings.advice import PRESETS, propose
+from tabtune_core.settings.advice import PRESETS, WHY, proposed
 from tabtune_core.settings.labels import short_rate
 
 SET = ("ranks", "tied", "alphas", "dropouts", "learning_rates")
@@ -27,23 +27,23 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
 
     Call it after the widgets are drawn.
     """
-    proposal, rate, measured = propose(rows), short_rate(card.usual_rate(task, "peft")), "peft" in card.rates.get(task, {})
-    proposed = {**_values(proposal.preset), **({"learning_rates": DEFAULTS["learning_rates"]} if measured else {})}
+    preset, rate, measured = proposed(rows), short_rate(card.usual_rate(task, "peft")), "peft" in card.rates.get(task, {})
+    proposal = {**_values(preset), **({"learning_rates": DEFAULTS["learning_rates"]} if measured else {})}
     held = {name: st.session_state.get(name, DEFAULTS[name]) for name in SET}
-    described = {"In the form": held, "Default": DEFAULTS, "Proposed for this table": proposed}
+    described = {"In the form": held, "Default": DEFAULTS, "Proposed for this table": proposal}
     filled = {name: _words(values, rate) for name, values in described.items()}
     same = [name for name, values in list(filled.items())[1:] if values == filled["In the form"]]
     with st.container(border=True):
         lines = [f"| {name} | " + " | ".join(plain(values[key]) for values in filled.values()) + " |" for key, name in NAMES.items()]
         st.markdown("\n".join([f"| | {' | '.join(filled)} |", "|---" * (len(filled) + 1) + "|", *lines]))  # fits a phone
         kept = f", except the learning rate: on real tables this model gained more at {rate}" if measured else ""
-        st.caption(f"{proposal.reason} From the guide's quick reference{kept}. Tune the learning rate before the rank.")
+        st.caption(f"{rows:,} rows: {WHY[preset]} From the guide's quick reference{kept}. Tune the learning rate before the rank.")
         with st.container(horizontal=True):
             st.button(
                 "Use the proposal",
                 key="use_proposal",
                 on_click=st.session_state.update,
-                args=(proposed,),
+                args=(proposal,),
                 icon=":material/check:",
                 disabled="Proposed for this table" in same,
             )

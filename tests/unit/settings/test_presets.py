@@ -2,7 +2,7 @@
 
 import pytest
 
-from tabtune_core.settings.advice import PRESETS, preset_for, propose
+from tabtune_core.settings.advice import PRESETS, WHY, proposed
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,5 @@ from tabtune_core.settings.advice import PRESETS, preset_for, propose
     ],
 )
 def test_a_table_gets_the_proposal_for_its_size(rows, said):
-    proposal = propose(rows)
-    assert PRESETS[proposal.preset].said == said
-    assert PRESETS[proposal.preset] is preset_for(rows)
-    assert proposal.reason.startswith(f"{rows:,} rows: ")
+    assert PRESETS[proposed(rows)].said == said
+    assert WHY[proposed(rows)].startswith(PRESETS[proposed(rows)].title.lower().partition(" (")[0])
