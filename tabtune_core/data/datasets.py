@@ -27,7 +27,7 @@ from tabtune_core.data.reading.sql import translated
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError, TabTuneError
-from tabtune_core.files.plain_values import SHA256, check_fields
+from tabtune_core.files.plain_values import SHA256, restored
 from tabtune_core.files.whole import keep_folder
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import shortage_of
@@ -193,16 +193,7 @@ def get_dataset(home: Path, id: str) -> Dataset:
         data = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         if data.pop("sha256", None) not in (None, _sha256(data)):  # earlier versions wrote none
             raise ValueError("its content does not match its SHA-256")
-        facts = {
-            "columns": tuple(Column.from_json(item) for item in data["columns"]),
-            "findings": tuple(Finding.from_json(item) for item in data["findings"]),
-            "questions": tuple(Question.from_json(item) for item in data["questions"]),
-            "reading": ReadingChoices.from_json(data["reading"]),
-            "origin": tuple(data.get("origin", ())),
-        }
-        dataset = Dataset(**{**data, **facts})
-        for part in (dataset, *dataset.columns, *dataset.findings, *dataset.questions):
-            check_fields(part)
+        dataset = restored(Dataset, data)
         if dataset.id != id:
             raise ValueError(f"it describes the table {dataset.id[:12]}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

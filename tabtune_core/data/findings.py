@@ -5,8 +5,9 @@ Used by every other file of the data path. All are stored as JSON beside a table
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
+from tabtune_core.files.plain_values import restored
 from tabtune_core.wording import counted
 
 Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
@@ -44,11 +45,6 @@ class Column:
     examples: tuple[str, ...]
     """Up to three different values from the first rows, as in the file."""
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``dataclasses.asdict`` wrote."""
-        return cls(**{**data, "examples": tuple(data["examples"])})
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -69,11 +65,6 @@ class Finding:
     second: str | None = None
     """The second column, if the finding is about two columns together."""
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``dataclasses.asdict`` wrote."""
-        return cls(**data)
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -90,11 +81,6 @@ class Question:
 
     options: tuple[str, ...]
     """Possible answers: "true" and "false", marks to read as missing, names of encodings, splits, columns."""
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``dataclasses.asdict`` wrote."""
-        return cls(**{**data, "options": tuple(data["options"])})
 
 
 def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
@@ -188,31 +174,7 @@ class ReadingChoices:
         Raises:
             TypeError, ValueError or KeyError: ``data`` is something else, as it may come from another machine.
         """
-        kinds = tuple((name, kind) for name, kind in data["kinds"])
-        units = tuple((name, unit) for name, unit in data.get("units", ()))
-        orders = tuple((name, first) for name, first in data.get("date_orders", ()))
-        commas = tuple((name, decimal) for name, decimal in data.get("decimal_commas", ()))
-        marks = tuple(data["missing_marks"])
-        pairs = {"kinds": kinds, "units": units, "date_orders": orders, "decimal_commas": commas, "dashes": tuple(data.get("dashes", ()))}
-        choices = cls(**{**data, "missing_marks": marks, **pairs})
-        texts = [
-            choices.encoding,
-            choices.delimiter,
-            choices.sheet,
-            *choices.missing_marks,
-            *choices.dashes,
-            *(name for name, _ in (*kinds, *orders, *commas)),
-            *(t for pair in units for t in pair),
-        ]
-        switches = (choices.header, choices.day_first, choices.drop_copies, *(switch for _, switch in (*orders, *commas)))
-        numbers = (choices.rows, choices.header_lines, choices.skip_last)
-        if any(isinstance(count, bool) or not isinstance(count, int | None) for count in numbers) or choices.skip_last is None:
-            raise TypeError("the number of rows to read or to leave out, or of lines of names, has the wrong type")
-        if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(switch, bool | None) for switch in switches):
-            raise TypeError("the choices of how a table is read have the wrong type")
-        if not all(kind in get_args(Kind) for _, kind in kinds):
-            raise ValueError("the choices of how a table is read name an unknown kind of column")
-        return choices
+        return restored(cls, {**data, "kinds": data["kinds"], "missing_marks": data["missing_marks"]})  # these two must be there
 
 
 def shorten(cell: str, most: int = 60) -> str:

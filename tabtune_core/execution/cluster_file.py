@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tabtune_core.execution.executor import LOCAL, executor_in_environment
 from tabtune_core.execution.lock import worker_of
-from tabtune_core.files.plain_values import check_fields
+from tabtune_core.files.plain_values import restored
 from tabtune_core.files.whole import write_text
 from tabtune_core.wording import counted
 
@@ -67,12 +67,9 @@ def read_cluster(home: Path) -> Cluster | None:
     """Reads the file; None if runs are carried out on this machine, or it cannot be read."""
     try:
         told = json.loads((home / CLUSTER).read_text(encoding="utf-8"))
-        cluster = Cluster(tuple(ClusterNode(**{**node, "cards": tuple(node["cards"])}) for node in told["nodes"]), told["waits"])
-        for part in (cluster, *cluster.nodes):
-            check_fields(part)
+        return restored(Cluster, {"nodes": told["nodes"], "waits": told["waits"]})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return cluster
 
 
 def cluster_for_new_runs(home: Path) -> Cluster | None:

@@ -10,7 +10,7 @@ import math
 import re
 import types
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tabtune_core.files.damaged import Damaged
 
@@ -25,6 +25,7 @@ TOO_LARGE = "it holds a whole number of more than 64 bits"
 LONGEST_TEXT = 10_000
 """Most letters of the name of a class, a column or a layer."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
+Kind = TypeVar("Kind")
 HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -154,6 +155,24 @@ def check_fields(values: Any) -> None:
             raise Damaged(f"its {type(values).__name__} has a {field.name} of the wrong type")
 
 
+def restored(kind: type[Kind], value: Any) -> Kind:
+    """Returns what ``dataclasses.asdict`` and JSON made of a dataclass: objects become dataclasses and lists tuples, as the fields say.
+
+    Raises:
+        Damaged: a field does not have its annotated type.
+        TypeError or AttributeError: a field is missing or unknown, or the value is not an object.
+    """
+    made: Any = value
+    if dataclasses.is_dataclass(kind):
+        hints = hints_of(kind)
+        made = kind(**{name: restored(hints.get(name, Any), part) for name, part in value.items()})
+        check_fields(made)
+    elif get_origin(kind) is tuple and isinstance(value, list | tuple):
+        made = tuple(restored(get_args(kind)[0], part) for part in value)
+    found: Kind = made
+    return found
+
+
 @functools.cache
 def hints_of(cls: Any) -> dict[str, Any]:
     """Returns the type hints of a class; cached, since a workspace with many runs asks thousands of times."""
@@ -165,6 +184,8 @@ def fits(value: Any, hint: Any) -> bool:
 
     >>> fits({"a": 1}, dict[str, float]), fits(True, int), fits(None, int | None), fits(("a", 1), tuple[str, ...])
     (True, False, True, False)
+    >>> fits(("a", 1), tuple[str, int]), fits(("a",), tuple[str, int])
+    (True, False)
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -174,7 +195,10 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is dict:
         return isinstance(value, dict) and all(fits(part, parts[1]) for part in value.values())
     if origin is tuple:
-        return isinstance(value, tuple) and all(fits(part, parts[0]) for part in value)
+        if not isinstance(value, tuple):
+            return False
+        of = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        return len(of) == len(value) and all(map(fits, value, of))
     if hint in (int, float):
         return isinstance(value, int | hint) and not isinstance(value, bool)
     return hint is Any or isinstance(value, hint)
