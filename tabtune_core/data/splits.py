@@ -5,7 +5,6 @@ remaining rows, in the same way for every run of a sweep that has this seed.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,34 +43,20 @@ class SplitSizes:
     test: int
 
     @classmethod
-    def plan(
-        cls,
-        *,
-        rows: int,
-        validation_share: float,
-        test_share: float,
-        class_rows: Sequence[int] = (),
-    ) -> "SplitSizes":
-        """Computes the sizes of a split at random.
+    def plan(cls, class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> "SplitSizes":
+        """Computes the sizes of a split at random; ``class_rows`` counts the rows of each stratum (numbers: see ``group_rows``).
 
-        Args:
-            rows: number of rows with a label.
-            validation_share: share of the rows that are split.
-            test_share: the same; 0 for a table whose test rows are elsewhere.
-            class_rows: number of rows of each class; empty for regression.
-
-        >>> SplitSizes.plan(rows=102, validation_share=0.2, test_share=0.2, class_rows=(60, 40, 2))
+        >>> SplitSizes.plan(np.array([60, 40, 2]), validation_share=0.2, test_share=0.2)
         SplitSizes(train=62, validation=20, test=20)
         """
-        usual = [count for count in class_rows if count >= FEWEST_OF_A_CLASS]
-        divided, least = (sum(usual), len(usual)) if class_rows else (rows, _number_groups(rows))
-        validation, test = (_held_rows(share, divided, least) for share in (validation_share, test_share))
-        return cls(max(1, rows - validation - test), validation, test)
+        validation, test = _sizes(class_rows, validation_share, test_share)
+        return cls(max(1, int(class_rows.sum()) - validation - test), validation, test)
 
 
-def _held_rows(share: float, divided: int, least: int) -> int:
-    """Returns the size of a held-out part."""
-    return max(least, round(share * divided)) if share else 0
+def _sizes(class_rows: NDArray[np.int64], *shares: float) -> list[int]:
+    """Returns the size of the held-out part of each share of the rows that are split; a share of 0 is no part."""
+    usual = class_rows[class_rows >= FEWEST_OF_A_CLASS]
+    return [max(len(usual), round(share * int(usual.sum()))) if share else 0 for share in shares]
 
 
 def _number_groups(rows: int) -> int:
@@ -117,7 +102,7 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
             f"The target has {len(class_rows)} classes, of which {len(usual)} have at least {FEWEST_OF_A_CLASS} rows; "
             "training, validation and testing need two such classes. Add rows, or choose another column to predict."
         )
-    validation, test = (_held_rows(share, int(usual.sum()), len(usual)) for share in (validation_share, test_share))
+    validation, test = _sizes(class_rows, validation_share, test_share)
     if validation + test + len(usual) > usual.sum():
         raise LabelError(
             f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes: each part of the split needs a row of every"

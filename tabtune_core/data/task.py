@@ -18,7 +18,7 @@ from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.ordered_splits import split_by_column, with_known_classes
 from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
 from tabtune_core.data.target import check_label, with_label
-from tabtune_core.data.values import words
+from tabtune_core.data.values import numbers, words
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import RunSettings
 
@@ -83,13 +83,15 @@ def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
     if settings.split_by != "random":
         split = _split(frame, labels_of(frame, settings), settings)
         return SplitSizes(len(split.train), len(split.validation), len(split.test))
-    labels = with_label(frame, settings)[settings.target]
-    return SplitSizes.plan(
-        rows=int(labels.notna().sum()),
-        validation_share=settings.validation_share,
-        test_share=settings.test_share,
-        class_rows=labels.value_counts().to_list() if settings.task == "classification" else (),
-    )
+    return SplitSizes.plan(_class_rows(frame, settings), settings.validation_share, settings.test_share)
+
+
+def _class_rows(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.int64]:
+    """Counts the rows of each class or, for numbers, of each group whose proportion a split at random keeps."""
+    column = with_label(frame, settings)[settings.target]
+    if settings.task == "classification":
+        return np.asarray(column.value_counts(), dtype=np.int64)
+    return group_rows(int(np.isfinite(numbers(column)).sum()))
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
@@ -100,12 +102,7 @@ def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ..
         SettingError: the column cannot split the table.
     """
     if settings.split_by == "random" and not settings.test_rows_move:
-        column = with_label(frame, settings)[settings.target]
-        if settings.task == "classification":
-            counts = np.asarray(column.value_counts(), dtype=np.int64)
-        else:
-            counts = group_rows(int(np.isfinite(column.to_numpy(float, na_value=np.nan)).sum()))
-        held_out_rows(counts, settings.validation_share, settings.test_share)
+        held_out_rows(_class_rows(frame, settings), settings.validation_share, settings.test_share)
         return ()
     return _split(frame, labels_of(frame, settings), settings).findings
 

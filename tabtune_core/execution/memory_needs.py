@@ -72,7 +72,7 @@ def estimated(home: Path, run: RunSettings) -> float:
     from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, known_paces
     from tabtune_core.data.datasets import get_dataset
     from tabtune_core.data.encoding import count_features
-    from tabtune_core.data.splits import SplitSizes
+    from tabtune_core.data.splits import SplitSizes, group_rows
     from tabtune_core.data.task import kinds_of
     from tabtune_core.models.catalogue import get_card
     from tabtune_core.training.memory.estimate import Sizes
@@ -82,7 +82,7 @@ def estimated(home: Path, run: RunSettings) -> float:
     dataset = get_dataset(home, run.dataset)
     features = count_features(kinds_of(dataset.columns, run), run.target)
     label = {column.name: column for column in dataset.columns}[run.target]
-    split = SplitSizes.plan(rows=dataset.rows - label.missing, validation_share=run.validation_share, test_share=run.test_share)
+    split = SplitSizes.plan(group_rows(dataset.rows - label.missing), run.validation_share, run.test_share)
     classes = 0 if run.task == "regression" else 2 if run.split_at_median else label.unique
     shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
     sizes = Sizes.plan(shown, split, features=features, classes=classes)

@@ -21,7 +21,7 @@ from published import markdown_table, options, publish
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, measured_paces, read_paces
 from tabtune_core.data.datasets import add_dataset, get_dataset
-from tabtune_core.data.splits import SplitSizes
+from tabtune_core.data.splits import SplitSizes, group_rows
 from tabtune_core.errors import SettingError, TargetError
 from tabtune_core.machine import machine_memory
 from tabtune_core.models.cards import adapter_size
@@ -130,7 +130,7 @@ def compared(store: RunStore) -> pd.DataFrame:
             continue
         dataset = get_dataset(store.home, settings.dataset)
         features, classes = len(dataset.columns) - 1, dataset.columns[-1].unique if settings.task == "classification" else 0
-        split = SplitSizes.plan(rows=dataset.rows, validation_share=settings.validation_share, test_share=settings.test_share)
+        split = SplitSizes.plan(group_rows(dataset.rows), settings.validation_share, settings.test_share)
         shown = with_shown_rows(settings, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
         sizes = Sizes.plan(shown, split, features=features, classes=classes)
         estimate = estimate_memory(settings, CATALOGUE[settings.model], sizes, on_gpu=False)
