@@ -5,7 +5,6 @@ The guide's section 11 is corrected where it does not hold: the learning rate co
 rows, hardly on the rank.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,9 +139,8 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase 
     fewer = max(rows // 2, LEAST_CONTEXT)
     if fewer == rows:
         return Trouble("memory", seen)
-    train = dataclasses.replace(run.settings.train, **{name: fewer})  # type: ignore[arg-type]
-    settings = dataclasses.replace(run.settings, train=train)
-    return Trouble("memory", seen, Fix(f"Run again with {fewer:,} context rows", f"{fewer} context rows", settings))
+    fix = Fix(f"Run again with {fewer:,} context rows", f"{fewer} context rows", run.settings.changed(**{name: fewer}))
+    return Trouble("memory", seen, fix)
 
 
 def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase | None) -> tuple[str, int]:
@@ -158,8 +156,8 @@ def diverged(run: Run) -> Trouble | None:
     if run.status != "diverged":
         return None
     now, half = (short_rate(rate, 2) for rate in (run.settings.learning_rate, run.settings.learning_rate / 2))
-    train = dataclasses.replace(run.settings.train, learning_rate=run.settings.base_rate / 2)
-    fix = Fix(f"Run again at half the rate, {half}", f"learning rate {half}", dataclasses.replace(run.settings, train=train))
+    slower = run.settings.changed(learning_rate=run.settings.base_rate / 2)
+    fix = Fix(f"Run again at half the rate, {half}", f"learning rate {half}", slower)
     seen = f"At the learning rate {now} the loss diverged. The best checkpoint before that is kept."
     return Trouble("diverged", seen, fix)
 

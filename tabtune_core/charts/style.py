@@ -84,20 +84,16 @@ def roles(settings: Sequence[RunSettings]) -> list[Role]:
     The dash also shows what else differs between runs of one rank and seed.
     """
     ranks = {run.lora.rank for run in settings if run.strategy == "peft"}
-    beside = [repr(_beside_rank(run)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings]
+    beside = [repr(run.changed(seed=0, rank=1)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings]
     several = len({*beside} - {""}) > 1
     return [
         Role(
             STRATEGY_NAMES[run.strategy],
-            run.lora.rank if others else repr(dataclasses.replace(run, seed=0)),
+            run.lora.rank if others else repr(run.changed(seed=0)),
             (run.seed, others if several else ""),
         )
         for run, others in zip(settings, beside, strict=True)
     ]
-
-
-def _beside_rank(run: RunSettings) -> RunSettings:
-    return dataclasses.replace(run, seed=0, lora=dataclasses.replace(run.lora, rank=1))
 
 
 def styles_of(cast: Sequence[Role]) -> Styles:
