@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from tabtune_core.analysis.intervals import GAINS, half_width
 from tabtune_core.analysis.jackknife import Difference, Replicates, RowGroups, TooFew, difference
-from tabtune_core.analysis.set_apart import MODELS
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
-from tabtune_core.settings import TRAINED
+from tabtune_core.settings import MODELS, TRAINED
 from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.predictions import Predictions
 

@@ -9,9 +9,8 @@ import pandas as pd
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
 from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT
-from tabtune_core.analysis.set_apart import MODELS
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings import STRATEGY_NAMES
+from tabtune_core.settings import MODELS, STRATEGY_NAMES
 
 ROWS, SEEDS = "rows", "seeds"
 """What an interval is computed from: differences row by row and the spread over seeds, or that spread alone."""
@@ -91,17 +90,22 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "runs": groups["run"].agg(tuple),
             "seeds": pd.Series({c: " ".join(map(str, sorted(set(own)))) for c, own in seeds}, dtype="object"),
             "seed_count": seeds.nunique(),
-            "held_out_set": groups["held_out_set"].agg(lambda own: " ".join(dict.fromkeys(own))),
+            "held_out_set": groups["held_out_set"].agg(_joined, " "),
             "status": groups["status"].agg(_states),
-            "ended_by": groups["ended_by"].agg(lambda own: ", ".join(dict.fromkeys(filter(None, own)))),
+            "ended_by": groups["ended_by"].agg(_joined, ", "),
             "note": groups["note"].agg(_notes),
-            "own_note": groups["own_note"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
+            "own_note": groups["own_note"].agg(_joined, "; "),
             "tags": groups["tags"].agg(lambda own: " ".join(dict.fromkeys(word for tags in own for word in tags.split()))),
-            "apart": groups["apart"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
+            "apart": groups["apart"].agg(_joined, "; "),
             "archived": groups["archived"].all(),
-            "resumed": groups["resumed"].agg(lambda own: "; ".join(dict.fromkeys(filter(None, own)))),
+            "resumed": groups["resumed"].agg(_joined, "; "),
         }
     ).fillna({"seeds": "", "seed_count": 0})
+
+
+def _joined(own: pd.Series, mark: str) -> str:
+    """Each text once."""
+    return mark.join(dict.fromkeys(filter(None, own)))
 
 
 def _states(own: pd.Series) -> str:

@@ -28,8 +28,6 @@ _ALONE = (
 """The page never makes a network request, whatever text it holds."""
 _UNITS = {"growth_memory_bytes": ("Memory of training (MB)", 1e6), "adapter_bytes": ("Adapter (kB)", 1e3)}
 _SHORT = {
-    "place": "Place",
-    "name": "Name",
     "gain": "Gain on validation",
     half_width("gain"): "± on validation",
     "test_gain": "Gain on test",
@@ -78,8 +76,7 @@ def table_of(frame: pd.DataFrame) -> str:
 
 def _tables(board: pd.DataFrame, rank_by: str) -> str:
     """Returns the main columns with their units, and every column in a section that opens on click."""
-    scores = {f"validation_{rank_by}": "Validation", f"test_{rank_by}": "Test"}
-    names = {**dict([*_SHORT.items()][:2]), **scores, **dict([*_SHORT.items()][2:])}
+    names = {"place": "Place", "name": "Name", f"validation_{rank_by}": "Validation", f"test_{rank_by}": "Test", **_SHORT}
     short = board[[name for name in names if name in board]].rename(columns=names)
     for place, (name, (label, size)) in enumerate(_UNITS.items()):
         short.insert(len(short.columns) - 2 + place, label, board[name].astype("Float64").astype("float64") / size)

@@ -3,16 +3,13 @@
 In: runs. Out: a reason for each run that is set apart.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
-from tabtune_core.settings import TRAINED, Strategy
+from tabtune_core.settings import MODELS, TRAINED
 from tabtune_core.store.run_row import Run, Status
 from tabtune_core.wording import counted
 
-MODELS: tuple[Strategy, ...] = ("inference", "base-ft", "peft")
-"""Strategies of a foundation model, which has context rows; the others are references, which have none."""
 ENDS: dict[Status, str] = {
     "stopped": "stopped before its end",
     "diverged": "diverged",
@@ -30,22 +27,33 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
     count.
     """
     reasons = {run.id: ENDS.get(run.status, "") for run in runs}
-    for key, of, text in _SAME:
+    for key, of_seed, text in _SAME:
         groups: dict[Hashable, list[Run]] = defaultdict(list)
         for run in runs:
             if key(run) is not None:
-                groups[of(run)].append(run)
+                groups[run.sweep, run.settings.seed if of_seed else None].append(run)
         for group in groups.values():
             usual = _usual(key(run) for run in group if not run.archived and not reasons[run.id])
             for run in group:
                 if not reasons[run.id] and usual is not None and key(run) != usual:
-                    reasons[run.id] = text(key(run), usual)
+                    reasons[run.id] = text.format(key(run), usual)
     return reasons
 
 
 def _usual(keys: Iterable[Hashable]) -> Hashable:
     most_common = Counter(keys).most_common(1)
     return most_common[0][0] if most_common else None
+
+
+def _split(run: Run) -> Hashable:
+    own, train = run.settings, run.settings.train
+    sizes = (own.validation_share, own.test_share, train.validation_rows, train.test_rows)
+    rule = (own.split_at_median, own.group_rare_classes, own.split_by, own.split_column, own.split_seed, own.test_rows_move)
+    return (own.dataset, own.target, *sizes, *rule)
+
+
+def _held_out(run: Run) -> Hashable:
+    return None if run.result is None else run.result.rows_sha256
 
 
 def _steps(run: Run) -> Hashable:
@@ -64,41 +72,12 @@ def _rows_shown(run: Run) -> Hashable:
     return run.settings.train.context_rows if run.result.context_rows is None else run.result.context_rows
 
 
-def _split(run: Run) -> Hashable:
-    settings = run.settings
-    shares = (
-        settings.validation_share,
-        settings.test_share,
-        settings.split_at_median,
-        settings.group_rare_classes,
-        settings.split_by,
-        settings.split_column,
-    )
-    drawn_by = (settings.split_seed, settings.test_rows_move)
-    return json.dumps([settings.dataset, settings.target, *shares, *drawn_by, settings.train.validation_rows, settings.train.test_rows])
-
-
-def _held_out(run: Run) -> Hashable:
-    return None if run.result is None else run.result.rows_sha256
-
-
-def _of_sweep(run: Run) -> Hashable:
-    return run.sweep
-
-
-def _of_seed(run: Run) -> Hashable:
-    return run.sweep, run.settings.seed
-
-
-def _other_rows(_own: Hashable, _usual: Hashable) -> str:
-    return "its held-out rows differ from those of the others"
-
-
-_SAME: tuple[tuple[Callable[[Run], Hashable], Callable[[Run], Hashable], Callable[[Hashable, Hashable], str]], ...] = (
-    (_split, _of_sweep, _other_rows),
-    (_held_out, _of_seed, _other_rows),
-    (_steps, _of_sweep, "trained for {}, the others for {}".format),
-    (_train_rows, _of_sweep, "trained with {:,} context rows, the others with {:,}".format),
-    (_rows_shown, _of_seed, "predicted with {:,} context rows, the others with {:,}".format),
+OTHER_ROWS = "its held-out rows differ from those of the others"
+_SAME: tuple[tuple[Callable[[Run], Hashable], bool, str], ...] = (
+    (_split, False, OTHER_ROWS),
+    (_held_out, True, OTHER_ROWS),
+    (_steps, False, "trained for {}, the others for {}"),
+    (_train_rows, False, "trained with {:,} context rows, the others with {:,}"),
+    (_rows_shown, True, "predicted with {:,} context rows, the others with {:,}"),
 )
-"""What runs must have in common, the group in which they must, and the reason given for a run that differs."""
+"""What the runs of a sweep must have in common, whether only those of one seed must, and the reason given for a run that differs."""
