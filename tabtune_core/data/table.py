@@ -54,40 +54,24 @@ EXAMPLES = 3
 
 def type_column(
     name: str,
-    first: Sequence[str],
     sample: list[str],
     *,
     comma_first: bool,
     day_first: bool | None,
     asked: Kind | None,
-    unit: str | None = None,
-    decimal_comma: bool | None = None,
-    to_predict: bool = False,
+    unit: str | None,
+    decimal_comma: bool | None,
+    to_predict: bool,
 ) -> Asking[Typed]:
     """Decides what a column holds; ``to_predict`` says that it is a column of rows to predict, whose cells are read one by one.
 
-    ``first`` are its first SAMPLE_CELLS values and ``sample`` the distinct ones. ``asked`` is the kind that the person chose. ``unit`` (the
-    unit after its numbers) and ``decimal_comma`` are known from an earlier reading, or None; ``comma_first`` says which is more likely.
+    ``sample`` are the distinct ones of its first SAMPLE_CELLS values. ``asked`` is the kind that the person chose. ``unit`` (the unit after
+    its numbers) and ``decimal_comma`` are known from an earlier reading, or None; ``comma_first`` says which is more likely.
     """
     if to_predict and asked in ("date", "datetime"):
-        typed = yield from each_date(name, asked, day_first)
-    elif to_predict and asked == "number":
-        typed = yield from each_number(name, sample, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma)
-    else:
-        typed = yield from _decided(name, sample, comma_first, day_first, asked, unit, decimal_comma)
-    shown = list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]
-    return replace(typed, examples=tuple(map(shorten, shown)))
-
-
-def _decided(
-    name: str,
-    sample: list[str],
-    comma_first: bool,
-    day_first: bool | None,
-    asked: Kind | None,
-    unit: str | None,
-    decimal_comma: bool | None,
-) -> Asking[Typed]:
+        return (yield from each_date(name, asked, day_first))
+    if to_predict and asked == "number":
+        return (yield from each_number(name, sample, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma))
     if asked in MEANS or (asked is None and sample):
         dated = yield from as_date(name, sample, day_first, asked=asked)
         if dated is not None:
@@ -101,6 +85,11 @@ def _decided(
     if asked is not None:
         return Typed(asked, "cell")
     return (yield from as_words())
+
+
+def examples_of(first: Sequence[str]) -> tuple[str, ...]:
+    """Returns up to EXAMPLES different cells of the first EXAMPLE_CELLS, as they are shown."""
+    return tuple(map(shorten, list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]))
 
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
@@ -240,7 +229,6 @@ def finish(
         works = [
             type_column(
                 name,
-                first,
                 sample,
                 comma_first=known_commas.get(name, choices.delimiter == ";"),
                 day_first=known_orders.get(name, choices.day_first),
@@ -253,9 +241,10 @@ def finish(
                 else None,
                 to_predict=to_predict,
             )
-            for name, first, sample in zip(cells.names[start:end], firsts, samples, strict=True)
+            for name, sample in zip(cells.names[start:end], samples, strict=True)
         ]
-        typed += answered(connection, works, samples)
+        kinds = answered(connection, works, samples)
+        typed += [replace(kind, examples=examples_of(first)) for kind, first in zip(kinds, firsts, strict=True)]
         commas_seen |= {
             name: with_comma
             for name, kind, sample in zip(cells.names[start:end], typed[start:], samples, strict=True)

@@ -143,13 +143,7 @@ UNREAD = f"(cell IS NOT NULL AND {PLAIN} IS NULL)"
 
 
 def as_number(
-    name: str,
-    sample: list[str],
-    *,
-    forced: bool,
-    unit: str | None = None,
-    comma_first: bool = False,
-    decimal_comma: bool | None = None,
+    name: str, sample: list[str], *, forced: bool, unit: str | None, comma_first: bool, decimal_comma: bool | None
 ) -> Asking[Typed]:
     """Types a column as number if its cells are numbers, or as text with the reason: ids that a number would change, or stray words.
 
