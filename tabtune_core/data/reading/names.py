@@ -21,13 +21,13 @@ def shown_name(name: str) -> str:
     >>> shown_name("a\nb\x1b[31m.csv"), shown_name("caf\udce9.csv"), shown_name("\u202evsc.exe"), shown_name("\n")
     ('a b [31m.csv', 'caf�.csv', 'vsc.exe', 'table')
     """
-    known = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _from_system(name) else _without_surrogates(name)
-    line = DIRECTIONS.sub("", known)
-    line = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in line)
-    line = " ".join(line.split()) or "table"
-    if len(line) <= MOST_LETTERS:
-        return line
-    return f"{line[: MOST_LETTERS - 21]}…{line[-20:]}"
+    surrogates = [letter for letter in name if "\ud800" <= letter <= "\udfff"]
+    if all("\udc80" <= letter <= "\udcff" for letter in surrogates):  # each stands for one byte of a file name
+        known = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    else:
+        known = re.sub("[\ud800-\udfff]", "\ufffd", name)
+    line = _one_line(DIRECTIONS.sub("", known)) or "table"
+    return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 21]}…{line[-20:]}"
 
 
 def column_name(name: str) -> str:
@@ -36,19 +36,14 @@ def column_name(name: str) -> str:
     >>> column_name(" a\n b\x9b "), column_name("\ufeffage\u200b"), column_name("\u202enoitide")
     ('a b', 'age', 'noitide')
     """
-    line = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in UNSEEN.sub("", name))
-    return " ".join(line.split())
+    return _one_line(UNSEEN.sub("", name))
+
+
+def _one_line(text: str) -> str:
+    """Puts a blank for each run of blanks, line breaks and control letters."""
+    return " ".join("".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text).split())
 
 
 def shown_path(path: Path) -> str:
     """Returns a path as it is shown in a message."""
     return shown_name(str(path))
-
-
-def _from_system(name: str) -> bool:
-    """True if every undecodable character stands for one byte of a file name."""
-    return all("\udc80" <= letter <= "\udcff" for letter in name if "\ud800" <= letter <= "\udfff")
-
-
-def _without_surrogates(name: str) -> str:
-    return re.sub("[\ud800-\udfff]", "\ufffd", name)

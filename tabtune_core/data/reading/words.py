@@ -13,19 +13,8 @@ CATEGORY_SHARE = 0.25
 """Most different words of a category, as a share of the filled cells: on average each word occurs four times or more."""
 BOOLEAN_WORDS = (frozenset({"true", "false"}), frozenset({"yes", "no"}), frozenset({"t", "f"}), frozenset({"y", "n"}))
 MISSING_WORDS = (
-    *(
-        "na",
-        "none",
-        "unknown",
-        "missing",
-        "not available",
-        "not known",
-        "not specified",
-        "unspecified",
-        "undefined",
-        "no data",
-        "no answer",
-    ),
+    *("na", "none", "unknown", "missing", "not available", "not known", "not specified", "unspecified", "undefined"),
+    *("no data", "no answer"),
     *("unbekannt", "keine angabe", "k.a", "inconnu", "non renseigné", "desconocido", "sconosciuto", "desconhecido", "未知", "不明"),
 )
 """Words that may mean a missing value, without a full stop at the end. The person is asked; they are never read as missing unasked."""
