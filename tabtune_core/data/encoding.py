@@ -67,20 +67,13 @@ class FeatureEncoder:
         """
         names = [name for name in frame.columns if name != target and name in kinds]
         check_any_feature({name: kinds[name] for name in names}, target)
-        of_kind = {kind: tuple(n for n in names if kinds[n] == kind) for kind in ("number", *DATED)}
+        numeric, dates, datetimes, times = (tuple(n for n in names if kinds[n] == kind) for kind in ("number", *DATED))
         categories = {n: _levels(frame[n]) for n in names if kinds[n] in CATEGORICAL}
         texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
-        return cls(
-            categories,
-            of_kind["number"],
-            of_kind["date"],
-            left_out,
-            of_kind["datetime"],
-            of_kind["time"],
-            _month_first(frame, of_kind),
-            texts,
-        )
+        typed = [(n, kind_of_texts(date_texts(frame[n]))) for n in (*dates, *datetimes)]
+        month_first = tuple(n for n, dated in typed if dated is not None and dated.day_first is False)
+        return cls(categories, numeric, dates, left_out, datetimes, times, month_first, texts)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``from_json`` reads together with ``text_arrays``."""
@@ -186,11 +179,6 @@ def count_features(kinds: Mapping[str, str], target: str | None) -> int:
 def _levels(column: pd.Series) -> tuple[str | None, ...]:
     found = set(words(column))
     return (*sorted(found - {None}), *(found & {None}))
-
-
-def _month_first(frame: pd.DataFrame, of_kind: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    dated = [(name, kind_of_texts(date_texts(frame[name]))) for name in (*of_kind["date"], *of_kind["datetime"])]
-    return tuple(name for name, typed in dated if typed is not None and typed.day_first is False)
 
 
 def _date_parts(dates: pd.Series) -> NDArray[np.float64]:
