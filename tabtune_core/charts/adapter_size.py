@@ -12,30 +12,16 @@ def adapter_size(sizes: pd.DataFrame, *, rank: int | None = None) -> go.Figure:
     if sizes.empty:
         return say(drawn, "No rank to draw")
     full = BASELINES["Full fine-tuning"]
-    drawn.add_scatter(
-        x=sizes["rank"].to_numpy(),
-        y=sizes["layer"].to_numpy(),
-        name="Full fine-tuning",
-        mode="lines",
-        line={"color": full.colour, "dash": full.dash, "width": 2},
-        hovertemplate="Full: %{y:,}<extra></extra>",
-    )
-    drawn.add_scatter(
-        x=sizes["rank"].to_numpy(),
-        y=sizes["adapter"].to_numpy(),
-        name="LoRA: r (d_in + d_out)",
-        mode="lines",
-        line={"color": COLOURS[0], "width": 2},
-        hovertemplate="r = %{x}: %{y:,}<extra></extra>",
-    )
+    for column, name, line, shown in (
+        ("layer", "Full fine-tuning", {"color": full.colour, "dash": full.dash, "width": 2}, "Full"),
+        ("adapter", "LoRA: r (d_in + d_out)", {"color": COLOURS[0], "width": 2}, "r = %{x}"),
+    ):
+        hover = f"{shown}: %{{y:,}}<extra></extra>"
+        x, y = sizes["rank"].to_numpy(), sizes[column].to_numpy()
+        drawn.add_scatter(x=x, y=y, name=name, mode="lines", line=line, hovertemplate=hover)
     chosen = sizes[sizes["rank"] == rank]
     if len(chosen):
-        drawn.add_scatter(
-            x=chosen["rank"].to_numpy(),
-            y=chosen["adapter"].to_numpy(),
-            mode="markers",
-            showlegend=False,
-            hoverinfo="skip",
-            marker={"color": COLOURS[0], "size": 11, "symbol": "circle", "line": {"width": 1, "color": "white"}},
-        )
+        dot = {"color": COLOURS[0], "size": 11, "symbol": "circle", "line": {"width": 1, "color": "white"}}
+        x, y = chosen["rank"].to_numpy(), chosen["adapter"].to_numpy()
+        drawn.add_scatter(x=x, y=y, mode="markers", showlegend=False, hoverinfo="skip", marker=dot)
     return drawn

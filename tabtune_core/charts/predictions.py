@@ -47,16 +47,8 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
     known = bins[bins["rows"] > 0]
     if known.empty:
         return say(drawn, "No prediction to count")
-    lowest = float(known["confidence"].min())
-    drawn.add_scatter(
-        x=[lowest, 1],
-        y=[lowest, 1],
-        name="Perfect calibration",
-        mode="lines",
-        hoverinfo="skip",
-        line={"color": FAINT, "width": 4},
-        opacity=0.35,
-    )
+    ends, line = [float(known["confidence"].min()), 1], {"color": FAINT, "width": 4}
+    drawn.add_scatter(x=ends, y=ends, name="Perfect calibration", mode="lines", hoverinfo="skip", line=line, opacity=0.35)
     most = known["rows"].max()
     for label, rows, style in each_run(known):
         error = float((rows["rows"] * (rows["confidence"] - rows["accuracy"]).abs()).sum() / rows["rows"].sum())
@@ -103,10 +95,8 @@ def predicted_true(errors: pd.DataFrame) -> go.Figure:
     drawn = figure("True value (unit of the target)", "Predicted value (unit of the target)", height=420)
     if errors.empty:
         return say(drawn, "No prediction to draw")
-    ends = [float(errors["label"].min()), float(errors["label"].max())]
-    drawn.add_scatter(
-        x=ends, y=ends, name="Exactly right", mode="lines", hoverinfo="skip", line={"color": FAINT, "dash": "dot", "width": 1.5}
-    )
+    ends, line = [float(errors["label"].min()), float(errors["label"].max())], {"color": FAINT, "dash": "dot", "width": 1.5}
+    drawn.add_scatter(x=ends, y=ends, name="Exactly right", mode="lines", hoverinfo="skip", line=line)
     for label, rows, style in each_run(errors):
         points = rows.iloc[:: max(1, -(-len(rows) // MOST_POINTS))]
         drawn.add_scatter(

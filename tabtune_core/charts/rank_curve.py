@@ -35,6 +35,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     several = lora["seed"].nunique() > 1
     for place, (name, rows) in enumerate(_lines(lora)):
         each, colour = rows.groupby("rank"), COLOURS[place % len(COLOURS)]
+        hover, marker = f"{name}, rank %{{x}}<br>{written}", MARKERS[place % len(MARKERS)]
         means = rows.groupby(["rank", "seed"])[column].mean().groupby("rank").mean()
         drawn.add_scatter(
             x=means.index.to_numpy(),
@@ -43,32 +44,19 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
             mode="lines+markers",
             line={"color": colour, "dash": DASHES[place % len(DASHES)], "width": 2},
             legendgroup=name,
-            marker={"size": 9, "symbol": MARKERS[place % len(MARKERS)]},
+            marker={"size": 9, "symbol": marker},
             error_y=_bars(each, split),
-            hovertemplate=f"{name}, rank %{{x}}<br>{written}",
+            hovertemplate=hover,
         )
         if len(rows) > len(means):
-            drawn.add_scatter(
-                x=rows["rank"].to_numpy(),
-                y=rows[column].to_numpy(),
-                name=f"{name}, each seed",
-                mode="markers",
-                legendgroup=name,
-                marker={"color": colour, "symbol": f"{MARKERS[place % len(MARKERS)]}-open", "size": 9},
-                hovertemplate=f"{name}, rank %{{x}}<br>{written}",
-            )
+            x, y, ring = rows["rank"].to_numpy(), rows[column].to_numpy(), {"color": colour, "symbol": f"{marker}-open", "size": 9}
+            drawn.add_scatter(x=x, y=y, name=f"{name}, each seed", mode="markers", legendgroup=name, marker=ring, hovertemplate=hover)
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in ((name, label) for name, label in STRATEGY_NAMES.items() if label in BASELINES):
         for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
             level, style = float(rows.groupby("seed")[column].mean().mean()), BASELINES[label]
-            drawn.add_scatter(
-                x=[left, right],
-                y=[level, level],
-                name=name,
-                mode="lines",
-                line={"color": style.colour, "dash": DASHES[place % len(DASHES)] if place else style.dash, "width": 2},
-                hovertemplate=f"{name}: {written}",
-            )
+            line = {"color": style.colour, "dash": DASHES[place % len(DASHES)] if place else style.dash, "width": 2}
+            drawn.add_scatter(x=[left, right], y=[level, level], name=name, mode="lines", line=line, hovertemplate=f"{name}: {written}")
     if smallest is not None:
         at = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)

@@ -27,45 +27,21 @@ def score(
     form = meaning.form(validation[metric])
     for label, rows, style in each_run(validation):
         values = rows[metric].to_numpy(dtype=np.float64)
-        line = {"color": style.colour, "dash": style.dash, "width": 2}
         hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:{form}}}<extra></extra>"
+        legend = {"legendgroup": label, "legendrank": style.place}
+        line = {"color": style.colour, "dash": style.dash, "width": 2}
+        trace = legend | {"name": label, "line": line, "hovertemplate": hover}
         if len(rows) == 1 and label.startswith(LEVEL):
             band(drawn, pd.concat([rows, rows]).assign(**{x: [0, axis_end]}), x, metric, label, style)
-            drawn.add_scatter(
-                x=[0, axis_end],
-                y=[values[0], values[0]],
-                name=label,
-                mode="lines",
-                line=line,
-                hovertemplate=hover,
-                legendgroup=label,
-                legendrank=style.place,
-            )
+            drawn.add_scatter(x=[0, axis_end], y=[values[0], values[0]], mode="lines", **trace)
             continue
         band(drawn, rows, x, metric, label, style)
         kept = thin(values, most)
-        drawn.add_scatter(
-            x=compact(rows[x].to_numpy()[kept]),
-            y=compact(values[kept]),
-            name=label,
-            mode="lines+markers",
-            line=line,
-            hovertemplate=hover,
-            marker={"color": style.colour, "symbol": style.marker, "size": 6},
-            legendgroup=label,
-            legendrank=style.place,
-        )
+        marker = {"color": style.colour, "symbol": style.marker, "size": 6}
+        drawn.add_scatter(x=compact(rows[x].to_numpy()[kept]), y=compact(values[kept]), mode="lines+markers", marker=marker, **trace)
         best = rows[rows["best"].astype(bool)].tail(1)
         if len(best):
             ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
-            drawn.add_scatter(
-                x=best[x].to_numpy(),
-                y=best[metric].to_numpy(),
-                mode="markers",
-                marker=ring,
-                showlegend=False,
-                legendgroup=label,
-                legendrank=style.place,
-                hovertemplate=f"Best so far<br>{hover}",
-            )
+            around = legend | {"mode": "markers", "marker": ring, "showlegend": False, "hovertemplate": f"Best so far<br>{hover}"}
+            drawn.add_scatter(x=best[x].to_numpy(), y=best[metric].to_numpy(), **around)
     return leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))

@@ -90,14 +90,9 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
             hovertemplate=f"truncated to rank %{{x}}, {split}<br>{written}",
         )
         base = float(curve.loc[curve["rank"] == 0, column].iloc[0])
-        drawn.add_scatter(
-            x=ranks[[0, -1]],
-            y=[base, base],
-            name=f"Zero-shot, {split}",
-            mode="lines",
-            line={"color": BASELINES["Zero-shot"].colour, "dash": "dot" if split == "validation" else "dashdot", "width": 2},
-            hovertemplate=f"Zero-shot, {split}: {written}",
-        )
+        line = {"color": BASELINES["Zero-shot"].colour, "dash": "dot" if split == "validation" else "dashdot", "width": 2}
+        name = f"Zero-shot, {split}"
+        drawn.add_scatter(x=ranks[[0, -1]], y=[base, base], name=name, mode="lines", line=line, hovertemplate=f"{name}: {written}")
     if trained is not None and len(trained):
         drawn.add_scatter(
             x=trained["rank"].to_numpy(dtype=np.float64),
