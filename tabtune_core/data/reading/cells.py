@@ -103,10 +103,10 @@ def load_text(
     *,
     lines: int,
     asked: int | None,
-    header_lines: int | None = None,
+    header_lines: int | None,
     sample: Path,
     limit_bytes: int,
-    fewest: int = FEWEST,
+    fewest: int,
 ) -> Cells:
     """Reads a UTF-8 file of ``lines`` lines into ``cells``: all rows, or a random sample of about ``asked`` rows.
 
@@ -229,7 +229,7 @@ def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, 
     return findings
 
 
-def check_width(width: int, fewest: int = FEWEST) -> None:
+def check_width(width: int, fewest: int) -> None:
     """Raises TableError for a table with fewer than ``fewest`` or more than MAX_COLUMNS columns."""
     if width < fewest:
         found = "one column" if width else "no column"

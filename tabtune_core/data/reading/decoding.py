@@ -18,7 +18,7 @@ from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.names import shown_name, shown_path
-from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.progress import Tell
 from tabtune_core.data.reading.sql import FULL
 from tabtune_core.data.reading.workbook import OLE, is_workbook
 from tabtune_core.errors import LayoutError, TableError
@@ -76,9 +76,7 @@ class Decoded:
     questions: tuple[Question, ...]
 
 
-def plain_file(
-    source: Path | bytes, folder: Path, *, limit_bytes: int, sampled: bool = False, tell: Tell = untold
-) -> tuple[Path, tuple[Finding, ...]]:
+def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, sampled: bool, tell: Tell) -> tuple[Path, tuple[Finding, ...]]:
     """Returns a file that is not compressed: the source itself, or a file written to ``folder``.
 
     Raises TableError for a file that is missing, empty or not a table, and for one larger than ``limit_bytes`` (also unpacked) unless it

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.reading.cells import (
-    FEWEST,
     Cells,
     check_width,
     cleaned,
@@ -28,7 +27,7 @@ from tabtune_core.data.reading.cells import (
     tidy_names,
 )
 from tabtune_core.data.reading.names import column_name
-from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.progress import Tell
 from tabtune_core.data.reading.sql import connect, count_rows, hold_cells, unplanned
 from tabtune_core.errors import TableError
 
@@ -54,10 +53,10 @@ def load_parquet(
     folder: Path,
     missing_marks: Sequence[str],
     *,
-    rows: int | None = None,
+    rows: int | None,
     limit_bytes: int,
-    fewest: int = FEWEST,
-    tell: Tell = untold,
+    fewest: int,
+    tell: Tell,
 ) -> Cells:
     """Reads a Parquet file into ``cells``, stored in ``folder``. Raises TableError where it is damaged or unpacks beyond the limit."""
     try:

@@ -1,16 +1,10 @@
-"""Progress of reading, shown to the person who waits.
+"""Progress of reading, shown to the person who waits."""
 
-Every step of reading calls a ``Tell`` with its stage, the amount done and the whole amount.
-"""
+from collections.abc import Callable
 
-from typing import Protocol
-
-
-class Tell(Protocol):
-    """Receives the progress of reading; may raise an error to stop it."""
-
-    def __call__(self, stage: str, done: int, whole: int) -> None:
-        """Reports ``done`` of ``whole``, both in the unit of the stage: bytes, rows or columns; ``whole`` is 0 where not known."""
+Tell = Callable[[str, int, int], None]
+"""Is called by every step of reading with its stage, the amount done and the whole amount, both in the unit of the stage (bytes, rows or
+columns); the whole is 0 where not known. It may raise an error to stop reading."""
 
 
 def untold(stage: str, done: int, whole: int) -> None:
