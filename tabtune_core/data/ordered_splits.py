@@ -83,12 +83,12 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     for part, most in (("validation", rule.validation_rows), ("test", rule.test_rows)):
         if part in cut:
             share = min(shares[part] * len(rows_M), most)
-            findings.append(_size(part, len(getattr(found, part)), min(len(cut[part]), most), share, column))
+            findings += _size(part, len(getattr(found, part)), min(len(cut[part]), most), share, column)
     if by == "group" and len(values_U) == len(rows_M):
         findings.append(Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column))
     if by == "group":
-        findings.append(_spellings(words(pd.Series(values_U)), column))
-    return replace(found, findings=tuple(finding for finding in (*findings, *lacking) if finding.message))
+        findings += _spellings(words(pd.Series(values_U)), column)
+    return replace(found, findings=(*findings, *lacking))
 
 
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
@@ -219,29 +219,27 @@ def _group_description(parts: Sequence[pd.Series], column: str, seed: int, test_
     return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
 
 
-def _spellings(groups: NDArray[np.object_], column: str) -> Finding:
-    """Returns a finding for groups that are probably one group with several spellings; otherwise a finding without a message."""
+def _spellings(groups: NDArray[np.object_], column: str) -> list[Finding]:
+    """Reports groups that are probably one group with several spellings."""
     written = pd.Series([" ".join(normalize("NFKC", name).casefold().split()).lstrip("0") for name in groups])
-    twice, message = written[written.duplicated(keep=False)], ""
-    if len(twice):
-        first, second, *_ = sorted(groups[written == twice.min()])
-        message = (
-            f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as "
-            f"{first!r} and {second!r}. They are different groups here: one may train while the other tests. Write them alike in the file "
-            "if they are one."
-        )
-    return Finding("warning", "split-spelling", message, column)
-
-
-def _size(part: str, rows: int, cut: int, wanted: float, column: str) -> Finding:
-    """Returns a finding for a part of ``rows`` that was ``cut`` far from its share; otherwise a finding without a message."""
-    far = cut > FAR_OFF * wanted or wanted > FAR_OFF * cut
+    twice = written[written.duplicated(keep=False)]
+    if twice.empty:
+        return []
+    first, second, *_ = sorted(groups[written == twice.min()])
     message = (
-        f"The {part} part has {counted(rows, 'row')}, but its share is {wanted:,.0f}: many rows have the same value of {column!r}."
-        if far
-        else ""
+        f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as {first!r} "
+        f"and {second!r}. They are different groups here: one may train while the other tests. Write them alike in the file if they are "
+        "one."
     )
-    return Finding("warning", "split-size", message, column)
+    return [Finding("warning", "split-spelling", message, column)]
+
+
+def _size(part: str, rows: int, cut: int, wanted: float, column: str) -> list[Finding]:
+    """Reports a part of ``rows`` that was ``cut`` far from its share."""
+    if cut <= FAR_OFF * wanted and wanted <= FAR_OFF * cut:
+        return []
+    message = f"The {part} part has {counted(rows, 'row')}, but its share is {wanted:,.0f}: many rows have the same value of {column!r}."
+    return [Finding("warning", "split-size", message, column)]
 
 
 def with_known_classes(

@@ -90,12 +90,9 @@ def read_new_rows(
         if count := int((np.abs(typed.frame[name].to_numpy(dtype=float, na_value=np.nan)) >= LARGEST).sum()):
             notes.append(f"{counted(count, 'cell')} of {name!r} with a number of 1e100 or more: read as missing.")
             large.append(name)
-    unread = [
-        *dict.fromkeys(name for finding in typed.findings if finding.code in UNREAD and (name := finding.column or "") in typed_names)
-    ]
-    marked = {
-        name: finding.message for finding in typed.findings if finding.code == "marks" and (name := finding.column or "") in typed_names
-    }
+    of_column = [(name, finding) for finding in typed.findings if (name := finding.column or "") in typed_names]
+    unread = dict.fromkeys(name for name, finding in of_column if finding.code in UNREAD)
+    marked = {name: finding.message for name, finding in of_column if finding.code == "marks"}
     if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
         raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]]))
     notes += marked.values()
