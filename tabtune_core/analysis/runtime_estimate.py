@@ -206,24 +206,24 @@ def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: Tr
 
 def growth_ratio(paces: Sequence[Pace], trained_on: TrainedOn, run: RunSettings) -> float | None:
     """Measured memory growth divided by the estimate: the median of runs of its kind that are near in size; None without such a run."""
-    near = [pace for pace in _near(run, paces, trained_on.size_of(run)) if pace.growth_ratio is not None]
-    ratios = [pace.growth_ratio or 0.0 for pace in [pace for pace in near if not pace.measured] or near]
-    return median(ratios) if ratios else None
+    near = _near(run, [pace for pace in paces if pace.growth_ratio is not None], trained_on.size_of(run))
+    return median(pace.growth_ratio or 0.0 for pace in near) if near else None
 
 
 def _near(run: RunSettings, paces: Sequence[Pace], size: Size) -> list[Pace]:
+    """Returns the paces of finished runs of the same kind and of near size or, without such a run, those that were measured."""
     kind = kind_of(run)
-    return [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
+    near = [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
+    return [pace for pace in near if not pace.measured] or near
 
 
 def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:
     """Estimates one step: the median of runs of its kind that are near in size, each scaled by cells; None without such a run."""
     near = _near(run, paces, size)
-    finished = [pace for pace in near if not pace.measured]
     if not near:
         return None
-    seconds = median(pace.seconds_a_step * size.cells / pace.size.cells for pace in finished or near)
-    return TimeEstimate(seconds, len(finished), measured=not finished)
+    seconds, measured = median(pace.seconds_a_step * size.cells / pace.size.cells for pace in near), near[0].measured
+    return TimeEstimate(seconds, 0 if measured else len(near), measured)
 
 
 def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
