@@ -73,15 +73,8 @@ def memory(
         end = last if pd.isna(row["end_seconds"]) else row["end_seconds"]
         drawn.add_vrect(x0=start, x1=end, fillcolor=_SHADES[phase], opacity=0.12, line_width=0, layer="below")
         if end - start > 0.1 * max(last, axis_end or 0.0):
-            drawn.add_annotation(
-                x=(start + end) / 2,
-                y=0.01,
-                yref="paper",
-                yanchor="bottom",
-                text=PHASES[phase],
-                showarrow=False,
-                font={"size": 11, "color": _SHADES[phase]},
-            )
+            at = {"x": (start + end) / 2, "y": 0.01, "yref": "paper", "yanchor": "bottom"}
+            drawn.add_annotation(text=PHASES[phase], showarrow=False, font={"size": 11, "color": _SHADES[phase]}, **at)
     return drawn
 
 

@@ -76,23 +76,14 @@ def pareto(
     inside, outside = known[fits], known[~fits]
     hover = _hover(axes, METRICS[metric].form(known[f"{split}_{metric}"]))
     if len(outside):
-        _points(
-            drawn, outside, axes, hover, name="Outside the limits", marker={"color": FAINT, "symbol": "circle", "size": 9, "opacity": 0.45}
-        )
+        pale = {"color": FAINT, "symbol": "circle", "size": 9, "opacity": 0.45}
+        _points(drawn, outside, axes, hover, name="Outside the limits", marker=pale)
     complete = inside[inside["apart"] == ""] if "apart" in inside else inside
     best = complete[front(complete, {axis.column: axis.smaller_is_better for axis in axes})]
     if third:
-        _points(
-            drawn,
-            best,
-            axes,
-            hover,
-            name="Best trade-offs on all three",
-            mode="markers+text",
-            text=best["run"].astype(str),
-            textposition="top center",
-            marker={"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}},
-        )
+        ring = {"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}}
+        named = {"mode": "markers+text", "text": best["run"].astype(str), "textposition": "top center"}
+        _points(drawn, best, axes, hover, name="Best trade-offs on all three", marker=ring, **named)
         _colour(drawn, axes[2])
     else:
         _steps(drawn, best, axes)

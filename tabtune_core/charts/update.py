@@ -39,15 +39,9 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
         )
     table = relative.pivot(index="direction", columns="layer", values=y)
     mean = (table.ffill() if y == "energy" else table.fillna(0.0)).mean(axis=1)  # a narrow layer has fewer directions
-    drawn.add_scatter(
-        x=mean.index.to_numpy(),
-        y=mean.to_numpy(),
-        name="Mean of the layers",
-        mode="lines+markers",
-        line={"color": COLOURS[3], "width": 4},
-        marker={"size": 9},
-        hovertemplate="mean, direction %{x}: %{y:.4f}<extra></extra>",
-    )
+    thick = {"line": {"color": COLOURS[3], "width": 4}, "marker": {"size": 9}, "mode": "lines+markers"}
+    hover = "mean, direction %{x}: %{y:.4f}<extra></extra>"
+    drawn.add_scatter(x=mean.index.to_numpy(), y=mean.to_numpy(), name="Mean of the layers", hovertemplate=hover, **thick)
     if y == "energy":
         drawn.add_hline(MOST_OF_IT, line_color=FAINT, line_dash="dash", line_width=1.5)
         drawn.update_yaxes(tickformat=".0%")
@@ -94,14 +88,10 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
         name = f"Zero-shot, {split}"
         drawn.add_scatter(x=ranks[[0, -1]], y=[base, base], name=name, mode="lines", line=line, hovertemplate=f"{name}: {written}")
     if trained is not None and len(trained):
-        drawn.add_scatter(
-            x=trained["rank"].to_numpy(dtype=np.float64),
-            y=trained[f"validation_{metric}"].to_numpy(dtype=np.float64),
-            name="Trained at the rank, validation",
-            mode="markers",
-            marker={"color": COLOURS[2], "symbol": "diamond-open", "size": 11, "line": {"width": 2}},
-            hovertemplate=f"trained at rank %{{x}}, validation<br>{written}",
-        )
+        x, y = (trained[name].to_numpy(dtype=np.float64) for name in ("rank", f"validation_{metric}"))
+        ring = {"color": COLOURS[2], "symbol": "diamond-open", "size": 11, "line": {"width": 2}}
+        hover = f"trained at rank %{{x}}, validation<br>{written}"
+        drawn.add_scatter(x=x, y=y, name="Trained at the rank, validation", mode="markers", marker=ring, hovertemplate=hover)
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
     return leave_room(drawn, curve[f"validation_{metric}"].to_numpy(dtype=np.float64))
 
