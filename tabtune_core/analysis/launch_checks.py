@@ -44,7 +44,8 @@ def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Seque
     """Checks the target, the feature columns and the split. A model's limits do not stop references, which use no model."""
     run, kinds = runs[0], kinds_of(columns, runs[0])
     card = next((get_card(one.model) for one in runs if one.strategy not in REFERENCES), None)
-    of_label = _collected(lambda: _check_label(frame, run, None if card is None else card.family.class_limit))
+    limit = None if card is None else card.family.class_limit
+    of_label = _collected(lambda: check_label(with_label(frame, run), run.target, max_classes=limit, task=run.task))
     of_columns = _collected(
         lambda: check_any_feature(kinds, run.target),
         lambda: None if card is None else check_features(card, count_features(kinds, run.target)),
@@ -81,10 +82,6 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
         told = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
     told = told or no_room(disk_need(runs, card, split, classes=classes), home)
     return SettingError(told) if told else None
-
-
-def _check_label(frame: pd.DataFrame, run: RunSettings, class_limit: int | None) -> None:
-    check_label(with_label(frame, run), run.target, max_classes=class_limit, task=run.task)
 
 
 def _check_run(run: RunSettings, cluster_cards: int | None) -> None:

@@ -125,14 +125,13 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
 
 
 def check_label(
-    table: Table | pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification", split: bool = True
+    frame: pd.DataFrame, target: str, *, max_classes: int | None, task: Task = "classification", split: bool = True
 ) -> tuple[Finding, ...]:
     """Returns what to know about a label before training on it.
 
     ``max_classes`` is the model's limit, None for no limit; ``split`` says whether rows are withheld for validation or testing, which needs
     more rows. Raises LabelError where the column cannot be predicted as asked.
     """
-    frame = table.frame if isinstance(table, Table) else table
     if target not in frame.columns:
         raise LabelError(absent(target, [str(name) for name in frame.columns]))
     series = frame[target]

@@ -17,7 +17,7 @@ from typing import IO
 from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.reading.names import shown_name, shown_path
+from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading.progress import Tell
 from tabtune_core.data.reading.sql import FULL
 from tabtune_core.data.reading.workbook import OLE, is_workbook
@@ -120,12 +120,13 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, sampled:
 
 def check_is_file(path: Path) -> None:
     """Raises TableError for a missing file, a folder, and a pipe or device, which may be endless."""
+    shown = shown_name(str(path))
     if path.is_dir():
-        raise TableError(f"{shown_path(path)} is a folder. Give the path of one file in it.")
+        raise TableError(f"{shown} is a folder. Give the path of one file in it.")
     if path.exists() and not path.is_file():
-        raise TableError(f"{shown_path(path)} is a pipe or a device, not a file. Write the table to a file first.")
+        raise TableError(f"{shown} is a pipe or a device, not a file. Write the table to a file first.")
     if not path.is_file():
-        raise TableError(f"There is no file at {shown_path(path)}. Check the path.")
+        raise TableError(f"There is no file at {shown}. Check the path.")
 
 
 def refuse_other_formats(head: bytes) -> None:

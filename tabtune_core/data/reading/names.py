@@ -5,7 +5,6 @@ A file's name is only shown to people; no path is ever made of it.
 
 import re
 import unicodedata
-from pathlib import Path
 
 MOST_LETTERS = 120
 DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -42,8 +41,3 @@ def column_name(name: str) -> str:
 def _one_line(text: str) -> str:
     """Puts a blank for each run of blanks, line breaks and control letters."""
     return " ".join("".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text).split())
-
-
-def shown_path(path: Path) -> str:
-    """Returns a path as it is shown in a message."""
-    return shown_name(str(path))

@@ -178,7 +178,7 @@ def test_without_a_limit_any_number_of_classes_passes():
 def test_a_recoded_copy_of_the_label_is_named():
     label = np.random.default_rng(1).choice(["x", "y", "z"], ROWS)
     copied = pd.Series(label).map({"x": 7, "y": 8, "z": 9})
-    found = check_label(table(code=copied, label=label), "label", max_classes=10)
+    found = check_label(table(code=copied, label=label).frame, "label", max_classes=10)
     assert [(finding.code, finding.column) for finding in found] == [("leak", "code")]
 
 
