@@ -25,9 +25,9 @@ def without_groups(metric: Metric, y_N: NDArray[np.generic], predicted: Floats, 
     if metric.name in _OF_COUNTS:
         return _OF_COUNTS[metric.name](_counts_without(np.asarray(y_N, dtype=np.int64), predicted, group_N, groups))
     if metric.name in _OF_RANKS:
-        y_N = np.asarray(y_N, dtype=np.int64)
-        ranked = ranked_classes(metric.name, np.asarray(y_N, dtype=np.int64), predicted.shape[1])
-        each = [_OF_RANKS[metric.name](y_N == k, predicted[:, k], group_N, groups) for k in ranked]
+        label_N = np.asarray(y_N, dtype=np.int64)
+        ranked = ranked_classes(metric.name, label_N, predicted.shape[1])
+        each = [_OF_RANKS[metric.name](label_N == k, predicted[:, k], group_N, groups) for k in ranked]
         return np.mean(each, axis=0) if each else np.full(groups, math.nan)
     kept_GN = (group_N != g for g in range(groups))
     return np.array([metric.function(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan for kept_N in kept_GN])

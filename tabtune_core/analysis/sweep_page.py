@@ -21,7 +21,7 @@ from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import speaking_meter
-from tabtune_core.charts.style import Styles, roles, styles_of
+from tabtune_core.charts.style import roles, styles_of
 from tabtune_core.data.datasets import Dataset, get_dataset
 from tabtune_core.data.findings import not_asked, together
 from tabtune_core.errors import SettingError, StoreError, TableError
@@ -75,7 +75,7 @@ class _Look:
     def __init__(self, runs: Sequence[Run]) -> None:
         names = [run.name for run in runs]
         self.names = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
-        self.styles = Styles(styles_of(roles([run.settings for run in runs])))
+        self.styles = styles_of(roles([run.settings for run in runs]))
 
     def name(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Replaces run ids by names, and attaches the styles of the runs."""

@@ -287,14 +287,8 @@ def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:
     """Reports infinite values, which become missing."""
     if not infinite:
         return ()
-    return (
-        Finding(
-            "warning",
-            "infinite",
-            f"{name!r} holds {counted(infinite, 'infinite value')}, read as missing. Nothing to do unless that stands for something.",
-            name,
-        ),
-    )
+    message = f"{name!r} holds {counted(infinite, 'infinite value')}, read as missing. Nothing to do unless that stands for something."
+    return (Finding("warning", "infinite", message, name),)
 
 
 @dataclass(frozen=True, slots=True)
