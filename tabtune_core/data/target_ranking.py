@@ -20,27 +20,22 @@ from tabtune_core.data.findings import Column
 from tabtune_core.data.reading.dates import MEANS
 
 
-def _split(words: str) -> list[str]:
-    return words.split()
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 NAMED = "is a usual name for the column to predict"
-LABELS = frozenset(
-    _split("""
+LABELS = _words("""
     target label labels ziel zielvariable cible etiquette objetivo etiqueta obiettivo bersaglio etichetta alvo rotulo doel doelvariabele
     etykieta hedef etiket целевая метка 目标 标签 目标变量 目的変数 ラベル 타깃 레이블 라벨
     """)
-)
 """Words that mean "the column to predict" and hardly anything else, without accents."""
-TARGETS = frozenset(
-    _split("""
+TARGETS = _words("""
     class classes outcome y response dependent ground truth zielgroesse klasse classe clase resultado esito uitkomst klass mal
     utfall cel klasa wynik sinif цель класс результат 类别 结果 クラス 結果 목표 클래스 结局
     """)
-)
 """Words that mean so in many tables."""
-EVENTS = frozenset(
-    _split("""
+EVENTS = _words("""
     cultivar variety progression
     churn churned survived survive survival survives died dead death deceased default defaulted fraud fraudulent diagnosis attrition vote
     voted purchase purchased bought buy deny denied approved approval accepted acceptance admit admitted spam species status result
@@ -57,10 +52,8 @@ EVENTS = frozenset(
     mortalidade resposta aprovado sopravvissuto mortalita soddisfazione risposta overleden overleefd tevredenheid rezygnacja zgon iptal
     смерть выжил ответ дефект 死亡 生存 满意度 故障 購入 사망 생존 구매
     """)
-)
 """Events or types of a row: mostly classes."""
-MEASURES = frozenset(
-    _split("""
+MEASURES = _words("""
     price saleprice sales sale wage wages salary earnings cost costs charges mpg mileage quality rings rating score grade count counts cnt
     total rate demand consumption yield revenue profit tip claims medv strength amount visits trips days visitors spending expenditure
     crime mortality deaths birthweight bwt preis kaufpreis verkaufspreis umsatz absatz gehalt lohn kosten qualitat verbrauch note miete
@@ -71,19 +64,15 @@ MEASURES = frozenset(
     rendement ingresos rendimiento demanda receita renda reddito vraag opbrengst inkomen dochod popyt gelir talep доход спрос прибыль
     收入 产量 需求 収入 需要 수입 수요
     """)
-)
 """Outcomes that are measured, paid or counted: numbers."""
-SOMETIMES = frozenset(
-    _split("""
+SOMETIMES = _words("""
     type kind category segment genre stage rank level value values income pay fare points popularity views ozone concentration activity
     solubility permeability toxicity duration power energy output load volume traffic weight loss damage cases hours balance growth number
     wert dauer leistung gewicht festigkeit schaden menge valeur duree poids valor duracion peso duracao valore durata waarde duur wartosc
     waga deger sure стоимость вес 强度 重量
     """)
-)
 """Words for targets in some tables and features in others."""
-FEATURES = frozenset(
-    _split("""
+FEATURES = _words("""
     id no number code name rownames unnamed index age sex gender race ethnicity year month week weekday day date time hour minute season
     city country county region state province zip address latitude longitude lat lon long education educ married marital treat treatment
     trt group site center block subject patient firm alter geschlecht jahr monat stadt land edad sexo genero ano mes ciudad annee mois
@@ -94,7 +83,6 @@ FEATURES = frozenset(
     loja professione prodotto negozio beroep merk klant winkel zawod klient sklep meslek urun musteri профессия товар клиент
     магазин 职业 品牌 产品 客户 店铺 職業 商品 顧客 店舗 직업 상품 고객
     """)
-)
 """Words for what is known before anything is predicted."""
 COUNTED = 2.8
 WEIGHTS = {
