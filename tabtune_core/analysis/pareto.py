@@ -21,10 +21,7 @@ def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Ser
 
 def _undominated(costs_ND: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Letters: N rows, D axes. Compares each row with all others, which is fast enough for the runs of a sweep."""
-    return np.array(
-        [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND],
-        dtype=bool,
-    )
+    return np.array([not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND], dtype=bool)
 
 
 def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Series[bool]":

@@ -49,11 +49,7 @@ GUIDE: dict[str, Row] = {
         "Use fewer context rows",
         "fewer query rows a step, fewer columns, gradient checkpointing; a lower rank hardly changes it",
     ),
-    "flat": Row(
-        "The loss does not fall",
-        "Take two or three times the learning rate",
-        "train longer; adapt more modules",
-    ),
+    "flat": Row("The loss does not fall", "Take two or three times the learning rate", "train longer; adapt more modules"),
     "no gain": Row(
         "No gain over zero-shot",
         "Try another learning rate before another rank",

@@ -82,10 +82,7 @@ _ALL: dict[str, Chart] = {
         pareto,
         "One point per run. Runs on the dotted line or with a ring are the best trade-offs (Pareto front): no run beats them on all axes.",
     ),
-    "parallel": Chart(
-        parallel,
-        "One line per LoRA run. Drag along an axis to select lines; drag the name of an axis to move it.",
-    ),
+    "parallel": Chart(parallel, "One line per LoRA run. Drag along an axis to select lines; drag the name of an axis to move it."),
     "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
     "rows_shown": Chart(rows_shown, "Score, time and memory of predictions by the number of context rows, without training."),
     "truncation": Chart(truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."),
