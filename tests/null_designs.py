@@ -122,8 +122,8 @@ def repeated(rng, seeds=3, rows=120, luck=0.2):
 def of(first, second, metric="log_loss", choices=1):
     """The product's comparison of two models, each with predictions of every seed."""
     groups = RowGroups(first, METRICS[metric])
-    both = ([groups.leave_out(METRICS[metric], rows, rows.predicted) for rows in each] for each in (first, second))
-    found = difference(*both, METRICS[metric])
+    both = ([groups.leave_out(rows, rows.predicted) for rows in each] for each in (first, second))
+    found = difference(*both)
     return dataclasses.replace(found, choices=choices) if isinstance(found, Difference) else found
 
 

@@ -47,7 +47,7 @@ def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str
         both = pd.concat([theirs.assign(configuration=0), same.assign(configuration=1)])
         made = replicates(both, metric, load, "test")
         first, second = ([one.final for one in made if one.configuration == place] for place in (0, 1))
-        ahead = difference(first, second, metric)
+        ahead = difference(first, second)
         yield Rival(name, float(theirs[score].mean()), float(same[score].mean()), len(theirs), ahead)
 
 
@@ -62,7 +62,7 @@ def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained
         if parts:
             groups = RowGroups(parts, metric)
             own = [one.predicted if trained else one.zero_shot for one in parts]
-            made = [None if p is None else groups.leave_out(metric, one, p) for one, p in zip(parts, own, strict=True)]
+            made = [None if p is None else groups.leave_out(one, p) for one, p in zip(parts, own, strict=True)]
             guesses = [np.broadcast_to(one.guess if one.classes else one.guess[0], one.predicted.shape) for one in parts]
-            return difference(made, [groups.leave_out(metric, one, p) for one, p in zip(parts, guesses, strict=True)], metric), part
+            return difference(made, [groups.leave_out(one, p) for one, p in zip(parts, guesses, strict=True)]), part
     return None, "test"

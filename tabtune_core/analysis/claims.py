@@ -85,7 +85,7 @@ def claim(
     part: SplitName = "test" if tested else "validation"
     each = replicates(runs, metric, load, part)
     value = on_test if tested else gain
-    found = None if math.isnan(value) else difference([run.final for run in each], [run.zero_shot for run in each], metric)
+    found = None if math.isnan(value) else difference([run.final for run in each], [run.zero_shot for run in each])
     validation = [rows for run in runs["run"] if (rows := load(run, "validation")) is not None]
     chosen_by, held_out = _chosen_by(test, validation), test or validation
     units: SplitBy = held_out[0].split_by if held_out else "random"

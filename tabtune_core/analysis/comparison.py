@@ -85,12 +85,12 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
         final = {c: [run.final for run in each if run.configuration == c] for c in table.index}
         before = {c: [run.zero_shot for run in each if run.configuration == c] for c in table.index}
         nothing = {c: [replicate and replicate.of_nothing() for replicate in final[c]] for c in table.index}
-        _add(table, f"{prefix}gain", {c: difference(final[c], before[c], meaning) for c in trained})
-        _add(table, f"{prefix}score", {c: difference(final[c], nothing[c], meaning) for c in table.index})
+        _add(table, f"{prefix}gain", {c: difference(final[c], before[c]) for c in trained})
+        _add(table, f"{prefix}score", {c: difference(final[c], nothing[c]) for c in table.index})
         for name, best in (("gap", table.index[:1]), ("lora_gap", lora[:1])):
             score_C = table[f"{prefix}score"]
             table[prefix + name] = meaning.ahead(score_C[best[0]], score_C) if len(best) else np.nan
-            behind = {c: difference(final[best[0]], final[c], meaning) for c in table.index} if len(best) else {}
+            behind = {c: difference(final[best[0]], final[c]) for c in table.index} if len(best) else {}
             _add(table, prefix + name, behind)
             too_few |= part == "validation" and any(isinstance(delta, TooFew) for delta in behind.values())
     left_out = tuple(int(seed) for seed in scores_SC.index.difference(shared_SC.index))
@@ -115,23 +115,17 @@ def with_half_widths(board: pd.DataFrame, own: Callable[[str], Mapping[str, floa
 
 def half_widths(run: str, metric: Metric, load: Load) -> dict[str, float]:
     """Returns the ± of each of a run's own GAINS and scores; NaN if it is not known, or if rows are too few."""
-    halves = {}
+    halves = dict[str, float]()
     for name, part in GAINS.items():
-        rows = load(run, part)
-        found = dict[str, Difference | TooFew | None]()
+        rows, score = load(run, part), f"{part}_{metric.name}"
+        found: dict[str, Difference | TooFew | None] = {name: None, score: None}
         if rows is not None and len(rows.y_N):
             groups = RowGroups([rows], metric)
-            after = groups.leave_out(metric, rows, rows.predicted)
-            before = None if rows.zero_shot is None else groups.leave_out(metric, rows, rows.zero_shot)
-            found = {name: difference([after], [before], metric), _score(part, metric): difference([after], [after.of_nothing()], metric)}
-        for column in (name, _score(part, metric)):
-            known = found.get(column)
-            halves[column] = known.half if isinstance(known, Difference) else np.nan
+            after = groups.leave_out(rows, rows.predicted)
+            before = None if rows.zero_shot is None else groups.leave_out(rows, rows.zero_shot)
+            found = {name: difference([after], [before]), score: difference([after], [after.of_nothing()])}
+        halves |= {column: one.half if isinstance(one, Difference) else np.nan for column, one in found.items()}
     return halves
-
-
-def _score(part: SplitName, metric: Metric) -> str:
-    return f"{part}_{metric.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +152,7 @@ def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: SplitName) 
             return None
         key = (seed, predicted.tobytes())
         if key not in made:
-            made[key] = groups.leave_out(metric, first[seed], predicted)
+            made[key] = groups.leave_out(first[seed], predicted)
         return made[key]
 
     run_replicates = []

@@ -114,16 +114,16 @@ def score_curve(
         for name in metrics_of("classification" if used[0][0][part].ndim == 2 else "regression"):
             metric = METRICS[name]
             groups = RowGroups([rows], metric)
-            made = [[groups.leave_out(metric, rows, one[part]) for one in state] for state in used]
+            made = [[groups.leave_out(rows, one[part]) for one in state] for state in used]
             by_size = [{size: [one for one, of in zip(state, sizes, strict=True) if of == size] for size in sizes} for state in made]
             few = by_size[0][few_of(sizes)]
             for state, of_state in zip(curve, by_size, strict=True):
                 for size, drawn in of_state.items():
                     pairs = max(len(drawn), len(few))
                     told = {
-                        "score": difference(drawn, [one.of_nothing() for one in drawn], metric),
-                        "gain": difference(drawn, by_size[0][size], metric),
-                        "more": difference((drawn * pairs)[:pairs], (few * pairs)[:pairs], metric),
+                        "score": difference(drawn, [one.of_nothing() for one in drawn]),
+                        "gain": difference(drawn, by_size[0][size]),
+                        "more": difference((drawn * pairs)[:pairs], (few * pairs)[:pairs]),
                     }
                     scores = state[size].setdefault(part, {})[name] = {"first": drawn[0].score}
                     for what, found in told.items():

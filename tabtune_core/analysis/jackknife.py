@@ -229,7 +229,8 @@ class RowGroups:
     """Puts the rows of held-out parts into groups: rows that belong together share a group, which is the same under every seed."""
 
     def __init__(self, parts: Sequence[Predictions], metric: Metric) -> None:
-        """``parts`` are predictions of one held-out part, one per seed; ``metric`` decides how many groups and rows are needed."""
+        """``parts`` are predictions of one held-out part, one per seed, to be scored by ``metric``."""
+        self.metric = metric
         units = [part.units_N for part in parts if part.units_N is not None]
         known = len(units) == len(parts)
         self.split_by: SplitBy = parts[0].split_by if known else "random"
@@ -256,9 +257,9 @@ class RowGroups:
         """Returns the group of each row."""
         return self._group[np.searchsorted(self._rows, rows_N)]
 
-    def leave_out(self, metric: Metric, rows: Predictions, predicted: Floats) -> Replicates:
+    def leave_out(self, rows: Predictions, predicted: Floats) -> Replicates:
         """Scores predictions ``(N, K)`` or ``(N,)`` of ``rows`` without each group; a group without such rows gets the full score."""
-        y_N, group_N, G = rows.y_N, self.of(rows.rows_N), self.number
+        metric, y_N, group_N, G = self.metric, rows.y_N, self.of(rows.rows_N), self.number
         rows_G = np.bincount(group_N, minlength=G)
         with np.errstate(invalid="ignore", divide="ignore"):
             if metric.name in ROW_MEANS:
@@ -288,7 +289,7 @@ def _equal(unit_M: Ints) -> tuple[float, int]:
     return float(rows_U.sum() ** 2 / (rows_U**2).sum()), int(np.count_nonzero(rows_U))
 
 
-def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None], metric: Metric) -> Difference | TooFew | None:
+def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None]) -> Difference | TooFew | None:
     """Computes how much better ``first`` is than ``second`` on the same rows, as a mean over seeds, one entry per seed.
 
     TooFew if there are too few rows for an interval; None if an entry is None, or a score is not finite.
@@ -304,6 +305,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     if len(both) < max(len(first), 1):
         return None
     groups, seeds = both[0][0].groups, len(both)
+    metric = groups.metric
     if groups.too_few:
         return groups.too_few
     value_S = np.array([metric.ahead(a.score, b.score) for a, b in both])
@@ -314,10 +316,10 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     differ_S = [not np.array_equal(a.predicted, b.predicted) for a, b in both]
     of_rows = sum(len(a.rows_N) for a, _ in both) / len(np.unique(np.concatenate([a.rows_N for a, _ in both]))) / seeds
     pull_G = _pull(without_SG.mean(axis=0), rounding)
-    rows = _variance(pull_G, metric, groups, differ=any(differ_S), share=of_rows)
+    rows = _variance(pull_G, groups, differ=any(differ_S), share=of_rows)
     of_seeds = zip(without_SG, both, differ_S, strict=True)
     pulls = ((_pull(without_G[a.here_G], rounding), differ) for without_G, (a, _), differ in of_seeds)
-    each = float(np.mean([_variance(own_G, metric, groups, differ=differ) for own_G, differ in pulls]))
+    each = float(np.mean([_variance(own_G, groups, differ=differ) for own_G, differ in pulls]))
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
     between = between if between > 0 and math.sqrt(between) > rounding else 0.0
@@ -334,9 +336,9 @@ def _pull(without_G: Floats, rounding: float) -> Floats:
     return np.where(np.abs(pull_G) > rounding, pull_G, 0.0)
 
 
-def _variance(pull_G: Floats, metric: Metric, groups: RowGroups, *, differ: bool, share: float = 1.0) -> float:
+def _variance(pull_G: Floats, groups: RowGroups, *, differ: bool, share: float = 1.0) -> float:
     """The variance of the score."""
-    of_class = Interval.OF_THE_CLASS in metric.interval
+    of_class = Interval.OF_THE_CLASS in groups.metric.interval
     variance = (1 - 1 / len(pull_G)) * float((pull_G**2).sum())
     if of_class and groups.split_by == "random":
         variance += float((pull_G**2).max())

@@ -116,7 +116,7 @@ def test_leaving_a_group_out_equals_the_metric_of_the_remaining_rows(metric, cla
     p_NK /= p_NK.sum(axis=1, keepdims=True)
     rows = Predictions(np.sort(rng.permutation(1000)[:50]), y_N, p_NK, tuple("abcd"[:classes]))
     groups = RowGroups([rows], METRICS[metric])
-    found, group_N, function = groups.leave_out(METRICS[metric], rows, p_NK), groups.of(rows.rows_N), METRICS[metric].function
+    found, group_N, function = groups.leave_out(rows, p_NK), groups.of(rows.rows_N), METRICS[metric].function
     assert found.score == pytest.approx(function(y_N, p_NK))
     rarer_N = y_N == int(np.sum(y_N == 0) >= np.sum(y_N == 1))
     copies = [(group_N != g) for g in range(groups.number)]
@@ -174,9 +174,9 @@ def test_a_run_without_rows_has_no_interval():
 def test_a_seed_whose_predictions_are_missing_leaves_no_difference():
     metric, rng = METRICS["log_loss"], np.random.default_rng(6)
     rows = held_out(rng.integers(2, size=100), rng.normal(size=100))
-    run = RowGroups([rows], metric).leave_out(metric, rows, rows.predicted)
-    assert isinstance(difference([run, run], [run, run], metric), Difference)
-    assert difference([run, None], [run, run], metric) is difference([], [], metric) is None
+    run = RowGroups([rows], metric).leave_out(rows, rows.predicted)
+    assert isinstance(difference([run, run], [run, run]), Difference)
+    assert difference([run, None], [run, run]) is difference([], []) is None
 
 
 def test_variation_between_seeds_beyond_row_noise_widens_the_interval():
@@ -273,8 +273,8 @@ def test_an_interval_holds_the_truth_where_few_or_no_rows_of_a_class_are_wrong(m
 def test_a_score_without_a_wrong_row_has_the_interval_of_the_rule_of_three(rows):
     y_N = np.arange(rows) % 2
     metric, one = METRICS["accuracy"], Predictions(np.arange(rows), y_N, sure(y_N), ("a", "b"))
-    perfect = RowGroups([one], metric).leave_out(metric, one, one.predicted)
-    assert difference([perfect], [perfect.of_nothing()], metric).half == pytest.approx(3 / rows, rel=0.03)
+    perfect = RowGroups([one], metric).leave_out(one, one.predicted)
+    assert difference([perfect], [perfect.of_nothing()]).half == pytest.approx(3 / rows, rel=0.03)
 
 
 @settings(deadline=None, max_examples=30)
@@ -307,9 +307,9 @@ def test_five_seeds_with_rows_of_their_own_are_as_sure_as_one_seed_with_all_of_t
         rows = [Predictions(part, y_N[part], sure(y_N[part]), ("a", "b"), sure(wrong_N[part])) for part in parts]
         groups = RowGroups(rows, metric)
         after, before = (
-            [groups.leave_out(metric, one, p) for one, p in zip(rows, each, strict=True)]
+            [groups.leave_out(one, p) for one, p in zip(rows, each, strict=True)]
             for each in ([one.predicted for one in rows], [one.zero_shot for one in rows])
         )
-        return difference(after, before, metric).error
+        return difference(after, before).error
 
     assert error(np.split(np.arange(500), 5)) == pytest.approx(error([np.arange(500)]), rel=0.2)
