@@ -126,8 +126,8 @@ FEWEST_ROWS, FEWEST = 30, 5
 """Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
 skewed differences contain the truth too rarely (with 20 rows in 87 to 96 % of cases), or are too wide to be of use."""
 LEAST_ROWS = 1.5
-"""Least standard error of a score of predicted classes, as rows that change: where all rows of a class behave alike, the interval is 3 rows
-wide, the rule of three (Hanley and Lippman-Hand 1983, Journal of the American Medical Association 249, 1743-1745)."""
+"""Least standard error of a score of classes or probabilities, as rows that change: where all rows of a class behave alike, the interval is
+3 rows wide, the rule of three (Hanley and Lippman-Hand 1983, Journal of the American Medical Association 249, 1743-1745)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +153,14 @@ class Replicates:
     without_G: Floats
     here_G: NDArray[np.bool_]
     """Which groups have any of the rows."""
-    rows_N: Ints
-    """Their numbers in the table."""
+    rows: Predictions
     predicted: Floats
+    """Those that are scored, ``(N, K)`` or ``(N,)``; empty for the score 0."""
     groups: "RowGroups"
 
     def of_nothing(self) -> "Replicates":
         """Returns the score 0 on the same rows: the difference to it is the score itself."""
-        return Replicates(0.0, np.zeros_like(self.without_G), self.here_G, self.rows_N, np.empty(0), self.groups)
+        return Replicates(0.0, np.zeros_like(self.without_G), self.here_G, self.rows, np.empty(0), self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +219,14 @@ class Difference:
         return math.sqrt((1 - of_seeds) * of(self.freedom) ** 2 + of_seeds * of(max(self.seeds - 1, 1)) ** 2)
 
     def _corrected(self, quantile: float) -> float:
-        """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the transformation g1)."""
+        """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the transformation g1).
+
+        It at most doubles the half width: of a skew that is large for the number of rows, g1 makes up to five times Student's.
+        """
         if abs(self.skew) < 1e-6:
             return quantile
-        return 3 / self.skew * (math.cbrt(1 + self.skew * (quantile - self.skew / 6)) - 1)
+        most = 2 * abs(quantile)
+        return min(max(3 / self.skew * (math.cbrt(1 + self.skew * (quantile - self.skew / 6)) - 1), -most), most)
 
 
 class RowGroups:
@@ -250,8 +254,8 @@ class RowGroups:
         lacking = [TooFew(self.split_by, name, round(found), needed, there) for name, (found, there), needed in few]
         self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
         self.freedom = min(_equal(self._group)[0], *(found for _, (found, _), _ in counts)) - 1
-        copies = len(unit_M) / _equal(unit_M)[0] if self.split_by == "random" else 1.0
-        self.one_row = copies * max(one_row(metric, part.y_N, part.predicted) for part in parts)
+        self.copies = len(unit_M) / _equal(unit_M)[0] if self.split_by == "random" else 1.0
+        self.one_row = max(one_row(metric, part.y_N, part.predicted) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:
         """Returns the group of each row."""
@@ -270,7 +274,7 @@ class RowGroups:
             else:
                 *without, score = without_groups(metric, y_N, predicted, group_N, G + 1)  # the last group is empty: the full score
                 without_G = np.array(without)
-        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows.rows_N, predicted, self)
+        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows, predicted, self)
 
 
 def _blocks(unit_M: Ints) -> Ints:
@@ -297,9 +301,10 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     The error is the jackknife's over groups of table rows (Efron and Stein 1981, The Annals of Statistics 9, 586-596): a row that several
     seeds held out is left out of all of them at once, since it is one row. The variance between seeds beyond the noise of their rows, which
     comes from split and initialization, is added. Metrics of the predicted class get half a row more in each direction, as in Agresti and
-    Min 2005 (Statistics in Medicine 24, 729-740), and where predictions differ, the error is at least LEAST_ROWS; so it is for ranks if no
-    row changes the score. The interval joins Student's and the one corrected for skew; its degrees of freedom are the number of seeds minus
-    one, and the number of groups or of units of the scarcest kind minus one.
+    Min 2005 (Statistics in Medicine 24, 729-740), and where predictions differ, the error is at least LEAST_ROWS. So it is for log-loss and
+    Brier score, because rows without an error do not tell how many errors there are, and for ranks if no row changes the score. The
+    interval joins Student's and the one corrected for skew; its degrees of freedom are the number of seeds minus one, and the number of
+    groups or of units of the scarcest kind minus one.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if len(both) < max(len(first), 1):
@@ -314,12 +319,16 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     if not np.isfinite(without_SG).all():
         return None
     differ_S = [not np.array_equal(a.predicted, b.predicted) for a, b in both]
-    of_rows = sum(len(a.rows_N) for a, _ in both) / len(np.unique(np.concatenate([a.rows_N for a, _ in both]))) / seeds
+    rows_S = [a.rows.rows_N for a, _ in both]
+    of_rows = sum(map(len, rows_S)) / len(np.unique(np.concatenate(rows_S))) / seeds
+    one_row_S = [
+        groups.copies * (groups.one_row if metric.interval else _turned(a, b)) if differ else 0.0
+        for (a, b), differ in zip(both, differ_S, strict=True)
+    ]
     pull_G = _pull(without_SG.mean(axis=0), rounding)
-    rows = _variance(pull_G, groups, differ=any(differ_S), share=of_rows)
-    of_seeds = zip(without_SG, both, differ_S, strict=True)
-    pulls = ((_pull(without_G[a.here_G], rounding), differ) for without_G, (a, _), differ in of_seeds)
-    each = float(np.mean([_variance(own_G, groups, differ=differ) for own_G, differ in pulls]))
+    rows = _variance(pull_G, groups, max(one_row_S) * of_rows)
+    of_seeds = zip(without_SG, both, one_row_S, strict=True)
+    each = float(np.mean([_variance(_pull(without_G[a.here_G], rounding), groups, one) for without_G, (a, _), one in of_seeds]))
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
     between = between if between > 0 and math.sqrt(between) > rounding else 0.0
@@ -336,12 +345,26 @@ def _pull(without_G: Floats, rounding: float) -> Floats:
     return np.where(np.abs(pull_G) > rounding, pull_G, 0.0)
 
 
-def _variance(pull_G: Floats, groups: RowGroups, *, differ: bool, share: float = 1.0) -> float:
-    """The variance of the score."""
-    of_class = Interval.OF_THE_CLASS in groups.metric.interval
+def _turned(first: Replicates, second: Replicates) -> float:
+    """Returns how much a difference of log-losses or Brier scores moves on average if one row has another class, the most likely one; 0 for
+    other scores.
+    """
+    metric, y_N = first.groups.metric, first.rows.y_N
+    if metric.task == "regression" or metric.name not in ROW_MEANS:
+        return 0.0
+    of_row, _ = ROW_MEANS[metric.name]
+    both = [each.predicted for each in (first, second) if each.predicted.size]
+    likely_NK = np.where(y_N[:, None] == np.arange(both[0].shape[1]), -1.0, sum(both))
+    moves = [of_row(likely_NK.argmax(axis=1), predicted) - of_row(y_N, predicted) for predicted in both]
+    return float(np.abs(moves[0] - (moves[1] if moves[1:] else 0.0)).mean() / len(y_N))
+
+
+def _variance(pull_G: Floats, groups: RowGroups, one_row: float) -> float:
+    """The variance of the score; ``one_row`` is how much one row can move it unseen, 0 if it cannot."""
+    interval = groups.metric.interval
     variance = (1 - 1 / len(pull_G)) * float((pull_G**2).sum())
-    if of_class and groups.split_by == "random":
+    if Interval.OF_THE_CLASS in interval and groups.split_by == "random":
         variance += float((pull_G**2).max())
-    if differ and (of_class or not variance):
-        variance = max(variance, (LEAST_ROWS * groups.one_row * share) ** 2)
-    return variance
+    if variance and Interval.OVER_CLASSES in interval and Interval.OF_THE_CLASS not in interval:
+        return variance
+    return max(variance, (LEAST_ROWS * one_row) ** 2)

@@ -156,7 +156,8 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
         ("test_gain", result.test, result.zero_shot_test),
     ):
         if metric.name in scores and metric.name in before:
-            gains[name] = float(metric.ahead(scores[metric.name], before[metric.name])) if result.best_step else 0.0
+            same = 0.0 * before[metric.name]  # NaN without a score
+            gains[name] = float(metric.ahead(scores[metric.name], before[metric.name])) if result.best_step else same
     return gains
 
 
