@@ -17,7 +17,7 @@ LATE = "late_layers"
 """Group of the last third of a model's main blocks and its head: an adapter there is small, and the frozen layers before it run once for
 each input."""
 Shapes = dict[str, tuple[int, int]]
-"""Shapes ``(out, in)`` of weights by their path in the module."""
+"""Shapes ``(out, in)`` of weights by their path in the module, without a trailing ``.weight``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Layers:
 
     def linear(self, path: str, out: int, width: int, *, bias: bool = True) -> None:
         """Adds a linear layer."""
-        self.weights[f"{path}.weight"] = (out, width)
+        self.weights[path] = (out, width)
         if bias:
             self.biases[f"{path}.bias"] = out
 
@@ -203,9 +203,7 @@ class ModelCard:
     def adapted_shapes(self, task: Task, targets: Sequence[str] = ()) -> Shapes:
         """Returns the shapes of the weights under the targets; without targets, those under the default targets."""
         shapes, rules = self.layers(task).weights, self.rules(task)
-        by_path = {path.removesuffix(".weight"): path for path in shapes}
-        matches = match_targets(by_path, targets or rules.targets, rules)
-        return {by_path[path]: shapes[by_path[path]] for path in matches.target_by_path}
+        return {path: shapes[path] for path in match_targets(shapes, targets or rules.targets, rules).target_by_path}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +237,19 @@ class AdapterSize:
         return self.adapted_weights / self.trainable if self.trainable else float("nan")
 
 
-def asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    """Returns the requested rank of each adapted layer by path, before it is capped at the layer's narrower side.
+def _asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
+    paths = list(card.adapted_shapes(task, lora.targets))
+    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.rules(task).groups)
+
+
+def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
+    """Returns the rank of each adapted weight by path: the requested rank, capped at the weight's smaller side.
 
     Raises:
         TargetError: a pattern names no adapted layer.
     """
-    paths = [path.removesuffix(".weight") for path in card.adapted_shapes(task, lora.targets)]
-    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.rules(task).groups)
+    asked = _asked_ranks(card, task, lora)
+    return {path: min(asked[path], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
@@ -255,9 +258,8 @@ def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize
     Raises:
         TargetError: a pattern names no adapted layer.
     """
-    shapes = {path.removesuffix(".weight"): shape for path, shape in card.adapted_shapes(task, lora.targets).items()}
-    ranks = asked_ranks(card, task, lora)
-    used, variant = {path: min(ranks[path], *shape) for path, shape in shapes.items()}, VARIANTS[lora.variant]
+    shapes, variant = card.adapted_shapes(task, lora.targets), VARIANTS[lora.variant]
+    asked, used = _asked_ranks(card, task, lora), adapted_ranks(card, task, lora)
     beside = {bias_of(path) for path in shapes}
     biases = sum(
         size for name, size in card.layers(task).biases.items() if lora.bias == "all" or (lora.bias == "lora_only" and name in beside)
@@ -267,5 +269,5 @@ def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize
         frozen=sum(variant.frozen(*shape, used[path]) for path, shape in shapes.items()),
         biases=biases,
         adapted_weights=sum(out * width for out, width in shapes.values()),
-        capped_layers=sum(ranks[path] > min(shape) for path, shape in shapes.items()),
+        capped_layers=sum(asked[path] > rank for path, rank in used.items()),
     )

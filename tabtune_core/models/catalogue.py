@@ -130,9 +130,8 @@ def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
     if missed:
         parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in card.layers(task).weights}))
         raise TargetError(f"No linear layer under {', '.join(map(repr, missed))}. Modules of {card.title} that have some: {parts}.")
-    paths = [path.removesuffix(".weight") for path in shapes]
     for name in ("rank_pattern", "alpha_pattern"):
-        pattern_values(name, getattr(lora, name), paths, card.rules(task).groups)
+        pattern_values(name, getattr(lora, name), list(shapes), card.rules(task).groups)
     largest = max(min(shape) for shape in shapes.values())
     if lora.rank > largest and not lora.rank_pattern:
         raise TargetError(

@@ -22,7 +22,7 @@ from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_parts
-from tabtune_core.models.cards import ModelCard, Weights, adapter_size, asked_ranks
+from tabtune_core.models.cards import ModelCard, Weights, adapted_ranks, adapter_size
 from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import card_with, find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
@@ -91,7 +91,7 @@ def check_package(path: Path) -> PackageFacts:
     card = card_with(settings.model, settings.task, facts.base.sha256)
     if settings.task not in card.weights:
         return facts
-    shapes = {name.removesuffix(".weight"): shape for name, shape in card.layers(settings.task).weights.items()}
+    shapes = card.layers(settings.task).weights
     for layer in facts.layers:
         declared = layer.out_features, layer.in_features
         if shapes.get(layer.path) != (declared[::-1] if layer.kind == "embedding" else declared):  # embedding weights are (in, out)
@@ -107,12 +107,11 @@ def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -
     """Refuses an adapter that would not open on its base. ``numbers`` is the number of values in its tensors."""
     settings = facts.settings
     try:
-        ranks, size = asked_ranks(card, settings.task, settings.lora), adapter_size(card, settings.task, settings.lora)
+        ranks, size = adapted_ranks(card, settings.task, settings.lora), adapter_size(card, settings.task, settings.lora)
     except TargetError as error:
         raise AdapterError(f"The package does not fit {card.title}: {error}") from error
     of_layers = {layer.path: layer.rank for layer in facts.layers}
-    smaller = {layer.path: min(layer.out_features, layer.in_features) for layer in facts.layers}
-    odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != min(ranks.get(path, 0), smaller.get(path, 0))]
+    odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != ranks.get(path)]
     if odd or numbers != size.trainable + size.frozen:
         which = f"the rank of {min(odd)[:LONGEST_NAME]!r} differs" if odd else f"its number of values ({numbers:,}) differs"
         raise AdapterError(

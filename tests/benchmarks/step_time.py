@@ -134,7 +134,7 @@ def prepared(kind: str, name: str, folder: Path) -> Steps:
 
 def with_peft(model: BaseModel, name: str) -> BaseModel:
     """Puts ``peft``'s adapter on the layers that ours adapts with the same targets."""
-    layers = [path.removesuffix(".weight") for path in get_card(name).adapted_shapes("classification", REACHED[name])]
+    layers = list(get_card(name).adapted_shapes("classification", REACHED[name]))
     peft.inject_adapter_in_model(peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module)
     trained = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
     told = adapter_size(get_card(name), "classification", LoraSettings(rank=RANK, targets=tuple(REACHED[name]))).factors

@@ -49,8 +49,8 @@ class Node:
 def tree_of(card: ModelCard, task: Task) -> tuple[Node, ...]:
     """Returns the outermost nodes of a model; a path that does not branch is one node."""
     shapes = card.layers(task).weights
-    everything = set(_reached(card, task, [path.split(".")[0] for path in shapes]))
-    leaves = [Leaf(bare, *shape, small=bare not in everything) for path, shape in shapes.items() for bare in [path.removesuffix(".weight")]]
+    everything = adapted(card, task, [path.split(".")[0] for path in shapes])
+    leaves = [Leaf(path, *shape, small=path not in everything) for path, shape in shapes.items()]
     return tuple(_branches(leaves, ""))
 
 
@@ -61,7 +61,7 @@ def paths_of(card: ModelCard, task: Task) -> list[str]:
 
 def adapted(card: ModelCard, task: Task, targets: Sequence[str]) -> set[str]:
     """Returns the paths of the weights that these targets adapt; without targets, those of the model's own list."""
-    return set(_reached(card, task, targets))
+    return set(card.adapted_shapes(task, list(dict.fromkeys(targets))))
 
 
 def toggled(card: ModelCard, task: Task, targets: Sequence[str], path: str) -> list[str]:
@@ -113,11 +113,6 @@ def state_of(node: Node, chosen: set[str]) -> State:
     if node.usual and chosen >= set(node.usual):
         return "all"
     return "some" if paths & chosen else "none"
-
-
-def _reached(card: ModelCard, task: Task, targets: Sequence[str]) -> Iterator[str]:
-    for path in card.adapted_shapes(task, list(dict.fromkeys(targets))):
-        yield path.removesuffix(".weight")
 
 
 def _branches(leaves: Sequence[Leaf], prefix: str) -> Iterator[Node]:

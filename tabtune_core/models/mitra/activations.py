@@ -15,8 +15,8 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     context_cells, query_cells = context * (features + 1), query * (features + 1)
     cells = context_cells + query_cells
     with tape.block(0):
-        tape.linear("x_embedding.x_embedding.weight", {"cells": cells}, (width, 1))
-        tape.live = tape.live or "y_embedding.y_embedding.weight" in tape.trained.ranks
+        tape.linear("x_embedding.x_embedding", {"cells": cells}, (width, 1))
+        tape.live = tape.live or "y_embedding.y_embedding" in tape.trained.ranks
     for i in range(config["n_layers"]):
         path = f"layers.{i}"
         with tape.block(cells * width):
@@ -26,17 +26,17 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 for part in "qkv":
                     read = cells + (context_cells if over_rows and part != "q" else 0)  # the context's keys are made again for the query
                     inputs = {f"normal {half}": cells} | ({f"normal {half} again": context_cells} if read > cells else {})
-                    tape.linear(f"{path}.attention{half}.{part}.weight", inputs, (width, width))
+                    tape.linear(f"{path}.attention{half}.{part}", inputs, (width, width))
                     tape.keep(f"{part} {half}", read * width)
                 tape.keep(f"answer {half}", cells * (width + heads))
-                tape.linear(f"{path}.attention{half}.o.weight", {f"answer {half}": cells}, (width, width))
+                tape.linear(f"{path}.attention{half}.o", {f"answer {half}": cells}, (width, width))
                 tape.norm(f"sum {half}", cells, width)
-                tape.linear(f"{path}.{up}.weight", {f"normal sum {half}": cells}, (4 * width, width))
+                tape.linear(f"{path}.{up}", {f"normal sum {half}": cells}, (4 * width, width))
                 tape.keep(f"hidden {half}", cells * 4 * width)
-                tape.linear(f"{path}.{down}.weight", {f"active {half}": cells}, (width, 4 * width))
+                tape.linear(f"{path}.{down}", {f"active {half}": cells}, (width, 4 * width))
             tape.passing(9 * cells * width)  # of the block's output, and on both sides of the last GELU
     with tape.block(query_cells * width):
-        tape.linear("final_layer.weight", {"normal": query_cells}, (outputs, width))
+        tape.linear("final_layer", {"normal": query_cells}, (outputs, width))
         tape.keep("outputs", query_cells * outputs, wide=True)
 
 

@@ -45,10 +45,10 @@ def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regr
     rows = key_rows + query
     with tape.block(0):
         read = size["max_num_features"]
-        tape.linear("encoder.weight", {"features": context + query}, (width, read))
+        tape.linear("encoder", {"features": context + query}, (width, read))
         tape.keep("encoded", (context + query) * width, wide=True)  # of the norm, which has no weights
     for i in range(size["nlayers"]):
-        path, encoder = f"transformer_encoder.{i}", f"reg_y_encoders.{i}.2.weight" if regression else f"cls_y_encoders.{i}.weight"
+        path, encoder = f"transformer_encoder.{i}", f"reg_y_encoders.{i}.2" if regression else f"cls_y_encoders.{i}"
         with tape.block(rows * width):
             if regression:
                 tape.linear(encoder, {"labels": context}, (labels, labels))
@@ -56,26 +56,26 @@ def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regr
             elif encoder in tape.trained.ranks:
                 tape.live = True
             tape.keep("statistics", 2 * rows, wide=True)
-            tape.linear(f"{path}.q_proj.weight", {"normal": rows}, (width, width))
+            tape.linear(f"{path}.q_proj", {"normal": rows}, (width, width))
             tape.keep("q", 2 * rows * width)  # once for its norm and gate, once as attention reads it
             tape.keep("gate", 2 * rows * heads)
             copied = tape.trained.dropout and tape.trained.variant == "dora"
-            tape.linear(f"{path}.k_proj.weight", {"normal shown" if copied else "normal": key_rows}, (width, width))
+            tape.linear(f"{path}.k_proj", {"normal shown" if copied else "normal": key_rows}, (width, width))
             tape.keep("k", 2 * key_rows * width)
-            tape.linear(f"{path}.v_proj.weight", {"normal and labels": key_rows}, (width, width + labels))
+            tape.linear(f"{path}.v_proj", {"normal and labels": key_rows}, (width, width + labels))
             tape.keep("v", key_rows * width)
             if tape.trained.everything:
                 tape.keep("before the weights of the norms", (rows + key_rows) * width)
             tape.keep("answer", rows * (width + 3 * heads))
-            tape.linear(f"{path}.out_proj.weight", {"gated": rows}, (width, width))
+            tape.linear(f"{path}.out_proj", {"gated": rows}, (width, width))
             tape.norm("sum", rows, width)
-            tape.linear(f"{path}.ff.up.weight", {"normal sum": rows}, (2 * hidden, width))
+            tape.linear(f"{path}.ff.up", {"normal sum": rows}, (2 * hidden, width))
             tape.keep("up, silu", 3 * rows * hidden)
-            tape.linear(f"{path}.ff.down.weight", {"product": rows}, (width, hidden))
+            tape.linear(f"{path}.ff.down", {"product": rows}, (width, hidden))
             tape.passing(4 * rows * (width + hidden))  # of the block's output, and around the gate
     with tape.block(rows * width):
         outputs = size["max_num_classes"] + size["regression_bin_count"]
-        tape.linear("head.0.weight", {"input": query}, (hidden, width))
+        tape.linear("head.0", {"input": query}, (hidden, width))
         tape.keep("hidden", query * hidden)
-        tape.linear("head.2.weight", {"active": query}, (outputs, hidden))
+        tape.linear("head.2", {"active": query}, (outputs, hidden))
         tape.keep("outputs", query * outputs * (4 if regression else 1), wide=True)

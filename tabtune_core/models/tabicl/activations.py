@@ -46,10 +46,10 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     with tape.block(query * deep):
         tape.keep("statistics", 2 * query, wide=True)
         head = "icl_predictor.decoder"
-        tape.linear(f"{head}.0.weight", {"normal": query}, (2 * deep, deep))
+        tape.linear(f"{head}.0", {"normal": query}, (2 * deep, deep))
         tape.keep("hidden", query * 2 * deep)
         outputs = config["max_classes"] or config["num_quantiles"]
-        tape.linear(f"{head}.2.weight", {"active": query}, (outputs, 2 * deep))
+        tape.linear(f"{head}.2", {"active": query}, (outputs, 2 * deep))
         tape.keep("outputs", rows * outputs + (2 if config["max_classes"] else 4) * query * outputs, wide=True)
 
 
@@ -109,9 +109,9 @@ def attend(
     rotated = query_tokens + key_tokens if rope else asked_tokens
     tape.keep(f"{name} q, k, v", (packed + rotated) * width)
     tape.keep(f"{name} answer", queries + query_tokens * heads)
-    tape.linear(f"{path}.attn.out_proj.weight", {f"{name} answer": query_tokens}, (width, width), read=True)
+    tape.linear(f"{path}.attn.out_proj", {f"{name} answer": query_tokens}, (width, width), read=True)
     tape.norm(f"{name} sum", query_tokens, width)
     hidden = config["ff_factor"] * width
-    tape.linear(f"{path}.linear1.weight", {f"{name} normal": query_tokens}, (hidden, width))
+    tape.linear(f"{path}.linear1", {f"{name} normal": query_tokens}, (hidden, width))
     tape.keep(f"{name} hidden", query_tokens * hidden)
-    tape.linear(f"{path}.linear2.weight", {f"{name} active": query_tokens}, (width, hidden))
+    tape.linear(f"{path}.linear2", {f"{name} active": query_tokens}, (width, hidden))

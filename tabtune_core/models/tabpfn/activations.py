@@ -21,13 +21,13 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
         size = 2 * config["features_per_group"]
         if config.get("encoder_type") == "mlp":
             between = config["encoder_mlp_hidden_dim"]
-            tape.linear("feature_group_embedder.0.weight", {"pairs": rows * pairs}, (between, size))
+            tape.linear("feature_group_embedder.0", {"pairs": rows * pairs}, (between, size))
             tape.keep("hidden", rows * pairs * between)
-            tape.linear("feature_group_embedder.2.weight", {"active": rows * pairs}, (width, between))
+            tape.linear("feature_group_embedder.2", {"active": rows * pairs}, (width, between))
         else:
-            tape.linear("feature_group_embedder.weight", {"pairs": rows * pairs}, (width, size), read=asked)
-        tape.linear("target_embedder.weight", {"labels": rows}, (width, 2), read=asked)
-        tape.linear("feature_positional_embedding_embeddings.weight", {"places": pairs}, (width, width // 4))
+            tape.linear("feature_group_embedder", {"pairs": rows * pairs}, (width, size), read=asked)
+        tape.linear("target_embedder", {"labels": rows}, (width, 2), read=asked)
+        tape.linear("feature_positional_embedding_embeddings", {"places": pairs}, (width, width // 4))
     for i in range(config["nlayers"]):
         path = f"blocks.{i}"
         with tape.block(cells * width):
@@ -41,15 +41,15 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 tape.keep(f"{part} of the query", context_cells * width)
             tape.keep("answers apart", cells * width)
             _norm(tape, "sum 2", cells, config)
-            tape.linear(f"{path}.mlp.0.weight", {"turned": cells}, (hidden, width))
+            tape.linear(f"{path}.mlp.0", {"turned": cells}, (hidden, width))
             tape.keep("hidden", cells * hidden)
-            tape.linear(f"{path}.mlp.2.weight", {"active": cells}, (width, hidden))
+            tape.linear(f"{path}.mlp.2", {"active": cells}, (width, hidden))
             _norm(tape, "sum 3", cells, config)
             tape.passing(9 * cells * width)  # of the block's output, and on both sides of GELU
     with tape.block(query * width):
-        tape.linear("output_projection.0.weight", {"answers": query}, (hidden, width))
+        tape.linear("output_projection.0", {"answers": query}, (hidden, width))
         tape.keep("hidden", query * hidden)
-        tape.linear("output_projection.2.weight", {"active": query}, (outputs, hidden))
+        tape.linear("output_projection.2", {"active": query}, (outputs, hidden))
         tape.keep("outputs", query * outputs, wide=True)
 
 
@@ -62,10 +62,10 @@ def _norm(tape: Tape, name: str, cells: int, config: dict[str, Any]) -> None:
 def _attention(tape: Tape, path: str, rows: dict[str, int], cells: int, width: int, heads: int) -> None:
     kind = path.rsplit(".", 1)[1]
     for part, read in rows.items():
-        tape.linear(f"{path}.{part}_projection.weight", {f"read by {kind}": read}, (width, width))
+        tape.linear(f"{path}.{part}_projection", {f"read by {kind}": read}, (width, width))
         tape.keep(f"{part} of {kind}", read * width)
     tape.keep(f"answer of {kind}", cells * (width + heads))
-    tape.linear(f"{path}.out_projection.weight", {f"answer of {kind}": cells}, (width, width))
+    tape.linear(f"{path}.out_projection", {f"answer of {kind}": cells}, (width, width))
 
 
 def _columns(config: dict[str, Any], features: int) -> int:

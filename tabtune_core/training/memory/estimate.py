@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.metrics import Task
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape, Trained
-from tabtune_core.models.cards import ModelCard, adapter_size, asked_ranks
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.models.cards import ModelCard, adapted_ranks, adapter_size
+from tabtune_core.settings import RunSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
 
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
@@ -179,13 +179,3 @@ def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: b
         classes=sizes.classes,
     )
     return tape
-
-
-def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    """Returns the effective rank of each adapted weight by its path: the requested rank, capped at the weight's smaller side.
-
-    Raises:
-        TargetError: a pattern that names no adapted layer.
-    """
-    requested = asked_ranks(card, task, lora)
-    return {path: min(requested[path.removesuffix(".weight")], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}

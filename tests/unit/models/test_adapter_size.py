@@ -73,7 +73,7 @@ def test_late_layers_are_the_last_third_of_the_blocks_and_the_head(name, task):
     *late, head = card.rules(task).groups["late_layers"]
     assert late == [f"{family.late_blocks}.{number}" for number in range(max(numbers) + 1 - (max(numbers) + 1) // 3, max(numbers) + 1)]
     assert (head,) == family.head
-    adapted = {path.removesuffix(".weight") for path in card.adapted_shapes(task, ("late_layers",))}
+    adapted = card.adapted_shapes(task, ("late_layers",))
     assert all(any(under(path, part) for path in adapted) for part in (*late, head))
     assert all(any(under(path, part) for part in (*late, head)) for path in adapted)
 

@@ -20,6 +20,11 @@ def test_a_rank_above_the_cap_of_every_target_is_refused(targets, cap):
     check_request(RunSettings(**RUN, strategy="inference", lora=above))  # which has no adapter
 
 
+def test_a_target_without_a_layer_is_refused_with_the_names_that_can_be_targets():
+    with pytest.raises(TargetError, match=r"No linear layer under 'nowhere'\. Modules of TabDPT mini that have some: .*, encoder, head\.0, "):
+        check_request(RunSettings(**RUN, model="tabdpt-mini", lora=LoraSettings(targets=("nowhere",))))
+
+
 def test_weights_that_do_not_exist_are_refused(tmp_path):
     check_request(RunSettings(**RUN, checkpoint=str(tiny_checkpoint(tmp_path / "there.ckpt"))))
     with pytest.raises(CheckpointError, match=r"There is no checkpoint at .*nowhere\.ckpt"):

@@ -255,7 +255,7 @@ def test_a_missing_base_is_named_with_the_way_out(tmp_path, monkeypatch, base, s
     changed = facts(base={**facts()["base"], **base}, settings={**facts()["settings"], **settings})
     content = {}
     if changed["settings"]["model"] == "tabicl-v2":
-        out, width = CATALOGUE["tabicl-v2"].layers("classification").weights[f"{LAYER['path']}.weight"]
+        out, width = CATALOGUE["tabicl-v2"].layers("classification").weights[LAYER["path"]]
         changed["layers"] = [made_up_layer(LAYER["path"], LoraSettings(rank=2), out, width)]
         content = {TENSORS: factors(A=np.ones((2, width), np.float32), B=np.ones((out, 2), np.float32))}
     adapter = add_adapter(tmp_path, package({FACTS: json.dumps(changed), **content}), "x.zip")

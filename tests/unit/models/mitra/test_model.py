@@ -53,7 +53,7 @@ def predict(model):
 def test_shapes_match_the_weights_that_lora_can_adapt(case):
     name, task = case
     layers = {path: layer for path, layer in tiny_module(name, task=task).named_modules() if isinstance(layer, nn.Linear | nn.Embedding)}
-    found = {f"{p}.weight": tuple(reversed(m.weight.shape) if isinstance(m, nn.Embedding) else m.weight.shape) for p, m in layers.items()}
+    found = {p: tuple(reversed(m.weight.shape) if isinstance(m, nn.Embedding) else m.weight.shape) for p, m in layers.items()}
     assert CATALOGUE[name].family.layers(tiny_config(name, task), task).weights == found
 
 
