@@ -155,20 +155,27 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         used = {} if rate is None else {"learning_rate": rate}  # a later version may have another default
         self._params["tuning_params"] = changed_params(self._params["tuning_params"], used)
         self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
-        self._context, self._history = context, tuple(events)
         self._lora = dict.fromkeys(session.adapters.names, settings.lora)
-        self._columns, self.n_features_in_ = tuple(frame.columns), frame.shape[1]
-        for earlier in ("classes_", "feature_names_in_"):
-            self.__dict__.pop(earlier, None)
-        if settings.task == "classification":
-            self.classes_ = labels.classes
-        if isinstance(X, pd.DataFrame):
-            self.feature_names_in_ = np.array(self._columns, dtype=object)
+        classes = labels.classes if settings.task == "classification" else None
+        self._show(context, events, tuple(frame.columns), named=isinstance(X, pd.DataFrame), classes=classes)
         if empty := sum(label is None for label in table.labels):
             warn(f"Left out of the fit, because y is missing there: {counted(empty, 'row')} of {len(frame):,}.")
         for told in context.encoder.unread(frame):
             warn(told)
         return self
+
+    def _show(
+        self, context: Context, history: Sequence[Event], columns: Sequence[Any], *, named: bool, classes: NDArray[Any] | None
+    ) -> None:
+        """Sets what a fit learns beside its model: the rows that predictions are shown, and the attributes of scikit-learn."""
+        self._context, self._history = context, tuple(history)
+        self._columns, self.n_features_in_ = tuple(columns), len(columns)
+        for earlier in ("classes_", "feature_names_in_"):
+            self.__dict__.pop(earlier, None)
+        if classes is not None:
+            self.classes_ = classes
+        if named:
+            self.feature_names_in_ = np.array(self._columns, dtype=object)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickles a fitted pipeline as ``save`` writes it: without the weights of the base, which are looked up when it is unpickled.
@@ -323,10 +330,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             settings = dataclasses.replace(pipeline.settings(), model=facts.base.model)
             loras = _lora_settings(facts, settings)
             card = get_card(settings.model)
-            if settings.task == "classification":
-                pipeline.classes_ = np.array(facts.classes, dtype=facts.classes_type)
-                if places(pipeline.classes_, content.context.labels.classes).tolist() != [*range(len(content.context.labels.classes))]:
-                    raise PipelineError(f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged.")
+            classes = np.array(facts.classes, dtype=facts.classes_type) if settings.task == "classification" else None
+            named = content.context.labels.classes
+            if classes is not None and places(classes, named).tolist() != [*range(len(named))]:
+                raise PipelineError(f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged.")
             if bool(facts.classes) != (settings.task == "classification"):
                 raise PipelineError(f"{Path(path).name} is for {settings.task} but names {len(facts.classes)} classes: it is damaged.")
         base = open_base(
@@ -339,20 +346,14 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         if settings.strategy == "base-ft":
             with refused_as(PipelineError, f"{Path(path).name} holds other weights than {card.title} has", " The file is damaged."):
                 base.module.load_state_dict(content.tensors)
-        pipeline._adapters, pipeline._lora = AdapterSet(base.module), loras
+        pipeline._base, pipeline._adapters, pipeline._lora = base, AdapterSet(base.module), loras
         for i, (name, lora) in enumerate(loras.items()):
             prefix = "" if facts.adapters is None else f"{i}/"
             tensors = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
             put_on(pipeline._adapters, base, lora, tensors, name)
-            pipeline._adapters.module.requires_grad_(False).eval()
         if facts.adapters is not None:
             pipeline._adapters.set(facts.active_adapter)
-        base.module.requires_grad_(False).eval()
-        pipeline._base, pipeline._context, pipeline._columns = base, content.context, tuple(facts.columns)
-        pipeline._history = content.history
-        pipeline.n_features_in_ = len(pipeline._columns)
-        if facts.named:
-            pipeline.feature_names_in_ = np.array(pipeline._columns, dtype=object)
+        pipeline._show(content.context, content.history, facts.columns, named=facts.named, classes=classes)
         return pipeline
 
 
@@ -397,16 +398,11 @@ def pipeline_of_run(
     """
     pipeline = TabularPipeline(**write_params(settings))
     pipeline._params = copy.deepcopy(pipeline.get_params())
-    pipeline._base, pipeline._adapters, pipeline._context, pipeline._history = base, AdapterSet(base.module), context, tuple(history)
+    pipeline._base, pipeline._adapters, pipeline._lora = base, AdapterSet(base.module), dict.fromkeys(adapters, settings.lora)
     for name, tensors in adapters.items():
         put_on(pipeline._adapters, base, settings.lora, tensors, name)
-        pipeline._adapters.module.requires_grad_(False).eval()
-    pipeline._lora = dict.fromkeys(adapters, settings.lora)
-    base.module.requires_grad_(False).eval()
-    pipeline._columns, pipeline.n_features_in_ = tuple(columns), len(columns)
-    pipeline.feature_names_in_ = np.array(columns, dtype=object)
-    if context.labels.classes:
-        pipeline.classes_ = np.array(context.labels.classes, dtype=object)
+    classes = np.array(context.labels.classes, dtype=object) if context.labels.classes else None
+    pipeline._show(context, history, columns, named=True, classes=classes)
     return pipeline
 
 

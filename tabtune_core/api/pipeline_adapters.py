@@ -134,7 +134,6 @@ class WithAdapters:
             )
         put_on(self._adapters, self._base, adapter.settings, adapter.tensors, name)
         self._lora[name] = adapter.settings
-        self._adapters.module.requires_grad_(False).eval()
         return name
 
     def save_adapter(self, path: str | Path | IO[bytes], name: str | None = None) -> None:

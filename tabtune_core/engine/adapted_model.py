@@ -212,7 +212,7 @@ def finite(model: BaseModel, predicted: NDArray[np.float64]) -> NDArray[np.float
 
 
 def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | None, device: str) -> BaseModel:
-    """Opens the base model that an adapter or a pipeline was trained on.
+    """Opens the base model that an adapter or a pipeline was trained on; none of its weights train.
 
     Raises:
         AdapterError: the weights are not those it was trained on.
@@ -225,7 +225,9 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
             f"{source.sha256}. Name the right file as checkpoint=."
         )
-    return load_model(card, task, resolve_device(device), checkpoint)
+    model = load_model(card, task, resolve_device(device), checkpoint)
+    model.module.requires_grad_(False)
+    return model
 
 
 def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, device: str = "auto") -> AdaptedModel:
@@ -244,7 +246,6 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     settings = package.facts.settings
     model = open_base(settings.model, settings.task, package.facts.base.sha256, checkpoint=checkpoint, device=device)
     adapt(model, settings, package.tensors)
-    model.module.requires_grad_(False).eval()
     return AdaptedModel(model, settings, package.facts)
 
 

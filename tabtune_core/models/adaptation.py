@@ -19,7 +19,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 def adapt(model: BaseModel, settings: RunSettings, tensors: Tensors | None = None) -> LoraReport:
-    """Puts an adapter on a model, which gets a new module over the same weights. Raises as ``put_on``."""
+    """Puts an adapter on a model as ``put_on`` does; the model gets a new module over the same weights."""
     adapters = AdapterSet(model.module)
     report = put_on(adapters, model, settings.lora, tensors)
     model.module = adapters.module
@@ -33,7 +33,7 @@ def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: 
         adapters: the set, on the model's module.
         model: the base.
         lora: settings of the adapter.
-        tensors: its values, as files have them; fresh ones by default.
+        tensors: its values, as files have them: it then only predicts, and nothing trains. By default fresh ones, which train.
         name: the adapter's name.
 
     Raises:
@@ -42,8 +42,11 @@ def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: 
     """
     rules = model.card.family.rules(model.task, (path for path, _ in adapters.base.named_parameters()))
     try:
-        return adapters.add(name, lora, rules, tensors)
+        report = adapters.add(name, lora, rules, tensors)
     except TargetError as error:
         if tensors is None:
             raise
         raise AdapterError(f"The adapter does not fit {model.source.model}: {error}") from error
+    if tensors is not None:
+        adapters.module.requires_grad_(False).eval()
+    return report

@@ -80,7 +80,7 @@ def open_adapters(
         put_on(adapters, base, settings.lora, package.tensors, path.stem)
         if merged:
             adapters.merge()
-        adapted = AdaptedModel(with_module(base, adapters.module.requires_grad_(False).eval()), settings, package.facts)
+        adapted = AdaptedModel(with_module(base, adapters.module), settings, package.facts)
         shown = Shown.to(adapted.model, adapted.context(table_of(adapted)), views=settings.train.views)
         served[path.stem] = Served(path.stem, adapted, shown, shown.scorer.keep(adapted.model), _about(path.stem, adapted, shown.context))
     return served

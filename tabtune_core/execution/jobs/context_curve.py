@@ -159,5 +159,4 @@ def _open(store: RunStore, state: Run) -> BaseModel:
         if not (folder / WEIGHTS_FILE).is_file():
             raise AdapterError(f"The trained weights of {state.name} were not kept; earlier versions did not keep them. Run it again.")
         model.module.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
-    model.module.requires_grad_(False).eval()
     return model

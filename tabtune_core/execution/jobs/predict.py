@@ -198,7 +198,7 @@ def _predict_group(
     title = f"Base {get_card(first.settings.model).title}"
     for place, adapter in enumerate(group):
         put_on(adapters, model, adapter.settings.lora, adapter.package.tensors, str(place))
-        adapted = AdaptedModel(with_module(model, adapters.module.requires_grad_(False).eval()), adapter.settings, adapter.package.facts)
+        adapted = AdaptedModel(with_module(model, adapters.module), adapter.settings, adapter.package.facts)
         whole, table = _context(adapted, shown, adapter.title, notes)
         labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts.context_sha256
         as_in_run = own and (context_rows is None or context_rows >= len(whole.y_C))

@@ -139,7 +139,6 @@ class _Trained:
         module = adapted.model.module
         norms = {name: float(parameter.detach().norm()) for name, parameter in module.named_parameters()}
         report = adapt(adapted.model, adapted.settings, package.tensors)
-        adapted.model.module.requires_grad_(False).eval()
         updates = adapter_updates(adapted.model.module, report)
         found = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
         return cls(adapted, with_module(adapted.model, module), report, package.tensors, found, norms)

@@ -21,7 +21,9 @@ def test_a_rank_above_the_cap_of_every_target_is_refused(targets, cap):
 
 
 def test_a_target_without_a_layer_is_refused_with_the_names_that_can_be_targets():
-    with pytest.raises(TargetError, match=r"No linear layer under 'nowhere'\. Modules of TabDPT mini that have some: .*, encoder, head\.0, "):
+    with pytest.raises(
+        TargetError, match=r"No linear layer under 'nowhere'\. Modules of TabDPT mini that have some: .*, encoder, head\.0, "
+    ):
         check_request(RunSettings(**RUN, model="tabdpt-mini", lora=LoraSettings(targets=("nowhere",))))
 
 
