@@ -189,38 +189,34 @@ def _handles(visible: str | None) -> list[Any]:
     return [first for first in sliced if first is not None][:1] or whole
 
 
+def told(ask: Callable[..., Any], *arguments: Any, library: Any = None) -> Any:
+    """Returns the answer of the driver's open library; None if it does not answer this, such as a GPU without MIG asked for its slices."""
+    try:
+        return ask(*arguments)
+    except nvml_errors(library or pynvml):
+        return None
+
+
 def _is_sliced(handle: Any) -> bool:
     """Whether a GPU is split into slices (MIG) and so cannot be used as a whole."""
-    try:
-        present, _ = pynvml.nvmlDeviceGetMigMode(handle)
-    except nvml_errors(pynvml):  # the GPU does not support MIG
-        return False
+    present, _ = told(pynvml.nvmlDeviceGetMigMode, handle) or (None, None)
     return bool(present == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _first_slice(handle: Any) -> Any:
     """Returns the first slice of a GPU in MIG mode; None if it has no slice."""
-    for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
-        try:
-            return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
-        except nvml_errors(pynvml):
-            continue
-    return None
+    places = range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))
+    slices = (told(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, place) for place in places)
+    return next((found for found in slices if found is not None), None)
 
 
 def _is_exclusive(handle: Any) -> bool:
-    try:
-        return bool(pynvml.nvmlDeviceGetComputeMode(handle) == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
-    except nvml_errors(pynvml):
-        return False
+    return bool(told(pynvml.nvmlDeviceGetComputeMode, handle) == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
 
 
 def _memory(handle: Any) -> tuple[int, int] | None:
-    try:
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    except nvml_errors(pynvml):
-        return None
-    return int(memory.free), int(memory.total)
+    memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    return None if memory is None else (int(memory.free), int(memory.total))
 
 
 def _text(name: str | bytes) -> str:

@@ -23,7 +23,7 @@ from torch import nn
 
 from tabtune_core.devices import gpu_module, is_gpu, is_proven, keeps_peaks
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
-from tabtune_core.gpus import nvml_errors
+from tabtune_core.gpus import told
 from tabtune_core.lora.layers import LowRank
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
@@ -39,43 +39,34 @@ class NvmlReader:
     """
 
     def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
-        self._library, self._pid, self._errors = library, pid, nvml_errors(library)
+        self._library, self._pid = library, pid
         library.nvmlInit()
         self._handle = self._find(uuid)
 
     def _find(self, uuid: str) -> Any:
         """Finds the GPU by UUID: an index could be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index."""
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
-        for name in names:
-            try:
-                return self._library.nvmlDeviceGetHandleByUUID(name)
-            except self._errors:
-                continue
-        return None
+        handles = (told(self._library.nvmlDeviceGetHandleByUUID, name, library=self._library) for name in names)
+        return next((handle for handle in handles if handle is not None), None)
 
-    def _read(self, question: Callable[[], Any]) -> Any:
-        if self._handle is None:
-            return None
-        try:
-            return question()
-        except self._errors:
-            return None
+    def _read(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        return None if self._handle is None else told(question, self._handle, *arguments, library=self._library)
 
     def _process_bytes(self) -> int | None:
-        processes = self._read(lambda: self._library.nvmlDeviceGetComputeRunningProcesses(self._handle)) or []
+        processes = self._read(self._library.nvmlDeviceGetComputeRunningProcesses) or []
         mine = [p.usedGpuMemory for p in processes if p.pid == self._pid]
         return mine[0] if mine and mine[0] not in (None, _NOT_AVAILABLE) else None
 
     def sample(self) -> dict[str, Any]:
         """Returns the NVML fields of ``MemorySampled``."""
-        library, handle = self._library, self._handle
-        power = self._read(lambda: library.nvmlDeviceGetPowerUsage(handle))
+        library = self._library
+        power = self._read(library.nvmlDeviceGetPowerUsage)
         return dict(
-            nvml_device_bytes=self._read(lambda: library.nvmlDeviceGetMemoryInfo(handle).used),
+            nvml_device_bytes=getattr(self._read(library.nvmlDeviceGetMemoryInfo), "used", None),
             nvml_process_bytes=self._process_bytes(),
-            utilisation_percent=self._read(lambda: library.nvmlDeviceGetUtilizationRates(handle).gpu),
+            utilisation_percent=getattr(self._read(library.nvmlDeviceGetUtilizationRates), "gpu", None),
             power_watts=None if power is None else power / 1000,
-            temperature_celsius=self._read(lambda: library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)),
+            temperature_celsius=self._read(library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU),
         )
 
 
@@ -85,10 +76,10 @@ def open_nvml(device: torch.device) -> NvmlReader | None:
         return None
     import pynvml
 
-    try:
-        return NvmlReader(pynvml, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver())
-    except nvml_errors(pynvml):
-        return None
+    reader: NvmlReader | None = told(
+        NvmlReader, pynvml, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver(), library=pynvml
+    )
+    return reader
 
 
 def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
