@@ -5,9 +5,10 @@ unchanged: a skipped stage returns an unused tensor of the right shape.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -50,18 +51,10 @@ def stages_of(family: Family, module: nn.Module) -> Stages:
 @contextmanager
 def replaced(stand_ins: Iterable[tuple[Any, str, Callable[..., Any]]]) -> Iterator[None]:
     """Replaces methods of objects, given as owner, name and replacement, while the context lasts; then restores the originals."""
-    before = []
-    try:
-        for owner, name, stand_in in stand_ins:
-            before.append((vars(owner), name, vars(owner).get(name)))
-            vars(owner)[name] = stand_in
+    with ExitStack() as until_the_end:
+        for stand_in in stand_ins:
+            until_the_end.enter_context(patch.object(*stand_in))
         yield
-    finally:
-        for own, name, was in reversed(before):
-            if was is None:
-                del own[name]
-            else:
-                own[name] = was
 
 
 class Instead:

@@ -43,13 +43,9 @@ def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _is_frozen(stage: nn.Module) -> bool:
-    drops = any((getattr(layer, "p", 0.0) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", 0.0)) for layer in _floats(stage))
+    shares = [float(layer.p) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", None) for layer in stage.modules()]
+    drops = any(isinstance(share, float) and share for share in shares)  # a layer's dropout may be a module, which comes by itself
     return not drops and not any(adapted_paths(stage)) and not any(parameter.requires_grad for parameter in stage.parameters())
-
-
-def _floats(stage: nn.Module) -> Iterator[nn.Module]:
-    """Yields dropout modules, and modules that have a dropout rate as a number."""
-    return (layer for layer in stage.modules() if isinstance(layer, nn.Dropout) or isinstance(getattr(layer, "dropout", None), float))
 
 
 @dataclass(slots=True)

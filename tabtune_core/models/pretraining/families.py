@@ -4,11 +4,11 @@ Shape letters: B tables, T rows (context, then query), C context rows, Q query r
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from safetensors.torch import save_file
@@ -126,23 +126,13 @@ def _mitra(config: dict[str, Any]) -> nn.Module:
     return module
 
 
-@contextmanager
-def _activations_kept() -> Iterator[None]:
-    """Turns off upstream's recomputation in the backward pass, which takes a third more time to save memory that a mini does not need."""
+def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
+    """Computes outputs without upstream's recomputation, which takes a third more time to save memory that a mini does not need."""
     from autogluon.tabular.models.mitra._internal.models import tab2d
 
-    recompute = tab2d.checkpoint
-    tab2d.checkpoint = lambda layer, *values, use_reentrant: layer(*values)
-    try:
-        yield
-    finally:
-        tab2d.checkpoint = recompute
-
-
-def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
     from tabtune_core.models.mitra.model import outputs_of
 
-    with _activations_kept():
+    with patch.object(tab2d, "checkpoint", lambda layer, *values, use_reentrant: layer(*values)):
         return outputs_of(model, episode.x_BTF, episode.y_BC)
 
 
