@@ -87,14 +87,14 @@ class Family:
     """Its package below ``tabtune_core.models``."""
     targets: tuple[str, ...]
     """Default targets of LoRA: the guide's section 5.2."""
-    groups: Mapping[Task, Mapping[str, tuple[str, ...]]]
+    groups: Mapping[str, tuple[str, ...]]
     """Modules by group name, for every size of the model: the names of the guide's section 5.1, and old names of modules that moved."""
     late_blocks: str
     """Path of the list of main blocks; the last third of them are late layers."""
     head: tuple[str, ...]
     """Modules after the main blocks."""
-    unused: Mapping[Task, tuple[str, ...]] = field(default_factory=lambda: {"classification": (), "regression": ()})
-    """Modules that a task never calls; an adapter there would never train."""
+    unused: Mapping[Task, tuple[str, ...]] = field(default_factory=dict)
+    """Modules that a task never calls; an adapter there would never train. Groups may name them."""
     passed_over: tuple[str, ...] = ()
     """Modules that LoRA adapts only when a target names them: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
@@ -130,8 +130,8 @@ class Family:
             int(path.removeprefix(f"{self.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{self.late_blocks}.")
         }
         late = sorted(numbers)[-max(1, len(numbers) // 3) :]
-        groups = {**self.groups[task], LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
-        return TargetRules(self.targets, groups, self.passed_over, self.unused[task])
+        groups = {**self.groups, LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
+        return TargetRules(self.targets, groups, self.passed_over, self.unused.get(task, ()))
 
     @property
     def installed(self) -> bool:

@@ -29,11 +29,6 @@ def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
     return layers
 
 
-_GROUPS: dict[str, tuple[str, ...]] = {
-    "column_embeddings": ("x_embedding",),
-    "row_attention": ("layers",),
-    "prediction_head": ("final_layer",),
-}
 _TAB2D = "autogluon.tabular.models.mitra._internal.models.tab2d"
 UPSTREAM = Upstream(
     distribution="autogluon.tabular",
@@ -54,7 +49,7 @@ FAMILY = Family(
     install="pip install 'tabtune-dashboard[mitra]'",
     layers=mitra_layers,
     targets=("x_embedding", "layers", "final_layer"),
-    groups={"classification": _GROUPS, "regression": _GROUPS},
+    groups={"column_embeddings": ("x_embedding",), "row_attention": ("layers",), "prediction_head": ("final_layer",)},
     passed_over=("y_mask",),
     block_lists=(),
     late_blocks="layers",

@@ -33,11 +33,6 @@ def tabdpt_layers(config: dict[str, Any], task: Task) -> Layers:
     return layers
 
 
-_GROUPS: dict[str, tuple[str, ...]] = {
-    "column_embeddings": ("encoder",),
-    "row_attention": ("transformer_encoder",),
-    "prediction_head": ("head",),
-}
 UPSTREAM = Upstream(
     distribution="tabdpt",
     tested=("1.3",),
@@ -57,9 +52,11 @@ FAMILY = Family(
     install="pip install tabdpt",
     layers=tabdpt_layers,
     targets=("transformer_encoder", "encoder", "y_encoder", "head"),
-    groups={  # the guide's y_encoder: until TabDPT 1.2, one label encoder for both tasks
-        "classification": {**_GROUPS, "y_encoder": ("cls_y_encoders",)},
-        "regression": {**_GROUPS, "y_encoder": ("reg_y_encoders",)},
+    groups={
+        "column_embeddings": ("encoder",),
+        "row_attention": ("transformer_encoder",),
+        "prediction_head": ("head",),
+        "y_encoder": ("cls_y_encoders", "reg_y_encoders"),  # the guide's name: until TabDPT 1.2, one label encoder for both tasks
     },
     unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
     passed_over=("q_gate", "reg_y_encoders.*.0"),

@@ -49,12 +49,6 @@ def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
     return layers
 
 
-_GROUPS: dict[str, tuple[str, ...]] = {
-    "column_embeddings": ("col_embedder",),
-    "row_attention": ("row_interactor", "icl_predictor.tf_icl"),
-    "prediction_head": ("icl_predictor.decoder",),
-    "decoder": ("icl_predictor.decoder",),
-}
 UPSTREAM = Upstream(
     distribution="tabicl",
     tested=("2.2",),
@@ -92,7 +86,12 @@ FAMILY = Family(
     install="pip install tabicl",
     layers=tabicl_layers,
     targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"),
-    groups={"classification": _GROUPS, "regression": _GROUPS},
+    groups={
+        "column_embeddings": ("col_embedder",),
+        "row_attention": ("row_interactor", "icl_predictor.tf_icl"),
+        "prediction_head": ("icl_predictor.decoder",),
+        "decoder": ("icl_predictor.decoder",),
+    },
     passed_over=("ssmax_layer", "in_linear"),
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
     late_blocks="icl_predictor.tf_icl.blocks",

@@ -37,11 +37,6 @@ def tabpfn_layers(config: dict[str, Any], task: Task) -> Layers:
     return layers
 
 
-_GROUPS: dict[str, tuple[str, ...]] = {
-    "column_embeddings": ("feature_group_embedder",),
-    "row_attention": ("blocks",),
-    "prediction_head": ("output_projection",),
-}
 _ALL, _BARS = "tabpfn.architectures", "tabpfn.architectures.shared.bar_distribution"
 _MODULES = {"tabpfn_v2": "TabPFNV2", "tabpfn_v2_5": "TabPFNV2p5", "tabpfn_v2_6": "TabPFNV2p6"}
 _CLASS = "the class of the module, its submodules and its state dict"
@@ -73,7 +68,7 @@ FAMILY = Family(
     install="pip install 'tabtune-dashboard[tabpfn]'",
     layers=tabpfn_layers,
     targets=("feature_group_embedder", "blocks", "output_projection"),
-    groups={"classification": _GROUPS, "regression": _GROUPS},
+    groups={"column_embeddings": ("feature_group_embedder",), "row_attention": ("blocks",), "prediction_head": ("output_projection",)},
     block_lists=("blocks",),
     late_blocks="blocks",
     head=("output_projection",),

@@ -83,7 +83,7 @@ def test_a_target_that_matches_nothing_names_the_parts_that_exist():
 @pytest.mark.parametrize(
     ("targets", "parts"),
     [
-        (tuple(CARD.family.groups["classification"]), ("col_", "row_", "icl_")),
+        (tuple(CARD.family.groups), ("col_", "row_", "icl_")),
         (("row_attention", "icl_predictor.tf_icl"), ("row_", "icl_")),
     ],
 )
