@@ -92,16 +92,9 @@ class CapturedStep:
         device: torch.device,
         repeat: Callable[[Work, torch.device], Work] = Graph,
     ) -> None:
-        """Takes the arguments of ``plain_step``, and ``repeat``.
+        """Takes the arguments of ``plain_step``, with an optimizer made as ``captured``.
 
-        Args:
-            model: as there.
-            optimizer: made with ``captured``.
-            classes: as there.
-            clip_norm: as there.
-            precision: as there.
-            device: as there.
-            repeat: turns a function into one that does the same work at each call.
+        ``repeat`` turns a function into one that does the same work at each call.
         """
         self._model, self._optimizer, self._classes, self._clip_norm = model, optimizer, classes, clip_norm
         self._precision, self._device, self._repeat = precision, device, repeat(self._work, device)
