@@ -13,19 +13,23 @@ from pathlib import Path
 
 from tabtune_core.events import Note
 
+THREADS = Path("/proc/self/task")
+
 
 def waits_of_this_thread() -> Callable[[], float]:
     """Returns a function that tells for how many seconds this thread has waited for a core that others used; 0 if nothing counts that."""
-    file = f"/proc/self/task/{threading.get_native_id()}/schedstat"  # Documentation/scheduler/sched-stats.rst
+    file = THREADS / str(threading.get_native_id()) / "schedstat"
+    return lambda: _ran_and_waited(file)[1]
 
-    def waited() -> float:
-        try:
-            with open(file, "rb", buffering=0) as opened:
-                return 1e-9 * int(opened.read().split()[1])
-        except (OSError, ValueError, IndexError):
-            return 0.0
 
-    return waited
+def _ran_and_waited(schedstat: Path) -> tuple[float, float]:
+    """Returns a thread's seconds on a core and waiting for one (Documentation/scheduler/sched-stats.rst); 0 if nothing counts them."""
+    try:
+        with schedstat.open("rb", buffering=0) as opened:
+            ran, waited = opened.read().split()[:2]
+            return 1e-9 * int(ran), 1e-9 * int(waited)
+    except (OSError, ValueError):  # the thread has ended, or the kernel does not count
+        return 0.0, 0.0
 
 
 class OwnClock:
@@ -98,7 +102,6 @@ class OwnClock:
             self._aside_since = None
 
 
-THREADS = Path("/proc/self/task")
 WORTH_SAYING = 0.1
 """Least share of waits in a run's time that is reported."""
 LEAST_SECONDS = 1.0
@@ -132,13 +135,8 @@ class Standstill:
 
 def disturbed(threads: Path = THREADS) -> Note | None:
     """Returns a note at the end of a run that often waited for a core; measured by its own waits, as it is pinned to few cores."""
-    ran = waited = 0.0
-    for file in threads.glob("*/schedstat"):  # nanoseconds on a core, and waiting for one: Documentation/scheduler/sched-stats.rst
-        try:
-            on_core, ready, _ = file.read_text().split()
-        except (OSError, ValueError):  # the thread has ended, or the kernel does not count
-            continue
-        ran, waited = ran + 1e-9 * int(on_core), waited + 1e-9 * int(ready)
+    every = [_ran_and_waited(file) for file in threads.glob("*/schedstat")]
+    ran, waited = (sum(seconds) for seconds in zip((0.0, 0.0), *every, strict=True))
     if waited < LEAST_SECONDS or waited < WORTH_SAYING * (ran + waited):
         return None
     return Note(
