@@ -22,12 +22,9 @@ FOLDERS = (
     "tabpfn",
 )
 """Folders of this package, each with a ``family.py``, in the order in which models are listed."""
-CARDS: tuple[ModelCard, ...] = tuple(card for folder in FOLDERS for card in import_module(f"tabtune_core.models.{folder}.family").CARDS)
-EARLIER: dict[str, tuple[ModelCard, ...]] = {
-    name: cards
-    for folder in FOLDERS
-    for name, cards in getattr(import_module(f"tabtune_core.models.{folder}.family"), "EARLIER", {}).items()
-}
+_MODULES = [import_module(f"tabtune_core.models.{folder}.family") for folder in FOLDERS]
+CARDS: tuple[ModelCard, ...] = tuple(card for module in _MODULES for card in module.CARDS)
+EARLIER: dict[str, tuple[ModelCard, ...]] = {name: cards for module in _MODULES for name, cards in getattr(module, "EARLIER", {}).items()}
 """By a model's name: cards of the weights that earlier versions shipped under that name, each with a name of its own."""
 FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CARDS}
 
