@@ -71,51 +71,46 @@ def network_file_system(folder: Path) -> tuple[str, str] | None:
     return found if NETWORK_FILE_SYSTEMS.fullmatch(found[0]) else None
 
 
-def machine_memory(groups: Path = CGROUP, root: Path = CGROUPS) -> tuple[int, int]:
+def machine_memory() -> tuple[int, int]:
     """Returns available and total bytes of memory: the machine's, or those of a control group with less."""
     memory = psutil.virtual_memory()
     available, total = memory.available, memory.total
-    for limit, used in _limits(groups, root):
-        available, total = min(available, max(0, limit - used)), min(total, limit)
-    return available, total
-
-
-def _limits(groups: Path, root: Path) -> Iterator[tuple[int, int]]:
-    """Yields limit and use (without the file cache that the kernel would free) of every limited group around this process."""
-    for folder in _folders(groups, root):
+    for folder in _folders("memory"):
         for limit_name, used_name, spare in (
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             limit, used = _number(folder / limit_name), _number(folder / used_name)
             if limit is not None and used is not None:
-                yield limit, max(0, used - (_number(folder / "memory.stat", spare) or 0))
+                used = max(0, used - (_number(folder / "memory.stat", spare) or 0))  # without the file cache that the kernel would free
+                available, total = min(available, max(0, limit - used)), min(total, limit)
+    return available, total
 
 
-def core_quota(groups: Path = CGROUP, root: Path = CGROUPS) -> float | None:
+def core_quota() -> float | None:
     """Returns how many cores' time the control groups around this process allow; None without a limit."""
     quotas = []
-    for folder in _folders(groups, root, "cpu"):
+    for folder in _folders("cpu"):
         told = _text(folder / "cpu.max").split() or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
         if all(number.isdecimal() for number in told):
             quotas.append(int(told[0]) / int(told[1]))
     return min(quotas, default=None)
 
 
-def _folders(groups: Path, root: Path, controller: str = "memory") -> Iterator[Path]:
+def _folders(controller: str) -> Iterator[Path]:
     """Yields the folders of the groups around this process, of versions 1 and 2; some do not exist in a container."""
-    lines = [line.split(":", 2) for line in _text(groups).splitlines()]
+    lines = [line.split(":", 2) for line in _text(CGROUP).splitlines()]
     for _, controllers, path in (line for line in lines if len(line) == 3):
         if not controllers or controller in controllers.split(","):
-            for base in (root, root / "unified") if not controllers else (root / controller,):
+            for base in (CGROUPS, CGROUPS / "unified") if not controllers else (CGROUPS / controller,):
                 place = base / path.strip("/")
                 yield from (place, *(above for above in place.parents if above.is_relative_to(base)))
 
 
-def oom_kills(groups: Path = CGROUP, root: Path = CGROUPS, vmstat: Path = VMSTAT) -> int | None:
+def oom_kills() -> int | None:
     """Counts the processes that the system ended because memory ran out, in the groups around this process and on the machine."""
-    told = [_number(folder / name, "oom_kill") for folder in _folders(groups, root) for name in ("memory.events", "memory.oom_control")]
-    counted = [number for number in (*told, _number(vmstat, "oom_kill")) if number is not None]
+    told = [_number(folder / name, "oom_kill") for folder in _folders("memory") for name in ("memory.events", "memory.oom_control")]
+    counted = [number for number in (*told, _number(VMSTAT, "oom_kill")) if number is not None]
     return sum(counted) if counted else None
 
 

@@ -18,12 +18,14 @@ def write(folder, **files):
 
 
 @pytest.fixture
-def groups(tmp_path):
-    return tmp_path / "cgroup", tmp_path / "fs"
+def groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CGROUP", own := tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "CGROUPS", root := tmp_path / "fs")
+    return own, root
 
 
 def test_without_a_group_limit_the_machines_own_values_apply(groups):
-    free, whole = machine_memory(*groups)
+    free, whole = machine_memory()
     assert whole == psutil.virtual_memory().total
     assert 0 < free < whole
 
@@ -33,25 +35,25 @@ def test_in_version_2_the_lowest_limit_of_the_parent_groups_counts(groups):
     own.write_text("0::/pod/run\n")
     write(root / "pod", memory__max=f"{GIGABYTE}\n", memory__current=f"{GIGABYTE // 2}\n", memory__stat="anon 5\ninactive_file 100000000\n")
     write(root / "pod" / "run", memory__max="max\n", memory__current="7\n")
-    assert machine_memory(*groups) == (6 * 10**8, GIGABYTE)
+    assert machine_memory() == (6 * 10**8, GIGABYTE)
 
 
 def test_version_1_has_a_folder_for_memory_and_a_container_sees_its_own_as_the_root(groups):
     own, root = groups
     own.write_text("8:memory:/docker/abc\n0::/\n")
     write(root / "memory", memory__limit_in_bytes=f"{GIGABYTE}\n", memory__usage_in_bytes="0\n", memory__stat="total_inactive_file 0\n")
-    assert machine_memory(*groups) == (GIGABYTE, GIGABYTE)
+    assert machine_memory() == (GIGABYTE, GIGABYTE)
 
 
-def test_out_of_memory_kills_are_counted(groups, tmp_path):
+def test_out_of_memory_kills_are_counted(groups, tmp_path, monkeypatch):
     own, root = groups
     own.write_text("0::/pod\n")
-    vmstat = tmp_path / "vmstat"
-    assert oom_kills(*groups, vmstat) is None
+    monkeypatch.setattr(machine, "VMSTAT", vmstat := tmp_path / "vmstat")
+    assert oom_kills() is None
     vmstat.write_text("oom_kill 2\noom_kill_more 9\n")
-    assert oom_kills(*groups, vmstat) == 2
+    assert oom_kills() == 2
     write(root / "pod", memory__events="oom 4\noom_kill 3\noom_group_kill 0\n")
-    assert oom_kills(*groups, vmstat) == 5
+    assert oom_kills() == 5
 
 
 def test_a_missing_path_has_the_disk_of_its_first_existing_parent(tmp_path):
@@ -78,7 +80,7 @@ def test_the_cpu_quota_is_the_lowest_of_the_parent_groups(groups, files, cores):
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    assert core_quota(*groups) == cores
+    assert core_quota() == cores
 
 
 MOUNTED = """\
