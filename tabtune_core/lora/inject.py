@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.adapted_layer import PREFIX, AdaptedLayer
+from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate
 from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, pattern_values, some_of, under
@@ -155,9 +155,9 @@ def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Te
     tensors: dict[str, torch.Tensor] = {}
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
-        sides = ("lora_embedding_A", "lora_embedding_B") if layer.kind == "embedding" else ("lora_A.weight", "lora_B.weight")
-        named = dict(zip(sides, adapter.factors, strict=True)) | adapter.beside
-        tensors |= {f"{PREFIX}{layer.path}.{name}": parameter for name, parameter in named.items()}
+        sides = (ends[layer.kind == "embedding"] for ends in SIDES)
+        named = dict(zip(sides, adapter.factors, strict=True)) | {f".{name}": tensor for name, tensor in adapter.beside.items()}
+        tensors |= {f"{PREFIX}{layer.path}{end}": tensor for end, tensor in named.items()}
     for name in report.biases:
         path, _, bias = name.rpartition(".")
         owner, attribute = bias_owner(module, name)
@@ -181,7 +181,7 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
     """
     tensors = adapter_tensors(module, report)
     tables = [layer.path for layer in report.layers if layer.kind == "embedding"]  # files written by hand name them as linear layers
-    named = {f"{PREFIX}{path}.lora_{side}.weight": f"{PREFIX}{path}.lora_embedding_{side}" for path in tables for side in "AB"}
+    named = {f"{PREFIX}{path}{linear}": f"{PREFIX}{path}{embedding}" for path in tables for linear, embedding in SIDES}
     values = {named.get(name, name): value for name, value in values.items()}
     if tensors.keys() != values.keys():
         odd = sorted(tensors.keys() ^ values.keys())
