@@ -228,10 +228,7 @@ class Unread:
 
 
 Event = PhaseStarted | Note | RunPlanned | StepDone | Evaluated | Resumed | MemorySampled | PhaseDone | RunFinished | RunFailed
-EVENTS: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (PhaseStarted, Note, RunPlanned, StepDone, Evaluated, Resumed, MemorySampled, PhaseDone, RunFinished, RunFailed)
-}
+EVENTS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 
 
 def to_json(event: Event) -> tuple[str, str]:
