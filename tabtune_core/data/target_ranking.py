@@ -153,12 +153,13 @@ def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, use
     ends = [column for column in usable if name_weight(column.name) >= 0 and stems[stem(column.name)] <= 2] or usable
     ranked = []
     for column, follows in zip(usable, follows_others([codes[column.name] for column in usable]), strict=True):
+        place, at_place = place_of(column, ends, columns)
         parts = {
             f"holds {column.unique:,} different values": value_weight(column),
             NAMED: name_weight(column.name),
             f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled and name_weight(column.name) >= 0 else 0.0,
             "goes with the other columns more than most": FOLLOWS * follows,
-            stands(column, ends, columns): place_weight(column, ends, columns),
+            place: at_place,
         }
         series = SERIES if stems[stem(column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))
@@ -193,18 +194,13 @@ def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
     return above
 
 
-def stands(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> str:
-    """Describes the place of a first or last column; "that fits" means that others, such as an id, are further out."""
+def place_of(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> tuple[str, float]:
+    """Describes the place of a first or last column, and weighs it; "that fits" means that others, such as an id, are further out."""
     if column is ends[-1]:
-        return "is the last column" if column is columns[-1] else "is the last column that fits"
-    return "is the first column" if column is columns[0] else "is the first column that fits"
-
-
-def place_weight(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> float:
-    """Returns the weight of a column's place."""
-    if column is ends[-1]:
-        return LAST + (LAST_OF_TWO if column is columns[-1] and column.unique == 2 else 0.0)
-    return FIRST if column is ends[0] else 0.0
+        said = "is the last column" if column is columns[-1] else "is the last column that fits"
+        return said, LAST + (LAST_OF_TWO if column is columns[-1] and column.unique == 2 else 0.0)
+    said = "is the first column" if column is columns[0] else "is the first column that fits"
+    return said, FIRST if column is ends[0] else 0.0
 
 
 def near_best(ranked: Sequence[Ranked], last: Column) -> list[Ranked]:
