@@ -1,12 +1,13 @@
 """Untrusted JSON has limits and is refused with what was found."""
 
+import dataclasses
 import json
 
 import pytest
 
 from tabtune_core.files import plain_values
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.files.plain_values import DEPTH, check_values, entry, fits, only, read_json, texts
+from tabtune_core.files.plain_values import DEPTH, check_values, entry, fits, only, read_json, restored, texts
 
 
 def nested(depth):
@@ -77,3 +78,37 @@ def test_a_limit_may_be_reached(monkeypatch, limit, text):
     monkeypatch.setattr(plain_values, limit, reached - 1)
     with pytest.raises(Damaged, match="it holds|its JSON holds"):
         read_json(text.encode())
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    name: str
+    pairs: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    parts: tuple[Part, ...]
+    first: Part
+
+
+def test_nested_dataclasses_come_back_from_json():
+    whole = Whole((Part("a", (("x", True), ("y", False))), Part("b")), Part("c"))
+    assert restored(Whole, json.loads(json.dumps(dataclasses.asdict(whole)))) == whole
+
+
+@pytest.mark.parametrize(
+    ("part", "error", "message"),
+    [
+        ({"name": 3}, Damaged, "its Part has a name of the wrong type"),
+        ({"name": "a", "pairs": "xy"}, Damaged, "a pairs of the wrong type"),
+        ({"name": "a", "pairs": [["x", "y"]]}, Damaged, "a pairs of the wrong type"),
+        ({"name": "a", "pairs": [["x", True, True]]}, Damaged, "a pairs of the wrong type"),
+        ({"name": "a", "other": 1}, TypeError, "other"),
+        ({}, TypeError, "name"),
+        ([], AttributeError, "items"),
+    ],
+)
+def test_a_dataclass_with_other_fields_is_refused(part, error, message):
+    with pytest.raises(error, match=message):
+        restored(Whole, {"parts": [part], "first": {"name": "c"}})
