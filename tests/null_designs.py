@@ -165,10 +165,9 @@ DESIGNS = {
     "timid and bold, 40 rows": (timid_and_bold, "log_loss", 1),
     "timid and bold, 120 rows": (partial(timid_and_bold, rows=120), "log_loss", 1),
     "nearly certain, 40 rows": (partial(timid_and_bold, spread=4.0, timid=0.3), "log_loss", 1),
-    "1 label in 100 wrong, 60 rows": (partial(rarely_wrong, rows=60), "log_loss", 1),
-    "1 label in 100 wrong, 120 rows": (rarely_wrong, "log_loss", 1),
-    "1 label in 50 wrong, 120 rows": (partial(rarely_wrong, wrong=0.02, timid=0.08), "log_loss", 1),
-    "1 label in 200 wrong, 400 rows": (partial(rarely_wrong, rows=400, wrong=0.005, timid=0.03), "log_loss", 1),
+    "one label in 100 wrong, 120 rows": (rarely_wrong, "log_loss", 1),
+    "one label in 50 wrong, 120 rows": (partial(rarely_wrong, wrong=0.02, timid=0.08), "log_loss", 1),
+    "one label in 200 wrong, 400 rows": (partial(rarely_wrong, rows=400, wrong=0.005, timid=0.03), "log_loss", 1),
     "prices, RMSE": (prices, "rmse", 1),
     "prices, R²": (prices, "r2", 1),
     "prices, mean absolute error": (prices, "mae", 1),
@@ -178,10 +177,12 @@ DESIGNS = {
 }
 """By name: the function that draws it, the metric, and the number of configurations for which the interval allows."""
 BEYOND = {
+    "prices, RMSE, 20 rows": (partial(prices, rows=20), "rmse", 1),
     "timid and bold, 20 rows": (partial(timid_and_bold, rows=20), "log_loss", 1),
     "timid and bold, 30 rows": (partial(timid_and_bold, rows=30), "log_loss", 1),
     "nearly certain, 20 rows": (partial(timid_and_bold, rows=20, spread=4.0, timid=0.3), "log_loss", 1),
     "nearly certain, 30 rows": (partial(timid_and_bold, rows=30, spread=4.0, timid=0.3), "log_loss", 1),
+    "one label in 100 wrong, 60 rows": (partial(rarely_wrong, rows=60), "log_loss", 1),
     "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss", 1),
     "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
     "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),
