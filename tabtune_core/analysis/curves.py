@@ -102,8 +102,8 @@ def progress(store: RunStore, run: Run) -> Progress:
 
 def _before(store: RunStore, run: Run) -> int:
     """Returns the steps that an earlier process of the run did."""
-    went_on = store.last(run.id, "Resumed") if run.resumptions else None
-    return went_on.event.step if went_on and isinstance(went_on.event, Resumed) else 0
+    went_on = store.last_event(run.id, Resumed) if run.resumptions else None
+    return went_on.step if went_on else 0
 
 
 def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[str, Any]]:

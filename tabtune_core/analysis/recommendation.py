@@ -70,8 +70,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
         again = f"Run {'it' if one else 'them'} again to {'its' if one else 'their'} end, with the same steps and rows."
         alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. {again}"
         return Recommendation((), alone if comparison.apart and lora.empty else "", table)
-    planned = store.last(lora["runs"].iloc[0][0], "RunPlanned")
-    plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
+    plan = store.last_event(lora["runs"].iloc[0][0], RunPlanned)
     drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
     stay = store.run(lora["runs"].iloc[0][0]).settings.test_rows_stay
     whole = plan.test_rows if plan and stay else drawn_from

@@ -172,8 +172,7 @@ def latest(runs: Iterable[Run], model: str) -> list[Run]:
 
 def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
     """Reads how fast these runs trained."""
-    plans = {run_id: store.last(run_id, "RunPlanned") for run_id in run_ids}
-    paces = [pace_of(store.run(run_id), plan.event) for run_id, plan in plans.items() if plan and isinstance(plan.event, RunPlanned)]
+    paces = [pace_of(store.run(run_id), plan) for run_id in run_ids if (plan := store.last_event(run_id, RunPlanned))]
     return [pace for pace in paces if pace]
 
 

@@ -50,8 +50,7 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     def load(run_id: str, split: SplitName) -> Predictions | None:
         found, path = read_predictions(store, run_id, split), store.run_dir(run_id) / PREDICTIONS_FILE
         if found is None and path.exists():
-            planned = store.last(run_id, "RunPlanned")
-            unread[run_id] = str(path) if planned and isinstance(planned.event, RunPlanned) else "its plan in the database (RunPlanned)"
+            unread[run_id] = str(path) if store.last_event(run_id, RunPlanned) else "its plan in the database (RunPlanned)"
         return found
 
     own = partial(half_widths, metric=METRICS[rank_by], load=load)

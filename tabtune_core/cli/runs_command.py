@@ -50,7 +50,7 @@ def show_run(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     run = store.run(asked.run)
     notes = [stored.event for stored in store.events(run.id, ("Note",)) if isinstance(stored.event, Note)]
-    planned = store.last(run.id, "RunPlanned")
+    planned = store.last_event(run.id, RunPlanned)
     about = {
         **_in_short(run),
         "error": run.error,
@@ -59,7 +59,7 @@ def show_run(asked: argparse.Namespace) -> int:
         "table": _table(store.home, run.settings.dataset),
         "notes": [dataclasses.asdict(note) for note in notes],
         "settings": run.settings.to_dict(),
-        "base": planned.event.base if planned and isinstance(planned.event, RunPlanned) else None,
+        "base": planned and planned.base,
         "result": run.result and dataclasses.asdict(run.result),
     }
     if asked.format == "json":

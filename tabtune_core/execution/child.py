@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneError, is_out_of_memory
-from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, Unread
+from tabtune_core.events import RunFailed, RunFinished, RunPlanned
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
@@ -37,11 +37,10 @@ JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapter
 
 def advice_on(store: RunStore, run: Run) -> str:
     """Says which settings of a run to lower so that it needs less memory."""
-    planned = store.last(run.id, "RunPlanned")
-    return memory_advice(run.settings, planned.event if planned else None)
+    return memory_advice(run.settings, store.last_event(run.id, RunPlanned))
 
 
-def memory_advice(settings: RunSettings, plan: Event | Unread | None) -> str:
+def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
     """Says which settings to lower, with their present values, and how many rows a step really has if the table is smaller."""
     if settings.strategy in REFERENCES:
         return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
@@ -50,7 +49,7 @@ def memory_advice(settings: RunSettings, plan: Event | Unread | None) -> str:
     if settings.strategy == "inference":
         return f"Lower {predicting}, and run it again."
     context, query = train.context_rows, train.batch_size
-    if isinstance(plan, RunPlanned):
+    if plan is not None:
         context, query = plan.train_context_rows or plan.context_rows, plan.query_rows
     return (
         f"Lower context_rows (now {_now(train.context_rows, context)}), then batch_size (now {_now(train.batch_size, query)}), or, if "

@@ -244,9 +244,8 @@ class Worker:
 
     def close(self, run: Run, ended: Ended, error: str = "") -> None:
         """Ends the row of a run that is gone, or queues it again; ``error`` says that a person ended it, for good."""
-        why, told = ended, self.store.last(run.id, "RunFailed")
-        if told is not None and isinstance(told.event, RunFailed):  # the run's own report takes precedence
-            why = Ended(told.event.message, AGAIN)
+        told = self.store.last_event(run.id, RunFailed)
+        why = ended if told is None else Ended(told.message, AGAIN)  # the run's own report takes precedence
         if run.wish == "cancel":
             discard(self.store.run_dir(run.id))
             self.store.finish(run.id, "cancelled")

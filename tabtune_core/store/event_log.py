@@ -30,6 +30,7 @@ LACKING = Note(
     "warning",
 )
 Given = TypeVar("Given")
+Kind = TypeVar("Kind", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,11 @@ class EventLog(Database):
         sql = "SELECT seq, time, kind, payload FROM events WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
         rows = self._read(sql, (run_id, kind))
         return _stored(rows[0]) if rows else None
+
+    def last_event(self, run_id: str, kind: type[Kind]) -> Kind | None:
+        """Returns a run's latest event of a kind; None without one, or if it cannot be read."""
+        found = self.last(run_id, kind.__name__)
+        return found.event if found and isinstance(found.event, kind) else None
 
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run, for frames."""

@@ -39,10 +39,10 @@ class Predictions:
 
 def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predictions | None:
     """Reads the predictions; None if the file is missing or cannot be read, or the run has no ``RunPlanned`` event."""
-    path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last(run_id, "RunPlanned")
-    if planned is None or not isinstance(planned.event, RunPlanned) or not path.exists():
+    path, planned = store.run_dir(run_id) / PREDICTIONS_FILE, store.last_event(run_id, RunPlanned)
+    if planned is None or not path.exists():
         return None
-    ids = {name: k for k, name in enumerate(planned.event.classes)}
+    ids = {name: k for k, name in enumerate(planned.classes)}
     try:
         frame = pd.read_parquet(path, filters=[("split", "==", split)], page_checksum_verification=True)
         columns = [f"prob_{k}" for k in ids.values()] if ids else "predicted"
@@ -53,11 +53,11 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
             frame["row"].to_numpy(dtype=np.int64),
             np.asarray(frame["label"].map(ids), dtype=np.int64) if ids else frame["label"].to_numpy(dtype=np.float64),
             frame[columns].to_numpy(dtype=np.float64),
-            planned.event.classes,
+            planned.classes,
             frame[before].to_numpy(dtype=np.float64) if set(np.ravel(before)) <= set(frame) else None,
             frame["unit"].to_numpy(dtype=np.int64) if "unit" in frame else None,
             store.run(run_id).settings.split_by,
-            planned.event.guess,
+            planned.guess,
         )
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError):
         return None

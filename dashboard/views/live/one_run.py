@@ -52,8 +52,7 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
     st.markdown(f"**{plain(name)}** · {STATUS[run.status]}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags))
     if allowed:
         buttons(run)
-    planned = queries.store().last(run.id, "RunPlanned")
-    plan = planned.event if planned and isinstance(planned.event, RunPlanned) else None
+    plan = queries.store().last_event(run.id, RunPlanned)
     trouble(run, name, runs, plan, allowed=allowed)
     if run.note:
         st.caption(f":material/sticky_note_2: {plain(run.note)}")
@@ -158,13 +157,11 @@ def may_retry(run: Run) -> bool:
 
 def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None, *, allowed: bool) -> None:
     """Shows what is wrong with a run, the matching row of the guide's table, and a button for a fix that can be tried at once."""
-    failed = queries.store().last(run.id, "RunFailed") if run.status in ("failed", "interrupted") else None
-    failure = failed.event.kind if failed and isinstance(failed.event, RunFailed) else ""
-    entered = queries.store().last(run.id, "PhaseStarted")
-    phase = entered.event.phase if entered and isinstance(entered.event, PhaseStarted) else None
+    failed = queries.store().last_event(run.id, RunFailed) if run.status in ("failed", "interrupted") else None
+    entered = queries.store().last_event(run.id, PhaseStarted)
     full = next((other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed), None)
     frames = {kind: queries.frame(kind, [run]) for kind in ("steps", "scores")}
-    found = troubles(run, frames, plan=plan, failure=failure, phase=phase, full=full)
+    found = troubles(run, frames, plan=plan, failure=failed.kind if failed else "", phase=entered.phase if entered else None, full=full)
     if run.error and not any(seen.kind == "memory" for seen in found):
         st.error(f"{plain(name)}: {plain(run.error)}")
     for seen in found:

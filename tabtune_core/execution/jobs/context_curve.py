@@ -150,9 +150,9 @@ def _drawn_contexts(
 def _open(store: RunStore, state: Run) -> BaseModel:
     """Opens the model as a run returned it."""
     settings, folder = state.settings, store.home / "runs" / state.id
-    bases = (stored.event.base for stored in store.events(state.id) if isinstance(stored.event, RunPlanned))
-    sha256 = str(next(bases)["sha256"])
-    model = open_base(settings.model, settings.task, sha256, checkpoint=settings.checkpoint, device=settings.device)
+    planned = store.last_event(state.id, RunPlanned)
+    assert planned is not None
+    model = open_base(settings.model, settings.task, str(planned.base["sha256"]), checkpoint=settings.checkpoint, device=settings.device)
     if settings.strategy == "peft":
         adapt(model, settings, read_package(folder / ADAPTER_FILE).tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):

@@ -118,8 +118,8 @@ def _open(store: RunStore, run_id: str) -> _Source:
     run = store.run(run_id)
     path = store.run_dir(run_id) / ADAPTER_FILE
     package = read_package(path)
-    planned = store.last(run_id, "RunPlanned")
-    trial = _trial(run.settings.device, planned.event.device if planned and isinstance(planned.event, RunPlanned) else run.settings.device)
+    planned = store.last_event(run_id, RunPlanned)
+    trial = _trial(run.settings.device, planned.device if planned else run.settings.device)
     adapted = load_adapter(path, checkpoint=run.settings.checkpoint, device=trial.device)
     frame = load_frame(store.home, run.settings.dataset)
     return _Source(run, package, path, frame, adapted, adapted.context(frame), trial)
