@@ -23,20 +23,10 @@ Sizes = dict[str, int]
 """Bytes of files by their paths below a folder."""
 
 
-def missing(folder: Path, names: Sequence[str]) -> list[str]:
-    """Returns the names for which a folder has no file."""
-    return [name for name in names if not (folder / name).is_file()]
-
-
 def pieces(file: Path) -> Iterator[tuple[int, bytes]]:
     """Yields the pieces of a file, each with its offset; an empty file has one piece."""
-    with file.open("rb") as stream:
-        offset, content = 0, stream.read(PIECE_BYTES)
-        while content or not offset:
-            yield offset, content
-            offset += len(content)
-            if not (content := stream.read(PIECE_BYTES)):
-                return
+    for offset in range(0, file.stat().st_size or 1, PIECE_BYTES):
+        yield offset, piece(file, offset)
 
 
 def piece(file: Path, offset: int) -> bytes:

@@ -110,7 +110,7 @@ class RemoteRun:
 
     def missing(self, names: list[str]) -> list[str]:
         """Returns the names of files that this node does not have."""
-        return node_files.missing(self.home, names)
+        return [name for name in names if not (self.home / name).is_file()]
 
     def lacks_release(self, settings: dict[str, Any]) -> bool:
         """Whether this node would have to download the weights of a run."""
