@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,22 +32,11 @@ PAGES_A_STEP = 256
 TIMES, LATEST = ("created", "started", "ended", "heartbeat"), 1e11
 """Columns with unix seconds, and the largest valid value, which is in the year 5138."""
 Row = TypeVar("Row")
-ADDED = {
-    "sweeps": {"owner": "TEXT NOT NULL DEFAULT ''"},
-    "runs": {
-        "note": "TEXT NOT NULL DEFAULT ''",
-        "archived": "INTEGER NOT NULL DEFAULT 0",
-        "slot": "TEXT NOT NULL DEFAULT ''",
-        "identity": "TEXT",
-        "resumptions": "INTEGER NOT NULL DEFAULT 0",
-        "executor": "TEXT NOT NULL DEFAULT ''",
-        "node": "TEXT NOT NULL DEFAULT ''",
-        "tags": "TEXT NOT NULL DEFAULT ''",
-        "received": "INTEGER NOT NULL DEFAULT 0",
-    },
-    "jobs": {"identity": "TEXT", "wish": "TEXT", "owner": "TEXT NOT NULL DEFAULT ''"},
-}
-"""Columns that tables of earlier formats may lack; ``executor`` and later ones of ``runs`` are new in format 3."""
+COLUMNS = (
+    "SELECT tables.name, columns.name, columns.type, columns.[notnull], columns.dflt_value"
+    " FROM sqlite_master AS tables JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
+)
+"""SQL that lists all columns of a database."""
 RENAMED = (
     (4, '"model": "tabicl-mini"', '"model": "tabicl-mini-1"'),
     (6, '"model": "mitra-mini"', '"model": "mitra-mini-1"'),
@@ -124,13 +113,14 @@ class Database:
                 f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} holds files of runs."
                 " Put an earlier copy of the database there, or move that folder away to start with an empty workspace."
             )
+        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
         try:
             with self._lacks_named():
                 self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only for a new database; _give_back changes others
                 self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
+                self._connection.executescript(schema)
             with self._together():
-                self._add_columns()
+                self._add_columns(schema)
                 for renames, *names in RENAMED:
                     if held < renames:
                         self._write("UPDATE runs SET settings = replace(settings, ?, ?)", names)
@@ -144,12 +134,16 @@ class Database:
             if error.lack != "room" or held != FORMAT:
                 raise  # with a full disk, a workspace of this format can still be read, and deleting runs makes room
 
-    def _add_columns(self) -> None:
-        for table, columns in ADDED.items():
-            there = {row["name"] for row in self._read(f"PRAGMA table_info({table})")}
-            for name in columns.keys() - there:
-                self._write(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
-            for name in there.intersection(REMOVED):
+    def _add_columns(self, schema: str) -> None:
+        """Adds columns that tables of earlier formats lack: all in ``schema`` that may be empty or have a default."""
+        there = {(table, name) for table, name, *_ in self._read(COLUMNS)}
+        with closing(sqlite3.connect(":memory:")) as new:
+            new.executescript(schema)
+            for table, name, kind, needed, default in new.execute(COLUMNS):
+                if (table, name) not in there and (default or not needed):
+                    self._write(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{f' NOT NULL DEFAULT {default}' * needed}")
+        for table, name in there:
+            if name in REMOVED:
                 self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
 
     def _disown_copied(self) -> None:
