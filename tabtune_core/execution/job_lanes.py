@@ -15,7 +15,7 @@ from multiprocessing.context import ForkServerContext
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child
 from tabtune_core.execution.identity import found, identity_of
-from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
+from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start, state_of
 from tabtune_core.store.job_kinds import LANES, Lane, kind_of
 from tabtune_core.store.jobs import JOB_ENDED, UNREADABLE, Job
 from tabtune_core.store.runs import RunStore
@@ -102,15 +102,10 @@ class JobLanes:
         job: Job | None = None
         with contextlib.suppress(StoreError):  # its row was deleted, or is damaged
             job = self.store.job(watched.id)
-        if watched.process is None and job is not None and job.pid and job.identity:  # the row of an adopted job names its process
-            watched.pid, watched.identity = job.pid, job.identity
-        has_exit = watched.process is not None and watched.process.exitcode is not None
-        state = found(watched.pid, watched.identity)  # after reading the exit code: a process that ends in between is gone, not both
+        state = state_of(watched, job)
+        if state == "alive":
+            self._press(watched, job)
         if state in ("alive", "unknown"):
-            if state == "alive":
-                if has_exit:  # an exit code of a living process means that the forkserver is gone; the pid still identifies it
-                    watched.process = None
-                self._press(watched, job)
             return
         if state == "gone" and watched.identity:
             signal_group(watched.pid, signal.SIGKILL)  # ends what the job started itself

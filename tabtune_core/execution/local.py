@@ -24,7 +24,7 @@ from tabtune_core.execution.cores import CPU, Shares, busy_percent, cores_of, di
 from tabtune_core.execution.executor import LOCAL, Ended, Placement, State
 from tabtune_core.execution.identity import found, identity_of
 from tabtune_core.execution.memory_needs import MemoryNeeds
-from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start
+from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start, state_of
 from tabtune_core.gpus import count_cards, is_untold, named_gpu
 from tabtune_core.machine import TIGHT, machine_memory
 from tabtune_core.store.run_row import Run
@@ -147,17 +147,12 @@ class LocalExecutor:
         return [Watched(run.id, run.pid or 0, run.identity, None, self.slots.of(run)) for run in runs]
 
     def poll(self, task: Watched) -> State:
-        """Looks at the process; for an adopted run, reads it from the row again, because the run may have recorded it only now."""
+        """Looks at the process; for an adopted run, reads the row again."""
+        run = None
         if task.process is None:
             with contextlib.suppress(StoreError):  # the run was deleted
                 run = self.store.run(task.id)
-                if run.pid and run.identity:
-                    task.pid, task.identity = run.pid, run.identity
-        exitcode = task.process.exitcode if task.process else None  # before ``found``: a process that ends in between is gone
-        state = found(task.pid, task.identity)
-        # an exit code of a living process means that the forkserver is gone; the pid still identifies it
-        if state == "alive" and exitcode is not None:
-            task.process = None
+        state = state_of(task, run)
         return "gone" if state == "other" else state
 
     def ask(self, task: Watched, wish: StopRequest | Literal["end"] | None) -> None:

@@ -13,9 +13,11 @@ from multiprocessing.context import ForkServerProcess
 from typing import Literal
 
 from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.identity import found
+from tabtune_core.execution.identity import Found, found
 from tabtune_core.machine import oom_kills
 from tabtune_core.shortage import shortage_of
+from tabtune_core.store.jobs import Job
+from tabtune_core.store.run_row import Run
 
 GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
 """How long a run's process may take to cancel, and any process to exit once its row has ended, before it is sent TERM.
@@ -57,6 +59,17 @@ def start(process: ForkServerProcess) -> int | None:
         _log.warning("No process could be started (%s).", shortage_of(error, starting=True) or str(error) or "the forkserver is gone")
         return None
     return process.pid
+
+
+def state_of(watched: Watched, row: Run | Job | None) -> Found:
+    """Says what became of a process; that of an adopted run or job is the one in its ``row``, which it may have recorded only now."""
+    if watched.process is None and row is not None and row.pid and row.identity:
+        watched.pid, watched.identity = row.pid, row.identity
+    exitcode = watched.process.exitcode if watched.process else None  # before ``found``: a process that ends in between is gone
+    state = found(watched.pid, watched.identity)
+    if state == "alive" and exitcode is not None:  # it means that the forkserver is gone; the pid still identifies the process
+        watched.process = None
+    return state
 
 
 def press(watched: Watched, wanted: str, grace_seconds: float) -> None:
