@@ -105,9 +105,16 @@ def settle(name: str, value: str) -> None:
     keep(name, value)
 
 
-def keep(name: str, value: str) -> None:
-    """Writes a choice into the address bar."""
-    if st.query_params.get(name) != value:
+def asked_for(name: str, key: str) -> str:
+    """Returns what another page chose for the widget ``key`` or, before it is drawn, what the address bar has; else an empty text."""
+    return handed_over(name) or ("" if key in st.session_state else st.query_params.get(name, ""))
+
+
+def keep(name: str, value: str | None) -> None:
+    """Writes a choice into the address bar, or removes it from there if it is None."""
+    if value is None:
+        st.query_params.pop(name, None)
+    elif st.query_params.get(name) != value:
         st.query_params[name] = value
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
-from dashboard.url_state import handed_over, keep
+from dashboard.url_state import asked_for, keep
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, changed_rows, confusions, number_errors
 from dashboard.views.compare.rank_tab import update_sizes
@@ -60,8 +60,7 @@ def setting_words(name: str) -> str:
 def side_by_side(compared: Compared) -> None:
     """Draws the tab."""
     ids, key = [run.id for run in compared.done], f"compared_{compared.sweep}"
-    asked = handed_over("runs") or ("" if key in st.session_state else st.query_params.get("runs", ""))
-    wanted = [run_id for run_id in asked.split(",") if run_id in ids][:MOST]
+    wanted = [run_id for run_id in asked_for("runs", key).split(",") if run_id in ids][:MOST]
     if wanted:
         st.session_state[key] = wanted
     chosen = st.multiselect(

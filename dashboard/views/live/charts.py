@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import LOSS_UNITS, plain
-from dashboard.url_state import handed_over, keep
+from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import MOST_NAMED, Curves, OpenCharts
 from dashboard.views.live.view import View
 from tabtune_core.charts import CHARTS
@@ -65,8 +65,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
 def chosen(named: dict[str, str], key: str) -> list[str]:
     """Returns the ids of all runs, or of those that a person picks if there are many, or that another page or the address names."""
     own = f"live_only_{key}"
-    asked = handed_over("only") or ("" if own in st.session_state else st.query_params.get("only", ""))
-    wanted = [run_id for run_id in asked.split(",") if run_id in named]
+    wanted = [run_id for run_id in asked_for("only", own).split(",") if run_id in named]
     if wanted:
         st.session_state[own] = wanted
     ids = list[str]()
@@ -79,10 +78,7 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
             key=own,
             placeholder=f"All {len(named)}; hover over a curve to see its name",
         )
-    if ids:
-        keep("only", ",".join(ids))
-    elif "only" in st.query_params:
-        del st.query_params["only"]
+    keep("only", ",".join(ids) or None)
     return ids or list(named)
 
 

@@ -7,7 +7,7 @@ from dashboard.components import unreadable
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.components.unreadable import queue
 from dashboard.formatting import STATUS, WAY_OUT, plain
-from dashboard.url_state import handed_over, keep
+from dashboard.url_state import asked_for, keep
 from dashboard.views.live.actions import again, ask, tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
@@ -30,7 +30,7 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
         StoreError: the run was deleted since the page was drawn.
     """
     key, options = f"one_run_{sweep}", [FOLLOW, *named]
-    asked = handed_over("run") or ("" if key in st.session_state else st.query_params.get("run"))
+    asked = asked_for("run", key)
     if asked in named or st.session_state.get(key) not in options:
         st.session_state[key] = asked if asked in named else FOLLOW
     # the index is passed too, because the browser shows it before its first answer
@@ -39,10 +39,7 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
     chosen = st.selectbox(
         "Run", options, place, format_func=words.__getitem__, key=key, label_visibility="collapsed", persist_state="session"
     )
-    if chosen != FOLLOW:
-        keep("run", chosen)
-    elif "run" in st.query_params:
-        del st.query_params["run"]
+    keep("run", None if chosen == FOLLOW else chosen)
     current = next((run.id for run in runs if run.status == "running"), next((run.id for run in runs if run.error), runs[0].id))
     return queries.store().run(current if chosen == FOLLOW else chosen)
 

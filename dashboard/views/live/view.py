@@ -53,24 +53,22 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
     """
     task, first, groups = settings.task, settings.selection_metric, groupings(runs)
     others = [name for name in metrics_of(task) if name != first]
-    keys = {"axis": "live_x", "score": f"live_metric_{task}", "log": "live_log", "smooth": "live_smoothing", "group": f"live_group_{sweep}"}
-    second = next(name for name in USUAL[task] if name != first)
-    defaults = {"axis": "step", "score": second, "log": False, "smooth": 0.0, "group": usual_grouping(runs)}
-    options: dict[str, list[Any]] = {
-        "axis": ["step", "seconds"],
-        "score": others,
-        "log": [False, True],
-        "smooth": SMOOTHINGS,
-        "group": list(groups),
+    fields: dict[str, tuple[str, list[Any], Any]] = {  # by the name in the address bar: key, options, default
+        "axis": ("live_x", ["step", "seconds"], "step"),
+        "score": (f"live_metric_{task}", others, next(name for name in USUAL[task] if name != first)),
+        "log": ("live_log", [False, True], False),
+        "smooth": ("live_smoothing", SMOOTHINGS, 0.0),
+        "group": (f"live_group_{sweep}", list(groups), usual_grouping(runs)),
     }
-    for name, key in keys.items():
-        if st.session_state.get(key) not in options[name]:
-            st.session_state[key] = asked(name, options[name], defaults[name])
+    keys = {name: key for name, (key, _, _) in fields.items()}
+    for name, (key, options, default) in fields.items():
+        if st.session_state.get(key) not in options:
+            st.session_state[key] = asked(name, options, default)
     # the value is passed as the default too, because the browser shows the default before its first answer
     now = {name: st.session_state[key] for name, key in keys.items()}
     x = st.segmented_control(
         "Curves over",
-        options["axis"],
+        ["step", "seconds"],
         default=now["axis"],
         required=True,
         key=keys["axis"],
@@ -85,8 +83,8 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
         if len(groups) > 1:
             group = st.selectbox(
                 "Group by",
-                options["group"],
-                options["group"].index(now["group"]),
+                list(groups),
+                list(groups).index(now["group"]),
                 key=keys["group"],
                 format_func=groups.__getitem__,
                 help="Runs of a group are one line, their mean at each step; the band extends from the lowest to the highest of them.",
@@ -118,10 +116,7 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
             persist_state="session",
         )
     for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing, "group": group}.items():
-        if value != defaults[name]:
-            keep(name, str(value))
-        elif name in st.query_params:
-            del st.query_params[name]
+        keep(name, None if value == fields[name][2] else str(value))
     return View(first, metric, x, log, smoothing, group), shown
 
 
