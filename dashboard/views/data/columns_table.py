@@ -77,8 +77,8 @@ def _key(dataset: Dataset) -> str:
 
 def has_unread_kinds(dataset: Dataset) -> bool:
     """Returns True if a person has changed kinds but not read the file again: the changes would be lost on another page."""
-    edits = st.session_state.get(_key(dataset), {}).get("edited_rows", {})
-    return bool(edits) and any(edit.get("Kind", kind) != kind for kind, edit in ((rows(dataset)["Kind"].iloc[i], edits[i]) for i in edits))
+    edits, kinds = st.session_state.get(_key(dataset), {}).get("edited_rows", {}), [KINDS[column.kind] for column in dataset.columns]
+    return any(edit.get("Kind", kinds[row]) != kinds[row] for row, edit in edits.items())
 
 
 def columns_table(dataset: Dataset) -> ReadingChoices | None:

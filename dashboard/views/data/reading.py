@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
 from streamlit import runtime
@@ -73,10 +74,11 @@ def failed() -> list[tuple[str, bytes, str]]:
     return list(st.session_state.get(FAILED, []))
 
 
-def begin(items: Sequence[Item]) -> None:
-    """Reads these files in the next run of the page."""
+def begin(items: Sequence[Item]) -> NoReturn:
+    """Draws the page anew, which reads these files."""
     forget_notes()
     st.session_state[WAITING] = Waiting(list(items), len(items))
+    st.rerun()
 
 
 def cancel() -> None:

@@ -155,7 +155,6 @@ def questions(dataset: Dataset) -> None:
 def read_again(dataset: Dataset, choices: ReadingChoices) -> NoReturn:
     """Reads the file of a table again with other choices, and shows the result or the error."""
     begin([Item(dataset.name, queries.source_of(dataset), choices, replaces=dataset.id)])
-    st.rerun()
 
 
 def reading_choices(dataset: Dataset) -> None:

@@ -4,9 +4,10 @@ Each file's failure is reported separately; the other files are kept.
 """
 
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import queries
 from dashboard.formatting import plain
@@ -14,7 +15,7 @@ from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
 from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
 from tabtune_core.access import may_fetch
-from tabtune_core.data.datasets import SAMPLES, Dataset
+from tabtune_core.data.datasets import SAMPLES
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
 
@@ -26,39 +27,17 @@ SAMPLE_WORDS = {
 }
 
 
-class Uploaded(Protocol):
-    """A file that a browser sent."""
-
-    name: str
-
-    def getvalue(self) -> bytes:
-        """Returns its content."""
-
-
-def use(dataset: Dataset) -> NoReturn:
-    """Chooses a table and shows it."""
-    choose("table", dataset.id)
-    st.rerun()
-
-
 def use_sample(name: str) -> NoReturn:
     """Adds a sample and shows it."""
     forget_notes()
     st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
-    use(queries.keep_sample(name))
+    choose("table", queries.keep_sample(name).id)
+    st.rerun()
 
 
-def take(files: Sequence[Uploaded]) -> NoReturn:
+def take(files: Sequence[UploadedFile]) -> NoReturn:
     """Reads uploaded files and shows the first that could be read."""
     begin([Item(file.name, file.getvalue(), ReadingChoices()) for file in files])
-    st.rerun()
-
-
-def try_again(name: str, data: bytes, choices: ReadingChoices) -> NoReturn:
-    """Reads the first failed file again with other choices."""
-    forget_first()
-    begin([Item(name, data, choices)])
-    st.rerun()
 
 
 def forget_first() -> None:
@@ -79,7 +58,8 @@ def notes() -> None:
         st.button("Discard this file", on_click=forget_first, type="tertiary", icon=":material/close:")
     choices = reading_form("upload", ReadingChoices(), button="Try again with these choices")
     if choices is not None:
-        try_again(name, data, choices)
+        forget_first()
+        begin([Item(name, data, choices)])
     if len(failed()) > 1:
         st.caption(f"Next: {plain(', '.join(shown_name(name) for name, *_ in failed()[1:]))}.")
 
@@ -103,7 +83,6 @@ def add() -> None:
         if st.button("Fetch the table", icon=":material/download:", key=f"fetch_{number}") and address.strip():
             st.session_state["uploads"] = number + 1
             begin([Item(address.strip(), address.strip(), ReadingChoices())])
-            st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Or a sample:", width="content")
         for name in SAMPLES:
