@@ -4,7 +4,6 @@ In: ``workspace.zip``, which ``docs/make_demo.py`` makes from real sweeps. Out: 
 the second sweep.
 """
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -43,7 +42,7 @@ def go_on(home: Path) -> None:
     store = RunStore(home)
     (first,) = (run for run in store.runs(about(home)["going"]) if run.settings.strategy == "peft")
     for rank in RANKS:
-        store.duplicate(first.id, dataclasses.replace(first.settings, lora=dataclasses.replace(first.settings.lora, rank=rank)))
+        store.duplicate(first.id, first.settings.changed(rank=rank))
 
 
 def about(home: Path) -> Mapping[str, str]:

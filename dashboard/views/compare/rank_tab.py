@@ -211,16 +211,16 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
     if not lora:
         st.info("Choose a LoRA run above: the other strategies have no low-rank update.", icon=":material/info:")
         return
-    jobs = queries.rank_curves()
-    known = {run.id: job.result for run in lora if (job := jobs.get(run.id)) is not None and job.result is not None}
-    going = [job for run in lora if (job := jobs.get(run.id)) is not None and job.status not in JOB_ENDED]
-    for run in lora:
-        job = jobs.get(run.id)
-        if job is not None and job.error:
-            st.error(f"{plain(compared.named[run.id])}: {plain(job.error)}")
-    missing = [run.id for run in lora if run.id not in known and run.id not in {job.arguments["run"] for job in going}]
+    every = queries.rank_curves()
+    jobs = {run.id: every[run.id] for run in lora if run.id in every}
+    known = {run_id: job.result for run_id, job in jobs.items() if job.result is not None}
+    going = {run_id: job for run_id, job in jobs.items() if job.status not in JOB_ENDED}
+    for run_id, job in jobs.items():
+        if job.error:
+            st.error(f"{plain(compared.named[run_id])}: {plain(job.error)}")
+    missing = [run.id for run in lora if run.id not in {*known, *going}]
     if going:
-        wait_for(going, DOING)
+        wait_for([*going.values()], DOING)
     elif missing:
         st.markdown(f"Not computed yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
         button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")

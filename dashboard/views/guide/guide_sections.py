@@ -30,11 +30,6 @@ _component = browser_part("svg", "<div class='lab-picture'></div>", isolate_styl
 FROZEN, A_COLOUR, B_COLOUR = BASELINES["Zero-shot"].colour, COLOURS[0], COLOURS[1]
 
 
-def show_layer(d_in: int, d_out: int, rank: int) -> None:
-    """Draws ``layer_picture``."""
-    _component(data={"picture": layer_picture(d_in, d_out, rank)}, key="guide_picture")
-
-
 def layer_picture(d_in: int, d_out: int, rank: int) -> str:
     """Returns an SVG of the weight W0 with B and A beside it, to scale; each side is at least ``THINNEST`` long, so that it can be seen."""
     scale = SIDE / max(d_in, d_out)
@@ -164,7 +159,7 @@ def layer() -> None:
     adapter, whole, even = capped * (d_in + d_out), d_in * d_out, d_in * d_out / (d_in + d_out)
     left, right = st.columns([1.2, 1], gap="large")
     with left:
-        show_layer(d_in, d_out, capped)
+        _component(data={"picture": layer_picture(d_in, d_out, capped)}, key="guide_picture")
     with right, st.container(horizontal=True):
         st.metric("Weight", f"{whole:,}", border=True, width="content", help="d_in × d_out parameters: what full fine-tuning trains.")
         st.metric("Adapter", f"{adapter:,}", border=True, width="content", help="r (d_in + d_out) parameters: what LoRA trains.")

@@ -61,12 +61,10 @@ def show(sweep: str | None) -> None:
             why_without_result(job)
 
 
-def flat(board: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Returns the board without the scores of other tasks; ids of several runs become one text."""
-    board = of_task(board, METRICS[metric].task)
-    return board.assign(runs=board["runs"].str.join(" ")) if "runs" in board else board
-
-
 def csv(board: pd.DataFrame, metric: str) -> str:
-    """Returns every column that the page can show, and those that they are computed from, as CSV; the units are in the column names."""
-    return safe_csv(flat(board, metric))
+    """Returns every column that the page can show, and those that they are computed from, as CSV; the units are in the column names.
+
+    Scores of other tasks are left out; ids of several runs become one text.
+    """
+    board = of_task(board, METRICS[metric].task)
+    return safe_csv(board.assign(runs=board["runs"].str.join(" ")) if "runs" in board else board)

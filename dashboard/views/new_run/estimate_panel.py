@@ -117,15 +117,14 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
     needed = f"{between(need.least, need.most, GIGABYTE, 1)} GB at most"
-    fit = None if planned or device.free_bytes is None else judge(need, device.free_bytes)
+    fit = None
     if device.free_bytes is None:
         st.caption(f"Needs {needed} ({BESIDE}). Free memory on {device.name}: not known.")
     else:
-        judged = judge(need, device.free_bytes)
-        free = device.free_bytes / GIGABYTE
-        st.markdown(f"{BADGES[judged]} {needed}, of {free:.1f} GB on {device.name}.")
+        fit = judge(need, device.free_bytes)
+        st.markdown(f"{BADGES[fit]} {needed}, of {device.free_bytes / GIGABYTE:.1f} GB on {device.name}.")
         st.caption(f"{BESIDE}.")
-        if judged != "fits":
+        if fit != "fits":
             st.caption(_WAY_OUT)
     if planned:
         st.caption("The time on that GPU is known after the first run there.")

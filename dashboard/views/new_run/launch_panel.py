@@ -160,7 +160,7 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
 
 def in_short(sweep: SweepSettings, judged: Judged) -> str:
     """Returns for example ``5 runs · about 40 s of training · fits``."""
-    time = None if judged.seconds is None else f"about {duration(judged.seconds)} of training" if judged.seconds else None
+    time = f"about {duration(judged.seconds)} of training" if judged.seconds else None
     runs = f"**{counted(sweep.size, 'run')}**"
     return " · ".join(filter(None, (runs, time, BADGES[judged.fit] if judged.fit else None)))
 

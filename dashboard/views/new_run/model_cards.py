@@ -30,7 +30,8 @@ def model_cards(task: Task) -> ModelCard:
     """Draws the models by family, included ones first, and returns the chosen one; an earlier version is shown only if chosen."""
     cards = sorted(CATALOGUE.values(), key=lambda card: not card.in_the_box)
     cards += [card for name, card in BY_NAME.items() if name not in CATALOGUE]
-    current = get_card(chosen("model", *_open_to(cards, task)))
+    open_to = [card.name for card in cards if closed(card, task) is None]
+    current = get_card(chosen("model", open_to, open_to[0]))
     settle_form(current, task)
     st.header(f"Model: {current.title}")
     families = list(dict.fromkeys(card.family.name for card in CATALOGUE.values()))
@@ -62,12 +63,6 @@ def settle_form(card: ModelCard, task: Task) -> None:
 def filled_for(card: ModelCard) -> None:
     """Records which model the form is filled for."""
     st.session_state[FILLED_FOR] = card.name
-
-
-def _open_to(cards: list[ModelCard], task: Task) -> tuple[list[str], str]:
-    """Returns the names of the models that can be chosen, and the default."""
-    names = [card.name for card in cards if closed(card, task) is None]
-    return names, names[0]
 
 
 def _limits(card: ModelCard, task: Task) -> str:

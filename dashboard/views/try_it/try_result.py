@@ -105,20 +105,15 @@ def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame
 def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
     if len(result["models"]) < 2:
         return
-    what = (
-        "another label"
-        if result["classes"]
-        else f"more than {100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
-    )
+    far = "" if result["classes"] else f"{100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
     if len(differing) == 1:
-        near = (
-            "" if result["classes"] else f", to within {100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
-        )
+        near = f", to within {far}" if far else ""
         st.markdown("The models **differ** here." if differing.any() else f"The models **agree** here{near}.")
     else:
         st.markdown(f"The models differ in **{int(differing.sum()):,} of {len(differing):,}** rows.")
     if differing.any():
-        st.caption(f"Marked: {what} {'than' if result['classes'] else 'from'} {plain(result['models'][0]['title'])}.")
+        what = f"more than {far} from" if far else "another label than"
+        st.caption(f"Marked: {what} {plain(result['models'][0]['title'])}.")
 
 
 def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
