@@ -5,6 +5,7 @@ In: a parser, and the environment variable with flags for every worker started f
 
 import argparse
 import functools
+import math
 import os
 import shlex
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from tabtune_core.execution.cores import Shares, divide
 from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL, RAY, VARIABLE, OpenExecutor, flags_in_environment, refusal
 from tabtune_core.settings.validation import whole_number
-from tabtune_core.store.job_kinds import KINDS, read_minutes
+from tabtune_core.store.job_kinds import KINDS
 
 EXECUTORS = (LOCAL, RAY)
 LEAST_SHARE = 0.01
@@ -128,7 +129,7 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--job-minutes",
         metavar="MINUTES",
-        type=_minutes,
+        type=read_minutes,
         default={},
         help="how long a prediction, export or curve may take before it is ended: one number for all kinds, or predict=10,export=90"
         f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())})",
@@ -215,8 +216,28 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _minutes(text: str) -> dict[str, float]:
-    try:
-        return read_minutes(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def read_minutes(text: str) -> dict[str, float]:
+    """Parses the minutes that each kind of job may take, for example ``120`` (every kind) or ``predict=10,context_curve=240``.
+
+    >>> read_minutes("predict=10,export=2.5")
+    {'predict': 10.0, 'export': 2.5}
+
+    Raises:
+        ArgumentTypeError: the kind is unknown, or the number is not positive.
+    """
+    if not text.strip():
+        return {}
+    given = [part.rpartition("=") for part in text.split(",")]
+    found: dict[str, float] = {}
+    for kind, _, number in given:
+        if kind.strip() not in KINDS and (kind or len(given) > 1):
+            raise argparse.ArgumentTypeError(f"There is no kind of job {kind.strip()!r}. Kinds: {', '.join(KINDS)}.")
+        try:
+            minutes = float(number)
+        except ValueError:
+            minutes = math.nan
+        if not minutes > 0:
+            told = f"A job's time in minutes is {number.strip()!r}; it must be a positive number. Write 30, or predict=10."
+            raise argparse.ArgumentTypeError(told)
+        found |= dict.fromkeys([kind.strip()] if kind else KINDS, minutes)
+    return found

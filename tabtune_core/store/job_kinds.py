@@ -3,12 +3,9 @@
 In: the kind of a job, or its arguments. Out: plain facts for the pages, the command line and the worker.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
-
-from tabtune_core.errors import SettingError
 
 Lane = Literal["short", "long"]
 """Jobs of one lane run one after the other; the lanes run side by side, so that a prediction need not wait for a curve."""
@@ -63,29 +60,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner)
-
-
-def read_minutes(text: str) -> dict[str, float]:
-    """Parses the minutes that each kind may take, for example ``120`` (every kind) or ``predict=10,context_curve=240``.
-
-    >>> read_minutes("predict=10,export=2.5")
-    {'predict': 10.0, 'export': 2.5}
-
-    Raises:
-        SettingError: the kind is unknown, or the number is not positive.
-    """
-    if not text.strip():
-        return {}
-    given = [part.rpartition("=") for part in text.split(",")]
-    found: dict[str, float] = {}
-    for kind, _, number in given:
-        if kind.strip() not in KINDS and (kind or len(given) > 1):
-            raise SettingError(f"There is no kind of job {kind.strip()!r}. Kinds: {', '.join(KINDS)}.")
-        try:
-            minutes = float(number)
-        except ValueError:
-            minutes = math.nan
-        if not minutes > 0:
-            raise SettingError(f"A job's time in minutes is {number.strip()!r}; it must be a positive number. Write 30, or predict=10.")
-        found |= dict.fromkeys([kind.strip()] if kind else KINDS, minutes)
-    return found

@@ -2,9 +2,8 @@
 
 import pytest
 
-from tabtune_core.errors import SettingError
 from tabtune_core.execution.jobs.registry import JOBS
-from tabtune_core.store.job_kinds import KINDS, kind_of, read_minutes, uses
+from tabtune_core.store.job_kinds import KINDS, kind_of, uses
 from tabtune_core.store.jobs import FILE, Counted, read_progress
 
 
@@ -29,18 +28,6 @@ def test_an_unknown_kind_counts_as_a_long_one():
 )
 def test_a_job_uses_what_its_arguments_name(arguments, ids):
     assert ids <= uses(arguments) <= ids | {"merged", "a", "b"}
-
-
-def test_minutes_apply_to_all_kinds_or_to_some():
-    assert read_minutes(" ") == {}
-    assert read_minutes("5") == dict.fromkeys(KINDS, 5.0)
-    assert read_minutes("predict=1, export=0.5") == {"predict": 1.0, "export": 0.5}
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "soon", "predict=", "predikt=5", "5,predict=1"])
-def test_invalid_minutes_are_refused(text):
-    with pytest.raises(SettingError, match="job"):
-        read_minutes(text)
 
 
 @pytest.mark.parametrize(
