@@ -21,7 +21,6 @@ from dashboard.queries.boards import (
 )
 from dashboard.queries.curves import Latest, Look, axis_end, frame, latest, look, of_look, shared, stamp, watched
 from dashboard.queries.tables import (
-    BARS,
     TASKS,
     Span,
     class_counts,
@@ -60,12 +59,10 @@ from dashboard.queries.workspace import (
     listed,
     log_tail,
     look_after_worker,
-    mark,
     memory_of_devices,
     selection_metric,
     stamp_of,
     store,
-    store_of,
     sweeps,
     unreadable,
 )

@@ -34,7 +34,6 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.run_row import Run
-from tabtune_core.store.runs import RunStore
 
 MOST_GAINS = 200
 """Most lines with gains on the leaderboard of all runs: the interval of each takes 10 ms, once."""
@@ -148,8 +147,9 @@ def context_curves() -> dict[tuple[str, ...], Job]:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: str) -> dict[str, str]:
-    named = get_dataset(Path(folder), table).name
-    return experience(_runs_on(store_of(folder), table, target, model), metric, named)
+    wanted = (table, target, model)
+    runs = [run for run in store_of(folder).runs() if (run.settings.dataset, run.settings.target, run.settings.model) == wanted]
+    return experience(runs, metric, get_dataset(Path(folder), table).name)
 
 
 def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
@@ -183,8 +183,3 @@ def measure(runs: Sequence[RunSettings]) -> Job | None:
     with suppress(TabTuneError):  # the disk is full: other messages say so
         return store().job(store().add_job("pace", asked))
     return None
-
-
-def _runs_on(store: RunStore, table: str, target: str, model: str) -> list[Run]:
-    wanted = (table, target, model)
-    return [run for run in store.runs() if (run.settings.dataset, run.settings.target, run.settings.model) == wanted]

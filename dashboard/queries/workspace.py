@@ -175,11 +175,6 @@ def selection_metric(sweep: str) -> str:
     return listed(sweep)[0].settings.selection_metric
 
 
-def mark(runs: list[Run]) -> str:
-    """Returns the runs and their states as one text, a fast cache key."""
-    return " ".join(f"{run.id} {run.status} {run.resumptions}" for run in runs)
-
-
 def log_tail(run_id: str, lines: int = 200) -> str:
     """Returns the end of a run's log; empty without a log."""
     return tail(store().run_dir(run_id) / LOG, lines)

@@ -133,9 +133,9 @@ def _drawn_contexts(
     """
 
     def split(rows: int | None) -> Split:
-        return split_table(table, labels, replace(settings, train=replace(settings.train, predict_context_rows=rows)))
+        return split_table(table, labels, settings.changed(predict_context_rows=rows))
 
-    unsaid = replace(settings, train=replace(settings.train, predict_context_rows=None))
+    unsaid = settings.changed(predict_context_rows=None)
     features, whole = count_features(kinds, settings.target), split(None)
     most = with_shown_rows(unsaid, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
     all_rows = min(len(whole.train), most.train.predict_context_rows or 0)
