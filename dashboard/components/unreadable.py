@@ -1,7 +1,8 @@
 """Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes, damaged files."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import streamlit as st
@@ -32,6 +33,17 @@ def errors_said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
 def page_part(every: float | None = None) -> Callable[[Callable[Asked, None]], Callable[Asked, None]]:
     """Decorates a part that is drawn again by itself, ``every`` so many seconds or after a click in it; it shows its own errors."""
     return lambda draw: st.fragment(errors_said(draw), run_every=every)
+
+
+@contextmanager
+def errors_shown(*kinds: type[Exception], stop: bool = False) -> Iterator[None]:
+    """Shows an error of these kinds in place of the rest of the block; with ``stop``, it ends the page too."""
+    try:
+        yield
+    except kinds as error:
+        st.error(plain(str(error)))
+        if stop:
+            st.stop()
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.ownership import belongs
+from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
 from dashboard.server.people import may_change
 from dashboard.url_state import choose, forget, go
@@ -79,11 +80,8 @@ def details(adapter: StoredAdapter) -> None:
             st.caption(f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file is not touched.")
             mine = belongs(adapter.owner)
             if st.button("Delete this adapter", disabled=not mine, key=f"delete_{adapter.id[:12]}"):
-                try:
+                with errors_shown(TabTuneError):  # a job uses it, or another tab was faster
                     queries.delete_upload(adapter.id)
-                except TabTuneError as error:  # a job uses it, or another tab was faster
-                    st.error(plain(str(error)))
-                else:
                     forget("run")
                     st.rerun()
 
@@ -92,9 +90,6 @@ def _ask_for_weights(adapter: StoredAdapter) -> None:
     with st.form(f"weights_{adapter.id[:12]}"):
         path = st.text_input("Weights file on this machine", value=adapter.checkpoint or "", placeholder="/home/me/weights.ckpt")
         if st.form_submit_button("Use these weights") and path:
-            try:
+            with errors_shown(TabTuneError, OSError):
                 queries.name_weights(adapter.id, path)
-            except (TabTuneError, OSError) as error:
-                st.error(plain(str(error)))
-            else:
                 st.rerun()

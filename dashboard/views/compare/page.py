@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import plain, sweep_titles
+from dashboard.formatting import sweep_titles
 from dashboard.url_state import nothing_yet, pick, say_gone
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
@@ -32,11 +32,8 @@ with by:
     usual = queries.selection_metric(sweep)
     metrics = metrics_of(METRICS[usual].task)
     metric = pick("Score", metrics, name="metric", default=usual, format_func=lambda name: METRICS[name].label)
-try:
+with unreadable.errors_shown(StoreError, stop=True):
     compared = Compared.of(sweep, metric)
-except StoreError as error:
-    st.error(plain(str(error)))
-    st.stop()
 if not compared.done:
     text = "No run of this sweep has a result yet. Watch it on the Live page."
     nothing_yet(text, "hourglass_top", button="Go to Live", page="views/live/page.py", sweep=sweep)

@@ -131,7 +131,5 @@ damaged()
 with st.expander("Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"):  # closes after each
     uploads.add()
 
-try:
+with unreadable.errors_shown(TableError):
     show(tables[table])
-except TableError as error:
-    st.error(plain(str(error)))

@@ -10,6 +10,7 @@ from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, balance, group_rare, pick_target, pick_way, rare_grouped, without_mended
+from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.table_columns import row_columns
@@ -286,11 +287,8 @@ def delete(dataset: Dataset) -> None:
             st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
         mine = belongs(dataset.owner)
         if st.button("Delete this table", disabled=bool(busy) or not mine, key=f"delete_{dataset.id[:12]}"):
-            try:
+            with errors_shown(TabTuneError):  # a run or job uses it, or another tab was faster
                 queries.delete_table(dataset.id)
-            except TabTuneError as error:  # a run or job uses it, or another tab was faster
-                st.error(plain(str(error)))
-            else:
                 forget("table")
                 st.toast(f"Deleted; {megabytes(dataset.size_bytes)} freed")
                 st.rerun()

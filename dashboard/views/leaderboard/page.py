@@ -115,12 +115,9 @@ with controls:
     repeated = "configuration" if sweep and len({run.settings.seed for run in runs.values()}) > 1 else "run"
     renew("lines", when=picked, value=repeated)
     per = pick("Rows", list(PER), name="lines", default=repeated, format_func=PER.__getitem__, label_visibility="collapsed")
-try:
+with unreadable.errors_shown(StoreError, stop=True):
     board = queries.ranked(sweep, metric, archived=True)
     found = None if sweep is None else queries.recommended(sweep, metric)
-except StoreError as error:
-    st.error(plain(str(error)))
-    st.stop()
 
 active = queries.active(list(runs.values()))
 going = sweep is not None and active

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
-from dashboard.components.unreadable import queue
+from dashboard.components.unreadable import errors_shown, queue
 from dashboard.formatting import megabytes, plain
 from dashboard.queries.curves import legend_of
 from dashboard.server.people import may_change
@@ -108,12 +108,9 @@ def _tag(runs: Sequence[Run]) -> None:
         if len(runs) > 1:
             st.caption("These are the tags that all chosen runs have. A run keeps its other tags.")
         if st.button("Save the tags"):
-            try:
+            with errors_shown(StoreError):
                 for run in runs:
                     queries.store().tag(run.id, [tag for tag in run.tags if tag not in shared] + tags)
-            except StoreError as error:
-                st.error(plain(str(error)))
-            else:
                 _done("Tagged")
 
 
@@ -143,12 +140,9 @@ def _delete(runs: Sequence[Run]) -> None:
         what = plain(ended[0].name) if len(ended) == 1 else f"{len(ended)} runs"
         st.markdown(f"Delete **{what}** with curves, predictions and adapters? This frees **{freed}** and cannot be undone.")
         if st.button("Delete permanently", type="primary", key=f"delete_{_key(runs)}"):
-            try:
+            with errors_shown(StoreError):  # started or deleted in another tab
                 with st.spinner("Deleting"):
                     freed_bytes = sum(queries.store().delete(run.id) for run in ended)
-            except StoreError as error:  # started or deleted in another tab
-                st.error(plain(str(error)))
-            else:
                 if ended[0].sweep not in queries.sweeps():
                     forget("sweep")
                     forget("board")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.unreadable import attempt, queue
+from dashboard.components.unreadable import attempt, errors_shown, queue
 from dashboard.formatting import plain
 from dashboard.server.people import by, may_change
 from dashboard.url_state import choose, go
@@ -111,10 +111,8 @@ def tweak(run: Run, *, key: str) -> None:
         )
         settings = None
         if text.strip():
-            try:
+            with errors_shown(SettingError):
                 settings = tweaked(run.settings, name, text.strip())
-            except SettingError as error:
-                st.error(plain(str(error)))
         st.button(
             "Add to queue",
             on_click=duplicate,

@@ -13,7 +13,7 @@ from dashboard.components import ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.components.unreadable import page_part
-from dashboard.formatting import labels, plain, sweep_titles
+from dashboard.formatting import labels, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick, say_gone
 from dashboard.views.live import progress
@@ -48,11 +48,8 @@ with head:
     )
 mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
-try:
+with unreadable.errors_shown(StoreError, stop=True):
     drawn = queries.look(sweep)
-except StoreError as error:
-    st.error(plain(str(error)))
-    st.stop()
 runs, stamp = drawn.runs, drawn.stamp
 if not runs:
     st.stop()  # the runs cannot be read, as unreadable.runs() has said

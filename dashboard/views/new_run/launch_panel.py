@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.target_picker import balance, group_rare, without_mended
+from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import duration, plain
 from dashboard.table_columns import fitted
 from dashboard.url_state import go
@@ -176,15 +177,12 @@ def first_sentence(text: str) -> str:
 
 def _launch(sweep: SweepSettings, name: str) -> None:
     """Queues the runs, makes sure that a worker runs, and goes to the Live page; or says why that is not possible."""
-    try:
+    with errors_shown(TabTuneError):
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         sweep_id, _ = queries.store().add_sweep(sweep.expand(), name)
         queries.keep_worker()
-    except TabTuneError as error:
-        st.error(plain(str(error)))
-        return
-    go("views/live/page.py", sweep=sweep_id)
+        go("views/live/page.py", sweep=sweep_id)
 
 
 def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, pick_split, pick_target, pick_way
+from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import plain
 from dashboard.url_state import handed_over, nothing_yet, pick, say_gone
 from dashboard.views.new_run import form_widgets, forms, launch_panel, text_panel
@@ -29,17 +30,13 @@ with left:
     table = pick(
         "Table", list(tables), name="table", default=next(iter(tables)), format_func=queries.table_titles(tables.values()).__getitem__
     )
-with right:
-    try:
-        target = pick_target(tables[table])
-        if target == NOT_CHOSEN:
-            st.info("Choose the column to predict first.", icon=":material/arrow_upward:")
-            st.stop()
-        way = pick_way(table, target)
-        split = pick_split(tables[table], target)
-    except TableError as error:
-        st.error(plain(str(error)))
+with right, errors_shown(TableError, stop=True):
+    target = pick_target(tables[table])
+    if target == NOT_CHOSEN:
+        st.info("Choose the column to predict first.", icon=":material/arrow_upward:")
         st.stop()
+    way = pick_way(table, target)
+    split = pick_split(tables[table], target)
 task, rows = queries.TASKS[way], tables[table].rows
 
 card, cluster = model_cards(task), queries.cluster()
@@ -65,12 +62,9 @@ with form:
 
 with price:
     st.header("What it takes")
-    try:
+    with errors_shown(SettingError, stop=True):
         values = {**forms.widget_values(), "model": card.name}
         sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split)
-    except SettingError as error:
-        st.error(plain(str(error)))
-        st.stop()
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
     cluster_cards = len(cluster.cards) if cluster else None

@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for, why_without_result
+from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import cell_number, few, plain
 from dashboard.url_state import go, keep
 from dashboard.views.try_it import try_choice, try_result, try_rows
@@ -121,18 +122,15 @@ if not found:
         go("views/adapters/page.py")
     st.stop()
 
-try:
+with errors_shown(AdapterError, StoreError, stop=True):
     choice = try_choice.choose_adapters(found)
-except (AdapterError, StoreError) as error:
-    st.error(plain(str(error)))
-    st.stop()
 if choice is None:
     st.stop()
 
 left, right = st.columns([1, 1.5], gap="large")
 with left:
     way = st.segmented_control("Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way")
-    try:
+    with errors_shown(TableError, stop=True):
         if way == "Upload rows":
             rows = try_rows.upload_rows(choice)
             how_many = "" if rows is None else f" {counted(len(rows), 'row')}"
@@ -140,9 +138,6 @@ with left:
             pressed = st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key=choice.button)
         else:
             rows, pressed = try_rows.edit_row(choice)
-    except TableError as error:
-        st.error(plain(str(error)))
-        st.stop()
 with right:
     if pressed:
         assert rows is not None
