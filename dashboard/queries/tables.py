@@ -179,9 +179,14 @@ def _split_sizes(folder: str, run: RunSettings) -> SplitSizes:
 
 def split_sizes(run: RunSettings) -> SplitSizes:
     """Returns the number of rows in each split of the run's table."""
-    held_out = TrainSettings(validation_rows=run.train.validation_rows, test_rows=run.train.test_rows)
-    alike = dataclasses.replace(run.with_strategy("inference"), train=held_out, lora=LoraSettings())
-    return _split_sizes(alike)
+    return _split_sizes(_of_rows(run))
+
+
+def _of_rows(run: RunSettings, strategy: Strategy = "inference") -> RunSettings:
+    """Returns the run with only the settings that matter to its rows, so that runs share what is known about them."""
+    own = run.train
+    train = TrainSettings(selection_metric=own.selection_metric, validation_rows=own.validation_rows, test_rows=own.test_rows)
+    return dataclasses.replace(run.with_strategy(strategy), train=train, lora=LoraSettings(), device="auto", checkpoint=None)
 
 
 @of_workspace(entries=64, spinner="Checking for target leakage")
@@ -204,9 +209,8 @@ def split_findings(sweep: SweepSettings) -> list[Finding]:
     """
     if sweep.run.split_by == "random":
         return []
-    metric = TrainSettings(selection_metric=sweep.run.train.selection_metric)  # other settings make no difference
-    runs = [dataclasses.replace(sweep.run, seed=seed, train=metric, lora=LoraSettings(), strategy="inference") for seed in sweep.seeds]
-    findings = (finding for run in runs for finding in _split_findings(run))
+    alike = _of_rows(sweep.run)
+    findings = (finding for seed in sweep.seeds for finding in _split_findings(dataclasses.replace(alike, seed=seed)))
     return list(dict.fromkeys(findings))
 
 
@@ -218,9 +222,7 @@ def _table_stops(folder: str, runs: list[RunSettings]) -> list[str]:
 
 def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
     """Returns the reasons in a table (target, columns, split) why runs on it could not start."""
-    strategy: Strategy = "linear" if run.strategy in REFERENCES else "inference"
-    metric = TrainSettings(selection_metric=run.train.selection_metric)  # other settings make no difference
-    alike = dataclasses.replace(run.with_strategy(strategy), train=metric, lora=LoraSettings(), device="auto", checkpoint=None)
+    alike = _of_rows(run, "linear" if run.strategy in REFERENCES else "inference")
     return _table_stops([dataclasses.replace(alike, seed=seed) for seed in seeds])
 
 

@@ -12,8 +12,9 @@ from dashboard.formatting import labels, moment
 from dashboard.queries import curves
 from tabtune_core.analysis.curves import frame_of
 from tabtune_core.analysis.run_curves import KINDS
-from tabtune_core.data.datasets import delete_dataset
+from tabtune_core.data.datasets import add_dataset, delete_dataset
 from tabtune_core.errors import TableError
+from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.store.runs import RunStore
 
 
@@ -126,3 +127,12 @@ def test_a_sweep_without_events_is_an_empty_frame(store, kind):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     assert len(told(sweep, store, kind)) == 0
     assert len(told(sweep, store, kind)["run"].cat.categories) == len(runs)
+
+
+def test_a_finding_about_a_split_counts_the_rows_that_the_settings_allow(store):
+    file = store.home / "table.csv"
+    file.write_text("group,x,y\n" + "".join(f"{i // 3},{i * 7 % 13},{'ab'[i * 5 % 7 % 2]}\n" for i in range(400)))
+    run = RunSettings(dataset=add_dataset(store.home, file, file.name).id, target="y", split_by="group", split_column="group")
+    fewer = SweepSettings(run=run.changed(validation_rows=10, test_rows=12))
+    assert "validates on 10 rows of 8 groups, tests on 12 rows" in queries.split_findings(fewer)[0].message
+    assert "validates on 79 rows of 27 groups, tests on 81 rows" in queries.split_findings(SweepSettings(run=run))[0].message
