@@ -91,13 +91,13 @@ class WithAdapters:
 
     @contextmanager
     def disable_adapter(self) -> Iterator[nn.Module]:
-        """Turns all adapters off in a ``with`` block, for all threads."""
+        """Turns all adapters off in a ``with`` block, for all threads.
+
+        Blocks may overlap. After the last, the adapter from before them is active, or the one that was made active since.
+        """
         check_is_fitted(self)
-        before, self._adapters.on = self._adapters.on, (None, False, self._adapters.base)
-        try:
-            yield self._adapters.base
-        finally:
-            self._adapters.on = before
+        with self._adapters.disabled() as base:
+            yield base
 
     def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:
         """Adds an adapter to the pipeline and makes it the active one.
@@ -186,6 +186,7 @@ class WithAdapters:
 
         ``tuning_params={'checkpoint': path}`` opens it here.
         """
+        check_is_fitted(self)
         active, merged, module = self._adapters.on
         with_module(self._base, module if active is None or merged else plain_copy(module)).save(Path(path))
 

@@ -4,7 +4,9 @@ In: a plain module, and the settings of each adapter. Out: a module for each ada
 the base or an inactive adapter, not by a bit, and a thread that is predicting keeps the module that it started with.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +44,8 @@ class AdapterSet:
         self._adapters: dict[str, _Adapter] = {}
         self.on: tuple[str | None, bool, nn.Module] = None, False, base
         """Name of the active adapter, whether it is merged, and its module: replaced in one assignment."""
+        self._lock = threading.Lock()
+        self._disabled, self._off, self._before = 0, self.on, self.on
 
     @property
     def active(self) -> str | None:
@@ -101,7 +105,26 @@ class AdapterSet:
         Raises:
             AdapterError: no adapter has that name.
         """
-        self.on = name, False, self.module_of(name)
+        with self._lock:
+            self.on = name, False, self.module_of(name)
+
+    @contextmanager
+    def disabled(self) -> Iterator[nn.Module]:
+        """Turns all adapters off in a ``with`` block, and yields the base.
+
+        Blocks may overlap, also in several threads. After the last, the adapter from before them is active, or the one made active since.
+        """
+        with self._lock:
+            self._disabled += 1
+            if self.on is not self._off:
+                self._before, self.on = self.on, self._off
+        try:
+            yield self.base
+        finally:
+            with self._lock:
+                self._disabled -= 1
+                if not self._disabled and self.on is self._off:
+                    self.on = self._before
 
     def module_of(self, name: str | None) -> nn.Module:
         """Returns the module with an adapter, or for None the base; the active adapter is not changed.
@@ -145,11 +168,13 @@ class AdapterSet:
         for path, parameter in parameters.items():
             part, _, attribute = path.rpartition(".")
             setattr(module.get_submodule(part), attribute, nn.Parameter(parameter, requires_grad=False))
-        self.on = name, True, module
+        with self._lock:
+            self.on = name, True, module
 
     def unmerge(self) -> None:
         """Takes the active adapter out of the weights again; it stays active."""
-        self.set(self.active)
+        if self.merged:
+            self.set(self.active)
 
     def _get(self, name: str) -> _Adapter:
         if name not in self._adapters:
