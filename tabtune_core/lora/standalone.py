@@ -4,7 +4,8 @@ In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. O
 Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -17,7 +18,7 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256, only
 from tabtune_core.files.torch_files import FLOATS, read_torch_file
 from tabtune_core.files.whole import in_one_move
-from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
+from tabtune_core.lora.adapted_layer import PREFIX, SIDES, update_scaling
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import FACTS, read_package
@@ -86,9 +87,8 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
     ``scaling`` has the factor of each layer, which is ``alpha / rank`` except with rsLoRA or patterns. The file holds every tensor once;
     with PiSSA ``lora_a`` and ``lora_b`` are the factors of the update, of twice the rank, and ``tensors`` has A and B themselves.
     """
-    pairs = {layer.path: _update(layer, adapter.tensors) for layer in report.layers}
-    sides = {side: {path: pair[i] for path, pair in pairs.items()} for i, side in enumerate(_SIDES)}
     lora = adapter.settings
+    sides = _sides([layer.path for layer in report.layers], lora.variant, adapter.tensors)
     content = {
         "rank": lora.rank,
         "alpha": lora.effective_alpha,
@@ -108,10 +108,14 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
         torch.save(content, path)
 
 
-def _update(layer: AdaptedLayer, tensors: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start := f"{PREFIX}{layer.path}.")}
-    a, b = (next(own[end[1:]] for end in ends if end[1:] in own) for ends in _SIDES.values())
-    return VARIANTS[layer.variant].update(a, b, own)
+def _sides(paths: Iterable[str], variant: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Returns the factors of each layer's update as ``lora_a`` and ``lora_b``, by path."""
+    sides: dict[str, dict[str, torch.Tensor]] = {side: {} for side in _SIDES}
+    for path in paths:
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start := f"{PREFIX}{path}.")}
+        a, b = (next(own[end[1:]] for end in ends if end[1:] in own) for ends in _SIDES.values())
+        sides["lora_a"][path], sides["lora_b"][path] = VARIANTS[variant].update(a, b, own)
+    return sides
 
 
 def _is_package(path: Path) -> bool:
@@ -137,7 +141,30 @@ def _from_tensors(path: Path) -> LoraAdapter:
         odd = [name for name, value in named if not (isinstance(name, str) and isinstance(value, torch.Tensor) and value.dtype in FLOATS)]
         if odd or not adapter.tensors:
             raise Damaged(f"its tensors are not those of an adapter ({', '.join(map(repr, odd[:1])) or 'there are none'})")
+        if "tensors" in content and (changed := next(_contradictions(content, adapter), None)):
+            raise AdapterError(
+                f"{path.name} contradicts itself: its entry {changed!r} differs from what 'tensors' and 'settings' say. Change them alike, or "
+                "remove 'tensors' and 'settings': then 'rank', 'alpha', 'lora_a' and 'lora_b' alone are loaded, as plain LoRA."
+            )
         return adapter
+
+
+def _contradictions(content: Mapping[str, Any], adapter: LoraAdapter) -> Iterator[str]:
+    """Yields the entries for people that were changed after ``save_adapter`` derived them from ``settings`` and ``tensors``."""
+    lora = adapter.settings
+    yield from (name for name, told in (("rank", lora.rank), ("alpha", lora.effective_alpha)) if content[name] != told)
+    paths = [name.removeprefix(PREFIX).removesuffix(end) for name in adapter.tensors for end in SIDES[0] if name.endswith(end)]
+    for side, factors in _sides(paths, lora.variant, adapter.tensors).items():
+        found = content[side]
+        if found.keys() != factors.keys() or not all(torch.equal(found[path].double(), factors[path].double()) for path in paths):
+            yield side
+    allowed = [  # of any layer: which of them a pattern means, only the base can tell
+        update_scaling(rank, 2.0 * rank if alpha is None else alpha, use_rslora=lora.use_rslora)
+        for rank in (lora.rank, *lora.rank_pattern.values())
+        for alpha in (lora.alpha, *lora.alpha_pattern.values())
+    ]
+    if not all(any(math.isclose(told, one, rel_tol=1e-6) for one in allowed) for told in content.get("scaling", {}).values()):
+        yield "scaling"
 
 
 def _written(content: Mapping[str, Any]) -> LoraAdapter:
