@@ -7,7 +7,7 @@ Shape letters: N rows.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Number
 from typing import Any, cast
@@ -161,8 +161,8 @@ def _moment(value: Any) -> Any:
             value = datetime.fromisoformat(value.strip())
         if isinstance(value, pd.Period):
             value = value.start_time
-        if isinstance(value, datetime) and value.tzinfo is not None:
-            value = value.astimezone(UTC).replace(tzinfo=None)
+        if isinstance(value, datetime) and (ahead := value.utcoffset()) is not None:  # in UTC it may be in the year 0 or 10000
+            return np.datetime64(value.replace(tzinfo=None), "us") - np.timedelta64(ahead, "us")
     except (ValueError, OverflowError):
         return np.datetime64("NaT", "us")
     return np.datetime64(cast("date", value), "us") if isinstance(value, date | np.datetime64) else np.datetime64("NaT", "us")

@@ -276,8 +276,8 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     return found if found and found.kind in MEANS else None
 
 
-def moments_of(texts: Sequence[str], *, day_first: bool | None = None) -> list[Any]:
-    """Returns the moment of each text, None where it is not a date. If ``day_first`` is known, each text is read by itself."""
+def moments_of(texts: Sequence[str], *, day_first: bool | None = None) -> list[int | None]:
+    """Returns microseconds since 1970 of each text, None where it is not a date. If ``day_first`` is known, each text is read by itself."""
     if day_first is None:
         return _read(texts, "datetime")[1]
     return _read(texts, "datetime", each_date("", "datetime", day_first))[1]
@@ -298,7 +298,8 @@ def _read(texts: Sequence[str], asked: Kind | None, work: Asking[Typed | None] |
         (typed,) = answered(connection, [work or as_date("", different, None, asked=asked)], [different])
         if typed is None or typed.kind not in MEANS:
             return None, []
-        values = connection.sql(f"SELECT {typed.value} FROM batch ORDER BY number").fetchall()
+        value = typed.value if typed.kind == "time" else f"epoch_us({typed.value})"  # Python has no moments before the year 1
+        values = connection.sql(f"SELECT {value} FROM batch ORDER BY number").fetchall()
     read = {text: value for text, (value,) in zip(different, values, strict=True)}
     return typed, [read[text] for text in texts]
 

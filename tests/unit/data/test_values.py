@@ -316,3 +316,18 @@ def test_labels_of_another_type_are_the_same_classes(y):
 def test_dates_in_digits_are_dates_in_every_type(form):
     days = pd.Series([20_200_101 + 100 * (i % 12) + i for i in range(25)], dtype=object)
     assert column_kind(WHOLE[form](days)) == "date"
+
+
+def test_a_moment_beyond_python_s_years_is_one_in_frames_and_files():
+    texts = ["0001-01-01T00:00:00+01:00", "9999-12-31T23:00:00-05:00", "2020-02-03T04:05:06+01:00"] * 4
+    moments = [np.datetime64(text) for text in ("0000-12-31T23:00", "10000-01-01T04:00", "2020-02-03T03:05:06")] * 4
+    frame = pd.DataFrame({"when": texts})
+    aware = pd.DataFrame({"when": [dt.datetime.fromisoformat(text) for text in texts]}, dtype=object)
+    file = read_table(frame.assign(place=range(12)).to_csv(index=False).encode()).frame
+    encoder = fitted(frame)
+    assert encoder.datetimes == ("when",)
+    expected = encoder.transform(frame)
+    assert not np.isnan(expected).any()
+    for same in (aware, file, pd.DataFrame({"when": moments}, dtype="datetime64[us]")):
+        np.testing.assert_array_equal(encoder.transform(same), expected)
+    assert list(encoder.unread(frame)) == list(encoder.unread(aware)) == []

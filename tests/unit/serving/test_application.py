@@ -121,6 +121,15 @@ def test_a_missing_mark_of_the_table_is_missing_in_json_csv_and_python(tmp_path)
         assert np.abs(np.subtract(expected["probabilities"][0], p_NK)).max(axis=1).min() > 1e-3
 
 
+@pytest.mark.parametrize("seen", ["0001-01-01T00:00:00+01:00", "9999-12-31 23:00 -05:00"])
+def test_a_moment_beyond_python_s_years_is_read_alike_in_json_csv_and_python(folder, client, seen):
+    rows = [{**ROW, "seen": seen}]
+    told = ask(client, rows).json()
+    assert told["notes"] == []
+    assert ask(client, rows, kind="text/csv").json() == told
+    np.testing.assert_allclose(alone(folder, "few", rows)[0], told["probabilities"], atol=2e-5)
+
+
 def test_texts_with_a_decimal_comma_are_read_in_json_and_python_as_in_the_table(tmp_path):
     store = RunStore(tmp_path / "home")
     table = pd.read_csv(io.BytesIO(mixed_csv()))
