@@ -180,6 +180,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickles a fitted pipeline as ``save`` writes it: without the weights of the base, which are looked up when it is unpickled.
 
+        Beside it, scikit-learn's requests for metadata (``set_fit_request``) are kept.
+
         Raises:
             PipelineError: as ``save``.
         """
@@ -187,7 +189,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             return super().__reduce_ex__(protocol)
         with scratch_folder() as folder:
             self.save(file := folder / "pipeline.zip")
-            return _unpickled, (type(self), file.read_bytes(), self.get_params())
+            requests = {name: value for name, value in vars(self).items() if name == "_metadata_request"}
+            return _unpickled, (type(self), file.read_bytes(), self.get_params()), requests
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

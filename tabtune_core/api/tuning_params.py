@@ -153,6 +153,8 @@ def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
     """Flattens ``peft_config`` to ``peft_config.r`` and so on, and turns NumPy scalars, which a search may draw, into Python numbers."""
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise SettingError(f"'tuning_params' is {params!r}; it must be a dictionary such as {{'steps': 100, 'peft_config': {{'r': 8}}}}.")
     flat = {name: value for name, value in params.items() if name != "peft_config"}
     config = params.get("peft_config") or {}
     if not isinstance(config, Mapping):

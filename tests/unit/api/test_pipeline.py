@@ -13,6 +13,7 @@ import pandas as pd
 import polars
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
@@ -87,6 +88,8 @@ def test_rows():
         ("inference", {"max_grad_norm": 1.0}, "'max_grad_norm' changes nothing with tuning_strategy 'inference'"),
         ("peft", {"peft_config": {"bias": "some"}}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
+        ("peft", "fast", "'tuning_params' is 'fast'; it must be a dictionary"),
+        ("peft", {1: 2}, "'tuning_params' is {1: 2}; it must be a dictionary"),
         ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
         ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
         ("inference", {"context_rows": 50}, "'context_rows' changes nothing with tuning_strategy 'inference'"),
@@ -471,8 +474,16 @@ def test_a_pickled_pipeline_predicts_the_same_and_holds_no_base_weights(fitted, 
 def test_an_unfitted_pipeline_is_pickled_as_its_arguments():
     again = pickle.loads(pickle.dumps(TabularPipeline("tabicl-mini", tuning_params=FAST)))
     assert again.get_params() == TabularPipeline("tabicl-mini", tuning_params=FAST).get_params()
-    with pytest.raises(NotFittedError):
-        again.predict([[1.0]])
+    for use in (lambda: again.predict([[1.0]]), lambda: again.save_merged("merged.ckpt")):
+        with pytest.raises(NotFittedError):
+            use()
+
+
+def test_a_pickled_or_copied_pipeline_keeps_its_requests_for_metadata():
+    with config_context(enable_metadata_routing=True):
+        fitted = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).set_score_request(sample_weight=True).fit(*small_table())
+        for again in (pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)):
+            assert again.get_metadata_routing().score.requests == {"sample_weight": True}
 
 
 def test_a_fit_shows_a_bar_when_asked(capsys):
