@@ -103,6 +103,7 @@ def test_merged_weights_predict_like_the_adapter_also_after_saving(case, tmp_pat
     adapted = predicted(model, *data)
     model.module = merged_copy(model.module)
     assert not any("lora_" in name for name in model.module.state_dict())
+    (tmp_path / "merged").write_text("an earlier file")
     model.save(tmp_path / "merged")
     again = load_model(CATALOGUE[case[0]], case[1], CPU, tmp_path / "merged")
     np.testing.assert_allclose(predicted(again, *data), adapted, rtol=1e-5, atol=1e-5)

@@ -120,6 +120,8 @@ class MitraModel:
         """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""
         with scratch_folder(path.parent) as made:
             self.module.save_pretrained(str(made))
+            if path.is_file():
+                path.unlink()
             path.mkdir(exist_ok=True)
             for file in made.iterdir():
                 file.replace(path / file.name)
