@@ -4,8 +4,11 @@ In: a frame or an array, and labels of any kind. Out: a frame with the kinds of 
 has, without test rows. Shape letters: N rows, F columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,25 +45,44 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     if frame.shape[1] == 0:
         raise TableError(f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required.")
-    if not frame.columns.is_unique:
-        raise TableError(f"X has two columns named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
     missing = [name for name in columns or () if name not in frame.columns]
     if missing:
         raise TableError(f"X lacks the columns {', '.join(map(repr, missing))}, with which the pipeline was fitted.")
+    if columns is not None:
+        frame = frame.loc[:, frame.columns.isin(columns)]
+    if not frame.columns.is_unique:
+        raise TableError(f"X has two columns named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
+    try:
+        frame.loc[:, [kind.kind == "O" for kind in frame.dtypes]].isna()
+    except InvalidOperation as error:  # pandas' own
+        raise TableError("X holds Decimal('sNaN'), a NaN that refuses to be read. Pass None where a value is missing.") from error
     return frame.reset_index(drop=True)
 
 
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     if hasattr(x, "toarray"):
         raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
+    if type(x).__name__ == "LazyFrame":
+        raise TableError("X is a LazyFrame, whose rows are not read yet. Pass X.collect().")
+    if isinstance(x, Mapping) or (isinstance(x, list | tuple) and any(isinstance(row, Mapping) for row in x)):
+        raise TableError("X holds dictionaries. Pass pandas.DataFrame(X); for one row, pandas.DataFrame([row]).")
+    if x is None or isinstance(x, str | Path):
+        raise TableError(
+            f"X is {x!r}; it must be a frame of pandas, Polars or Arrow, an array or a list of rows. For a file, read it first."
+        )
     # NumPy would convert a list to a single type: numbers beside words become words, booleans beside numbers become numbers
     values = np.asarray(x, dtype=object) if isinstance(x, list | tuple) else _array(x)
     if values.ndim != 2:
         raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
     if columns is not None and values.shape[1] != len(columns):
         raise TableError(f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input.")
-    frame = pd.DataFrame(values, columns=list(columns or (f"x{i}" for i in range(values.shape[1]))))
-    return frame.infer_objects() if values.dtype == object else frame
+    names = list(columns or (f"x{i}" for i in range(values.shape[1])))
+    if values.dtype != object:
+        return pd.DataFrame(values, columns=names)
+    frame = pd.DataFrame(values, columns=names, dtype=object)
+    with suppress(OverflowError):  # pandas' own, for a whole number beyond 1e308
+        return frame.infer_objects()
+    return frame
 
 
 def _array(values: Any) -> NDArray[Any]:
@@ -126,7 +148,14 @@ def read_labels(y: Any, rows: int) -> pd.Series:
         values = values[:, 0]
     if values.shape != (rows,):
         raise LabelError(f"y has the shape {values.shape}; X has {rows} rows, so it must be ({rows},).")
-    return pd.Series(values, name="y")
+    try:
+        (series := pd.Series(values, name="y")).isna()
+    except (OverflowError, InvalidOperation) as error:  # pandas' own, for such values among objects
+        raise LabelError(
+            "y holds a whole number beyond 1e308, or Decimal('sNaN'). Make it missing (None), which leaves its row out, or make it text if "
+            "it names a class."
+        ) from error
+    return series
 
 
 def read_numbers(y: pd.Series) -> NDArray[np.object_]:
@@ -197,10 +226,12 @@ def prepare_arrays(
     if settings.task == "classification":
         if len(labels.classes) < 2:
             raise LabelError(f"y has {len(labels.classes)} class; two are needed to learn the difference.")
-        if is_continuous(y):
+        fraction = any(isinstance(label, float | np.floating | Decimal) and not float(label).is_integer() for label in labels.classes)
+        if fraction or is_continuous(y):
             raise LabelError(
                 f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline predicts classes. "
-                f"Pass task='regression' to predict numbers, or make classes of it first, for example with pandas.qcut(y, 2)."
+                "Pass task='regression' to predict numbers, or make classes of it first, for example with pandas.qcut(y, 2). If each "
+                "number is a class, pass y as text."
             )
     elif len(y) < 2:
         raise LabelError(f"y has {len(y)} sample; regression needs at least two.")

@@ -132,7 +132,7 @@ def moments(column: pd.Series, *, day_first: bool | None = None) -> "NDArray[np.
 
 def as_text(value: Any) -> str:
     """Returns a text or whole number, which may be a date or a time of day, as text; "" for anything else and for a missing mark."""
-    if isinstance(value, Number) and not isinstance(value, bool | complex) and float(value).is_integer():  # type: ignore[arg-type]
+    if isinstance(value, Number) and not isinstance(value, bool) and _number(value).is_integer():
         return word(value)
     text = value.strip() if isinstance(value, str) else ""
     return "" if text.lower() in MISSING else text

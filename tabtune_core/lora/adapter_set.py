@@ -45,7 +45,9 @@ class AdapterSet:
         self.on: tuple[str | None, bool, nn.Module] = None, False, base
         """Name of the active adapter, whether it is merged, and its module: replaced in one assignment."""
         self._lock = threading.Lock()
-        self._disabled, self._off, self._before = 0, self.on, self.on
+        self._disabled = 0
+        self._off: tuple[str | None, bool, nn.Module] = self.on
+        self._before: tuple[str | None, bool, nn.Module] = self.on
 
     @property
     def active(self) -> str | None:

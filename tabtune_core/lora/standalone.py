@@ -143,8 +143,8 @@ def _from_tensors(path: Path) -> LoraAdapter:
             raise Damaged(f"its tensors are not those of an adapter ({', '.join(map(repr, odd[:1])) or 'there are none'})")
         if "tensors" in content and (changed := next(_contradictions(content, adapter), None)):
             raise AdapterError(
-                f"{path.name} contradicts itself: its entry {changed!r} differs from what 'tensors' and 'settings' say. Change them alike, or "
-                "remove 'tensors' and 'settings': then 'rank', 'alpha', 'lora_a' and 'lora_b' alone are loaded, as plain LoRA."
+                f"{path.name} contradicts itself: its entry {changed!r} differs from what 'tensors' and 'settings' say. Change them alike, "
+                "or remove 'tensors' and 'settings': then 'rank', 'alpha', 'lora_a' and 'lora_b' alone are loaded, as plain LoRA."
             )
         return adapter
 

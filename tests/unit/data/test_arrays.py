@@ -1,5 +1,7 @@
 """X and y in memory: kinds follow types, labels keep their order, and every labelled row is used."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -8,6 +10,7 @@ import pytest
 from scipy.sparse import coo_array
 
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_numbers, read_rows
+from tabtune_core.data.values import moments, numbers
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.settings import RunSettings
 
@@ -28,6 +31,11 @@ def test_an_array_takes_the_fitted_column_names():
         (pa.Table.from_pandas(pd.DataFrame({"a": pd.cut([1, 2], 2)})), None, "Arrow cannot convert X"),
         ([[1, 2], [3]], None, "X has 1 dimensions"),
         (coo_array((3, 2)), None, "sparse input is not supported"),
+        (pl.LazyFrame({"a": [1]}), None, r"Pass X.collect\(\)"),
+        ({"a": [1]}, None, r"X holds dictionaries. Pass pandas.DataFrame\(X\)"),
+        ([{"a": 1}], ("a",), r"X holds dictionaries. Pass pandas.DataFrame\(X\)"),
+        (None, None, "X is None; it must be a frame of pandas, Polars or Arrow, an array or a list of rows"),
+        ("rows.csv", None, "X is 'rows.csv'; it must be a frame of .* For a file, read it first"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "two columns named 'a'"),
         (np.ones((2, 3)), ("a", "b"), "X has 3 features, but TabularPipeline is expecting 2"),
         (pd.DataFrame({"a": [1]}), ("a", "b"), "X lacks the columns 'b'"),
@@ -94,10 +102,32 @@ def test_a_regression_label_that_is_not_a_number_is_not_silently_dropped(wrong):
         read_numbers(pd.Series([1.5, None, wrong], dtype=object))
 
 
-def test_continuous_labels_are_refused_for_classification():
-    y = pd.Series(np.linspace(0, 1, 50))
-    with pytest.raises(LabelError, match="y is continuous: 50 different numbers in 50 rows"):
+@pytest.mark.parametrize(
+    ("values", "different"), [(np.linspace(0, 1, 50), 50), ([0.5, 1.5] * 25, 2), ([Decimal(1), Decimal("1.5")] * 25, 2)]
+)
+def test_continuous_labels_are_refused_for_classification(values, different):
+    y = pd.Series(values)
+    with pytest.raises(LabelError, match=f"y is continuous: {different} different numbers in 50 rows.* pass y as text"):
         prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
+
+
+def test_numbers_that_nothing_can_read_are_named():
+    for wrong in (10**400, Decimal("sNaN")):
+        with pytest.raises(LabelError, match="y holds a whole number beyond 1e308, or Decimal"):
+            read_labels([wrong, 1], 2)
+    with pytest.raises(TableError, match="X holds Decimal.'sNaN'.*Pass None"):
+        read_rows([[Decimal("sNaN")], [1]])
+    rows = read_rows([[10**400, 10**400, 1], [2, "2024-01-31", 2]])
+    assert np.isnan(numbers(rows["x0"])).tolist() == [True, False]
+    assert np.isnat(moments(rows["x1"])).tolist() == [True, False]
+
+
+def test_only_fitted_columns_must_have_a_name_of_their_own():
+    frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "b"])
+    assert list(read_rows(frame, ["a"])) == ["a"]
+    for columns in (None, ["a", "b"]):
+        with pytest.raises(TableError, match="two columns named 'b'; rename one"):
+            read_rows(frame, columns)
 
 
 @pytest.mark.parametrize(
