@@ -15,7 +15,7 @@ from dashboard.formatting import plain
 from dashboard.server.application import FAILED_DOWNLOADS
 from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
-from dashboard.url_state import go
+from dashboard.url_state import go, one_address
 from tabtune_core.access import listed_emails
 
 
@@ -111,7 +111,8 @@ def _draw() -> None:
     told: list[str] = st.session_state.setdefault(FAILED_DOWNLOADS, [])
     while told:
         st.toast(plain(told.pop()), icon=":material/error:", duration="long")
-    page.run()
+    with one_address():
+        page.run()
 
 
 _draw()

@@ -1,9 +1,11 @@
 """A person's choices, kept in the address bar, so that a reload, a second tab and the next page show the same thing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 
 from dashboard.formatting import plain
 
@@ -111,11 +113,40 @@ def asked_for(name: str, key: str) -> str:
 
 
 def keep(name: str, value: str | None) -> None:
-    """Writes a choice into the address bar, or removes it from there if it is None."""
+    """Writes a choice into the address bar, or removes it if it is None: at once in a fragment, otherwise at the end of ``one_address``."""
+    if st.query_params.get(name) == value:
+        return
+    context = get_script_run_ctx()
     if value is None:
         st.query_params.pop(name, None)
-    elif st.query_params.get(name) != value:
+    elif context is None or context.fragment_ids_this_run:
         st.query_params[name] = value
+    else:
+        with context.session_state.query_params() as held:
+            held.set_with_no_forward_msg(name, value)
+
+
+@contextmanager
+def one_address() -> Iterator[None]:
+    """Tells the browser once per run what the address is, and after Back or Forward makes the choices that the address names.
+
+    Each change that the browser is told is an entry in its history; an early one even gets the path of the page that was left.
+    """
+    before, context = st.query_params.to_dict(), get_script_run_ctx()
+    if context is not None and context.is_history_navigation:
+        for name, value in before.items():
+            choose(name, value)
+    try:
+        yield
+    finally:
+        if context is not None and st.query_params.to_dict() != before:
+            with context.session_state.query_params() as held:
+                held._send_query_param_msg()
+
+
+def stop() -> NoReturn:
+    """Ends the page here; after ``st.stop`` nothing more can be told to the browser, such as the address."""
+    raise StopException
 
 
 def go(page: str, **choices: str) -> NoReturn:
@@ -130,4 +161,4 @@ def nothing_yet(text: str, icon: str, *, button: str = "Start a run", page: str 
     st.info(text, icon=f":material/{icon}:")
     if st.button(button, type="primary"):
         go(page, **choices)
-    st.stop()
+    stop()

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import plain
+from dashboard.url_state import stop as end_page
 from tabtune_core.errors import TabTuneError
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
@@ -43,7 +44,7 @@ def errors_shown(*kinds: type[Exception], stop: bool = False) -> Iterator[None]:
     except kinds as error:
         st.error(plain(str(error)))
         if stop:
-            st.stop()
+            end_page()
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:

@@ -128,9 +128,9 @@ def first_page(request: Request) -> Response:
 
 
 def named_page(request: Request) -> Response:
-    """Serves Streamlit's page for a named address, with the application's root: otherwise it would first look below that address."""
+    """Serves Streamlit's page, with the application's root: otherwise it would first look below a named address."""
     page = (Path(st.__file__).parent / "static/index.html").read_text(encoding="utf-8")
-    return HTMLResponse(page.replace("<head>", f"<head><script>{BASE}</script>", 1), headers={"Cache-Control": "no-cache"})
+    return HTMLResponse(page.replace("<head>", f"<head><script>{BASE}{CORRECTIONS}</script>", 1), headers={"Cache-Control": "no-cache"})
 
 
 MOST_ROWS = 10_000
@@ -171,13 +171,22 @@ def report(request: Request) -> Response:
 
 ALONE = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 """Policy of a page that loads nothing from any machine, this server included."""
-BASE = "window.__streamlit = {BACKEND_BASE_URL: new URL('.', location.href).href}"
+BASE = "window.__streamlit = {BACKEND_BASE_URL: new URL('.', location.href).href};"
+CORRECTIONS = """{
+  const push = history.pushState.bind(history)
+  history.pushState = (state, unused, url) => {
+    const next = new URL(url, location), now = [...new URLSearchParams(location.search)]
+    const same = next.pathname === location.pathname && now.every(([name, value]) => next.searchParams.get(name) === value)
+    same ? history.replaceState(state, unused, url) : push(state, unused, url)
+  }
+}"""
+"""An address that only gains choices is no new entry in the browser's history: Back would open the page that adds them again."""
 PAGES = sorted({path.parent.name for path in (Path(__file__).parents[1] / "views").glob("*/page.py")} - {"data"})
 ROUTES = [
     Route(PLOTLY_PATH, plotly_script),
     Route(REPORT_PATH + "{identity}", report),
     Route("/data", first_page),
-    *(Route(f"/{name}", named_page) for name in PAGES),
+    *(Route(f"/{name}", named_page) for name in ("", *PAGES)),
 ]
 """Our own addresses; those that serve data are below ``/lab/``, which only people who have logged in can reach."""
 

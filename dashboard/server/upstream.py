@@ -12,5 +12,8 @@ UPSTREAM = Upstream(
         "streamlit.runtime.backend_operation_handler:DeferredFileHandler.handle": "says why a file cannot be downloaded",
         "streamlit.runtime.app_session:AppSession.request_rerun": "draws the page anew after that",
         "streamlit.runtime.fragment:MemoryFragmentStorage.contains": "finds out whether a click came too late",
+        "streamlit.runtime.scriptrunner_utils.script_run_context:ScriptRunContext.is_history_navigation": "whether a person went Back",
+        "streamlit.runtime.state.query_params:QueryParams.set_with_no_forward_msg": "collects the choices of a page",
+        "streamlit.runtime.state.query_params:QueryParams._send_query_param_msg": "makes them one entry of the history",
     },
 )

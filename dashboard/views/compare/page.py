@@ -6,7 +6,7 @@ from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import sweep_titles
-from dashboard.url_state import nothing_yet, pick, say_gone
+from dashboard.url_state import nothing_yet, pick, say_gone, stop
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
 from dashboard.views.compare.side_by_side import side_by_side
@@ -27,7 +27,7 @@ with where:
     sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=sweep_titles(sweeps).__getitem__)
 if not queries.listed(sweep):
     unreadable.runs()
-    st.stop()
+    stop()
 with by:
     usual = queries.selection_metric(sweep)
     metrics = metrics_of(METRICS[usual].task)

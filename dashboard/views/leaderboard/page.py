@@ -11,7 +11,7 @@ from dashboard.components.glossary import define
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import few, plain, sweep_titles
 from dashboard.server.people import people_log_in
-from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle
+from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_filters, board_table, exports, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
@@ -99,7 +99,7 @@ unreadable.runs()
 stamp = queries.stamp_of(sweep)
 runs = {run.id: run for run in queries.listed(sweep)}
 if not runs:
-    st.stop()
+    stop()
 verdict, controls = st.container(), st.container(horizontal=True)
 with controls:
     tasks = list(dict.fromkeys(run.settings.task for run in reversed(runs.values())))

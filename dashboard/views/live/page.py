@@ -15,7 +15,7 @@ from dashboard.components.job_status import worker_trouble
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import labels, sweep_titles
 from dashboard.queries import Latest, Look
-from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick, say_gone
+from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick, say_gone, stop
 from dashboard.views.live import progress
 from dashboard.views.live.actions import waiting_runs
 from dashboard.views.live.charts import charts, chosen
@@ -52,7 +52,7 @@ with unreadable.errors_shown(StoreError, stop=True):
     drawn = queries.look(sweep)
 runs, stamp = drawn.runs, drawn.stamp
 if not runs:
-    st.stop()  # the runs cannot be read, as unreadable.runs() has said
+    stop()  # the runs cannot be read, as unreadable.runs() has said
 named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
 every = refresh_seconds() if going else None
 seldom = SELDOM * every if every else None

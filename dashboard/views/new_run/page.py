@@ -9,7 +9,7 @@ from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, pick_split, pick_target, pick_way
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import plain
-from dashboard.url_state import handed_over, nothing_yet, pick, say_gone
+from dashboard.url_state import handed_over, nothing_yet, pick, say_gone, stop
 from dashboard.views.new_run import form_widgets, forms, launch_panel, text_panel
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
@@ -34,7 +34,7 @@ with right, errors_shown(TableError, stop=True):
     target = pick_target(tables[table])
     if target == NOT_CHOSEN:
         st.info("Choose the column to predict first.", icon=":material/arrow_upward:")
-        st.stop()
+        stop()
     way = pick_way(table, target)
     split = pick_split(tables[table], target)
 task, rows = queries.TASKS[way], tables[table].rows

@@ -14,7 +14,7 @@ from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import cell_number, few, plain
-from dashboard.url_state import go, keep
+from dashboard.url_state import go, keep, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
@@ -120,12 +120,12 @@ if not found:
         go("views/new_run/page.py")
     if st.button("See all adapters"):
         go("views/adapters/page.py")
-    st.stop()
+    stop()
 
 with errors_shown(AdapterError, StoreError, stop=True):
     choice = try_choice.choose_adapters(found)
 if choice is None:
-    st.stop()
+    stop()
 
 left, right = st.columns([1, 1.5], gap="large")
 with left:
