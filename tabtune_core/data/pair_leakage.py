@@ -1,10 +1,10 @@
 """Finds two columns that together leak the target: their sum, difference, product or ratio is the target, up to a constant factor.
 
-``leakage.may_leak`` looks at single columns. In: a frame with its target and the kinds of its columns. Out: findings.
-Shape letters: N rows, F columns, S rows of a first pass, P pairs.
+For classes: a few cuts on it separate them. ``leakage.may_leak`` looks at single columns. In: a frame with its target and the kinds of its
+columns. Out: findings. Shape letters: N rows, F columns, S rows of a first pass, P pairs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,17 +35,28 @@ EXACT = 1e-9
 FEWEST_TELLING = 20
 """Least number of rows in which the target does not have its most frequent value."""
 MOST_NAMED = 5
+MOST_CLASSES = 10
+CLASS_LOOK, SLIPS = 64, 2
+"""Rows on which classes are first looked at, and how many of them may lie among another class."""
+MOST_TRIED = 500
+"""Pairs that are tried on the sample, the clearest first."""
+BY_CHANCE = 1e-6
+"""Largest probability that one of all formulas separates the classes this well by chance, if each is as good as the better column alone."""
 
 FORMS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {"+": np.add, "-": np.subtract, "×": np.multiply, "/": np.divide}
 
 
 def pairs_that_give(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> tuple[Finding, ...]:
-    """Returns a finding for each pair of number columns that gives the numeric target in at least 99 % of the rows that have all three.
+    """Returns a finding for each pair of number columns that gives the target in at least 99 % of the rows that have all three.
 
-    "Gives" means an identity within 0.1 %, or half a unit in the target's last place; even a good regression does not count.
+    "Gives" means an identity within 0.1 %, or half a unit in the target's last place; even a good regression does not count. For classes it
+    means that each lies between cuts (one fewer than classes, but two for two), which neither column's own cuts come near.
     """
-    if not is_numeric_dtype(frame[target]) or is_bool_dtype(frame[target]):
-        return ()
+    numeric = is_numeric_dtype(frame[target]) and not is_bool_dtype(frame[target])
+    return (_that_equal(frame, kinds, target) if numeric else ()) or _that_separate(frame, kinds, target)
+
+
+def _that_equal(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> tuple[Finding, ...]:
     y_N = as_number(frame[target])
     labelled_N = np.flatnonzero(np.isfinite(y_N))
     chosen = np.random.default_rng(0).permutation(labelled_N)[:SAMPLE_ROWS]
@@ -85,6 +96,8 @@ class _Judged:
     factor: float = 1.0
     exact: bool = False
     """Whether the formula gives the matching rows to the last digit."""
+    telling: int = 0
+    """Number of ``rows`` without the target's most frequent class."""
 
 
 class _Near:
@@ -144,7 +157,7 @@ def _first_pass(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[st
                     yield ("/", other, first) if sign == "\\" else (sign, first, other)
 
 
-def _finding(first: str, sign: str, second: str, target: str, judged: _Judged) -> Finding:
+def _finding(first: str, sign: str, second: str, target: str, judged: _Judged, places: Sequence[float] = ()) -> Finding:
     factor = judged.factor
     if sign == "-" and factor < 0:
         first, second, factor = second, first, -factor
@@ -153,5 +166,85 @@ def _finding(first: str, sign: str, second: str, target: str, judged: _Judged) -
         formula = f"{factor:.4g} × ({formula})" if sign in "+-" else f"{factor:.4g} × {formula}"
     where = f"in all {judged.rows:,} rows" if judged.share == 1 else f"in {int(1000 * judged.share) / 10} % of {judged.rows:,} rows"
     close = "" if judged.exact else ", to within 0.1 % or rounding"
-    message = f"{formula} gives {target!r} {where}{close}. Leave both out unless they are known before the outcome is."
+    cut = f", cut at {' and '.join(f'{place:.4g}' for place in places)}," if places else ""
+    message = f"{formula}{cut} gives {target!r} {where}{close}. Leave both out unless they are known before the outcome is."
     return Finding("warning", "pair-leak", message, first, second)
+
+
+def _that_separate(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> tuple[Finding, ...]:
+    y_N, classes = pd.factorize(frame[target])
+    labelled_N = np.flatnonzero(y_N >= 0)
+    if len(labelled_N) < FEWEST_ROWS or not 2 <= len(classes) <= MOST_CLASSES:
+        return ()
+    chosen = np.random.default_rng(0).permutation(labelled_N)[:SAMPLE_ROWS]
+    cuts = _Cuts(y_N[chosen], max(2, len(classes) - 1))
+    sample = {str(name): as_number(frame[name].iloc[chosen]) for name in _candidates(frame, kinds, target)[:MOST_COLUMNS]}
+    alone = {name: cuts.judge(x_N)[0].share for name, x_N in sample.items() if _varies(x_N)}
+    sample = {name: sample[name] for name, share in alone.items() if share < ALONE}
+    found: dict[tuple[str, str], Finding] = {}
+    for sign, first, second in _separating(sample, cuts):
+        judged, places = cuts.judge(_value(sign, sample[first], sample[second]))
+        tried = len(FORMS) * len(sample) ** 2
+        if judged.share >= NEARLY_ALL and _by_chance(judged, max(alone[first], alone[second])) * tried < BY_CHANCE:
+            whole, _ = _Cuts(y_N, cuts.number).judge(_value(sign, as_number(frame[first]), as_number(frame[second])), places)
+            if whole.share >= NEARLY_ALL:
+                found.setdefault((first, second), _finding(first, sign, second, target, whole, places))
+        if len(found) == MOST_NAMED:
+            break
+    return tuple(found.values())
+
+
+def _value(sign: str, first: Numbers, second: Numbers) -> Numbers:
+    with np.errstate(all="ignore"):
+        return FORMS[sign](first, second)
+
+
+class _Cuts:
+    """Cuts numbers where the classes change."""
+
+    def __init__(self, y_N: NDArray[np.int64], number: int) -> None:
+        self.y_N, self.number = y_N, number
+        self.telling_N = (y_N >= 0) & (y_N != np.bincount(y_N[y_N >= 0]).argmax())
+
+    def judge(self, f_N: Numbers, places: Sequence[float] | None = None) -> tuple[_Judged, list[float]]:
+        """Judges a formula by its value in each row; returns the places of its best cuts too, unless they are given."""
+        from sklearn.tree import DecisionTreeClassifier  # slow to import
+
+        known_N = np.isfinite(f_N) & (np.abs(f_N) < np.finfo(np.float32).max) & (self.y_N >= 0)
+        telling = int(self.telling_N[known_N].sum())
+        if known_N.sum() < FEWEST_ROWS or telling < FEWEST_TELLING:
+            return _Judged(), []
+        f_K, y_K = f_N[known_N], self.y_N[known_N]
+        if places is None:
+            tree = DecisionTreeClassifier(max_leaf_nodes=self.number + 1, random_state=0).fit(f_K[:, None], y_K).tree_
+            places = sorted(tree.threshold[tree.children_left >= 0].tolist())
+        part_K = np.searchsorted(places, f_K)
+        counts = np.bincount(part_K * (self.y_N.max() + 1) + y_K, minlength=(len(places) + 1) * (self.y_N.max() + 1))
+        given_K = y_K == counts.reshape(len(places) + 1, -1).argmax(axis=1)[part_K]
+        share = min(float(given_K.mean()), float(given_K[self.telling_N[known_N]].mean()))
+        return _Judged(share, int(known_N.sum()), exact=True, telling=telling), list(places)
+
+
+def _by_chance(judged: _Judged, alone: float) -> float:
+    """Bounds the probability of such a share if each row were right with probability ``alone``: Hoeffding 1963, theorem 1."""
+    wrong = max(1 - judged.share, 1e-12)
+    log = judged.share * np.log(alone / judged.share) + wrong * np.log((1 - alone) / wrong)
+    return float(np.exp(judged.telling * log))
+
+
+def _separating(sample: Mapping[str, Numbers], cuts: _Cuts) -> list[tuple[str, str, str]]:
+    """Returns formulas that separate the classes in a few rows, the clearest first: ``(sign, first, second)``."""
+    names = list(sample)
+    rows_S = np.argsort(pd.Series(cuts.y_N).groupby(cuts.y_N).cumcount(), kind="stable")[:CLASS_LOOK]  # of each class alike
+    y_S = cuts.y_N[rows_S]
+    x_FS = np.array([sample[name][rows_S] for name in names]).reshape(len(names), len(rows_S))
+    found = []
+    for place, first in enumerate(names):
+        for sign in FORMS:
+            f_FS = _value(sign, x_FS[place], x_FS[place + 1 :])
+            y_FS = np.take_along_axis(np.where(np.isfinite(f_FS), y_S, -1), np.argsort(f_FS, axis=1), axis=1)
+            changes_F = (np.diff(y_FS, axis=1) != 0).sum(axis=1) - (y_FS == -1).any(axis=1)
+            for second in np.flatnonzero(changes_F <= cuts.number + 2 * SLIPS):
+                found.append((changes_F[second], sign, first, names[place + 1 + second]))
+    found.sort(key=lambda one: one[0])
+    return [(sign, first, second) for _, sign, first, second in found[:MOST_TRIED]]

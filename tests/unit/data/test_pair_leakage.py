@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
 from tabtune_core.data.pair_leakage import pairs_that_give
 
@@ -88,8 +88,7 @@ def test_a_sum_of_nearly_all_zeros_is_not_an_identity():
 def test_ignored_and_text_columns_are_not_named():
     frame = pd.DataFrame({"left": LEFT, "right": RIGHT, "y": LEFT + RIGHT})
     assert pairs_that_give(frame, {"left": "ignored", "right": "number", "y": "number"}, "y") == ()
-    words = frame.assign(y=np.where(LEFT > RIGHT, "more", "less"))
-    assert pairs_that_give(words, {"left": "number", "right": "number", "y": "category"}, "y") == ()
+    assert pairs_that_give(frame.astype({"right": str}), {"left": "number", "right": "category", "y": "number"}, "y") == ()
 
 
 def test_independent_measurements_are_not_suspected():
@@ -97,9 +96,74 @@ def test_independent_measurements_are_not_suspected():
     assert pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "target") == ()
 
 
-def test_a_wide_table_takes_seconds():
+GOALS = RNG.poisson(1.4, (2, ROWS))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("sign", "cuts", "formula"),
+    [
+        ("-", [0], "'a' - 'b', cut at"),
+        ("+", [-1, 1], "'a' + 'b', cut at"),
+        ("+", [-1, 0, 1], "'a' + 'b', cut at"),
+        ("x", [0], "'a' × 'b', cut"),
+    ],
+)
+def test_two_columns_that_separate_the_classes_are_named(sign, cuts, formula, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, ROWS))
+    value = {"-": a - b, "+": a + b, "x": a * b}[sign]
+    names = rng.permutation([f"class {i}" for i in range(len(cuts) + 1)])
+    target = names[np.searchsorted(cuts, value)].astype(object)
+    target[:2] = None
+    findings = found(target, a=a, b=b)
+    assert [one[: len(formula)] for one in findings] == [formula]
+
+
+def test_a_result_is_the_difference_of_the_goals_on_both_sides():
+    frame = pd.DataFrame({"home": GOALS[0], "away": GOALS[1], **OTHERS, "result": np.array(["D", "H", "A"])[np.sign(GOALS[0] - GOALS[1])]})
+    (finding,) = pairs_that_give(frame, {**dict.fromkeys(frame.columns, "number"), "result": "category"}, "result")
+    assert (finding.column, finding.second) == ("home", "away")
+    assert finding.message == (
+        "'home' - 'away', cut at -0.5 and 0.5, gives 'result' in all 400 rows. Leave both out unless they are known before the outcome is."
+    )
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        LEFT > 100,
+        LEFT + RIGHT + 30 * OTHERS["weekday"] > 600,
+        (LEFT - RIGHT > 0) ^ (RNG.random(ROWS) < 0.03),
+        RNG.integers(0, 3, ROWS),
+        RNG.random(ROWS) < 0.02,
+    ],
+    ids=["one column", "three parts", "slips", "noise", "a rare class"],
+)
+def test_two_columns_that_only_predict_the_class_are_not_a_leak(target):
+    assert found(np.where(target, "yes", "no") if target.dtype == bool else target) == []
+
+
+@pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer])
+def test_measurements_of_classes_are_not_suspected(load):
+    frame = load(as_frame=True).frame
+    assert pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "target") == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_of_many_pairs_that_separates_few_rows_is_chance(seed):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(72, 200))).rename(columns=str)
+    frame["y"] = rng.choice(["AML", "ALL"], 72)
+    frame.iloc[:, :100] += 1.5 * (frame[["y"]] == "AML").to_numpy()
+    assert pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "y") == ()
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_wide_table_takes_seconds(classes):
     frame = pd.DataFrame(RNG.normal(size=(3000, 500)), columns=[f"c{i}" for i in range(500)])
-    frame["y"] = frame["c3"] - frame["c470"]
+    difference = frame["c3"] - frame["c470"]
+    frame["y"] = np.where(difference > 0, "yes", "no") if classes else difference
     started = time.process_time()
     (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "y")
     assert (finding.column, finding.second) == ("c3", "c470")
