@@ -43,7 +43,7 @@ def banner(page: st.Page) -> None:
 # Streamlit leaves much space under its header, and marks the focused link with a shade that few people see. Its CSV of a table is not safe
 # to open in a spreadsheet. Its Stop ends the drawing of a page, but a person would think that it ends a run. Its primary colour is both the
 # background of white text on buttons and the text colour of selected options: in dark mode no colour has enough contrast for both. A
-# formula that scrolls by itself could not be scrolled with the keyboard.
+# formula that scrolls by itself could not be scrolled with the keyboard. Words of code have too little contrast.
 STYLE = (
     '<style>[data-testid="stMainBlockContainer"] { padding-top: 4.25rem }'
     "a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
@@ -51,6 +51,10 @@ STYLE = (
     '.st-key-failed_bar [data-testid="stProgressBarTrack"] > div { background: #D13B3B }'
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
     ".st-key-try_one_row :is(td, th) { overflow-wrap: anywhere; min-width: 5.5rem }"
+    "code .token:is(.comment, .punctuation) { color: light-dark(#57626E, #A3AEBA) !important }"
+    "code .token:is(.string, .boolean) { color: light-dark(#12702F, #7FD99A) !important }"
+    "code .token:is(.operator, .decorator) { color: light-dark(#9A4A00, #FFB870) !important }"
+    "code .token:is(.keyword, .function, .class-name) { color: light-dark(#0B66A0, #6CBDEB) !important }"
     ".katex-display { overflow: visible !important; font-size: min(1em, 3.2vw) }</style>"
 )
 HERE = Path(__file__).resolve().parent
