@@ -123,14 +123,14 @@ class Metric:
         places = own[0] if own[-1] > MOST_PLACES else min(own[0], MOST_PLACES)
         return max(least, places, *(1 - power_of_ten(one) for one in small))
 
-    def form(self, scores: Iterable[float]) -> str:
-        """Returns the format of scores that a chart writes alike.
+    def form(self, scores: Iterable[float], apart: Iterable[float] = ()) -> str:
+        """Returns the format of scores that a chart writes alike; ``apart`` is that of ``decimals``.
 
         >>> METRICS["rmse"].form([5.4, 62.0]), METRICS["rmse"].form([5e-15])
         (',.4f', '.4e')
         """
         known = [score for score in scores if np.isfinite(score)]
-        places = self.decimals(known)
+        places = self.decimals(known, apart)
         return ".4e" if places > MOST_PLACES or max(map(abs, known), default=0.0) >= LARGEST else f",.{places}f"
 
 

@@ -36,7 +36,7 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "vali
     if len(known) < 2 or not varied:
         return say(drawn, "Two LoRA runs that differ in a setting are needed")
     score_N = known[column].to_numpy(dtype=np.float64)
-    form = meaning.form(score_N)
+    form = meaning.form(score_N, [np.ptp(score_N)])  # marks differ even if the scores are close
     scale = {"color": score_N, "colorscale": GOOD_TO_BAD, "reversescale": meaning.higher_is_better}
     drawn.add_parcoords(
         dimensions=[

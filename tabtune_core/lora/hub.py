@@ -129,7 +129,7 @@ def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]
         lines.append(f"| {metric.written} | {score.part} | {value} | {half} | {score.gain or 'not known'} |")
     head = "| score | rows | value | end of its 95 % interval nearer to 0 | gain over zero-shot |\n| --- | --- | ---: | ---: | --- |\n"
     table = "\n## Measured\n\n" + head + "\n".join(lines) + "\n" if lines else ""
-    loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"')
+    loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"').replace("  # the name of this file", "")
     return f"---\n{data.to_yaml()}\n---\n\n{loader}{table}"
 
 

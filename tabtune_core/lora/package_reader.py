@@ -115,7 +115,7 @@ stand for missing cells, and the row numbers and the hash of the {len(facts.cont
 ```python
 from tabtune_core import load_adapter, read_table
 
-model = load_adapter("adapter.zip"{checkpoint})
+model = load_adapter("adapter.zip"{checkpoint})  # the name of this file
 table = read_table({facts.table_name!r}, model.reading).frame
 context = model.context(table)                    # the run's own rows, checked by their hash
 test = table.iloc[model.split(table).test]

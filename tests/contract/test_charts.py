@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import plotly.io as pio
 import pytest
 from chart_examples import EXAMPLES
@@ -78,6 +79,14 @@ def test_regression_scores_are_drawn_in_their_unit(name, metric):
     assert METRICS[metric].unit in figure.layout.yaxis.title.text
     digits = {"rmse": ",.1f" if name == "score" else ",.0f", "r2": ",.4f"}[metric]  # five digits of the lowest score, here 5,432
     assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
+
+
+@pytest.mark.parametrize("range_", [0.2, 2e-3, 3e-5])
+def test_marks_of_close_scores_differ(range_):
+    runs = EXAMPLES["parallel"]()
+    runs["validation_log_loss"] = 0.0454 + range_ * np.linspace(0, 1, len(runs))
+    form = CHARTS["parallel"].draw(runs).data[0].dimensions[-1].tickformat
+    assert len({format(0.0454 + range_ * place, form) for place in np.linspace(0, 1, 6)}) == 6
 
 
 def test_a_score_that_can_be_negative_has_no_log_axis():

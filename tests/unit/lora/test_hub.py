@@ -114,6 +114,7 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
     card = files["README.md"].decode()
     for line in ("pipeline_tag: tabular-classification", "license: apache-2.0", "- lora", "model-index:", 'load_adapter("hf://ann/mine")'):
         assert line in card
+    assert "name of this file" not in card
     assert "| log-loss | test | 0.5000 | ±" in card
     assert not any(word in card for word in ("keep it", "drop it", "remark number"))
 
