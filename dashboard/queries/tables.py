@@ -228,7 +228,7 @@ def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
 
 @of_workspace(entries=64, spinner="Checking for target leakage")
 def pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
-    """Returns findings about pairs of columns whose sum, difference, product or ratio equals ``column``."""
+    """Returns findings about pairs of columns whose sum, difference, product or ratio gives ``column``."""
     kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
     return pairs_that_give(_whole(folder, table), kinds, column)
 

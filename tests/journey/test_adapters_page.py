@@ -395,6 +395,7 @@ def test_predictions_are_side_by_side_and_differences_are_marked(app, store):
     result = {"models": MODELS, "classes": ["a", "b"], "rows": 3, "notes": ["2 rows hold 'x' in 'y'."], "deviation": None}
     go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
     assert not app.exception
+    assert [box.proto.label for box in app.get("download_button")] == ["Download the earlier predictions (CSV)"]  # of other rows
     assert "The models differ in **1 of 3** rows." in texts(app.markdown)
     assert "2 rows hold 'x' in 'y'" in texts(app.markdown)
     shown = app.dataframe[-1].value
@@ -584,6 +585,19 @@ def test_a_row_is_a_form_with_one_field_per_line_and_any_may_be_missing(app, sto
     unchanged = [name for name in names if name not in (number, category)]
     assert later.loc[0, unchanged].astype(str).tolist() == first.loc[0, unchanged].astype(str).tolist()
     assert "no true answer is known" in texts(app.caption)
+
+
+def test_a_changed_number_outside_the_tables_values_is_named(app, store):
+    run = made_run(store, data=mixed_csv())
+    weights = load_frame(store.home, store.run(run).settings.dataset)["weight"]
+    go(app, "try_it", adapter=run)
+    for value, named in ((4012.5, True), (40.125, False), (None, False)):
+        fields_of(app)["weight"].set_value(value)
+        predict_button(app).click().run()
+        assert not app.exception
+        outside = f"'weight' is 4,012.5, outside the table's {weights.min():.6g} to {weights.max():.6g}."
+        assert (outside in texts(app.caption).replace("\\", "")) == named
+        assert ("outside the table" in texts(app.caption)) == named
 
 
 def test_fields_and_adapters_follow_the_choice(app, store):

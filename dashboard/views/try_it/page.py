@@ -104,7 +104,7 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
     if job.status not in JOB_ENDED:
         wait_for([job], "Predicting")
     elif job.result:
-        try_result.draw(job.result, queries.store().job_dir(job.id))
+        try_result.draw(job.result, queries.store().job_dir(job.id), outdated=bool(other))
     else:
         why_without_result(job)
 

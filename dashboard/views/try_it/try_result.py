@@ -25,8 +25,8 @@ FAR = 0.1
 MARK = "background-color: rgba(230, 159, 0, 0.35)"
 
 
-def draw(result: Mapping[str, Any], folder: Path) -> None:
-    """Draws the table of one finished prediction, its scores, its notes and its download."""
+def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
+    """Draws the table of one finished prediction, its scores, its notes and its download, which says if they are outdated."""
     try:
         predicted = pd.read_parquet(folder / PREDICTED)
         rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)
@@ -50,7 +50,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> None:
     if shown:
         st.caption(f"Predicted from {' and '.join(f'{count:,}' for count in shown)} context rows.")
     st.download_button(
-        "Download predictions (CSV)",
+        f"Download {'the earlier ' if outdated else ''}predictions (CSV)",
         csv,
         "predictions.csv",
         "text/csv",

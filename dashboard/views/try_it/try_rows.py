@@ -48,7 +48,19 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
         st.caption(f"Unchanged from the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")
         return (edited if truth is None else with_column(edited, target, row[target])), pressed
     st.caption("Changed; no true answer is known for this row.")
+    for sentence in _outside(table.id, frame, edited):
+        st.caption(f":material/warning: {plain(sentence)}")
     return edited, pressed
+
+
+def _outside(table: str, before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Says which changed numbers the table's values do not reach: a browser may drop a decimal comma, so that 16,99 is 1699."""
+    spans = {name: span for name, span in queries.ranges(table).items() if name in after and not after[name].equals(before[name])}
+    return [
+        f"{name!r} is {cell_number(float(value))}, outside the table's {cell_number(span.low)} to {cell_number(span.high)}."
+        for name, span in spans.items()
+        if (value := after[name].iloc[0]) < span.low or value > span.high
+    ]
 
 
 def _first_test_row(choice: Choice) -> int:
