@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
+from tabtune_core.data.reading.row_marks import MIXED_MARKS
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.target import grouped_in
 from tabtune_core.data.values import moments, numbers, places, present, words
@@ -37,7 +38,7 @@ TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
 COMMENTS = "comment-lines"
-SAID = ("short-lines", "note-rows", "total-row", COMMENTS)
+SAID = ("short-lines", "note-rows", "total-row", COMMENTS, MIXED_MARKS)
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines")
 """Findings that change the number of rows; so do comments, which are refused if strict."""

@@ -42,6 +42,7 @@ from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number,
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.row_marks import mark_of_rows
 from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
 from tabtune_core.data.reading.words import Typed, as_words
 from tabtune_core.errors import LayoutError, nearest
@@ -213,6 +214,11 @@ def finish(
     sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
     follows = own or (sure and not (to_predict and own is None))
     pointed = True if sure and choices.delimiter == ";" else None
+    if to_predict and own is not None:
+        columns = [name for name, kind in choices.kinds if kind == "number"]
+        comma, told = mark_of_rows(connection, cells, columns, known_commas, known_units.values())
+        findings = (*findings, *told)
+        known_commas, follows = (known_commas, follows) if comma is None else (dict.fromkeys(columns, comma), True)
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []

@@ -44,6 +44,67 @@ def test_new_rows_are_read_like_rows_of_the_table(separator):
         np.testing.assert_array_equal(read_new_rows(written, facts).frame, table.frame.iloc[[place]], given)
 
 
+WRITTEN = {"; ,": (";", ","), "; .": (";", "."), ", .": (",", "."), "tab ,": ("\t", ","), "tab .": ("\t", ".")}
+
+
+def weights(rows):
+    draw = np.random.default_rng(rows)
+    grams = np.round(draw.uniform(0.5, 9, rows), 3)  # nearly all have three digits after the mark, so they may be thousands
+    return pd.DataFrame({"grams": grams, "length": np.round(draw.uniform(5, 60, rows), 1), "of": draw.choice([*"xy"], rows)})
+
+
+def as_file(frame, style):
+    separator, decimal = WRITTEN[style]
+    return frame.to_csv(index=False, sep=separator, decimal=decimal).encode()
+
+
+def read_like(style):
+    reading = read_table(as_file(weights(60), style)).reading
+    return ReadAs(reading, {"grams": "number", "length": "number", "of": "category"}, ["grams", "length", "of"], "y")
+
+
+@pytest.mark.parametrize("style", WRITTEN)
+@pytest.mark.parametrize("rows", [1, 12])
+def test_rows_with_any_separator_and_decimal_mark_give_the_same_numbers(style, rows):
+    like, frame = read_like(style), weights(rows)
+    for other in WRITTEN:
+        read = read_new_rows(as_file(frame, other), like)
+        np.testing.assert_array_equal(read.frame[["grams", "length"]], frame[["grams", "length"]], other)
+        assert read.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("style", "cells", "expected", "noted"),
+    [
+        ("; ,", "1.234;5;x", 1234, False),
+        ("; .", "1.234;5;x", 1.234, False),
+        ("; ,", "1.234;5.5;x", 1.234, False),
+        ("; ,", "1.234;5.5 %;x", 1.234, False),
+        ("; ,", "1.234;5e-05;x", 1234, False),
+        ("; ,", "1.234;1,234.5;x", 1.234, False),
+        ("; ,", "1.234;5.5;x\n1;5,5;y", 1234, True),
+        ("; .", "1.234;5.5;x\n1;5,5;y", 1.234, True),
+        ("; .", "1.234;5,5;x", 1234, False),
+        ("; .", "1.234;5.5;2,5", 1.234, False),
+    ],
+)
+def test_only_a_sure_mark_in_a_column_of_numbers_changes_how_new_numbers_are_read(style, cells, expected, noted):
+    read = read_new_rows(f"grams;length;of\n{cells}\n".encode(), read_like(style))
+    assert (read.frame["grams"][0], bool(read.notes)) == (expected, noted)
+    assert all("decimal points, such as '5.5', and decimal commas, such as '5,5', unlike" in note for note in read.notes)
+
+
+@pytest.mark.parametrize(("more", "noted"), [("1;2", False), ("1;2.5", True)])
+def test_a_table_with_both_marks_keeps_them_in_rows_and_doubt_is_noted(more, noted):
+    table = b"weight;rate\n" + b"".join(b"%d,5;%d.5\n" % (row, row) for row in range(30))
+    facts = ReadAs(read_table(table).reading, {"weight": "number", "rate": "number"}, ["weight", "rate"], "y")
+    assert dict(facts.reading.decimal_commas) == {"weight": True}
+    same = read_new_rows(b"weight;rate\n2,5;3.5\n1.234;1\n", facts)
+    assert (same.frame["weight"].tolist(), same.notes) == ([2.5, 1234], ())
+    doubtful = read_new_rows(f"weight;rate\n1.234;1\n{more}\n".encode(), facts)
+    assert (doubtful.frame["weight"][0], bool(doubtful.notes)) == (1234, noted)
+
+
 def test_notes_and_totals_below_new_rows_are_reported():
     lines = "".join(f"town {row},{row},{row / 2}\n" for row in range(20))
     table = read_table(f"who,a,b\n{lines}".encode())
