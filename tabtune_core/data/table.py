@@ -37,6 +37,7 @@ from tabtune_core.data.reading.column_profile import (
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
+from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
@@ -232,6 +233,9 @@ def finish(
         dashes += [cells.names[start + place] for place in sorted(worded_dashes(connection, known_dashes))]
         firsts = first_cells(connection, end - start, SAMPLE_CELLS)
         samples = [list(dict.fromkeys(first)) for first in firsts]
+        digits = other_digits(connection)
+        for place in digits:
+            samples[place] = list(map(ascii_digits, samples[place]))
         works = [
             type_column(
                 name,
@@ -249,6 +253,7 @@ def finish(
             )
             for name, sample in zip(cells.names[start:end], samples, strict=True)
         ]
+        works = [in_ascii(work, digits[place]) if place in digits else work for place, work in enumerate(works)]
         kinds = answered(connection, works, samples)
         typed += [replace(kind, examples=examples_of(first)) for kind, first in zip(kinds, firsts, strict=True)]
         commas_seen |= {

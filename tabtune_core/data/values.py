@@ -20,6 +20,7 @@ from pandas.api.types import infer_dtype
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
 from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, moments_of, times_of
+from tabtune_core.data.reading.digits import ascii_digits
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
 
@@ -104,8 +105,8 @@ def _number(value: Any) -> float:
         return pd.Timedelta(value) / pd.Timedelta(1, "s")
     if isinstance(value, time):
         return (datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min).total_seconds()
-    if isinstance(value, str) and "_" not in value and value.strip().isascii():
-        value = TRUTH.get(value.strip().lower(), value)
+    if isinstance(value, str) and "_" not in value and (plain := ascii_digits(value.strip())).isascii():
+        value = TRUTH.get(plain.lower(), plain)
     elif not isinstance(value, Number | np.bool_) or isinstance(value, complex | np.complexfloating):
         return np.nan
     try:

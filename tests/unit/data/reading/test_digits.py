@@ -1,0 +1,56 @@
+# ruff: noqa: RUF001
+"""Numbers and dates mean the same in the digits of every script; words keep theirs."""
+
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabtune_core.data.findings import ReadAs, ReadingChoices
+from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.table import read_table
+from tabtune_core.data.values import numbers
+
+SCRIPTS = {
+    "Arabic-Indic": ("٠١٢٣٤٥٦٧٨٩", "٫", "٬"),
+    "Persian": ("۰۱۲۳۴۵۶۷۸۹", "٫", "٬"),
+    "Devanagari": ("०१२३४५६७८९", ".", ","),
+    "Bengali": ("০১২৩৪৫৬৭৮৯", ".", ","),
+    "Thai": ("๐๑๒๓๔๕๖๗๘๙", ".", ","),
+    "full-width": ("０１２３４５６７８９", "．", "，"),
+}
+DRAW = random.Random(0)
+COLUMNS = {
+    "tenths": lambda: f"{DRAW.uniform(-99, 99):.1f}",
+    "thousands": lambda: f"{DRAW.randint(-99_999, 99_999):,}",
+    "units": lambda: f"{DRAW.uniform(1, 99):.1f} كغ",
+    "percent": lambda: f"{DRAW.randint(1, 99)} %",
+    "days": lambda: f"2024-{DRAW.randint(1, 12):02}-{DRAW.randint(1, 28):02}",
+}
+KINDS = dict.fromkeys(COLUMNS, "number") | {"days": "date"}
+
+
+def in_script(frame, script):
+    digits, decimal, between = SCRIPTS[script]
+    return frame.apply(lambda column: column.str.translate(str.maketrans("0123456789.,", f"{digits}{decimal}{between}")))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_numbers_and_dates_mean_the_same_in_every_script(script):
+    frame = pd.DataFrame({name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()})
+    plain, table = (read_table(one.to_csv(index=False).encode()) for one in (frame, in_script(frame, script)))
+    assert {column.name: column.kind for column in table.columns} == KINDS
+    pd.testing.assert_frame_equal(table.frame, plain.frame)
+    facts = ReadAs(table.reading, KINDS, [*KINDS], "y")
+    for rows in (frame, in_script(frame, script)):
+        mixed = pd.concat([rows.iloc[3:5], frame.iloc[5:6]])
+        read = read_new_rows(mixed.to_csv(index=False, sep=";").encode(), facts)
+        np.testing.assert_array_equal(read.frame, table.frame.iloc[3:6])
+    np.testing.assert_array_equal(numbers(in_script(frame, script)["tenths"]), plain.frame["tenths"])
+
+
+def test_a_chosen_number_column_reads_other_digits_and_words_keep_theirs():
+    table = read_table("a,b,c\n٥٣٫٧,غرفة ٣,٠٠١\nx,غرفة ٤,٠٠٢\n".encode(), ReadingChoices(kinds=(("a", "number"),)))
+    assert table.frame["a"].tolist()[0] == 53.7
+    assert table.frame[["b", "c"]].to_numpy().tolist() == [["غرفة ٣", "٠٠١"], ["غرفة ٤", "٠٠٢"]]
