@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered
-from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
+from tabtune_core.data.reading.numbers import BAD_SHARE, FINITE, STRAY_SHARE, UNREAD, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.sql import connect
-from tabtune_core.data.reading.words import Typed
+from tabtune_core.data.reading.words import Typed, as_words
 
 ELSEWHERE = {
     "jan": "ene(ro)?|gen(naio)?|jän(ner)?",
@@ -127,7 +127,7 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
     """
     forced = asked is not None
     if not forced and not may_be_dates(sample):
-        return None
+        return (yield from _with_serials(name, sample))
     likely = [value for value in sample if CLOCK.fullmatch(value)]
     if asked == "time" or (not forced and len(likely) >= len(sample) * (1 - STRAY_SHARE)):
         fitting, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
@@ -164,6 +164,21 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
     question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
     bad = tuple(finding for finding in typed.findings if finding.code != "date")
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
+
+
+def _with_serials(name: str, sample: list[str]) -> Asking[Typed | None]:
+    """Types a column as words, with a finding, if most cells are dates and the others are numbers, as Excel stores dates; else None."""
+    written = [cell for cell in sample if not is_number(cell)]
+    if not len(sample) / 2 <= len(written) < len(sample) or not may_be_dates(written):
+        return None
+    counts = f"count({FINITE})", f"count({_each(True)}) FILTER {UNREAD}"
+    filled, numbers, dates, shown = yield Ask(("count(cell)", *counts, f"min(cell) FILTER ({FINITE} IS NOT NULL)"), parts=PARTS)
+    if dates * 2 < filled or dates + numbers < filled * (1 - STRAY_SHARE):
+        return None
+    words = yield from as_words()
+    message = f"{name!r} holds dates in {dates:,} cells and numbers, such as {shown!r}, in {numbers:,}; it is read as {words.kind}. "
+    way_out = "Excel stores dates as such numbers: correct the file, or choose date under Columns if they may become missing."
+    return replace(words, findings=(Finding("warning", "mixed-dates", message + way_out, name),))
 
 
 def each_date(name: str, kind: Kind, day_first: bool | None) -> Asking[Typed]:

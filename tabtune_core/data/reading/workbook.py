@@ -31,6 +31,7 @@ MEMORY_BYTES, MEMORY_FACTOR = 500_000_000, 4
 MOST_WHOLE = 1e15
 """Below this size, whole numbers (stored as doubles) are written without a decimal point."""
 NAMED = 20
+FEWEST_COLUMNS, NEEDED = 2, "A table needs a column to predict and at least one to predict from."
 Said = tuple[tuple[Finding, ...], tuple[Question, ...]]
 
 
@@ -155,6 +156,8 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -
             for name in tried:
                 opened = book.get_sheet_by_name(name)
                 if opened.height:
+                    if opened.width < FEWEST_COLUMNS:
+                        raise LayoutError(f"The sheet {shorten(name)!r} has one column. {NEEDED} The workbook has {listed(names, hidden)}.")
                     write_rows(opened, target, limit_bytes)
                     alone = sheet is None and filled_sheets(path, book, names) == 1
                     return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden}

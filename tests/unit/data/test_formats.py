@@ -278,6 +278,17 @@ BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
     [
         (xlsx({"One": []}), {}, "The sheet 'One' is empty. The workbook has 1 sheet: 'One'."),
         (xlsx({"One": [], "Two": []}), {}, "All sheets that are not hidden are empty."),
+        (
+            xlsx({"Read me": [["a"], [1]], "B": []}),
+            {},
+            "The sheet 'Read me' has one column. A table needs a column to predict and at least",
+        ),
+        (xlsx({"Read me": [["a"], [1]], "B": []}), {}, "predict from. The workbook has 2 sheets: 'Read me', 'B'."),
+        (
+            pd.DataFrame({"a": [1, 2]}).to_parquet(),
+            {},
+            "The table has one column. It needs a column to predict and at least one to predict",
+        ),
         (xlsx({"One": [["a"]]}), {"sheet": "Two"}, "no sheet 'Two'. It has 1 sheet: 'One'"),
         (compound("EncryptedPackage", "EncryptionInfo"), {}, "encrypted with a password"),
         (compound("EncryptedPackage", "EncryptionInfo") + zipped({"content.xml": ""}), {}, "encrypted with a password"),

@@ -158,3 +158,14 @@ def test_month_names_of_other_languages_are_read_beside_a_four_digit_year(style)
     table = read_table(frame.to_csv(index=False).encode())
     assert [column.kind for column in table.columns] == ["date"] * len(MONTHS_ABROAD) + ["text"] * 4
     assert all((table.frame[name] == days).all() for name in MONTHS_ABROAD)
+
+
+@pytest.mark.parametrize(("dates", "numbers", "others", "told"), [(30, 20, 0, True), (30, 20, 20, False), (20, 30, 0, False)])
+def test_numbers_among_dates_are_reported_if_all_other_cells_are_dates(dates, numbers, others, told):
+    days = [str(day.date()) for day in pd.date_range("2020-01-01", periods=dates)]
+    cells = [*days, *range(18_017, 18_017 + numbers), *(f"soon {row}" for row in range(others))]
+    table = read_table(pd.DataFrame({"day": cells, "y": range(len(cells))}).sample(frac=1, random_state=0).to_csv(index=False).encode())
+    said = [finding.message for finding in table.findings if finding.code == "mixed-dates"]
+    assert table.columns[0].kind == "text"
+    start = "'day' holds dates in 30 cells and numbers, such as '18017', in 20; it is read as text. Excel stores dates as such"
+    assert [message.startswith(start) for message in said] == [True] * told
