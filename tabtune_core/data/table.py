@@ -216,7 +216,7 @@ def finish(
     follows = own or (sure and not (to_predict and own is None))
     pointed = True if sure and choices.delimiter == ";" else None
     if to_predict and own is not None:
-        columns = [name for name, kind in choices.kinds if kind == "number"]
+        columns = {name for name, kind in choices.kinds if kind == "number"}
         comma, told = mark_of_rows(connection, cells, columns, known_commas, known_units.values())
         findings = (*findings, *told)
         known_commas, follows = (known_commas, follows) if comma is None else (dict.fromkeys(columns, comma), True)

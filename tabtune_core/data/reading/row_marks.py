@@ -5,7 +5,7 @@ be a decimal number or have thousands; a point or comma that must be decimal, in
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import duckdb
 
@@ -16,36 +16,44 @@ from tabtune_core.data.reading.numbers import APOSTROPHE, GAP, POWER
 from tabtune_core.data.reading.sql import first_row
 
 MIXED_MARKS = "mixed-decimal-marks"
+POINT_MARK = r"\."
 
 
 def _sure(decimal: str, between: str) -> str:
     """Returns a pattern for a number whose mark must be decimal; ``between`` may separate its thousands."""
     grouped = rf"\d{{1,3}}({between}\d{{3}})+{decimal}\d+"
-    return rf"[+-]?(0{decimal}\d{{3}}|\d*{decimal}(\d{{1,2}}|\d{{4,}}){POWER}|{grouped}|\d{decimal}\d+[eE][+-]?\d{{1,3}})"
+    return rf"[+-]?(\d*{decimal}(\d{{1,2}}|\d{{4,}}){POWER}|{grouped}|\d{decimal}\d+[eE][+-]?\d{{1,3}})"
 
 
-POINT, COMMA = _sure(r"\.", f"(,|{GAP}|{APOSTROPHE})"), _sure(",", rf"(\.|{GAP})")
+ZERO = r"[+-]?0{mark}\d{{3}}"
+"""Surely a decimal number, except in a column with commas between thousands, which some programs fill with zeros."""
+POINT = f"({_sure(POINT_MARK, f'(,|{GAP}|{APOSTROPHE})')}|{ZERO.format(mark=POINT_MARK)})"
+COMMA, ZERO_COMMA = _sure(",", rf"(\.|{GAP})"), ZERO.format(mark=",")
 EITHER = r"[+-]?[1-9]\d{0,2}\.\d{3}"
 
 
 def mark_of_rows(
-    connection: duckdb.DuckDBPyConnection, cells: Cells, numbers: Iterable[str], commas: Mapping[str, bool], units: Iterable[str]
+    connection: duckdb.DuckDBPyConnection, cells: Cells, numbers: Collection[str], commas: Mapping[str, bool], units: Collection[str]
 ) -> tuple[bool | None, list[Finding]]:
     """Returns whether all of the rows have decimal commas, None where they are read as the table was, and what to tell the person.
 
     The rows decide if a sure mark contradicts its own column and none is of the other kind. ``numbers`` are the number columns; ``commas``
     and ``units`` are those of ``ReadingChoices``.
     """
-    with_commas, others = (
-        ", ".join(f"c{place}" for place, name in enumerate(cells.names) if name in numbers and commas.get(name, False) == known)
-        for known in (True, False)
+    with_commas, others, unknown = (
+        ", ".join(f"c{place}" for place, name in enumerate(cells.names) if name in numbers and commas.get(name) in known)
+        for known in ((True,), (False, None), (None,))
     )
     after = f"([ \u00a0]*({'|'.join(['%', *map(re.escape, sorted(set(units)))])}))?"
     terms = [
-        f"max(regexp_extract(concat_ws(chr(10), '', {columns}), {quoted(f'(?m)^{pattern}{after}$')}))" if columns else "''"
-        for columns, pattern in ((with_commas, POINT), (with_commas, EITHER), (with_commas, COMMA), (others, COMMA), (others, POINT))
+        f"max(regexp_extract(concat_ws(chr(10), '', {columns}), {quoted(f'(?m)^{pattern}{after}$')}))" if columns else "max('')"
+        for columns, pattern in (
+            *((with_commas, pattern) for pattern in (POINT, EITHER, COMMA)),
+            *((others, COMMA), (others, POINT), (unknown, ZERO_COMMA)),
+        )
     ]
-    wrong_point, either, right_comma, wrong_comma, right_point = first_row(connection, f"SELECT {', '.join(terms)} FROM cells")
+    wrong_point, either, right_comma, wrong_comma, right_point, zero = first_row(connection, f"SELECT {', '.join(terms)} FROM cells")
+    wrong_comma = wrong_comma or zero
     point, comma = wrong_point or right_point, right_comma or wrong_comma
     of_both = len({*commas.values()}) > 1
     if (wrong_point or wrong_comma) and not of_both and not (point and comma):
@@ -54,6 +62,6 @@ def mark_of_rows(
         return None, []
     shown = f"decimal points, such as {point!r}," * bool(point) + " and " * bool(point and comma)
     shown += f"decimal commas, such as {comma!r}," * bool(comma)
-    message = f"The rows have {shown} unlike the adapter's table. Numbers such as 1.234 or 1,234, which have two meanings, were read as "
-    way_out = "their column was written in the table. Write all numbers with the decimal mark of the table, and predict again."
+    message = f"The rows have {shown} unlike columns of the adapter's table. Numbers with two meanings, such as 1.234 or 1,234, were read "
+    way_out = "as their column was written in the table. Write all numbers with the decimal mark of the table, and predict again."
     return None, [Finding("warning", MIXED_MARKS, message + way_out)]

@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,7 @@ def as_file(frame, style):
     return frame.to_csv(index=False, sep=separator, decimal=decimal).encode()
 
 
+@cache
 def read_like(style):
     reading = read_table(as_file(weights(60), style)).reading
     return ReadAs(reading, {"grams": "number", "length": "number", "of": "category"}, ["grams", "length", "of"], "y")
@@ -86,10 +88,11 @@ def test_rows_with_any_separator_and_decimal_mark_give_the_same_numbers(style, r
         ("; .", "1.234;5.5;x\n1;5,5;y", 1.234, True),
         ("; .", "1.234;5,5;x", 1234, False),
         ("; .", "1.234;5.5;2,5", 1.234, False),
+        ("tab .", "7,234\t0,500\tx", 7.234, False),
     ],
 )
 def test_only_a_sure_mark_in_a_column_of_numbers_changes_how_new_numbers_are_read(style, cells, expected, noted):
-    read = read_new_rows(f"grams;length;of\n{cells}\n".encode(), read_like(style))
+    read = read_new_rows(f"grams;length;of\n{cells}\n".replace(";", "\t" * ("\t" in cells) or ";").encode(), read_like(style))
     assert (read.frame["grams"][0], bool(read.notes)) == (expected, noted)
     assert all("decimal points, such as '5.5', and decimal commas, such as '5,5', unlike" in note for note in read.notes)
 
