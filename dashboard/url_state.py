@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
+from streamlit.runtime.state.query_params import QueryParams
 
 from dashboard.formatting import plain
 
@@ -13,6 +14,8 @@ LONGEST_SEEN = 32
 """Length of the longest name that a phone shows in full."""
 SELECT_PIXELS = 560
 """Width of the box beside a page's title; on a phone the box is below the title."""
+TOLD_ONCE = all(hasattr(QueryParams, name) for name in ("set_with_no_forward_msg", "_send_query_param_msg"))
+"""Whether this Streamlit can be told the address once per run; if not, each choice of a page is an entry of the browser's history."""
 
 
 def _key(name: str) -> str:
@@ -119,7 +122,7 @@ def keep(name: str, value: str | None) -> None:
     context = get_script_run_ctx()
     if value is None:
         st.query_params.pop(name, None)
-    elif context is None or context.fragment_ids_this_run:
+    elif context is None or context.fragment_ids_this_run or not TOLD_ONCE:
         st.query_params[name] = value
     else:
         with context.session_state.query_params() as held:
@@ -133,13 +136,13 @@ def one_address() -> Iterator[None]:
     Each change that the browser is told is an entry in its history; an early one even gets the path of the page that was left.
     """
     before, context = st.query_params.to_dict(), get_script_run_ctx()
-    if context is not None and context.is_history_navigation:
+    if getattr(context, "is_history_navigation", False):
         for name, value in before.items():
             choose(name, value)
     try:
         yield
     finally:
-        if context is not None and st.query_params.to_dict() != before:
+        if context is not None and TOLD_ONCE and st.query_params.to_dict() != before:
             with context.session_state.query_params() as held:
                 held._send_query_param_msg()
 
