@@ -72,7 +72,7 @@ def column_kind(column: pd.Series) -> Kind:
         return kind
     filled = [value for value in present(column) if value is not None]
     counts = Counter(map(word, filled))
-    telling = [text.strip() for text in counts if text.strip().lower() not in MISSING]
+    telling = [ascii_digits(text.strip()) for text in counts if text.strip().lower() not in MISSING]
     if telling and all(map(DATE.fullmatch, telling)):
         return _with_time(moments(pd.Series(telling)))
     dated = kind_of_texts(telling)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered
+from tabtune_core.data.reading.digits import ascii_digits
 from tabtune_core.data.reading.numbers import BAD_SHARE, FINITE, STRAY_SHARE, UNREAD, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed, as_words
@@ -304,6 +305,7 @@ def times_of(texts: Sequence[str]) -> list[time | None]:
 
 
 def _read(texts: Sequence[str], asked: Kind | None, work: Asking[Typed | None] | None = None) -> tuple[Typed | None, list[Any]]:
+    texts = list(map(ascii_digits, texts))
     different = list(dict.fromkeys(texts))
     if not different:
         return None, []
