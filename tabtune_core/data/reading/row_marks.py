@@ -29,7 +29,9 @@ ZERO = r"[+-]?0{mark}\d{{3}}"
 """Surely a decimal number, except in a column with commas between thousands, which some programs fill with zeros."""
 POINT = f"({_sure(POINT_MARK, f'(,|{GAP}|{APOSTROPHE})')}|{ZERO.format(mark=POINT_MARK)})"
 COMMA, ZERO_COMMA = _sure(",", rf"(\.|{GAP})"), ZERO.format(mark=",")
-EITHER = r"[+-]?[1-9]\d{0,2}\.\d{3}"
+EITHER = r"[+-]?[1-9]\d{{0,2}}{mark}\d{{3}}"
+LEAST_SURE = 0.2
+"""Least number of sure marks per number with two meanings that they change; a single typing error must not change all others."""
 
 
 def mark_of_rows(
@@ -37,8 +39,8 @@ def mark_of_rows(
 ) -> tuple[bool | None, list[Finding]]:
     """Returns whether all of the rows have decimal commas, None where they are read as the table was, and what to tell the person.
 
-    The rows decide if a sure mark contradicts its own column and none is of the other kind. ``numbers`` are the number columns; ``commas``
-    and ``units`` are those of ``ReadingChoices``.
+    The rows decide if sure marks contradict their own column, are not too few, and none is of the other kind. ``numbers`` are the number
+    columns; ``commas`` and ``units`` are those of ``ReadingChoices``.
     """
     with_commas, others, unknown = (
         ", ".join(f"c{place}" for place, name in enumerate(cells.names) if name in numbers and commas.get(name) in known)
@@ -46,19 +48,23 @@ def mark_of_rows(
     )
     after = f"([ \u00a0]*({'|'.join(['%', *map(re.escape, sorted(set(units)))])}))?"
     terms = [
-        f"max(regexp_extract(concat_ws(chr(10), '', {columns}), {quoted(f'(?m)^{pattern}{after}$')}))" if columns else "max('')"
+        f"flatten(list(regexp_extract_all(concat_ws(chr(10), '', {columns}), {quoted(f'(?m)^{pattern}{after}$')})))" if columns else "[]"
         for columns, pattern in (
-            *((with_commas, pattern) for pattern in (POINT, EITHER, COMMA)),
-            *((others, COMMA), (others, POINT), (unknown, ZERO_COMMA)),
+            *((with_commas, pattern) for pattern in (POINT, EITHER.format(mark=POINT_MARK), COMMA)),
+            *((others, pattern) for pattern in (COMMA, EITHER.format(mark=","), POINT)),
+            (unknown, ZERO_COMMA),
         )
     ]
-    wrong_point, either, right_comma, wrong_comma, right_point, zero = first_row(connection, f"SELECT {', '.join(terms)} FROM cells")
-    wrong_comma = wrong_comma or zero
-    point, comma = wrong_point or right_point, right_comma or wrong_comma
+    wrong_points, points, right_commas, wrong_commas, either, right_points, zeros = first_row(
+        connection, f"SELECT {', '.join(terms)} FROM cells"
+    )
+    wrong_commas = [*wrong_commas, *zeros]
+    point, comma = (max(found, default="") for found in ([*wrong_points, *right_points], [*right_commas, *wrong_commas]))
+    enough = len(wrong_points) >= LEAST_SURE * len(points) and len(wrong_commas) >= LEAST_SURE * len(either)
     of_both = len({*commas.values()}) > 1
-    if (wrong_point or wrong_comma) and not of_both and not (point and comma):
+    if (wrong_points or wrong_commas) and enough and not of_both and not (point and comma):
         return bool(comma), []
-    if not (wrong_point or wrong_comma or (either and point and not comma)):
+    if not (wrong_points or wrong_commas or (points and point and not comma)):
         return None, []
     shown = f"decimal points, such as {point!r}," * bool(point) + " and " * bool(point and comma)
     shown += f"decimal commas, such as {comma!r}," * bool(comma)

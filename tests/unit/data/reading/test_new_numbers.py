@@ -97,6 +97,16 @@ def test_only_a_sure_mark_in_a_column_of_numbers_changes_how_new_numbers_are_rea
     assert all("decimal points, such as '5.5', and decimal commas, such as '5,5', unlike" in note for note in read.notes)
 
 
+@pytest.mark.parametrize("typed", ["3,5", "0,5", "1,2"])
+def test_a_single_typing_error_does_not_change_how_the_other_numbers_are_read(typed):
+    incomes = [1029 + 99 * row for row in range(300)]
+    table = "income,age,y\n" + "".join(f'"{income:,}",{row % 60 + 18},{"ab"[row % 2]}\n' for row, income in enumerate(incomes))
+    facts = ReadAs(read_table(table.encode()).reading, {"income": "number", "age": "number"}, ["income", "age"], "y")
+    read = read_new_rows(f'{table}"45,300","{typed}",a\n'.encode(), facts)
+    assert read.frame["income"].tolist() == [*incomes, 45300]
+    assert [note[:44] for note in read.notes] == [f"The rows have decimal commas, such as '{typed}',"]
+
+
 @pytest.mark.parametrize(("more", "noted"), [("1;2", False), ("1;2.5", True)])
 def test_a_table_with_both_marks_keeps_them_in_rows_and_doubt_is_noted(more, noted):
     table = b"weight;rate\n" + b"".join(b"%d,5;%d.5\n" % (row, row) for row in range(30))
