@@ -6,15 +6,15 @@ from typing import Any, NoReturn
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
-from streamlit.runtime.state.query_params import QueryParams
 
 from dashboard.formatting import plain
+from dashboard.server.upstream import UPSTREAM
 
 LONGEST_SEEN = 32
 """Length of the longest name that a phone shows in full."""
 SELECT_PIXELS = 560
 """Width of the box beside a page's title; on a phone the box is below the title."""
-TOLD_ONCE = all(hasattr(QueryParams, name) for name in ("set_with_no_forward_msg", "_send_query_param_msg"))
+TOLD_ONCE = not UPSTREAM.missing()
 """Whether this Streamlit can be told the address once per run; if not, each choice of a page is an entry of the browser's history."""
 
 
@@ -120,13 +120,13 @@ def keep(name: str, value: str | None) -> None:
     if st.query_params.get(name) == value:
         return
     context = get_script_run_ctx()
-    if value is None:
-        st.query_params.pop(name, None)
-    elif context is None or context.fragment_ids_this_run or not TOLD_ONCE:
-        st.query_params[name] = value
-    else:
+    if context is not None and TOLD_ONCE and not context.fragment_ids_this_run:
         with context.session_state.query_params() as held:
-            held.set_with_no_forward_msg(name, value)
+            held.discard_param_no_forward_msg(name) if value is None else held.set_with_no_forward_msg(name, value)
+    elif value is None:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = value
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def one_address() -> Iterator[None]:
     Each change that the browser is told is an entry in its history; an early one even gets the path of the page that was left.
     """
     before, context = st.query_params.to_dict(), get_script_run_ctx()
-    if getattr(context, "is_history_navigation", False):
+    if context is not None and TOLD_ONCE and context.is_history_navigation:
         for name, value in before.items():
             choose(name, value)
     try:

@@ -47,17 +47,23 @@ def disk_of(path: Path) -> Disk | None:
         place = Path(os.path.abspath(path))
         while not place.exists():
             place = place.parent
-        told = os.statvfs(place)
-        while not os.path.ismount(place):
+        told, known = os.statvfs(place), _mount_of(place)[1]
+        while not known and not os.path.ismount(place):
             place = place.parent
     except OSError:
         return None
     names = not told.f_files or told.f_favail > 0
-    return Disk(place, told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, bool(told.f_flag & os.ST_RDONLY), names)
+    return Disk(Path(known or place), told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, bool(told.f_flag & os.ST_RDONLY), names)
 
 
 def network_file_system(folder: Path) -> tuple[str, str] | None:
     """Returns type and mount point of the network file system that a folder lies on; None on a local disk or if unknown."""
+    found = _mount_of(folder)
+    return found if NETWORK_FILE_SYSTEMS.fullmatch(found[0]) else None
+
+
+def _mount_of(folder: Path) -> tuple[str, str]:
+    """Returns type and mount point of the file system that a folder lies on, also if it is bound from another place; empty if unknown."""
     place, found = os.path.realpath(folder), ("", "")
     for line in _text(MOUNTS).splitlines():
         before, _, after = line.partition(" - ")
@@ -68,7 +74,7 @@ def network_file_system(folder: Path) -> tuple[str, str] | None:
         # a later mount hides an earlier one at the same place
         if (place == mounted or place.startswith(mounted.rstrip("/") + "/")) and len(mounted) >= len(found[1]):
             found = (after.split()[0], mounted)
-    return found if NETWORK_FILE_SYSTEMS.fullmatch(found[0]) else None
+    return found
 
 
 def machine_memory() -> tuple[int, int]:

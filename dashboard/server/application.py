@@ -19,7 +19,7 @@ import streamlit as st
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,7 +64,12 @@ def answer_error(request: Request, error: Exception) -> Response:
     return PlainTextResponse(str(told), status_code=INSUFFICIENT_STORAGE)
 
 
-HANDLERS = {ShortageError: answer_error, OSError: answer_error, MemoryError: answer_error}
+def answer_nobody(request: Request, error: Exception) -> Response:
+    """Ends a request whose sender has left, for example a tab that was closed during an upload; other programs call it 499, too."""
+    return Response(status_code=499)
+
+
+HANDLERS = {ShortageError: answer_error, OSError: answer_error, MemoryError: answer_error, ClientDisconnect: answer_nobody}
 
 
 def leave_out_late_parts() -> None:

@@ -13,7 +13,9 @@ UPSTREAM = Upstream(
         "streamlit.runtime.app_session:AppSession.request_rerun": "draws the page anew after that",
         "streamlit.runtime.fragment:MemoryFragmentStorage.contains": "finds out whether a click came too late",
         "streamlit.runtime.scriptrunner_utils.script_run_context:ScriptRunContext.is_history_navigation": "whether a person went Back",
+        "streamlit.runtime.scriptrunner_utils.script_run_context:ScriptRunContext.fragment_ids_this_run": "whether a part is drawn again",
         "streamlit.runtime.state.query_params:QueryParams.set_with_no_forward_msg": "collects the choices of a page",
+        "streamlit.runtime.state.query_params:QueryParams.discard_param_no_forward_msg": "takes one away",
         "streamlit.runtime.state.query_params:QueryParams._send_query_param_msg": "makes them one entry of the history",
     },
 )

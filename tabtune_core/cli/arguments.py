@@ -79,7 +79,11 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     marks = tuple(values.pop("missing_marks", ()))
     kinds: dict[str, Kind] = dict.fromkeys(values.pop("encode_text", ()), "encoded")
     kinds |= dict.fromkeys(values.pop("leave_out", ()), "ignored")
-    commas = dict.fromkeys(values.pop("decimal_comma", ()), True) | dict.fromkeys(values.pop("thousands_comma", ()), False)
+    commas = dict.fromkeys(values.pop("decimal_comma", ()), True)
+    thousands = dict.fromkeys(values.pop("thousands_comma", ()), False)
+    if both := sorted(commas.keys() & thousands):
+        raise SettingError(f"--decimal-comma and --thousands-comma both name {both[0]!r}. Name it once.")
+    commas |= thousands
     return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=tuple(commas.items()))
 
 

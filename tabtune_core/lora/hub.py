@@ -127,7 +127,9 @@ def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]
         half = "not known" if score.half is None else f"± {metric.like(finest, score.value, finest)}"
         value = metric.text(score.value, finest)
         lines.append(f"| {metric.written} | {score.part} | {value} | {half} | {score.gain or 'not known'} |")
-    head = "| score | rows | value | end of its 95 % interval nearer to 0 | gain over zero-shot |\n| --- | --- | ---: | ---: | --- |\n"
+    head = (
+        "| score | rows | value | to the end of its 95 % interval nearer to 0 | gain over zero-shot |\n| --- | --- | ---: | ---: | --- |\n"
+    )
     table = "\n## Measured\n\n" + head + "\n".join(lines) + "\n" if lines else ""
     loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"').replace("  # the name of this file", "")
     return f"---\n{data.to_yaml()}\n---\n\n{loader}{table}"

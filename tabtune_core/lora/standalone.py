@@ -113,7 +113,9 @@ def _sides(paths: Iterable[str], variant: str, tensors: Mapping[str, torch.Tenso
     sides: dict[str, dict[str, torch.Tensor]] = {side: {} for side in _SIDES}
     for path in paths:
         own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start := f"{PREFIX}{path}.")}
-        a, b = (next(own[end[1:]] for end in ends if end[1:] in own) for ends in _SIDES.values())
+        a, b = (next((own[end[1:]] for end in ends if end[1:] in own), None) for ends in _SIDES.values())
+        if a is None or b is None:
+            raise Damaged(f"a factor of {path!r} is missing")
         sides["lora_a"][path], sides["lora_b"][path] = VARIANTS[variant].update(a, b, own)
     return sides
 

@@ -48,5 +48,5 @@ def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: 
             raise
         raise AdapterError(f"The adapter does not fit {model.source.model}: {error}") from error
     if tensors is not None:
-        adapters.module.requires_grad_(False).eval()
+        adapters.module_of(name).requires_grad_(False).eval()
     return report

@@ -167,14 +167,19 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
 
 
+SERIALS = (10_000, 100_000)
+"""Numbers that Excel stores for dates from 1927 to 2173; a year is none of them."""
+
+
 def _with_serials(name: str, sample: list[str]) -> Asking[Typed | None]:
     """Types a column as words, with a finding, if most cells are dates and the others are numbers, as Excel stores dates; else None."""
     written = [cell for cell in sample if not is_number(cell)]
     if not len(sample) / 2 <= len(written) < len(sample) or not may_be_dates(written):
         return None
-    counts = f"count({FINITE})", f"count({_each(True)}) FILTER {UNREAD}"
-    filled, numbers, dates, shown = yield Ask(("count(cell)", *counts, f"min(cell) FILTER ({FINITE} IS NOT NULL)"), parts=PARTS)
-    if dates * 2 < filled or dates + numbers < filled * (1 - STRAY_SHARE):
+    serial = f"{FINITE} BETWEEN {SERIALS[0]} AND {SERIALS[1]}"
+    counts = f"count(*) FILTER ({serial})", f"count({_each(True)}) FILTER {UNREAD}"
+    filled, numbers, dates, shown = yield Ask(("count(cell)", *counts, f"min(cell) FILTER ({serial})"), parts=PARTS)
+    if dates * 2 < filled or not numbers or dates + numbers < filled * (1 - STRAY_SHARE):
         return None
     words = yield from as_words()
     message = f"{name!r} holds dates in {dates:,} cells and numbers, such as {shown!r}, in {numbers:,}; it is read as {words.kind}. "

@@ -5,7 +5,8 @@ import pytest
 from null_designs import DESIGNS, held_out, of, shares
 
 from tabtune_core.analysis.gains import too_few
-from tabtune_core.analysis.jackknife import TooFew
+from tabtune_core.analysis.jackknife import RowGroups, TooFew, difference
+from tabtune_core.metrics import METRICS
 
 NUMBER = 200
 """Number of draws per design."""
@@ -65,6 +66,14 @@ def test_groups_of_unequal_size_are_told_apart_from_what_they_count_as():
     y_N, unit_N = np.arange(80) % 2, np.repeat([0, 1], [75, 5])
     found = of(*([held_out(y_N, y_N * 1.0, None, unit_N, "group")] for _ in range(2)))
     assert "(they hold 2 groups, which count as about 1 because their sizes differ, and it takes 5)" in too_few(found, "test")
+
+
+def test_rows_without_an_error_widen_the_interval_of_a_gain_but_not_of_a_score():
+    y_N, sure_N = np.arange(60) % 2, np.linspace(4, 5, 60) * np.where(np.arange(60) % 2, 1, -1)
+    first, second = ([held_out(y_N, factor * sure_N)] for factor in (2, 1))
+    assert of(first, second).error == pytest.approx(1.5 * np.abs(sure_N).mean() / 60)
+    parts = RowGroups(first, METRICS["log_loss"]).leave_out(first[0], first[0].predicted)
+    assert difference([parts], [parts.of_nothing()]).error < 0.001
 
 
 def test_degrees_of_freedom_come_from_the_scarcest_count():

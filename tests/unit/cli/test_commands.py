@@ -194,6 +194,8 @@ def test_commas_and_points_in_a_column_are_read_as_asked_and_an_unknown_column_i
     asked = ["train", str(table), "--target", "y", "--home", str(home), flag]
     assert main([*asked, "prise"]) == 2
     assert "names 'prise', but the table has no such column. Did you mean 'price'?" in " ".join(capsys.readouterr().err.split())
+    assert main([*asked[:-1], "--decimal-comma", "price", "--thousands-comma", "price"]) == 2
+    assert "both name 'price'" in capsys.readouterr().err
     assert main([*asked, "price"]) == 130, capsys.readouterr().err
     (run,) = RunStore(home).runs()
     assert load_frame(home, run.settings.dataset)["price"].iloc[0] == read

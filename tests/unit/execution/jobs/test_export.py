@@ -107,7 +107,8 @@ def test_a_file_with_other_predictions_is_not_offered(store, job, here, monkeypa
     def spoil(source, store, file, work):
         write(source, store, file, work)
         content = torch.load(file, weights_only=True)
-        content["tensors"] = {name: 2 * value for name, value in content["tensors"].items()}
+        for entry in ("tensors", "lora_a", "lora_b"):
+            content[entry] = {name: 2 * value for name, value in content[entry].items()}
         torch.save(content, file)
 
     monkeypatch.setitem(exports._WRITERS, "lora", spoil)
