@@ -52,9 +52,9 @@ STYLE = (
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
     ".st-key-try_one_row :is(td, th) { overflow-wrap: anywhere; min-width: 5.5rem }"
     "code .token:is(.comment, .punctuation) { color: light-dark(#57626E, #A3AEBA) !important }"
-    "code .token:is(.string, .boolean) { color: light-dark(#12702F, #7FD99A) !important }"
+    "code .token:is(.string, .boolean, .number) { color: light-dark(#12702F, #7FD99A) !important }"
     "code .token:is(.operator, .decorator) { color: light-dark(#9A4A00, #FFB870) !important }"
-    "code .token:is(.keyword, .function, .class-name) { color: light-dark(#0B66A0, #6CBDEB) !important }"
+    "code .token:is(.keyword, .function, .class-name, .variable) { color: light-dark(#0B66A0, #6CBDEB) !important }"
     ".katex-display { overflow: visible !important; font-size: min(1em, 3.2vw) }</style>"
 )
 HERE = Path(__file__).resolve().parent
