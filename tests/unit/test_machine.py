@@ -118,6 +118,12 @@ def test_a_network_file_system_is_recognised_by_the_mount_of_the_folder(tmp_path
     assert (found and found[0]) == kind
 
 
+def test_the_disk_of_a_bound_folder_is_that_folder(tmp_path, monkeypatch):
+    (tmp_path / "mounts").write_text(f"9 1 8:1 / / rw - ext4 /dev/a rw\n10 9 8:1 /x {tmp_path.resolve()} ro - ext4 /dev/a rw\n")
+    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
+    assert disk_of(tmp_path / "runs").mount == tmp_path.resolve()
+
+
 def test_without_a_list_of_mounts_no_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "MOUNTS", tmp_path / "none")
     assert network_file_system(tmp_path) is None

@@ -3,6 +3,10 @@
 import asyncio
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
+from starlette.testclient import TestClient
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
 from streamlit.runtime import backend_operation_handler, media_file_storage
 from streamlit.testing.v1 import AppTest
@@ -40,6 +44,14 @@ def test_every_page_and_address_of_the_application_is_covered():
     made = application(decide("127.0.0.1", [], login=None))
     assert made._on_script_error is show_error
     assert made._exception_handlers == HANDLERS
+
+
+def test_an_upload_that_breaks_off_leaves_no_trace():
+    async def broken_off(request):
+        raise ClientDisconnect
+
+    client = TestClient(Starlette(routes=[Route("/", broken_off)], exception_handlers=HANDLERS))
+    assert client.get("/").status_code == 499
 
 
 def test_a_plain_request_is_answered_with_the_sentence():
