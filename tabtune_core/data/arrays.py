@@ -150,7 +150,8 @@ def read_labels(y: Any, rows: int) -> pd.Series:
         raise LabelError(f"y has the shape {values.shape}; X has {rows} rows, so it must be ({rows},).")
     try:
         (series := pd.Series(values, name="y")).isna()
-    except (OverflowError, InvalidOperation) as error:  # pandas' own, for such values among objects
+        np.array([value for value in values if isinstance(value, int)], dtype=np.float64)
+    except (OverflowError, InvalidOperation) as error:  # InvalidOperation: pandas' own
         raise LabelError(
             "y holds a whole number beyond 1e308, or Decimal('sNaN'). Make it missing (None), which leaves its row out, or make it text if "
             "it names a class."
