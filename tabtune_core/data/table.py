@@ -35,7 +35,7 @@ from tabtune_core.data.reading.column_profile import (
     points_question,
 )
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
-from tabtune_core.data.reading.decoding import count_lines, decode, is_parquet, plain_file, read_head
+from tabtune_core.data.reading.decoding import PARQUET, count_lines, decode, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import readable
@@ -50,8 +50,8 @@ from tabtune_core.errors import LayoutError, nearest
 from tabtune_core.scratch import scratch_folder
 
 SAMPLE_CELLS = 2_000
-EXAMPLE_CELLS = 1_000
-EXAMPLES = 3
+EXAMPLE_CELLS, EXAMPLES = 1_000, 3
+"""A column's examples are the first EXAMPLES different cells of its first EXAMPLE_CELLS."""
 
 
 def type_column(
@@ -87,11 +87,6 @@ def type_column(
     if asked is not None:
         return Typed(asked, "cell")
     return (yield from as_words())
-
-
-def examples_of(first: Sequence[str]) -> tuple[str, ...]:
-    """Returns up to EXAMPLES different cells of the first EXAMPLE_CELLS, as they are shown."""
-    return tuple(map(shorten, list(dict.fromkeys(first[:EXAMPLE_CELLS]))[:EXAMPLES]))
 
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
@@ -145,17 +140,16 @@ def read_table(
         given = Path(source) if isinstance(source, str) else source
         path, findings = plain_file(given, folder, limit_bytes=limit_bytes, sampled=choices.rows is not None, tell=tell)
         with connect(folder) as connection:
-            known = readable(path, folder, choices, limit_bytes=limit_bytes, tell=tell)
-            own = known.path == path if choices.delimiter is not None else fewest > 1  # without it, the choices are a person's
-            path, choices, findings = known.path, known.choices, (*findings, *known.findings)
-            if is_parquet(read_head(path)):
-                marks = choices.missing_marks
-                bounds = {"limit_bytes": limit_bytes, "fewest": fewest}
-                cells = load_parquet(connection, path, folder, marks, rows=choices.rows, tell=tell, **bounds)
-                return finish(connection, cells, choices, findings, known.questions, tell, own=None, to_predict=fewest == 1)
+            unpacked, asked = path, choices.delimiter
+            path, choices, converted, questions = readable(path, folder, choices, limit_bytes=limit_bytes, tell=tell)
+            own = path == unpacked if asked is not None else fewest > 1  # without it, the choices are a person's
+            findings = (*findings, *converted)
+            if read_head(path).startswith(PARQUET):
+                cells = load_parquet(connection, path, folder, choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
+                return finish(connection, cells, choices, findings, questions, tell, own=None, to_predict=fewest == 1)
             text = folder / "text.csv"
             tell("Decoding the text", 0, 0)
-            decoded = decode(path, text, choices.encoding)
+            encoding, of_text, about_text = decode(path, text, choices.encoding)
             tell("Finding the layout", 0, 0)
             dialect = find_dialect(connection, text, choices)
             tell("Splitting lines into cells", 0, 0)
@@ -164,19 +158,16 @@ def read_table(
                 connection,
                 text,
                 dialect,
-                choices.missing_marks,
+                choices,
                 lines=count_lines(text),
-                asked=choices.rows,
-                header_lines=choices.header_lines,
                 sample=sample or folder / "sample.csv",
                 limit_bytes=limit_bytes,
                 fewest=fewest,
             )
             lines = choices.header_lines or dialect.header_lines
-            used = replace(choices, encoding=decoded.encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
-            told = (*findings, *decoded.findings), (*known.questions, *decoded.questions)
-            ask_points = known.path == path and fewest > 1
-            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1, ask_points=ask_points)
+            used = replace(choices, encoding=encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
+            told = (*findings, *of_text), (*questions, *about_text)
+            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1, ask_points=fewest > 1)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -255,7 +246,9 @@ def finish(
         ]
         works = [in_ascii(work, digits[place]) if place in digits else work for place, work in enumerate(works)]
         kinds = answered(connection, works, samples)
-        typed += [replace(kind, examples=examples_of(first)) for kind, first in zip(kinds, firsts, strict=True)]
+        for kind, first in zip(kinds, firsts, strict=True):
+            different = list(dict.fromkeys(first[:EXAMPLE_CELLS]))
+            typed.append(replace(kind, examples=tuple(map(shorten, different[:EXAMPLES]))))
         commas_seen |= {
             name: with_comma
             for name, kind, sample in zip(cells.names[start:end], typed[start:], samples, strict=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding
+from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding, ReadingChoices
 from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.misfits import Dialect, Misfits, find_misfits, refuse_open_quote
@@ -33,6 +33,8 @@ SLACK = 0.9
 LONGEST_NAME = 500
 """Letters of a column's name; a full survey question has fewer."""
 BLANK = "' \t\n\r\u00a0'"
+Source = tuple[str, dict[str, Any]]
+"""SQL for the rows of a text file, and its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ class Cells:
 
     findings: tuple[Finding, ...]
 
-    source: tuple[str, dict[str, Any]] | None = None
-    """SQL for the rows of the text file, with missing cells as they are written, and its parameters."""
+    source: Source | None = None
+    """The rows of the text file, with missing cells as they are written."""
 
 
 def cleaned(cell: str) -> str:
@@ -99,42 +101,42 @@ def load_text(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     dialect: Dialect,
-    missing_marks: Sequence[str],
+    choices: ReadingChoices,
     *,
     lines: int,
-    asked: int | None,
-    header_lines: int | None,
     sample: Path,
     limit_bytes: int,
     fewest: int,
 ) -> Cells:
-    """Reads a UTF-8 file of ``lines`` lines into ``cells``: all rows, or a random sample of about ``asked`` rows.
+    """Reads a UTF-8 file of ``lines`` lines into ``cells``: all rows, or a random sample of about as many rows as were chosen.
 
     A sample is also written to the file ``sample``, as CSV of at most ``limit_bytes``.
     Raises TableError where most lines do not fit the layout or no row is left.
     """
     check_width(dialect.width, fewest)
     findings = layout_findings(dialect)
-    whole = asked is None and lines <= MAX_ROWS
-    read = partial(hold_rows, missing_marks=missing_marks) if whole else count_full
-    rows = read(connection, path, dialect, pad=False)
+    asked, whole = choices.rows, choices.rows is None and lines <= MAX_ROWS
+    hold = partial(hold_rows, connection, header=dialect.header, missing=missing_pattern(choices.missing_marks))
+    read = hold if whole else partial(count_full, connection)
+    rows = read(rows_of(path, dialect, pad=False))
     misfits = find_misfits(path, dialect) if rows + dialect.skip < lines or rows < fewest + dialect.header else Misfits()
     pad = dialect.short_header > 0 or misfits.short.count > 0
     if pad:
-        rows = read(connection, path, dialect, pad=True)
+        rows = read(rows_of(path, dialect, pad=True))
     rows -= dialect.header
     findings += misfit_findings(misfits, dialect, rows, fewest, pad=pad)
     share = 1.0 if whole else share_to_read(rows, asked)
     size = path.stat().st_size
     if asked is not None and size > limit_bytes:
         share = min(share, SLACK * limit_bytes / size)
+    source = rows_of(path, dialect, pad=pad)
     if share < 1:
-        draw_rows(connection, path, dialect, share, sample, pad=pad)
-        path, dialect = sample, replace(dialect, quote='"', escape='"', skip=0)
+        draw_rows(connection, source, dialect, share, sample)
+        source = rows_of(sample, replace(dialect, quote='"', escape='"', skip=0), pad=pad)
     if share < 1 or not whole:
-        hold_rows(connection, path, dialect, pad=pad, missing_marks=missing_marks)
-    named = first_cells(connection, path, dialect, pad=pad) if dialect.header else (None,) * dialect.width
-    if dialect.header and (together := header_lines or dialect.header_lines):
+        hold(source)
+    named = first_row(connection, f"{source[0]} LIMIT 1", source[1]) if dialect.header else (None,) * dialect.width
+    if dialect.header and (together := choices.header_lines or dialect.header_lines):
         named = joined_names(connection, named, together - 1)
     if dialect.short_header == 1 and counts(connection, f"count(c{dialect.width - 1})") != (0,):
         named = ("row", *named[:-1])
@@ -143,7 +145,7 @@ def load_text(
     names, renamed = tidy_names(named, told=dialect.header)
     said = sampled_finding(count_rows(connection), share)
     cells = tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest, dialect.short_header)
-    return replace(cells, source=rows_of(path, dialect, pad=pad))
+    return replace(cells, source=source)
 
 
 def joined_names(connection: duckdb.DuckDBPyConnection, named: tuple[str | None, ...], more: int) -> tuple[str | None, ...]:
@@ -153,7 +155,7 @@ def joined_names(connection: duckdb.DuckDBPyConnection, named: tuple[str | None,
     return tuple(" ".join(filter(None, words)) for words in zip(*lines, strict=True))
 
 
-def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> tuple[str, dict[str, Any]]:
+def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> Source:
     """Returns SQL for the rows of a file, including the header, and its parameters. ``pad`` keeps rows with too few cells."""
     source = (
         "read_csv($path, auto_detect=false, header=false, parallel=false, columns=$columns, delim=$delim, quote=$quote, escape=$escape, "
@@ -164,34 +166,26 @@ def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> tuple[str, dict[str, 
     return f"FROM {source}", {"path": str(path), "columns": columns, "skip": dialect.skip, "pad": pad, **layout}
 
 
-def count_full(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool) -> int:
+def count_full(connection: duckdb.DuckDBPyConnection, source: Source) -> int:
     """Counts the rows of ``rows_of``."""
-    source, parameters = rows_of(path, dialect, pad=pad)
-    return int(first_row(connection, f"SELECT count(*) {source}", parameters)[0])
+    return int(first_row(connection, f"SELECT count(*) {source[0]}", source[1])[0])
 
 
-def first_cells(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool) -> tuple[str | None, ...]:
-    """Returns the first row of ``rows_of``."""
-    source, parameters = rows_of(path, dialect, pad=pad)
-    return first_row(connection, f"{source} LIMIT 1", parameters)
-
-
-def hold_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, *, pad: bool, missing_marks: Sequence[str]) -> int:
+def hold_rows(connection: duckdb.DuckDBPyConnection, source: Source, *, header: bool, missing: dict[str, str]) -> int:
     """Fills ``cells`` with ``rows_of`` without the header; returns the number of rows including the header."""
-    source, parameters = rows_of(path, dialect, pad=pad)
+    rows, parameters = source
     selected = ", ".join(f"{cleaned(name)} AS {name}" for name in parameters["columns"])
     with unplanned(connection):
-        query = f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({source} OFFSET {int(dialect.header)})"
-        connection.execute(query, parameters | missing_pattern(missing_marks))
-    return count_rows(connection) + dialect.header
+        query = f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({rows} OFFSET {int(header)})"
+        connection.execute(query, parameters | missing)
+    return count_rows(connection) + header
 
 
-def draw_rows(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, share: float, target: Path, *, pad: bool) -> None:
+def draw_rows(connection: duckdb.DuckDBPyConnection, source: Source, dialect: Dialect, share: float, target: Path) -> None:
     """Writes the header and a random share of the rows to a CSV with the same separator."""
-    source, parameters = rows_of(path, dialect, pad=pad)
-    rows = drawn(source, share, kept=int(dialect.header))
+    rows = drawn(source[0], share, kept=int(dialect.header))
     layout = f"FORMAT csv, HEADER false, DELIMITER {quoted(dialect.delimiter)}"
-    connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({layout})", parameters)
+    connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({layout})", source[1])
 
 
 def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> list[Finding]:
@@ -319,7 +313,8 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
     findings: list[Finding] = []
     wanted = [column_name(name or "") for name in given]
     if told:
-        findings += [long_name(name) for name in wanted if len(name) > LONGEST_NAME]
+        cut = "A column's name has {:,} letters; it was cut to the first {:,}. Check the file's first line."
+        findings += [Finding("warning", "long-name", cut.format(len(name), LONGEST_NAME)) for name in wanted if len(name) > LONGEST_NAME]
     wanted = [name[:LONGEST_NAME] for name in wanted]
     theirs, used, tried = set(wanted), set[str](), dict[str, int]()
     for place, name in enumerate(wanted):
@@ -338,9 +333,3 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
                 Finding("warning", "duplicate-names", f"Two columns are called {name!r}; the later is called {new!r} here.", new)
             )
     return tuple(names), findings
-
-
-def long_name(name: str) -> Finding:
-    """Reports that a name was cut."""
-    message = f"A column's name has {len(name):,} letters; it was cut to the first {LONGEST_NAME:,}. Check the file's first line."
-    return Finding("warning", "long-name", message)

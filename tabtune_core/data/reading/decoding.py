@@ -9,7 +9,6 @@ import re
 import shutil
 import zipfile
 import zlib
-from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
 from typing import IO
@@ -28,7 +27,7 @@ HEAD_BYTES = 1 << 16
 DOS_END = b"\x1a"
 """The end-of-file byte that old programs write after a text."""
 
-REFUSED: tuple[tuple[bytes, str], ...] = (
+REFUSED: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"GIF8", "a GIF picture"),
@@ -38,20 +37,19 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"\x89HDF", "an HDF5 file"),
     (b"FEA1", "a Feather file of version 1"),
     (b"\x93NUMPY", "a NumPy array"),
-    (b"\x80\x04\x95", "a Python pickle"),
-    (b"\x80\x05\x95", "a Python pickle"),
+    ((b"\x80\x04\x95", b"\x80\x05\x95"), "a Python pickle"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
     (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ", "an xz archive"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ\x90", "a program"),
-    (b"<!doctype html", "a web page, often a log-in or error page saved instead of the data"),
-    (b"<html", "a web page, often a log-in or error page saved instead of the data"),
+    ((b"\x7fELF", b"MZ\x90"), "a program"),
+    ((b"<!doctype html", b"<html"), "a web page, often a log-in or error page saved instead of the data"),
     (b"<?xml", "XML"),
 )
+PARQUET, FEATHER = b"PAR1", b"ARROW1"
 JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[{\[])")
+"""The first letters of JSON that could be a table."""
 BYTE_ORDER_MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -65,15 +63,6 @@ TRUSTED_GUESSES = frozenset(
     | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u"}
 )
 EXPORT = "Export the table as CSV or Parquet and add that file."
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The encoding of a decoded file, with findings and questions about it."""
-
-    encoding: str
-    findings: tuple[Finding, ...]
-    questions: tuple[Question, ...]
 
 
 def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, sampled: bool, tell: Tell) -> tuple[Path, tuple[Finding, ...]]:
@@ -149,22 +138,7 @@ def is_packed(head: bytes) -> bool:
 
 def is_known(head: bytes) -> bool:
     """Whether the first bytes are those of a table that is not delimited text."""
-    return is_parquet(head) or is_feather(head) or is_json(head) or head.startswith((OLE, b"PK"))
-
-
-def is_parquet(head: bytes) -> bool:
-    """Whether the first bytes are those of a Parquet file."""
-    return head.startswith(b"PAR1")
-
-
-def is_feather(head: bytes) -> bool:
-    """Whether the first bytes are those of an Arrow or Feather file."""
-    return head.startswith(b"ARROW1")
-
-
-def is_json(head: bytes) -> bool:
-    """Whether the first letters are those of JSON that could be a table."""
-    return JSON.match(head) is not None
+    return head.startswith((PARQUET, FEATHER, OLE, b"PK")) or JSON.match(head) is not None
 
 
 def read_head(path: Path) -> bytes:
@@ -219,34 +193,34 @@ def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes:
             tell("Unpacking megabytes", written // 1_000_000, 0)
 
 
-def decode(path: Path, target: Path, encoding: str | None) -> Decoded:
-    r"""Writes ``path`` to ``target`` as UTF-8 with ``\n`` at the line ends.
+def decode(path: Path, target: Path, encoding: str | None) -> tuple[str, tuple[Finding, ...], tuple[Question, ...]]:
+    r"""Writes ``path`` to ``target`` as UTF-8 with ``\n`` at the line ends; returns its encoding, with findings and questions about it.
 
     Raises TableError where ``encoding`` does not exist or does not fit the bytes.
     """
     if encoding is not None:
         transcode_as_asked(path, target, encoding)
-        return Decoded(encoding, (), ())
+        return encoding, (), ()
     head = read_head(path)
     for mark, name in BYTE_ORDER_MARKS:
         if head.startswith(mark):
             transcode_as_asked(path, target, name)
             code = "bom" if name == "utf-8-sig" else name
-            return Decoded(name, (Finding("info", code, f"The file starts with a byte order mark: read as {name}."),), ())
+            return name, (Finding("info", code, f"The file starts with a byte order mark: read as {name}."),), ()
     wide = wide_encoding(head)
     if wide is not None:
         transcode_as_asked(path, target, wide)
         message = f"Every second byte is zero: read as {wide}."
-        return Decoded(wide, (Finding("warning", "utf-16", message),), (encoding_question(wide, message),))
+        return wide, (Finding("warning", "utf-16", message),), (encoding_question(wide, message),)
     if transcode(path, target, "utf-8"):
-        return Decoded("utf-8", (), ())
+        return "utf-8", (), ()
     evidence = beyond_ascii(path)
     guess = from_bytes(evidence).best() if other_script(evidence) else None
     guessed = [guess.encoding] if guess is not None and guess.encoding in TRUSTED_GUESSES else []
     used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
     message = f"The bytes are not UTF-8. They were read as {used}, which gives text such as {foreign_words(target)!r}."
     code = "latin-1" if used in ("cp1252", "latin-1") else "encoding"
-    return Decoded(used, (Finding("warning", code, message),), (encoding_question(used, message),))
+    return used, (Finding("warning", code, message),), (encoding_question(used, message),)
 
 
 def wide_encoding(head: bytes) -> str | None:

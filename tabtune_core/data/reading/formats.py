@@ -4,7 +4,7 @@ First step of reading, after ``decoding`` has unpacked a file. In: a plain file.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -13,7 +13,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Finding, Question, ReadingChoices, shorten
-from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, decode, is_feather, is_json, read_head
+from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, FEATHER, JSON, decode, read_head
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.parquet import check_size
 from tabtune_core.data.reading.progress import Tell
@@ -22,33 +22,27 @@ from tabtune_core.data.reading.workbook import is_workbook, sheet_as_text
 from tabtune_core.errors import TableError
 
 
-@dataclass(frozen=True, slots=True)
-class Readable:
-    """A table as text or Parquet."""
-
-    path: Path
-    choices: ReadingChoices
-    findings: tuple[Finding, ...] = ()
-    questions: tuple[Question, ...] = ()
-
-
-def readable(path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: int, tell: Tell) -> Readable:
-    """Returns the file itself, or its conversion in ``folder``. Raises TableError where it is damaged or unpacks beyond the limit."""
+def readable(
+    path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: int, tell: Tell
+) -> tuple[Path, ReadingChoices, tuple[Finding, ...], tuple[Question, ...]]:
+    """Returns the file itself, or its conversion in ``folder``, and how to read it. Raises TableError where it is damaged or unpacks beyond
+    the limit.
+    """
     head = read_head(path)
     if is_workbook(path, head):
         text = folder / "sheet.csv"
         findings, questions = sheet_as_text(path, choices.sheet, text, limit_bytes=limit_bytes, tell=tell)
-        return Readable(text, replace(choices, encoding="utf-8", delimiter=","), findings, questions)
-    if is_feather(head):
-        return Readable(feather_as_parquet(path, folder / "feather.parquet", limit_bytes, tell), choices)
-    if is_json(head):
-        return Readable(json_as_parquet(path, folder, tell), choices)
+        return text, replace(choices, encoding="utf-8", delimiter=","), findings, questions
+    if head.startswith(FEATHER):
+        return feather_as_parquet(path, folder / "feather.parquet", limit_bytes, tell), choices, (), ()
+    if JSON.match(head):
+        return json_as_parquet(path, folder, tell), choices, (), ()
     marked = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)
-    if marked and is_json(head.decode(marked, "ignore").encode()):
+    if marked and JSON.match(head.decode(marked, "ignore").encode()):
         plain = folder / "plain.json"
-        findings = decode(path, plain, None).findings
-        return Readable(json_as_parquet(plain, folder, tell), choices, findings)
-    return Readable(path, choices)
+        _, findings, _ = decode(path, plain, None)
+        return json_as_parquet(plain, folder, tell), choices, findings, ()
+    return path, choices, (), ()
 
 
 def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -> Path:

@@ -5,7 +5,6 @@ can unpack to gigabytes.
 """
 
 import re
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tabtune_core.data.findings import Finding
+from tabtune_core.data.findings import Finding, ReadingChoices
 from tabtune_core.data.reading.cells import (
     Cells,
     check_width,
@@ -51,9 +50,8 @@ def load_parquet(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     folder: Path,
-    missing_marks: Sequence[str],
+    choices: ReadingChoices,
     *,
-    rows: int | None,
     limit_bytes: int,
     fewest: int,
     tell: Tell,
@@ -69,13 +67,13 @@ def load_parquet(
         index = [schema.names[place] for place in sorted({*range(len(schema))} - {*kept})]
         schema = pa.schema([schema.field(place) for place in kept])
         check_width(len(schema), fewest)
-        share = share_to_read(metadata.num_rows, rows)
+        share = share_to_read(metadata.num_rows, choices.rows)
         unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
         check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), limit_bytes)
         names = [f"c{place}" for place in range(len(schema))]
         hold_cells(connection, folder, len(names))
         connection.execute(f"CREATE TABLE cells ({', '.join(f'{name} VARCHAR' for name in names)})")
-        missing = missing_pattern(missing_marks)
+        missing = missing_pattern(choices.missing_marks)
         selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)") for name in names)
         shared = prefixed(metadata)
         texts = [field.name for field in schema if field.name not in shared and any(is_text(field.type) for is_text in TEXTS)]

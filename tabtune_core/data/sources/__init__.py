@@ -4,22 +4,22 @@ Before reading. In: what the person typed, such as an address. Out: a file to re
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tabtune_core.data.reading.progress import Tell, untold
 from tabtune_core.data.sources import local, openml, web
-from tabtune_core.data.sources.base import Fetch, Fetched
+from tabtune_core.data.sources.base import Fetched
 from tabtune_core.errors import TableError
 
-SOURCES: dict[str, Fetch] = {
+SOURCES: dict[str, Callable[..., Fetched]] = {
     "https://": web.fetch,
     "http://": web.fetch,
     "hf://": web.fetch_from_hub,
     "openml:": openml.fetch,
     local.QUERY: local.query,
 }
-"""Function of each source, by its prefix."""
+"""Function of each source, by its prefix; it is called as in ``fetch``."""
 REMOTE = ("https://", "http://", "hf://", "openml:")
 """The sources that a page may ask for; a query can read any file of the machine."""
 SECRET = re.compile(r"([?&][^=&#]*(?:token|key|sig|secret|pass|auth|cred|session)[^=&#]*=)[^&#]+", re.IGNORECASE)

@@ -1,10 +1,7 @@
-"""The interface of a source: the call, and its result."""
+"""The result of a source."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from tabtune_core.data.reading.progress import Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +14,3 @@ class Fetched:
 
     target: str = ""
     """The column to predict, where the source names one."""
-
-
-class Fetch(Protocol):
-    """Fetches a table into a folder."""
-
-    def __call__(self, asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
-        """Fetches ``asked``; ``guarded`` forbids private networks. Raises TableError."""

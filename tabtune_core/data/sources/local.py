@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tabtune_core.data.reading.decoding import check_is_file, is_parquet, read_head
+from tabtune_core.data.reading.decoding import PARQUET, check_is_file, read_head
 from tabtune_core.data.reading.progress import Tell
 from tabtune_core.data.reading.sql import connect, translated
 from tabtune_core.data.sources.base import Fetched
@@ -24,7 +24,7 @@ def joined(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell) 
     with translated():
         for path in paths:
             check_is_file(path)
-            if not is_parquet(read_head(path)):
+            if not read_head(path).startswith(PARQUET):
                 raise TableError(f"{str(path)!r} is not a Parquet file; only those are joined. Give one file, or join them yourself.")
         if (size := sum(path.stat().st_size for path in paths)) > limit_bytes:
             raise TableError(f"The files have {size:,} bytes together and the limit is {limit_bytes:,}. Give fewer of them.")

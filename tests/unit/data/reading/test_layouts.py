@@ -239,9 +239,9 @@ def test_hundreds_of_columns_fit_into_the_memory_limit_of_reading(tmp_path):
     lines = [",".join(f"c{place}" for place in range(600)), *[",".join(["1", "na"] * 300)] * 20]
     (tmp_path / "wide.csv").write_text("\n".join(lines))
     with connect(tmp_path) as connection:
-        dialect, sample = Dialect(",", '"', '"', 0, 600, True, False), tmp_path / "sample.csv"
-        more = {"header_lines": None, "sample": sample, "limit_bytes": 10**9, "fewest": 2}
-        cells = load_text(connection, tmp_path / "wide.csv", dialect, (), lines=21, asked=None, **more)
+        dialect = Dialect(",", '"', '"', 0, 600, True, False)
+        more = {"sample": tmp_path / "sample.csv", "limit_bytes": 10**9, "fewest": 2}
+        cells = load_text(connection, tmp_path / "wide.csv", dialect, ReadingChoices(), lines=21, **more)
         assert (len(cells.names), cells.rows) == (600, 20)
         assert counts(connection, "count(c598)", "count(c599)") == (20, 0)
 
