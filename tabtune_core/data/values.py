@@ -19,7 +19,7 @@ from pandas.api.types import infer_dtype
 
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
-from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, moments_of, times_of
+from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, read_texts
 from tabtune_core.data.reading.digits import ascii_digits
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
@@ -126,7 +126,8 @@ def moments(column: pd.Series, *, day_first: bool | None = None) -> "NDArray[np.
     found = np.array([_moment(value) for value in values], dtype="datetime64[us]")
     rest = np.flatnonzero(np.isnat(found))
     texts = [as_text(values[i]) for i in rest]
-    told = dict(zip(known := [text for text in dict.fromkeys(texts) if text], moments_of(known, day_first=day_first), strict=True))
+    known = [text for text in dict.fromkeys(texts) if text]
+    told = dict(zip(known, read_texts(known, "datetime", day_first=day_first)[1], strict=True))
     found[rest] = np.array([told.get(text) for text in texts], dtype="datetime64[us]")
     return found
 
@@ -148,7 +149,7 @@ def seconds(column: pd.Series) -> NDArray[np.float64]:
     """Returns seconds since midnight ``(N,)`` of times of day or moments, nan where missing or neither."""
     values = present(column)
     texts = list(dict.fromkeys(value for value in values if isinstance(value, str)))
-    told = dict(zip(texts, times_of([text.strip() for text in texts]), strict=True))
+    told = dict(zip(texts, read_texts([text.strip() for text in texts], "time")[1], strict=True))
     clocks = [told[value] if isinstance(value, str) else value for value in values]
     found = numbers(pd.Series([value if isinstance(value, time) else None for value in clocks], dtype=object))
     when = moments(pd.Series([value if isinstance(value, date | np.datetime64) else None for value in clocks], dtype=object))

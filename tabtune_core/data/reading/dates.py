@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, time
+from datetime import date
 from functools import cache, reduce
 from typing import Any
 
@@ -293,23 +293,14 @@ def _in_digits(style: str) -> str:
 
 def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     """Returns the date or time type of different texts, by the same rules as for a file; None if they are neither."""
-    found = _read(texts, None)[0] if may_be_dates(texts) else None
-    return found if found and found.kind in MEANS else None
+    return read_texts(texts, None)[0] if may_be_dates(texts) else None
 
 
-def moments_of(texts: Sequence[str], *, day_first: bool | None = None) -> list[int | None]:
-    """Returns microseconds since 1970 of each text, None where it is not a date. If ``day_first`` is known, each text is read by itself."""
-    if day_first is None:
-        return _read(texts, "datetime")[1]
-    return _read(texts, "datetime", each_date("", "datetime", day_first))[1]
+def read_texts(texts: Sequence[str], asked: Kind | None, *, day_first: bool | None = None) -> tuple[Typed | None, list[Any]]:
+    """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, None where it has none.
 
-
-def times_of(texts: Sequence[str]) -> list[time | None]:
-    """Returns the time of day of each text, None where it has none."""
-    return _read(texts, "time")[1]
-
-
-def _read(texts: Sequence[str], asked: Kind | None, work: Asking[Typed | None] | None = None) -> tuple[Typed | None, list[Any]]:
+    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by itself.
+    """
     texts = list(map(ascii_digits, texts))
     different = list(dict.fromkeys(texts))
     if not different:
@@ -317,7 +308,8 @@ def _read(texts: Sequence[str], asked: Kind | None, work: Asking[Typed | None] |
     with _database(os.getpid()).cursor() as connection:
         cells = pa.table({"place": [0] * len(different), "number": range(len(different)), "cell": pa.array(different, pa.string())})
         connection.register("batch", cells)
-        (typed,) = answered(connection, [work or as_date("", different, None, asked=asked)], [different])
+        work = as_date("", different, None, asked=asked) if day_first is None else each_date("", "datetime", day_first)
+        (typed,) = answered(connection, [work], [different])
         if typed is None or typed.kind not in MEANS:
             return None, []
         value = typed.value if typed.kind == "time" else f"epoch_us({typed.value})"  # Python has no moments before the year 1

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
@@ -164,19 +165,19 @@ def as_number(
             f"count(*) FILTER (isinf({PLAIN}))",
         )
     )
-    style = None
+    style, read = None, 0
     listed = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): numbered notes, not negative numbers
     if (unread and not listed) or decimal_comma:
         comma_first = comma_first or any(map(ZERO_COMMA.search, sample)) if decimal_comma is None else decimal_comma
         marks = sum(map(bool, map(MARKED.fullmatch, sample)))
         few = not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
         marked = forced or (few and not zeros and not large)
-        style = yield from number_format(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=marked)
-    if style is not None and style.read > filled - unread - (style.style is POINTS and decimal_comma is True):
+        style, read = yield from number_format(_ways(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=marked))
+    if style is not None and read > filled - unread - (style.style is POINTS and decimal_comma is True):
         wrong = f"(cell IS NOT NULL AND NOT {style.condition})"
-        (misfits,) = (yield Ask((f"list(cell) FILTER {wrong}",), of_sample=True)) if style.read < filled else ((),)
+        (misfits,) = (yield Ask((f"list(cell) FILTER {wrong}",), of_sample=True)) if read < filled else ((),)
         typed = style_typed(name, [cell for cell in sample if cell not in (misfits or ())], style, unit)
-        unread = filled - style.read
+        unread = filled - read
     elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
         words = yield from as_words()
@@ -223,7 +224,7 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     ways = _ways(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=True)
     first = next(place for place, way in enumerate(ways) if way.text == UNMARKED)
     after = next(place for place, way in enumerate(ways) if way.style is CLOCKED)
-    grouped = f"CASE WHEN NOT regexp_full_match(cell, {quoted(ZERO_POINT.pattern)}) THEN {Fitting(POINTS, 'cell', 0).value} END"
+    grouped = f"CASE WHEN NOT regexp_full_match(cell, {quoted(ZERO_POINT.pattern)}) THEN {Fitting(POINTS, 'cell').value} END"
     points = [grouped] if decimal_comma else []  # the point of a plain "1.234" separates thousands, that of "0.234" does not
     plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first])])})"
     unmarked = f"coalesce({', '.join(way.value for way in ways[first:after])})"
@@ -297,10 +298,7 @@ class Fitting:
 
     style: NumberFormat
     text: str
-    """SQL for a cell without what surrounds its number: "cell", BARE, UNMARKED or the result of ``without_unit``."""
-
-    read: int
-    """Number of cells in this format."""
+    """SQL for a cell without what surrounds its number: "cell", BARE, UNMARKED, or a cell without its unit."""
 
     @property
     def condition(self) -> str:
@@ -313,24 +311,16 @@ class Fitting:
         return f"CASE WHEN {self.condition} THEN TRY_CAST({self.style.value.format(cell=self.text)} AS DOUBLE) END"
 
 
-def without_unit(unit: str) -> str:
-    """Returns SQL for a cell without this unit."""
-    pattern = rf"\s*{re.escape(unit)}s?$"
-    return f"regexp_replace({SIGNED}, {quoted(pattern)}, '')"
-
-
-def number_format(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[NumberFormat], marked: bool) -> Asking[Fitting | None]:
-    """Returns the format that fits most cells, among those that fit nearly all of the sample; in a tie, the more usual one.
-
-    The arguments are those of ``_ways``.
+def number_format(ways: Sequence[Fitting]) -> Asking[tuple[Fitting | None, int]]:
+    """Returns the way that fits most cells, among those that fit nearly all of the sample, and the number of these cells; in a tie, the
+    first.
     """
-    ways = _ways(unit, comma_first=comma_first, known=known, own=own, marked=marked)
     counts = yield Ask(("count(cell)", *(f"count(*) FILTER ({way.condition})" for way in ways)), of_sample=True)
     likely = [way for way, count in zip(ways, counts[1:], strict=True) if count and count >= counts[0] * (1 - STRAY_SHARE)]
     if not likely:
-        return None
+        return None, 0
     read = yield Ask(tuple(f"count(*) FILTER ({way.condition})" for way in likely))
-    return max((replace(way, read=count) for way, count in zip(likely, read, strict=True)), key=lambda way: way.read)
+    return max(zip(likely, read, strict=True), key=itemgetter(1))
 
 
 def _ways(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[NumberFormat], marked: bool) -> list[Fitting]:
@@ -340,11 +330,13 @@ def _ways(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[Num
     ``known``, the point in "1.234 €" separates thousands. The ``own`` formats, known for this column, go first.
     """
     commas = (POINTS, COMMAS) if comma_first else (COMMAS, POINTS)
-    texts = ("cell", BARE, *([without_unit(unit)] if unit else []), *([UNMARKED] if marked else []))
+    ending = rf"\s*{re.escape(unit or '')}s?$"
+    without_unit = [f"regexp_replace({SIGNED}, {quoted(ending)}, '')"] if unit else []
+    texts = ("cell", BARE, *without_unit, *([UNMARKED] if marked else []))
     styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, BLANKS, *commas)
-    ways = [Fitting(style, text, 0) for text in texts for style in styles]
-    first = [Fitting(style, text, 0) for style in own for text in texts[:2]]
-    return [*first, *ways, Fitting(CLOCKED, "cell", 0), Fitting(SPANS, "cell", 0)]
+    ways = [Fitting(style, text) for text in texts for style in styles]
+    first = [Fitting(style, text) for style in own for text in texts[:2]]
+    return [*first, *ways, Fitting(CLOCKED, "cell"), Fitting(SPANS, "cell")]
 
 
 def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None) -> Typed:

@@ -14,7 +14,7 @@ import pytest
 from tabtune_core.data.encoding import FeatureEncoder, count_features
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
-from tabtune_core.data.reading.dates import moments_of
+from tabtune_core.data.reading.dates import read_texts
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.values import column_kind
 
@@ -75,9 +75,9 @@ def test_texts_of_a_frame_can_be_read_in_threads_and_in_a_forked_process():
     texts = [f"{i % 28 + 1} May {2000 + i}" for i in range(50)]
     expected = [(dt.datetime(2000 + i, 5, i % 28 + 1) - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1) for i in range(50)]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(moments_of, [texts] * 24)) == [expected] * 24
+        assert [found for _, found in pool.map(read_texts, [texts] * 24, ["datetime"] * 24)] == [expected] * 24
     if not (child := os.fork()):
-        os._exit(moments_of(texts) != expected)
+        os._exit(read_texts(texts, "datetime")[1] != expected)
     assert os.waitpid(child, 0)[1] == 0
 
 
