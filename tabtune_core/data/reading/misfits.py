@@ -7,6 +7,7 @@ CSV reader finds this in one pass and little memory; DuckDB's own list of reject
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -112,64 +113,54 @@ def find_misfits(path: Path, dialect: Dialect) -> Misfits:
     usual_limit = csv.field_size_limit(LONGEST_RECORD)
     try:
         with path.open(encoding="utf-8", newline="\n") as text:
-            lines = _Bounded(text)
-            for _ in range(dialect.skip):
-                next(lines, None)
-            _look(found, lines, dialect)
+            _look(found, islice(_bounded(text), dialect.skip, None), dialect)
     finally:
         csv.field_size_limit(usual_limit)
     return found
 
 
-class _Bounded:
-    """Iterates over the lines of a text, counts them and replaces lines that are too long."""
-
-    def __init__(self, text: TextIO) -> None:
-        self.text = text
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self.text.readline(LONGEST_RECORD)
-        if not line:
-            raise StopIteration
-        self.number += 1
-        if len(line) < LONGEST_RECORD:
-            return line
-        while not line.endswith("\n") and (line := self.text.readline(LONGEST_RECORD)):
+def _bounded(text: TextIO) -> Iterator[str]:
+    """Yields the lines of a text, and BROKEN for lines that are too long."""
+    while line := text.readline(LONGEST_RECORD):
+        short = len(line) < LONGEST_RECORD
+        yield line if short else BROKEN
+        while not short and not line.endswith("\n") and (line := text.readline(LONGEST_RECORD)):
             pass
-        return BROKEN
 
 
-def _look(found: Misfits, lines: _Bounded, dialect: Dialect) -> None:
+def _look(found: Misfits, lines: Iterator[str], dialect: Dialect) -> None:
+    """Reads ``lines``, those below ``dialect.skip``."""
     doubled = dialect.escape == dialect.quote
     escape = None if doubled else dialect.escape
     layout: dict[str, Any] = {"delimiter": dialect.delimiter, "quotechar": dialect.quote, "doublequote": doubled, "escapechar": escape}
     records = csv.reader(lines, **layout, skipinitialspace=dialect.delimiter != " ", strict=True)
+    before = dialect.skip  # lines that the reader did not count
     while True:
-        start = lines.number + 1
+        start = before + records.line_num + 1
         record: list[str] | None = None
         try:
             record = next(records)
         except StopIteration:
             return
         except csv.Error as error:
-            unending = "limit" in str(error) and not any(line.count(dialect.quote) % 2 for line in lines)
-            if unending or "unexpected end" in str(error):
+            closed = "unexpected end" not in str(error)
+            if "limit" in str(error):  # a cell that is too long ends in the next line with a quote
+                further = next((place for place, line in enumerate(lines, 1) if line.count(dialect.quote) % 2), 0)
+                before, closed = before + further, further > 0
+            if not closed:
                 found.opened = start
                 return
+        tall = before + records.line_num + 1 - start
         cells = dialect.width + 1 if record is None else len(record)
         if record is not None and cells < dialect.width and not any(map(str.strip, record)):
             found.blank += cells > 0
             continue
         found.records += 1
-        found.tallest = max(found.tallest, (lines.number + 1 - start, start))
+        found.tallest = max(found.tallest, (tall, start))
         if cells < dialect.width and not (dialect.short_header and found.records == 1):
             found.short.add(start)
         elif cells > dialect.width:
             found.wrong.add(start)
-            found.lost += lines.number + 1 - start
+            found.lost += tall
             found.first_is_wrong |= found.records == 1
             found.most_cells = max(found.most_cells, cells)
