@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.api.pipeline_facts import PipelineFacts, check_rows, read_history
-from tabtune_core.data.encoding import LARGEST, FeatureEncoder, LabelEncoder, NumberEncoder
+from tabtune_core.data.encoding import LARGEST, FeatureEncoder, LabelEncoder
 from tabtune_core.data.task import Context
 from tabtune_core.errors import PipelineError
 from tabtune_core.events import Event, MemorySampled, to_json
@@ -56,11 +56,13 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     Raises:
         PipelineError: JSON cannot hold the type of the classes, or the file could not be opened again.
     """
-    context = content.context
+    context, history = content.context, content.history
+    if len(history) > MOST_EVENTS:
+        history = tuple(event for event in history if not isinstance(event, MemorySampled))
     facts = {
         "format": FORMAT,
         **content.facts.to_json(),
-        "history": [to_json(event) for event in _short(content.history)],
+        "history": [to_json(event) for event in history[-MOST_EVENTS:]],
         "context": {"sha256": context.sha256, "encoder": context.encoder.to_json(), "classes": context.labels.classes},
     }
     try:
@@ -84,12 +86,6 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
         # rows of few different values compress so well that a reader would take the file for a decompression bomb
         how = zipfile.ZIP_STORED if context.x_CF.nbytes > FREE_BYTES // 2 else zipfile.ZIP_DEFLATED
         archive.writestr(CONTEXT, safetensors.numpy.save(rows), how)
-
-
-def _short(history: tuple[Event, ...]) -> tuple[Event, ...]:
-    if len(history) <= MOST_EVENTS:
-        return history
-    return tuple(event for event in history if not isinstance(event, MemorySampled))[-MOST_EVENTS:]
 
 
 def read_pipeline(path: Path) -> PipelineContent:
@@ -116,7 +112,7 @@ def read_pipeline(path: Path) -> PipelineContent:
 
 
 def _context(facts: Mapping[str, Any], content: bytes) -> Context:
-    labels = LabelEncoder(tuple(facts["classes"])) if facts["classes"] else NumberEncoder()
+    labels = LabelEncoder(tuple(facts["classes"]))
     header, _ = read_header(content)
     check_rows(facts["encoder"], len(facts["classes"]), header)
     rows = safetensors.numpy.load(content)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype, is_integer_dtype
 
-from tabtune_core.data.encoding import DATED, LabelEncoder, NumberEncoder, label_numbers
+from tabtune_core.data.encoding import DATED, LabelEncoder, label_numbers
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.dates import kind_of_texts
 from tabtune_core.data.splits import Split, labelled_rows, sample_rows, strata_of
@@ -114,7 +114,7 @@ class Labels:
     """Classes in the order of the probabilities, as they were passed and as text."""
 
     classes: NDArray[Any]
-    texts: LabelEncoder | NumberEncoder
+    texts: LabelEncoder
 
     @classmethod
     def of(cls, y: pd.Series, task: Task) -> "Labels":
@@ -124,7 +124,7 @@ class Labels:
             LabelError: values that have no common order.
         """
         if task == "regression":
-            return cls(np.array([]), NumberEncoder())
+            return cls(np.array([]), LabelEncoder())
         labels = y.dropna()
         if infer_dtype(labels) in ("integer", "boolean"):  # scikit-learn's metrics do not take these as objects
             labels = labels.infer_objects()
@@ -263,7 +263,7 @@ def prepare_arrays(
 def show_all(
     frame: pd.DataFrame,
     labels: NDArray[np.object_],
-    encoder: LabelEncoder | NumberEncoder,
+    encoder: LabelEncoder,
     settings: RunSettings,
     kinds: dict[str, Kind] | None = None,
 ) -> Context:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.data.findings import shorten
-from tabtune_core.data.reading.dates import kind_of_texts
+from tabtune_core.data.reading.dates import is_number, kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
 from tabtune_core.data.values import MISSING, date_texts, moments, numbers, places, present, seconds, word, words
 from tabtune_core.errors import LabelError, TableError
@@ -82,8 +82,8 @@ class FeatureEncoder:
     @property
     def text_arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of the text encoders, under the names that ``from_json`` expects."""
-        arrays = (text.arrays for text in self.texts.values())
-        return {f"text/{i}/{name}": array for i, held in enumerate(arrays) for name, array in held.items()}
+        texts = enumerate(self.texts.values())
+        return {f"text/{i}/{name}": getattr(text, field) for i, text in texts for name, field in PARTS.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})) -> "FeatureEncoder":
@@ -200,37 +200,28 @@ def _clock_parts(column: pd.Series) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class LabelEncoder:
-    """Maps class names to ids: numbers in numeric order, then texts in alphabetical order."""
+    """Maps class names to ids: numbers in numeric order, then texts alphabetically. Without classes, for regression, numbers stay."""
 
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def fit(cls, labels: Sequence[str]) -> "LabelEncoder":
         """Learns the classes of ``labels``."""
         return cls(tuple(sorted(set(labels), key=_label_order)))
 
-    def transform(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """Returns class ids ``(N,)``.
+    def transform(self, labels: Sequence[Any]) -> Target:
+        """Returns class ids, or numbers in the target's unit, ``(N,)``.
 
         Raises:
             LabelError: a label was not learnt.
         """
+        if not self.classes:
+            return np.array(labels, dtype=np.float64)
         ids = places(labels, self.classes)
         unknown = sorted({str(label) for label, place in zip(labels, ids, strict=True) if place == -1})
         if unknown:
             raise LabelError(f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes {', '.join(map(repr, self.classes))}.")
         return ids
-
-
-@dataclass(frozen=True, slots=True)
-class NumberEncoder:
-    """Passes numeric targets through: used for regression in place of a ``LabelEncoder``."""
-
-    classes: tuple[str, ...] = ()
-
-    def transform(self, labels: Sequence[float]) -> NDArray[np.float64]:
-        """Returns numbers ``(N,)`` in the target's unit."""
-        return np.array(labels, dtype=np.float64)
 
 
 def label_numbers(column: pd.Series) -> NDArray[np.object_]:
@@ -239,7 +230,4 @@ def label_numbers(column: pd.Series) -> NDArray[np.object_]:
 
 
 def _label_order(label: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(label), label
-    except ValueError:
-        return 1, 0.0, label
+    return (0, float(label), label) if is_number(label) else (1, 0.0, label)

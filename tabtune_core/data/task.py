@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder, Target, label_numbers
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, Target, label_numbers
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.ordered_splits import split_by_column, with_known_classes
 from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
@@ -35,7 +35,7 @@ class Context:
     y_C: Target
     """Class ids, or numbers in the target's unit."""
     encoder: FeatureEncoder
-    labels: LabelEncoder | NumberEncoder
+    labels: LabelEncoder
 
     @property
     def sha256(self) -> str:
@@ -132,7 +132,7 @@ def make_context(
     rows: Rows,
     kinds: Mapping[str, str],
     target: str | None = None,
-    names: LabelEncoder | NumberEncoder | None = None,
+    names: LabelEncoder | None = None,
 ) -> Context:
     """Learns encoders from the rows ``rows`` of ``frame`` and applies them to these rows.
 
@@ -141,7 +141,7 @@ def make_context(
     context_frame, context_labels = frame.iloc[rows], list(labels[rows])
     encoder = FeatureEncoder.fit(context_frame, kinds, target)
     if names is None:
-        names = LabelEncoder.fit(context_labels) if isinstance(context_labels[0], str) else NumberEncoder()
+        names = LabelEncoder.fit(context_labels) if isinstance(context_labels[0], str) else LabelEncoder()
     return Context(rows, encoder.transform(context_frame), names.transform(context_labels), encoder, names)
 
 
@@ -155,11 +155,6 @@ class Prepared:
     context: Context
     weights: NDArray[np.float64] | None = None
     """Weight of each row of the table in the training loss; None: all equal."""
-
-    @property
-    def train_weights(self) -> NDArray[np.float64] | None:
-        """Weights of the training rows."""
-        return None if self.weights is None else self.weights[self.split.train]
 
     def part(self, rows: Rows) -> tuple[NDArray[np.float64], Target]:
         """Returns the encoded features and targets of ``rows``."""

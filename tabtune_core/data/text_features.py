@@ -8,7 +8,7 @@ and must get the same numbers on a machine that rounds differently. Shape letter
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,8 @@ APART = 1e-4
 """Least relative gap between the strength of a direction and its neighbours'; with a smaller gap the direction is ambiguous."""
 LONGEST, MOST_TEXTS = 20_000, 2_000
 """Letters read of each text; number of texts, the first ones, that the directions are learnt from."""
-PARTS = ("rarity", "weights")
+PARTS = {"rarity": "rarity_H", "weights": "weights_KH"}
+"""Names of the learnt arrays in files, and their fields, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,6 @@ class TextEncoder:
     """How rare each hash is among the texts (inverse document frequency)."""
     weights_KH: NDArray[np.int16]
     """Weights of the directions, in units of ``1 / GRID``; all 0 for a direction that was not found."""
-
-    @property
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The learnt arrays, by the names in ``PARTS``."""
-        return dict(zip(PARTS, (self.rarity_H, self.weights_KH), strict=True))
 
     @classmethod
     def fit(cls, column: pd.Series) -> Self:

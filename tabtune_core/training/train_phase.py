@@ -167,7 +167,8 @@ def _run_loop(
 def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:
     """Returns the endless sequence of episodes of the run's seed, or a repeated set of them, after the first ``done`` ones."""
     rows, classes, count = session.rows, len(session.plan.classes), session.settings.train.episode_set
-    weight_N = session.table.train_weights
+    weights = session.table.weights
+    weight_N = None if weights is None else weights[session.table.split.train]
     if session.settings.train.class_weights == "balanced":
         weight_K = compute_class_weight("balanced", classes=np.arange(classes), y=rows.y_N)
         weight_N = weight_K[rows.y_N] * (1.0 if weight_N is None else weight_N)

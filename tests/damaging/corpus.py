@@ -105,11 +105,11 @@ def hashed(data):
             return data
     else:
         return data
-    from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, NumberEncoder
+    from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder
     from tabtune_core.data.task import Context
 
     rows, about = safetensors.numpy.load(members[CONTEXT]), facts["context"]
-    labels = LabelEncoder(tuple(about["classes"])) if about["classes"] else NumberEncoder()
+    labels = LabelEncoder(tuple(about["classes"]))
     about["sha256"] = Context(rows["rows"], rows["x"], rows["y"], FeatureEncoder.from_json(about["encoder"], rows), labels).sha256
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
