@@ -256,8 +256,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Returns the most probable class, or the predicted number, of each row."""
-        check_is_fitted(self)
-        return self._answers(X, self._adapters.module)
+        return self._answers(X, self._fitted.module)
 
     def _answers(self, X: Any, module: nn.Module) -> NDArray[Any]:
         predicted = self._predict(X, module)

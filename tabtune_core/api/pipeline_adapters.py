@@ -47,6 +47,12 @@ class WithAdapters:
     _params: dict[str, Any]
 
     @property
+    def _fitted(self) -> AdapterSet:
+        """The adapters; scikit-learn's NotFittedError before a fit."""
+        check_is_fitted(self)
+        return self._adapters
+
+    @property
     def model(self) -> nn.Module:
         """The upstream package's module with the active adapter.
 
@@ -54,8 +60,7 @@ class WithAdapters:
         section 10.1 saves them (with PiSSA those of the update, of twice the rank). Without an active adapter, or while it is merged,
         neither attribute exists.
         """
-        check_is_fitted(self)
-        active, merged, module = self._adapters.on
+        active, merged, module = self._fitted.on
         if active is not None and not merged:
             updates = adapter_updates(module, self._adapters.report(active))
             for i, side in enumerate(("lora_A", "lora_B")):
@@ -65,20 +70,17 @@ class WithAdapters:
     @property
     def report(self) -> LoraReport | None:
         """The layers of the active adapter, one by one; None without an adapter."""
-        check_is_fitted(self)
-        return None if self._adapters.active is None else self._adapters.report(self._adapters.active)
+        return None if self._fitted.active is None else self._adapters.report(self._fitted.active)
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters, in the order in which they were added."""
-        check_is_fitted(self)
-        return self._adapters.names
+        return self._fitted.names
 
     @property
     def active_adapter(self) -> str | None:
         """Name of the active adapter; None: the base alone predicts."""
-        check_is_fitted(self)
-        return self._adapters.active
+        return self._fitted.active
 
     def set_adapter(self, name: str | None) -> None:
         """Makes an adapter the active one, for all threads; None: the base alone. A prediction in progress keeps its adapter.
@@ -86,8 +88,7 @@ class WithAdapters:
         Raises:
             AdapterError: the name is unknown.
         """
-        check_is_fitted(self)
-        self._adapters.set(name)
+        self._fitted.set(name)
 
     @contextmanager
     def disable_adapter(self) -> Iterator[nn.Module]:
@@ -95,8 +96,7 @@ class WithAdapters:
 
         Blocks may overlap. After the last, the adapter from before them is active, or the one that was made active since.
         """
-        check_is_fitted(self)
-        with self._adapters.disabled() as base:
+        with self._fitted.disabled() as base:
             yield base
 
     def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:
@@ -149,23 +149,19 @@ class WithAdapters:
         Raises:
             AdapterError: there is no adapter.
         """
-        check_is_fitted(self)
-        name = name or self._adapters.active
+        name = name or self._fitted.active
         if name is None:
             hint = f"Turn one on, or name one of {', '.join(self.adapters)}." if self.adapters else "Fit with tuning_strategy='peft'."
             raise AdapterError(f"The pipeline has no LoRA adapter to save. {hint}")
+        report = self._adapters.report(name)
         adapter = LoraAdapter(
-            settings=self._lora_of(name),
+            settings=self._lora[name],
             tensors=self._adapters.tensors(name),
             task=self._base.task,
             model=self._base.source.model,
             base_sha256=self._base.source.sha256,
         )
-        write_plain(path, adapter, self._adapters.report(name), self._base.source.licence)
-
-    def _lora_of(self, name: str) -> LoraSettings:
-        self._adapters.report(name)
-        return self._lora[name]
+        write_plain(path, adapter, report, self._base.source.licence)
 
     def merge_lora_weights(self) -> None:
         """Merges the active adapter into the weights: a prediction then costs as much as the base's. ``unmerge`` restores every bit.
@@ -173,21 +169,18 @@ class WithAdapters:
         Raises:
             AdapterError: no adapter is active.
         """
-        check_is_fitted(self)
-        self._adapters.merge()
+        self._fitted.merge()
 
     def unmerge(self) -> None:
         """Takes a merged adapter out of the weights; it stays active."""
-        check_is_fitted(self)
-        self._adapters.unmerge()
+        self._fitted.unmerge()
 
     def save_merged(self, path: str | Path) -> None:
         """Writes the weights with the active adapter merged, as a checkpoint that the upstream package opens.
 
         ``tuning_params={'checkpoint': path}`` opens it here.
         """
-        check_is_fitted(self)
-        active, merged, module = self._adapters.on
+        active, merged, module = self._fitted.on
         with_module(self._base, module if active is None or merged else plain_copy(module)).save(Path(path))
 
     def predict_each(self, X: Any) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -165,25 +166,23 @@ def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
 
 def list_datasets(home: Path) -> list[Dataset]:
     """Returns all readable tables of a workspace, the newest first."""
-    kept = kept_in(home / "datasets", partial(get_dataset, home), TableError).values()
-    return sorted((dataset for dataset in kept if isinstance(dataset, Dataset)), key=lambda dataset: dataset.created, reverse=True)
+    return kept_in(home / "datasets", partial(get_dataset, home), TableError)[0]
 
 
 def damaged_datasets(home: Path) -> dict[str, str]:
     """Maps the id of each table whose description cannot be read to the reason."""
-    kept = kept_in(home / "datasets", partial(get_dataset, home), TableError)
-    return {name: why for name, why in kept.items() if isinstance(why, str)}
+    return kept_in(home / "datasets", partial(get_dataset, home), TableError)[1]
 
 
-def kept_in(place: Path, read: Callable[[str], Kept], refused: type[TabTuneError]) -> dict[str, Kept | str]:
-    """Reads each folder of ``place`` that a SHA-256 names; a text says why one cannot be read."""
-    kept: dict[str, Kept | str] = {}
+def kept_in(place: Path, read: Callable[[str], Kept], refused: type[TabTuneError]) -> tuple[list[Kept], dict[str, str]]:
+    """Reads each folder of ``place`` that a SHA-256 names; returns what can be read, newest first, and by name why others cannot."""
+    kept, damaged = list[Kept](), dict[str, str]()
     for name in sorted(folder.name for folder in place.glob("*") if SHA256.fullmatch(folder.name)):
         try:
-            kept[name] = read(name)
+            kept.append(read(name))
         except refused as error:
-            kept[name] = str(error)
-    return kept
+            damaged[name] = str(error)
+    return sorted(kept, key=attrgetter("created"), reverse=True), damaged
 
 
 def get_dataset(home: Path, id: str) -> Dataset:

@@ -58,15 +58,15 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     few = len(np.unique(y_N)) + 1 if task == "classification" else 0
     least = {name: NEARLY_ALL_OF_FEW if sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
     told = {name: score for name, score in scores.items() if score >= least[name]}
-    findings = [_finding(str(name), target, score, task) for name, score in told.items()]
+    does = "explains {:.1%} of the variance" if task == "regression" else "is right in {:.1%} of the rows, with equal weight for each class"
+    alone = f"a small tree that sees this column alone {does}"
+    findings = [_finding(str(name), target, alone.format(score)) for name, score in told.items()]
     if task == "regression":
         left = [name for name in scores if name not in told and kinds.get(str(name)) == "number"]
         ranks = sample[[target, *left]].rank().corr()[target]
         for name in (name for name in left if abs(ranks[name]) >= SAME_ORDER and sample[name].count() > len(sample) / 2):
-            message = (
-                f"{name!r} may give {target!r} away: both sort the rows in the same order, or the reverse, like a logarithm or an inverse."
-            )
-            findings.append(Finding("warning", "may-leak", f"{message} Leave it out unless it is known before the outcome is.", str(name)))
+            alike = "both sort the rows in the same order, or the reverse, like a logarithm or an inverse"
+            findings.append(_finding(str(name), target, alike))
     if task == "classification":
         rest = sample[[name for name in candidates[:MOST_COLUMNS] if name not in told]]
         findings += _gaps(rest, sample[target], np.asarray(y_N, dtype=np.int64))
@@ -149,14 +149,6 @@ def as_number(column: pd.Series) -> NDArray[np.float64]:
     return ids
 
 
-def _finding(name: str, target: str, score: float, task: Task) -> Finding:
-    how = (
-        f"explains {score:.1%} of the variance"
-        if task == "regression"
-        else f"is right in {score:.1%} of the rows, with equal weight for each class"
-    )
-    message = (
-        f"{name!r} may give {target!r} away: a small tree that sees this column alone {how}. Leave it out unless it is known before the "
-        "outcome is."
-    )
+def _finding(name: str, target: str, why: str) -> Finding:
+    message = f"{name!r} may give {target!r} away: {why}. Leave it out unless it is known before the outcome is."
     return Finding("warning", "may-leak", message, name)

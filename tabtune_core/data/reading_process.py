@@ -43,30 +43,22 @@ class ReadingProcess:
         Raises:
             ShortageError: the machine lacks something that reading needs, such as disk space.
         """
-        self._held = ExitStack()
-        try:
-            with named(folder=home, starting=True):
-                self._start(home, source, name, choices, owner, limit_bytes)
-        except ShortageError:
-            self._held.close()
-            raise
-
-    def _start(self, home: Path, source: Path | bytes | str, name: str, choices: ReadingChoices, owner: str, limit_bytes: int) -> None:
-        datasets = home / "datasets"
-        datasets.mkdir(parents=True, exist_ok=True)
-        self._folder = self._held.enter_context(scratch_folder(datasets, "incoming-"))
-        if isinstance(source, bytes):
-            (self._folder / "given").write_bytes(source)
-            source = self._folder / "given"
-        where = "source" if isinstance(source, Path) else "address"
-        request: dict[str, Any] = {"home": str(home), where: str(source), "name": name, "choices": choices.to_json()}
-        request |= {"owner": owner, "limit_bytes": limit_bytes}
-        command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the process ended at once; its result says why
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+        with named(folder=home, starting=True), ExitStack() as held:
+            (home / "datasets").mkdir(parents=True, exist_ok=True)
+            self._folder = held.enter_context(scratch_folder(home / "datasets", "incoming-"))
+            if isinstance(source, bytes):
+                (self._folder / "given").write_bytes(source)
+                source = self._folder / "given"
+            where = "source" if isinstance(source, Path) else "address"
+            request: dict[str, Any] = {"home": str(home), where: str(source), "name": name, "choices": choices.to_json()}
+            request |= {"owner": owner, "limit_bytes": limit_bytes}
+            command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):  # the process ended at once; its result says why
+                self._process.stdin.write(json.dumps(request).encode() + b"\n")
+                self._process.stdin.flush()
+            self._held = held.pop_all()
 
     def progress(self) -> str:
         """Returns the progress as one line."""
@@ -90,7 +82,8 @@ class ReadingProcess:
             answer: dict[str, Any] = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             answer = {"error": CRASHED if self._process.returncode == 1 else ENDED}
-            if lacking := self._lacking(self._process.returncode - UNSAID):
+            number = self._process.returncode - UNSAID
+            if number in errno.errorcode and (lacking := shortage_of(OSError(number, os.strerror(number), str(self._folder.parent)))):
                 answer = {"error": str(lacking), "lack": lacking.lack}
         finally:
             self.cancel()
@@ -99,10 +92,6 @@ class ReadingProcess:
         if "error" in answer:
             raise (LayoutError if answer.get("layout") else TableError)(answer["error"])
         return str(answer["id"])
-
-    def _lacking(self, number: int) -> ShortageError | None:
-        """Returns the shortage that kept the process from writing its result, by the system's error number; None if it is not one."""
-        return shortage_of(OSError(number, os.strerror(number), str(self._folder.parent))) if number in errno.errorcode else None
 
     def cancel(self) -> None:
         """Ends the process and removes what it wrote; does nothing if it has ended."""

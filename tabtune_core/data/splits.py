@@ -157,9 +157,9 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
         first_seed = rule.seed if rule.test_seed is None else rule.test_seed
         rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=first_seed, stratify=labels[spread].astype(str))
         rest, test = (rest, test) if rule.test_seed is None else _with_every_class(labels, rest, test, left=2)
-    train, validation = train_test_split(
-        rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=_stratify(labels[rest].astype(str))
-    )
+    strata = labels[rest].astype(str)
+    recurring = np.unique(strata, return_counts=True)[1].min() >= 2
+    train, validation = train_test_split(rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=strata if recurring else None)
     if rule.test_seed is not None:  # runs of earlier versions have no test seed and must keep their split
         train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])
@@ -179,10 +179,6 @@ def sampled(labels: NDArray[np.object_], train: Rows, validation: Rows, test: Ro
     validation, test = at_most(validation, rule.validation_rows), at_most(test, rule.test_rows, test_rng)
     train = np.sort(train)
     return Split(train, validation, test, at_most(train, rule.context_rows or len(train)))
-
-
-def _stratify(values: NDArray[np.str_]) -> NDArray[np.str_] | None:
-    return values if np.unique(values, return_counts=True)[1].min() >= 2 else None
 
 
 def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, left: int) -> tuple[Rows, Rows]:

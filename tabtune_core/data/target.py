@@ -149,10 +149,9 @@ def check_label(
         findings.append(Finding("warning", "label-missing", message, target))
     if task == "regression":
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
-            message = (
+            raise LabelError(
                 f"The label {target!r} holds values such as {words(labels[:1])[0]!r}; regression needs numbers. Choose classification."
             )
-            raise LabelError(message)
         if split and len(labels) < FEWEST_NUMBERS:
             raise LabelError(
                 f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, validate and test on."
@@ -290,8 +289,7 @@ def split_at_median(series: pd.Series) -> pd.Series:
     median = series.median()
     above, named = series > median, exact(median)
     if not above.any():
-        message = f"No value of {series.name!r} is above its median ({named}), so the split gives one class. Choose another column."
-        raise LabelError(message)
+        raise LabelError(f"No value of {series.name!r} is above its median ({named}), so the split gives one class. Choose another column.")
     halves = pd.Series(np.where(above, f"> {named}", f"<= {named}"), index=series.index, name=series.name, dtype=object)
     return halves.where(series.notna(), None)
 

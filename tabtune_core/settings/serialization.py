@@ -102,16 +102,9 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
             hint = f"Did you mean '{prefix}{near}'?" if near else f"Known are {', '.join(prefix + k for k in known)}."
             require(False, f"Unknown setting {prefix + name!r}. {hint}")
     _check_sections(cls, values, prefix)
-    sections = sections_of(cls)
-    ready = {}
-    for name, value in values.items():
-        if name in sections:
-            value = from_values(sections[name], value, f"{prefix}{name}.")
-        ready[name] = value
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.name not in ready and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    require(not missing, f"Missing setting {', '.join(repr(prefix + m) for m in missing)}.")
-    return cls(**ready)
+    needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    missing = [repr(prefix + name) for name in needed if name not in values]
+    inner = sections_of(cls)
+    sections = {name: from_values(inner[name], value, f"{prefix}{name}.") for name, value in values.items() if name in inner}
+    require(not missing, f"Missing setting {', '.join(missing)}.")
+    return cls(**{**values, **sections})

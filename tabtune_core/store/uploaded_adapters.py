@@ -121,14 +121,12 @@ def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -
 
 def list_adapters(home: Path) -> list[StoredAdapter]:
     """Returns all adapters, newest first, without those that cannot be read any more."""
-    kept = kept_in(home / "adapters", partial(get_adapter, home), AdapterError).values()
-    return sorted((adapter for adapter in kept if isinstance(adapter, StoredAdapter)), key=lambda adapter: adapter.created, reverse=True)
+    return kept_in(home / "adapters", partial(get_adapter, home), AdapterError)[0]
 
 
 def damaged_adapters(home: Path) -> dict[str, str]:
     """Returns id -> reason for adapters whose description cannot be read."""
-    kept = kept_in(home / "adapters", partial(get_adapter, home), AdapterError)
-    return {name: why for name, why in kept.items() if isinstance(why, str)}
+    return kept_in(home / "adapters", partial(get_adapter, home), AdapterError)[1]
 
 
 def get_adapter(home: Path, identity: str) -> StoredAdapter:

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tabtune_core.data.findings import Column, Finding, Question, Severity, not_asked, shorten
+from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by, quoted
 from tabtune_core.data.reading.cells import BLANK, Cells
 from tabtune_core.data.reading.numbers import GROUPED, SURE_POINT
@@ -40,6 +40,8 @@ COMMA_BETWEEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(,\d{3})+(?![\d.,])")
 COMMA_DECIMAL = re.compile(r"(?<!\d)(0,\d{3}|\d*,(\d{1,2}|\d{4,}))(?!\d)")
 MANY_VALUES = 100
 MANY_MISSING = 0.5
+CONSECUTIVE = "coalesce(bool_and(value = floor(value)) AND max(value) - min(value) < 2 * count(value), false)"
+"""SQL for whether values are whole numbers that fill more than half of their range, as row numbers do."""
 FEW_COPIES = 0.01
 SPOKEN_WORDS = 3
 """A value with this many words is free text, even if unique; it is not an id."""
@@ -110,18 +112,15 @@ def describe(
             findings.append(alike_finding(name, fact.alike))
         if fact.marks and not kind.questions:
             shown = " and ".join(map(repr, fact.marks))
-            message = (
-                f"{name!r} holds {shown} far from its other values, as a code for missing would be; it is read as a number."
-                if kind.kind == "number"
-                else f"{name!r} holds {shown} far from its other dates, as a code for missing would be; it is read as a date."
-                if kind.kind in DATED
-                else f"{name!r} holds {shown}, which may mean missing; it is read as a word like the others."
-            )
-            far = kind.kind not in ("category", "text")
-            severity: Severity = "warning" if far else "info"
-            code = "sentinel-missing" if far else "missing-words"
-            findings.append(Finding(severity, code, message, name))
-            questions.append(Question(code, f"{message} If it means missing, say so.", "missing_marks", fact.marks))
+            if kind.kind in ("category", "text"):
+                message = f"{name!r} holds {shown}, which may mean missing; it is read as a word like the others."
+                finding = Finding("info", "missing-words", message, name)
+            else:
+                others, one = ("values", "number") if kind.kind == "number" else ("dates", "date")
+                message = f"{name!r} holds {shown} far from its other {others}, as a code for missing would be; it is read as a {one}."
+                finding = Finding("warning", "sentinel-missing", message, name)
+            findings.append(finding)
+            questions.append(Question(finding.code, f"{message} If it means missing, say so.", "missing_marks", fact.marks))
     return tuple(columns), findings + row_findings(connection, cells), questions
 
 
@@ -173,7 +172,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         terms = (
             "count(value)",
             "count(DISTINCT value)",
-            consecutive("value") if number else "false",
+            CONSECUTIVE if number else "false",
             "sum(hash(value)::HUGEINT * (number + 1))",
             CODED.get(kind, "NULL"),
         )
@@ -254,11 +253,6 @@ def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
     shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + ("; ..." if len(alike) > 3 else "")
     message = f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}) and count as different values. "
     return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
-
-
-def consecutive(value: str) -> str:
-    """Returns SQL for whether the values are whole numbers that fill more than half of their range, as row numbers do."""
-    return f"coalesce(bool_and({value} = floor({value})) AND max({value}) - min({value}) < 2 * count({value}), false)"
 
 
 def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Finding]:

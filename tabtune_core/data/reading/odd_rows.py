@@ -89,10 +89,8 @@ def with_header_lines(
         return findings, questions
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]
     worded = [row for row, found in enumerate(words) if 4 * len(found) >= 3 * len(numbers) and frame.iloc[row, numbers].isna().all()]
-    if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded):
+    if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded) or worded[-1] == 0:
         return findings, questions  # such as "**" or "n/k" in each column
-    if not worded or worded[-1] == 0:
-        return findings, questions
     lines = worded[-1] + 2
     shown = ", ".join(map(repr, words[worded[-1]][:3]))
     message = (
