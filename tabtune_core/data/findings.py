@@ -3,7 +3,7 @@
 Used by every other file of the data path. All are stored as JSON beside a table.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -89,7 +89,7 @@ def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> lis
     return [finding for finding in findings if not any(finding.message in message for message in asked)]
 
 
-def together(findings: Iterable[Finding]) -> list[Finding]:
+def together(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Merges findings of one kind about several columns: the first finding, followed by the names of the other columns.
 
     >>> for one in together(Finding("info", "free-text", f"{name!r} is free text.", name) for name in "abcdef"):
@@ -100,15 +100,13 @@ def together(findings: Iterable[Finding]) -> list[Finding]:
     for place, finding in enumerate(findings):
         alone = finding.column is None or finding.second is not None
         kinds.setdefault((finding.severity, finding.code, str(place) if alone else ""), []).append(finding)
-    said = []
     for first, *others in kinds.values():
         if len(others) + 1 < FEWEST_ALIKE:
-            said += [first, *others]
+            yield from (first, *others)
         else:
             names, more = [repr(one.column) for one in others[:MOST_NAMED]], len(others) - MOST_NAMED
             listed = f"{', '.join(names)} and {counted(more, 'more column')}" if more > 0 else ", ".join(names)
-            said.append(replace(first, message=f"{first.message} Similar: {listed}."))
-    return said
+            yield replace(first, message=f"{first.message} Similar: {listed}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@
 whether such a column is known before the outcome.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -76,8 +76,8 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     return tuple(findings)
 
 
-def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> list[Finding]:
-    """Returns a finding for each pattern of missing cells that reveals the class: a value is present, or missing, for one class alone."""
+def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Iterator[Finding]:
+    """Yields a finding for each pattern of missing cells that reveals the class: a value is present, or missing, for one class alone."""
     shares, alike = np.bincount(y_N) / len(y_N), dict[tuple[str, str, bytes], list[str]]()
     for name in sample:
         there_N = sample[name].notna().to_numpy()
@@ -89,15 +89,13 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> lis
                 label_there = word(label[y_N == counts.argmax()].iloc[0])
                 rows = f"{most:,} of the {all_rows:,} rows with {how}"
                 alike.setdefault((rows, label_there, rows_N.tobytes()), []).append(str(name))
-    findings = []
     for (rows, class_name, _), names in alike.items():
         shown = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         message = (
             f"Which cells of {shown} are missing may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are of "
             f"the class {shorten(class_name)!r}. Leave out what is only known after the outcome."
         )
-        findings.append(Finding("warning", "may-leak", message, names[0]))
-    return findings
+        yield Finding("warning", "may-leak", message, names[0])
 
 
 def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:

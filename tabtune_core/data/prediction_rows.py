@@ -7,7 +7,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -152,17 +152,13 @@ def misfit(name: str, found: str, what: str) -> str:
     return f"{name!r} holds {found}, but must hold {what}. Leave unknown values empty (null in JSON)."
 
 
-def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> list[str]:
-    """Returns a sentence for each column with words that the context does not contain."""
-    notes = []
+def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> Iterator[str]:
+    """Yields a sentence for each column with words that the context does not contain."""
     for name, new, _ in encoder.unknown(frame):
         if new:
             hold = "holds" if len(new) == 1 else "hold"
-            notes.append(
-                f"{counted(len(new), 'row')} {hold} {listed(list(dict.fromkeys(new)))} in {name!r}, which the context rows do not "
-                "contain: read as missing."
-            )
-    return notes
+            shown = f"{counted(len(new), 'row')} {hold} {listed(list(dict.fromkeys(new)))} in {name!r}"
+            yield f"{shown}, which the context rows do not contain: read as missing."
 
 
 def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -> NDArray[np.object_]:
@@ -188,15 +184,8 @@ def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -
 
 def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]) -> pd.Series:
     """Returns a hash per row, equal for rows with the same values in the columns ``names``, whatever type stores them."""
-    columns: dict[str, NDArray[Any]] = {}
-    for name in names:
-        column = frame[name]
-        if kinds[name] == "number":
-            columns[name] = numbers(column)
-        elif kinds[name] in ("date", "datetime"):
-            columns[name] = moments(column)
-        else:
-            columns[name] = words(column)
+    read: dict[str, Callable[[pd.Series], NDArray[Any]]] = {"number": numbers, "date": moments, "datetime": moments}
+    columns = {name: (read.get(kinds[name]) or words)(frame[name]) for name in names}
     return pd.util.hash_pandas_object(pd.DataFrame(columns, index=frame.index), index=False)
 
 

@@ -4,7 +4,7 @@ Between a Table and its split. In: a table and a name. Out: a proposal, findings
 """
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -206,8 +206,8 @@ def absent(target: str, names: list[str]) -> str:
     return f"The table has no column {target!r}.{meant} It has: {', '.join(names[:20])}{more}."
 
 
-def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> list[Finding]:
-    """Returns findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
+def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:
+    """Yields findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
     sizes = labels.value_counts()
     offer = "Split it at its median into two classes (the switch on the page, --split-at-median on the command line)"
     if is_continuous(labels):
@@ -235,7 +235,6 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
             f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and test on each. "
             f"Too small: {examples}. {MEND if worth_grouping(sizes) else 'Add rows'}, or choose another column."
         )
-    findings = []
     mend = MEND if worth_grouping(sizes) else "Merge them with others in the file if they matter"
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
@@ -243,11 +242,11 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
             f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. These are too few to train, validate and test on. A split at random uses "
             f"them for training only; a split by time or by group leaves out those that it cannot score. {mend}."
         )
-        findings.append(Finding("warning", "rare-classes", message, target))
+        yield Finding("warning", "rare-classes", message, target)
     elif rows_per_class > 1 and worth_grouping(sizes):
         few = f"{(sizes < GROUPED).sum()} classes of {target!r} have fewer than {GROUPED} rows"
         message = f"{few}: how well they are predicted depends on chance. {mend}."
-        findings.append(Finding("info", "rare-classes", message, target))
+        yield Finding("info", "rare-classes", message, target)
     sizes = sizes[sizes >= rows_per_class]
     if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
         largest, smallest = words(pd.Series([sizes.index[0], sizes.index[-1]]))
@@ -256,8 +255,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
             f"{sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, not by accuracy, and try class weights "
             "'balanced', a setting of the training (under Advanced, Optimizer, or --class-weights)."
         )
-        findings.append(Finding("warning", "imbalance", message, target))
-    return findings
+        yield Finding("warning", "imbalance", message, target)
 
 
 def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:

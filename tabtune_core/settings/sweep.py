@@ -119,9 +119,8 @@ class SweepSettings:
         common = dataclasses.replace(self.run, seed=self.seeds[0] if seed is None else seed)
         runs = [common.with_strategy("inference")] if self.zero_shot else []
         runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in self._references]
-        for rate in (self.full_learning_rates or (None,)) if self.full_fine_tuning else ():
-            full = common.with_strategy("base-ft")
-            runs.append(full.changed(learning_rate=rate))
+        rates = (self.full_learning_rates or (None,)) if self.full_fine_tuning else ()
+        runs += [common.with_strategy("base-ft").changed(learning_rate=rate) for rate in rates]
         return [*runs, *self._grid(common)]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:

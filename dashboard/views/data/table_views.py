@@ -1,7 +1,7 @@
 """The parts of the Data page that show one table: figures, preview, columns, findings, questions and the target."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import streamlit as st
@@ -63,7 +63,7 @@ def share(part: float) -> str:
     return "< 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"
 
 
-def findings(found: Sequence[Finding]) -> None:
+def findings(found: Iterable[Finding]) -> None:
     """Shows findings, the most severe first, about the whole table before single columns; a long list ends in an expander."""
     ordered = sorted(found, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
     for finding in ordered[:MOST_FINDINGS]:

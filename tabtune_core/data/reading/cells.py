@@ -4,7 +4,7 @@ Third step of reading. Every cell is text or missing: the kind of a column is de
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -114,7 +114,7 @@ def load_text(
     Raises TableError where most lines do not fit the layout or no row is left.
     """
     check_width(dialect.width, fewest)
-    findings = layout_findings(dialect)
+    findings = [*layout_findings(dialect)]
     asked, whole = choices.rows, choices.rows is None and lines <= MAX_ROWS
     hold = partial(hold_rows, connection, header=dialect.header, missing=missing_pattern(choices.missing_marks))
     read = hold if whole else partial(count_full, connection)
@@ -188,8 +188,8 @@ def draw_rows(connection: duckdb.DuckDBPyConnection, source: Source, dialect: Di
     connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({layout})", source[1])
 
 
-def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> list[Finding]:
-    """Returns findings on lines that are not rows; ``rows`` is the number of rows read, which includes short ones if ``pad``.
+def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> Iterator[Finding]:
+    """Yields findings on lines that are not rows; ``rows`` is the number of rows read, which includes short ones if ``pad``.
 
     Raises TableError where too few lines are rows, or the header line is not one.
     """
@@ -203,24 +203,22 @@ def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, 
             f"{left_out:,} lines do not have the {dialect.width} cells that {dialect.delimiter!r} gives elsewhere; only {rows:,} do. "
             f"Correct the file, or {SET_SEPARATOR}."
         )
-    findings = []
     if misfits.short.count:
         message = f"{misfits.short} had too few cells; the absent cells were read as missing."
-        findings.append(Finding("warning", "short-lines", message))
+        yield Finding("warning", "short-lines", message)
     if left_out:
         which = str(misfits.wrong) if left_out == misfits.wrong.count else f"{left_out:,} of the lines"
         many = f" (up to {misfits.most_cells:,})" if misfits.most_cells > dialect.width + 1 else ""
         lost = f", {misfits.lost:,} lines in all, as line breaks in quotes do not end rows" if misfits.lost > misfits.wrong.count else ""
         message = f"{which} had too many cells{many} or a broken quote: left out{lost}. Correct the file if they matter."
-        findings.append(Finding("warning", "ragged-lines", message))
+        yield Finding("warning", "ragged-lines", message)
     tall, start = misfits.tallest
     if tall > TALL_LINES:
         message = f"A cell in quotes begins in line {start:,} or after and holds most of {tall:,} lines. If no text is that long, "
-        findings.append(Finding("warning", "long-quote", f"{message}a quote is missing there: correct it in the file."))
+        yield Finding("warning", "long-quote", f"{message}a quote is missing there: correct it in the file.")
     if misfits.opened is not None:
         message = f"A quote opens in line {misfits.opened:,} and is never closed: that line and all after it were left out. Close it."
-        findings.append(Finding("warning", "open-quote", message))
-    return findings
+        yield Finding("warning", "open-quote", message)
 
 
 def check_width(width: int, fewest: int) -> None:
@@ -289,22 +287,20 @@ def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells
     return replace(cells, rows=rows, findings=(*cells.findings, Finding("info", "dropped-copies", message)))
 
 
-def layout_findings(dialect: Dialect) -> list[Finding]:
-    """Reports what a person should know about the layout."""
-    findings = []
+def layout_findings(dialect: Dialect) -> Iterator[Finding]:
+    """Yields what a person should know about the layout."""
     if dialect.skip:
         message = f"The table starts at line {dialect.skip + 1}; the lines above it were left out."
-        findings.append(Finding("info", "title-lines", message))
+        yield Finding("info", "title-lines", message)
     if dialect.header_lines:
         message = "The first two lines hold names and were joined: where the second has none, the first has one."
-        findings.append(Finding("info", "joined-names", message))
+        yield Finding("info", "joined-names", message)
     if dialect.comments.count:
         verb = "start with '#' and were read as comments" if dialect.comments.count > 1 else "starts with '#' and was read as a comment"
-        findings.append(Finding("info", "comment-lines", f"{dialect.comments} {verb}."))
+        yield Finding("info", "comment-lines", f"{dialect.comments} {verb}.")
     if dialect.delimiter != ",":
         word = {"\t": "a tab", " ": "a blank"}.get(dialect.delimiter, repr(dialect.delimiter))
-        findings.append(Finding("info", "separator", f"Cells are separated by {word}."))
-    return findings
+        yield Finding("info", "separator", f"Cells are separated by {word}.")
 
 
 def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str, ...], list[Finding]]:

@@ -255,20 +255,20 @@ def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
     return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
 
 
-def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Finding]:
-    """Returns the findings that follow from the counts of one column."""
+def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator[Finding]:
+    """Yields the findings that follow from the counts of one column."""
     name = column.name
     filled = rows - column.missing
     if column.kind == "ignored":
-        return []
+        return
     if filled == 0:
-        return [Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)]
-    found = []
+        yield Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)
+        return
     if column.unique == 1:
-        found.append(one_value(column))
+        yield one_value(column)
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
-        found.append(Finding("warning", "many-missing", message, name))
+        yield Finding("warning", "many-missing", message, name)
     words, numeric = column.kind in ("category", "text"), column.kind == "number"
     named = ID_NAME.search(name) is not None
     coded = named and all(example.isdecimal() for example in column.examples)
@@ -278,22 +278,20 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> list[Fin
     if different and not spoken and not timed and (words or consecutive or (numeric and named)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
         if column.kind == "text":
-            message = f"{name!r} has {seen}, as an id has. No model sees it: nothing to do."
+            yield Finding("info", "id-like", f"{name!r} has {seen}, as an id has. No model sees it: nothing to do.", name)
         else:
-            message = f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}"
-        found.append(Finding("info" if column.kind == "text" else "warning", "id-like", message, name))
+            yield Finding("warning", "id-like", f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}", name)
     elif column.kind == "text":
         message = f"{name!r} is read as free text, which no model sees. {ENCODE} If its words recur and mean something, choose category."
-        found.append(Finding("info", "free-text", message, name))
+        yield Finding("info", "free-text", message, name)
     elif words and column.unique > MANY_VALUES:
         message = f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group rare ones in the file."
-        found.append(Finding("info", "high-cardinality", message, name))
+        yield Finding("info", "high-cardinality", message, name)
     elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
         message = (
             f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur. Nothing to do."
         )
-        found.append(Finding("info", "recurring-words", message, name))
-    return found
+        yield Finding("info", "recurring-words", message, name)
 
 
 def one_value(column: Column) -> Finding:
