@@ -41,11 +41,6 @@ class Drawn:
         """A hash of the figure."""
         return _hash(self.figure)
 
-    @property
-    def size_bytes(self) -> int:
-        """Memory that it takes."""
-        return len(self.figure)
-
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -57,11 +52,6 @@ class Settled:
     """A hash of the traces."""
     layout: go.Layout
     """Used if the other figure has nothing to draw."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that it takes."""
-        return len(self.traces)
 
 
 def settle(figure: go.Figure) -> Settled | None:

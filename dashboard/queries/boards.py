@@ -43,9 +43,13 @@ KEPT_PACES = 40
 """Most time measurements that are kept."""
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _ranked(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
-    runs = {run.id: run for run in listed_in(folder, sweep, stamp) if run.settings.task == METRICS[rank_by].task}
+def _of_runs(sweep: str | None, *asked: str) -> str:
+    return stamp_of(sweep)
+
+
+@of_workspace(entries=32, stamp=_of_runs)
+def _ranked(folder: str, sweep: str | None, rank_by: str) -> pd.DataFrame:
+    runs = {run.id: run for run in listed(sweep) if run.settings.task == METRICS[rank_by].task}
     board, names = leaderboard(list(runs.values()), rank_by), labels(list(runs.values()))
     if sweep is None:
         board.loc[MOST_GAINS:, [*GAINS]] = np.nan
@@ -63,7 +67,7 @@ def gains_in_words(run: Run) -> dict[str, str]:
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
     halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
     size = run.result.validation.get(name, 0.0) if run.result else 0.0
-    return {column: amount(gain, halves[column], METRICS[name], size, signed=True, with_unit=False) for column, gain in known.items()}
+    return {column: amount(gain, halves[column], METRICS[name], size, signed=True, unit="") for column, gain in known.items()}
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
@@ -71,18 +75,14 @@ def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.Dat
 
     Each gain has its ±; without a ``sweep``, only the first MOST_GAINS runs have gains.
     """
-    board = _ranked(str(home()), sweep, rank_by, stamp_of(sweep))
+    board = _ranked(sweep, rank_by)
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
-@st.cache_data(max_entries=32, show_spinner="Computing intervals from the held-out rows")
-def _recommended(folder: str, sweep: str, rank_by: str, stamp: str) -> Recommendation:
-    return recommend(store_of(folder), _ranked(folder, sweep, rank_by, stamp), rank_by)
-
-
-def recommended(sweep: str, rank_by: str) -> Recommendation:
+@of_workspace(entries=32, spinner="Computing intervals from the held-out rows", stamp=_of_runs)
+def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
     """Returns one sweep's recommendation of a rank; it is computed again when one of its runs changes state."""
-    return _recommended(str(home()), sweep, rank_by, stamp_of(sweep))
+    return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by)
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:
@@ -94,26 +94,17 @@ def confirmed(sweeps: Sequence[str]) -> set[str]:
     return {run for claim in claims if claim and claim.verdict == "better" for run in claim.runs}
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _configurations(folder: str, sweep: str | None, rank_by: str, stamp: str) -> pd.DataFrame:
-    configurations = None if sweep is None else _recommended(folder, sweep, rank_by, stamp).configurations
-    return by_configuration(_ranked(folder, sweep, rank_by, stamp), rank_by, configurations)
-
-
-def configurations(sweep: str | None, rank_by: str) -> pd.DataFrame:
+@of_workspace(entries=32, stamp=_of_runs)
+def configurations(folder: str, sweep: str | None, rank_by: str) -> pd.DataFrame:
     """Returns the leaderboard with one row per configuration, archived ones included."""
-    return _configurations(str(home()), sweep, rank_by, stamp_of(sweep))
+    compared = None if sweep is None else recommended(sweep, rank_by).configurations
+    return by_configuration(_ranked(sweep, rank_by), rank_by, compared)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _full_or_lora(folder: str, sweep: str, rank_by: str, stamp: str) -> pd.DataFrame:
-    configurations = _recommended(folder, sweep, rank_by, stamp).configurations
-    return full_or_lora(_ranked(folder, sweep, rank_by, stamp), configurations, rank_by)
-
-
-def against_full(sweep: str, rank_by: str) -> pd.DataFrame:
+@of_workspace(entries=32, stamp=_of_runs)
+def against_full(folder: str, sweep: str, rank_by: str) -> pd.DataFrame:
     """Compares full fine-tuning with LoRA, as measured in one sweep."""
-    return _full_or_lora(str(home()), sweep, rank_by, stamp_of(sweep))
+    return full_or_lora(_ranked(sweep, rank_by), recommended(sweep, rank_by).configurations, rank_by)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -145,16 +136,12 @@ def context_curves() -> dict[tuple[str, ...], Job]:
     return {tuple(job.arguments["runs"]): job for job in jobs}
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _experience(folder: str, table: str, target: str, model: str, metric: str, stamp: str) -> dict[str, str]:
+@of_workspace(entries=16, stamp=lambda *asked: stamp_of(None))
+def experienced(folder: str, table: str, target: str, model: str, metric: str) -> dict[str, str]:
+    """Returns setting -> its effect in this workspace's runs on one table; see ``tabtune_core.analysis.setting_effects``."""
     wanted = (table, target, model)
     runs = [run for run in store_of(folder).runs() if (run.settings.dataset, run.settings.target, run.settings.model) == wanted]
     return experience(runs, metric, get_dataset(Path(folder), table).name)
-
-
-def experienced(table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """Returns setting -> its effect in this workspace's runs on one table; see ``tabtune_core.analysis.setting_effects``."""
-    return _experience(str(home()), table, target, model, metric, stamp_of(None))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -10,7 +10,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +19,10 @@ import pandas as pd
 
 from dashboard.formatting import labels
 from dashboard.queries.workspace import home, stamp_of, store
-from tabtune_core.analysis.curves import Progress, frame_of, progress
-from tabtune_core.analysis.run_curves import RunCurves, group_means
+from tabtune_core.analysis.curves import Progress, progress
+from tabtune_core.analysis.run_curves import KINDS, RunCurves, group_means
 from tabtune_core.charts.memory import speaking_meter
-from tabtune_core.charts.style import Role, Styles, roles, styles_of
+from tabtune_core.charts.style import Styles, roles, run_styles, styles_of, with_names
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
 
@@ -48,11 +48,7 @@ class Legend:
 
     def name(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Returns the frame with names in place of ids in the column ``run``, and the styles in its attributes."""
-        named = self.labels
-        run = pd.Categorical(frame["run"].map(named), categories=list(dict.fromkeys(named.values())))
-        frame = frame.assign(run=run)
-        frame.attrs["styles"] = self.styles
-        return frame
+        return with_names(frame, self.labels, self.styles)
 
 
 def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
@@ -66,8 +62,7 @@ def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
 
 def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
     """Returns a legend in which the runs ``shown`` have the name of their group; ``groups`` is by run id, and each group has a colour."""
-    names = list(dict.fromkeys(groups.values()))
-    looks = dict(zip(names, styles_of([Role(name, name) for name in names]), strict=True))
+    looks = run_styles(list(dict.fromkeys(groups.values())))
     sizes = Counter(groups[run.id] for run in shown)
     written = {name: name if size == 1 else f"{name} · mean of {size}" for name, size in sizes.items()}
     return Legend(tuple((run.id, written[groups[run.id]]) for run in shown), Styles(looks[name] for name in sizes))
@@ -128,16 +123,22 @@ class Shared:
         with self._lock:
             if key not in self._held:
                 return
-            self.bytes += _size_bytes(value) - self._bytes.get(key, 0)
-            self._bytes[key] = _size_bytes(value)
+            size = LEAST_BYTES + _size_bytes(value)
+            self.bytes += size - self._bytes.get(key, 0)
+            self._bytes[key] = size
             while self.bytes > self._most_bytes and (oldest := next(iter(self._held))) != key:
                 del self._held[oldest]
                 self.bytes -= self._bytes.pop(oldest, 0)
 
 
 def _size_bytes(value: Any) -> int:
-    frame = isinstance(value, pd.DataFrame)
-    return LEAST_BYTES + (int(value.memory_usage().sum()) if frame else getattr(value, "size_bytes", 0))
+    """Returns the attribute ``size_bytes`` of a value; else adds up the texts and frames in it."""
+    if isinstance(value, pd.DataFrame):
+        return int(value.memory_usage().sum())
+    parts = (
+        value.values() if isinstance(value, dict) else [getattr(value, one.name) for one in fields(value)] if is_dataclass(value) else ()
+    )
+    return getattr(value, "size_bytes", len(value) if isinstance(value, str) else sum(map(_size_bytes, parts)))
 
 
 @cache  # Streamlit's cache would double the time of a look-up
@@ -146,23 +147,17 @@ def _held(folder: Path) -> Shared:
 
 
 def shared(key: Hashable, make: Callable[[], Value]) -> Value:
-    """Returns a value that all tabs on this workspace share; the first that asks makes it. Its attribute ``size_bytes`` is its size."""
+    """Returns a value that all tabs on this workspace share; the first that asks makes it. ``_size_bytes`` says how large it is."""
     return _held(home()).get(key, make)
 
 
-@dataclass(slots=True)
-class _Read:
+class _Read(RunCurves):
     """A run's curves and when they were read."""
 
-    curves: RunCurves
-    status: str = ""
+    status = ""
     """Status of the run at the last read; once it is an end, there are no new events."""
-    tick: int = 0
+    tick = 0
     """Time of the last read, in units of ``EVERY_SECONDS``."""
-
-    @property
-    def size_bytes(self) -> int:
-        return self.curves.size_bytes
 
 
 def _tick() -> int:
@@ -170,23 +165,15 @@ def _tick() -> int:
 
 
 def _curves(run: Run) -> RunCurves:
-    """Returns the curves of one run; at most ``EVERY_SECONDS`` old while it is running."""
+    """Returns the curves of one run; at most ``EVERY_SECONDS`` old while it is running. Callers must not modify their frames."""
     key = ("curves", run.id)
-    read = shared(key, lambda: _Read(RunCurves(store(), run.id)))
+    read = shared(key, lambda: _Read(store(), run.id))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
         tick = _tick()
-        read.curves.read_on()  # first, so that a partly read curve never counts as complete
+        read.read_on()  # first, so that a partly read curve never counts as complete
         read.status, read.tick = run.status, tick
         _held(home()).weigh(key, read)
-    return read.curves
-
-
-def _frame_of(kind: str, run: Run) -> pd.DataFrame:
-    """Returns the rows of one run. Callers must not modify them."""
-    curves = _curves(run)
-    if kind != "phases":
-        return curves.frames[kind]
-    return shared((kind, run.id, run.status, curves.version(kind)), lambda: frame_of(store(), [run.id], kind))
+    return read
 
 
 def stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
@@ -199,9 +186,8 @@ def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str =
     legend = legend or legend_of(runs)
 
     def make() -> pd.DataFrame:
-        parts = [_frame_of(kind, run) for run in runs]
-        nonempty = [part for part in parts if len(part)]
-        combined = pd.concat(nonempty, ignore_index=True) if nonempty else parts[0] if parts else frame_of(store(), [], kind)
+        parts = [rows for run in runs if len(rows := _curves(run).frames[kind])]
+        combined = pd.concat(parts, ignore_index=True) if parts else RunCurves(store(), "").frames[kind]
         if kind == "scores" and by:
             combined = combined[combined["split"] == "validation"]
         named = legend.name(combined)
@@ -218,12 +204,12 @@ def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str =
 
 def axis_end(kind: str, column: str, runs: list[Run]) -> float:
     """Returns the largest value of a column over runs; 0 if there is none."""
-    ends = [shared(("end", column, stamp(kind, [run])), partial(_column_end, kind, column, run)) for run in runs]
+
+    def end(run: Run) -> float:
+        return float(_curves(run).frames[kind][column].max())
+
+    ends = [shared(("end", column, stamp(kind, [run])), partial(end, run)) for run in runs]
     return max((end for end in ends if end == end), default=0.0)
-
-
-def _column_end(kind: str, column: str, run: Run) -> float:
-    return float(_frame_of(kind, run)[column].max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +252,12 @@ class Latest:
 
 
 def _latest(run: Run, metric: str) -> Latest:
-    evaluations, samples = _frame_of("scores", run), _frame_of("memory", run)
+    frames = _curves(run).frames
+    evaluations, samples = frames["scores"], frames["memory"]
     validation = evaluations.loc[evaluations["split"] == "validation", metric].dropna() if metric in evaluations else pd.Series(dtype=float)
     return Latest(
         progress(store(), run),
-        _last(_frame_of("steps", run)["loss"].dropna()),
+        _last(frames["steps"]["loss"].dropna()),
         None if validation.empty else float(validation.max() if METRICS[metric].higher_is_better else validation.min()),
         _last(samples[speaking_meter(samples)].dropna()),
     )
@@ -284,7 +271,7 @@ def latest(look: Look, metric: str) -> dict[str, Latest]:
     """Returns run id -> its progress and last figures."""
 
     def make() -> dict[str, Latest]:
-        stamps = {run.id: tuple(stamp(kind, [run]) for kind in ("steps", "scores", "memory", "phases")) for run in look.runs}
+        stamps = {run.id: tuple(stamp(kind, [run]) for kind in KINDS) for run in look.runs}
         return {run.id: shared(("latest", metric, stamps[run.id]), partial(_latest, run, metric)) for run in look.runs}
 
     return of_look(look, f"latest {metric}", make)

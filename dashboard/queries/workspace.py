@@ -1,9 +1,9 @@
 """The store of the workspace, its sweeps and runs, the worker, and its devices."""
 
-import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -67,11 +67,9 @@ class OwnedStore(RunStore):
         if may_change(job.owner):
             return True
         for run_id in filter(None, (job.arguments.get("run"), *job.arguments.get("runs", ()))):
-            try:
+            with suppress(StoreError):  # the run is gone
                 if may_change(self.owner_of(run_id)):
                     return True
-            except StoreError:  # the run is gone
-                continue
         return False
 
     def cancel_job(self, job_id: str) -> None:
@@ -93,22 +91,25 @@ Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
 
 
-def home() -> Path:
-    """Returns the folder of the workspace."""
-    return default_home()
+home = default_home
+"""Returns the folder of the workspace."""
 
 
 def of_workspace(
-    *, entries: int, spinner: str | bool = False
+    *, entries: int, spinner: str | bool = False, stamp: Callable[..., Any] = lambda *asked, **more: ""
 ) -> Callable[[Callable[Concatenate[str, Asked], Answer]], Callable[Asked, Answer]]:
-    """Decorates a cached read: it gets the folder of the workspace as its first argument, callers pass the others."""
+    """Decorates a cached read: it gets the folder of the workspace as its first argument, callers pass the others.
+
+    It is read again when ``stamp``, which is called with these others, returns another value.
+    """
 
     def decorate(read: Callable[Concatenate[str, Asked], Answer]) -> Callable[Asked, Answer]:
-        cached = st.cache_data(max_entries=entries, show_spinner=spinner)(read)
+        keyed = wraps(read)(lambda key, *args, **more: read(*args, **more))
+        cached = st.cache_data(max_entries=entries, show_spinner=spinner)(keyed)
 
-        @functools.wraps(read)
+        @wraps(read)
         def asked(*args: Asked.args, **more: Asked.kwargs) -> Answer:
-            answer: Answer = cached(str(home()), *args, **more)
+            answer: Answer = cached(stamp(*args, **more), str(home()), *args, **more)
             return answer
 
         return asked
@@ -160,14 +161,10 @@ def listed(sweep: str | None) -> list[Run]:
     return listed_in(str(home()), sweep, stamp_of(sweep))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _unreadable(folder: str, stamp: str) -> list[Unreadable]:
-    return store_of(folder).unreadable()
-
-
-def unreadable() -> list[Unreadable]:
+@of_workspace(entries=4, stamp=lambda: stamp_of(None))
+def unreadable(folder: str) -> list[Unreadable]:
     """Returns the runs that this version cannot read; they are in no other list."""
-    return _unreadable(str(home()), stamp_of(None))
+    return store_of(folder).unreadable()
 
 
 def selection_metric(sweep: str) -> str:

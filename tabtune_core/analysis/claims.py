@@ -38,8 +38,6 @@ class Claim:
     """One per seed."""
     gain: float
     """On the validation rows, which chose the configuration, so it is biased upwards."""
-    test_gain: float | None
-    """On the test rows; None without test rows, or if its score is not defined."""
     found: Difference | TooFew | None
     """The gain on the test rows (without test rows: on the validation rows), with its interval; None: predictions are missing."""
     verdict: Verdict
@@ -95,7 +93,6 @@ def claim(
     lora_claim = Claim(
         tuple(runs["run"]),
         gain,
-        None if math.isnan(on_test) else on_test,
         found,
         _verdict(gain, found),
         tested,

@@ -157,15 +157,11 @@ def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: SplitName) 
 
     run_replicates = []
     for seed, configuration, predictions in zip(runs["seed"], runs["configuration"], loaded, strict=True):
-        if predictions is None or seed not in first or not _same_rows(predictions, first[seed]):
-            run_replicates.append(RunReplicates(configuration, None, None))
-        else:
-            run_replicates.append(RunReplicates(configuration, of(seed, predictions.predicted), of(seed, predictions.zero_shot)))
+        other = first.get(seed)
+        same = predictions and other and np.array_equal(predictions.rows_N, other.rows_N) and np.array_equal(predictions.y_N, other.y_N)
+        parts = (predictions.predicted, predictions.zero_shot) if predictions and same else (None, None)
+        run_replicates.append(RunReplicates(configuration, *(of(seed, part) for part in parts)))
     return run_replicates
-
-
-def _same_rows(one: Predictions, other: Predictions) -> bool:
-    return np.array_equal(one.rows_N, other.rows_N) and np.array_equal(one.y_N, other.y_N)
 
 
 def told_by(lora: pd.DataFrame) -> list[str]:

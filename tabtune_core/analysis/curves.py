@@ -5,18 +5,16 @@ Seconds count from the start of the run, or of training if the event says so; a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tabtune_core.analysis.run_curves import RunCurves, as_frame
+from tabtune_core.analysis.run_curves import RunCurves
 from tabtune_core.events import PhaseStarted, Resumed, RunPlanned, StepDone
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 STEPS_BEFORE_ETA = 5
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +36,10 @@ def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
     ``steps``: one row per step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate.
     ``scores``: one per evaluation on validation or test rows: run, step, seconds (since training began), split, best, a column per metric.
     ``memory``: one per memory sample: run, step (the last done), seconds (since the run started), phase, the meters of MemorySampled.
-    ``phases``: see ``phase_frame``. Each run has at most ``run_curves.MOST`` steps and samples; that module says what is left out.
+    ``phases``: one per phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes, peak_<meter>_bytes.
+    ``end_seconds`` is NaN while the phase goes on; an interrupted phase ends with its run. Each run has at most ``run_curves.MOST`` steps
+    and samples; that module says what is left out.
     """
-    if kind == "phases":
-        return phase_frame(store, ids)
     frames = [rows for run_id in ids if len(rows := RunCurves(store, run_id).read_on().frames[kind])]
     return pd.concat(frames, ignore_index=True) if frames else RunCurves(store, "").frames[kind]
 
@@ -56,32 +54,6 @@ def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int 
     return scores
 
 
-def phase_frame(store: RunStore, ids: Sequence[str]) -> pd.DataFrame:
-    """One row per phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes and peak_<meter>_bytes.
-
-    ``end_seconds`` is NaN while the phase goes on; an interrupted phase ends with its run.
-    """
-    done = {(values["run"], values["phase"]): values for values in _with_seconds(store, ids, "PhaseDone")}
-    lengths = {run.id: run.ended - run.started for run in map(store.run, ids) if run.ended is not None and run.started is not None}
-    rows = []
-    for begun in _with_seconds(store, ids, "PhaseStarted"):
-        key = (begun["run"], begun["phase"])
-        over = done.get(key, {"seconds": lengths.get(begun["run"]), "growth_bytes": None, "peak_bytes": {}})
-        peaks = {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS}
-        rows.append(
-            {
-                "run": key[0],
-                "phase": key[1],
-                "start_seconds": begun["seconds"],
-                "end_seconds": over["seconds"],
-                "growth_bytes": over["growth_bytes"],
-                **peaks,
-            }
-        )
-    numbers = ["start_seconds", "end_seconds", "growth_bytes", *(f"peak_{meter}_bytes" for meter in METERS)]
-    return as_frame(rows, ["run", "phase", *numbers]).astype(dict.fromkeys(numbers, np.float64))
-
-
 def progress(store: RunStore, run: Run) -> Progress:
     """Returns the steps done and planned, the phase, and how long training may still take."""
     planned, last_step, last_phase = (store.last(run.id, kind) for kind in ("RunPlanned", "StepDone", "PhaseStarted"))
@@ -92,21 +64,10 @@ def progress(store: RunStore, run: Run) -> Progress:
     eta = None
     if last_step and last_phase and isinstance(step, StepDone) and total is not None and current == "train":
         passed, limit = last_step.time - last_phase.time, run.settings.train.time_limit
-        here = done - _before(store, run)
+        went_on = store.last_event(run.id, Resumed) if run.resumptions else None
+        here = done - (went_on.step if went_on else 0)  # without the steps of an earlier process of the run
         if here >= STEPS_BEFORE_ETA and done < total:  # in wall time, which cached outputs shorten
             eta = passed / here * (total - done)
             if limit is not None and step.seconds > 0:  # the limit is on the run's own clock
                 eta = min(eta, max(0.0, limit - step.seconds) * passed / here * done / step.seconds)
     return Progress(done, total, current, eta)
-
-
-def _before(store: RunStore, run: Run) -> int:
-    """Returns the steps that an earlier process of the run did."""
-    went_on = store.last_event(run.id, Resumed) if run.resumptions else None
-    return went_on.step if went_on else 0
-
-
-def _with_seconds(store: RunStore, ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
-    """Events whose ``seconds`` count from the start of their run."""
-    started = {run.id: run.started or run.created for run in map(store.run, ids)}
-    return [values | {"seconds": values["time"] - started[values["run"]]} for values in store.fields(ids, kind)]

@@ -4,7 +4,6 @@ In: the leaderboard of a sweep and the configurations of its recommendation. Out
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,30 +21,24 @@ CLOCK_NOISE = 0.05
 """Seconds and memory that differ by less than this share count as equal: measurements on a shared machine are no finer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Aspect:
-    """One line of the table."""
-
-    name: str
-    column: str
-    """Column of the leaderboard, or one that is computed here."""
-    kind: Literal["score", "measured", "exact"]
-    """``exact`` numbers are sizes, which have no noise."""
-    guide: str
-    """What the guide says, to compare with."""
+Kind = Literal["score", "measured", "exact"]
+"""Of numbers: ``exact`` ones are sizes, which have no noise."""
 
 
-def aspects(rank_by: str) -> tuple[Aspect, ...]:
-    """The lines of the table; a run does not measure the guide's other aspects: scalability, production and learning curve."""
+def aspects(rank_by: str) -> tuple[tuple[str, str, Kind, str], ...]:
+    """The lines of the table: name, column of the leaderboard (or one that is computed here), kind of number, and what the guide says.
+
+    A run does not measure the guide's other aspects: scalability, production and learning curve.
+    """
     label = METRICS[rank_by].written
     return (
-        Aspect(f"Validation {label}", f"validation_{rank_by}", "score", "Full, about 1 % better"),
-        Aspect(f"Test {label}", f"test_{rank_by}", "score", ""),
-        Aspect("Training memory over the model", "growth_memory_bytes", "measured", "LoRA, 70 % less"),
-        Aspect("Training time", "train_seconds", "measured", "LoRA, 2 to 3 times less"),
-        Aspect("Time a step", "step_seconds", "measured", ""),
-        Aspect("Storage", "stored_bytes", "exact", "LoRA, 100 times less"),
-        Aspect("Trainable share", "trainable_percent", "exact", ""),
+        (f"Validation {label}", f"validation_{rank_by}", "score", "Full, about 1 % better"),
+        (f"Test {label}", f"test_{rank_by}", "score", ""),
+        ("Training memory over the model", "growth_memory_bytes", "measured", "LoRA, 70 % less"),
+        ("Training time", "train_seconds", "measured", "LoRA, 2 to 3 times less"),
+        ("Time a step", "step_seconds", "measured", ""),
+        ("Storage", "stored_bytes", "exact", "LoRA, 100 times less"),
+        ("Trainable share", "trainable_percent", "exact", ""),
     )
 
 
@@ -64,38 +57,36 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
     all_lora = configurations[configurations["strategy"] == "peft"]
     names = {f"{who}_name": label_of(all_lora, row) if (row := chosen[who]) is not None else "" for who in ("lora", "small_lora")}
     rows = []
-    for aspect in aspects(rank_by):
-        each = {who: _values(runs, configuration, aspect.column) for who, configuration in chosen.items()}
-        means = {who: _mean(values) for who, values in each.items()}
+    for name, column, kind, guide in aspects(rank_by):
+        each = {who: _values(runs, configuration, column) for who, configuration in chosen.items()}
+        means = {who: float(values.mean(skipna=False)) for who, values in each.items()}
         difference = means["lora"] - means["full"]
         half = half_interval(list((each["lora"] - each["full"]).dropna()))
-        if aspect.kind == "score":
-            half = math.nan if chosen["full"] is None else float(chosen["full"][_GAPS[aspect.column.split("_")[0]]])
-        ratio = means["full"] / means["lora"] if aspect.kind != "score" and means["full"] and means["lora"] else math.nan
+        if kind == "score":
+            gap = half_width("test_lora_gap" if column.startswith("test_") else "lora_gap")
+            half = math.nan if chosen["full"] is None else float(chosen["full"][gap])
+        ratio = means["full"] / means["lora"] if kind != "score" and means["full"] and means["lora"] else math.nan
         rows.append(
             {
-                "aspect": aspect.name,
-                "column": aspect.column,
-                "guide": aspect.guide,
+                "aspect": name,
+                "column": column,
+                "guide": guide,
                 **means,
                 "difference": difference,
                 half_width("difference"): half,
                 "ratio": ratio,
                 **names,
-                "winner": _winner(aspect, means, half, rank_by),
+                "winner": _winner(kind, means, half, rank_by),
             }
         )
     return pd.DataFrame(rows)
 
 
 def _chosen(configurations: pd.DataFrame) -> dict[str, pd.Series | None]:
-    def first(strategy: str) -> pd.Series | None:
-        rows = configurations[configurations["strategy"] == strategy]
-        return rows.iloc[0] if len(rows) else None
-
-    lora = configurations[configurations["strategy"] == "peft"]
-    small = smallest_within(lora) if len(lora) else None
-    return {"zero_shot": first("inference"), "full": first("base-ft"), "lora": first("peft"), "small_lora": small}
+    each = {strategy: rows for strategy, rows in configurations.groupby("strategy")}
+    best = {strategy: rows.iloc[0] for strategy, rows in each.items()}
+    small = smallest_within(each["peft"]) if "peft" in each else None
+    return {"zero_shot": best.get("inference"), "full": best.get("base-ft"), "lora": best.get("peft"), "small_lora": small}
 
 
 def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
@@ -119,28 +110,20 @@ def _values(runs: pd.DataFrame, configuration: pd.Series | None, column: str) ->
     return runs.loc[list(configuration["runs"])].groupby("seed")[column].mean().astype("float64")
 
 
-def _mean(values: "pd.Series[float]") -> float:
-    return float(values.mean()) if len(values) and values.notna().all() else math.nan
-
-
-_GAPS = {"validation": half_width("lora_gap"), "test": half_width("test_lora_gap")}
-"""By part: the column of a comparison that holds the ± of a score's difference."""
-
-
-def _winner(aspect: Aspect, means: dict[str, float], half: float, rank_by: str) -> str:
+def _winner(kind: Kind, means: dict[str, float], half: float, rank_by: str) -> str:
     """Returns which of the two is better beyond noise; empty if one of them was not run."""
     full, lora = means["full"], means["lora"]
     if math.isnan(full) or math.isnan(lora):
         return ""
-    if aspect.kind == "score":
+    if kind == "score":
         noise = half
-    elif aspect.kind == "exact":
+    elif kind == "exact":
         noise = 0.0
     else:
         noise = max(CLOCK_NOISE * max(full, lora), 0.0 if math.isnan(half) else half)
     if math.isnan(noise):
         return UNKNOWN
-    ahead = METRICS[rank_by].ahead(lora, full) if aspect.kind == "score" else full - lora
+    ahead = METRICS[rank_by].ahead(lora, full) if kind == "score" else full - lora
     if abs(ahead) <= noise:
         return TIE
     return LORA if ahead > 0 else FULL

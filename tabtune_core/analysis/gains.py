@@ -43,8 +43,8 @@ def change(better_by: float, half: float, metric: Metric, size: float) -> str:
 
     It has as many digits as fit a score of this ``size``; ``half`` is the ±, NaN if it is not known.
     """
-    of = f"{'nats of ' if metric.unit == 'nats' else ''}{metric.written}"
-    return f"{_with_noise(better_by, half, metric, size, signed=True)} {of}{_notes(half, metric, directed=True)}"
+    of = f"nats of {metric.written}" if metric.unit == "nats" else metric.written
+    return amount(better_by, half, metric, size, signed=True, directed=True, unit=of)
 
 
 def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part: str) -> str:
@@ -59,11 +59,12 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     allows = f" that allows for the choice among {found.choices} {among}" if found.choices > 1 or part != "test" else ""
     ends, finest = (found.value, found.low, found.high), found.half or found.value
     size = max(abs(size), abs(finest))
+    unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
     sign, by = beyond_noise(found), [metric.like(end, size, finest, signed=True) for end in ends]
     if sign == 1:
         value, low, high = (one.removeprefix("+") for one in by)
-        return f"{where} it improves {metric.written} by {value}{_unit(metric)} over zero-shot, 95 % interval {low} to {high}{allows}."
-    moved = f"{by[0]}{_unit(metric)}, 95 % interval {by[1]} to {by[2]}{allows}{_direction(metric)}"
+        return f"{where} it improves {metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to {high}{allows}."
+    moved = f"{by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{'' if metric.higher_is_better else f' ({BETTER})'}"
     what = f"worsens {metric.written} compared with zero-shot" if sign else f"makes no difference to {metric.written} beyond noise"
     return f"{where} it {what}: {moved}."
 
@@ -120,11 +121,12 @@ def corrected(found: Difference) -> float:
 
 
 def amount(
-    value: float, half: float, metric: Metric, size: float, *, signed: bool = False, with_unit: bool = True, directed: bool = False
+    value: float, half: float, metric: Metric, size: float, *, signed: bool = False, directed: bool = False, unit: str | None = None
 ) -> str:
     """Writes a difference with its ± (``half``, NaN if not known) and its unit, in digits that fit a score of this ``size``.
 
-    There are at least two digits of the ±; ``directed`` says that + is better if a smaller score is.
+    There are at least two digits of the ±; ``directed`` says that + is better if a smaller score is. ``unit`` replaces the score's own; if
+    it is empty, no unit is named.
 
     >>> from tabtune_core.metrics import METRICS
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)
@@ -132,26 +134,11 @@ def amount(
     >>> amount(0.00012, 0.00003, METRICS["log_loss"], 0.3), amount(-7e-16, 2e-16, METRICS["mae"], 5e-15, directed=True)
     ('0.000120 ± 0.000030 nats', "-7.000e-16 ± 2.000e-16 (in the target's unit, + is better)")
     """
-    unit = " nats" if metric.unit == "nats" and with_unit else ""
-    return f"{_with_noise(value, half, metric, size, signed=signed)}{unit}{_notes(half, metric, with_unit=with_unit, directed=directed)}"
-
-
-def _with_noise(value: float, half: float, metric: Metric, size: float, *, signed: bool) -> str:
     finest = value if math.isnan(half) else half or value
     size = max(abs(size), abs(finest))
-    noise = "" if math.isnan(half) else f" ± {metric.like(half, size, finest)}"
-    return f"{metric.like(value, size, finest, signed=signed)}{noise}"
-
-
-def _notes(half: float, metric: Metric, *, with_unit: bool = True, directed: bool = False) -> str:
-    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT and with_unit)
+    noise = [] if math.isnan(half) else ["±", metric.like(half, size, finest)]
+    notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT and unit != "")
     notes += [BETTER] * (directed and not metric.higher_is_better) + ["noise not known"] * math.isnan(half)
-    return f" ({', '.join(notes)})" if notes else ""
-
-
-def _unit(metric: Metric) -> str:
-    return {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
-
-
-def _direction(metric: Metric) -> str:
-    return "" if metric.higher_is_better else f" ({BETTER})"
+    of = "nats" * (metric.unit == "nats") if unit is None else unit
+    said = (metric.like(value, size, finest, signed=signed), *noise, of, f"({', '.join(notes)})" if notes else "")
+    return " ".join(filter(None, said))

@@ -51,6 +51,8 @@ def page(
 
     ``lead`` comes first; ``figures`` follow those of the costs, and ``parts`` (HTML) the board, each under its heading.
     """
+    from plotly.offline import get_plotlyjs
+
     title = title or f"Leaderboard by validation {METRICS[rank_by].written}"
     labelled = board if "run" in board else board.assign(run=board["name"])
     ranked = labelled[labelled["place"].notna()] if "place" in labelled else labelled  # without archived runs
@@ -61,7 +63,7 @@ def page(
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>{beside["css"]}</style>'
-        f"<script>{_plotly()}</script></head><body><h1>{escape(title)}</h1>{f'<div class=lead>{told}</div>' if told else ''}"
+        f"<script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1>{f'<div class=lead>{told}</div>' if told else ''}"
         f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
         f"{''.join(_section(name, part) for name, part in (parts or {}).items())}<script>{beside['js']}</script></body></html>"
     )
@@ -92,9 +94,3 @@ def _section(name: str, inner: str, kind: str = "") -> str:
 def _drawn(figure: go.Figure) -> str:
     figure.update_layout(showlegend=sum(trace.showlegend is not False for trace in figure.data) <= MOST_NAMED, template="none")
     return str(figure.to_html(config=CONFIG | {"responsive": True}, full_html=False, include_plotlyjs=False))
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())

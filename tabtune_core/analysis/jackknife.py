@@ -99,8 +99,6 @@ _OF_COUNTS = {"balanced_accuracy": _balanced_accuracy, "f1_weighted": _f1_weight
 """Metrics that are computed from the counts of classes."""
 _OF_RANKS = {"roc_auc": _area, "average_precision": _average_precision}
 """Metrics of one class against the rest."""
-QUICK = (*_OF_COUNTS, *_OF_RANKS)
-"""Metrics that need no loop over the groups, or a quick one."""
 
 
 def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats) -> float:
@@ -244,7 +242,7 @@ class RowGroups:
         unit_M = np.unique(np.concatenate(units)[first] if known else self._rows, return_inverse=True)[1]
         if self.split_by == "time":
             unit_M = _blocks(unit_M)
-        quick = metric.name in (*ROW_MEANS, *QUICK)
+        quick = metric.name in (*ROW_MEANS, *_OF_COUNTS, *_OF_RANKS)  # no loop over the groups, or a quick one
         number = int(unit_M.max()) + 1
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
         self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # neighbouring units may be alike

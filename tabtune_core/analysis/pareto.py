@@ -5,23 +5,18 @@ In: the leaderboard. Out: which of its rows. A row without a number on an axis i
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
-    """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the axes (columns)."""
+    """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the axes (columns).
+
+    Each row is compared with all others, which is fast enough for the runs of a sweep. Letters: N rows, D axes.
+    """
     costs = pd.DataFrame({name: board[name].astype("float64") * (1 if smaller else -1) for name, smaller in smaller_is_better.items()})
-    known = costs.notna().all(axis=1)
-    on_front = pd.Series(False, index=board.index)
-    on_front[known] = _undominated(costs[known].to_numpy())
-    return on_front
-
-
-def _undominated(costs_ND: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Letters: N rows, D axes. Compares each row with all others, which is fast enough for the runs of a sweep."""
-    return np.array([not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND], dtype=bool)
+    costs_ND = costs.to_numpy()
+    best = [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND]
+    return costs.notna().all(axis=1) & pd.Series(best, index=board.index, dtype=bool)
 
 
 def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Series[bool]":

@@ -60,7 +60,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     load = partial(read_predictions, store)
     comparison = compare(board, rank_by, load)
     table = comparison.configurations
-    tied = within(table["lora_gap"], table["lora_gap_error"])
+    tied = table["lora_gap"] <= table["lora_gap_error"]
     table = table.assign(tied=tied.astype("boolean").mask(table["lora_gap_error"].isna() | (table["strategy"] != "peft")))
     lora = table[table["strategy"] == "peft"]
     if table.empty and comparison.left_out:
@@ -148,14 +148,9 @@ NOISE = {"tied_with_best": "tied", half_width("lora_gap"): half_width("lora_gap"
 """Column of the leaderboard -> column of a recommendation's configurations."""
 
 
-def within(gap: pd.Series, error: pd.Series) -> pd.Series:
-    """True where the gap is at most one standard error; False where the error is unknown."""
-    return gap <= error
-
-
 def smallest_within(lora: pd.DataFrame) -> pd.Series:
     """Returns the smallest rank within one standard error of the best; ``lora`` holds the LoRA configurations, best first."""
-    near = lora[within(lora["lora_gap"], lora["lora_gap_error"])]
+    near = lora[lora["lora_gap"] <= lora["lora_gap_error"]]
     return (near if len(near) else lora.iloc[:1]).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
 
 

@@ -24,6 +24,8 @@ STEP_COLUMNS = ["run", "step", "seconds", "loss", "gradient_norm", "learning_rat
 SCORE_COLUMNS = ["run", "step", "seconds", "split", "best"]
 METER_COLUMNS = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
 MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS]
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+PHASE_NUMBERS = ["start_seconds", "end_seconds", "growth_bytes", *(f"peak_{meter}_bytes" for meter in METERS)]
 LOW, HIGH = "_low", "_high"
 """Suffixes of the columns that hold the lowest and the highest value beside a mean."""
 BINS = 200
@@ -36,7 +38,7 @@ STARTS = ("RunPlanned", "Resumed")
 
 
 class RunCurves:
-    """The frames ``steps``, ``scores`` and ``memory`` of a run. Thread-safe; a frame that was returned is never modified."""
+    """The frames ``steps``, ``scores``, ``memory`` and ``phases`` of a run. Thread-safe; a frame that was returned is never modified."""
 
     def __init__(self, store: RunStore, run_id: str) -> None:
         self._store, self._run_id, self._lock = store, run_id, threading.Lock()
@@ -52,10 +54,11 @@ class RunCurves:
             "steps": as_frame([], STEP_COLUMNS),
             "scores": as_frame([], SCORE_COLUMNS),
             "memory": as_frame([], MEMORY_COLUMNS).astype({"step": np.int64} | dict.fromkeys(METER_COLUMNS, np.float64)),
+            "phases": _phase_frame([]),
         }
 
     def version(self, frame: str) -> int:
-        """Grows when a frame (or the phases) has changed."""
+        """Grows when a frame has changed; at the end of the run, ``phases`` changes without it."""
         return max(self.seqs.get(kind, 0) for kind in KINDS[frame])
 
     @property
@@ -88,8 +91,20 @@ class RunCurves:
                     step=steps[np.searchsorted(times, moments, side="right") - 1], seconds=seconds
                 )
                 self._add("memory", frame.astype(dict.fromkeys(METER_COLUMNS, np.float64)), halve_samples)
+            self.frames["phases"] = self._phases() if seqs["PhaseStarted"] else self.frames["phases"]
             self.seqs = seqs
         return self
+
+    def _phases(self) -> pd.DataFrame:
+        run, rows = self._store.run(self._run_id), []
+        began = run.started or run.created
+        done = {values["phase"]: values for values in self._store.fields([run.id], "PhaseDone")}
+        for begun in self._store.fields([run.id], "PhaseStarted"):
+            over = done.get(begun["phase"], {"time": run.ended, "growth_bytes": None, "peak_bytes": {}})
+            row = {"run": run.id, "phase": begun["phase"], "start_seconds": begun["time"] - began, "growth_bytes": over["growth_bytes"]}
+            row["end_seconds"] = None if over["time"] is None else over["time"] - began
+            rows.append(row | {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS})
+        return _phase_frame(rows)
 
     def _new(self, seqs: dict[str, int], kind: str) -> Iterator[list[dict[str, Any]]]:
         seen = self.seqs.get(kind, 0)
@@ -132,6 +147,10 @@ def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce").astype("float64") for name in odd})
     return frame.astype({name: "str" for name in columns if name in words})
+
+
+def _phase_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return as_frame(rows, ["run", "phase", *PHASE_NUMBERS]).astype(dict.fromkeys(PHASE_NUMBERS, np.float64))
 
 
 def group_means(frame: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -111,16 +111,11 @@ def troubles(
     """
     if run.settings.strategy in REFERENCES:
         return []
-    candidates = [out_of_memory(run, plan, failure, phase), diverged(run)]
-    if run.settings.strategy != "inference":
-        candidates += [
-            flat(run, frames["steps"], frames["scores"]),
-            overfitting(run, frames["steps"], frames["scores"]),
-            no_gain(run),
-            behind(run, full, plan),
-        ]
-    else:
+    candidates, curves = [out_of_memory(run, plan, failure, phase), diverged(run)], (frames["steps"], frames["scores"])
+    if run.settings.strategy == "inference":
         candidates.append(too_good(run))
+    else:
+        candidates += [flat(run, *curves), overfitting(run, *curves), no_gain(run), behind(run, full, plan)]
     return [trouble for trouble in candidates if trouble]
 
 

@@ -97,11 +97,8 @@ class Size:
         """Whether seconds can be scaled from one to the other by their cells."""
         mine, others = ((size.context, size.query, size.features, size.validation, size.shown, size.eval_every) for size in (self, other))
         near = all(max(one, two) <= NEAR * max(1, min(one, two)) for one, two in zip(mine, others, strict=True))
-        return near and self.device == other.device and _rounds(self.classes) == _rounds(other.classes)
-
-
-def _rounds(classes: int) -> int:
-    return math.ceil(classes / CLASSES_AT_ONCE)
+        passes = {math.ceil(size.classes / CLASSES_AT_ONCE) for size in (self, other)}
+        return near and self.device == other.device and len(passes) == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ In: runs. Out: a reason for each run that is set apart.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from tabtune_core.settings import MODELS, TRAINED
 from tabtune_core.store.run_row import Run, Status
@@ -33,16 +33,12 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
             if key(run) is not None:
                 groups[run.sweep, run.settings.seed if of_seed else None].append(run)
         for group in groups.values():
-            usual = _usual(key(run) for run in group if not run.archived and not reasons[run.id])
+            counts = Counter(key(run) for run in group if not run.archived and not reasons[run.id])
+            usual = next((value for value, _ in counts.most_common(1)), None)
             for run in group:
                 if not reasons[run.id] and usual is not None and key(run) != usual:
                     reasons[run.id] = text.format(key(run), usual)
     return reasons
-
-
-def _usual(keys: Iterable[Hashable]) -> Hashable:
-    most_common = Counter(keys).most_common(1)
-    return most_common[0][0] if most_common else None
 
 
 def _split(run: Run) -> Hashable:
@@ -52,17 +48,9 @@ def _split(run: Run) -> Hashable:
     return (own.dataset, own.target, *sizes, *rule)
 
 
-def _held_out(run: Run) -> Hashable:
-    return None if run.result is None else run.result.rows_sha256
-
-
 def _steps(run: Run) -> Hashable:
     train = run.settings.train
     return (counted(train.steps, "step") if train.steps else counted(train.epochs, "epoch")) if run.settings.strategy in TRAINED else None
-
-
-def _train_rows(run: Run) -> Hashable:
-    return run.settings.train.context_rows if run.settings.strategy in TRAINED else None
 
 
 def _rows_shown(run: Run) -> Hashable:
@@ -75,9 +63,13 @@ def _rows_shown(run: Run) -> Hashable:
 OTHER_ROWS = "its held-out rows differ from those of the others"
 _SAME: tuple[tuple[Callable[[Run], Hashable], bool, str], ...] = (
     (_split, False, OTHER_ROWS),
-    (_held_out, True, OTHER_ROWS),
+    (lambda run: run.result and run.result.rows_sha256, True, OTHER_ROWS),
     (_steps, False, "trained for {}, the others for {}"),
-    (_train_rows, False, "trained with {:,} context rows, the others with {:,}"),
+    (
+        lambda run: run.settings.train.context_rows if run.settings.strategy in TRAINED else None,
+        False,
+        "trained with {:,} context rows, the others with {:,}",
+    ),
     (_rows_shown, True, "predicted with {:,} context rows, the others with {:,}"),
 )
 """What the runs of a sweep must have in common, whether only those of one seed must, and the reason given for a run that differs."""

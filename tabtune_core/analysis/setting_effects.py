@@ -3,10 +3,10 @@
 In: the runs of one table, column and model. Out: a sentence for every hyperparameter with several values in otherwise equal runs.
 """
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -18,14 +18,14 @@ from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.wording import decimal
 
-HYPERPARAMETERS: dict[str, tuple[str, str, Callable[[RunSettings], str]]] = {
-    "rank": ("rank", "lora.rank", lambda run: str(run.lora.rank)),
-    "alpha": ("alpha", "lora.alpha", lambda run: "twice the rank" if run.lora.alpha is None else f"{run.lora.alpha:g}"),
-    "dropout": ("dropout", "lora.dropout", lambda run: f"{run.lora.dropout:g}"),
-    "targets": ("parts", "lora.targets", lambda run: short_targets(run.lora.targets)),
-    "learning_rate": ("rate", "train.learning_rate", lambda run: short_rate(run.base_rate)),
+HYPERPARAMETERS: dict[str, tuple[str, Any, Callable[[RunSettings], str]]] = {
+    "rank": ("rank", 1, lambda run: str(run.lora.rank)),
+    "alpha": ("alpha", None, lambda run: "twice the rank" if run.lora.alpha is None else f"{run.lora.alpha:g}"),
+    "dropout": ("dropout", 0.0, lambda run: f"{run.lora.dropout:g}"),
+    "targets": ("parts", (), lambda run: short_targets(run.lora.targets)),
+    "learning_rate": ("rate", None, lambda run: short_rate(run.base_rate)),
 }
-"""By setting: its name in a sentence, its path in the settings, and its value in words."""
+"""By setting: its name in a sentence, a value that every run may have, and its value in words."""
 MOST_VALUES = 6
 """Most values of one hyperparameter in a sentence, which names the best ones."""
 
@@ -41,34 +41,26 @@ def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
     whole = [run for run in runs if run.status in RANKED and run.status != "stopped" and not run.archived]
     ranked = [run for run in whole if run.settings.strategy == "peft" and _score(run, metric) is not None]
     effects = {}
-    for hyperparameter, (name, path, value_of) in HYPERPARAMETERS.items():
-        groups = _groups(ranked, path, value_of, metric)
+    for hyperparameter, (name, same, value_of) in HYPERPARAMETERS.items():
+        groups = _groups(ranked, {hyperparameter: same, "device": "auto"}, value_of, metric)
         if len(groups):
             effects[hyperparameter] = _sentence(name, groups, metric, table)
     return effects
 
 
-def _groups(runs: Sequence[Run], path: str, value_of: Callable[[RunSettings], str], metric: str) -> pd.DataFrame:
-    """One row per group of runs, indexed by its seed; one column per value, with the score of that value."""
+def _groups(runs: Sequence[Run], same: dict[str, Any], value_of: Callable[[RunSettings], str], metric: str) -> pd.DataFrame:
+    """One row per group of runs that are equal with the settings ``same``, indexed by its seed; one column per value, with its score."""
     groups: dict[tuple[int, str], dict[str, float]] = defaultdict(dict)
     for run in runs:
         score = _score(run, metric)
         assert score is not None
-        groups[run.settings.seed, _all_but(run.settings, path)][value_of(run.settings)] = score
+        groups[run.settings.seed, repr(run.settings.changed(**same))][value_of(run.settings)] = score
     sets = Counter(frozenset(group) for group in groups.values() if len(group) > 1)
     if not sets:
         return pd.DataFrame()
     chosen = max(sets, key=lambda values: (len(values), sets[values]))
     whole = [(seed, group) for (seed, _), group in groups.items() if chosen <= group.keys()]
     return pd.DataFrame([group for _, group in whole], index=[seed for seed, _ in whole], columns=sorted(chosen))
-
-
-def _all_but(settings: RunSettings, path: str) -> str:
-    """Returns every setting except ``path`` and the device, as a key."""
-    values = settings.to_dict()
-    section, _, name = path.partition(".")
-    values[section] = {key: value for key, value in values[section].items() if key != name}
-    return json.dumps({key: value for key, value in values.items() if key != "device"}, sort_keys=True)
 
 
 def _score(run: Run, metric: str) -> float | None:

@@ -8,6 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from html import escape
 
@@ -21,7 +22,7 @@ from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import speaking_meter
-from tabtune_core.charts.style import roles, styles_of
+from tabtune_core.charts.style import roles, styles_of, with_names
 from tabtune_core.data.datasets import Dataset, get_dataset
 from tabtune_core.data.findings import not_asked, together
 from tabtune_core.errors import SettingError, StoreError, TableError
@@ -53,39 +54,26 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     note = board["note"].where(board["status"].isin(RANKED), board["status"])  # an error may quote cells
     note = note.mask(board["archived"], ("archived, " + note).str.removesuffix(", "))
     board = with_noise(board.assign(note=note), found.configurations).drop(columns=IDS)
-    look, dataset = _Look(runs), _dataset(store, settings.dataset)
+    names = [run.name for run in runs]
+    labels = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
+    named_in = partial(with_names, names=labels, styles=styles_of(roles([run.settings for run in runs])))
+    dataset = _dataset(store, settings.dataset)
     going = sum(run.ended is None for run in runs)
     lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis]
     table = dataset.name if dataset else "a table that is not in the workspace any more"
     models = ", ".join(dict.fromkeys(get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES))
     about = f"{table}, target {settings.target}; {models}; {time.strftime('%d %b %Y', time.localtime(named.created))}."
     return page(
-        look.name(board),
+        named_in(board),
         metric,
         title=named.name or f"Sweep {sweep}",
         lead=[about, *filter(None, lead)],
-        figures=_figures(store, runs, look, metric),
+        figures=_figures(metric, *(named_in(frame_of(store, list(labels), kind)) for kind in ("scores", "steps", "memory"))),
         parts={"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)},
     )
 
 
-class _Look:
-    """Names and looks of the runs, the same in all charts."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
-        names = [run.name for run in runs]
-        self.names = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
-        self.styles = styles_of(roles([run.settings for run in runs]))
-
-    def name(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Replaces run ids by names, and attaches the styles of the runs."""
-        frame = frame.assign(run=pd.Categorical(frame["run"].map(self.names), categories=list(self.names.values())))
-        frame.attrs["styles"] = self.styles
-        return frame
-
-
-def _figures(store: RunStore, runs: Sequence[Run], look: _Look, metric: str) -> dict[str, go.Figure]:
-    scores, steps, memory = (look.name(frame_of(store, [run.id for run in runs], kind)) for kind in ("scores", "steps", "memory"))
+def _figures(metric: str, scores: pd.DataFrame, steps: pd.DataFrame, memory: pd.DataFrame) -> dict[str, go.Figure]:
     return {
         f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
         "Training loss": CHARTS["loss"].draw(steps),
@@ -95,10 +83,9 @@ def _figures(store: RunStore, runs: Sequence[Run], look: _Look, metric: str) -> 
 
 
 def _dataset(store: RunStore, identity: str) -> Dataset | None:
-    try:
+    with suppress(TableError):
         return get_dataset(store.home, identity)
-    except TableError:
-        return None
+    return None
 
 
 def _table(dataset: Dataset | None, runs: Sequence[Run]) -> str:
@@ -123,10 +110,9 @@ def _without_cells(message: str, columns: Collection[str]) -> str:
 
 
 def _literal(text: str) -> object:
-    try:
+    with suppress(ValueError, SyntaxError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
+    return None
 
 
 def _again(runs: Sequence[Run], name: str, dataset: Dataset | None) -> str:

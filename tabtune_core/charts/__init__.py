@@ -1,11 +1,10 @@
 """The charts by name. Each is a function from a frame to a Plotly figure, most in a file of their own, without Streamlit.
 
-To add one: write the file, add a line to ``_ALL``, and add a frame to the examples of the tests, which also draw an empty frame.
+To add one: write the file, add a line to ``CHARTS``, and add a frame to the examples of the tests, which also draw an empty frame.
 """
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -33,11 +32,16 @@ NAMES = ("run", "name", "label", "predicted", "layer", "target")
 class Chart:
     """A chart and its explanation."""
 
-    draw: Callable[..., go.Figure]
+    function: Callable[..., go.Figure]
     help: str
     """What the chart shows, for the page."""
     frame: str = "steps"
     """The kind in ``run_curves.KINDS`` that it draws on the Live page."""
+
+    def draw(self, frame: pd.DataFrame, **options: Any) -> go.Figure:
+        """Draws the chart, with the names in its frames as plain text."""
+        plain = {name: _plain(value) if isinstance(value, pd.DataFrame) else value for name, value in options.items()}
+        return self.function(_plain(frame), **plain)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -51,16 +55,7 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**made)
 
 
-def _with_plain_names(draw: Callable[..., go.Figure]) -> Callable[..., go.Figure]:
-    @functools.wraps(draw)
-    def drawn(frame: pd.DataFrame, **options: Any) -> go.Figure:
-        frames = {name: _plain(value) if isinstance(value, pd.DataFrame) else value for name, value in options.items()}
-        return draw(_plain(frame), **frames)
-
-    return drawn
-
-
-_ALL: dict[str, Chart] = {
+CHARTS: dict[str, Chart] = {
     "score": Chart(
         score,
         f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows. The ring marks "
@@ -94,5 +89,3 @@ _ALL: dict[str, Chart] = {
     "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the dotted line."),
     "residuals": Chart(residuals, "Distribution of the errors (residuals)."),
 }
-CHARTS = {name: replace(chart, draw=_with_plain_names(chart.draw)) for name, chart in _ALL.items()}
-"""By name; they escape markup in the names of a frame."""

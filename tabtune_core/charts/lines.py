@@ -75,18 +75,13 @@ def learning_rate(steps: pd.DataFrame, *, x: str = "step", log: bool = False) ->
 def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds (since training began, validation included)."""
     if cumulative:
-        return _from_zero(lines(steps, "seconds", y_title="Training time (s)", log=log), log)
-    by_run = steps.groupby("run", observed=True, sort=False)
-    spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
-    title = "Time per step, evaluation included (s)"
-    return _from_zero(lines(steps.assign(spent=spent), "spent", y_title=title, log=log, smoothing=smoothing), log)
-
-
-def _from_zero(drawn: go.Figure, log: bool) -> go.Figure:
-    """Starts the axis at 0, because times are compared by length."""
-    if not log:
-        drawn.update_yaxes(rangemode="tozero")
-    return drawn
+        drawn = lines(steps, "seconds", y_title="Training time (s)", log=log)
+    else:
+        by_run = steps.groupby("run", observed=True, sort=False)
+        spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
+        title = "Time per step, evaluation included (s)"
+        drawn = lines(steps.assign(spent=spent), "spent", y_title=title, log=log, smoothing=smoothing)
+    return drawn if log else drawn.update_yaxes(rangemode="tozero")  # times are compared by length
 
 
 READINGS = {

@@ -11,19 +11,13 @@ from tabtune_core.charts.lines import lines
 from tabtune_core.charts.style import COLOURS, MEGABYTE, each_run, figure, say
 
 METERS = {
-    "resident_bytes": "Process memory (resident)",
-    "torch_allocated_bytes": "GPU memory allocated by torch",
-    "torch_reserved_bytes": "GPU memory reserved by torch",
-    "nvml_process_bytes": "GPU memory of the process (NVML)",
-    "nvml_device_bytes": "GPU memory in use, all processes (NVML)",
+    "resident_bytes": ("Process memory (resident)", "Process memory (MB)"),
+    "torch_allocated_bytes": ("GPU memory allocated by torch", "GPU, torch allocated (MB)"),
+    "torch_reserved_bytes": ("GPU memory reserved by torch", "GPU, torch reserved (MB)"),
+    "nvml_process_bytes": ("GPU memory of the process (NVML)", "GPU, this process (MB)"),
+    "nvml_device_bytes": ("GPU memory in use, all processes (NVML)", "GPU, all processes (MB)"),
 }
-AXES = {
-    "resident_bytes": "Process memory (MB)",
-    "torch_allocated_bytes": "GPU, torch allocated (MB)",
-    "torch_reserved_bytes": "GPU, torch reserved (MB)",
-    "nvml_process_bytes": "GPU, this process (MB)",
-    "nvml_device_bytes": "GPU, all processes (MB)",
-}
+"""By column: name of the meter, title of its axis."""
 PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
 _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
 
@@ -57,7 +51,7 @@ def memory(
     drawn = lines(
         known.assign(**megabytes),
         meter,
-        y_title=AXES[meter],
+        y_title=METERS[meter][1],
         x=x,
         x_title="" if x == "step" else "Time since the run started (s)",
         log=log,

@@ -22,15 +22,15 @@ AXES = {
 MOST_MARKS = 8
 
 
-def parallel(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation") -> go.Figure:
-    """``runs`` has one row per run: strategy, the columns of AXES and ``<split>_<metric>``. LoRA runs alone have all of them.
+def parallel(runs: pd.DataFrame, *, metric: str = "log_loss") -> go.Figure:
+    """``runs`` has one row per run: strategy, the columns of AXES and ``validation_<metric>``. LoRA runs alone have all of them.
 
     Columns with the same value in all runs have no axis.
     """
     drawn = go.Figure()
     clear = dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), "rgba(0,0,0,0)")
     drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, xaxis_visible=False, yaxis_visible=False, **clear)
-    meaning, column = METRICS[metric], f"{split}_{metric}"
+    meaning, column = METRICS[metric], f"validation_{metric}"
     known = runs[runs["strategy"] == "peft"].dropna(subset=[column]) if column in runs else runs.iloc[:0]
     varied = [name for name in AXES if name in known and known[name].notna().all() and known[name].nunique() > 1]
     if len(known) < 2 or not varied:

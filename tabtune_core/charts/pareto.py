@@ -40,12 +40,11 @@ class Axis:
         return runs[self.column].to_numpy(dtype=np.float64) / self.size
 
 
-def axis_of(name: str, metric: str, split: str) -> Axis:
-    """Returns the axis for ``name``, one of COSTS or the score."""
+def axis_of(name: str, metric: str) -> Axis:
+    """Returns the axis for ``name``, one of COSTS or the validation score."""
     if name == SCORE:
         meaning = METRICS[metric]
-        title = f"{split.capitalize()} {meaning.written} ({meaning.unit})"
-        return Axis(f"{split}_{metric}", title, 1.0, not meaning.higher_is_better)
+        return Axis(f"validation_{metric}", f"Validation {meaning.written} ({meaning.unit})", 1.0, not meaning.higher_is_better)
     title, size = COSTS[name]
     return Axis(name, title, size, True)
 
@@ -57,16 +56,15 @@ def pareto(
     y: str = SCORE,
     third: str | None = None,
     metric: str = "log_loss",
-    split: str = "validation",
     limits: Mapping[str, float] | None = None,
 ) -> go.Figure:
-    """``runs`` has one row per run: run (label), strategy, rank, costs in bytes or seconds, and ``<split>_<metric>``.
+    """``runs`` has one row per run: run (label), strategy, rank, costs in bytes or seconds, and ``validation_<metric>``.
 
     Runs that are ``apart``, if there is such a column, are never best trade-offs.
     ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the largest allowed values of columns: runs beyond
     them are grey.
     """
-    axes = [axis_of(name, metric, split) for name in (x, y, third) if name]
+    axes = [axis_of(name, metric) for name in (x, y, third) if name]
     drawn = figure(axes[0].title, axes[1].title, height=460)
     columns = [axis.column for axis in axes]
     known = runs.dropna(subset=columns) if set(columns) <= set(runs) else runs.iloc[:0]
@@ -74,7 +72,7 @@ def pareto(
         return say(drawn, "No finished run has these numbers")
     fits = within_limits(known, limits or {})
     inside, outside = known[fits], known[~fits]
-    hover = _hover(axes, METRICS[metric].form(known[f"{split}_{metric}"]))
+    hover = _hover(axes, METRICS[metric].form(known[f"validation_{metric}"]))
     if len(outside):
         pale = {"color": FAINT, "symbol": "circle", "size": 9, "opacity": 0.45}
         _points(drawn, outside, axes, hover, name="Outside the limits", marker=pale)

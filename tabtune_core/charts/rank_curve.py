@@ -16,16 +16,15 @@ from tabtune_core.settings import STRATEGY_NAMES
 HALF = half_width("lora_gap")
 
 
-def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "validation", smallest: int | None = None) -> go.Figure:
-    """``runs`` has one row per run: strategy, rank (no unit), seed, ``<split>_<metric>``, and settings that may differ at one rank.
+def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | None = None) -> go.Figure:
+    """``runs`` has one row per run: strategy, rank (no unit), seed, ``validation_<metric>``, and settings that may differ at one rank.
 
     Runs that differ only in rank and seed form a line; each point is a mean over seeds. If there is a column ``lora_gap_half_width`` (the ±
     of the difference to the best rank), it is drawn as bars, in the metric's unit. ``smallest`` is r*, the smallest rank within one
     standard error of the best.
     """
-    meaning = METRICS[metric]
-    column = f"{split}_{metric}"
-    drawn = figure("LoRA rank (no unit)", f"{split.capitalize()} {meaning.written} ({meaning.unit})", height=420)
+    meaning, column = METRICS[metric], f"validation_{metric}"
+    drawn = figure("LoRA rank (no unit)", f"Validation {meaning.written} ({meaning.unit})", height=420)
     known = runs.dropna(subset=[column]) if column in runs else runs.iloc[:0]
     if known.empty:
         return say(drawn, "No finished run yet")
@@ -33,7 +32,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     lora = known[known["strategy"] == "peft"].astype({"rank": "float64"})
     ranks = np.sort(lora["rank"].unique())
     several = lora["seed"].nunique() > 1
-    for place, (name, rows) in enumerate(_lines(lora)):
+    for place, (name, rows) in enumerate(_lines(lora, told_by(lora), "LoRA")):
         each, colour = rows.groupby("rank"), COLOURS[place % len(COLOURS)]
         hover, marker = f"{name}, rank %{{x}}<br>{written}", MARKERS[place % len(MARKERS)]
         means = rows.groupby(["rank", "seed"])[column].mean().groupby("rank").mean()
@@ -45,7 +44,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
             line={"color": colour, "dash": DASHES[place % len(DASHES)], "width": 2},
             legendgroup=name,
             marker={"size": 9, "symbol": marker},
-            error_y=_bars(each, split),
+            error_y=_bars(each),
             hovertemplate=hover,
         )
         if len(rows) > len(means):
@@ -53,7 +52,9 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
             drawn.add_scatter(x=x, y=y, name=f"{name}, each seed", mode="markers", legendgroup=name, marker=ring, hovertemplate=hover)
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in ((name, label) for name, label in STRATEGY_NAMES.items() if label in BASELINES):
-        for place, (name, rows) in enumerate(_levels(known[known["strategy"] == strategy], label)):
+        baseline = known[known["strategy"] == strategy]
+        rates = ["learning_rate"] if "learning_rate" in baseline and baseline["learning_rate"].nunique() > 1 else []
+        for place, (name, rows) in enumerate(_lines(baseline.sort_values(rates), rates, label)):
             level, style = float(rows.groupby("seed")[column].mean().mean()), BASELINES[label]
             line = {"color": style.colour, "dash": DASHES[place % len(DASHES)] if place else style.dash, "width": 2}
             drawn.add_scatter(x=[left, right], y=[level, level], name=name, mode="lines", line=line, hovertemplate=f"{name}: {written}")
@@ -65,27 +66,17 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", split: str = "va
     return leave_room(drawn, known[column].to_numpy(dtype=np.float64))
 
 
-def _lines(lora: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yields the name and the runs of each line; they differ only in rank and seed."""
-    apart = told_by(lora)
+def _lines(runs: pd.DataFrame, apart: list[str], label: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields the name and the runs of each line: those with the same values of the settings in ``apart``."""
     if not apart:
-        yield from [("LoRA", lora)] * bool(len(lora))
+        yield from [(label, runs)] * bool(len(runs))
         return
-    for values, rows in lora.groupby(apart, dropna=False, sort=False):
-        yield "LoRA, " + ", ".join(WRITTEN[name](value) for name, value in zip(apart, values, strict=True)), rows
+    for values, rows in runs.groupby(apart, dropna=False, sort=False):
+        yield ", ".join([label, *(WRITTEN[name](value) for name, value in zip(apart, values, strict=True))]), rows
 
 
-def _levels(baseline: pd.DataFrame, label: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yields the name and the runs of each level line: one line per learning rate if several are compared."""
-    if "learning_rate" not in baseline or baseline["learning_rate"].nunique() < 2:
-        yield from [(label, baseline)] * bool(len(baseline))
-        return
-    for rate, rows in baseline.groupby("learning_rate"):
-        yield f"{label}, {WRITTEN['learning_rate'](rate)}", rows
-
-
-def _bars(each_rank: Any, split: str) -> dict[str, Any]:
-    """Returns the bars of each point, which only the validation score has."""
-    if split != "validation" or HALF not in each_rank.obj:
+def _bars(each_rank: Any) -> dict[str, Any]:
+    """Returns the bars of each point."""
+    if HALF not in each_rank.obj:
         return {"visible": False}
     return {"array": each_rank[HALF].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}

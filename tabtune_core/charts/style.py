@@ -5,7 +5,7 @@ A categorical ``run`` column fixes the runs and their order, so that a run looks
 
 import dataclasses
 import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,16 +66,8 @@ class Styles(tuple[RunStyle, ...]):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What the look of a run expresses."""
-
-    label: str
-    """Its start identifies a baseline."""
-    colour: Hashable
-    """Runs with equal values share a colour."""
-    dash: Hashable = None
-    """Runs with equal values share a dash."""
+Role = tuple[str, Hashable, Hashable]
+"""What the look of a run expresses: a label, whose start identifies a baseline, and what runs share that have its colour, or its dash."""
 
 
 def roles(settings: Sequence[RunSettings]) -> list[Role]:
@@ -87,7 +79,7 @@ def roles(settings: Sequence[RunSettings]) -> list[Role]:
     beside = [repr(run.changed(seed=0, rank=1)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings]
     several = len({*beside} - {""}) > 1
     return [
-        Role(
+        (
             STRATEGY_NAMES[run.strategy],
             run.lora.rank if others else repr(run.changed(seed=0)),
             (run.seed, others if several else ""),
@@ -98,14 +90,14 @@ def roles(settings: Sequence[RunSettings]) -> list[Role]:
 
 def styles_of(cast: Sequence[Role]) -> Styles:
     """Returns a style per role; colours and dashes are assigned in order. If dashes show nothing, they help to tell colours apart."""
-    baselines = [next((style for start, style in BASELINES.items() if role.label.startswith(start)), None) for role in cast]
-    colours = _numbered(role.colour for role, baseline in zip(cast, baselines, strict=True) if baseline is None)
-    dashes = _numbered(role.dash for role in cast)
+    baselines = [next((style for start, style in BASELINES.items() if label.startswith(start)), None) for label, *_ in cast]
+    colours = _numbered(colour for (_, colour, _), baseline in zip(cast, baselines, strict=True) if baseline is None)
+    dashes = _numbered(dash for *_, dash in cast)
     styles = []
-    for place, (role, baseline) in enumerate(zip(cast, baselines, strict=True)):
-        turn = colours.get(role.colour, 0)
+    for place, ((_, colour, dash), baseline) in enumerate(zip(cast, baselines, strict=True)):
+        turn = colours.get(colour, 0)
         style = baseline or RunStyle(COLOURS[turn % len(COLOURS)], DASHES[0], MARKERS[turn % len(MARKERS)])
-        line = dashes[role.dash] + turn // len(COLOURS) * len(dashes)
+        line = dashes[dash] + turn // len(COLOURS) * len(dashes)
         if len(dashes) == 1:
             line = turn + 3 * (turn // len(COLOURS))  # each pair of colour and dash is used once before one repeats
         elif baseline is BASELINES["Gradient boosting"]:
@@ -123,7 +115,14 @@ def _numbered(keys: Iterable[Hashable]) -> dict[Hashable, int]:
 
 def run_styles(labels: Sequence[str]) -> dict[str, RunStyle]:
     """Returns a style per label if nothing else is known of the runs; LoRA runs take the colours in order."""
-    return dict(zip(labels, styles_of([Role(label, label) for label in labels]), strict=True))
+    return dict(zip(labels, styles_of([(label, label, None) for label in labels]), strict=True))
+
+
+def with_names(frame: pd.DataFrame, names: Mapping[str, str], styles: Styles) -> pd.DataFrame:
+    """Returns the frame with names in place of ids in the column ``run``, and their styles in its attributes; ``names`` are by id."""
+    frame = frame.assign(run=pd.Categorical(frame["run"].map(names), categories=list(dict.fromkeys(names.values()))))
+    frame.attrs["styles"] = styles
+    return frame
 
 
 def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]]:

@@ -122,12 +122,8 @@ def layer_updates(layers: pd.DataFrame) -> go.Figure:
             customdata=rows["layer"].to_numpy(dtype=object),
             hovertemplate=f"%{{customdata}}<br>{label}: %{{x:.2%}}<extra></extra>",
         )
-    downwards = [len(kept) - 0.5, -0.5]
-    drawn.update_yaxes(range=downwards, tickvals=list(places.values()), ticktext=[_cut(name) for name in kept], tickfont={"size": 10})
+    # the last letters of a path, because paths share their beginning
+    ticks = [path if len(path) <= LETTERS else f"…{path[1 - LETTERS :].lstrip('.')}" for path in kept]
+    drawn.update_yaxes(range=[len(kept) - 0.5, -0.5], tickvals=list(places.values()), ticktext=ticks, tickfont={"size": 10})
     drawn.update_xaxes(tickformat=".1%", rangemode="tozero", side="bottom")
     return drawn
-
-
-def _cut(path: str) -> str:
-    """Returns the last letters of a path, because paths share their beginning."""
-    return path if len(path) <= LETTERS else f"…{path[1 - LETTERS :].lstrip('.')}"

@@ -44,7 +44,8 @@ def add_flags(
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     """Adds the flags for reading a file; a value is kept under ``reading.`` + the name of the choice."""
     for name, flag, more in (
-        ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": _separator}),
+        # a tab is hard to type on a command line
+        ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": lambda text: {"\\t": "\t", "tab": "\t"}.get(text, text)}),
         ("encoding", "--encoding", {"metavar": "NAME"}),
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
         ("header_lines", "--header-lines", {"metavar": "N", "type": number_within(1, 1_000)}),
@@ -126,11 +127,6 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
             if AXES[axis].axis == name and axis not in flags:
                 values.pop(axis, None)
     return values
-
-
-def _separator(text: str) -> str:
-    r"""Reads ``\t`` and ``tab`` as a tab, which is hard to type on a command line."""
-    return {"\\t": "\t", "tab": "\t"}.get(text, text)
 
 
 def _help(text: str, default: object) -> str:

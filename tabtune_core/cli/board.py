@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
@@ -12,6 +13,9 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
@@ -36,13 +40,19 @@ def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
     return str(asked.rank_by or settings.selection_metric)
 
 
+def print_as(form: str, frame: "pd.DataFrame", text: str) -> None:
+    """Prints a frame as ``json`` or ``csv``, or the ``text`` that stands for it."""
+    from tabtune_core.data.spreadsheet import exact_json, safe_csv
+
+    print(exact_json(frame) if form == "json" else (safe_csv(frame) if form == "csv" else shown(text)).removesuffix("\n"))
+
+
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and, in table format, its recommendation; returns 0 if any run of a model has a result, else 1."""
     from tabtune_core.analysis.comparison import half_widths, with_half_widths
     from tabtune_core.analysis.recommendation import recommend, with_noise
     from tabtune_core.analysis.runs_table import leaderboard, of_task
     from tabtune_core.data.splits import SplitName
-    from tabtune_core.data.spreadsheet import exact_json, safe_csv
     from tabtune_core.store.predictions import Predictions, read_predictions
 
     rank_by, unread = score_to_rank_by(asked, runs[0].settings), dict[str, str]()
@@ -57,13 +67,7 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     board = with_half_widths(of_task(leaderboard(runs, rank_by), runs[0].settings.task), own)
     found = recommend(store, board, rank_by)
     told = with_noise(board, found.configurations)
-    if asked.format == "json":
-        print(exact_json(told))
-    elif asked.format == "csv":
-        print(safe_csv(told), end="")
-    else:
-        print(shown(table(board, rank_by)))
-        print(shown(paragraphs(found.sentences, found.basis)), end="")
+    print_as(asked.format, told, f"{table(board, rank_by)}\n{paragraphs(found.sentences, found.basis)}")
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:

@@ -4,12 +4,13 @@ import argparse
 import json
 import os
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tabtune_core.access import TOKEN_VARIABLE, decide
-from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
+from tabtune_core.cli.board import print_as, runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import file_of
-from tabtune_core.cli.terminal import say, shown
+from tabtune_core.cli.terminal import say
 from tabtune_core.errors import MissingPackageError, SettingError, StoreError, TableError
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.scratch import scratch_folder
@@ -30,7 +31,6 @@ def print_leaderboard(asked: argparse.Namespace) -> int:
 def print_context_curve(asked: argparse.Namespace) -> int:
     """Scores the runs of a sweep with increasing numbers of context rows, and prints the scores."""
     from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
-    from tabtune_core.data.spreadsheet import exact_json, safe_csv
     from tabtune_core.execution.jobs.context_curve import context_curve
 
     store = RunStore(asked.home)
@@ -44,17 +44,11 @@ def print_context_curve(asked: argparse.Namespace) -> int:
     say(f"Scoring {', '.join(run.name for run in chosen)} and the pretrained model")
     with scratch_folder() as folder:
         frame = curve_frame(context_curve(store.home, folder, runs=[run.id for run in chosen]))
-    if asked.format == "json":
-        print(exact_json(frame))
-    elif asked.format == "csv":
-        print(safe_csv(frame), end="")
-    else:
-        columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
-        told = frame[["name", "context_rows", *columns]].assign(
-            **{"predict s": frame["predict_seconds"].round(1), "predict MB": (frame["growth_memory_bytes"] / 1e6).round(1)}
-        )
-        print(shown(told.to_string(index=False)))
-        print(f"\n{shown(in_words(frame, metric))}")
+    columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
+    told = frame[["name", "context_rows", *columns]].assign(
+        **{"predict s": frame["predict_seconds"].round(1), "predict MB": (frame["growth_memory_bytes"] / 1e6).round(1)}
+    )
+    print_as(asked.format, frame, f"{told.to_string(index=False)}\n\n{in_words(frame, metric)}")
     return 0
 
 
@@ -95,8 +89,6 @@ def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame
 
 def serve_adapters(asked: argparse.Namespace) -> int:
     """Answers requests for predictions until Ctrl-C."""
-    from functools import partial
-
     from tabtune_core.serving.adapters import open_adapters
 
     try:

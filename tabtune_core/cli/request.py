@@ -33,7 +33,10 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     from tabtune_core.data.datasets import add_dataset, add_source, folder_of, get_dataset
     from tabtune_core.data.sources import is_source
 
-    words, choices = named_table(asked), given_reading(asked)
+    if (asked.query is not None) == bool(asked.data):
+        raise TableError("Name one table: DATA, or --query SQL in its place.")
+    words: list[str] = asked.data or [f"query:{asked.query}"]
+    choices = given_reading(asked)
     path = Path(words[0])
     if (elsewhere := is_source(words)) or path.exists():
         with telling() as tell:
@@ -74,16 +77,6 @@ def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
             return fetch(words, folder, limit_bytes=LIMIT_BYTES, tell=tell).path
     path = Path(words[0])
     return source_of(home, path.name) if SHA256.fullmatch(words[0]) and not path.exists() else path
-
-
-def named_table(asked: argparse.Namespace) -> list[str]:
-    """Returns the words of DATA, or the query in place of them."""
-    if asked.query is not None and not asked.data:
-        return [f"query:{asked.query}"]
-    if asked.query is not None or not asked.data:
-        raise TableError("Name one table: DATA, or --query SQL in its place.")
-    words: list[str] = asked.data
-    return words
 
 
 def _say_question(question: Question) -> None:

@@ -41,7 +41,7 @@ def trade_offs(compared: Compared) -> None:
     complete = board[board["apart"] == ""]
     st.markdown(what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, compared.metric, chosen, noun))
     drawn = CHARTS["pareto"].draw(board, x=x, y=y, third=third, metric=compared.metric, limits=limits)
-    columns = [axis_of(name, compared.metric, "validation").column for name in chosen]
+    columns = [axis_of(name, compared.metric).column for name in chosen]
     show(drawn, key="pareto", label="Trade-offs of all runs", numbers=board[["run", *columns]])
     absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
     if absent:
@@ -105,7 +105,7 @@ def _limits() -> dict[str, float]:
 
 def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "runs") -> str:
     """Names the runs that no other run beats on all axes, if they are few."""
-    chosen = [axis_of(name, metric, "validation") for name in axes]
+    chosen = [axis_of(name, metric) for name in axes]
     best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen})]
     if best.empty:
         return "No finished run has all of these numbers."
@@ -127,18 +127,14 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
         )
         return f"**No run is within these limits.** The lowest measured values: {least or 'nothing'}."
     costs = [
-        f"{megabytes(_number(best['run_growth_memory_bytes']))} over the loaded model",
+        f"{megabytes(None if pd.isna(memory := best['run_growth_memory_bytes']) else memory)} over the loaded model",
         f"{best['train_seconds']:,.1f} s of training" if pd.notna(best["train_seconds"]) else "an unknown training time",
-        f"an adapter of {megabytes(_number(best['adapter_bytes']))}" if pd.notna(best["adapter_bytes"]) else "no adapter",
+        f"an adapter of {megabytes(best['adapter_bytes'])}" if pd.notna(best["adapter_bytes"]) else "no adapter",
     ]
     return (
         f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].written},"
         f" **{METRICS[metric].text(best[f'validation_{metric}'])}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} fit."
     )
-
-
-def _number(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
 
 
 KIND = "context_curve"
@@ -169,7 +165,7 @@ def rows_shown(compared: Compared) -> None:
     elif job is None or job.result is None:
         if job is not None:
             why_without_result(job)
-        named = ", ".join(compared.named[run.id] for run in runs)
+        named = ", ".join(compared.legend.labels[run.id] for run in runs)
         st.button(
             "Compute",
             key="work_out_rows",

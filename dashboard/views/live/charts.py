@@ -42,7 +42,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     with left:
         score("score", view.metric, log=view.log)
     with right:
-        heading("Training loss", "loss")
+        st.markdown("**Training loss**", help=CHARTS["loss"].help)
         options: dict[str, Any] = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
         draw("loss", key="loss", label="Training loss of each run", **options)
     more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
@@ -82,23 +82,18 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
     return ids or list(named)
 
 
-def heading(text: str, chart: str) -> None:
-    """Draws the title above a chart, with its explanation."""
-    st.markdown(f"**{text}**", help=CHARTS[chart].help)
-
-
 def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     """Draws memory on a meter that this machine has, with the phases of one run shaded."""
     opened.meters = read, usual = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        heading("Memory", "memory")
+        st.markdown("**Memory**", help=CHARTS["memory"].help)
         if len(read) > 1:
             meter = st.selectbox(
                 "Meter",
                 list(METERS),
                 list(METERS).index(usual),
                 key=f"live_meter_{usual}",
-                format_func=lambda name: METERS[name] + ("" if name in read else ": N/A"),
+                format_func=lambda name: METERS[name][0] + ("" if name in read else ": N/A"),
                 label_visibility="collapsed",
                 width=300,
             )

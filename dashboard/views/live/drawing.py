@@ -99,11 +99,6 @@ class Refreshed:
     figures: dict[str, str]
     """JSON by the key of the chart."""
 
-    @property
-    def size_bytes(self) -> int:
-        """Memory that it takes."""
-        return sum(map(len, self.figures.values()))
-
 
 class OpenCharts:
     """The open charts of a page, refreshed ``every`` so many seconds, or never."""

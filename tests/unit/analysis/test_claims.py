@@ -71,7 +71,6 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
 
     few, many = (claim(found, board, "log_loss", no_test, evaluations=number) for number in (1, 30))
     assert not few.tested
-    assert few.test_gain is None
     assert (few.found.choices, many.found.choices) == (1, 30)
     assert few.found.quantile == pytest.approx(1.9801, rel=1e-4)  # Student's with 119 degrees of freedom
     assert many.found.quantile == pytest.approx(3.2174, rel=1e-4)  # the same at 1 - 0.025 / 30

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from tabtune_core.analysis.curves import frame_of, phase_frame, progress
+from tabtune_core.analysis.curves import frame_of, progress
 from tabtune_core.analysis.run_curves import KINDS
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, Resumed, RunPlanned, StepDone
 from tabtune_core.settings import RunSettings, TrainSettings
@@ -51,7 +51,7 @@ def test_an_unreadable_meter_is_nan_and_not_zero(store):
 
 def test_a_phase_has_its_peaks_and_a_running_phase_has_no_end(store):
     run_id = running(store, PhaseStarted("load"), PhaseDone("load", 0.1, {"resident": 9, "nvml_device": None}, 3), PhaseStarted("train"))
-    frame = phase_frame(store, [run_id]).set_index("phase")
+    frame = frame_of(store, [run_id], "phases").set_index("phase")
     assert (frame.loc["load", "peak_resident_bytes"], frame.loc["load", "growth_bytes"]) == (9, 3)
     assert frame.loc["load", "end_seconds"] >= frame.loc["load", "start_seconds"]
     assert np.isnan(frame.loc["load", "peak_nvml_device_bytes"])
@@ -62,7 +62,7 @@ def test_a_phase_cut_short_ends_with_its_run(store):
     run_id = running(store, PhaseStarted("train"))
     store.finish(run_id, "interrupted")
     run = store.run(run_id)
-    assert phase_frame(store, [run_id])["end_seconds"].tolist() == [run.ended - run.started]
+    assert frame_of(store, [run_id], "phases")["end_seconds"].tolist() == [run.ended - run.started]
 
 
 @pytest.mark.parametrize("kind", KINDS)
