@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.unreadable import errors_said
+from dashboard.components.unreadable import ERROR, errors_shown
 from dashboard.demo.workspace import about
 from dashboard.formatting import plain
 from dashboard.server.application import FAILED_DOWNLOADS
@@ -17,6 +17,7 @@ from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
 from dashboard.url_state import go, one_address
 from tabtune_core.access import listed_emails
+from tabtune_core.errors import TabTuneError
 
 
 def banner(page: st.Page) -> None:
@@ -109,14 +110,10 @@ page = st.navigation(
 )
 
 
-@errors_said
-def _draw() -> None:
+with errors_shown(TabTuneError, icon=ERROR):
     banner(page)
     told: list[str] = st.session_state.setdefault(FAILED_DOWNLOADS, [])
     while told:
         st.toast(plain(told.pop()), icon=":material/error:", duration="long")
     with one_address():
         page.run()
-
-
-_draw()

@@ -54,16 +54,12 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _against(row: dict[Hashable, Any], metric: str) -> str:
     """Returns scores as a difference, costs as a ratio."""
-    if not pd.isna(row["ratio"]):
-        return f"{row['ratio']:,.1f} times less" if row["ratio"] >= 1.05 else _about_or_more(1 / row["ratio"])
+    if not pd.isna(less := row["ratio"]):
+        return "about the same" if 1 / 1.05 < less < 1.05 else f"{max(less, 1 / less):,.1f} times {'less' if less > 1 else 'more'}"
     if pd.isna(row["difference"]) or row["column"] in WRITTEN:
         return NOT_RUN
     better_by = float(METRICS[metric].ahead(row["lora"], row["full"]))
     return amount(better_by, row[half_width("difference")], METRICS[metric], row["full"], signed=True)
-
-
-def _about_or_more(times: float) -> str:
-    return f"{times:,.1f} times more" if times >= 1.05 else "about the same"
 
 
 def show(compared: pd.DataFrame, metric: str) -> None:

@@ -109,16 +109,15 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
 def _worker_ended(trouble: WorkerTrouble) -> None:
     if trouble.what:
         st.error(f"No worker is running to execute queued runs. {plain(trouble.what)}")
-        st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")
-        return
-    times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
-    st.error(
-        f"The worker, which executes the runs, was started {times} and is not running; it is started again in"
-        f" {max(1, round(trouble.next_seconds))} s. Its log is {plain(str(trouble.log))};"
-        f" {'the last lines are:' if trouble.last_lines else 'it ends without an error message.'}"
-    )
-    if trouble.last_lines:
-        st.code(trouble.last_lines, language=None, wrap_lines=True)
+    else:
+        times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
+        st.error(
+            f"The worker, which executes the runs, was started {times} and is not running; it is started again in"
+            f" {max(1, round(trouble.next_seconds))} s. Its log is {plain(str(trouble.log))};"
+            f" {'the last lines are:' if trouble.last_lines else 'it ends without an error message.'}"
+        )
+        if trouble.last_lines:
+            st.code(trouble.last_lines, language=None, wrap_lines=True)
     st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")
 
 

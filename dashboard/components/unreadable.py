@@ -1,6 +1,5 @@
 """Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes, damaged files."""
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -16,33 +15,22 @@ from tabtune_core.wording import counted
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
-
-
-def errors_said(draw: Callable[Asked, None]) -> Callable[Asked, None]:
-    """Decorates a drawing function so that it shows an error in its place, for example of a damaged database or a full disk."""
-
-    @functools.wraps(draw)
-    def drawn(*args: Asked.args, **more: Asked.kwargs) -> None:
-        try:
-            draw(*args, **more)
-        except TabTuneError as error:
-            st.error(plain(str(error)), icon=":material/error:")
-
-    return drawn
+ERROR = ":material/error:"
+"""Icon of an error of a whole page or part, for example of a damaged database or a full disk."""
 
 
 def page_part(every: float | None = None) -> Callable[[Callable[Asked, None]], Callable[Asked, None]]:
     """Decorates a part that is drawn again by itself, ``every`` so many seconds or after a click in it; it shows its own errors."""
-    return lambda draw: st.fragment(errors_said(draw), run_every=every)
+    return lambda draw: st.fragment(errors_shown(TabTuneError, icon=ERROR)(draw), run_every=every)
 
 
 @contextmanager
-def errors_shown(*kinds: type[Exception], stop: bool = False) -> Iterator[None]:
+def errors_shown(*kinds: type[Exception], stop: bool = False, icon: str | None = None) -> Iterator[None]:
     """Shows an error of these kinds in place of the rest of the block; with ``stop``, it ends the page too."""
     try:
         yield
     except kinds as error:
-        st.error(plain(str(error)))
+        st.error(plain(str(error)), icon=icon)
         if stop:
             end_page()
 
@@ -70,10 +58,13 @@ def runs() -> None:
         run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}" for run in queries.unreadable() if run.id
     }
     way_out = "It is damaged, or another version of LoRA Lab wrote it and may open it. It is kept unchanged."
-    damaged(lines, "run", way_out, queries.store().delete)
+    damaged(lines, "run", queries.store().delete, way_out)
 
 
-def damaged(lines: Mapping[str, str], noun: str, way_out: str, delete: Callable[[str], object]) -> None:
+WAY_OUT = "Its folder in the workspace is damaged, or another version of LoRA Lab wrote it."
+
+
+def damaged(lines: Mapping[str, str], noun: str, delete: Callable[[str], object], way_out: str = WAY_OUT) -> None:
     """Draws a box with a line for each thing that cannot be read, by id; nothing if there is none."""
     if not lines:
         return

@@ -24,25 +24,23 @@ RANKS = (4, 8, 16)
 
 @contextmanager
 def demo_workspace() -> Iterator[Path]:
-    """Unpacks the recorded workspace and queues runs in it; at the end of the block, stops its worker and runs and deletes it."""
+    """Unpacks the recorded workspace and queues ``RANKS`` in the sweep that continues.
+
+    At the end of the block, stops its worker and runs and deletes it.
+    """
     with scratch_folder() as folder:
         home = folder / "demo"
         with zipfile.ZipFile(PACKED) as packed:
             packed.extractall(home)
-        go_on(home)
+        store = RunStore(home)
+        (first,) = (run for run in store.runs(about(home)["going"]) if run.settings.strategy == "peft")
+        for rank in RANKS:
+            store.duplicate(first.id, first.settings.changed(rank=rank))
         try:
             yield home
         finally:
             stop = ["worker", "--stop", "--now", "--home", str(home)]
             subprocess.run([sys.executable, "-m", "tabtune_core", *stop], check=False, capture_output=True)
-
-
-def go_on(home: Path) -> None:
-    """Queues ``RANKS`` in the sweep that continues."""
-    store = RunStore(home)
-    (first,) = (run for run in store.runs(about(home)["going"]) if run.settings.strategy == "peft")
-    for rank in RANKS:
-        store.duplicate(first.id, first.settings.changed(rank=rank))
 
 
 def about(home: Path) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 Ended runs never change and are read once; running ones are read at most once a second, however many tabs watch.
 """
 
-from dashboard.queries.adapters import damaged_uploads, delete_upload, facts, keep_upload, name_weights, new_rows, test_rows, uploads
+from dashboard.queries.adapters import delete_upload, facts, keep_upload, name_weights, new_rows, test_rows, uploads
 from dashboard.queries.boards import (
     against_full,
     configurations,
@@ -24,7 +24,6 @@ from dashboard.queries.tables import (
     TASKS,
     Span,
     class_counts,
-    damaged_tables,
     delete_table,
     features,
     first_rows,
@@ -37,7 +36,6 @@ from dashboard.queries.tables import (
     proposal,
     ranges,
     rows_of,
-    source_of,
     split_asked,
     split_findings,
     split_sizes,

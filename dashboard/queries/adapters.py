@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard.queries.workspace import home, store
+from dashboard.queries.workspace import home, of_workspace, store
 from dashboard.server.people import check_may_change, person
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
@@ -32,15 +32,10 @@ def facts(run: Run) -> PackageFacts:
     return _facts(str(path), _changed(path))
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def _uploads(folder: str, stamp: tuple[tuple[str, int], ...]) -> dict[str, StoredAdapter]:
-    return {adapter.id: adapter for adapter in uploaded_adapters.list_adapters(Path(folder))}
-
-
-def uploads() -> dict[str, StoredAdapter]:
+@of_workspace(entries=4, stamp=lambda: sorted((str(about), _changed(about)) for about in (home() / "adapters").glob("*/about.json")))
+def uploads(folder: str) -> dict[str, StoredAdapter]:
     """Returns the uploaded adapters by id, newest first."""
-    stamps = sorted((about.parent.name, _changed(about)) for about in (home() / "adapters").glob("*/about.json"))
-    return _uploads(str(home()), tuple(stamps))
+    return {adapter.id: adapter for adapter in uploaded_adapters.list_adapters(Path(folder))}
 
 
 def keep_upload(data: bytes, name: str) -> StoredAdapter:
@@ -69,11 +64,6 @@ def name_weights(identity: str, path: str) -> None:
 def _check_upload(identity: str) -> None:
     held = uploads().get(identity)
     check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
-
-
-def damaged_uploads() -> dict[str, str]:
-    """Returns id -> reason for the uploaded adapters whose description cannot be read."""
-    return uploaded_adapters.damaged_adapters(home())
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -17,13 +17,11 @@ from tabtune_core.analysis.launch_checks import stopped_by_table
 from tabtune_core.data.datasets import (
     Dataset,
     add_sample,
-    damaged_datasets,
     get_dataset,
     list_datasets,
     load_frame,
     preview,
 )
-from tabtune_core.data.datasets import source_of as source_of_table
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.data.leakage import may_leak
@@ -62,11 +60,6 @@ class _Tables(dict[str, Dataset]):
 def tables() -> dict[str, Dataset]:
     """Returns the tables by id, newest first."""
     return _Tables((dataset.id, dataset) for dataset in list_datasets(home()))
-
-
-def damaged_tables() -> dict[str, str]:
-    """Returns id -> reason for the tables that cannot be read."""
-    return damaged_datasets(home())
 
 
 def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
@@ -254,11 +247,6 @@ def delete_table(identity: str) -> None:
     held = tables().get(identity)
     check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
     uploaded_adapters.delete_table(store(), identity)
-
-
-def source_of(dataset: Dataset) -> Path:
-    """Returns the original file of a table; raises TableError if it is missing or has changed."""
-    return source_of_table(home(), dataset.id)
 
 
 def forget_reading(old: str, new: str) -> None:

@@ -64,12 +64,11 @@ def answer_error(request: Request, error: Exception) -> Response:
     return PlainTextResponse(str(told), status_code=INSUFFICIENT_STORAGE)
 
 
-def answer_nobody(request: Request, error: Exception) -> Response:
-    """Ends a request whose sender has left, for example a tab that was closed during an upload; other programs call it 499, too."""
-    return Response(status_code=499)
-
-
-HANDLERS = {ShortageError: answer_error, OSError: answer_error, MemoryError: answer_error, ClientDisconnect: answer_nobody}
+HANDLERS = {
+    **dict.fromkeys((ShortageError, OSError, MemoryError), answer_error),
+    # the sender has left, for example a tab that was closed during an upload; other programs call it 499, too
+    ClientDisconnect: lambda request, error: Response(status_code=499),
+}
 
 
 def leave_out_late_parts() -> None:

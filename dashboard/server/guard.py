@@ -53,7 +53,8 @@ class Slowdown:
         False means that the address must try again later: too many of its guesses wait, or too many in all and it was wrong before.
         """
         name = _network(address)
-        times = self._times(name)
+        times, last = self._wrong.get(name, (0, 0.0))
+        times = times if self._clock() - last < FORGOTTEN_SECONDS else 0
         if right and times < GUESSER:
             return True
         full = self._waiting[name] >= MOST_WAITING or (self._waiting.total() >= MOST_WAITING_IN_ALL and times > 0)
@@ -73,10 +74,6 @@ class Slowdown:
             if not self._waiting[name]:
                 del self._waiting[name]
         return True
-
-    def _times(self, name: str) -> int:
-        times, last = self._wrong.get(name, (0, 0.0))
-        return times if self._clock() - last < FORGOTTEN_SECONDS else 0
 
 
 def _network(address: str) -> str:

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import AdapterError, StoreError
 from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.snippets import file_name
@@ -40,8 +40,17 @@ def remove(job_id: str) -> None:
         queries.store().delete_job(job_id)
 
 
-def other_formats(run: Run, facts: PackageFacts) -> None:
-    """Draws one line per format."""
+def other_formats(run: Run) -> None:
+    """Draws the other formats of the adapter, one line each."""
+    st.header("Other formats")
+    try:
+        facts = queries.facts(run)
+    except AdapterError as error:
+        st.caption(plain(str(error)))
+        return
+    if run.settings.dataset not in queries.tables():
+        st.info("The table of this run is no longer in the workspace. Add the file again to prepare other formats of its adapter.")
+        return
     jobs = export_jobs(run.id)
     for form in FORMATS:
         _line(run, facts, form, jobs.get(form))

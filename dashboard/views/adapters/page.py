@@ -20,6 +20,7 @@ from tabtune_core.lora.package_reader import README, without_labels
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, Run
+from tabtune_core.store.uploaded_adapters import damaged_adapters
 
 README_LIMIT_BYTES = 100_000
 
@@ -125,20 +126,6 @@ def package_download(run: Run, path: Path) -> None:
     )
 
 
-def other_formats(run: Run) -> None:
-    """Draws the other formats of the adapter."""
-    st.header("Other formats")
-    try:
-        facts = queries.facts(run)
-    except AdapterError as error:
-        st.caption(plain(str(error)))
-        return
-    if run.settings.dataset not in queries.tables():
-        st.info("The table of this run is no longer in the workspace. Add the file again to prepare other formats of its adapter.")
-        return
-    downloads.other_formats(run, facts)
-
-
 def one_run(run: Run) -> None:
     """Draws an adapter of a run."""
     path = package(run)
@@ -153,7 +140,7 @@ def one_run(run: Run) -> None:
         st.warning("No gain over zero-shot: this adapter changes nothing, because no checkpoint beat the pretrained model.")
     package_download(run, path)
     if run.result and run.result.adapter_verified:
-        other_formats(run)
+        downloads.other_formats(run)
     st.header("About the package")
     how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
     with how:
@@ -171,12 +158,7 @@ if not runs and not uploads:
     st.info("No adapter yet. Each finished LoRA run adds one here, ready to download.", icon=":material/inventory_2:")
     if st.button("Start a run", type="primary"):
         go("views/new_run/page.py")
-unreadable.damaged(
-    queries.damaged_uploads(),
-    "adapter",
-    "Its folder in the workspace is damaged, or another version of LoRA Lab wrote it.",
-    queries.delete_upload,
-)
+unreadable.damaged(damaged_adapters(queries.home()), "adapter", queries.delete_upload)
 with st.expander(
     "Add an adapter from another machine",
     icon=":material/upload_file:",

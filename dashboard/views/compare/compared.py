@@ -39,11 +39,6 @@ class Compared:
         return cls(sweep, metric, runs, legend, legend.name(board.assign(id=board["run"])))
 
     @property
-    def named(self) -> dict[str, str]:
-        """Names by run id."""
-        return self.legend.labels
-
-    @property
     def task(self) -> Task:
         """The task of the score."""
         return METRICS[self.metric].task

@@ -37,7 +37,7 @@ def which_rows() -> SplitName:
 def predictions_of(compared: Compared, runs: list[Run], part: SplitName) -> dict[str, Predictions]:
     """Returns the predictions by run id; says which runs have none."""
     by_run = {run.id: queries.predictions(run.id, part) for run in runs}
-    absent = [compared.named[run_id] for run_id, predictions in by_run.items() if predictions is None]
+    absent = [compared.legend.labels[run_id] for run_id, predictions in by_run.items() if predictions is None]
     if absent:
         st.caption(f"No predictions on disk for {plain(', '.join(absent))}.")
     return {run_id: predictions for run_id, predictions in by_run.items() if predictions is not None}
@@ -52,9 +52,9 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
     with st.grid(min(len(by_run), 3), min_column_width=320):
         for run_id, predictions in by_run.items():
             with st.container():
-                st.markdown(f"**{plain(compared.named[run_id])}**")
+                st.markdown(f"**{plain(compared.legend.labels[run_id])}**")
                 pairs = confusion(predictions)
-                label = f"Confusion matrix of {compared.named[run_id]}"
+                label = f"Confusion matrix of {compared.legend.labels[run_id]}"
                 show(CHARTS["confusion_matrix"].draw(pairs), key=f"confusion_{run_id}", label=label, numbers=pairs)
 
 
@@ -104,9 +104,9 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
     ids = [run.id for run in runs]
     zero_shot = next((place for place, run in enumerate(runs) if run.settings.strategy == "inference"), 0)
     before, after, part = st.columns([2, 2, 1], vertical_alignment="bottom")
-    first = before.selectbox("From", ids, zero_shot, format_func=compared.named.__getitem__, key=f"from_{compared.sweep}")
+    first = before.selectbox("From", ids, zero_shot, format_func=compared.legend.labels.__getitem__, key=f"from_{compared.sweep}")
     others = [run_id for run_id in ids if run_id != first]
-    second = after.selectbox("To", others, len(others) - 1, format_func=compared.named.__getitem__, key=f"to_{compared.sweep}")
+    second = after.selectbox("To", others, len(others) - 1, format_func=compared.legend.labels.__getitem__, key=f"to_{compared.sweep}")
     with part:
         rows = which_rows()
     pair = [next(run for run in runs if run.id == run_id) for run_id in (first, second)]
@@ -119,7 +119,7 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
         return
     if pair[0].settings.seed != pair[1].settings.seed:
         st.caption(f"The seeds of these runs differ, and so do their training and validation rows; they share {len(both):,} {rows} rows.")
-    names = [compared.named[run.id] for run in pair]
+    names = [compared.legend.labels[run.id] for run in pair]
     if compared.task == "classification":
         _classes(both, names, pair[0])
     else:

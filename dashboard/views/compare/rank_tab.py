@@ -103,7 +103,7 @@ def one_run_rank(compared: Compared) -> None:
     lora = sorted((run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank)
     which, how = st.columns([1, 2], vertical_alignment="bottom")
     chosen = which.selectbox(
-        "Run to truncate", [run.id for run in lora], format_func=compared.named.__getitem__, key=f"cut_{compared.sweep}"
+        "Run to truncate", [run.id for run in lora], format_func=compared.legend.labels.__getitem__, key=f"cut_{compared.sweep}"
     )
     run = next(run for run in lora if run.id == chosen)
     job = queries.rank_curves().get(run.id)
@@ -217,12 +217,12 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
     going = {run_id: job for run_id, job in jobs.items() if job.status not in JOB_ENDED}
     for run_id, job in jobs.items():
         if job.error:
-            st.error(f"{plain(compared.named[run_id])}: {plain(job.error)}")
+            st.error(f"{plain(compared.legend.labels[run_id])}: {plain(job.error)}")
     missing = [run.id for run in lora if run.id not in {*known, *going}]
     if going:
         wait_for([*going.values()], DOING)
     elif missing:
-        st.markdown(f"Not computed yet for {plain(', '.join(compared.named[run_id] for run_id in missing))}.")
+        st.markdown(f"Not computed yet for {plain(', '.join(compared.legend.labels[run_id] for run_id in missing))}.")
         button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
     if known:
         sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)

@@ -68,7 +68,7 @@ def side_by_side(compared: Compared) -> None:
         ids,
         default=wanted or usual(compared),
         max_selections=MOST,
-        format_func=compared.named.__getitem__,
+        format_func=compared.legend.labels.__getitem__,
         key=key,
         persist_state="session",
     )
@@ -94,7 +94,7 @@ def usual(compared: Compared) -> list[str]:
 
 def _settings(compared: Compared, runs: list[Run]) -> None:
     only = st.toggle("Differences only", True, key="differences_only", persist_state="session")
-    st.dataframe(settings_table(runs, compared.named, differences_only=only), hide_index=True)
+    st.dataframe(settings_table(runs, compared.legend.labels, differences_only=only), hide_index=True)
 
 
 def _curves(compared: Compared, runs: list[Run]) -> None:

@@ -11,9 +11,9 @@ from dashboard.components.target_picker import NOT_CHOSEN, RARE, ask_split, rare
 from dashboard.formatting import plain
 from dashboard.url_state import go, pick, say_gone
 from dashboard.views.data import reading, table_views, uploads
-from dashboard.views.data.columns_table import has_unread_kinds
+from dashboard.views.data.columns_table import columns_table, has_unread_kinds
 from dashboard.views.data.table_notes import useless
-from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.datasets import Dataset, damaged_datasets
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TableError
@@ -41,12 +41,6 @@ def first_visit() -> None:
         ):
             uploads.use_sample("breast_cancer")
         st.page_link("views/guide/page.py", label="What is LoRA?", icon=":material/menu_book:")
-
-
-def damaged() -> None:
-    """Lists the tables whose folder cannot be read."""
-    way_out = "Its folder in the workspace is damaged, or another version of LoRA Lab wrote it."
-    unreadable.damaged(queries.damaged_tables(), "table", way_out, queries.delete_table)
 
 
 def show(dataset: Dataset) -> None:
@@ -95,7 +89,8 @@ def show(dataset: Dataset) -> None:
         table_views.encode_texts(dataset, target)
     columns, first_rows = st.tabs(["Columns", "First rows"])
     with columns:
-        table_views.columns(dataset)
+        if (kinds := columns_table(dataset)) is not None:
+            table_views.read_again(dataset, kinds)
     with first_rows:
         table_views.first_rows(dataset)
     table_views.reading_choices(dataset)
@@ -114,7 +109,7 @@ reading.follow()
 tables = queries.tables()
 if not tables:
     first_visit()
-    damaged()
+    unreadable.damaged(damaged_datasets(queries.home()), "table", queries.delete_table)
     uploads.notes()
     uploads.add()
     st.stop()
@@ -127,7 +122,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     table = pick("Table", listed, name="table", default=listed[0], format_func=titles.__getitem__)
     table_views.delete(tables[table])
 uploads.notes()
-damaged()
+unreadable.damaged(damaged_datasets(queries.home()), "table", queries.delete_table)
 with st.expander("Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"):  # closes after each
     uploads.add()
 

@@ -64,11 +64,6 @@ def tell(severity: str, text: str) -> None:
     st.session_state.setdefault(NOTES, []).append((severity, text))
 
 
-def forget_notes() -> None:
-    """Discards the messages of earlier uploads."""
-    st.session_state.pop(NOTES, None)
-
-
 def failed() -> list[tuple[str, bytes, str]]:
     """Returns name, bytes and reason of the files that wait for other choices."""
     return list(st.session_state.get(FAILED, []))
@@ -76,7 +71,7 @@ def failed() -> list[tuple[str, bytes, str]]:
 
 def begin(items: Sequence[Item]) -> NoReturn:
     """Draws the page anew, which reads these files."""
-    forget_notes()
+    st.session_state.pop(NOTES, None)  # of earlier uploads
     st.session_state[WAITING] = Waiting(list(items), len(items))
     st.rerun()
 

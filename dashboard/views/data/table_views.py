@@ -16,13 +16,13 @@ from dashboard.server.application import REPORT_PATH
 from dashboard.table_columns import row_columns
 from dashboard.url_state import chosen, forget
 from dashboard.views.data.choices_form import SEVERAL, WORDS, reading_form
-from dashboard.views.data.columns_table import columns_table, still_open
+from dashboard.views.data.columns_table import still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.access import below_base
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.target import MOST
-from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.datasets import Dataset, source_of
 from tabtune_core.data.encoding import LEFT_OUT
 from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked, together
 from tabtune_core.data.target import Way
@@ -122,13 +122,6 @@ def _read_as(dataset: Dataset, names: Sequence[str], kind: Kind) -> None:
     read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
 
 
-def columns(dataset: Dataset) -> None:
-    """Draws every column with its kind and counts; kinds can be changed."""
-    choices = columns_table(dataset)
-    if choices is not None:
-        read_again(dataset, choices)
-
-
 def first_rows(dataset: Dataset) -> None:
     """Draws the first hundred rows as they were read; dates without a time are shown without one."""
     shown = queries.first_rows(dataset.id)
@@ -155,7 +148,7 @@ def questions(dataset: Dataset) -> None:
 
 def read_again(dataset: Dataset, choices: ReadingChoices) -> NoReturn:
     """Reads the file of a table again with other choices, and shows the result or the error."""
-    begin([Item(dataset.name, queries.source_of(dataset), choices, replaces=dataset.id)])
+    begin([Item(dataset.name, source_of(queries.home(), dataset.id), choices, replaces=dataset.id)])
 
 
 def reading_choices(dataset: Dataset) -> None:

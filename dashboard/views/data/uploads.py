@@ -3,17 +3,15 @@
 Each file's failure is reported separately; the other files are kept.
 """
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
-from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed, forget_notes
+from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed
 from tabtune_core.access import may_fetch
 from tabtune_core.data.datasets import SAMPLES
 from tabtune_core.data.findings import ReadingChoices
@@ -29,15 +27,10 @@ SAMPLE_WORDS = {
 
 def use_sample(name: str) -> NoReturn:
     """Adds a sample and shows it."""
-    forget_notes()
+    st.session_state.pop(NOTES, None)
     st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
     choose("table", queries.keep_sample(name).id)
     st.rerun()
-
-
-def take(files: Sequence[UploadedFile]) -> NoReturn:
-    """Reads uploaded files and shows the first that could be read."""
-    begin([Item(file.name, file.getvalue(), ReadingChoices()) for file in files])
 
 
 def forget_first() -> None:
@@ -77,7 +70,7 @@ def add() -> None:
     )
     if files:
         st.session_state["uploads"] = number + 1
-        take(files)
+        begin([Item(file.name, file.getvalue(), ReadingChoices()) for file in files])
     if may_fetch():
         address = st.text_input("Or an address", key=f"address_{number}", placeholder="https://…, hf://datasets/…, openml:31")
         if st.button("Fetch the table", icon=":material/download:", key=f"fetch_{number}") and address.strip():

@@ -4,7 +4,6 @@ The prose is read from ``guide.md`` beside this file; section numbers are those 
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -75,22 +74,10 @@ def _sections(text: str, mark: str) -> dict[str, str]:
     return dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A statement of the guide, and what was measured."""
-
-    topic: str
-    guide: str
-    found: str
-    where: str
-    """Where and when it was measured, or its source."""
-
-
 TEXTS = _sections(Path(__file__).with_name("guide.md").read_text(encoding="utf-8"), "##")
 """Section name to Markdown."""
-CLAIMS = [
-    Claim(topic, *(part.replace("\n", " ") for part in told.split("\n\n"))) for topic, told in _sections(TEXTS.pop("claims"), "###").items()
-]
+CLAIMS = {topic: [part.replace("\n", " ") for part in told.split("\n\n")] for topic, told in _sections(TEXTS.pop("claims"), "###").items()}
+"""Topic to the guide's statement, what was measured, and where and when, or its source."""
 UPDATE = r"W' = W_0 + \Delta W,\qquad \Delta W = \frac{\alpha}{r}\,B A"
 SHAPES = r"B\in\mathbb{R}^{d_{out}\times r},\qquad A\in\mathbb{R}^{r\times d_{in}}"
 FORWARD = r"h = W_0\,x + \frac{\alpha}{r}\,B A\,\mathrm{dropout}(x)"
@@ -228,11 +215,11 @@ def choosing() -> None:
 def found() -> None:
     """Shows the guide's statements, what was measured, and the result of the newest comparable sweep of this workspace."""
     st.header("Rules of thumb, checked")
-    for claim in CLAIMS:
+    for topic, (guide, result, where) in CLAIMS.items():
         with st.container(border=True):
-            st.markdown(f"**{claim.topic}.** The guide: {claim.guide}.")
-            st.markdown(claim.found)
-            st.caption(claim.where)
+            st.markdown(f"**{topic}.** The guide: {guide}.")
+            st.markdown(result)
+            st.caption(where)
     st.header("On your own table")
     for sweep, seen in queries.sweeps().items():
         if not any(seen.counts.get(status) for status in RANKED):

@@ -170,10 +170,9 @@ def _over_seeds(runs: list[Run]) -> dict[str, str]:
 
 
 def _by_setting(settings: RunSettings, by: str) -> str:
-    value = _value(settings, by)
+    value, name = _value(settings, by), STRATEGY_NAMES[settings.strategy]
     if value is None:
-        return STRATEGY_NAMES[settings.strategy]
-    name = STRATEGY_NAMES[settings.strategy]
+        return name
     return f"{name} r={value}" if by == "rank" else f"{name}, {TITLES[by].lower()} {value}"
 
 

@@ -4,7 +4,7 @@ In: widget values by key, also from the address bar. Out: checked settings, or a
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args, get_origin
 
 import streamlit as st
@@ -17,14 +17,9 @@ from tabtune_core.settings.serialization import read_target_set, written_targets
 from tabtune_core.wording import counted
 
 
-def written(value: float) -> str:
-    """Formats a number as a person would type it, with all digits."""
-    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
-
-
-def written_rate(rate: float) -> str:
-    """Formats a learning rate as a person would type it, with all digits."""
-    return short_rate(rate) if float(short_rate(rate)) == rate else repr(float(rate))
+def written(value: float, short: Callable[[float], str] = "{:g}".format) -> str:
+    """Formats a number as a person would type it, with all digits; ``short`` may drop some, as ``short_rate`` does."""
+    return short(value) if float(short(value)) == value else repr(float(value))
 
 
 def read_numbers(what: str, texts: Iterable[str]) -> tuple[float, ...]:
@@ -107,8 +102,8 @@ def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
         "dropouts": [written(dropout) for dropout in sweep.dropouts or (lora.dropout,)],
         "targets": list(first),
         "target_sets": [written_targets(targets) for targets in others],
-        "learning_rates": [written_rate(one) for one in sweep.learning_rates or (() if rate is None else (rate,))],
-        "full_learning_rates": [written_rate(one) for one in sweep.full_learning_rates],
+        "learning_rates": [written(one, short_rate) for one in sweep.learning_rates or (() if rate is None else (rate,))],
+        "full_learning_rates": [written(one, short_rate) for one in sweep.full_learning_rates],
     }
 
 
@@ -176,11 +171,6 @@ def _read(row: Setting, values: Mapping[str, Any]) -> Any:
 DEFAULTS: dict[str, Any] = to_widgets(SweepSettings(run=RunSettings(dataset="-", target="-")))
 
 
-def widget_values() -> dict[str, Any]:
-    """Returns the values of this browser tab's widgets."""
-    return {name: st.session_state[name] for name in DEFAULTS if name in st.session_state}
-
-
 def fill(sweep: SweepSettings) -> None:
     """Fills the widgets with a sweep. Call it before they are drawn, for example as a callback.
 
@@ -191,8 +181,7 @@ def fill(sweep: SweepSettings) -> None:
     for name, value in [*values.items(), *(("ranks", rank) for rank in sweep.ranks)]:
         if isinstance(value, int) and value > LARGEST_WHOLE:
             raise SettingError(f"{name} is {value:,}; the form takes whole numbers up to {LARGEST_WHOLE:,}. Choose a smaller one.")
-    for name, value in values.items():
-        st.session_state[name] = value
+    st.session_state.update(values)
 
 
 def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:

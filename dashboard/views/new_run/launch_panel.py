@@ -5,7 +5,7 @@ In: the sweep that the form describes, its model and table. Out: its runs in the
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pandas as pd
@@ -68,7 +68,8 @@ def show_size(sweep: SweepSettings) -> None:
 def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     """Draws the size of the adapter for each rank and set of target modules."""
     priced = price_adapters(card, task, sweep)
-    hidden = [name for name, idle in _IDLE.items() if idle(priced)]
+    hidden = ["Parts" if priced["Parts"].nunique() < 2 else "Compression"]  # with parts, the table is too wide for it
+    hidden += [] if priced["Capped layers"].any() else ["Capped layers"]
     st.dataframe(
         priced.drop(columns=hidden),
         hide_index=True,
@@ -96,14 +97,6 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     )
     if sweep.run.checkpoint is not None:
         st.caption(f"Computed for {card.title}; your own weights file may differ.")
-
-
-_IDLE: dict[str, Callable[[pd.DataFrame], bool]] = {
-    "Parts": lambda priced: priced["Parts"].nunique() < 2,
-    "Compression": lambda priced: priced["Parts"].nunique() > 1,  # the table is then too wide for it
-    "Capped layers": lambda priced: not bool(priced["Capped layers"].any()),
-}
-"""Column -> when it is hidden."""
 
 
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) -> None:

@@ -15,6 +15,7 @@ from tabtune_core.settings.serialization import read_target_set
 
 BYTES_A_PARAMETER = 4
 FILLED_FOR = "filled_for_model"
+"""Key of the session state with the name of the model that the form is filled for."""
 
 
 def closed(card: ModelCard, task: Task) -> str | None:
@@ -49,7 +50,7 @@ def model_cards(task: Task) -> ModelCard:
 def settle_form(card: ModelCard, task: Task) -> None:
     """Removes from the form the values of another model: target modules that this one lacks, and a weights file of another family."""
     before = st.session_state.get(FILLED_FOR)
-    filled_for(card)
+    st.session_state[FILLED_FOR] = card.name
     if before in (None, card.name):
         return
     known = parts_of(card, task)
@@ -58,11 +59,6 @@ def settle_form(card: ModelCard, task: Task) -> None:
     st.session_state["target_sets"] = [text for text in sets if all(part in known for part in read_target_set(text))]
     if get_card(before).family is not card.family:
         st.session_state["checkpoint"] = ""
-
-
-def filled_for(card: ModelCard) -> None:
-    """Records which model the form is filled for."""
-    st.session_state[FILLED_FOR] = card.name
 
 
 def _limits(card: ModelCard, task: Task) -> str:

@@ -63,7 +63,7 @@ with form:
 with price:
     st.header("What it takes")
     with errors_shown(SettingError, stop=True):
-        values = {**forms.widget_values(), "model": card.name}
+        values = {name: st.session_state[name] for name in forms.DEFAULTS if name in st.session_state} | {"model": card.name}
         sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split)
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)

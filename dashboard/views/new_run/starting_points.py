@@ -47,7 +47,14 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
                 icon=":material/check:",
                 disabled="Proposed for this table" in same,
             )
-            st.button("Use the defaults", key="use_defaults", on_click=_reset, icon=":material/undo:", disabled="Default" in same)
+            st.button(
+                "Use the defaults",
+                key="use_defaults",
+                on_click=st.session_state.update,
+                args=({name: DEFAULTS[name] for name in SET},),
+                icon=":material/undo:",
+                disabled="Default" in same,
+            )
     st.pills(
         "Or start from another row of the quick reference",
         list(PRESETS),
@@ -66,10 +73,6 @@ def _words(values: Mapping[str, Any], rate: str) -> dict[str, str]:
         "dropouts": ", ".join(values["dropouts"]),
         "learning_rates": ", ".join(values["learning_rates"]) or rate,
     }
-
-
-def _reset() -> None:
-    st.session_state.update({name: DEFAULTS[name] for name in SET})
 
 
 def _fill_in_chosen() -> None:

@@ -15,7 +15,7 @@ from dashboard import queries
 from dashboard.formatting import WAYS, plain
 from dashboard.url_state import choose
 from dashboard.views.new_run import forms
-from dashboard.views.new_run.model_cards import closed, filled_for
+from dashboard.views.new_run.model_cards import FILLED_FOR, closed
 from tabtune_core.data.split_question import written
 from tabtune_core.data.target import Way
 from tabtune_core.errors import SettingError
@@ -25,10 +25,10 @@ from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, Trai
 
 def what_was_loaded() -> None:
     """Says what could not be used of the settings that were loaded last, or handed over by another page."""
-    if "load_error" in st.session_state:
-        st.error(plain(st.session_state["load_error"]))
-    if "load_note" in st.session_state:
-        st.warning(plain(st.session_state["load_note"]))
+    if error := st.session_state.get("load_error"):
+        st.error(plain(error))
+    if note := st.session_state.get("load_note"):
+        st.warning(plain(note))
 
 
 def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
@@ -55,8 +55,7 @@ def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
 
 def load(text: str) -> None:
     """Fills the form from a text; choose its table and target too, if this workspace has them."""
-    for said in ("load_error", "load_note"):
-        st.session_state.pop(said, None)
+    st.session_state["load_error"] = st.session_state["load_note"] = None
     try:
         sweep = SweepSettings.from_toml(text)
         card = get_card(sweep.run.model)
@@ -68,7 +67,7 @@ def load(text: str) -> None:
         st.session_state["load_error"] = str(error)
         return
     choose("model", sweep.run.model)
-    filled_for(card)
+    st.session_state[FILLED_FOR] = card.name
     absent = _what_is_absent(sweep)
     if absent:
         st.session_state["load_note"] = f"{absent} The table, the target and the task are unchanged; all other settings are in the form."
@@ -144,14 +143,10 @@ def _call(settings: Any, indent: str = "") -> str:
     given = {
         f.name: _call(value, inner) if dataclasses.is_dataclass(value) else repr(value)
         for f in dataclasses.fields(settings)
-        if (value := getattr(settings, f.name)) != _default(f)
+        if (value := getattr(settings, f.name)) != (f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default)
     }
     arguments = [f"{name}={text}" for name, text in given.items()]
     flat = f"{type(settings).__name__}({', '.join(arguments)})"
     if len(indent) + len(flat) <= WIDTH and "\n" not in flat:
         return flat
     return "\n".join((f"{type(settings).__name__}(", *(f"{inner}{argument}," for argument in arguments), f"{indent})"))
-
-
-def _default(field: "dataclasses.Field[Any]") -> Any:
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default

@@ -73,23 +73,8 @@ def candidates() -> dict[str, Candidate]:
         if missing_base(adapter) is None:
             table, name = adapter.facts.table_id, adapter.facts.table_name
             found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table, name, table in tables)
-    return _told_apart(found)
-
-
-def _told_apart(found: dict[str, Candidate]) -> dict[str, Candidate]:
-    """Number equal titles within a group; the oldest has no number."""
     titles = no_two_alike({name: candidate.group + candidate.title for name, candidate in found.items()})
     return {name: replace(candidate, title=titles[name].removeprefix(candidate.group)) for name, candidate in found.items()}
-
-
-def facts_of(candidate: Candidate) -> PackageFacts:
-    """Returns the facts in its package.
-
-    Raises:
-        AdapterError: it cannot be read.
-    """
-    uploads = queries.uploads()
-    return uploads[candidate.id].facts if candidate.id in uploads else queries.facts(queries.store().run(candidate.id))
 
 
 def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
@@ -133,8 +118,8 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
         return None
     keep("adapter", picked[0])
     keep("adapters", ",".join(picked))
-    first = found[picked[0]]
-    facts = facts_of(first)
+    first, uploads = found[picked[0]], queries.uploads()
+    facts = uploads[first.id].facts if first.id in uploads else queries.facts(queries.store().run(first.id))
     table = queries.tables()[first.table] if first.here else _other_table(facts)
     with st.container(horizontal=True, vertical_alignment="center", gap="large"):
         base = st.toggle(

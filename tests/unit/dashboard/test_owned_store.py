@@ -10,6 +10,7 @@ from signed_in import sign_in
 from dashboard import queries
 from dashboard.queries.workspace import OwnedStore
 from dashboard.server.people import NotYoursError
+from tabtune_core.data.datasets import damaged_datasets
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
@@ -144,4 +145,4 @@ def test_uploaded_tables_and_adapters_have_owners_too(tmp_path, monkeypatch):
             change()
     sign_in(monkeypatch, ANN, admins=[ANN])
     queries.delete_table(table.id)
-    assert not queries.damaged_tables()
+    assert not damaged_datasets(tmp_path)
