@@ -152,10 +152,8 @@ def shared(key: Hashable, make: Callable[[], Value]) -> Value:
 
 
 class _Read(RunCurves):
-    """A run's curves and when they were read."""
+    """A run's curves and when they were read; once its status is an end, there are no new events."""
 
-    status = ""
-    """Status of the run at the last read; once it is an end, there are no new events."""
     tick = 0
     """Time of the last read, in units of ``EVERY_SECONDS``."""
 
@@ -170,8 +168,8 @@ def _curves(run: Run) -> RunCurves:
     read = shared(key, lambda: _Read(store(), run.id))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
         tick = _tick()
-        read.read_on()  # first, so that a partly read curve never counts as complete
-        read.status, read.tick = run.status, tick
+        read.read_on(run.status)
+        read.tick = tick
         _held(home()).weigh(key, read)
     return read
 

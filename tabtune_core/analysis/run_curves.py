@@ -45,6 +45,8 @@ class RunCurves:
         self._begin()
 
     def _begin(self) -> None:
+        self.status = ""
+        """Status of the run at the last read, as ``read_on`` was told."""
         self._last_step = 0
         self._starts: dict[str, int] = {}
         """By kind in STARTS, the number of the last event that was read."""
@@ -66,8 +68,8 @@ class RunCurves:
         """About how much memory the frames take."""
         return sum(int(frame.memory_usage().sum()) for frame in self.frames.values())
 
-    def read_on(self) -> "RunCurves":
-        """Reads the events that the run has emitted since the last call."""
+    def read_on(self, status: str = "") -> "RunCurves":
+        """Reads the events that the run has emitted since the last call. If its ``status`` has changed, an open phase may have ended."""
         with self._lock:
             seqs = self._store.last_seqs(self._run_id, [*STARTS, *(kind for kinds in KINDS.values() for kind in kinds)])
             starts = {kind: seqs.pop(kind) for kind in STARTS}
@@ -91,8 +93,10 @@ class RunCurves:
                     step=steps[np.searchsorted(times, moments, side="right") - 1], seconds=seconds
                 )
                 self._add("memory", frame.astype(dict.fromkeys(METER_COLUMNS, np.float64)), halve_samples)
-            self.frames["phases"] = self._phases() if seqs["PhaseStarted"] else self.frames["phases"]
-            self.seqs = seqs
+            news = status != self.status or any(seqs[kind] != self.seqs.get(kind, 0) for kind in KINDS["phases"])
+            if seqs["PhaseStarted"] and news:
+                self.frames["phases"] = self._phases()
+            self.seqs, self.status = seqs, status  # last, so that a partly read curve never counts as complete
         return self
 
     def _phases(self) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from tabtune_core.analysis import run_curves
 from tabtune_core.analysis.run_curves import MOST, RunCurves
-from tabtune_core.events import Evaluated, MemorySampled, Resumed, RunPlanned, StepDone, to_json
+from tabtune_core.events import Evaluated, MemorySampled, PhaseStarted, Resumed, RunPlanned, StepDone, to_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.runs import RunStore
@@ -68,6 +68,16 @@ def test_steps_that_a_resumed_run_repeats_are_removed_from_its_curves(store):
     assert curves.frames["steps"]["step"].tolist() == [1, 2, 3, 4]
     assert curves.frames["steps"]["loss"].tolist()[2] == 0.25
     assert curves.frames["memory"]["resident_bytes"].tolist() == [6]
+
+
+def test_an_open_phase_ends_when_the_run_has_another_status(store):
+    run_id = running(store)
+    curves = RunCurves(store, run_id)
+    store.append(run_id, PhaseStarted("train"))
+    assert curves.read_on("running").frames["phases"]["end_seconds"].isna().all()
+    store.finish(run_id, "interrupted")
+    run = store.run(run_id)
+    assert curves.read_on("interrupted").frames["phases"]["end_seconds"].tolist() == [run.ended - run.started]
 
 
 def test_only_new_events_are_parsed(store, monkeypatch):
