@@ -25,7 +25,6 @@ from dashboard.queries.tables import (
     Span,
     class_counts,
     delete_table,
-    features,
     first_rows,
     forget_reading,
     histogram,

@@ -22,7 +22,6 @@ from tabtune_core.data.datasets import (
     load_frame,
     preview,
 )
-from tabtune_core.data.encoding import count_features
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.pair_leakage import pairs_that_give
@@ -125,11 +124,6 @@ def last_split(table: str, target: str) -> str:
 def ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
     """Returns the ways to predict a column, the most likely first."""
     return ways_of(_whole(folder, table)[column])
-
-
-def features(table: str, target: str, *, unseen: str | None = None) -> int:
-    """Returns how many features a model gets beside the target; ``unseen`` is a column that is not a feature."""
-    return count_features({column.name: column.kind for column in tables()[table].columns if column.name != unseen}, target)
 
 
 def _label_frame(folder: str, table: str, column: str, way: Way, rare: int = 0) -> pd.DataFrame:

@@ -14,7 +14,9 @@ from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, megabytes, plain
 from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, beyond_limit, came_from, growth_ratio, not_known, train_seconds
 from tabtune_core.charts.style import MEGABYTE
+from tabtune_core.data.encoding import count_features
 from tabtune_core.data.target import Way
+from tabtune_core.data.task import kinds_of
 from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
@@ -79,7 +81,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     """Draws memory by cause, whether it fits, and time, each time that the form changes. Runs that are ``stopped`` are not measured."""
     counts = None if way == "numbers" else queries.class_counts(table, target, way, sweep.run.group_rare_classes)
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
-    features = queries.features(table, target, unseen=sweep.run.split_column if sweep.run.split_by == "group" else None)
+    features = count_features(kinds_of(queries.tables()[table].columns, sweep.run), target)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(
         "Plan for a GPU of (GB)",
