@@ -6,7 +6,7 @@ The docstring under a field is its help; if a flag is not given, the settings fi
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
@@ -49,7 +49,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("encoding", "--encoding", {"metavar": "NAME"}),
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
         ("header_lines", "--header-lines", {"metavar": "N", "type": number_within(1, 1_000)}),
-        ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+"}),
+        ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+", "type": str.strip}),
         ("sheet", "--sheet", {"metavar": "NAME"}),
         ("rows", "--rows", {"metavar": "N", "type": number_within(1, 10**9)}),
         ("drop_copies", "--drop-copies", {"action": "store_true"}),
@@ -64,7 +64,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("--thousands-comma", "Columns in which 1,234 is 1234, as without them among 'Columns with decimal commas' on the Data page."),
     ):
         dest = f"reading.{flag[2:].replace('-', '_')}"
-        group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", default=argparse.SUPPRESS, help=text)
+        group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", type=str.strip, default=argparse.SUPPRESS, help=text)
     order = group.add_mutually_exclusive_group()
     for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
         order.add_argument(
@@ -77,6 +77,9 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     values: dict[str, Any] = {
         path.removeprefix("reading."): value for path, value in vars(arguments).items() if path.startswith("reading.")
     }
+    for flag in (name for name, value in values.items() if value == []):  # Python leaves out --
+        named = flag.removesuffix("_marks").replace("_", "-")
+        raise SettingError(f"--{named} names nothing. If '--' was meant, write it with a blank in front and in quotes: --{named} ' --'.")
     marks = tuple(values.pop("missing_marks", ()))
     kinds: dict[str, Kind] = dict.fromkeys(values.pop("encode_text", ()), "encoded")
     kinds |= dict.fromkeys(values.pop("leave_out", ()), "ignored")
@@ -98,11 +101,16 @@ def answer_flags(question: Question) -> str:
         "header_lines": f"--header-lines {question.options[-1]}",
         "skip_last": f"--skip-last {question.options[-1]}",
         "day_first": "--day-first or --month-first",
-        "decimal_commas": f"--decimal-comma {shlex.join(question.options)}",
+        "decimal_commas": f"--decimal-comma {_words(question.options)}",
         "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, question.options))})",
         "encoding": f"--encoding NAME ({', '.join(question.options)})",
-        "missing_marks": f"--missing {shlex.join(question.options)}",
+        "missing_marks": f"--missing {_words(question.options)}",
     }[question.field]
+
+
+def _words(options: Iterable[str]) -> str:
+    """Quotes values of a flag; a blank before one that begins with a hyphen keeps it from being read as a flag."""
+    return shlex.join(f" {option}" if option.startswith("-") else option for option in options)
 
 
 def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any]:

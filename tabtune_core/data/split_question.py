@@ -28,6 +28,7 @@ FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 """Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per pair with copies."""
 TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
 MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)")
+DAYS_OF_A_MONTH = 31
 BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita|nascimento")
 """Dates of birth say who a row is about, not when it was seen."""
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
@@ -129,7 +130,9 @@ def _is_time(column: Column) -> bool:
     if column.kind in ("date", "datetime"):
         return column.unique >= FEWEST_DAYS and not BIRTH_NAME.search(column.name)
     coded = {len(example.removesuffix(".0")) for example in column.examples} == {1}  # such as 0 to 6
-    return column.kind == "number" and column.unique >= 3 and not coded and TIME_NAME.fullmatch(column.name.strip()) is not None
+    named = TIME_NAME.fullmatch(column.name.strip())
+    days = named and "date" in named[0].lower() and column.unique <= DAYS_OF_A_MONTH
+    return column.kind == "number" and column.unique >= 3 and not coded and named is not None and not days
 
 
 def _repeats(column: Column, filled: int) -> bool:

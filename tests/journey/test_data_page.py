@@ -250,7 +250,7 @@ def test_few_rows_are_reported_with_the_sizes_of_their_splits():
 
 
 def test_the_limits_of_the_models_are_named_with_what_to_do():
-    wide = [column(f"c{i}") for i in range(502)]
+    wide = [column(f"c{i}") for i in range(502)] + [Column("empty", "number", 9, 0, ())]
     mitra, tabicl = (get_card(name).family for name in ("mitra-mini", "tabicl-mini"))
     (note,) = limit_notes(mitra, wide, "c0", "classification", 28)
     assert note.message.startswith("Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28")

@@ -52,7 +52,7 @@ def size_note(rows: int, task: Task) -> list[Finding]:
 
 def limit_notes(family: Family, columns: Sequence[Column], target: str, task: Task, classes: int) -> list[Finding]:
     """Says which limits of a model family the table exceeds. ``classes`` is the number of target classes."""
-    features = count_features({column.name: column.kind for column in columns}, target)
+    features = count_features({column.name: column.kind for column in columns if column.unique}, target)
     over = []
     if family.feature_limit is not None and features > family.feature_limit:
         over.append(f"{family.feature_limit:,} columns (here {features:,}: leave some out below)")

@@ -22,8 +22,10 @@ from random_sweeps import BASE
 
 from dashboard.__main__ import main as serve
 from tabtune_core.cli import launch
+from tabtune_core.cli.arguments import answer_flags
 from tabtune_core.cli.main import _parser, main
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.findings import Question
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Note
 from tabtune_core.models.catalogue import CATALOGUE
@@ -199,6 +201,22 @@ def test_commas_and_points_in_a_column_are_read_as_asked_and_an_unknown_column_i
     assert main([*asked, "price"]) == 130, capsys.readouterr().err
     (run,) = RunStore(home).runs()
     assert load_frame(home, run.settings.dataset)["price"].iloc[0] == read
+
+
+@pytest.mark.parametrize("mark", ["--", "-", "-x y", "n/a"])
+def test_a_mark_for_missing_can_be_typed_as_the_command_line_advises(tmp_path, launched, capsys, mark):
+    table, home = tmp_path / "watch.csv", tmp_path / "home"
+    table.write_text("pulse,y\n" + "".join(f"{mark if i % 4 else i},{'no' if i % 3 else 'yes'}\n" for i in range(40)))
+    asked = ["train", str(table), "--target", "y", "--home", str(home)]
+    flag, *words = shlex.split(answer_flags(Question("marks", "", "missing_marks", (mark,))))
+    assert main([*asked, flag, *words]) == 130, capsys.readouterr().err
+    (run,) = RunStore(home).runs()
+    assert load_frame(home, run.settings.dataset)["pulse"].isna().sum() == 30
+
+
+def test_two_hyphens_that_python_leaves_out_are_not_ignored(tmp_path, launched, capsys):
+    assert main(["train", str(launched), "--target", "y", "--missing=--", "--home", str(tmp_path / "home")]) == 2
+    assert "--missing names nothing. If '--' was meant, write it with a blank in front" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_nothing(store, capsys, tmp_path):

@@ -55,6 +55,7 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
         column("started", "date", unique=3),
         column("model-year", unique=13),
         column("date", unique=7, examples=("6.0", "4.0", "3.0")),
+        column("date", unique=31, examples=("8", "9", "10")),
         column("notes", "text", unique=990, examples=("a word", "12 words")),
         column("label", "date"),
         column("floor", "text", examples=("high floor (14 storeys)", "12F", "3rd")),
