@@ -10,7 +10,7 @@ import math
 import re
 import types
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from tabtune_core.files.damaged import Damaged
 
@@ -169,8 +169,7 @@ def restored(kind: type[Kind], value: Any) -> Kind:
         check_fields(made)
     elif get_origin(kind) is tuple and isinstance(value, list | tuple):
         made = tuple(restored(get_args(kind)[0], part) for part in value)
-    found: Kind = made
-    return found
+    return cast("Kind", made)
 
 
 @functools.cache

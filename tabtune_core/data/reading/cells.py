@@ -305,23 +305,20 @@ def layout_findings(dialect: Dialect) -> Iterator[Finding]:
 
 def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str, ...], list[Finding]]:
     """Makes names unique and not empty. ``told`` says whether the file has names, so that a changed name is a finding."""
-    names: list[str] = []
     findings: list[Finding] = []
     wanted = [column_name(name or "") for name in given]
     if told:
         cut = "A column's name has {:,} letters; it was cut to the first {:,}. Check the file's first line."
         findings += [Finding("warning", "long-name", cut.format(len(name), LONGEST_NAME)) for name in wanted if len(name) > LONGEST_NAME]
     wanted = [name[:LONGEST_NAME] for name in wanted]
-    theirs, used, tried = set(wanted), set[str](), dict[str, int]()
+    names, theirs, tried = dict[str, None](), set(wanted), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
         new, count = base, tried.get(base, 1)  # continues the numbering of equal names, so that thousands of them stay fast
-        while new in used or (count > 1 and new in theirs):
+        while new in names or (count > 1 and new in theirs):
             count += 1
             new = f"{base}_{count}"
-        tried[base] = count
-        used.add(new)
-        names.append(new)
+        tried[base], names[new] = count, None
         if told and not name:
             findings.append(Finding("warning", "empty-names", f"Column {place + 1} has no name; it is called {new!r} here.", new))
         elif told and new != name:
