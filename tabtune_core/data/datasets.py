@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tabtune_core.data.findings import Column, Finding, Question, ReadingChoices
 from tabtune_core.data.reading.decoding import check_is_file
 from tabtune_core.data.reading.names import shown_name
-from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.progress import CHUNK_BYTES, Tell, untold
 from tabtune_core.data.reading.sql import translated
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
@@ -57,7 +57,6 @@ def sample_csv(name: str) -> bytes:
 
 
 Kept = TypeVar("Kept")
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,16 @@ import zipfile
 import zlib
 from lzma import LZMAError
 from pathlib import Path
-from typing import IO
 
 from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.names import shown_name
-from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.reading.progress import CHUNK_BYTES, Tell, unpacked
 from tabtune_core.data.reading.sql import FULL
 from tabtune_core.data.reading.workbook import OLE, is_workbook
 from tabtune_core.errors import LayoutError, TableError
 
-CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
 DOS_END = b"\x1a"
 """The end-of-file byte that old programs write after a text."""
@@ -62,6 +60,7 @@ TRUSTED_GUESSES = frozenset(
     {"big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis", "shift_jis_2004"}
     | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u"}
 )
+TOO_LARGE = "The archive unpacks to more than {:,} bytes, which is the limit. Unpack it to a file and sample that."
 EXPORT = "Export the table as CSV or Parquet and add that file."
 
 
@@ -167,30 +166,16 @@ def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
             raise TableError(f"The zip holds {len(members)} files ({shown}); one CSV was expected. Unpack it and add the CSV you mean.")
         if members[0].flag_bits & 1:
             raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
-        with archive.open(members[0]) as stream:
-            copy_at_most(stream, target, limit_bytes, tell)
+        with archive.open(members[0]) as stream, target.open("wb") as out:
+            out.writelines(unpacked([stream], limit_bytes, TOO_LARGE, tell))
         return names[0]
 
 
 def gunzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
     """Writes the content of a gzip file to ``target``."""
-    with gzip.open(path) as stream:
-        copy_at_most(stream, target, limit_bytes, tell)
+    with gzip.open(path) as stream, target.open("wb") as out:
+        out.writelines(unpacked([stream], limit_bytes, TOO_LARGE, tell))
     return "the file"
-
-
-def copy_at_most(stream: "IO[bytes] | gzip.GzipFile", target: Path, limit_bytes: int, tell: Tell) -> None:
-    """Copies a stream to a file; raises TableError once it is longer than ``limit_bytes``."""
-    written = 0
-    with target.open("wb") as out:
-        while chunk := stream.read(CHUNK_BYTES):
-            written += len(chunk)
-            if written > limit_bytes:
-                raise TableError(
-                    f"The archive unpacks to more than {limit_bytes:,} bytes, which is the limit. Unpack it to a file and sample that."
-                )
-            out.write(chunk)
-            tell("Unpacking megabytes", written // 1_000_000, 0)
 
 
 def decode(path: Path, target: Path, encoding: str | None) -> tuple[str, tuple[Finding, ...], tuple[Question, ...]]:

@@ -1,7 +1,12 @@
-"""Progress of reading, shown to the person who waits."""
+"""Progress of reading, shown to the person who waits, and the limit of what is unpacked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from gzip import GzipFile
+from typing import IO
 
+from tabtune_core.errors import TableError
+
+CHUNK_BYTES = 1 << 20
 Tell = Callable[[str, int, int], None]
 """Is called by every step of reading with its stage, the amount done and the whole amount, both in the unit of the stage (bytes, rows or
 columns); the whole is 0 where not known. It may raise an error to stop reading."""
@@ -9,6 +14,19 @@ columns); the whole is 0 where not known. It may raise an error to stop reading.
 
 def untold(stage: str, done: int, whole: int) -> None:
     """Reports nothing."""
+
+
+def unpacked(streams: "Iterable[IO[bytes] | GzipFile]", limit_bytes: int, too_large: str, tell: Tell) -> Iterator[bytes]:
+    """Yields the bytes of all streams in chunks. Raises TableError, with the text ``too_large``, once they are more than the limit."""
+    size = 0
+    for stream in streams:
+        with stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                size += len(chunk)
+                if size > limit_bytes:
+                    raise TableError(too_large.format(limit_bytes))
+                yield chunk
+                tell("Unpacking megabytes", size // 1_000_000, 0)
 
 
 def in_words(stage: str, done: int, whole: int) -> str:

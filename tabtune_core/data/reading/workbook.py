@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.reading.progress import Tell, unpacked
 from tabtune_core.errors import LayoutError, TableError
 
 INSTALL = "pip install 'tabtune-dashboard[excel]'"
@@ -93,18 +94,10 @@ def listed(sheets: list[str], hidden: list[str]) -> str:
 
 def check_unpacked(path: Path, limit_bytes: int, tell: Tell) -> None:
     """Raises TableError where the unpacked parts of the file exceed the limit; they are counted, since declared sizes may be false."""
-    size = 0
+    too_large = "The workbook unpacks to more than {:,} bytes, which is the limit. Save the table as CSV."
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                with archive.open(member) as stream:
-                    while chunk := stream.read(1 << 20):
-                        size += len(chunk)
-                        if size > limit_bytes:
-                            raise TableError(
-                                f"The workbook unpacks to more than {limit_bytes:,} bytes, which is the limit. Save the table as CSV."
-                            )
-                        tell("Unpacking megabytes", size // 1_000_000, 0)
+            deque(unpacked(map(archive.open, archive.infolist()), limit_bytes, too_large, tell), maxlen=0)
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise TableError(f"The workbook is damaged ({error}). Open it in the program that wrote it, and save it again.") from error
 
