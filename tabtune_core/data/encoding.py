@@ -4,6 +4,7 @@ In: a frame of a table and the kinds of its columns. Out: float64 features (miss
 itself) and integer class ids. Shape letters: N rows, F features.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -230,4 +231,5 @@ def label_numbers(column: pd.Series) -> NDArray[np.object_]:
 
 
 def _label_order(label: str) -> tuple[int, float, str]:
-    return (0, float(label), label) if is_number(label) else (1, 0.0, label)
+    number = float(label) if is_number(label) else math.nan
+    return (1, 0.0, label) if math.isnan(number) else (0, number, label)  # "nan" has no place among numbers

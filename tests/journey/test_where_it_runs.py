@@ -1,5 +1,7 @@
 """The pages in Jupyter, in a container, and from a notebook."""
 
+import ast
+import importlib
 import os
 import shlex
 import socket
@@ -86,4 +88,8 @@ def test_the_notebook_for_colab_is_valid_and_its_commands_are_known():
     assert [words[0] for words in commands] == ["doctor", "sweep", "predict"]
     for words in commands:
         _parser().parse_args(words)
-    compile("\n".join(line for line in lines if not line.startswith(("!", "%"))), "colab", "exec")
+    python = ast.parse("\n".join(line for line in lines if not line.startswith(("!", "%"))))
+    named = [(one.module, alias.name) for one in ast.walk(python) if isinstance(one, ast.ImportFrom) for alias in one.names]
+    assert [
+        name for module, name in named if module.startswith("tabtune_core") and not hasattr(importlib.import_module(module), name)
+    ] == []

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,8 @@ def test_a_table_with_only_free_text_has_no_features():
 
 def test_classes_are_in_natural_order():
     assert LabelEncoder.fit(["10", "9", "b", "a", "9"]).classes == ("9", "10", "a", "b")
+    for order in permutations(["-nan", "10", "9", "b", "inf"]):  # a NaN is neither above nor below a number
+        assert LabelEncoder.fit(order).classes == ("9", "10", "inf", "-nan", "b")
 
 
 def test_whole_numbers_are_written_without_a_fraction_and_words_as_they_are():
