@@ -36,7 +36,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class SplitSizes:
-    """How many rows each part has, before a run limits the held-out rows."""
+    """How many rows each part has; those of a split at random before a run limits the held-out rows."""
 
     train: int
     validation: int
