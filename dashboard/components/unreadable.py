@@ -1,5 +1,7 @@
 """Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes, damaged files."""
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -15,6 +17,8 @@ from tabtune_core.wording import counted
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
+SECOND_CLICK_SECONDS = 2.0
+"""Two clicks on a button within this time are one wish; the second was made before the page answered the first."""
 ERROR = ":material/error:"
 """Icon of an error of a whole page or part, for example of a damaged database or a full disk."""
 
@@ -44,9 +48,21 @@ def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kw
         return None
 
 
+def once(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer:
+    """Makes a change, or returns the answer of the same change if this tab made it a moment ago: this is the second click of two."""
+    made = st.session_state.setdefault("made", {})  # filled in place, because a write to the session state may end the script
+    key, now = repr((change.__name__, args, more)), time.monotonic()
+    _, when = made.get(key, (None, -math.inf))
+    if now - when > SECOND_CLICK_SECONDS:
+        answer = change(*args, **more)
+        made[key] = answer, time.monotonic()
+    answer, _ = made[key]
+    return answer
+
+
 def queue(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
-    """Like ``attempt``, for a change that gives the worker something to do."""
-    answer = attempt(change, *args, **more)
+    """Like ``attempt``, for a change that gives the worker something to do; makes it ``once``."""
+    answer = attempt(lambda: once(change, *args, **more))
     queries.keep_worker()
     return answer
 

@@ -109,7 +109,7 @@ def troubles(
     ``frames`` holds its ``steps`` and ``scores`` as in ``curves.frame_of``. ``failure`` is the class name of the error that ended it,
     ``phase`` the last phase that it entered, ``full`` the full fine-tuning of the same sweep and seed.
     """
-    if run.settings.strategy in REFERENCES:
+    if run.settings.strategy in REFERENCES or run.status == "cancelled":
         return []
     candidates, curves = [out_of_memory(run, plan, failure, phase), diverged(run)], (frames["steps"], frames["scores"])
     if run.settings.strategy == "inference":
@@ -175,7 +175,7 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
 def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
     """Several evaluations followed the best one, the later worse than the earlier, while the training loss kept falling."""
     metric = run.settings.selection_metric
-    if run.status == "diverged" or metric not in scores:
+    if run.status in ("diverged", "failed") or metric not in scores:
         return None
     evaluations, steps = _finite(scores[scores["split"] == "validation"], metric), _finite(steps, "loss")
     if len(evaluations) <= EVALUATIONS_PAST_BEST:

@@ -277,7 +277,7 @@ def delete(dataset: Dataset) -> None:
             ended = f"{counted(len(using), 'run')} used it"
             st.caption(f"{ended}. Results are kept. To predict with the adapters, you need to add the table again.")
         if busy:
-            st.caption(f"{len(busy)} of them still need it: wait, or cancel them on the Live page.")
+            st.caption(f"{len(busy)} of them still need{'s' * (len(busy) == 1)} it: wait, or cancel them on the Live page.")
         mine = belongs(dataset.owner)
         if st.button("Delete this table", disabled=bool(busy) or not mine, key=f"delete_{dataset.id[:12]}"):
             with errors_shown(TabTuneError):  # a run or job uses it, or another tab was faster

@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.target_picker import balance, group_rare, without_mended
-from dashboard.components.unreadable import errors_shown
+from dashboard.components.unreadable import errors_shown, once
 from dashboard.formatting import duration, plain
 from dashboard.table_columns import fitted
 from dashboard.url_state import go
@@ -173,7 +173,7 @@ def _launch(sweep: SweepSettings, name: str) -> None:
     with errors_shown(TabTuneError):
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
-        sweep_id, _ = queries.store().add_sweep(sweep.expand(), name)
+        sweep_id, _ = once(queries.store().add_sweep, sweep.expand(), name)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)
 

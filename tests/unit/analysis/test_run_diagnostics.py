@@ -123,6 +123,11 @@ ANY = st.one_of(st.floats(0, 2), st.floats(), st.sampled_from([np.nan, np.inf, -
 PARTS = st.dictionaries(st.sampled_from(["accuracy", "log_loss"]), ANY)
 
 
+@pytest.mark.parametrize("status", ["running", "finished", "stopped", "interrupted", "failed", "cancelled"])
+def test_no_checkpoint_is_said_to_be_kept_of_a_run_that_keeps_none(status):
+    assert kinds(run(status), frames(FALLING, WORSENING)) == ([] if status in ("failed", "cancelled") else ["overfitting"])
+
+
 @settings(deadline=None, max_examples=300)
 @given(
     st.lists(ANY, min_size=1, max_size=120),
