@@ -1,6 +1,5 @@
 """Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes, damaged files."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -52,11 +51,9 @@ def once(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwarg
     """Makes a change, or returns the answer of the same change if this tab made it a moment ago: this is the second click of two."""
     made = st.session_state.setdefault("made", {})  # filled in place, because a write to the session state may end the script
     key, now = repr((change.__name__, args, more)), time.monotonic()
-    _, when = made.get(key, (None, -math.inf))
-    if now - when > SECOND_CLICK_SECONDS:
-        answer = change(*args, **more)
-        made[key] = answer, time.monotonic()
-    answer, _ = made[key]
+    known: tuple[Answer, float] | None = made.get(key)
+    answer = known[0] if known and now - known[1] < SECOND_CLICK_SECONDS else change(*args, **more)
+    made[key] = answer, time.monotonic()
     return answer
 
 
