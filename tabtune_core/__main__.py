@@ -19,6 +19,7 @@ def program() -> NoReturn:
             number = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in runs, see execution/forkserver.py; torch reads it once, when it is loaded
     print_what_the_encoding_lacks()
     from tabtune_core.cli.main import program as run
 
