@@ -42,6 +42,8 @@ from tabtune_core.models.stages import Instead, Stage, Stages, first_of, spread
 from tabtune_core.upstream import Source
 
 CPU = torch.device("cpu")
+FARTHEST = 1e30
+"""Largest standardized number kept, in standard deviations: float32 holds it and sums of its products with a projection."""
 
 
 class _Drawn(TorchFunctionMode):
@@ -108,7 +110,7 @@ class TabDPTModel:
                 projection_FW = torch.pca_lowrank(normal_CF, q=min(len(normal_CF), width))[2].numpy()
 
         def transform(x_NF: Encoded) -> Array:
-            normal_NF: Array = scale.transform(x_NF).astype(np.float32)
+            normal_NF: Array = np.clip(scale.transform(x_NF), -FARTHEST, FARTHEST).astype(np.float32)
             return normal_NF if projection_FW is None else normal_NF @ projection_FW
 
         return transform
