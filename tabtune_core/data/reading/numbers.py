@@ -29,9 +29,9 @@ MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 MINUS = "\u2212\u2013"
 """The typographic minus sign and the en dash, used instead of "-"."""
 SIGNED = f"replace(replace(cell, '{MINUS[0]}', '-'), '{MINUS[1]}', '-')"  # translate takes three times as long
-BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$"
-"""A negative number as accountants write it."""
-BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
+BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$|^(\d[\d.,]*[.,]\d+)-$"
+"""A negative number as accountants and SAP write it; a grade such as 2- is none."""
+BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
 BOUND, FLAG = r"[<>≤≥~≈]=?\s*", r"\s+[AC-JLN-Za-jln-z]{1,2}"
 """A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and statistical offices (e)
 write it, except K, M and B, which mean thousands, millions and billions."""
@@ -41,10 +41,16 @@ MOST_MARKED = 0.75
 """Share of the different cells: if more have a mark, or there are few cells, the mark is part of a code or class, such as ">3"
 beside "3"."""
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
-UNIT = re.compile(rf"[+{MINUS}-]?\d+(?:[., \u00a0\u202f]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%])*)")
+POWER_OF_UNIT = r"(?<=[^\W\d_])\^?-?[1-3](?!\d)|(?<=/)\d+(?=\s?[^\W\d_])"
+"""What follows a letter in m2, kg/m^2 and s-1, or a stroke in l/100km."""
+UNIT = re.compile(
+    rf"[+{MINUS}-]?\d+(?:[., \u00a0\u202f]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%]|{POWER_OF_UNIT})*)"
+)
 """A number with a unit after it, in any script."""
+PERCENT = "%"
 NO_SIGN: frozenset[str] = frozenset()
-PLURAL = re.compile(r"(?<=[a-z]{3})s$")
+PLURAL, HAS_PLURAL = re.compile(r"(?<=[a-z]{3})s$"), re.compile("[a-z]{2}$")
+"""lb and lbs are one unit; m and ms, V and Vs, kW and kWs are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +75,14 @@ APOSTROPHE = "['\u2019]"
 POINTS = NumberFormat(
     "decimal-comma",
     "Numbers with a decimal comma",
-    rf"[+-]?(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+)?{POWER}",
+    rf"[+-]?(\d+{POWER}|(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+{POWER})?)",  # 1.234E5 has no thousands
     f"replace(replace(regexp_replace({{cell}}, '{GAP}', '', 'g'), '.', ''), ',', '.')",
 )
 COMMAS = NumberFormat(
     "thousands",
     "Numbers with commas between thousands",
-    r"[+-]?(\d+|\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3})(\.\d+)?" + POWER,  # also in lakhs and crores, 12,34,567
+    # also in lakhs and crores, 12,34,567; 1,234E5 has a decimal comma
+    rf"[+-]?(\d+{POWER}|(\d+|\d{{1,3}}(,\d{{3}})+|\d{{1,2}}(,\d{{2}})+,\d{{3}})(\.\d+{POWER})?)",
     "replace({cell}, ',', '')",
 )
 BLANKS = NumberFormat(
@@ -92,10 +99,12 @@ AMOUNTS = NumberFormat(
     "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
     "K, M or B",
 )
-SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,(\d{{1,2}}|\d{{4,}}){POWER}"
+SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,((\d{{1,2}}|\d{{4,}}){POWER}|\d{{3}}[eE][+-]?\d{{1,3}})"
 """A number whose comma must be a decimal comma."""
 GROUPED = r"[+-]?(0|[1-9]\d{0,2}(\.\d{3})*)"
 """A number whose points, if any, may separate thousands."""
+SHOWN = {POINTS: r"\d,\d", COMMAS: r"\d,\d", BLANKS: rf"\d({GAP}|{APOSTROPHE})\d", AMOUNTS: "[KkMmBb]$"}
+"""What the example of a format must hold."""
 SURE_POINT = re.compile(r"[+-]?(0\.\d{3}|\d*\.(\d{1,2}|\d{4,}))")
 """A number whose point must be a decimal point."""
 ZERO_COMMA, ZERO_POINT = re.compile(r"(?<![\d.,])0,\d{3}$"), re.compile(r"[+-]?0\.\d{3}")
@@ -104,6 +113,17 @@ AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """A number with K, M or B where a decimal point or a currency shows that the letter is not a unit or part of a code."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """The same without that evidence, for a column that the person asked to read as numbers."""
+LETTER_UNITS = {
+    "K": ("1e3", "kelvin", re.compile(r"kelvin|(?<![a-z])(temp(erature)?s?|t)(?![a-z])", re.IGNORECASE)),
+    "M": ("1e6", "molar", re.compile(r"molar|(?<![a-z])conc(entration)?s?(?![a-z])", re.IGNORECASE)),
+}
+"""What a letter stands for: thousands or millions, or a unit, which names of columns tell."""
+
+
+def letter_of_all(sample: Sequence[str]) -> str:
+    """Returns the K or M that may be a unit, since all of the cells end with it and none has a currency, or ""."""
+    letters = {cell[-1:] for cell in sample}
+    return letters.pop() if letters in ({"K"}, {"M"}) and not any(re.search(MONEY, cell) for cell in sample) else ""
 
 
 def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
@@ -152,10 +172,12 @@ def as_number(
     decimal comma is tried before a comma between thousands.
     """
     letter = ASKED_AMOUNT if forced else AMOUNT
-    amounts = unit == AMOUNTS.unit or (unit is None and any(map(letter.match, sample)))
+    same = letter_of_all(sample)
+    of_unit = same and LETTER_UNITS[same][2].search(name)
+    amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and any(map(letter.match, sample)))
     own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
     unit = None if unit in (AMOUNTS.unit, SPANS.unit) else unit or unit_of(sample)
-    filled, unread, zeros, large, infinite = yield Ask(
+    filled, unread, zeros, large, infinite, points = yield Ask(
         (
             "count(cell)",
             f"count(*) FILTER {UNREAD}",
@@ -163,11 +185,12 @@ def as_number(
             r"count(*) FILTER (length(cell) >= 16 AND regexp_full_match(cell, '[+-]?\d+') "
             f"AND coalesce(abs(TRY_CAST(cell AS HUGEINT)) > {LARGEST_EXACT}, true))",
             f"count(*) FILTER (isinf({PLAIN}))",
+            "count(*) FILTER (contains(cell, '.'))",
         )
     )
     style, read = None, 0
     listed = not forced and all(cell.startswith("(") for cell in sample)  # (1), (2): numbered notes, not negative numbers
-    if (unread and not listed) or decimal_comma:
+    if (unread and not listed) or (decimal_comma and points):
         comma_first = comma_first or any(map(ZERO_COMMA.search, sample)) if decimal_comma is None else decimal_comma
         marks = sum(map(bool, map(MARKED.fullmatch, sample)))
         few = not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
@@ -264,6 +287,8 @@ def unit_of(sample: Sequence[str]) -> str | None:
 
     >>> unit_of(["12 km", "5.4 km"]), unit_of(["1 vote", "2 votes"]), unit_of(["12 km", "5 mi"]), unit_of(["1. man", "2. man"])
     ('km', 'vote', None, None)
+    >>> unit_of(["1 m2", "5 m2"]), unit_of(["5 l/100km", "7,5 l/100km"]), unit_of(["3 B52", "4 B52"]), unit_of(["8h30", "9h30"])
+    ('m2', 'l/100km', None, None)
     """
     found = Counter(PLURAL.sub("", match[1].rstrip()) for match in map(UNIT.fullmatch, sample) if match)
     (unit, count), *_ = found.most_common(1) or [("", 0)]
@@ -329,11 +354,10 @@ def _ways(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[Num
     "1,234" alone is ambiguous. ``comma_first`` reads its comma as decimal, as in a file with ";" between cells. If the decimal comma is
     ``known``, the point in "1.234 €" separates thousands. The ``own`` formats, known for this column, go first.
     """
-    commas = (POINTS, COMMAS) if comma_first else (COMMAS, POINTS)
-    ending = rf"\s*{re.escape(unit or '')}s?$"
+    styles = (POINTS, SIGNS, BLANKS, COMMAS) if known else (SIGNS, BLANKS, *((POINTS, COMMAS) if comma_first else (COMMAS, POINTS)))
+    ending = rf"\s*{re.escape(unit or '')}{'s?' * bool(HAS_PLURAL.search(unit or ''))}$"
     without_unit = [f"regexp_replace({SIGNED}, {quoted(ending)}, '')"] if unit else []
     texts = ("cell", BARE, *without_unit, *([UNMARKED] if marked else []))
-    styles = (*commas, BLANKS, SIGNS) if known else (SIGNS, BLANKS, *commas)
     ways = [Fitting(style, text) for text in texts for style in styles]
     first = [Fitting(style, text) for style in own for text in texts[:2]]
     return [*first, *ways, Fitting(CLOCKED, "cell"), Fitting(SPANS, "cell")]
@@ -345,14 +369,19 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     numbers = [value for value in sample if re.match(r"\W*\d", value)] or sample
     if text == UNMARKED:
         numbers = [value for value in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", value)] or sample
-    shown = next((value for value in numbers if re.search(r"\d\D+\d", value)), numbers[0])  # a better example than a whole number
+    between = r"\d\D+\d"  # in a better example than a whole number
+    shown = next(value for mark in (SHOWN.get(style, between), between, "") for value in numbers if re.search(mark, value))
     what = "Numbers with points between thousands" if style is POINTS and not any("," in value for value in sample) else style.message
     signs = {"cell": "", BARE: " and a currency, percent, minus or plus sign", UNMARKED: " and marks, which are left out,"}
     message = f"{what}{signs.get(text, f' and the unit {unit!r}')} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
     scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
     scale += "; (12) became -12" if text == BARE and any(value.endswith(")") for value in sample) else ""
+    scale += "".join(f"; {value} became -{value[:-1]}" for value in [cell for cell in sample if re.fullmatch(r"\d[\d.,]*-", cell)][:1])
     scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
+    if doubt := style is AMOUNTS and letter_of_all(sample):
+        times, meant, _ = LETTER_UNITS[doubt]
+        scale += f"; 1{doubt} became {times}. If {doubt} means {meant}, let the column's name say so, such as {f'{name} {meant}'!r}"
     own = style.unit or (None if text in signs else unit)
     code = "marks" if text == UNMARKED else "units" if own else style.code
     cells = [value for value in sample if re.search("[1-9]", value) and not re.search(r"[^\W\d_]{2}", re.sub(MONEY, "", value))]
@@ -360,7 +389,8 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     if text == BARE and (len(marks - {NO_SIGN}) > 1 or {frozenset("%"), NO_SIGN} <= marks):
         named = ", ".join(map(repr, sorted(NO_SIGN.union(*marks)))) + " and no sign" * (NO_SIGN in marks)
         message, code = f"{message}, with different signs: {named}. Convert them to one unit if they differ in it", "mixed-signs"
-    told = Finding("warning" if text == UNMARKED or code == "mixed-signs" else "info", code, f"{message}{scale}.", name)
+    told = Finding("warning" if text == UNMARKED or code == "mixed-signs" or doubt else "info", code, f"{message}{scale}.", name)
+    own = own or (PERCENT if any(cell.endswith(PERCENT) for cell in sample) else None)
     return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 
 
