@@ -5,6 +5,7 @@ The start of the data path. In: a file, as a path or bytes, and the person's cho
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -27,6 +28,7 @@ from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_co
 from tabtune_core.data.reading.column_profile import (
     Facts,
     as_one_question,
+    commas_decide,
     commas_finding,
     describe,
     doubtful_points,
@@ -52,6 +54,8 @@ from tabtune_core.scratch import scratch_folder
 SAMPLE_CELLS = 2_000
 EXAMPLE_CELLS, EXAMPLES = 1_000, 3
 """A column's examples are the first EXAMPLES different cells of its first EXAMPLE_CELLS."""
+LEAST_NEAR_THOUSANDS = 100
+"""A column with a whole number of this size or more may have thousands in new rows."""
 
 
 def type_column(
@@ -146,6 +150,7 @@ def read_table(
             findings = (*findings, *converted)
             if read_head(path).startswith(PARQUET):
                 cells = load_parquet(connection, path, folder, choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
+                cells = without_rows(connection, cells, choices)
                 return finish(connection, cells, choices, findings, questions, tell, own=None, to_predict=fewest == 1)
             text = folder / "text.csv"
             tell("Decoding the text", 0, 0)
@@ -164,11 +169,20 @@ def read_table(
                 limit_bytes=limit_bytes,
                 fewest=fewest,
             )
+            cells = without_rows(connection, cells, choices)
             lines = choices.header_lines or dialect.header_lines
             used = replace(choices, encoding=encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
             told = (*findings, *of_text), (*questions, *about_text)
-            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1, ask_points=fewest > 1)
+            guides = fewest > 1 and path == unpacked
+            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1, ask_points=fewest > 1, guides=guides)
     return table if choices.header is not None else ask_about_header(table, cells)
+
+
+def without_rows(connection: duckdb.DuckDBPyConnection, cells: Cells, choices: ReadingChoices) -> Cells:
+    """Removes the rows that the person left out."""
+    if choices.skip_last:
+        cells = without_last(connection, cells, choices.skip_last)
+    return without_copies(connection, cells) if choices.drop_copies else cells
 
 
 def finish(
@@ -182,17 +196,16 @@ def finish(
     own: bool | None,
     to_predict: bool,
     ask_points: bool = False,
+    guides: bool = False,
+    guided: bool = False,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that ``choices`` describe;
     any other file is read so only if it contains decimal commas itself; it is None for a typed file, whose numbers to predict have points.
-    ``ask_points`` says that points may separate thousands, as in a text from a person.
+    ``ask_points`` says that points may separate thousands, as in a text from a person. ``guides`` says that sure decimal commas in some
+    columns tell how the others are meant; where they do, the columns are typed once more, ``guided``.
     """
-    if choices.skip_last:
-        cells = without_last(connection, cells, choices.skip_last)
-    if choices.drop_copies:
-        cells = without_copies(connection, cells)
     chosen_kinds = dict(choices.kinds)
     for name in chosen_kinds.keys() - set(cells.names):
         near = nearest(name, cells.names)
@@ -205,7 +218,8 @@ def finish(
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
     sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
     follows = own or (sure and not (to_predict and own is None))
-    pointed = True if sure and choices.delimiter == ";" else None
+    german = choices.delimiter == ";" or guided
+    pointed = True if guided or (sure and german) else None
     if to_predict and own is not None:
         columns = {name for name, kind in choices.kinds if kind == "number"}
         comma, told = mark_of_rows(connection, cells, columns, known_commas, known_units.values())
@@ -216,7 +230,7 @@ def finish(
     taken: list[pa.ChunkedArray] = []
     dashes: list[str] = []
     doubts: dict[str, str] | None = {} if ask_points else None
-    commas_seen: dict[str, list[str]] = {}
+    marked: dict[str, tuple[bool | None, list[str]]] = {}
     for start, end in groups(len(cells.names), cells.rows):
         tell("Looking at columns", start, len(cells.names))
         hold_batch(connection, start, end)
@@ -231,7 +245,7 @@ def finish(
             type_column(
                 name,
                 sample,
-                comma_first=known_commas.get(name, choices.delimiter == ";"),
+                comma_first=known_commas.get(name, german),
                 day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
@@ -249,16 +263,20 @@ def finish(
         for kind, first in zip(kinds, firsts, strict=True):
             different = list(dict.fromkeys(first[:EXAMPLE_CELLS]))
             typed.append(replace(kind, examples=tuple(map(shorten, different[:EXAMPLES]))))
-        commas_seen |= {
-            name: with_comma
+        marked |= {
+            name: (kind.decimal_comma, [cell for cell in sample if "," in cell or "." in cell])
             for name, kind, sample in zip(cells.names[start:end], typed[start:], samples, strict=True)
-            if kind.decimal_comma and (with_comma := [cell for cell in sample if "," in cell])
+            if kind.kind == "number"
         }
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
         if doubts is not None:
-            found = doubtful_points(connection, typed[start:], samples, semicolons=choices.delimiter == ";")
+            found = doubtful_points(connection, typed[start:], samples, semicolons=german)
             doubts = None if found is None else doubts | {cells.names[start + place]: shown for place, shown in found.items()}
+    decisive = guides and doubts is not None and commas_decide(marked)
+    if decisive and not german and any(seen and not decimal and name not in known_commas for name, (decimal, seen) in marked.items()):
+        again = partial(finish, connection, cells, choices, findings, questions, tell)
+        return again(own=own, to_predict=to_predict, ask_points=ask_points, guides=True, guided=True)
     described, column_findings, raised = describe(connection, cells, typed, facts)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     day_first = choices.day_first if choices.day_first is not None or not orders else True in orders.values()
@@ -269,13 +287,18 @@ def finish(
     ends, raised = with_last_rows(connection, described, frame, raised)
     ends += [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
     points, asked_points = points_question(doubts) if doubts else ([], [])
-    points += commas_finding(commas_seen) if ask_points and not sure else []
+    points += commas_finding({name: seen for name, (decimal, seen) in marked.items() if decimal}) if ask_points and not sure else []
     all_findings, raised = [*findings, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
     if cells.header and choices.header_lines is None:
         all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
-    commas = tuple((name, kind.decimal_comma) for name, kind in zip(cells.names, typed, strict=True) if kind.decimal_comma is not None)
-    known = replace(choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes))
+    commas = {name: kind.decimal_comma for name, kind in zip(cells.names, typed, strict=True) if kind.decimal_comma is not None}
+    if decisive:  # 1.234 in new rows is 1234 in whole numbers, too, unless the person said otherwise
+        whole = (name for name, (_, seen) in marked.items() if not seen and frame[name].abs().max() >= LEAST_NEAR_THOUSANDS)
+        commas = dict.fromkeys(whole, True) | {name: False for name in marked if known_commas.get(name) is False} | commas
+    known = replace(
+        choices, day_first=day_first, date_orders=others, units=units, decimal_commas=tuple(commas.items()), dashes=tuple(dashes)
+    )
     return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
 
 

@@ -17,6 +17,7 @@ from tabtune_core.data.findings import Column, Finding, Question, not_asked, sho
 from tabtune_core.data.reading.batched_queries import among, places_by, quoted
 from tabtune_core.data.reading.cells import BLANK, Cells
 from tabtune_core.data.reading.numbers import GROUPED, SURE_POINT
+from tabtune_core.data.reading.row_marks import LEAST_SURE
 from tabtune_core.data.reading.sql import counts, first_row, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed
 from tabtune_core.wording import counted
@@ -37,7 +38,8 @@ RECURRING = 0.1
 BARE_NUMBER = re.compile(r"^[^\d+-]+|\D+$")
 """What stands around a number, such as a currency or a unit."""
 COMMA_BETWEEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(,\d{3})+(?![\d.,])")
-COMMA_DECIMAL = re.compile(r"(?<!\d)(0,\d{3}|\d*,(\d{1,2}|\d{4,}))(?!\d)")
+COMMA_DECIMAL = re.compile(r"(?<!\d)(0,\d{3}|\d*,(\d{1,2}|\d{4,}|\d{3}[eE][+-]?\d+))(?!\d)")
+SURE_COMMA_BETWEEN = re.compile(r"\d,\d{2,3}[.,]\d")
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 CONSECUTIVE = "coalesce(bool_and(value = floor(value)) AND max(value) - min(value) < 2 * count(value), false)"
@@ -221,6 +223,17 @@ def points_question(doubts: Mapping[str, str]) -> tuple[list[Finding], list[Ques
     message = f"All points in numbers have three digits after them, such as {listed}. They were read as decimal points."
     question = Question("point", f"{message} If they separate thousands, say so.", "decimal_commas", tuple(doubts))
     return [Finding("warning", "point", message)], [question]
+
+
+def commas_decide(marked: Mapping[str, tuple[bool | None, Sequence[str]]]) -> bool:
+    """Whether sure decimal commas tell how other numbers are meant: they are not too few, and no comma must separate thousands.
+
+    ``marked`` are the columns of numbers with a comma or point: whether the comma was read as decimal, and the cells.
+    """
+    commas = [cell for decimal, cells in marked.values() if decimal for cell in cells if "," in cell]
+    sure = sum(map(bool, map(COMMA_DECIMAL.search, commas)))
+    others = (cell for decimal, cells in marked.values() if decimal is False for cell in cells)
+    return 0 < sure >= LEAST_SURE * len(commas) and not any(map(SURE_COMMA_BETWEEN.search, others))
 
 
 def commas_finding(commas: Mapping[str, Sequence[str]]) -> list[Finding]:
