@@ -7,7 +7,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
+from tabtune_core.data.reading.numbers import PERCENT
 from tabtune_core.data.reading.row_marks import MIXED_MARKS
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.target import grouped_in
@@ -97,10 +98,22 @@ def read_new_rows(
     if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
         raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]]))
     notes += marked.values()
+    notes += percent_notes(typed, typed_names, {name for name, unit in like.reading.units if unit == PERCENT})
     notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]} were read as missing." for name in unread]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
     return NewRows(typed.frame, tuple(notes))
+
+
+def percent_notes(rows: Table, names: Collection[str], percent: Collection[str]) -> Iterator[str]:
+    """Yields a sentence for each number column that may be 100 times too small or large; the table has % in the columns ``percent``."""
+    for name, examples in ((column.name, column.examples) for column in rows.columns if column.name in names and column.kind == "number"):
+        shown = next((cell for cell in examples if cell.endswith(PERCENT)), None)
+        if shown and name not in percent:
+            yield f"{shown!r} in {name!r} was read as {shown[:-1].strip()}. If the adapter's table has shares, such as 0.12, write shares."
+        elif not shown and name in percent and 0 < (most := rows.frame[name].abs().max()) <= 1:
+            told = f"{name!r} has % in the adapter's table, where 12% is 12, and here no % and no number above {most:g}."
+            yield f"{told} If these are shares, as in workbooks, where 12% is 0.12, write them with %."
 
 
 def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], limit_bytes: int) -> tuple[Table, ReadingChoices]:
