@@ -74,8 +74,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     quoted, usual = (evenness(head_records(head, delimiter, mark)) for mark in (quote, '"'))
     if usual > quoted:  # with a broken quote in the file, the sniffer may take apostrophes for quotes
         quote = escape = '"'
-    if choices.delimiter is None and delimiter == "," and has_semicolons(head, quote):
-        delimiter = ";"
+    if choices.delimiter is None and delimiter == ",":
+        delimiter = next((other for other in ";\t|" if separates(other, head, quote)), delimiter)
     records = head_records(head, delimiter, quote)
     if choices.delimiter is None and usual_width(records) < 2:
         tried = [(separator, head_records(head, separator, quote)) for separator in SEPARATORS]
@@ -228,18 +228,18 @@ def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[
     return records if complete else records[:-1]
 
 
-def has_semicolons(head: str, quote: str) -> bool:
-    """Whether ';' separates cells although DuckDB found ',': all lines except notes split evenly at ';', while at ',' some do not or only
-    decimal numbers are split.
+def separates(separator: str, head: str, quote: str) -> bool:
+    """Whether ``separator`` separates cells although DuckDB found ',': all lines except notes split evenly there, while at ',' some do not
+    or only decimal numbers are split.
     """
-    records = head_records(head, ";", quote)
+    records = head_records(head, separator, quote)
     width = usual_width(records)
     whole = [len(record) == width for _, record in records]
     table = records[whole.index(True) : len(whole) - whole[::-1].index(True)] if width > 1 else []
     cells = [cell for _, record in table for cell in record if "," in cell]
     if not cells or not all(len(record) == width for _, record in table):
         return False
-    if not whole[0] and "," in "".join(table[0][1]):  # the line above is not a note but a header without ';'
+    if not whole[0] and "," in "".join(table[0][1]):  # the line above is not a note but a header without it
         return False
     return (whole[0] and all(map(DECIMAL_COMMA.fullmatch, cells))) or evenness(head_records(head, ",", quote)) < 1
 

@@ -178,9 +178,10 @@ def test_a_note_beside_a_table_does_not_hide_its_header(line, beside, place):
 
 @pytest.mark.parametrize(("decimals", "whole"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 0)])
 @pytest.mark.parametrize("header", [True, False])
-def test_decimal_commas_do_not_separate_cells(decimals, whole, header):
-    lines = [";".join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)]
-    names = [";".join(f"name{place}" for place in range(decimals + whole))] if header else []
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_decimal_commas_do_not_separate_cells(decimals, whole, header, separator):
+    lines = [separator.join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)]
+    names = [separator.join(f"name{place}" for place in range(decimals + whole))] if header else []
     table = read_table("\n".join([*names, *lines]).encode())
     assert [column.kind for column in table.columns[:decimals]] == ["number"] * decimals
     assert table.frame.iloc[-1, 0] == -39.395
