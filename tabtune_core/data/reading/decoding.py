@@ -221,7 +221,10 @@ def wide_encoding(head: bytes) -> str | None:
 
 def encoding_question(used: str, message: str) -> Question:
     """Asks which encoding is right, for a person who sees wrong letters."""
-    others = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "mac_roman", "gb18030", "shift_jis", "utf-16-le", "utf-16-be")
+    others = (
+        *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp874", "mac_roman"),
+        *("gb18030", "big5", "shift_jis", "euc_jp", "cp949", "utf-16-le", "utf-16-be"),
+    )
     options = (used, *(name for name in others if name != used))
     return Question("encoding", f"{message} If letters look wrong, choose another encoding.", "encoding", options)
 

@@ -69,7 +69,8 @@ def test_a_chosen_kind_is_used(kind, values):
 def test_a_chosen_encoding_is_used():
     source = "name,y\nŁódź,1\nŻary,2\n".encode("cp1250")
     assert read_table(source, ReadingChoices(encoding="cp1250")).frame["name"].tolist() == ["Łódź", "Żary"]
-    assert "encoding" in [question.field for question in read_table(source).questions]
+    (question,) = [question for question in read_table(source).questions if question.field == "encoding"]
+    assert {"cp1250", "euc_jp", "cp1255", "cp874"} <= set(question.options)
 
 
 @pytest.mark.parametrize(
