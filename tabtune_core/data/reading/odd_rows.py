@@ -28,6 +28,9 @@ MOST_HEADER_ROWS = 4
 """Number of rows after the first line that may hold names."""
 FEWEST_ADDED = 3
 """Fewest nonzero numbers above a total: two may add up to a third by chance."""
+FEWEST_BESIDE_A_WORD = 8
+"""The same, of all columns, if the total has a name in any language."""
+TYPED = ("number", "date", "datetime", "time")
 NOTE = re.compile(
     r"(sources?|notes?|data from|(last )?updated|generated|exported|quelle|stand|fuente|nota)\b.*[:,].*|\(?\d+ rows?\b.*|[©*].*",
     re.IGNORECASE,
@@ -147,23 +150,32 @@ def _notes(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> int:
 
 
 def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> str:
-    """Describes the last row above ``below`` rows of notes if it is a total: a cell says so, or it has only numbers that add up."""
+    """Describes the last row above ``below`` rows of notes if it is a total: a cell says so, or its numbers add up, and it has no word or
+    a word that occurs only there.
+    """
     if len(frame) < below + 2:
         return ""
     last, above = frame.iloc[-1 - below], frame.iloc[: len(frame) - 1 - below]
     cells = first_row(connection, f"SELECT * FROM cells ORDER BY rowid DESC LIMIT 1 OFFSET {below}")
-    words = [place for place, cell in enumerate(cells) if cell is not None and TOTAL.fullmatch(cell.strip(" :."))]
+    read = [column.kind in TYPED and pd.notna(last[column.name]) for column in columns]
+    words = [place for place, cell in enumerate(cells) if cell is not None and columns[place].kind != "ignored" and not read[place]]
     once = counts(connection, *(f"count(*) FILTER (c{place} = {quoted(cells[place])})" for place in words)) if words else ()
-    labels = [columns[place].name for place, rows in zip(words, once, strict=True) if rows == 1 and columns[place].kind != "ignored"]
-    filled = [column.name for column in columns if column.kind == "number" and pd.notna(last[column.name])]
+    new = [place for place, rows in zip(words, once, strict=True) if rows == 1]
+    labels = [place for place in new if TOTAL.fullmatch(cells[place].strip(" :."))]
+    filled = [column.name for column, is_read in zip(columns, read, strict=True) if is_read and column.kind == "number"]
     if not labels:
-        named = any(column.kind not in ("number", "ignored") and pd.notna(last[column.name]) for column in columns)
-        if named or not filled or not all(_adds_up(above[name], last[name]) for name in filled):
+        added = [*filter(None, (_added(above[name], last[name]) for name in filled))]
+        if new and (2 * len(added) <= len(filled) or sum(added) < FEWEST_BESIDE_A_WORD):
+            return ""
+        if not new and (words or not added or len(added) < sum(read)):
             return ""
     told = dict(zip((column.name for column in columns), map(str, cells), strict=True))
-    return ", ".join(f"{name!r} is {shorten(told[name])!r}" for name in [*labels, *filled][:3])
+    return ", ".join(f"{name!r} is {shorten(told[name])!r}" for name in [*(columns[place].name for place in labels or new), *filled][:3])
 
 
-def _adds_up(above: pd.Series, last: float) -> bool:
-    enough = last != 0 and np.count_nonzero(above.fillna(0)) >= FEWEST_ADDED
-    return bool(enough and np.isclose(above.sum(), last, rtol=1e-9, atol=0))
+def _added(above: pd.Series, last: float) -> int:
+    """Returns how many nonzero numbers add up to ``last``; 0 if they do not, or are few."""
+    if last == 0 or not np.isclose(above.sum(), last, rtol=1e-9, atol=0):
+        return 0
+    count = int(np.count_nonzero(above.fillna(0)))
+    return count if count >= FEWEST_ADDED else 0
