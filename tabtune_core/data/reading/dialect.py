@@ -48,6 +48,7 @@ LINES_AHEAD = 100
 MARK = "#"
 """The start of a comment line or, in files of some programs, of the header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
+BLANKS = re.compile(r'("[^"]*")| +')
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -75,11 +76,14 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     if usual > quoted:  # with a broken quote in the file, the sniffer may take apostrophes for quotes
         quote = escape = '"'
     if choices.delimiter is None and delimiter == ",":
-        delimiter = next((other for other in ";\t|" if separates(other, head, quote)), delimiter)
+        delimiter = next((mark for mark in ";\t| " if separates(head if mark != " " else single_blanks(head), mark, quote)), ",")
     records = head_records(head, delimiter, quote)
     if choices.delimiter is None and usual_width(records) < 2:
         tried = [(separator, head_records(head, separator, quote)) for separator in SEPARATORS]
         delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
+    if delimiter == " " and is_aligned(head, records, quote):
+        align(path)
+        return find_dialect(connection, path, choices)
     width = usual_width(records)
     split = [record for record in records if len(record[1]) > 1]
     if width < 2 or evenness(split) < MOSTLY:
@@ -228,20 +232,48 @@ def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[
     return records if complete else records[:-1]
 
 
-def separates(separator: str, head: str, quote: str) -> bool:
-    """Whether ``separator`` separates cells although DuckDB found ',': all lines except notes split evenly there, while at ',' some do not
-    or only decimal numbers are split.
+def separates(head: str, mark: str, quote: str) -> bool:
+    """Whether ``mark`` separates cells although DuckDB found ',': all lines except notes split evenly at it, while at ',' some do not or
+    only decimal numbers are split.
     """
-    records = head_records(head, separator, quote)
+    records = head_records(head, mark, quote)
     width = usual_width(records)
     whole = [len(record) == width for _, record in records]
     table = records[whole.index(True) : len(whole) - whole[::-1].index(True)] if width > 1 else []
     cells = [cell for _, record in table for cell in record if "," in cell]
     if not cells or not all(len(record) == width for _, record in table):
         return False
-    if not whole[0] and "," in "".join(table[0][1]):  # the line above is not a note but a header without it
+    if not whole[0] and "," in "".join(table[0][1]):  # the line above is not a note but a header without the mark
         return False
-    return (whole[0] and all(map(DECIMAL_COMMA.fullmatch, cells))) or evenness(head_records(head, ",", quote)) < 1
+    decimals = whole[0] and all(map(DECIMAL_COMMA.fullmatch, cells))
+    return decimals or (mark != " " and evenness(head_records(head, ",", quote)) < 1)
+
+
+def single_blanks(text: str) -> str:
+    """Shortens runs of blanks outside quotes to one blank, and removes those around lines.
+
+    >>> single_blanks('  1  "New  York" ')
+    '1 "New  York"'
+    """
+    return "\n".join(BLANKS.sub(lambda found: found[1] or " ", line).strip(" ") for line in text.split("\n"))
+
+
+def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> bool:
+    """Whether blanks align the columns: at runs of blanks, lines split more evenly than into ``records``, at each blank, or as evenly and
+    else some column but the last is always empty.
+    """
+    gain = evenness(head_records(single_blanks(head), " ", quote)) - evenness(records)
+    whole = [cells[:-1] for _, cells in records if len(cells) == usual_width(records)]
+    return gain > 0 or (gain == 0 and len(whole) > 1 and not all(map(any, zip(*whole, strict=True))))
+
+
+def align(path: Path) -> None:
+    """Writes a file with ``single_blanks``."""
+    whole = path.with_name("aligned.csv")
+    path.rename(whole)
+    with whole.open(encoding="utf-8", newline="\n") as lines, path.open("w", encoding="utf-8", newline="\n") as kept:
+        kept.writelines(map(single_blanks, lines))
+    whole.unlink()
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:

@@ -177,14 +177,28 @@ def test_a_note_beside_a_table_does_not_hide_its_header(line, beside, place):
 
 
 @pytest.mark.parametrize(("decimals", "whole"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 0)])
-@pytest.mark.parametrize("header", [True, False])
-@pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_decimal_commas_do_not_separate_cells(decimals, whole, header, separator):
-    lines = [separator.join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)]
-    names = [separator.join(f"name{place}" for place in range(decimals + whole))] if header else []
-    table = read_table("\n".join([*names, *lines]).encode())
+@pytest.mark.parametrize(("mark", "header"), [(";", True), (";", False), ("\t", True), ("|", True), (" ", True)])
+def test_decimal_commas_do_not_separate_cells(decimals, whole, mark, header):
+    lines = [mark.join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)]
+    names = [f"name{place}" for place in range(decimals + whole)]
+    table = read_table("\n".join([mark.join(names)] * header + lines).encode())
     assert [column.kind for column in table.columns[:decimals]] == ["number"] * decimals
     assert table.frame.iloc[-1, 0] == -39.395
+    assert not header or (list(table.frame), len(table.frame)) == (names, 40)
+
+
+@settings(max_examples=30, deadline=None)
+@given(some.randoms(use_true_random=False), some.integers(1, 3), some.booleans(), some.booleans(), some.sampled_from(".,"))
+def test_columns_aligned_with_blanks_are_read_as_with_commas(chance, gap, left, indented, point):
+    rows = [
+        (chance.choice(["Rom", '"New  York"']), str(row * 7), f"{chance.uniform(-9, 2_000):.2f}") for row in range(chance.randint(4, 40))
+    ]
+    table = [("town", "n", "price"), *((town, number, price.replace(".", point)) for town, number, price in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    sides = [str.ljust if left else str.rjust] * 3
+    lines = [(" " * gap).join(pad(*cell) for pad, *cell in zip(sides, cells, widths, strict=True)) for cells in table]
+    read = read_table("\n".join("  " * indented + line for line in lines).encode()).frame
+    assert [tuple(row) for row in read.itertuples(index=False)] == [(town.strip('"'), float(n), float(price)) for town, n, price in rows]
 
 
 @pytest.mark.parametrize("word", ["[{},]", "Doe, J. {}", "{}, {}, x"])
