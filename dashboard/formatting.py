@@ -97,7 +97,7 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "delimiter": lambda mark: f"separator {'tab' if mark == chr(9) else mark}",
     "header": lambda header: "first line names" if header else "first line data",
     "header_lines": lambda lines: counted(lines, "line of names"),
-    "day_first": lambda first: "day first" if first else "month first",
+    "day_first": lambda first: {True: "day first", False: "month first"}.get(first, "year first"),
     "missing_marks": lambda marks: f"{few(marks)} missing",
     "sheet": lambda sheet: f"sheet {sheet}",
     "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",

@@ -111,7 +111,7 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:
     encoder = facts["context"]["encoder"]
-    for name in ("texts", "datetimes", "times", "month_first"):
+    for name in ("texts", "datetimes", "times", "month_first", "year_first"):
         encoder.setdefault(name, [])  # missing in files of earlier versions
     for name in ("texts", *PLAIN):
         texts(entry(encoder, name, list), name)

@@ -66,9 +66,13 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         dest = f"reading.{flag[2:].replace('-', '_')}"
         group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", type=str.strip, default=argparse.SUPPRESS, help=text)
     order = group.add_mutually_exclusive_group()
-    for flag, first, meaning in (("--day-first", True, "the third of April"), ("--month-first", False, "the fourth of March")):
+    for flag, first, date, meaning in (
+        ("--day-first", True, "03/04/2025", "the third of April"),
+        ("--month-first", False, "03/04/2025", "the fourth of March"),
+        ("--year-first", "year", "03/04/25", "the 25th of April 2003"),
+    ):
         order.add_argument(
-            flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=f"03/04/2025 is {meaning}."
+            flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=f"{date} is {meaning}."
         )
 
 
@@ -100,7 +104,9 @@ def answer_flags(question: Question) -> str:
         "header": "--header or --no-header",
         "header_lines": f"--header-lines {question.options[-1]}",
         "skip_last": f"--skip-last {question.options[-1]}",
-        "day_first": "--day-first or --month-first",
+        "day_first": " or ".join(
+            {"true": "--day-first", "false": "--month-first"}.get(option, "--year-first") for option in question.options
+        ),
         "decimal_commas": f"--decimal-comma {_words(question.options)}",
         "sheet": f"--sheet NAME ({', '.join(map(shlex.quote, question.options))})",
         "encoding": f"--encoding NAME ({', '.join(question.options)})",

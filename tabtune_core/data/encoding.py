@@ -31,7 +31,7 @@ CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
 DATED = {"date": 3, "datetime": 6, "time": 3}
 """Kinds of dates and times, and the number of features of each."""
-PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "month_first")
+PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "month_first", "year_first")
 """Fields of a ``FeatureEncoder`` that hold column names, in their order."""
 
 
@@ -51,6 +51,8 @@ class FeatureEncoder:
     times: tuple[str, ...] = ()
     month_first: tuple[str, ...] = ()
     """Date columns whose texts have the month before the day."""
+    year_first: tuple[str, ...] = ()
+    """Date columns whose texts begin with two digits of the year."""
     texts: dict[str, TextEncoder] = field(default_factory=dict)
     """Encoder of each free-text column that the person chose to encode; empty when fitted on a frame, whose text is left out."""
 
@@ -73,8 +75,8 @@ class FeatureEncoder:
         texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
         typed = [(n, kind_of_texts(date_texts(frame[n]))) for n in (*dates, *datetimes)]
-        month_first = tuple(n for n, dated in typed if dated is not None and dated.day_first is False)
-        return cls(categories, numeric, dates, left_out, datetimes, times, month_first, texts)
+        month, year = (tuple(n for n, dated in typed if dated is not None and dated.day_first == order) for order in (False, "year"))
+        return cls(categories, numeric, dates, left_out, datetimes, times, month, year, texts)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``from_json`` reads together with ``text_arrays``."""
@@ -143,7 +145,7 @@ class FeatureEncoder:
                 )
 
     def _moments(self, column: pd.Series) -> pd.Series:
-        return pd.Series(moments(column, day_first=column.name not in self.month_first))
+        return pd.Series(moments(column, day_first="year" if column.name in self.year_first else column.name not in self.month_first))
 
     def unknown(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], int]]:
         """Yields for each category column its unknown words, one per row that has one, and the number of rows with any word."""

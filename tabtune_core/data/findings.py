@@ -14,6 +14,8 @@ Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolea
 """What a column holds. The person left "ignored" columns out. Models see neither them nor free text ("text"), unless the person chose to
 have the text encoded as numbers ("encoded").
 """
+DateOrder = Literal["year"] | bool
+"""Whether dates of digits have the day first (else the month), or "year": 19-09-24 is the 24th of September 2019."""
 Severity = Literal["info", "warning", "error"]
 
 FEWEST_ALIKE, MOST_NAMED = 3, 3
@@ -80,7 +82,7 @@ class Question:
     """The field of ReadingChoices that the answer sets; "split" for how to split the rows, which is not a reading choice."""
 
     options: tuple[str, ...]
-    """Possible answers: "true" and "false", marks to read as missing, names of encodings, splits, columns."""
+    """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
 
 def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
@@ -125,8 +127,8 @@ class ReadingChoices:
     header_lines: int | None = None
     """Number of lines that hold the column names; the names of several lines are joined."""
 
-    day_first: bool | None = None
-    """Whether 03/04/2025 is the third of April."""
+    day_first: DateOrder | None = None
+    """Whether 03/04/2025 is the third of April; "year": 19-09-24 has the year first."""
 
     missing_marks: tuple[str, ...] = ()
     """Cells to read as missing besides the usual ones, in upper or lower case."""
@@ -134,8 +136,8 @@ class ReadingChoices:
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
 
-    date_orders: tuple[tuple[str, bool], ...] = ()
-    """Pairs of a column name and whether its dates are day first, for columns that differ from ``day_first``."""
+    date_orders: tuple[tuple[str, DateOrder], ...] = ()
+    """Pairs of a column name and the order of its dates, as in ``day_first``, for columns that differ from ``day_first``."""
 
     units: tuple[tuple[str, str], ...] = ()
     """Pairs of a column name and the unit after its numbers, such as "km"."""

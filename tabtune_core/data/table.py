@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, shorten
+from tabtune_core.data.findings import Column, DateOrder, Finding, Kind, Question, ReadingChoices, shorten
 from tabtune_core.data.reading.batched_queries import (
     Asking,
     among,
@@ -36,7 +36,7 @@ from tabtune_core.data.reading.column_profile import (
     missing_codes,
     points_question,
 )
-from tabtune_core.data.reading.dates import MEANS, as_date, each_date
+from tabtune_core.data.reading.dates import MEANS, ORDERS, as_date, each_date
 from tabtune_core.data.reading.decoding import PARQUET, count_lines, decode, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
@@ -63,7 +63,7 @@ def type_column(
     sample: list[str],
     *,
     comma_first: bool,
-    day_first: bool | None,
+    day_first: DateOrder | None,
     asked: Kind | None,
     unit: str | None,
     decimal_comma: bool | None,
@@ -279,7 +279,8 @@ def finish(
         return again(own=own, to_predict=to_predict, ask_points=ask_points, guides=True, guided=True)
     described, column_findings, raised = describe(connection, cells, typed, facts)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
-    day_first = choices.day_first if choices.day_first is not None or not orders else True in orders.values()
+    seen: list[DateOrder] = [order for order in ORDERS if order in orders.values()]
+    day_first = choices.day_first if choices.day_first is not None or not seen else seen[0]
     others = tuple((name, first) for name, first in orders.items() if first != day_first)
     tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)

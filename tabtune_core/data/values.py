@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import infer_dtype
 
-from tabtune_core.data.findings import Kind
+from tabtune_core.data.findings import DateOrder, Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
 from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, read_texts
 from tabtune_core.data.reading.digits import ascii_digits
@@ -115,7 +115,7 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def moments(column: pd.Series, *, day_first: bool | None = None) -> "NDArray[np.datetime64]":
+def moments(column: pd.Series, *, day_first: DateOrder | None = None) -> "NDArray[np.datetime64]":
     """Returns moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date. A moment without a zone is taken as UTC.
 
     ``day_first`` says how texts such as 03/04/2025 are read.

@@ -112,9 +112,10 @@ class AdaptedModel:
         """Refuses a context with other classes or another order, which would mislabel predictions; sets how the encoder reads dates."""
         if self.reading.day_first is not None:  # dates are read as in the run's table
             encoder, orders = context.encoder, dict(self.reading.date_orders)
-            orders = dict.fromkeys(encoder.month_first, False) | orders
-            by_month = tuple(name for name in (*encoder.dates, *encoder.datetimes) if not orders.get(name, self.reading.day_first))
-            context = replace(context, encoder=replace(encoder, month_first=by_month))
+            written = {**dict.fromkeys(encoder.month_first, False), **dict.fromkeys(encoder.year_first, "year")}
+            names = [(name, (written | orders).get(name, self.reading.day_first)) for name in (*encoder.dates, *encoder.datetimes)]
+            month, year = (tuple(name for name, order in names if order == first) for first in (False, "year"))
+            context = replace(context, encoder=replace(encoder, month_first=month, year_first=year))
         if hash_of_labels(context.labels.classes) != self.facts.label_hash:
             theirs, own = (shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes))
             own = "others, whose names were left out of the package" if self.facts.labels_sha256 else own

@@ -12,7 +12,7 @@ from tabtune_core.data.findings import MAX_ROWS, ReadingChoices
 
 WORDS = {
     "header": {"true": "The first line has the column names", "false": "The first line is data"},
-    "day_first": {"true": "Day first", "false": "Month first"},
+    "day_first": {"true": "Day first", "false": "Month first", "year": "Year first"},
 }
 """Field -> texts of its two answers."""
 SEVERAL = {"missing_marks": "{} means missing", "decimal_commas": "The points separate thousands in {}"}
@@ -71,8 +71,8 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         held,
         encoding=encoding,
         delimiter="\t" if delimiter == "\\t" else delimiter,
-        header=None if header is None else header == "true",
-        day_first=None if day_first is None else day_first == "true",
+        header=given(header),
+        day_first=given(day_first),
         missing_marks=tuple(marks),
         decimal_commas=tuple((name, name in commas) for name in with_marks),
         rows=None if rows is None else int(rows),
@@ -100,5 +100,10 @@ def _one(label: str, field: str, held: str | None, known: dict[str, str], key: s
     return chosen or None
 
 
-def _word(held: bool | None) -> str | None:
+def given(word: str | None) -> Any:
+    """Returns the choice that a word of ``WORDS`` stands for."""
+    return {"true": True, "false": False}.get(word or "", word)
+
+
+def _word(held: bool | str | None) -> str | None:
     return None if held is None else str(held).lower()

@@ -15,7 +15,7 @@ from dashboard.formatting import few, megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.table_columns import row_columns
 from dashboard.url_state import chosen, forget
-from dashboard.views.data.choices_form import SEVERAL, WORDS, reading_form
+from dashboard.views.data.choices_form import SEVERAL, WORDS, given, reading_form
 from dashboard.views.data.columns_table import still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
@@ -198,7 +198,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
             made["decimal_commas"] = (*used.decimal_commas, *((name, True) for name in options))
         else:
             held = int(options[0]) if question.field in ("header_lines", "skip_last") else options[0]
-            made[question.field] = options[0] == "true" if question.field in WORDS else held
+            made[question.field] = given(options[0]) if question.field in WORDS else held
     return dataclasses.replace(used, **made)
 
 

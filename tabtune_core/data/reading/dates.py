@@ -4,18 +4,22 @@ Part of the fourth step of reading. If day and month could be swapped in every c
 offset becomes its moment in UTC; a month, quarter or week becomes its first day.
 """
 
+# ruff: noqa: RUF001
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cache, reduce
+from math import log, log1p
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from tabtune_core.data.findings import Finding, Kind, Question, shorten
+from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered
 from tabtune_core.data.reading.digits import ascii_digits
 from tabtune_core.data.reading.numbers import BAD_SHARE, FINITE, STRAY_SHARE, UNREAD, bad_cells_finding, stray_words, unread_words
@@ -23,38 +27,48 @@ from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed, as_words
 
 ELSEWHERE = {
-    "jan": "ene(ro)?|gen(naio)?|jän(ner)?",
-    "feb": "feber|fev(ereiro)?|fév(r(ier)?)?",
-    "mar": "märz?|mrz|mrt|maart",
-    "apr": "avr(il)?|abr(il)?",
-    "may": "maio?|mag(gio)?|mei",
-    "jun": "juin|giu(gno)?",
-    "jul": "juil(let)?|lug(lio)?",
-    "aug": "ago(sto)?|août",
-    "sep": "set(t(embre)?|embro)?",
-    "oct": "okt(ober)?|ott(obre)?|out(ubro)?",
-    "dec": "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?",
+    "jan": "ene(ro)?|gen(naio)?|jän(ner)?|styczeń|stycznia|янв(ар[ья])?|ocak|leden|ledna|január|ιανουάριος|ιανουαρίου",
+    "feb": "feber|fev(ereiro)?|fév(r(ier)?)?|luty|lutego|фев(рал[ья])?|şubat|února?|február|φεβρουάριος|φεβρουαρίου",
+    "mar": "märz?|mrz|mrt|maart|marzec|marca|март?а?|mart|březen|března|március|μάρτιος|μαρτίου",
+    "apr": "avr(il)?|abr(il)?|kwiecień|kwietnia|апр(ел[ья])?|nisan|duben|dubna|április|απρίλιος|απριλίου",
+    "may": "maio?|mag(gio)?|mei|maja?|ма[йя]|mayıs|květen|května|május|μάιος|μαΐου",
+    "jun": "juin|giu(gno)?|czerwiec|czerwca|июн[ья]?|haziran|červen|června|június|ιούνιος|ιουνίου",
+    "jul": "juil(let)?|lug(lio)?|lipiec|lipca|июл[ья]?|temmuz|červenec|července|július|ιούλιος|ιουλίου",
+    "aug": "ago(sto)?|août|sierpień|sierpnia|авг(уста?)?|ağustos|srpen|srpna|augusti|augusztus|αύγουστος|αυγούστου",
+    "sep": "set(t(embre)?|embro)?|wrzesień|września|сен(тябр[ья])?|eylül|září|szeptember|σεπτέμβριος|σεπτεμβρίου",
+    "oct": "okt(ober|óber)?|ott(obre)?|out(ubro)?|październik|października|окт(ябр[ья])?|ekim|říjen|října|οκτώβριος|οκτωβρίου",
+    "nov": "listopada?u?|ноя(бр[ья])?|kasım|νοέμβριος|νοεμβρίου",
+    "dec": "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?|grudzień|grudnia|дек(абр[ья])?|aralık|prosinec|prosince|δεκέμβριος|δεκεμβρίου",
 }
-"""Months in German, French, Spanish, Italian, Portuguese and Dutch that are not written as in English."""
-FOREIGN = "|".join(ELSEWHERE.values())
+"""Months that are not written as in English, in German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian, Turkish, Czech,
+Swedish, Hungarian and Greek."""
+FOREIGN = "|".join(ELSEWHERE.values()).replace("(", "(?:")
 LIKELY = re.compile(
-    r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+    r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+年月日년월일-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
     rf"|{FOREIGN})[a-zç]*"
-    r"|\d(st|nd|rd|th)|\b(of|de)\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
+    r"|\d(st|nd|rd|th)|\b(of|de|gmt|utc)\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
     re.IGNORECASE,
 )
 """The parts of dates and times of day; whether a cell is one is decided by its format."""
 LOCAL = r"\d{4,6}[-/ \\]\d{1,2}[-/ \\]\d{1,2}"
 TIME = r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
-ZONE = r"\s*([+-](0\d|1[0-4])(:?[0-5]\d(:[0-5]\d)?)?|[A-Za-z]+(/[A-Za-z_]+)*)"
-ZONED = f"regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}')"
+ZONE = r"\s*((GMT|UTC)[+-]\d\d?(:[0-5]\d)?|[+-](0\d|1[0-4])(:?[0-5]\d(:[0-5]\d)?)?|[A-Za-z]+(/[A-Za-z_]+)*)"
+HALF_DAY = r"[/\d-]+ [\d:]+ ?[AaPp][Mm]"
+ZONED = f"(regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}') OR regexp_full_match(cell, '{HALF_DAY}{ZONE}'))"
+MOMENT = (  # on a clock of 24 hours
+    f"coalesce(strftime(TRY_STRPTIME(replace(regexp_extract(cell, '^{HALF_DAY}'), '/', '-'), "
+    f"['%Y-%m-%d %I:%M:%S %p', '%Y-%m-%d %I:%M %p']), '%Y-%m-%d %H:%M:%S') || regexp_replace(cell, '^{HALF_DAY}', ''), cell)"
+)
 # a plain cast drops everything after a time: offsets, zones, even PM
 STANDARD = (
     f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
     f"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace("
     # before DuckDB 2, a moment with a zone needs seconds
-    r"regexp_replace(cell, '([T ]\d{1,2}:\d{2})(\s*[A-Za-z+-])', '\1:00\2'), '\s+([+-])', '\1') AS TIMESTAMPTZ))) END"
+    rf"regexp_replace(replace({MOMENT}, 'UTC', 'GMT'), '([T ]\d{{1,2}}:\d{{2}})(\s*[A-Za-z+-])', '\1:00\2'), '\s+([+-])', '\1') "
+    "AS TIMESTAMPTZ))) END"
 )
+MARKS = ((r"[-/., 年月日년월일]+", " "), (r" $", ""), (r"^(\d+:[\d:]+) (\d+ \w+ \d+)$", r"\2 \1"))
+"""Rules that put a blank for every mark except the colons of a time, and a time after its date."""
 ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date
     "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
 )
@@ -62,10 +76,10 @@ REWRITTEN = (
     (r"^(mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
     (rf"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)({ENDINGS})\b", r"\1"),
-    (r"(\d)T(\d)", r"\1 \2"),
-    (r"(\d)\s*(UTC|GMT|[+-]00:?00)$", r"\1"),
+    (r"(\d)t(\d)", r"\1 \2"),
+    (r"(\d)\s*(utc|gmt|[+-]00:?00)$", r"\1"),
     (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
-    (r"[-/., ]+", " "),
+    *MARKS,
     (r"^(\d{4}) ?q ?([1-4])$", r"q\2 \1"),
     (r"^([1-4]) ?q ?(\d{4})$", r"q\1 \2"),
     *((rf"^q{quarter} ?(\d{{4}})$", rf"{month} \1") for quarter, month in enumerate(("jan", "apr", "jul", "oct"), 1)),
@@ -74,35 +88,53 @@ REWRITTEN = (
 )
 """Rules that simplify a date before its format is tried: no weekday, short months, quarters as their first month, and a blank for every
 mark except the colons of a time."""
-MARKS = "regexp_replace(cell, '[-/., ]+', ' ', 'g')"
-TRANSLATED = ((rf"\b({words})\b\.?", month) for month, words in ELSEWHERE.items())
+LONE = r"(^|[ \d.,/-])(?:%s)([ \d.,/-]|$)"
+"""A word that letters of no script adjoin; written so, since RE2 takes long to compile a class of all letters."""
+TRANSLATED = ((LONE % words.replace("(", "(?:"), rf"\1{month}\2") for month, words in ELSEWHERE.items())
 
 
 def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
-    return reduce(lambda cell, rule: f"regexp_replace({cell}, '(?i){rule[0]}', '{rule[1]}', 'g')", rules, cell)
+    return reduce(lambda cell, rule: f"regexp_replace({cell}, '{rule[0]}', '{rule[1]}', 'g')", rules, cell)
 
 
 ENGLISH = (
-    rf"CASE WHEN regexp_matches(cell, '(?i)\b({FOREIGN}|de)\b.*\b[12]\d{{3}}\b') "  # "set 12" is not a date
-    f"THEN {_rewritten('cell', [(r' de ', ' '), *TRANSLATED])} ELSE cell END"
+    rf"CASE WHEN regexp_matches(lower(cell), '{LONE % (FOREIGN + '|de')}') AND regexp_matches(cell, '\b[12]\d{{3}}\b') "  # not "set 12"
+    f"THEN {_rewritten('lower(cell)', [(r' de ', ' '), *TRANSLATED])} ELSE lower(cell) END"
 )
 WORDED = _rewritten(ENGLISH, REWRITTEN)
-SIMPLE = f"CASE WHEN regexp_matches(cell, '[A-Za-z+]') THEN {WORDED} ELSE {MARKS} END"
+SIMPLE = rf"CASE WHEN regexp_matches(cell, '[^ -*,-@]') THEN {WORDED} ELSE {_rewritten('cell', MARKS)} END"
 PARTS = (SIMPLE, STANDARD)
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S %f", "%I:%M %p", "%I:%M:%S %p")
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[ap]\.?m\.?)?", re.IGNORECASE)
 TIME_OF_DAY = f"coalesce(CAST(TRY_STRPTIME({SIMPLE}, {list(CLOCKS)}) AS TIME), CAST({STANDARD} AS TIME))"
 SWAPPED = {"%d %m %Y": "%m %d %Y", "%d %m %y": "%m %d %y", "%d%m%Y": "%m%d%Y"}
 """Formats with the day first, and their counterparts with the month first."""
+YEAR_FIRST = "%y %m %d"
+ORDERS: dict[DateOrder, tuple[str, ...]] = {True: (*SWAPPED,), False: (*SWAPPED.values(),), "year": (YEAR_FIRST,)}
+ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
+    True: ("true", "day first"),
+    False: ("false", "month first"),
+    "year": ("year", "year first"),
+}
+"""The answer to a question, and its words."""
+PLACES: dict[DateOrder, tuple[int, int, int]] = {True: (2, 1, 0), False: (2, 0, 1), "year": (0, 1, 2)}
+"""Where year, month and day stand."""
+YEARS = (r"\b[12]\d{3}\b", r"(^|\D)\d\d( \d+:|$)", r"^\d\d \d\d? \d\d( |$)")
+"""Patterns of years, which keep two digits from being read as four, and one-digit days as years: four digits, two at the end or first."""
+SURE = 5
+"""By how many nats the cells of a column must be likelier in one order than in another."""
 STYLES = (
     *("%d %b %Y", "%b %d %Y", "%Y %b %d", "%b %Y", "%Y %b", "%d %b %y", "%b %y", "%Y %m %d", "%Y %m", "%m %Y", "%G W%V %u"),
     *(style for pair in SWAPPED.items() for style in pair if " " in style),
+    YEAR_FIRST,
 )
 YEAR_LEADS, YEAR_ENDS = r"(1[89]|20)\d{%d}", r"\d{3,4}(19|20)\d\d"
 DIGITS = {style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6), ("%Y%m%d%H%M", 10), ("%Y%m%d%H%M%S", 12))}
 DIGITS |= dict.fromkeys(("%d%m%Y", "%m%d%Y"), YEAR_ENDS)
 """Date formats that are whole numbers, with their pattern."""
 IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
+OTHER_YEAR = re.compile(r"(?<!\d)(1[34]\d\d|2[456]\d\d)(?!\d)")
+"""Years of now in the Iranian and Islamic, and in the Thai calendar."""
 FAR_YEARS = 10
 """Years from today: a year of two digits that is read as a later one may belong to the previous century."""
 FEWEST_IN_DIGITS = 8
@@ -121,7 +153,7 @@ def may_be_dates(sample: Sequence[str]) -> bool:
     return bool(sample) and likely >= len(sample) * (1 - STRAY_SHARE)
 
 
-def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind | None) -> Asking[Typed | None]:
+def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked: Kind | None) -> Asking[Typed | None]:
     """Types a column as date or time of day if nearly every cell is one; returns None otherwise.
 
     If day and month can be swapped in all cells, asks which comes first. ``asked`` is the kind of ``MEANS`` that the person chose, if any.
@@ -144,8 +176,10 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
         fitting, read, zones = (other, more, ()) if more > read else (fitting, read, zones)
     if not forced and (not fitting or (in_digits and read < filled)):
         return None
-    by_day, by_month = (next((style for style in fitting if style in styles), None) for styles in (SWAPPED, SWAPPED.values()))
-    style = by_month if day_first is False and by_month else by_day or next(iter(fitting), "")
+    by_order = {order: style for order, styles in ORDERS.items() if (style := next(filter(fitting.__contains__, styles), None))}
+    orders = _likely_orders(sample, [*by_order])
+    order = day_first if day_first in orders else next(iter(orders), None)
+    style = next(iter(fitting), "") if order is None else by_order[order]
     value = fitting.get(style, STANDARD)
     if style == "%Y %m" and not forced:
         (seasons,) = yield Ask((f"count(*) FILTER (month({value}) = (year({value}) + 1) % 100)",))
@@ -154,17 +188,66 @@ def as_date(name: str, sample: list[str], day_first: bool | None, *, asked: Kind
     typed = yield from _typed(name, likely, asked or "date", value, read, filled, forced=forced)
     if typed is None or typed.kind not in MEANS:
         return typed
-    zones += yield from _far_years(name, style, value)
-    if by_day is None or by_month is None:
-        first = by_day is not None if by_day or by_month else None
-        return replace(typed, findings=(*typed.findings, *zones), day_first=first)
-    typed = replace(typed, day_first=style == by_day)
-    if day_first is not None:
+    zones += (*(yield from _far_years(name, style, value)), *_calendar(name, likely))
+    typed = replace(typed, findings=(*typed.findings, *zones), day_first=order)
+    if order is None or len(orders) < 2 or day_first is not None:
         return typed
-    message = f"{name!r} holds dates such as {likely[0]!r} that can be read day first or month first; read day first."
-    question = Question("day-first", f"{message} Choose month first if that is meant.", "day_first", ("true", "false"))
+    either = " or ".join(ORDER_WORDS[one][1] for one in orders)
+    message = f"{name!r} holds dates such as {likely[0]!r} that can be read {either}; read {ORDER_WORDS[order][1]}."
+    choose = f"{message} Choose {' or '.join(ORDER_WORDS[one][1] for one in orders if one != order)} if that is meant."
+    question = Question("day-first", choose, "day_first", tuple(ORDER_WORDS[one][0] for one in orders))
     bad = tuple(finding for finding in typed.findings if finding.code != "date")
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
+
+
+def _likely_orders(sample: Sequence[str], orders: Sequence[DateOrder]) -> Sequence[DateOrder]:
+    """Returns the likely ones of several orders in which the cells can be read: those with two digits of the year first, or last, or both.
+
+    The steps between neighbours take fewest nats to write in the right order, and few dates lie after next year. A part that
+    never varies may be the year, or the day of each month.
+    """
+    if "year" not in orders or len(orders) < 2:
+        return orders
+    cells = dict.fromkeys(tuple(map(int, parts)) for cell in sample if len(parts := re.findall(r"\d+", cell)[:3]) == 3)
+    read = [[day for parts in cells if (day := _day(parts, order))] for order in orders]
+    cost = [sum(map(log1p, np.abs(np.diff(days)))) + _turns(np.diff(days)) for days in read]
+    last = min(range(len(orders) - 1), key=cost.__getitem__)
+    gain, others = cost[last] - cost[-1], orders[:-1]
+    late_last, late_year = (max(read[place], default=0) > date.today().toordinal() + 366 for place in (last, -1))
+    if late_last != late_year:
+        doubtful = gain > SURE if late_year else gain < -SURE
+        return orders if doubtful else others if late_year else orders[-1:]
+    varied = [len(set(values)) > 1 for values in zip(*cells, strict=True)]
+    if gain > SURE and varied[0] and varied[1]:
+        return orders[-1:]
+    return others if gain < -SURE and varied[2] else orders
+
+
+def _day(parts: Sequence[int], order: DateOrder) -> int:
+    """Returns the number of a day whose year has two digits, 0 if there is no such day."""
+    try:
+        year, month, day = (parts[place] for place in PLACES[order])
+        return date(year + (2000 if year < 69 else 1900), month, day).toordinal()
+    except ValueError:
+        return 0
+
+
+def _turns(steps: NDArray[np.int_]) -> float:
+    """Returns how many nats it takes to write which steps go up."""
+    ups = float(np.mean(steps > 0)) if len(steps) else 0.0
+    return sum(-len(steps) * share * log(share) for share in (ups, 1 - ups) if share > 0)
+
+
+def _calendar(name: str, cells: Sequence[str]) -> tuple[Finding, ...]:
+    """Warns if nearly all years are those of another calendar."""
+    years = [cell for cell in cells if OTHER_YEAR.search(cell)]
+    if len(years) < len(cells) * (1 - STRAY_SHARE) or not years:
+        return ()
+    message = (
+        f"{name!r} holds dates such as {shorten(years[0])!r}, which seem to be of the Iranian, Islamic or Thai calendar, but are read as "
+    )
+    what = "Gregorian: their days of the week and months are wrong, and the distances between them nearly right."
+    return (Finding("warning", "calendar", message + what, name),)
 
 
 SERIALS = (10_000, 100_000)
@@ -187,18 +270,21 @@ def _with_serials(name: str, sample: list[str]) -> Asking[Typed | None]:
     return replace(words, findings=(Finding("warning", "mixed-dates", message + way_out, name),))
 
 
-def each_date(name: str, kind: Kind, day_first: bool | None) -> Asking[Typed]:
+def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Typed]:
     """Types a date column of rows to predict: each cell is read by itself, so that it means the same whatever rows are beside it."""
-    value = _each(day_first is not False)
+    value = _each(True if day_first is None else day_first)
     filled, read = yield Ask(("count(cell)", f"count({value})"), parts=PARTS)
     return (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
 
 
-def _each(day_first: bool) -> str:
-    """Returns SQL for a date in any format; where day and month can be swapped, ``day_first`` says which is which."""
-    swapped = [*SWAPPED, *SWAPPED.values()] if day_first else [*SWAPPED.values(), *SWAPPED]
-    styles = sorted(STYLES, key=lambda style: swapped.index(style) if style in swapped else len(swapped))
-    written = [_written(*(style for style in styles if ("%y" in style) == short)) for short in (False, True)]
+def _each(day_first: DateOrder) -> str:
+    """Returns SQL for a date in any format; where it has several meanings, ``day_first`` says which is meant."""
+    swapped = [*SWAPPED.values(), *SWAPPED] if day_first is False else [*SWAPPED, *SWAPPED.values()]
+    never = [style for style in swapped if "%y" in style] if day_first == "year" else [YEAR_FIRST]
+    styles = sorted(
+        (style for style in STYLES if style not in never), key=lambda style: swapped.index(style) if style in swapped else len(swapped)
+    )
+    written = [_written(*alike) for alike in ([style for style in styles if _year(style) == year] for year in YEARS) if alike]
     digits = [_in_digits(style) for style in sorted(DIGITS, key=lambda style: style in swapped and swapped.index(style))]
     return f"coalesce({', '.join([STANDARD, *written, *digits])})"
 
@@ -271,17 +357,18 @@ def is_number(cell: str) -> bool:
 
 
 def _written(*styles: str) -> str:
-    """Returns SQL for a date in the first fitting format, with or without a time; either all formats have a two-digit year or none.
-
-    The pattern keeps two-digit years from being read as four-digit ones, and one-digit days as years.
-    """
-    year = r"(^|\D)\d\d( \d+:|$)" if "%y" in styles[0] else r"\b[12]\d{3}\b"
+    """Returns SQL for a date in the first fitting format, with or without a time; all formats have the same kind of year."""
     timed = [
         form
         for style in styles
         for form in (style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2]))
     ]
-    return f"coalesce(CASE WHEN regexp_matches({SIMPLE}, '{year}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END, {STANDARD})"
+    return f"coalesce(CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END, {STANDARD})"
+
+
+def _year(style: str) -> str:
+    """Returns the pattern of ``YEARS`` for a format."""
+    return YEARS[("%y" in style) + style.startswith("%y")]
 
 
 def _in_digits(style: str) -> str:
@@ -296,7 +383,7 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     return read_texts(texts, None)[0] if may_be_dates(texts) else None
 
 
-def read_texts(texts: Sequence[str], asked: Kind | None, *, day_first: bool | None = None) -> tuple[Typed | None, list[Any]]:
+def read_texts(texts: Sequence[str], asked: Kind | None, *, day_first: DateOrder | None = None) -> tuple[Typed | None, list[Any]]:
     """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, None where it has none.
 
     ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by itself.

@@ -262,7 +262,9 @@ def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> b
     """Whether blanks align the columns: at runs of blanks, lines split more evenly than into ``records``, at each blank, or as evenly and
     else some column but the last is always empty.
     """
-    gain = evenness(head_records(single_blanks(head), " ", quote)) - evenness(records)
+    if (single := single_blanks(head)) == head:
+        return False
+    gain = evenness(head_records(single, " ", quote)) - evenness(records)
     whole = [cells[:-1] for _, cells in records if len(cells) == usual_width(records)]
     return gain > 0 or (gain == 0 and len(whole) > 1 and not all(map(any, zip(*whole, strict=True))))
 

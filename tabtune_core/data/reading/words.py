@@ -5,7 +5,7 @@ Part of the fourth step of reading. Also defines ``Typed``, the result of every 
 
 from dataclasses import dataclass
 
-from tabtune_core.data.findings import Finding, Kind, Question
+from tabtune_core.data.findings import DateOrder, Finding, Kind, Question
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 
 FEW_VALUES = 20
@@ -34,8 +34,8 @@ class Typed:
     examples: tuple[str, ...] = ()
     """Up to three different cells from the first rows, in the order of the file."""
 
-    day_first: bool | None = None
-    """Whether its dates were read day first; None for other columns and for dates without that choice."""
+    day_first: DateOrder | None = None
+    """In which order its dates were read; None for other columns and for dates without that choice."""
 
     unit: str | None = None
     """The unit after its numbers."""

@@ -145,10 +145,17 @@ MONTHS_ABROAD = {
     "Italian": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
     "Portuguese": "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
     "Dutch": "januari februari maart april mei juni juli augustus september oktober november december",
+    "Polish": "stycznia lutego marca kwietnia maja czerwca lipca sierpnia września października listopada grudnia",
+    "Russian": "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
+    "Turkish": "Ocak Şubat Mart Nisan Mayıs Haziran Temmuz Ağustos Eylül Ekim Kasım Aralık",  # noqa: RUF001
+    "Czech": "ledna února března dubna května června července srpna září října listopadu prosince",
+    "Swedish": "januari februari mars april maj juni juli augusti september oktober november december",
+    "Hungarian": "január február március április május június július augusztus szeptember október november december",
+    "Greek": "Ιανουαρίου Φεβρουαρίου Μαρτίου Απριλίου Μαΐου Ιουνίου Ιουλίου Αυγούστου Σεπτεμβρίου Οκτωβρίου Νοεμβρίου Δεκεμβρίου",
 }
 
 
-@pytest.mark.parametrize("style", ["{0}. {1} {2}", "{0} de {1} de {2}", "{1} {0}, {2}", "{1} {2}"])
+@pytest.mark.parametrize("style", ["{0}. {1} {2}", "{2}. {1} {0}.", "{0} de {1} de {2}", "{1} {0}, {2}", "{1} {2}"])
 def test_month_names_of_other_languages_are_read_beside_a_four_digit_year(style):
     days = pd.date_range("1999-12-01", periods=60, freq="MS" if "{0}" not in style else "33D")
     named = {name: months.split() for name, months in MONTHS_ABROAD.items()}
@@ -171,3 +178,57 @@ def test_numbers_among_dates_are_reported_if_all_other_cells_are_dates(dates, nu
     assert not [finding for finding in years.findings if "Excel" in finding.message]
     start = "'day' holds dates in 30 cells and numbers, such as '18017', in 20; it is read as text. Excel stores dates as such"
     assert [message.startswith(start) for message in said] == [True] * told
+
+
+@pytest.mark.parametrize("style", ["%Y年%-m月%-d日", "%Y년 %-m월 %-d일", "%H:%M %d.%m.%Y", "%H:%M:%S, %d %B %Y"])
+def test_dates_in_signs_of_east_asia_and_times_before_dates_are_read(style):
+    days = pd.date_range("2019-12-01 14:26:05", periods=60, freq="33h").strftime(style)
+    table = read_table(pd.DataFrame({"day": days, "x": range(60)}).to_csv(index=False, sep=";").encode())
+    assert table.frame["day"].dt.strftime(style).tolist() == days.tolist()
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("GMT-3", -3), ("GMT", 0), ("GMT+5:30", 5.5), ("EST", -5), ("UTC+02:30", 2.5)])
+@pytest.mark.parametrize("style", ["%Y/%m/%d %I:%M:%S %p", "%Y/%m/%d %I:%M %p", "%Y-%m-%d %H:%M:%S"])
+def test_a_time_with_a_named_offset_is_its_moment_in_utc(style, zone, hours):
+    days = pd.date_range("2021-08-10", periods=60, freq="33h")
+    table = read_table(pd.DataFrame({"day": days.strftime(f"{style} {zone}"), "x": range(60)}).to_csv(index=False).encode())
+    assert table.frame["day"].tolist() == [*(days - pd.Timedelta(hours, "h"))]
+
+
+@pytest.mark.parametrize(("first", "told"), [("1399-05-12", True), ("2564-03-04", True), ("1899-05-12", False), ("1997-05-12", False)])
+def test_dates_of_another_calendar_are_pointed_out(first, told):
+    days = np.datetime64(first) + np.arange(60)
+    table = read_table(pd.DataFrame({"day": np.datetime_as_string(days), "x": range(60)}).to_csv(index=False).encode())
+    assert ["calendar" in finding.message for finding in table.findings if finding.code == "calendar"] == [True] * told
+
+
+ORDERS = {"year": "%y-%m-%d", True: "%d-%m-%y", False: "%m-%d-%y"}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize(("step", "clock"), [("D", ""), ("9D", " %H:%M")])
+def test_the_order_of_two_digit_years_follows_from_all_cells(order, shuffled, step, clock):
+    days = pd.date_range("2012-11-20 10:30" if clock else "2012-11-20", periods=90, freq=step)
+    days = days[np.random.default_rng(0).permutation(len(days))] if shuffled else days
+    frame = pd.DataFrame({"day": days.strftime(ORDERS[order] + clock), "iso": days.strftime("%Y-%m-%d"), "y": range(len(days))})
+    table = read_table(frame.to_csv(index=False).encode())
+    assert (table.frame["day"] == days).all() and not table.questions
+    kinds = {column.name: column.kind for column in table.columns}
+    facts = ReadAs(ReadingChoices.from_json(json.loads(json.dumps(table.reading.to_json()))), kinds, [*frame], "y")
+    for row in (0, 19):  # one cell does not tell the order
+        assert read_new_rows(frame.iloc[[row]].to_csv(index=False).encode(), facts).frame["day"].tolist() == [days[row]]
+    own = FeatureEncoder.fit(frame, kinds, "y")
+    assert own == FeatureEncoder.from_json(json.loads(json.dumps(own.to_json())))
+    alone = np.concatenate([own.transform(frame.iloc[[row]]) for row in (0, 19)])
+    np.testing.assert_array_equal(alone, FeatureEncoder.fit(table.frame, kinds, "y").transform(table.frame)[[0, 19]])
+
+
+def test_an_order_of_two_digit_years_that_stays_open_is_asked_about_and_the_answer_is_used():
+    cells = ["05/04/03", "06/07/02", "01/02/08"]
+    frame = pd.DataFrame({"day": cells, "y": range(3)}).to_csv(index=False).encode()
+    (question,) = read_table(frame).questions
+    assert question.options == ("true", "false", "year") and question.message.endswith("Choose month first or year first if that is meant.")
+    for order, style in ORDERS.items():
+        table = read_table(frame, ReadingChoices(day_first=order))
+        assert table.frame["day"].dt.strftime(style).tolist() == [cell.replace("/", "-") for cell in cells] and not table.questions
