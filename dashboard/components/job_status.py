@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.unreadable import page_part, queue
+from dashboard.components.unreadable import attempt, page_part, queue
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.worker_watch import WorkerTrouble
@@ -71,9 +71,8 @@ def _cancel(job_ids: list[str]) -> None:
 def ask_for(kind: str, arguments: Mapping[str, Any], known: Job | None) -> None:
     """Asks the worker for a job, unless the ``known`` one with these arguments is still in progress: another tab may have asked for it."""
     if known is None or known.status in JOB_ENDED:
-        queue(queries.store().add_job, kind, arguments)
-    else:
-        queries.keep_worker()
+        (attempt if known else queue)(queries.store().add_job, kind, arguments)
+    queries.keep_worker()
 
 
 def why_without_result(job: Job) -> None:

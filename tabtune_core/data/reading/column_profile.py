@@ -226,14 +226,14 @@ def points_question(doubts: Mapping[str, str]) -> tuple[list[Finding], list[Ques
 
 
 def commas_decide(marked: Mapping[str, tuple[bool | None, Sequence[str]]]) -> bool:
-    """Whether sure decimal commas tell how other numbers are meant: they are not too few, and no comma must separate thousands.
+    """Whether sure decimal commas tell how other numbers are meant: they are not too few for that, and no comma must separate thousands.
 
     ``marked`` are the columns of numbers with a comma or point: whether the comma was read as decimal, and the cells.
     """
-    commas = [cell for decimal, cells in marked.values() if decimal for cell in cells if "," in cell]
-    sure = sum(map(bool, map(COMMA_DECIMAL.search, commas)))
+    sure = sum(COMMA_DECIMAL.search(cell) is not None for decimal, cells in marked.values() if decimal for cell in cells)
     others = (cell for decimal, cells in marked.values() if decimal is False for cell in cells)
-    return 0 < sure >= LEAST_SURE * len(commas) and not any(map(SURE_COMMA_BETWEEN.search, others))
+    enough = sure > LEAST_SURE * sum(len(cells) for _, cells in marked.values())
+    return enough and not any(map(SURE_COMMA_BETWEEN.search, others))
 
 
 def commas_finding(commas: Mapping[str, Sequence[str]]) -> list[Finding]:

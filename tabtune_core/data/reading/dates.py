@@ -54,7 +54,10 @@ LOCAL = r"\d{4,6}[-/ \\]\d{1,2}[-/ \\]\d{1,2}"
 TIME = r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 ZONE = r"\s*((GMT|UTC)[+-]\d\d?(:[0-5]\d)?|[+-](0\d|1[0-4])(:?[0-5]\d(:[0-5]\d)?)?|[A-Za-z]+(/[A-Za-z_]+)*)"
 HALF_DAY = r"[/\d-]+ [\d:]+ ?[AaPp][Mm]"
-ZONED = f"(regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}') OR regexp_full_match(cell, '{HALF_DAY}{ZONE}'))"
+ZONED = (
+    f"((regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}') AND NOT regexp_full_match(cell, '{HALF_DAY}'))"
+    f" OR regexp_full_match(cell, '{HALF_DAY}{ZONE}'))"
+)
 MOMENT = (  # on a clock of 24 hours
     f"coalesce(strftime(TRY_STRPTIME(replace(regexp_extract(cell, '^{HALF_DAY}'), '/', '-'), "
     f"['%Y-%m-%d %I:%M:%S %p', '%Y-%m-%d %I:%M %p']), '%Y-%m-%d %H:%M:%S') || regexp_replace(cell, '^{HALF_DAY}', ''), cell)"
@@ -192,7 +195,8 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     typed = replace(typed, findings=(*typed.findings, *zones), day_first=order)
     if order is None or len(orders) < 2 or day_first is not None:
         return typed
-    either = " or ".join(ORDER_WORDS[one][1] for one in orders)
+    *most, least = (ORDER_WORDS[one][1] for one in orders)
+    either = f"{', '.join(most)} or {least}"
     message = f"{name!r} holds dates such as {likely[0]!r} that can be read {either}; read {ORDER_WORDS[order][1]}."
     choose = f"{message} Choose {' or '.join(ORDER_WORDS[one][1] for one in orders if one != order)} if that is meant."
     question = Question("day-first", choose, "day_first", tuple(ORDER_WORDS[one][0] for one in orders))
@@ -214,11 +218,12 @@ def _likely_orders(sample: Sequence[str], orders: Sequence[DateOrder]) -> Sequen
     last = min(range(len(orders) - 1), key=cost.__getitem__)
     gain, others = cost[last] - cost[-1], orders[:-1]
     late_last, late_year = (max(read[place], default=0) > date.today().toordinal() + 366 for place in (last, -1))
+    if late_last != late_year and late_year == (gain < 0):
+        return others if late_year else orders[-1:] if gain > SURE else orders
     if late_last != late_year:
-        doubtful = gain > SURE if late_year else gain < -SURE
-        return orders if doubtful else others if late_year else orders[-1:]
+        return orders
     varied = [len(set(values)) > 1 for values in zip(*cells, strict=True)]
-    if gain > SURE and varied[0] and varied[1]:
+    if gain > 2 * SURE and varied[0] and varied[1]:
         return orders[-1:]
     return others if gain < -SURE and varied[2] else orders
 

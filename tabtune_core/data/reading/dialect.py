@@ -246,7 +246,9 @@ def separates(head: str, mark: str, quote: str) -> bool:
     if not whole[0] and "," in "".join(table[0][1]):  # the line above is not a note but a header without the mark
         return False
     decimals = whole[0] and all(map(DECIMAL_COMMA.fullmatch, cells))
-    return decimals or (mark != " " and evenness(head_records(head, ",", quote)) < 1)
+    if mark == " ":  # which may stand in a cell: only below a header without numbers
+        return decimals and not any(map(NUMBER.fullmatch, records[0][1]))
+    return decimals or evenness(head_records(head, ",", quote)) < 1
 
 
 def single_blanks(text: str) -> str:
@@ -259,14 +261,13 @@ def single_blanks(text: str) -> str:
 
 
 def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> bool:
-    """Whether blanks align the columns: at runs of blanks, lines split more evenly than into ``records``, at each blank, or as evenly and
-    else some column but the last is always empty.
+    """Whether blanks align the columns: all lines split evenly at runs of blanks, and into ``records``, at each blank, less evenly or into
+    columns of which one but the last is always empty.
     """
-    if (single := single_blanks(head)) == head:
+    single = single_blanks(head)
+    if single == head or evenness(head_records(single, " ", quote)) < 1:
         return False
-    gain = evenness(head_records(single, " ", quote)) - evenness(records)
-    whole = [cells[:-1] for _, cells in records if len(cells) == usual_width(records)]
-    return gain > 0 or (gain == 0 and len(whole) > 1 and not all(map(any, zip(*whole, strict=True))))
+    return evenness(records) < 1 or (len(records) > 1 and not all(map(any, zip(*(cells[:-1] for _, cells in records), strict=True))))
 
 
 def align(path: Path) -> None:

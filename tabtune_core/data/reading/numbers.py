@@ -29,8 +29,8 @@ MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 MINUS = "\u2212\u2013"
 """The typographic minus sign and the en dash, used instead of "-"."""
 SIGNED = f"replace(replace(cell, '{MINUS[0]}', '-'), '{MINUS[1]}', '-')"  # translate takes three times as long
-BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$|^(\d[\d.,]*[.,]\d+)-$"
-"""A negative number as accountants and SAP write it; a grade such as 2- is none."""
+BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$|^(\d[\d.,]*[.,]\d\d+)-$"
+"""A negative number as accountants and SAP write it; a grade such as 2- or 1.3- is none."""
 BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
 BOUND, FLAG = r"[<>≤≥~≈]=?\s*", r"\s+[AC-JLN-Za-jln-z]{1,2}"
 """A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and statistical offices (e)
@@ -41,7 +41,7 @@ MOST_MARKED = 0.75
 """Share of the different cells: if more have a mark, or there are few cells, the mark is part of a code or class, such as ">3"
 beside "3"."""
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
-POWER_OF_UNIT = r"(?<=[^\W\d_])\^?-?[1-3](?!\d)|(?<=/)\d+(?=\s?[^\W\d_])"
+POWER_OF_UNIT = r"(?<=[^\W\d_xX])\^?-?[1-3](?!\d)|(?<=/)\d+(?=\s?[^\W\d_])"
 """What follows a letter in m2, kg/m^2 and s-1, or a stroke in l/100km."""
 UNIT = re.compile(
     rf"[+{MINUS}-]?\d+(?:[., \u00a0\u202f]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%]|{POWER_OF_UNIT})*)"
@@ -114,16 +114,18 @@ AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """The same without that evidence, for a column that the person asked to read as numbers."""
 LETTER_UNITS = {
-    "K": ("1e3", "kelvin", re.compile(r"kelvin|(?<![a-z])(temp(erature)?s?|t)(?![a-z])", re.IGNORECASE)),
-    "M": ("1e6", "molar", re.compile(r"molar|(?<![a-z])conc(entration)?s?(?![a-z])", re.IGNORECASE)),
+    "K": re.compile(r"kelvin|^(temp(erature)?s?|t)([\W_]*k\W*)?$", re.IGNORECASE),
+    "M": re.compile(r"molar|(?<![a-z])conc(entration)?s?(?![a-z])", re.IGNORECASE),
 }
-"""What a letter stands for: thousands or millions, or a unit, which names of columns tell."""
+"""Names of columns that tell that a letter is a unit, not thousands or millions."""
 
 
 def letter_of_all(sample: Sequence[str]) -> str:
-    """Returns the K or M that may be a unit, since all of the cells end with it and none has a currency, or ""."""
+    """Returns the K (of 100 and more) or M that may be a unit, since all of the cells end with it and none has a currency; else ""."""
     letters = {cell[-1:] for cell in sample}
-    return letters.pop() if letters in ({"K"}, {"M"}) and not any(re.search(MONEY, cell) for cell in sample) else ""
+    if letters not in ({"K"}, {"M"}) or any(re.search(MONEY, cell) for cell in sample):
+        return ""
+    return "M" if letters == {"M"} else "K" * all(re.match(r"\d{3}", cell) for cell in sample)
 
 
 def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
@@ -173,7 +175,7 @@ def as_number(
     """
     letter = ASKED_AMOUNT if forced else AMOUNT
     same = letter_of_all(sample)
-    of_unit = same and LETTER_UNITS[same][2].search(name)
+    of_unit = same and LETTER_UNITS[same].search(name)
     amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and any(map(letter.match, sample)))
     own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
     unit = None if unit in (AMOUNTS.unit, SPANS.unit) else unit or unit_of(sample)
@@ -379,9 +381,8 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     scale += "".join(f"; {value} became -{value[:-1]}" for value in [cell for cell in sample if re.fullmatch(r"\d[\d.,]*-", cell)][:1])
     scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
-    if doubt := style is AMOUNTS and letter_of_all(sample):
-        times, meant, _ = LETTER_UNITS[doubt]
-        scale += f"; 1{doubt} became {times}. If {doubt} means {meant}, let the column's name say so, such as {f'{name} {meant}'!r}"
+    if doubt := style is AMOUNTS and letter_of_all(sample) == "K":
+        scale += f"; 1K became 1e3. If K means kelvin, let the column's name say so, such as {f'{name} kelvin'!r}"
     own = style.unit or (None if text in signs else unit)
     code = "marks" if text == UNMARKED else "units" if own else style.code
     cells = [value for value in sample if re.search("[1-9]", value) and not re.search(r"[^\W\d_]{2}", re.sub(MONEY, "", value))]

@@ -224,6 +224,15 @@ def test_the_order_of_two_digit_years_follows_from_all_cells(order, shuffled, st
     np.testing.assert_array_equal(alone, FeatureEncoder.fit(table.frame, kinds, "y").transform(table.frame)[[0, 19]])
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_few_dates_in_the_future_are_not_read_year_first_without_a_question(seed):
+    chance = random.Random(seed)
+    days = [dt.date(2020, 1, 1) + dt.timedelta(chance.randrange(3_650)) for _ in range(8)]
+    table = read_table(("day,y\n" + "".join(f"{day:%d.%m.%y},{row}\n" for row, day in enumerate(days))).encode())
+    asked = [question for question in table.questions if question.field == "day_first"]
+    assert asked or table.frame["day"].dt.date.tolist() == days
+
+
 def test_an_order_of_two_digit_years_that_stays_open_is_asked_about_and_the_answer_is_used():
     cells = ["05/04/03", "06/07/02", "01/02/08"]
     frame = pd.DataFrame({"day": cells, "y": range(3)}).to_csv(index=False).encode()

@@ -201,6 +201,15 @@ def test_columns_aligned_with_blanks_are_read_as_with_commas(chance, gap, left, 
     assert [tuple(row) for row in read.itertuples(index=False)] == [(town.strip('"'), float(n), float(price)) for town, n, price in rows]
 
 
+@pytest.mark.parametrize(
+    "text", ["Flat 12,350\nFlat 14,420\nFlat 9,380\n", "name   x    y   z\na      1    2   3\nb           8   1\nc      4    5   6\n"]
+)
+def test_blanks_that_may_be_part_of_a_cell_or_stand_for_one_do_not_move_numbers(text):
+    table = read_table((text * 1).encode(), fewest=1)
+    assert 8 not in table.frame.get("x", pd.Series(dtype=float)).tolist()
+    assert not {14_420, 12_350} & set(table.frame.iloc[:, -1].tolist())
+
+
 @pytest.mark.parametrize("word", ["[{},]", "Doe, J. {}", "{}, {}, x"])
 def test_words_with_commas_do_not_disturb_decimal_commas_and_semicolons(word):
     lines = [f"{word.format(row, row)};{row},5;{row + 1},25" for row in range(20)]

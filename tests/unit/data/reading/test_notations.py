@@ -75,8 +75,10 @@ def test_a_table_with_both_marks_is_read_column_by_column(other):
     assert "whole" not in dict(table.reading.decimal_commas)
 
 
-def test_a_single_typing_error_does_not_tell_how_other_columns_are_meant():
-    table = table_of(price=[*(f"{1029 + 9 * row:,}" for row in range(39)), "12,5"], people=COLUMNS["thousandths"], word=["w"] * 40)
+@pytest.mark.parametrize("separator", sorted({*SEPARATORS} - {";"}))  # beside semicolons, a comma is decimal
+@pytest.mark.parametrize("others", [[f"{1029 + 9 * row:,}" for row in range(39)], ["4", "5", "3"] * 13])
+def test_a_single_typing_error_does_not_tell_how_other_columns_are_meant(separator, others):
+    table = table_of(separator, price=[*others, "12,5"], people=COLUMNS["thousandths"], word=["w"] * 40)
     assert table.frame["people"].tolist() == [float(cell.replace(",", "")) for cell in COLUMNS["thousandths"]]
 
 
@@ -131,24 +133,29 @@ def test_codes_with_digits_are_no_units(cells):
         ("Conc. (mol/l)", " M", 1, "info"),
         ("yield", " K", 1000, "warning"),
         ("attempts", "K", 1000, "warning"),
-        ("yield", "M", 1_000_000, "warning"),
+        ("yield", "M", 1_000_000, "info"),
         ("yield", "k", 1000, "info"),
     ],
 )
 def test_a_letter_after_all_numbers_is_a_unit_if_the_name_says_so_and_else_a_warning_names_the_way(name, end, times, severity):
-    values, finding, table = one([f"{row}.5{end}" for row in range(30)], name)
-    assert values == pytest.approx([(row + 0.5) * times for row in range(30)])
+    cells, read = [f"{row}.5{end}" for row in range(270, 300)], [row + 0.5 for row in range(270, 300)]
+    values, finding, table = one(cells, name)
+    assert values == pytest.approx([value * times for value in read])
     assert finding.severity == severity
     if severity == "warning":
         renamed = finding.message.split("such as ")[-1].rstrip(".").strip("'")
-        assert one([f"{row}.5{end}" for row in range(30)], renamed)[0] == [row + 0.5 for row in range(30)]
-    row = predicted(table_of(**{name: [f"{row}.5{end}" for row in range(30)], "n": range(30)}), f"{name};n\n3.5{end};1\n")
+        assert one(cells, renamed)[0] == read
+    row = predicted(table_of(**{name: cells, "n": range(30)}), f"{name};n\n3.5{end};1\n")
     assert row.frame[name].tolist() == [3.5 * times]
 
 
 @pytest.mark.parametrize("others", [["$1.5K"], ["1.5M"], ["300"]])
 def test_currencies_and_mixed_letters_show_thousands_whatever_the_name(others):
     assert one([*(f"{row}.5K" for row in range(30)), *others * 5], "temp")[0][3] == 3500
+
+
+def test_grades_are_not_negative():
+    assert one(["1.0-", "1.3", "1.7", "2.0", "2.3-"] * 8, "grade")[0] is None
 
 
 @pytest.mark.parametrize("german", [False, True])
