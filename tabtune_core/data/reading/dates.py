@@ -193,6 +193,10 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
         return typed
     zones += (*(yield from _far_years(name, style, value)), *_calendar(name, likely))
     typed = replace(typed, findings=(*typed.findings, *zones), day_first=order)
+    if order == "year" and day_first is None and len(orders) == 1:
+        told = f"The dates in {name!r}, such as {likely[0]!r}, are read year first. If that is wrong, choose day first or month first"
+        said = Finding("info", "year-first", f"{told} (Reading choices on the page, a flag on the command line).", name)
+        return replace(typed, findings=(*typed.findings, said))
     if order is None or len(orders) < 2 or day_first is not None:
         return typed
     *most, least = (ORDER_WORDS[one][1] for one in orders)

@@ -214,6 +214,7 @@ def test_the_order_of_two_digit_years_follows_from_all_cells(order, shuffled, st
     frame = pd.DataFrame({"day": days.strftime(ORDERS[order] + clock), "iso": days.strftime("%Y-%m-%d"), "y": range(len(days))})
     table = read_table(frame.to_csv(index=False).encode())
     assert (table.frame["day"] == days).all() and not table.questions
+    assert ("year-first" in {finding.code for finding in table.findings}) == (order == "year")
     kinds = {column.name: column.kind for column in table.columns}
     facts = ReadAs(ReadingChoices.from_json(json.loads(json.dumps(table.reading.to_json()))), kinds, [*frame], "y")
     for row in (0, 19):  # one cell does not tell the order
