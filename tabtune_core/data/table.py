@@ -218,8 +218,8 @@ def finish(
     sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
     sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
     follows = own or (sure and not (to_predict and own is None))
-    german = choices.delimiter == ";" or guided
-    pointed = True if guided or (sure and german) else None
+    by_comma = choices.delimiter == ";" or guided
+    pointed = True if guided or (sure and by_comma) else None
     if to_predict and own is not None:
         columns = {name for name, kind in choices.kinds if kind == "number"}
         comma, told = mark_of_rows(connection, cells, columns, known_commas, known_units.values())
@@ -245,7 +245,7 @@ def finish(
             type_column(
                 name,
                 sample,
-                comma_first=known_commas.get(name, german),
+                comma_first=known_commas.get(name, by_comma),
                 day_first=known_orders.get(name, choices.day_first),
                 asked=chosen_kinds.get(name),
                 unit=known_units.get(name),
@@ -271,10 +271,10 @@ def finish(
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
         if doubts is not None:
-            found = doubtful_points(connection, typed[start:], samples, semicolons=german)
+            found = doubtful_points(connection, typed[start:], samples, semicolons=by_comma)
             doubts = None if found is None else doubts | {cells.names[start + place]: shown for place, shown in found.items()}
     decisive = guides and doubts is not None and commas_decide(marked)
-    if decisive and not german and any(seen and not decimal and name not in known_commas for name, (decimal, seen) in marked.items()):
+    if decisive and not by_comma and any(seen and not decimal and name not in known_commas for name, (decimal, seen) in marked.items()):
         again = partial(finish, connection, cells, choices, findings, questions, tell)
         return again(own=own, to_predict=to_predict, ask_points=ask_points, guides=True, guided=True)
     described, column_findings, raised = describe(connection, cells, typed, facts)

@@ -222,10 +222,10 @@ def _likely_orders(sample: Sequence[str], orders: Sequence[DateOrder]) -> Sequen
     last = min(range(len(orders) - 1), key=cost.__getitem__)
     gain, others = cost[last] - cost[-1], orders[:-1]
     late_last, late_year = (max(read[place], default=0) > date.today().toordinal() + 366 for place in (last, -1))
-    if late_last != late_year and late_year == (gain < 0):
-        return others if late_year else orders[-1:] if gain > SURE else orders
-    if late_last != late_year:
-        return orders
+    if late_year and not late_last:
+        return others if gain < 0 else orders
+    if late_last and not late_year:
+        return orders[-1:] if gain > SURE else orders
     varied = [len(set(values)) > 1 for values in zip(*cells, strict=True)]
     if gain > 2 * SURE and varied[0] and varied[1]:
         return orders[-1:]
