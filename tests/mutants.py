@@ -31,8 +31,8 @@ TESTS = {
     **dict.fromkeys(
         ("upstream", "lora/adapted_layer", "lora/package_facts"), "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py"
     ),
-    "api/pipeline_facts": "unit/api/test_pipeline.py unit/api/test_pipeline_adapters.py",
-    "lora/standalone": "unit/lora unit/api/test_pipeline.py unit/api/test_pipeline_adapters.py",
+    "api/pipeline_facts": "unit/api/test_pipeline.py unit/api/test_pipeline_files.py unit/api/test_pipeline_adapters.py",
+    "lora/standalone": "unit/lora unit/api/test_pipeline.py unit/api/test_pipeline_files.py unit/api/test_pipeline_adapters.py",
     **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state"), STATE),
     "training/scoring": "unit/training/test_scoring.py unit/training/test_prefix_cache.py contract/test_models.py",
     **dict.fromkeys(("data/splits", "data/ordered_splits"), SPLITS),
