@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
-from tabtune_core.data.split_question import read_answer
 from tabtune_core.errors import SettingError
 from tabtune_core.execution.worker_flags import number_within
 from tabtune_core.settings import AXES, SETTINGS
@@ -97,6 +96,8 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
 
 def answer_flags(question: Question) -> str:
     """Returns the flags that answer a question about a file or a table."""
+    from tabtune_core.data.split_question import read_answer
+
     if question.field == "split":
         answers = [read_answer(option) for option in question.options]
         return " or ".join(f"--split-by {by}" + (f" --split-column {shlex.quote(column)}" if column else "") for by, column in answers)

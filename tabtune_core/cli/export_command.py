@@ -17,7 +17,6 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
-from tabtune_core.store.uploaded_adapters import check_package
 
 
 def export_sweep(asked: argparse.Namespace) -> int:
@@ -45,6 +44,8 @@ def export_sweep(asked: argparse.Namespace) -> int:
 
 def push_adapter(asked: argparse.Namespace) -> int:
     """Pushes an adapter with its model card to the Hugging Face Hub, and prints its address."""
+    from tabtune_core.store.uploaded_adapters import check_package
+
     path, scores = _package_and_scores(asked)
     with scratch_folder() as folder:
         content = path.read_bytes() if asked.with_labels else without_labels(path)
@@ -61,6 +62,7 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
     from tabtune_core.analysis.comparison import half_widths
     from tabtune_core.analysis.gains import change
     from tabtune_core.store.predictions import read_predictions
+    from tabtune_core.store.uploaded_adapters import check_package
 
     if os.path.exists(asked.adapter):
         facts = check_package(Path(asked.adapter))

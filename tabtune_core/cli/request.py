@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices, not_asked, together
@@ -25,6 +24,7 @@ from tabtune_core.settings.validation import require
 from tabtune_core.store.runs import RunStore
 
 if TYPE_CHECKING:
+    from tabtune_core.analysis.runtime_estimate import TrainedOn
     from tabtune_core.data.datasets import Dataset
 
 
@@ -154,9 +154,10 @@ def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings
         say(f"{finding.severity}: {finding.message}")
 
 
-def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> TrainedOn:
+def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> "TrainedOn":
     """Raises an error if the runs could not start, prints other findings, and returns the sizes that runs will train on."""
     from tabtune_core.analysis.launch_checks import stopped_by_request, stopped_by_table
+    from tabtune_core.analysis.runtime_estimate import TrainedOn
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.pair_leakage import pairs_that_give
