@@ -98,7 +98,7 @@ class LocalExecutor:
         self.store, self.context, self.experiment = store, context, experiment
         self.shares = shares or divide()
         self.slots = Slots(self.shares)
-        self.needs = MemoryNeeds(context, store)
+        self.needs = MemoryNeeds(store)
         """Used if several tasks run at once."""
         self.waits = ""
         """Id of the run that was last logged as waiting for memory."""
@@ -117,11 +117,8 @@ class LocalExecutor:
         """Whether free memory suffices for the run and for the expected growth of the others; a run without others always fits."""
         if not beside:
             return True
-        held, need = [self.needs.of(task.id) for task in beside], self.needs.of(run.id)
-        if need is None or None in held:
-            return False
-        to_come = sum(max(0.0, (of_task or 0.0) - _resident(task.pid)) for of_task, task in zip(held, beside, strict=True))
-        free = machine_memory()[0]
+        need, free = self.needs.of(run.id), machine_memory()[0]
+        to_come = sum(max(0.0, self.needs.of(task.id) - _resident(task.pid)) for task in beside)
         if to_come + need <= TIGHT * free:
             return True
         if self.waits != run.id:

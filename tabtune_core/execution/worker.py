@@ -108,11 +108,8 @@ class Worker:
                 self.lanes.look()
             with self.surviving(lacked):
                 started = self.start_next()
-            idle = not (started or self.tasks or self.lanes.going or self.lacking)
-            if exit_when_idle and idle:
-                with self.surviving(lacked):
-                    if not self.store.runs(status="queued"):  # a run may be queued until its memory is estimated
-                        return
+            if exit_when_idle and not (started or self.tasks or self.lanes.going or self.lacking):
+                return
             if started:
                 continue  # there may be a slot for another run
             ending = self.executor.wait(self.tasks, self.lanes.sentinels(), POLL_SECONDS)

@@ -23,7 +23,6 @@ from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, M
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.processes import GRACE_SECONDS
-from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
@@ -41,7 +40,7 @@ class RayExecutor:
     name = RAY
 
     def __init__(self, address: str, gpu_share: float, store: RunStore, context: ForkServerContext, experiment: str) -> None:
-        self.gpu_share, self.store, self.context, self.experiment = gpu_share, store, context, experiment
+        self.gpu_share, self.store, self.experiment = gpu_share, store, experiment
         try:
             self.machines = Machines(address, store.home)
         except ClusterError as error:
@@ -49,7 +48,7 @@ class RayExecutor:
                 write_cluster(store.home, Cluster(waits=str(error)))
             raise
         self.ray = self.machines.ray
-        self._needs = MemoryNeeds(context, store)
+        self._needs = MemoryNeeds(store)
         self._said: dict[str, str] = {}
         """The reason why each run waits that was last noted in its events."""
         self._waits = ""
@@ -66,9 +65,8 @@ class RayExecutor:
             asks = self._asks(run)
             large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
             if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
-                continue  # no CPUs or GPUs are free for it, so its memory need not be known
-            if (demand := self._demand(run)) is None:
-                break  # its memory is being estimated; the runs behind it wait until that is known
+                continue  # no CPUs or GPUs are free for it, so its memory need not be estimated
+            demand = self._demand(run)
             holding = [node for node in nodes if not self._why_not(run, demand, node)]
             if not holding:
                 waits = self._wait_or_refuse(run, demand, nodes)
@@ -88,8 +86,8 @@ class RayExecutor:
     def start(self, run: Run, placement: Placement) -> Link | None:
         """Starts an actor on any suitable node that has room."""
         nodes, demand = self.machines.nodes(), self._demand(run)
-        holding = [node for node in nodes if demand and not self._why_not(run, demand, node)]
-        if demand is None or not holding:  # the last suitable node has left meanwhile
+        holding = [node for node in nodes if not self._why_not(run, demand, node)]
+        if not holding:  # the last suitable node has left meanwhile
             return None
         try:
             actor = self._actor(run, demand, [node.id for node in holding])
@@ -128,9 +126,7 @@ class RayExecutor:
         """Finds the runs' actors by name."""
         links = []
         for run in runs:
-            nodes = self.machines.nodes()
-            demand = self._demand(run) or replace(self._asks(run), memory_bytes=PROCESS_BYTES)
-            node = next((node.id for node in nodes if node.name == run.node), "")
+            node = next((node.id for node in self.machines.nodes() if node.name == run.node), "")
             try:
                 actor = self.ray.get_actor(_actor_name(run), namespace_of(self.store.home))
             except ValueError:
@@ -138,7 +134,7 @@ class RayExecutor:
             except self.ray.exceptions.RayError as error:  # the worker asks again
                 _log.warning("Run %s cannot be found now: %s", run.id, first_line(error))
                 continue
-            links.append(self._link(run, actor, demand, node))
+            links.append(self._link(run, actor, self._demand(run), node))
         return links
 
     def poll(self, task: Link) -> State:
@@ -185,13 +181,10 @@ class RayExecutor:
         on_gpu = wants_gpu(run.settings, there_are_some=any(has.gpus for has in seen.values()))
         return asks_of(on_gpu=on_gpu, gpu_share=self.gpu_share, largest=_largest(seen))
 
-    def _demand(self, run: Run) -> Demand | None:
-        """Returns the run's demand, including memory; None while the memory is being estimated."""
+    def _demand(self, run: Run) -> Demand:
+        """Returns the run's demand, including memory."""
         asks = self._asks(run)
-        if asks.gpus:
-            return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN)
-        need = self._needs.of(run.id)
-        return None if need is None else replace(asks, memory_bytes=need)
+        return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN if asks.gpus else self._needs.of(run.id))
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:
         """Says why a node as it is now can never hold a run; empty if it can."""

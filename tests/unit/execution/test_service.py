@@ -1,15 +1,10 @@
 """The worker of a workspace takes its lock before anything else."""
 
-import time
-
 import pytest
 
 from tabtune_core.errors import ClusterError
-from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.execution.service import run_worker
-from tabtune_core.execution.worker import Worker
-from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
 
@@ -33,21 +28,3 @@ def test_the_lock_is_held_while_an_executor_opens_and_released_if_that_fails(tmp
         run_worker(tmp_path, executor=refuse)
     assert held == [True]
     assert WorkerLock(tmp_path).take()
-
-
-def test_a_worker_is_not_idle_while_a_run_waits_for_its_estimate(tmp_path, monkeypatch):
-    store = RunStore(tmp_path)
-    _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="quick")])
-    asked = []
-
-    def place(executor, queued, going):
-        asked.append(time.monotonic())
-        if len(asked) == 3:
-            store.finish(run_id, "failed", error="enough")
-
-    monkeypatch.setattr(LocalExecutor, "place", place)
-    left = []
-    monkeypatch.setattr(WorkerLock, "release", lambda self: left.append(len(asked)))
-    monkeypatch.setattr(Worker, "reconcile", lambda self: None)
-    run_worker(tmp_path, exit_when_idle=True, experiment="fake_experiment", jobs="fake_jobs")
-    assert left == [3], "the worker must stay until nothing is queued"

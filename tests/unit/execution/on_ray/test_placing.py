@@ -7,9 +7,7 @@ from small_table import small_table
 
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ClusterError, ShortageError
-from tabtune_core.execution import memory_needs
 from tabtune_core.execution.cluster_file import read_cluster, why_not_joined
-from tabtune_core.execution.memory_needs import estimated
 from tabtune_core.execution.on_ray import executor as ray_executor
 from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, Sight, difference, versions, wants_gpu
 from tabtune_core.settings import RunSettings
@@ -53,8 +51,6 @@ def opened(store, monkeypatch):
     def make(*nodes, gpu_share=1.0):
         machines = Machines(*nodes)
         monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
-        monkeypatch.setattr(memory_needs, "AT_ONCE_SECONDS", 60.0)
-        monkeypatch.setattr(memory_needs, "need_bytes", lambda context, home, run: estimated(home, run))
         return ray_executor.RayExecutor("auto", gpu_share, store, None, "fake_experiment")
 
     return make
@@ -190,15 +186,6 @@ def test_an_actor_whose_run_started_during_the_scan_is_not_killed(opened, queue,
     executor.ray.get_actor, executor.ray.kill = lambda name: name, lambda actor, no_restart: killed.append(actor)
     executor._kill_strays()
     assert killed == ["run-of-nobody-0"]
-
-
-def test_a_run_whose_memory_is_not_known_yet_waits_and_is_not_overtaken(opened, queue):
-    executor, queued = opened(machine("a")), queue("cpu", "cpu")
-    needs = executor._needs
-    executor._needs = SimpleNamespace(of=lambda run_id: None if run_id == queued[0].id else needs.of(run_id))
-    assert executor.place(queued, []) is None
-    executor._needs = needs
-    assert executor.place(queued, []).run == queued[0]
 
 
 def test_the_reason_why_a_cluster_cannot_be_joined_reaches_the_pages(store, monkeypatch):
