@@ -8,10 +8,9 @@ import functools
 import json
 import math
 from dataclasses import dataclass, field
-from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from tabtune_core.files.plain_values import hints_of
+from tabtune_core.files.plain_values import fits, hints_of
 
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
 EndedBy = Literal["", "time limit"]
@@ -251,11 +250,12 @@ def from_json(kind: str, payload: str) -> Event:
     strange = {name: values.pop(name) for name in [*values] if name not in hints}
     if missing := [name for name in required(kind) if name not in values]:
         raise ValueError(f"{kind} lacks {', '.join(missing)}")
-    if wrong := [name for name, value in values.items() if not _fits(value, hints[name])]:
+    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list) and get_origin(hints[name]) is tuple}
+    if wrong := [name for name, value in values.items() if not fits(value, hints[name])]:
         raise ValueError(f"{wrong[0]} of {kind} is {values[wrong[0]]!r:.60}")
     if cls is RunFinished:
         values |= _not_known_any_more(values, strange) | {"other": values.get("other", {}) | strange}
-    event: Event = cls(**{name: tuple(value) if get_origin(hints[name]) is tuple else value for name, value in values.items()})
+    event: Event = cls(**values)
     return event
 
 
@@ -274,26 +274,6 @@ def required(kind: str) -> frozenset[str]:
     """Returns the fields without a default, which every event of a kind has."""
     missing = dataclasses.MISSING
     return frozenset(f.name for f in dataclasses.fields(EVENTS[kind]) if f.default is missing and f.default_factory is missing)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON has a field's type."""
-    origin, args = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return True
-    if origin is Literal:
-        return value in args
-    if origin is UnionType:
-        return any(_fits(value, option) for option in args)
-    if origin is tuple:
-        return isinstance(value, list) and all(_fits(item, args[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(item, args[1]) for item in value.values())
-    if kind is NoneType or kind is bool or kind is str:
-        return isinstance(value, kind)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return kind is float or (math.isfinite(value) and value == int(value) and abs(value) < 2**63)
 
 
 def _not_known_any_more(values: dict[str, Any], strange: dict[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def hints_of(cls: Any) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value matches a type hint; an int also matches float, but a bool matches neither.
+    """Whether a value matches a type hint; an int also matches float, but a bool and an int beyond LARGEST match neither.
 
     >>> fits({"a": 1}, dict[str, float]), fits(True, int), fits(None, int | None), fits(("a", 1), tuple[str, ...])
     (True, False, True, False)
@@ -199,5 +199,5 @@ def fits(value: Any, hint: Any) -> bool:
         of = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
         return len(of) == len(value) and all(map(fits, value, of))
     if hint in (int, float):
-        return isinstance(value, int | hint) and not isinstance(value, bool)
+        return isinstance(value, int | hint) and not isinstance(value, bool) and (isinstance(value, float) or abs(value) <= LARGEST)
     return hint is Any or isinstance(value, hint)
