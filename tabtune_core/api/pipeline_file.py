@@ -25,7 +25,7 @@ from tabtune_core.events import Event, MemorySampled, to_json
 from tabtune_core.files.archives import FREE_BYTES, LARGEST_FILE_BYTES, open_archive
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
-from tabtune_core.files.tensors import check_finite, read_header
+from tabtune_core.files.tensors import check_finite, read_tensors
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.shortage import named
 
@@ -103,8 +103,8 @@ def read_pipeline(path: Path) -> PipelineContent:
             raise Damaged(f"its pipeline format is not one that this version reads ({' or '.join(map(str, READABLE))})")
         facts = PipelineFacts.from_json(told)
         weights = archive.read(WEIGHTS, most_bytes=LARGEST_FILE_BYTES)
-        tensors, _ = read_header(weights)
-        check_finite(weights, tensors)
+        tensors = read_tensors(weights)
+        check_finite(tensors)
         if facts.adapters and {name.partition("/")[0] for name in tensors} - set(map(str, range(len(facts.adapters)))):
             raise Damaged(f"its {WEIGHTS} holds tensors that do not belong to its adapters")
         context = _context(told["context"], archive.read(CONTEXT, most_bytes=LARGEST_FILE_BYTES))
@@ -113,8 +113,7 @@ def read_pipeline(path: Path) -> PipelineContent:
 
 def _context(facts: Mapping[str, Any], content: bytes) -> Context:
     labels = LabelEncoder(tuple(facts["classes"]))
-    header, _ = read_header(content)
-    check_rows(facts["encoder"], len(facts["classes"]), header)
+    check_rows(facts["encoder"], len(facts["classes"]), read_tensors(content))
     rows = safetensors.numpy.load(content)
     encoder = FeatureEncoder.from_json(facts["encoder"], rows)
     context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels)

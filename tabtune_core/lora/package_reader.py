@@ -15,7 +15,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.files.archives import Archive, open_archive
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
-from tabtune_core.files.tensors import check_finite, read_header
+from tabtune_core.files.tensors import check_finite, read_tensors
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.variants import VARIANTS
@@ -36,11 +36,11 @@ def read_parts(path: Path) -> tuple[PackageFacts, bytes]:
     with _opened(path) as archive:
         facts = _facts(archive)
         content = archive.read(TENSORS, most_bytes=facts.bytes_declared)
-        tensors, _ = read_header(content)
+        tensors = read_tensors(content)
         if not tensors:
             raise Damaged(f"its {TENSORS} is empty, so there is no adapter in it")
         facts.check_tensors(tensors)
-        check_finite(content, tensors)
+        check_finite(tensors)
         return facts, content
 
 

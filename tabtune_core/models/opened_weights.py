@@ -3,12 +3,11 @@
 In: a checkpoint's tensors and a function that builds its module. Out: the module with these weights, no larger than the file.
 """
 
-import mmap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors.torch
+import safetensors
 import torch
 from torch import nn
 
@@ -16,8 +15,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.archives import LARGEST_FILE_BYTES
 from tabtune_core.files.damaged import Damaged, check_file, refused_as
 from tabtune_core.files.plain_values import check_values, read_json
-from tabtune_core.files.tensors import check_finite, read_header
-from tabtune_core.files.torch_files import read_torch_file
+from tabtune_core.files.torch_files import check_tensor, read_torch_file
 
 Module = TypeVar("Module", bound=nn.Module)
 MOST_BLOCKS = 1_000
@@ -31,14 +29,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
     """Reads the tensors and the metadata of a safetensors file.
 
     Raises:
-        Damaged: it is not a safetensors file, or holds numbers that are not finite.
+        Damaged, SafetensorError: it is not a safetensors file, or holds numbers that are not finite.
     """
     check_file(path, most_bytes=LARGEST_FILE_BYTES)
-    with path.open("rb") as stream:
-        content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    header, beside = read_header(content)
-    check_finite(content, header)
-    return safetensors.torch.load_file(path), beside
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        beside = file.metadata() or {}
+    for tensor in tensors.values():
+        check_tensor(tensor)
+    return tensors, beside
 
 
 def read_entries(path: Path) -> dict[str, Any]:

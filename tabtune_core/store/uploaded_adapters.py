@@ -17,7 +17,7 @@ from tabtune_core.data.datasets import delete_dataset, kept_in
 from tabtune_core.errors import AdapterError, CheckpointError, StoreError, TabTuneError, TargetError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256
-from tabtune_core.files.tensors import read_header
+from tabtune_core.files.tensors import read_tensors
 from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import PackageFacts
@@ -99,7 +99,7 @@ def check_package(path: Path) -> PackageFacts:
                 f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} does not have; "
                 f"it is damaged, or made for another version of the model."
             )
-    _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_header(content)[0].values()))
+    _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_tensors(content).values()))
     return facts
 
 

@@ -17,7 +17,7 @@ from tabtune_core import LoraSettings, SweepSettings, TabularPipeline, load_adap
 from tabtune_core.api.pipeline_file import CONTEXT, FACTS, _context
 from tabtune_core.cli.request import read_settings_file
 from tabtune_core.errors import AdapterError, CheckpointError, PipelineError, SettingError
-from tabtune_core.files.tensors import read_header
+from tabtune_core.files.tensors import read_tensors
 from tabtune_core.lora.inject import adapter_tensors
 from tabtune_core.lora.package import write_package
 from tabtune_core.lora.package_reader import read_facts
@@ -97,7 +97,7 @@ def hashed(data):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         facts = json.loads(members[FACTS])
-        read_header(members[CONTEXT])
+        read_tensors(members[CONTEXT])
         _context(facts["context"], members[CONTEXT])
     except Exception as error:  # noqa: BLE001
         found = str(error)

@@ -43,7 +43,7 @@ def randomise(model, report):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="is not a TabDPT checkpoint: its tensors .* have no header, or it is cut short"):
+    with pytest.raises(CheckpointError, match="is not a TabDPT checkpoint: .*header too large"):
         load_model(CARD, "regression", CPU, path)
     save_file({"weight": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match="is not a TabDPT checkpoint: its metadata lacks the entry 'cfg'"):
