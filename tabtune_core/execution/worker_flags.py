@@ -17,10 +17,10 @@ from tabtune_core.errors import SettingError
 from tabtune_core.execution.cores import Shares, divide
 from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL, RAY, VARIABLE, OpenExecutor, flags_in_environment, refusal
-from tabtune_core.settings.validation import whole_number
 from tabtune_core.store.job_kinds import KINDS
 
 EXECUTORS = (LOCAL, RAY)
+MOST_AT_ONCE = 1_000_000
 LEAST_SHARE = 0.01
 """Least share of a GPU; Ray rounds a smaller one to 0."""
 
@@ -86,14 +86,14 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
     parser.add_argument(
         "--parallel",
         metavar="N",
-        type=_count,
+        type=number_within(1, MOST_AT_ONCE),
         help="most runs at once on the CPU, each on its own cores; a run waits if its estimated memory is not free. A GPU has one run."
         " Not with the executor 'ray' (default: as many as the cores allow)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
-        type=_count,
+        type=number_within(1, MOST_AT_ONCE),
         help="threads of each run on the CPU. Not with the executor 'ray' (default: the cores divided by --parallel; without that, half of"
         " the cores, at most four)",
     )
@@ -203,17 +203,10 @@ def number_within(low: int, high: int) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high:,}.")
+            raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number from {low} to {high:,}.")
         return int(text)
 
     return read
-
-
-def _count(text: str) -> int:
-    try:
-        return whole_number(text)
-    except SettingError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def read_minutes(text: str) -> dict[str, float]:

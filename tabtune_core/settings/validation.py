@@ -104,20 +104,3 @@ def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
         require(inside, f"{said} a whole number of {lower}. {row.hint}".rstrip())
         require(under, f"{said} {upper}. {row.hint}".rstrip())
     require(under, f"{said} {' and '.join(filter(None, (lower, upper)))}. {row.hint}".rstrip())
-
-
-def whole_number(text: str) -> int:
-    """Reads a count from a command line or an environment variable.
-
-    >>> whole_number(" 2 ")
-    2
-
-    Raises:
-        SettingError: it is not a whole number of at least 1.
-    """
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    require(number > 0, f"{text[:20]!r} is not a whole number of at least 1. Write for example 2.")
-    return number

@@ -44,13 +44,13 @@ def test_an_invalid_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag
         shares(flag, number)
     assert ended.value.code == 2
     assert f"argument {flag}: " in (last := capsys.readouterr().err.splitlines()[-1])
-    assert "is not a whole number of at least 1. Write for example 2." in last
+    assert "is not a whole number from 1 to 1,000,000." in last
 
 
 def test_an_invalid_number_in_the_environment_is_refused_too(shares, capsys):
     with pytest.raises(SystemExit):
         shares(TABTUNE_WORKER="--parallel 0")
-    assert "argument --parallel: '0' is not a whole number of at least 1." in capsys.readouterr().err
+    assert "argument --parallel: '0' is not a whole number from 1 to 1,000,000." in capsys.readouterr().err
 
 
 def test_a_workspace_that_is_a_file_is_refused_in_a_sentence(tmp_path, capsys):
@@ -67,8 +67,8 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("--parallel abc", "'abc' is not a whole number of at least 1."),
-        ("--threads 0", "'0' is not a whole number of at least 1."),
+        ("--parallel abc", "'abc' is not a whole number from 1 to 1,000,000."),
+        ("--threads 0", "'0' is not a whole number from 1 to 1,000,000."),
         ("--executor slurm", "invalid choice: 'slurm'"),
         ("--gpu-share half", "invalid float value: 'half'"),
         ("--gpu-share 7", "a run is given at most one GPU"),

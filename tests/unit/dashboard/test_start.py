@@ -76,7 +76,7 @@ OF_THIS_MACHINE = "tabtune-dashboard: --parallel and --threads divide the cores 
         ("--threads 99999", "tabtune-dashboard: --threads is 99999, and a run here can have"),
         ("--executor ray --parallel 2", OF_THIS_MACHINE),
         ("--executor ray --threads 2", OF_THIS_MACHINE),
-        ("--parallel 0", "argument --parallel: '0' is not a whole number of at least 1. Write for example 2."),
+        ("--parallel 0", "argument --parallel: '0' is not a whole number from 1 to 1,000,000."),
     ],
 )
 def test_impossible_flags_are_refused_in_one_sentence(served_once, capsys, flags, said):
