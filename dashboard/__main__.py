@@ -23,11 +23,9 @@ from tabtune_core.access import (
     LOOPBACK,
     SERVER_PATHS_VARIABLE,
     Access,
+    Rules,
     checked_base,
     decide,
-    listed_admins,
-    typed_paths_are_open,
-    unowned_is_open,
 )
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.end_messages import checked_address
@@ -164,15 +162,12 @@ def let_in(options: argparse.Namespace) -> Access:
         if base and login is not None:
             raise SettingError("--login cannot be used with --base-url: the provider sends people back to the root of a host name.")
         access = replace(decide(options.address, options.allow_host, login=login), base=base)
-        paths = login is not None and typed_paths_are_open(login)
-        if login is not None:  # checks what the pages will read, before the first page
-            listed_admins(login)
-            unowned_is_open(login)
+        rules = Rules.of(login or {})
     except ValueError as error:
         raise SettingError(str(error)) from error
     os.environ[BASE_VARIABLE] = base
     os.environ[LOGIN_VARIABLE] = "1" if access.login else ""
-    os.environ[SERVER_PATHS_VARIABLE] = "1" if paths else ""
+    os.environ[SERVER_PATHS_VARIABLE] = "1" if rules.server_paths else ""
     return access
 
 

@@ -16,7 +16,7 @@ from dashboard.server.application import FAILED_DOWNLOADS
 from dashboard.server.guard import admitted
 from dashboard.server.people import people_log_in
 from dashboard.url_state import go, one_address
-from tabtune_core.access import listed_emails
+from tabtune_core.access import Rules
 from tabtune_core.errors import TabTuneError
 
 
@@ -69,9 +69,8 @@ def _log_in_first() -> None:
     """Asks for a log-in and stops the page, if one is required and the person has not logged in."""
     if not people_log_in():
         return
-    emails = listed_emails(st.secrets.to_dict())
     user = st.user.to_dict()
-    if admitted(user, emails):
+    if admitted(user, Rules.of(st.secrets.to_dict()).emails):
         return
     st.title("LoRA Lab")
     if user.get("is_logged_in"):

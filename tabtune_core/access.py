@@ -92,46 +92,34 @@ def decide(
             names=tuple(names),
             login=True,
             origin=f"{back.scheme}://{back.netloc}" if back.netloc else "",
-            emails=listed_emails(login),
+            emails=Rules.of(login).emails,
         )
     wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback
     return Access(address=found, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
 
 
-def listed_emails(secrets: Mapping[str, object]) -> tuple[str, ...]:
-    """Reads who may come in from the sections of Streamlit's secrets; empty: everybody whom the provider knows.
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What people who log in may do: the entries of the section [tabtune] in Streamlit's secrets."""
 
-    Raises:
-        ValueError: the value is not a list of strings.
-    """
-    return _listed(secrets, "emails")
+    emails: tuple[str, ...] = ()
+    """Who may come in, by e-mail address in lower case; empty: everybody whom the provider knows."""
+    admins: tuple[str, ...] = ()
+    """Who may change what others own, written likewise."""
+    unowned_open: bool = False
+    """Whether everybody who is let in may change what has no owner; otherwise only admins may."""
+    server_paths: bool = False
+    """Whether people may name files of the server, such as weights."""
 
+    @classmethod
+    def of(cls, secrets: Mapping[str, object]) -> "Rules":
+        """Reads the rules.
 
-def listed_admins(secrets: Mapping[str, object]) -> frozenset[str]:
-    """Reads the lower-case e-mail addresses of those who may change what others own.
-
-    Raises:
-        ValueError: the value is not a list of strings.
-    """
-    return frozenset(email.casefold() for email in _listed(secrets, "admins"))
-
-
-def unowned_is_open(secrets: Mapping[str, object]) -> bool:
-    """Whether everybody who is let in may change what has no owner: ``unowned_open = true`` under [tabtune]; otherwise only admins may.
-
-    Raises:
-        ValueError: the value is not true or false.
-    """
-    return _switch(secrets, "unowned_open")
-
-
-def typed_paths_are_open(secrets: Mapping[str, object]) -> bool:
-    """Whether people who log in may name files of the server, such as weights: ``server_paths = true`` under [tabtune].
-
-    Raises:
-        ValueError: the value is not true or false.
-    """
-    return _switch(secrets, "server_paths")
+        Raises:
+            ValueError: an entry is not a list of strings, or not true or false.
+        """
+        told = _section(secrets, "tabtune")
+        return cls(_listed(told, "emails"), _listed(told, "admins"), _switch(told, "unowned_open"), _switch(told, "server_paths"))
 
 
 def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
@@ -169,15 +157,15 @@ def may_fetch(environment: Mapping[str, str] = os.environ) -> bool:
 NO_PATHS = "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in secrets.toml."
 
 
-def _listed(secrets: Mapping[str, object], name: str) -> tuple[str, ...]:
-    found = _section(secrets, "tabtune").get(name, [])
+def _listed(told: Mapping[str, object], name: str) -> tuple[str, ...]:
+    found = told.get(name, [])
     if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(email, str) for email in found):
         raise ValueError(f'{name} under [tabtune] in secrets.toml is {found!r}; write a list, for example {name} = ["ann@example.org"].')
-    return tuple(found)
+    return tuple(email.casefold() for email in found)
 
 
-def _switch(secrets: Mapping[str, object], name: str) -> bool:
-    found = _section(secrets, "tabtune").get(name, False)
+def _switch(told: Mapping[str, object], name: str) -> bool:
+    found = told.get(name, False)
     if not isinstance(found, bool):
         raise ValueError(f"{name} under [tabtune] in secrets.toml is {found!r}; write true or false.")
     return found

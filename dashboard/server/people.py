@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.server.guard import email_of
-from tabtune_core.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
+from tabtune_core.access import LOGIN_VARIABLE, Rules
 from tabtune_core.errors import StoreError
 
 
@@ -41,10 +41,10 @@ def may_change(owner: str) -> bool:
     """Returns True if the person may delete, stop, rename or otherwise change what belongs to ``owner`` (empty if not known)."""
     if not people_log_in():
         return True
-    secrets, name = st.secrets.to_dict(), person()
-    if name and (name == owner or name in listed_admins(secrets)):
+    rules, name = Rules.of(st.secrets.to_dict()), person()
+    if name and (name == owner or name in rules.admins):
         return True
-    return not owner and unowned_is_open(secrets)
+    return not owner and rules.unowned_open
 
 
 def check_may_change(owner: str) -> None:

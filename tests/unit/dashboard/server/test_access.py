@@ -27,10 +27,10 @@ from tabtune_core.access import (
     OWN_NAMES,
     SERVER_PATHS_VARIABLE,
     Access,
+    Rules,
     below_base,
     decide,
     may_type_paths,
-    typed_paths_are_open,
 )
 from tabtune_core.errors import SettingError
 
@@ -195,7 +195,7 @@ def signed(**user):
     ],
 )
 def test_addresses_outside_the_pages_need_a_log_in(make_cookie, emails, status):
-    asked = client(Middleware(LoginGuard, emails=emails))
+    asked = client(Middleware(LoginGuard, emails=Rules.of({"tabtune": {"emails": emails}}).emails))
     headers = {"cookie": f"_streamlit_user={make_cookie()}"}
     for path in (application.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics"):
         assert asked.get(path, headers=headers).status_code == status
@@ -281,7 +281,7 @@ def test_with_a_log_in_server_paths_are_closed_unless_opened():
     assert may_type_paths({})
     assert not may_type_paths({LOGIN_VARIABLE: "1"})
     assert may_type_paths({LOGIN_VARIABLE: "1", SERVER_PATHS_VARIABLE: "1"})
-    assert not typed_paths_are_open({"auth": {}})
-    assert typed_paths_are_open({"tabtune": {"server_paths": True}})
+    assert not Rules.of({"auth": {}}).server_paths
+    assert Rules.of({"tabtune": {"server_paths": True}}).server_paths
     with pytest.raises(ValueError, match="write true or false"):
-        typed_paths_are_open({"tabtune": {"server_paths": "yes"}})
+        Rules.of({"tabtune": {"server_paths": "yes"}})

@@ -3,7 +3,7 @@ from signed_in import sign_in
 
 from dashboard.server.guard import admitted
 from dashboard.server.people import NotYoursError, by, check_may_change, may_change, name_of, person
-from tabtune_core.access import LOGIN_VARIABLE, listed_admins, unowned_is_open
+from tabtune_core.access import LOGIN_VARIABLE, Rules
 
 ANN, BOB = "ann@example.org", "bob@example.org"
 
@@ -66,6 +66,6 @@ def test_an_unverified_e_mail_address_lets_nobody_in():
 
 def test_invalid_settings_are_refused():
     with pytest.raises(ValueError, match=r"admins under \[tabtune\] .* write a list, for example admins ="):
-        listed_admins({"tabtune": {"admins": "ann@example.org"}})
+        Rules.of({"tabtune": {"admins": "ann@example.org"}})
     with pytest.raises(ValueError, match=r"unowned_open under \[tabtune\] .* write true or false"):
-        unowned_is_open({"tabtune": {"unowned_open": 1}})
+        Rules.of({"tabtune": {"unowned_open": 1}})
