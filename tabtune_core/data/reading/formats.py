@@ -17,7 +17,7 @@ from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, FEATHER, JSON, 
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.parquet import check_size
 from tabtune_core.data.reading.progress import Tell
-from tabtune_core.data.reading.sql import connect
+from tabtune_core.data.reading.sql import connect, first_row
 from tabtune_core.data.reading.workbook import is_workbook, sheet_as_text
 from tabtune_core.errors import TableError
 
@@ -77,49 +77,42 @@ def storable(kind: pa.DataType) -> pa.DataType:
     return pa.dictionary(kind.index_type, pa.string(), kind.ordered) if is_view else kind
 
 
-ONE_OBJECT = "JSON Error: the whole file is one object"
-RENAMED = re.compile(r"_\d+$")
-"""What DuckDB adds to a name that differs from another only in capitals."""
-
-
-def _by_exact_names(connection: duckdb.DuckDBPyConnection, path: Path, target: Path) -> Path:
-    """Converts JSON whose names may differ only in capitals, which are the same name to DuckDB's own reader."""
-    objects = "(SELECT json, row_number() OVER () AS place FROM read_json_objects($path))"
-    keys = f"(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM {objects})"
-    found = connection.execute(f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", {"path": str(path)}).fetchall()
-    twice = f"SELECT 1 FROM {objects} WHERE len(json_keys(json)) > len(list_distinct(json_keys(json))) LIMIT 1"
-    if connection.execute(twice, {"path": str(path)}).fetchall():
-        raise duckdb.Error("JSON Error: an object has an entry twice")
-    pointers = {f"p{i}": "/" + name.replace("~", "~0").replace("/", "~1") for i, (name,) in enumerate(found)}
-    cells = ", ".join(f"json_extract_string(json, ${place}) AS {place}" for place in pointers)
-    query = f"SELECT {cells} FROM {objects} ORDER BY place"
-    texts = connection.sql(query, params={"path": str(path), **pointers}).to_arrow_table()
-    if texts.num_rows == 1 and str(texts[0][0]).startswith(("[", "{")):
-        raise duckdb.Error(ONE_OBJECT)
-    pq.write_table(texts.rename_columns([name for (name,) in found]), target)
-    return target
+JSON_CHECKS = (
+    "count(*), count(*) FILTER (json_type(json) NOT IN ('OBJECT', 'NULL')), "
+    "any_value(json_keys(json)) FILTER (len(json_keys(json)) > len(list_distinct(json_keys(json))))"
+)
+"""SQL for the number of rows, of rows that are not objects, and the names of an object that has one of them twice."""
 
 
 def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
-    """Converts JSON with one object per row, as lines or as one list; the cells are text, unchanged."""
+    """Converts JSON with one object per row, as lines or as one list; the cells are text, unchanged.
+
+    DuckDB's reader of objects keeps names that differ only in capitals apart; its reader of tables does not.
+    """
     tell("Reading JSON", 0, 0)
-    target = folder / "json.parquet"
+    target, file = folder / "json.parquet", {"path": str(path)}
+    objects = "(SELECT json, row_number() OVER () AS place FROM read_json_objects($path))"
+    keys = f"(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM {objects})"
     with connect(folder) as connection:
         try:
-            # the first pass reads all objects for the names of their entries
-            found = "SELECT * FROM read_json(?, records=true, sample_size=-1, map_inference_threshold=-1) LIMIT 0"
-            names = [name for name, *_ in connection.execute(found, [str(path)]).description]
+            found = connection.execute(f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", file).fetchall()
+            names = [name for (name,) in found]
             if len(names) > MAX_COLUMNS:
                 raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
-            if {name.lower() for name in names} & {RENAMED.sub("", name).lower() for name in names if RENAMED.search(name)}:
-                return _by_exact_names(connection, path, target)
-            columns = dict.fromkeys(names, "VARCHAR")
-            texts = "SELECT * FROM read_json($path, records=true, columns=$columns)"
-            connection.execute(f"CREATE TEMP TABLE rows AS {texts}", {"path": str(path), "columns": columns})
-            first = connection.execute("SELECT * FROM rows LIMIT 2").fetchall()
-            if len(first) == 1 and str(first[0][0]).startswith(("[", "{")):
-                raise duckdb.Error(ONE_OBJECT)
-            connection.table("rows").write_parquet(str(target))
+            rows, others, doubled = first_row(connection, f"SELECT {JSON_CHECKS} FROM read_json_objects($path)", file)
+            if others or not names:
+                raise duckdb.Error("JSON Error: it holds other rows than objects with entries")
+            if doubled:
+                twice = next(name for name in doubled if doubled.count(name) > 1)
+                raise duckdb.Error(f"JSON Error: an object has the entry {twice!r} twice")
+            pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
+            cells = ", ".join(f"cells[{place}] AS c{place}" for place in range(1, len(names) + 1))
+            query = f"SELECT {cells} FROM (SELECT json_extract_string(json, $pointers) AS cells FROM read_json_objects($path))"
+            with pq.ParquetWriter(target, pa.schema([(name, pa.string()) for name in names])) as writer:
+                for batch in connection.sql(query, params=file | {"pointers": pointers}).to_arrow_reader():
+                    if rows == 1 and str(batch.column(0)[0]).startswith(("[", "{")):
+                        raise duckdb.Error("JSON Error: the whole file is one object")
+                    writer.write_batch(batch.rename_columns(names))
         except duckdb.Error as error:
             if isinstance(error, duckdb.OutOfMemoryException):
                 raise

@@ -346,7 +346,7 @@ def test_json_entries_that_differ_only_in_capitals_are_two_columns(lines):
     ("content", "reason"),
     [
         (pd.DataFrame({"size": range(20), "size_1": range(20)}).to_json().encode(), "the whole file is one object"),
-        (b'{"a":1,"a":2,"A":3}\n{"a":4,"a":5,"A":6}\n', "an object has an entry twice"),
+        (b'{"a":1,"a":2,"A":3}\n{"a":4,"a":5,"A":6}\n', "an object has the entry .a. twice"),
     ],
 )
 def test_json_with_names_that_are_nearly_alike_is_refused_like_any_other(content, reason):
