@@ -5,7 +5,6 @@ The start of the data path. In: a file, as a path or bytes, and the person's cho
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -37,14 +36,14 @@ from tabtune_core.data.reading.column_profile import (
     points_question,
 )
 from tabtune_core.data.reading.dates import MEANS, ORDERS, as_date, each_date
-from tabtune_core.data.reading.decoding import PARQUET, count_lines, decode, plain_file, read_head
+from tabtune_core.data.reading.decoding import PARQUET, decode, plain_file, read_head
 from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
-from tabtune_core.data.reading.progress import Tell, untold
+from tabtune_core.data.reading.progress import Job, Tell, untold
 from tabtune_core.data.reading.row_marks import mark_of_rows
 from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
 from tabtune_core.data.reading.words import Typed, as_words
@@ -140,72 +139,55 @@ def read_table(
     Raises:
         TableError: the file is not a readable table; the text says the way out.
     """
-    with scratch_folder(inside) as folder, translated():
-        given = Path(source) if isinstance(source, str) else source
-        path, findings = plain_file(given, folder, limit_bytes=limit_bytes, sampled=choices.rows is not None, tell=tell)
-        with connect(folder) as connection:
-            unpacked, asked = path, choices.delimiter
-            path, choices, converted, questions = readable(path, folder, choices, limit_bytes=limit_bytes, tell=tell)
-            own = path == unpacked if asked is not None else fewest > 1  # without it, the choices are a person's
-            findings = (*findings, *converted)
-            if read_head(path).startswith(PARQUET):
-                cells = load_parquet(connection, path, folder, choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
-                cells = without_rows(connection, cells, choices)
-                return finish(connection, cells, choices, findings, questions, tell, own=None, to_predict=fewest == 1)
-            text = folder / "text.csv"
-            tell("Decoding the text", 0, 0)
-            encoding, of_text, about_text = decode(path, text, choices.encoding)
-            tell("Finding the layout", 0, 0)
-            dialect = find_dialect(connection, text, choices)
-            tell("Splitting lines into cells", 0, 0)
-            hold_cells(connection, folder, dialect.width)
-            cells = load_text(
-                connection,
-                text,
-                dialect,
-                choices,
-                lines=count_lines(text),
-                sample=sample or folder / "sample.csv",
-                limit_bytes=limit_bytes,
-                fewest=fewest,
-            )
-            cells = without_rows(connection, cells, choices)
-            lines = choices.header_lines or dialect.header_lines
-            used = replace(choices, encoding=encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
-            told = (*findings, *of_text), (*questions, *about_text)
-            guides = fewest > 1 and path == unpacked
-            table = finish(connection, cells, used, *told, tell, own=own, to_predict=fewest == 1, ask_points=fewest > 1, guides=guides)
+    with scratch_folder(inside) as folder, translated(), connect(folder) as connection:
+        job = Job(connection=connection, folder=folder, choices=choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
+        unpacked, findings = plain_file(Path(source) if isinstance(source, str) else source, job)
+        path, used, converted, questions = readable(unpacked, job)
+        own = path == unpacked if choices.delimiter is not None else fewest > 1  # without it, the choices are a person's
+        job, findings = replace(job, choices=used), (*findings, *converted)
+        if read_head(path).startswith(PARQUET):
+            return finish(without_rows(load_parquet(path, job), job), job, findings, questions, own=None)
+        text = folder / "text.csv"
+        tell("Decoding the text", 0, 0)
+        encoding, of_text, about_text = decode(path, text, used.encoding)
+        tell("Finding the layout", 0, 0)
+        dialect = find_dialect(connection, text, used)
+        tell("Splitting lines into cells", 0, 0)
+        hold_cells(connection, folder, dialect.width)
+        cells = without_rows(load_text(text, dialect, job, sample=sample or folder / "sample.csv"), job)
+        lines = used.header_lines or dialect.header_lines
+        used = replace(used, encoding=encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
+        job, told = replace(job, choices=used), ((*findings, *of_text), (*questions, *about_text))
+        table = finish(cells, job, *told, own=own, guides=fewest > 1 and path == unpacked)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
-def without_rows(connection: duckdb.DuckDBPyConnection, cells: Cells, choices: ReadingChoices) -> Cells:
+def without_rows(cells: Cells, job: Job) -> Cells:
     """Removes the rows that the person left out."""
-    if choices.skip_last:
-        cells = without_last(connection, cells, choices.skip_last)
-    return without_copies(connection, cells) if choices.drop_copies else cells
+    if job.choices.skip_last:
+        cells = without_last(job.connection, cells, job.choices.skip_last)
+    return without_copies(job.connection, cells) if job.choices.drop_copies else cells
 
 
 def finish(
-    connection: duckdb.DuckDBPyConnection,
     cells: Cells,
-    choices: ReadingChoices,
+    job: Job,
     findings: tuple[Finding, ...],
     questions: tuple[Question, ...],
-    tell: Tell,
     *,
     own: bool | None,
-    to_predict: bool,
-    ask_points: bool = False,
     guides: bool = False,
     guided: bool = False,
 ) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that ``choices`` describe;
-    any other file is read so only if it contains decimal commas itself; it is None for a typed file, whose numbers to predict have points.
-    ``ask_points`` says that points may separate thousands, as in a text from a person. ``guides`` says that sure decimal commas in some
-    columns tell how the others are meant; where they do, the columns are typed once more, ``guided``.
+    any other file is read so only if it contains decimal commas itself; it is None for a typed file, whose numbers have points.
+    ``guides`` says that sure decimal commas in some columns tell how the others are meant; where they do, the columns are typed once more,
+    ``guided``.
     """
+    connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
+    ask_points = own is not None and not to_predict  # in a text from a person, they may separate thousands
     chosen_kinds = dict(choices.kinds)
     for name in chosen_kinds.keys() - set(cells.names):
         near = nearest(name, cells.names)
@@ -232,7 +214,7 @@ def finish(
     doubts: dict[str, str] | None = {} if ask_points else None
     marked: dict[str, tuple[bool | None, list[str]]] = {}
     for start, end in groups(len(cells.names), cells.rows):
-        tell("Looking at columns", start, len(cells.names))
+        job.tell("Looking at columns", start, len(cells.names))
         hold_batch(connection, start, end)
         known_dashes = [place for place, name in enumerate(cells.names[start:end]) if name in choices.dashes]
         dashes += [cells.names[start + place] for place in sorted(worded_dashes(connection, known_dashes))]
@@ -275,14 +257,13 @@ def finish(
             doubts = None if found is None else doubts | {cells.names[start + place]: shown for place, shown in found.items()}
     decisive = guides and doubts is not None and commas_decide(marked)
     if decisive and not by_comma and any(seen and not decimal and name not in known_commas for name, (decimal, seen) in marked.items()):
-        again = partial(finish, connection, cells, choices, findings, questions, tell)
-        return again(own=own, to_predict=to_predict, ask_points=ask_points, guides=True, guided=True)
+        return finish(cells, job, findings, questions, own=own, guides=True, guided=True)
     described, column_findings, raised = describe(connection, cells, typed, facts)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     seen: list[DateOrder] = [order for order in ORDERS if order in orders.values()]
     day_first = choices.day_first if choices.day_first is not None or not seen else seen[0]
     others = tuple((name, first) for name, first in orders.items() if first != day_first)
-    tell("Building the table", 0, 0)
+    job.tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
     ends, raised = with_last_rows(connection, described, frame, raised)

@@ -12,11 +12,13 @@ from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding, ReadingChoices
+from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding
 from tabtune_core.data.reading.batched_queries import quoted
+from tabtune_core.data.reading.decoding import count_lines
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.misfits import Dialect, Misfits, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.names import column_name
+from tabtune_core.data.reading.progress import Job
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
@@ -97,22 +99,13 @@ def sampled_finding(rows: int, share: float) -> list[Finding]:
     return [Finding("info", "sampled", f"{rows:,} rows were read, one in {1 / share:,.1f} of the table, drawn at random, as asked.")]
 
 
-def load_text(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    dialect: Dialect,
-    choices: ReadingChoices,
-    *,
-    lines: int,
-    sample: Path,
-    limit_bytes: int,
-    fewest: int,
-) -> Cells:
-    """Reads a UTF-8 file of ``lines`` lines into ``cells``: all rows, or a random sample of about as many rows as were chosen.
+def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
+    """Reads a UTF-8 file into ``cells``: all rows, or a random sample of about as many rows as were chosen.
 
-    A sample is also written to the file ``sample``, as CSV of at most ``limit_bytes``.
+    A sample is also written to the file ``sample``, as CSV of at most as many bytes as the limit.
     Raises TableError where most lines do not fit the layout or no row is left.
     """
+    connection, choices, fewest, lines = job.connection, job.choices, job.fewest, count_lines(path)
     check_width(dialect.width, fewest)
     findings = [*layout_findings(dialect)]
     asked, whole = choices.rows, choices.rows is None and lines <= MAX_ROWS
@@ -127,8 +120,8 @@ def load_text(
     findings += misfit_findings(misfits, dialect, rows, fewest, pad=pad)
     share = 1.0 if whole else share_to_read(rows, asked)
     size = path.stat().st_size
-    if asked is not None and size > limit_bytes:
-        share = min(share, SLACK * limit_bytes / size)
+    if asked is not None and size > job.limit_bytes:
+        share = min(share, SLACK * job.limit_bytes / size)
     source = rows_of(path, dialect, pad=pad)
     if share < 1:
         draw_rows(connection, source, dialect, share, sample)

@@ -16,7 +16,7 @@ from charset_normalizer import from_bytes
 
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.names import shown_name
-from tabtune_core.data.reading.progress import CHUNK_BYTES, Tell, unpacked
+from tabtune_core.data.reading.progress import CHUNK_BYTES, Job, unpacked
 from tabtune_core.data.reading.sql import FULL
 from tabtune_core.data.reading.workbook import OLE, is_workbook
 from tabtune_core.errors import LayoutError, TableError
@@ -64,13 +64,13 @@ TOO_LARGE = "The archive unpacks to more than {:,} bytes, which is the limit. Un
 EXPORT = "Export the table as CSV or Parquet and add that file."
 
 
-def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, sampled: bool, tell: Tell) -> tuple[Path, tuple[Finding, ...]]:
-    """Returns a file that is not compressed: the source itself, or a file written to ``folder``.
+def plain_file(source: Path | bytes, job: Job) -> tuple[Path, tuple[Finding, ...]]:
+    """Returns a file that is not compressed: the source itself, or a file written to the folder of the job.
 
-    Raises TableError for a file that is missing, empty or not a table, and for one larger than ``limit_bytes`` (also unpacked) unless it
-    is plain text to be ``sampled``.
+    Raises TableError for a file that is missing, empty or not a table, and for one larger than the limit (also unpacked) unless it is
+    plain text to be sampled.
     """
-    path = source if isinstance(source, Path) else folder / "given"
+    path, sampled = source if isinstance(source, Path) else job.folder / "given", job.choices.rows is not None
     if isinstance(source, bytes):
         path.write_bytes(source)
     check_is_file(path)
@@ -79,20 +79,20 @@ def plain_file(source: Path | bytes, folder: Path, *, limit_bytes: int, sampled:
         raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
     head = read_head(path)
     workbook = is_workbook(path, head)
-    if size > limit_bytes and (not sampled or workbook or is_packed(head) or is_known(head)):
+    if size > job.limit_bytes and (not sampled or workbook or is_packed(head) or is_known(head)):
         way_out = (
             "A file of this size can be sampled only if it is plain text: unpack it, or save it as CSV, and add that file."
             if sampled
             else "A table to learn from can be sampled: give its path to 'loralab sweep' or 'loralab train' with --rows N. "
             "Rows to predict can be split over several files."
         )
-        raise TableError(f"The file has {size:,} bytes and the limit is {limit_bytes:,}. {way_out}")
+        raise TableError(f"The file has {size:,} bytes and the limit is {job.limit_bytes:,}. {way_out}")
     if workbook or not is_packed(head):
         refuse_other_formats(head)
         return path, ()
-    unpacked = folder / "unpacked"
+    unpacked = job.folder / "unpacked"
     try:
-        name = unzip(path, unpacked, limit_bytes, tell) if head.startswith(b"PK") else gunzip(path, unpacked, limit_bytes, tell)
+        name = unzip(path, unpacked, job) if head.startswith(b"PK") else gunzip(path, unpacked, job)
     except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise  # any other OSError comes from a broken bzip2 stream or an odd offset
@@ -155,7 +155,7 @@ def count_lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
-def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
+def unzip(path: Path, target: Path, job: Job) -> str:
     """Writes the one file of a zip to ``target`` and returns its name."""
     with zipfile.ZipFile(path) as archive:
         files = [member for member in archive.infolist() if not member.is_dir()]
@@ -167,14 +167,14 @@ def unzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
         if members[0].flag_bits & 1:
             raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
         with archive.open(members[0]) as stream, target.open("wb") as out:
-            out.writelines(unpacked([stream], limit_bytes, TOO_LARGE, tell))
+            out.writelines(unpacked([stream], TOO_LARGE, job))
         return names[0]
 
 
-def gunzip(path: Path, target: Path, limit_bytes: int, tell: Tell) -> str:
+def gunzip(path: Path, target: Path, job: Job) -> str:
     """Writes the content of a gzip file to ``target``."""
     with gzip.open(path) as stream, target.open("wb") as out:
-        out.writelines(unpacked([stream], limit_bytes, TOO_LARGE, tell))
+        out.writelines(unpacked([stream], TOO_LARGE, job))
     return "the file"
 
 

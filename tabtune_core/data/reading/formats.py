@@ -16,38 +16,34 @@ from tabtune_core.data.findings import Finding, Question, ReadingChoices, shorte
 from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, FEATHER, JSON, decode, read_head
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.parquet import check_size
-from tabtune_core.data.reading.progress import Tell
-from tabtune_core.data.reading.sql import connect, first_row
+from tabtune_core.data.reading.progress import Job
+from tabtune_core.data.reading.sql import first_row
 from tabtune_core.data.reading.workbook import is_workbook, sheet_as_text
 from tabtune_core.errors import TableError
 
 
-def readable(
-    path: Path, folder: Path, choices: ReadingChoices, *, limit_bytes: int, tell: Tell
-) -> tuple[Path, ReadingChoices, tuple[Finding, ...], tuple[Question, ...]]:
-    """Returns the file itself, or its conversion in ``folder``, and how to read it. Raises TableError where it is damaged or unpacks beyond
-    the limit.
-    """
-    head = read_head(path)
+def readable(path: Path, job: Job) -> tuple[Path, ReadingChoices, tuple[Finding, ...], tuple[Question, ...]]:
+    """Returns the file itself, or its conversion, and how to read it. Raises TableError where it is damaged or unpacks beyond the limit."""
+    head, choices = read_head(path), job.choices
     if is_workbook(path, head):
-        text = folder / "sheet.csv"
-        findings, questions = sheet_as_text(path, choices.sheet, text, limit_bytes=limit_bytes, tell=tell)
+        text = job.folder / "sheet.csv"
+        findings, questions = sheet_as_text(path, text, job)
         return text, replace(choices, encoding="utf-8", delimiter=","), findings, questions
     if head.startswith(FEATHER):
-        return feather_as_parquet(path, folder / "feather.parquet", limit_bytes, tell), choices, (), ()
+        return feather_as_parquet(path, job), choices, (), ()
     if JSON.match(head):
-        return json_as_parquet(path, folder, tell), choices, (), ()
+        return json_as_parquet(path, job), choices, (), ()
     marked = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)
     if marked and JSON.match(head.decode(marked, "ignore").encode()):
-        plain = folder / "plain.json"
+        plain = job.folder / "plain.json"
         _, findings, _ = decode(path, plain, None)
-        return json_as_parquet(plain, folder, tell), choices, findings, ()
+        return json_as_parquet(plain, job), choices, findings, ()
     return path, choices, (), ()
 
 
-def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -> Path:
+def feather_as_parquet(path: Path, job: Job) -> Path:
     """Converts an Arrow or Feather file, batch by batch."""
-    size = 0
+    target, size = job.folder / "feather.parquet", 0
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
             schema = pa.schema([field.with_type(storable(field.type)) for field in file.schema], file.schema.metadata)
@@ -55,13 +51,13 @@ def feather_as_parquet(path: Path, target: Path, limit_bytes: int, tell: Tell) -
                 for place in range(file.num_record_batches):
                     batch = file.get_batch(place)
                     size += batch.nbytes
-                    check_size(size, limit_bytes, "Feather")
+                    check_size(size, job.limit_bytes, "Feather")
                     columns = [
                         one if one.type == kind else pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(kind.value_type))
                         for one, kind in zip(batch.columns, schema.types, strict=True)
                     ]
                     writer.write_batch(pa.record_batch(columns, schema))
-                    tell("Unpacking megabytes", size // 1_000_000, 0)
+                    job.tell("Unpacking megabytes", size // 1_000_000, 0)
     except pa.ArrowNotImplementedError as error:
         raise TableError(f"The Feather file holds a column that cannot be read ({shorten(str(error), 120)}). Leave it out.") from error
     except (pa.ArrowException, OSError) as error:
@@ -84,41 +80,40 @@ JSON_CHECKS = (
 """SQL for the number of rows, of rows that are not objects, and the names of an object that has one of them twice."""
 
 
-def json_as_parquet(path: Path, folder: Path, tell: Tell) -> Path:
+def json_as_parquet(path: Path, job: Job) -> Path:
     """Converts JSON with one object per row, as lines or as one list; the cells are text, unchanged.
 
     DuckDB's reader of objects keeps names that differ only in capitals apart; its reader of tables does not.
     """
-    tell("Reading JSON", 0, 0)
-    target, file = folder / "json.parquet", {"path": str(path)}
+    job.tell("Reading JSON", 0, 0)
+    target, file = job.folder / "json.parquet", {"path": str(path)}
     objects = "(SELECT json, row_number() OVER () AS place FROM read_json_objects($path))"
     keys = f"(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM {objects})"
-    with connect(folder) as connection:
-        try:
-            found = connection.execute(f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", file).fetchall()
-            names = [name for (name,) in found]
-            if len(names) > MAX_COLUMNS:
-                raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
-            rows, others, doubled = first_row(connection, f"SELECT {JSON_CHECKS} FROM read_json_objects($path)", file)
-            if others or not names:
-                raise duckdb.Error("JSON Error: it holds other rows than objects with entries")
-            if doubled:
-                twice = next(name for name in doubled if doubled.count(name) > 1)
-                raise duckdb.Error(f"JSON Error: an object has the entry {twice!r} twice")
-            pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
-            cells = ", ".join(f"cells[{place}] AS c{place}" for place in range(1, len(names) + 1))
-            query = f"SELECT {cells} FROM (SELECT json_extract_string(json, $pointers) AS cells FROM read_json_objects($path))"
-            with pq.ParquetWriter(target, pa.schema([(name, pa.string()) for name in names])) as writer:
-                for batch in connection.sql(query, params=file | {"pointers": pointers}).to_arrow_reader():
-                    if rows == 1 and str(batch.column(0)[0]).startswith(("[", "{")):
-                        raise duckdb.Error("JSON Error: the whole file is one object")
-                    writer.write_batch(batch.rename_columns(names))
-        except duckdb.Error as error:
-            if isinstance(error, duckdb.OutOfMemoryException):
-                raise
-            reason = re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2])
-            raise TableError(
-                f"The file is JSON, but not one object per row with an entry for each column ({shorten(reason, 120)})."
-                " Save it in that form (pandas: frame.to_json(path, orient='records', lines=True)), or as CSV."
-            ) from error
+    try:
+        found = job.connection.execute(f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", file).fetchall()
+        names = [name for (name,) in found]
+        if len(names) > MAX_COLUMNS:
+            raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
+        rows, others, doubled = first_row(job.connection, f"SELECT {JSON_CHECKS} FROM read_json_objects($path)", file)
+        if others or not names:
+            raise duckdb.Error("JSON Error: it holds other rows than objects with entries")
+        if doubled:
+            twice = next(name for name in doubled if doubled.count(name) > 1)
+            raise duckdb.Error(f"JSON Error: an object has the entry {twice!r} twice")
+        pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
+        cells = ", ".join(f"cells[{place}] AS c{place}" for place in range(1, len(names) + 1))
+        query = f"SELECT {cells} FROM (SELECT json_extract_string(json, $pointers) AS cells FROM read_json_objects($path))"
+        with pq.ParquetWriter(target, pa.schema([(name, pa.string()) for name in names])) as writer:
+            for batch in job.connection.sql(query, params=file | {"pointers": pointers}).to_arrow_reader():
+                if rows == 1 and str(batch.column(0)[0]).startswith(("[", "{")):
+                    raise duckdb.Error("JSON Error: the whole file is one object")
+                writer.write_batch(batch.rename_columns(names))
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise
+        reason = re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2])
+        raise TableError(
+            f"The file is JSON, but not one object per row with an entry for each column ({shorten(reason, 120)})."
+            " Save it in that form (pandas: frame.to_json(path, orient='records', lines=True)), or as CSV."
+        ) from error
     return target

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tabtune_core.data.findings import Finding, ReadingChoices
+from tabtune_core.data.findings import Finding
 from tabtune_core.data.reading.cells import (
     Cells,
     check_width,
@@ -26,7 +26,7 @@ from tabtune_core.data.reading.cells import (
     tidy_names,
 )
 from tabtune_core.data.reading.names import column_name
-from tabtune_core.data.reading.progress import Tell
+from tabtune_core.data.reading.progress import Job
 from tabtune_core.data.reading.sql import connect, count_rows, hold_cells, unplanned
 from tabtune_core.errors import TableError
 
@@ -46,17 +46,9 @@ PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
-def load_parquet(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    folder: Path,
-    choices: ReadingChoices,
-    *,
-    limit_bytes: int,
-    fewest: int,
-    tell: Tell,
-) -> Cells:
-    """Reads a Parquet file into ``cells``, stored in ``folder``. Raises TableError where it is damaged or unpacks beyond the limit."""
+def load_parquet(path: Path, job: Job) -> Cells:
+    """Reads a Parquet file into ``cells``. Raises TableError where it is damaged or unpacks beyond the limit."""
+    connection, choices = job.connection, job.choices
     try:
         with closing(pq.ParquetFile(path)) as plain:
             schema, metadata = plain.schema_arrow, plain.metadata
@@ -66,12 +58,12 @@ def load_parquet(
         kept = [place for place, field in enumerate(schema) if not (LEFT_INDEX.fullmatch(field.name) and pa.types.is_integer(field.type))]
         index = [schema.names[place] for place in sorted({*range(len(schema))} - {*kept})]
         schema = pa.schema([schema.field(place) for place in kept])
-        check_width(len(schema), fewest)
+        check_width(len(schema), job.fewest)
         share = share_to_read(metadata.num_rows, choices.rows)
         unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
-        check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), limit_bytes)
+        check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), job.limit_bytes)
         names = [f"c{place}" for place in range(len(schema))]
-        hold_cells(connection, folder, len(names))
+        hold_cells(connection, job.folder, len(names))
         connection.execute(f"CREATE TABLE cells ({', '.join(f'{name} VARCHAR' for name in names)})")
         missing = missing_pattern(choices.missing_marks)
         selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)") for name in names)
@@ -81,7 +73,7 @@ def load_parquet(
         with closing(pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)) as file, unplanned(connection):
             for batch in file.iter_batches(rows_at_once(schema, shared)):
                 size += share * sum(map(unpacked_bytes, batch.columns))
-                check_size(int(size), limit_bytes)
+                check_size(int(size), job.limit_bytes)
                 table = pa.table([plain_type(batch.column(place)) for place in kept], names)
                 try:
                     connection.register("batch", table)
@@ -90,7 +82,7 @@ def load_parquet(
                 except UNREAD as error:
                     raise TableError(f"{without_text(table, schema)} {WAY_OUT}") from error
                 read += batch.num_rows
-                tell("Reading rows", read, metadata.num_rows)
+                job.tell("Reading rows", read, metadata.num_rows)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a system error, translated where reading begins
@@ -100,7 +92,7 @@ def load_parquet(
     tidy, findings = tidy_names(tuple(schema.names), told=True)
     if index:
         findings.append(Finding("info", "index", f"The row numbers that pandas stored as {', '.join(map(repr, index))} were left out."))
-    return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], fewest)
+    return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], job.fewest)
 
 
 def plain_type(column: pa.Array) -> pa.Array:

@@ -1,10 +1,16 @@
-"""Progress of reading, shown to the person who waits, and the limit of what is unpacked."""
+"""What the steps of reading share: what is asked, the limit of what is unpacked, and the progress, shown to the person who waits."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from gzip import GzipFile
-from typing import IO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.errors import TableError
+
+if TYPE_CHECKING:
+    import duckdb
 
 CHUNK_BYTES = 1 << 20
 Tell = Callable[[str, int, int], None]
@@ -16,17 +22,35 @@ def untold(stage: str, done: int, whole: int) -> None:
     """Reports nothing."""
 
 
-def unpacked(streams: "Iterable[IO[bytes] | GzipFile]", limit_bytes: int, too_large: str, tell: Tell) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One reading of a file, for all of its steps."""
+
+    connection: "duckdb.DuckDBPyConnection"
+    folder: Path
+    """For temporary files."""
+
+    choices: ReadingChoices
+    limit_bytes: int
+    """Most bytes of the file and of its unpacked content."""
+
+    fewest: int
+    """Fewest rows and columns: 1 for rows to predict."""
+
+    tell: Tell
+
+
+def unpacked(streams: "Iterable[IO[bytes] | GzipFile]", too_large: str, job: Job) -> Iterator[bytes]:
     """Yields the bytes of all streams in chunks. Raises TableError, with the text ``too_large``, once they are more than the limit."""
     size = 0
     for stream in streams:
         with stream:
             while chunk := stream.read(CHUNK_BYTES):
                 size += len(chunk)
-                if size > limit_bytes:
-                    raise TableError(too_large.format(limit_bytes))
+                if size > job.limit_bytes:
+                    raise TableError(too_large.format(job.limit_bytes))
                 yield chunk
-                tell("Unpacking megabytes", size // 1_000_000, 0)
+                job.tell("Unpacking megabytes", size // 1_000_000, 0)
 
 
 def in_words(stage: str, done: int, whole: int) -> str:

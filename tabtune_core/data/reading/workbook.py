@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.data.findings import Finding, Question, shorten
-from tabtune_core.data.reading.progress import Tell, unpacked
+from tabtune_core.data.reading.progress import Job, unpacked
 from tabtune_core.errors import LayoutError, TableError
 
 INSTALL = "pip install 'tabtune-dashboard[excel]'"
@@ -46,16 +46,16 @@ def is_workbook(path: Path, head: bytes) -> bool:
     return False
 
 
-def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: int, tell: Tell) -> Said:
-    """Writes a sheet to ``target`` with every cell in quotes: ``sheet``, or the first that is neither hidden nor empty.
+def sheet_as_text(path: Path, target: Path, job: Job) -> Said:
+    """Writes a sheet to ``target`` with every cell in quotes: the chosen one, or the first that is neither hidden nor empty.
 
-    Raises TableError where the workbook is encrypted, damaged or unpacks to more than ``limit_bytes``, and a LayoutError that lists the
-    sheets where ``sheet`` does not exist or is empty.
+    Raises TableError where the workbook is encrypted, damaged or unpacks beyond the limit, and a LayoutError that lists the sheets
+    where the chosen one does not exist or is empty.
     """
     if not written_before_2007(path):
-        check_unpacked(path, limit_bytes, tell)
-    tell("Opening the workbook", 0, 0)
-    asked = json.dumps({"path": str(path), "sheet": sheet, "target": str(target), "limit_bytes": limit_bytes})
+        check_unpacked(path, job)
+    job.tell("Opening the workbook", 0, 0)
+    asked = json.dumps({"path": str(path), "sheet": job.choices.sheet, "target": str(target), "limit_bytes": job.limit_bytes})
     command = [sys.executable, "-m", __name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
@@ -73,7 +73,7 @@ def sheet_as_text(path: Path, sheet: str | None, target: Path, *, limit_bytes: i
         raise OSError(*said["failed"])
     if "error" in said:
         raise (LayoutError if said["layout"] else TableError)(said["error"])
-    return found(said["sheet"], said["sheets"], said["hidden"], chosen=sheet is not None)
+    return found(said["sheet"], said["sheets"], said["hidden"], chosen=job.choices.sheet is not None)
 
 
 def found(sheet: str, sheets: list[str], hidden: list[str], *, chosen: bool) -> Said:
@@ -92,12 +92,12 @@ def listed(sheets: list[str], hidden: list[str]) -> str:
     return f"{len(sheets)} sheet{'s' * (len(sheets) > 1)}: {', '.join(names)}{', ...' * (len(sheets) > NAMED)}"
 
 
-def check_unpacked(path: Path, limit_bytes: int, tell: Tell) -> None:
+def check_unpacked(path: Path, job: Job) -> None:
     """Raises TableError where the unpacked parts of the file exceed the limit; they are counted, since declared sizes may be false."""
     too_large = "The workbook unpacks to more than {:,} bytes, which is the limit. Save the table as CSV."
     try:
         with zipfile.ZipFile(path) as archive:
-            deque(unpacked(map(archive.open, archive.infolist()), limit_bytes, too_large, tell), maxlen=0)
+            deque(unpacked(map(archive.open, archive.infolist()), too_large, job), maxlen=0)
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise TableError(f"The workbook is damaged ({error}). Open it in the program that wrote it, and save it again.") from error
 

@@ -12,6 +12,7 @@ from read_tables import EXPECTED, PLAIN, codes, parquet, said, zipped
 
 from tabtune_core.data.reading.cells import load_text
 from tabtune_core.data.reading.misfits import Dialect
+from tabtune_core.data.reading.progress import Job, untold
 from tabtune_core.data.reading.sql import connect, counts
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.errors import TableError
@@ -264,8 +265,9 @@ def test_hundreds_of_columns_fit_into_the_memory_limit_of_reading(tmp_path):
     (tmp_path / "wide.csv").write_text("\n".join(lines))
     with connect(tmp_path) as connection:
         dialect = Dialect(",", '"', '"', 0, 600, True, False)
-        more = {"sample": tmp_path / "sample.csv", "limit_bytes": 10**9, "fewest": 2}
-        cells = load_text(connection, tmp_path / "wide.csv", dialect, ReadingChoices(), lines=21, **more)
+        more = {"choices": ReadingChoices(), "limit_bytes": 10**9, "fewest": 2, "tell": untold}
+        job = Job(connection=connection, folder=tmp_path, **more)
+        cells = load_text(tmp_path / "wide.csv", dialect, job, sample=tmp_path / "sample.csv")
         assert (len(cells.names), cells.rows) == (600, 20)
         assert counts(connection, "count(c598)", "count(c599)") == (20, 0)
 
