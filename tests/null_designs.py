@@ -84,16 +84,36 @@ def timid_and_bold(rng, rows=40, spread=2.0, timid=0.5):
     return [[held_out(y_N, factor * truth_N)] for factor in (timid, sure_of(spread, timid))]
 
 
-def rarely_wrong(rng, rows=120, wrong=0.01, timid=0.05):
-    """Two models name the right side of every row, one more boldly, and a share ``wrong`` of the labels is turned: both have the same loss."""
-    side_N = np.where(rng.random(rows) < 0.5, 1, -1)
-    y_N = (side_N > 0) ^ (rng.random(rows) < wrong)
+def rarely_wrong(rng, rows=120, wrong=0.01, timid=0.05, together=1, split_by="random"):
+    """Two models name the right side of every row, one more boldly, and a share ``wrong`` of the labels is turned: both have the same loss.
+
+    ``together`` rows in sequence have one label.
+    """
+    unit_N = np.arange(rows) // together
+    side_N = np.where(rng.random(rows) < 0.5, 1, -1)[unit_N]
+    y_N = (side_N > 0) ^ (rng.random(rows) < wrong)[unit_N]
 
     def loss(error):
         return -wrong * np.log(error) - (1 - wrong) * np.log1p(-error)
 
     bold = brentq(lambda error: loss(error) - loss(timid), 1e-12, wrong)
-    return [[held_out(y_N, side_N * np.log1p(-error) - side_N * np.log(error))] for error in (bold, timid)]
+    units_N = np.arange(rows) if split_by == "time" else unit_N
+    return [[held_out(y_N, side_N * np.log1p(-error) - side_N * np.log(error), None, units_N, split_by)] for error in (bold, timid)]
+
+
+def rarely_wrong_groups(rng, groups=20, rows=10, wrong=0.03):
+    """Labels of single rows; one model is wrong in whole groups, the other in single rows, both equally often."""
+    unit_N, y_N = np.repeat(np.arange(groups), rows), rng.random(groups * rows) < 0.5
+    side_N = np.where(y_N, 2.0, -2.0)
+    turned_2N = rng.random(groups)[unit_N] < wrong, rng.random(groups * rows) < wrong
+    return two(np.zeros(len(y_N)), [np.where(turned_N, -side_N, side_N) for turned_N in turned_2N], rng, y_N, unit_N, "group")
+
+
+def rare_numbers(rng, rows=120, share=0.02):
+    """Most targets are 0, and two constants, one below and one above the mean, have equally large squared errors."""
+    y_N = (rng.random(rows) < share) * (1 + 0.2 * rng.normal(size=rows))
+    both_2N = share * np.array([[0.1], [1.9]]) + 1e-4 * rng.normal(size=(2, rows))
+    return [[Predictions(np.arange(rows), y_N, said_N, units_N=np.arange(rows))] for said_N in both_2N]
 
 
 def prices(rng, rows=120, tail=1.1):
@@ -168,6 +188,15 @@ DESIGNS = {
     "one label in 100 wrong, 120 rows": (rarely_wrong, "log_loss", 1),
     "one label in 50 wrong, 120 rows": (partial(rarely_wrong, wrong=0.02, timid=0.08), "log_loss", 1),
     "one label in 200 wrong, 400 rows": (partial(rarely_wrong, rows=400, wrong=0.005, timid=0.03), "log_loss", 1),
+    "one group of 5 in 100 wrong, 120 groups": (partial(rarely_wrong, rows=600, together=5, split_by="group"), "log_loss", 1),
+    "one group of 10 in 33 wrong, 20 groups, Brier score": (
+        partial(rarely_wrong, rows=200, wrong=0.03, timid=0.1, together=10, split_by="group"),
+        *("brier", 1),
+    ),
+    "one period of 10 in 33 wrong, in time": (
+        partial(rarely_wrong, rows=200, wrong=0.03, timid=0.1, together=10, split_by="time"),
+        *("log_loss", 1),
+    ),
     "prices, RMSE": (prices, "rmse", 1),
     "prices, R²": (prices, "r2", 1),
     "prices, mean absolute error": (prices, "mae", 1),
@@ -183,6 +212,9 @@ BEYOND = {
     "nearly certain, 20 rows": (partial(timid_and_bold, rows=20, spread=4.0, timid=0.3), "log_loss", 1),
     "nearly certain, 30 rows": (partial(timid_and_bold, rows=30, spread=4.0, timid=0.3), "log_loss", 1),
     "one label in 100 wrong, 60 rows": (partial(rarely_wrong, rows=60), "log_loss", 1),
+    "one target in 50 not 0, RMSE": (rare_numbers, "rmse", 1),
+    "one target in 16 not 0, RMSE": (partial(rare_numbers, share=1 / 16), "rmse", 1),
+    "wrong in whole groups or single rows, accuracy": (rarely_wrong_groups, "accuracy", 1),
     "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss", 1),
     "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
     "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),

@@ -123,6 +123,9 @@ least 93 % of intervals contain the truth from 40 rows on; with 20 blocks of 80 
 FEWEST_ROWS, FEWEST = 30, 5
 """Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
 skewed differences contain the truth too rarely (with 20 rows in 93 % of cases for the RMSE of prices), or are too wide to be of use."""
+NEAR = 0.02
+"""Numbers so near to the median, as a share of their range, say nothing about the others, whose errors decide: where nearly all are 0,
+rare large ones. FEWEST of these must be there."""
 MOST_TURNED = 2_000
 """Rows from which the mean effect of one row is computed."""
 LEAST_ROWS = 1.5
@@ -137,7 +140,7 @@ class TooFew:
     of: SplitBy
     """Rows (``random``), groups, or blocks of time."""
     of_class: str | None
-    """Only those that have rows of this class count; None: all count."""
+    """Only those that have rows of this class count or, if it is empty, rows with a target not near the median; None: all count."""
     found: int
     """Effective number: unequal ones count as fewer equal ones, and copies as one row."""
     needed: int
@@ -247,6 +250,9 @@ class RowGroups:
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
         self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # neighbouring units may be alike
         counts = [(None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)]
+        y_M = np.concatenate([part.y_N for part in parts])[first]
+        if metric.task == "regression":
+            counts.append(("", _equal(unit_M[np.abs(y_M - np.median(y_M)) > NEAR * np.ptp(y_M)]), FEWEST))
         for part in parts if Interval.OVER_CLASSES in metric.interval else ():
             unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
             counts += [(part.classes[k], _equal(unit_N[part.y_N == k]), FEWEST) for k in np.unique(part.y_N)]
@@ -254,7 +260,9 @@ class RowGroups:
         lacking = [TooFew(self.split_by, name, round(found), needed, there) for name, (found, there), needed in few]
         self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
         self.freedom = min(_equal(self._group)[0], *(found for _, (found, _), _ in counts)) - 1
-        self.copies = len(unit_M) / _equal(unit_M)[0] if self.split_by == "random" else 1.0
+        together = 1.0 if self.split_by == "random" or metric.task == "regression" else alike(y_M, unit_M)
+        self.together = 1 + together * (len(unit_M) / _equal(unit_M)[0] - 1)
+        """Rows that may be wrong together: the copies of a row, and as many of a group or block as its labels are alike."""
         self.one_row = max(one_row(metric, part.y_N, part.predicted) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:
@@ -290,7 +298,20 @@ def _equal(unit_M: Ints) -> tuple[float, int]:
     Also returns how many there are.
     """
     rows_U = np.bincount(unit_M).astype(np.float64)
-    return float(rows_U.sum() ** 2 / (rows_U**2).sum()), int(np.count_nonzero(rows_U))
+    return float(rows_U.sum() ** 2 / max((rows_U**2).sum(), 1)), int(np.count_nonzero(rows_U))
+
+
+def alike(label_M: Ints, unit_M: Ints) -> float:
+    """Returns how alike the labels of a unit are, from 0 (as if drawn from all) to 1: their intraclass correlation (Fleiss and Cuzick 1979,
+    Applied Psychological Measurement 3, 537-542), and 1 if all rows have the same label.
+    """
+    counts_UK = np.zeros((int(unit_M.max()) + 1, int(label_M.max()) + 1))
+    np.add.at(counts_UK, (unit_M, label_M), 1)
+    rows_U, total = counts_UK.sum(axis=1), len(label_M)
+    share_K = counts_UK.sum(axis=0) / total
+    apart = total - (counts_UK**2 / rows_U[:, None]).sum()  # rows that differ from others of their unit
+    differ = (total - len(rows_U)) * (1 - (share_K**2).sum())
+    return float(np.clip(1 - apart / differ, 0, 1)) if differ else 1.0
 
 
 def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None]) -> Difference | TooFew | None:
@@ -322,7 +343,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     rows_S = [a.rows.rows_N for a, _ in both]
     of_rows = sum(map(len, rows_S)) / len(np.unique(np.concatenate(rows_S))) / seeds
     one_row_S = [
-        groups.copies * (groups.one_row if metric.interval else _turned(a, b)) if differ else 0.0
+        groups.together * (groups.one_row if metric.interval else _turned(a, b)) if differ else 0.0
         for (a, b), differ in zip(both, differ_S, strict=True)
     ]
     pull_G = _pull(without_SG.mean(axis=0), rounding)

@@ -17,7 +17,7 @@ from tabtune_core.metrics import METRICS, Metric, Task
 from tabtune_core.settings import REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 
-NO_ADAPTER = "no adapter is offered: a fresh process did not confirm it"
+NO_ADAPTER = "no adapter is offered: it was not verified in a fresh process"
 NO_GAIN, NOT_MEASURED = "no gain over zero-shot", "its score is not defined on the validation rows, so that nothing was measured"
 SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""

@@ -135,7 +135,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         y_N = read_labels(y, len(frame))
         labels, weights = Labels.of(y_N, settings.task), read_weights(sample_weight, len(frame))
         plan = Plan.of(settings, features=frame.shape[1], device=device)
-        with scratch_folder() as folder, MemoryMeter(device, events.append, nvml=open_nvml(device)) as meter:
+        with scratch_folder() as folder, MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
             fitted = fit(
                 plan,
                 lambda: prepare_arrays(

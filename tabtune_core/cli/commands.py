@@ -41,7 +41,7 @@ def print_context_curve(asked: argparse.Namespace) -> int:
     chosen = runs_of_curve(store, runs, metric, asked.seed)
     if not chosen:
         raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to score with more context rows.")
-    say(f"Scoring {', '.join(run.name for run in chosen)} and the pretrained model")
+    say(f"Scoring {', '.join([*(run.name for run in chosen if run.settings.strategy != 'inference'), 'zero-shot'])}")
     with scratch_folder() as folder:
         frame = curve_frame(context_curve(store.home, folder, runs=[run.id for run in chosen]))
     columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]

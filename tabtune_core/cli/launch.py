@@ -30,7 +30,7 @@ from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.settings import MANY_RUNS, REFERENCES, STRATEGY_NAMES, RunSettings, SweepSettings
+from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -66,7 +66,12 @@ def start_training(asked: argparse.Namespace) -> int:
     dataset = dataset_of(store, asked)
     run = {**given(asked, read_settings_file(asked.settings, RunSettings)), "dataset": dataset.id}
     settle_target(store, dataset, run)
-    return _launch(store, asked, dataset, [RunSettings.from_dict(run)])
+    settings = RunSettings.from_dict(run)
+    for row in (SETTINGS[path.split(".")[-1]] for path in vars(asked) if path.startswith("settings.")):
+        unused = "" if settings.strategy in row.strategies else f"with the strategy {settings.strategy!r}"
+        if unused or settings.is_replaced(row.name):
+            raise SettingError(f"{row.path} changes nothing {unused or f'beside {row.replaced_by}'}; leave it out.")
+    return _launch(store, asked, dataset, [settings])
 
 
 def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:

@@ -108,7 +108,7 @@ def read_new_rows(
 def percent_notes(rows: Table, names: Collection[str], percent: Collection[str]) -> Iterator[str]:
     """Yields a sentence for each number column that may be 100 times too small or large; the table has % in the columns ``percent``."""
     for name, examples in ((column.name, column.examples) for column in rows.columns if column.name in names and column.kind == "number"):
-        shown = next((cell for cell in examples if cell.endswith(PERCENT)), None)
+        shown = next((cell for cell in examples if PERCENT in cell), None)
         if shown and name not in percent:
             yield f"{shown!r} in {name!r} was read as {shown[:-1].strip()}. If the adapter's table has shares, such as 0.12, write shares."
         elif not shown and name in percent and 0 < (most := rows.frame[name].abs().max()) <= 1:

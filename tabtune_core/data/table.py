@@ -37,10 +37,10 @@ from tabtune_core.data.reading.column_profile import (
 )
 from tabtune_core.data.reading.dates import MEANS, ORDERS, as_date, each_date
 from tabtune_core.data.reading.decoding import PARQUET, decode, plain_file, read_head
-from tabtune_core.data.reading.dialect import find_dialect
+from tabtune_core.data.reading.dialect import erase_rules, find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.numbers import SURE_COMMA, ZERO_POINT, as_number, each_number
+from tabtune_core.data.reading.numbers import MONEY, SURE_COMMA, ZERO_POINT, as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Job, Tell, untold
@@ -151,6 +151,7 @@ def read_table(
         tell("Decoding the text", 0, 0)
         encoding, of_text, about_text = decode(path, text, used.encoding)
         tell("Finding the layout", 0, 0)
+        erase_rules(text, used.delimiter)
         dialect = find_dialect(connection, text, used)
         tell("Splitting lines into cells", 0, 0)
         hold_cells(connection, folder, dialect.width)
@@ -197,7 +198,8 @@ def finish(
     known_units, known_orders, known_commas = dict(choices.units), dict(choices.date_orders), dict(choices.decimal_commas)
     anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
     # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
-    sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {quoted(f'(?m)^({SURE_COMMA})$')}))"
+    with_sign = quoted(rf"(?m)^(({MONEY}|%) ?)?{SURE_COMMA} ?({MONEY}|%)?$")
+    sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {with_sign}))"
     sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
     follows = own or (sure and not (to_predict and own is None))
     by_comma = choices.delimiter == ";" or guided

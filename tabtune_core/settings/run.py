@@ -67,10 +67,10 @@ class RunSettings:
     test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)
     """Share of the rows for the test. Test scores are reported and choose nothing."""
     split_seed: int = setting(0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None, idle=WITHOUT_A_SEED)
-    """Random seed of the test rows. They are held out once and are the same for every ``seed``, so that no run trains on them or chooses by
+    """Random seed of the test rows. They are held out once and are the same for every seed, so that no run trains on them or chooses by
     them."""
     test_rows_move: bool = setting(False, "Let the seeds move the test rows", "Rows, weights", argument=None)
-    """Let ``seed`` draw the test rows too, as in earlier versions. Test rows of one seed are then training and validation rows of another,
+    """Let the seed draw the test rows too, as in earlier versions. Test rows of one seed are then training and validation rows of another,
     so a choice made over several seeds has used test rows."""
     split_by: SplitBy = setting("random", column=True)
     """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for training, later ones

@@ -26,6 +26,8 @@ from tabtune_core.wording import counted
 DASH = "-"
 """Means missing, except in columns that also hold "+"."""
 USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", DASH, ".", "..")
+EXACT = {"na": "NA|na", "nan": "NaN|NAN|nan", "null": "NULL|null"}
+"""How marks are written that are also names: Na is sodium, Nan a province, Null a family."""
 FEWEST = 2
 """Fewest rows and columns of a table to train on; rows to predict may have one of each."""
 TALL_LINES = 100
@@ -65,7 +67,8 @@ def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     """Returns the parameter of ``cleaned``: a regular expression (RE2) of missing cells, without "-", which is decided by column later."""
     usual = (mark for mark in USUAL_MARKS if mark != DASH)
     marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*usual, *(mark.strip() for mark in extra))))
-    marks = marks.replace("|na|", "|(?-i:NA|na)|", 1)  # Na is sodium
+    for mark, written in EXACT.items():
+        marks = marks.replace(f"|{mark}|", f"|(?-i:{written})|", 1)
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
 
 

@@ -46,7 +46,7 @@ FOREIGN = "|".join(ELSEWHERE.values()).replace("(", "(?:")
 LIKELY = re.compile(
     r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+年月日년월일-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
     rf"|{FOREIGN})[a-zç]*"
-    r"|\d(st|nd|rd|th)|\b(of|de|gmt|utc)\b|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
+    r"|\d(st|nd|rd|th)|\b(of|de|gmt|utc|uhr)\b|^(mo|di|mi|do|fr|sa|so)[.,]|[ap]\.?m\b|(?<![a-z])[tqmwz](?![a-z])|[A-Z]{3,4}$|\s[A-Za-z]+/[A-Za-z_]+$)+",
     re.IGNORECASE,
 )
 """The parts of dates and times of day; whether a cell is one is decided by its format."""
@@ -70,8 +70,13 @@ STANDARD = (
     rf"regexp_replace(replace({MOMENT}, 'UTC', 'GMT'), '([T ]\d{{1,2}}:\d{{2}})(\s*[A-Za-z+-])', '\1:00\2'), '\s+([+-])', '\1') "
     "AS TIMESTAMPTZ))) END"
 )
-MARKS = ((r"[-/., 年月日년월일]+", " "), (r" $", ""), (r"^(\d+:[\d:]+) (\d+ \w+ \d+)$", r"\2 \1"))
-"""Rules that put a blank for every mark except the colons of a time, and a time after its date."""
+MARKS = (
+    (r"[-/., 年月日년월일]+", " "),
+    (r" $", ""),
+    (r"^(\d+:[\d:]+) (\d+ \w+ \d+)$", r"\2 \1"),
+    (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"),
+)
+"""Rules that put a blank for every mark except the colons of a time, a time after its date, and blanks into a date of digits."""
 ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date
     "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
 )
@@ -79,7 +84,11 @@ REWRITTEN = (
     (r"^(mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
     (rf"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)({ENDINGS})\b", r"\1"),
+    (r"^(mo|di|mi|do|fr|sa|so)[.,]+ *(\d)", r"\2"),
+    (r"(\d) uhr$", r"\1"),
+    (r"^(\d\d?)([a-z]{3})(\d\d|\d{4})\b:?", r"\1 \2 \3 "),
     (r"(\d)t(\d)", r"\1 \2"),
+    (r"^(\d{8}) (\d\d)(\d\d)(\d\d)z?$", r"\1 \2:\3:\4"),
     (r"(\d)\s*(utc|gmt|[+-]00:?00)$", r"\1"),
     (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
     *MARKS,
@@ -372,7 +381,7 @@ def _written(*styles: str) -> str:
         for style in styles
         for form in (style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2]))
     ]
-    return f"coalesce(CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END, {STANDARD})"
+    return f"coalesce({STANDARD}, CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END)"
 
 
 def _year(style: str) -> str:

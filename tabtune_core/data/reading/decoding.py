@@ -3,6 +3,7 @@
 First step of reading. In: a path or bytes. Out: files in a temporary folder, and findings.
 """
 
+import codecs
 import gzip
 import os
 import re
@@ -60,6 +61,11 @@ TRUSTED_GUESSES = frozenset(
     {"big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis", "shift_jis_2004"}
     | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u"}
 )
+MOST_SLIPS = 0.05
+"""Largest share of the letters beyond ASCII that are not UTF-8 in a file that is."""
+BY_BYTE = "one-byte"
+"""Name of the error handler that reads a byte that is not UTF-8 as cp1252."""
+codecs.register_error(BY_BYTE, lambda slip: (slip.object[slip.start : slip.end].decode("cp1252", "replace"), slip.end))
 TOO_LARGE = "The archive unpacks to more than {:,} bytes, which is the limit. Unpack it to a file and sample that."
 EXPORT = "Export the table as CSV or Parquet and add that file."
 
@@ -200,6 +206,10 @@ def decode(path: Path, target: Path, encoding: str | None) -> tuple[str, tuple[F
     if transcode(path, target, "utf-8"):
         return "utf-8", (), ()
     evidence = beyond_ascii(path)
+    if shown := slips_in_utf8(evidence):
+        transcode(path, target, "utf-8", BY_BYTE)
+        message = f"A few bytes are not UTF-8, as all others are. They were read as cp1252, which gives text such as {shown!r}."
+        return "utf-8", (Finding("warning", "latin-1", message),), ()
     guess = from_bytes(evidence).best() if other_script(evidence) else None
     guessed = [guess.encoding] if guess is not None and guess.encoding in TRUSTED_GUESSES else []
     used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
@@ -233,6 +243,8 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
     """Transcodes as ``transcode`` does, but raises LayoutError where the encoding is unknown or does not fit."""
     try:
         fits = transcode(path, target, encoding)
+        if not fits and codecs.lookup(encoding).name == "utf-8" and slips_in_utf8(beyond_ascii(path)):
+            fits = transcode(path, target, encoding, BY_BYTE)
     except (LookupError, ValueError) as error:  # ValueError: the name contains a zero byte
         known = "utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis"
         raise LayoutError(f"Unknown encoding {shorten(encoding)!r}. Known ones: {known}.") from error
@@ -240,10 +252,10 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
         raise LayoutError(f"The file is not valid {encoding}: some bytes cannot be decoded. Leave the encoding open, or choose another.")
 
 
-def transcode(path: Path, target: Path, encoding: str) -> bool:
+def transcode(path: Path, target: Path, encoding: str, errors: str = "strict") -> bool:
     """Writes the file as UTF-8 in bounded memory; returns False where its bytes are invalid in ``encoding``."""
     try:
-        with path.open(encoding=encoding) as text, target.open("w", encoding="utf-8", newline="\n") as out:
+        with path.open(encoding=encoding, errors=errors) as text, target.open("w", encoding="utf-8", newline="\n") as out:
             shutil.copyfileobj(text, out, CHUNK_BYTES)
     except UnicodeError:
         return False
@@ -264,6 +276,16 @@ def beyond_ascii(path: Path) -> bytes:
             if len(lines) * 64 > HEAD_BYTES:
                 break
     return b"".join(lines)
+
+
+def slips_in_utf8(text: bytes) -> str:
+    """Returns the letters around the first byte that is not UTF-8, if nearly all letters beyond ASCII are; else an empty text."""
+    letters = text.decode("utf-8", "surrogateescape")
+    bad = [place for place, letter in enumerate(letters) if "\udc80" <= letter <= "\udcff"]
+    if not bad or len(bad) > MOST_SLIPS * sum(not letter.isascii() for letter in letters):
+        return ""
+    line = letters[max(letters.rfind("\n", 0, bad[0]) + 1, bad[0] - 15) : bad[0] + 15].split("\n")[0]
+    return line.encode("utf-8", "surrogateescape").decode("utf-8", BY_BYTE).strip()
 
 
 def other_script(text: bytes) -> bool:

@@ -8,7 +8,7 @@ import csv
 import io
 import re
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -49,6 +49,10 @@ MARK = "#"
 """The start of a comment line or, in files of some programs, of the header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 BLANKS = re.compile(r'("[^"]*")| +')
+RULE = re.compile(r"[\s|+:]*[-=]{3}[-=|+:\s]*")
+"""A line that a program draws between rows, of dashes and bars."""
+ROWS_TOLD = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*")
+"""The line in which such programs count the rows."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -82,7 +86,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
         tried = [(separator, head_records(head, separator, quote)) for separator in SEPARATORS]
         delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
     if delimiter == " " and is_aligned(head, records, quote):
-        align(path)
+        rewrite(path, single_blanks)
         return find_dialect(connection, path, choices)
     width = usual_width(records)
     split = [record for record in records if len(record[1]) > 1]
@@ -270,12 +274,35 @@ def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> b
     return evenness(records) < 1 or (len(records) > 1 and not all(map(any, zip(*(cells[:-1] for _, cells in records), strict=True))))
 
 
-def align(path: Path) -> None:
-    """Writes a file with ``single_blanks``."""
-    whole = path.with_name("aligned.csv")
+def erase_rules(path: Path, delimiter: str | None) -> None:
+    """Empties the lines that a program draws between rows and that in which it counts them, and removes the bars around rows.
+
+    Does nothing without drawn lines, or if ``delimiter`` is neither open nor one that such programs use.
+    """
+    if delimiter not in (None, "|", " "):
+        return
+    with path.open(encoding="utf-8") as text:
+        start = text.read(HEAD_CHARACTERS)
+    lines = [line.strip() for line in start.split("\n")[: None if len(start) < HEAD_CHARACTERS else -1]]
+    if not any(map(RULE.fullmatch, lines)):
+        return
+    framed = all(re.fullmatch(r"\|.*\|", line) for line in lines if "|" in line and not RULE.fullmatch(line))
+
+    def erased(line: str) -> str:
+        bare = line.strip()
+        if RULE.fullmatch(bare) or ROWS_TOLD.fullmatch(bare):
+            return "\n"
+        return f"{bare[1:-1]}\n" if framed and re.fullmatch(r"\|.*\|", bare) else line
+
+    rewrite(path, erased)
+
+
+def rewrite(path: Path, change: Callable[[str], str]) -> None:
+    """Writes a file with each line changed."""
+    whole = path.with_name("before.csv")
     path.rename(whole)
     with whole.open(encoding="utf-8", newline="\n") as lines, path.open("w", encoding="utf-8", newline="\n") as kept:
-        kept.writelines(map(single_blanks, lines))
+        kept.writelines(map(change, lines))
     whole.unlink()
 
 

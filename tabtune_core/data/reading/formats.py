@@ -114,6 +114,6 @@ def json_as_parquet(path: Path, job: Job) -> Path:
         reason = re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2])
         raise TableError(
             f"The file is JSON, but not one object per row with an entry for each column ({shorten(reason, 120)})."
-            " Save it in that form (pandas: frame.to_json(path, orient='records', lines=True)), or as CSV."
+            " Save it in that form (pandas: frame.to_json(path, orient='records', date_format='iso')), or as CSV."
         ) from error
     return target

@@ -25,13 +25,13 @@ BAD_SHARE = 0.02
 """Largest share of the filled cells of a number column that are not numbers: so few are slips, unless they look like codes."""
 CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
 
-MONEY = r"[$€£¥₹₩₽]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
+MONEY = r"[$¢-¥฿₠-₿￠￡￥￦]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 MINUS = "\u2212\u2013"
 """The typographic minus sign and the en dash, used instead of "-"."""
 SIGNED = f"replace(replace(cell, '{MINUS[0]}', '-'), '{MINUS[1]}', '-')"  # translate takes three times as long
 BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$|^(\d[\d.,]*[.,]\d\d+)-$"
 """A negative number as accountants and SAP write it; a grade such as 2- or 1.3- is none."""
-BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '^([+-]?)\s*({MONEY})\s*|\s*({MONEY}|%|\+)$', '\1', 'g')"
+BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '^([+-]?)\s*({MONEY}|%)\s*|\s*({MONEY}|/-|%|\+)$', '\1', 'g')"
 BOUND, FLAG = r"[<>≤≥~≈]=?\s*", r"\s+[AC-JLN-Za-jln-z]{1,2}"
 """A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and statistical offices (e)
 write it, except K, M and B, which mean thousands, millions and billions."""
@@ -43,8 +43,11 @@ beside "3"."""
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
 POWER_OF_UNIT = r"(?<=[^\W\d_xX])\^?-?[1-3](?!\d)|(?<=/)\d+(?=\s?[^\W\d_])"
 """What follows a letter in m2, kg/m^2 and s-1, or a stroke in l/100km."""
+NUMERALS = "²³¹¼-¾⁰-₉⅐-↏①-⓿"
+"""Characters that count as letters in a regular expression but are numbers."""
 UNIT = re.compile(
-    rf"[+{MINUS}-]?\d+(?:[., \u00a0\u202f]\d+)*(?:[eE][+-]?\d+)?\s*((?:[^\W\d_]|°)(?:[^\W\d_]|[ /²³°*^·.%]|{POWER_OF_UNIT})*)"
+    rf"[+{MINUS}-]?\d+(?:[., \u00a0\u202f]\d+)*(?:[eE][+-]?\d+)?\s*"
+    rf"((?:[^\W\d_{NUMERALS}]|°)(?:[^\W\d_{NUMERALS}]|[ /²³°*^·.%]|{POWER_OF_UNIT})*)"
 )
 """A number with a unit after it, in any script."""
 PERCENT = "%"
@@ -113,6 +116,10 @@ AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """A number with K, M or B where a decimal point or a currency shows that the letter is not a unit or part of a code."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """The same without that evidence, for a column that the person asked to read as numbers."""
+LETTERED = re.compile(r"[+-]?(\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?([KkM]?)")
+SAME_SIZE = 3
+"""How many times as large or small as the numbers with a letter those without may be, if the letter is a unit that they lack."""
+SHORTENED = {"k": "thousands", "K": "thousands", "M": "millions"}
 LETTER_UNITS = {
     "K": re.compile(r"kelvin|^(temp(erature)?s?|t)([\W_]*k\W*)?$", re.IGNORECASE),
     "M": re.compile(r"molar|(?<![a-z])conc(entration)?s?(?![a-z])", re.IGNORECASE),
@@ -126,6 +133,24 @@ def letter_of_all(sample: Sequence[str]) -> str:
     if letters not in ({"K"}, {"M"}) or any(re.search(MONEY, cell) for cell in sample):
         return ""
     return "M" if letters == {"M"} else "K" * all(re.match(r"\d{3}", cell) for cell in sample)
+
+
+def abbreviates(sample: Sequence[str]) -> bool:
+    """Returns True if a letter after some of the numbers shortens them: there are K and M, or numbers without a letter differ in size.
+
+    >>> abbreviates(["900K", "3M"]), abbreviates(["900", "1K", "12K"]), abbreviates(["295", "300K", "310K"]), abbreviates(["1K", "2A"])
+    (True, True, False, False)
+    """
+    sizes: dict[str, list[int]] = {}
+    for found in map(LETTERED.fullmatch, sample):
+        if found:
+            sizes.setdefault(found[2].upper(), []).append(int(found[1].replace(",", "")))
+    plain, known = sizes.pop("", []), sum(map(len, sizes.values()))
+    if not sizes or known + len(plain) < len(sample) * (1 - STRAY_SHARE):
+        return False
+    with_letter = [size for one in sizes.values() for size in one]
+    low, high = min(with_letter) / SAME_SIZE, max(with_letter) * SAME_SIZE
+    return len(sizes) > 1 or any(not low <= size <= high for size in plain)
 
 
 def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
@@ -176,7 +201,7 @@ def as_number(
     letter = ASKED_AMOUNT if forced else AMOUNT
     same = letter_of_all(sample)
     of_unit = same and LETTER_UNITS[same].search(name)
-    amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and any(map(letter.match, sample)))
+    amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and (any(map(letter.match, sample)) or abbreviates(sample)))
     own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
     unit = None if unit in (AMOUNTS.unit, SPANS.unit) else unit or unit_of(sample)
     filled, unread, zeros, large, infinite, points = yield Ask(
@@ -376,7 +401,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     what = "Numbers with points between thousands" if style is POINTS and not any("," in value for value in sample) else style.message
     signs = {"cell": "", BARE: " and a currency, percent, minus or plus sign", UNMARKED: " and marks, which are left out,"}
     message = f"{what}{signs.get(text, f' and the unit {unit!r}')} in {name!r}, such as {shorten(shown)!r}, were read as numbers"
-    scale = "; 12% became 12" if any(value.endswith("%") for value in sample) else ""
+    scale = "; 12% became 12" if any(PERCENT in value for value in sample) else ""
     scale += "; (12) became -12" if text == BARE and any(value.endswith(")") for value in sample) else ""
     scale += "".join(f"; {value} became -{value[:-1]}" for value in [cell for cell in sample if re.fullmatch(r"\d[\d.,]*-", cell)][:1])
     scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""
@@ -384,6 +409,8 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     if doubt := style is AMOUNTS and letter_of_all(sample) == "K":
         scale += f"; 1K became 1e3. If K means kelvin, let the column's name say so, such as {f'{name} kelvin'!r}"
     own = style.unit or (None if text in signs else unit)
+    if own in SHORTENED and not LETTER_UNITS[own.upper()].search(name):
+        scale += f". Choose number, under Columns, if {own} means {SHORTENED[own]}"
     code = "marks" if text == UNMARKED else "units" if own else style.code
     cells = [value for value in sample if re.search("[1-9]", value) and not re.search(r"[^\W\d_]{2}", re.sub(MONEY, "", value))]
     marks = {frozenset(sign.rstrip(".") for sign in re.findall(f"{MONEY}|%", cell)) for cell in cells}
@@ -391,7 +418,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
         named = ", ".join(map(repr, sorted(NO_SIGN.union(*marks)))) + " and no sign" * (NO_SIGN in marks)
         message, code = f"{message}, with different signs: {named}. Convert them to one unit if they differ in it", "mixed-signs"
     told = Finding("warning" if text == UNMARKED or code == "mixed-signs" or doubt else "info", code, f"{message}{scale}.", name)
-    own = own or (PERCENT if any(cell.endswith(PERCENT) for cell in sample) else None)
+    own = own or (PERCENT if any(PERCENT in cell for cell in sample) else None)
     return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 
 

@@ -4,11 +4,13 @@ Third step of reading, beside ``cells``. The limit applies to the unpacked cells
 can unpack to gigabytes.
 """
 
+import json
 import re
 from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -74,7 +76,7 @@ def load_parquet(path: Path, job: Job) -> Cells:
             for batch in file.iter_batches(rows_at_once(schema, shared)):
                 size += share * sum(map(unpacked_bytes, batch.columns))
                 check_size(int(size), job.limit_bytes)
-                table = pa.table([plain_type(batch.column(place)) for place in kept], names)
+                table = pa.table([plain_type(batch.column(place), schema.field(at)) for at, place in enumerate(kept)], names)
                 try:
                     connection.register("batch", table)
                     connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, before=read)})", missing)
@@ -95,14 +97,29 @@ def load_parquet(path: Path, job: Job) -> Cells:
     return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], job.fewest)
 
 
-def plain_type(column: pa.Array) -> pa.Array:
-    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations in seconds."""
+def plain_type(column: pa.Array, field: pa.Field) -> pa.Array:
+    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations in seconds, starts of periods."""
+    if frequency := period_of(field):
+        numbers = pd.Series((column.storage if isinstance(column, pa.ExtensionArray) else column).to_pandas(), dtype="Int64")
+        starts = pd.Series(pd.NaT, numbers.index, dtype="datetime64[s]")
+        there = numbers.notna()
+        starts[there] = pd.PeriodIndex.from_ordinals(numbers[there].astype("int64"), freq=frequency).to_timestamp().as_unit("s")
+        return pa.Array.from_pandas(starts)
     if column.type == pa.float16():
         return column.cast(pa.float32())
     if pa.types.is_duration(column.type):
         parts = column.cast(pa.int64()).cast(pa.float64(), safe=False)
         return pc.divide(parts, PER_SECOND[column.type.unit])  # type: ignore[attr-defined]
     return column
+
+
+def period_of(field: pa.Field) -> str:
+    """Returns the frequency of a column of pandas periods; empty for others."""
+    if isinstance(field.type, pa.BaseExtensionType):  # as soon as pandas has registered it
+        return str(getattr(field.type, "freq", ""))
+    told = field.metadata or {}
+    is_period = told.get(b"ARROW:extension:name") == b"pandas.period"
+    return str(json.loads(told[b"ARROW:extension:metadata"])["freq"]) if is_period else ""
 
 
 def without_text(table: pa.Table, schema: pa.Schema) -> str:

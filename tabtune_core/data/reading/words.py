@@ -13,7 +13,7 @@ CATEGORY_SHARE = 0.25
 """Most different words of a category, as a share of the filled cells: on average each word occurs four times or more."""
 BOOLEAN_WORDS = (frozenset({"true", "false"}), frozenset({"yes", "no"}), frozenset({"t", "f"}), frozenset({"y", "n"}))
 MISSING_WORDS = (
-    *("na", "none", "unknown", "missing", "not available", "not known", "not specified", "unspecified", "undefined"),
+    *("na", "nan", "null", "none", "unknown", "missing", "not available", "not known", "not specified", "unspecified", "undefined"),
     *("no data", "no answer"),
     *("unbekannt", "keine angabe", "k.a", "inconnu", "non renseigné", "desconocido", "sconosciuto", "desconhecido", "未知", "不明"),
 )

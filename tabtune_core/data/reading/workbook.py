@@ -47,7 +47,7 @@ def is_workbook(path: Path, head: bytes) -> bool:
 
 
 def sheet_as_text(path: Path, target: Path, job: Job) -> Said:
-    """Writes a sheet to ``target`` with every cell in quotes: the chosen one, or the first that is neither hidden nor empty.
+    """Writes a sheet to ``target`` with every cell in quotes: the chosen one, or the first that may be a table and is not hidden.
 
     Raises TableError where the workbook is encrypted, damaged or unpacks beyond the limit, and a LayoutError that lists the sheets
     where the chosen one does not exist or is empty.
@@ -55,7 +55,8 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> Said:
     if not written_before_2007(path):
         check_unpacked(path, job)
     job.tell("Opening the workbook", 0, 0)
-    asked = json.dumps({"path": str(path), "sheet": job.choices.sheet, "target": str(target), "limit_bytes": job.limit_bytes})
+    limits = {"limit_bytes": job.limit_bytes, "fewest": job.fewest}
+    asked = json.dumps({"path": str(path), "sheet": job.choices.sheet, "target": str(target), **limits})
     command = [sys.executable, "-m", __name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
@@ -108,7 +109,7 @@ def main() -> None:
     threading.Thread(target=_end_with_input, daemon=True).start()
     _limit_memory(MEMORY_BYTES + MEMORY_FACTOR * asked["limit_bytes"])
     try:
-        said = write_sheet(Path(asked["path"]), asked["sheet"], Path(asked["target"]), asked["limit_bytes"])
+        said = write_sheet(Path(asked["path"]), asked["sheet"], Path(asked["target"]), asked["limit_bytes"], asked["fewest"])
     except TableError as error:
         said = {"error": str(error), "layout": isinstance(error, LayoutError)}
     except OSError as error:
@@ -130,7 +131,7 @@ def _limit_memory(most_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
 
 
-def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -> dict[str, Any]:
+def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, fewest: int) -> dict[str, Any]:
     """Writes the sheet, and returns its name, all sheet names and the hidden ones."""
     try:
         import python_calamine as calamine
@@ -146,14 +147,13 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -
             tried = [name for name in names if name not in hidden] or names if sheet is None else [name for name in names if name == sheet]
             if not tried:
                 raise LayoutError(f"The workbook has no sheet {shorten(sheet or '')!r}. It has {listed(names, hidden)}.")
-            for name in tried:
-                opened = book.get_sheet_by_name(name)
-                if opened.height:
-                    if opened.width < FEWEST_COLUMNS:
-                        raise LayoutError(f"The sheet {shorten(name)!r} has one column. {NEEDED} The workbook has {listed(names, hidden)}.")
-                    write_rows(opened, target, limit_bytes)
-                    alone = sheet is None and filled_sheets(path, book, names) == 1
-                    return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden}
+            name, opened = first_table(book, tried, fewest)
+            if opened.height:
+                if opened.width < FEWEST_COLUMNS:
+                    raise LayoutError(f"The sheet {shorten(name)!r} has one column. {NEEDED} The workbook has {listed(names, hidden)}.")
+                write_rows(opened, target, limit_bytes)
+                alone = sheet is None and filled_sheets(path, book, names) == 1
+                return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden}
     except calamine.PasswordError as error:
         raise TableError(
             "The workbook is encrypted with a password. Open it in the program that wrote it, save it without one, and add that file."
@@ -167,6 +167,19 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int) -
         ) from error
     held = f"The sheet {shorten(tried[0])!r} is empty." if len(tried) == 1 else "All sheets that are not hidden are empty."
     raise LayoutError(f"{held} The workbook has {listed(names, hidden)}.")
+
+
+def first_table(book: Any, names: list[str], fewest: int) -> tuple[str, Any]:
+    """Returns the name and the sheet of the first one with two columns, a header and ``fewest`` rows; else the first that is not empty, or
+    the first.
+    """
+    filled = ""
+    for name in names:
+        opened = book.get_sheet_by_name(name)
+        if opened.width >= FEWEST_COLUMNS and opened.height > fewest:
+            return name, opened
+        filled = filled or (name if opened.height else "")
+    return filled or names[0], book.get_sheet_by_name(filled or names[0])
 
 
 def written_before_2007(path: Path) -> bool:

@@ -7,6 +7,7 @@ from null_designs import DESIGNS, held_out, of, shares
 from tabtune_core.analysis.gains import too_few
 from tabtune_core.analysis.jackknife import RowGroups, TooFew, difference
 from tabtune_core.metrics import METRICS
+from tabtune_core.store.predictions import Predictions
 
 NUMBER = 200
 """Number of draws per design."""
@@ -74,6 +75,28 @@ def test_rows_without_an_error_widen_the_interval_of_a_gain_but_not_of_a_score()
     assert of(first, second).error == pytest.approx(1.5 * np.abs(sure_N).mean() / 60)
     parts = RowGroups(first, METRICS["log_loss"]).leave_out(first[0], first[0].predicted)
     assert difference([parts], [parts.of_nothing()]).error < 0.001
+
+
+@pytest.mark.parametrize(("split_by", "together", "at_once"), [("group", 10, 10), ("group", 1, 1), ("time", 10, 9), ("time", 1, 1)])
+def test_rows_of_a_group_or_period_with_one_label_may_all_be_wrong_at_once(split_by, together, at_once):
+    """Blocks of time have 40 rows, and 10 in sequence have one label."""
+    rng, rows = np.random.default_rng(2), 400
+    y_N = (rng.random(rows) < 0.5)[np.arange(rows) // together * together]
+    sure_N, units_N = np.where(y_N, 4.0, -4.0), np.arange(rows) // 10 if split_by == "group" else np.arange(rows)
+    first, second = ([held_out(y_N, factor * sure_N, None, units_N, split_by)] for factor in (2, 1))
+    assert of(first, second).error == pytest.approx(1.5 * at_once * 4 / rows, rel=0.25)
+
+
+@pytest.mark.parametrize(("metric", "others"), [("rmse", 4), ("r2", 4), ("mae", 3), ("rmse", 5)])
+def test_rare_large_targets_are_counted(metric, others):
+    y_N = np.where(np.arange(100) < others, 7.0, 0.0)
+    first, second = ([Predictions(np.arange(100), y_N, 0.1 * y_N + said, units_N=np.arange(100))] for said in (0.1, 0.2))
+    found = of(first, second, metric)
+    if others == 5:
+        assert found.freedom == 4
+    else:
+        assert found == TooFew("random", "", others, 5, others)
+        assert f"(they hold {others} rows with a target that is not near the median, and it takes 5)" in too_few(found, "test")
 
 
 def test_degrees_of_freedom_come_from_the_scarcest_count():

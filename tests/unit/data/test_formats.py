@@ -16,6 +16,7 @@ import pandas as pd
 import polars as pl
 import psutil
 import pytest
+from read_tables import parquet
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading import workbook
@@ -132,6 +133,21 @@ def feather(frame):
     out = io.BytesIO()
     frame.to_feather(out)
     return out.getvalue()
+
+
+@pytest.mark.parametrize("frequency", ["M", "Q", "D", "h"])
+def test_periods_in_parquet_are_the_dates_at_their_start(frequency):
+    periods = pd.Series(pd.period_range("2020-03-01", periods=30, freq=frequency)).where(np.arange(30) != 3)
+    table = read_table(parquet(pd.DataFrame({"when": periods, "n": range(30)})))
+    assert table.frame["when"].equals(periods.dt.to_timestamp().astype(table.frame["when"].dtype))
+
+
+@pytest.mark.parametrize("fewest", [1, 2])
+def test_a_small_sheet_before_the_table_is_passed_over(fewest):
+    rows = [["a", "b"], *([number, number % 3] for number in range(9))]
+    book = xlsx({"Cover": [["Report", "2024"]], "Data": rows})
+    table = read_table(book, fewest=fewest)
+    assert (list(table.frame), len(table.frame), [question.options for question in table.questions]) == (["a", "b"], 9, [("Data", "Cover")])
 
 
 WRITERS = {
@@ -332,7 +348,7 @@ def test_a_missing_package_for_workbooks_is_reported_with_its_install_command(mo
     (tmp_path / "book").write_bytes(xlsx({"S": [["a"]]}))
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(TableError, match=r"pip install 'tabtune-dashboard\[excel\]'"):
-        workbook.write_sheet(tmp_path / "book", None, tmp_path / "text.csv", 1000)
+        workbook.write_sheet(tmp_path / "book", None, tmp_path / "text.csv", 1000, 2)
 
 
 @pytest.mark.parametrize("lines", [True, False])

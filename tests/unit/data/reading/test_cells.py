@@ -19,6 +19,13 @@ def test_sodium_is_not_a_missing_value():
     assert [word for word in table.frame["element"].dropna().unique()] == ["Na", "K"]
 
 
+@pytest.mark.parametrize(("word", "is_missing"), [("Nan", False), ("Null", False), ("NaN", True), ("nan", True), ("NULL", True)])
+def test_a_name_that_looks_like_a_mark_is_kept_and_asked_about(word, is_missing):
+    table = one_column([word, "Phrae", "Trang"] * 9)
+    assert table.columns[0].missing == 9 * is_missing
+    assert ((word,) in [question.options for question in table.questions]) == (not is_missing)
+
+
 @pytest.mark.parametrize(
     "codes, rows", [("EU AS NA", None), ("EU AS AF NA", None), ("EU AS AF NA", 30), ("EU AS Other NA", None), ("EU AS AF ?", None)]
 )

@@ -19,10 +19,18 @@ from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.values import column_kind
 
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%B-%Y", "%b %Y", "%Y %b", "%b-%y", "%YM%m", "%Y%m")
-DAYS = ("%d %B %Y", "%A, %B %d, %Y", "%B %dth, %Y", "%Y-%b-%d", "%d-%b-%y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d", "%m%d%Y", "%d%m%Y")
+DAYS = ("%d%b%Y", "%d %B %Y", "%A, %B %d, %Y", "%B %dth, %Y", "%Y-%b-%d", "%d-%b-%y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d", "%m%d%Y", "%d%m%Y")
 SECONDS = (
-    *("%m/%d/%Y %I:%M:%S %p", "%a %b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y%m%d%H%M%S"),
-    *("%Y-%m-%d %H:%M:%S+00:00", "%a, %d %b %Y %H:%M:%S +0000"),
+    *(
+        "%m/%d/%Y %I:%M:%S %p",
+        "%a %b %d %H:%M:%S %Y",
+        "%d %b %Y %H:%M:%S",
+        "%Y-%m-%dT%H:%M:%SZ",
+        "%Y%m%d%H%M%S",
+        "%Y%m%d %H:%M:%S",
+        "%Y%m%dT%H%M%SZ",
+    ),
+    *("%d%b%Y:%H:%M:%S", "%d.%m.%Y %H:%M:%S Uhr", "Mo, %d.%m.%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S+00:00", "%a, %d %b %Y %H:%M:%S +0000"),
 )
 QUARTERS = ("%YQ@", "%Y-Q@", "Q@ %Y")
 TIMES = ("%H:%M:%S", "%-H:%M:%S", "%I:%M:%S %p", "%I:%M:%S%p")

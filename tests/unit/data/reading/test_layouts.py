@@ -211,6 +211,43 @@ def test_blanks_that_may_be_part_of_a_cell_or_stand_for_one_do_not_move_numbers(
     assert not {14_420, 12_350} & set(table.frame.iloc[:, -1].tolist())
 
 
+RULED = {
+    "SAP": ("----------", "|{:<4}|{:>5}|", "----------", ""),
+    "psql": ("", " {:<3} | {:>5} ", "----+----", "(20 rows)"),
+    "mysql": ("+----+----+", "| {:<3} | {:>5} |", "+----+----+", "20 rows in set (0.00 sec)"),
+    "sqlcmd": ("", "{:<5} {:>5}", "----- -----", "(20 rows affected)"),
+    "markdown": ("", "| {:<3} | {:>5} |", "|:---|---:|", ""),
+}
+
+
+@pytest.mark.parametrize(("above", "row", "rule", "below"), RULED.values(), ids=RULED)
+@pytest.mark.parametrize("mark", ".,")
+def test_lines_that_a_program_draws_are_no_rows(above, row, rule, below, mark):
+    rows = [(f"k{number % 3}", number / 2) for number in range(20)]
+    lines = [above, row.format("key", "size"), rule, *(row.format(key, f"{size}".replace(".", mark)) for key, size in rows), above, below]
+    table = read_table("\n".join(lines).encode())
+    assert list(table.frame) == ["key", "size"]
+    assert [*table.frame.itertuples(index=False, name=None)] == rows
+
+
+def test_a_bar_before_an_empty_cell_is_kept():
+    table = read_table(("-----\na|b|c\n" + "|1|x\n|2|y\n" * 9).encode())
+    assert (list(table.frame), table.frame["b"].tolist()) == (["a", "b", "c"], [1, 2] * 9)
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8"])
+@pytest.mark.parametrize(("bad", "read"), [(1, "utf-8"), (100, "latin-1")])
+def test_few_bytes_that_are_not_utf_8_do_not_spoil_the_other_letters(bad, read, encoding):
+    rows = ["Łódź,1\n".encode()] * 40 + ["Jos\xe9,2\n".encode("latin-1")] * bad
+    if (read, encoding) == ("latin-1", "utf-8"):
+        with pytest.raises(TableError, match="not valid utf-8"):
+            read_table(b"".join([b"city,n\n", *rows]), ReadingChoices(encoding=encoding))
+        return
+    table = read_table(b"".join([b"city,n\n", *rows]), ReadingChoices(encoding=encoding))
+    assert (table.reading.encoding, table.frame["city"].iloc[-1], table.frame["city"].iloc[0] == "Łódź") == (read, "José", read == "utf-8")
+    assert encoding or "José" in next(finding.message for finding in table.findings if finding.code == "latin-1")
+
+
 @pytest.mark.parametrize("word", ["[{},]", "Doe, J. {}", "{}, {}, x"])
 def test_words_with_commas_do_not_disturb_decimal_commas_and_semicolons(word):
     lines = [f"{word.format(row, row)};{row},5;{row + 1},25" for row in range(20)]

@@ -75,6 +75,12 @@ def test_a_table_with_both_marks_is_read_column_by_column(other):
     assert "whole" not in dict(table.reading.decimal_commas)
 
 
+@pytest.mark.parametrize("price", ["R$ {}", "{} €", "{}%", "{}"])
+def test_decimal_commas_beside_a_currency_or_percent_sign_tell_how_points_are_meant(price):
+    table = table_of(";", n=[f"1.{row}7" for row in range(10, 40)], price=[price.format(f"{row},50") for row in range(30)])
+    assert table.frame["n"].tolist() == [float(f"1{row}7") for row in range(10, 40)]
+
+
 @pytest.mark.parametrize("separator", sorted({*SEPARATORS} - {";"}))  # beside semicolons, a comma is decimal
 @pytest.mark.parametrize("others", [[f"{1029 + 9 * row:,}" for row in range(39)], ["4", "5", "3"] * 13])
 def test_a_single_typing_error_does_not_tell_how_other_columns_are_meant(separator, others):
@@ -152,6 +158,27 @@ def test_a_letter_after_all_numbers_is_a_unit_if_the_name_says_so_and_else_a_war
 @pytest.mark.parametrize("others", [["$1.5K"], ["1.5M"], ["300"]])
 def test_currencies_and_mixed_letters_show_thousands_whatever_the_name(others):
     assert one([*(f"{row}.5K" for row in range(30)), *others * 5], "temp")[0][3] == 3500
+
+
+@pytest.mark.parametrize(
+    ("letters", "plain", "times"),
+    [("K", [45000, 900], 1000), ("Kk", [5, 12], 1000), ("K", [31, 44], 1), ("KM", [], 1000), ("M", [850000], 1_000_000)],
+)
+def test_plain_numbers_of_another_size_and_other_letters_show_that_a_letter_shortens(letters, plain, times):
+    cells = [f"{number}{letter}" for letter in letters for number in range(30, 60)] + [f"{number}" for number in plain]
+    values, finding, _ = one(cells, "followers")
+    assert values[:30] + values[len(values) - len(plain) :] == [*(number * times for number in range(30, 60)), *plain]
+    assert ("Choose number, under Columns, if K means thousands" in finding.message) == (times == 1)
+
+
+@pytest.mark.parametrize("cells", ["7½ 8½ 9½", "1² 2² 3²", "1Ⅳ 2Ⅳ 3Ⅳ"])
+def test_a_fraction_or_a_power_is_no_unit(cells):
+    assert one(cells.split() * 9)[0] is None
+
+
+@pytest.mark.parametrize("written", ["₺{}", "%{}", "￥{}", "Rs {}/-", "{} ₪"])
+def test_signs_of_other_countries_stand_beside_numbers(written):
+    assert one([written.format(number) for number in (5, "7.5", 12)] * 9)[0] == [5, 7.5, 12] * 9
 
 
 def test_grades_are_not_negative():
