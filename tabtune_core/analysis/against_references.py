@@ -44,10 +44,8 @@ def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str
         if theirs.empty:
             continue
         same = ours[ours["seed"].isin(theirs["seed"])].sort_values("seed")
-        both = pd.concat([theirs.assign(configuration=0), same.assign(configuration=1)])
-        made = replicates(both, metric, load, "test")
-        first, second = ([one.final for one in made if one.configuration == place] for place in (0, 1))
-        ahead = difference(first, second)
+        made = [final for final, _ in replicates([*theirs["run"], *same["run"]], [*theirs["seed"], *same["seed"]], metric, load, "test")]
+        ahead = difference(made[: len(theirs)], made[len(theirs) :])
         yield Rival(name, float(theirs[score].mean()), float(same[score].mean()), len(theirs), ahead)
 
 

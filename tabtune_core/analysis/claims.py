@@ -76,14 +76,14 @@ def claim(
         evaluations: number of evaluations on the validation rows by all runs, among which the state was chosen.
     """
     metric, lora = METRICS[rank_by], comparison.configurations[comparison.configurations["strategy"] == "peft"]
-    runs = board.set_index("run").loc[list(lora.iloc[0]["own_runs"])].reset_index().assign(configuration=0)
+    runs = board.set_index("run").loc[list(lora.iloc[0]["own_runs"])].reset_index()
     gain, on_test = (_mean_gain(runs, metric, name, part) for name, part in GAINS.items())
     test = [rows for run in runs["run"] if (rows := load(run, "test")) is not None and len(rows.y_N)]
     tested = bool(test) or not math.isnan(on_test)
     part: SplitName = "test" if tested else "validation"
-    each = replicates(runs, metric, load, part)
+    each = replicates(list(runs["run"]), list(runs["seed"]), metric, load, part)
     value = on_test if tested else gain
-    found = None if math.isnan(value) else difference([run.final for run in each], [run.zero_shot for run in each])
+    found = None if math.isnan(value) else difference([final for final, _ in each], [zero_shot for _, zero_shot in each])
     validation = [rows for run in runs["run"] if (rows := load(run, "validation")) is not None]
     chosen_by, held_out = _chosen_by(test, validation), test or validation
     units: SplitBy = held_out[0].split_by if held_out else "random"

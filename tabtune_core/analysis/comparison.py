@@ -4,7 +4,7 @@ In: the leaderboard of one sweep and the predictions of its runs. Out: a frame a
 Letters: S seeds, C configurations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +79,11 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
     lora, trained = table.index[table["strategy"] == "peft"], table.index[table["strategy"].isin(TRAINED)]
     parts: tuple[tuple[SplitName, str], ...] = (("validation", ""), ("test", "test_"))
-    too_few = False
+    too_few, shared = False, once[once["seed"].isin(seeds)]
     for part, prefix in parts:
-        each = replicates(once[once["seed"].isin(seeds)], meaning, load, part)
-        final = {c: [run.final for run in each if run.configuration == c] for c in table.index}
-        before = {c: [run.zero_shot for run in each if run.configuration == c] for c in table.index}
+        each = [*zip(shared["configuration"], replicates(list(shared["run"]), list(shared["seed"]), meaning, load, part), strict=True)]
+        final = {c: [of_run for own, (of_run, _) in each if own == c] for c in table.index}
+        before = {c: [zero_shot for own, (_, zero_shot) in each if own == c] for c in table.index}
         nothing = {c: [replicate and replicate.of_nothing() for replicate in final[c]] for c in table.index}
         _add(table, f"{prefix}gain", {c: difference(final[c], before[c]) for c in trained})
         _add(table, f"{prefix}score", {c: difference(final[c], nothing[c]) for c in table.index})
@@ -117,31 +117,23 @@ def half_widths(run: str, metric: Metric, load: Load) -> dict[str, float]:
     """Returns the ± of each of a run's own GAINS and scores; NaN if it is not known, or if rows are too few."""
     halves = dict[str, float]()
     for name, part in GAINS.items():
-        rows, score = load(run, part), f"{part}_{metric.name}"
-        found: dict[str, Difference | TooFew | None] = {name: None, score: None}
-        if rows is not None and len(rows.y_N):
-            groups = RowGroups([rows], metric)
-            after = groups.leave_out(rows, rows.predicted)
-            before = None if rows.zero_shot is None else groups.leave_out(rows, rows.zero_shot)
-            found = {name: difference([after], [before]), score: difference([after], [after.of_nothing()])}
+        [(final, zero_shot)] = replicates([run], [0], metric, load, part)
+        nothing = final and final.of_nothing()
+        found = {name: difference([final], [zero_shot]), f"{part}_{metric.name}": difference([final], [nothing])}
         halves |= {column: one.half if isinstance(one, Difference) else np.nan for column, one in found.items()}
     return halves
 
 
-@dataclass(frozen=True, slots=True)
-class RunReplicates:
-    """The replicates of one run; None if predictions are missing, or their rows differ from those of the first run under its seed."""
+def replicates(
+    runs: Sequence[str], seeds: Sequence[int], metric: Metric, load: Load, part: SplitName
+) -> list[tuple[Replicates | None, Replicates | None]]:
+    """Computes the replicates of the predictions of each run and of its zero-shot, all with the same groups of rows.
 
-    configuration: int
-    final: Replicates | None
-    zero_shot: Replicates | None
-
-
-def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: SplitName) -> list[RunReplicates]:
-    """Computes the replicates of each of ``runs`` (run, seed, configuration), in order, all with the same groups of rows."""
-    loaded = [load(run, part) for run in runs["run"]]
+    They are None if predictions are missing, or their rows differ from those of the first run under its seed.
+    """
+    loaded = [load(run, part) for run in runs]
     first: dict[int, Predictions] = {}
-    for seed, predictions in zip(runs["seed"], loaded, strict=True):
+    for seed, predictions in zip(seeds, loaded, strict=True):
         if predictions is not None and len(predictions.y_N):
             first.setdefault(seed, predictions)
     groups = RowGroups(list(first.values()), metric) if first else None
@@ -155,13 +147,12 @@ def replicates(runs: pd.DataFrame, metric: Metric, load: Load, part: SplitName) 
             made[key] = groups.leave_out(first[seed], predicted)
         return made[key]
 
-    run_replicates = []
-    for seed, configuration, predictions in zip(runs["seed"], runs["configuration"], loaded, strict=True):
+    of_runs = []
+    for seed, predictions in zip(seeds, loaded, strict=True):
         other = first.get(seed)
         same = predictions and other and np.array_equal(predictions.rows_N, other.rows_N) and np.array_equal(predictions.y_N, other.y_N)
-        parts = (predictions.predicted, predictions.zero_shot) if predictions and same else (None, None)
-        run_replicates.append(RunReplicates(configuration, *(of(seed, part) for part in parts)))
-    return run_replicates
+        of_runs.append((of(seed, predictions.predicted), of(seed, predictions.zero_shot)) if predictions and same else (None, None))
+    return of_runs
 
 
 def told_by(lora: pd.DataFrame) -> list[str]:
