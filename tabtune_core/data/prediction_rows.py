@@ -72,15 +72,15 @@ def read_new_rows(
         TableError: the file cannot be read, lacks a column that the adapter predicts from, or has too many rows.
     """
     needed, kinds, target = like.features, like.kinds, like.target
-    table, used = _laid_out(source, replace(like.reading, kinds=(), rows=None, drop_copies=False, skip_last=0), needed, limit_bytes)
-    names = [str(name) for name in table.frame.columns]
+    wanted = tuple((name, kinds[name]) for name in (*needed, target) if name in kinds)
+    typed = _laid_out(source, replace(like.reading, kinds=wanted, rows=None, drop_copies=False, skip_last=0), needed, limit_bytes)
+    names = [str(name) for name in typed.frame.columns]
     _check_columns(names, needed)
     if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:
         raise TableError(unknown_column(unknown, kinds))
-    if limit_rows is not None and len(table.frame) > limit_rows:
-        raise TableError(f"The file has {len(table.frame):,} rows; up to {limit_rows:,} are predicted at once. Split the file.")
+    if limit_rows is not None and len(typed.frame) > limit_rows:
+        raise TableError(f"The file has {len(typed.frame):,} rows; up to {limit_rows:,} are predicted at once. Split the file.")
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
-    typed = read_table(source, replace(used, kinds=tuple((name, kinds[name]) for name in typed_names)), limit_bytes=limit_bytes, fewest=1)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     if strict and (comments := next((finding.message for finding in typed.findings if finding.code == COMMENTS), None)):
         raise TableError(f"Each line must be a row. {comments} Remove comments, or put a cell that starts with '#' in quotes.")
@@ -116,10 +116,10 @@ def percent_notes(rows: Table, names: Collection[str], percent: Collection[str])
             yield f"{told} If these are shares, as in workbooks, where 12% is 0.12, write them with %."
 
 
-def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], limit_bytes: int) -> tuple[Table, ReadingChoices]:
+def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], limit_bytes: int) -> Table:
     """Reads the rows with the layout of the adapter's table or, if that does not fit, with a detected layout."""
     refused: TableError | None = None
-    found: list[tuple[Table, ReadingChoices]] = []
+    found: list[Table] = []
     found_out = replace(own, encoding=None, delimiter=None, header=own.header or None, header_lines=None, sheet=None)
     one_line = [replace(own, header_lines=1)] * ((own.header_lines or 1) > 1)  # first, since all columns must be there
     for choices in (*one_line, own, found_out):
@@ -129,9 +129,9 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], 
             refused = error
             continue
         if set(needed) <= set(table.frame.columns):
-            return table, choices
+            return table
         if choices not in one_line:
-            found.append((table, choices))
+            found.append(table)
     if found:
         return found[0]
     if refused is not None and not isinstance(refused, LayoutError):

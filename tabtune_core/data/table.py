@@ -190,7 +190,7 @@ def finish(
     connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
     ask_points = own is not None and not to_predict  # in a text from a person, they may separate thousands
     chosen_kinds = dict(choices.kinds)
-    for name in chosen_kinds.keys() - set(cells.names):
+    for name in () if to_predict else chosen_kinds.keys() - set(cells.names):  # who reads rows to predict names all that are absent
         near = nearest(name, cells.names)
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
