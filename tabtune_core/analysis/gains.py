@@ -31,13 +31,8 @@ def beyond_noise(found: Found) -> int | None:
 def too_few(found: TooFew, part: str) -> str:
     """Says why there is no interval, and how many rows it takes."""
     unit = UNIT[found.of]
-    which = (
-        ""
-        if found.of_class is None
-        else f" with the class {found.of_class!r}"
-        if found.of_class
-        else " with a target that is not near the median"
-    )
+    which = f" with the class {found.of_class!r}" if found.of_class else " with a target that is not near the median"
+    which = "" if found.of_class is None else which
     there = counted(found.there, f"different {unit}" if found.of == "random" and found.there != found.found else unit)
     differing = "numbers of copies" if found.of == "random" else "sizes"
     as_equal = f", which count as about {found.found} because their {differing} differ" if found.there != found.found else ""

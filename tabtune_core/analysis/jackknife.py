@@ -249,7 +249,9 @@ class RowGroups:
         number = int(unit_M.max()) + 1
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
         self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # neighbouring units may be alike
-        counts = [(None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)]
+        counts: list[tuple[str | None, tuple[float, int], int]] = [
+            (None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)
+        ]
         y_M = np.concatenate([part.y_N for part in parts])[first]
         if metric.task == "regression":
             counts.append(("", _equal(unit_M[np.abs(y_M - np.median(y_M)) > NEAR * np.ptp(y_M)]), FEWEST))

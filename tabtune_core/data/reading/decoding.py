@@ -65,9 +65,16 @@ MOST_SLIPS = 0.05
 """Largest share of the letters beyond ASCII that are not UTF-8 in a file that is."""
 BY_BYTE = "one-byte"
 """Name of the error handler that reads a byte that is not UTF-8 as cp1252."""
-codecs.register_error(BY_BYTE, lambda slip: (slip.object[slip.start : slip.end].decode("cp1252", "replace"), slip.end))
 TOO_LARGE = "The archive unpacks to more than {:,} bytes, which is the limit. Unpack it to a file and sample that."
 EXPORT = "Export the table as CSV or Parquet and add that file."
+
+
+def _by_byte(slip: UnicodeError) -> tuple[str, int]:
+    assert isinstance(slip, UnicodeDecodeError)
+    return slip.object[slip.start : slip.end].decode("cp1252", "replace"), slip.end
+
+
+codecs.register_error(BY_BYTE, _by_byte)
 
 
 def plain_file(source: Path | bytes, job: Job) -> tuple[Path, tuple[Finding, ...]]:

@@ -103,7 +103,7 @@ def plain_type(column: pa.Array, field: pa.Field) -> pa.Array:
         numbers = pd.Series((column.storage if isinstance(column, pa.ExtensionArray) else column).to_pandas(), dtype="Int64")
         starts = pd.Series(pd.NaT, numbers.index, dtype="datetime64[s]")
         there = numbers.notna()
-        starts[there] = pd.PeriodIndex.from_ordinals(numbers[there].astype("int64"), freq=frequency).to_timestamp().as_unit("s")
+        starts[there] = pd.PeriodIndex.from_ordinals(numbers[there].astype("int64"), freq=frequency).to_timestamp().as_unit("s")  # type: ignore[attr-defined]
         return pa.Array.from_pandas(starts)
     if column.type == pa.float16():
         return column.cast(pa.float32())
