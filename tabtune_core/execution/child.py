@@ -129,6 +129,8 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
         for note in filter(None, (disturbed(), standstill.note())):
             teller.tell(note)
         teller.finish()
+        if store.wish(run_id) == "cancel":  # asked for after the last check
+            raise Cancelled
     except Cancelled:
         discard(run_dir)
         patiently(lambda: store.finish(run_id, "cancelled"))
@@ -145,11 +147,7 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
         store.forget_states(run_id)
         raise  # the traceback goes to stderr, which is the log; the exit status says that it failed
     else:
-        if store.wish(run_id) == "cancel":  # asked for after the last check
-            discard(run_dir)
-            patiently(lambda: store.finish(run_id, "cancelled"))
-        else:
-            patiently(lambda: store.finish(run_id, result.outcome, result=result))
+        patiently(lambda: store.finish(run_id, result.outcome, result=result))
     store.forget_states(run_id)
 
 

@@ -7,6 +7,7 @@ import contextlib
 from functools import partial
 
 from tabtune_core.errors import StoreError, TabTuneError
+from tabtune_core.files.damaged import ODD
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.runs import RunStore
@@ -36,7 +37,7 @@ class MemoryNeeds:
 def need_bytes(store: RunStore, run: RunSettings | None) -> float:
     """Returns the estimate made before a launch; for reference models, and if it fails, the memory of a process with torch."""
     if run is not None and run.strategy not in REFERENCES:
-        with contextlib.suppress(TabTuneError, OSError, LookupError, ArithmeticError, ValueError, TypeError, AttributeError):
+        with contextlib.suppress(TabTuneError, *ODD):
             return estimated(store, run)  # after an error, the run itself will report what is wrong
     return PROCESS_BYTES
 

@@ -6,18 +6,19 @@ its children outlive the worker, and a new one adopts them.
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import TypeVar
 
-from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.errors import StoreError
 from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import OpenExecutor
 from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, start_early
@@ -25,8 +26,9 @@ from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, is_stopped, want_worker, worker_of
 from tabtune_core.execution.on_ray.node_files import drop_arriving
-from tabtune_core.execution.worker import AGAIN_SECONDS, Worker
+from tabtune_core.execution.worker import Worker
 from tabtune_core.scratch import scratch_folder, sweep
+from tabtune_core.store.event_log import patiently
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_folder import STATES
 from tabtune_core.store.run_row import ENDED
@@ -62,7 +64,8 @@ def run_worker(
         ClusterError: the executor needs a cluster that is not there.
     """
     messages = EndMessages(notify)
-    store = _once_there_is_room(lambda: RunStore(home))
+    once_there_is_room = partial(patiently, seconds=math.inf, say=lambda lack: _log.warning("%s This worker waits.", lack))
+    store = once_there_is_room(lambda: RunStore(home))
     lock = WorkerLock(store.home)
     if not unless_stopped:
         want_worker(store.home)
@@ -80,7 +83,7 @@ def run_worker(
     if len(str(folder)) <= LONGEST_FOLDER:
         tempfile.tempdir = str(folder)  # for the folder of multiprocessing's socket, which would stay after a kill
     worker: Worker | None = None
-    while _once_there_is_room(lambda: lock.take(patience)):
+    while once_there_is_room(lambda: lock.take(patience)):
         _log.info("Worker %d drains %s.", os.getpid(), store.home)
         try:
             if worker is None:  # only with the lock: an executor ends processes that no row names, and tells the pages where runs go
@@ -104,24 +107,6 @@ def run_worker(
         if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):
             return
     _log.info("Another worker drains %s.", store.home)
-
-
-Given = TypeVar("Given")
-
-
-def _once_there_is_room(begin: Callable[[], Given]) -> Given:
-    """Returns the result of ``begin``, tried again for as long as a shortage that may pass lasts."""
-    said = ""
-    while True:
-        try:
-            return begin()
-        except ShortageError as error:
-            if not error.passes:
-                raise
-            if error.lack != said:
-                _log.warning("%s This worker waits.", error)
-            said = error.lack
-        time.sleep(AGAIN_SECONDS)
 
 
 def open_worker(

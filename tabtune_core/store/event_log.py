@@ -159,19 +159,22 @@ def _stored(row: sqlite3.Row) -> Stored:
     return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)
 
 
-def patiently(write: Callable[[], Given]) -> Given:
-    """Calls ``write`` until it succeeds, and returns its result.
+def patiently(write: Callable[[], Given], seconds: float = PATIENCE_SECONDS, say: Callable[[str], None] | None = None) -> Given:
+    """Calls ``write`` until it succeeds, and returns its result; ``say`` is told each new shortage that it waits for.
 
     Raises:
-        ShortageError: the shortage does not pass by itself, or lasted too long.
+        ShortageError: the shortage does not pass by itself, or lasted longer than ``seconds``.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline, said = time.monotonic() + seconds, ""
     while True:
         try:
             return write()
         except ShortageError as error:
             if not error.passes or time.monotonic() > deadline:
                 raise
+            if say and error.lack != said:
+                say(str(error))
+            said = error.lack
         time.sleep(AGAIN_SECONDS)
 
 

@@ -45,8 +45,6 @@ class Run:
     result: RunFinished | None
     retried_as: str | None
     """Id of the run that repeats this one."""
-    position: float
-    """Place in the queue, smallest first."""
     note: str = ""
     """What a person wrote about it."""
     archived: bool = False

@@ -77,14 +77,13 @@ NONE = "not installed"
 class Sight:
     """What a node reports about itself."""
 
-    host: str
     cards: tuple[str, ...]
     versions: dict[str, str]
 
 
 def look_around() -> Sight:
     """Reports about the machine that this is called on."""
-    return Sight(platform.node(), tuple(card_names()), versions())
+    return Sight(tuple(card_names()), versions())
 
 
 def versions() -> dict[str, str]:
@@ -234,5 +233,5 @@ def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: d
     has = Demand(resources.get("CPU", 0.0), resources.get("memory", 0.0), resources.get("GPU", 0.0))
     if isinstance(sight, str):
         problem = f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray says: {sight}"
-        return Node(told["NodeID"], name, has, Sight(host, (), dict.fromkeys(here, NONE)), problem)
+        return Node(told["NodeID"], name, has, Sight((), dict.fromkeys(here, NONE)), problem)
     return Node(told["NodeID"], name, has, sight, difference(name, here, sight.versions, EVERY_RUN))

@@ -18,7 +18,7 @@ HERE = versions()
 def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
     told = HERE | other
     return Node(
-        name, name, Demand(cpus, gigabytes * 1e9, gpus), Sight(name, ("NVIDIA L4",) * gpus, told), difference(name, HERE, told, EVERY_RUN)
+        name, name, Demand(cpus, gigabytes * 1e9, gpus), Sight(("NVIDIA L4",) * gpus, told), difference(name, HERE, told, EVERY_RUN)
     )
 
 
