@@ -25,6 +25,8 @@ from tabtune_core.cli.request import check_target, dataset_of, read_settings_fil
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import AdapterError, SettingError, StoreError
 from tabtune_core.execution.cluster_file import cluster_for_new_runs
+from tabtune_core.execution.executor import LOCAL
+from tabtune_core.execution.identity import found
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.package_reader import without_labels
@@ -210,6 +212,8 @@ def resume_runs(asked: argparse.Namespace) -> int:
             resumed.append(store.retry(run_id))
         elif runs[run_id].status in left:
             how = f"was {runs[run_id].status} without a worker; a new one takes it over"
+            if _is_gone(runs[run_id]):
+                store.requeue(run_id, "Its process was gone.")
             resumed.append(run_id)
         elif runs[run_id].status in ("queued", "running"):
             how = f"is {runs[run_id].status} already"
@@ -219,6 +223,11 @@ def resume_runs(asked: argparse.Namespace) -> int:
             resumed.append(run_id)
         say(f"{runs[run_id].name}: {how}")
     return _follow_to_the_board(store, sweep, resumed, asked)
+
+
+def _is_gone(run: Run) -> bool:
+    """Whether a run that is stored as running had a process on this machine, which has ended."""
+    return run.status == "running" and run.executor in ("", LOCAL) and found(run.pid, run.identity) in ("gone", "other")
 
 
 def _check_adapters(asked: argparse.Namespace) -> None:

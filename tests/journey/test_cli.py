@@ -293,6 +293,11 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     store.claim(1, identity_of(1), first)
     _, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
     assert err.count("without a worker; a new one takes it over") == 2
+    assert [run.status for run in store.runs(sweep)] == ["running", "queued"]
+    store.unclaim(first, 1)
+    store.claim(1, "0 " + identity_of(1).partition(" ")[2], first)  # another process had this number
+    tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 2), ("queued", 1)]
     lock = WorkerLock(tmp_path)
     assert lock.take()
     code, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
