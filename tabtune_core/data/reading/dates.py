@@ -81,15 +81,13 @@ ENDINGS = (  # of months in all these languages; an exact list, since "Junior 20
     "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
 )
 REWRITTEN = (
-    (r"^(mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+", ""),
+    (r"^((mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+|(mo|di|mi|do|fr|sa|so)[.,]+ *)", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
     (rf"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)({ENDINGS})\b", r"\1"),
-    (r"^(mo|di|mi|do|fr|sa|so)[.,]+ *(\d)", r"\2"),
-    (r"(\d) uhr$", r"\1"),
     (r"^(\d\d?)([a-z]{3})(\d\d|\d{4})\b:?", r"\1 \2 \3 "),
     (r"(\d)t(\d)", r"\1 \2"),
     (r"^(\d{8}) (\d\d)(\d\d)(\d\d)z?$", r"\1 \2:\3:\4"),
-    (r"(\d)\s*(utc|gmt|[+-]00:?00)$", r"\1"),
+    (r"(\d)\s*(utc|gmt|uhr|[+-]00:?00)$", r"\1"),
     (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
     *MARKS,
     (r"^(\d{4}) ?q ?([1-4])$", r"q\2 \1"),
