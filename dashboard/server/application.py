@@ -35,7 +35,7 @@ from dashboard.formatting import plain
 from dashboard.server.guard import LoginGuard, TokenGuard
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.datasets import get_dataset, preview
-from tabtune_core.errors import ShortageError, TableError, TabTuneError
+from tabtune_core.errors import SettingError, ShortageError, TableError, TabTuneError
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import default_home
 
@@ -115,9 +115,9 @@ def explain_failed_downloads() -> None:
     DeferredFileHandler.handle = handle  # type: ignore[method-assign]
 
 
-PLOTLY_PATH = f"/lab/plotly-{plotly.__version__}.min.js"
+PLOTLY_PATH = f"/_lab/plotly-{plotly.__version__}.min.js"
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-REPORT_PATH = "/lab/report/"
+REPORT_PATH = "/_lab/report/"
 
 
 async def plotly_script(request: Request) -> Response:
@@ -192,7 +192,9 @@ ROUTES = [
     Route("/data", first_page),
     *(Route(f"/{name}", named_page) for name in ("", *PAGES)),
 ]
-"""Our own addresses; those that serve data are below ``/lab/``, which only people who have logged in can reach."""
+"""Our own addresses; those that serve data are below ``/_lab/``, which only people who have logged in can reach."""
+TAKEN = {f"/{name}" for name in (*PAGES, "_lab", "_stcore", "component", "media", "static")}
+"""Bases that ``BelowBase`` could not tell from addresses below the root, if the proxy removes the base."""
 
 
 FRAMES = "frame-ancestors 'self'"
@@ -264,7 +266,13 @@ async def loading(app: object) -> AsyncIterator[None]:
 
 
 def application(access: Access) -> st.App:
-    """Returns the pages behind their middleware: first the check of the Host, then the token or the log-in."""
+    """Returns the pages behind their middleware: first the check of the Host, then the token or the log-in.
+
+    Raises:
+        SettingError: the base is also an address of the dashboard.
+    """
+    if access.base in TAKEN:
+        raise SettingError(f"--base-url is {access.base!r}, which is also an address of the dashboard. Choose another path, such as /lab/.")
     middleware = [
         *([Middleware(BelowBase, base=access.base)] if access.base else []),
         Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False),

@@ -87,7 +87,7 @@ def _network(address: str) -> str:
 
 HEALTH_PATH = "/_stcore/health"
 """Answers only ``ok``, for process monitors."""
-BEHIND_LOGIN = ("/lab/", "/media/", "/_stcore/upload_file/", "/_stcore/metrics")
+BEHIND_LOGIN = ("/_lab/", "/media/", "/_stcore/upload_file/", "/_stcore/metrics")
 """Addresses that answer without a page script; the scripts check the log-in themselves."""
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>LoRA Lab</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{head}

@@ -59,7 +59,7 @@ def check_who_may_ask(server):
         assert ask(server, own, "/_stcore/stream", Origin=f"http://{own}", **websocket) == 101
     for foreign in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example"):
         assert ask(server, foreign) == 400
-        assert ask(server, foreign, "/lab/report/" + "0" * 64) == 400
+        assert ask(server, foreign, "/_lab/report/" + "0" * 64) == 400
         assert ask(server, foreign, "/_stcore/stream", Origin=f"http://{foreign}", **websocket) in (400, 403)
     assert ask(server, f"localhost:{port}", "/_stcore/stream", Origin="http://evil.example", **websocket) == 403
 

@@ -39,6 +39,7 @@ TOKEN = "a-token-of-enough-letters"
 SOCKET = "ws://lab:8501/_stcore/stream"
 UPLOAD = "/_stcore/upload_file/session/file"
 PATHS = ("/", "/live?run=1", "/static/js/index.js", application.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics")
+PARTS = ("/", "/live", application.PLOTLY_PATH, application.REPORT_PATH + "0" * 64)
 
 
 async def reached(request):
@@ -128,6 +129,23 @@ def test_below_a_base_every_path_works_with_and_without_it(asked, kept, monkeypa
         assert opened.receive_text() == "reached"
     to_its_root = browser.get("/lab?run=1", follow_redirects=False)
     assert to_its_root.headers["location"] == "/lab/?run=1"
+
+
+@pytest.mark.parametrize("base", ["/lab", "", "/labs", "/a/lab", "/data"])
+@pytest.mark.parametrize("keeps", [True, False], ids=["proxy keeps the path", "proxy takes it off"])
+def test_the_parts_of_a_page_are_found_below_any_base(base, keeps, tmp_path, monkeypatch):
+    monkeypatch.setenv(BASE_VARIABLE, base)
+    monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
+    browser = TestClient(Starlette(routes=application.ROUTES, middleware=[Middleware(application.BelowBase, base=base)] if base else []))
+    replies = {path: browser.get(below_base(path).removeprefix("" if keeps else base)) for path in PARTS}
+    assert {path: reply.status_code for path, reply in replies.items()} == {**dict.fromkeys(PARTS, 200), PARTS[-1]: 404}
+    assert "holds no dataset" in replies[PARTS[-1]].text
+
+
+@pytest.mark.parametrize("base", ["/live", "/media"])
+def test_a_base_that_is_an_address_of_the_dashboard_is_refused(base):
+    with pytest.raises(SettingError, match=f"{base}', which is also an address"):
+        application.application(Access(base=base))
 
 
 @pytest.mark.parametrize("asked", ["http://lab.example/x", "a b", "a/../b", "a//b", "a?b"])
