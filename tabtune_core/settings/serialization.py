@@ -47,13 +47,14 @@ def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[
     """Reads texts such as ``decoder=4``.
 
     Raises:
-        SettingError: a text has another form.
+        SettingError: a text has another form, or two have the same name.
     """
-    pattern = {}
+    pattern: dict[str, float] = {}
     for text in texts:
-        name, _, value = text.strip().rpartition("=")
+        name, _, value = map(str.strip, text.rpartition("="))
+        require(name not in pattern, f"{name!r} has two numbers; write one.")
         try:
-            pattern[name.strip()] = number(value)
+            pattern[name] = number(value)
         except ValueError as error:
             raise SettingError(f"{text.strip()!r} is not a layer with its number; write for example decoder=4.") from error
     return pattern

@@ -198,6 +198,11 @@ def test_a_pattern_that_cannot_be_read_says_how_to_write_it(text):
         read_pattern([text], int)
 
 
+def test_a_pattern_with_a_name_twice_is_refused():
+    with pytest.raises(SettingError, match="'decoder' has two numbers; write one."):
+        read_pattern(["decoder = 4", "decoder=4"], int)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [("ranks = 4", "ranks is 4; it must be a list, for example [4]"), ("seeds = true", "seeds is True; it must be a list.")],
