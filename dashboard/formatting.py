@@ -10,7 +10,7 @@ from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.data.target import Way
 from tabtune_core.metrics import Task
-from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
+from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
 from tabtune_core.wording import counted, number
@@ -55,12 +55,17 @@ def silence(run: Run) -> str:
     return f"no heartbeat for {duration(quiet)}"
 
 
+YEAR_SECONDS = 365.25 * 24 * 3600
+
+
 def duration(seconds: float | None) -> str:
-    """Returns for example ``42 s``, ``3 min 05 s`` or ``2 h 10 min``; N/A if it is not known."""
+    """Returns for example ``42 s``, ``3 min 05 s``, ``2 h 10 min`` or ``1.5 years``; N/A if it is not known."""
     if seconds is None or seconds != seconds:
         return "N/A"
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds >= YEAR_SECONDS:
+        return f"{seconds / YEAR_SECONDS:,.1f} years"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
@@ -167,6 +172,18 @@ def _by_strategy(run: Run) -> str:
     own, baselines = STRATEGY_NAMES[run.settings.strategy], (STRATEGY_NAMES["inference"], STRATEGY_NAMES["base-ft"])
     known = run.name.startswith(own) if own in baselines else not run.name.startswith(baselines)
     return run.name if known else f"{own}: {run.name}"
+
+
+LABELS = {row.path: row.label for row in SETTINGS.values() if row.label}
+
+
+def with_labels(text: str) -> str:
+    """Replaces the names of settings in an error by the labels of their fields on the pages.
+
+    >>> with_labels("train.lr_ratio is 0.0; it must be above 0."), with_labels("test_share is 2.0")
+    ('Rate of B against A (LoRA+) is 0.0; it must be above 0.', 'Test rows (share) is 2.0')
+    """
+    return re.sub(r"^\w+(?= is )|\b(?:lora|train)\.[a-z_]+", lambda name: LABELS.get(name[0], name[0]), text)
 
 
 def plain(text: str) -> str:

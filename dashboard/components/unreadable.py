@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import plain
+from dashboard.formatting import plain, with_labels
 from dashboard.url_state import stop as end_page
 from tabtune_core.errors import TabTuneError
 from tabtune_core.store.run_row import Run
@@ -33,7 +33,7 @@ def errors_shown(*kinds: type[Exception], stop: bool = False, icon: str | None =
     try:
         yield
     except kinds as error:
-        st.error(plain(str(error)), icon=icon)
+        st.error(plain(with_labels(str(error))), icon=icon)
         if stop:
             end_page()
 

@@ -317,6 +317,15 @@ def test_a_row_of_the_table_is_predicted_unchanged(app, store, task):
     assert "Waiting for the worker" in texts(app.markdown)
 
 
+@pytest.mark.parametrize("place", [0, 570])
+def test_a_row_that_the_table_does_not_have_is_explained(app, store, place):
+    go(app, "try_it", adapter=verified_run(store))
+    app.number_input[0].set_value(place).run()
+    assert not app.exception
+    assert f"The table has no row {place}; its rows are 1 to 569." in texts(app.error).replace("\\", "")
+    assert not [found for found in app.button if found.label == "Predict this row"]
+
+
 def test_predictions_of_another_choice_say_of_what_also_after_a_reload(app, store):
     seeding.finished_sweep(store, ranks=(2, 4), task="regression")
     one, other = sorted((run for run in store.runs() if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank)

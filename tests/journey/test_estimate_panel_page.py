@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import seeding
 
 from tabtune_core.data.datasets import add_sample
@@ -37,6 +38,16 @@ def test_a_plan_for_a_smaller_gpu_turns_fits_into_exceeds(app, store):
     app.number_input(key="planned_gigabytes").set_value(1.0).run()
     assert "1.0 GB on a GPU of 1 GB" in badge(app)
     assert not app.exception
+
+
+@pytest.mark.parametrize("gigabytes", [0.0, -3.0, 1e300])
+def test_a_plan_for_an_impossible_gpu_is_explained(app, store, gigabytes):
+    add_sample(store.home, "breast_cancer")
+    new_run(app)
+    app.number_input(key="planned_gigabytes").set_value(gigabytes).run()
+    assert not app.exception
+    assert [str(found.value) for found in app.error] == ["A GPU has 1 to 10,000 GB. The estimate is for the device chosen above."]
+    assert "Disk: about" in captions(app)
 
 
 def test_time_is_unknown_before_the_first_run_and_then_comes_from_it(app, store):
@@ -82,7 +93,7 @@ def test_a_time_limit_of_zero_is_refused_before_launch(app, store):
     new_run(app)
     app.number_input(key="time_limit").set_value(0.0).run()
     errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
-    assert "train.time_limit is 0.0; it must be above 0. It is in seconds; leave it out for no limit." in errors
+    assert "Time limit of a run (s) is 0.0; it must be above 0. It is in seconds; leave it out for no limit." in errors
     assert not [found for found in app.button if found.label.startswith("Launch") and not found.disabled]
 
 

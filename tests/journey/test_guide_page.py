@@ -39,6 +39,14 @@ def test_sizes_and_rank_move_the_numbers(app):
     assert metrics(app)["Weight"] == f"{out * width:,}"
 
 
+@pytest.mark.parametrize(("key", "value"), [("guide_rank", 0), ("guide_in", 8193), ("guide_alpha", 0.0)])
+def test_a_size_out_of_range_is_explained(app, key, value):
+    go(app, "guide").number_input(key=key).set_value(value).run()
+    assert not app.exception
+    assert "Inputs, outputs and rank can be 1 to 8,192, and alpha any number above 0" in texts(app.error)
+    assert "Adapter" not in metrics(app)
+
+
 def test_the_picture_is_to_scale():
     sizes = [tuple(map(float, found)) for found in re.findall(r'width="([\d.]+)" height="([\d.]+)" rx', layer_picture(600, 300, 60))]
     (w_wide, w_tall), (b_wide, b_tall), (a_wide, a_tall) = sizes

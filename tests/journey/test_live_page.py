@@ -89,7 +89,7 @@ def test_a_run_can_be_queued_again_with_one_setting_changed(live, app, store):
     opened(app, f"tweak_{key}")
     app.selectbox(key=f"tweak_field_{key}").set_value("dropout").run()
     app.text_input(key=f"tweak_value_dropout_{key}").set_value("1").run()
-    assert "lora.dropout is 1; it must be at least 0 and below 1" in texts(app.error)
+    assert "Dropout is 1; it must be at least 0 and below 1" in texts(app.error)
     assert app.button(key=f"tweak_queue_{key}").disabled
     app.text_input(key=f"tweak_value_dropout_{key}").set_value("0.4").run()
     app.button(key=f"tweak_queue_{key}").click().run()

@@ -117,6 +117,23 @@ def test_a_deciding_score_that_the_task_lacks_is_asked_for_again_even_if_nothing
     assert page.selectbox(key="selection_metric").value == "log_loss"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("epochs", 0, "Epochs is 0; it must be a whole number of at least 1."),
+        ("context_rows", 5, "Context rows while training is 5; it must be a whole number of at least 10."),
+        ("views", 65, "Ensemble size is 65; it must be at most 64."),
+        ("beta_1", 1.5, "Beta is 1.5; it must be at least 0 and below 1."),
+        ("lr_ratio", -1.0, "Rate of B against A (LoRA+) is -1.0; it must be above 0."),
+    ],
+)
+def test_a_number_out_of_range_is_explained_by_its_label_and_nothing_can_be_launched(page, key, value, said):
+    page.number_input(key=key).set_value(value).run()
+    assert not page.exception
+    assert said in texts(page.error)
+    assert not [found for found in page.button if found.label.startswith("Launch")]
+
+
 def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
     assert "28 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 2 references" in texts(page.caption)
@@ -257,7 +274,7 @@ def test_context_rows_at_prediction_have_a_field_and_more_than_the_model_takes_a
     page.switch_page("views/new_run/page.py").run()
     page.number_input(key="predict_context_rows").set_value(20_000).run()
     assert not page.exception
-    assert "train.predict_context_rows is 20000; Mitra mini takes at most 10,000 context rows." in texts([*page.error, *page.warning])
+    assert "Context rows at prediction is 20000; Mitra mini takes at most 10,000 context rows." in texts([*page.error, *page.warning])
     assert all(run.settings.model == "tabicl-mini" for run in store.runs())
 
 

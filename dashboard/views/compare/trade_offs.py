@@ -97,7 +97,7 @@ def _limits() -> dict[str, float]:
     with st.expander("Limits on memory, time and size", icon=":material/straighten:"):
         places = st.columns(len(LIMITS))
     for place, (name, label) in zip(places, LIMITS.items(), strict=True):
-        most = place.number_input(label, 0.0, value=None, key=f"limit_{name}", placeholder="no limit", persist_state="session")
+        most = place.number_input(label, value=None, key=f"limit_{name}", placeholder="no limit", persist_state="session")
         if most is not None:
             limits[name] = most * COSTS[name][1]
     return limits

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from tabtune_core.data.findings import MAX_ROWS, ReadingChoices
+from tabtune_core.data.findings import ReadingChoices
 
 WORDS = {
     "header": {"true": "The first line has the column names", "false": "The first line is data"},
@@ -50,16 +50,14 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         sheet = st.text_input("Sheet of a workbook", held.sheet or "", key=f"reading_sheet_{key}", placeholder="The first sheet with cells")
         rows = st.number_input(
             "Rows to read",
-            min_value=1,
-            max_value=MAX_ROWS,
             value=held.rows,
+            step=1,
             key=f"reading_rows_{key}",
             placeholder="All rows",
             help="For tables that are too long to read completely: about this many rows are drawn at random.",
         )
         skip_last = st.number_input(
             "Rows to leave out at the end",
-            min_value=0,
             value=held.skip_last,
             key=f"reading_skip_last_{key}",
             help="For example a total or notes below the table.",
@@ -67,6 +65,9 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         drop_copies = st.checkbox("Leave out rows that repeat an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}")
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
+    if skip_last < 0:
+        st.error(f"Rows to leave out at the end: {skip_last}; write 0 or more.")
+        return None
     asked = replace(
         held,
         encoding=encoding,

@@ -136,10 +136,13 @@ def layer() -> None:
     st.header("One layer, to scale")
     st.pills("Use the sizes of", list(layer_sizes()), key="guide_layer", on_change=take_sizes, default=GUIDE_LAYER)
     with st.grid(4, min_column_width=150):
-        d_in = st.number_input("Inputs d_in", 1, LARGEST, 768, key="guide_in", help="Columns of the weight W₀.")
-        d_out = st.number_input("Outputs d_out", 1, LARGEST, 768, key="guide_out", help="Rows of the weight W₀.")
-        rank = st.number_input("Rank r", 1, LARGEST, 8, key="guide_rank", help="Width of B and height of A.")
-        alpha = st.number_input("Alpha", 0.1, 1e6, 16.0, key="guide_alpha", format="%g", help="Twice the rank is usual.")
+        d_in = st.number_input("Inputs d_in", value=768, key="guide_in", help="Columns of the weight W₀.")
+        d_out = st.number_input("Outputs d_out", value=768, key="guide_out", help="Rows of the weight W₀.")
+        rank = st.number_input("Rank r", value=8, key="guide_rank", help="Width of B and height of A.")
+        alpha = st.number_input("Alpha", value=16.0, key="guide_alpha", format="%g", help="Twice the rank is usual.")
+    if not (1 <= min(d_in, d_out, rank) and max(d_in, d_out, rank) <= LARGEST and 0 < alpha <= 1e6):
+        st.error(f"Inputs, outputs and rank can be 1 to {LARGEST:,}, and alpha any number above 0 up to 1,000,000.")
+        return
     capped = min(rank, d_in, d_out)
     if capped < rank:
         st.warning(f"A matrix of {d_out} by {d_in} has at most rank {capped}; the adapter uses that rank, and the report says so.")

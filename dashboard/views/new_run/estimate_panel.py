@@ -26,7 +26,7 @@ from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.fitting import DeviceMemory, Fit, Growth, between, cannot_fit, disk_need, judge, need_of, no_room
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
-GIGABYTE = 1e9
+GIGABYTE, MOST_GIGABYTES = 1e9, 10_000
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
 LONG, FIRST_LOOK = 1800.0, 100
 """Seconds from which fewer steps are offered, and the number of steps."""
@@ -85,7 +85,6 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     planned = st.number_input(
         "Plan for a GPU of (GB)",
-        min_value=1.0,
         value=None,
         step=8.0,
         key="planned_gigabytes",
@@ -95,6 +94,9 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
         help="Estimates for a GPU with this much memory, even if this machine has no such GPU. Empty: the device chosen above.",
     )
     device = device_of(sweep.run.device, queries.cluster())
+    if planned is not None and not 1 <= planned <= MOST_GIGABYTES:
+        st.error(f"A GPU has 1 to {MOST_GIGABYTES:,} GB. The estimate is for the device chosen above.", icon=":material/block:")
+        planned = None
     if planned:
         device = DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True)
     on_gpu = device.on_gpu

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import streamlit as st
 
 from dashboard.formatting import plain
-from dashboard.views.new_run.forms import DEFAULTS, FORM, LARGEST_WHOLE, is_decimal, is_idle, keys_of
+from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, keys_of
 from dashboard.views.new_run.target_tree import as_data, paths_of, show_tree, toggled
 from tabtune_core.access import may_type_paths
 from tabtune_core.execution.cluster_file import Cluster
@@ -31,7 +31,7 @@ SEVERAL = "Choose several values to compare them in separate runs; type other va
 def widget(name: str, told: str = "", **more: Any) -> None:
     """Draws the widget for a setting's type; ``told`` says what effect the setting had in earlier runs.
 
-    Its bounds are those of the library or wider, so that every valid value is accepted; the library explains values that it refuses.
+    Number fields have no bounds, because Streamlit would keep a value outside them to itself: the library explains values that it refuses.
     """
     row = FORM[name]
     about = {"help": f"{row.help} {plain(told)}".rstrip(), "bind": "query-params", **more}
@@ -54,11 +54,9 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
     for place, key in enumerate(keys, start=1):
         st.number_input(
             f"{row.label} {place}" if len(keys) > 1 else row.label,
-            kind(row.low if row.above is None else row.above),
-            None if (high := row.high if row.below is None else row.below) is None else kind(min(high, LARGEST_WHOLE)),
-            DEFAULTS[key],
-            kind(row.step),
-            row.format if kind is float else None,
+            value=DEFAULTS[key],
+            step=kind(row.step),
+            format=row.format if kind is float else None,
             key=key,
             placeholder=row.placeholder or None,
             **about,

@@ -14,7 +14,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.target_picker import balance, group_rare, without_mended
 from dashboard.components.unreadable import errors_shown, once
-from dashboard.formatting import duration, plain
+from dashboard.formatting import duration, plain, with_labels
 from dashboard.table_columns import fitted
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
@@ -40,7 +40,7 @@ def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[s
     if path is not None and not may_type_paths():
         return [f"The run names the weights file {path}. {NO_PATHS}"]
     stops = stopped_by_request(sweep.one_seed(), cluster_cards=cluster_cards)
-    return [*queries.table_stops(sweep.run, sweep.seeds), *map(str, stops)]
+    return [*queries.table_stops(sweep.run, sweep.seeds), *(with_labels(str(stop)) for stop in stops)]
 
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:

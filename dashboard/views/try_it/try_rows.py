@@ -24,19 +24,23 @@ SHOWN = 5
 
 
 def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
-    """Returns a row of the table as edited, and whether to predict it. It has its label only while it is unchanged."""
+    """Returns a row of the table as edited, and whether to predict it. It has its label only while it is unchanged.
+
+    Raises:
+        TableError: the table has no row of the number that was typed.
+    """
     kinds, table, target = choice.facts.kinds, choice.table, choice.facts.settings.target
     features = [column.name for column in table.columns if column.name in choice.facts.features]
     proposed = _first_test_row(choice)
     place = st.number_input(
         "Start from row",
-        1,
-        table.rows,
-        proposed + 1,
+        value=proposed + 1,
         key=f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}",
         width=220,
         help="A row of the table, counted from 1. The proposed row is a test row, which was not used in training.",
     )
+    if not 1 <= place <= table.rows:
+        raise TableError(f"The table has no row {place:,}; its rows are 1 to {table.rows:,}.")
     start = int(place) - 1
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = typed(row[features], kinds)

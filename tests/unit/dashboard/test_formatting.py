@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.formatting import plain, with_code
+from dashboard.formatting import duration, plain, with_code
 from dashboard.table_columns import as_they_come, digits_behind, fitted, rounded
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import number
@@ -80,6 +80,13 @@ def test_a_column_is_as_wide_as_its_longest_number():
     assert as_they_come(few[:1]) == {"format": "%.6g"}
     assert as_they_come(many)["width"] >= 7 * len("239,659,173,358.25") + 17
     assert fitted(few, "%.2g", least=300)["width"] == 300
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(7800, "2 h 10 min"), (360 * 86400, "8640 h 00 min"), (5e7, "1.6 years"), (7.5e17, "23,766,065,860.5 years")]
+)
+def test_absurd_durations_are_years(seconds, said):
+    assert duration(seconds) == said
 
 
 @pytest.mark.parametrize("power", range(-12, 15))

@@ -1,6 +1,8 @@
 """Settings survive the widgets; a wrong entry gives a helpful error."""
 
+import ast
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,14 @@ def test_the_chosen_split_is_used():
 def test_a_wrong_entry_is_explained(widgets, message):
     with pytest.raises(SettingError, match=message):
         forms.to_sweep(widgets, dataset="d", target="t")
+
+
+def test_no_number_field_has_bounds_outside_which_streamlit_would_use_an_earlier_value():
+    pages = Path(forms.__file__).parents[2].rglob("*.py")
+    calls = [node for page in pages for node in ast.walk(ast.parse(page.read_text())) if isinstance(node, ast.Call)]
+    fields = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "number_input"]
+    assert len(fields) > 8
+    assert not [ast.unparse(call) for call in fields if len(call.args) > 1 or {"min_value", "max_value"} & {k.arg for k in call.keywords}]
 
 
 @pytest.mark.parametrize(("tied", "alphas"), [(True, [4.0, 16.0]), (False, [99.0, 99.0])])
