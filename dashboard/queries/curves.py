@@ -244,7 +244,7 @@ class Latest:
     progress: Progress
     loss: float | None
     best: float | None
-    """The best validation score by the requested metric."""
+    """The best validation score by the requested metric; that of its result once the run has one, which may use more context rows."""
     held_bytes: float | None
     """Memory now, on the meter that is used for the device."""
 
@@ -253,10 +253,11 @@ def _latest(run: Run, metric: str) -> Latest:
     frames = _curves(run).frames
     evaluations, samples = frames["scores"], frames["memory"]
     validation = evaluations.loc[evaluations["split"] == "validation", metric].dropna() if metric in evaluations else pd.Series(dtype=float)
+    best = None if validation.empty else float(validation.max() if METRICS[metric].higher_is_better else validation.min())
     return Latest(
         progress(store(), run),
         _last(frames["steps"]["loss"].dropna()),
-        None if validation.empty else float(validation.max() if METRICS[metric].higher_is_better else validation.min()),
+        run.result.validation.get(metric, best) if run.result else best,
         _last(samples[speaking_meter(samples)].dropna()),
     )
 

@@ -28,6 +28,8 @@ class Progress:
     """None unless it is running."""
     eta_seconds: float | None
     """Wall time until training ends, if it does not stop early; None until five steps are known, and when all are done."""
+    evaluation_context_rows: int | None = None
+    """Context rows of evaluations during training, if they are fewer than at prediction."""
 
 
 def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
@@ -70,4 +72,6 @@ def progress(store: RunStore, run: Run) -> Progress:
             eta = passed / here * (total - done)
             if limit is not None and step.seconds > 0:  # the limit is on the run's own clock
                 eta = min(eta, max(0.0, limit - step.seconds) * passed / here * done / step.seconds)
-    return Progress(done, total, current, eta)
+    used = plan.evaluation_context_rows if isinstance(plan, RunPlanned) else None
+    fewer = used if isinstance(plan, RunPlanned) and used is not None and used < plan.context_rows else None
+    return Progress(done, total, current, eta, fewer)

@@ -1,5 +1,6 @@
 """The Live page: the queue, retries with one change, remedies for failures, shared links, and the shown run."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,7 +8,7 @@ import seeding
 
 from dashboard import queries
 from dashboard.queries.curves import _held as held
-from tabtune_core.events import MemorySampled, RunFailed
+from tabtune_core.events import MemorySampled, RunFailed, RunPlanned
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.store.runs import RunStore
@@ -49,6 +50,22 @@ def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app,
     assert store.runs(status="queued")[0].id == other[2].id
     app.button(key=f"remove_{other[0].id}").click().run()
     assert store.run(other[0].id).status == "cancelled"
+
+
+def test_the_table_shows_final_scores_and_says_that_evaluations_use_fewer_context_rows(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    for run in runs[:2]:
+        seeding.start(run)
+        run.tell(dataclasses.replace(store.last_event(run.id, RunPlanned), context_rows=8192, evaluation_context_rows=2048))
+        run.step(10)
+        if run is runs[0]:
+            run.accuracy = lambda step: 0.5
+            run.end()
+    live(sweep=sweep)
+    shown = app.dataframe[0]
+    final, now = shown.value["Best validation log-loss"][:2]
+    assert final == store.run(runs[0].id).result.validation["log_loss"] > now
+    assert "While a run trains: with 2,048 context rows; when it has ended, with all that its predictions use." in shown.proto.columns
 
 
 def test_running_sweeps_are_shown_before_ended_ones(live, app, store):

@@ -140,7 +140,7 @@ def layer() -> None:
         d_out = st.number_input("Outputs d_out", value=768, key="guide_out", help="Rows of the weight W₀.")
         rank = st.number_input("Rank r", value=8, key="guide_rank", help="Width of B and height of A.")
         alpha = st.number_input("Alpha", value=16.0, key="guide_alpha", format="%g", help="Twice the rank is usual.")
-    if not (1 <= min(d_in, d_out, rank) and max(d_in, d_out, rank) <= LARGEST and 0 < alpha <= 1e6):
+    if not (min(d_in, d_out, rank) >= 1 and max(d_in, d_out, rank) <= LARGEST and 0 < alpha <= 1e6):
         st.error(f"Inputs, outputs and rank can be 1 to {LARGEST:,}, and alpha any number above 0 up to 1,000,000.")
         return
     capped = min(rank, d_in, d_out)

@@ -154,6 +154,8 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         }
         for run in runs
     ]
+    fewer = max((far[run.id].evaluation_context_rows or 0 for run in runs if run.status == "running"), default=0)
+    meanwhile = f" While a run trains: with {fewer:,} context rows; when it has ended, with all that its predictions use." if fewer else ""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     wide = 35 + 7 * max(len(str(row["Status"])) for row in rows)  # pixels, so that no status is cut off
     st.dataframe(
@@ -167,7 +169,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Where": text(help="The GPU or CPU that the run uses; on a cluster, also its node."),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
-            best_title: number(**digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}"),
+            best_title: number(**digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}{meanwhile}"),
             "Time left": text(help="Training time, if it does not stop early. Known from the fifth step."),
             "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
