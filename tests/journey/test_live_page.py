@@ -41,7 +41,7 @@ def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app,
     going, _ = seeding.going_sweep(store)
     _, other = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(16,)), name="the second")
     live(sweep=going)
-    assert "Queue: 4 runs waiting, 3 of them in other sweeps" in [behind.label for behind in app.expander]
+    assert "Queue: 4 runs waiting, 3 of them in other sweeps" in texts(app.caption)
     opened(app, "queue")
     assert not app.exception
     assert [value for value in texts(app.markdown).split("**") if value in ("LoRA r=8", "LoRA r=16")] == ["LoRA r=8", "LoRA r=16"]

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.components.ownership import MINE, only_mine
 from dashboard.formatting import STATUS
 from tabtune_core.settings import STRATEGY_NAMES
+from tabtune_core.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
         if name in st.session_state:  # another sweep has other values
             st.session_state[name] = [value for value in st.session_state[name] if value in values]
     on = sum(bool(st.session_state.get(name)) for name in (*useful, TEXT, MINE))
-    with st.popover("Filters" + (f" ({on} on)" if on else ""), icon=":material/filter_alt:", key="filters"):
+    with st.popover("Filters", icon=":material/filter_alt:", key="filters"):  # another label would close it
         chosen = {
             name: st.multiselect(FILTERS[name].label, values, key=name, bind="query-params", placeholder="All")
             for name, values in useful.items()
@@ -75,4 +76,6 @@ def ask(board: pd.DataFrame) -> "pd.Series[bool]":
         text = st.text_input("Text in the name, a tag or a note", key=TEXT, bind="query-params")
         archived = bool(away) and st.toggle(f"Show archived runs ({away})", key=ARCHIVED, bind="query-params")
         listed = only_mine(dict(zip(board["run"], board["owner"], strict=True)), "runs")
+    if on:
+        st.badge(f"{counted(on, 'filter')} on")
     return kept(board, chosen, text, archived=archived) & board["run"].isin(listed)

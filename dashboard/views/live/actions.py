@@ -128,12 +128,12 @@ SHOWN = 8
 
 
 def waiting_runs(shown: str) -> None:
-    """Draws the queue with a row per run; its title says how many runs are not of the sweep that is ``shown``."""
+    """Draws the queue with a row per run, and beside its title how many there are and how many are not of the sweep that is ``shown``."""
     waiting = queries.store().runs(status="queued")
     others = sum(run.sweep != shown for run in waiting)
     of_others = "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
-    title = f"Queue: {counted(len(waiting), 'run')} waiting{of_others}" if waiting else "Queue: empty"
-    behind = st.expander(title, key="queue", on_change="rerun", icon=":material/queue:")
+    st.caption(f"Queue: {counted(len(waiting), 'run')} waiting{of_others}" if waiting else "Queue: empty")
+    behind = st.expander("Queue", key="queue", on_change="rerun", icon=":material/queue:")  # another label would close it
     if not behind.open:
         return
     with behind:
