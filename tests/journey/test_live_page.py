@@ -43,6 +43,7 @@ def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app,
     live(sweep=going)
     assert "Queue: 4 runs waiting, 3 of them in other sweeps" in texts(app.caption)
     opened(app, "queue")
+    assert "Queue" in [behind.label for behind in app.expander], "another label would close it"
     assert not app.exception
     assert [value for value in texts(app.markdown).split("**") if value in ("LoRA r=8", "LoRA r=16")] == ["LoRA r=8", "LoRA r=16"]
     assert texts(app.markdown).count("the second") == 3
@@ -50,6 +51,30 @@ def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app,
     assert store.runs(status="queued")[0].id == other[2].id
     app.button(key=f"remove_{other[0].id}").click().run()
     assert store.run(other[0].id).status == "cancelled"
+
+
+def progress_text(app):
+    return next(found.proto.text for found in app.get("progress")).replace("\\", "")
+
+
+def test_a_sweep_behind_others_says_what_it_waits_for(live, app, store):
+    seeding.going_sweep(store)
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(16,)), name="the second")
+    live(sweep=sweep)
+    assert progress_text(app) == "0 of 3 runs have ended. Waits for 2 runs of breast_cancer: TabICL mini."
+    store.move_to_front(runs[2].id)
+    app.run()
+    assert progress_text(app) == "0 of 3 runs have ended. Waits for 1 run of breast_cancer: TabICL mini."
+
+
+def test_a_cancelled_sweep_does_not_look_like_a_success(live, app, store):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
+    seeding.finish(runs[0])
+    for run in runs[1:]:
+        store.ask(run.id, "cancel")
+    live(sweep=sweep)
+    assert progress_text(app) == "5 of 5 runs have ended; 4 of them were cancelled."
+    assert next(found.proto.value for found in app.get("progress")) == 20
 
 
 def test_the_table_shows_final_scores_and_says_that_evaluations_use_fewer_context_rows(live, app, store):

@@ -103,7 +103,9 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     far = {run_id: last.progress for run_id, last in latest.items()}
     ended = sum(run.status in ENDED for run in runs)
     share = sum(1.0 if run.status in ENDED else share_done(run, far[run.id]) for run in runs) / len(runs)
-    sentence = f"{ended} of {len(runs)} runs have ended."
+    cancelled = sum(run.status == "cancelled" for run in runs)
+    were = f"; {cancelled} of them {'was' if cancelled == 1 else 'were'} cancelled" if cancelled else ""
+    sentence = f"{ended} of {len(runs)} runs have ended{were}.{_waits_for(runs)}"
     for run in runs:
         if run.status == "running":
             here = far[run.id]
@@ -112,7 +114,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
             wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
             quiet = f" It has sent {silence(run)}." if silence(run) else ""
             sentence += f" {plain(named[run.id])}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
-    failed = [run for run in runs if run.status in FAILED]
+    failed = [run for run in runs if run.status in (*FAILED, "cancelled")]
     if failed and ended == len(runs):  # a full bar would look like success
         share = sum(run.status in RANKED for run in runs) / len(runs)
     with st.container(key="failed_bar" if failed else "bar"):
@@ -123,6 +125,20 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
         st.caption(
             f"About {duration(seconds)} left for the sweep. Estimated: each remaining run takes as long as similar runs that have ended."
         )
+
+
+def _waits_for(runs: list[Run]) -> str:
+    """Says how many runs of which other sweeps come before ``runs``; empty if one of these is running or next, or all have ended."""
+    if any(run.status == "running" for run in runs):
+        return ""
+    waiting, own = queries.store().runs(status="queued"), {run.id for run in runs}
+    place = next((place for place, run in enumerate(waiting) if run.id in own), None)
+    if place is None:
+        return ""
+    sweeps = queries.sweeps()
+    before = Counter(run.sweep for run in (*queries.store().runs(status="running"), *waiting[:place]))
+    named = [f"{counted(number, 'run')} of {sweeps[sweep].name or 'another sweep'}" for sweep, number in before.items() if sweep in sweeps]
+    return f" Waits for {plain(few(named))}." if named else ""
 
 
 def _where(run: Run) -> str:
