@@ -104,6 +104,8 @@ def explain_failed_downloads() -> None:
         except MediaFileStorageError as error:
             gone = isinstance(error.__cause__, FileNotFoundError)
             told = "This file is no longer in the workspace." if gone else for_people(error.__cause__ or error)
+            if error.__cause__ is None:  # the button's file of an earlier drawing, since the page was drawn anew before the click arrived
+                told = "The page had just changed. Press the button again."
             if told is None:
                 raise
             answer.error_msg = str(told)

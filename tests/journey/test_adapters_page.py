@@ -119,6 +119,14 @@ def test_two_hundred_runs_are_listed(app, store):
     assert len(set(app.multiselect[0].options)) == 160
 
 
+@pytest.mark.parametrize(("task", "offered"), [("classification", 2), ("regression", 1)])
+def test_each_package_has_a_button_of_its_own_so_that_a_fast_click_gets_the_file_it_names(app, store, task, offered):
+    go(app, "adapters", run=verified_run(store, task=task))
+    labels = [box.proto.label for box in app.get("download_button")]
+    assert labels == ["Download the adapter", "Download without class labels"][:offered]
+    assert not app.checkbox
+
+
 def test_a_format_is_prepared_verified_downloaded_and_removed(app, store):
     run = verified_run(store)
     go(app, "adapters", run=run)

@@ -101,16 +101,10 @@ def package_download(run: Run, path: Path) -> None:
     if not (run.result and run.result.adapter_verified):
         st.info(f"No download: {withheld(run)}", icon=":material/block:")
         return
-    leave_out = run.settings.task == "classification" and st.checkbox(
-        "Leave the class labels out",
-        key=f"no_labels_{run.id}",
-        help="Class labels are values of your table. The package then holds a hash in their place, and predictions take the labels from"
-        " the context rows.",
-    )
     with st.container(horizontal=True):
         st.download_button(
             "Download the adapter",
-            partial(without_labels, path) if leave_out else path.read_bytes,
+            path.read_bytes,
             download_name(run),
             "application/zip",
             on_click="ignore",
@@ -118,6 +112,18 @@ def package_download(run: Run, path: Path) -> None:
             icon=":material/download:",
             key=f"download_{run.id}",
         )
+        if run.settings.task == "classification":  # a button, since after a switch a fast click would get the other file
+            st.download_button(
+                "Download without class labels",
+                partial(without_labels, path),
+                download_name(run),
+                "application/zip",
+                on_click="ignore",
+                icon=":material/download:",
+                key=f"download_no_labels_{run.id}",
+                help="Class labels are values of your table. This package holds a hash in their place, and predictions take the labels"
+                " from the context rows.",
+            )
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
     st.caption(
