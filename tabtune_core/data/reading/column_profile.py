@@ -283,12 +283,11 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
         yield Finding("warning", "many-missing", message, name)
     words, numeric = column.kind in ("category", "text"), column.kind == "number"
-    named = ID_NAME.search(name) is not None
-    coded = named and all(example.isdecimal() for example in column.examples)
+    coded = ID_NAME.search(name) is not None and all(example.isdecimal() for example in column.examples)
     spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)
     timed = numeric and YEAR_NAME.fullmatch(name.strip())  # one row a year
     different = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
-    if different and not spoken and not timed and (words or consecutive or (numeric and named)):
+    if different and not spoken and not timed and (words or consecutive or (numeric and coded)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
         if column.kind == "text":
             yield Finding("info", "id-like", f"{name!r} has {seen}, as an id has. No model sees it: nothing to do.", name)

@@ -384,6 +384,11 @@ def test_a_column_with_codes_or_many_bad_cells_stays_text(bad):
     assert (table.columns[0].kind, "26, such as '0g'" in said(table, "mixed-numbers")[0]) == ("text", True)
 
 
+def test_decimals_are_no_ids_whatever_their_name():
+    lines = "".join(f"{row / 997:.3f},{row % 7}\n" for row in range(1, 300))
+    assert "id-like" not in codes(read_table(f"index,n\n{lines}".encode()))
+
+
 def test_a_number_that_names_rows_is_an_id_even_if_some_repeat():
     lines = "".join(f"{500_000 + 37 * (row % 284)},{row % 7}\n" for row in range(300))
     found = [codes(read_table(f"{header},n\n{lines}".encode())) for header in ("hospital_number", "weight")]
