@@ -67,6 +67,8 @@ def test_only_a_file_that_was_added_before_is_reported_as_such(app, home):
     upload(app, ("second.csv", CSV))
     assert "second.csv is already in this workspace, as first.csv" in texts(app.info).replace("\\", "")
     assert names(home) == ["first.csv"]
+    upload(app, ("third.csv", CSV), ("small.parquet", parquet()))
+    assert "1 of 2 files were added: small.parquet." in texts(app.success).replace("\\", "")
 
 
 def test_a_name_that_looks_like_a_path_is_only_a_label(app, home):
@@ -240,6 +242,8 @@ def test_missing_values_are_counted_by_column_with_the_most_first():
     columns = [column("a", missing=2), column("b"), column("c", missing=7), column("d", "ignored", missing=9)]
     assert missing_note(columns)[0].message.startswith("2 columns have missing values: c (7), a (2).")
     assert missing_note([column("b")]) == []
+    assert missing_note(columns, "c")[0].message.startswith("1 column has missing values: a (2).")
+    assert missing_note([Column("empty", "text", 9, 0, ())]) == []
 
 
 def test_few_rows_are_reported_with_the_sizes_of_their_splits():

@@ -82,7 +82,7 @@ def show(dataset: Dataset) -> None:
         table_views.to_check(dataset)
 
     st.header("What was read")
-    table_views.findings(table_views.all_findings(dataset))
+    table_views.findings(table_views.all_findings(dataset, target))
     with st.container(horizontal=True):
         table_views.leave_out(dataset, useless(dataset, target), key="useless")
         table_views.drop_copies(dataset)

@@ -26,9 +26,10 @@ def useless(dataset: Dataset, target: str) -> list[str]:
     return [name for name in dict.fromkeys(named) if name is not None and kinds[name] not in LEFT_OUT]
 
 
-def missing_note(columns: Sequence[Column]) -> list[Finding]:
-    """Says which columns have missing values."""
-    gaps = sorted((column for column in columns if column.missing and column.kind != "ignored"), key=lambda column: -column.missing)
+def missing_note(columns: Sequence[Column], target: str | None = None) -> list[Finding]:
+    """Says which columns have missing values; other findings are about those of the target and about a column without a value."""
+    used = (column for column in columns if column.missing and column.unique and column.kind != "ignored" and column.name != target)
+    gaps = sorted(used, key=lambda column: -column.missing)
     if not gaps:
         return []
     shown = few([f"{column.name} ({column.missing:,})" for column in gaps], NAMED)

@@ -74,9 +74,9 @@ def findings(found: Iterable[Finding]) -> None:
                 st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
 
 
-def all_findings(dataset: Dataset) -> list[Finding]:
+def all_findings(dataset: Dataset, target: str | None = None) -> list[Finding]:
     """Returns the findings of reading that are not questions, and the one about missing values."""
-    return [*together(not_asked(dataset.findings, dataset.questions)), *missing_note(dataset.columns)]
+    return [*together(not_asked(dataset.findings, dataset.questions)), *missing_note(dataset.columns, target)]
 
 
 def to_check(dataset: Dataset) -> None:
