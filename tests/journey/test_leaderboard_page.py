@@ -220,7 +220,9 @@ def test_a_stopped_run_is_marked_and_never_leads(app, store):
         run.step(1)
         run.end(outcome)
     open_page(app)
-    assert "**Zero-shot** leads" in texts(app.markdown)
+    assert "**Zero-shot** is the only run in the ranking, on the validation rows with log-loss **0.1620**. Validation" in texts(
+        app.markdown
+    )
     assert board(app).set_index("Run")["Status"].to_dict()["LoRA r=2"] == "◐ stopped, best kept"
 
 

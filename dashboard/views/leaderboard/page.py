@@ -46,10 +46,17 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
         lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
         untrained, score = best[f"zero_shot_validation_{metric}"], best[f"validation_{metric}"]
-        zero_shot = "" if pd.isna(untrained) else f" (zero-shot {METRICS[metric].text(untrained, score - untrained)})"
+        zero_shot = (
+            ""
+            if pd.isna(untrained) or best["strategy"] == "inference"
+            else f" (zero-shot {METRICS[metric].text(untrained, score - untrained)})"
+        )
+        noise = "How much of a lead is noise is not known. "
+        if len(done) == 1:
+            lead, noise = f"**{first[0]}** is the only run in the ranking,", ""
         st.markdown(
             f"{lead} on the validation rows with {METRICS[metric].written} **{METRICS[metric].text(score, score - untrained)}**"
-            f"{zero_shot}. How much of a lead is noise is not known. Validation ranks; test is only reported. {plain(recommendation.basis)}"
+            f"{zero_shot}. {noise}Validation ranks; test is only reported. {plain(recommendation.basis)}"
         )
 
 
