@@ -207,22 +207,26 @@ def resume_runs(asked: argparse.Namespace) -> int:
             raise StoreError(f"Run {run.id!r} is {run.status}; only interrupted and cancelled runs can be resumed.")
     resumed = []
     for run_id in ids:
-        how = "starts anew; it had saved no state"
-        if runs[run_id].status == "cancelled":
-            resumed.append(store.retry(run_id))
-        elif runs[run_id].status in left:
-            how = f"was {runs[run_id].status} without a worker; a new one takes it over"
-            if _is_gone(runs[run_id]):
-                store.requeue(run_id, "Its process was gone.")
-            resumed.append(run_id)
-        elif runs[run_id].status in ("queued", "running"):
-            how = f"is {runs[run_id].status} already"
-        else:
-            how = "goes on from its last state" if store.has_last_state(run_id) else how
-            store.resume(run_id)
-            resumed.append(run_id)
+        how, queued = _resume(store, runs[run_id], taken_over=runs[run_id].status in left)
+        resumed += queued
         say(f"{runs[run_id].name}: {how}")
     return _follow_to_the_board(store, sweep, resumed, asked)
+
+
+def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[str]]:
+    """Returns what becomes of a run, in words, and the ids of the runs to follow; ``taken_over``: it has no worker."""
+    if taken_over:
+        if _is_gone(run):
+            store.requeue(run.id, "Its process was gone.")
+        return f"was {run.status} without a worker; a new one takes it over", [run.id]
+    if run.status in ("queued", "running"):
+        return f"is {run.status} already", []
+    anew = "starts anew; it had saved no state"
+    if run.status == "cancelled":
+        return anew, [store.retry(run.id)]
+    how = "goes on from its last state" if store.has_last_state(run.id) else anew
+    store.resume(run.id)
+    return how, [run.id]
 
 
 def _is_gone(run: Run) -> bool:
