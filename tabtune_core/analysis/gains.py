@@ -8,7 +8,7 @@ import math
 from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr
 
-from tabtune_core.analysis.jackknife import Difference, TooFew
+from tabtune_core.analysis.jackknife import OF_FAR_TARGETS, Difference, TooFew
 from tabtune_core.metrics import TARGET_UNIT, Metric
 from tabtune_core.settings import SplitBy
 from tabtune_core.wording import counted
@@ -31,8 +31,8 @@ def beyond_noise(found: Found) -> int | None:
 def too_few(found: TooFew, part: str) -> str:
     """Says why there is no interval, and how many rows it takes."""
     unit = UNIT[found.of]
-    which = f" with the class {found.of_class!r}" if found.of_class else " with a target that is not near the median"
-    which = "" if found.of_class is None else which
+    of_class = " with a target that is not near the median" if found.of_class == OF_FAR_TARGETS else f" with the class {found.of_class!r}"
+    which = "" if found.of_class is None else of_class
     there = counted(found.there, f"different {unit}" if found.of == "random" and found.there != found.found else unit)
     differing = "numbers of copies" if found.of == "random" else "sizes"
     as_equal = f", which count as about {found.found} because their {differing} differ" if found.there != found.found else ""

@@ -123,9 +123,9 @@ least 93 % of intervals contain the truth from 40 rows on; with 20 blocks of 80 
 FEWEST_ROWS, FEWEST = 30, 5
 """Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
 skewed differences contain the truth too rarely (with 20 rows in 93 % of cases for the RMSE of prices), or are too wide to be of use."""
-NEAR = 0.02
-"""Numbers so near to the median, as a share of their range, say nothing about the others, whose errors decide: where nearly all are 0,
-rare large ones. FEWEST of these must be there."""
+OF_FAR_TARGETS, NEAR = "", 0.02
+"""In a regression, FEWEST rows must have a target that is not near the median: as far as this share of the largest distance. Where nearly
+all targets are 0, the errors of the few others decide."""
 MOST_TURNED = 2_000
 """Rows from which the mean effect of one row is computed."""
 LEAST_ROWS = 1.5
@@ -140,7 +140,7 @@ class TooFew:
     of: SplitBy
     """Rows (``random``), groups, or blocks of time."""
     of_class: str | None
-    """Only those that have rows of this class count or, if it is empty, rows with a target not near the median; None: all count."""
+    """Only those that have rows of this class count, or of OF_FAR_TARGETS; None: all count."""
     found: int
     """Effective number: unequal ones count as fewer equal ones, and copies as one row."""
     needed: int
@@ -254,7 +254,7 @@ class RowGroups:
         ]
         y_M = np.concatenate([part.y_N for part in parts])[first]
         if metric.task == "regression":
-            counts.append(("", _equal(unit_M[np.abs(y_M - np.median(y_M)) > NEAR * np.ptp(y_M)]), FEWEST))
+            counts.append((OF_FAR_TARGETS, _equal(unit_M[_far(y_M, squared=metric.name != "mae")]), FEWEST))
         for part in parts if Interval.OVER_CLASSES in metric.interval else ():
             unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
             counts += [(part.classes[k], _equal(unit_N[part.y_N == k]), FEWEST) for k in np.unique(part.y_N)]
@@ -301,6 +301,13 @@ def _equal(unit_M: Ints) -> tuple[float, int]:
     """
     rows_U = np.bincount(unit_M).astype(np.float64)
     return float(rows_U.sum() ** 2 / max((rows_U**2).sum(), 1)), int(np.count_nonzero(rows_U))
+
+
+def _far(y_M: Floats, *, squared: bool) -> NDArray[np.bool_]:
+    """Returns which numbers are not near the median. Of absolute errors, unlike squared ones, a few outliers do not decide."""
+    distance_M = np.abs(y_M - np.median(y_M))
+    largest = distance_M.max() if squared else np.sort(distance_M)[-min(FEWEST, len(y_M))]
+    return np.asarray(distance_M > NEAR * largest)
 
 
 def alike(label_M: Ints, unit_M: Ints) -> float:

@@ -36,8 +36,7 @@ def add_flags(
     for row in (row for row in rows_of(settings) if row.name not in leave_out):
         added = (more or {}).get(row.name, "")
         text = _help(f"{row.help} {added}".strip(), None if "(default:" in added else row.default)
-        flag = f"--{row.name.replace('_', '-')}"
-        group.add_argument(flag, dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind))
+        group.add_argument(flag_of(row.name), dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind))
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
@@ -73,6 +72,15 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         order.add_argument(
             flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=f"{date} is {meaning}."
         )
+
+
+def flag_of(setting: str) -> str:
+    """Returns the flag of a setting.
+
+    >>> flag_of("warmup_steps")
+    '--warmup-steps'
+    """
+    return f"--{setting.replace('_', '-')}"
 
 
 def given_reading(arguments: argparse.Namespace) -> ReadingChoices:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
-from tabtune_core.cli.arguments import INSIST, given
+from tabtune_core.cli.arguments import INSIST, flag_of, given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
@@ -72,7 +72,7 @@ def start_training(asked: argparse.Namespace) -> int:
     for row in (SETTINGS[path.split(".")[-1]] for path in vars(asked) if path.startswith("settings.")):
         unused = "" if settings.strategy in row.strategies else f"with the strategy {settings.strategy!r}"
         if unused or settings.is_replaced(row.name):
-            raise SettingError(f"{row.path} changes nothing {unused or f'beside {row.replaced_by}'}; leave it out.")
+            raise SettingError(f"{flag_of(row.name)} changes nothing {unused or f'beside {flag_of(row.replaced_by)}'}; leave it out.")
     return _launch(store, asked, dataset, [settings])
 
 

@@ -110,7 +110,8 @@ def percent_notes(rows: Table, names: Collection[str], percent: Collection[str])
     for name, examples in ((column.name, column.examples) for column in rows.columns if column.name in names and column.kind == "number"):
         shown = next((cell for cell in examples if PERCENT in cell), None)
         if shown and name not in percent:
-            yield f"{shown!r} in {name!r} was read as {shown[:-1].strip()}. If the adapter's table has shares, such as 0.12, write shares."
+            number = shown.replace(PERCENT, "").strip()
+            yield f"{shown!r} in {name!r} was read as {number}. If the adapter's table has shares, such as 0.12, write shares."
         elif not shown and name in percent and 0 < (most := rows.frame[name].abs().max()) <= 1:
             told = f"{name!r} has % in the adapter's table, where 12% is 12, and here no % and no number above {most:g}."
             yield f"{told} If these are shares, as in workbooks, where 12% is 0.12, write them with %."

@@ -151,7 +151,7 @@ def read_table(
         tell("Decoding the text", 0, 0)
         encoding, of_text, about_text = decode(path, text, used.encoding)
         tell("Finding the layout", 0, 0)
-        erase_rules(text, used.delimiter)
+        of_text = (*of_text, *erase_rules(text, used.delimiter))
         dialect = find_dialect(connection, text, used)
         tell("Splitting lines into cells", 0, 0)
         hold_cells(connection, folder, dialect.width)
@@ -190,7 +190,7 @@ def finish(
     connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
     ask_points = own is not None and not to_predict  # in a text from a person, they may separate thousands
     chosen_kinds = dict(choices.kinds)
-    for name in () if to_predict else chosen_kinds.keys() - set(cells.names):  # who reads rows to predict names all that are absent
+    for name in () if to_predict else chosen_kinds.keys() - set(cells.names):  # of rows to predict, the caller names all
         near = nearest(name, cells.names)
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"

@@ -197,8 +197,7 @@ def decode(path: Path, target: Path, encoding: str | None) -> tuple[str, tuple[F
     Raises TableError where ``encoding`` does not exist or does not fit the bytes.
     """
     if encoding is not None:
-        transcode_as_asked(path, target, encoding)
-        return encoding, (), ()
+        return encoding, transcode_as_asked(path, target, encoding), ()
     head = read_head(path)
     for mark, name in BYTE_ORDER_MARKS:
         if head.startswith(mark):
@@ -213,10 +212,8 @@ def decode(path: Path, target: Path, encoding: str | None) -> tuple[str, tuple[F
     if transcode(path, target, "utf-8"):
         return "utf-8", (), ()
     evidence = beyond_ascii(path)
-    if shown := slips_in_utf8(evidence):
-        transcode(path, target, "utf-8", BY_BYTE)
-        message = f"A few bytes are not UTF-8, as all others are. They were read as cp1252, which gives text such as {shown!r}."
-        return "utf-8", (Finding("warning", "latin-1", message),), ()
+    if slips := with_slips(path, target, evidence):
+        return "utf-8", slips, ()
     guess = from_bytes(evidence).best() if other_script(evidence) else None
     guessed = [guess.encoding] if guess is not None and guess.encoding in TRUSTED_GUESSES else []
     used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
@@ -246,17 +243,28 @@ def encoding_question(used: str, message: str) -> Question:
     return Question("encoding", f"{message} If letters look wrong, choose another encoding.", "encoding", options)
 
 
-def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
+def transcode_as_asked(path: Path, target: Path, encoding: str) -> tuple[Finding, ...]:
     """Transcodes as ``transcode`` does, but raises LayoutError where the encoding is unknown or does not fit."""
     try:
         fits = transcode(path, target, encoding)
-        if not fits and codecs.lookup(encoding).name == "utf-8" and slips_in_utf8(beyond_ascii(path)):
-            fits = transcode(path, target, encoding, BY_BYTE)
+        is_utf8 = codecs.lookup(encoding).name == "utf-8"
     except (LookupError, ValueError) as error:  # ValueError: the name contains a zero byte
         known = "utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis"
         raise LayoutError(f"Unknown encoding {shorten(encoding)!r}. Known ones: {known}.") from error
-    if not fits:
+    slips = with_slips(path, target, beyond_ascii(path)) if is_utf8 and not fits else ()
+    if not fits and not slips:
         raise LayoutError(f"The file is not valid {encoding}: some bytes cannot be decoded. Leave the encoding open, or choose another.")
+    return slips
+
+
+def with_slips(path: Path, target: Path, evidence: bytes) -> tuple[Finding, ...]:
+    """Transcodes a file in UTF-8 of which a few bytes are not, and warns of them; does nothing for another file."""
+    shown = slips_in_utf8(evidence)
+    if not shown:
+        return ()
+    transcode(path, target, "utf-8", BY_BYTE)
+    message = f"A few bytes are not UTF-8, as all others are. They were read as cp1252, which gives text such as {shown!r}."
+    return (Finding("warning", "latin-1", message),)
 
 
 def transcode(path: Path, target: Path, encoding: str, errors: str = "strict") -> bool:

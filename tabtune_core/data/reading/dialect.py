@@ -18,7 +18,7 @@ from statistics import median_low
 
 import duckdb
 
-from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
+from tabtune_core.data.findings import SET_SEPARATOR, Finding, ReadingChoices
 from tabtune_core.data.reading.misfits import Dialect, Lines, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.sql import first_row
 from tabtune_core.errors import LayoutError, TableError
@@ -49,8 +49,11 @@ MARK = "#"
 """The start of a comment line or, in files of some programs, of the header."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 BLANKS = re.compile(r'("[^"]*")| +')
-RULE = re.compile(r"[\s|+:]*[-=]{3}[-=|+:\s]*")
+RULE = re.compile(r"[ |+:]*[-=]{3}[-=|+: ]*")
 """A line that a program draws between rows, of dashes and bars."""
+PARTED = re.compile(r".*[-=] ?[|+ ] ?:?[-=].*")
+"""A drawn line in which bars or blanks part the columns."""
+DRAWN = "drawn-lines"
 ROWS_TOLD = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*")
 """The line in which such programs count the rows."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
@@ -274,27 +277,36 @@ def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> b
     return evenness(records) < 1 or (len(records) > 1 and not all(map(any, zip(*(cells[:-1] for _, cells in records), strict=True))))
 
 
-def erase_rules(path: Path, delimiter: str | None) -> None:
+def erase_rules(path: Path, delimiter: str | None) -> list[Finding]:
     """Empties the lines that a program draws between rows and that in which it counts them, and removes the bars around rows.
 
-    Does nothing without drawn lines, or if ``delimiter`` is neither open nor one that such programs use.
+    Does so only where bars or blanks part the columns, and outside quotes; returns what was found.
     """
     if delimiter not in (None, "|", " "):
-        return
+        return []
     with path.open(encoding="utf-8") as text:
         start = text.read(HEAD_CHARACTERS)
     lines = [line.strip() for line in start.split("\n")[: None if len(start) < HEAD_CHARACTERS else -1]]
-    if not any(map(RULE.fullmatch, lines)):
-        return
-    framed = all(re.fullmatch(r"\|.*\|", line) for line in lines if "|" in line and not RULE.fullmatch(line))
+    drawn = [line for line in lines if RULE.fullmatch(line)]
+    rows = [line for line in lines if "|" in line and not RULE.fullmatch(line)]
+    framed = bool(rows) and all(re.fullmatch(r"\|.*\|", line) for line in rows)
+    if not drawn or not (framed or any(map(PARTED.fullmatch, drawn))):
+        return []
+    erased, inside, number = Lines(), False, 0
 
-    def erased(line: str) -> str:
-        bare = line.strip()
-        if RULE.fullmatch(bare) or ROWS_TOLD.fullmatch(bare):
+    def bare(line: str) -> str:
+        nonlocal inside, number
+        text, within = line.strip(), inside
+        inside, number = inside ^ (line.count('"') % 2 == 1), number + 1
+        if within:
+            return line
+        if RULE.fullmatch(text) or ROWS_TOLD.fullmatch(text):
+            erased.add(number)
             return "\n"
-        return f"{bare[1:-1]}\n" if framed and re.fullmatch(r"\|.*\|", bare) else line
+        return f"{text[1:-1]}\n" if framed and re.fullmatch(r"\|.*\|", text) else line
 
-    rewrite(path, erased)
+    rewrite(path, bare)
+    return [Finding("info", DRAWN, f"{erased} were drawn between rows or count them: left out.")]
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> None:

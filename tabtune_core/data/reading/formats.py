@@ -96,7 +96,7 @@ def json_as_parquet(path: Path, job: Job) -> Path:
             raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
         rows, others, doubled = first_row(job.connection, f"SELECT {JSON_CHECKS} FROM read_json_objects($path)", file)
         if others or not names:
-            raise duckdb.Error("JSON Error: it holds other rows than objects with entries")
+            raise duckdb.Error("JSON Error: it has rows that are not objects with entries")
         if doubled:
             twice = next(name for name in doubled if doubled.count(name) > 1)
             raise duckdb.Error(f"JSON Error: an object has the entry {twice!r} twice")

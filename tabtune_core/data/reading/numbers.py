@@ -116,9 +116,10 @@ AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
 """A number with K, M or B where a decimal point or a currency shows that the letter is not a unit or part of a code."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """The same without that evidence, for a column that the person asked to read as numbers."""
-LETTERED = re.compile(r"[+-]?(\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?([KkM]?)")
+LETTERED = re.compile(r"[+-]?(\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.\d+)?([KkM]?)")
 SAME_SIZE = 3
 """How many times as large or small as the numbers with a letter those without may be, if the letter is a unit that they lack."""
+WORTH = {"K": 1e3, "M": 1e6}
 SHORTENED = {"k": "thousands", "K": "thousands", "M": "millions"}
 LETTER_UNITS = {
     "K": re.compile(r"kelvin|^(temp(erature)?s?|t)([\W_]*k\W*)?$", re.IGNORECASE),
@@ -135,22 +136,22 @@ def letter_of_all(sample: Sequence[str]) -> str:
     return "M" if letters == {"M"} else "K" * all(re.match(r"\d{3}", cell) for cell in sample)
 
 
-def abbreviates(sample: Sequence[str]) -> bool:
-    """Returns True if a letter after some of the numbers shortens them: there are K and M, or numbers without a letter differ in size.
+def abbreviates(name: str, sample: Sequence[str]) -> bool:
+    """Returns True if a letter after some of the numbers shortens them: there are K and M, or several numbers without it differ in size.
 
-    >>> abbreviates(["900K", "3M"]), abbreviates(["900", "1K", "12K"]), abbreviates(["295", "300K", "310K"]), abbreviates(["1K", "2A"])
-    (True, True, False, False)
+    >>> [abbreviates("n", cells.split()) for cells in ("900K 3M", "850 900 1K 12K", "295 0 300K", "5 30M 31M", "1K 2A")]
+    [True, True, False, False, False]
     """
     sizes: dict[str, list[int]] = {}
     for found in map(LETTERED.fullmatch, sample):
         if found:
             sizes.setdefault(found[2].upper(), []).append(int(found[1].replace(",", "")))
     plain, known = sizes.pop("", []), sum(map(len, sizes.values()))
-    if not sizes or known + len(plain) < len(sample) * (1 - STRAY_SHARE):
+    if not sizes or known + len(plain) < len(sample) * (1 - STRAY_SHARE) or any(LETTER_UNITS[letter].search(name) for letter in sizes):
         return False
     with_letter = [size for one in sizes.values() for size in one]
     low, high = min(with_letter) / SAME_SIZE, max(with_letter) * SAME_SIZE
-    return len(sizes) > 1 or any(not low <= size <= high for size in plain)
+    return len(sizes) > 1 or sum(size > 0 and not low <= size <= high for size in plain) > 1
 
 
 def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
@@ -201,7 +202,7 @@ def as_number(
     letter = ASKED_AMOUNT if forced else AMOUNT
     same = letter_of_all(sample)
     of_unit = same and LETTER_UNITS[same].search(name)
-    amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and (any(map(letter.match, sample)) or abbreviates(sample)))
+    amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and (any(map(letter.match, sample)) or abbreviates(name, sample)))
     own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
     unit = None if unit in (AMOUNTS.unit, SPANS.unit) else unit or unit_of(sample)
     filled, unread, zeros, large, infinite, points = yield Ask(
@@ -406,6 +407,9 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     scale += "".join(f"; {value} became -{value[:-1]}" for value in [cell for cell in sample if re.fullmatch(r"\d[\d.,]*-", cell)][:1])
     scale += "; <5 became 5" if text == UNMARKED and any(re.match(BOUND, value) for value in sample) else ""
     scale += ". Choose category if the marks matter" if text == UNMARKED else ""
+    letter = LETTERED.fullmatch(shown)
+    if unsure := style is AMOUNTS and letter is not None and letter[2] != "" and not any(map(AMOUNT.match, sample)):
+        scale += f"; {shown} became {float(letter[1].replace(',', '')) * WORTH[letter[2].upper()]:,.0f}. Choose category if that is wrong"
     if doubt := style is AMOUNTS and letter_of_all(sample) == "K":
         scale += f"; 1K became 1e3. If K means kelvin, let the column's name say so, such as {f'{name} kelvin'!r}"
     own = style.unit or (None if text in signs else unit)
@@ -417,7 +421,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     if text == BARE and (len(marks - {NO_SIGN}) > 1 or {frozenset("%"), NO_SIGN} <= marks):
         named = ", ".join(map(repr, sorted(NO_SIGN.union(*marks)))) + " and no sign" * (NO_SIGN in marks)
         message, code = f"{message}, with different signs: {named}. Convert them to one unit if they differ in it", "mixed-signs"
-    told = Finding("warning" if text == UNMARKED or code == "mixed-signs" or doubt else "info", code, f"{message}{scale}.", name)
+    told = Finding("warning" if text == UNMARKED or code == "mixed-signs" or doubt or unsure else "info", code, f"{message}{scale}.", name)
     own = own or (PERCENT if any(PERCENT in cell for cell in sample) else None)
     return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 

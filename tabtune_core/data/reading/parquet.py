@@ -6,7 +6,7 @@ can unpack to gigabytes.
 
 import json
 import re
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
@@ -98,13 +98,13 @@ def load_parquet(path: Path, job: Job) -> Cells:
 
 
 def plain_type(column: pa.Array, field: pa.Field) -> pa.Array:
-    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations in seconds, starts of periods."""
+    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations in seconds, periods as dates."""
     if frequency := period_of(field):
-        numbers = pd.Series((column.storage if isinstance(column, pa.ExtensionArray) else column).to_pandas(), dtype="Int64")
-        starts = pd.Series(pd.NaT, numbers.index, dtype="datetime64[s]")
-        there = numbers.notna()
-        starts[there] = pd.PeriodIndex.from_ordinals(numbers[there].astype("int64"), freq=frequency).to_timestamp().as_unit("s")  # type: ignore[attr-defined]
-        return pa.Array.from_pandas(starts)
+        numbers = pd.Series((column.storage if isinstance(column, pa.ExtensionArray) else column).to_pandas(), dtype="Int64").dropna()
+        with suppress(ValueError):  # an unknown frequency
+            texts = pd.PeriodIndex.from_ordinals(numbers.astype("int64"), freq=frequency).astype(str)  # type: ignore[attr-defined]
+            written = pd.Series(texts.str.split("/").str[0], numbers.index).reindex(range(len(column)))  # a week is written as two days
+            return pa.array(written, pa.string(), from_pandas=True)
     if column.type == pa.float16():
         return column.cast(pa.float32())
     if pa.types.is_duration(column.type):
@@ -118,8 +118,11 @@ def period_of(field: pa.Field) -> str:
     if isinstance(field.type, pa.BaseExtensionType):  # as soon as pandas has registered it
         return str(getattr(field.type, "freq", ""))
     told = field.metadata or {}
-    is_period = told.get(b"ARROW:extension:name") == b"pandas.period"
-    return str(json.loads(told[b"ARROW:extension:metadata"])["freq"]) if is_period else ""
+    if told.get(b"ARROW:extension:name") != b"pandas.period":
+        return ""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(told[b"ARROW:extension:metadata"])["freq"])
+    return ""
 
 
 def without_text(table: pa.Table, schema: pa.Schema) -> str:

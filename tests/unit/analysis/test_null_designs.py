@@ -5,7 +5,7 @@ import pytest
 from null_designs import DESIGNS, held_out, of, shares
 
 from tabtune_core.analysis.gains import too_few
-from tabtune_core.analysis.jackknife import RowGroups, TooFew, difference
+from tabtune_core.analysis.jackknife import OF_FAR_TARGETS, RowGroups, TooFew, difference
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions
 
@@ -87,6 +87,12 @@ def test_rows_of_a_group_or_period_with_one_label_may_all_be_wrong_at_once(split
     assert of(first, second).error == pytest.approx(1.5 * at_once * 4 / rows, rel=0.25)
 
 
+def test_one_outlier_does_not_take_the_interval_of_absolute_errors():
+    age_N = np.append(np.random.default_rng(0).normal(50, 12, 299), 9999)
+    first, second = ([Predictions(np.arange(300), age_N, age_N + error, units_N=np.arange(300))] for error in (1, 2))
+    assert (of(first, second, "mae").value, isinstance(of(first, second, "rmse"), TooFew)) == (pytest.approx(1), True)
+
+
 @pytest.mark.parametrize(("metric", "others"), [("rmse", 4), ("r2", 4), ("mae", 3), ("rmse", 5)])
 def test_rare_large_targets_are_counted(metric, others):
     y_N = np.where(np.arange(100) < others, 7.0, 0.0)
@@ -95,7 +101,7 @@ def test_rare_large_targets_are_counted(metric, others):
     if others == 5:
         assert found.freedom == 4
     else:
-        assert found == TooFew("random", "", others, 5, others)
+        assert found == TooFew("random", OF_FAR_TARGETS, others, 5, others)
         assert f"(they hold {others} rows with a target that is not near the median, and it takes 5)" in too_few(found, "test")
 
 

@@ -135,11 +135,16 @@ def feather(frame):
     return out.getvalue()
 
 
-@pytest.mark.parametrize("frequency", ["M", "Q", "D", "h"])
+@pytest.mark.parametrize("frequency", ["M", "Q", "D", "h", "W"])
 def test_periods_in_parquet_are_the_dates_at_their_start(frequency):
     periods = pd.Series(pd.period_range("2020-03-01", periods=30, freq=frequency)).where(np.arange(30) != 3)
     table = read_table(parquet(pd.DataFrame({"when": periods, "n": range(30)})))
     assert table.frame["when"].equals(periods.dt.to_timestamp().astype(table.frame["when"].dtype))
+
+
+def test_periods_of_years_in_parquet_are_numbers_of_years():
+    years = pd.Series(pd.PeriodIndex.from_ordinals([1000, -970, 50], freq="Y"))
+    assert read_table(parquet(pd.DataFrame({"when": years, "n": [1, 2, 3]}))).frame["when"].tolist() == [2970, 1000, 2020]
 
 
 @pytest.mark.parametrize("fewest", [1, 2])

@@ -230,22 +230,39 @@ def test_lines_that_a_program_draws_are_no_rows(above, row, rule, below, mark):
     assert [*table.frame.itertuples(index=False, name=None)] == rows
 
 
-def test_a_bar_before_an_empty_cell_is_kept():
-    table = read_table(("-----\na|b|c\n" + "|1|x\n|2|y\n" * 9).encode())
-    assert (list(table.frame), table.frame["b"].tolist()) == (["a", "b", "c"], [1, 2] * 9)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-----\na|b|c\n" + "|1|x\n|2|y\n" * 9,
+        "a\tb\tc\n---\t---\t---\n" + "Ann\t1\tx\n" * 9,
+        'a|b\n"see\n---|---\nmore"|1\n' + '"x"|2\n' * 9,
+        "a,b\n" + "1,2\n" * 9 + "-----\n3,4\n",
+    ],
+)
+def test_dashes_and_bars_that_may_be_cells_are_kept(text):
+    with_rule, without = read_table(text.encode()), read_table(text.replace("---", "xyz").encode())
+    pd.testing.assert_frame_equal(with_rule.frame.replace("---", "xyz", regex=True), without.frame)
+
+
+@pytest.mark.parametrize("name", RULED)
+def test_a_table_with_drawn_lines_reads_the_same_again_with_its_own_choices(name):
+    above, row, rule, below = RULED[name]
+    text = "\n".join(
+        [above, row.format("key", "size"), rule, *(row.format(f"k{n % 3}", f"{n}.5") for n in range(20)), above, below]
+    ).encode()
+    table = read_table(text)
+    pd.testing.assert_frame_equal(read_table(text, table.reading).frame, table.frame)
+    assert "were drawn between rows or count them: left out" in said(table, "drawn-lines")[0]
 
 
 @pytest.mark.parametrize("encoding", [None, "utf-8"])
-@pytest.mark.parametrize(("bad", "read"), [(1, "utf-8"), (100, "latin-1")])
-def test_few_bytes_that_are_not_utf_8_do_not_spoil_the_other_letters(bad, read, encoding):
-    rows = ["Łódź,1\n".encode()] * 40 + ["Jos\xe9,2\n".encode("latin-1")] * bad
-    if (read, encoding) == ("latin-1", "utf-8"):
-        with pytest.raises(TableError, match="not valid utf-8"):
-            read_table(b"".join([b"city,n\n", *rows]), ReadingChoices(encoding=encoding))
-        return
-    table = read_table(b"".join([b"city,n\n", *rows]), ReadingChoices(encoding=encoding))
-    assert (table.reading.encoding, table.frame["city"].iloc[-1], table.frame["city"].iloc[0] == "Łódź") == (read, "José", read == "utf-8")
-    assert encoding or "José" in next(finding.message for finding in table.findings if finding.code == "latin-1")
+def test_few_bytes_that_are_not_utf_8_do_not_spoil_the_other_letters(encoding):
+    data = b"city,n\n" + "Łódź,1\n".encode() * 40 + "José,2\n".encode("latin-1")
+    table = read_table(data, ReadingChoices(encoding=encoding))
+    assert (table.reading.encoding, table.frame["city"].iloc[[0, -1]].tolist()) == ("utf-8", ["Łódź", "José"])
+    assert "José" in said(table, "latin-1")[0]
+    with pytest.raises(TableError, match="not valid utf-8"):
+        read_table(data + "José,2\n".encode("latin-1") * 40, ReadingChoices(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("word", ["[{},]", "Doe, J. {}", "{}, {}, x"])

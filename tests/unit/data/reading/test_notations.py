@@ -162,13 +162,24 @@ def test_currencies_and_mixed_letters_show_thousands_whatever_the_name(others):
 
 @pytest.mark.parametrize(
     ("letters", "plain", "times"),
-    [("K", [45000, 900], 1000), ("Kk", [5, 12], 1000), ("K", [31, 44], 1), ("KM", [], 1000), ("M", [850000], 1_000_000)],
+    [("K", [45000, 900], 1000), ("Kk", [5, 8], 1000), ("K", [31, 0], 1), ("KM", [], 1000), ("M", [850000, 700000], 1_000_000)],
 )
 def test_plain_numbers_of_another_size_and_other_letters_show_that_a_letter_shortens(letters, plain, times):
     cells = [f"{number}{letter}" for letter in letters for number in range(30, 60)] + [f"{number}" for number in plain]
     values, finding, _ = one(cells, "followers")
     assert values[:30] + values[len(values) - len(plain) :] == [*(number * times for number in range(30, 60)), *plain]
     assert ("Choose number, under Columns, if K means thousands" in finding.message) == (times == 1)
+    assert (finding.severity, "became 30,000" in finding.message) == (("info", False) if times == 1 else ("warning", True))
+
+
+@pytest.mark.parametrize(("name", "letter"), [("temp_K", "K"), ("Temperature (K)", "K"), ("concentration", "M")])
+def test_a_name_of_a_unit_decides_also_if_some_numbers_have_no_letter(name, letter):
+    cells = [*(f"{number}{letter}" for number in range(290, 320)), "1", "20000"]
+    assert one(cells, name)[0] == [*range(290, 320), 1, 20000]
+
+
+def test_a_cell_of_thousands_of_digits_is_read_as_a_word():
+    assert one(["1" * 5000, "0" * 5000, "12K"] * 9)[0] is None
 
 
 @pytest.mark.parametrize("cells", ["7½ 8½ 9½", "1² 2² 3²", "1Ⅳ 2Ⅳ 3Ⅳ"])
