@@ -72,7 +72,5 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
             )
             what = {"lora": LoraSettings(rank=rank)} if rank else {"strategy": "inference"}
             settings = RunSettings(dataset="d", target="y", seed=seed, **what)
-            runs.append(
-                Run(run_id, name, run_id, "finished", settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, float(len(runs)))
-            )
+            runs.append(Run(run_id, name, run_id, "finished", settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None))
     return runs, lambda run, part: held[run, part]

@@ -72,7 +72,7 @@ def start_training(asked: argparse.Namespace) -> int:
     for row in (SETTINGS[path.split(".")[-1]] for path in vars(asked) if path.startswith("settings.")):
         unused = "" if settings.strategy in row.strategies else f"with the strategy {settings.strategy!r}"
         if unused or settings.is_replaced(row.name):
-            raise SettingError(f"{flag_of(row.name)} changes nothing {unused or f'beside {flag_of(row.replaced_by)}'}; leave it out.")
+            say(f"warning: {flag_of(row.name)} changes nothing {unused or f'beside {flag_of(row.replaced_by)}'}.")
     return _launch(store, asked, dataset, [settings])
 
 

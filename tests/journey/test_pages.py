@@ -545,7 +545,7 @@ def test_the_adapter_page_shows_the_packages_readme_or_says_that_it_is_damaged(a
     assert "cannot be opened" in texts(app.error)
 
 
-@pytest.mark.parametrize(("verified", "offered"), [(True, 1), (False, 0), (None, 0)])
+@pytest.mark.parametrize(("verified", "offered"), [(True, 2), (False, 0), (None, 0)])
 def test_only_a_verified_adapter_is_offered(app, store, verified, offered):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     for run in runs:

@@ -181,7 +181,8 @@ def test_a_seed_whose_predictions_are_missing_leaves_no_difference():
 def test_variation_between_seeds_beyond_row_noise_widens_the_interval():
     rng, rows_N = np.random.default_rng(8), np.arange(100)
     before, after, luck = rng.normal(size=100), np.abs(rng.normal(size=100)), (0.0, 0.3, -0.4)
-    zero_shot, *tuned = (Predictions(rows_N, np.zeros(100), numbers_N) for numbers_N in (before, *(1 + after + lucky for lucky in luck)))
+    errors = (before, *(1 + after + lucky for lucky in luck))
+    zero_shot, *tuned = (Predictions(rows_N, rows_N * 1.0, rows_N + error_N) for error_N in errors)
     found = of(tuned, [zero_shot] * 3, "mae")
     assert found.between_seeds == pytest.approx(np.var(luck, ddof=1))
     share = np.var(luck, ddof=1) / 3 / found.error**2

@@ -23,9 +23,7 @@ def runs(*told, **usual):
         )
         settings, result = RunSettings(dataset="d", target="y", **given), dataclasses.replace(RESULT, rows_sha256=rows, context_rows=shown)
         made.append(
-            Run(
-                str(number), "s", "", status, settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, number, archived=archived
-            )
+            Run(str(number), "s", "", status, settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, archived=archived)
         )
     return made
 
