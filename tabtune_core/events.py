@@ -65,6 +65,12 @@ class RunPlanned:
     """The prediction that ignores the features: the share of each class among the training rows, or the mean of their target. Empty for
     references and in runs of earlier versions."""
 
+    @property
+    def fewer_evaluation_rows(self) -> int | None:
+        """``evaluation_context_rows`` if they are fewer than at prediction."""
+        rows = self.evaluation_context_rows
+        return rows if rows is not None and rows < self.context_rows else None
+
 
 @dataclass(frozen=True, slots=True)
 class StepDone:

@@ -72,6 +72,4 @@ def progress(store: RunStore, run: Run) -> Progress:
             eta = passed / here * (total - done)
             if limit is not None and step.seconds > 0:  # the limit is on the run's own clock
                 eta = min(eta, max(0.0, limit - step.seconds) * passed / here * done / step.seconds)
-    used = plan.evaluation_context_rows if isinstance(plan, RunPlanned) else None
-    fewer = used if isinstance(plan, RunPlanned) and used is not None and used < plan.context_rows else None
-    return Progress(done, total, current, eta, fewer)
+    return Progress(done, total, current, eta, plan.fewer_evaluation_rows if isinstance(plan, RunPlanned) else None)

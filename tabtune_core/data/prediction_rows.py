@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
+from tabtune_core.data.reading.dialect import DRAWN
 from tabtune_core.data.reading.numbers import PERCENT
 from tabtune_core.data.reading.row_marks import MIXED_MARKS
 from tabtune_core.data.table import Table, read_table
@@ -39,10 +40,12 @@ TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
 COMMENTS = "comment-lines"
-SAID = ("short-lines", "note-rows", "total-row", COMMENTS, MIXED_MARKS)
+NO_ROWS = {COMMENTS: "Remove comments, or put a cell that starts with '#' in quotes.", DRAWN: "Remove them."}
+"""Findings about lines that are not rows, and what to do if each line must be one."""
+SAID = ("short-lines", "note-rows", "total-row", *NO_ROWS, MIXED_MARKS)
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines")
-"""Findings that change the number of rows; so do comments, which are refused if strict."""
+"""Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
 UNREAD = ("not-numbers", "bad-cells", "infinite")
 """Findings about cells that became missing because they do not fit the kind of their column."""
 LONGEST_SHOWN = 200
@@ -82,8 +85,8 @@ def read_new_rows(
         raise TableError(f"The file has {len(typed.frame):,} rows; up to {limit_rows:,} are predicted at once. Split the file.")
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
-    if strict and (comments := next((finding.message for finding in typed.findings if finding.code == COMMENTS), None)):
-        raise TableError(f"Each line must be a row. {comments} Remove comments, or put a cell that starts with '#' in quotes.")
+    if strict and (other := next((finding for finding in typed.findings if finding.code in NO_ROWS), None)):
+        raise TableError(f"Each line must be a row. {other.message} {NO_ROWS[other.code]}")
     if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
         raise TableError(f"Rows are predicted in their order, so no row may be missing. {missing[0].replace(' if they matter.', '.')}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]

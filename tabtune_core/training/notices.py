@@ -107,9 +107,9 @@ def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
         yield Note(
             f"Predictions use all {plan.train_rows:,} training rows as context rows: {requested:,} were requested, and there are no more."
         )
-    if plan.evaluation_context_rows is not None and plan.evaluation_context_rows < plan.context_rows:
+    if fewer := plan.fewer_evaluation_rows:
         yield Note(
-            f"Evaluations during training use {plan.evaluation_context_rows:,} context rows to save time; the final scores of zero-shot "
+            f"Evaluations during training use {fewer:,} context rows to save time; the final scores of zero-shot "
             f"and of the best checkpoint use {plan.context_rows:,} context rows."
         )
 

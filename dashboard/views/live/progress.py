@@ -129,7 +129,8 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
 
 def _waits_for(runs: list[Run]) -> str:
     """Says how many runs of which other sweeps come before ``runs``; empty if one of these is running or next, or all have ended."""
-    if any(run.status == "running" for run in runs):
+    states = {run.status for run in runs}
+    if "running" in states or "queued" not in states:  # asked only then, since Live is drawn again every few seconds
         return ""
     waiting, own = queries.store().runs(status="queued"), {run.id for run in runs}
     place = next((place for place, run in enumerate(waiting) if run.id in own), None)

@@ -53,9 +53,10 @@ RULE = re.compile(r"[ |+:]*[-=]{3}[-=|+: ]*")
 """A line that a program draws between rows, of dashes and bars."""
 PARTED = re.compile(r".*[-=] ?[|+ ] ?:?[-=].*")
 """A drawn line in which bars or blanks part the columns."""
-DRAWN = "drawn-lines"
 ROWS_TOLD = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*")
 """The line in which such programs count the rows."""
+DRAWN = "drawn-lines"
+"""The finding about both."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -306,7 +307,7 @@ def erase_rules(path: Path, delimiter: str | None) -> list[Finding]:
         return f"{text[1:-1]}\n" if framed and re.fullmatch(r"\|.*\|", text) else line
 
     rewrite(path, bare)
-    return [Finding("info", DRAWN, f"{erased} were drawn between rows or count them: left out.")]
+    return [Finding("info", DRAWN, f"Drawn between rows, or counting them, and left out: {erased}.")]
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> None:

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from read_tables import EXPECTED, PLAIN, codes, parquet, said, zipped
 
+from tabtune_core.data.findings import ReadAs
+from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.reading.cells import load_text
 from tabtune_core.data.reading.misfits import Dialect
 from tabtune_core.data.reading.progress import Job, untold
@@ -252,7 +254,21 @@ def test_a_table_with_drawn_lines_reads_the_same_again_with_its_own_choices(name
     ).encode()
     table = read_table(text)
     pd.testing.assert_frame_equal(read_table(text, table.reading).frame, table.frame)
-    assert "were drawn between rows or count them: left out" in said(table, "drawn-lines")[0]
+    assert "Drawn between rows, or counting them, and left out: Line" in said(table, "drawn-lines")[0]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_drawn_line_among_rows_to_predict_is_told_or_refused(strict):
+    rows, drawn = "a|b\n0.1|1\n", "---|---\n0.5|25\n"
+    like = ReadAs(ReadingChoices(delimiter="|", header=True), {"a": "number", "b": "number"}, ["a", "b"], "")
+    if strict:
+        with pytest.raises(
+            TableError, match="Each line must be a row. Drawn between rows, or counting them, and left out: Line 3. Remove them."
+        ):
+            read_new_rows((rows + drawn).encode(), like, strict=True)
+    else:
+        read = read_new_rows((rows + drawn).encode(), like)
+        assert (len(read.frame), ["Line 3" in note for note in read.notes]) == (2, [True])
 
 
 @pytest.mark.parametrize("encoding", [None, "utf-8"])
