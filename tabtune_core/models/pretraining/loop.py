@@ -149,7 +149,6 @@ class Pretraining:
         torch.set_num_threads(1)
         self.recipe, self.folder, self.looks, self.saves = recipes[family], folder, looks, saves
         self._lists = lists
-        self._drawn: dict[str, dict[str, list[PretrainingEpisode]]] = {}
         self.other_code = False
         """Whether other code wrote the state: the weights are valid, but later steps differ from those of an uninterrupted training."""
         self.trouble: str | None = None
@@ -188,8 +187,12 @@ class Pretraining:
         """Trains, and yields the progress after each step: until step ``until``, the end of a decay, or without end.
 
         Saves regularly. If a state cannot be written, the previous one stays and writing is tried again later.
+
+        Raises:
+            MissingPackageError: the held-out tables need a package that is not installed.
         """
         progress = self.progress
+        self._drawn = {task: self._lists(self._size, classes=task == "classes") for task in self.recipe.losses}
         end = min((step for step in (until, self._end) if step is not None), default=None)
         if not progress.history:
             self._look()
@@ -258,8 +261,6 @@ class Pretraining:
         """Adds the loss of the averaged weights on held-out tables to the history."""
         progress, losses = self.progress, {}
         for task, loss in self.recipe.losses.items():
-            if task not in self._drawn:
-                self._drawn[task] = self._lists(self._size, classes=task == "classes")
             with torch.no_grad():
                 losses[task] = {
                     name: float(np.mean([loss(self.average, episode).item() for episode in episodes]))

@@ -17,7 +17,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from torch.optim import _muon as muon
 
-from tabtune_core.errors import CheckpointError
+from tabtune_core.errors import CheckpointError, MissingPackageError
 from tabtune_core.models.catalogue import CATALOGUE, WEIGHTS
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.models.pretraining import __main__, episodes, loop, state
@@ -415,6 +415,18 @@ def test_mitra_opens_its_folder(tmp_path):
         losses(tmp_path / name, 1, name)
         opened = Tab2D.from_pretrained(str(tmp_path / name / name), device="cpu")
         assert opened.dim_output == recipe(name).make().dim_output
+
+
+def test_a_missing_package_ends_a_resumed_training_before_its_first_step(tmp_path):
+    list(training(tmp_path).steps(until=1))
+
+    def without_package(size, *, classes):
+        raise MissingPackageError("needs a package")
+
+    resumed = Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": recipe("tabicl-mini")}, lists=without_package)
+    with pytest.raises(MissingPackageError):
+        next(resumed.steps())
+    assert resumed.progress.step == 1
 
 
 def test_the_command_reports_progress_and_resumes_where_it_was_stopped(tmp_path, monkeypatch, capsys):
