@@ -7,7 +7,9 @@ import asyncio
 import hmac
 import logging
 import re
+import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -142,10 +144,11 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
 
 
 def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C.
+    """Serves until Ctrl-C or SIGTERM.
 
     Raises:
         SettingError: the address or port cannot be listened on.
+        SystemExit: after SIGTERM, with the status 143.
     """
     family = socket.AF_INET6 if ":" in access.address else socket.AF_INET
     try:
@@ -157,7 +160,12 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
         if access.token:
             say(f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
         config = uvicorn.Config(_until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
-        uvicorn.Server(config).run(sockets=[listening])
+        # uvicorn raises SIGTERM once more when it has ended; by default that kills the process before the last answers are sent
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _until_the_end(app: ASGIApp) -> ASGIApp:
