@@ -4,6 +4,7 @@ In: the fits of each entry. Out: one frame, best first; column names contain the
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import math
@@ -91,10 +92,13 @@ def kept_fit(store: RunStore, settings: RunSettings) -> Fit | None:
 
 
 def keep_fit(store: RunStore, name: str, settings: RunSettings, fit: Fit) -> None:
-    """Stores a fit that has a result, in the sweep of the fits on the same rows."""
-    sweep = next((run.sweep for run in store.runs() if run.settings.dataset == settings.dataset), "")
+    """Stores a fit that has a result, in the sweep of the fits on the same rows, unless another process has stored it meanwhile."""
     assert fit.result is not None
-    store.add_ended(name, settings, fit.history, fit.result, sweep=sweep)
+    with (store.home / "leaderboard.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept_fit(store, settings) is None:
+            sweep = next((run.sweep for run in store.runs() if run.settings.dataset == settings.dataset), "")
+            store.add_ended(name, settings, fit.history, fit.result, sweep=sweep)
 
 
 def seeds_of(settings: RunSettings, repeats: int) -> list[RunSettings]:

@@ -28,8 +28,10 @@ NEARLY_ALL, NEARLY_ALL_OF_FEW = 0.98, 0.95
 """Balanced accuracy, or share of the variance, from which a column is reported. Honest measurements, such as a petal's width for the
 species of iris, stay below. The lower limit is for a column with at most one value more than there are classes: a label with some slips."""
 ONE_CLASS, FEWEST_TELLING, BY_CHANCE = 0.98, 20, 1e-6
-"""For the rows with a value, or those without: the least share of one class among them, their least number, and the largest probability
-that they agree by chance."""
+"""For the rows with a value, those without, or those with another than the usual value: the least share of one class among them, their least
+number, and the largest probability that they agree by chance."""
+MISSING, PART_OF_CLASS = "missing", 1 / 3
+"""Least share of the class that must have another value than the usual one: the far end of an honest measurement may also hold one class."""
 SAME_ORDER = 0.9999
 """Rank correlation from which a column counts as the target on another scale."""
 NAMED = 4
@@ -38,8 +40,8 @@ NAMED = 4
 def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task) -> tuple[Finding, ...]:
     """Returns a finding for each column from which a small tree alone predicts held-out rows almost without error.
 
-    A score is the mean over three folds of a sample of the rows; missing counts as a separate value. ``check_label`` reports exact copies
-    of the label.
+    A score is the mean over three folds of a sample of the rows, where missing counts as a separate value, or of those with a value if it
+    is higher there. ``check_label`` reports exact copies of the label.
     """
     labelled = pd.Series(np.flatnonzero(frame[target].notna()))
     if len(labelled) < FEWEST_ROWS:
@@ -54,7 +56,7 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     if len(np.unique(y_N)) < 2:
         return ()
     candidates = [name for name in frame.columns if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT]
-    scores = {name: tree_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
+    scores = {name: _best_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
     few = len(np.unique(y_N)) + 1 if task == "classification" else 0
     least = {name: NEARLY_ALL_OF_FEW if sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
     told = {name: score for name, score in scores.items() if score >= least[name]}
@@ -77,22 +79,28 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
 
 
 def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Iterator[Finding]:
-    """Yields a finding for each pattern of missing cells that reveals the class: a value is present, or missing, for one class alone."""
-    shares, alike = np.bincount(y_N) / len(y_N), dict[tuple[str, str, bytes], list[str]]()
+    """Yields a finding for each pattern of cells that reveals the class: a value, none, or another than the usual one, for one class alone."""
+    from scipy.stats import binom  # slow to import
+
+    sizes, alike = np.bincount(y_N), dict[tuple[str, str, str, bytes], list[str]]()
     for name in sample:
         there_N = sample[name].notna().to_numpy()
-        for rows_N, how in ((there_N, "a value"), (~there_N, "no value")):
-            counts = np.bincount(y_N[rows_N])
-            most, all_rows = int(counts.max(initial=0)), int(rows_N.sum())
-            by_chance = shares[counts.argmax()] ** most if most else 1.0
-            if FEWEST_TELLING <= all_rows < len(y_N) and most >= ONE_CLASS * all_rows and by_chance < BY_CHANCE:
+        usual = next(iter(sample[name].mode()), None)
+        other_N = there_N & (sample[name] != usual).to_numpy(dtype=bool, na_value=False)
+        patterns = (there_N, MISSING, "a value"), (~there_N, MISSING, "no value"), (other_N, shorten(word(usual)), "another value")
+        for rows_N, pattern, how in patterns:
+            counts = np.bincount(y_N[rows_N], minlength=len(sizes))
+            most, rows = int(counts.max()), int(rows_N.sum())
+            by_chance = binom.sf(most - 1, rows, sizes[counts.argmax()] / len(y_N))
+            many = pattern == MISSING or most >= PART_OF_CLASS * sizes[counts.argmax()]
+            if FEWEST_TELLING <= rows < len(y_N) and most >= ONE_CLASS * rows and many and by_chance < BY_CHANCE:
                 label_there = word(label[y_N == counts.argmax()].iloc[0])
-                rows = f"{most:,} of the {all_rows:,} rows with {how}"
-                alike.setdefault((rows, label_there, rows_N.tobytes()), []).append(str(name))
-    for (rows, class_name, _), names in alike.items():
+                told = f"{most:,} of the {rows:,} rows with {how}"
+                alike.setdefault((pattern, told, label_there, rows_N.tobytes()), []).append(str(name))
+    for (pattern, rows, class_name, _), names in alike.items():
         shown = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         message = (
-            f"Which cells of {shown} are missing may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are of "
+            f"Which cells of {shown} are {pattern} may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are of "
             f"the class {shorten(class_name)!r}. Leave out what is only known after the outcome."
         )
         yield Finding("warning", "may-leak", message, names[0])
@@ -102,6 +110,16 @@ def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:
     """Clips numbers to their 1st and 99th percentile: otherwise a single total would dominate the squared error."""
     low, high = np.quantile(y_N, [0.01, 0.99])
     return np.clip(y_N, low, high) if low < high else y_N
+
+
+def _best_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:
+    """Returns ``tree_score`` on all rows or on those with a value, whichever is higher."""
+    there_N, score = np.isfinite(x_N), tree_score(x_N, y_N, task)
+    if task == "classification":
+        there_N &= np.bincount(y_N[there_N], minlength=int(y_N.max()) + 1)[y_N] >= FOLDS * 2
+    if FEWEST_ROWS <= there_N.sum() < len(y_N) and len(np.unique(y_N[there_N])) > 1:
+        return max(score, tree_score(x_N[there_N], y_N[there_N], task))
+    return score
 
 
 def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:

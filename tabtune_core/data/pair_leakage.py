@@ -183,9 +183,14 @@ def _that_separate(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -
     sample = {name: sample[name] for name, share in alone.items() if share < ALONE}
     found: dict[tuple[str, str], Finding] = {}
     for sign, first, second in _separating(sample, cuts):
-        judged, places = cuts.judge(_value(sign, sample[first], sample[second]))
+        f_N = _value(sign, sample[first], sample[second])
+        judged, places = cuts.judge(f_N)
         tried = len(FORMS) * len(sample) ** 2
-        if judged.share >= NEARLY_ALL and _by_chance(judged, max(alone[first], alone[second])) * tried < BY_CHANCE:
+        if judged.share < NEARLY_ALL or _by_chance(judged, max(alone[first], alone[second])) * tried >= BY_CHANCE:
+            continue
+        # a quotient has no value where the divisor is 0, and in the other rows one column may do as well
+        there = [cuts.judge(np.where(np.isfinite(f_N), sample[name], np.nan))[0].share for name in (first, second)]
+        if max(there) < ALONE and _by_chance(judged, max(there)) * tried < BY_CHANCE:
             whole, _ = _Cuts(y_N, cuts.number).judge(_value(sign, as_number(frame[first]), as_number(frame[second])), places)
             if whole.share >= NEARLY_ALL:
                 found.setdefault((first, second), _finding(first, sign, second, target, whole, places))

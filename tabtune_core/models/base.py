@@ -30,8 +30,11 @@ def reduction(weight_BQ: torch.Tensor | None) -> str:
 
 
 def averaged(loss: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
-    """Returns the mean weighted by row; without weights, ``loss`` is a mean already and is returned unchanged."""
-    return loss if weight_BQ is None else (loss.flatten() * weight_BQ.flatten()).sum() / weight_BQ.sum()
+    """Returns the mean of the rows' losses times their weights; without weights, ``loss`` is a mean already and is returned unchanged.
+
+    It is not divided by the weights of these rows, or else those of a few rows would hardly count, and that of one row not at all.
+    """
+    return loss if weight_BQ is None else (loss.flatten() * weight_BQ.flatten()).mean()
 
 
 def context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,7 +64,8 @@ class BaseModel(Protocol):
 
         The outputs are those of a prediction. Classification: cross-entropy in nats, ids int64; query rows with the id -1 are left out.
         Regression (``classes`` is 0): the loss of the model's pre-training, with targets scaled by the context's; y is float32.
-        With ``weight_BQ``, which is 0 for rows with the id -1, the mean is weighted by row.
+        With ``weight_BQ``, which is 0 for rows with the id -1 and has a mean of 1 over the training rows, each row's loss is multiplied by
+        its weight.
         """
         ...
 

@@ -172,6 +172,8 @@ def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Epi
     if session.settings.train.class_weights == "balanced":
         weight_K = compute_class_weight("balanced", classes=np.arange(classes), y=rows.y_N)
         weight_N = weight_K[rows.y_N] * (1.0 if weight_N is None else weight_N)
+    if weight_N is not None:
+        weight_N = weight_N / weight_N.mean()
 
     def draw() -> Iterator[Episode]:
         rng = np.random.default_rng([session.settings.seed, 1])

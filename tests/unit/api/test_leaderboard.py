@@ -18,7 +18,7 @@ from tiny import tiny_checkpoint
 from tabtune_core import TabularLeaderboard
 from tabtune_core.analysis.intervals import half_interval
 from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.api.leaderboard_rows import known_by
+from tabtune_core.api.leaderboard_rows import Fit, keep_fit, known_by
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.metrics import metrics_of
@@ -209,6 +209,10 @@ def test_the_folder_is_a_workspace_whose_leaderboard_ranks_alike(checkpoint, tmp
     columns = ["name", "place", "status", "rank", "validation_log_loss", "test_log_loss", "train_seconds", "gain"]
     pd.testing.assert_frame_equal(ours[columns], theirs[columns], check_dtype=False)
     assert theirs["sweep"].nunique() == 1
+    store = RunStore(tmp_path)
+    for run in store.runs():  # as another process that began on the same folder before these were stored
+        keep_fit(store, run.name, run.settings, Fit(run.settings, run.result, []))
+    assert len(store.runs()) == len(ours)
 
 
 def test_failed_entries_run_again(checkpoint, monkeypatch):

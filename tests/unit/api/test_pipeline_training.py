@@ -158,6 +158,17 @@ def test_equal_weights_train_as_without_weights_and_only_ratios_count(tiny, task
     assert tenfold[0] == pytest.approx(weighted[0], rel=1e-4)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_weights_count_in_full_however_few_rows_a_step_has(batch_size):
+    weights = np.where(np.arange(len(small_table()[0])) % 4 == 0, 4.0, 1.0)
+    still = {"steps": 8, "batch_size": batch_size, "learning_rate": 1e-9}
+    plain, weighted = (np.array(fitted_with(given, **still)[0]) for given in (None, weights))
+    if batch_size == 1:
+        light, heavy = sorted({round(float(ratio), 3) for ratio in weighted / plain})
+        assert heavy == pytest.approx(4 * light, rel=0.01)
+    assert len(weighted) == 8 and np.abs(weighted / plain - 1).max() > 0.2
+
+
 def test_row_weights_by_class_equal_class_weights_and_the_two_multiply():
     counts = pd.Series(small_table()[1]).value_counts()[small_table()[1]].to_numpy()
     assert len(set(counts)) > 1
@@ -191,6 +202,9 @@ def test_steps_with_only_zero_weights_change_nothing_and_are_reported():
         ("negative", "sample_weight holds -1; every weight must be a number of 0 or more"),
         ("missing", "sample_weight holds nan"),
         ("nothing", "sample_weight is zero for every row"),
+        (np.ma.masked_equal([*range(90)], 7), "sample_weight holds nan"),
+        (pd.Series(pd.date_range("2024-01-01", periods=90)), "it holds values of the type datetime64"),
+        (["1"] * 90, "sample_weight must be numbers"),
     ],
 )
 def test_invalid_weights_are_refused(weights, told):
