@@ -23,7 +23,7 @@ from tabtune_core.execution.cluster_file import forget_cluster
 from tabtune_core.execution.cores import CPU, Shares, busy_percent, cores_of, divide
 from tabtune_core.execution.executor import LOCAL, Ended, Placement, State
 from tabtune_core.execution.identity import found, identity_of
-from tabtune_core.execution.memory_needs import MemoryNeeds
+from tabtune_core.execution.memory_needs import needs_of
 from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start, state_of
 from tabtune_core.gpus import count_cards, is_untold, named_gpu
 from tabtune_core.machine import TIGHT, machine_memory
@@ -98,7 +98,7 @@ class LocalExecutor:
         self.store, self.context, self.experiment = store, context, experiment
         self.shares = shares or divide()
         self.slots = Slots(self.shares)
-        self.needs = MemoryNeeds(store)
+        self.need_of = needs_of(store)
         """Used if several tasks run at once."""
         self.waits = ""
         """Id of the run that was last logged as waiting for memory."""
@@ -117,8 +117,8 @@ class LocalExecutor:
         """Whether free memory suffices for the run and for the expected growth of the others; a run without others always fits."""
         if not beside:
             return True
-        need, free = self.needs.of(run.id), machine_memory()[0]
-        to_come = sum(max(0.0, self.needs.of(task.id) - _resident(task.pid)) for task in beside)
+        need, free = self.need_of(run.id), machine_memory()[0]
+        to_come = sum(max(0.0, self.need_of(task.id) - _resident(task.pid)) for task in beside)
         if to_come + need <= TIGHT * free:
             return True
         if self.waits != run.id:
@@ -165,7 +165,6 @@ class LocalExecutor:
         """Ends processes that the task started, which would keep the device's memory; its files are in their place already."""
         if task.identity and found(task.pid, task.identity) == "gone":
             signal_group(task.pid, signal.SIGKILL)
-        self.needs.forget(task.id)
         return Ended(*cause(task, "run"))
 
     def let_go(self, tasks: Sequence[Watched]) -> None:

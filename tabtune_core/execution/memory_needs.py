@@ -4,7 +4,8 @@ In: a run that starts on the CPU. Out: bytes, approximately. The worker loads wh
 """
 
 import contextlib
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.files.damaged import ODD
@@ -13,25 +14,17 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.runs import RunStore
 
 
-class MemoryNeeds:
-    """Memory needs of running and queued runs by id; each is estimated once."""
+def needs_of(store: RunStore) -> Callable[[str], float]:
+    """Returns a function that estimates the need of a run in bytes by its id, each run's once."""
 
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
-        self._told: dict[str, float] = {}
+    @cache
+    def need(run_id: str) -> float:
+        settings = None
+        with contextlib.suppress(StoreError):  # the run was deleted
+            settings = store.run(run_id).settings
+        return need_bytes(store, settings)
 
-    def of(self, run_id: str) -> float:
-        """Returns bytes, approximately."""
-        if run_id not in self._told:
-            settings = None
-            with contextlib.suppress(StoreError):  # the run was deleted
-                settings = self._store.run(run_id).settings
-            self._told[run_id] = need_bytes(self._store, settings)
-        return self._told[run_id]
-
-    def forget(self, run_id: str) -> None:
-        """Drops the estimate of a run that has ended."""
-        self._told.pop(run_id, None)
+    return need
 
 
 def need_bytes(store: RunStore, run: RunSettings | None) -> float:

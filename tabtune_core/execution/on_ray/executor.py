@@ -17,7 +17,7 @@ from tabtune_core.events import Note, StopRequest
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.executor import RAY, Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
-from tabtune_core.execution.memory_needs import MemoryNeeds
+from tabtune_core.execution.memory_needs import needs_of
 from tabtune_core.execution.on_ray.cluster_check import first_line
 from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, asks_of, namespace_of, wants_gpu
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
@@ -48,7 +48,7 @@ class RayExecutor:
                 write_cluster(store.home, Cluster(waits=str(error)))
             raise
         self.ray = self.machines.ray
-        self._needs = MemoryNeeds(store)
+        self._need_of = needs_of(store)
         self._said: dict[str, str] = {}
         """The reason why each run waits that was last noted in its events."""
         self._waits = ""
@@ -153,7 +153,6 @@ class RayExecutor:
     def collect(self, task: Link) -> Ended:
         """Waits for the task's thread, which has brought all files, and says why the task ended."""
         task.join(JOIN_SECONDS)
-        self._needs.forget(task.id)
         return task.ended
 
     def let_go(self, tasks: Sequence[Link]) -> None:
@@ -184,7 +183,7 @@ class RayExecutor:
     def _demand(self, run: Run) -> Demand:
         """Returns the run's demand, including memory."""
         asks = self._asks(run)
-        return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN if asks.gpus else self._needs.of(run.id))
+        return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN if asks.gpus else self._need_of(run.id))
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:
         """Says why a node as it is now can never hold a run; empty if it can."""

@@ -9,7 +9,7 @@ from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, plan_split
 from tabtune_core.execution import memory_needs
-from tabtune_core.execution.memory_needs import MemoryNeeds, estimated, need_bytes
+from tabtune_core.execution.memory_needs import estimated, need_bytes, needs_of
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
@@ -52,13 +52,10 @@ def test_an_unknown_need_is_a_process_with_torch(run):
     assert need_bytes(store, None) == PROCESS_BYTES
 
 
-def test_a_need_is_estimated_once_and_dropped_with_its_run(tmp_path, monkeypatch):
+def test_a_need_is_estimated_once(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(memory_needs, "need_bytes", lambda store, run: asked.append(run) or 5e9)
     store = RunStore(tmp_path)
-    needs, (run_id,) = MemoryNeeds(store), store.add_sweep([RunSettings(dataset="d", target="t")])[1]
-    assert [needs.of(run_id), needs.of(run_id)] == [5e9, 5e9]
-    assert len(asked) == 1
-    needs.forget(run_id)
-    needs.of(run_id)
+    need_of, (run_id,) = needs_of(store), store.add_sweep([RunSettings(dataset="d", target="t")])[1]
+    assert [need_of(run_id), need_of(run_id), need_of("of a deleted run")] == [5e9, 5e9, 5e9]
     assert len(asked) == 2
