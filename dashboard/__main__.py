@@ -29,9 +29,10 @@ from tabtune_core.access import (
 )
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.end_messages import checked_address
-from tabtune_core.execution.executor import LOCAL, VARIABLE
+from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import (
+    VARIABLE,
     add_worker_flags,
     asked_by_environment,
     check_environment,

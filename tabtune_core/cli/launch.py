@@ -24,10 +24,10 @@ from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import AdapterError, SettingError, StoreError
-from tabtune_core.execution.cluster_file import cluster_for_new_runs
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.identity import found
 from tabtune_core.execution.lock import ensure_worker, worker_of
+from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_usual_rate

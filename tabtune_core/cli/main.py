@@ -28,9 +28,15 @@ from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, StoreError, TabTuneError
-from tabtune_core.execution.executor import VARIABLE, flags_in_environment
 from tabtune_core.execution.lock import UNLESS_STOPPED
-from tabtune_core.execution.worker_flags import add_flags_of_worker, check_environment, named_home, number_within
+from tabtune_core.execution.worker_flags import (
+    VARIABLE,
+    add_flags_of_worker,
+    check_environment,
+    flags_in_environment,
+    named_home,
+    number_within,
+)
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings

@@ -14,7 +14,7 @@ from tabtune_core.cli.terminal import say
 from tabtune_core.data.findings import Question, ReadingChoices, not_asked, together
 from tabtune_core.data.reading.progress import Tell, in_words
 from tabtune_core.errors import LabelError, SettingError, TableError, nearest
-from tabtune_core.execution.cluster_file import cluster_for_new_runs
+from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.gpus import count_cards

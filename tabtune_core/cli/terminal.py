@@ -17,7 +17,8 @@ from tqdm import tqdm
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
-from tabtune_core.execution.executor import RAY, executor_in_environment
+from tabtune_core.execution.executor import RAY
+from tabtune_core.execution.worker_flags import asked_by_environment
 from tabtune_core.execution.worker_watch import QUICK_STARTS, WorkerWatch
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
@@ -87,7 +88,7 @@ class _WorkerCare:
             raise StoreError(f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it.")
         trouble, told = self.watch.look(), ""
         if trouble is None or trouble.why == "ended":
-            if trouble and trouble.what and executor_in_environment() == RAY:
+            if trouble and trouble.what and asked_by_environment().executor == RAY:
                 raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
             if trouble and trouble.starts > QUICK_STARTS:
                 raise StoreError(f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}.")

@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabtune_core.execution.executor import LOCAL, executor_in_environment
-from tabtune_core.execution.lock import worker_of
 from tabtune_core.files.plain_values import restored
 from tabtune_core.files.whole import write_text
 from tabtune_core.wording import counted
@@ -70,12 +68,6 @@ def read_cluster(home: Path) -> Cluster | None:
         return restored(Cluster, {"nodes": told["nodes"], "waits": told["waits"]})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-
-
-def cluster_for_new_runs(home: Path) -> Cluster | None:
-    """As ``read_cluster``; also None if the cluster's worker has ended and a new one would use this machine alone."""
-    there = worker_of(home) is not None or executor_in_environment() != LOCAL
-    return read_cluster(home) if there else None
 
 
 def why_not_joined(home: Path) -> str:

@@ -4,23 +4,17 @@ In: queued runs, and requests of people about running ones. Out: tasks, and why 
 runs and decides that a run is queued again; an executor never does. Only the worker knows which executor a run is on.
 """
 
-import argparse
-import os
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from typing import Any, Literal, Protocol, TypeVar
 
-from tabtune_core.errors import SettingError
 from tabtune_core.events import StopRequest
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 LOCAL, RAY = "local", "ray"
 """Names of the executors: this machine, also meant by rows of earlier versions without a name, and a Ray cluster."""
-VARIABLE = "TABTUNE_WORKER"
-"""Holds flags as on the command line of a worker, for example ``--parallel 2 --notify https://chat.example/hook``."""
 AGAIN = "Resume it, or run it again."
 """The usual advice for a run that ended early."""
 State = Literal["alive", "gone", "unknown"]
@@ -98,27 +92,3 @@ class Executor(Protocol[TaskType]):
 
 OpenExecutor = Callable[[RunStore, ForkServerContext, str], Executor[Any]]
 """Makes an executor for a store, from the context of its processes and the module whose ``run_experiment`` carries out a run."""
-
-
-def flags_in_environment() -> list[str]:
-    """Returns the flags that every worker started from here gets before its own.
-
-    Raises:
-        SettingError: the variable cannot be split into flags.
-    """
-    try:
-        return shlex.split(os.environ.get(VARIABLE, ""))
-    except ValueError as error:
-        raise refusal(f"It cannot be split into flags ({error}).") from error
-
-
-def executor_in_environment() -> str:
-    """Returns the name of the executor of a worker started from here."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--executor", default=LOCAL)
-    return str(parser.parse_known_args(flags_in_environment())[0].executor)
-
-
-def refusal(why: str) -> SettingError:
-    """Makes the error that says why the variable is invalid."""
-    return SettingError(f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which a worker does not accept: {why}")

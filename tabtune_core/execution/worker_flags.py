@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from tabtune_core.errors import SettingError
+from tabtune_core.execution.cluster_file import Cluster, read_cluster
 from tabtune_core.execution.cores import Shares, divide
 from tabtune_core.execution.end_messages import checked_address
-from tabtune_core.execution.executor import LOCAL, RAY, VARIABLE, OpenExecutor, flags_in_environment, refusal
+from tabtune_core.execution.executor import LOCAL, RAY, OpenExecutor
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.store.job_kinds import KINDS
 
+VARIABLE = "TABTUNE_WORKER"
+"""Holds flags as on the command line of a worker, for example ``--parallel 2 --notify https://chat.example/hook``."""
 EXECUTORS = (LOCAL, RAY)
 MOST_AT_ONCE = 1_000_000
 LEAST_SHARE = 0.01
@@ -159,6 +163,23 @@ def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
     return choice, None
 
 
+def flags_in_environment() -> list[str]:
+    """Returns the flags that every worker started from here gets before its own.
+
+    Raises:
+        SettingError: the variable cannot be split into flags.
+    """
+    try:
+        return shlex.split(os.environ.get(VARIABLE, ""))
+    except ValueError as error:
+        raise _refusal(f"It cannot be split into flags ({error}).") from error
+
+
+def _refusal(why: str) -> SettingError:
+    """Makes the error that says why the variable is invalid."""
+    return SettingError(f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which a worker does not accept: {why}")
+
+
 def tell_workers(**given: object) -> None:
     """Adds flags to the environment variable by name, except those that are None."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
@@ -176,6 +197,12 @@ def asked_by_environment() -> argparse.Namespace:
     return parser.parse_args(flags_in_environment())
 
 
+def cluster_for_new_runs(home: Path) -> Cluster | None:
+    """As ``read_cluster``; also None if the cluster's worker has ended and a new one would use this machine alone."""
+    there = worker_of(home) is not None or asked_by_environment().executor != LOCAL
+    return read_cluster(home) if there else None
+
+
 def check_environment() -> None:
     """Checks the variable before anything waits for a worker.
 
@@ -188,14 +215,14 @@ def check_environment() -> None:
         if asked.notify:
             checked_address(asked.notify)
     except SettingError as error:
-        raise refusal(str(error)) from error
+        raise _refusal(str(error)) from error
 
 
 class _Strict(argparse.ArgumentParser):
     """A parser that never exits the program."""
 
     def error(self, message: str) -> NoReturn:
-        raise refusal(message)
+        raise _refusal(message)
 
 
 def number_within(low: int, high: int) -> Callable[[str], int]:

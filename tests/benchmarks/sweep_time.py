@@ -45,7 +45,7 @@ from published import markdown_table, options, publish
 from sklearn.datasets import load_breast_cancer
 from tabtune_peer import clean_environment, tabtune_python
 
-from tabtune_core.execution.executor import VARIABLE
+from tabtune_core.execution.worker_flags import VARIABLE
 
 RANKS = (2, 4, 8, 16, 32)
 RUNS = ("inference", "base-ft", *(f"peft {rank}" for rank in RANKS))

@@ -6,13 +6,12 @@ from tabtune_core.execution.cluster_file import (
     CLUSTER,
     Cluster,
     ClusterNode,
-    cluster_for_new_runs,
     forget_cluster,
     read_cluster,
     why_not_joined,
     write_cluster,
 )
-from tabtune_core.execution.executor import VARIABLE
+from tabtune_core.execution.worker_flags import VARIABLE, cluster_for_new_runs
 
 MADE = Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits.")
 
