@@ -18,8 +18,7 @@ import sys
 from pathlib import Path
 from tabtune_core.execution import cores, local, processes, service, worker
 from tabtune_core.execution.worker_flags import ExecutorChoice
-processes.GRACE_SECONDS.update(cancel=0.3, end=0.3)
-processes.KILL_SECONDS = 0.3
+processes.GRACE_SECONDS = processes.KILL_SECONDS = 0.3
 worker.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
 numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if name in ("parallel", "threads")}

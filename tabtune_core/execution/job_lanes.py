@@ -15,7 +15,7 @@ from multiprocessing.context import ForkServerContext
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child
 from tabtune_core.execution.identity import found, identity_of
-from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start, state_of
+from tabtune_core.execution.processes import Watched, cause, end, press, signal_group, start, state_of
 from tabtune_core.store.job_kinds import LANES, Lane, kind_of
 from tabtune_core.store.jobs import JOB_ENDED, UNREADABLE, Job
 from tabtune_core.store.runs import RunStore
@@ -91,12 +91,12 @@ class JobLanes:
         if claimed is None:
             return
         process = self.context.Process(target=job_child, args=(self.store.home, claimed.id, self.program), name=f"job-{claimed.id}")
-        if (started := start(process)) is None:
+        if (watched := start(process, claimed.id, lane)) is None:
             self.store.unclaim_job(claimed.id, pid)
             time.sleep(AGAIN_SECONDS)
             return
-        _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, started)
-        self.going.append(Watched(claimed.id, started, identity_of(started), process, lane))
+        _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, watched.pid)
+        self.going.append(watched)
 
     def _look_at(self, watched: Watched) -> None:
         job: Job | None = None
@@ -118,11 +118,11 @@ class JobLanes:
     def _press(self, watched: Watched, job: Job | None) -> None:
         """Signals a job that should end. A cancelled or overdue job gets no grace time, because it has nothing to save."""
         if job is None or job.status in JOB_ENDED:
-            press(watched, "end", GRACE_SECONDS["end"])
+            press(watched, "end")
         elif job.wish == "cancel":
-            press(watched, "cancel", 0.0)
+            press(watched, "cancel", at_once=True)
         elif time.monotonic() - watched.since > 60 * self._minutes(job):
-            press(watched, "limit", 0.0)
+            press(watched, "limit", at_once=True)
 
     def _minutes(self, job: Job) -> float:
         return self.minutes.get(job.kind, kind_of(job.kind).minutes)

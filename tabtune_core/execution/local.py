@@ -5,11 +5,10 @@ In: runs of the queue. Out: processes on slots; signals, never to a process that
 """
 
 import contextlib
-import functools
 import logging
 import platform
 import signal
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from typing import Literal
@@ -22,9 +21,9 @@ from tabtune_core.execution.child import run_child
 from tabtune_core.execution.cluster_file import forget_cluster
 from tabtune_core.execution.cores import CPU, Shares, busy_percent, cores_of, divide
 from tabtune_core.execution.executor import LOCAL, Ended, Placement, State
-from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.identity import found
 from tabtune_core.execution.memory_needs import needs_of
-from tabtune_core.execution.processes import GRACE_SECONDS, Watched, cause, end, press, signal_group, start, state_of
+from tabtune_core.execution.processes import Watched, cause, end, press, signal_group, start, state_of
 from tabtune_core.gpus import count_cards, is_untold, named_gpu
 from tabtune_core.machine import TIGHT, machine_memory
 from tabtune_core.store.run_row import Run
@@ -44,36 +43,6 @@ def slots_of(device: str, cards: int) -> list[str]:
         return [f"cuda:{place}" for place in range(cards)]
     kind, place = named_gpu(device) or ("cuda", cards)
     return [f"{kind}:{place}"] if place < cards or is_untold(device) else [CPU]
-
-
-class Slots:
-    """The slots of one machine. ``count`` asks the driver for the number of GPUs, once."""
-
-    def __init__(self, shares: Shares, count: Callable[[], int] = count_cards) -> None:
-        self.shares = shares
-        self.cards = count()
-
-    def next(self, queued: Sequence[Run], taken: Collection[str], fits: Callable[[Run], bool] = lambda run: True) -> tuple[Run, str] | None:
-        """Returns the first run that suits a free slot, and that slot; None if all have to wait.
-
-        A run that suits several GPUs gets one that no other queued run asks for by name, if such a GPU is free. If a run on the CPU does
-        not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
-        """
-        on_cpu = self.shares.next([slot for slot in taken if is_on_cpu(slot)], busy_percent())
-        fitting = [slots_of(run.settings.device, self.cards) for run in queued]
-        named = {slots[0] for slots in fitting if len(slots) == 1}
-        for run, slots in zip(queued, fitting, strict=True):
-            if slots == [CPU]:
-                if on_cpu is not None and fits(run):
-                    return run, on_cpu
-                on_cpu = None
-            elif free := [slot for slot in slots if slot not in taken]:
-                return run, min(free, key=lambda slot: slot in named)
-        return None
-
-    def of(self, run: Run) -> str:
-        """Returns the slot of a running run; its preferred slot if no worker recorded one."""
-        return run.slot or slots_of(run.settings.device, self.cards)[0]
 
 
 def is_on_cpu(slot: str) -> bool:
@@ -97,7 +66,7 @@ class LocalExecutor:
     def __init__(self, store: RunStore, context: ForkServerContext, experiment: str, *, shares: Shares | None = None) -> None:
         self.store, self.context, self.experiment = store, context, experiment
         self.shares = shares or divide()
-        self.slots = Slots(self.shares)
+        self.cards = count_cards()
         self.need_of = needs_of(store)
         """Used if several tasks run at once."""
         self.waits = ""
@@ -108,10 +77,23 @@ class LocalExecutor:
             _log.warning(self.shares.warning)
 
     def place(self, queued: Sequence[Run], going: Sequence[Watched]) -> Placement | None:
-        """Chooses the first run that suits a free slot and, on the CPU, fits in memory beside the others."""
-        fits = functools.partial(self._fits, [task for task in going if is_on_cpu(task.slot)])
-        chosen = self.slots.next(queued, [task.slot for task in going], fits)
-        return Placement(chosen[0], chosen[1], platform.node()) if chosen else None
+        """Chooses the first run that suits a free slot.
+
+        A run that suits several GPUs gets one that no other queued run asks for by name, if such a GPU is free. If a run on the CPU does
+        not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
+        """
+        taken, beside = {task.slot for task in going}, [task for task in going if is_on_cpu(task.slot)]
+        on_cpu = self.shares.next([task.slot for task in beside], busy_percent())
+        fitting = [slots_of(run.settings.device, self.cards) for run in queued]
+        named = {slots[0] for slots in fitting if len(slots) == 1}
+        for run, slots in zip(queued, fitting, strict=True):
+            if slots == [CPU]:
+                if on_cpu is not None and self._fits(beside, run):
+                    return Placement(run, on_cpu, platform.node())
+                on_cpu = None
+            elif free := [slot for slot in slots if slot not in taken]:
+                return Placement(run, min(free, key=lambda slot: slot in named), platform.node())
+        return None
 
     def _fits(self, beside: Sequence[Watched], run: Run) -> bool:
         """Whether free memory suffices for the run and for the expected growth of the others; a run without others always fits."""
@@ -134,14 +116,14 @@ class LocalExecutor:
         cores = cores_of(placement.slot, ()) if threads and held.pinned else ()
         given = (self.store.home, run.id, self.experiment, device, cores, threads)
         process = self.context.Process(target=run_child, args=given, name=f"run-{run.id}")
-        if (started := start(process)) is None:
-            return None
-        _log.info("Run %s is process %d on %s.", run.id, started, placement.slot)
-        return Watched(run.id, started, identity_of(started), process, placement.slot)
+        if task := start(process, run.id, placement.slot):
+            _log.info("Run %s is process %d on %s.", run.id, task.pid, task.slot)
+        return task
 
     def adopt(self, runs: Sequence[Run]) -> list[Watched]:
-        """Returns tasks with the processes that the rows name."""
-        return [Watched(run.id, run.pid or 0, run.identity, None, self.slots.of(run)) for run in runs]
+        """Returns tasks with the processes that the rows name; a run without a slot holds its preferred one."""
+        slots = [run.slot or slots_of(run.settings.device, self.cards)[0] for run in runs]
+        return [Watched(run.id, run.pid or 0, run.identity, None, slot) for run, slot in zip(runs, slots, strict=True)]
 
     def poll(self, task: Watched) -> State:
         """Looks at the process; for an adopted run, reads the row again."""
@@ -154,8 +136,8 @@ class LocalExecutor:
 
     def ask(self, task: Watched, wish: StopRequest | Literal["end"] | None) -> None:
         """Sends TERM, later KILL, to a process that is late; the run itself reads requests from the store."""
-        if wish in GRACE_SECONDS:
-            press(task, wish, GRACE_SECONDS[wish])
+        if wish in ("cancel", "end"):
+            press(task, wish)
 
     def end(self, task: Watched) -> bool:
         """Sends TERM, then KILL."""

@@ -13,13 +13,13 @@ from multiprocessing.context import ForkServerProcess
 from typing import Literal
 
 from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.identity import Found, found
+from tabtune_core.execution.identity import Found, found, identity_of
 from tabtune_core.machine import oom_kills
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
 
-GRACE_SECONDS = {"cancel": 10.0, "end": 10.0}
+GRACE_SECONDS = 10.0
 """How long a run's process may take to cancel, and any process to exit once its row has ended, before it is sent TERM.
 
 A stop has no such limit, because the run still evaluates, packs and verifies its result; a person can cancel instead."""
@@ -51,14 +51,15 @@ class Watched:
     """When this worker began to watch it, in monotonic seconds."""
 
 
-def start(process: ForkServerProcess) -> int | None:
-    """Starts a process and returns its id; None if the forkserver was killed: multiprocessing starts another with the next process."""
+def start(process: ForkServerProcess, for_id: str, slot: str) -> Watched | None:
+    """Starts the process of a run or job; None if the forkserver was killed: multiprocessing starts another with the next process."""
     try:
         process.start()
     except (EOFError, OSError) as error:
         _log.warning("No process could be started (%s).", shortage_of(error, starting=True) or str(error) or "the forkserver is gone")
         return None
-    return process.pid
+    assert process.pid is not None
+    return Watched(for_id, process.pid, identity_of(process.pid), process, slot)
 
 
 def state_of(watched: Watched, row: Run | Job | None) -> Found:
@@ -72,9 +73,9 @@ def state_of(watched: Watched, row: Run | Job | None) -> Found:
     return state
 
 
-def press(watched: Watched, wanted: str, grace_seconds: float) -> None:
-    """Sends TERM, later KILL, to a process that has not done what was asked of it in ``grace_seconds``."""
-    late = time.monotonic() - watched.asked.setdefault(wanted, time.monotonic()) - grace_seconds
+def press(watched: Watched, wanted: str, *, at_once: bool = False) -> None:
+    """Sends TERM, later KILL, to a process that has not done what was asked of it, after GRACE_SECONDS or ``at_once``."""
+    late = time.monotonic() - watched.asked.setdefault(wanted, time.monotonic()) - (0 if at_once else GRACE_SECONDS)
     if late >= 0:
         signal_group(watched.pid, signal.SIGKILL if late > KILL_SECONDS else signal.SIGTERM)
 

@@ -143,7 +143,7 @@ class RayExecutor:
 
     def ask(self, task: Link, wish: StopRequest | Literal["end"] | None) -> None:
         """Passes the request to the actor, and kills an actor that should have cancelled or ended by now."""
-        task.ask("cancel" if wish == "end" else wish, GRACE_SECONDS["cancel"])
+        task.ask("cancel" if wish == "end" else wish, GRACE_SECONDS)
 
     def end(self, task: Link) -> bool:
         """Kills the actor."""

@@ -7,8 +7,8 @@ import pytest
 from worker_program import queue, start_worker, wait_for_end, working
 
 from tabtune_core.execution.cores import Shares, name_of
-from tabtune_core.execution.local import Slots, device_of, slots_of
-from tabtune_core.settings import RunSettings
+from tabtune_core.execution.local import LocalExecutor, device_of, slots_of
+from tabtune_core.execution.processes import Watched
 from tabtune_core.store.runs import RunStore
 
 GPUS = """
@@ -16,7 +16,6 @@ from tabtune_core import gpus
 from fake_nvml import Driver
 gpus.pynvml, gpus.installed_now = Driver({names}), lambda package: "2.9.1+cu128"
 """
-ONE_SHARE = Shares((4, 5), 1, 2)
 NONE, ONE, TWO = (GPUS.format(names=", ".join(f"'GPU-{place}'" for place in range(count))) for count in (0, 1, 2))
 
 
@@ -74,23 +73,35 @@ def queued(store, *devices):
     return store.runs(status="queued")
 
 
-def test_a_run_without_a_preference_leaves_the_gpu_that_another_run_names(tmp_path):
-    runs = queued(RunStore(tmp_path), "auto", "cuda")
-    slots = Slots(ONE_SHARE, lambda: 2)
-    assert slots.next(runs, set()) == (runs[0], "cuda:1")
-    assert slots.next(runs[1:], {"cuda:1"}) == (runs[1], "cuda:0")
+@pytest.fixture
+def executor(tmp_path):
+    return LocalExecutor(RunStore(tmp_path), None, "fake_experiment", shares=Shares((4, 5), 1, 2))
 
 
-def test_a_cpu_run_goes_beside_gpu_runs_but_not_beside_another_cpu_run(tmp_path):
-    runs, slots = queued(RunStore(tmp_path), "cpu", "cpu"), Slots(ONE_SHARE, lambda: 1)
-    assert slots.next(runs, {"cuda:0"}) == (runs[0], "cpu:4-5")
-    assert slots.next(runs[1:], {"cuda:0", "cpu:4-5"}) is None
+def place(executor, cards, queued, *taken):
+    """Returns the run that starts next beside those on the taken slots of a machine with so many GPUs, and its slot."""
+    executor.cards = cards
+    placement = executor.place(queued, [Watched("", 0, None, None, slot) for slot in taken])
+    return placement and (placement.run, placement.slot)
 
 
-def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_leaves_no_gpu_idle(tmp_path):
-    runs, slots = queued(RunStore(tmp_path), "cpu", "cpu", "cuda"), Slots(ONE_SHARE, lambda: 1)
-    assert slots.next(runs, (), lambda run: run is not runs[0]) == (runs[2], "cuda:0")
-    assert slots.next(runs[:2], (), lambda run: run is not runs[0]) is None
+def test_a_run_without_a_preference_leaves_the_gpu_that_another_run_names(executor):
+    runs = queued(executor.store, "auto", "cuda")
+    assert place(executor, 2, runs) == (runs[0], "cuda:1")
+    assert place(executor, 2, runs[1:], "cuda:1") == (runs[1], "cuda:0")
+
+
+def test_a_cpu_run_goes_beside_gpu_runs_but_not_beside_another_cpu_run(executor):
+    runs = queued(executor.store, "cpu", "cpu")
+    assert place(executor, 1, runs, "cuda:0") == (runs[0], "cpu:4-5")
+    assert place(executor, 1, runs[1:], "cuda:0", "cpu:4-5") is None
+
+
+def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_leaves_no_gpu_idle(executor, monkeypatch):
+    runs = queued(executor.store, "cpu", "cpu", "cuda")
+    monkeypatch.setattr(executor, "_fits", lambda beside, run: run is not runs[0])
+    assert place(executor, 1, runs) == (runs[2], "cuda:0")
+    assert place(executor, 1, runs[:2]) is None
 
 
 @pytest.mark.parametrize("device", ["cuda:2", "tpu", "cuda:-1"])
@@ -104,8 +115,8 @@ def test_a_named_gpu_has_its_own_slot_also_while_the_driver_does_not_answer(monk
     assert [slots_of(device, 0) for device in ("cuda:1", "cpu", "auto")] == [["cuda:1"], ["cpu"], ["cpu"]]
 
 
-def test_a_run_of_an_earlier_version_holds_its_first_choice(tmp_path):
-    (run,) = queued(RunStore(tmp_path), "auto")
-    slots = Slots(ONE_SHARE, lambda: 2)
-    assert slots.of(dataclasses.replace(run, slot="")) == "cuda:0"
-    assert slots.of(dataclasses.replace(run, slot="cuda:1", settings=RunSettings(dataset="d", target="y"))) == "cuda:1"
+def test_a_run_of_an_earlier_version_holds_its_first_choice(executor):
+    (run,) = queued(executor.store, "auto")
+    executor.cards = 2
+    adopted = executor.adopt([dataclasses.replace(run, slot=slot) for slot in ("", "cuda:1")])
+    assert [task.slot for task in adopted] == ["cuda:0", "cuda:1"]
