@@ -191,30 +191,24 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
             want_worker(home)
         elif is_stopped(home):
             return
-        process = _started_worker(home, exit_when_idle=exit_when_idle)
-        if process is not None:  # collect its exit status, or it stays behind as a zombie
-            threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
-
-
-def _started_worker(home: Path, *, exit_when_idle: bool) -> "subprocess.Popen[bytes] | None":
-    """Starts a worker; returns None if there is one already."""
-    worker = worker_of(home)
-    if worker is not None and not worker.outdated:
-        return None
-    home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tabtune_core", "worker", UNLESS_STOPPED, "--home", str(home.absolute())]
-    with _starting:
-        if (started := _started.get(home.absolute())) is not None and started.poll() is None:
-            return None  # it is loading, or waiting for the worker that it replaces
-        with (home / "worker.log").open("ab") as log:
-            process = _started[home.absolute()] = subprocess.Popen(
-                [*command, "--exit-when-idle"] if exit_when_idle else command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-    return process
+        worker = worker_of(home)
+        if worker is not None and not worker.outdated:
+            return
+        home.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "tabtune_core", "worker", UNLESS_STOPPED, "--home", str(home.absolute())]
+        with _starting:
+            if (started := _started.get(home.absolute())) is not None and started.poll() is None:
+                return  # it is loading, or waiting for the worker that it replaces
+            with (home / "worker.log").open("ab") as log:
+                process = _started[home.absolute()] = subprocess.Popen(
+                    [*command, "--exit-when-idle"] if exit_when_idle else command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        # collects its exit status, or it stays behind as a zombie
+        threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()
 
 
 _started: dict[Path, subprocess.Popen[bytes]] = {}

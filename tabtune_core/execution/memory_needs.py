@@ -3,8 +3,8 @@
 In: a run that starts on the CPU. Out: bytes, approximately. The worker loads what this needs, such as pandas, with the first estimate.
 """
 
-import contextlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 
 from tabtune_core.errors import StoreError, TabTuneError
@@ -15,24 +15,21 @@ from tabtune_core.store.runs import RunStore
 
 
 def needs_of(store: RunStore) -> Callable[[str], float]:
-    """Returns a function that estimates the need of a run in bytes by its id, each run's once."""
+    """Returns a function that estimates the need of a run in bytes by its id, each run's once.
+
+    It is the estimate made before a launch; for reference models, and if it fails, the memory of a process with torch.
+    """
 
     @cache
     def need(run_id: str) -> float:
-        settings = None
-        with contextlib.suppress(StoreError):  # the run was deleted
-            settings = store.run(run_id).settings
-        return need_bytes(store, settings)
+        with suppress(StoreError):  # the run was deleted
+            run = store.run(run_id).settings
+            if run.strategy not in REFERENCES:
+                with suppress(TabTuneError, *ODD):  # the run itself will report what is wrong
+                    return estimated(store, run)
+        return PROCESS_BYTES
 
     return need
-
-
-def need_bytes(store: RunStore, run: RunSettings | None) -> float:
-    """Returns the estimate made before a launch; for reference models, and if it fails, the memory of a process with torch."""
-    if run is not None and run.strategy not in REFERENCES:
-        with contextlib.suppress(TabTuneError, *ODD):
-            return estimated(store, run)  # after an error, the run itself will report what is wrong
-    return PROCESS_BYTES
 
 
 def estimated(store: RunStore, run: RunSettings) -> float:

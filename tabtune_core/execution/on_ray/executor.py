@@ -19,7 +19,7 @@ from tabtune_core.execution.executor import RAY, Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
 from tabtune_core.execution.memory_needs import needs_of
 from tabtune_core.execution.on_ray.cluster_check import first_line
-from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, asks_of, namespace_of, wants_gpu
+from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, asks_of, difference, namespace_of, wants_gpu
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.processes import GRACE_SECONDS
@@ -184,7 +184,7 @@ class RayExecutor:
             return node.problem
         if not demand.fits(node.has):
             return f"Node {node.name} has {node.has}."
-        return node.differs(self.machines.here, get_card(run.settings.model).family.distribution)
+        return difference(node.name, self.machines.here, node.sight.versions, [get_card(run.settings.model).family.distribution])
 
     def _wait_or_refuse(self, run: Run, demand: Demand, nodes: Sequence[Node]) -> str:
         """Says why a run waits for a node that was there before; otherwise ends the run as failed and returns ''."""

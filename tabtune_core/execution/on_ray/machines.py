@@ -126,10 +126,6 @@ class Node:
     problem: str
     """Why it is given no run; empty if it is given runs."""
 
-    def differs(self, here: dict[str, str], package: str) -> str:
-        """Returns a sentence if the node has another version of a package than the worker; else empty."""
-        return difference(self.name, here, self.sight.versions, [package])
-
     def for_pages(self) -> ClusterNode:
         """Returns what pages show of the node."""
         named = self.sight.cards[: int(self.has.gpus)]

@@ -86,7 +86,8 @@ class RemoteRun:
         import ray
 
         here = ray.get_runtime_context()
-        self.home = shared_scratch_folder(here.get_node_id()[:12])
+        self.node_id = here.get_node_id()
+        self.home = shared_scratch_folder(self.node_id[:12])
         sweep()  # deletes folders of nodes that have left
         self.cards = here.get_accelerator_ids().get("GPU", [])
         self.run_dir = self.home / "runs" / run_id
@@ -103,10 +104,7 @@ class RemoteRun:
 
     def where(self) -> Where:
         """Returns where this actor runs."""
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
-        return Where(node, f"cuda:{self.cards[0]}" if self.cards else "cpu", self._order is not None)
+        return Where(self.node_id, f"cuda:{self.cards[0]}" if self.cards else "cpu", self._order is not None)
 
     def missing(self, names: list[str]) -> list[str]:
         """Returns the names of files that this node does not have."""

@@ -4,8 +4,6 @@ In: settings, the number of features and the memory of the device. Out: settings
 that another machine uses the same rows. Loads no torch.
 """
 
-import dataclasses
-
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.memory.estimate import attention_operations, prediction_bytes
@@ -24,6 +22,8 @@ LEAST, MOST = 128, 2**20
 def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bool) -> RunSettings:
     """Returns the settings with ``predict_context_rows`` set: as asked for, or the most that model, memory and time allow.
 
+    That is a power of two, or the model's own limit.
+
     Args:
         settings: of a run.
         features: number of features that the model reads.
@@ -35,12 +35,6 @@ def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, 
     """
     if settings.train.predict_context_rows is not None:
         return settings
-    rows = _most(settings, features=features, memory_bytes=memory_bytes, on_gpu=on_gpu)
-    return dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=rows))
-
-
-def _most(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bool) -> int:
-    """Returns the default: a power of two, or the model's own limit."""
     card = get_card(settings.model)
     each = attention_operations(card, settings.task, features)
     rows = MOST
@@ -48,4 +42,4 @@ def _most(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bo
         rows //= 2
     while rows > LEAST and prediction_bytes(card, settings.task, shown=rows, features=features, on_gpu=on_gpu) > SHARE * memory_bytes:
         rows //= 2
-    return min(rows, card.family.context_limit or rows)
+    return settings.changed(predict_context_rows=min(rows, card.family.context_limit or rows))

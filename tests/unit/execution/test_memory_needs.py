@@ -1,7 +1,5 @@
 """The memory that a queued run needs, as its worker estimates it without opening the table."""
 
-import dataclasses
-
 import pytest
 from small_table import small_table
 
@@ -9,7 +7,7 @@ from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, plan_split
 from tabtune_core.execution import memory_needs
-from tabtune_core.execution.memory_needs import estimated, need_bytes, needs_of
+from tabtune_core.execution.memory_needs import estimated, needs_of
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
@@ -46,16 +44,18 @@ def test_the_need_equals_the_estimate_before_the_launch(run, strategy):
 def test_an_unknown_need_is_a_process_with_torch(run):
     home, settings = run
     store = RunStore(home)
-    assert need_bytes(store, settings) == estimated(store, settings)
-    assert need_bytes(store, dataclasses.replace(settings, dataset="0" * 64)) == PROCESS_BYTES
-    assert need_bytes(store, dataclasses.replace(settings, strategy="linear")) == PROCESS_BYTES
-    assert need_bytes(store, None) == PROCESS_BYTES
+    known, of_a_missing_table, reference = store.add_sweep(
+        [settings, settings.changed(dataset="0" * 64), settings.with_strategy("linear")]
+    )[1]
+    need_of = needs_of(store)
+    assert need_of(known) == estimated(store, settings) > PROCESS_BYTES
+    assert [need_of(run_id) for run_id in (of_a_missing_table, reference, "deleted")] == [PROCESS_BYTES] * 3
 
 
 def test_a_need_is_estimated_once(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(memory_needs, "need_bytes", lambda store, run: asked.append(run) or 5e9)
+    monkeypatch.setattr(memory_needs, "estimated", lambda store, run: asked.append(run) or 5e9)
     store = RunStore(tmp_path)
     need_of, (run_id,) = needs_of(store), store.add_sweep([RunSettings(dataset="d", target="t")])[1]
-    assert [need_of(run_id), need_of(run_id), need_of("of a deleted run")] == [5e9, 5e9, 5e9]
-    assert len(asked) == 2
+    assert [need_of(run_id), need_of(run_id)] == [5e9, 5e9]
+    assert len(asked) == 1

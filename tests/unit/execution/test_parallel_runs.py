@@ -91,7 +91,7 @@ def test_runs_of_a_killed_worker_are_adopted_with_their_slots_and_the_next_run_w
 
 def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
-    needs = "from tabtune_core.execution import memory_needs\nmemory_needs.need_bytes = lambda store, run: 1e18 if run.target == 'quick' else 1.0\n"
+    needs = "from tabtune_core.execution import memory_needs\nmemory_needs.estimated = lambda store, run: 1e18 if run.target == 'quick' else 1.0\n"
     with working(store, "exit-when-idle", "parallel=3", before=needs) as worker:
         begun(store, first)
         job = store.add_job("double", {"number": 1})
@@ -112,7 +112,7 @@ def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store)
 def test_memory_is_reserved_for_running_runs_to_grow_as_estimated(store, monkeypatch, grown, free, starts):
     queue(store, "quick", "quick")
     needs = iter([6.0, 10.0 - 1.0])
-    monkeypatch.setattr(memory_needs, "need_bytes", lambda store, run: next(needs))
+    monkeypatch.setattr(memory_needs, "estimated", lambda store, run: next(needs))
     monkeypatch.setattr(local, "_resident", lambda pid: grown // 2)
     monkeypatch.setattr(local, "machine_memory", lambda: (free, 100))
     executor = LocalExecutor(store, forkserver("fake_experiment", "fake_jobs"), "fake_experiment", shares=Shares((0, 1), 2, 1))
