@@ -248,14 +248,15 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
     wait_until(lambda: processes_of_runs() == [])
 
 
-def test_a_run_outlives_its_worker_and_the_next_worker_stores_its_events(store, table, cluster):
+@pytest.mark.parametrize("end_of_worker", ["kill", "terminate"])
+def test_a_run_outlives_its_worker_and_the_next_worker_stores_its_events(store, table, cluster, end_of_worker):
     steps = 40
     (run_id,) = store.add_sweep([training(table, steps=steps, patience=0)])[1]
     flags = ("--executor", "ray", "--address", cluster.address)
     worker = real_worker(store.home, *flags)
     try:
         wait_until(lambda: steps_of(store, run_id))
-        worker.kill()
+        getattr(worker, end_of_worker)()
         worker.wait()
         told = len(steps_of(store, run_id))
         assert told < steps
@@ -263,7 +264,7 @@ def test_a_run_outlives_its_worker_and_the_next_worker_stores_its_events(store, 
         run = ended(store, run_id)
         assert (run.status, run.resumptions) == ("finished", 0)
         assert steps_of(store, run_id) == list(range(1, steps + 1))
-        print(f"told before the kill: {told} steps")
+        print(f"told before its end: {told} steps")
     finally:
         end(store, worker)
 
