@@ -28,10 +28,10 @@ NEARLY_ALL, NEARLY_ALL_OF_FEW = 0.98, 0.95
 """Balanced accuracy, or share of the variance, from which a column is reported. Honest measurements, such as a petal's width for the
 species of iris, stay below. The lower limit is for a column with at most one value more than there are classes: a label with some slips."""
 ONE_CLASS, FEWEST_TELLING, BY_CHANCE = 0.98, 20, 1e-6
-"""For the rows with a value, those without, or those with another than the usual value: the least share of one class among them, their least
-number, and the largest probability that they agree by chance."""
+"""For the rows with a value, those without, or those with another than the usual value: the least share of one class among them, their
+least number, and the largest probability that they agree by chance."""
 MISSING, PART_OF_CLASS = "missing", 1 / 3
-"""Least share of the class that must have another value than the usual one: the far end of an honest measurement may also hold one class."""
+"""Least share of the class that must have another than the usual value: the far end of an honest measurement may also hold one class."""
 SAME_ORDER = 0.9999
 """Rank correlation from which a column counts as the target on another scale."""
 NAMED = 4
@@ -79,7 +79,7 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
 
 
 def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Iterator[Finding]:
-    """Yields a finding for each pattern of cells that reveals the class: a value, none, or another than the usual one, for one class alone."""
+    """Yields a finding for each pattern of cells that only one class has: a value, no value, or another than the usual value."""
     from scipy.stats import binom  # slow to import
 
     sizes, alike = np.bincount(y_N), dict[tuple[str, str, str, bytes], list[str]]()
@@ -100,8 +100,8 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
     for (pattern, rows, class_name, _), names in alike.items():
         shown = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         message = (
-            f"Which cells of {shown} are {pattern} may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are of "
-            f"the class {shorten(class_name)!r}. Leave out what is only known after the outcome."
+            f"Which cells of {shown} are {pattern} may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are "
+            f"of the class {shorten(class_name)!r}. Leave out what is only known after the outcome."
         )
         yield Finding("warning", "may-leak", message, names[0])
 

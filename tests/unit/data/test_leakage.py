@@ -106,7 +106,9 @@ def test_gaps_and_zeros_that_do_not_depend_on_a_rare_class_are_not_suspected(com
     assert may_leak(frame, dict.fromkeys("abc", "number") | {"amount": "number", "y": "category"}, "y", "classification") == ()
 
 
-@pytest.mark.parametrize("value", [lambda rng: rng.exponential(9.0, 2_000), lambda rng: np.full(2_000, "escalated"), lambda rng: np.full(2_000, True)])
+@pytest.mark.parametrize(
+    "value", [lambda rng: rng.exponential(9.0, 2_000), lambda rng: np.full(2_000, "escalated"), lambda rng: np.full(2_000, True)]
+)
 def test_a_value_other_than_the_usual_one_for_one_class_alone_leaks(value):
     rng = np.random.default_rng(3)
     left = rng.random(2_000) < 0.2

@@ -151,16 +151,18 @@ def test_measurements_of_classes_are_not_suspected(load):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("seed", range(3))
 def test_a_quotient_by_a_column_that_is_0_except_in_one_class_accuses_nobody(seed):
     rng = np.random.default_rng(seed)
     y = rng.random(2_000) < 0.3
     flag = np.where(y & (rng.random(2_000) < 0.5), rng.integers(1, 5, 2_000), 0) * 1.0
-    frame = pd.DataFrame({"age": rng.integers(18, 90, 2_000), "income": rng.normal(40, 9, 2_000), "flag": flag, "y": np.where(y, "yes", "no")})
+    frame = pd.DataFrame(
+        {"age": rng.integers(18, 90, 2_000), "income": rng.normal(40, 9, 2_000), "flag": flag, "y": np.where(y, "yes", "no")}
+    )
     kinds = dict.fromkeys(frame.columns[:-1], "number") | {"y": "category"}
     assert pairs_that_give(frame, kinds, "y") == ()
 
 
+@pytest.mark.parametrize("seed", range(3))
 def test_one_of_many_pairs_that_separates_few_rows_is_chance(seed):
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(72, 200))).rename(columns=str)
