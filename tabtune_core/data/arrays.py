@@ -186,7 +186,7 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
     try:
         if np.asarray(weights).dtype.kind in "cMmUS":
             raise TypeError(f"it holds values of the type {np.asarray(weights).dtype}")
-        given = weights.astype(np.float64).filled(np.nan) if isinstance(weights, np.ma.MaskedArray) else weights
+        given = np.ma.filled(weights.astype(np.float64), np.nan) if isinstance(weights, np.ma.MaskedArray) else weights
         weight_N = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise LabelError(f"sample_weight must be numbers, one per row ({error}).") from error

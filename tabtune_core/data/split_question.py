@@ -29,13 +29,21 @@ FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
 MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)")
 DAYS_OF_A_MONTH = 31
+SINCE_1970 = re.compile(r"(9\d{8}|1\d{9}|20\d{8})(\d{3}){1,3}(\.0)?")
+"""Milliseconds since 1970, as pandas and JavaScript write moments, or micro- or nanoseconds, in the years from 1998 to 2036."""
 BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita|nascimento")
 """Dates of birth say who a row is about, not when it was seen."""
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
 YEAR_OR_AMOUNT = re.compile(r"[A-Za-z]{0,2}[ -]?(1[89]|20)\d\d([-/ ]?\d\d(\d\d)?)?[A-Za-z]?|[\d.]+ ?[A-Za-z]{1,5}")
-SUBJECTS = "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver|visitor|author"
+SUBJECTS = (
+    "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver|visitor|author"
+    "|kunde|mitarbeiter|schüler|haushalt|cliente|paciente|usuario|alumno|paziente|utente|élève|étudiant|klant"
+)
+THINGS = f"{SUBJECTS}|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|device|auftrags|vertrags|commande|pedido"
+NUMBER = "id|no|nr|num|number|nummer|numero|número|numéro|code|key"
 ID_NAME = re.compile(
-    rf"(?i:(^|.*[_\W])(id|uuid|guid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(id|no|nr|num|number|code|key|name)?\W*)"  # not "paid"
+    rf"(?i:(^|.*[_\W])(id|uuid|guid|mrn|pid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(name)?\W*)"  # not "paid"
+    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*|({NUMBER})[_\W]+(de[_\W]+|del[_\W]+)?({THINGS}))"
 )
 
 
@@ -129,6 +137,8 @@ def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Colu
 def _is_time(column: Column) -> bool:
     if column.kind in ("date", "datetime"):
         return column.unique >= FEWEST_DAYS and not BIRTH_NAME.search(column.name)
+    if column.kind == "number" and column.examples and all(map(SINCE_1970.fullmatch, column.examples)):
+        return column.unique >= FEWEST_DAYS
     coded = {len(example.removesuffix(".0")) for example in column.examples} == {1}  # such as 0 to 6
     named = TIME_NAME.fullmatch(column.name.strip())
     days = named and "date" in named[0].lower() and column.unique <= DAYS_OF_A_MONTH

@@ -26,6 +26,8 @@ MOST_MARKS = 20
 """Most different units in one question."""
 MOST_HEADER_ROWS = 4
 """Number of rows after the first line that may hold names."""
+REPAIRED, FEWEST_REPAIRED = ("duplicate-names", "empty-names"), 2
+"""Findings on names that a line of groups of columns leaves, and their least number if one line of names follows it."""
 FEWEST_ADDED = 3
 """Fewest nonzero numbers above a total: two may add up to a third by chance."""
 FEWEST_BESIDE_A_WORD = 8
@@ -92,16 +94,19 @@ def with_header_lines(
         return findings, questions
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]
     worded = [row for row, found in enumerate(words) if 4 * len(found) >= 3 * len(numbers) and frame.iloc[row, numbers].isna().all()]
-    if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded) or worded[-1] == 0:
-        return findings, questions  # such as "**" or "n/k" in each column
+    repaired = sum(finding.code in REPAIRED for finding in findings)
+    if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded) or (worded[-1] == 0 and repaired < FEWEST_REPAIRED):
+        return findings, questions  # such as "**" or "n/k" in each column, or units below names of their own
     lines = worded[-1] + 2
+    if len(first) >= lines and sum(map(bool, first[lines - 1])) == 1:  # the name of an index, as pandas writes it
+        lines += 1
     shown = ", ".join(map(repr, words[worded[-1]][:3]))
     message = (
-        f"The first {lines} lines look like lines of names: line {lines} has words ({shown}, ...) where all others have numbers. Only the "
-        "first is read as names."
+        f"The first {lines} lines look like lines of names: line {worded[-1] + 2} has words ({shown}, ...) where all others have numbers. "
+        "Only the first is read as names."
     )
     question = Question("header-lines", f"{message} If all of them hold names, say so.", "header_lines", ("1", str(lines)))
-    kept = [finding for finding in findings if finding.code not in ("bad-cells", "duplicate-names", "missing-marks")]
+    kept = [finding for finding in findings if finding.code not in ("bad-cells", "missing-marks", "units-row", *REPAIRED)]
     return [Finding("warning", "header-lines", message), *kept], [question, *(one for one in questions if one.field != "missing_marks")]
 
 

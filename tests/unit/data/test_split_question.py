@@ -24,7 +24,22 @@ def asked(*columns):
         (column("sold", "date"), ["by time: sold"]),
         *((column(name, "date"), [f"by time: {name}"]) for name in ("adobe", "bornholm")),
         (column("Year", unique=12, examples=("2001", "2002")), ["by time: Year"]),
+        (column("seen", examples=("1700000000000", "1712345678901", "1690000000000.0")), ["by time: seen"]),
         (column("customer_id"), ["by group: customer_id"]),
+        *(
+            (column(name), [f"by group: {name}"])
+            for name in (
+                "mrn",
+                "PID",
+                "Kundennummer",
+                "Kunden-Nr.",
+                "numero_client",
+                "Número de cliente",
+                "acct_no",
+                "order_no",
+                "Paciente",
+            )
+        ),
         (column("patient", "text", examples=("P1", "P2")), ["by group: patient"]),
         (column("clientId", "category", unique=60, examples=("a", "b")), ["by group: clientId"]),
         (column("subject#", unique=42), ["by group: subject#"]),
@@ -45,6 +60,7 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
         column("age", unique=70, examples=("34", "51")),
         column("user_age", unique=70),
         column("income", unique=900),
+        column("isbn", unique=900, examples=("9783161484100", "9780306406157")),
         column("customer_id", unique=1000),
         column("store_id", unique=5),
         *(column(name, "date") for name in ("DOB", "date_of_birth", "Geburtsdatum", "patient dob", "date_born", "birthday")),

@@ -1,5 +1,6 @@
 """The names of columns: which lines hold them, and that they are unique and can be shown."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from read_tables import PLAIN, codes, said, zipped
@@ -104,6 +105,20 @@ def test_an_unknown_encoding_is_refused_in_one_line_even_with_a_long_name():
     with pytest.raises(TableError, match="^Unknown encoding 'x{59}…'. Known ones: utf-8") as refused:
         read_table(PLAIN.encode(), ReadingChoices(encoding="x" * 100_000))
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("index", ["", "pid"])
+def test_a_line_of_groups_and_one_of_names_raise_the_question_too(tmp_path, index):
+    groups = pd.MultiIndex.from_product([["Before", "After"], ["Weight", "BMI"]])
+    frame = pd.DataFrame(np.random.default_rng(0).normal(60, 9, (80, 4)).round(1), columns=groups)
+    frame.index.name = index or None
+    frame.to_csv(file := tmp_path / "groups.csv", index=bool(index))
+    (question,) = read_table(file).questions
+    lines = 3 if index else 2
+    assert (question.field, question.options) == ("header_lines", ("1", str(lines)))
+    table = read_table(file, ReadingChoices(header_lines=lines))
+    assert [column.name for column in table.columns] == [*filter(None, [index]), *map(" ".join, groups)]
+    assert len(table.frame) == 80 and not table.questions
 
 
 @pytest.mark.parametrize("word", ["hemi", ""])
