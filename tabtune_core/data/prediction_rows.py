@@ -48,6 +48,8 @@ LOST = ("open-quote", "ragged-lines")
 """Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
 UNREAD = ("not-numbers", "bad-cells", "infinite")
 """Findings about cells that became missing because they do not fit the kind of their column."""
+DOUBTFUL = ("seconds", "other-order")
+"""Findings about cells of a column that may mean something else."""
 LONGEST_SHOWN = 200
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
@@ -98,11 +100,12 @@ def read_new_rows(
     of_column = [(name, finding) for finding in typed.findings if (name := finding.column or "") in typed_names]
     unread = dict.fromkeys(name for name, finding in of_column if finding.code in UNREAD)
     marked = {name: finding.message for name, finding in of_column if finding.code == "marks"}
+    units = {name: f", alone or with the unit {unit!r}" for name, unit in like.reading.units}
     if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
-        raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]]))
-    notes += marked.values()
+        raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]] + units.get(wrong[0], "")))
+    notes += [*marked.values(), *(finding.message for _, finding in of_column if finding.code in DOUBTFUL)]
     notes += percent_notes(typed, typed_names, {name for name, unit in like.reading.units if unit == PERCENT})
-    notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]} were read as missing." for name in unread]
+    notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]}{units.get(name, '')} were read as missing." for name in unread]
     if unused:
         notes.append(f"Not used, because the adapter was trained without {'it' if len(unused) == 1 else 'them'}: {listed(unused)}.")
     return NewRows(typed.frame, tuple(notes))

@@ -5,7 +5,7 @@ Part of the fourth step of reading. Ids that a float64 would change stay text; a
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -159,18 +159,19 @@ def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
     return "|".join(part + "".join(f"({between}{later})?" for later in parts[place + 1 :]) for place, part in enumerate(parts))
 
 
-def _added(worth: dict[str, float]) -> str:
+def _added(worth: Mapping[str, float]) -> str:
     """Returns SQL for the sum of the numbers before each mark, times the worth of the mark."""
     number = "coalesce(TRY_CAST(regexp_extract({{cell}}, '(-?[\\d.]+)\\s*{mark}', 1) AS DOUBLE), 0)"
     return " + ".join(f"{times} * {number.format(mark=mark)}" for mark, times in worth.items())
 
 
-_SECONDS = r"\d+(\.\d+)?\s*s(ec(ond)?s?)?"
+SECONDS = {"d(ays?)?": 86400, "h((ou)?rs?)?": 3600, "m(in(ute)?s?)?": 60, "s(ec(ond)?s?)?": 1}
+"""How many seconds each unit of time is."""
 SPANS = NumberFormat(
     "units",
     "Days, hours, minutes and seconds, as minutes,",
-    _spans((r"\d+\s*d(ays?)?", r"\d+\s*h((ou)?rs?)?", r"\d+\s*m(in(ute)?s?)?", _SECONDS)),
-    _added({"d": 1440, "h": 60, "m": 1, "s": 1 / 60}),
+    _spans([rf"\d+(\.\d+)?\s*{unit}" for unit in SECONDS]),
+    _added({unit[0]: seconds / 60 for unit, seconds in SECONDS.items()}),
     "d, h, m or s",
 )
 _ISO = _spans((r"\d+H", r"\d+M", r"\d+(\.\d+)?S"), "")
@@ -183,7 +184,20 @@ CLOCKED = NumberFormat(
         f" + {60**place} * coalesce(TRY_CAST(regexp_extract(split_part({{cell}}, ':', {-1 - place}), '[\\d.]+$') AS DOUBLE), 0)"
         for place in range(3)
     ),
+    "seconds",
 )
+
+
+def _durations(unit: str | None) -> list[str]:
+    """Returns SQL for durations in the unit of their column; without one it may be of an earlier version, which recorded no seconds."""
+    if unit is None:
+        return [Fitting(CLOCKED, "cell").value]
+    worth = {SPANS.unit: 60, CLOCKED.unit: 1}.get(unit) or next((SECONDS[one] for one in SECONDS if re.fullmatch(one, unit)), None)
+    if worth is None:
+        return []
+    clocked = CLOCKED if unit == CLOCKED.unit else replace(CLOCKED, pattern=CLOCKED.pattern.replace(":)?", ":)", 1))  # 2:33 may be hours
+    spans = replace(SPANS, value=_added({one[0]: seconds / worth for one, seconds in SECONDS.items()}))
+    return [f"({Fitting(clocked, 'cell').value}) / {worth}", Fitting(spans, "cell").value]
 
 
 PLAIN = "(CASE WHEN NOT contains(cell, '_') THEN TRY_CAST(cell AS DOUBLE) END)"
@@ -204,7 +218,7 @@ def as_number(
     of_unit = same and LETTER_UNITS[same].search(name)
     amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and (any(map(letter.match, sample)) or abbreviates(name, sample)))
     own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
-    unit = None if unit in (AMOUNTS.unit, SPANS.unit) else unit or unit_of(sample)
+    unit = None if unit in (AMOUNTS.unit, SPANS.unit, CLOCKED.unit) else unit or unit_of(sample)
     filled, unread, zeros, large, infinite, points = yield Ask(
         (
             "count(cell)",
@@ -266,30 +280,34 @@ def zeros_at_end(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
 def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:
     """Types a number column of rows to predict: each cell is read by itself, so that it means the same whatever rows are beside it.
 
-    ``unit`` and ``decimal_comma`` are those of the adapter's table, as for ``as_number``.
+    ``unit`` and ``decimal_comma`` are those of the adapter's table, as for ``as_number``; durations are converted to a unit of time.
     """
     lettered = replace(AMOUNTS, pattern=AMOUNTS.pattern.replace("[KkMmBb]?", "[KkMB]"))
-    own = {None: [lettered], AMOUNTS.unit: [AMOUNTS], SPANS.unit: [SPANS]}.get(unit, [])
+    own = {None: [lettered], AMOUNTS.unit: [AMOUNTS]}.get(unit, [])
+    durations, of_clock = _durations(unit), quoted(CLOCKED.pattern if unit is None else "")
     unit = None if own else unit
     comma_first = comma_first if decimal_comma is None else decimal_comma
     ways = _ways(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=True)
     first = next(place for place, way in enumerate(ways) if way.text == UNMARKED)
-    after = next(place for place, way in enumerate(ways) if way.style is CLOCKED)
     grouped = f"CASE WHEN NOT regexp_full_match(cell, {quoted(ZERO_POINT.pattern)}) THEN {Fitting(POINTS, 'cell').value} END"
     points = [grouped] if decimal_comma else []  # the point of a plain "1.234" separates thousands, that of "0.234" does not
-    plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first])])})"
-    unmarked = f"coalesce({', '.join(way.value for way in ways[first:after])})"
-    any_way = f"coalesce({plain}, {unmarked}, {', '.join(way.value for way in ways[after:])})"
+    plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first]), *durations])})"
+    unmarked = f"coalesce({', '.join(way.value for way in ways[first:] if way.text == UNMARKED)})"
+    any_way = f"coalesce({plain}, {unmarked})"
     value = f"(CASE WHEN isfinite({any_way}) THEN {any_way} END)"
-    filled, unread, infinite, marked = yield Ask(
+    filled, unread, infinite, marked, clocked = yield Ask(
         (
             "count(cell)",
             f"count(*) FILTER ({UNREAD} AND {value} IS NULL)",
             f"count(*) FILTER (isinf({PLAIN}))",
             f"count(*) FILTER ({plain} IS NULL AND {unmarked} IS NOT NULL)",
+            f"min(cell) FILTER (regexp_full_match(cell, {of_clock}))",
         )
     )
     findings = infinite_finding(name, infinite)
+    if clocked:
+        message = f"Durations such as {shorten(clocked)!r} in {name!r} were read as seconds. If the adapter's table has another unit, use that."
+        findings = (Finding("warning", "seconds", message, name), *findings)
     if marked:
         shown = next((cell for cell in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", cell)), "<5")
         message = f"Numbers with marks, which are left out, in {name!r}, such as {shorten(shown)!r}, were read as numbers."

@@ -98,7 +98,7 @@ def load_parquet(path: Path, job: Job) -> Cells:
 
 
 def plain_type(column: pa.Array, field: pa.Field) -> pa.Array:
-    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations in seconds, periods as dates."""
+    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations as "90 s", periods as dates."""
     if frequency := period_of(field):
         numbers = pd.Series((column.storage if isinstance(column, pa.ExtensionArray) else column).to_pandas(), dtype="Int64").dropna()
         with suppress(ValueError):  # an unknown frequency
@@ -109,7 +109,8 @@ def plain_type(column: pa.Array, field: pa.Field) -> pa.Array:
         return column.cast(pa.float32())
     if pa.types.is_duration(column.type):
         parts = column.cast(pa.int64()).cast(pa.float64(), safe=False)
-        return pc.divide(parts, PER_SECOND[column.type.unit])  # type: ignore[attr-defined]
+        seconds = pc.divide(parts, PER_SECOND[column.type.unit]).cast(pa.string())  # type: ignore[attr-defined]
+        return pc.binary_join_element_wise(seconds, "s", " ")  # type: ignore[attr-defined]
     return column
 
 

@@ -243,13 +243,13 @@ def spread(sheet: Any) -> Iterator[list[Any]]:
 
 
 def as_text(cell: Any) -> str:
-    """Returns a cell as text: whole numbers without a decimal point, dates without a time, durations in seconds."""
+    """Returns a cell as text: whole numbers without a decimal point, dates without a time, durations as "90 s"."""
     if isinstance(cell, bool):
         return str(cell).upper()
     if isinstance(cell, float):
         return str(int(cell)) if cell.is_integer() and abs(cell) < MOST_WHOLE else repr(cell)
     if isinstance(cell, timedelta):
-        return str(cell.total_seconds())
+        return f"{cell.total_seconds():.15g} s"
     return str(cell)
 
 
