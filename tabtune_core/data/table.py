@@ -268,7 +268,7 @@ def finish(
     job.tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
     column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
-    ends, raised = with_last_rows(connection, described, frame, raised)
+    ends, raised = with_last_rows(connection, described, frame, raised, choices.skip_last)
     ends += [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
     points, asked_points = points_question(doubts) if doubts else ([], [])
     points += commas_finding({name: seen for name, (decimal, seen) in marked.items() if decimal}) if ask_points and not sure else []

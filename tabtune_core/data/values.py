@@ -5,12 +5,13 @@ Shape letters: N rows.
 """
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Number
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,11 @@ from tabtune_core.data.findings import DateOrder, Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
 from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, read_texts
 from tabtune_core.data.reading.digits import ascii_digits
+from tabtune_core.data.reading.names import UNSEEN
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
 
+Key = TypeVar("Key", bound=Hashable)
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 """A number as text, as in a file. Codes with leading zeros, or with more digits than float64 holds, are words instead."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
@@ -223,8 +226,8 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     """Returns the index of each value ``(N,)`` in the words ``known``; -1 for an unknown value and for None.
 
     An exact match goes first. Otherwise a value matches a word that another type or program would have written for it, if exactly one does:
-    the result of ``str``, a whole number with or without a fraction, true and false as 1 and 0, a code without its leading zeros, or a
-    moment in another format.
+    the result of ``str``, a whole number with or without a fraction, true and false as 1 and 0, a code without its leading zeros, a moment
+    in another format, or a word that looks the same.
 
     >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist(), places([0.0, True, "TRUE"], ["False", "True"]).tolist()
     ([0, 0, 0, 1, -1, -1], [0, 1, 1])
@@ -234,11 +237,14 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     exact = {text: place for place, text in enumerate(known) if text is not None}
     only = _unique((_meaning(text), place) for text, place in exact.items())
     padded = _unique((Decimal(text) if PADDED.fullmatch(text) else None, place) for text, place in exact.items())
+    seen = _unique((_seen(text), place) for text, place in exact.items())
 
     def place(value: Any) -> int:
         text = word(value)
         if text in exact:
             return exact[text]
+        if (alike := seen.get(_seen(text))) is not None:
+            return alike
         if isinstance(value, str) and not WHOLE.fullmatch(TRUTH.get(text.lower(), text)):
             return -1  # with decimals it may be a version: 1.1 is not 1.10
         meaning = _meaning(text)
@@ -252,7 +258,12 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     return place_N
 
 
-def _unique(meant: Iterable[tuple[Decimal | None, int]]) -> dict[Decimal | None, int]:
+def _seen(text: str) -> str:
+    """Returns a text without invisible letters, its accents in one encoding."""
+    return text if text.isascii() else unicodedata.normalize("NFC", UNSEEN.sub("", text)).strip()
+
+
+def _unique(meant: Iterable[tuple[Key | None, int]]) -> dict[Key | None, int]:
     """Returns the place of each meaning that only one word has."""
     known = [(meaning, place) for meaning, place in meant if meaning is not None]
     times = Counter(meaning for meaning, _ in known)

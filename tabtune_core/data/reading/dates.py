@@ -20,11 +20,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
-from tabtune_core.data.reading.batched_queries import Ask, Asking, answered
+from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
 from tabtune_core.data.reading.digits import ascii_digits
 from tabtune_core.data.reading.numbers import BAD_SHARE, FINITE, STRAY_SHARE, UNREAD, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed, as_words
+from tabtune_core.wording import counted
 
 ELSEWHERE = {
     "jan": "ene(ro)?|gen(naio)?|jän(ner)?|styczeń|stycznia|янв(ар[ья])?|ocak|leden|ledna|január|ιανουάριος|ιανουαρίου",
@@ -129,6 +130,12 @@ ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
 """The answer to a question, and its words."""
 PLACES: dict[DateOrder, tuple[int, int, int]] = {True: (2, 1, 0), False: (2, 0, 1), "year": (0, 1, 2)}
 """Where year, month and day stand."""
+MONTH, NO_MONTH = "(0?[1-9]|1[0-2])", r"(1[3-9]|2\d|3[01])"
+ONLY_OTHER: dict[DateOrder, str] = {
+    order: rf"^({first} {second} \d\d(\d\d)?|{first}{second}(19|20)\d\d)\b"
+    for order, first, second in ((True, MONTH, NO_MONTH), (False, NO_MONTH, MONTH))
+}
+"""Patterns of simplified dates that are none in an order, but one if day and month are swapped."""
 YEARS = (r"\b[12]\d{3}\b", r"(^|\D)\d\d( \d+:|$)", r"^\d\d \d\d? \d\d( |$)")
 """Patterns of years, which keep two digits from being read as four, and one-digit days as years: four digits, two at the end or first."""
 SURE = 5
@@ -288,9 +295,18 @@ def _with_serials(name: str, sample: list[str]) -> Asking[Typed | None]:
 
 def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Typed]:
     """Types a date column of rows to predict: each cell is read by itself, so that it means the same whatever rows are beside it."""
-    value = _each(True if day_first is None else day_first)
-    filled, read = yield Ask(("count(cell)", f"count({value})"), parts=PARTS)
-    return (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
+    order = True if day_first is None else day_first
+    value = _each(order)
+    other = f"{value} IS NOT NULL AND regexp_matches({SIMPLE}, {quoted(ONLY_OTHER.get(order, '^$'))})"
+    filled, read, swapped, shown = yield Ask(
+        ("count(cell)", f"count({value})", f"count(*) FILTER ({other})", f"min(cell) FILTER ({other})"), parts=PARTS
+    )
+    typed = (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
+    if not swapped:
+        return typed
+    told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as {shorten(shown)!r}, can only be"
+    message = f"{told} {ORDER_WORDS[not order][1]}: read so. Write all dates in one order, or as 2024-12-31."
+    return replace(typed, findings=(Finding("warning", "other-order", message, name), *typed.findings))
 
 
 def _each(day_first: DateOrder) -> str:

@@ -6,6 +6,7 @@ how these rows are read.
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 import duckdb
 import numpy as np
@@ -38,8 +39,8 @@ NOTE = re.compile(
     re.IGNORECASE,
 )
 """A note below a table, even if a comma splits it into two cells."""
-MOST_NOTES = 10
-"""Most rows of notes."""
+MOST_NOTES, MOST_TOTALS = 10, 3
+"""Most rows of notes and of totals."""
 
 
 def with_units_row(
@@ -111,12 +112,14 @@ def with_header_lines(
 
 
 def with_last_rows(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: list[Question]
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: list[Question], skipped: int
 ) -> tuple[list[Finding], list[Question]]:
-    """Returns findings about notes at the end and a total above them, and all questions with one about leaving these rows out."""
+    """Returns findings about notes at the end and totals above them, and all questions with one about leaving these rows out, besides the
+    last ``skipped`` rows, which are left out already.
+    """
     ends = connection.execute(f"SELECT * FROM cells ORDER BY rowid DESC LIMIT {MOST_NOTES}").fetchall()
     notes = _notes(ends, frame)
-    total = _total(connection, columns, frame, below=notes)
+    totals = [*takewhile(bool, (_total(connection, columns, frame, below=notes + row) for row in range(MOST_TOTALS)))]
     found = []
     if notes:
         first = shorten(ends[notes - 1][0])
@@ -126,14 +129,15 @@ def with_last_rows(
             else f"The last {notes} rows look like notes below a table ({first!r}, ...). They are read as rows of the table."
         )
         found.append(Finding("warning", "note-rows", message))
-    if total:
-        where = " above the notes" if notes else ""
-        message = f"The last row{where} looks like a total of the others ({total}). It is read as a row of the table."
+    if totals:
+        where, more = " above the notes" if notes else "", f", and {len(totals) - 1} more above it" if len(totals) > 1 else ""
+        message = f"The last row{where} looks like a total of the others ({totals[0]}){more}. It is read as a row of the table."
         found.append(Finding("warning", "total-row", message))
     if not found:
         return [], questions
-    numbers = dict.fromkeys((0, notes, notes + bool(total)))
-    message = f"{' '.join(finding.message for finding in found)} If the table ends before, say how many rows to leave out at its end."
+    numbers = dict.fromkeys((skipped, *range(skipped + notes, skipped + notes + len(totals) + 1)))
+    said, now = " ".join(finding.message for finding in found), f" in all (now {skipped})" if skipped else ""
+    message = f"{said} If the table ends before, say how many rows to leave out at its end{now}."
     return found, [*questions, Question("last-rows", message, "skip_last", tuple(map(str, numbers)))]
 
 
