@@ -12,13 +12,15 @@ REALLY_NEAR = 0.75
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that ``name`` probably misspells, compared as a whole and by its last part; None if no name is close.
+    """Returns the known name that ``name`` probably misspells, compared as a whole and by its last part, in any capitals; None if none is.
 
     >>> nearest("rnak", ["rank", "alpha"]), nearest("r", ["lora.r"]), nearest("weight", ["height_cm", "eight"]), nearest("sex", ["age"])
     ('rank', 'lora.r', 'eight', None)
+    >>> nearest("TENURE ", ["age", "tenure"])
+    'tenure'
     """
-    named = {part: whole for whole in known for part in (whole.rsplit(".", 1)[-1], whole)}
-    near = difflib.get_close_matches(name, named, n=1, cutoff=REALLY_NEAR)
+    named = {part.casefold(): whole for whole in known for part in (whole.rsplit(".", 1)[-1], whole)}
+    near = difflib.get_close_matches(name.casefold().strip(), named, n=1, cutoff=REALLY_NEAR)
     return named[near[0]] if near else None
 
 

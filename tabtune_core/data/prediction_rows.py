@@ -23,6 +23,7 @@ from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
 from tabtune_core.data.reading.dialect import DRAWN
 from tabtune_core.data.reading.numbers import PERCENT
 from tabtune_core.data.reading.row_marks import MIXED_MARKS
+from tabtune_core.data.reading.workbook import NO_RESULTS
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.target import grouped_in
 from tabtune_core.data.values import moments, numbers, places, present, words
@@ -42,7 +43,7 @@ ID = re.compile(r"[0-9a-f]{16}")
 COMMENTS = "comment-lines"
 NO_ROWS = {COMMENTS: "Remove comments, or put a cell that starts with '#' in quotes.", DRAWN: "Remove them."}
 """Findings about lines that are not rows, and what to do if each line must be one."""
-SAID = ("short-lines", "note-rows", "total-row", *NO_ROWS, MIXED_MARKS)
+SAID = ("short-lines", "note-rows", "total-row", *NO_ROWS, MIXED_MARKS, NO_RESULTS)
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines")
 """Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
@@ -100,9 +101,9 @@ def read_new_rows(
     of_column = [(name, finding) for finding in typed.findings if (name := finding.column or "") in typed_names]
     unread = dict.fromkeys(name for name, finding in of_column if finding.code in UNREAD)
     marked = {name: finding.message for name, finding in of_column if finding.code == "marks"}
-    units = {name: f", alone or with the unit {unit!r}" for name, unit in like.reading.units}
+    units = {name: f", alone or with the unit {unit!r}," for name, unit in like.reading.units}
     if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
-        raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]] + units.get(wrong[0], "")))
+        raise TableError(misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]] + units.get(wrong[0], "").rstrip(",")))
     notes += [*marked.values(), *(finding.message for _, finding in of_column if finding.code in DOUBTFUL)]
     notes += percent_notes(typed, typed_names, {name for name, unit in like.reading.units if unit == PERCENT})
     notes += [f"Cells of {name!r} that are not {_HOLDS[kinds[name]]}{units.get(name, '')} were read as missing." for name in unread]

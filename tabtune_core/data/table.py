@@ -34,6 +34,7 @@ from tabtune_core.data.reading.column_profile import (
     facts_of,
     missing_codes,
     points_question,
+    with_formulas,
 )
 from tabtune_core.data.reading.dates import MEANS, ORDERS, as_date, each_date
 from tabtune_core.data.reading.decoding import PARQUET, decode, plain_file, read_head
@@ -47,6 +48,7 @@ from tabtune_core.data.reading.progress import Job, Tell, untold
 from tabtune_core.data.reading.row_marks import mark_of_rows
 from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
 from tabtune_core.data.reading.words import Typed, as_words
+from tabtune_core.data.reading.workbook import NO_RESULTS
 from tabtune_core.errors import LayoutError, nearest
 from tabtune_core.scratch import scratch_folder
 
@@ -261,6 +263,7 @@ def finish(
     if decisive and not by_comma and any(seen and not decimal and name not in known_commas for name, (decimal, seen) in marked.items()):
         return finish(cells, job, findings, questions, own=own, guides=True, guided=True)
     described, column_findings, raised = describe(connection, cells, typed, facts)
+    column_findings = with_formulas(column_findings) if NO_RESULTS in {finding.code for finding in findings} else column_findings
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     seen: list[DateOrder] = [order for order in ORDERS if order in orders.values()]
     day_first = choices.day_first if choices.day_first is not None or not seen else seen[0]

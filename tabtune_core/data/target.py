@@ -137,7 +137,8 @@ def check_label(
     series = frame[target]
     labels = series.dropna()
     if labels.empty:
-        raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or check its missing marks.")
+        way_out = "Choose another column, or check its missing marks. Save a workbook that computes it in Excel or LibreOffice first."
+        raise LabelError(f"The label {target!r} is missing in every row. {way_out}")
     if labels.nunique() == 1:
         only = words(labels[:1])[0]
         way_out = "Group fewer of its rare classes, or choose another column" if only.rstrip("_") == OTHER else "Choose another column"

@@ -5,7 +5,7 @@ Fifth step of reading. In: how columns are typed, and the cells of a group of th
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -304,6 +304,12 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
             f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur. Nothing to do."
         )
         yield Finding("info", "recurring-words", message, name)
+
+
+def with_formulas(findings: Sequence[Finding]) -> list[Finding]:
+    """Returns the findings on the columns of a sheet that has formulas without a saved result."""
+    why = "has no value in any row, as its formulas may have no saved result"
+    return [replace(one, message=f"{one.column!r} {why}.") if one.code == "all-missing" else one for one in findings]
 
 
 def one_value(column: Column) -> Finding:

@@ -43,7 +43,15 @@ REFUSED: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\xfd7zXZ", "an xz archive"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     ((b"\x7fELF", b"MZ\x90"), "a program"),
-    ((b"<!doctype html", b"<html"), "a web page, often a log-in or error page saved instead of the data"),
+    (
+        (b"<!doctype html", b"<html", b"<table"),
+        "a web page (HTML): a log-in or error page, or a table that Excel and LibreOffice can save as .xlsx or CSV",
+    ),
+    (b"@relation", "a file of Weka (ARFF)"),
+    ((b"<stata_dta>", *(bytes((version, order, 1, 0)) for version in (113, 114, 115) for order in (1, 2))), "a Stata file"),
+    ((b"X\n\x00\x00\x00", b"RDX2", b"RDX3"), "an R file"),
+    ((b"$FL2", b"$FL3"), "an SPSS file"),
+    ((bytes(12) + b"\xc2\xea\x81\x60", b"HEADER RECORD*******"), "a SAS file"),
     (b"<?xml", "XML"),
 )
 PARQUET, FEATHER = b"PAR1", b"ARROW1"
@@ -132,7 +140,7 @@ def check_is_file(path: Path) -> None:
 
 def refuse_other_formats(head: bytes) -> None:
     """Raises TableError where the first bytes are those of a known format that is not a table, or of binary data."""
-    start = head.lstrip()[:64]
+    start = re.sub(rb"^(\s*%.*\n)*\s*", b"", head)[:64]  # an ARFF file may begin with comments
     what = next((what for magic, what in REFUSED if head.startswith(magic) or start.lower().startswith(magic)), None)
     if what is not None:
         raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")

@@ -1,7 +1,7 @@
 """Reads numbers and dates in the digits of other scripts, such as Arabic-Indic, Devanagari or full-width ones.
 
-Part of the fourth step of reading. Only columns with such digits, or with invisible letters as right-to-left texts have, take this way; their
-words stay as they are.
+Part of the fourth step of reading. Only columns with such digits, or with invisible letters as right-to-left texts have, take this way;
+their words stay as they are.
 """
 
 import re
@@ -35,7 +35,7 @@ def ascii_digits(text: str) -> str:
     """
     if text.isascii():
         return text
-    seen = UNSEEN.sub("", text).translate(SIGNS)
+    seen = UNSEEN.sub("", text).strip().translate(SIGNS)
     return "".join(letter if (digit := unicodedata.decimal(letter, None)) is None else str(digit) for letter in seen)
 
 

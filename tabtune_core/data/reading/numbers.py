@@ -50,6 +50,8 @@ UNIT = re.compile(
     rf"((?:[^\W\d_{NUMERALS}]|°)(?:[^\W\d_{NUMERALS}]|[ /²³°*^·.%]|{POWER_OF_UNIT})*)"
 )
 """A number with a unit after it, in any script."""
+POWERS = str.maketrans({"2": "[2²]", "²": "[2²]", "3": "[3³]", "³": "[3³]"})
+"""In a pattern of a unit, m2 and m² are the same."""
 PERCENT = "%"
 NO_SIGN: frozenset[str] = frozenset()
 PLURAL, HAS_PLURAL = re.compile(r"(?<=[a-z]{3})s$"), re.compile("[a-z]{2}$")
@@ -306,7 +308,9 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     )
     findings = infinite_finding(name, infinite)
     if clocked:
-        message = f"Durations such as {shorten(clocked)!r} in {name!r} were read as seconds. If the adapter's table has another unit, use that."
+        message = (
+            f"Durations such as {shorten(clocked)!r} in {name!r} were read as seconds. If the adapter's table has another unit, use that."
+        )
         findings = (Finding("warning", "seconds", message, name), *findings)
     if marked:
         shown = next((cell for cell in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", cell)), "<5")
@@ -401,7 +405,7 @@ def _ways(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[Num
     ``known``, the point in "1.234 €" separates thousands. The ``own`` formats, known for this column, go first.
     """
     styles = (POINTS, SIGNS, BLANKS, COMMAS) if known else (SIGNS, BLANKS, *((POINTS, COMMAS) if comma_first else (COMMAS, POINTS)))
-    ending = rf"\s*{re.escape(unit or '')}{'s?' * bool(HAS_PLURAL.search(unit or ''))}$"
+    ending = rf"\s*{re.escape(unit or '').translate(POWERS)}{'s?' * bool(HAS_PLURAL.search(unit or ''))}$"
     without_unit = [f"regexp_replace({SIGNED}, {quoted(ending)}, '')"] if unit else []
     texts = ("cell", BARE, *without_unit, *([UNMARKED] if marked else []))
     ways = [Fitting(style, text) for text in texts for style in styles]

@@ -131,7 +131,8 @@ def with_last_rows(
         found.append(Finding("warning", "note-rows", message))
     if totals:
         where, more = " above the notes" if notes else "", f", and {len(totals) - 1} more above it" if len(totals) > 1 else ""
-        message = f"The last row{where} looks like a total of the others ({totals[0]}){more}. It is read as a row of the table."
+        message = f"The last row{where} looks like a total of the others ({totals[0]}){more}. "
+        message += "They are read as rows of the table." if more else "It is read as a row of the table."
         found.append(Finding("warning", "total-row", message))
     if not found:
         return [], questions

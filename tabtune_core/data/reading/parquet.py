@@ -29,7 +29,7 @@ from tabtune_core.data.reading.cells import (
 )
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Job
-from tabtune_core.data.reading.sql import connect, count_rows, hold_cells, unplanned
+from tabtune_core.data.reading.sql import connect, count_rows, first_row, hold_cells, unplanned
 from tabtune_core.errors import TableError
 
 CELLS_AT_ONCE = 8_000_000
@@ -88,6 +88,9 @@ def load_parquet(path: Path, job: Job) -> Cells:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a system error, translated where reading begins
+        untyped = "FROM parquet_schema($path) WHERE type = 'FIXED_LEN_BYTE_ARRAY' AND coalesce(converted_type, logical_type) IS NULL"
+        if isinstance(error, pa.ArrowNotImplementedError) and (odd := first_row(connection, f"SELECT name {untyped}", {"path": str(path)})):
+            raise TableError(f"{unwritable(odd[0], f'Arrow: {error}')} {WAY_OUT}") from error
         raise TableError(
             "The Parquet file is damaged or holds columns that cannot be written as text. Write it again, or save it as CSV."
         ) from error

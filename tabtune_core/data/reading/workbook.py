@@ -32,6 +32,8 @@ MEMORY_BYTES, MEMORY_FACTOR = 500_000_000, 4
 MOST_WHOLE = 1e15
 """Below this size, whole numbers (stored as doubles) are written without a decimal point."""
 NAMED = 20
+NO_RESULTS = "no-results"
+"""Finding about formulas whose results the file lacks."""
 FEWEST_COLUMNS, NEEDED = 2, "A table needs a column to predict and at least one to predict from."
 Said = tuple[tuple[Finding, ...], tuple[Question, ...]]
 
@@ -74,7 +76,11 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> Said:
         raise OSError(*said["failed"])
     if "error" in said:
         raise (LayoutError if said["layout"] else TableError)(said["error"])
-    return found(said["sheet"], said["sheets"], said["hidden"], chosen=job.choices.sheet is not None)
+    findings, questions = found(said["sheet"], said["sheets"], said["hidden"], chosen=job.choices.sheet is not None)
+    if said["unsaved"]:
+        message = f"Cells such as {said['unsaved']} hold formulas without a saved result: read as missing. Open the file in Excel or "
+        findings += (Finding("warning", NO_RESULTS, f"{message}LibreOffice, save it, and add it again.", None),)
+    return findings, questions
 
 
 def found(sheet: str, sheets: list[str], hidden: list[str], *, chosen: bool) -> Said:
@@ -153,7 +159,8 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, f
                     raise LayoutError(f"The sheet {shorten(name)!r} has one column. {NEEDED} The workbook has {listed(names, hidden)}.")
                 write_rows(opened, target, limit_bytes)
                 alone = sheet is None and filled_sheets(path, book, names) == 1
-                return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden}
+                unsaved = unsaved_formula(path, names.index(name) + 1)
+                return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden, "unsaved": unsaved}
     except calamine.PasswordError as error:
         raise TableError(
             "The workbook is encrypted with a password. Open it in the program that wrote it, save it without one, and add that file."
@@ -204,6 +211,17 @@ def filled_sheets(path: Path, book: Any, names: list[str]) -> int:
     with zipfile.ZipFile(path) as archive:
         sheets = [part for part in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", part)]
         return sum(re.search(rb"<sheetData ?(/>|></sheetData>)", archive.open(part).read(1 << 16)) is None for part in sheets)
+
+
+def unsaved_formula(path: Path, number: int) -> str:
+    """Returns a cell near the start of a sheet that holds a formula without a saved result; these are written by programs that number the
+    parts of sheets in their order.
+    """
+    with suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(path) as archive:
+        text = archive.open(f"xl/worksheets/sheet{number}.xml").read(1 << 16)
+        cell = re.search(rb'<c r="(\w+)"(?: s="\d+")?><f>[^<]*</f>(<v ?/>|<v></v>)?</c>', text)
+        return cell[1].decode() if cell else ""
+    return ""
 
 
 def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:

@@ -1,5 +1,6 @@
 """A cell of a row to predict means the same whatever rows are beside it: read alone, in any batch, from a file or from Python."""
 
+from datetime import date
 from functools import cache
 
 import pandas as pd
@@ -69,6 +70,16 @@ def test_a_date_reads_the_same_alone_in_a_batch_and_from_python(cells, day_first
 )
 def test_the_order_of_the_column_decides_only_dates_that_have_two_meanings(day_first, expected):
     assert read_cells(DATES[:3], "date", day_first=day_first)[0] == [pd.Timestamp(day) for day in expected]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.dates(date(1970, 1, 1)), min_size=1, max_size=9), st.sampled_from(["%d/%m/%Y", "%m.%d.%y", "%m%d%Y"]), st.booleans())
+def test_dates_that_only_the_other_order_allows_are_told(days, written, day_first):
+    days = [day.replace(year=1970 + day.year % 60) for day in days if (day.month, day.day) != (2, 29)]
+    values, found = read_cells([day.strftime(written) for day in days], "date", day_first=day_first)
+    others = day_first == written.startswith("%m") and any(day.day > 12 for day in days)
+    assert ("other-order" in found) == others
+    assert None not in values
 
 
 def test_a_cell_that_is_not_a_number_is_reported_and_leaves_the_others():

@@ -44,6 +44,8 @@ def xlsx_cell(place, value):
         return ""
     if isinstance(value, datetime.date):
         return f'<c r="{place}"{DAY}><v>{(value - datetime.date(1970, 1, 1)).days + DAYS_BEFORE_1970}</v></c>'
+    if isinstance(value, bytes):
+        return f'<c r="{place}"><f>{value.decode()}</f><v/></c>'
     if isinstance(value, str):
         return f'<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
     return f'<c r="{place}"><v>{value!r}</v></c>'
@@ -206,6 +208,21 @@ def test_a_merged_area_beside_a_table_takes_no_cells(area):
     rows = [[None] * 4 + row for row in (["a", "b", "y"], *([number, "z", number % 2] for number in range(9)))]
     frame = read_table(xlsx({"S": rows}, merged=[area])).frame
     assert (list(frame), frame["a"].tolist()) == (["a", "b", "y"], [*range(9)])
+
+
+def test_formulas_without_a_saved_result_are_told():
+    table = read_table(xlsx({"S": [["a", "total", "y"], *([row, b"A2+1", "uv"[row % 2]] for row in range(9))]}))
+    told = {finding.code: finding.message for finding in table.findings}
+    assert told["no-results"].startswith(
+        "Cells such as B2 hold formulas without a saved result: read as missing. Open the file in Excel or"
+    )
+    assert told["all-missing"] == "'total' has no value in any row, as its formulas may have no saved result."
+
+
+def test_a_column_that_arrow_cannot_read_is_named(tmp_path):
+    pl.DataFrame({"a": [1, 2], "huge": pl.Series([10**20, 1], dtype=pl.Int128)}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(TableError, match="'huge'"):
+        read_table(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize("write", [feather, pd.DataFrame.to_parquet], ids=["feather", "parquet"])

@@ -10,7 +10,7 @@ import pytest
 from tabtune_core.data.findings import ReadAs, ReadingChoices
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
-from tabtune_core.data.values import numbers
+from tabtune_core.data.values import numbers, places
 
 SCRIPTS = {
     "Arabic-Indic": ("٠١٢٣٤٥٦٧٨٩", "٫", "٬"),
@@ -48,6 +48,23 @@ def test_numbers_and_dates_mean_the_same_in_every_script(script):
         read = read_new_rows(mixed.to_csv(index=False, sep=";").encode(), facts)
         np.testing.assert_array_equal(read.frame, table.frame.iloc[3:6])
     np.testing.assert_array_equal(numbers(in_script(frame, script)["tenths"]), plain.frame["tenths"])
+
+
+@pytest.mark.parametrize("around", ["\u200e{}", "\u202a{}\u202c", "\u2067{}\u2069", "{}\u200b", "\ufeff{}", "\u200e {}\u200f"], ids=ascii)
+def test_invisible_letters_around_cells_change_nothing(around):
+    frame = pd.DataFrame({name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()} | {"word": ["né", "ab"] * 20})
+    marked = frame.map(around.format)
+    plain, table = (read_table(one.to_csv(index=False).encode()) for one in (frame, marked))
+    pd.testing.assert_frame_equal(table.frame[[*KINDS]], plain.frame[[*KINDS]])
+    facts = ReadAs(plain.reading, KINDS | {"word": "category"}, [*frame], "y")
+    read = read_new_rows(marked[:3].to_csv(index=False).encode(), facts)
+    np.testing.assert_array_equal(read.frame[[*KINDS]], plain.frame[[*KINDS]][:3])
+    assert (places(read.frame["word"], ["ab", "né"]).tolist(), read.notes) == ([1, 0, 1], ())
+
+
+def test_a_word_is_the_same_in_both_encodings_of_its_accents_unless_both_are_known():
+    assert places(["Zu\u0308rich", "Zürich", "Zurich"], ["Köln", "Zürich"]).tolist() == [1, 1, -1]
+    assert places(["Zu\u0308rich", "Zürich", "\u200eZürich"], ["Zu\u0308rich", "Zürich"]).tolist() == [0, 1, -1]
 
 
 def test_a_chosen_number_column_reads_other_digits_and_words_keep_theirs():

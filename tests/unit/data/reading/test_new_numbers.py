@@ -45,6 +45,50 @@ def test_new_rows_are_read_like_rows_of_the_table(separator):
         np.testing.assert_array_equal(read_new_rows(written, facts).frame, table.frame.iloc[[place]], given)
 
 
+DURATIONS = {
+    "spans": lambda span: f"{span.days} days {span.seconds // 3600}h {span.seconds // 60 % 60}min",
+    "clock": lambda span: f"{span.days * 24 + span.seconds // 3600}:{span.seconds // 60 % 60:02}:00",
+    "ISO": lambda span: f"P{span.days}DT{span.seconds // 60}M",
+    "pandas": str,
+    "minutes": lambda span: f"{span.total_seconds() / 60:.0f} min",
+    "hours": lambda span: f"{span.total_seconds() / 3600!r} h",
+}
+
+
+@pytest.mark.parametrize("style", [*DURATIONS, "Parquet"])
+def test_durations_of_new_rows_have_the_unit_of_the_table_in_whatever_style(style):
+    spans = pd.Series(pd.to_timedelta([DRAW.randint(61, 9_999) for _ in range(30)], unit="min"), name="trip")
+    typed = spans.to_frame().assign(y="a")
+    written = typed.assign(trip=spans.map(DURATIONS.get(style, str)))
+    table = read_table(typed.to_parquet() if style == "Parquet" else written.to_csv(index=False).encode())
+    facts = ReadAs(table.reading, {"trip": "number", "y": "category"}, ["trip"], "y")
+    every = pd.concat([spans[:4].map(write) for write in DURATIONS.values()]).to_frame().assign(y="a")
+    expected = table.frame["trip"][:4].tolist()
+    for rows in (typed[:4].to_parquet(), every.to_csv(index=False).encode()):
+        read = read_new_rows(rows, facts)
+        assert read.notes == ()
+        np.testing.assert_allclose(read.frame["trip"], expected * (len(read.frame) // 4), rtol=1e-12)
+    assert np.isnan(read_new_rows(b"trip,y\n2:33,a\n", facts).frame["trip"][0]) == (style not in ("clock", "ISO", "pandas"))
+
+
+def test_durations_that_no_unit_fits_are_missing_and_those_of_earlier_versions_are_told():
+    def rows(**known):
+        facts = ReadAs(ReadingChoices(delimiter=",", header=True, **known), {"trip": "number", "y": "category"}, ["trip"], "y")
+        return read_new_rows(b"trip,y\n1:20:00,a\n1h 20m,b\n7,c\n", facts)
+
+    plain, far = rows(), rows(units=(("trip", "km"),))
+    np.testing.assert_array_equal(plain.frame["trip"], [4800, np.nan, 7])
+    np.testing.assert_array_equal(far.frame["trip"], [np.nan, np.nan, 7])
+    assert plain.notes[0].startswith("Durations such as '1:20:00' in 'trip' were read as seconds.")
+    assert far.notes == ("Cells of 'trip' that are not numbers below 1e100, alone or with the unit 'km', were read as missing.",)
+
+
+def test_a_power_in_a_unit_may_be_raised_or_not():
+    table = read_table(b"size,y\n" + "".join(f"{row} m²,a\n" for row in range(9)).encode())
+    facts = ReadAs(table.reading, {"size": "number", "y": "category"}, ["size"], "y")
+    assert read_new_rows("size,y\n80 m2,a\n70 m²,b\n".encode(), facts).frame["size"].tolist() == [80, 70]
+
+
 WRITTEN = {"; ,": (";", ","), "; .": (";", "."), ", .": (",", "."), "tab ,": ("\t", ","), "tab .": ("\t", ".")}
 
 

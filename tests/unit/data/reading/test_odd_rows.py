@@ -70,7 +70,13 @@ def test_notes_below_a_table_are_reported(rows, shown):
 
 
 @pytest.mark.parametrize(
-    ("end", "asked"), [("Total,9,12", ("0", "1")), ("Total,,12\nSource: us", ("0", "1", "2")), ("Source: us", ("0", "1"))]
+    ("end", "asked"),
+    [
+        ("Total,9,12", ("0", "1")),
+        ("Total,,12\nSource: us", ("0", "1", "2")),
+        ("Source: us", ("0", "1")),
+        ("Total,9,12\nGrand total,9,12", ("0", "1", "2")),
+    ],
 )
 @pytest.mark.parametrize("days", [3, 60])  # with 60 the column holds dates, and its notes are missing values
 def test_rows_below_a_table_are_asked_about_and_left_out(end, asked, days):
@@ -85,6 +91,17 @@ def test_rows_below_a_table_are_asked_about_and_left_out(end, asked, days):
     assert ReadingChoices.from_json(left.reading.to_json()).skip_last == int(asked[-1])
     with pytest.raises(LayoutError, match=rf"{days + 1} of \d+ rows at the end cannot be left out"):
         read_table((body + "2024-04-01,7,8\n").encode(), ReadingChoices(skip_last=days + 1))
+
+
+def test_a_question_about_a_further_total_counts_the_rows_that_are_left_out_already():
+    table = b"item,n\n" + b"".join(b"%d,%d\n" % (row % 3, row) for row in range(20)) + b"Total,9\nMean,9\nSum,9\n"
+    asked = [read_table(table, ReadingChoices(skip_last=rows)).questions for rows in range(4)]
+    assert [[question.options for question in one if question.field == "skip_last"] for one in asked] == [
+        [(*"0123",)],
+        [(*"123",)],
+        [(*"23",)],
+        [],
+    ]
 
 
 def test_a_column_with_a_question_is_not_reported_as_free_text():
