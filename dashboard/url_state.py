@@ -1,8 +1,9 @@
 """A person's choices, kept in the address bar, so that a reload, a second tab and the next page show the same thing."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, NoReturn
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
@@ -127,6 +128,15 @@ def keep(name: str, value: str | None) -> None:
         st.query_params.pop(name, None)
     else:
         st.query_params[name] = value
+
+
+def bound(name: str) -> Literal["query-params"] | None:
+    """Returns ``bind`` for a field that needs a value. An infinite or empty one in the address is removed; Streamlit would fail on it."""
+    with suppress(ValueError):
+        if math.isinf(float(st.query_params.get(name, "0") or "inf")):
+            keep(name, None)
+            return None
+    return "query-params"
 
 
 @contextmanager

@@ -109,6 +109,17 @@ def test_an_address_with_an_advanced_setting_opens_with_it(app, store):
     assert go(app, "new_run", weight_decay="0.5").number_input(key="weight_decay").value == 0.5
 
 
+@pytest.mark.parametrize(
+    "value", ["inf", "-1e999", "nan", "1e30", "", "text", "9" * 5000, ["2", "1e999"], ["steps", ""]], ids=lambda value: repr(value)[:16]
+)
+def test_an_address_with_values_that_no_field_can_hold_opens_the_form(app, store, value):
+    add_sample(store.home, "breast_cancer")
+    page = go(app, "new_run", **dict.fromkeys(("length", "epochs", "context_rows", "views", *form_widgets.FIELDS), value))
+    assert not page.exception
+    assert page.number_input(key="epochs").value == form_widgets.DEFAULTS["epochs"]
+    assert not page.query_params.keys() & {"epochs", "context_rows", "length"}
+
+
 def test_a_deciding_score_that_the_task_lacks_is_asked_for_again_even_if_nothing_is_open(app, store):
     add_sample(store.home, "breast_cancer")
     app.session_state["advanced"], app.session_state["selection_metric"] = False, "rmse"

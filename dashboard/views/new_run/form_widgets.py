@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import streamlit as st
 
 from dashboard.formatting import plain
+from dashboard.url_state import bound
 from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, keys_of
 from dashboard.views.new_run.target_tree import as_data, paths_of, show_tree, toggled
 from tabtune_core.access import may_type_paths
@@ -59,7 +60,7 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
             format=row.format if kind is float else None,
             key=key,
             placeholder=row.placeholder or None,
-            **about,
+            **{**about, "bind": bound(key)},
         )
 
 
@@ -168,7 +169,7 @@ def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> No
             required=True,
             key="length",
             help="An epoch is one pass over the training rows; a step is one update of the adapter.",
-            bind="query-params",
+            bind=bound("length"),
         )
     with two:
         widget(st.session_state.length)
