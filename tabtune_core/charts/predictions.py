@@ -8,15 +8,24 @@ from tabtune_core.charts.style import FAINT, each_run, figure, say
 from tabtune_core.charts.target import cut
 
 
+LABEL_LETTERS = 16
+"""Most letters of a class name beside a confusion matrix, whose cells need the room; the whole name is shown under the pointer."""
+MOST_LEVEL = 36
+"""Most letters that fit side by side below a narrow matrix; more are turned."""
+
+
 def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
     """``pairs`` has one row per pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1: the colour)."""
     names = list(dict.fromkeys(pairs["label"].astype(str)))
-    drawn = figure("Predicted class", "True class", height=max(260, 130 + 34 * len(names)))
+    ticks = [cut(name, LABEL_LETTERS) for name in names]
+    longest = max(map(len, ticks), default=0)
+    turned = longest * len(names) > MOST_LEVEL
+    drawn = figure("Predicted class", "True class", height=max(260, 130 + 34 * len(names)) + 6 * longest * turned)
     if pairs.empty:
         return say(drawn, "No prediction to count")
     shape = (len(names), len(names))
     rows_KK, share_KK = (pairs[name].to_numpy(dtype=np.float64).reshape(shape) for name in ("rows", "share"))
-    places, ticks = np.arange(len(names)), [cut(name) for name in names]
+    places = np.arange(len(names))
     drawn.add_heatmap(
         x=places,
         y=places,
@@ -33,7 +42,7 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
     for i in places:
         for j in places:
             drawn.add_annotation(x=j, y=i, text=f"{rows_KK[i, j]:,.0f}", showarrow=False)
-    drawn.update_xaxes(tickvals=places, ticktext=ticks, showgrid=False)
+    drawn.update_xaxes(tickvals=places, ticktext=ticks, tickangle=90 if turned else 0, showgrid=False)
     drawn.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, range=[len(names) - 0.5, -0.5])
     return drawn
 

@@ -36,9 +36,13 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
     return drawn
 
 
-def cut(label: str) -> str:
-    """Shortens a label to at most forty letters."""
-    return label if len(label) <= LABEL_LETTERS else f"{label[: LABEL_LETTERS - 1]}…"
+def cut(label: str, letters: int = LABEL_LETTERS) -> str:
+    """Shortens a label in its middle: the names of classes often differ at their end.
+
+    >>> cut("the class of products number 7", 16)
+    'the clas…umber 7'
+    """
+    return label if len(label) <= letters else f"{label[: letters // 2]}…{label[1 + letters // 2 - letters :]}"
 
 
 def target_values(bars: pd.DataFrame) -> go.Figure:

@@ -49,11 +49,12 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
     by_run = predictions_of(compared, runs, which_rows())
     if not by_run:
         return
-    with st.grid(min(len(by_run), 3), min_column_width=320):
-        for run_id, predictions in by_run.items():
+    counts = {run_id: confusion(predictions) for run_id, predictions in by_run.items()}
+    classes = max(pairs["label"].nunique() for pairs in counts.values())
+    with st.grid(min(len(by_run), 3), min_column_width=max(320, 180 + 32 * classes)):  # labels, and cells that hold a number
+        for run_id, pairs in counts.items():
             with st.container():
                 st.markdown(f"**{plain(compared.legend.labels[run_id])}**")
-                pairs = confusion(predictions)
                 label = f"Confusion matrix of {compared.legend.labels[run_id]}"
                 show(CHARTS["confusion_matrix"].draw(pairs), key=f"confusion_{run_id}", label=label, numbers=pairs)
 

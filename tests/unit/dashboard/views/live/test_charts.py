@@ -58,7 +58,18 @@ def test_labels_with_a_common_beginning_keep_separate_bars():
     assert list(bars.customdata) == labels
     assert list(figure.layout.yaxis.tickvals) == list(bars.y)
     assert list(bars.y) == sorted(bars.y, reverse=True), "the largest is on top, whichever way the page turns the axis"
-    assert figure.layout.yaxis.ticktext[0] == "x" * 39 + "…"
+    assert figure.layout.yaxis.ticktext[0] == "x" * 20 + "…" + "x" * 18 + "0"
+
+
+def test_a_confusion_matrix_has_room_for_its_cells_beside_long_names():
+    def drawn(names):
+        pairs = pd.DataFrame([{"label": a, "predicted": b, "rows": 1, "share": 0.1} for a in names for b in names])
+        return CHARTS["confusion_matrix"].draw(pairs).layout
+
+    short, long = (drawn([f"{word}{k}" for k in range(10)]) for word in ("c", "the long name of a class "))
+    assert len(set(long.yaxis.ticktext)) == 10, "the letters in which they differ are shown"
+    assert max(map(len, long.yaxis.ticktext)) == 16
+    assert (short.xaxis.tickangle, long.xaxis.tickangle, long.height - short.height) == (0, 90, 96)
 
 
 def test_configurations_that_differ_beside_the_rank_have_their_own_lines_and_intervals():
