@@ -13,7 +13,7 @@ from dashboard.components.unreadable import ERROR, errors_shown
 from dashboard.demo.workspace import about
 from dashboard.formatting import plain
 from dashboard.server.application import FAILED_DOWNLOADS
-from dashboard.server.guard import admitted
+from dashboard.server.guard import admitted, email_of
 from dashboard.server.people import people_log_in
 from dashboard.url_state import go, one_address
 from tabtune_core.access import Rules
@@ -74,7 +74,9 @@ def _log_in_first() -> None:
         return
     st.title("LoRA Lab")
     if user.get("is_logged_in"):
-        st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server. Ask the person who runs it.")
+        unverified = user.get("email") and not email_of(user)
+        why = ": the provider has not verified this address. Verify it there, then log in again." if unverified else ". Ask the person who runs it."
+        st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server{why}")
         st.button("Log out", on_click=st.logout, icon=":material/logout:")
         st.stop()
     st.markdown("Log in to continue.")
@@ -104,6 +106,7 @@ page = st.navigation(
         _page("adapters", "Adapters", ":material/inventory_2:"),
         _page("try_it", "Try it", ":material/play_arrow:"),
         _page("guide", "Guide", ":material/menu_book:"),
+        *([st.Page(st.logout, title="Log out", icon=":material/logout:", url_path="log_out")] if people_log_in() else []),
     ],
     position="top",
 )

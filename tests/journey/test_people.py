@@ -2,8 +2,9 @@
 
 import pytest
 import seeding
+import streamlit as st
 from page_steps import button, go, texts
-from signed_in import sign_in
+from signed_in import Told, sign_in
 
 from dashboard.formatting import plain
 from dashboard.queries.workspace import OwnedStore
@@ -77,6 +78,28 @@ def test_the_owner_can_change_and_list_only_their_own(app, store, monkeypatch, h
     assert set(app.dataframe[0].value["Owner"]) == {ANN, BOB}
     only_mine(app)
     assert set(app.dataframe[0].value["Owner"]) == {ANN}
+
+
+def test_a_person_who_was_admitted_can_log_out(app, monkeypatch):
+    gone = []
+    monkeypatch.setattr(st, "logout", lambda: gone.append(True))
+    assert "Log out" not in {page["page_name"] for page in app.run()._registered_pages.values()}
+    sign_in(monkeypatch, ANN)
+    (app._page_hash,) = (key for key, page in app.run()._registered_pages.items() if page["url_pathname"] == "log_out")
+    assert not gone
+    assert not app.run().exception
+    assert gone
+
+
+@pytest.mark.parametrize(
+    ("verified", "said"),
+    [(True, "may not use this server. Ask the person who runs it."), (False, "the provider has not verified this address. Verify it there")],
+)
+def test_a_person_who_is_refused_reads_why(app, monkeypatch, verified, said):
+    sign_in(monkeypatch, BOB, emails=[ANN] if verified else [BOB])
+    monkeypatch.setattr(st, "user", Told(st.user.values | {"email_verified": verified}))
+    assert said in texts(app.run().error)
+    assert button(app, "Log out")
 
 
 def test_without_log_in_no_owner_is_shown(app, monkeypatch, hers):
