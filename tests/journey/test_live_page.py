@@ -247,6 +247,22 @@ def test_a_failed_sweep_says_why_on_top_and_links_to_its_settings(live, app, sto
     assert app.session_state["seeds"] == "0, 3"
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (["interrupted"], "**1 of 3 runs was interrupted.**"),
+        (["interrupted", "failed", "interrupted"], "**2 of 3 runs were interrupted, 1 failed.**"),
+    ],
+)
+def test_an_interrupted_run_is_not_said_to_have_failed(live, app, store, ends, said):
+    sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
+    for run, status in zip(runs, ends, strict=False):
+        seeding.start(run)
+        store.finish(run.id, status, error="The worker was stopped.")
+    live(sweep=sweep)
+    assert said in texts(app.error)
+
+
 def test_all_failed_runs_can_be_retried_with_one_click(live, app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     for run in runs[:2]:

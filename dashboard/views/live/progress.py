@@ -50,9 +50,9 @@ def share_done(run: Run, far: Progress) -> float:
 
 
 def tab_title(runs: list[Run]) -> None:
-    """Sets the title of the browser tab: how many runs have ended; at the end, how many failed."""
-    ended, failed = sum(run.status in ENDED for run in runs), sum(run.status in FAILED for run in runs)
-    done = f"{failed} failed" if failed else "done"
+    """Sets the title of the browser tab: how many runs have ended; at the end, how many failed or were interrupted."""
+    ended, failed = sum(run.status in ENDED for run in runs), Counter(run.status for run in runs if run.status in FAILED)
+    done = ", ".join(f"{number} {status}" for status, number in failed.items()) or "done"
     st.set_page_config(page_title=f"{done if ended == len(runs) else f'{ended}/{len(runs)}'} · LoRA Lab")
 
 
@@ -63,19 +63,21 @@ def ending(runs: list[Run], sweep: Sweep) -> str:
 
 
 def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
-    """Says why runs failed, each reason once, with buttons to run all again or to open the form with their settings."""
+    """Says why runs failed or were interrupted, each reason once, with buttons to run all again or to open the form with their settings."""
     failed = [run for run in runs if run.status in FAILED and run.retried_as is None]
     if not failed:
         return
     reasons: dict[str, list[str]] = {}
     for run in failed:
         reasons.setdefault(run.error or STATUS[run.status], []).append(named[run.id])
-    head = f"{len(failed)} of {len(runs)} runs failed" if len(runs) > 1 else "The run failed"
+    counts = Counter(run.status for run in failed).items()
+    ends = [f"{number} {'' if status == 'failed' else 'was ' if number == 1 else 'were '}{status}" for status, number in counts]
+    head = ", ".join(ends).replace(" ", f" of {len(runs)} runs ", 1) if len(runs) > 1 else f"The run {ends[0][2:]}"
     whole = [f"**{head}.**", *(f"{plain(few(names, MOST_NAMED))}: {plain(reason)}" for reason, names in reasons.items())]
     st.error("  \n".join(whole), icon=":material/error:")
     key = runs[0].sweep
     with st.container(horizontal=True):
-        mend = "Opens New run with the settings of the runs that failed."
+        mend = "Opens New run with the settings of these runs."
         if st.button("Change the settings", key=f"mend_{key}", type="primary", icon=":material/tune:", help=mend):
             to_the_form(failed)
         st.button(
