@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import seeding
+from made_run import made_run
 from page_steps import button, go, texts
 
 from dashboard import formatting
@@ -49,6 +50,13 @@ def test_each_page_shows_a_running_sweep(app, store):
     for name in ALL_PAGES:
         go(app, name)
         assert not app.exception, name
+
+
+@pytest.mark.parametrize("name", ["data", "new_run", "leaderboard", "adapters", "try_it"])
+def test_each_button_has_a_name_of_its_own(app, store, name):
+    made_run(store)
+    labels = [found.label for found in go(app, name).button]
+    assert sorted(set(labels)) == sorted(labels)
 
 
 def test_an_address_with_an_unknown_id_does_not_crash(app, store):

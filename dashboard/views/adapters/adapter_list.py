@@ -42,8 +42,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
     st.caption(
-        "Choose an adapter with the box before its row. A gain is the difference from the run's own zero-shot score, in the unit of the"
-        f" score; positive is better. {PLUS_MINUS}."
+        "Choose an adapter with the box before its row, or move to the row and press Shift and Space. A gain is the difference from the"
+        f" run's own zero-shot score, in the unit of the score; positive is better. {PLUS_MINUS}."
     )
     picked = st.dataframe(
         rows,

@@ -90,6 +90,7 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
     if job is not None and job.status not in JOB_ENDED:
         st.markdown(":material/hourglass_top: Preparing", width="content")
         return
+    title = FORMATS[form].title[0].lower() + FORMATS[form].title[1:]  # each button has a name of its own, for screen readers
     path = None if job is None or not job.result else queries.store().job_dir(job.id) / file_name(form, facts, run.id)
     if job is not None and path is not None and path.is_file():
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
@@ -105,7 +106,7 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
                 key=f"get_{form}_{run.id}",
             )
             st.button(
-                "Remove",
+                f"Remove {title}",
                 on_click=remove,
                 args=(job.id,),
                 disabled=not queries.store().may_change_job(job.id),
@@ -115,7 +116,7 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
                 help="Removes the prepared file from this machine. It can be prepared again.",
             )
         return
-    st.button("Prepare", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
+    st.button(f"Prepare {title}", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
 
 
 def _verified(result: Mapping[str, Any], run: Run) -> None:

@@ -165,7 +165,10 @@ if chosen_runs:
     run_actions.bar(chosen_runs)
     run_actions.show_chosen(chosen_runs, metric)
 else:
-    st.caption(f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them.")
+    st.caption(
+        f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them: use the box before a row, or move to"
+        " the row and press Shift and Space."
+    )
 remarks(board)
 if sweep is not None:
     splits = sorted({run.settings.split for run in runs.values()} - {""})

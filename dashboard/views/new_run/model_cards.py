@@ -85,7 +85,7 @@ def _model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
     if why_not:
         st.caption(f":material/block: {why_not}")
     st.button(
-        "Chosen" if card is current else "Choose",
+        "Chosen" if card is current else f"Choose {card.title}",
         key=f"model_{card.name}",
         on_click=choose,
         args=("model", card.name),
