@@ -75,7 +75,11 @@ def _log_in_first() -> None:
     st.title("LoRA Lab")
     if user.get("is_logged_in"):
         unverified = user.get("email") and not email_of(user)
-        why = ": the provider has not verified this address. Verify it there, then log in again." if unverified else ". Ask the person who runs it."
+        why = (
+            ": the provider has not verified this address. Verify it there, then log in again."
+            if unverified
+            else ". Ask the person who runs it."
+        )
         st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server{why}")
         st.button("Log out", on_click=st.logout, icon=":material/logout:")
         st.stop()

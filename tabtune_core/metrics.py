@@ -5,14 +5,14 @@ regression, both are numbers ``(N,)``.
 """
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabtune_core.wording import LARGEST, MOST_PLACES, decimal, power_of_ten
+from tabtune_core.wording import LARGEST, MOST_PLACES, alike, decimal, power_of_ten
 
 Task = Literal["classification", "regression"]
 Labels = NDArray[np.integer]
@@ -102,8 +102,14 @@ class Metric:
         >>> METRICS["log_loss"].like(0.3, 0.3, 0.000012), METRICS["log_loss"].like(0.000012, 0.3), METRICS["rmse"].text(5.3512e-15)
         ('0.300000', '1.2e-05', '5.3512e-15')
         """
-        known = 0.0 if abs(value) <= self.rounding(size) else value
-        return decimal(known, self.decimals([size], apart), signed=signed)
+        return decimal(self._known(value, size), self.decimals([size], apart), signed=signed)
+
+    def alike(self, values: Sequence[float], size: float, *apart: float, signed: bool = False) -> list[str]:
+        """Writes the ends of an interval, or a difference and its ±, with the same digits: those of ``like``, or more."""
+        return alike([self._known(value, size) for value in values], self.decimals([size], apart), signed=signed)
+
+    def _known(self, value: float, size: float) -> float:
+        return 0.0 if abs(value) <= self.rounding(size) else value
 
     def decimals(self, scores: Iterable[float], apart: Iterable[float] = ()) -> int:
         """Returns the decimal places for scores that are written alike: four, or in the target's unit five digits of the smallest.

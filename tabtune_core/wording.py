@@ -3,6 +3,7 @@
 import io
 import math
 import sys
+from collections.abc import Sequence
 
 LARGEST = 1e15
 """From this value on, numbers are written as powers of ten."""
@@ -62,6 +63,23 @@ def decimal(value: float, places: int, *, signed: bool = False) -> str:
     if power < -places or (places > MOST_PLACES and power < -4):
         return f"{value:{sign}.{max(places + power, 1)}e}"
     return f"{value:{sign},.{places}f}"
+
+
+def alike(values: Sequence[float], places: int, *, signed: bool = False) -> list[str]:
+    """Writes the numbers of an interval, or one and its ±: all with as many decimal places, ``places`` or more, or all as powers of ten.
+
+    No number but 0 looks like 0.
+
+    >>> alike([0.0106, -7.2e-05, 0.0212], 4, signed=True), alike([0.3, 1200], 0), alike([3e-10, 2e-3], 4)
+    (['+0.0106', '-0.0001', '+0.0212'], ['0.3', '1,200.0'], ['3.0e-10', '2.0000e-03'])
+    """
+    sizes, sign = [abs(value) for value in values if value and math.isfinite(value)], "+z" if signed else "z"
+    while sizes and not round(min(sizes), places):
+        places += 1
+    if places <= MOST_PLACES and max(sizes, default=0.0) < LARGEST:
+        return [f"{value:{sign},.{places}f}" for value in values]
+    digits = [min(max(places + power_of_ten(value), 1), 4) if value and math.isfinite(value) else 0 for value in values]
+    return [f"{value:{sign}.{after}e}" if after else f"{value:g}" for value, after in zip(values, digits, strict=True)]
 
 
 def print_what_the_encoding_lacks() -> None:

@@ -61,7 +61,7 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     ends, finest = (found.value, found.low, found.high), found.half or found.value
     size = max(abs(size), abs(finest))
     unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
-    sign, by = beyond_noise(found), [metric.like(end, size, finest, signed=True) for end in ends]
+    sign, by = beyond_noise(found), metric.alike(ends, size, finest, signed=True)
     if sign == 1:
         value, low, high = (one.removeprefix("+") for one in by)
         return f"{where} it improves {metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to {high}{allows}."
@@ -137,9 +137,9 @@ def amount(
     """
     finest = value if math.isnan(half) else half or value
     size = max(abs(size), abs(finest))
-    noise = [] if math.isnan(half) else ["±", metric.like(half, size, finest)]
+    written, *noise = metric.alike([value] if math.isnan(half) else [value, half], size, finest, signed=signed)
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT and unit != "")
     notes += [BETTER] * (directed and not metric.higher_is_better) + ["noise not known"] * math.isnan(half)
     of = "nats" * (metric.unit == "nats") if unit is None else unit
-    said = (metric.like(value, size, finest, signed=signed), *noise, of, f"({', '.join(notes)})" if notes else "")
+    said = (written, *(f"± {one.removeprefix('+')}" for one in noise), of, f"({', '.join(notes)})" if notes else "")
     return " ".join(filter(None, said))

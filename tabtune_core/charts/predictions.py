@@ -7,7 +7,6 @@ import plotly.graph_objects as go
 from tabtune_core.charts.style import FAINT, each_run, figure, say
 from tabtune_core.charts.target import cut
 
-
 LABEL_LETTERS = 16
 """Most letters of a class name beside a confusion matrix, whose cells need the room; the whole name is shown under the pointer."""
 MOST_LEVEL = 36

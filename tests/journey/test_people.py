@@ -93,7 +93,10 @@ def test_a_person_who_was_admitted_can_log_out(app, monkeypatch):
 
 @pytest.mark.parametrize(
     ("verified", "said"),
-    [(True, "may not use this server. Ask the person who runs it."), (False, "the provider has not verified this address. Verify it there")],
+    [
+        (True, "may not use this server. Ask the person who runs it."),
+        (False, "the provider has not verified this address. Verify it there"),
+    ],
 )
 def test_a_person_who_is_refused_reads_why(app, monkeypatch, verified, said):
     sign_in(monkeypatch, BOB, emails=[ANN] if verified else [BOB])

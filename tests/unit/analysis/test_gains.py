@@ -12,6 +12,7 @@ import tabtune_core
 from tabtune_core.analysis import gains
 from tabtune_core.analysis.gains import corrected
 from tabtune_core.analysis.jackknife import Difference
+from tabtune_core.metrics import METRICS
 
 OF_A_GAIN = re.compile(r"\b(improv\w*|worsen\w*|better|worse|gains?|brings?|ahead|behind|beats?|leads?|differences?)\b")
 A_NUMBER = re.compile(r"\{[^{}]*:[^{}]*(\{\w+\})?[fg%]\}|%\{|%[+\-]?\d*\.\d*[fg]|\{(\w+\.)*(text|score)\(")
@@ -67,3 +68,15 @@ def test_a_claimed_gain_is_corrected_to_about_its_true_size(true):
 
 def test_a_gain_without_an_error_needs_no_correction():
     assert corrected(Difference(0.25, 0.0, 100)) == 0.25
+
+
+@pytest.mark.parametrize("value", [0.0106, 5e-05, 2e-7, 0.3])
+@pytest.mark.parametrize("error", [0.0054, 1.0001e-7, 1e-3, 20.0])
+def test_the_numbers_of_one_sentence_have_equally_many_decimals(value, error):
+    for metric in (METRICS["log_loss"], METRICS["accuracy"], METRICS["rmse"]):
+        interval = gains.gain_over_zero_shot(Difference(value, error, 100), metric, size=0.3, part="test")
+        for said in (interval.replace("95 %", ""), gains.amount(value, error, metric, 0.3, signed=True)):
+            numbers = re.findall(r"\d[\d,]*\.?\d*(?:e[+-]\d+)?", said)
+            assert len(numbers) > 1
+            assert all(float(one.replace(",", "")) for one in numbers), said
+            assert len({"a power of ten" if "e" in one else len(one.partition(".")[2]) for one in numbers}) == 1, said
