@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
@@ -130,13 +130,14 @@ def keep(name: str, value: str | None) -> None:
         st.query_params[name] = value
 
 
-def bound(name: str) -> Literal["query-params"] | None:
-    """Returns ``bind`` for a field that needs a value. An infinite or empty one in the address is removed; Streamlit would fail on it."""
+def refuse_odd(name: str) -> None:
+    """Removes an infinite or empty value from the address before a field that needs a finite one reads it: Streamlit would fail on it."""
     with suppress(ValueError):
         if math.isinf(float(st.query_params.get(name, "0") or "inf")):
             keep(name, None)
-            return None
-    return "query-params"
+            if (context := get_script_run_ctx()) is not None and TOLD_ONCE:
+                with context.session_state.query_params() as held:
+                    held.set_initial_query_params_from_current()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ UPSTREAM = Upstream(
         "streamlit.runtime.scriptrunner_utils.script_run_context:ScriptRunContext.fragment_ids_this_run": "whether a part is drawn again",
         "streamlit.runtime.state.query_params:QueryParams.set_with_no_forward_msg": "collects the choices of a page",
         "streamlit.runtime.state.query_params:QueryParams.discard_param_no_forward_msg": "takes one away",
+        "streamlit.runtime.state.query_params:QueryParams.set_initial_query_params_from_current": "has fields read what is left",
         "streamlit.runtime.state.query_params:QueryParams._send_query_param_msg": "makes them one entry of the history",
     },
 )

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import streamlit as st
 
 from dashboard.formatting import plain
-from dashboard.url_state import bound
+from dashboard.url_state import refuse_odd
 from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, keys_of
 from dashboard.views.new_run.target_tree import as_data, paths_of, show_tree, toggled
 from tabtune_core.access import may_type_paths
@@ -53,6 +53,7 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
     kind: Any = float if is_decimal(row) else int
     keys = keys_of(row)
     for place, key in enumerate(keys, start=1):
+        refuse_odd(key)
         st.number_input(
             f"{row.label} {place}" if len(keys) > 1 else row.label,
             value=DEFAULTS[key],
@@ -60,7 +61,7 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
             format=row.format if kind is float else None,
             key=key,
             placeholder=row.placeholder or None,
-            **{**about, "bind": bound(key)},
+            **about,
         )
 
 
@@ -161,6 +162,7 @@ def tick(card: ModelCard, task: Task, path: str) -> None:
 def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
     """Draws length of training, learning rate and rows per step. ``told`` is each setting's effect in earlier runs."""
     one, two = st.columns(2, vertical_alignment="bottom")
+    refuse_odd("length")
     with one:
         st.segmented_control(
             "Length of training in",
@@ -169,7 +171,7 @@ def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> No
             required=True,
             key="length",
             help="An epoch is one pass over the training rows; a step is one update of the adapter.",
-            bind=bound("length"),
+            bind="query-params",
         )
     with two:
         widget(st.session_state.length)
