@@ -39,7 +39,7 @@ SUBJECTS = (
     "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver|visitor|author"
     "|kunde|mitarbeiter|schüler|haushalt|cliente|paciente|usuario|alumno|paziente|utente|élève|étudiant|klant"
 )
-THINGS = f"{SUBJECTS}|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|device|auftrags|vertrags|commande|pedido"
+THINGS = f"{SUBJECTS}|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags|commande|pedido"
 NUMBER = "id|no|nr|num|number|nummer|numero|número|numéro|code|key"
 ID_NAME = re.compile(
     rf"(?i:(^|.*[_\W])(id|uuid|guid|mrn|pid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(name)?\W*)"  # not "paid"
