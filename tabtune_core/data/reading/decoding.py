@@ -43,10 +43,7 @@ REFUSED: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\xfd7zXZ", "an xz archive"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     ((b"\x7fELF", b"MZ\x90"), "a program"),
-    (
-        (b"<!doctype html", b"<html", b"<table"),
-        "a web page (HTML): a log-in or error page, or a table that Excel and LibreOffice can save as .xlsx or CSV",
-    ),
+    ((b"<!doctype html", b"<html", b"<table"), "a web page (HTML), often an error page, or a table that Excel can save as .xlsx or CSV"),
     (b"@relation", "a file of Weka (ARFF)"),
     ((b"<stata_dta>", *(bytes((version, order, 1, 0)) for version in (113, 114, 115) for order in (1, 2))), "a Stata file"),
     ((b"X\n\x00\x00\x00", b"RDX2", b"RDX3"), "an R file"),

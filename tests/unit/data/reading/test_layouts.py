@@ -81,7 +81,7 @@ REFUSED = {
     "json": (b'[{"a": 1}]', "one column"),
     "json in many lines": (b'{\n  "a": [1, 2],\n  "b": [3, 4]\n}\n', "JSON"),
     "web page": (b"\n<!DOCTYPE html><html>", "web page"),
-    "table of a web page": (b'<table border="1">\n<tr><td>1</td></tr>', "LibreOffice can save as .xlsx"),
+    "table of a web page": (b'<table border="1">\n<tr><td>1</td></tr>', "Excel can save as .xlsx or CSV"),
     "ARFF": (b"% made by\n%\n\n@RELATION iris\n@attribute a real\n@data\n1,2\n", "Weka"),
     "Stata": (b"r\x02\x01\x00" + bytes(20), "Stata"),
     "R": (gzip.compress(b"RDX3\nX\n" + bytes(20)), "an R file"),
