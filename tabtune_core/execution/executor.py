@@ -83,6 +83,9 @@ class Executor(Protocol[TaskType]):
     def collect(self, task: TaskType) -> Ended:
         """Brings the files of a task that is gone to the run's folder, frees what it occupied, and says why it ended."""
 
+    def let_go(self, tasks: Sequence[TaskType]) -> None:
+        """Stops following the tasks: they go on, and the next worker adopts them."""
+
     def wait(self, tasks: Sequence[TaskType], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """Waits until a task or job may have ended, or time is up; returns whether one may have. ``jobs`` are sentinels of processes."""
 

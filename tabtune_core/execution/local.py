@@ -149,6 +149,9 @@ class LocalExecutor:
             signal_group(task.pid, signal.SIGKILL)
         return Ended(*cause(task, "run"))
 
+    def let_go(self, tasks: Sequence[Watched]) -> None:
+        """Does nothing: the tasks write to the store themselves."""
+
     def wait(self, tasks: Sequence[Watched], jobs: Sequence[int], timeout_seconds: float) -> bool:
         """Waits for the end of a process; the end of an adopted one, which is not a child of this process, is not noticed."""
         return bool(wait([*(task.process.sentinel for task in tasks if task.process), *jobs], timeout=timeout_seconds))

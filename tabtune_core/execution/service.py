@@ -94,15 +94,14 @@ def run_worker(
             with worker.surviving():
                 sweep_up(store)
             worker.drain(exit_when_idle)
-            if worker.leaving and (worker.tasks or worker.lanes.going):
-                worker.tell_ends()
-                messages.finish()
-                logging.shutdown()
-                os._exit(0)  # frees the lock only once no thread of an executor can write any more
+            worker.executor.let_go(worker.tasks)
         finally:
             lock.release()
         worker.tell_ends()
         messages.finish()
+        if worker.leaving and (worker.tasks or worker.lanes.going):
+            logging.shutdown()
+            os._exit(0)
         store.settle()
         # a program that queued a run while it still saw this worker relies on this check after the lock is released
         if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):

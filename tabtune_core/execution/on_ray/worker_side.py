@@ -47,6 +47,10 @@ class NodeTroubleError(Exception):
     """Something went wrong on the node, outside of the run itself."""
 
 
+class _LetGoError(Exception):
+    """The worker leaves."""
+
+
 class Link:
     """A task of the executor: one run and the thread that follows it."""
 
@@ -61,6 +65,8 @@ class Link:
         """Returns a node's name for people."""
         self.state: State = "alive"
         self.ended = Ended("", AGAIN)
+        self.leaving = False
+        """Whether this worker is leaving the run to the next one."""
         self._actor = actor
         self._there = self._said_waits = False
         self._answered = self._heard = time.monotonic()
@@ -104,6 +110,8 @@ class Link:
             try:
                 self._follow()
                 self.state = "gone"
+            except _LetGoError:
+                return
             except Exception as error:  # noqa: BLE001 - it would be lost in this thread; the run reports it
                 lacking = self._lacking_here(error)
                 if lacking is None and not self._may_answer_yet(error):
@@ -154,6 +162,8 @@ class Link:
         self.ended, self.state = ended, "gone"
 
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
+        if self.leaving:
+            raise _LetGoError
         try:
             answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
         except self.ray.exceptions.RayTaskError as error:  # also an instance of its cause's class, as if that had been raised here

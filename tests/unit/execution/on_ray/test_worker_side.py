@@ -213,6 +213,14 @@ def test_queueing_a_run_again_resets_its_count_of_received_events(store):
     assert store.received(run.id) == 0
 
 
+def test_a_released_run_is_no_longer_followed_and_continues(store):
+    run, actor = store.runs()[0], Actor(where=[Where("1", "cpu", True)], after=[news(1), news()])
+    link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=str)
+    link.leaving = True
+    assert link.join(20)
+    assert (link.state, store.run(run.id).status) == ("alive", "running")
+
+
 def test_a_requeued_run_states_its_reason_once_even_if_sent_again(store):
     frame, labels = small_table(40)
     table = add_dataset(store.home, frame.assign(t=labels).to_csv(index=False).encode(), "a.csv").id
