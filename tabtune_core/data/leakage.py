@@ -92,11 +92,12 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
             counts = np.bincount(y_N[rows_N], minlength=len(sizes))
             most, there = int(counts.max()), int(rows_N.sum())
             by_chance = binom.sf(most - 1, there, sizes[counts.argmax()] / len(y_N))
-            many = pattern == MISSING or most >= PART_OF_CLASS * sizes[counts.argmax()]
+            many = pattern == MISSING or (most >= PART_OF_CLASS * sizes[counts.argmax()] and 4 * there <= 3 * there_N.sum())
             if FEWEST_TELLING <= there < len(y_N) and most >= ONE_CLASS * there and many and by_chance < BY_CHANCE:
                 label_there = word(label[y_N == counts.argmax()].iloc[0])
                 told = f"{most:,} of the {there:,} rows with {how}"
                 alike.setdefault((pattern, told, label_there, rows_N.tobytes()), []).append(str(name))
+                break
     for (pattern, rows, class_name, _), names in alike.items():
         shown = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         message = (

@@ -29,8 +29,8 @@ FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
 MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)")
 DAYS_OF_A_MONTH = 31
-SINCE_1970 = re.compile(r"(9\d{8}|1\d{9}|20\d{8})(\d{3}){1,3}(\.0)?")
-"""Milliseconds since 1970, as pandas and JavaScript write moments, or micro- or nanoseconds, in the years from 1998 to 2036."""
+SINCE_1970 = re.compile(r"1[2-9]\d{11}((\d{3}){1,2})?(\.0)?")
+"""Milliseconds since 1970, as pandas and JavaScript write moments, or micro- or nanoseconds, in the years from 2008 to 2033."""
 BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita|nascimento")
 """Dates of birth say who a row is about, not when it was seen."""
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
@@ -43,7 +43,7 @@ THINGS = f"{SUBJECTS}|kunden|patienten|konto|acct|order|invoice|loan|policy|cont
 NUMBER = "id|no|nr|num|number|nummer|numero|número|numéro|code|key"
 ID_NAME = re.compile(
     rf"(?i:(^|.*[_\W])(id|uuid|guid|mrn|pid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(name)?\W*)"  # not "paid"
-    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*|({NUMBER})[_\W]+(de[_\W]+|del[_\W]+)?({THINGS}))"
+    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*|(id|code|numero|número|numéro)[_\W]+(de[_\W]+|del[_\W]+)?({THINGS}))"
 )
 
 

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -161,11 +162,13 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
             say(f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
         config = uvicorn.Config(_until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
         # uvicorn raises SIGTERM once more when it has ended; by default that kills the process before the last answers are sent
-        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number)) if main else None
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
-            signal.signal(signal.SIGTERM, before)
+            if main:
+                signal.signal(signal.SIGTERM, before)
 
 
 def _until_the_end(app: ASGIApp) -> ASGIApp:

@@ -84,7 +84,7 @@ class Episode:
     y_Q: Target
     """A class id is -1 if the context lacks the class because it has fewer rows than there are classes."""
     weight_Q: NDArray[np.float64] | None = None
-    """Weight of each query row in the loss, 0 if its class id is -1; None: equal weights."""
+    """Factor of each query row's loss, 0 if its class id is -1; None: equal weights. The loss is the mean over all query rows."""
 
     def known(self, classes: int) -> int:
         """Counts the query rows whose class the context shows; for numbers (0 classes) all rows."""
@@ -151,7 +151,9 @@ def draw_episodes(
         ids[episode_classes] = rng.permutation(len(episode_classes))
         y_C, y_Q = np.split(ids[y_N[rows]], [episode_size.context])
         known_Q = np.isin(y_Q, y_C)
-        yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(known_Q, y_Q, -1), None if weight_Q is None else weight_Q * known_Q)
+        if weight_Q is not None:  # a loss is the mean over all query rows, but these have none without their class
+            weight_Q = weight_Q * known_Q * (len(known_Q) / max(known_Q.sum(), 1))
+        yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(known_Q, y_Q, -1), weight_Q)
 
 
 def in_rounds(draw: Callable[[], Iterator[Episode]], count: int) -> Iterator[Episode]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import duckdb
 
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
-from tabtune_core.data.reading.names import UNSEEN
+from tabtune_core.data.reading.names import WITHOUT_WIDTH
 from tabtune_core.data.reading.words import Typed
 
 SIGNS = str.maketrans("٫٬٪．，－＋％／：", ".,%.,-+%/:")  # noqa: RUF001
@@ -22,7 +22,7 @@ CELL = re.compile(r"'(?:[^']|'')*'|\bcell\b")
 
 def other_digits(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
     """Returns the digits of other scripts and the invisible letters in each column of ``batch`` that has some."""
-    letters = rf"regexp_extract_all(cell, '[^\P{{Nd}}0-9]|{UNSEEN.pattern}')"
+    letters = rf"regexp_extract_all(cell, '[^\P{{Nd}}0-9]|{WITHOUT_WIDTH.pattern}')"
     found = f"SELECT DISTINCT place, unnest({letters}) AS digit FROM batch WHERE strlen(cell) > length(cell)"
     return dict(connection.execute(f"SELECT place, string_agg(digit, '' ORDER BY digit) FROM ({found}) GROUP BY place").fetchall())
 
@@ -35,7 +35,7 @@ def ascii_digits(text: str) -> str:
     """
     if text.isascii():
         return text
-    seen = UNSEEN.sub("", text).strip().translate(SIGNS)
+    seen = WITHOUT_WIDTH.sub("", text).strip().translate(SIGNS)
     return "".join(letter if (digit := unicodedata.decimal(letter, None)) is None else str(digit) for letter in seen)
 
 

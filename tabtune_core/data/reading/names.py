@@ -10,8 +10,11 @@ MOST_LETTERS = 120
 DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Marks that change the writing direction: with them, "csv.exe" can read as "exe.csv"."""
 
-UNSEEN = re.compile(f"{DIRECTIONS.pattern}|[\u00ad\u200b\u2060\ufeff]")
+WITHOUT_WIDTH = re.compile(f"{DIRECTIONS.pattern}|[\u200b\u2060\ufeff]")
 """These marks and letters of zero width, except the two joiners, which Persian and emoji need."""
+
+UNSEEN = re.compile(f"{WITHOUT_WIDTH.pattern}|\u00ad")
+"""The same and the soft hyphen, which in a number or a date may be what is left of a minus sign or a dash."""
 
 
 def shown_name(name: str) -> str:

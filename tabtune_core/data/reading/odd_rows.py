@@ -99,8 +99,10 @@ def with_header_lines(
     if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded) or (worded[-1] == 0 and repaired < FEWEST_REPAIRED):
         return findings, questions  # such as "**" or "n/k" in each column, or units below names of their own
     lines = worded[-1] + 2
-    if len(first) >= lines and sum(map(bool, first[lines - 1])) == 1:  # the name of an index, as pandas writes it
-        lines += 1
+    index = [cell for cell in first[lines - 1] if cell] if len(first) >= lines else []
+    unnamed = all(columns[place].name == f"column_{place + 1}" and not first[lines - 2][place] for place in range(len(index)))
+    if index and unnamed and all(map(LETTER.search, index)) and not any(first[lines - 1][len(index) :]):
+        lines += 1  # the names of an index, as pandas writes them
     shown = ", ".join(map(repr, words[worded[-1]][:3]))
     message = (
         f"The first {lines} lines look like lines of names: line {worded[-1] + 2} has words ({shown}, ...) where all others have numbers. "

@@ -61,6 +61,8 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
         column("user_age", unique=70),
         column("income", unique=900),
         column("isbn", unique=900, examples=("9783161484100", "9780306406157")),
+        column("phone", unique=900, examples=("919812345678", "917012345678")),
+        *(column(name, unique=60, examples=("1", "7")) for name in ("num_session", "num_order", "nr_person", "no_case", "key_account")),
         column("customer_id", unique=1000),
         column("store_id", unique=5),
         *(column(name, "date") for name in ("DOB", "date_of_birth", "Geburtsdatum", "patient dob", "date_born", "birthday")),

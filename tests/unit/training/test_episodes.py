@@ -61,6 +61,7 @@ def test_rows_of_unseen_classes_and_rows_of_weight_0_do_not_count():
     episode = next(draw_episodes(x, y, 20, EpisodeSize(15, 5), np.random.default_rng(0), weight_N=np.ones(100)))
     np.testing.assert_array_equal(episode.weight_Q > 0, episode.y_Q >= 0)
     assert 0 < episode.scored(20) == episode.known(20) < 5
+    assert episode.weight_Q.mean() == 1, "equal weights give the loss that no weights give"
     nothing = dataclasses.replace(episode, weight_Q=np.zeros(5))
     assert (nothing.scored(20), nothing.known(20)) == (0, episode.known(20))
 

@@ -71,3 +71,9 @@ def test_a_chosen_number_column_reads_other_digits_and_words_keep_theirs():
     table = read_table("a,b,c\n٥٣٫٧,غرفة ٣,٠٠١\nx,غرفة ٤,٠٠٢\n".encode(), ReadingChoices(kinds=(("a", "number"),)))
     assert table.frame["a"].tolist()[0] == 53.7
     assert table.frame[["b", "c"]].to_numpy().tolist() == [["غرفة ٣", "٠٠١"], ["غرفة ٤", "٠٠٢"]]
+
+
+@pytest.mark.parametrize("cell", ["\u00ad5", "10\u00ad20", "2024\u00ad01\u00ad05"], ids=ascii)
+def test_a_soft_hyphen_which_may_be_what_is_left_of_a_minus_sign_is_not_left_out_of_a_number(cell):
+    table = read_table(("a,y\n" + f"{cell},1\n" * 3 + "7,2\n" * 30).encode())
+    assert not {5.0, 1020.0, 20240105.0} & {value for value in table.frame["a"] if isinstance(value, float)}

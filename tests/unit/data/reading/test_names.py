@@ -121,6 +121,15 @@ def test_a_line_of_groups_and_one_of_names_raise_the_question_too(tmp_path, inde
     assert len(table.frame) == 80 and not table.questions
 
 
+@pytest.mark.parametrize(("names", "first"), [("A,A,B,B", "7,,,"), (",A,,B", "7,,,"), ("A,A,B,B", "x7,,,")])
+def test_a_row_with_one_cell_below_two_lines_of_names_stays_a_row(names, first):
+    lines = "".join(f"{row},{row}.5,{row * row},{row}.25\n" for row in range(90))
+    (question,) = [
+        one for one in read_table(f"{names}\nmean,std,low,high\n{first}\n{lines}".encode()).questions if one.field == "header_lines"
+    ]
+    assert question.options == ("1", "2")
+
+
 @pytest.mark.parametrize("word", ["hemi", ""])
 def test_several_header_lines_raise_one_question_and_the_answer_joins_them(word):
     file = b"net,1,1,2\nnode,1,2,1\n%s,lh,rh,lh\n" % word.encode() + b"".join(
