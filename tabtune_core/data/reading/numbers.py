@@ -193,7 +193,7 @@ CLOCKED = NumberFormat(
 def _durations(unit: str | None) -> list[str]:
     """Returns SQL for durations in the unit of their column; without one it may be of an earlier version, which recorded no seconds."""
     if unit is None:
-        return [Fitting(CLOCKED, "cell").value]
+        return [Fitting(CLOCKED, "cell").value, Fitting(SIGNS, "regexp_replace(cell, ' s$', '')").value]  # 90 s is of a typed file
     worth = {SPANS.unit: 60, CLOCKED.unit: 1}.get(unit) or next((SECONDS[one] for one in SECONDS if re.fullmatch(one, unit)), None)
     if worth is None:
         return []

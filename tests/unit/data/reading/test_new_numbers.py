@@ -83,6 +83,15 @@ def test_durations_that_no_unit_fits_are_missing_and_those_of_earlier_versions_a
     assert far.notes == ("Cells of 'trip' that are not numbers below 1e100, alone or with the unit 'km', were read as missing.",)
 
 
+def test_durations_of_typed_files_need_no_recorded_unit():
+    seconds = [90, -2, 0, 1e-6, 9e9, np.nan]
+    rows = pd.DataFrame({"trip": pd.to_timedelta(seconds, unit="s")})
+    like = ReadAs(ReadingChoices(), {"trip": "number", "y": "category"}, ["trip"], "y")
+    read = read_new_rows(rows.to_parquet(), like, strict=True)
+    np.testing.assert_allclose(read.frame["trip"], seconds, rtol=1e-15)
+    assert read.notes == ()
+
+
 def test_a_power_in_a_unit_may_be_raised_or_not():
     table = read_table(b"size,y\n" + "".join(f"{row} m²,a\n" for row in range(9)).encode())
     facts = ReadAs(table.reading, {"size": "number", "y": "category"}, ["size"], "y")
