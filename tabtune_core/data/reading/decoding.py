@@ -26,6 +26,7 @@ HEAD_BYTES = 1 << 16
 DOS_END = b"\x1a"
 """The end-of-file byte that old programs write after a text."""
 
+WEB_PAGE = "a web page (HTML), often an error page, or a table that Excel can save as .xlsx or CSV"
 REFUSED: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
@@ -43,14 +44,18 @@ REFUSED: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\xfd7zXZ", "an xz archive"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     ((b"\x7fELF", b"MZ\x90"), "a program"),
-    ((b"<!doctype html", b"<html", b"<table"), "a web page (HTML), often an error page, or a table that Excel can save as .xlsx or CSV"),
-    (b"@relation", "a file of Weka (ARFF)"),
+    ((b"<!doctype html", b"<html"), WEB_PAGE),
     ((b"<stata_dta>", *(bytes((version, order, 1, 0)) for version in (113, 114, 115) for order in (1, 2))), "a Stata file"),
-    ((b"X\n\x00\x00\x00", b"RDX2", b"RDX3"), "an R file"),
-    ((b"$FL2", b"$FL3"), "an SPSS file"),
+    ((b"X\n\x00\x00\x00", b"RDX2\n", b"RDX3\n"), "an R file"),
+    ((b"$FL2@(#)", b"$FL3@(#)"), "an SPSS file"),
     ((bytes(12) + b"\xc2\xea\x81\x60", b"HEADER RECORD*******"), "a SAS file"),
     (b"<?xml", "XML"),
 )
+REFUSED_TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\s*<table(\s[^<>]*)?>\s*(<|$)", re.IGNORECASE), WEB_PAGE),
+    (re.compile(rb"(\s*%.*\n)*\s*@relation[ \t][^\0]*\n[ \t]*@attribute\s", re.IGNORECASE), "a Weka file (ARFF)"),
+)
+"""Formats whose first letters may also begin the name of a column."""
 PARQUET, FEATHER = b"PAR1", b"ARROW1"
 JSON = re.compile(rb"\s*(\{\s*\"|\[\s*[{\[])")
 """The first letters of JSON that could be a table."""
@@ -137,8 +142,9 @@ def check_is_file(path: Path) -> None:
 
 def refuse_other_formats(head: bytes) -> None:
     """Raises TableError where the first bytes are those of a known format that is not a table, or of binary data."""
-    start = re.sub(rb"^(\s*%.*\n)*\s*", b"", head)[:64]  # an ARFF file may begin with comments
-    what = next((what for magic, what in REFUSED if head.startswith(magic) or start.lower().startswith(magic)), None)
+    start = head.lstrip()[:64].lower()
+    what = next((what for magic, what in REFUSED if head.startswith(magic) or start.startswith(magic)), None)
+    what = what or next((what for pattern, what in REFUSED_TEXTS if pattern.match(head)), None)
     if what is not None:
         raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")
     if is_known(head) or wide_encoding(head) is not None or head.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS)):

@@ -82,7 +82,7 @@ REFUSED = {
     "json in many lines": (b'{\n  "a": [1, 2],\n  "b": [3, 4]\n}\n', "JSON"),
     "web page": (b"\n<!DOCTYPE html><html>", "web page"),
     "table of a web page": (b'<table border="1">\n<tr><td>1</td></tr>', "Excel can save as .xlsx or CSV"),
-    "ARFF": (b"% made by\n%\n\n@RELATION iris\n@attribute a real\n@data\n1,2\n", "Weka"),
+    "ARFF": (b"% made by\n%\n\n@RELATION iris\n\n% of\n@attribute a real\n@data\n1,2\n", "a Weka file (ARFF)"),
     "Stata": (b"r\x02\x01\x00" + bytes(20), "Stata"),
     "R": (gzip.compress(b"RDX3\nX\n" + bytes(20)), "an R file"),
     "SPSS": (b"$FL2@(#) SPSS", "SPSS"),
@@ -103,6 +103,15 @@ def test_a_file_that_is_not_a_table_is_refused_with_the_reason(source, said):
     with pytest.raises(TableError, match=said.replace("(", r"\(").replace(")", r"\)")) as caught:
         read_table(source)
     assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<table>", "<table id", "<TableSize>", "@relation", "@relation of", "@relationship", "RDX2", "RDX30", "$FL2", "$FL3@", "%<table>"],
+)
+def test_the_first_name_of_a_table_may_look_like_another_format(name):
+    rows = "".join(f"<table {row}>,{row}\n" for row in range(9))
+    assert [*read_table(f"{name},y\n{rows}".encode()).frame] == [name, "y"]
 
 
 @pytest.mark.parametrize(
