@@ -169,6 +169,8 @@ def _added(worth: Mapping[str, float]) -> str:
 
 SECONDS = {"d(ays?)?": 86400, "h((ou)?rs?)?": 3600, "m(in(ute)?s?)?": 60, "s(ec(ond)?s?)?": 1}
 """How many seconds each unit of time is."""
+METRES_OR_MINUTES = "m"
+"""The unit of a column without other units of time, whose unit would be that of SPANS."""
 SPANS = NumberFormat(
     "units",
     "Days, hours, minutes and seconds, as minutes,",
@@ -195,7 +197,7 @@ def _durations(unit: str | None) -> list[str]:
     if unit is None:
         return [Fitting(CLOCKED, "cell").value, Fitting(SIGNS, "regexp_replace(cell, ' s$', '')").value]  # 90 s is of a typed file
     worth = {SPANS.unit: 60, CLOCKED.unit: 1}.get(unit) or next((SECONDS[one] for one in SECONDS if re.fullmatch(one, unit)), None)
-    if worth is None:
+    if worth is None or unit == METRES_OR_MINUTES:
         return []
     clocked = CLOCKED if unit == CLOCKED.unit else replace(CLOCKED, pattern=CLOCKED.pattern.replace(":)?", ":)", 1))  # 2:33 may be hours
     spans = replace(SPANS, value=_added({one[0]: seconds / worth for one, seconds in SECONDS.items()}))
@@ -286,6 +288,7 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     """
     lettered = replace(AMOUNTS, pattern=AMOUNTS.pattern.replace("[KkMmBb]?", "[KkMB]"))
     own = {None: [lettered], AMOUNTS.unit: [AMOUNTS]}.get(unit, [])
+    no_mark = SPANS.pattern if unit == METRES_OR_MINUTES else ""  # the letter in 5 h
     durations, of_clock = _durations(unit), quoted(CLOCKED.pattern if unit is None else "")
     unit = None if own else unit
     comma_first = comma_first if decimal_comma is None else decimal_comma
@@ -295,6 +298,7 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     points = [grouped] if decimal_comma else []  # the point of a plain "1.234" separates thousands, that of "0.234" does not
     plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first]), *durations])})"
     unmarked = f"coalesce({', '.join(way.value for way in ways[first:] if way.text == UNMARKED)})"
+    unmarked = f"(CASE WHEN NOT regexp_full_match(cell, {quoted(no_mark)}) THEN {unmarked} END)"
     any_way = f"coalesce({plain}, {unmarked})"
     value = f"(CASE WHEN isfinite({any_way}) THEN {any_way} END)"
     filled, unread, infinite, marked, clocked = yield Ask(

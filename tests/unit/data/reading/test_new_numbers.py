@@ -92,6 +92,15 @@ def test_durations_of_typed_files_need_no_recorded_unit():
     assert read.notes == ()
 
 
+@pytest.mark.parametrize(("more", "expected"), [("", [14, 12, *[np.nan] * 4]), ("1h 5m", [14, 12, 300, 1 / 12, np.nan, 153])])
+def test_m_means_minutes_only_in_a_column_with_other_units_of_time(more, expected):
+    table = read_table(f"x,y\n{''.join(f'{row} m,a{chr(10)}' for row in range(40))}{more or '7 m'},b\n".encode())
+    like = ReadAs(table.reading, {"x": "number", "y": "category"}, ["x"], "y")
+    read = read_new_rows(b"x,y\n14,a\n12 m,a\n5 h,a\n5 s,a\n2:33,a\n02:33:00,a\n", like)
+    np.testing.assert_allclose(read.frame["x"], expected)
+    assert len(read.notes) == 1 and "were read as missing" in read.notes[0]
+
+
 def test_a_power_in_a_unit_may_be_raised_or_not():
     table = read_table(b"size,y\n" + "".join(f"{row} m²,a\n" for row in range(9)).encode())
     facts = ReadAs(table.reading, {"size": "number", "y": "category"}, ["size"], "y")
