@@ -50,6 +50,8 @@ UNIT = re.compile(
     rf"((?:[^\W\d_{NUMERALS}]|°)(?:[^\W\d_{NUMERALS}]|[ /²³°*^·.%]|{POWER_OF_UNIT})*)"
 )
 """A number with a unit after it, in any script."""
+TYPED_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]\d+)?(?: s)?")
+"""A number or duration as it is written for a typed file."""
 POWERS = str.maketrans({"2": "[2²]", "²": "[2²]", "3": "[3³]", "³": "[3³]"})
 """In a pattern of a unit, m2 and m² are the same."""
 PERCENT = "%"
@@ -222,7 +224,7 @@ def as_number(
     of_unit = same and LETTER_UNITS[same].search(name)
     amounts = unit == AMOUNTS.unit or (unit is None and not of_unit and (any(map(letter.match, sample)) or abbreviates(name, sample)))
     own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
-    unit = None if unit in (AMOUNTS.unit, SPANS.unit, CLOCKED.unit) else unit or unit_of(sample)
+    unit = None if unit in (AMOUNTS.unit, SPANS.unit, CLOCKED.unit) else unit or unit_of(sample) or unit_of_typed(sample)
     filled, unread, zeros, large, infinite, points = yield Ask(
         (
             "count(cell)",
@@ -349,6 +351,16 @@ def unit_of(sample: Sequence[str]) -> str | None:
     return unit if count > 1 and count >= len(sample) * (1 - STRAY_SHARE) else None
 
 
+def unit_of_typed(sample: Sequence[str]) -> str | None:
+    """Returns the "s" of durations as typed files give them if nearly all other cells are such durations or plain numbers, or None.
+
+    >>> unit_of_typed(["0 s"]), unit_of_typed(["3600 s", "-1.5"]), unit_of_typed(["3600 s", "007"]), unit_of_typed(["1", "2"])
+    ('s', 's', None, None)
+    """
+    typed = [cell for cell in sample if TYPED_NUMBER.fullmatch(cell)]
+    return "s" if any(cell[-1] == "s" for cell in typed) and len(typed) >= len(sample) * (1 - STRAY_SHARE) else None
+
+
 def unread_words(wrong: str) -> Asking[list[str]]:
     """Returns the different cells for which the SQL ``wrong`` holds, the most frequent first."""
     (times,) = yield Ask((f"histogram(cell) FILTER {wrong}",))
@@ -447,6 +459,11 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     if text == BARE and (len(marks - {NO_SIGN}) > 1 or {frozenset("%"), NO_SIGN} <= marks):
         named = ", ".join(map(repr, sorted(NO_SIGN.union(*marks)))) + " and no sign" * (NO_SIGN in marks)
         message, code = f"{message}, with different signs: {named}. Convert them to one unit if they differ in it", "mixed-signs"
+    typed = [cell for cell in sample if own == "s" and TYPED_NUMBER.fullmatch(cell)]
+    plain, timed = (next((cell for cell in typed if cell.endswith(" s") == ends and re.search("[1-9]", cell)), None) for ends in (0, 1))
+    if plain and timed:
+        message = f"{name!r} mixes durations in seconds, such as {timed!r}, and plain numbers, such as {plain!r}; all were read as numbers"
+        message, code = f"{message}. Convert them to one unit if they differ in it", "mixed-signs"
     told = Finding("warning" if text == UNMARKED or code == "mixed-signs" or doubt or unsure else "info", code, f"{message}{scale}.", name)
     own = own or (PERCENT if any(PERCENT in cell for cell in sample) else None)
     return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))

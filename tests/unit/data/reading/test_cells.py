@@ -58,6 +58,10 @@ NUMBERS = {
     "currency after": (["5.50 €", "1 €", "2.5"], [5.5, 1, 2.5], {"units"}),
     "percent": (["12%", "7.5 %"], [12, 7.5], {"units"}),
     "percent and shares": (["12%", "0.5"], [12, 0.5], {"mixed-signs"}),
+    "durations and plain numbers of a workbook": (["3600 s", "3.5", "2", "0"], [3600, 3.5, 2, 0], {"mixed-signs"}),
+    "one duration and many plain numbers": (["3600 s", *(f"{row}.5" for row in range(40))], [3600, *np.arange(0.5, 40)], {"mixed-signs"}),
+    "durations and no duration": (["3600 s", "1e-06 s", "-2.5 s", "0"], [3600, 1e-6, -2.5, 0], {"units"}),
+    "only durations of 0": (["0 s"] * 3, [0, 0, 0], {"units"}),
     "several currencies": (["$5", "7 €", "900"], [5, 7, 900], {"mixed-signs"}),
     "a unit": (["12 km", "5.4km", "1,200 km"], [12, 5.4, 1200], {"units"}),
     "a unit of one letter": (["1.75 m", "2 m"], [1.75, 2], {"units"}),
@@ -132,6 +136,14 @@ def test_each_kind_is_recognised_and_no_value_is_lost(cells, kind, found):
     assert codes(table) - {"duplicate-rows"} - ({"id-like"} - found) == found
     kept_as_words = kind in ("category", "text", "boolean") and found != {"all-missing"}
     assert not kept_as_words or table.frame["x"].dropna().tolist() == [cell for cell in cells if cell]
+
+
+def test_durations_are_told_in_seconds():
+    assert said(one_column(["0 s"] * 9), "units") == ["Numbers and the unit 's' in 'x', such as '0 s', were read as numbers."]
+    assert said(one_column(["3600 s", *map(str, range(1, 40))]), "mixed-signs") == [
+        "'x' mixes durations in seconds, such as '3600 s', and plain numbers, such as '1'; all were read as numbers. "
+        "Convert them to one unit if they differ in it."
+    ]
 
 
 def test_one_infinite_value_is_reported_in_the_singular():
