@@ -17,7 +17,7 @@ from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.decoding import count_lines
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.misfits import Dialect, Misfits, find_misfits, refuse_open_quote
-from tabtune_core.data.reading.names import column_name
+from tabtune_core.data.reading.names import UNSEEN, column_name
 from tabtune_core.data.reading.progress import Job
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
@@ -69,6 +69,10 @@ def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*usual, *(mark.strip() for mark in extra))))
     for mark, written in EXACT.items():
         marks = marks.replace(f"|{mark}|", f"|(?-i:{written})|", 1)
+    unseen = f"({UNSEEN.pattern})*"  # letters that a question about a mark does not show
+    written = [word for mark in extra for word in (EXACT[mark].split("|") if mark in EXACT else [mark.strip()]) if word]
+    for word in dict.fromkeys(written):
+        marks += f"|(?{'-' * (word.lower() in EXACT)}i:{unseen}{unseen.join(map(re.escape, word))}{unseen})"
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
 
 

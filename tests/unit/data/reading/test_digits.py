@@ -77,3 +77,11 @@ def test_a_chosen_number_column_reads_other_digits_and_words_keep_theirs():
 def test_a_soft_hyphen_which_may_be_what_is_left_of_a_minus_sign_is_not_left_out_of_a_number(cell):
     table = read_table(("a,y\n" + f"{cell},1\n" * 3 + "7,2\n" * 30).encode())
     assert not {5.0, 1020.0, 20240105.0} & {value for value in table.frame["a"] if isinstance(value, float)}
+
+
+def test_an_answer_about_a_word_holds_for_cells_with_invisible_letters():
+    content = "x,y\n" + "".join(f"{row if row % 8 else word},a\n" for row, word in enumerate(["NA\u200b", "\u200eN\u200bA", "NA"] * 24))
+    (question,) = read_table(content.encode()).questions
+    assert question.options == ("NA",)
+    answered = read_table(content.encode(), ReadingChoices(missing_marks=question.options))
+    assert (answered.questions, answered.columns[0].kind, answered.columns[0].missing) == ((), "number", 9)
