@@ -70,8 +70,8 @@ def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     for mark, written in EXACT.items():
         marks = marks.replace(f"|{mark}|", f"|(?-i:{written})|", 1)
     unseen = f"({UNSEEN.pattern})*"  # letters that a question about a mark does not show
-    written = [word for mark in extra for word in (EXACT[mark].split("|") if mark in EXACT else [mark.strip()]) if word]
-    for word in dict.fromkeys(written):
+    words = [word for mark in extra for word in (EXACT[mark].split("|") if mark in EXACT else [mark.strip()]) if word]
+    for word in dict.fromkeys(words):
         marks += f"|(?{'-' * (word.lower() in EXACT)}i:{unseen}{unseen.join(map(re.escape, word))}{unseen})"
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
 
