@@ -16,7 +16,7 @@ from tabtune_core.wording import counted
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
-SECOND_CLICK_SECONDS = 2.0
+SECOND_CLICK_SECONDS = 6.0
 """Two clicks on a button within this time are one wish; the second was made before the page answered the first."""
 ERROR = ":material/error:"
 """Icon of an error of a whole page or part, for example of a damaged database or a full disk."""
