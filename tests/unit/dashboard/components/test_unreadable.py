@@ -42,7 +42,7 @@ def queueing():
 def test_a_second_click_at_once_changes_nothing_and_a_later_one_does():
     app = AppTest.from_function(queueing).run()
     with patch("dashboard.components.unreadable.time.monotonic") as now:
-        for seconds, button in ((10, 0), (11.5, 0), (11.6, 1), (13, 0), (15.1, 0), (15.2, 1)):
+        for seconds, button in ((10, 0), (15.5, 0), (15.6, 1), (21, 0), (27.1, 0), (27.2, 1)):
             now.return_value = seconds
             app.button[button].click().run()
     assert [one["rank"] for one in app.session_state.queued] == [4, 8, 4, 8]
