@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -217,7 +218,7 @@ def unsaved_formula(path: Path, number: int) -> str:
     """Returns a cell near the start of a sheet that holds a formula without a saved result; these are written by programs that number the
     parts of sheets in their order.
     """
-    with suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(path) as archive:
+    with suppress(zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, KeyError), zipfile.ZipFile(path) as archive:
         text = archive.open(f"xl/worksheets/sheet{number}.xml").read(1 << 16)
         cell = re.search(rb'<c r="(\w+)"(?: s="\d+")?><f>[^<]*</f>(<v ?/>|<v></v>)?</c>', text)
         return cell[1].decode() if cell else ""

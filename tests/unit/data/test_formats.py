@@ -210,6 +210,16 @@ def test_a_merged_area_beside_a_table_takes_no_cells(area):
     assert (list(frame), frame["a"].tolist()) == (["a", "b", "y"], [*range(9)])
 
 
+def test_a_damaged_part_of_another_sheet_does_not_matter_for_formulas(tmp_path):
+    part = "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(file := tmp_path / "book.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(part, "<sheetData>" + "".join(f"<row>{row * 7919}</row>" for row in range(2_000)))
+    content = file.read_bytes()
+    start = 30 + len(part)
+    file.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
+    assert (workbook.unsaved_formula(file, 1), workbook.unsaved_formula(file, 2)) == ("", "")
+
+
 def test_formulas_without_a_saved_result_are_told():
     table = read_table(xlsx({"S": [["a", "total", "y"], *([row, b"A2+1", "uv"[row % 2]] for row in range(9))]}))
     told = {finding.code: finding.message for finding in table.findings}
