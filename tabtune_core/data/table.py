@@ -41,7 +41,8 @@ from tabtune_core.data.reading.decoding import PARQUET, decode, plain_file, read
 from tabtune_core.data.reading.dialect import erase_rules, find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.numbers import MONEY, SURE_COMMA, ZERO_POINT, as_number, each_number
+from tabtune_core.data.reading.number_formats import MONEY, SURE_COMMA, ZERO_POINT
+from tabtune_core.data.reading.numbers import as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Job, Tell, untold

@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import with_point
+from tabtune_core.data.reading.durations import seconds_in
+from tabtune_core.data.reading.number_formats import with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
-from tabtune_core.data.values import present, with_column
+from tabtune_core.data.values import durations_in, present, with_column
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
@@ -123,7 +124,7 @@ class AdaptedModel:
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows with texts and whole numbers read as in the run's table: missing marks are missing, commas are decimal.
+        """Returns the rows as read in the run's table: missing marks are missing, commas are decimal, durations have the column's unit.
 
         A float is no mark, as a file would have it with its decimals: 99 is not the price 99.0. Neither is a date.
         """
@@ -138,6 +139,9 @@ class AdaptedModel:
             if decimal and name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
                 told = [with_point(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
                 rows = with_column(rows, name, pd.Series(told, index=rows.index, dtype=object))
+        for name, unit in self.facts.reading.units:
+            if name in context.encoder.numbers and name in rows.columns and (worth := seconds_in(unit)):
+                rows = with_column(rows, name, durations_in(worth, rows[name]))
         return rows
 
     def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import pandas as pd
 from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by, quoted
 from tabtune_core.data.reading.cells import BLANK, Cells
-from tabtune_core.data.reading.numbers import GROUPED, SURE_POINT
+from tabtune_core.data.reading.number_formats import GROUPED, SURE_POINT
 from tabtune_core.data.reading.row_marks import LEAST_SURE
 from tabtune_core.data.reading.sql import counts, first_row, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, MISSING_WORD, Typed

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
 from tabtune_core.data.reading.digits import ascii_digits
-from tabtune_core.data.reading.numbers import BAD_SHARE, FINITE, STRAY_SHARE, UNREAD, bad_cells_finding, stray_words, unread_words
+from tabtune_core.data.reading.number_formats import FINITE, UNREAD
 from tabtune_core.data.reading.sql import connect
+from tabtune_core.data.reading.unread_cells import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.words import Typed, as_words
 from tabtune_core.wording import counted
 

@@ -12,7 +12,7 @@ import duckdb
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.numbers import APOSTROPHE, GAP, POWER
+from tabtune_core.data.reading.number_formats import APOSTROPHE, GAP, POWER
 from tabtune_core.data.reading.sql import first_row
 
 MIXED_MARKS = "mixed-decimal-marks"

@@ -19,7 +19,7 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_featu
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
-from tabtune_core.data.values import column_kind, moments, numbers, places, word, words
+from tabtune_core.data.values import column_kind, durations_in, moments, numbers, places, word, words
 from tabtune_core.errors import TableError, TableWarning
 from tabtune_core.settings import RunSettings
 
@@ -335,3 +335,11 @@ def test_a_moment_beyond_python_s_years_is_one_in_frames_and_files():
     for same in (aware, file, pd.DataFrame({"when": moments}, dtype="datetime64[us]")):
         np.testing.assert_array_equal(encoder.transform(same), expected)
     assert list(encoder.unread(frame)) == list(encoder.unread(aware)) == []
+
+
+@pytest.mark.parametrize("write", [*SPANS.values(), as_type("category")], ids=[*SPANS, "category"])
+def test_durations_become_numbers_of_a_unit_and_other_values_stay(write):
+    found = durations_in(3600, write(pd.Series([dt.timedelta(minutes=90), None, dt.timedelta(0)], dtype=object)))
+    np.testing.assert_array_equal(numbers(found), [1.5, np.nan, 0])
+    mixed = durations_in(60, pd.Series([7, dt.timedelta(hours=1), dt.time(0, 2), "3", None], dtype=object))
+    np.testing.assert_array_equal(numbers(mixed), [7, 60, 2, 3, np.nan])

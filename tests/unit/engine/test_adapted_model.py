@@ -105,3 +105,16 @@ def test_rows_may_be_any_frame_but_duplicate_column_names_are_refused():
     np.testing.assert_array_equal(model.predict_proba(other, context=context), model.predict_proba(rows, context=context))
     with pytest.raises(TableError, match=f"X has two columns named {rows.columns[0]!r}; rename one."):
         model.predict(pd.concat([rows, rows.iloc[:, :1]], axis=1), context=context)
+
+
+def test_durations_in_a_frame_have_the_unit_of_the_adapters_table(tmp_path):
+    table = pd.read_csv(KEPT / "kept.csv")
+    name = table.select_dtypes("number").columns[0]
+    path = changed(tmp_path / "adapter.zip", lambda facts: facts["reading"].update(units=[[name, "hours"]]))
+    model = load_adapter(path, device="cpu")
+    context = model.context(table)
+    spans = table.assign(**{name: pd.to_timedelta(table[name], unit="h")})
+    expected = model.predict_proba(table, context=context)
+    np.testing.assert_allclose(model.predict_proba(spans, context=context), expected, atol=1e-6)
+    in_seconds = load_adapter(KEPT / "adapter.zip", device="cpu").predict_proba(spans, context=context)
+    assert np.abs(in_seconds - expected).max() > 1e-3
