@@ -24,23 +24,15 @@ from tabtune_core.data.reading.batched_queries import (
     worded_dashes,
 )
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
-from tabtune_core.data.reading.column_profile import (
-    Facts,
-    as_one_question,
-    commas_decide,
-    commas_finding,
-    describe,
-    doubtful_points,
-    facts_of,
-    missing_codes,
-    points_question,
-    with_formulas,
-)
-from tabtune_core.data.reading.dates import MEANS, ORDERS, as_date, each_date
+from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, with_formulas
+from tabtune_core.data.reading.date_orders import ORDERS
+from tabtune_core.data.reading.dates import MEANS, as_date, each_date
+from tabtune_core.data.reading.decimal_marks import commas_decide, commas_finding, doubtful_points, points_question
 from tabtune_core.data.reading.decoding import PARQUET, decode, plain_file, read_head
 from tabtune_core.data.reading.dialect import erase_rules, find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import readable
+from tabtune_core.data.reading.missing_codes import as_one_question, missing_codes
 from tabtune_core.data.reading.number_formats import MONEY, SURE_COMMA, ZERO_POINT
 from tabtune_core.data.reading.numbers import as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row

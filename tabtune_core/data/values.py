@@ -20,7 +20,8 @@ from pandas.api.types import infer_dtype
 
 from tabtune_core.data.findings import DateOrder, Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
-from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, read_texts
+from tabtune_core.data.reading.date_formats import IN_DIGITS
+from tabtune_core.data.reading.dates import kind_of_texts, read_texts
 from tabtune_core.data.reading.digits import ascii_digits
 from tabtune_core.data.reading.names import UNSEEN
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
