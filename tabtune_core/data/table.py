@@ -20,26 +20,23 @@ from tabtune_core.data.reading.batched_queries import (
     groups,
     hold_batch,
     places_by,
-    quoted,
     worded_dashes,
 )
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, with_formulas
 from tabtune_core.data.reading.date_orders import ORDERS
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
-from tabtune_core.data.reading.decimal_marks import commas_decide, commas_finding, doubtful_points, points_question
+from tabtune_core.data.reading.decimal_marks import DecimalMarks
 from tabtune_core.data.reading.decoding import PARQUET, decode, plain_file, read_head
 from tabtune_core.data.reading.dialect import erase_rules, find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.missing_codes import as_one_question, missing_codes
-from tabtune_core.data.reading.number_formats import MONEY, SURE_COMMA, ZERO_POINT
 from tabtune_core.data.reading.numbers import as_number, each_number
 from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Job, Tell, untold
-from tabtune_core.data.reading.row_marks import mark_of_rows
-from tabtune_core.data.reading.sql import connect, counts, hold_cells, translated
+from tabtune_core.data.reading.sql import connect, hold_cells, translated
 from tabtune_core.data.reading.words import Typed, as_words
 from tabtune_core.data.reading.workbook import NO_RESULTS
 from tabtune_core.errors import LayoutError, nearest
@@ -48,8 +45,6 @@ from tabtune_core.scratch import scratch_folder
 SAMPLE_CELLS = 2_000
 EXAMPLE_CELLS, EXAMPLES = 1_000, 3
 """A column's examples are the first EXAMPLES different cells of its first EXAMPLE_CELLS."""
-LEAST_NEAR_THOUSANDS = 100
-"""A column with a whole number of this size or more may have thousands in new rows."""
 
 
 def type_column(
@@ -183,33 +178,48 @@ def finish(
     ``guided``.
     """
     connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
-    ask_points = own is not None and not to_predict  # in a text from a person, they may separate thousands
     chosen_kinds = dict(choices.kinds)
     for name in () if to_predict else chosen_kinds.keys() - set(cells.names):  # of rows to predict, the caller names all
         near = nearest(name, cells.names)
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
-    known_units, known_orders, known_commas = dict(choices.units), dict(choices.date_orders), dict(choices.decimal_commas)
-    anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
-    # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
-    with_sign = quoted(rf"(?m)^(({MONEY}|%) ?)?{SURE_COMMA} ?({MONEY}|%)?$")
-    sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {with_sign}))"
-    sure = (choices.delimiter == ";" or (not own and bool(known_commas))) and counts(connection, sure_comma)[0] > 0
-    follows = own or (sure and not (to_predict and own is None))
-    by_comma = choices.delimiter == ";" or guided
-    pointed = True if guided or (sure and by_comma) else None
-    if to_predict and own is not None:
-        columns = {name for name, kind in choices.kinds if kind == "number"}
-        comma, told = mark_of_rows(connection, cells, columns, known_commas, known_units.values())
-        findings = (*findings, *told)
-        known_commas, follows = (known_commas, follows) if comma is None else (dict.fromkeys(columns, comma), True)
+    marks, told = DecimalMarks.of(cells, job, own=own, guided=guided)
+    typed, facts, taken, dashes = type_columns(cells, job, marks)
+    decisive = guides and marks.decisive
+    if decisive and marks.undecided:
+        return finish(cells, job, findings, questions, own=own, guides=True, guided=True)
+    described, column_findings, raised = describe(connection, cells, typed, facts)
+    column_findings = with_formulas(column_findings) if NO_RESULTS in {finding.code for finding in findings} else column_findings
+    orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
+    seen: list[DateOrder] = [order for order in ORDERS if order in orders.values()]
+    day_first = choices.day_first if choices.day_first is not None or not seen else seen[0]
+    others = tuple((name, first) for name, first in orders.items() if first != day_first)
+    job.tell("Building the table", 0, 0)
+    frame = as_frame(taken, cells.names)
+    column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
+    ends, raised = with_last_rows(connection, described, frame, raised, choices.skip_last)
+    ends += [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
+    points, asked_points = marks.raised()
+    all_findings, raised = [*findings, *told, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
+    if cells.header and choices.header_lines is None:
+        all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
+    units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
+    commas = marks.recorded(frame, decisive=decisive)
+    known = replace(
+        choices, day_first=day_first, date_orders=others, units=units, decimal_commas=tuple(commas.items()), dashes=tuple(dashes)
+    )
+    return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
+
+
+def type_columns(cells: Cells, job: Job, marks: DecimalMarks) -> tuple[list[Typed], list[Facts], list[pa.ChunkedArray], list[str]]:
+    """Types the columns in groups; returns the type, facts and values of each, and the columns where a dash counts as a word."""
+    connection, choices = job.connection, job.choices
+    kinds, units, orders = dict(choices.kinds), dict(choices.units), dict(choices.date_orders)
     typed: list[Typed] = []
     facts: list[Facts] = []
     taken: list[pa.ChunkedArray] = []
     dashes: list[str] = []
-    doubts: dict[str, str] | None = {} if ask_points else None
-    marked: dict[str, tuple[bool | None, list[str]]] = {}
     for start, end in groups(len(cells.names), cells.rows):
         job.tell("Looking at columns", start, len(cells.names))
         hold_batch(connection, start, end)
@@ -224,62 +234,23 @@ def finish(
             type_column(
                 name,
                 sample,
-                comma_first=known_commas.get(name, by_comma),
-                day_first=known_orders.get(name, choices.day_first),
-                asked=chosen_kinds.get(name),
-                unit=known_units.get(name),
-                decimal_comma=known_commas[name]
-                if follows and name in known_commas
-                else pointed
-                if name not in chosen_kinds and any("." in cell for cell in sample) and not any(map(ZERO_POINT.fullmatch, sample))
-                else None,
-                to_predict=to_predict,
+                comma_first=marks.comma_first(name),
+                day_first=orders.get(name, choices.day_first),
+                asked=kinds.get(name),
+                unit=units.get(name),
+                decimal_comma=marks.decimal_comma(name, sample),
+                to_predict=job.fewest == 1,
             )
             for name, sample in zip(cells.names[start:end], samples, strict=True)
         ]
         works = [in_ascii(work, digits[place]) if place in digits else work for place, work in enumerate(works)]
-        kinds = answered(connection, works, samples)
-        for kind, first in zip(kinds, firsts, strict=True):
+        for kind, first in zip(answered(connection, works, samples), firsts, strict=True):
             different = list(dict.fromkeys(first[:EXAMPLE_CELLS]))
             typed.append(replace(kind, examples=tuple(map(shorten, different[:EXAMPLES]))))
-        marked |= {
-            name: (kind.decimal_comma, [cell for cell in sample if "," in cell or "." in cell])
-            for name, kind, sample in zip(cells.names[start:end], typed[start:], samples, strict=True)
-            if kind.kind == "number"
-        }
+        marks.see(connection, cells.names[start:end], typed[start:], samples)
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
-        if doubts is not None:
-            found = doubtful_points(connection, typed[start:], samples, semicolons=by_comma)
-            doubts = None if found is None else doubts | {cells.names[start + place]: shown for place, shown in found.items()}
-    decisive = guides and doubts is not None and commas_decide(marked)
-    if decisive and not by_comma and any(seen and not decimal and name not in known_commas for name, (decimal, seen) in marked.items()):
-        return finish(cells, job, findings, questions, own=own, guides=True, guided=True)
-    described, column_findings, raised = describe(connection, cells, typed, facts)
-    column_findings = with_formulas(column_findings) if NO_RESULTS in {finding.code for finding in findings} else column_findings
-    orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
-    seen: list[DateOrder] = [order for order in ORDERS if order in orders.values()]
-    day_first = choices.day_first if choices.day_first is not None or not seen else seen[0]
-    others = tuple((name, first) for name, first in orders.items() if first != day_first)
-    job.tell("Building the table", 0, 0)
-    frame = as_frame(taken, cells.names)
-    column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
-    ends, raised = with_last_rows(connection, described, frame, raised, choices.skip_last)
-    ends += [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
-    points, asked_points = points_question(doubts) if doubts else ([], [])
-    points += commas_finding({name: seen for name, (decimal, seen) in marked.items() if decimal}) if ask_points and not sure else []
-    all_findings, raised = [*findings, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
-    if cells.header and choices.header_lines is None:
-        all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
-    units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
-    commas = {name: kind.decimal_comma for name, kind in zip(cells.names, typed, strict=True) if kind.decimal_comma is not None}
-    if decisive:  # 1.234 in new rows is 1234 in whole numbers, too, unless the person said otherwise
-        whole = (name for name, (_, seen) in marked.items() if not seen and frame[name].abs().max() >= LEAST_NEAR_THOUSANDS)
-        commas = dict.fromkeys(whole, True) | {name: False for name in marked if known_commas.get(name) is False} | commas
-    known = replace(
-        choices, day_first=day_first, date_orders=others, units=units, decimal_commas=tuple(commas.items()), dashes=tuple(dashes)
-    )
-    return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
+    return typed, facts, taken, dashes
 
 
 def values_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], rows: int) -> list[pa.ChunkedArray]:
