@@ -10,8 +10,9 @@ from dashboard.formatting import WAYS, plain
 from dashboard.url_state import LONGEST_SEEN, choose, chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Finding
+from tabtune_core.data.merged_classes import GROUPED, worth_grouping
 from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer
-from tabtune_core.data.target import GROUPED, Way, worth_grouping
+from tabtune_core.data.target import Way
 from tabtune_core.settings import RunSettings, SplitBy, describe
 
 NOT_CHOSEN, RARE = "", "group_rare_classes"

@@ -24,12 +24,14 @@ from tabtune_core.data.datasets import (
 )
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.data.leakage import may_leak
+from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.pair_leakage import pairs_that_give
 from tabtune_core.data.reading_process import ReadingProcess
 from tabtune_core.data.split_question import AT_RANDOM, last_settings, split_question, written
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
-from tabtune_core.data.target import Proposal, Way, check_label, propose_target, ways_of, with_label
+from tabtune_core.data.target import Proposal, Way, propose_target, ways_of
+from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.task import check_split, plan_split
 from tabtune_core.data.values import words
 from tabtune_core.errors import StoreError

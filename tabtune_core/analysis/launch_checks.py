@@ -12,7 +12,8 @@ import pandas as pd
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import check_any_feature, count_features
 from tabtune_core.data.findings import Column
-from tabtune_core.data.target import check_label, with_label
+from tabtune_core.data.merged_classes import with_label
+from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.task import check_split, kinds_of, plan_split
 from tabtune_core.errors import DeviceError, SettingError, TabTuneError
 from tabtune_core.gpus import card_memory, check_device, count_cards

@@ -21,7 +21,8 @@ from tabtune_core.data.encoding import DATED, LabelEncoder, label_numbers
 from tabtune_core.data.findings import Kind
 from tabtune_core.data.reading.dates import kind_of_texts
 from tabtune_core.data.splits import Split, labelled_rows, sample_rows, strata_of
-from tabtune_core.data.target import check_label, is_continuous
+from tabtune_core.data.target import is_continuous
+from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.task import Context, Prepared, make_context, split_table
 from tabtune_core.data.values import column_kind, date_texts, numbers, present, words
 from tabtune_core.errors import LabelError, TableError, warn

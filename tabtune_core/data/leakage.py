@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LEFT_OUT, days_since_1970
 from tabtune_core.data.findings import Finding, shorten
-from tabtune_core.data.target import leaks
+from tabtune_core.data.target_checks import leaks
 from tabtune_core.data.values import word
 from tabtune_core.metrics import Task
 

@@ -17,7 +17,7 @@ from pandas.api import types
 
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, check_shares, labelled_rows, sampled, strata_of
-from tabtune_core.data.target import absent
+from tabtune_core.data.target_checks import absent
 from tabtune_core.data.values import column_kind, moments, numbers, seconds, words
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.wording import counted

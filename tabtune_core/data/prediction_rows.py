@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
-from tabtune_core.data.reading.dialect import DRAWN
+from tabtune_core.data.merged_classes import grouped_in
+from tabtune_core.data.reading.drawn_lines import DRAWN
 from tabtune_core.data.reading.number_formats import PERCENT
 from tabtune_core.data.reading.row_marks import MIXED_MARKS
 from tabtune_core.data.reading.workbook import NO_RESULTS
 from tabtune_core.data.table import Table, read_table
-from tabtune_core.data.target import grouped_in
 from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
 from tabtune_core.settings import RunSettings

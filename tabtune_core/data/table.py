@@ -27,9 +27,10 @@ from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, 
 from tabtune_core.data.reading.date_orders import ORDERS
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decimal_marks import DecimalMarks
-from tabtune_core.data.reading.decoding import PARQUET, decode, plain_file, read_head
-from tabtune_core.data.reading.dialect import erase_rules, find_dialect
+from tabtune_core.data.reading.decoding import decode, read_head
+from tabtune_core.data.reading.dialect import find_dialect
 from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
+from tabtune_core.data.reading.drawn_lines import erase_rules
 from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.missing_codes import as_one_question, missing_codes
 from tabtune_core.data.reading.numbers import as_number, each_number
@@ -37,6 +38,7 @@ from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Job, Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells, translated
+from tabtune_core.data.reading.unpacking import PARQUET, plain_file
 from tabtune_core.data.reading.words import Typed, as_words
 from tabtune_core.data.reading.workbook import NO_RESULTS
 from tabtune_core.errors import LayoutError, nearest

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, Target, label_numbers
 from tabtune_core.data.findings import Column, Finding, Kind
+from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.ordered_splits import split_by_column, with_known_classes
 from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
-from tabtune_core.data.target import check_label, with_label
+from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.values import numbers, words
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import RunSettings

@@ -40,7 +40,7 @@ from scipy.optimize import nnls
 
 from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
 from tabtune_core.data.leakage import may_leak
-from tabtune_core.data.target import check_label
+from tabtune_core.data.target_checks import check_label
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.models.base import load_model

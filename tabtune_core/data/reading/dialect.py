@@ -8,55 +8,33 @@ import csv
 import io
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from statistics import median_low
 
 import duckdb
 
-from tabtune_core.data.findings import SET_SEPARATOR, Finding, ReadingChoices
+from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
+from tabtune_core.data.reading.drawn_lines import HEAD_CHARACTERS, rewrite
+from tabtune_core.data.reading.header_line import MOSTLY, NUMBER, first_record, has_header, names_above
 from tabtune_core.data.reading.misfits import Dialect, Lines, find_misfits, refuse_open_quote
-from tabtune_core.data.reading.sql import first_row
+from tabtune_core.data.reading.sniffer import SNIFFED_CHARACTERS, SNIFFED_LINES, sniff
 from tabtune_core.errors import LayoutError, TableError
 
-HEAD_CHARACTERS = 1 << 18
 LONGEST_LINE_CHARACTERS = 1 << 24
 """Limit for the first line; that of a table with 5,000 columns is far shorter."""
 HEAD_LINES = 5_000
-SNIFFED_LINES, SNIFFED_CHARACTERS = 20_480, 1 << 22
-"""DuckDB's default number of lines, limited in characters for wide tables: its sniffer tries every layout on all of their cells."""
 MAX_COLUMNS = 5_000
-MOSTLY = 0.5
 SEPARATORS = ";\t|, "
 SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 """The line by which Excel names the separator."""
-YEAR = re.compile(r"(19\d|20\d)\d|2100")
-MANY_YEARS = 5
-"""From this many rising years, the line is a header, whatever the gaps between them and however many names it has."""
-NO_NAMES = ("na", "nan", "null", "none")
-"""Words in a first row of cells."""
-NO_NUMBERS = ["", "?", "-", ".", "..", "NA", "na", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"]
-"""Marks of a missing number: one of them in the first line does not make it a header."""
-MANY_PLACES = 4
-"""From this many numbers that count the columns, the line is a header."""
 LINES_AHEAD = 100
 """Most lines of a cell in quotes in a row that starts with MARK."""
 MARK = "#"
 """The start of a comment line or, in files of some programs, of the header."""
-NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 BLANKS = re.compile(r'("[^"]*")| +')
-RULE = re.compile(r"[ |+:]*[-=]{3}[-=|+: ]*")
-"""A line that a program draws between rows, of dashes and bars."""
-PARTED = re.compile(r".*[-=] ?[|+ ] ?:?[-=].*")
-"""A drawn line in which bars or blanks part the columns."""
-ROWS_TOLD = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*")
-"""The line in which such programs count the rows."""
-DRAWN = "drawn-lines"
-"""The finding about both."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -213,19 +191,6 @@ def write_start(start: str, path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int | list[str]) -> tuple[str, str, str, bool] | None:
-    """Returns the delimiter, quote, escape and header that DuckDB detects; None where it finds no layout."""
-    options = {"null_padding": True, "ignore_errors": True, "sample_size": SNIFFED_LINES, "comment": "", **given}
-    names = "".join(f", {name}=?" for name in options)
-    try:
-        query = f"SELECT Delimiter, Quote, Escape, HasHeader FROM sniff_csv(?{names})"
-        row = first_row(connection, query, [str(path), *options.values()])
-    except duckdb.Error:
-        return None
-    delimiter, quote, escape = ("" if mark in ("(empty)", "\0") else mark for mark in row[:3])
-    return delimiter or ",", quote, escape, row[3]
-
-
 def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[str]]]:
     """Returns the non-blank records at the start of a file, each with the number of lines before it."""
     reader = csv.reader(io.StringIO(head), delimiter=delimiter, quotechar=quote)
@@ -278,47 +243,6 @@ def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> b
     return evenness(records) < 1 or (len(records) > 1 and not all(map(any, zip(*(cells[:-1] for _, cells in records), strict=True))))
 
 
-def erase_rules(path: Path, delimiter: str | None) -> list[Finding]:
-    """Empties the lines that a program draws between rows and that in which it counts them, and removes the bars around rows.
-
-    Does so only where bars or blanks part the columns, and outside quotes; returns what was found.
-    """
-    if delimiter not in (None, "|", " "):
-        return []
-    with path.open(encoding="utf-8") as text:
-        start = text.read(HEAD_CHARACTERS)
-    lines = [line.strip() for line in start.split("\n")[: None if len(start) < HEAD_CHARACTERS else -1]]
-    drawn = [line for line in lines if RULE.fullmatch(line)]
-    rows = [line for line in lines if "|" in line and not RULE.fullmatch(line)]
-    framed = bool(rows) and all(re.fullmatch(r"\|.*\|", line) for line in rows)
-    if not drawn or not (framed or any(map(PARTED.fullmatch, drawn))):
-        return []
-    erased, inside, number = Lines(), False, 0
-
-    def bare(line: str) -> str:
-        nonlocal inside, number
-        text, within = line.strip(), inside
-        inside, number = inside ^ (line.count('"') % 2 == 1), number + 1
-        if within:
-            return line
-        if RULE.fullmatch(text) or ROWS_TOLD.fullmatch(text):
-            erased.add(number)
-            return "\n"
-        return f"{text[1:-1]}\n" if framed and re.fullmatch(r"\|.*\|", text) else line
-
-    rewrite(path, bare)
-    return [Finding("info", DRAWN, f"Drawn between rows, or counting them, and left out: {erased}.")]
-
-
-def rewrite(path: Path, change: Callable[[str], str]) -> None:
-    """Writes a file with each line changed."""
-    whole = path.with_name("before.csv")
-    path.rename(whole)
-    with whole.open(encoding="utf-8", newline="\n") as lines, path.open("w", encoding="utf-8", newline="\n") as kept:
-        kept.writelines(map(change, lines))
-    whole.unlink()
-
-
 def usual_width(records: list[tuple[int, list[str]]]) -> int:
     """Returns the most frequent number of cells in a record, the larger in a tie; 1 where most records have one cell."""
     counts = Counter(len(record) for _, record in records)
@@ -332,76 +256,3 @@ def evenness(records: list[tuple[int, list[str]]]) -> float:
     """Returns the share of records that have the usual number of cells."""
     width = usual_width(records)
     return sum(len(record) == width for _, record in records) / max(len(records), 1)
-
-
-def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int, list[str]]:
-    """Finds the first line of the table: as wide as a row, one cell short or without the cells that are empty in each row, and at least
-    half filled.
-    """
-    filled_width = max(place for _, record in records for place, cell in enumerate(record, 1) if len(record) == width and cell.strip())
-    fill = [sum(bool(cell.strip()) for cell in record) for _, record in records]
-    usual = width - 1 if max(fill) >= width - 1 else median_low(fill)  # a note beside the table may widen it
-    for before, record in records:
-        filled = sum(bool(cell.strip()) for cell in record)
-        if len(record) >= max(min(width - 1, filled_width), 2) and filled * 2 > min(usual, width - 1):
-            below = next((row for start, row in records if start > before), ())
-            # else a title with as many cells as names, some of which may be years
-            if len(record) >= width - 1 or any(NUMBER.fullmatch(cell) and not YEAR.fullmatch(cell) for cell in below):
-                return before, record
-    return records[0]
-
-
-def names_above(records: list[tuple[int, list[str]]], skip: int, parts: list[str]) -> tuple[int, list[str]] | None:
-    """Returns the record above the first line of the table if it holds questions and that line their parts: where the line has no name,
-    the record has one, and it has others.
-    """
-    above = next(((before, record) for before, record in reversed(records) if before < skip), None)
-    if above is None or len(above[1]) < len(parts):
-        return None
-    pairs = [(name.strip(), part.strip()) for name, part in zip(above[1], parts, strict=False)]
-    both, unnamed = sum(bool(name and part) for name, part in pairs), sum(not name for name, _ in pairs)
-    return above if all(map(any, pairs)) and "" in [part for _, part in pairs] and min(both, unnamed) > 1 else None
-
-
-def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Whether each column of numbers begins with a word, there is one, and no word of the first line recurs in its column.
-
-    >>> names_numbers(["who", "days"], [["Ann", "3"], ["Bob", ""], ["Cy", "12"]]), names_numbers(["Ann", "3"], [["Bob", "12"]])
-    (True, False)
-    """
-    if len(first) > 2 and not first[0].strip():  # pandas and R write an empty name for their index
-        first, below = first[1:], [record[1:] for record in below]
-    columns = [[record[place].strip() for record in below if place < len(record)] for place in range(len(first))]
-    if any(cell.strip() and cell.strip() in column for cell, column in zip(first, columns, strict=True)):
-        return False
-    filled = [[cell for cell in column if cell] for column in columns]
-    of_numbers = [
-        cell.strip()
-        for cell, column in zip(first, filled, strict=True)
-        if len(column) > 1 and sum(map(bool, map(NUMBER.fullmatch, column))) >= MOSTLY * len(column)
-    ]
-    return bool(of_numbers) and all(re.search(r"[^\W\d_]{2}", cell) and cell.lower() not in NO_NAMES for cell in of_numbers)
-
-
-def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str], below: list[list[str]]) -> bool:
-    """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits, or
-    names of columns of numbers.
-    """
-    if len(first) < dialect.width - 1:  # DuckDB may take a line that is too short for a title
-        lines = path.read_text(encoding="utf-8").split("\n")
-        lines[dialect.skip] += dialect.delimiter * (dialect.width - len(first))
-        path.write_text("\n".join(lines), encoding="utf-8", newline="\n")
-    found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip, nullstr=NO_NUMBERS)
-    if (found is not None and found[3]) or names_numbers(first, below):
-        return True
-    cells = [cell.strip() for cell in first]
-    places = cells[1:] if not cells[0] else cells  # pandas writes an empty name for its index
-    if len(places) >= MANY_PLACES and any(places == [str(start + place) for place in range(len(places))] for start in (0, 1)):
-        return True
-    others = [cell for cell in cells if not YEAR.fullmatch(cell)]
-    steps = {int(later) - int(earlier) for earlier, later in pairwise(filter(YEAR.fullmatch, cells))}
-    if steps == {1} and len([*filter(None, others)]) <= 2:
-        return True
-    if len(cells) - len(others) >= MANY_YEARS and min(steps) > 0 and not any(map(NUMBER.fullmatch, others)):
-        return True
-    return found is None and not any(character.isdigit() for cell in first for character in cell)

@@ -13,11 +13,12 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Finding, Question, ReadingChoices, shorten
-from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, FEATHER, JSON, decode, read_head
+from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, decode, read_head
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.parquet import check_size
 from tabtune_core.data.reading.progress import Job
 from tabtune_core.data.reading.sql import first_row
+from tabtune_core.data.reading.unpacking import FEATHER, JSON
 from tabtune_core.data.reading.workbook import is_workbook, sheet_as_text
 from tabtune_core.errors import TableError
 

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabtune_core.data.merged_classes import GROUPED, split_at_median, with_label
 from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.table import read_table
-from tabtune_core.data.target import GROUPED, check_label, propose_target, split_at_median, ways_of, with_label
+from tabtune_core.data.target import propose_target, ways_of
+from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.target_ranking import name_weight, rank_targets
 from tabtune_core.errors import LabelError
 from tabtune_core.settings import RunSettings

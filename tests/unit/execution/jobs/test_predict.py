@@ -16,8 +16,8 @@ from made_run import made_run, mixed_csv
 
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.findings import ReadAs, ReadingChoices
+from tabtune_core.data.merged_classes import split_at_median
 from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, forget_rows, keep_rows, labels_like, read_new_rows
-from tabtune_core.data.target import split_at_median
 from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError

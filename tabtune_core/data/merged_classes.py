@@ -1,0 +1,84 @@
+"""Makes the label of a run from its target column: merges rare classes, or splits numbers at their median."""
+
+import itertools
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from tabtune_core.data.target import ROWS_PER_CLASS, is_continuous
+from tabtune_core.data.values import with_column, words
+from tabtune_core.errors import LabelError
+from tabtune_core.settings import RunSettings
+
+GROUPED, OTHER = 10, "other"
+"""Classes with fewer rows can be merged into one class; the name of that class."""
+
+
+def split_at_median(series: pd.Series) -> pd.Series:
+    """Makes two classes of a number column, "<= m" and "> m" with m its median; missing stays missing.
+
+    Raises LabelError for words, and where no value is above the median.
+    """
+    if not is_numeric_dtype(series):
+        raise LabelError(f"{series.name!r} holds words, not numbers: it has no median to split at. Predict its classes as they are.")
+    median = series.median()
+    above, named = series > median, exact(median)
+    if not above.any():
+        raise LabelError(f"No value of {series.name!r} is above its median ({named}), so the split gives one class. Choose another column.")
+    halves = pd.Series(np.where(above, f"> {named}", f"<= {named}"), index=series.index, name=series.name, dtype=object)
+    return halves.where(series.notna(), None)
+
+
+def exact(number: float) -> str:
+    """Returns a number as text that reads back as the same number.
+
+    >>> exact(5.0), exact(0.1), exact(1 / 3)
+    ('5', '0.1', '0.3333333333333333')
+    """
+    short = f"{number:.15g}"
+    return short if float(short) == number else repr(float(number))
+
+
+def group_rare(series: pd.Series, fewest: int) -> pd.Series:
+    """Returns the classes as text, with all classes of fewer than ``fewest`` rows merged if there are several; missing stays missing.
+
+    A column of numbers on a scale is returned unchanged.
+
+    >>> group_rare(pd.Series([*"aaaabbccc"]), 4).tolist()
+    ['a', 'a', 'a', 'a', 'other', 'other', 'other', 'other', 'other']
+    """
+    named = pd.Series(words(series), index=series.index, name=series.name, dtype=object)
+    sizes = named.value_counts()
+    rare = sizes.index[sizes < fewest]
+    return series if len(rare) < 2 or is_continuous(series) else named.where(~named.isin(rare), group_name(sizes.index.difference(rare)))
+
+
+def worth_grouping(sizes: pd.Series) -> bool:
+    """Whether several classes are rare, others are not, and the rare ones together are large enough to be learned."""
+    few = sizes[sizes < GROUPED]
+    return 1 < len(few) < len(sizes) and bool(few.sum() >= ROWS_PER_CLASS)
+
+
+def group_name(classes: Collection[str]) -> str:
+    """Returns a name for the merged rare classes that is not among ``classes``.
+
+    >>> group_name(["a"]), group_name(["a", "other"])
+    ('other', 'other_')
+    """
+    return next(name for name in (OTHER + "_" * longer for longer in itertools.count()) if name not in classes)
+
+
+def grouped_in(classes: Collection[str]) -> str | None:
+    """Returns the class that rare classes were merged into, if there is one."""
+    name = group_name(classes)[:-1]
+    return name if name.startswith(OTHER) else None
+
+
+def with_label(frame: pd.DataFrame, run: RunSettings) -> pd.DataFrame:
+    """Returns the frame with its label as the run predicts it: unchanged, split at its median, or with rare classes merged."""
+    if run.target not in frame or not (run.split_at_median or run.group_rare_classes):
+        return frame
+    label = split_at_median(frame[run.target]) if run.split_at_median else frame[run.target]
+    return with_column(frame, run.target, group_rare(label, run.group_rare_classes))
