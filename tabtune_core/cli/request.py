@@ -146,7 +146,7 @@ def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings
     """Warns about columns that alone predict the target nearly without error; takes about a second."""
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.leakage import may_leak
-    from tabtune_core.data.target import with_label
+    from tabtune_core.data.merged_classes import with_label
     from tabtune_core.data.task import kinds_of
 
     frame = with_label(load_frame(store.home, settings.dataset), settings)
@@ -160,8 +160,9 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     from tabtune_core.analysis.runtime_estimate import TrainedOn
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
+    from tabtune_core.data.merged_classes import with_label
     from tabtune_core.data.pair_leakage import pairs_that_give
-    from tabtune_core.data.target import check_label, with_label
+    from tabtune_core.data.target_checks import check_label
     from tabtune_core.data.task import check_split, kinds_of, plan_split
 
     first, cluster = settings[0], cluster_for_new_runs(store.home)

@@ -364,7 +364,7 @@ def test_regression_has_an_interval_from_validation_rows_checked_on_test_rows(st
 def test_halves_named_with_15_digits_by_an_earlier_version_match_the_table(store, monkeypatch):
     rows = "".join(f"{i % 7},{('red', 'blue')[i % 2]},{(i + 1) / 7!r}\n" for i in range(91))
     with monkeypatch.context() as earlier:
-        earlier.setattr("tabtune_core.data.target.exact", lambda number: f"{number:.15g}")
+        earlier.setattr("tabtune_core.data.merged_classes.exact", lambda number: f"{number:.15g}")
         run = made_run(store, data=f"size,colour,verdict\n{rows}".encode(), split_at_median=True)
     model, frame = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu"), load_frame(store.home, store.run(run).settings.dataset)
     assert labels_of(frame, model.settings).tolist().count(f"<= {46 / 7!r}") == 46
