@@ -25,7 +25,9 @@ SPLITS = "unit/data/test_splits.py unit/data/test_ordered_splits.py unit/data/te
 STATE = "unit/training/test_state_file.py unit/training/test_last_state.py unit/training/test_clock.py unit/training/test_loop.py"
 FILES = "unit/files unit/lora/test_package.py unit/lora/test_adapter_set.py"
 TESTS = {
-    **dict.fromkeys(("analysis/claims", "analysis/jackknife", "analysis/comparison"), CLAIMS),
+    **dict.fromkeys(
+        ("analysis/claims", "analysis/jackknife", "analysis/row_groups", "analysis/scores_without", "analysis/comparison"), CLAIMS
+    ),
     "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
     **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear", "lora/names", "lora/targets"), LORA),
     **dict.fromkeys(

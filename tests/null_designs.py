@@ -12,8 +12,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.signal import lfilter
 
-from tabtune_core.analysis import jackknife
-from tabtune_core.analysis.jackknife import Difference, RowGroups, TooFew, difference
+from tabtune_core.analysis import row_groups
+from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.row_groups import RowGroups, TooFew
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions
 
@@ -241,6 +242,6 @@ def shares(name, number, seed=1):
 if __name__ == "__main__":
     print("| design | too few | interval holds 0 | gain claimed | power |\n| --- | ---: | ---: | ---: | ---: |")
     for name in (*DESIGNS, *BEYOND):
-        jackknife.FEWEST_ROWS = 30 if name in DESIGNS else 0
+        row_groups.FEWEST_ROWS = 30 if name in DESIGNS else 0
         told = ("" if share is None else f"{100 * share:.1f} %" for share in shares(name, int(sys.argv[1])))
         print(f"| {name} | {' | '.join(told)} |", flush=True)

@@ -11,7 +11,8 @@ import pandas as pd
 
 from tabtune_core.analysis.comparison import Load, replicates
 from tabtune_core.analysis.gains import Found
-from tabtune_core.analysis.jackknife import RowGroups, difference
+from tabtune_core.analysis.jackknife import difference
+from tabtune_core.analysis.row_groups import RowGroups
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import Strategy

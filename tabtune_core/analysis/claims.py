@@ -16,7 +16,8 @@ from scipy.optimize import brentq
 from tabtune_core.analysis.comparison import Comparison, Load, replicates
 from tabtune_core.analysis.gains import beyond_noise
 from tabtune_core.analysis.intervals import GAINS
-from tabtune_core.analysis.jackknife import Difference, TooFew, difference
+from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.row_groups import TooFew
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import SplitBy

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.analysis.intervals import GAINS, half_width
-from tabtune_core.analysis.jackknife import Difference, Replicates, RowGroups, TooFew, difference
+from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.row_groups import Replicates, RowGroups, TooFew
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import MODELS, TRAINED

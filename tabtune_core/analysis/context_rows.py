@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.analysis.gains import effect
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.analysis.jackknife import Difference, RowGroups, difference
+from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.row_groups import RowGroups
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings

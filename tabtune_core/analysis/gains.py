@@ -8,7 +8,8 @@ import math
 from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr
 
-from tabtune_core.analysis.jackknife import OF_FAR_TARGETS, Difference, TooFew
+from tabtune_core.analysis.jackknife import Difference
+from tabtune_core.analysis.row_groups import OF_FAR_TARGETS, TooFew
 from tabtune_core.metrics import TARGET_UNIT, Metric
 from tabtune_core.settings import SplitBy
 from tabtune_core.wording import counted

@@ -1,7 +1,7 @@
-"""How far a difference of scores may be off: scores with groups of table rows left out, and the interval that follows from them.
+"""How far a difference of scores may be off: the interval that follows from the scores without each group of rows.
 
-In: predictions of held-out rows of one or more seeds. Out: a difference with its 95 % interval, or how many rows it would take.
-Letters: N rows, M rows of all seeds, U units (rows that an interval counts as one), G groups of units, S seeds, K classes.
+In: scores of one or more seeds with their replicates. Out: a difference with its 95 % interval, or what there is too little of.
+Letters: N rows, G groups of rows, S seeds.
 """
 
 import math
@@ -9,161 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import nctdtrinc, stdtrit
 
-from tabtune_core.metrics import ROW_MEANS, Interval, Metric, ranked_classes
-from tabtune_core.settings import SplitBy
-from tabtune_core.store.predictions import Predictions
+from tabtune_core.analysis.row_groups import Replicates, RowGroups, TooFew
+from tabtune_core.analysis.scores_without import Floats
+from tabtune_core.metrics import ROW_MEANS, Interval
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-def without_groups(metric: Metric, y_N: NDArray[np.generic], predicted: Floats, group_N: Ints, groups: int) -> Floats:
-    """Computes the score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; NaN where it is not defined."""
-    if metric.name in _OF_COUNTS:
-        return _OF_COUNTS[metric.name](_counts_without(np.asarray(y_N, dtype=np.int64), predicted, group_N, groups))
-    if metric.name in _OF_RANKS:
-        label_N = np.asarray(y_N, dtype=np.int64)
-        ranked = ranked_classes(metric.name, label_N, predicted.shape[1])
-        each = [_OF_RANKS[metric.name](label_N == k, predicted[:, k], group_N, groups) for k in ranked]
-        return np.mean(each, axis=0) if each else np.full(groups, math.nan)
-    kept_GN = (group_N != g for g in range(groups))
-    return np.array([metric.function(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan for kept_N in kept_GN])
-
-
-def _area(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> Floats:
-    """ROC AUC without each group, from the pairs that each row takes part in (DeLong et al. 1988, equations 4 and 5).
-
-    Pairs within one group are counted at the mean of all pairs.
-    """
-    above, below = int(own_N.sum()), int((~own_N).sum())
-    won_N = np.empty(len(p_N))  # pairs of a row of the class with one of another class that the first wins; a tie counts half
-    won_N[own_N] = _below(p_N[own_N], p_N[~own_N])
-    won_N[~own_N] = above - _below(p_N[~own_N], p_N[own_N])
-    area = won_N[own_N].sum() / (above * below)
-    above_G = np.bincount(group_N[own_N], minlength=groups)
-    below_G = np.bincount(group_N[~own_N], minlength=groups)
-    pairs_G = above * below * area - np.bincount(group_N, won_N, groups) + area * above_G * below_G
-    return np.asarray(pairs_G / ((above - above_G) * (below - below_G)))
-
-
-def _below(p_N: Floats, others: Floats) -> Floats:
-    """Counts how many of ``others`` are below each of ``p_N``; equal ones count half."""
-    ordered = np.sort(others)
-    return np.asarray((np.searchsorted(ordered, p_N, "left") + np.searchsorted(ordered, p_N, "right")) / 2)
-
-
-def _average_precision(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> Floats:
-    """Average precision without each group: for each row of the class, the share of the class among rows at least as high; their mean."""
-    order = np.argsort(-p_N, kind="stable")
-    own_N, group_N, down_N = own_N[order], group_N[order], -p_N[order]
-    last_N = np.searchsorted(down_N, down_N, side="right") - 1  # place of the last row with the same probability
-    without_G = np.empty(groups)
-    for g in range(groups):
-        kept_N = group_N != g
-        right_N, above_N = np.cumsum(own_N & kept_N), np.cumsum(kept_N)
-        ends = last_N[own_N & kept_N]
-        without_G[g] = (right_N[ends] / above_N[ends]).sum() / len(ends)
-    return without_G
-
-
-def _counts_without(y_N: NDArray[np.int64], p_NK: Floats, group_N: NDArray[np.int64], groups: int) -> Floats:
-    """Rows by true and predicted class, ``(G, K, K)``, without each group."""
-    K = p_NK.shape[1]
-    cell_N = (group_N * K + y_N) * K + p_NK.argmax(axis=1)
-    counts_GKK = np.bincount(cell_N, minlength=groups * K * K).reshape(groups, K, K)
-    return np.asarray(counts_GKK.sum(axis=0) - counts_GKK, dtype=np.float64)
-
-
-def _f1_weighted(counts_GKK: Floats) -> Floats:
-    true_GK, right_GK = counts_GKK.sum(axis=2), np.diagonal(counts_GKK, axis1=1, axis2=2)
-    f1_GK = 2 * right_GK / np.maximum(true_GK + counts_GKK.sum(axis=1), 1)
-    return np.asarray((f1_GK * true_GK).sum(axis=1) / true_GK.sum(axis=1))
-
-
-def _matthews(counts_GKK: Floats) -> Floats:
-    true_GK, said_GK = counts_GKK.sum(axis=2), counts_GKK.sum(axis=1)
-    right_G, rows_G = np.trace(counts_GKK, axis1=1, axis2=2), true_GK.sum(axis=1)
-    spread_G = (rows_G**2 - (true_GK**2).sum(axis=1)) * (rows_G**2 - (said_GK**2).sum(axis=1))
-    return np.asarray((right_G * rows_G - (true_GK * said_GK).sum(axis=1)) / np.sqrt(np.where(spread_G > 0, spread_G, np.inf)))
-
-
-def _balanced_accuracy(counts_GKK: Floats) -> Floats:
-    true_GK, right_GK = counts_GKK.sum(axis=2), np.diagonal(counts_GKK, axis1=1, axis2=2)
-    return np.asarray((right_GK / np.maximum(true_GK, 1)).sum(axis=1) / (true_GK > 0).sum(axis=1))
-
-
-_OF_COUNTS = {"balanced_accuracy": _balanced_accuracy, "f1_weighted": _f1_weighted, "mcc": _matthews}
-"""Metrics that are computed from the counts of classes."""
-_OF_RANKS = {"roc_auc": _area, "average_precision": _average_precision}
-"""Metrics of one class against the rest."""
-
-
-def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats) -> float:
-    """Returns what a perfect score of classes or ranks loses if one row of the rarest class is predicted wrongly; 0 for other scores."""
-    if metric.interval == Interval.PLAIN:
-        return 0.0
-    said_N = np.array(y_N, dtype=np.int64)
-    counts_K = np.bincount(said_N)
-    rarest = int(np.where(counts_K, counts_K, len(said_N) + 1).argmin())
-    counts_K[rarest] = 0
-    if not counts_K.any():
-        return 0.0
-    said_N[np.flatnonzero(said_N == rarest)[0]] = counts_K.argmax()
-    return 1 - metric.function(np.asarray(y_N, dtype=np.int64), np.eye(predicted.shape[1])[said_N])
-
-
-GROUPS, FEW_GROUPS = 200, 40
-"""Most groups; fewer units are left out one at a time. FEW_GROUPS applies if the metric is recomputed without each group."""
-BLOCKS, BLOCK_ROWS = 10, 8
-"""Under a split by time: most blocks, and fewest rows of a block. If the differences of neighbours correlate (autoregressive, 0.5), at
-least 93 % of intervals contain the truth from 40 rows on; with 20 blocks of 80 rows, 90 %."""
-FEWEST_ROWS, FEWEST = 30, 5
-"""Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
-skewed differences contain the truth too rarely (with 20 rows in 93 % of cases for the RMSE of prices), or are too wide to be of use."""
-OF_FAR_TARGETS, NEAR = "", 0.02
-"""In a regression, FEWEST rows must have a target that is not near the median: as far as this share of the largest distance. Where nearly
-all targets are 0, the errors of the few others decide."""
 MOST_TURNED = 2_000
 """Rows from which the mean effect of one row is computed."""
 LEAST_ROWS = 1.5
 """Least standard error of a score of classes or probabilities, as rows that change: where all rows of a class behave alike, the interval is
 3 rows wide, the rule of three (Hanley and Lippman-Hand 1983, Journal of the American Medical Association 249, 1743-1745)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TooFew:
-    """What the held-out rows have too few of for an interval."""
-
-    of: SplitBy
-    """Rows (``random``), groups, or blocks of time."""
-    of_class: str | None
-    """Only those that have rows of this class count, or of OF_FAR_TARGETS; None: all count."""
-    found: int
-    """Effective number: unequal ones count as fewer equal ones, and copies as one row."""
-    needed: int
-    there: int
-    """Their number, of any size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replicates:
-    """A score on some rows, and on the rows that remain without each group."""
-
-    score: float
-    without_G: Floats
-    here_G: NDArray[np.bool_]
-    """Which groups have any of the rows."""
-    rows: Predictions
-    predicted: Floats
-    """Those that are scored, ``(N, K)`` or ``(N,)``; empty for the score 0."""
-    groups: "RowGroups"
-
-    def of_nothing(self) -> "Replicates":
-        """Returns the score 0 on the same rows: the difference to it is the score itself."""
-        return Replicates(0.0, np.zeros_like(self.without_G), self.here_G, self.rows, np.empty(0), self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,97 +86,6 @@ class Difference:
             return quantile
         most = 2 * abs(quantile)
         return min(max(3 / self.skew * (math.cbrt(1 + self.skew * (quantile - self.skew / 6)) - 1), -most), most)
-
-
-class RowGroups:
-    """Puts the rows of held-out parts into groups: rows that belong together share a group, which is the same under every seed."""
-
-    def __init__(self, parts: Sequence[Predictions], metric: Metric) -> None:
-        """``parts`` are predictions of one held-out part, one per seed, to be scored by ``metric``."""
-        self.metric = metric
-        units = [part.units_N for part in parts if part.units_N is not None]
-        known = len(units) == len(parts)
-        self.split_by: SplitBy = parts[0].split_by if known else "random"
-        self._rows, first = np.unique(np.concatenate([part.rows_N for part in parts]), return_index=True)
-        unit_M = np.unique(np.concatenate(units)[first] if known else self._rows, return_inverse=True)[1]
-        if self.split_by == "time":
-            unit_M = _blocks(unit_M)
-        quick = metric.name in (*ROW_MEANS, *_OF_COUNTS, *_OF_RANKS)  # no loop over the groups, or a quick one
-        number = int(unit_M.max()) + 1
-        self.number = min(GROUPS if quick else FEW_GROUPS, number)
-        self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # neighbouring units may be alike
-        counts: list[tuple[str | None, tuple[float, int], int]] = [
-            (None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)
-        ]
-        y_M = np.concatenate([part.y_N for part in parts])[first]
-        if metric.task == "regression":
-            counts.append((OF_FAR_TARGETS, _equal(unit_M[_far(y_M, squared=metric.name != "mae")]), FEWEST))
-        for part in parts if Interval.OVER_CLASSES in metric.interval else ():
-            unit_N = unit_M[np.searchsorted(self._rows, part.rows_N)]
-            counts += [(part.classes[k], _equal(unit_N[part.y_N == k]), FEWEST) for k in np.unique(part.y_N)]
-        few = [one for one in counts if round(one[1][0]) < one[2]]
-        lacking = [TooFew(self.split_by, name, round(found), needed, there) for name, (found, there), needed in few]
-        self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
-        self.freedom = min(_equal(self._group)[0], *(found for _, (found, _), _ in counts)) - 1
-        together = 1.0 if self.split_by == "random" or metric.task == "regression" else alike(y_M, unit_M)
-        self.together = 1 + together * (len(unit_M) / _equal(unit_M)[0] - 1)
-        """Rows that may be wrong together: the copies of a row, and as many of a group or block as its labels are alike."""
-        self.one_row = max(one_row(metric, part.y_N, part.predicted) for part in parts)
-
-    def of(self, rows_N: Ints) -> Ints:
-        """Returns the group of each row."""
-        return self._group[np.searchsorted(self._rows, rows_N)]
-
-    def leave_out(self, rows: Predictions, predicted: Floats) -> Replicates:
-        """Scores predictions ``(N, K)`` or ``(N,)`` of ``rows`` without each group; a group without such rows gets the full score."""
-        metric, y_N, group_N, G = self.metric, rows.y_N, self.of(rows.rows_N), self.number
-        rows_G = np.bincount(group_N, minlength=G)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            if metric.name in ROW_MEANS:
-                of_row, of_mean = ROW_MEANS[metric.name]
-                values_N = of_row(y_N, predicted)
-                score = float(of_mean(values_N.mean()))
-                without_G = of_mean((values_N.sum() - np.bincount(group_N, values_N, G)) / (len(y_N) - rows_G))
-            else:
-                *without, score = without_groups(metric, y_N, predicted, group_N, G + 1)  # the last group is empty: the full score
-                without_G = np.array(without)
-        return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows, predicted, self)
-
-
-def _blocks(unit_M: Ints) -> Ints:
-    """Returns the block of each row from its place in time; rows of one place stay together."""
-    blocks, rows_U = max(min(BLOCKS, len(unit_M) // BLOCK_ROWS), 1), np.bincount(unit_M)
-    block_U = (np.cumsum(rows_U) - rows_U / 2) * blocks // len(unit_M)
-    return np.unique(block_U[unit_M], return_inverse=True)[1]
-
-
-def _equal(unit_M: Ints) -> tuple[float, int]:
-    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section 11.7).
-
-    Also returns how many there are.
-    """
-    rows_U = np.bincount(unit_M).astype(np.float64)
-    return float(rows_U.sum() ** 2 / max((rows_U**2).sum(), 1)), int(np.count_nonzero(rows_U))
-
-
-def _far(y_M: Floats, *, squared: bool) -> NDArray[np.bool_]:
-    """Returns which numbers are not near the median. Of absolute errors, unlike squared ones, a few outliers do not decide."""
-    distance_M = np.abs(y_M - np.median(y_M))
-    largest = distance_M.max() if squared else np.sort(distance_M)[-min(FEWEST, len(y_M))]
-    return np.asarray(distance_M > NEAR * largest)
-
-
-def alike(label_M: Ints, unit_M: Ints) -> float:
-    """Returns how alike the labels of a unit are, from 0 (as if drawn from all) to 1: their intraclass correlation (Fleiss and Cuzick 1979,
-    Applied Psychological Measurement 3, 537-542), and 1 if all rows have the same label.
-    """
-    counts_UK = np.zeros((int(unit_M.max()) + 1, int(label_M.max()) + 1))
-    np.add.at(counts_UK, (unit_M, label_M), 1)
-    rows_U, total = counts_UK.sum(axis=1), len(label_M)
-    share_K = counts_UK.sum(axis=0) / total
-    apart = total - (counts_UK**2 / rows_U[:, None]).sum()  # rows that differ from others of their unit
-    differ = (total - len(rows_U)) * (1 - (share_K**2).sum())
-    return float(np.clip(1 - apart / differ, 0, 1)) if differ else 1.0
 
 
 def difference(first: Sequence[Replicates | None], second: Sequence[Replicates | None]) -> Difference | TooFew | None:

@@ -13,7 +13,8 @@ from scipy.stats import binom
 
 from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare, half_widths
-from tabtune_core.analysis.jackknife import Difference, RowGroups, TooFew, _blocks, difference
+from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.row_groups import RowGroups, TooFew, _blocks
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, Interval, metrics_of
 from tabtune_core.store.predictions import Predictions

@@ -5,7 +5,8 @@ import pytest
 from null_designs import DESIGNS, held_out, of, shares
 
 from tabtune_core.analysis.gains import too_few
-from tabtune_core.analysis.jackknife import OF_FAR_TARGETS, RowGroups, TooFew, difference
+from tabtune_core.analysis.jackknife import difference
+from tabtune_core.analysis.row_groups import OF_FAR_TARGETS, RowGroups, TooFew
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions
 

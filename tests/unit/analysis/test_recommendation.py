@@ -13,8 +13,9 @@ from made_sweeps import MEGABYTES, Lab, right_rows
 from scipy.special import ndtri
 
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
-from tabtune_core.analysis.jackknife import Difference, TooFew
+from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.analysis.recommendation import _what_settles, recommend, with_noise
+from tabtune_core.analysis.row_groups import TooFew
 from tabtune_core.events import to_json
 from tabtune_core.metrics import METRICS, metrics_of, score_all
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
