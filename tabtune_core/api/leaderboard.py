@@ -30,8 +30,8 @@ class TabularLeaderboard:
     """Compares models, strategies and ranks on one table.
 
     Every entry, zero-shot included, is scored twice. For the ranking, a share of ``X_train`` is withheld and predicted with the other rows
-    as context (at most ``context_rows`` of them). For the test scores, all of ``X_train`` is the context, as after
-    ``TabularPipeline.fit``.
+    as context. For the test scores, all of ``X_train`` is the context, as after ``TabularPipeline.fit``. Both have at most
+    ``predict_context_rows`` rows.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         'inference' trains nothing and withholds no rows. The chosen checkpoint is never worse on the validation rows than zero-shot; for
         both scores, which are in ``result``, the context is the other rows alone. Afterwards encoders and context are made again from all
-        rows with a label, or from a stratified sample if the model or ``context_rows`` allows fewer.
+        rows with a label, or from a stratified sample if ``predict_context_rows`` is less; by default it depends on model, memory and time.
 
         Args:
             X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Columns are read by their type; a text column whose values

@@ -36,7 +36,7 @@ def export_sweep(asked: argparse.Namespace) -> int:
     from tabtune_core.tracking import open_tracker
     from tabtune_core.tracking.mirror import Mirror
 
-    tracker = open_tracker(asked.to, store.home)
+    tracker = open_tracker(asked.to, store.home, also=["html"])
     say(Mirror(store, sweep, tracker).send())
     print(tracker.look)
     return 0

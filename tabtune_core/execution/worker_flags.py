@@ -154,6 +154,10 @@ def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
     """
     choice = ExecutorChoice(asked.executor, asked.ray_address, asked.gpu_share)
     if choice.executor == LOCAL:
+        if choice.gpu_share < 1:
+            raise SettingError(
+                f"--gpu-share is for the executor 'ray'; a run on this machine gets a GPU of its own. Leave it out, in {VARIABLE} too."
+            )
         return choice, divide(asked.parallel, asked.threads)
     if asked.parallel or asked.threads:
         raise SettingError(

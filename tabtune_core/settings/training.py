@@ -125,7 +125,7 @@ class TrainSettings:
         placeholder="all that fit",
         said="{:,} context rows".format,
     )
-    """Maximum number of context rows at prediction. Default: all training rows, up to what the model accepts and the memory holds."""
+    """Maximum number of context rows at prediction. Default: all training rows, as far as model, memory and a reasonable time allow."""
     lr_ratio: float = setting(
         1.0, "Rate of B against A (LoRA+)", "Adapter", above=0, hint="1 is plain LoRA.", strategies=LORA, said="LoRA+ {:g}".format
     )

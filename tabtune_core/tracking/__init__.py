@@ -4,6 +4,7 @@ In: a name such as ``mlflow`` or ``mlflow:http://host:5000``. Out: a ``tracker.T
 """
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabtune_core.errors import MissingPackageError, SettingError, nearest
@@ -18,8 +19,10 @@ TRACKERS = {
 """Name of the module here, of its extra in pyproject.toml and on the command line -> title."""
 
 
-def open_tracker(named: str, home: Path) -> Tracker:
+def open_tracker(named: str, home: Path, *, also: Sequence[str] = ()) -> Tracker:
     """Opens the tracker ``NAME`` or ``NAME:WHERE``; by default local files go to ``trackers`` in the workspace.
+
+    ``also`` are other names that a person may have meant.
 
     Raises:
         SettingError: there is no such tracker, or it cannot write to that place.
@@ -27,7 +30,8 @@ def open_tracker(named: str, home: Path) -> Tracker:
     """
     name, _, where = named.partition(":")
     if name not in TRACKERS:
-        near, named_all = nearest(name, TRACKERS), ", ".join(TRACKERS)
+        known = [*also, *TRACKERS]
+        near, named_all = nearest(name, known), ", ".join(known)
         raise SettingError(f"There is no tracker {name!r}. {f'Did you mean {near!r}?' if near else f'Known: {named_all}.'}")
     module = importlib.import_module(f"tabtune_core.tracking.{name}")
     try:

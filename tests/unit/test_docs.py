@@ -133,3 +133,28 @@ def test_a_block_is_written_to_the_only_page_with_a_place_for_it(tmp_path, monke
     assert page.read_text() == "before\n<!-- steps:begin -->\nnew\n<!-- steps:end -->\nafter\n"
     with pytest.raises(ValueError, match="<!-- sweep:begin -->"):
         write_block("sweep", "new", tmp_path)
+
+
+def ratios(page, row):
+    """Returns the least and the largest "of full" ratio in the rows of a measurement that begin so."""
+    found = re.findall(rf"^\| +\| {re.escape(row)} \|.*?([\d.]+)\**? of full", (PAGES / "measurements" / page).read_text(), re.MULTILINE)
+    return min(found), max(found)
+
+
+def test_the_guides_repeat_the_measured_step_times():
+    guides = (PAGES / "guide.md").read_text(), (ROOT / "dashboard" / "views" / "guide" / "guide.md").read_text()
+    for row in ("LoRA, the model's own targets", "the same with dropout 0.05", "LoRA, `late_layers`, cached"):
+        least, most = ratios("step_time.md", row)
+        assert [re.search(rf"{least} to\s+{most}", text) is not None for text in guides] == [True, True], row
+
+
+def test_the_guide_repeats_the_measured_memory():
+    rows = [re.split(r" *\| *", line) for line in (PAGES / "measurements" / "training_memory.md").read_text().splitlines()]
+    measured = {tuple(row[1:4]): [cell.split("**")[1] for cell in row[4:7]] for row in rows[::-1] if len(row) == 8 and "**" in row[4]}
+    told = re.findall(
+        r"^\| ((?:TabICL|TabDPT|Mitra) v?[\d.]+).* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", (PAGES / "guide.md").read_text(), re.MULTILINE
+    )
+    size = "256 x 10"
+    assert len(told) == 3
+    for model, *shares in told:
+        assert shares == [measured[model, size, layers][way] for layers, way in (("all", 0), ("all", 2), ("late", 2))], model

@@ -72,6 +72,7 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
         ("--executor slurm", "invalid choice: 'slurm'"),
         ("--gpu-share half", "invalid float value: 'half'"),
         ("--gpu-share 7", "a run is given at most one GPU"),
+        ("--gpu-share .5", "--gpu-share is for the executor 'ray'"),
         ("--job-minutes soon", "it must be a positive number"),
         ("--notify me", "must begin with http:// or https://"),
         ("--notify 'http", "It cannot be split into flags"),
