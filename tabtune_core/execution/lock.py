@@ -18,7 +18,7 @@ from pathlib import Path
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.execution.identity import identity_of, is_suspended
 from tabtune_core.shortage import named
-from tabtune_core.store.database import check_row, is_time
+from tabtune_core.store.row_values import check_row, is_time
 from tabtune_core.upstream import DISTRIBUTION, installed_now
 
 PACKAGE = Path(__file__).parents[1]

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import Evaluated, Event, Note, Resumed, StepDone, Unread, from_json, required, to_json
-from tabtune_core.store.database import Database, is_time, values_of
+from tabtune_core.store.database import Database
+from tabtune_core.store.row_values import is_time, values_of
 
 PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""

@@ -14,9 +14,10 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
-from tabtune_core.store.database import LATEST, as_text, is_time, only, size_of
+from tabtune_core.store.database import size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
+from tabtune_core.store.row_values import LATEST, as_text, is_time, only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from tabtune_core.events import RunFinished, StopRequest, from_json
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.database import as_text, check_row, values_of
+from tabtune_core.store.row_values import as_text, check_row, values_of
 
 Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
 RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})

@@ -17,8 +17,9 @@ from tabtune_core.events import Event, RunFinished
 from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
-from tabtune_core.store.database import is_folder_name, new_id, size_of
+from tabtune_core.store.database import size_of
 from tabtune_core.store.job_kinds import uses
+from tabtune_core.store.row_values import is_folder_name, new_id
 from tabtune_core.store.run_life import RunLife
 from tabtune_core.store.run_row import RETRYABLE
 

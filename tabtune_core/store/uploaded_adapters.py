@@ -27,7 +27,7 @@ from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import card_with, find_checkpoint, identities_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.database import check_row
+from tabtune_core.store.row_values import check_row
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore

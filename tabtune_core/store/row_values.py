@@ -1,0 +1,87 @@
+"""Checks and decodes the values of the database's rows.
+
+A row that this program did not write, or that was damaged, is refused here.
+"""
+
+import re
+import secrets
+import sqlite3
+from typing import Any, TypeVar
+
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import check_fields
+
+TIMES, LATEST = ("created", "started", "ended", "heartbeat"), 1e11
+"""Columns with unix seconds, and the largest valid value, which is in the year 5138."""
+Row = TypeVar("Row")
+
+
+def decoded(content: bytes) -> str | bytes:
+    """Decodes a text of the database; one that is not UTF-8 stays bytes, which ``values_of`` refuses."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def as_text(value: object) -> str:
+    """Returns a value of the database for people, with a mark in place of each byte that is not UTF-8."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def values_of(row: sqlite3.Row) -> dict[str, Any]:
+    """Returns a row as a dictionary.
+
+    Raises:
+        Damaged: one of its texts is not UTF-8.
+    """
+    values = dict(row)
+    if damaged := [name for name, value in values.items() if isinstance(value, bytes)]:
+        raise Damaged(f"its {damaged[0]} is not text in UTF-8")
+    return values
+
+
+def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:
+    """Returns an SQL condition on columns and its values, written so that an index serves it; None means any value.
+
+    >>> only(sweep="0a", status=None), only(sweep=None)
+    (('sweep = ?', ('0a',)), ('TRUE', ()))
+    """
+    named = {name: value for name, value in wanted.items() if value is not None}
+    return " AND ".join(f"{name} = ?" for name in named) or "TRUE", tuple(named.values())
+
+
+def is_time(value: object) -> bool:
+    """Whether a value of a column is a valid time in unix seconds."""
+    return isinstance(value, int | float) and 0 <= value <= LATEST
+
+
+def check_row(row: Row) -> Row:
+    """Returns the row unchanged if its fields are valid: SQLite accepts any value in a column, and another program may have written it.
+
+    Raises:
+        Damaged: a field has the wrong type, or a timestamp, a process id or the id (which names a folder) is not valid.
+    """
+    check_fields(row)
+    if not is_folder_name(getattr(row, "id", "a")):
+        raise Damaged("id is not a folder name")
+    for name in TIMES:
+        if (value := getattr(row, name, None)) is not None and not is_time(value):
+            raise Damaged(f"{name} is {value!r}, which is not a timestamp")
+    if not 0 <= (getattr(row, "pid", None) or 0) < 2**31:
+        raise Damaged("pid is not a process id")
+    return row
+
+
+def is_folder_name(row_id: object) -> bool:
+    """Whether a row's id is a valid folder name; an id that another program wrote might lead out of the workspace.
+
+    >>> is_folder_name(new_id()), is_folder_name("../.."), is_folder_name("")
+    (True, False, False)
+    """
+    return isinstance(row_id, str) and re.fullmatch(r"[\w-]+", row_id) is not None
+
+
+def new_id() -> str:
+    """Returns 12 random hexadecimal digits."""
+    return secrets.token_hex(6)
