@@ -64,6 +64,9 @@ class RunPlanned:
     guess: tuple[float, ...] = ()
     """The prediction that ignores the features: the share of each class among the training rows, or the mean of their target. Empty for
     references and in runs of earlier versions."""
+    rarer: int | None = None
+    """The class of two that fewer rows of the table have, of which average precision is. None for other numbers of classes, and in runs of
+    earlier versions, which counted the rows of each part."""
 
     @property
     def fewer_evaluation_rows(self) -> int | None:

@@ -147,17 +147,28 @@ def _sk() -> Any:
     return metrics
 
 
-def ranked_classes(metric: str, y_N: Labels, classes: int) -> list[int]:
+def rarer_class(labels: NDArray[Any], classes: Sequence[object]) -> int | None:
+    """Returns the id of the class that fewer ``labels`` have, the second if as many have either; None unless there are two classes.
+
+    >>> rarer_class(np.array(["no", "yes", "no"]), ["no", "yes"]), rarer_class(np.array([1, 0]), [0, 1]), rarer_class(np.array([0]), [0])
+    (1, 1, None)
+    """
+    return int((labels == classes[0]).sum() >= (labels == classes[1]).sum()) if len(classes) == 2 else None
+
+
+def ranked_classes(metric: str, y_N: Labels, classes: int, rarer: int | None = None) -> list[int]:
     """Returns the classes that ROC AUC or average precision compare with the rest: those with a row here.
 
-    With two classes it is one of them: for average precision the class with fewer rows, for ROC AUC either, as the score is the same. Empty
-    if all rows are of one class, for which no ranking metric is defined.
+    With two classes it is one of them: for average precision ``rarer``, by default the class with fewer rows here, for ROC AUC either, as
+    the score is the same. Empty if all rows are of one class, for which no ranking metric is defined.
     """
     counts_K = np.bincount(y_N, minlength=classes)
     there = np.flatnonzero(counts_K).tolist()
     if len(there) < 2:
         return []
-    return there if classes > 2 else [1 if metric == "roc_auc" else int(counts_K[0] >= counts_K[1])]
+    if classes > 2:
+        return there
+    return [1 if metric == "roc_auc" else rarer if rarer is not None else int(counts_K[0] >= counts_K[1])]
 
 
 def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
@@ -166,9 +177,9 @@ def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
     return float(np.mean([_sk().roc_auc_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
 
-def _average_precision(y_N: Labels, p_NK: Probabilities) -> float:
+def _average_precision(y_N: Labels, p_NK: Probabilities, rarer: int | None = None) -> float:
     """Computes scikit-learn's ``average_precision_score``, averaged over the ``ranked_classes``; nan without any."""
-    ranked = ranked_classes("average_precision", y_N, p_NK.shape[1])
+    ranked = ranked_classes("average_precision", y_N, p_NK.shape[1], rarer)
     return float(np.mean([_sk().average_precision_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
 
@@ -242,8 +253,8 @@ _HELP = {
     "f1_weighted": "Harmonic mean of precision and recall, weighted by class size.",
     "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing. With more than two classes, the mean over "
     "the classes that have held-out rows.",
-    "average_precision": "Area under the precision-recall curve of the rarer of two classes; with more classes, the mean over those that "
-    "have held-out rows. Guessing scores the share of the class, so it says more than ROC AUC about a rare class.",
+    "average_precision": "Area under the precision-recall curve of the class of two that fewer rows of the table have; with more classes, "
+    "the mean over those that have held-out rows. Guessing scores the share of the class, so it says more than ROC AUC about a rare class.",
     "mcc": "Correlation of predicted and true classes; 0 is guessing.",
     "brier": "Squared distance of the probabilities from the truth.",
     "ece": "Gap between how sure the model is and how often it is right.",
@@ -294,12 +305,15 @@ def metrics_of(task: Task) -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if metric.task == task)
 
 
-def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating]) -> dict[str, float]:
+def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> dict[str, float]:
     """Computes every metric by name: of classification for ``predicted`` of shape ``(N, K)``, of regression for ``(N,)``.
+
+    ``rarer`` is the ``rarer_class`` of the table: in a few rows, the other one may be rarer. None: that of these rows.
 
     All are nan if a prediction is not finite, as after a training that diverged.
     """
     names = metrics_of("classification" if predicted.ndim == 2 else "regression")
     if not np.isfinite(predicted).all():
         return dict.fromkeys(names, float("nan"))
-    return {name: METRICS[name].function(y_N, predicted) for name in names}
+    scores = {name: METRICS[name].function(y_N, predicted) for name in names}
+    return scores if rarer is None else {**scores, "average_precision": _average_precision(y_N, predicted, rarer)}

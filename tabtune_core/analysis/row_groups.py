@@ -111,7 +111,8 @@ class RowGroups:
                 score = float(of_mean(values_N.mean()))
                 without_G = of_mean((values_N.sum() - np.bincount(group_N, values_N, G)) / (len(y_N) - rows_G))
             else:
-                *without, score = without_groups(metric, y_N, predicted, group_N, G + 1)  # the last group is empty: the full score
+                # the last group is empty: the full score
+                *without, score = without_groups(metric, y_N, predicted, group_N, G + 1, rarer=rows.rarer)
                 without_G = np.array(without)
         return Replicates(score, np.where(rows_G > 0, without_G, score), rows_G > 0, rows, predicted, self)
 

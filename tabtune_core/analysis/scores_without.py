@@ -14,13 +14,18 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def without_groups(metric: Metric, y_N: NDArray[np.generic], predicted: Floats, group_N: Ints, groups: int) -> Floats:
-    """Computes the score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; NaN where it is not defined."""
+def without_groups(
+    metric: Metric, y_N: NDArray[np.generic], predicted: Floats, group_N: Ints, groups: int, *, rarer: int | None = None
+) -> Floats:
+    """Computes the score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; NaN where it is not defined.
+
+    ``rarer`` is that of ``score_all``.
+    """
     if metric.name in OF_COUNTS:
         return OF_COUNTS[metric.name](_counts_without(np.asarray(y_N, dtype=np.int64), predicted, group_N, groups))
     if metric.name in OF_RANKS:
         label_N = np.asarray(y_N, dtype=np.int64)
-        ranked = ranked_classes(metric.name, label_N, predicted.shape[1])
+        ranked = ranked_classes(metric.name, label_N, predicted.shape[1], rarer)
         each = [OF_RANKS[metric.name](label_N == k, predicted[:, k], group_N, groups) for k in ranked]
         return np.mean(each, axis=0) if each else np.full(groups, math.nan)
     kept_GN = (group_N != g for g in range(groups))

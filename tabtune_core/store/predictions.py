@@ -35,6 +35,8 @@ class Predictions:
     split_by: SplitBy = "random"
     guess: tuple[float, ...] = ()
     """``RunPlanned.guess``."""
+    rarer: int | None = None
+    """``RunPlanned.rarer``."""
 
 
 def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predictions | None:
@@ -58,6 +60,7 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
             frame["unit"].to_numpy(dtype=np.int64) if "unit" in frame else None,
             store.run(run_id).settings.split_by,
             planned.guess,
+            planned.rarer,
         )
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError):
         return None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from tabtune_core.data.splits import SplitName
 from tabtune_core.devices import is_gpu
 from tabtune_core.events import Evaluated, RunFinished
-from tabtune_core.metrics import METRICS, score_all
+from tabtune_core.metrics import METRICS
 from tabtune_core.models.activation_tape import NUMBER_BYTES
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
@@ -39,7 +39,7 @@ def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> Evaluat
                 predictions[split] = scorer.predict(session.model, rows.x_NF)
             seconds = clock.seconds
         predictions = _returned(session, zero_shot, trained, predictions)
-        scores = {split: score_all(rows.y_N, predictions[split]) for split, rows in held_out.items()}
+        scores = {split: rows.score(predictions[split]) for split, rows in held_out.items()}
         if "test" in scores:
             session.environment.emit(Evaluated(trained.result.best_step, "test", scores["test"], False, trained.seconds))
     session.model.module.eval()
@@ -53,8 +53,8 @@ def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictio
     """
     if trained.best is None:
         return predictions
-    metric, y_N = session.settings.selection_metric, session.rows.held_out["validation"].y_N
-    new, old = (score_all(y_N, predicted["validation"])[metric] for predicted in (predictions, zero_shot.predictions))
+    metric, rows = session.settings.selection_metric, session.rows.held_out["validation"]
+    new, old = (rows.score(predicted["validation"])[metric] for predicted in (predictions, zero_shot.predictions))
     better = METRICS[metric].better(new, old)
     if not better:
         trained.best.restore(first=True)

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from tabtune_core.data.encoding import Target
 from tabtune_core.data.splits import SplitName, sample_rows
 from tabtune_core.data.task import Context, Prepared
-from tabtune_core.metrics import score_all
+from tabtune_core.metrics import rarer_class, score_all
 from tabtune_core.models.base import Array, BaseModel, Encoded
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
@@ -27,6 +27,12 @@ class HeldOut:
     rows_N: NDArray[np.int64]
     x_NF: Array
     y_N: Target
+    rarer: int | None
+    """The ``rarer_class`` of the table."""
+
+    def score(self, predicted: NDArray[np.float64]) -> dict[str, float]:
+        """Computes every metric of predictions ``(N, K)`` or ``(N,)``."""
+        return score_all(self.y_N, predicted, rarer=self.rarer)
 
 
 BLOCK_ROWS = 50_000
@@ -58,7 +64,8 @@ class Shown:
 
     def read_labelled(self, frame: pd.DataFrame, labels: NDArray[np.object_], rows: NDArray[np.int64]) -> HeldOut:
         """Returns rows of a table by their numbers, with their targets."""
-        return HeldOut(rows, self.read(frame.iloc[rows]), self.context.labels.transform(list(labels[rows])))
+        known = self.context.labels
+        return HeldOut(rows, self.read(frame.iloc[rows]), known.transform(list(labels[rows])), rarer_class(labels, known.classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,7 @@ class Scorer:
 
     def score(self, model: BaseModel, part: HeldOut) -> dict[str, float]:
         """Computes every metric on the rows of ``part``."""
-        return score_all(part.y_N, self.predict(model, part.x_NF))
+        return part.score(self.predict(model, part.x_NF))
 
 
 def _log(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.splits import SplitName
 from tabtune_core.events import Evaluated
-from tabtune_core.metrics import score_all
 from tabtune_core.training.scoring import Scorer
 from tabtune_core.training.session import Session
 
@@ -33,10 +32,10 @@ def score_zero_shot(session: Session) -> ZeroShot:
     rows = session.rows
     with session.environment.meter.phase("zero-shot"):
         predictions = {split: _predict(session, rows.scorer, split) for split in rows.held_out}
-        scores = {split: score_all(held_out.y_N, predictions[split]) for split, held_out in rows.held_out.items()}
+        scores = {split: held_out.score(predictions[split]) for split, held_out in rows.held_out.items()}
         candidate = scores.get("validation", {})
         if "validation" in rows.held_out and rows.evaluator is not rows.scorer:
-            candidate = score_all(rows.held_out["validation"].y_N, _predict(session, rows.evaluator, "validation"))
+            candidate = rows.held_out["validation"].score(_predict(session, rows.evaluator, "validation"))
         zero_shot = ZeroShot(predictions, scores, candidate)
         if not session.environment.goes_on:
             tell_zero_shot(session, zero_shot)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
-from tabtune_core.metrics import METRICS, ROW_MEANS, Interval, metrics_of, score_all
+from tabtune_core.metrics import METRICS, ROW_MEANS, Interval, metrics_of, rarer_class, score_all
 
 TRUTH = np.array([0, 0, 1, 1])
 PERFECT = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
@@ -50,6 +51,14 @@ def test_average_precision_is_that_of_the_rarer_class_whatever_its_name():
     average_precision = METRICS["average_precision"].function
     assert average_precision(y_N, p_NK) == pytest.approx(1 / 2), "one row ranks above the only row of its class"
     assert average_precision(1 - y_N, p_NK[:, ::-1]) == pytest.approx(1 / 2)
+
+
+def test_average_precision_is_that_of_the_class_that_is_rarer_in_the_table_also_where_it_is_not_in_a_part():
+    y_N, p_N = np.array([0, 1, 1, 1]), np.array([0.6, 0.5, 0.9, 0.8])
+    p_NK = np.column_stack([1 - p_N, p_N])
+    assert rarer_class(np.array(["no"] * 9 + ["yes"] * 8 + [None] * 9), ["no", "yes"]) == 1
+    assert score_all(y_N, p_NK, rarer=1)["average_precision"] == pytest.approx(average_precision_score(y_N, p_N))
+    assert score_all(y_N, p_NK)["average_precision"] == pytest.approx(average_precision_score(1 - y_N, 1 - p_N))
 
 
 def test_average_precision_of_three_classes_is_the_mean():

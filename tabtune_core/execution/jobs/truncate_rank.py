@@ -21,7 +21,6 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
 from tabtune_core.lora.package import AdapterPackage, read_package
-from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.store.jobs import write_progress
@@ -101,7 +100,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
         cut = trained.cut(rank)
-        scored.append({part: score_all(rows.y_N, scorer.predict(cut, rows.x_NF)) for part, rows in held_out.items()})
+        scored.append({part: rows.score(scorer.predict(cut, rows.x_NF)) for part, rows in held_out.items()})
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
@@ -173,4 +172,4 @@ class _Trained:
 def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[SplitName, Predictions]) -> tuple[Scorer, dict[SplitName, HeldOut]]:
     """Returns a scorer with the run's own context, and the rows that the run was scored on."""
     shown = Shown.to(adapted.model, adapted.context(table), views=adapted.settings.train.views)
-    return shown.scorer, {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N) for part, one in parts.items()}
+    return shown.scorer, {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()}

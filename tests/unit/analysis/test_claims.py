@@ -16,7 +16,7 @@ from tabtune_core.analysis.comparison import compare, half_widths
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.row_groups import RowGroups, TooFew, _blocks
 from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.metrics import METRICS, Interval, metrics_of
+from tabtune_core.metrics import METRICS, Interval, metrics_of, score_all
 from tabtune_core.store.predictions import Predictions
 
 SMALLEST_POWER, MOST_FALSE = 0.8, 0.05
@@ -114,13 +114,14 @@ def test_leaving_a_group_out_equals_the_metric_of_the_remaining_rows(metric, cla
     y_N = np.append(rng.permutation(np.arange(48) % max(classes - seed % 2, 2)), [0, 1])
     p_NK = np.maximum(np.round(rng.dirichlet(np.ones(classes), size=50) * levels), 0.1)
     p_NK /= p_NK.sum(axis=1, keepdims=True)
-    rows = Predictions(np.sort(rng.permutation(1000)[:50]), y_N, p_NK, tuple("abcd"[:classes]))
+    rows = Predictions(np.sort(rng.permutation(1000)[:50]), y_N, p_NK, tuple("abcd"[:classes]), rarer=(None, 0, 1)[seed % 3])
     groups = RowGroups([rows], METRICS[metric])
     found, group_N, function = groups.leave_out(rows, p_NK), groups.of(rows.rows_N), METRICS[metric].function
-    assert found.score == pytest.approx(function(y_N, p_NK))
-    rarer_N = y_N == int(np.sum(y_N == 0) >= np.sum(y_N == 1))
+    known = rows.rarer if classes == 2 else None
+    assert found.score == pytest.approx(score_all(y_N, p_NK, rarer=known)[metric])
+    rarer_N = y_N == (int(np.sum(y_N == 0) >= np.sum(y_N == 1)) if known is None else known)
     copies = [(group_N != g) for g in range(groups.number)]
-    named = {"average_precision": lambda kept_N: _precision(rarer_N[kept_N], p_NK[kept_N, int(rarer_N[-1])])} if classes == 2 else {}
+    named = {"average_precision": lambda kept_N: _precision(rarer_N[kept_N], p_NK[kept_N, int(y_N[rarer_N][0])])} if classes == 2 else {}
     expected = [named.get(metric, lambda kept_N: function(y_N[kept_N], p_NK[kept_N]))(kept_N) for kept_N in copies]
     np.testing.assert_allclose(found.without_G, expected, atol=1e-12)
 

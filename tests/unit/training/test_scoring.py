@@ -80,7 +80,7 @@ def test_no_rows_give_an_empty_result_of_the_right_shape():
 
 
 def test_regression_predictions_are_scored_with_regression_metrics():
-    scores = Scorer(X, Y.astype(float), 0).score(Shown(), HeldOut(np.arange(4), X, X[:, 0].astype(float)))
+    scores = Scorer(X, Y.astype(float), 0).score(Shown(), HeldOut(np.arange(4), X, X[:, 0].astype(float), None))
     assert scores == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
 
 
@@ -95,9 +95,15 @@ def test_many_rows_are_read_in_blocks(number, monkeypatch):
 def test_labelled_rows_are_the_requested_ones_with_their_targets():
     frame, labels = pd.DataFrame({"a": np.arange(6.0), "word": ["x", "y"] * 3}), np.array(["no", "yes", "no", "yes", "yes", "no"], object)
     context = make_context(frame, labels, np.arange(4), {"a": "number", "word": "category"})
-    part = scoring.Shown(context, lambda x_NF: x_NF, None).read_labelled(frame, labels, np.array([5, 1]))
+    shown = scoring.Shown(context, lambda x_NF: x_NF, None)
+    part = shown.read_labelled(frame, labels, np.array([5, 1]))
     np.testing.assert_array_equal(part.x_NF, context.encoder.transform(frame.iloc[[5, 1]]))
     assert (part.rows_N.tolist(), part.y_N.tolist()) == ([5, 1], [0, 1])
+    more = np.array(["no", "yes", "no", "no", "no", None], object)
+    assert [part.rarer for part in (shown.read_labelled(frame, labels, np.array([1])) for labels in (more, more[[1, 0, 1, 1, 1, 5]]))] == [
+        1,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("classes", [3, 0])
