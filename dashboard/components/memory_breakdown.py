@@ -7,7 +7,6 @@ import streamlit as st
 
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import megabytes, plain
-from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import CAUSES
 from tabtune_core.store.run_row import Run
 
@@ -25,13 +24,8 @@ def growth_of(by_cause: Mapping[str, float]) -> float:
 def draw(rows: list[dict[str, object]], *, key: str) -> None:
     """Draws the chart with its table."""
     frame = pd.DataFrame(rows, columns=["run", "kind", "cause", "bytes"])
-    drawn = CHARTS["memory_breakdown"].draw(frame)
-    show(
-        drawn,
-        key=key,
-        label="Memory by cause, one bar per run",
-        numbers=frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index(),
-    )
+    numbers = frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index()
+    show("memory_breakdown", frame, key=key, label="Memory by cause, one bar per run", numbers=numbers)
 
 
 def against_measured(run: Run, name: str) -> None:

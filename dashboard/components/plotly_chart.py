@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,6 +19,7 @@ from dashboard.components import browser_part
 from dashboard.components.unreadable import page_part
 from dashboard.server.application import PLOTLY_PATH
 from tabtune_core.access import below_base
+from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import CONFIG, X_TITLES
 
 _component = browser_part("plotly_chart", "<div class='lab-part'></div>", isolate_styles=False)
@@ -108,13 +110,18 @@ Numbers = pd.DataFrame | Callable[[], pd.DataFrame]
 """The table behind a chart, or a function that is called when the table is opened."""
 
 
-def show(figure: go.Figure, *, key: str, label: str, numbers: Numbers | None = None, together: str = "") -> None:
-    """Draws the figure and, below it, a box with the table of its numbers. ``label`` is the text for screen readers.
+def show(
+    chart: str, frame: pd.DataFrame, *, key: str = "", label: str = "", numbers: Numbers | None = None, together: str = "", **options: Any
+) -> None:
+    """Draws a chart of ``CHARTS`` with its ``options`` and, below it, a box with the table of its ``numbers``, by default the frame.
 
-    Zoom is kept as long as the axes mean the same. Charts with the same ``together`` hide runs and show the run under the pointer together,
-    and zoom together if their x axes mean the same.
+    ``key`` is by default the chart's name, and ``label``, the text for screen readers, its help. Zoom is kept as long as the axes mean the
+    same. Charts with the same ``together`` hide runs and show the run under the pointer together, and zoom together if their x axes mean
+    the same.
     """
-    show_drawn(compose(figure, key=key), key=key, label=label, numbers=numbers, together=together)
+    key, kind, numbers = key or chart, CHARTS[chart], frame if numbers is None else numbers
+    drawn = compose(kind.draw(frame, **options), key=key)
+    show_drawn(drawn, key=key, label=label or kind.help, numbers=numbers, together=together)
 
 
 def show_drawn(

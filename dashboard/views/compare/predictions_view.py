@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.plotly_chart import show
+from dashboard.components.plotly_chart import compose, show, show_drawn
 from dashboard.formatting import plain
 from dashboard.table_columns import beside, row_columns
 from dashboard.views.compare.compared import Compared
@@ -56,7 +56,7 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
             with st.container():
                 st.markdown(f"**{plain(compared.legend.labels[run_id])}**")
                 label = f"Confusion matrix of {compared.legend.labels[run_id]}"
-                show(CHARTS["confusion_matrix"].draw(pairs), key=f"confusion_{run_id}", label=label, numbers=pairs)
+                show("confusion_matrix", pairs, key=f"confusion_{run_id}", label=label)
 
 
 def calibration(compared: Compared, runs: list[Run]) -> None:
@@ -67,10 +67,11 @@ def calibration(compared: Compared, runs: list[Run]) -> None:
         return
     left, right = st.columns([3, 2])
     with left:
-        show(CHARTS["reliability_diagram"].draw(bins), key="reliability", label=CHARTS["reliability_diagram"].help, numbers=bins)
+        show("reliability_diagram", bins, key="reliability")
     with right:
         st.markdown("**Rows in each bin**", help=CHARTS["confidence_rows"].help)
-        show(CHARTS["confidence_rows"].draw(bins), key="confidence_rows", label=CHARTS["confidence_rows"].help)
+        drawn = compose(CHARTS["confidence_rows"].draw(bins), key="confidence_rows")
+        show_drawn(drawn, key="confidence_rows", label=CHARTS["confidence_rows"].help)  # the table is below the other chart
 
 
 def number_errors(compared: Compared, runs: list[Run]) -> None:
@@ -82,7 +83,7 @@ def number_errors(compared: Compared, runs: list[Run]) -> None:
     for place, name in ((left, "predicted_true"), (right, "residuals")):
         with place:
             st.caption(CHARTS[name].help)
-            show(CHARTS[name].draw(off), key=name, label=CHARTS[name].help, numbers=off)
+            show(name, off)
 
 
 def _together(compared: Compared, by_run: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame | None:

@@ -50,8 +50,8 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     star = None if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank else int(smallest["rank"])
     st.header(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", half_width("lora_gap")]
-    drawn = CHARTS["rank_curve"].draw(board, metric=metric, smallest=star)
-    show(drawn, key=f"rank_{metric}", label=f"{meaning.label} against rank", numbers=board[used])
+    label = f"{meaning.label} against rank"
+    show("rank_curve", board, key=f"rank_{metric}", label=label, numbers=board[used], metric=metric, smallest=star)
     better = "Higher" if meaning.higher_is_better else "Lower"
     st.caption(f"{better} is better." + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best."))
     left_out = compared.board[~compared.board["id"].isin(board["id"]) & compared.board[f"validation_{metric}"].notna()]
@@ -147,10 +147,9 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
     with left:
         board = compared.board
         same = board[(board["strategy"] == "peft") & (board["seed"] == run.settings.seed) & (board["model"] == run.settings.model)]
-        drawn = CHARTS["truncation"].draw(curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
-        show(drawn, key="truncation", label=CHARTS["truncation"].help, numbers=curve)
+        show("truncation", curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
     with right:
-        show(CHARTS["spectrum"].draw(directions, y=y), key="spectrum", label=CHARTS["spectrum"].help, numbers=directions)
+        show("spectrum", directions, y=y)
     beside = result["beside"]
     st.caption(
         f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
@@ -226,5 +225,4 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
         button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
     if known:
         sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)
-        sizes = compared.legend.name(sizes)
-        show(CHARTS["layer_updates"].draw(sizes), key="layer_updates", label=CHARTS["layer_updates"].help, numbers=sizes)
+        show("layer_updates", compared.legend.name(sizes))

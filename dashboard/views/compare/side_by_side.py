@@ -110,15 +110,15 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
     )
     left, right = st.columns(2)
     frames = {kind: queries.frame(kind, runs, compared.legend) for kind in ("steps", "scores")}
-    meaning, shared = METRICS[compared.metric], {"together": compared.sweep}
+    meaning = METRICS[compared.metric]
     with left:
         st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")
-        drawn = CHARTS["score"].draw(frames["scores"], metric=compared.metric, x=x)
-        show(drawn, key="compare_score", label=f"Validation {meaning.written} of the chosen runs", numbers=frames["scores"], **shared)
+        label = f"Validation {meaning.written} of the chosen runs"
+        show("score", frames["scores"], key="compare_score", label=label, metric=compared.metric, x=x, together=compared.sweep)
     with right:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
-        drawn = CHARTS["loss"].draw(frames["steps"], unit=LOSS_UNITS[compared.task], x=x)
-        show(drawn, key="compare_loss", label="Training loss of the chosen runs", numbers=frames["steps"], **shared)
+        label = "Training loss of the chosen runs"
+        show("loss", frames["steps"], key="compare_loss", label=label, unit=LOSS_UNITS[compared.task], x=x, together=compared.sweep)
 
 
 VIEWS: dict[str, View] = {"Settings": _settings, "Curves": _curves}

@@ -40,9 +40,9 @@ def trade_offs(compared: Compared) -> None:
     chosen = [name for name in (x, y, third) if name is not None]
     complete = board[board["apart"] == ""]
     st.markdown(what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, compared.metric, chosen, noun))
-    drawn = CHARTS["pareto"].draw(board, x=x, y=y, third=third, metric=compared.metric, limits=limits)
     columns = [axis_of(name, compared.metric).column for name in chosen]
-    show(drawn, key="pareto", label="Trade-offs of all runs", numbers=board[["run", *columns]])
+    label, numbers = "Trade-offs of all runs", board[["run", *columns]]
+    show("pareto", board, label=label, numbers=numbers, metric=compared.metric, x=x, y=y, third=third, limits=limits)
     absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
     if absent:
         st.caption(f"Not shown, because one of these numbers is missing: {plain(few(absent, MOST_NAMED))}.")
@@ -51,7 +51,7 @@ def trade_offs(compared: Compared) -> None:
     st.caption("One line per LoRA run; blue is better. Drag along an axis to select lines.")
     used = ["run", "rank", "alpha", "dropout", "learning_rate", "growth_memory_bytes", "train_seconds", f"validation_{compared.metric}"]
     lora = board.loc[board["strategy"] == "peft", used]
-    show(CHARTS["parallel"].draw(board, metric=compared.metric), key="parallel", label="Settings and numbers of LoRA runs", numbers=lora)
+    show("parallel", board, label="Settings and numbers of LoRA runs", numbers=lora, metric=compared.metric)
 
 
 def _axes(metric: str) -> tuple[str, str, str | None]:
@@ -197,9 +197,9 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     split = right.segmented_control(
         "Rows", parts, default=part_of(curve, compared.metric), required=True, key="rows_split", format_func=str.capitalize
     )
-    drawn = CHARTS["rows_shown"].draw(curve, metric=compared.metric, split=split, axis=axis)
     used = ["name", "context_rows", *(f"{part}_{compared.metric}" for part in parts), "predict_seconds", "growth_memory_bytes"]
-    show(drawn, key="rows_shown", label=f"{meaning.label} against context rows", numbers=curve[used])
+    label = f"{meaning.label} against context rows"
+    show("rows_shown", curve, label=label, numbers=curve[used], metric=compared.metric, split=split, axis=axis)
     st.caption(
         f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} training rows. Seconds are"
         f" for predicting the {part_of(curve, compared.metric)} rows; memory is the peak of that over the loaded model."

@@ -20,7 +20,6 @@ from dashboard.views.data.columns_table import still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
 from tabtune_core.access import below_base
-from tabtune_core.charts import CHARTS
 from tabtune_core.charts.target import MOST
 from tabtune_core.data.datasets import Dataset, source_of
 from tabtune_core.data.encoding import LEFT_OUT
@@ -224,15 +223,13 @@ def classes(dataset: Dataset, column: str, way: Way) -> None:
     counts = queries.class_counts(dataset.id, column, way, rare_grouped())
     if len(counts) > MOST:
         st.caption(f"The {MOST} largest of {len(counts):,} classes.")
-    drawn = CHARTS["class_counts"].draw(counts)
-    show(drawn, key=f"classes_{dataset.id[:12]}", label=f"Rows of each class of {column}", numbers=counts)
+    show("class_counts", counts, key=f"classes_{dataset.id[:12]}", label=f"Rows of each class of {column}")
 
 
 def numbers(dataset: Dataset, column: str, way: Way) -> None:
     """Draws the distribution of the target, and says the error of always predicting the mean."""
     bars, mean, deviation = queries.histogram(dataset.id, column)
-    drawn = CHARTS["target_values"].draw(bars)
-    show(drawn, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}", numbers=bars)
+    show("target_values", bars, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}")
     if bars.empty:
         return
     st.caption(f"Mean {number(mean, 4)}. Always predicting the mean gives an RMSE of about {number(deviation, 4)}, the standard deviation.")

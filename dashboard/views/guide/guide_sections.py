@@ -14,7 +14,6 @@ from dashboard.components import browser_part, full_vs_lora_table
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain, sweep_title
 from tabtune_core.analysis.run_diagnostics import GUIDE
-from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import BASELINES, COLOURS
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.models.catalogue import CATALOGUE
@@ -163,7 +162,7 @@ def layer() -> None:
     )
     ranks = pd.Series(sorted({*range(1, min(d_in, d_out, 256) + 1), min(d_in, d_out)}))
     sizes = pd.DataFrame({"rank": ranks, "adapter": ranks * (d_in + d_out), "layer": whole})
-    show(CHARTS["adapter_size"].draw(sizes, rank=capped), key="adapter_size", label="Trainable parameters against rank", numbers=sizes)
+    show("adapter_size", sizes, label="Trainable parameters against rank", rank=capped)
 
 
 def scaling_and_dropout() -> None:

@@ -165,8 +165,7 @@ def show_chosen(runs: Sequence[Run], metric: str) -> None:
     legend = legend_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
     scores = queries.frame("scores", drawn, legend)
     st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
-    figure = CHARTS["score"].draw(scores, metric=metric)
-    show(figure, key="chosen_score", label=f"Validation {METRICS[metric].written} of the chosen runs", numbers=scores)
+    show("score", scores, key="chosen_score", label=f"Validation {METRICS[metric].written} of the chosen runs", metric=metric)
     if len(runs) > MOST:
         st.caption(f"The first {MOST} of {len(runs)} chosen runs.")
 
