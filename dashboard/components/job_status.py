@@ -68,8 +68,9 @@ def _cancel(job_ids: list[str]) -> None:
             queries.store().cancel_job(job_id)
 
 
-def ask_for(kind: str, arguments: Mapping[str, Any], known: Job | None) -> None:
-    """Asks the worker for a job, unless the ``known`` one with these arguments is still in progress: another tab may have asked for it."""
+def ask_for(kind: str, arguments: Mapping[str, Any]) -> None:
+    """Asks the worker for a job, unless one with these arguments is still in progress: another tab may have asked for it."""
+    [known] = queries.newest_jobs(kind, arguments)
     if known is None or known.status in JOB_ENDED:
         (attempt if known else queue)(queries.store().add_job, kind, arguments)
     queries.keep_worker()

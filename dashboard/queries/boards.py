@@ -17,7 +17,6 @@ from dashboard.queries.workspace import home, listed, listed_in, of_workspace, s
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.context_rows import with_intervals
 from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.gains import amount
 from tabtune_core.analysis.intervals import GAINS
@@ -123,17 +122,6 @@ def sparklines(sweep: str | None, metric: str) -> dict[str, list[float]]:
 def predictions(folder: str, run_id: str, part: SplitName) -> Predictions | None:
     """Returns a run's predictions for its held-out rows, or None if they are not on disk."""
     return read_predictions(store_of(folder), run_id, part)
-
-
-def rank_curves() -> dict[str, Job]:
-    """Returns run id -> the newest job about the rank that the run really used."""
-    return {job.arguments["run"]: job for job in reversed(store().jobs("rank_curve")) if "run" in job.arguments}
-
-
-def context_curves() -> dict[tuple[str, ...], Job]:
-    """Returns run ids -> the newest job about their context rows, without jobs of earlier versions."""
-    jobs = (job for job in reversed(store().jobs("context_curve")) if "runs" in job.arguments and with_intervals(job.result))
-    return {tuple(job.arguments["runs"]): job for job in jobs}
 
 
 @of_workspace(entries=16, stamp=lambda *asked: stamp_of(None))

@@ -17,6 +17,7 @@ from tabtune_core.execution.worker_watch import WorkerTrouble, tail, watch_of
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.run_row import ENDED, Run, Sweep, Unreadable
 from tabtune_core.store.runs import RunStore, default_home
@@ -165,6 +166,12 @@ def listed(sweep: str | None) -> list[Run]:
 def unreadable(folder: str) -> list[Unreadable]:
     """Returns the runs that this version cannot read; they are in no other list."""
     return store_of(folder).unreadable()
+
+
+def newest_jobs(kind: str, *asked: Mapping[str, Any]) -> list[Job | None]:
+    """Returns for each of these arguments the newest job of a kind that has them, or None."""
+    jobs = store().jobs(kind)
+    return [next((job for job in jobs if arguments.items() <= job.arguments.items()), None) for arguments in asked]
 
 
 def selection_metric(sweep: str) -> str:

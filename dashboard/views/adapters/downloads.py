@@ -16,22 +16,15 @@ from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.run_row import Run
 
-
-def export_jobs(run_id: str) -> dict[str, Job]:
-    """Returns the newest export of a run in each format."""
-    newest: dict[str, Job] = {}
-    for job in queries.store().jobs("export"):
-        if job.arguments.get("run") == run_id:
-            newest.setdefault(str(job.arguments.get("format")), job)
-    return newest
+KIND = "export"
 
 
-def prepare(run_id: str, form: Format) -> None:
+def prepare(asked: Mapping[str, str]) -> None:
     """Asks the worker for a file, and deletes the job of an earlier attempt."""
-    old = export_jobs(run_id).get(form)
+    [old] = queries.newest_jobs(KIND, asked)
+    ask_for(KIND, asked)
     if old is not None and old.status in JOB_ENDED:
         remove(old.id)
-    ask_for("export", {"run": run_id, "format": form}, old)
 
 
 def remove(job_id: str) -> None:
@@ -51,11 +44,10 @@ def other_formats(run: Run) -> None:
     if run.settings.dataset not in queries.tables():
         st.info("The table of this run is no longer in the workspace. Add the file again to prepare other formats of its adapter.")
         return
-    jobs = export_jobs(run.id)
-    for form in FORMATS:
-        _line(run, facts, form, jobs.get(form))
-    going = [job for job in jobs.values() if job.status not in JOB_ENDED]
-    if going:
+    jobs = queries.newest_jobs(KIND, *({"run": run.id, "format": form} for form in FORMATS))
+    for form, job in zip(FORMATS, jobs, strict=True):
+        _line(run, facts, form, job)
+    if going := [job for job in jobs if job is not None and job.status not in JOB_ENDED]:
         wait_for(going, "Creating and verifying the file; it takes seconds, longer for a large model")
 
 
@@ -116,7 +108,8 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
                 help="Removes the prepared file from this machine. It can be prepared again.",
             )
         return
-    st.button(f"Prepare {title}", on_click=prepare, args=(run.id, form), icon=":material/build:", key=f"make_{form}_{run.id}")
+    asked = {"run": run.id, "format": form}
+    st.button(f"Prepare {title}", on_click=prepare, args=(asked,), icon=":material/build:", key=f"make_{form}_{run.id}")
 
 
 def _verified(result: Mapping[str, Any], run: Run) -> None:

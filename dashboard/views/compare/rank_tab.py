@@ -106,7 +106,7 @@ def one_run_rank(compared: Compared) -> None:
         "Run to truncate", [run.id for run in lora], format_func=compared.legend.labels.__getitem__, key=f"cut_{compared.sweep}"
     )
     run = next(run for run in lora if run.id == chosen)
-    job = queries.rank_curves().get(run.id)
+    [job] = queries.newest_jobs(KIND, {"run": run.id})
     if job is not None and job.status not in JOB_ENDED:
         wait_for([job], DOING)
     elif job is None or job.result is None:
@@ -134,9 +134,8 @@ def button(run_ids: list[str], label: str, *, key: str) -> None:
 
 
 def _ask(run_ids: list[str]) -> None:
-    known = queries.rank_curves()
     for run_id in run_ids:
-        ask_for(KIND, {"run": run_id}, known.get(run_id))
+        ask_for(KIND, {"run": run_id})
 
 
 def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:
@@ -210,8 +209,8 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
     if not lora:
         st.info("Choose a LoRA run above: the other strategies have no low-rank update.", icon=":material/info:")
         return
-    every = queries.rank_curves()
-    jobs = {run.id: every[run.id] for run in lora if run.id in every}
+    newest = zip(lora, queries.newest_jobs(KIND, *({"run": run.id} for run in lora)), strict=True)
+    jobs = {run.id: job for run, job in newest if job is not None}
     known = {run_id: job.result for run_id, job in jobs.items() if job.result is not None}
     going = {run_id: job for run_id, job in jobs.items() if job.status not in JOB_ENDED}
     for run_id, job in jobs.items():

@@ -13,14 +13,13 @@ from dashboard.formatting import duration, few, megabytes, plain
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
+from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve, with_intervals
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.pareto import best_of, front, within_limits
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.run_row import Run
 
 NONE = "none"
 LIMITS = {
@@ -159,7 +158,10 @@ def rows_shown(compared: Compared) -> None:
     strategies = {run.settings.strategy for run in compared.done if run.settings.seed == seed}
     if "base-ft" in strategies and not any(run.settings.strategy == "base-ft" for run in runs):
         st.caption("Full fine-tuning is missing: its weights were not kept, or its model or split differs. Run it again to add it.")
-    job = queries.context_curves().get(tuple(run.id for run in runs))
+    asked = {"runs": [run.id for run in runs]}
+    [job] = queries.newest_jobs(KIND, asked)
+    if job is not None and not with_intervals(job.result):  # of an earlier version
+        job = None
     if job is not None and job.status not in JOB_ENDED:
         wait_for([job], "Predicting with more and more context rows")
     elif job is None or job.result is None:
@@ -169,18 +171,13 @@ def rows_shown(compared: Compared) -> None:
         st.button(
             "Compute",
             key="work_out_rows",
-            on_click=_ask,
-            args=(runs,),
+            on_click=ask_for,
+            args=(KIND, asked),
             icon=":material/table_rows:",
             help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of context rows. Takes seconds to minutes.",
         )
     else:
         _found(compared, job.result)
-
-
-def _ask(runs: list[Run]) -> None:
-    ids = [run.id for run in runs]
-    ask_for(KIND, {"runs": ids}, queries.context_curves().get(tuple(ids)))
 
 
 def _found(compared: Compared, result: dict[str, Any]) -> None:

@@ -13,8 +13,10 @@ from tabtune_core.analysis.runs_table import of_task
 from tabtune_core.analysis.sweep_page import sweep_page
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.tracking import TRACKERS
+
+KIND = "track"
 
 
 def offer(sweep: str, metric: str) -> None:
@@ -35,7 +37,7 @@ def offer(sweep: str, metric: str) -> None:
             st.button(
                 title,
                 on_click=ask_for,
-                args=("track", {"sweep": sweep, "to": name}, _asked(sweep, name)),
+                args=(KIND, {"sweep": sweep, "to": name}),
                 disabled=not there,
                 help=None if there else f"Not installed here. Run: pip install 'tabtune-dashboard[{name}]'",
                 key=f"track_{name}",
@@ -43,14 +45,10 @@ def offer(sweep: str, metric: str) -> None:
         st.caption("The server's machine sends the sweep. Without a login or an address there, it writes files on that machine.")
 
 
-def _asked(sweep: str, name: str) -> Job | None:
-    """Returns the latest export of a sweep to a tracker."""
-    return next((job for job in queries.store().jobs("track") if job.arguments == {"sweep": sweep, "to": name}), None)
-
-
 def show(sweep: str | None) -> None:
     """Shows the progress of the sweep's exports, and where they are."""
-    jobs = [job for name in TRACKERS if sweep and (job := _asked(sweep, name))]
+    newest = queries.newest_jobs(KIND, *({"sweep": sweep, "to": name} for name in TRACKERS)) if sweep else []
+    jobs = [job for job in newest if job is not None]
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         wait_for(going, "Sending the sweep")
     for job in jobs:
