@@ -1,5 +1,6 @@
 """Parts that several pages draw. A part that runs in the browser has its script and style in files beside its Python file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,3 +13,9 @@ def browser_part(name: str, html: str, *, isolate_styles: bool = True) -> Any:
     return st.components.v2.component(
         f"lab_{name}", html=html, js=script.read_text(), css=style.read_text() if style.exists() else None, isolate_styles=isolate_styles
     )
+
+
+def segments(label: str, words: Mapping[str, str], *, key: str, default: str | None = None, **more: Any) -> Any:
+    """Draws buttons in a row, of which one is always chosen, at first the ``default`` or the first one; ``words`` has the text of each."""
+    first = next(iter(words)) if default is None else default
+    return st.segmented_control(label, list(words), default=first, required=True, key=key, format_func=words.__getitem__, **more)

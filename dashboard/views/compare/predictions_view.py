@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import segments
 from dashboard.components.plotly_chart import compose, show, show_drawn
 from dashboard.formatting import plain
 from dashboard.table_columns import beside, row_columns
@@ -20,14 +21,11 @@ from tabtune_core.store.run_row import Run
 
 def which_rows() -> SplitName:
     """Asks which held-out rows to show."""
-    part: SplitName = st.segmented_control(
+    part: SplitName = segments(
         "Rows",
-        ["validation", "test"],
-        default="validation",
-        required=True,
+        {"validation": "Validation rows", "test": "Test rows"},
         key="compare_rows",
         persist_state="session",
-        format_func={"validation": "Validation rows", "test": "Test rows"}.__getitem__,
         label_visibility="collapsed",
         help="Validation rows chose the best checkpoint of each run; test rows were not used for any choice.",
     )

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import segments
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, few, plain
@@ -115,9 +116,7 @@ def one_run_rank(compared: Compared) -> None:
         button([run.id], "Compute", key="work_out")
     else:
         with how:
-            y = st.segmented_control(
-                "Spectrum", list(SPECTRA), default="energy", required=True, key="spectrum_y", format_func=SPECTRA.__getitem__
-            )
+            y = segments("Spectrum", SPECTRA, key="spectrum_y")
         _found(compared, run, job.result, y)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import segments
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
 from dashboard.url_state import asked_for, keep
@@ -98,16 +99,8 @@ def _settings(compared: Compared, runs: list[Run]) -> None:
 
 
 def _curves(compared: Compared, runs: list[Run]) -> None:
-    x = st.segmented_control(
-        "Curves over",
-        ["step", "seconds"],
-        default="step",
-        required=True,
-        key="compare_x",
-        persist_state="session",
-        format_func={"step": "Steps", "seconds": "Seconds"}.__getitem__,
-        help=TRAIN_SECONDS_HELP,
-    )
+    axes = {"step": "Steps", "seconds": "Seconds"}
+    x = segments("Curves over", axes, key="compare_x", persist_state="session", help=TRAIN_SECONDS_HELP)
     left, right = st.columns(2)
     frames = {kind: queries.frame(kind, runs, compared.legend) for kind in ("steps", "scores")}
     meaning = METRICS[compared.metric]

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import segments
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, few, megabytes, plain
@@ -189,11 +190,12 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
             " were drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the validation rows."
         )
     left, right = st.columns(2)
-    axis = left.segmented_control("Show", list(AXES), default="score", required=True, key="rows_axis", format_func=AXES.__getitem__)
+    with left:
+        axis = segments("Show", AXES, key="rows_axis")
     parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]
-    split = right.segmented_control(
-        "Rows", parts, default=part_of(curve, compared.metric), required=True, key="rows_split", format_func=str.capitalize
-    )
+    with right:
+        words = {part: part.capitalize() for part in parts}
+        split = segments("Rows", words, key="rows_split", default=part_of(curve, compared.metric))
     used = ["name", "context_rows", *(f"{part}_{compared.metric}" for part in parts), "predict_seconds", "growth_memory_bytes"]
     label = f"{meaning.label} against context rows"
     show("rows_shown", curve, label=label, numbers=curve[used], metric=compared.metric, split=split, axis=axis)

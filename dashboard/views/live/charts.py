@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import segments
 from dashboard.formatting import LOSS_UNITS, plain
 from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import MOST_NAMED, Curves, OpenCharts
@@ -23,6 +24,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     Only the open tab is drawn.
     """
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
+    shown: dict[str, Any] = {"x": view.x, "log": view.log, "smoothing": view.smoothing}
     opened.charts.clear()
 
     def whole_axis(curves: Curves) -> dict[str, Any]:
@@ -43,17 +45,18 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         score("score", view.metric, log=view.log)
     with right:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
-        options: dict[str, Any] = {"unit": LOSS_UNITS[task], "x": view.x, "log": view.log, "smoothing": view.smoothing}
-        draw("loss", key="loss", label="Training loss of each run", **options)
+        draw("loss", key="loss", label="Training loss of each run", unit=LOSS_UNITS[task], **shown)
+
+    def of_gpu() -> dict[str, Any]:
+        reading = segments("GPU reading", READINGS, key="live_gpu", label_visibility="collapsed", persist_state="session")
+        return {"meter": reading, **shown}
+
     more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "Time of a step": ("seconds", lambda: {"cumulative": st.toggle("Cumulative", key="live_cumulative"), "smoothing": view.smoothing}),
         "Memory by phase": ("phase_peaks", dict),
-        "Gradient norm": ("gradient_norm", lambda: {"x": view.x, "log": view.log, "smoothing": view.smoothing}),
+        "Gradient norm": ("gradient_norm", lambda: shown),
         "Learning rate": ("learning_rate", lambda: {"x": view.x}),
-        "GPU load, power, temperature": (
-            "gpu",
-            lambda: {"meter": gpu_reading(), "x": view.x, "log": view.log, "smoothing": view.smoothing},
-        ),
+        "GPU load, power, temperature": ("gpu", of_gpu),
     }
     for tab, (name, choose) in zip(st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True):
         if tab.open:
@@ -113,18 +116,3 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     if name := plain(curves.shaded_name):
         over_time = f"Shaded: the phases of {name}."
         st.caption(over_time if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded.")
-
-
-def gpu_reading() -> str:
-    """Asks for utilization, power or temperature."""
-    reading: str = st.segmented_control(
-        "GPU reading",
-        list(READINGS),
-        default="utilisation_percent",
-        required=True,
-        key="live_gpu",
-        format_func=READINGS.__getitem__,
-        label_visibility="collapsed",
-        persist_state="session",
-    )
-    return reading

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from dashboard.components import segments
 from dashboard.formatting import TRAIN_SECONDS_HELP
 from dashboard.queries.curves import Legend, grouped_legend, legend_of
 from dashboard.url_state import keep
@@ -66,14 +67,12 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
             st.session_state[key] = asked(name, options, default)
     # the value is passed as the default too, because the browser shows the default before its first answer
     now = {name: st.session_state[key] for name, key in keys.items()}
-    x = st.segmented_control(
+    x = segments(
         "Curves over",
-        ["step", "seconds"],
+        {"step": "Over steps", "seconds": "Over seconds"},
         default=now["axis"],
-        required=True,
         key=keys["axis"],
         persist_state="session",
-        format_func={"step": "Over steps", "seconds": "Over seconds"}.__getitem__,
         help=TRAIN_SECONDS_HELP,
         label_visibility="collapsed",
     )
