@@ -19,3 +19,8 @@ def segments(label: str, words: Mapping[str, str], *, key: str, default: str | N
     """Draws buttons in a row, of which one is always chosen, at first the ``default`` or the first one; ``words`` has the text of each."""
     first = next(iter(words)) if default is None else default
     return st.segmented_control(label, list(words), default=first, required=True, key=key, format_func=words.__getitem__, **more)
+
+
+def download(label: str, data: Any, name: str, mime: str, **more: Any) -> None:
+    """Draws a button that downloads a file and leaves the page as it is; ``data`` is as in ``st.download_button``."""
+    st.download_button(label, data, name, mime, on_click="ignore", icon=":material/download:", **more)

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import download
 from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import AdapterError, StoreError
@@ -87,16 +88,8 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
     if job is not None and path is not None and path.is_file():
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
-            st.download_button(
-                f"Download ({megabytes(path.stat().st_size)})",
-                data_of(path),
-                path.name,
-                mime,
-                on_click="ignore",
-                type="primary",
-                icon=":material/download:",
-                key=f"get_{form}_{run.id}",
-            )
+            size = megabytes(path.stat().st_size)
+            download(f"Download ({size})", data_of(path), path.name, mime, type="primary", key=f"get_{form}_{run.id}")
             st.button(
                 f"Remove {title}",
                 on_click=remove,

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import ownership, unreadable
+from dashboard.components import download, ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, plain, with_code
 from dashboard.url_state import go, say_gone
@@ -102,24 +102,14 @@ def package_download(run: Run, path: Path) -> None:
         st.info(f"No download: {withheld(run)}", icon=":material/block:")
         return
     with st.container(horizontal=True):
-        st.download_button(
-            "Download the adapter",
-            path.read_bytes,
-            download_name(run),
-            "application/zip",
-            on_click="ignore",
-            type="primary",
-            icon=":material/download:",
-            key=f"download_{run.id}",
-        )
+        name, mime = download_name(run), "application/zip"
+        download("Download the adapter", path.read_bytes, name, mime, type="primary", key=f"download_{run.id}")
         if run.settings.task == "classification":  # a button, since after a switch a fast click would get the other file
-            st.download_button(
+            download(
                 "Download without class labels",
                 partial(without_labels, path),
-                download_name(run),
-                "application/zip",
-                on_click="ignore",
-                icon=":material/download:",
+                name,
+                mime,
                 key=f"download_no_labels_{run.id}",
                 help="Class labels are values of your table. This package holds a hash in their place, and predictions take the labels"
                 " from the context rows.",

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import download
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.formatting import plain
 from tabtune_core.analysis.runs_table import of_task
@@ -21,13 +22,11 @@ KIND = "track"
 
 def offer(sweep: str, metric: str) -> None:
     """Draws the download of the page, and a menu of trackers. They write where the server's variables say, or to its workspace."""
-    st.download_button(
+    download(
         "Download the sweep (HTML)",
         partial(sweep_page, queries.store(), sweep, metric),
         f"sweep-{sweep}.html",
         "text/html",
-        on_click="ignore",
-        icon=":material/download:",
         help="One page to mail: findings, curves, trade-offs, the leaderboard, and how to run it again. It opens without a network (5 MB)"
         " and holds no row of the table.",
     )

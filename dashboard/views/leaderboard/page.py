@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import full_vs_lora_table, unreadable
+from dashboard.components import download, full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import few, plain, sweep_titles
@@ -176,13 +176,11 @@ if sweep is not None:
     st.caption(f"{split[:1].upper()}{split[1:]}Test rows: {'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}.")
 speak_further(found, going=going)
 with st.container(horizontal=True):
-    st.download_button(
+    download(
         "Download the leaderboard (CSV)",
         partial(exports.csv, kept, metric),
         "leaderboard.csv",
         "text/csv",
-        on_click="ignore",
-        icon=":material/download:",
         help="The rows shown here, with every column. A name that looks like a formula gets a ' in front.",
     )
     if sweep is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import download
 from dashboard.formatting import WAYS, plain
 from dashboard.url_state import choose
 from dashboard.views.new_run import forms
@@ -37,7 +38,7 @@ def show(sweep: SweepSettings, name: str, cluster_cards: int | None) -> None:
     as_toml, as_command, as_python = st.tabs(["Settings (TOML)", "Command line", "Python"])
     with as_toml:
         st.code(text, language="toml", height=300)
-        st.download_button("Download the settings", text, "sweep.toml", "application/toml", on_click="ignore", icon=":material/download:")
+        download("Download the settings", text, "sweep.toml", "application/toml")
     with as_command:
         st.caption("The same sweep on the command line, in the folder of the downloaded sweep.toml:")
         st.code(command_line([sweep.run.dataset], name, queries.home()), language="bash", wrap_lines=True)

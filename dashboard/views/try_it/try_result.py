@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dashboard.components import download
 from dashboard.components.job_status import data_of
 from dashboard.formatting import plain
 from dashboard.table_columns import as_they_come, beside, digits_behind, rounded, row_columns
@@ -49,13 +50,11 @@ def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
     shown = sorted({model["context_rows"] for model in result["models"] if "context_rows" in model})
     if shown:
         st.caption(f"Predicted from {' and '.join(f'{count:,}' for count in shown)} context rows.")
-    st.download_button(
+    download(
         f"Download {'the earlier ' if outdated else ''}predictions (CSV)",
         csv,
         "predictions.csv",
         "text/csv",
-        on_click="ignore",
-        icon=":material/download:",
         help="Your rows with each model's predictions and, for classes, every probability."
         " A text that a spreadsheet would read as a formula, such as =x, gets a ' in front.",
     )
