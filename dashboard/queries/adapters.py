@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard.queries.workspace import home, of_workspace, store
+from dashboard.queries.workspace import home, of_workspace, store, store_of
 from dashboard.server.people import check_may_change, person
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
@@ -13,23 +13,25 @@ from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.store import uploaded_adapters
 from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
-from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _facts(path: str, changed: int) -> PackageFacts:
-    return read_facts(Path(path))
+def _changed(path: Path) -> int:
+    """Returns the modification time of a file in nanoseconds; 0 if it does not exist."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
-def facts(run: Run) -> PackageFacts:
+@of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / ADAPTER_FILE))
+def facts(folder: str, run_id: str) -> PackageFacts:
     """Returns the facts in the adapter package of a run.
 
     Raises:
         AdapterError: there is no package, or it cannot be read.
     """
-    path = store().run_dir(run.id) / ADAPTER_FILE
-    return _facts(str(path), _changed(path))
+    return read_facts(store_of(folder).run_dir(run_id) / ADAPTER_FILE)
 
 
 @of_workspace(entries=4, stamp=lambda: sorted((str(about), _changed(about)) for about in (home() / "adapters").glob("*/about.json")))
@@ -66,28 +68,14 @@ def _check_upload(identity: str) -> None:
     check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _test_rows(path: str, changed: int) -> list[int]:
+@of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / PREDICTIONS_FILE))
+def test_rows(folder: str, run_id: str) -> list[int]:
+    """Returns the numbers of a run's test rows; empty if they were not kept or cannot be read."""
     try:
-        saved = pd.read_parquet(path, columns=["split", "row"])
-    except (OSError, ValueError):  # damaged
+        saved = pd.read_parquet(store_of(folder).run_dir(run_id) / PREDICTIONS_FILE, columns=["split", "row"])
+    except (OSError, ValueError):  # missing or damaged
         return []
     return [int(row) for row in saved.loc[saved["split"] == "test", "row"]]
-
-
-def test_rows(run: Run) -> list[int]:
-    """Returns the numbers of a run's test rows; empty if they were not kept or cannot be read."""
-    path = store().run_dir(run.id) / PREDICTIONS_FILE
-    changed = _changed(path)
-    return _test_rows(str(path), changed) if changed else []
-
-
-def _changed(path: Path) -> int:
-    """Returns the modification time of a file in nanoseconds; 0 if it does not exist."""
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
 
 
 @st.cache_data(max_entries=2, show_spinner="Reading the rows")

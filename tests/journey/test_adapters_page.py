@@ -182,7 +182,7 @@ def test_deleting_the_run_in_another_tab_while_its_adapter_is_drawn_is_reported(
     real = page_queries.facts
 
     def too_late(asked):
-        store.delete(asked.id)
+        store.delete(asked)
         return real(asked)
 
     monkeypatch.setattr(page_queries, "facts", too_late)

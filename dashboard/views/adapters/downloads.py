@@ -38,7 +38,7 @@ def other_formats(run: Run) -> None:
     """Draws the other formats of the adapter, one line each."""
     st.header("Other formats")
     try:
-        facts = queries.facts(run)
+        facts = queries.facts(run.id)
     except AdapterError as error:
         st.caption(plain(str(error)))
         return

@@ -119,7 +119,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     keep("adapter", picked[0])
     keep("adapters", ",".join(picked))
     first, uploads = found[picked[0]], queries.uploads()
-    facts = uploads[first.id].facts if first.id in uploads else queries.facts(queries.store().run(first.id))
+    facts = uploads[first.id].facts if first.id in uploads else queries.facts(first.id)
     table = queries.tables()[first.table] if first.here else _other_table(facts)
     with st.container(horizontal=True, vertical_alignment="center", gap="large"):
         base = st.toggle(

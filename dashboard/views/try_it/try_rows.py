@@ -68,9 +68,9 @@ def _outside(table: str, before: pd.DataFrame, after: pd.DataFrame) -> list[str]
 
 
 def _first_test_row(choice: Choice) -> int:
-    runs = {run.id: run for run in queries.listed(None)}
+    runs = {run.id for run in queries.listed(None)}
     for adapter in choice.adapters:
-        rows = queries.test_rows(runs[adapter.id]) if adapter.id in runs else []
+        rows = queries.test_rows(adapter.id) if adapter.id in runs else []
         if rows and rows[0] < choice.table.rows:
             return rows[0]
     return 0
