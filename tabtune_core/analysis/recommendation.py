@@ -13,13 +13,15 @@ import pandas as pd
 
 from tabtune_core.analysis.against_references import Rival, against_guessing, rivals
 from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
-from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, told_by
+from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, half_widths, told_by, with_half_widths
 from tabtune_core.analysis.gains import UNIT, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.jackknife import Difference
+from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted, number
 
@@ -136,6 +138,14 @@ def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str
             how = "always answering with the mean of its training rows"
             advice = " Look, on the Data page, for target values that are far from the others."
         yield versus(lora if trained else "zero-shot", how, found, metric, size=size, part=part) + advice
+
+
+def board_and_recommendation(store: RunStore, runs: Sequence[Run], rank_by: str, load: Load) -> tuple[pd.DataFrame, Recommendation]:
+    """Returns the leaderboard of a sweep's runs, with the ± of each gain, which ``load`` reads, and with NOISE; and its recommendation."""
+    own = partial(half_widths, metric=METRICS[rank_by], load=load)
+    board = with_half_widths(of_task(leaderboard(runs, rank_by), METRICS[rank_by].task), own)
+    found = recommend(store, board, rank_by)
+    return with_noise(board, found.configurations), found
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:

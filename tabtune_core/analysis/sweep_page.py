@@ -15,11 +15,9 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.curves import frame_of
 from tabtune_core.analysis.html_report import page
-from tabtune_core.analysis.recommendation import recommend, with_noise
-from tabtune_core.analysis.runs_table import leaderboard, of_task
+from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import speaking_meter
 from tabtune_core.charts.style import roles, styles_of, with_names
@@ -48,12 +46,10 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
         raise StoreError(f"No run of the sweep {sweep!r} can be read. Open the workspace with the version that wrote it.")
     settings, named = runs[0].settings, store.sweep(sweep)
     metric = rank_by or settings.selection_metric
-    own = partial(half_widths, metric=METRICS[metric], load=partial(read_predictions, store))
-    board = with_half_widths(of_task(leaderboard(runs, metric), settings.task), own)
-    found = recommend(store, board, metric)
+    board, found = board_and_recommendation(store, runs, metric, partial(read_predictions, store))
     note = board["note"].where(board["status"].isin(RANKED), board["status"])  # an error may quote cells
     note = note.mask(board["archived"], ("archived, " + note).str.removesuffix(", "))
-    board = with_noise(board.assign(note=note), found.configurations).drop(columns=IDS)
+    board = board.assign(note=note).drop(columns=IDS)
     names = [run.name for run in runs]
     labels = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
     named_in = partial(with_names, names=labels, styles=styles_of(roles([run.settings for run in runs])))

@@ -2,13 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
 from tabtune_core.events import RunPlanned
-from tabtune_core.metrics import METRICS, metrics_of
+from tabtune_core.metrics import metrics_of
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.run_row import RANKED, Run
@@ -49,9 +48,7 @@ def print_as(form: str, frame: "pd.DataFrame", text: str) -> None:
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and, in table format, its recommendation; returns 0 if any run of a model has a result, else 1."""
-    from tabtune_core.analysis.comparison import half_widths, with_half_widths
-    from tabtune_core.analysis.recommendation import recommend, with_noise
-    from tabtune_core.analysis.runs_table import leaderboard, of_task
+    from tabtune_core.analysis.recommendation import board_and_recommendation
     from tabtune_core.data.splits import SplitName
     from tabtune_core.store.predictions import Predictions, read_predictions
 
@@ -63,11 +60,8 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
             unread[run_id] = str(path) if store.last_event(run_id, RunPlanned) else "its plan in the database (RunPlanned)"
         return found
 
-    own = partial(half_widths, metric=METRICS[rank_by], load=load)
-    board = with_half_widths(of_task(leaderboard(runs, rank_by), runs[0].settings.task), own)
-    found = recommend(store, board, rank_by)
-    told = with_noise(board, found.configurations)
-    print_as(asked.format, told, f"{table(board, rank_by)}\n{paragraphs(found.sentences, found.basis)}")
+    board, found = board_and_recommendation(store, runs, rank_by, load)
+    print_as(asked.format, board, f"{table(board, rank_by)}\n{paragraphs(found.sentences, found.basis)}")
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:
