@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard.formatting import labels
 from dashboard.queries.workspace import active as any_active
-from dashboard.queries.workspace import home, listed, listed_in, of_workspace, selection_metric, stamp_of, store, store_of
+from dashboard.queries.workspace import home, listed, of_workspace, selection_metric, stamp_of, store, store_of
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
@@ -106,16 +106,15 @@ def against_full(folder: str, sweep: str, rank_by: str) -> pd.DataFrame:
     return full_or_lora(_ranked(sweep, rank_by), recommended(sweep, rank_by).configurations, rank_by)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _curves(folder: str, sweep: str | None, metric: str, stamp: str, moment: int) -> dict[str, list[float]]:
-    return series.sparklines(store_of(folder), [run.id for run in listed_in(folder, sweep, stamp)], metric)
+def _of_ten_seconds(sweep: str | None, metric: str) -> tuple[str, int]:
+    going = any(run.status == "running" for run in listed(sweep))
+    return stamp_of(sweep), int(time.monotonic() / 10) if going else 0
 
 
-def sparklines(sweep: str | None, metric: str) -> dict[str, list[float]]:
+@of_workspace(entries=16, stamp=_of_ten_seconds)
+def sparklines(folder: str, sweep: str | None, metric: str) -> dict[str, list[float]]:
     """Returns run id -> its validation scores over the evaluations; at most ten seconds old while a run is in progress."""
-    runs = listed(sweep)
-    now = int(time.monotonic() / 10) if any(run.status == "running" for run in runs) else 0
-    return _curves(str(home()), sweep, metric, stamp_of(sweep), now)
+    return series.sparklines(store_of(folder), [run.id for run in listed(sweep)], metric)
 
 
 @of_workspace(entries=64)

@@ -152,14 +152,13 @@ def stamp_of(sweep: str | None) -> str:
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def listed_in(folder: str, sweep: str | None, stamp: str) -> list[Run]:
-    """Like ``listed``, for cached reads: the workspace and its stamp are arguments."""
+def _listed(folder: str, sweep: str | None, stamp: str) -> list[Run]:
     return store_of(folder).runs(sweep)
 
 
 def listed(sweep: str | None) -> list[Run]:
     """Returns the runs of one sweep or all, read again when one changes its state, name or note; heartbeats and wishes may be old."""
-    return listed_in(str(home()), sweep, stamp_of(sweep))
+    return _listed(str(home()), sweep, stamp_of(sweep))
 
 
 @of_workspace(entries=4, stamp=lambda: stamp_of(None))
