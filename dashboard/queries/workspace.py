@@ -178,9 +178,9 @@ def selection_metric(sweep: str) -> str:
     return listed(sweep)[0].settings.selection_metric
 
 
-def log_tail(run_id: str, lines: int = 200) -> str:
-    """Returns the end of a run's log; empty without a log."""
-    return tail(store().run_dir(run_id) / LOG, lines)
+def log_tail(run_id: str) -> str:
+    """Returns the last 200 lines of a run's log; empty without a log."""
+    return tail(store().run_dir(run_id) / LOG, 200)
 
 
 def keep_worker() -> None:

@@ -13,6 +13,7 @@ from tabtune_core.store.predictions import Predictions
 
 MOST_CLASSES = 12
 OTHERS = "other classes"
+BINS = 10
 
 
 def confusion(predictions: Predictions) -> pd.DataFrame:
@@ -42,12 +43,12 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
     )
 
 
-def reliability(predictions: Predictions, bins: int = 10) -> pd.DataFrame:
+def reliability(predictions: Predictions) -> pd.DataFrame:
     """One row per bin of confidence: low, high, rows, and mean confidence and accuracy (0 to 1; NaN for an empty bin)."""
-    rows_B, confidence_B, right_B = confidence_bins(predictions.y_N.astype(np.int64), predictions.predicted, bins).T
+    rows_B, confidence_B, right_B = confidence_bins(predictions.y_N.astype(np.int64), predictions.predicted, BINS).T
     with np.errstate(invalid="ignore"):
         means = {"confidence": confidence_B / rows_B, "accuracy": right_B / rows_B}
-    edges = np.arange(bins + 1) / bins
+    edges = np.arange(BINS + 1) / BINS
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "rows": rows_B.astype(np.int64), **means})
 
 

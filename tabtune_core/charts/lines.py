@@ -67,21 +67,20 @@ def gradient_norm(steps: pd.DataFrame, *, x: str = "step", log: bool = False, sm
     return lines(steps, "gradient_norm", y_title="Gradient norm before clipping (no unit)", x=x, log=log, smoothing=smoothing)
 
 
-def learning_rate(steps: pd.DataFrame, *, x: str = "step", log: bool = False) -> go.Figure:
+def learning_rate(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, learning_rate (per step; with LoRA+, that of the A factors)."""
-    return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, log=log, hover=".2e")
+    return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, hover=".2e")
 
 
-def seconds(steps: pd.DataFrame, *, cumulative: bool = False, log: bool = False, smoothing: float = 0.0) -> go.Figure:
+def seconds(steps: pd.DataFrame, *, cumulative: bool = False, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds (since training began, validation included)."""
     if cumulative:
-        drawn = lines(steps, "seconds", y_title="Training time (s)", log=log)
+        drawn = lines(steps, "seconds", y_title="Training time (s)")
     else:
         by_run = steps.groupby("run", observed=True, sort=False)
         spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
-        title = "Time per step, evaluation included (s)"
-        drawn = lines(steps.assign(spent=spent), "spent", y_title=title, log=log, smoothing=smoothing)
-    return drawn if log else drawn.update_yaxes(rangemode="tozero")  # times are compared by length
+        drawn = lines(steps.assign(spent=spent), "spent", y_title="Time per step, evaluation included (s)", smoothing=smoothing)
+    return drawn.update_yaxes(rangemode="tozero")  # times are compared by length
 
 
 READINGS = {

@@ -103,7 +103,7 @@ def _limits() -> dict[str, float]:
     return limits
 
 
-def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "runs") -> str:
+def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str) -> str:
     """Names the runs that no other run beats on all axes, if they are few."""
     chosen = [axis_of(name, metric) for name in axes]
     best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen})]
@@ -116,7 +116,7 @@ def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str = "r
     return f"{len(names)} of {known} {noun} {are} on these {len(axes)} axes{which}."
 
 
-def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str = "runs") -> str:
+def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str) -> str:
     """Describes the best run within the limits and its costs; without such a run, the lowest measured values."""
     scored = board.dropna(subset=[f"validation_{metric}"])
     inside = scored[within_limits(scored, limits)]

@@ -198,7 +198,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         st.caption(f"Frozen layers shared with {counted(len(saved), 'run')}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
 
 
-def sweep_buttons(runs: list[Run], key: str, *, allowed: bool = True) -> None:
+def sweep_buttons(runs: list[Run], key: str, *, allowed: bool) -> None:
     """Draws buttons to stop or cancel all runs that have not ended; ``allowed`` is False for another person's sweep."""
     going = [run.id for run in runs if run.status not in ENDED and allowed]
     st.button(
