@@ -23,7 +23,7 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
-from tabtune_core.training.memory.fitting import DeviceMemory, Fit, Growth, between, cannot_fit, disk_need, judge, need_of, no_room
+from tabtune_core.training.memory.fitting import DeviceMemory, Fit, Growth, Need, between, cannot_fit, disk_need, judge, need_of, no_room
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE, MOST_GIGABYTES = 1e9, 10_000
@@ -83,22 +83,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = count_features(kinds_of(queries.tables()[table].columns, sweep.run), target)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
-    planned = st.number_input(
-        "Plan for a GPU of (GB)",
-        value=None,
-        step=8.0,
-        key="planned_gigabytes",
-        placeholder="this machine's device",
-        format="%g",
-        persist_state="session",
-        help="Estimates for a GPU with this much memory, even if this machine has no such GPU. Empty: the device chosen above.",
-    )
-    device = device_of(sweep.run.device, queries.cluster())
-    if planned is not None and not 1 <= planned <= MOST_GIGABYTES:
-        st.error(f"A GPU has 1 to {MOST_GIGABYTES:,} GB. The estimate is for the device chosen above.", icon=":material/block:")
-        planned = None
-    if planned:
-        device = DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True)
+    device, planned = _ask_device(sweep.run.device)
     on_gpu = device.on_gpu
     asked = sweep.run.train.predict_context_rows
     if device.all_bytes is not None:
@@ -120,16 +105,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     st.caption(f"Training takes, over the loaded model: {'; '.join(growths)}.", help=_GROWTH_HELP)
     st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
-    needed = f"{between(need.least, need.most, GIGABYTE, 1)} GB at most"
-    fit = None
-    if device.free_bytes is None:
-        st.caption(f"Needs {needed} ({BESIDE}). Free memory on {device.name}: not known.")
-    else:
-        fit = judge(need, device.free_bytes)
-        st.markdown(f"{BADGES[fit]} {needed}, of {device.free_bytes / GIGABYTE:.1f} GB on {device.name}.")
-        st.caption(f"{BESIDE}.")
-        if fit != "fits":
-            st.caption(_WAY_OUT)
+    fit = _say_whether_it_fits(need, device)
     if planned:
         st.caption("The time on that GPU is known after the first run there.")
         return Judged()  # this machine was not judged
@@ -138,6 +114,39 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     st.caption(f"Disk: about {megabytes(on_disk.kept)} are kept, and up to {meanwhile} more are used while a run trains.", help=_DISK_HELP)
     too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
     return Judged(too_large, fit, _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds"))
+
+
+def _ask_device(asked: str) -> tuple[DeviceMemory, bool]:
+    """Asks for a GPU to plan for; returns it, else the device ``asked`` for, and whether it is planned."""
+    planned = st.number_input(
+        "Plan for a GPU of (GB)",
+        value=None,
+        step=8.0,
+        key="planned_gigabytes",
+        placeholder="this machine's device",
+        format="%g",
+        persist_state="session",
+        help="Estimates for a GPU with this much memory, even if this machine has no such GPU. Empty: the device chosen above.",
+    )
+    if planned is not None and 1 <= planned <= MOST_GIGABYTES:
+        return DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True), True
+    if planned is not None:
+        st.error(f"A GPU has 1 to {MOST_GIGABYTES:,} GB. The estimate is for the device chosen above.", icon=":material/block:")
+    return device_of(asked, queries.cluster()), False
+
+
+def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
+    """Says what the runs need of the device's free memory, and returns whether it is enough; None if that is not known."""
+    needed = f"{between(need.least, need.most, GIGABYTE, 1)} GB at most"
+    if device.free_bytes is None:
+        st.caption(f"Needs {needed} ({BESIDE}). Free memory on {device.name}: not known.")
+        return None
+    fit = judge(need, device.free_bytes)
+    st.markdown(f"{BADGES[fit]} {needed}, of {device.free_bytes / GIGABYTE:.1f} GB on {device.name}.")
+    st.caption(f"{BESIDE}.")
+    if fit != "fits":
+        st.caption(_WAY_OUT)
+    return fit
 
 
 def device_of(asked: str, cluster: Cluster | None) -> DeviceMemory:
