@@ -8,8 +8,7 @@ import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
-from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT
-from tabtune_core.metrics import METRICS
+from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT, best_first
 from tabtune_core.settings import MODELS, STRATEGY_NAMES
 
 ROWS, SEEDS = "rows", "seeds"
@@ -38,7 +37,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     treats the held-out rows of different seeds as different rows.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
-    meaning, score = METRICS[rank_by], f"validation_{rank_by}"
+    score = f"validation_{rank_by}"
     each = board.assign(configuration=board.groupby([*WHERE, *CONFIGURATION], dropna=False, sort=False).ngroup())
     known = each[np.isfinite(each[score]) & ~each["archived"]]
     complete = known["apart"] == ""
@@ -48,9 +47,8 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     table = each.groupby("configuration")[[*WHERE, *CONFIGURATION, "memory_meter"]].first()
     table = table.join(_means(known)).join(_texts(each, known))
     comparable = table.index.isin(known.loc[shared.loc[known.index], "configuration"])
-    table["place"] = table[score].where(comparable).rank(method="min", ascending=not meaning.higher_is_better)
     table.insert(0, "name", _names(table, each))
-    table = table.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
+    table = best_first(table, table[score].where(comparable), rank_by)
     table = table.astype({"place": "Int64", "seed_count": "Int64"}).assign(interval_basis=SEEDS)
     return table if compared is None else _with_noise(table, score, compared)
 

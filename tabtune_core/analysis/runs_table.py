@@ -76,15 +76,18 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     """
     if rank_by not in METRICS:
         raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; known are {', '.join(METRICS)}.")
-    higher_is_better = METRICS[rank_by].higher_is_better
     more, why = _differing(runs), apart(runs)
     rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype=TEXT).astype(_of_kind(NUMBER))
-    score = board[f"validation_{rank_by}"]
     board["archived"] = board["archived"].astype(bool)
-    board["place"] = score.mask(board["archived"]).rank(method="min", ascending=not higher_is_better)
-    board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
-    return board.astype(_of_kind(WHOLE))
+    return best_first(board, board[f"validation_{rank_by}"].mask(board["archived"]), rank_by).astype(_of_kind(WHOLE))
+
+
+def best_first(board: pd.DataFrame, score: "pd.Series[float]", rank_by: str) -> pd.DataFrame:
+    """Returns the rows with their ``place``: equal scores share one, the fewest trained parameters first; last are rows without a score."""
+    place = score.rank(method="min", ascending=not METRICS[rank_by].higher_is_better)
+    by = ["place", "trainable_parameters"]
+    return board.assign(place=place).sort_values(by, kind="stable", na_position="last", ignore_index=True)
 
 
 def _of_kind(kind: str) -> dict[str, str]:

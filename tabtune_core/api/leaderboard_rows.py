@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.intervals import half_interval, half_width
-from tabtune_core.analysis.runs_table import NO_GAIN
+from tabtune_core.analysis.runs_table import NO_GAIN, best_first
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.values import with_column, words
 from tabtune_core.errors import TabTuneError
@@ -113,12 +113,9 @@ PARTS = ("validation", "test")
 
 def rows_of(entries: Mapping[str, Sequence[Fit]], rank_by: str) -> pd.DataFrame:
     """Returns one row per entry. Equal scores share a place, fewer trainable parameters first; an entry with a failed seed has no place."""
-    rows = [_row(name, fits, rank_by) for name, fits in entries.items()]
-    board = pd.DataFrame(rows)
+    board = pd.DataFrame([{"place": math.nan, **_row(name, fits, rank_by)} for name, fits in entries.items()])
     score = board[f"validation_{rank_by}"].where(board["status"] != "failed")
-    board.insert(0, "place", score.rank(method="min", ascending=not METRICS[rank_by].higher_is_better))
-    board = board.sort_values(["place", "trainable_parameters"], kind="stable", na_position="last", ignore_index=True)
-    return board.astype(dict.fromkeys(_WHOLE, "Int64"))
+    return best_first(board, score, rank_by).astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
 def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
