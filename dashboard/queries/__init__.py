@@ -49,6 +49,7 @@ from dashboard.queries.workspace import (
     active,
     cards,
     cluster,
+    delete_jobs,
     home,
     keep_worker,
     listed,

@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard.formatting import labels
 from dashboard.queries.workspace import active as any_active
-from dashboard.queries.workspace import home, listed, of_workspace, selection_metric, stamp_of, store, store_of
+from dashboard.queries.workspace import delete_jobs, home, listed, of_workspace, selection_metric, stamp_of, store, store_of
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
@@ -26,7 +26,7 @@ from tabtune_core.analysis.runtime_estimate import Pace, latest, measured_paces,
 from tabtune_core.analysis.setting_effects import experience
 from tabtune_core.data.datasets import get_dataset
 from tabtune_core.data.splits import SplitName
-from tabtune_core.errors import StoreError, TabTuneError
+from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
@@ -151,9 +151,7 @@ def measure(runs: Sequence[RunSettings]) -> Job | None:
     done = any(job.arguments == asked for job in jobs)
     if done or not runs or worker_of(home()) is None or store().jobs(status="running") or any_active(listed(None)):
         return None
-    for old in jobs[KEPT_PACES:]:
-        with suppress(StoreError):  # another tab was faster
-            store().delete_job(old.id)
+    delete_jobs(*(old.id for old in jobs[KEPT_PACES:]))
     with suppress(TabTuneError):  # the disk is full: other messages say so
         return store().job(store().add_job("pace", asked))
     return None

@@ -173,6 +173,13 @@ def newest_jobs(kind: str, *asked: Mapping[str, Any]) -> list[Job | None]:
     return [next((job for job in jobs if arguments.items() <= job.arguments.items()), None) for arguments in asked]
 
 
+def delete_jobs(*job_ids: str) -> None:
+    """Deletes jobs, but not one that has just started or that another tab has deleted."""
+    for job_id in job_ids:
+        with suppress(StoreError):
+            store().delete_job(job_id)
+
+
 def selection_metric(sweep: str) -> str:
     """Returns the metric that chose the best states of a sweep, which is also the default for ranking."""
     return listed(sweep)[0].settings.selection_metric

@@ -1,6 +1,5 @@
 """The formats of one adapter: contents, preparation, verification, download, and the code that opens each."""
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from dashboard import queries
 from dashboard.components import download
 from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
-from tabtune_core.errors import AdapterError, StoreError
+from tabtune_core.errors import AdapterError
 from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.snippets import file_name
@@ -25,13 +24,7 @@ def prepare(asked: Mapping[str, str]) -> None:
     [old] = queries.newest_jobs(KIND, asked)
     ask_for(KIND, asked)
     if old is not None and old.status in JOB_ENDED:
-        remove(old.id)
-
-
-def remove(job_id: str) -> None:
-    """Deletes a prepared file."""
-    with contextlib.suppress(StoreError):  # another tab was faster, or the job has just started
-        queries.store().delete_job(job_id)
+        queries.delete_jobs(old.id)
 
 
 def other_formats(run: Run) -> None:
@@ -92,7 +85,7 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
             download(f"Download ({size})", data_of(path), path.name, mime, type="primary", key=f"get_{form}_{run.id}")
             st.button(
                 f"Remove {title}",
-                on_click=remove,
+                on_click=queries.delete_jobs,
                 args=(job.id,),
                 disabled=not queries.store().may_change_job(job.id),
                 type="tertiary",

@@ -3,7 +3,6 @@
 The address has the job's id, so that a reload shows the same predictions.
 """
 
-import contextlib
 from typing import Any
 
 import pandas as pd
@@ -31,9 +30,7 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
     """Asks the worker to predict the rows, and deletes old rows and jobs."""
     store = queries.store()
     forget_rows(store.home, older_than_seconds=DAY_SECONDS)
-    for old in store.jobs("predict")[KEPT_JOBS:]:
-        with contextlib.suppress(StoreError):  # it runs, or another tab was faster
-            store.delete_job(old.id)
+    queries.delete_jobs(*(old.id for old in store.jobs("predict")[KEPT_JOBS:]))
     keep("job", store.add_job("predict", {"rows": keep_rows(store.home, rows), **arguments_of(choice)}))
     queries.keep_worker()
 
