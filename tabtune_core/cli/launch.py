@@ -266,7 +266,7 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
             earlier = next(file for number in itertools.count(1) if not (file := folder / f"{name} (earlier {number}).zip").exists())
             target.rename(earlier)
             say(f"{target} already existed, from another run; it was renamed to {earlier}.")
-        with in_one_move(target, mark=f"{os.getpid()}.partial") as made:
+        with in_one_move(target) as made:
             made.write_bytes(content)
         say(f"{run.name}: {target}")
 

@@ -127,7 +127,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if max_classes is not None and len(sizes) > max_classes:
         fewest = sizes.iloc[max_classes - 1] + 1
         leaves = f"Group the rare ones (--group-rare-classes {fewest} leaves at most {max_classes}), or choose another model"
-        way_out = offer if is_numeric_dtype(labels) else leaves
+        others = leaves if sizes.iloc[0] >= fewest else "Merge some in the file, or choose another model"  # else all would be one
+        way_out = offer if is_numeric_dtype(labels) else others
         raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
     longest = max(map(len, words(pd.Series(sizes.index))))
     if longest > LONGEST_TEXT:

@@ -59,7 +59,7 @@ def write_predictions(
 def write_weights(path: Path, model: BaseModel) -> None:
     """Writes all weights of a module as safetensors: the result of full fine-tuning."""
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}
-    with in_one_move(path) as partial:
+    with in_one_move(path, alone=True) as partial:
         safetensors.torch.save_file(weights, partial)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,14 +14,16 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
-def in_one_move(path: Path, *, mark: str = "partial") -> Iterator[Path]:
+def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """Yields a temporary file beside ``path`` and moves it there; if writing fails, removes it so that it does not fill the disk.
 
     Links are followed, the mode of an existing file is kept, and a pipe or device is written directly. System errors name ``path``.
-    ``mark`` ends the name of the temporary file; processes that may write the same file need different marks.
+    Its name is new each time, since several processes may write the file at once and one of them must win. If this process is ``alone``, it
+    is the same each time, so that the next write replaces what a killed one left.
     """
     place = Path(os.path.realpath(path))
-    partial = place.with_name(f"{place.name}.{mark}") if place.is_file() or not place.exists() else place
+    name = f"{place.name}.partial" if alone else f"{place.name}.{secrets.token_hex(3)}.partial"
+    partial = place.with_name(name) if place.is_file() or not place.exists() else place
     try:
         yield partial
         if partial is not place:
@@ -38,8 +41,11 @@ def in_one_move(path: Path, *, mark: str = "partial") -> Iterator[Path]:
 
 @contextmanager
 def lasting(path: Path) -> Iterator[BinaryIO]:
-    """Yields a stream to a file that is complete or absent even after a power failure; until it is on the disk, ``path`` is unchanged."""
-    with in_one_move(path) as partial, partial.open("wb") as stream:
+    """Yields a stream to a file that is complete or absent even after a power failure; until it is on the disk, ``path`` is unchanged.
+
+    Only one process may write it.
+    """
+    with in_one_move(path, alone=True) as partial, partial.open("wb") as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())

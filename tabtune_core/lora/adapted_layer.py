@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import entry, only
+from tabtune_core.settings import LoraSettings
 from tabtune_core.variants import VARIANTS
 
 PREFIX = "base_model.model."
@@ -90,3 +91,13 @@ class AdaptedLayer:
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:
     """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
     return alpha / (math.sqrt(rank) if use_rslora else rank)
+
+
+def may_scale(lora: LoraSettings, scaling: float) -> bool:
+    """Whether a layer of an adapter with these settings may have this scaling; which of them a pattern means, only the base can tell."""
+    allowed = (
+        update_scaling(rank, 2.0 * rank if alpha is None else alpha, use_rslora=lora.use_rslora)
+        for rank in (lora.rank, *lora.rank_pattern.values())
+        for alpha in (lora.alpha, *lora.alpha_pattern.values())
+    )
+    return any(math.isclose(scaling, one, rel_tol=1e-6) for one in allowed)

@@ -15,7 +15,7 @@ from tabtune_core.data.findings import Kind, ReadAs, ReadingChoices
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import digest, entry, fits, only, texts
 from tabtune_core.files.tensors import FLOATS, Stored
-from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
+from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer, may_scale
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.upstream import Source, name_entry
 
@@ -154,6 +154,10 @@ class PackageFacts:
         if not self.layers:
             raise Damaged("it does not name an adapted layer")
         texts([layer.path for layer in self.layers], "layers")
+        lora = settings.lora
+        odd = (layer for layer in self.layers if layer.variant != lora.variant or not may_scale(lora, layer.scaling))
+        if (layer := next(odd, None)) is not None:
+            raise Damaged(f"its layer {layer.path[:120]!r} has the scaling {layer.scaling:g} ({layer.variant}), unlike its settings")
         if not fits(self.scores, dict[str, dict[str, float]]) or not fits(self.versions, dict[str, str]):
             raise Damaged("its scores or versions are not values by name")
 

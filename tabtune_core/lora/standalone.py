@@ -4,7 +4,6 @@ In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. O
 Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256, only
 from tabtune_core.files.torch_files import FLOATS, read_torch_file
 from tabtune_core.files.whole import in_one_move
-from tabtune_core.lora.adapted_layer import PREFIX, SIDES, update_scaling
+from tabtune_core.lora.adapted_layer import PREFIX, SIDES, may_scale
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import FACTS, read_package
@@ -160,12 +159,7 @@ def _contradictions(content: Mapping[str, Any], adapter: LoraAdapter) -> Iterato
         found = content[side]
         if found.keys() != factors.keys() or not all(torch.equal(found[path].double(), factors[path].double()) for path in paths):
             yield side
-    allowed = [  # of any layer: which of them a pattern means, only the base can tell
-        update_scaling(rank, 2.0 * rank if alpha is None else alpha, use_rslora=lora.use_rslora)
-        for rank in (lora.rank, *lora.rank_pattern.values())
-        for alpha in (lora.alpha, *lora.alpha_pattern.values())
-    ]
-    if not all(any(math.isclose(told, one, rel_tol=1e-6) for one in allowed) for told in content.get("scaling", {}).values()):
+    if not all(may_scale(lora, told) for told in content.get("scaling", {}).values()):
         yield "scaling"
 
 

@@ -1,14 +1,18 @@
 """The target is proposed with a reason; a label that cannot be learned is refused with the way out."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tabtune_core.data.merged_classes import GROUPED, split_at_median, with_label
+from tabtune_core.data.merged_classes import GROUPED, group_rare, split_at_median, with_label
 from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.table import read_table
 from tabtune_core.data.target import propose_target, ways_of
-from tabtune_core.data.target_checks import check_label
+from tabtune_core.data.target_checks import check_classes, check_label
 from tabtune_core.data.target_ranking import name_weight, rank_targets
 from tabtune_core.errors import LabelError
 from tabtune_core.settings import RunSettings
@@ -267,3 +271,14 @@ def test_a_year_is_not_proposed_for_sharing_the_table_s_name():
     columns = {"budgetYear": np.arange(60) // 2 + 1980, "value": rng.normal(size=60), "forecastYear": rng.integers(1980, 2020, 60)}
     proposal = propose_target(read_table(pd.DataFrame(columns).to_csv(index=False).encode()), "budgets.csv")
     assert (proposal.column or proposal.near[0]) == "value"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(3, 6), min_size=11, max_size=14))
+def test_the_advised_grouping_leaves_classes_that_the_model_takes(sizes):
+    labels = pd.Series([f"c{number}" for number, size in enumerate(sizes) for _ in range(size)], name="y")
+    with pytest.raises(LabelError) as refused:
+        list(check_classes(labels, "y", 10, 3))
+    advised = re.search(r"--group-rare-classes (\d+) leaves", str(refused.value))
+    assert (advised is None) == (sorted(sizes)[-10] == max(sizes))
+    assert advised is None or 2 <= group_rare(labels, int(advised[1])).nunique() <= 10

@@ -2,11 +2,12 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from small_disk import fill, small_disk
 
-from tabtune_core.files.whole import in_one_move, keep_folder, write_text
+from tabtune_core.files.whole import in_one_move, keep_folder, lasting, write_text
 from tabtune_core.shortage import shortage_of
 
 
@@ -20,12 +21,34 @@ def test_a_text_replaces_the_previous_one(tmp_path):
 @pytest.mark.parametrize("begun", [True, False])
 def test_if_writing_fails_the_file_is_unchanged(tmp_path, begun):
     write_text(tmp_path / "it.json", "first")
-    with pytest.raises(OSError, match="full"), in_one_move(tmp_path / "it.json", mark="7") as partial:
+    with pytest.raises(OSError, match="full"), in_one_move(tmp_path / "it.json", alone=begun) as partial:
         if begun:
             partial.write_text("hal")
-        assert partial.name == "it.json.7"
         raise OSError("The disk is full")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["first"]
+
+
+def test_of_several_that_write_a_file_at_once_one_wins_and_none_fails(tmp_path):
+    path, all_begun = tmp_path / "it", Barrier(4)
+
+    def write(text):
+        with in_one_move(path) as partial, partial.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            all_begun.wait(20)
+            stream.write(text)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, texts := ["a" * 9, "b" * 99, "c" * 999, "d" * 9999]))
+    assert path.read_text() in [2 * text for text in texts]
+    assert [file.name for file in tmp_path.iterdir()] == ["it"]
+
+
+def test_the_next_write_of_a_process_that_is_alone_replaces_what_a_killed_one_left(tmp_path):
+    (tmp_path / "it.partial").write_text("half")
+    with lasting(tmp_path / "it") as stream:
+        stream.write(b"whole")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"it": "whole"}
 
 
 def test_a_folder_is_moved_into_place_unless_another_process_has_filled_it(tmp_path):

@@ -195,9 +195,16 @@ REFUSED = {
     ),
     "not the layers of the settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* differs"),
     "not the size of the settings": (
-        with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "use_dora": True}),
+        with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "bias": "lora_only"}),
         r"values \(768\) differs",
     ),
+    **{
+        f"not the {name} of the settings": (
+            with_settings(lora={"rank": 2, "targets": [LAYER["path"]], name: value}),
+            r"has the scaling 2 \(lora\), unlike its settings",
+        )
+        for name, value in {"alpha": 800.0, "use_rslora": True, "use_dora": True}.items()
+    },
     "a pattern that fits no layer": (
         with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "rank_pattern": {"(a+)+$": 1}}),
         "does not fit TabICL mini: rank_pattern names .*, which no adapted layer has",
