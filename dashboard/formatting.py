@@ -9,7 +9,6 @@ from dashboard.server.people import by
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.data.target import Way
-from tabtune_core.metrics import Task
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
@@ -41,7 +40,6 @@ TRAIN_SECONDS_HELP = (
     " the time that computing them took, so that runs are comparable in any order. Cache reads and writes do not count,"
     " nor does waiting for a core that other programs use."
 )
-LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
 
 
 SILENCE_SECONDS = 15

@@ -289,6 +289,8 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 SELECTION: dict[Task, str] = {"classification": "log_loss", "regression": "rmse"}
 """The default selection metric of each task."""
+LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the model's own unit"}
+"""The unit of a training loss, for people."""
 
 ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[[Any], Any]]] = {
     "log_loss": (lambda y_N, p_NK: -np.log(_normalised(p_NK)[np.arange(len(y_N)), y_N]), np.asarray),

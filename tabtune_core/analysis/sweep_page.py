@@ -24,7 +24,7 @@ from tabtune_core.charts.style import roles, styles_of, with_names
 from tabtune_core.data.datasets import Dataset, get_dataset
 from tabtune_core.data.findings import not_asked, together
 from tabtune_core.errors import SettingError, StoreError, TableError
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import REFERENCES, SweepSettings
 from tabtune_core.store.predictions import read_predictions
@@ -72,7 +72,7 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
 def _figures(metric: str, scores: pd.DataFrame, steps: pd.DataFrame, memory: pd.DataFrame) -> dict[str, go.Figure]:
     return {
         f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
-        "Training loss": CHARTS["loss"].draw(steps),
+        "Training loss": CHARTS["loss"].draw(steps, unit=LOSS_UNITS[METRICS[metric].task]),
         "Memory": CHARTS["memory"].draw(memory, meter=speaking_meter(memory)),
         "Time per step": CHARTS["seconds"].draw(steps),
     }

@@ -8,14 +8,14 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import segments
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import LOSS_UNITS, TRAIN_SECONDS_HELP
+from dashboard.formatting import TRAIN_SECONDS_HELP
 from dashboard.url_state import asked_for, keep
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, changed_rows, confusions, number_errors
 from dashboard.views.compare.rank_tab import update_sizes
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
 from tabtune_core.charts import CHARTS
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.store.run_row import Run
 

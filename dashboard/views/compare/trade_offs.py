@@ -123,7 +123,9 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
     best = best_of(inside, f"validation_{metric}", higher_is_better=METRICS[metric].higher_is_better)
     if best is None:
         least = "; ".join(
-            f"{COSTS[name][0].lower()} from {scored[name].min() / COSTS[name][1]:,.1f}" for name in limits if scored[name].notna().any()
+            f"{COSTS[name][0][:1].lower()}{COSTS[name][0][1:]} from {scored[name].min() / COSTS[name][1]:,.1f}"
+            for name in limits
+            if scored[name].notna().any()
         )
         return f"**No run is within these limits.** The lowest measured values: {least or 'nothing'}."
     costs = [

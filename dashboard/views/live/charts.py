@@ -8,14 +8,14 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import segments
-from dashboard.formatting import LOSS_UNITS, plain
+from dashboard.formatting import plain
 from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import MOST_NAMED, Curves, OpenCharts
 from dashboard.views.live.view import View
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.lines import READINGS
 from tabtune_core.charts.memory import METERS
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import LOSS_UNITS, METRICS
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:

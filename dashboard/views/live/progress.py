@@ -12,14 +12,14 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import browser_part
-from dashboard.formatting import LOSS_UNITS, STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
+from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
 from dashboard.queries import Latest, Look
 from dashboard.table_columns import digits_behind, rounded
 from dashboard.views.live.actions import again_all, ask, to_the_form
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.analysis.runtime_estimate import kind_of
 from tabtune_core.execution.executor import LOCAL
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
 from tabtune_core.wording import counted

@@ -7,6 +7,7 @@ from html import unescape
 import pandas as pd
 import pytest
 from made_sweeps import Lab
+from seeding import finished_sweep
 
 from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.sweep_page import sweep_page
@@ -15,6 +16,7 @@ from tabtune_core.data.datasets import add_dataset, delete_dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import Evaluated, MemorySampled, StepDone
 from tabtune_core.settings import RunSettings, SweepSettings
+from tabtune_core.store.runs import RunStore
 
 NAME = "<b>x</b><a href='http://x.example'>y</a><img src=http://x.example>"
 CELLS = ("kipper", "Kipper", "914.25 km", "2024-07-31T06:05+02:00", "77123", "n.a.x", "ledger total")
@@ -94,3 +96,10 @@ def test_a_board_alone_also_makes_a_page():
     board = pd.DataFrame({"place": [1], "name": [NAME], "strategy": ["peft"], "rank": [4], "note": [""], "growth_memory_bytes": [1e6]})
     html = page(board.assign(validation_log_loss=0.5, run_growth_memory_bytes=1e6, train_seconds=3.0, adapter_bytes=9.0), "log_loss")
     assert "&lt;img" in html and "<img" not in shown(html)
+
+
+@pytest.mark.parametrize(("task", "unit"), [("classification", "nats"), ("regression", "the model's own unit")])
+def test_training_losses_have_the_unit_of_the_task(tmp_path, task, unit):
+    store = RunStore(tmp_path)
+    html = sweep_page(store, finished_sweep(store, task=task))
+    assert f"Training loss ({unit})" in html.replace("\\u0027", "'")

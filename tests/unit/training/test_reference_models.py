@@ -63,6 +63,20 @@ def test_real_tables_reach_the_known_scores_of_these_models():
         assert np.mean((fitted.predict(x_NF[test]) - y_N[test]) ** 2) < 0.7 * y_N[test].var()
 
 
+@pytest.mark.parametrize("rows", [12, 20, 30, 40, 60])
+@pytest.mark.parametrize("classes", [2, 3, 0])
+def test_boosting_splits_the_rows_of_a_small_table(rows, classes):
+    x_NF = np.random.default_rng(0).normal(size=(2 * rows, 2))
+    y_N = (np.arange(2 * rows) % (classes or 3)).astype(float)
+    x_NF[:, 0] += 5 * y_N
+    fitted = fit_reference(
+        "boosting", x_NF[:rows], y_N[:rows].astype(int) if classes else y_N[:rows], categories=0, classes=classes, seed=0
+    )
+    predicted = fitted.predict(x_NF[rows:])
+    right = np.mean(predicted.argmax(axis=1) == y_N[rows:]) if classes else 1 - np.mean((predicted - y_N[rows:]) ** 2) / y_N.var()
+    assert right > 0.75
+
+
 def test_all_rows_are_fitted_after_the_penalty_is_chosen():
     x_NF, y_N = load_diabetes(return_X_y=True)
     fitted = fit_reference("linear", x_NF, y_N, categories=0, classes=0, seed=0)
