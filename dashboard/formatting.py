@@ -12,7 +12,7 @@ from tabtune_core.data.target import Way
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
-from tabtune_core.wording import counted, number
+from tabtune_core.wording import counted, few, number
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
@@ -115,11 +115,6 @@ def cell_number(value: float) -> str:
     ('2017', '12,017', '2,017.5')
     """
     return f"{value:z.0f}" if value.is_integer() and abs(value) < 10_000 else number(value)
-
-
-def few(names: Sequence[str], most: int = 3) -> str:
-    """Lists the first ``most`` names and the number of the others."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def moment(unix_seconds: float) -> str:

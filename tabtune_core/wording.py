@@ -24,6 +24,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {head}{'s' * (number != 1)}{of}{rest}"
 
 
+def few(names: Sequence[str], most: int = 3) -> str:
+    """Lists the first ``most`` names and the number of the others.
+
+    >>> few(["a", "b"]), few(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def number(value: float, digits: int = 6) -> str:
     """Writes a value of a column: commas between thousands, decimals only up to ``digits`` digits in all; very small and large values as
     powers of ten.

@@ -15,6 +15,7 @@ from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.target_checks import leaks
 from tabtune_core.data.values import word
 from tabtune_core.metrics import Task
+from tabtune_core.wording import few
 
 SAMPLE_ROWS = 2_000
 MOST_COLUMNS = 300
@@ -99,7 +100,7 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
                 alike.setdefault((pattern, told, label_there, rows_N.tobytes()), []).append(str(name))
                 break
     for (pattern, rows, class_name, _), names in alike.items():
-        shown = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        shown = few([*map(repr, names)], NAMED)
         message = (
             f"Which cells of {shown} are {pattern} may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are "
             f"of the class {shorten(class_name)!r}. Leave out what is only known after the outcome."

@@ -20,7 +20,7 @@ from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, 
 from tabtune_core.data.target_checks import absent
 from tabtune_core.data.values import column_kind, moments, numbers, seconds, words
 from tabtune_core.errors import LabelError, SettingError
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, few
 
 By = Literal["time", "group"]
 MOST_MISSING = 0.5
@@ -265,7 +265,7 @@ def with_known_classes(
             raise LabelError(f"{split} gives {part} rows {named}, on which scores cannot tell models apart. {way_out}")
         lacking = sorted(usual - there)
         if lacking:
-            class_names = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-            message = f"{split} leaves no {part} row of {class_names}; ROC AUC and average precision there are means over other classes."
+            names = few([*map(repr, lacking)], 5)
+            message = f"{split} leaves no {part} row of {names}; ROC AUC and average precision there are means over other classes."
             findings.append(Finding("warning", f"split-{part}", message))
     return kept, findings

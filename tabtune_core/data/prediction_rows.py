@@ -29,7 +29,7 @@ from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
 from tabtune_core.settings import RunSettings
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, few
 
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
@@ -212,8 +212,7 @@ def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]
 
 def listed(names: Sequence[str], most: int = _SHOWN) -> str:
     """Lists names in quotes, at most ``most`` of them and LONGEST_SHOWN letters of each."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(repr(shorten(name, LONGEST_SHOWN)) for name in names[:most]) + more
+    return few([repr(shorten(name, LONGEST_SHOWN)) for name in names], most)
 
 
 def keep_rows(home: Path, frame: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from tabtune_core.data.values import words
 from tabtune_core.errors import LabelError, nearest
 from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
-from tabtune_core.wording import counted, number
+from tabtune_core.wording import counted, few, number
 
 MEND = f"Merge classes with fewer than {GROUPED} rows into one, {OTHER!r} (the button on the Data page, --group-rare-classes {GROUPED})"
 SMALL_CLASS = 0.1
@@ -109,8 +109,7 @@ def absent(target: str, names: list[str]) -> str:
     """Returns the message for a label that is not a column."""
     near = nearest(target, names)
     meant = f" Did you mean {near!r}?" if near else ""
-    more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
-    return f"The table has no column {target!r}.{meant} It has: {', '.join(names[:20])}{more}."
+    return f"The table has no column {target!r}.{meant} It has: {few(names, 20)}."
 
 
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:

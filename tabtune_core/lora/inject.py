@@ -15,11 +15,11 @@ from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate
-from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, pattern_values, some_of, under
+from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, pattern_values, under
 from tabtune_core.lora.targets import Adaptable, find_targets
 from tabtune_core.settings import Bias, LoraSettings
 from tabtune_core.variants import VARIANTS
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, few
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]
 def _refuse(variant: str, entries: Iterable[Adaptable]) -> None:
     refused = {entry.path: why for entry in entries if (why := VARIANTS[variant].refusal(entry.matrix))}
     if refused:
-        raise TargetError(next(iter(refused.values())).format(paths=some_of(list(refused))))
+        raise TargetError(next(iter(refused.values())).format(paths=few(list(refused))))
 
 
 def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], unused: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from tabtune_core.errors import TargetError
+from tabtune_core.wording import few
 
 Groups = Mapping[str, Sequence[str]]
 Value = TypeVar("Value", int, float)
@@ -95,13 +96,8 @@ def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str]
         named = [p for p in paths if f".{key}." in f".{p}." or any(under(p, part) for part in groups.get(key, ()))]
         if not named:
             raise TargetError(
-                f"{name} names {key!r}, which no adapted layer has in its path. Adapted are {some_of(paths)}; "
+                f"{name} names {key!r}, which no adapted layer has in its path. Adapted are {few(paths)}; "
                 f"name one of them, a part of a path or a group, or add it to the targets."
             )
         values = dict.fromkeys(named, value) | values
     return values
-
-
-def some_of(paths: Sequence[str]) -> str:
-    """Lists up to three paths and counts the rest."""
-    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

@@ -10,7 +10,7 @@ from dashboard import queries
 from dashboard.components import segments
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, few, plain
+from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
@@ -20,7 +20,7 @@ from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, few
 
 BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}
 """Candidates for the second score: the first that is not the chosen score is drawn."""

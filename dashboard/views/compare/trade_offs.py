@@ -10,7 +10,7 @@ from dashboard import queries
 from dashboard.components import segments
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, few, megabytes, plain
+from dashboard.formatting import duration, megabytes, plain
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
@@ -21,6 +21,7 @@ from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
+from tabtune_core.wording import few
 
 NONE = "none"
 LIMITS = {

@@ -5,12 +5,12 @@ In: a dataset, and the target. Out: findings, each with what to do.
 
 from collections.abc import Sequence
 
-from dashboard.formatting import few
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.encoding import LEFT_OUT, count_features
 from tabtune_core.data.findings import Column, Finding
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family
+from tabtune_core.wording import few
 
 USELESS = ("id-like", "constant", "all-missing", "duplicate-columns")
 NAMED = 6

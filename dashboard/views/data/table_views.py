@@ -11,7 +11,7 @@ from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, balance, group_rare, pick_target, pick_way, rare_grouped, without_mended
 from dashboard.components.unreadable import errors_shown
-from dashboard.formatting import few, megabytes, plain
+from dashboard.formatting import megabytes, plain
 from dashboard.server.application import REPORT_PATH
 from dashboard.table_columns import row_columns
 from dashboard.url_state import chosen, forget
@@ -29,7 +29,7 @@ from tabtune_core.data.text_features import DIRECTIONS
 from tabtune_core.errors import LabelError, TabTuneError
 from tabtune_core.models.catalogue import BY_NAME
 from tabtune_core.settings import SETTINGS
-from tabtune_core.wording import counted, number
+from tabtune_core.wording import counted, few, number
 
 LOOKS = {
     "error": ":red[:material/error: **Stops training**]",

@@ -9,13 +9,14 @@ from dashboard import queries
 from dashboard.components import download, full_vs_lora_table, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.unreadable import page_part
-from dashboard.formatting import few, plain, sweep_titles
+from dashboard.formatting import plain, sweep_titles
 from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_filters, board_table, exports, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
+from tabtune_core.wording import few
 
 ALL = "all"
 IN_SHORT = 3

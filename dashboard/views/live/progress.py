@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import browser_part
-from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, duration, few, megabytes, plain, silence
+from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
 from dashboard.queries import Latest, Look
 from dashboard.table_columns import digits_behind, rounded
 from dashboard.views.live.actions import again_all, ask, to_the_form
@@ -22,7 +22,7 @@ from tabtune_core.execution.executor import LOCAL
 from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, few
 
 _component = browser_part("end_notification", "<button type='button' class='lab-notify' aria-pressed='false'></button>")
 

@@ -12,7 +12,7 @@ from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.components.unreadable import errors_shown
-from dashboard.formatting import cell_number, few, plain
+from dashboard.formatting import cell_number, plain
 from dashboard.url_state import go, keep, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.findings import shorten
@@ -20,7 +20,7 @@ from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, 
 from tabtune_core.data.values import words
 from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import JOB_ENDED, Job
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, few
 
 KEPT_JOBS = 20
 DAY_SECONDS = 86_400.0
