@@ -15,7 +15,7 @@ from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import CONFIG
 from tabtune_core.metrics import METRICS
-from tabtune_core.wording import number
+from tabtune_core.wording import decimal, number
 
 COSTS = {"Score and memory": "run_growth_memory_bytes", "Score and time": "train_seconds"}
 """Title of a chart -> the cost that it draws the score against."""
@@ -82,7 +82,11 @@ def _tables(board: pd.DataFrame, rank_by: str) -> str:
     short = board[[name for name in names if name in board]].rename(columns=names)
     for place, (name, (label, size)) in enumerate(_UNITS.items()):
         short.insert(len(short.columns) - 2 + place, label, board[name].astype("Float64").astype("float64") / size)
-    ranked = f"{METRICS[rank_by].label}: validation ranks, test is only reported. {PLUS_MINUS}."
+    metric, parts = METRICS[rank_by], [name for name in ("Validation", "Test") if name in short]
+    places = metric.decimals(short[parts].astype("float64").to_numpy().ravel())
+    for part in parts:
+        short[part] = [None if pd.isna(score) else decimal(score, places) for score in short[part]]
+    ranked = f"{metric.label}: validation ranks, test is only reported. {PLUS_MINUS}."
     rest = f"<details><summary>Every column</summary>{table_of(board.drop(columns='run', errors='ignore'))}</details>"
     return f"<p>{escape(ranked)}</p>{table_of(short)}{rest}"
 

@@ -103,3 +103,9 @@ def test_training_losses_have_the_unit_of_the_task(tmp_path, task, unit):
     store = RunStore(tmp_path)
     html = sweep_page(store, finished_sweep(store, task=task))
     assert f"Training loss ({unit})" in html.replace("\\u0027", "'")
+
+
+def test_scores_on_the_page_of_a_sweep_have_the_digits_that_tell_runs_apart(tmp_path):
+    store = RunStore(tmp_path)
+    shown = sweep_page(store, finished_sweep(store, task="regression")).partition("<h2>Leaderboard")[2].partition("<details")[0]
+    assert "<td>33.195</td>" in shown and "<td>33.2</td>" not in shown
