@@ -141,7 +141,7 @@ def read_table(
             return finish(without_rows(load_parquet(path, job), job), job, findings, questions, own=None)
         text = folder / "text.csv"
         tell("Decoding the text", 0, 0)
-        encoding, of_text, about_text = decode(path, text, used.encoding)
+        encoding, of_text, about_text = decode(path, text, used.encoding, to_predict=fewest == 1)
         tell("Finding the layout", 0, 0)
         of_text = (*of_text, *erase_rules(text, used.delimiter))
         dialect = find_dialect(connection, text, used)

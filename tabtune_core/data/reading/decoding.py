@@ -7,6 +7,7 @@ import codecs
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from charset_normalizer import from_bytes
@@ -60,12 +61,17 @@ def count_lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
-def decode(path: Path, target: Path, encoding: str | None) -> tuple[str, tuple[Finding, ...], tuple[Question, ...]]:
+def decode(
+    path: Path, target: Path, encoding: str | None, *, to_predict: bool = False
+) -> tuple[str, tuple[Finding, ...], tuple[Question, ...]]:
     r"""Writes ``path`` to ``target`` as UTF-8 with ``\n`` at the line ends; returns its encoding, with findings and questions about it.
+
+    Rows ``to_predict`` may be in UTF-8 although the ``encoding`` of their adapter's table is another one, in which any bytes are letters.
 
     Raises TableError where ``encoding`` does not exist or does not fit the bytes.
     """
-    if encoding is not None:
+    other = to_predict and encoding is not None and has_one_byte_letters(encoding) and beyond_ascii(path)
+    if encoding is not None and not (other and transcode(path, target, "utf-8")):
         return encoding, transcode_as_asked(path, target, encoding), ()
     head = read_head(path)
     for mark, name in BYTE_ORDER_MARKS:
@@ -89,6 +95,17 @@ def decode(path: Path, target: Path, encoding: str | None) -> tuple[str, tuple[F
     message = f"The bytes are not UTF-8. They were read as {used}, which gives text such as {foreign_words(target)!r}."
     code = "latin-1" if used in ("cp1252", "latin-1") else "encoding"
     return used, (Finding("warning", code, message),), (encoding_question(used, message),)
+
+
+def has_one_byte_letters(encoding: str) -> bool:
+    """Whether each byte is a letter in an encoding, as in cp1252.
+
+    >>> list(map(has_one_byte_letters, ["cp1252", "koi8_r", "gb18030", "utf-16", "unheard of"]))
+    [True, True, False, False, False]
+    """
+    with suppress(LookupError, ValueError):
+        return len(bytes(range(256)).decode(encoding, "replace")) == 256
+    return False
 
 
 def wide_encoding(head: bytes) -> str | None:

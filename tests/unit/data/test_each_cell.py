@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabtune_core.data.findings import ReadingChoices
+from tabtune_core.data.findings import ReadAs, ReadingChoices
+from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
 from tabtune_core.data.values import moments
 
@@ -100,3 +101,26 @@ def test_a_point_in_a_typed_file_is_decimal_whatever_other_cells_hold(write, bes
 
 def test_a_number_too_large_for_a_float_is_missing_in_every_notation():
     assert read_cells(["1e400", "-1e400", "$1e400", "1e120"], "number")[0] == [None, None, None, 1e120]
+
+
+WORDS = {
+    "cp1252": ["Köln", "Málaga", "12,50€", "groß", "É«x»", "Åb"],
+    "cp1250": ["Łódź", "Köln", "Ťažký", "5§", "Žilina"],
+    "cp1251": ["Москва", "Тверь", "№7", "«Ёж»", "Минск"],
+    "latin-1": ["Köln", "°C", "½", "ñandú", "Ærø"],
+    "shift_jis": ["東京", "大阪", "ﾃﾚﾋﾞ", "京都", "名古屋"],
+    "gb18030": ["北京", "上海", "广州", "一", "南京"],
+}
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+@pytest.mark.parametrize("of_rows", ["its own", "utf-8", "utf-8-sig", "utf-16"])
+def test_rows_are_read_in_their_own_encoding_whatever_that_of_the_table(encoding, of_rows):
+    words = WORDS[encoding]
+    name = words[0]
+    text = "".join([f"{name};size\n", *(f"{words[row % 5]};{row}\n" for row in range(60))])
+    table = read_table(text.encode(encoding), ReadingChoices(encoding=encoding))
+    like = ReadAs(table.reading, {name: "category", "size": "number"}, [name, "size"], "y")
+    written = f"{name};size\n" + "".join(f"{word};{row}\n" for row, word in enumerate(words))
+    rows = read_new_rows(written.encode(encoding if of_rows == "its own" else of_rows), like)
+    assert (rows.frame[name].tolist(), rows.notes) == (words, ())
