@@ -48,6 +48,10 @@ class Metric:
     interval: Interval
     help: str
 
+    def score(self, y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> float:
+        """Computes the metric. ``rarer`` is the ``rarer_class`` of the table, which may be another one here; None: that of these rows."""
+        return _average_precision(y_N, predicted, rarer) if self.name == "average_precision" else self.function(y_N, predicted)
+
     def better(self, left: float, right: float) -> bool:
         """Whether ``left`` beats ``right``; a number beats nan."""
         if np.isnan(right):
@@ -310,12 +314,9 @@ def metrics_of(task: Task) -> tuple[str, ...]:
 def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> dict[str, float]:
     """Computes every metric by name: of classification for ``predicted`` of shape ``(N, K)``, of regression for ``(N,)``.
 
-    ``rarer`` is the ``rarer_class`` of the table: in a few rows, the other one may be rarer. None: that of these rows.
-
-    All are nan if a prediction is not finite, as after a training that diverged.
+    ``rarer`` is that of ``Metric.score``. All are nan if a prediction is not finite, as after a training that diverged.
     """
     names = metrics_of("classification" if predicted.ndim == 2 else "regression")
     if not np.isfinite(predicted).all():
         return dict.fromkeys(names, float("nan"))
-    scores = {name: METRICS[name].function(y_N, predicted) for name in names}
-    return scores if rarer is None else {**scores, "average_precision": _average_precision(y_N, predicted, rarer)}
+    return {name: METRICS[name].score(y_N, predicted, rarer=rarer) for name in names}

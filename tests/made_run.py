@@ -78,7 +78,7 @@ def _made(
                 torch.nn.init.normal_(b, std=0.1)
         base.module.eval()
         table = prepare(load_frame(Path(home), dataset.id), dataset.columns, settings, max_classes=None)
-        part = HeldOut(table.split.test, *table.part(table.split.test), None)
+        part = HeldOut(table.split.test, *table.part(table.split.test), table.context.rarer)
         predicted = predict_rows(base, table.frame.iloc[part.rows_N], table.context, views=views)
         write_predictions(
             folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, table.context.labels.classes, np.arange(len(table.frame))

@@ -1,4 +1,4 @@
-"""The store of the workspace, its sweeps and runs, the worker, and its devices."""
+"""The store of the workspace, its sweeps, runs and jobs, the worker, and its devices."""
 
 import hashlib
 import time

@@ -17,7 +17,7 @@ from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.row_groups import RowGroups
 from tabtune_core.data.splits import SplitName
-from tabtune_core.metrics import METRICS, metrics_of, score_all
+from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_folder import WEIGHTS_FILE
@@ -104,10 +104,13 @@ def score_curve(
         many context rows and ``more`` over zero-shot with ``few_of(sizes)``, positive where better; each with half its interval in
         ``<name>_half_width``, NaN where the rows are too few to tell; and ``first``, the score with the first set.
     """
-    rows, better = held_out["validation"], METRICS[decides].better
-    by_choice = [[score_all(rows.y_N, one["validation"], rarer=rows.rarer)[decides] for one in state] for state in predicted]
+    rows, chosen_by = held_out["validation"], METRICS[decides]
+    by_choice = [[chosen_by.score(rows.y_N, one["validation"], rarer=rows.rarer) for one in state] for state in predicted]
     used = [
-        [one if better(score, base) else zero for one, score, zero, base in zip(state, scores, predicted[0], by_choice[0], strict=True)]
+        [
+            one if chosen_by.better(score, base) else zero
+            for one, score, zero, base in zip(state, scores, predicted[0], by_choice[0], strict=True)
+        ]
         for state, scores in zip(predicted, by_choice, strict=True)
     ]
     curve: list[dict[int, dict[str, dict[str, dict[str, float]]]]] = [{size: {} for size in sizes} for _ in used]

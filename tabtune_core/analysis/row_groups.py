@@ -94,7 +94,7 @@ class RowGroups:
         together = 1.0 if self.split_by == "random" or metric.task == "regression" else alike(y_M, unit_M)
         self.together = 1 + together * (len(unit_M) / _equal(unit_M)[0] - 1)
         """Rows that may be wrong together: the copies of a row, and as many of a group or block as its labels are alike."""
-        self.one_row = max(one_row(metric, part.y_N, part.predicted) for part in parts)
+        self.one_row = max(one_row(metric, part.y_N, part.predicted, part.rarer) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:
         """Returns the group of each row."""

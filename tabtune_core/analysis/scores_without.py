@@ -19,7 +19,7 @@ def without_groups(
 ) -> Floats:
     """Computes the score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; NaN where it is not defined.
 
-    ``rarer`` is that of ``score_all``.
+    ``rarer`` is that of ``Metric.score``.
     """
     if metric.name in OF_COUNTS:
         return OF_COUNTS[metric.name](_counts_without(np.asarray(y_N, dtype=np.int64), predicted, group_N, groups))
@@ -100,7 +100,7 @@ OF_RANKS = {"roc_auc": _area, "average_precision": _average_precision}
 """Metrics of one class against the rest."""
 
 
-def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats) -> float:
+def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats, rarer: int | None = None) -> float:
     """Returns what a perfect score of classes or ranks loses if one row of the rarest class is predicted wrongly; 0 for other scores."""
     if metric.interval == Interval.PLAIN:
         return 0.0
@@ -111,4 +111,4 @@ def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats) -> floa
     if not counts_K.any():
         return 0.0
     said_N[np.flatnonzero(said_N == rarest)[0]] = counts_K.argmax()
-    return 1 - metric.function(np.asarray(y_N, dtype=np.int64), np.eye(predicted.shape[1])[said_N])
+    return 1 - metric.score(np.asarray(y_N, dtype=np.int64), np.eye(predicted.shape[1])[said_N], rarer=rarer)

@@ -35,7 +35,7 @@ from tabtune_core.events import Event, RunFinished
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package_facts import check_strength
-from tabtune_core.metrics import rarer_class, score_all
+from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import OWN, put_on
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
@@ -281,9 +281,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         labelled = [place for place, label in enumerate(labels) if label is not None]
         if not labelled:
             raise LabelError(f"y has no label in {counted(len(labels), 'row')}, so there is nothing to score. Pass rows that have one.")
-        known, y_C = self._context.labels, self._context.y_C
-        rarer = rarer_class(y_C, range(len(known.classes)))
-        return score_all(known.transform([labels[place] for place in labelled]), predicted[labelled], rarer=rarer)
+        ids_N = self._context.labels.transform([labels[place] for place in labelled])
+        return score_all(ids_N, predicted[labelled], rarer=self._context.rarer)
 
     def save(self, path: str | Path) -> None:
         """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows and names the base by its SHA-256.

@@ -22,7 +22,7 @@ KNOWN = {
         "context",
     ),
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
-    "context": ("sha256", "encoder", "classes"),
+    "context": ("sha256", "encoder", "classes", "rarer"),
     "context.encoder": ("categories", "texts", *PLAIN),
 }
 PREDICTS = {"numbers": 1, "dates": DATED["date"], "datetimes": DATED["datetime"], "times": DATED["time"], "texts": DIRECTIONS}
@@ -92,6 +92,9 @@ def _check_classes(facts: Mapping[str, Any]) -> None:
     named = texts(entry(facts, "context.classes", list), "context.classes")
     if not all(isinstance(name, str | int | float) for name in classes) or len(classes) != len(named):
         raise Damaged("its classes differ from those of its rows")
+    rarer = facts["context"].get("rarer")
+    if rarer is not None and (type(rarer) is not int or len(named) != 2 or rarer not in (0, 1)):
+        raise Damaged(f"its entry 'context.rarer' is {str(rarer)[:20]!r}, which is not one of two classes")
     width = int(kind.partition("U")[2] or 8) if "U" in kind else 8
     if not CLASSES_TYPE.fullmatch(kind) or 4 * width * len(classes) > LONGEST_CLASSES:
         raise Damaged(f"its entry 'classes_type' is {kind[:20]!r}, which is not a type of classes")

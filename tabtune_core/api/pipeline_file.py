@@ -27,6 +27,7 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.tensors import check_finite, read_tensors
 from tabtune_core.files.whole import in_one_move
+from tabtune_core.metrics import rarer_class
 from tabtune_core.shortage import named
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
@@ -63,7 +64,12 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
         "format": FORMAT,
         **content.facts.to_json(),
         "history": [to_json(event) for event in history[-MOST_EVENTS:]],
-        "context": {"sha256": context.sha256, "encoder": context.encoder.to_json(), "classes": context.labels.classes},
+        "context": {
+            "sha256": context.sha256,
+            "encoder": context.encoder.to_json(),
+            "classes": context.labels.classes,
+            "rarer": context.rarer,
+        },
     }
     try:
         text = json.dumps(facts)
@@ -116,7 +122,8 @@ def _context(facts: Mapping[str, Any], content: bytes) -> Context:
     check_rows(facts["encoder"], len(facts["classes"]), read_tensors(content))
     rows = safetensors.numpy.load(content)
     encoder = FeatureEncoder.from_json(facts["encoder"], rows)
-    context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels)
+    rarer = facts.get("rarer", rarer_class(rows["y"], range(len(labels.classes))))  # files of earlier versions lack it
+    context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels, rarer)
     if context.sha256 != facts["sha256"]:
         raise Damaged("its context rows do not have the hash that was stored with them")
     if not all(np.isfinite(text.rarity_H).all() for text in encoder.texts.values()):

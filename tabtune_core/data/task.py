@@ -21,6 +21,7 @@ from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_r
 from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.values import numbers, words
 from tabtune_core.errors import SettingError
+from tabtune_core.metrics import rarer_class
 from tabtune_core.settings import RunSettings
 
 SMALLER_PARTS = "Choose other shares of the parts, or test rows that stay the same for every seed."
@@ -37,6 +38,8 @@ class Context:
     """Class ids, or numbers in the target's unit."""
     encoder: FeatureEncoder
     labels: LabelEncoder
+    rarer: int | None
+    """The ``rarer_class`` of the whole table."""
 
     @property
     def sha256(self) -> str:
@@ -143,7 +146,8 @@ def make_context(
     encoder = FeatureEncoder.fit(context_frame, kinds, target)
     if names is None:
         names = LabelEncoder.fit(context_labels) if isinstance(context_labels[0], str) else LabelEncoder()
-    return Context(rows, encoder.transform(context_frame), names.transform(context_labels), encoder, names)
+    x_CF, y_C = encoder.transform(context_frame), names.transform(context_labels)
+    return Context(rows, x_CF, y_C, encoder, names, rarer_class(labels, names.classes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class AdaptedModel:
         Raises:
             AdapterError: the table differs: its rows do not have the hash or the classes that the run stored.
         """
-        rows = np.array(self.facts.context_rows, dtype=np.int64)
+        table, rows = self._in_own_units(table), np.array(self.facts.context_rows, dtype=np.int64)
         if len(table) <= rows.max():
             raise AdapterError(f"The run's table had {self.facts.table_rows:,} rows, this one has {len(table):,}; it is another table.")
         context = make_context(table, self._labels(table), rows, self.facts.kinds, self.settings.target)
@@ -101,6 +101,7 @@ class AdaptedModel:
         Raises:
             AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
+        table = self._in_own_units(table)
         labels = self._labels(table)
         if self.settings.group_rare_classes and self.facts.labels_sha256 is None:  # the run's own table decided which classes are rare
             labels = labels_like(table, self.settings, self.classes)
@@ -139,10 +140,14 @@ class AdaptedModel:
             if decimal and name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
                 told = [with_point(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
                 rows = with_column(rows, name, pd.Series(told, index=rows.index, dtype=object))
+        return self._in_own_units(rows)
+
+    def _in_own_units(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Returns the frame with durations as numbers of the unit that their column has in the run's table."""
         for name, unit in self.facts.reading.units:
-            if name in context.encoder.numbers and name in rows.columns and (worth := seconds_in(unit)):
-                rows = with_column(rows, name, durations_in(worth, rows[name]))
-        return rows
+            if self.facts.kinds.get(name) == "number" and name in frame.columns and (worth := seconds_in(unit)):
+                frame = with_column(frame, name, durations_in(worth, frame[name]))
+        return frame
 
     def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:
         """Predicts probabilities ``(rows, classes)``.

@@ -22,7 +22,7 @@ from tabtune_core.devices import describe_device
 from tabtune_core.engine.artifacts import hash_rows, write_predictions
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned, StopRequest
-from tabtune_core.metrics import rarer_class, score_all
+from tabtune_core.metrics import score_all
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.training.clock import OwnClock
@@ -107,9 +107,8 @@ def run_reference(
 
             parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
             x_NF = {name: context.encoder.transform(table.frame.iloc[numbers]) for name, numbers in parts.items() if len(numbers)}
-            rarer = rarer_class(table.labels, classes)
             held_out = {
-                name: HeldOut(parts[name], x.astype(np.float32), context.labels.transform(list(table.labels[parts[name]])), rarer)
+                name: HeldOut(parts[name], x.astype(np.float32), context.labels.transform(list(table.labels[parts[name]])), context.rarer)
                 for name, x in x_NF.items()
             }
             plan = RunPlanned(
@@ -126,7 +125,7 @@ def run_reference(
                 trainable_parameters=0,
                 layers=(),
                 base={"model": f"scikit-learn {sklearn.__version__}"},
-                rarer=rarer,
+                rarer=context.rarer,
             )
             emit(plan)
             if context.encoder.left_out:

@@ -18,11 +18,11 @@ def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """Yields a temporary file beside ``path`` and moves it there; if writing fails, removes it so that it does not fill the disk.
 
     Links are followed, the mode of an existing file is kept, and a pipe or device is written directly. System errors name ``path``.
-    Its name is new each time, since several processes may write the file at once and one of them must win. If this process is ``alone``, it
-    is the same each time, so that the next write replaces what a killed one left.
+    The temporary file has a new name each time, so that of several processes that write ``path`` at once the last one wins, and none mixes
+    into another's file. With ``alone``, for a file that only one process writes, the next write replaces what a killed one left.
     """
     place = Path(os.path.realpath(path))
-    name = f"{place.name}.partial" if alone else f"{place.name}.{secrets.token_hex(3)}.partial"
+    name = f"{place.name}.partial" if alone else f"{place.name}.{secrets.token_hex(3)}~"
     partial = place.with_name(name) if place.is_file() or not place.exists() else place
     try:
         yield partial

@@ -81,7 +81,7 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, facts: Pack
     if len(text) > FACTS_LIMIT_BYTES:
         raise AdapterError(f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows.")
     tensors = factor_tensors(module, report)
-    with in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with in_one_move(path, alone=True) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         # stored, not deflated: an untrained B of zeros would compress to nothing, and file sizes are compared across ranks
         archive.writestr(TENSORS, safetensors.torch.save(tensors), zipfile.ZIP_STORED)
         archive.writestr(FACTS, text)

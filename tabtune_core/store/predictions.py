@@ -51,6 +51,8 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
         before = [ZERO_SHOT + name for name in columns] if ids else f"{ZERO_SHOT}predicted"
         if unknown := set(frame) - {"split", "row", "unit", "label", "predicted", *np.ravel(columns), *np.ravel(before)}:
             raise ValueError(f"{unknown} are not columns of predictions: the names in the file are damaged")
+        if planned.rarer is not None and (len(ids) != 2 or planned.rarer not in ids.values()):
+            raise ValueError(f"{planned.rarer} is not one of two classes")
         return Predictions(
             frame["row"].to_numpy(dtype=np.int64),
             np.asarray(frame["label"].map(ids), dtype=np.int64) if ids else frame["label"].to_numpy(dtype=np.float64),

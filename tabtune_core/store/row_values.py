@@ -1,7 +1,4 @@
-"""Checks and decodes the values of the database's rows.
-
-A row that this program did not write, or that was damaged, is refused here.
-"""
+"""The values of the database's rows: ids, conditions on columns, and the check of rows that another program may have written or damaged."""
 
 import re
 import secrets

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from tabtune_core.data.encoding import Target
 from tabtune_core.data.splits import SplitName, sample_rows
 from tabtune_core.data.task import Context, Prepared
-from tabtune_core.metrics import rarer_class, score_all
+from tabtune_core.metrics import score_all
 from tabtune_core.models.base import Array, BaseModel, Encoded
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
@@ -64,8 +64,8 @@ class Shown:
 
     def read_labelled(self, frame: pd.DataFrame, labels: NDArray[np.object_], rows: NDArray[np.int64]) -> HeldOut:
         """Returns rows of a table by their numbers, with their targets."""
-        known = self.context.labels
-        return HeldOut(rows, self.read(frame.iloc[rows]), known.transform(list(labels[rows])), rarer_class(labels, known.classes))
+        y_N = self.context.labels.transform(list(labels[rows]))
+        return HeldOut(rows, self.read(frame.iloc[rows]), y_N, self.context.rarer)
 
 
 @dataclass(frozen=True, slots=True)

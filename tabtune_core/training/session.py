@@ -19,7 +19,6 @@ from tabtune_core.errors import LabelError
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
-from tabtune_core.metrics import rarer_class
 from tabtune_core.models.adaptation import OWN, put_on
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import check_features
@@ -224,7 +223,7 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
         eval_every=train.eval_every_of(steps, shown=shown, evaluated=evaluated) if trains else None,
         guess=_guess(table),
-        rarer=rarer_class(table.labels, table.context.labels.classes),
+        rarer=table.context.rarer,
     )
 
 

@@ -110,7 +110,7 @@ def hashed(data):
 
     rows, about = safetensors.numpy.load(members[CONTEXT]), facts["context"]
     labels = LabelEncoder(tuple(about["classes"]))
-    about["sha256"] = Context(rows["rows"], rows["x"], rows["y"], FeatureEncoder.from_json(about["encoder"], rows), labels).sha256
+    about["sha256"] = Context(rows["rows"], rows["x"], rows["y"], FeatureEncoder.from_json(about["encoder"], rows), labels, None).sha256
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in (members | {FACTS: json.dumps(facts)}).items():

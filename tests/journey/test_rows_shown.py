@@ -9,17 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_run import mixed_csv
+from sklearn.metrics import average_precision_score
 
-from tabtune_core import load_adapter
+from tabtune_core import TabularPipeline, load_adapter
 from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
 from tabtune_core.data.datasets import add_dataset, add_sample, load_frame
+from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.engine import experiment
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Evaluated, Note, RunPlanned
 from tabtune_core.execution.jobs.context_curve import context_curve
+from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.jobs import read_progress
+from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training import scoring
@@ -160,6 +164,36 @@ def test_a_package_rebuilds_its_context_even_from_an_earlier_version(run, settin
         context = adapted.context(frame)  # checks the hash
         assert adapted.split(frame).context.tolist() == context.rows.tolist()
         assert len(context.rows) == 50
+
+
+def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_shown(run, settings, home, tmp_path):
+    rng = np.random.default_rng(0)
+    first, last = (rng.permutation(np.repeat(["no", "yes"], counts)) for counts in ([160, 80], [20, 40]))
+    frame = pd.DataFrame({"x": rng.normal(size=ROWS), "day": pd.date_range("2024-01-01", periods=ROWS), "y": [*first, *last]})
+    dataset = add_dataset(home, frame.to_csv(index=False).encode(), "shift.csv").id
+    asked = dataclasses.replace(settings, dataset=dataset, target="y", split_by="time", split_column="day")
+    store, (zero, lora) = run(untrained(asked), asked)
+    tests, context = frame.iloc[-60:].reset_index(drop=True), frame.iloc[:180]
+    predicted = read_predictions(store, zero.id, "test")
+    own = average_precision_score(predicted.y_N, predicted.predicted[:, 1])
+    assert own != pytest.approx(average_precision_score(1 - predicted.y_N, predicted.predicted[:, 0]), abs=0.05)
+    assert (zero.result.test["average_precision"], lora.result.zero_shot_test["average_precision"]) == pytest.approx((own, own), abs=1e-5)
+
+    curve = curve_frame(context_curve(home, tmp_path, runs=[lora.id]))
+    whole = curve[(curve["strategy"] == "inference") & (curve["context_rows"] == len(context))]
+    assert whole["test_average_precision"].tolist() == pytest.approx([own], abs=1e-5)
+
+    (tmp_path / "job").mkdir()
+    rows, adapters = keep_rows(home, tests.assign(day=pd.to_datetime(tests["day"]))), [{"id": lora.id, "title": "lora"}]
+    shown = predict(home, tmp_path / "job", rows=rows, adapters=adapters, table=dataset, device="cpu")
+    assert shown["models"][0]["scores"]["average_precision"] == pytest.approx(own, abs=1e-5)
+
+    fewer = {"device": "cpu", "predict_context_rows": 160}  # as many rows of each class
+    pipeline = TabularPipeline("tabicl-mini", "inference", fewer).fit(frame.drop(columns="y")[:240], frame["y"][:240])
+    expected = average_precision_score(tests["y"] == "yes", pipeline.predict_proba(tests.drop(columns="y"))[:, 1])
+    pipeline.save(tmp_path / "pipeline.zip")
+    for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip", device="cpu")):
+        assert one.evaluate(tests.drop(columns="y"), tests["y"])["average_precision"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_context_is_part_of_every_larger_one(settings, home):

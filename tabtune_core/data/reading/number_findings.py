@@ -1,4 +1,4 @@
-"""Tells how a column of numbers was read, and what may be wrong with it."""
+"""Types a column of numbers in the format that was found, and tells how it was read and what may be wrong with it."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reports the cells of a column of numbers or dates that cannot be read as such, and asks whether they mean missing."""
+"""Reports the cells of a column of numbers or dates that cannot be read as such; if there are too many, the column holds words."""
 
 from collections.abc import Sequence
 

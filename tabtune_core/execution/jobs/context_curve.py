@@ -102,7 +102,13 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     units_T, names = units_of(Prepared(table, labels, split, contexts[0]), columns, settings), contexts[0].labels
     targets = {
         part: Predictions(
-            rows, names.transform(list(labels[rows])), predicted[0][0][part], names.classes, None, units_T[rows], settings.split_by
+            rows,
+            names.transform(list(labels[rows])),
+            predicted[0][0][part],
+            names.classes,
+            units_N=units_T[rows],
+            split_by=settings.split_by,
+            rarer=contexts[0].rarer,
         )
         for part, rows in held_out.items()
     }

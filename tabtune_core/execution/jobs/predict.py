@@ -34,7 +34,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
-from tabtune_core.metrics import rarer_class, score_all
+from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
@@ -301,8 +301,8 @@ def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_
     """Computes the leaderboard's scores on the rows whose label is known; empty without such rows."""
     if not known.any():
         return {}
-    labels, y_C = column.context.labels, column.context.y_C
-    return score_all(labels.transform(list(truth[known])), column.predicted[known], rarer=rarer_class(y_C, range(len(labels.classes))))
+    context = column.context
+    return score_all(context.labels.transform(list(truth[known])), column.predicted[known], rarer=context.rarer)
 
 
 def _write(folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classes: tuple[str, ...], truth: NDArray[np.object_]) -> None:

@@ -116,5 +116,7 @@ def test_durations_in_a_frame_have_the_unit_of_the_adapters_table(tmp_path):
     spans = table.assign(**{name: pd.to_timedelta(table[name], unit="h")})
     expected = model.predict_proba(table, context=context)
     np.testing.assert_allclose(model.predict_proba(spans, context=context), expected, atol=1e-6)
+    of_all = model.predict_proba(table, context=model.new_context(table))
+    np.testing.assert_allclose(model.predict_proba(spans, context=model.new_context(spans)), of_all, atol=1e-6)
     in_seconds = load_adapter(KEPT / "adapter.zip", device="cpu").predict_proba(spans, context=context)
     assert np.abs(in_seconds - expected).max() > 1e-3
