@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, SET_SEPARATOR, Finding
-from tabtune_core.data.reading.batched_queries import quoted
+from tabtune_core.data.findings import MAX_ROWS, SET_SEPARATOR, Finding
 from tabtune_core.data.reading.decoding import count_lines
 from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.misfits import Dialect, Misfits, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.names import UNSEEN, column_name
 from tabtune_core.data.reading.progress import Job
+from tabtune_core.data.reading.sampling import SLACK, Source, draw_rows, sampled_finding, share_to_read
 from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
@@ -32,13 +31,9 @@ FEWEST = 2
 """Fewest rows and columns of a table to train on; rows to predict may have one of each."""
 TALL_LINES = 100
 """A row of more lines is reported: long texts in quotes rarely have so many line breaks, and a stray quote swallows whole rows."""
-SLACK = 0.9
-"""Share of a limit in bytes that a sample aims for, since its size varies."""
 LONGEST_NAME = 500
 """Letters of a column's name; a full survey question has fewer."""
 BLANK = "' \t\n\r\u00a0'"
-Source = tuple[str, dict[str, Any]]
-"""SQL for the rows of a text file, and its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,36 +69,6 @@ def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     for word in dict.fromkeys(words):
         marks += f"|(?{'-' * (word.lower() in EXACT)}i:{unseen}{unseen.join(map(re.escape, word))}{unseen})"
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
-
-
-def share_to_read(found: int, asked: int | None) -> float:
-    """Returns the share of ``found`` rows to read for a sample of ``asked`` rows, or 1. Raises LayoutError for too many rows."""
-    if asked is not None and asked < 1:
-        raise LayoutError(f"{asked:,} rows were asked for; ask for one or more, or leave the number out to read them all.")
-    wanted = min(found, asked or found)
-    if wanted > MAX_ROWS:
-        raise LayoutError(
-            f"The table has {found:,} rows; at most {MAX_ROWS:,} are read. To learn from it, {SET_ROWS}: a model is shown far fewer."
-        )
-    return wanted / found if found else 1.0
-
-
-def drawn(rows: str, share: float, *, before: int = 0, kept: int = 0) -> str:
-    """Returns SQL that samples a share of ``rows`` by a hash of the row number: the same rows each time, in their order.
-
-    Row numbers start after ``before`` earlier rows. The first ``kept`` rows are always taken and not numbered.
-    """
-    if share == 1:
-        return rows
-    numbered = f"SELECT row_number() OVER () - {kept} AS draw, * FROM ({rows})"
-    return f"SELECT * EXCLUDE draw FROM ({numbered}) WHERE draw < 1 OR hash({before} + draw) < {int(share * 2**64)}::UBIGINT"
-
-
-def sampled_finding(rows: int, share: float) -> list[Finding]:
-    """Reports that only a sample was read, if so."""
-    if share == 1:
-        return []
-    return [Finding("info", "sampled", f"{rows:,} rows were read, one in {1 / share:,.1f} of the table, drawn at random, as asked.")]
 
 
 def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
@@ -179,13 +144,6 @@ def hold_rows(connection: duckdb.DuckDBPyConnection, source: Source, *, header: 
         query = f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({rows} OFFSET {int(header)})"
         connection.execute(query, parameters | missing)
     return count_rows(connection) + header
-
-
-def draw_rows(connection: duckdb.DuckDBPyConnection, source: Source, dialect: Dialect, share: float, target: Path) -> None:
-    """Writes the header and a random share of the rows to a CSV with the same separator."""
-    rows = drawn(source[0], share, kept=int(dialect.header))
-    layout = f"FORMAT csv, HEADER false, DELIMITER {quoted(dialect.delimiter)}"
-    connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({layout})", source[1])
 
 
 def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, *, pad: bool) -> Iterator[Finding]:

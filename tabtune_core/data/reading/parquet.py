@@ -16,19 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Finding
-from tabtune_core.data.reading.cells import (
-    Cells,
-    check_width,
-    cleaned,
-    drawn,
-    missing_pattern,
-    sampled_finding,
-    share_to_read,
-    tidied,
-    tidy_names,
-)
+from tabtune_core.data.reading.cells import Cells, check_width, cleaned, missing_pattern, tidied, tidy_names
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Job
+from tabtune_core.data.reading.sampling import drawn, sampled_finding, share_to_read
 from tabtune_core.data.reading.sql import connect, count_rows, first_row, hold_cells, unplanned
 from tabtune_core.errors import TableError
 

@@ -14,8 +14,7 @@ import pytest
 
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.data.reading import cells as reading_cells
-from tabtune_core.data.reading import sql
+from tabtune_core.data.reading import cells, sampling, sql
 from tabtune_core.data.reading.sql import hold_cells, translated
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import LayoutError, TableError
@@ -162,7 +161,8 @@ def as_parquet(frame):
 
 @pytest.mark.parametrize("write", [as_csv, as_parquet])
 def test_a_table_with_too_many_rows_is_refused_at_once_but_a_sample_of_it_is_read(monkeypatch, write):
-    monkeypatch.setattr(reading_cells, "MAX_ROWS", 1_000)
+    for module in (cells, sampling):
+        monkeypatch.setattr(module, "MAX_ROWS", 1_000)
     with pytest.raises(LayoutError, match=r"has 3,000 rows; at most 1,000 are read. .* --rows on the command line"):
         read_table(write(ROWS))
     sample = read_table(write(ROWS), ReadingChoices(rows=600))
