@@ -87,6 +87,8 @@ def all_points(name):
     )
 
 
+STEPS = 160
+"""So many that runs go on while a page is loaded again, on a fast machine too."""
 LINES = """document.querySelector('[class*="st-key-loss_"] .js-plotly-plot')._fullData.length"""
 
 
@@ -165,7 +167,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     page.locator(".st-key-ranks").get_by_role("button", name="2", exact=True).click()
     page.get_by_role("radio", name="steps").or_(page.get_by_text("steps", exact=True)).first.click()
     steps = page.get_by_label("Steps", exact=True)
-    steps.fill("40")
+    steps.fill(str(STEPS))
     steps.press("Enter")
     page.get_by_role("button", name="Launch 6 runs").click()
 
@@ -200,7 +202,8 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     board = board.drop(index=REFERENCES)
     assert board[told].notna().all(axis=None)
     assert board.loc["LoRA r=4", ["rank", "alpha", "dropout"]].tolist() == [4, 8, 0.05]
-    assert board["steps"].to_dict() == {"Zero-shot": 0, **dict.fromkeys(["Full fine-tuning", "LoRA r=4", "LoRA r=8"], 40)}
+    assert board.loc["Zero-shot", "steps"] == 0
+    assert board["steps"].drop("Zero-shot").between(40, STEPS).all(), "training may end early"
 
     page.get_by_role("link", name="Compare", exact=True).click()
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(state="attached")

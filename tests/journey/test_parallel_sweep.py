@@ -14,7 +14,7 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[2]
-TRAIN = TrainSettings(steps=3, context_rows=32, batch_size=16, eval_every=1)
+TRAIN = TrainSettings(steps=60, context_rows=32, batch_size=16, eval_every=20)
 
 
 def swept(home, at_once):
