@@ -150,7 +150,9 @@ def _end_with_error(*error: Any) -> None:
 
 def _end_with_input(folder: Path) -> None:
     sys.stdin.buffer.read()
-    shutil.rmtree(folder, ignore_errors=True)
+    for _ in range(10):  # the main thread may write its progress between the look for files and the end of the folder
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
     os._exit(130)
 
 
