@@ -89,12 +89,15 @@ def with_header_lines(
 
     The question replaces those about the words of each column.
     """
-    numbers = [place for place, column in enumerate(columns) if column.kind == "number"]
+    asked = {word for question in questions if question.field == "missing_marks" for word in question.options}
     first = connection.execute(f"SELECT * FROM cells LIMIT {MOST_HEADER_ROWS}").fetchall()
+    numbers = [place for place, column in enumerate(columns) if column.kind == "number" or asked.intersection(row[place] for row in first)]
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 3):
         return findings, questions
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]
-    worded = [row for row, found in enumerate(words) if 4 * len(found) >= 3 * len(numbers) and frame.iloc[row, numbers].isna().all()]
+    shown = frame.iloc[: len(first), numbers]
+    unread = shown.isna() | shown.isin(asked)
+    worded = [row for row, found in enumerate(words) if 4 * len(found) >= 3 * len(numbers) and unread.iloc[row].all()]
     repaired = sum(finding.code in REPAIRED for finding in findings)
     if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded) or (worded[-1] == 0 and repaired < FEWEST_REPAIRED):
         return findings, questions  # such as "**" or "n/k" in each column, or units below names of their own
@@ -103,9 +106,9 @@ def with_header_lines(
     unnamed = all(columns[place].name == f"column_{place + 1}" and not first[lines - 2][place] for place in range(len(index)))
     if index and unnamed and all(map(LETTER.search, index)) and not any(first[lines - 1][len(index) :]):
         lines += 1  # the names of an index, as pandas writes them
-    shown = ", ".join(map(repr, words[worded[-1]][:3]))
+    such = ", ".join(map(repr, words[worded[-1]][:3]))
     message = (
-        f"The first {lines} lines look like lines of names: line {worded[-1] + 2} has words ({shown}, ...) where all others have numbers. "
+        f"The first {lines} lines look like lines of names: line {worded[-1] + 2} has words ({such}, ...) where all others have numbers. "
         "Only the first is read as names."
     )
     question = Question("header-lines", f"{message} If all of them hold names, say so.", "header_lines", ("1", str(lines)))

@@ -24,6 +24,7 @@ from typing import Any
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.progress import Job, unpacked
 from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.wording import counted
 
 INSTALL = "pip install 'tabtune-dashboard[excel]'"
 OLE = b"\xd0\xcf\x11\xe0"
@@ -35,6 +36,10 @@ MOST_WHOLE = 1e15
 NAMED = 20
 NO_RESULTS = "no-results"
 """Finding about formulas whose results the file lacks."""
+HIDDEN = "hidden-cells"
+"""Finding about rows and columns that the program which wrote a workbook does not show."""
+HIDDEN_LINE = re.compile(rb'<(row|col) (?=[^>]*\bhidden="(?:1|true)")([^>]*)>')
+DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, KeyError)
 FEWEST_COLUMNS, NEEDED = 2, "A table needs a column to predict and at least one to predict from."
 Said = tuple[tuple[Finding, ...], tuple[Question, ...]]
 
@@ -81,6 +86,9 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> Said:
     if said["unsaved"]:
         message = f"Cells such as {said['unsaved']} hold formulas without a saved result: read as missing. Open the file in Excel or "
         findings += (Finding("warning", NO_RESULTS, f"{message}LibreOffice, save it, and add it again.", None),)
+    if said["unseen"]:
+        message = f"The sheet hides {said['unseen']}, by a filter or by hand. They were read like the others. To leave them out, "
+        findings += (Finding("info", HIDDEN, f"{message}copy the visible cells into a new workbook, and add that.", None),)
     return findings, questions
 
 
@@ -139,7 +147,7 @@ def _limit_memory(most_bytes: int) -> None:
 
 
 def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, fewest: int) -> dict[str, Any]:
-    """Writes the sheet, and returns its name, all sheet names and the hidden ones."""
+    """Writes the sheet, and returns its name, all sheet names, the hidden ones, and what is to be told of its cells."""
     try:
         import python_calamine as calamine
     except ImportError as error:
@@ -160,8 +168,9 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, f
                     raise LayoutError(f"The sheet {shorten(name)!r} has one column. {NEEDED} The workbook has {listed(names, hidden)}.")
                 write_rows(opened, target, limit_bytes)
                 alone = sheet is None and filled_sheets(path, book, names) == 1
-                unsaved = unsaved_formula(path, names.index(name) + 1)
-                return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden, "unsaved": unsaved}
+                number = names.index(name) + 1
+                told = {"unsaved": unsaved_formula(path, number), "unseen": hidden_lines(path, number, opened.end[1] + 1)}
+                return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden, **told}
     except calamine.PasswordError as error:
         raise TableError(
             "The workbook is encrypted with a password. Open it in the program that wrote it, save it without one, and add that file."
@@ -218,11 +227,27 @@ def unsaved_formula(path: Path, number: int) -> str:
     """Returns a cell near the start of a sheet that holds a formula without a saved result; these are written by programs that number the
     parts of sheets in their order.
     """
-    with suppress(zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, KeyError), zipfile.ZipFile(path) as archive:
+    with suppress(*DAMAGED), zipfile.ZipFile(path) as archive:
         text = archive.open(f"xl/worksheets/sheet{number}.xml").read(1 << 16)
         cell = re.search(rb'<c r="(\w+)"(?: s="\d+")?><f>[^<]*</f>(<v ?/>|<v></v>)?</c>', text)
         return cell[1].decode() if cell else ""
     return ""
+
+
+def hidden_lines(path: Path, number: int, width: int) -> str:
+    """Counts hidden rows with cells, and hidden ones of the first ``width`` columns, of a sheet of an xlsx: "3 rows and 1 column"."""
+    rows, columns, rest = 0, 0, b""
+    with suppress(*DAMAGED), zipfile.ZipFile(path) as archive, archive.open(f"xl/worksheets/sheet{number}.xml") as part:
+        while block := part.read(1 << 20):
+            text, start, tag = (rest + block).rpartition(b"<")
+            rest = start + tag
+            for kind, attributes in HIDDEN_LINE.findall(text):
+                if kind == b"row":
+                    rows += not attributes.endswith(b"/")
+                else:
+                    span = dict(re.findall(rb'(min|max)="(\d+)"', attributes))
+                    columns += max(min(int(span[b"max"]), width) - int(span[b"min"]) + 1, 0)
+    return " and ".join(counted(count, name) for count, name in ((rows, "row"), (columns, "column")) if count)
 
 
 def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:

@@ -51,18 +51,18 @@ def xlsx_cell(place, value):
     return f'<c r="{place}"><v>{value!r}</v></c>'
 
 
-def xlsx(sheets, hidden=(), merged=()):
+def xlsx(sheets, hidden=(), merged=(), hidden_rows=(), columns=""):
     """Returns a workbook as Excel writes it; a sheet is a list of rows of cells."""
     parts = {"[Content_Types].xml": "", "_rels/.rels": "", "xl/workbook.xml": "", "xl/_rels/workbook.xml.rels": ""}
     listed = related = types = ""
     for number, (name, rows) in enumerate(sheets.items(), 1):
         lines = "".join(
-            f'<row r="{at}">{"".join(xlsx_cell(f"{chr(65 + place)}{at}", cell) for place, cell in enumerate(row))}</row>'
+            f'<row r="{at}" hidden="{int(at in hidden_rows)}">{"".join(xlsx_cell(f"{chr(65 + place)}{at}", cell) for place, cell in enumerate(row))}</row>'
             for at, row in enumerate(rows, 1)
         )
         areas = "".join(f'<mergeCell ref="{area}"/>' for area in merged)
         areas = f'<mergeCells count="{len(merged)}">{areas}</mergeCells>' if merged else ""
-        parts[f"xl/worksheets/sheet{number}.xml"] = f'<worksheet xmlns="{MAIN}"><sheetData>{lines}</sheetData>{areas}</worksheet>'
+        parts[f"xl/worksheets/sheet{number}.xml"] = f'<worksheet xmlns="{MAIN}">{columns}<sheetData>{lines}</sheetData>{areas}</worksheet>'
         state = "hidden" if name in hidden else "visible"
         listed += f'<sheet name="{name}" sheetId="{number}" state="{state}" r:id="rId{number}"/>'
         related += f'<Relationship Id="rId{number}" Type="{OFFICE}/worksheet" Target="worksheets/sheet{number}.xml"/>'
@@ -79,7 +79,7 @@ def xlsx(sheets, hidden=(), merged=()):
     parts["[Content_Types].xml"] = (
         f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" ContentType="application/xml"/>{types}</Types>'
     )
-    return zipped(parts)
+    return zipped({name: part.replace('"></row>', '"/>') for name, part in parts.items()})
 
 
 def ods(sheets):
@@ -227,6 +227,27 @@ def test_formulas_without_a_saved_result_are_told():
         "Cells such as B2 hold formulas without a saved result: read as missing. Open the file in Excel or"
     )
     assert told["all-missing"] == "'total' has no value in any row, as its formulas may have no saved result."
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "told"),
+    [
+        ((), "", None),
+        ((3, 4, 7, 19_000), "", "4 rows"),
+        ((5,), '<cols><col min="2" max="16384" hidden="1" width="0"/></cols>', "1 row and 2 columns"),
+        (
+            (),
+            '<cols><col min="1" max="1" hidden="0"/><col hidden="true" min="3" max="3"/><col min="9" max="99" hidden="1"/></cols>',
+            "1 column",
+        ),
+        ((20_010,), '<cols><col min="4" max="16384" hidden="1"/></cols>', None),
+    ],
+)
+def test_hidden_rows_and_columns_are_read_and_told(rows, columns, told):
+    sheet = [["a", "b", "y"], *([row, row % 7, "uv"[row % 2]] for row in range(20_000)), *[[]] * 20]
+    table = read_table(xlsx({"S": sheet}, hidden_rows=rows, columns=columns))
+    said = [finding.message for finding in table.findings if finding.code == "hidden-cells"]
+    assert (table.frame.shape, [one.split(", by")[0] for one in said]) == ((20_000, 3), [f"The sheet hides {told}"] * (told is not None))
 
 
 def test_a_column_that_arrow_cannot_read_is_named(tmp_path):
