@@ -11,6 +11,8 @@ from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 from dashboard.formatting import plain
 from dashboard.server.upstream import UPSTREAM
 
+MOST_BESIDE = 6
+"""Runs or adapters that a page shows side by side."""
 LONGEST_SEEN = 32
 """Length of the longest name that a phone shows in full."""
 SELECT_PIXELS = 560
@@ -114,6 +116,11 @@ def settle(name: str, value: str) -> None:
 def asked_for(name: str, key: str) -> str:
     """Returns what another page chose for the widget ``key`` or, before it is drawn, what the address bar has; else an empty text."""
     return handed_over(name) or ("" if key in st.session_state else st.query_params.get(name, ""))
+
+
+def first_few(ids: str) -> list[str]:
+    """Returns the first ``MOST_BESIDE`` different ones of ``ids``, which have commas between them."""
+    return [*dict.fromkeys(filter(None, ids.split(",")))][:MOST_BESIDE]
 
 
 def keep(name: str, value: str | None) -> None:

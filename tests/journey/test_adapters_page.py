@@ -119,6 +119,20 @@ def test_two_hundred_runs_are_listed(app, store):
     assert len(set(app.multiselect[0].options)) == 160
 
 
+def test_an_address_may_name_more_adapters_than_a_page_shows_and_one_twice(app, store):
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=tuple(range(1, 9))))
+    for run in runs:
+        seeding.start(run)
+        run.end()
+    tuned = [run.id for run in store.runs() if run.settings.strategy == "peft"]
+    go(app, "try_it", adapter=tuned[0], adapters=",".join([tuned[0], *tuned]))
+    assert not app.exception
+    assert app.multiselect[0].value == tuned[:6]
+    go(app, "compare", view="Runs side by side", runs=",".join([tuned[0], *tuned]))
+    assert not app.exception
+    assert app.multiselect[0].value == tuned[:6]
+
+
 @pytest.mark.parametrize(("task", "offered"), [("classification", 2), ("regression", 1)])
 def test_each_package_has_a_button_of_its_own_so_that_a_fast_click_gets_the_file_it_names(app, store, task, offered):
     go(app, "adapters", run=verified_run(store, task=task))

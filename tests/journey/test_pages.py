@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import seeding
 from made_run import made_run
@@ -59,11 +60,44 @@ def test_each_button_has_a_name_of_its_own(app, store, name):
     assert sorted(set(labels)) == sorted(labels)
 
 
-def test_an_address_with_an_unknown_id_does_not_crash(app, store):
-    seeding.finished_sweep(store)
-    for name in RUN_PAGES:
-        go(app, name, sweep="../../etc/passwd", run="<script>", board="no such sweep", metric="no such metric", model="?", dropouts="-7")
-        assert not app.exception, name
+NAMED = (
+    *("sweep", "run", "runs", "only", "job", "adapter", "adapters", "table", "target", "way", "split", "model", "view", "status"),
+    *("ranks", "alpha", "dropout", "dropouts", "tied", "seeds", "length", "text", "archived", "settings", "metric", "board"),
+)
+"""Names that addresses have, or might."""
+ODD = (
+    "",
+    "x",
+    "-1",
+    "1,1",
+    "NaN",
+    "inf",
+    "1e400",
+    "9" * 400,
+    "true",
+    "../../etc/passwd",
+    "<script>",
+    "é\u202e",
+    "Rank",
+    "classes",
+    "0" * 32,
+)
+
+
+def test_an_address_may_say_anything(app, store):
+    chance = np.random.default_rng(0)
+    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=tuple(range(1, 8))))
+    for run in runs:
+        seeding.start(run)
+        run.end()
+    known = [run.id for run in runs]
+    for _ in range(40):
+        name = str(chance.choice(ALL_PAGES))
+        values = (ODD, known)[chance.integers(2)]
+        said = {key: ",".join(chance.choice(values, chance.integers(1, 12))) for key in chance.choice(NAMED, 12, replace=False)}
+        app.query_params.clear()
+        go(app, name, **said)
+        assert not app.exception, (name, said)
 
 
 def test_one_click_loads_the_sample_and_proposes_its_target(app, home):

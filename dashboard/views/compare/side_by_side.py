@@ -9,7 +9,7 @@ from dashboard import queries
 from dashboard.components import segments
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import TRAIN_SECONDS_HELP
-from dashboard.url_state import asked_for, keep
+from dashboard.url_state import MOST_BESIDE, asked_for, first_few, keep
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, changed_rows, confusions, number_errors
 from dashboard.views.compare.rank_tab import update_sizes
@@ -19,7 +19,6 @@ from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.store.run_row import Run
 
-MOST = 6
 SECTIONS = {"lora": "LoRA", "train": "Training"}
 NOT_SET = "not set"
 View = Callable[[Compared, list[Run]], None]
@@ -61,14 +60,14 @@ def setting_words(name: str) -> str:
 def side_by_side(compared: Compared) -> None:
     """Draws the tab."""
     ids, key = [run.id for run in compared.done], f"compared_{compared.sweep}"
-    wanted = [run_id for run_id in asked_for("runs", key).split(",") if run_id in ids][:MOST]
+    wanted = [run_id for run_id in first_few(asked_for("runs", key)) if run_id in ids]
     if wanted:
         st.session_state[key] = wanted
     chosen = st.multiselect(
-        f"Runs (two to {MOST})",
+        f"Runs (two to {MOST_BESIDE})",
         ids,
         default=wanted or usual(compared),
-        max_selections=MOST,
+        max_selections=MOST_BESIDE,
         format_func=compared.legend.labels.__getitem__,
         key=key,
         persist_state="session",

@@ -14,7 +14,7 @@ from dashboard.components.unreadable import errors_shown, queue
 from dashboard.formatting import megabytes, plain
 from dashboard.queries.curves import legend_of
 from dashboard.server.people import may_change
-from dashboard.url_state import forget, go
+from dashboard.url_state import MOST_BESIDE, forget, go
 from tabtune_core.analysis.claims import Claim
 from tabtune_core.charts import CHARTS
 from tabtune_core.errors import StoreError
@@ -23,8 +23,6 @@ from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.wording import counted
 
-MOST_COMPARED = 6
-"""Runs or adapters that Compare and Try it show side by side."""
 SIDE_BY_SIDE = "Runs side by side"
 """The tab of Compare."""
 LONGEST = 200
@@ -58,15 +56,20 @@ def _go_on(runs: Sequence[Run]) -> None:
     one_sweep = "" if len(sweeps) == 1 else " Choose runs of one sweep for it."
     no_adapter = "" if adapters else " The chosen runs have no verified adapter."
     several = "" if len(ended) > 1 else " Choose two runs with a result for it."
+
+    def first(of: list[str]) -> str:
+        return f", of the first {MOST_BESIDE}." if len(of) > MOST_BESIDE else "."
+
+    compared = f"Settings, curves, errors and predictions side by side{first(ended)}"
     with st.container(horizontal=True):
-        if _button("Compare", "compare_arrows", "Settings, curves, errors and predictions side by side.", one_sweep or several):
-            go("views/compare/page.py", sweep=runs[0].sweep, runs=",".join(ended[:MOST_COMPARED]), view=SIDE_BY_SIDE)
+        if _button("Compare", "compare_arrows", compared, one_sweep or several):
+            go("views/compare/page.py", sweep=runs[0].sweep, runs=",".join(ended), view=SIDE_BY_SIDE)
         if _button("Live", "monitoring", "Their curves, notes and log.", one_sweep):
             go("views/live/page.py", sweep=runs[0].sweep, run=ids[0], only=",".join(ids))
         if _button("Adapters", "inventory_2", "Download and export the adapter.", no_adapter):
             go("views/adapters/page.py", run=adapters[0])
-        if _button("Try it", "play_arrow", "Predict rows with the adapters.", no_adapter):
-            go("views/try_it/page.py", adapter=adapters[0], adapters=",".join(adapters[:MOST_COMPARED]))
+        if _button("Try it", "play_arrow", f"Predict rows with the adapters{first(adapters)}", no_adapter):
+            go("views/try_it/page.py", adapter=adapters[0], adapters=",".join(adapters))
 
 
 def _button(label: str, icon: str, what: str, why_not: str) -> bool:

@@ -13,7 +13,7 @@ from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import cell_number, plain
-from dashboard.url_state import go, keep, stop
+from dashboard.url_state import MOST_BESIDE, go, keep, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
@@ -52,7 +52,7 @@ def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | 
     if asked is None or rows is None or not asked.equals(as_kept(rows)):
         other.append("of other rows" if asked is None else _which(asked.to_pandas(), rows))
     if ids != {adapter["id"] for adapter in now["adapters"]}:
-        other.append(f"by {few(sorted(titles), try_choice.MOST)}")
+        other.append(f"by {few(sorted(titles), MOST_BESIDE)}")
     if then["base"] != now["base"]:
         other.append("with the base model" if then["base"] else "without the base model")
     if then["table"] != now["table"]:

@@ -7,15 +7,12 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import no_two_alike, plain
-from dashboard.url_state import chosen, gone, keep
+from dashboard.url_state import MOST_BESIDE, chosen, first_few, gone, keep
 from tabtune_core.analysis.context_rows import sizes_up_to
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.uploaded_adapters import missing_base
-
-MOST = 6
-"""Adapters side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     Raises:
         AdapterError: a package cannot be read.
     """
-    asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
+    asked = first_few(st.query_params.get("adapters", ""))
     if gone("adapter", list(found)) or not found.keys() >= set(asked):
         st.warning(
             "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Check the present choice.",
@@ -109,9 +106,9 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
         also if wanted in also else [wanted if wanted in ids else ids[0]],
         format_func=lambda name: found[name].title,
         key=f"try_adapters_{group}_{wanted[:12]}",
-        max_selections=MOST,
+        max_selections=MOST_BESIDE,
         placeholder="Choose one or more",
-        help=f"Up to {MOST} side by side. Only verified adapters are listed.",
+        help=f"Up to {MOST_BESIDE} side by side. Only verified adapters are listed.",
     )
     if not picked:
         st.info("Choose at least one adapter.")
