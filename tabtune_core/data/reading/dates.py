@@ -64,8 +64,7 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
         return (yield from _with_serials(name, sample))
     likely = [value for value in sample if CLOCK.fullmatch(value)]
     if asked == "time" or (not forced and len(likely) >= len(sample) * (1 - STRAY_SHARE)):
-        fitting, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
-        return (yield from _typed(name, likely, "time", fitting.get("", TIME_OF_DAY), read, filled, forced=forced))
+        return (yield from _time_of_day(name, likely, forced))
     likely = [value for value in sample if LIKELY.fullmatch(value)]
     in_digits = len(sample) >= FEWEST_IN_DIGITS and all(map(IN_DIGITS.fullmatch, sample))
     fitting, read, filled = yield from _fitting({"": STANDARD}, forced)
@@ -104,6 +103,31 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     question = Question("day-first", choose, "day_first", tuple(ORDER_WORDS[one][0] for one in orders))
     bad = tuple(finding for finding in typed.findings if finding.code != "date")
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
+
+
+def _time_of_day(name: str, likely: list[str], forced: bool) -> Asking[Typed | None]:
+    if not forced and (yield from _are_durations()):
+        return None
+    fitting, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
+    return (yield from _typed(name, likely, "time", fitting.get("", TIME_OF_DAY), read, filled, forced=forced))
+
+
+def _are_durations() -> Asking[bool]:
+    """Whether times such as 12:30 can only be minutes and seconds: all cells are of such parts, and some beyond 24 minutes, or beside cells
+    with hours, such as 1:02:30, and the hours are few beside the minutes.
+    """
+    two, three = "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d')", "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d:[0-5]\\d([.]\\d+)?')"
+    first = "CAST(split_part(cell, ':', 1) AS INTEGER)"
+    filled, short, long, beyond, minutes, hours = yield Ask(
+        (
+            "count(cell)",
+            *(f"count(*) FILTER ({shape})" for shape in (two, three, f"{two} AND {first} > 24")),
+            *(f"max({first}) FILTER ({shape})" for shape in (two, three)),
+        )
+    )
+    if not short or short + long < filled:
+        return False
+    return bool(2 * hours <= minutes if long else beyond > BAD_SHARE * filled)
 
 
 SERIALS = (10_000, 100_000)

@@ -23,6 +23,11 @@ def number_format(ways: Sequence[Fitting]) -> Asking[tuple[Fitting | None, int]]
     return max(zip(likely, read, strict=True), key=itemgetter(1))
 
 
+def ending(unit: str) -> str:
+    """Returns a pattern for a unit at the end of a cell."""
+    return rf"\s*{re.escape(unit).translate(POWERS)}{'s?' * bool(HAS_PLURAL.search(unit))}$"
+
+
 def all_ways(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[NumberFormat], marked: bool) -> list[Fitting]:
     """Lists the formats to try, the more usual ones first; with ``marked``, also numbers with marks around them.
 
@@ -30,8 +35,7 @@ def all_ways(unit: str | None, *, comma_first: bool, known: bool, own: Sequence[
     ``known``, the point in "1.234 €" separates thousands. The ``own`` formats, known for this column, go first.
     """
     styles = (POINTS, SIGNS, BLANKS, COMMAS) if known else (SIGNS, BLANKS, *((POINTS, COMMAS) if comma_first else (COMMAS, POINTS)))
-    ending = rf"\s*{re.escape(unit or '').translate(POWERS)}{'s?' * bool(HAS_PLURAL.search(unit or ''))}$"
-    without_unit = [f"regexp_replace({SIGNED}, {quoted(ending)}, '')"] if unit else []
+    without_unit = [f"regexp_replace({SIGNED}, {quoted(ending(unit))}, '')"] if unit else []
     texts = ("cell", BARE, *without_unit, *([UNMARKED] if marked else []))
     ways = [Fitting(style, text) for text in texts for style in styles]
     first = [Fitting(style, text) for style in own for text in texts[:2]]

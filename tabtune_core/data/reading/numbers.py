@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
-from tabtune_core.data.reading.durations import CLOCKED, METRES_OR_MINUTES, SPANS, unit_of_typed, values_in
-from tabtune_core.data.reading.fitting import all_ways, number_format
+from tabtune_core.data.reading.durations import CLOCKED, SPANS, unit_of_typed, values_in
+from tabtune_core.data.reading.fitting import all_ways, ending, number_format
 from tabtune_core.data.reading.number_findings import MANY_NUMBERS, MARKED, infinite_finding, style_typed, zeros_at_end
 from tabtune_core.data.reading.number_formats import (
     AMOUNTS,
     FINITE,
+    FLAG,
     FOOTNOTE,
     PLAIN,
     POINTS,
@@ -103,7 +104,7 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     """
     lettered = replace(AMOUNTS, pattern=AMOUNTS.pattern.replace("[KkMmBb]?", "[KkMB]"))
     own = {None: [lettered], AMOUNTS.unit: [AMOUNTS]}.get(unit, [])
-    no_mark = SPANS.pattern if unit == METRES_OR_MINUTES else ""  # the letter in 5 h
+    other_unit = f"regexp_matches(regexp_replace(cell, {quoted(ending(unit))}, ''), {quoted(FLAG + '$')})" if unit else "false"
     durations, of_clock = values_in(unit), quoted(CLOCKED.pattern if unit is None else "")
     unit = None if own else unit
     comma_first = comma_first if decimal_comma is None else decimal_comma
@@ -113,7 +114,7 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     points = [grouped] if decimal_comma else []  # the point of a plain "1.234" separates thousands, that of "0.234" does not
     plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first]), *durations])})"
     unmarked = f"coalesce({', '.join(way.value for way in ways[first:] if way.text == UNMARKED)})"
-    unmarked = f"(CASE WHEN NOT regexp_full_match(cell, {quoted(no_mark)}) THEN {unmarked} END)"
+    unmarked = f"(CASE WHEN NOT {other_unit} THEN {unmarked} END)"  # the letters in 500 g are no flag where others are kg
     any_way = f"coalesce({plain}, {unmarked})"
     value = f"(CASE WHEN isfinite({any_way}) THEN {any_way} END)"
     filled, unread, infinite, marked, clocked = yield Ask(

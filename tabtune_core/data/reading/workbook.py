@@ -36,9 +36,10 @@ MOST_WHOLE = 1e15
 NAMED = 20
 NO_RESULTS = "no-results"
 """Finding about formulas whose results the file lacks."""
-HIDDEN = "hidden-cells"
-"""Finding about rows and columns that the program which wrote a workbook does not show."""
-HIDDEN_LINE = re.compile(rb'<(row|col) (?=[^>]*\bhidden="(?:1|true)")([^>]*)>')
+HIDDEN, ERRORS = "hidden-cells", "formula-errors"
+"""Findings about rows and columns that a spreadsheet does not show, and about cells such as #DIV/0!."""
+TOLD = re.compile(rb'<(row|col) (?=[^>]*\bhidden="(?:1|true)")([^>]*)>|<c (?=[^>]*\bt="e")([^>]*)>')
+"""Tags of hidden rows and columns, and of cells with an error, in a sheet of an xlsx."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, KeyError)
 FEWEST_COLUMNS, NEEDED = 2, "A table needs a column to predict and at least one to predict from."
 Said = tuple[tuple[Finding, ...], tuple[Question, ...]]
@@ -89,6 +90,9 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> Said:
     if said["unseen"]:
         message = f"The sheet hides {said['unseen']}, by a filter or by hand. They were read like the others. To leave them out, "
         findings += (Finding("info", HIDDEN, f"{message}copy the visible cells into a new workbook, and add that.", None),)
+    if said["errors"]:
+        message = f"{said['errors']} with an error in place of a result, such as #DIV/0! or #N/A: read as missing."
+        findings += (Finding("warning", ERRORS, f"The sheet has {message} Correct the formulas if they matter.", None),)
     return findings, questions
 
 
@@ -169,7 +173,7 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, f
                 write_rows(opened, target, limit_bytes)
                 alone = sheet is None and filled_sheets(path, book, names) == 1
                 number = names.index(name) + 1
-                told = {"unsaved": unsaved_formula(path, number), "unseen": hidden_lines(path, number, opened.end[1] + 1)}
+                told = {"unsaved": unsaved_formula(path, number), **odd_cells(path, number, opened.end[1] + 1)}
                 return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden, **told}
     except calamine.PasswordError as error:
         raise TableError(
@@ -234,20 +238,25 @@ def unsaved_formula(path: Path, number: int) -> str:
     return ""
 
 
-def hidden_lines(path: Path, number: int, width: int) -> str:
-    """Counts hidden rows with cells, and hidden ones of the first ``width`` columns, of a sheet of an xlsx: "3 rows and 1 column"."""
-    rows, columns, rest = 0, 0, b""
+def odd_cells(path: Path, number: int, width: int) -> dict[str, str]:
+    """Counts, in a sheet of an xlsx, hidden rows with cells and hidden ones of the first ``width`` columns ("unseen"), and cells with an
+    error ("errors"): "3 rows and 1 column", "2 cells, the first in B7,".
+    """
+    rows, columns, errors, first, rest = 0, 0, 0, "", b""
     with suppress(*DAMAGED), zipfile.ZipFile(path) as archive, archive.open(f"xl/worksheets/sheet{number}.xml") as part:
         while block := part.read(1 << 20):
             text, start, tag = (rest + block).rpartition(b"<")
             rest = start + tag
-            for kind, attributes in HIDDEN_LINE.findall(text):
-                if kind == b"row":
-                    rows += not attributes.endswith(b"/")
+            for kind, hidden, error in TOLD.findall(text):
+                said = dict(re.findall(rb'(\w+)="([^"]*)"', hidden or error))
+                if not kind:
+                    errors, first = errors + 1, first or f", the first in {said[b'r'].decode()}," * (b"r" in said)
+                elif kind == b"row":
+                    rows += not hidden.endswith(b"/")
                 else:
-                    span = dict(re.findall(rb'(min|max)="(\d+)"', attributes))
-                    columns += max(min(int(span[b"max"]), width) - int(span[b"min"]) + 1, 0)
-    return " and ".join(counted(count, name) for count, name in ((rows, "row"), (columns, "column")) if count)
+                    columns += max(min(int(said[b"max"]), width) - int(said[b"min"]) + 1, 0)
+    unseen = " and ".join(counted(count, name) for count, name in ((rows, "row"), (columns, "column")) if count)
+    return {"unseen": unseen, "errors": counted(errors, "cell") + first if errors else ""}
 
 
 def write_rows(sheet: Any, target: Path, limit_bytes: int) -> None:

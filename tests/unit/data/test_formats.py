@@ -44,6 +44,8 @@ def xlsx_cell(place, value):
         return ""
     if isinstance(value, datetime.date):
         return f'<c r="{place}"{DAY}><v>{(value - datetime.date(1970, 1, 1)).days + DAYS_BEFORE_1970}</v></c>'
+    if isinstance(value, bytes) and value.startswith(b"#"):
+        return f'<c r="{place}" t="e"><v>{value.decode()}</v></c>'
     if isinstance(value, bytes):
         return f'<c r="{place}"><f>{value.decode()}</f><v/></c>'
     if isinstance(value, str):
@@ -248,6 +250,15 @@ def test_hidden_rows_and_columns_are_read_and_told(rows, columns, told):
     table = read_table(xlsx({"S": sheet}, hidden_rows=rows, columns=columns))
     said = [finding.message for finding in table.findings if finding.code == "hidden-cells"]
     assert (table.frame.shape, [one.split(", by")[0] for one in said]) == ((20_000, 3), [f"The sheet hides {told}"] * (told is not None))
+
+
+def test_error_cells_of_a_workbook_are_told():
+    sheet = [["a", "share", "y"], *([row, b"#DIV/0!" if row % 5 == 3 else row / 7, "uv"[row % 2]] for row in range(60))]
+    table = read_table(xlsx({"S": sheet}))
+    told = [finding.message for finding in table.findings if finding.code == "formula-errors"]
+    assert [one.split(" with")[0] for one in told] == ["The sheet has 12 cells, the first in B5,"]
+    assert table.frame["share"].isna().sum() == 12
+    assert "formula-errors" not in {finding.code for finding in read_table(xlsx({"S": [row[::2] for row in sheet]})).findings}
 
 
 def test_a_column_that_arrow_cannot_read_is_named(tmp_path):

@@ -27,14 +27,24 @@ def test_a_name_that_looks_like_a_mark_is_kept_and_asked_about(word, is_missing)
 
 
 @pytest.mark.parametrize(
-    "codes, rows", [("EU AS NA", None), ("EU AS AF NA", None), ("EU AS AF NA", 30), ("EU AS Other NA", None), ("EU AS AF ?", None)]
+    "codes, rows",
+    [
+        ("EU AS NA", None),
+        ("EU AS AF NA", None),
+        ("EMEA LATAM APAC NA", None),
+        ("Emea Latam Apac NA", None),
+        ("EU AS AF NA", 30),
+        ("EU AS Other NA", None),
+        ("EU AS AF ?", None),
+    ],
 )
-def test_na_among_codes_of_two_letters_is_reported_as_missing(codes, rows):
+def test_na_among_codes_in_capitals_is_reported_as_missing(codes, rows):
     words = codes.split() * 15
     table = read_table("\n".join(["region;y", *(f" {word} ;{row}" for row, word in enumerate(words))]).encode(), ReadingChoices(rows=rows))
     told = [finding.message for finding in table.findings if finding.code == "missing-codes"]
-    assert ["(AF, AS, EU, ...) and" in message and f"{table.columns[0].missing} cells NA" in message for message in told] == [True] * (
-        codes == "EU AS AF NA"
+    first = "(AF, AS, EU, ...) and" if "AF" in codes else "(APAC, EMEA, LATAM, ...) and"
+    assert [first in message and f"{table.columns[0].missing} cells NA" in message for message in told] == [True] * (
+        codes in ("EU AS AF NA", "EMEA LATAM APAC NA")
     )
 
 

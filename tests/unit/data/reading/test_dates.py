@@ -250,3 +250,30 @@ def test_an_order_of_two_digit_years_that_stays_open_is_asked_about_and_the_answ
     for order, style in ORDERS.items():
         table = read_table(frame, ReadingChoices(day_first=order))
         assert table.frame["day"].dt.strftime(style).tolist() == [cell.replace("/", "-") for cell in cells] and not table.questions
+
+
+@pytest.mark.parametrize("zero", ["", "0"])
+@pytest.mark.parametrize("most", [2_400, 3_600, 4_500, 9_000, 20_000])
+def test_minutes_and_seconds_beside_hours_are_no_times_of_day(most, zero):
+    lengths = np.random.default_rng(most).integers(61, most, 200)
+    texts = [f"{h}:{m:02}:{s:02}" if h else f"{m:{zero}{2 if zero else ''}}:{s:02}" for h, m, s in zip(*clock(lengths), strict=True)]
+    table = read_table(b"length,y\n" + b"".join(b"%s,%d\n" % (text.encode(), row) for row, text in enumerate(texts)))
+    assert table.frame["length"].tolist() == lengths.tolist()
+    assert [finding.code for finding in table.findings if finding.column == "length"] == ["units"]
+    new = read_new_rows(b"length,\n4:05,\n", ReadAs(table.reading, {"length": "number", "y": "number"}, ["length"], "y"))
+    assert new.frame["length"].tolist() == [245.0]
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 60])
+def test_times_of_day_may_lack_their_seconds(seconds):
+    times = np.random.default_rng(seconds).integers(6 * 3600, 20 * 3600, 200)
+    texts = [
+        f"{h:02}:{m:02}" if row % 60 >= seconds else f"{h:02}:{m:02}:{s:02}"
+        for row, (h, m, s) in enumerate(zip(*clock(times), strict=True))
+    ]
+    table = read_table(b"at,y\n" + b"".join(b"%s,%d\n" % (text.encode(), row) for row, text in enumerate(texts)))
+    assert (table.columns[0].kind, table.frame["at"][199]) == ("time", dt.time.fromisoformat(texts[199]))
+
+
+def clock(seconds):
+    return seconds // 3600, seconds // 60 % 60, seconds % 60

@@ -181,6 +181,16 @@ def test_a_table_with_both_marks_keeps_them_in_rows_and_doubt_is_noted(more, not
     assert (doubtful.frame["weight"][0], bool(doubtful.notes)) == (1234, noted)
 
 
+@pytest.mark.parametrize("unit", ["kg", "g", "kW", "ml", "cm", "lb", "°C", "CC", "months", "%", "L"])
+def test_a_number_with_another_unit_is_missing_not_a_number_with_a_mark(unit):
+    table = read_table(b"x;y\n" + "".join(f"{row * 7 % 97 + 3} {unit};{'ab'[row % 2]}\n" for row in range(60)).encode())
+    facts = ReadAs(table.reading, {"x": "number", "y": "category"}, ["x"], "y")
+    others = [other for other in ("g", "lb", "W", "l", "L", "F", "CC") if other != unit]
+    cells = [f"5 {unit}", "5", f"<5 {unit}", *(f"1.5 {other}" for other in others)]
+    read = read_new_rows(("x;y\n" + "".join(f"{cell};\n" for cell in cells)).encode(), facts)
+    np.testing.assert_array_equal(read.frame["x"], [5, 5, 5, *[np.nan] * len(others)])
+
+
 def test_notes_and_totals_below_new_rows_are_reported():
     lines = "".join(f"town {row},{row},{row / 2}\n" for row in range(20))
     table = read_table(f"who,a,b\n{lines}".encode())
