@@ -10,7 +10,7 @@ import re
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -34,6 +34,8 @@ LINES_AHEAD = 100
 """Most lines of a cell in quotes in a row that starts with MARK."""
 MARK = "#"
 """The start of a comment line or, in files of some programs, of the header."""
+OPEN_CELL = re.compile('[;,\t|]"[^"]*$')
+"""A cell in quotes that goes on in the next line, in a line without its other cells in quotes."""
 BLANKS = re.compile(r'("[^"]*")| +')
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
@@ -108,21 +110,37 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
 
 def without_marked(start: str) -> str:
     """Empties the lines that start with a ``#`` outside quotes, unless most lines do."""
-    lines, marked, inside = start.split("\n"), [], False
-    for line in lines:
-        marked.append(line.startswith(MARK) and not inside)
-        inside ^= not marked[-1] and line.count('"') % 2 == 1
+    lines, marked, inside = start.split("\n"), list[bool](), False
+    while len(marked) < len(lines):
+        found = 0 if inside else lines_of_marked(lines[len(marked) :][:LINES_AHEAD])
+        inside ^= not found and lines[len(marked)].count('"') % 2 == 1
+        marked += [True] * found or [False]
     return start if 2 * sum(marked) > len(lines) else "\n".join("" if hidden else line for hidden, line in zip(marked, lines, strict=True))
 
 
+def lines_of_marked(lines: list[str]) -> int:
+    """Counts the lines of the first record if it begins with a ``#``, several if a cell in quotes has line breaks; 0 if it does not.
+
+    >>> lines_of_marked(['#,"Why', 'not?",b', "1,2"]), lines_of_marked(['# 5" pipe', '1,"a', 'b"']), lines_of_marked(["1,2"])
+    (2, 1, 0)
+    """
+    if not lines[0].startswith(MARK):
+        return 0
+    if OPEN_CELL.search(re.sub('"[^"]*"', "", lines[0])):
+        quotes = accumulate(line.count('"') for line in lines)
+        return next((number for number, count in enumerate(quotes, 1) if count % 2 == 0), 1)
+    return 1
+
+
 def marked_header(above: list[str], delimiter: str, quote: str, width: int) -> tuple[int, list[str]] | None:
-    """Finds a header marked with ``#``: the last line above the first row that has as many cells as a row, none of them a number.
+    """Finds a header marked with ``#``: the last record above the first row that has as many cells as a row, none of them a number.
 
     Returns the number of lines before it, and its cells.
     """
-    for before, line in reversed([*enumerate(above)]):
-        cells = next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
-        if line.startswith(MARK) and len(cells) == width and not any(map(NUMBER.fullmatch, cells)):
+    for before, _ in reversed([*enumerate(above)]):
+        record = "\n".join(above[before : before + lines_of_marked(above[before:])])
+        cells = next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter, quotechar=quote), [])
+        if cells and len(cells) == width and not any(map(NUMBER.fullmatch, cells)):
             return before, cells
     return None
 

@@ -27,6 +27,7 @@ from tabtune_core.wording import counted
 
 MANY_NUMBERS = 20
 """A column with more different values, all but a few of them numbers, is a number column, however often the words occur."""
+BARE_POWER = re.compile(r"\d+[Ee]\d+")
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
 NO_SIGN: frozenset[str] = frozenset()
 SHOWN = {POINTS: r"\d,\d", COMMAS: r"\d,\d", BLANKS: rf"\d({GAP}|{APOSTROPHE})\d", AMOUNTS: "[KkMmBb]$"}
@@ -73,8 +74,12 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     return Typed("number", fitting.value, (told,), unit=own, decimal_comma={POINTS: True, COMMAS: False}.get(style))
 
 
-def zeros_at_end(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
-    """Reports few numbers of which some differ only in zeros at their end, as versions and codes do."""
+def like_codes(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
+    """Reports whole numbers with powers of ten such as 3E5, and few numbers of which some differ only in zeros at their end."""
+    if any(map(BARE_POWER.fullmatch, sample)) and all(cell.isdecimal() or BARE_POWER.fullmatch(cell) for cell in sample):
+        shown = next(filter(BARE_POWER.fullmatch, sample))
+        message = f"{name!r} holds {shown!r}, read as a power of ten. Choose category if it is a code, such as a part number."
+        return (Finding("warning", "bare-powers", message, name),)
     few = sample if len(sample) <= MANY_NUMBERS else ()
     short = {cell: cell.rstrip("0") for cell in few if re.fullmatch(r"\d+\.\d*[1-9]0+", cell)}
     twice = next((cell for cell, same in short.items() if same in few), None)

@@ -42,14 +42,14 @@ APOSTROPHE = "['\u2019]"
 POINTS = NumberFormat(
     "decimal-comma",
     "Numbers with a decimal comma",
-    rf"[+-]?(\d+{POWER}|(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+{POWER})?)",  # 1.234E5 has no thousands
+    rf"[+-]?(\d+{POWER}|(\d+|\d{{1,3}}((\.|{GAP})\d{{3}})+)(,\d+{POWER})?|,\d+{POWER})",  # 1.234E5 has no thousands
     f"replace(replace(regexp_replace({{cell}}, '{GAP}', '', 'g'), '.', ''), ',', '.')",
 )
 COMMAS = NumberFormat(
     "thousands",
     "Numbers with commas between thousands",
     # also in lakhs and crores, 12,34,567; 1,234E5 has a decimal comma
-    rf"[+-]?(\d+{POWER}|(\d+|\d{{1,3}}(,\d{{3}})+|\d{{1,2}}(,\d{{2}})+,\d{{3}})(\.\d+{POWER})?)",
+    rf"[+-]?(\d+{POWER}|(\d+|\d{{1,3}}(,\d{{3}})+|\d{{1,2}}(,\d{{2}})+,\d{{3}})(\.\d+{POWER})?|\.\d+{POWER})",
     "replace({cell}, ',', '')",
 )
 BLANKS = NumberFormat(

@@ -11,7 +11,7 @@ from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.durations import CLOCKED, SPANS, unit_of_typed, values_in
 from tabtune_core.data.reading.fitting import all_ways, ending, number_format
-from tabtune_core.data.reading.number_findings import MANY_NUMBERS, MARKED, infinite_finding, style_typed, zeros_at_end
+from tabtune_core.data.reading.number_findings import MANY_NUMBERS, MARKED, infinite_finding, like_codes, style_typed
 from tabtune_core.data.reading.number_formats import (
     AMOUNTS,
     FINITE,
@@ -81,7 +81,7 @@ def as_number(
         return Typed(words.kind, "cell", (Finding("info", "kept-as-text", message, name),))
     else:
         typed, wrong = Typed("number", FINITE, infinite_finding(name, infinite)), UNREAD
-    typed = replace(typed, findings=(*typed.findings, *zeros_at_end(name, sample)))
+    typed = replace(typed, findings=(*typed.findings, *like_codes(name, sample)))
     if unread == 0:
         return typed
     if forced:

@@ -79,6 +79,8 @@ NUMBERS = {
     "amounts": (["$1.2M", "3.4k", "$950", "$2B", "5m"], [1.2e6, 3400, 950, 2e9, 5e6], {"units"}),
     "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"units"}),
     "singular and plural": (["1 vote", "12 votes"], [1, 12], {"units"}),
+    "no digit before the point": (["$.05", "$1,200.00", "-$.5"], [0.05, 1200, -0.5], {"thousands"}),
+    "no digit before the comma": (["1.234,50 €", ",05 €", "-,5 €"], [1234.5, 0.05, -0.5], {"decimal-comma"}),
     "money before": (["Rs. 500", "Rs 1,200"], [500, 1200], {"thousands"}),
     "accounting brackets": (["(1,234.50)", "7", "$(12)", "($ 3)"], [-1234.5, 7, -12, -3], {"thousands"}),
     "accounting brackets and percent": (["(4)%", "5%"], [-4, 5], {"units"}),
@@ -327,6 +329,11 @@ def test_dates_that_stand_for_none_are_asked_about():
 def test_numbers_that_differ_only_in_zeros_at_their_end_are_reported():
     assert "zeros-at-end" in codes(one_column(["1.1", "1.10", "1.2"] * 9))
     assert "zeros-at-end" not in codes(one_column(["1.5", "1.0", "1"] * 9))
+
+
+def test_whole_numbers_with_powers_of_ten_may_be_codes():
+    assert "bare-powers" in codes(one_column(["1E14", "3E5", "27"] * 9))
+    assert "bare-powers" not in codes(one_column(["1E14", "2.5", "27"] * 9)) | codes(one_column(["1e+14", "3e5", "27"] * 9))
 
 
 def test_words_among_numbers_are_asked_about_and_the_answer_makes_the_column_numeric():

@@ -178,6 +178,16 @@ def test_a_table_of_words_has_its_header_marked_with_a_hash():
     assert (list(table.frame), len(table.frame)) == (["name", "colour", "size"], len(rows))
 
 
+@pytest.mark.parametrize("broken", ["", "0", "1", "01", "12", "3", "0123"])
+@pytest.mark.parametrize("above", ["", "# it's 8\" wide\n"])
+def test_names_in_a_header_marked_with_a_hash_may_hold_line_breaks(broken, above):
+    names = [f"Question {number},{' or' if str(number) in broken else ''} not?" for number in range(4)]
+    header = ",".join(f'"{name}"'.replace(" or", "\nor") for name in names)
+    rows = "".join(f"{row},{row % 7}.5,{row * row},{'ab'[row % 2]},x y\n" for row in range(60))
+    table = read_table(f"{above}#,{header}\n{rows}".encode())
+    assert ([*table.frame][1:], len(table.frame)) == (names, 60)
+
+
 @pytest.mark.parametrize("title", ["Report:,Sales,,,,,,", "Report,,,,,,,"])
 def test_a_title_with_separators_is_not_the_header_of_a_sparse_table(title):
     rows = [",".join(str(row) if place in (row % 8, 3, 7) else "" for place in range(8)) for row in range(40)]
