@@ -55,9 +55,21 @@ def grouped(rng, groups=15, unequal=0.7, of_group=0.8):
 
 def in_time(rng, rows=120, memory=0.8):
     """Rows in time with autoregressive truth and errors."""
-    steady = rng.normal(size=(3, rows + 100))
-    truth_N, *errors_2N = np.sqrt(1 - memory**2) * lfilter([1], [1, -memory], steady, axis=1)[:, 100:]
+    truth_N, *errors_2N = lagged(rng, rows, memory)
     return two(1.5 * truth_N, 1.2 * np.array(errors_2N), rng, None, np.arange(rows), "time")
+
+
+def panel(rng, days=20, rows=20, memory=0.8):
+    """``rows`` rows of each day, with autoregressive truth and errors of the days."""
+    day_N, truth, *errors = np.repeat(np.arange(days), rows), *lagged(rng, days, memory)
+    each_3N = rng.normal(size=(3, len(day_N)))
+    errors_2N = [1.2 * error[day_N] + 0.4 * own_N for error, own_N in zip(errors, each_3N[1:], strict=True)]
+    return two(1.5 * truth[day_N] + 0.5 * each_3N[0], np.array(errors_2N), rng, None, day_N, "time")
+
+
+def lagged(rng, points, memory):
+    """Three autoregressive series with a variance of 1."""
+    return np.sqrt(1 - memory**2) * lfilter([1], [1, -memory], rng.normal(size=(3, points + 100)), axis=1)[:, 100:]
 
 
 def copied(rng, times, rows=120):
@@ -100,6 +112,18 @@ def rarely_wrong(rng, rows=120, wrong=0.01, timid=0.05, together=1, split_by="ra
     bold = brentq(lambda error: loss(error) - loss(timid), 1e-12, wrong)
     units_N = np.arange(rows) if split_by == "time" else unit_N
     return [[held_out(y_N, side_N * np.log1p(-error) - side_N * np.log(error), None, units_N, split_by)] for error in (bold, timid)]
+
+
+def surer_of_a_part(rng, rows=300, part=0.1, sure=1e-3, timid=0.1):
+    """Two models with the same loss, one of them much surer on a part of the rows; on the others they differ by little."""
+    truth_N, side_N = rng.normal(scale=1.5, size=rows), np.where(rng.random(rows) < 0.5, 1, -1)
+    right, wrong = np.log1p(-sure) - np.log1p(-timid), np.log(timid / sure)
+    part_N, error_N = rng.random(rows) < part, rng.random(rows) < right / (right + wrong)
+    y_N = np.where(part_N, (side_N > 0) ^ error_N, rng.random(rows) < sigmoid(truth_N))
+    return [
+        [held_out(y_N, np.where(part_N, side_N * (np.log1p(-error) - np.log(error)), truth_N + 0.1 * rng.normal(size=rows)))]
+        for error in (sure, timid)
+    ]
 
 
 def rarely_wrong_groups(rng, groups=20, rows=10, wrong=0.03):
@@ -181,11 +205,16 @@ DESIGNS = {
     "15 unequal groups, ROC AUC": (grouped, "roc_auc", 1),
     "in time, 40 rows": (partial(in_time, rows=40), "log_loss", 1),
     "in time, 120 rows": (in_time, "log_loss", 1),
+    "in time, 20 rows of each of 20 days": (panel, "log_loss", 1),
+    "in time, 20 rows of each of 10 days": (partial(panel, days=10), "log_loss", 1),
     "each row twice": (partial(copied, times=2), "log_loss", 1),
     "each row four times": (partial(copied, times=4), "log_loss", 1),
     "timid and bold, 40 rows": (timid_and_bold, "log_loss", 1),
     "timid and bold, 120 rows": (partial(timid_and_bold, rows=120), "log_loss", 1),
-    "nearly certain, 40 rows": (partial(timid_and_bold, spread=4.0, timid=0.3), "log_loss", 1),
+    "nearly certain, 120 rows": (partial(timid_and_bold, rows=120, spread=4.0, timid=0.3), "log_loss", 1),
+    "surer of 30 of 300 rows": (surer_of_a_part, "log_loss", 1),
+    "surer of 30 of 100 rows": (partial(surer_of_a_part, rows=100, part=0.3, sure=0.01), "log_loss", 1),
+    "surer of 100 of 1,000 rows": (partial(surer_of_a_part, rows=1000), "log_loss", 1),
     "one label in 100 wrong, 120 rows": (rarely_wrong, "log_loss", 1),
     "one label in 50 wrong, 120 rows": (partial(rarely_wrong, wrong=0.02, timid=0.08), "log_loss", 1),
     "one label in 200 wrong, 400 rows": (partial(rarely_wrong, rows=400, wrong=0.005, timid=0.03), "log_loss", 1),
@@ -194,6 +223,7 @@ DESIGNS = {
         partial(rarely_wrong, rows=200, wrong=0.03, timid=0.1, together=10, split_by="group"),
         *("brier", 1),
     ),
+    "wrong in whole groups or single rows, accuracy": (rarely_wrong_groups, "accuracy", 1),
     "one period of 10 in 33 wrong, in time": (
         partial(rarely_wrong, rows=200, wrong=0.03, timid=0.1, together=10, split_by="time"),
         *("log_loss", 1),
@@ -215,7 +245,9 @@ BEYOND = {
     "one label in 100 wrong, 60 rows": (partial(rarely_wrong, rows=60), "log_loss", 1),
     "one target in 50 not 0, RMSE": (rare_numbers, "rmse", 1),
     "one target in 16 not 0, RMSE": (partial(rare_numbers, share=1 / 16), "rmse", 1),
-    "wrong in whole groups or single rows, accuracy": (rarely_wrong_groups, "accuracy", 1),
+    "nearly certain, 40 rows": (partial(timid_and_bold, spread=4.0, timid=0.3), "log_loss", 1),
+    "wrong in whole groups or single rows, log-loss": (rarely_wrong_groups, "log_loss", 1),
+    "wrong in one row in 10 of 15 groups or in single rows, accuracy": (partial(rarely_wrong_groups, groups=15, wrong=0.1), "accuracy", 1),
     "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss", 1),
     "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
     "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),

@@ -34,7 +34,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     A configuration is averaged over its own seeds and has no place if there is no such seed, if all its runs are ``apart`` (not compared
     with the others), or if it is a reference that lacks one of these seeds. ``..._half_width`` is the ± of a mean; ``interval_basis`` says
     its kind: ROWS if ``compared`` has any, and then only the score that ranks and the gains have one; else SEEDS, Student's interval, which
-    treats the held-out rows of different seeds as different rows.
+    treats the held-out rows of different seeds as different rows: scores on test rows that seeds share have none.
     ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
     """
     score = f"validation_{rank_by}"
@@ -77,6 +77,8 @@ def _means(known: pd.DataFrame) -> pd.DataFrame:
     means = groups.mean().where(full)
     several = [name for name in scores if not name.startswith("zero_shot")]
     halves = half_intervals(groups[several].std(), groups[several].count()).where(full[several])
+    sets = known.groupby("configuration")["held_out_set"].nunique()  # the spread over seeds does not tell the noise of rows that they share
+    halves.loc[sets < groups.size(), [name for name in several if name.startswith("test_")]] = np.nan
     return means.join(halves.rename(columns=half_width))
 
 

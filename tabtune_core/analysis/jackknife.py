@@ -117,7 +117,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     rows_S = [a.rows.rows_N for a, _ in both]
     of_rows = sum(map(len, rows_S)) / len(np.unique(np.concatenate(rows_S))) / seeds
     one_row_S = [
-        groups.together * (groups.one_row if metric.interval else _turned(a, b)) if differ else 0.0
+        groups.together(a, b) * (groups.one_row if metric.interval else _turned(a, b)) if differ else 0.0
         for (a, b), differ in zip(both, differ_S, strict=True)
     ]
     pull_G = _pull(without_SG.mean(axis=0), rounding)
@@ -142,8 +142,9 @@ def _pull(without_G: Floats, rounding: float) -> Floats:
 
 
 def _turned(first: Replicates, second: Replicates) -> float:
-    """Returns how much a difference of log-losses or Brier scores moves on average if one row has another class, the most likely one.
+    """Returns how much a difference of log-losses or Brier scores moves if one row has another class, the most likely one.
 
+    It is a mean over rows, weighted by how much each moves it: an error that no row shows falls where the models differ.
     It is 0 for other scores, and for the difference to nothing: the ± of a score is its distance to a better one; errors make it worse.
     """
     metric, number = first.groups.metric, len(first.rows.y_N)
@@ -154,7 +155,8 @@ def _turned(first: Replicates, second: Replicates) -> float:
     y_N, both = first.rows.y_N[some], [each.predicted[some] for each in (first, second)]
     other_N = np.where(y_N[:, None] == np.arange(both[0].shape[1]), -1.0, sum(both)).argmax(axis=1)
     moves = [of_row(other_N, predicted) - of_row(y_N, predicted) for predicted in both]
-    return float(np.abs(moves[0] - moves[1]).mean() / number)
+    move_N = np.abs(moves[0] - moves[1])
+    return float((move_N**2).sum() / move_N.sum() / number) if move_N.any() else 0.0
 
 
 def _variance(pull_G: Floats, groups: RowGroups, one_row: float) -> float:

@@ -17,9 +17,10 @@ from tabtune_core.store.predictions import Predictions
 
 GROUPS, FEW_GROUPS = 200, 40
 """Most groups; fewer units are left out one at a time. FEW_GROUPS applies if the metric is recomputed without each group."""
-BLOCKS, BLOCK_ROWS = 10, 8
-"""Under a split by time: most blocks, and fewest rows of a block. If the differences of neighbours correlate (autoregressive, 0.5), at
-least 93 % of intervals contain the truth from 40 rows on; with 20 blocks of 80 rows, 90 %."""
+BLOCKS, BLOCK_ROWS, BLOCK_POINTS = 10, 8, 3
+"""Under a split by time: most blocks, and fewest rows and points in time of a block (two points if there were too few blocks otherwise).
+If the differences of neighbours correlate (autoregressive, 0.5), at least 93 % of intervals contain the truth from 40 rows on; with 20
+blocks of 80 rows, 90 %. Where a day has 20 rows and days correlate (0.8), with 20 blocks of a day each, also 90 %."""
 FEWEST_ROWS, FEWEST = 30, 5
 """Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
 skewed differences contain the truth too rarely (with 20 rows in 93 % of cases for the RMSE of prices), or are too wide to be of use."""
@@ -91,14 +92,26 @@ class RowGroups:
         lacking = [TooFew(self.split_by, name, round(found), needed, there) for name, (found, there), needed in few]
         self.too_few = min(lacking, key=lambda few: few.found / few.needed, default=None)
         self.freedom = min(_equal(self._group)[0], *(found for _, (found, _), _ in counts)) - 1
-        together = 1.0 if self.split_by == "random" or metric.task == "regression" else alike(y_M, unit_M)
-        self.together = 1 + together * (len(unit_M) / _equal(unit_M)[0] - 1)
-        """Rows that may be wrong together: the copies of a row, and as many of a group or block as its labels are alike."""
+        self._unit_M, self._rows_of_unit = unit_M, len(unit_M) / _equal(unit_M)[0]
+        self._alike = 1.0 if self.split_by == "random" or metric.task == "regression" else alike(y_M, unit_M)
         self.one_row = max(one_row(metric, part.y_N, part.predicted, part.rarer) for part in parts)
 
     def of(self, rows_N: Ints) -> Ints:
         """Returns the group of each row."""
         return self._group[np.searchsorted(self._rows, rows_N)]
+
+    def together(self, first: Replicates, second: Replicates) -> float:
+        """Returns how many rows may be wrong together: the copies of a row, as many of a group or block as its labels are alike, or under
+        a split by group as the errors of the two models are if one more group is wholly wrong, as in the rule of three for rows.
+        """
+        share, both = self._alike, [each for each in (first, second) if each.predicted.size]
+        if self.split_by == "group" and self.metric.task == "classification":
+            unit_N, more = self._unit_M[np.searchsorted(self._rows, first.rows.rows_N)], round(self._rows_of_unit)
+            wrong = [each.predicted.argmax(axis=1) != each.rows.y_N for each in both]
+            units = [*(unit_N + place * len(self._rows) for place in range(len(both))), np.full(more, len(both) * len(self._rows))]
+            unit_M = np.unique(np.concatenate(units), return_inverse=True)[1]
+            share = max(share, alike(np.concatenate([*wrong, np.ones(more, bool)]).astype(int), unit_M))
+        return 1 + share * (self._rows_of_unit - 1)
 
     def leave_out(self, rows: Predictions, predicted: Floats) -> Replicates:
         """Scores predictions ``(N, K)`` or ``(N,)`` of ``rows`` without each group; a group without such rows gets the full score."""
@@ -119,7 +132,8 @@ class RowGroups:
 
 def _blocks(unit_M: Ints) -> Ints:
     """Returns the block of each row from its place in time; rows of one place stay together."""
-    blocks, rows_U = max(min(BLOCKS, len(unit_M) // BLOCK_ROWS), 1), np.bincount(unit_M)
+    rows_U = np.bincount(unit_M)
+    blocks = max(min(BLOCKS, len(unit_M) // BLOCK_ROWS, len(rows_U) // 2, max(len(rows_U) // BLOCK_POINTS, FEWEST)), 1)
     block_U = (np.cumsum(rows_U) - rows_U / 2) * blocks // len(unit_M)
     return np.unique(block_U[unit_M], return_inverse=True)[1]
 

@@ -113,11 +113,11 @@ def _time_of_day(name: str, likely: list[str], forced: bool) -> Asking[Typed | N
 
 
 def _are_durations() -> Asking[bool]:
-    """Whether times such as 12:30 can only be minutes and seconds: all cells are of such parts, and some beyond 24 minutes, or beside cells
-    with hours, such as 1:02:30, and the hours are few beside the minutes.
+    """Whether times such as 12:30 can only be minutes and seconds: some are beyond 24 minutes, or beside cells with hours, such as 1:02:30,
+    the hours are few beside the minutes.
     """
     two, three = "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d')", "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d:[0-5]\\d([.]\\d+)?')"
-    first = "CAST(split_part(cell, ':', 1) AS INTEGER)"
+    first = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)"
     filled, short, long, beyond, minutes, hours = yield Ask(
         (
             "count(cell)",
@@ -125,7 +125,7 @@ def _are_durations() -> Asking[bool]:
             *(f"max({first}) FILTER ({shape})" for shape in (two, three)),
         )
     )
-    if not short or short + long < filled:
+    if not short or short + long < filled * (1 - STRAY_SHARE):
         return False
     return bool(2 * hours <= minutes if long else beyond > BAD_SHARE * filled)
 

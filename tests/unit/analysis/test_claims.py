@@ -250,7 +250,8 @@ def test_no_number_of_rows_is_given_if_the_seeds_differ_too_much():
 
 def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
-    assert _blocks(np.repeat([0, 1, 2], [70, 70, 20])).tolist() == [0] * 70 + [1] * 70 + [2] * 20
+    assert np.unique(_blocks(np.repeat([0, 1, 2, 3], [70, 70, 20, 10])), return_counts=True)[1].tolist() == [70, 100]
+    assert [_blocks(np.repeat(np.arange(days), 30)).max() + 1 for days in (9, 10, 15, 20, 30, 90)] == [4, 5, 5, 6, 10, 10]
 
 
 def sure(class_N):

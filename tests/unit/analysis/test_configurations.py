@@ -155,4 +155,12 @@ def test_where_the_ranking_score_has_an_interval_over_rows_no_other_score_shows_
     of_scores = {"validation_log_loss_half_width", "test_log_loss_half_width", "gain_half_width", "test_gain_half_width"}
     assert known == of_scores | {"behind_best_half_width", "behind_best_lora_half_width"}
     assert set(table["interval_basis"]) == {"rows"}
-    assert by_configuration(board, "log_loss")["test_accuracy_half_width"].notna().all()
+
+
+def test_the_spread_over_seeds_is_no_interval_of_scores_on_test_rows_that_they_share():
+    runs, _ = sweep(np.random.default_rng(7), metric="log_loss", seeds=3)
+    board = leaderboard(runs, "log_loss")
+    of_test = ["test_log_loss_half_width", "test_gain_half_width"]
+    assert by_configuration(board, "log_loss")[of_test].isna().all(axis=None)
+    moving = board.assign(held_out_set=board["seed"].astype(str))
+    assert by_configuration(moving, "log_loss")[of_test].notna().any().all()
