@@ -3,7 +3,8 @@
 In: a session, zero-shot and what was trained. Out: predictions of the held-out rows, and the result of the run.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 
 from tabtune_core.data.splits import SplitName
 from tabtune_core.devices import is_gpu
@@ -18,18 +19,8 @@ from tabtune_core.training.train_phase import Trained
 from tabtune_core.training.zero_shot import Predictions, ZeroShot
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The evaluation of the state that the fit returns."""
-
-    predictions: Predictions
-    scores: dict[SplitName, dict[str, float]]
-    predict_seconds: float
-    """Time for the last split with rows: the test rows, if there are any."""
-
-
-def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> Evaluation:
-    """Predicts the held-out rows, and puts the model into the better state of the two."""
+def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> tuple[Predictions, RunFinished]:
+    """Predicts the held-out rows and puts the model into the better state of the two; returns that state's predictions, and the result."""
     held_out, scorer = session.rows.held_out, session.rows.scorer
     with session.environment.meter.phase("evaluate"):
         predictions, seconds, clock = Predictions(), 0.0, OwnClock.of_this_thread()
@@ -37,13 +28,13 @@ def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> Evaluat
             clock.start()
             with session.prefix.use(split == "validation" and "test" in held_out):  # the timed split is computed in full
                 predictions[split] = scorer.predict(session.model, rows.x_NF)
-            seconds = clock.seconds
+            seconds = clock.seconds  # of the last split with rows: the test rows, if there are any
         predictions = _returned(session, zero_shot, trained, predictions)
         scores = {split: rows.score(predictions[split]) for split, rows in held_out.items()}
         if "test" in scores:
             session.environment.emit(Evaluated(trained.result.best_step, "test", scores["test"], False, trained.seconds))
     session.model.module.eval()
-    return Evaluation(predictions, scores, seconds)
+    return predictions, _result(session, zero_shot, trained, scores, seconds)
 
 
 def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictions: Predictions) -> Predictions:
@@ -62,9 +53,11 @@ def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictio
     return predictions if better else zero_shot.predictions
 
 
-def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluation: Evaluation) -> RunFinished:
+def _result(
+    session: Session, zero_shot: ZeroShot, trained: Trained, scores: Mapping[SplitName, dict[str, float]], predict_seconds: float
+) -> RunFinished:
     """Makes the result that the leaderboard shows; a later step adds the adapter package."""
-    meter, plan, result, scores = session.environment.meter, session.plan, trained.result, evaluation.scores
+    meter, plan, result = session.environment.meter, session.plan, trained.result
     assert result.outcome != "cancelled"
     growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}
     return RunFinished(
@@ -78,7 +71,7 @@ def result_of(session: Session, zero_shot: ZeroShot, trained: Trained, evaluatio
         zero_shot_validation=zero_shot.scores.get("validation", {}),
         zero_shot_test=zero_shot.scores.get("test", {}),
         train_seconds=trained.seconds,
-        predict_seconds=evaluation.predict_seconds,
+        predict_seconds=predict_seconds,
         train_wall_seconds=trained.wall_seconds,
         shared_saved_seconds=trained.saved_seconds,
         shared_waited_seconds=trained.saved_waits,

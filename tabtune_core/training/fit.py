@@ -11,7 +11,7 @@ from tabtune_core.data.task import Prepared
 from tabtune_core.devices import own_chance
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import RunFinished
-from tabtune_core.training.evaluate_phase import evaluate, result_of
+from tabtune_core.training.evaluate_phase import evaluate
 from tabtune_core.training.notices import costs, endings
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment, Session, open_session
@@ -52,9 +52,7 @@ def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environm
         if trained.result.outcome == "cancelled" or environment.stop_request() == "cancel":
             raise Cancelled("The run was cancelled; only its log is kept.")
         chosen_step = trained.result.best_step
-        evaluation = evaluate(session, zero_shot, trained)
-    result = result_of(session, zero_shot, trained, evaluation)
+        predictions, result = evaluate(session, zero_shot, trained)
     for note in (*costs(result), *endings(plan.settings, session.plan.steps, trained.result, session.arrays, chosen_step)):
         environment.emit(note)
-    before = zero_shot.predictions if result.best_step else evaluation.predictions
-    return Fitted(session, evaluation.predictions, before, result)
+    return Fitted(session, predictions, zero_shot.predictions if result.best_step else predictions, result)
