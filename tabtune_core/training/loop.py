@@ -101,12 +101,6 @@ class Callbacks:
     """Called after each evaluation, once ``result`` is up to date."""
 
 
-def _steps_to_do(plan: LoopPlan, result: TrainResult) -> range:
-    """Returns the steps after the last one done; empty if training ended before its last step."""
-    done = plan.steps if result.stopped_early or result.ended_by else result.steps_done
-    return range(done + 1, plan.steps + 1)
-
-
 def is_reported(step: int, plan: LoopPlan, went: str = "") -> bool:
     """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one, evaluated ones, and one
     that diverged (``went``).
@@ -115,10 +109,6 @@ def is_reported(step: int, plan: LoopPlan, went: str = "") -> bool:
     """
     apart = 1 << ((step - 1) // REPORTED_STEPS).bit_length()
     return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps or went == "diverged"
-
-
-def _if_reported(done: StepDone, plan: LoopPlan, went: str) -> list[StepDone]:
-    return [done] if is_reported(done.step, plan, went) else []
 
 
 def train(
@@ -147,7 +137,8 @@ def train(
     """
     direction = METRICS[plan.metric]
     module.train()
-    for step in _steps_to_do(plan, result):
+    over = result.stopped_early or result.ended_by  # by the process whose result is continued
+    for step in () if over else range(result.steps_done + 1, plan.steps + 1):
         request = ask.stop_request()
         if request is not None:
             result.outcome = "stopped" if request == "stop" else "cancelled"
@@ -161,7 +152,8 @@ def train(
             value, norm, went = take_step(episode)
             if first:
                 result.dead_layers = tuple(ask.find_dead())
-            yield from _if_reported(StepDone(step, value, norm, rate, clock.seconds), plan, went)
+            done = StepDone(step, value, norm, rate, clock.seconds)
+            yield from [done] if is_reported(step, plan, went) else []
             if went == "diverged":
                 result.outcome = "diverged"
                 return
