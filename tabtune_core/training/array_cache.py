@@ -77,7 +77,10 @@ class SharedArrays:
 
     def file_of(self, parts: Sequence[Any]) -> Path:
         """Returns the file of the array that depends on ``parts``."""
-        return self.folder / f"{_digest([FORMAT, self.salt, *parts])}.npy"
+        digest = hashlib.sha256()
+        for part in (FORMAT, self.salt, *parts):
+            _update(digest, part)
+        return self.folder / f"{digest.hexdigest()}.npy"
 
     def read(self, file: Path) -> NDArray[Any] | None:
         """Maps a file into memory, copy on write. None if it does not exist or is damaged."""
@@ -155,13 +158,6 @@ def _checksum(array: NDArray[Any], seconds: float, waits: float) -> int:
     bits = np.ascontiguousarray(array).reshape(-1).view(f"u{min(array.itemsize, 4)}")
     told = zlib.crc32(f"{array.dtype.str} {array.shape} {seconds} {waits}".encode())
     return (int(bits.sum(dtype=np.uint64)) + told) % 2**53  # a float64 holds it
-
-
-def _digest(parts: Sequence[Any]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        _update(digest, part)
-    return digest.hexdigest()
 
 
 def _update(digest: Any, part: Any) -> None:

@@ -13,22 +13,18 @@ class BestState:
     """The best state of a module's trainable parameters. Starts with the present state, candidate 0, which is kept to the end."""
 
     def __init__(self, module: nn.Module, folder: Path) -> None:
-        self._trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        """Parameters by name."""
         self._folder = folder
         self._best = self._relied_on = 0
         began = time.monotonic()
-        written = write_state(self._file(0), self._trainable, {})
+        written = write_state(self._file(0), self.trainable, {})
         self.seconds_a_byte = (time.monotonic() - began) / written
         """How long the disk takes to write a byte."""
 
-    @property
-    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Returns the trainable parameters."""
-        return list(self._trainable.items())
-
     def keep(self, step: int) -> None:
         """Saves the present state, that of ``step``, as the best."""
-        write_state(self._file(step), self._trainable, {})
+        write_state(self._file(step), self.trainable, {})
         self._best = step
         self._tidy()
 
@@ -45,7 +41,7 @@ class BestState:
         """
         if step:
             state = read_state(self._file(step))[0]
-            if shapes(state) != shapes(self._trainable):
+            if shapes(state) != shapes(self.trainable):
                 raise StateFileError(f"{self._file(step).name} holds other parameters than the model")
         self._best = step
         self.rely()
@@ -54,7 +50,7 @@ class BestState:
         """Restores the best state, or candidate 0 with ``first``."""
         for name, value in read_state(self._file(0 if first else self._best))[0].items():
             with torch.no_grad():
-                self._trainable[name].copy_(value)
+                self.trainable[name].copy_(value)
 
     def _file(self, step: int) -> Path:
         return self._folder / f"best-{step}.safetensors"

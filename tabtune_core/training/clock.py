@@ -16,12 +16,6 @@ from tabtune_core.events import Note
 THREADS = Path("/proc/self/task")
 
 
-def waits_of_this_thread() -> Callable[[], float]:
-    """Returns a function that tells for how many seconds this thread has waited for a core that others used; 0 if nothing counts that."""
-    file = THREADS / str(threading.get_native_id()) / "schedstat"
-    return lambda: _ran_and_waited(file)[1]
-
-
 def _ran_and_waited(schedstat: Path) -> tuple[float, float]:
     """Returns a thread's seconds on a core and waiting for one (Documentation/scheduler/sched-stats.rst); 0 if nothing counts them."""
     try:
@@ -42,8 +36,9 @@ class OwnClock:
 
     @classmethod
     def of_this_thread(cls) -> "OwnClock":
-        """Makes a clock that excludes the waits of the calling thread."""
-        return cls(waited=waits_of_this_thread())
+        """Makes a clock that excludes the waits of the calling thread for a core that others used, if the kernel counts them."""
+        file = THREADS / str(threading.get_native_id()) / "schedstat"
+        return cls(waited=lambda: _ran_and_waited(file)[1])
 
     def start(self) -> None:
         """Starts counting from 0."""

@@ -48,8 +48,10 @@ class LastState:
             try:
                 self._bytes = write_state(self._file, self._tensors(), facts)
             except OSError as error:
-                self._session.environment.emit(_not_saved(self._result.steps_done, error))
                 self._file = None
+                said = f"The state of step {self._result.steps_done} could not be saved ({error.strerror}), and no later one will be."
+                said += " The run goes on, but it would start anew after an interruption."
+                self._session.environment.emit(Note(said, "warning"))
                 return
             self._best.rely()
             self._longest_seconds = max(self._longest_seconds, time.monotonic() - began)
@@ -84,7 +86,7 @@ class LastState:
 
     def _expected_bytes(self) -> int:
         """Returns the size of the last saved state, or at first an upper limit: weights and two more numbers per weight."""
-        return self._bytes or 3 * sum(p.numel() * p.element_size() for _, p in self._best.named_parameters)
+        return self._bytes or 3 * sum(p.numel() * p.element_size() for p in self._best.trainable.values())
 
     def _identity(self, model: str) -> str:
         """Returns a hash of what a state belongs to: settings, the model by this name, table, context rows, base weights and steps."""
@@ -111,7 +113,7 @@ class LastState:
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Returns parameters and their optimizer state by the parameter's name, and the states of torch's generators, for dropout."""
         found: dict[str, torch.Tensor] = {}
-        for name, parameter in self._best.named_parameters:
+        for name, parameter in self._best.trainable.items():
             found[f"parameter {name}"] = parameter
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 found[f"optimizer {key} {name}"] = value
@@ -123,11 +125,11 @@ class LastState:
             raise StateFileError("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
         needed = {f"random {name}" for name in random_states(self._session.device)}
-        if shapes(held) != shapes(dict(self._best.named_parameters)) or needed - tensors.keys():
+        if shapes(held) != shapes(self._best.trainable) or needed - tensors.keys():
             raise StateFileError("it holds other parameters than the model, or was trained on another kind of device")
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-        device, parameters = self._session.device, dict(self._best.named_parameters)
+        device, parameters = self._session.device, self._best.trainable
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"parameter {name}"])
@@ -144,11 +146,3 @@ class LastState:
         self._session.environment.meter.carry_over(*facts["peaks"])
         self._session.arrays.count_as_paid(facts["paid"])
         self._session.arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], *facts["waits"])
-
-
-def _not_saved(step: int, error: OSError) -> Note:
-    return Note(
-        f"The state of step {step} could not be saved ({error.strerror}), and no later one will be. The run goes on, but it would start "
-        "anew after an interruption.",
-        "warning",
-    )

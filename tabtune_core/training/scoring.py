@@ -132,19 +132,13 @@ class Scorer:
         self, ask: Callable[[Array], NDArray[np.float64]], x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Predicts with one member, and returns the classes in their original order."""
-        lots = [x_NF[i : i + self.rows_at_once, columns] for i in range(0, len(x_NF), self.rows_at_once)]
-        parts = [self._telling(ask(lot)) for lot in lots]
+        parts = []
+        for first in range(0, len(x_NF), self.rows_at_once):
+            parts.append(ask(x_NF[first : first + self.rows_at_once, columns]))
+            if self.told is not None:
+                self.told(len(parts[-1]))
         predicted = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return predicted[:, ids] if self.classes else predicted
-
-    def _telling(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.told is not None:
-            self.told(len(predicted))
-        return predicted
-
-    def score(self, model: BaseModel, part: HeldOut) -> dict[str, float]:
-        """Computes every metric on the rows of ``part``."""
-        return part.score(self.predict(model, part.x_NF))
 
 
 def _log(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

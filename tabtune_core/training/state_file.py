@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors
 import torch
@@ -31,24 +31,20 @@ def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[
         OSError: the disk is full, or the folder cannot be written to; an earlier file is unchanged.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with lasting(file) as opened:
-        return _write(opened, tensors, json.dumps(facts))
-
-
-def _write(opened: BinaryIO, tensors: Mapping[str, torch.Tensor], told: str) -> int:
+    told, end, held = json.dumps(facts), 0, sorted(tensors.items())
     entries: dict[str, Any] = {"__metadata__": {"digest": _NO_DIGEST, "facts": told}}
-    end, held = 0, sorted(tensors.items())
     for name, tensor in held:
         begin, end = end, end + tensor.numel() * tensor.element_size()
         entries[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     header = json.dumps(entries).encode()
     header += b" " * (-len(header) % 8)
-    opened.write(len(header).to_bytes(8, "little") + header)
     digest = hashlib.blake2b(told.encode())
-    for name, tensor in held:
-        opened.write(_tell(digest, name, tensor))
-    opened.seek(8 + header.index(_NO_DIGEST.encode()))
-    opened.write(digest.hexdigest().encode())
+    with lasting(file) as opened:
+        opened.write(len(header).to_bytes(8, "little") + header)
+        for name, tensor in held:
+            opened.write(_tell(digest, name, tensor))
+        opened.seek(8 + header.index(_NO_DIGEST.encode()))
+        opened.write(digest.hexdigest().encode())
     return 8 + len(header) + end
 
 

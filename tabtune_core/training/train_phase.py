@@ -116,7 +116,7 @@ def _classes_shown(session: Session) -> int:
 def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.optim.Optimizer:
     train = session.settings.train
     return make_optimizer(
-        best.named_parameters,
+        best.trainable.items(),
         optimizer=train.optimizer,
         learning_rate=session.settings.learning_rate,
         weight_decay=train.weight_decay,
@@ -184,5 +184,6 @@ def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Epi
 
 def _evaluate(session: Session) -> dict[str, float]:
     """Scores the validation rows with the present model."""
+    part = session.rows.held_out["validation"]
     with session.prefix.use():
-        return session.rows.evaluator.score(session.model, session.rows.held_out["validation"])
+        return part.score(session.rows.evaluator.predict(session.model, part.x_NF))

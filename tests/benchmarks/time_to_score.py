@@ -139,7 +139,7 @@ def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -
 
         def _run_validation(self, inner: Any, *arrays: Any) -> ValidationMetrics:
             model = TabICLModel(base.card, base.task, base.source, self.model_, base.config, CPU)
-            scores = rows.scorer.score(model, rows.held_out["validation"])
+            scores = rows.held_out["validation"].score(rows.scorer.predict(model, rows.held_out["validation"].x_NF))
             found.add(scores)
             if len(found.looks) == 1:
                 found.start()

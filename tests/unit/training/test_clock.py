@@ -244,7 +244,7 @@ def test_run_seconds_count_only_steps_and_evaluations(tmp_path, monkeypatch, tim
         return done
 
     monkeypatch.setattr(OwnClock.__init__, "__defaults__", (time, lambda: 0.0))
-    monkeypatch.setattr("tabtune_core.training.clock.waits_of_this_thread", lambda: lambda: 0.0)
+    monkeypatch.setattr("tabtune_core.training.clock._ran_and_waited", lambda file: (0.0, 0.0))
     for where in (best_checkpoint, last_state):
         monkeypatch.setattr(where, "write_state", taking(1000, where.write_state))
     plain_step = train_phase.plain_step
