@@ -7,31 +7,34 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.data.datasets import load_frame, source_of
 from tabtune_core.data.task import Context
-from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter, open_base, predict_rows
+from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on
 from tabtune_core.errors import AdapterError
-from tabtune_core.events import RunPlanned, Unread
+from tabtune_core.events import Event, RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.gpus import card_names, card_uuids
+from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
-from tabtune_core.models.adaptation import OWN
-from tabtune_core.models.base import BaseModel
+from tabtune_core.models.adaptation import OWN, put_on
+from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.snippets import Snippet, file_name
 from tabtune_core.scratch import scratch_folder
-from tabtune_core.settings import TrainSettings
+from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.run_folder import ADAPTER_FILE, LOG, PREDICTIONS_FILE
 from tabtune_core.store.run_row import Run
@@ -45,34 +48,26 @@ STEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
-    """Where the files of a run are made and tried."""
-
-    device: str
-    """The run's own device, or a GPU of the same kind; else the device in its settings."""
-    visible: str | None
-    """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses this device; None leaves it unchanged."""
-    tolerance: float
-    """In the units of ``verify.TOLERANCE``."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Source:
-    """What an export is made from."""
+    """What an export is made from, and where it is tried."""
 
     run: Run
-    package: AdapterPackage
     path: Path
+    package: AdapterPackage
+    base: BaseModel
     frame: pd.DataFrame
     adapted: AdaptedModel
     context: Context
-    trial: _Trial
+    history: Sequence[Event]
+    visible: str | None
+    """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses the device of ``base``; None leaves it unchanged."""
+    tolerance: float
+    """In the units of ``verify.TOLERANCE``."""
 
-    @property
-    def columns(self) -> list[str]:
-        """Returns the feature columns in the table's order, which is the column order of an array."""
-        facts = self.package.facts
-        return [name for name in facts.kinds if name in facts.features]
+    def pipeline(self, settings: RunSettings, adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> TabularPipeline:
+        """Makes a pipeline with the run's context rows; its columns are in the table's order, which is the column order of an array."""
+        columns = [name for name in self.package.facts.kinds if name in self.package.facts.features]
+        return pipeline_of_run(self.base, settings, adapters, self.context, columns, self.history)
 
 
 def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, Any]:
@@ -90,13 +85,13 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         made = work / "made" / file.name
         made.parent.mkdir()
         write_progress(folder, 1, STEPS, "steps")
-        _WRITERS[format](source, store, made, work)
+        _WRITERS[format](source, made, work)
         told = snippet(format, source.package.facts, run, table=TABLE)
         _gather(work, source, home, made)
         write_progress(folder, 2, STEPS, "steps")
         difference, labels, rows = _compared(source, told, work)
         # merging rounds each weight once more, and the snippet of a merged checkpoint uses the CPU
-        tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.trial.tolerance
+        tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.tolerance
         if difference > tolerance or not np.isfinite(difference):
             raise AdapterError(
                 f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
@@ -115,31 +110,37 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
 
 
 def _open(store: RunStore, run_id: str) -> _Source:
-    run = store.run(run_id)
-    path = store.run_dir(run_id) / ADAPTER_FILE
-    package = read_package(path)
-    planned = store.last_event(run_id, RunPlanned)
-    trial = _trial(run.settings.device, planned.device if planned else run.settings.device)
-    adapted = load_adapter(path, checkpoint=run.settings.checkpoint, device=trial.device)
-    frame = load_frame(store.home, run.settings.dataset)
-    return _Source(run, package, path, frame, adapted, adapted.context(frame), trial)
+    run, path = store.run(run_id), store.run_dir(run_id) / ADAPTER_FILE
+    package, planned = read_package(path), store.last_event(run_id, RunPlanned)
+    settings, facts = package.facts.settings, package.facts
+    device, visible, tolerance = _trial(run.settings.device, planned.device if planned else run.settings.device)
+    base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=run.settings.checkpoint, device=device)
+    adapters = AdapterSet(base.module)
+    put_on(adapters, base, settings.lora, package.tensors)
+    adapted, frame = AdaptedModel(with_module(base, adapters.module), settings, facts), load_frame(store.home, run.settings.dataset)
+    told = (*(stored.event for stored in store.events(run_id)), run.result)
+    history = [event for event in told if event is not None and not isinstance(event, Unread)]
+    return _Source(run, path, package, base, frame, adapted, adapted.context(frame), history, visible, tolerance)
 
 
-def _trial(asked: str, computed_on: str) -> _Trial:
-    """Chooses the device; ``computed_on`` is the run's recorded device, for example ``cuda:1 (NVIDIA H100)``, ``asked`` is the setting."""
+def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
+    """Chooses the device, and ``visible`` and ``tolerance`` of a source: the run's own device or a GPU of the same kind, else ``asked``.
+
+    ``computed_on`` is the run's recorded device, for example ``cuda:1 (NVIDIA H100)``; ``asked`` is the one in its settings.
+    """
     if computed_on.startswith("cpu"):
-        return _Trial("cpu", "", tolerance_on("cpu"))
+        return "cpu", "", tolerance_on("cpu")
     own, _, name = computed_on.partition(" ")
     alike = [f"cuda:{place}" for place, card in enumerate(card_names()) if f"({card})" == name]
     device = own if own in alike else next(iter(alike), None)
     if device is None:
-        return _Trial(asked, None, OTHER_DEVICE_TOLERANCE)
+        return asked, None, OTHER_DEVICE_TOLERANCE
     if is_held(device):
-        return _Trial(device, "", OTHER_DEVICE_TOLERANCE)
-    return _Trial(device, card_uuids()[int(device.partition(":")[2])], tolerance_on(device))
+        return device, "", OTHER_DEVICE_TOLERANCE
+    return device, card_uuids()[int(device.partition(":")[2])], tolerance_on(device)
 
 
-def _merged(source: _Source, store: RunStore, file: Path, work: Path) -> None:
+def _merged(source: _Source, file: Path, work: Path) -> None:
     if file.suffix != ".zip":
         source.adapted.save_merged(file)
         return
@@ -149,34 +150,17 @@ def _merged(source: _Source, store: RunStore, file: Path, work: Path) -> None:
             archive.write(part, part.name)
 
 
-def _pipeline(source: _Source, store: RunStore, file: Path, work: Path) -> None:
-    _fitted(source, store, _base(source)).save(file)
+def _pipeline(source: _Source, file: Path, work: Path) -> None:
+    source.pipeline(source.run.settings, {OWN: source.package.tensors}).save(file)
 
 
-def _lora(source: _Source, store: RunStore, file: Path, work: Path) -> None:
+def _lora(source: _Source, file: Path, work: Path) -> None:
     """Writes the adapter, and in ``work`` a pipeline of the base alone, into which the snippet loads the adapter."""
-    settings, base = source.run.settings, _base(source)
-    made = _fitted(source, store, base)
-    made.save_adapter(file)
-    made.set_adapter(None)
+    settings = source.run.settings
+    source.pipeline(settings, {OWN: source.package.tensors}).save_adapter(file)
     train = TrainSettings(predict_context_rows=settings.train.predict_context_rows, views=settings.train.views)
     plain = replace(settings, strategy="inference", train=train)
-    facts = source.package.facts
-    alone = pipeline_of_run(base, plain, {}, source.context, source.columns, made.history)
-    alone.save(work / file_name("pipeline", facts, source.run.id))
-
-
-def _base(source: _Source) -> BaseModel:
-    settings, sha256 = source.run.settings, source.package.facts.base.sha256
-    return open_base(settings.model, settings.task, sha256, checkpoint=settings.checkpoint, device=source.trial.device)
-
-
-def _fitted(source: _Source, store: RunStore, base: BaseModel) -> TabularPipeline:
-    run = source.run
-    assert run.result is not None
-    told = (stored.event for stored in store.events(run.id))
-    history = [*(event for event in told if not isinstance(event, Unread)), run.result]
-    return pipeline_of_run(base, run.settings, {OWN: source.package.tensors}, source.context, source.columns, history)
+    source.pipeline(plain, {}).save(work / file_name("pipeline", source.package.facts, source.run.id))
 
 
 _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
@@ -201,7 +185,7 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
     rows = saved["row"].to_numpy()
     # the setup may have picked the test rows already, or may hold the whole table
     choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
-    done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work, source.trial.visible)
+    done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work, source.visible)
     if done.returncode:
         sys.stderr.write(done.stderr)  # the job's log
         log = work.with_name(LOG)

@@ -104,8 +104,8 @@ def test_a_file_with_other_predictions_is_not_offered(store, job, here, monkeypa
     run = made_run(store)
     write = exports._WRITERS["lora"]
 
-    def spoil(source, store, file, work):
-        write(source, store, file, work)
+    def spoil(source, file, work):
+        write(source, file, work)
         content = torch.load(file, weights_only=True)
         for entry in ("tensors", "lora_a", "lora_b"):
             content[entry] = {name: 2 * value for name, value in content[entry].items()}
@@ -179,7 +179,7 @@ def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_toler
     monkeypatch.setattr(exports, "card_names", lambda: ["H100", "H100", "T4"])
     monkeypatch.setattr(exports, "card_uuids", lambda: ["GPU-a", "GPU-b", "GPU-c"])
     monkeypatch.setattr(exports, "is_held", lambda device: held)
-    assert exports._trial(asked, computed_on) == exports._Trial(*expected)
+    assert exports._trial(asked, computed_on) == expected
 
 
 def test_the_fresh_process_sees_the_gpus_assigned_to_it(tmp_path, monkeypatch):
