@@ -77,7 +77,9 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
             session = open_session(
                 plan, lambda: prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit), environment
             )
-            train_model(session, ZeroShot({}, {}, _beaten(settings.selection_metric)))
+            # every evaluation beats these scores, so that states are kept and take memory as in a run
+            worst = -math.inf if METRICS[settings.selection_metric].higher_is_better else math.inf
+            train_model(session, ZeroShot({}, {}, {settings.selection_metric: worst}))
     steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # empty if no row of a step could be scored
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
     told = next(event for event in events if isinstance(event, RunPlanned))
@@ -98,8 +100,3 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
         "seconds_a_step": step + evaluated / size.eval_every,
         "growth_bytes": None if fewer else meter.growth_bytes["train"],
     }
-
-
-def _beaten(metric: str) -> dict[str, float]:
-    """Returns scores that every evaluation beats, so that states are kept and take memory as in a run."""
-    return {metric: -math.inf if METRICS[metric].higher_is_better else math.inf}

@@ -125,7 +125,8 @@ def predict(
         encoder = column.context.encoder
         notes.update(dict.fromkeys([*encoder.misfits_in_words(frame), *unknown_categories(frame, encoder)]))
     classes = columns[0].context.labels.classes
-    truth = _truth(frame, opened[0], classes)
+    settings = opened[0].settings
+    truth = labels_like(frame, settings, classes) if settings.target in frame else np.full(len(frame), None, dtype=object)
     known = np.array([label is not None and (not classes or label in classes) for label in truth], dtype=bool)
     strange = sorted({str(label) for label in truth[~known] if label is not None})
     if strange:
@@ -279,14 +280,6 @@ def _labels_of(context: Context) -> NDArray[np.object_]:
     """Returns the labels of the context rows: class names or numbers."""
     names = np.array(context.labels.classes, dtype=object)
     return names[context.y_C] if len(names) else context.y_C.astype(object)
-
-
-def _truth(frame: pd.DataFrame, adapter: _Adapter, classes: tuple[str, ...]) -> NDArray[np.object_]:
-    """Returns the labels of the rows; None for a row without one."""
-    settings = adapter.settings
-    if settings.target not in frame.columns:
-        return np.full(len(frame), None, dtype=object)
-    return labels_like(frame, settings, classes)
 
 
 def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:

@@ -5,12 +5,10 @@ is not trained again: the curve says how much of this run's gain lies in its fir
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch.nn import functional as F
 
@@ -24,10 +22,10 @@ from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.store.jobs import write_progress
-from tabtune_core.store.predictions import Predictions, read_predictions
+from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.scoring import HeldOut, Scorer, Shown
+from tabtune_core.training.scoring import HeldOut, Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +92,14 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     settings, base = asked.settings, package.facts.base
     model = open_base(settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device)
     trained = _Trained.on(AdaptedModel(model, settings, package.facts), package)
-    scorer, held_out = _rows(trained.adapted, load_frame(home, settings.dataset), parts)
-
+    table = load_frame(home, settings.dataset)
+    shown = Shown.to(model, trained.adapted.context(table), views=settings.train.views)
+    held_out = {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()}
     ranks, scored = ranks_up_to(max(len(found.values) for found in trained.found.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
         cut = trained.cut(rank)
-        scored.append({part: rows.score(scorer.predict(cut, rows.x_NF)) for part, rows in held_out.items()})
+        scored.append({part: rows.score(shown.scorer.predict(cut, rows.x_NF)) for part, rows in held_out.items()})
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
@@ -167,9 +166,3 @@ class _Trained:
             }
             for layer in self.report.layers
         ]
-
-
-def _rows(adapted: AdaptedModel, table: pd.DataFrame, parts: Mapping[SplitName, Predictions]) -> tuple[Scorer, dict[SplitName, HeldOut]]:
-    """Returns a scorer with the run's own context, and the rows that the run was scored on."""
-    shown = Shown.to(adapted.model, adapted.context(table), views=adapted.settings.train.views)
-    return shown.scorer, {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()}
