@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tabtune_core.errors import ShortageError, StoreError
 from tabtune_core.machine import network_file_system
@@ -194,6 +194,13 @@ class Database:
         with self._lacks_named():
             return self._connection.execute(sql, _storable(values)).rowcount
 
+    def _row(self, kind: Literal["run", "sweep", "job"], row_id: str) -> sqlite3.Row:
+        """Returns the row of a run, a sweep or a job; raises StoreError if there is none."""
+        rows = self._read(f"SELECT * FROM {kind}s WHERE id = ?", (row_id,))
+        if not rows:
+            raise StoreError(f"There is no {kind} {row_id!r} in {self.home}; it may have been deleted.")
+        return rows[0]
+
     @contextmanager
     def _lacks_named(self) -> Iterator[None]:
         try:
@@ -222,14 +229,6 @@ class Database:
                 if connection.in_transaction:  # on a full disk SQLite has already rolled back
                     connection.execute("ROLLBACK")
                 raise
-
-    def _delete_in_steps(self, sql: str, values: Sequence[Any] = ()) -> None:
-        """Repeats a statement that deletes a few rows until none are left; other writers get a turn after each."""
-        while True:
-            began = time.monotonic()
-            if not self._write(sql, values):
-                return
-            time.sleep(time.monotonic() - began)
 
     def _give_back(self, *, idle: bool) -> None:
         """Gives free space in the files back to the disk, in steps of milliseconds; gives up if another process blocks it.

@@ -58,7 +58,7 @@ class JobQueue(Database):
 
     def job_dir(self, job_id: str) -> Path:
         """Returns the job's folder, which its process creates."""
-        if not is_folder_name(self._job_row(job_id)["id"]):
+        if not is_folder_name(self._row("job", job_id)["id"]):
             raise StoreError(f"Job {job_id!r} has no folder; its row is damaged.")
         return self.home / "jobs" / job_id
 
@@ -76,16 +76,10 @@ class JobQueue(Database):
 
     def job(self, job_id: str) -> Job:
         """Returns the present state of a job."""
-        found = _job(self._job_row(job_id))
+        found = _job(self._row("job", job_id))
         if found is None:
             raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
         return found
-
-    def _job_row(self, job_id: str) -> sqlite3.Row:
-        rows = self._read("SELECT * FROM jobs WHERE id = ?", (job_id,))
-        if not rows:
-            raise StoreError(f"There is no job {job_id!r} in {self.home}; it may have been deleted.")
-        return rows[0]
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
         """Claims the oldest queued job, of one lane or all, for this process; of several claimants only one gets it."""
@@ -151,7 +145,7 @@ class JobQueue(Database):
 
     def delete_job(self, job_id: str) -> None:
         """Deletes a job that is not running, with its folder."""
-        if self._job_row(job_id)["status"] == "running":
+        if self._row("job", job_id)["status"] == "running":
             raise StoreError(f"Job {job_id!r} is running; cancel it, or wait for its end, before deleting it.")
         with contextlib.suppress(StoreError):
             shutil.rmtree(self.job_dir(job_id), ignore_errors=True)

@@ -5,7 +5,6 @@ In: ids, and what became of a process. Out: rows whose status only moves forward
 
 import json
 import shutil
-import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -57,12 +56,12 @@ class RunLife(EventLog, JobQueue):
 
     def owner_of(self, run_id: str) -> str:
         """Returns who launched the run's sweep, also for a run that cannot be read; empty if unknown."""
-        return str(self._read("SELECT owner FROM sweeps WHERE id = ?", (self._row(run_id)["sweep"],))[0]["owner"])
+        return str(self._row("sweep", self._row("run", run_id)["sweep"])["owner"])
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
         """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable`` ones."""
-        if sweep is not None and not self._read("SELECT 1 FROM sweeps WHERE id = ?", (sweep,)):
-            raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
+        if sweep is not None:
+            self._row("sweep", sweep)
         where, given = only(sweep=sweep, status=status)
         rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
         return [run for run in map(read_run, rows) if isinstance(run, Run)]
@@ -86,16 +85,10 @@ class RunLife(EventLog, JobQueue):
 
     def run(self, run_id: str) -> Run:
         """Returns the present state of a run; raises StoreError if there is none or its row cannot be read."""
-        found = read_run(self._row(run_id))
+        found = read_run(self._row("run", run_id))
         if isinstance(found, Unreadable):
             raise StoreError(f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it.")
         return found
-
-    def _row(self, run_id: str) -> sqlite3.Row:
-        rows = self._read("SELECT * FROM runs WHERE id = ?", (run_id,))
-        if not rows:
-            raise StoreError(f"There is no run {run_id!r} in {self.home}; it may have been deleted.")
-        return rows[0]
 
     def wish(self, run_id: str) -> StopRequest | None:
         """Returns what a person asked of a running run; None if nothing."""
@@ -104,7 +97,7 @@ class RunLife(EventLog, JobQueue):
 
     def received(self, run_id: str) -> int:
         """Returns how many events of a run on another machine have arrived here."""
-        return int(self._row(run_id)["received"])
+        return int(self._row("run", run_id)["received"])
 
     def has_last_state(self, run_id: str) -> bool:
         """Whether the run has saved a state from which it can go on."""
@@ -221,7 +214,7 @@ class RunLife(EventLog, JobQueue):
 
         A queued run with a saved state is asked to stop when it goes on; any other queued run is cancelled at once.
         """
-        self._row(run_id)
+        self._row("run", run_id)
         going, saved = "status = 'running'", False
         with suppress(StoreError):  # its row cannot be read
             saved = self.has_last_state(run_id)

@@ -162,7 +162,7 @@ def test_an_unreadable_queued_run_is_ended_and_the_queue_continues(tmp_path):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     change(store.home, *NO_JSON, runs[0].id)
     assert store.claim(1, identity_of(1), runs[0].id) is None
-    assert "cannot be read" in store._row(runs[0].id)["error"]
+    assert "cannot be read" in store._row("run", runs[0].id)["error"]
     assert store.claim(1, identity_of(1)).id == runs[1].id
 
 
