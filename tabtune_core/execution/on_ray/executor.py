@@ -6,7 +6,7 @@ worker does, once.
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
@@ -19,7 +19,7 @@ from tabtune_core.execution.executor import RAY, Ended, Placement, State
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
 from tabtune_core.execution.memory_needs import needs_of
 from tabtune_core.execution.on_ray.cluster_check import first_line
-from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, asks_of, difference, namespace_of, wants_gpu
+from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, difference, namespace_of
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.processes import GRACE_SECONDS
@@ -59,10 +59,10 @@ class RayExecutor:
     def place(self, queued: Sequence[Run], going: Sequence[Link]) -> Placement | None:
         """Chooses the first run that a node has room for, and the node with most GPUs and CPUs left."""
         nodes, self._waits = self.machines.nodes(), ""
-        chosen: tuple[Run, Node] | None = None
+        chosen: Placement | None = None
         left = {node.id: _left(node, going) for node in nodes if not node.problem}
         for run in queued:
-            asks = self._asks(run)
+            asks = self.machines.asks(run.settings, self.gpu_share)
             large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
             if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
                 continue  # no CPUs or GPUs are free for it, so its memory need not be estimated
@@ -74,14 +74,13 @@ class RayExecutor:
                 continue
             free = [node for node in holding if demand.fits(left[node.id])]
             if free:
-                chosen = run, max(free, key=lambda node: (left[node.id].gpus, left[node.id].cpus))
+                most = max(free, key=lambda node: (left[node.id].gpus, left[node.id].cpus))
+                chosen = Placement(run, "gpu" if asks.gpus else "cpu", most.name)
                 break
         self._tell_pages()
-        if chosen is None:
-            if self._waits and not going:
-                raise ShortageError(self._waits, "turn")
-            return None
-        return Placement(chosen[0], "gpu" if self._asks(chosen[0]).gpus else "cpu", chosen[1].name)
+        if chosen is None and self._waits and not going:
+            raise ShortageError(self._waits, "turn")
+        return chosen
 
     def start(self, run: Run, placement: Placement) -> Link | None:
         """Starts an actor on any suitable node that has room."""
@@ -175,14 +174,9 @@ class RayExecutor:
     def _name_of(self, node_id: str) -> str:
         return self.machines.names.get(node_id, node_id[:8])
 
-    def _asks(self, run: Run) -> Demand:
-        seen = self.machines.seen
-        on_gpu = wants_gpu(run.settings, there_are_some=any(has.gpus for has in seen.values()))
-        return asks_of(on_gpu=on_gpu, gpu_share=self.gpu_share, largest=_largest(seen))
-
     def _demand(self, run: Run) -> Demand:
         """Returns the run's demand, including memory."""
-        asks = self._asks(run)
+        asks = self.machines.asks(run.settings, self.gpu_share)
         return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN if asks.gpus else self._need_of(run.id))
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:
@@ -234,7 +228,3 @@ def _left(node: Node, going: Sequence[Link]) -> Demand:
         if link.node == node.id:
             left = left.without(link.demand)
     return left
-
-
-def _largest(seen: Mapping[str, Demand]) -> Demand:
-    return Demand(*(max((getattr(has, name) for has in seen.values()), default=0) for name in ("cpus", "memory_bytes", "gpus")))

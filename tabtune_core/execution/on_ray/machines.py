@@ -60,14 +60,6 @@ def wants_gpu(settings: RunSettings, *, there_are_some: bool) -> bool:
     return settings.device.startswith("cuda") or (settings.device == "auto" and there_are_some)
 
 
-def asks_of(*, on_gpu: bool, gpu_share: float, largest: Demand) -> Demand:
-    """Returns the CPUs and GPUs that a run needs, with memory 0. ``largest`` is the most that any node has of each."""
-    if on_gpu:
-        return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
-    beside_gpus = max(1, largest.cpus - largest.gpus * CPUS_OF_A_GPU_RUN)
-    return Demand(min(CPUS_OF_A_CPU_RUN, beside_gpus, largest.cpus or 1), 0, 0)
-
-
 EVERY_RUN = ("Python", "tabtune_core", "torch")
 """Packages that every run needs in the worker's version, in addition to the package of the model's family."""
 NONE = "not installed"
@@ -159,6 +151,13 @@ class Machines:
             self._next_look = time.monotonic() + LOOK_SECONDS
             self._look()
         return self._nodes
+
+    def asks(self, settings: RunSettings, gpu_share: float) -> Demand:
+        """Returns the CPUs and GPUs that a run needs, with memory 0."""
+        cpus, gpus = max((has.cpus for has in self.seen.values()), default=0), max((has.gpus for has in self.seen.values()), default=0)
+        if wants_gpu(settings, there_are_some=gpus > 0):
+            return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
+        return Demand(min(CPUS_OF_A_CPU_RUN, max(1, cpus - gpus * CPUS_OF_A_GPU_RUN), cpus or 1), 0, 0)
 
     def _look(self) -> None:
         try:

@@ -9,6 +9,7 @@ from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.execution.cluster_file import read_cluster, why_not_joined
 from tabtune_core.execution.on_ray import executor as ray_executor
+from tabtune_core.execution.on_ray import machines
 from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, Sight, difference, versions, wants_gpu
 from tabtune_core.settings import RunSettings
 
@@ -22,7 +23,7 @@ def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
     )
 
 
-class Machines:
+class Machines(machines.Machines):
     """The nodes of a test."""
 
     def __init__(self, *nodes):
@@ -49,8 +50,8 @@ class Going:
 @pytest.fixture
 def opened(store, monkeypatch):
     def make(*nodes, gpu_share=1.0):
-        machines = Machines(*nodes)
-        monkeypatch.setattr(ray_executor, "Machines", lambda address, home: machines)
+        there = Machines(*nodes)
+        monkeypatch.setattr(ray_executor, "Machines", lambda address, home: there)
         return ray_executor.RayExecutor("auto", gpu_share, store, None, "fake_experiment")
 
     return make
