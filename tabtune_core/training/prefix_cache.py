@@ -90,18 +90,16 @@ class SharedPrefix:
         before = self._frozen
         if when and self.on and not before:
             self._frozen = frozen_stages(self.module, self.stages.every)
-        wrapped = [*self._entries(), *self._stand_ins()] if self._frozen and not before else []
         try:
-            with replaced(wrapped):
+            with replaced([*self._wrapped()] if self._frozen and not before else ()):
                 yield
         finally:
             self._frozen = before
 
-    def _entries(self) -> Iterator[tuple[nn.Module, str, Any]]:
+    def _wrapped(self) -> Iterator[tuple[nn.Module, str, Any]]:
+        """Yields the methods that read from the cache: where the model is entered, and its frozen stages."""
         for name in self.stages.entries:
             yield self.module, name, partial(self._run, name, getattr(self.module, name))
-
-    def _stand_ins(self) -> Iterator[tuple[nn.Module, str, Any]]:
         for stage in self._frozen:
             owner = self.module.get_submodule(stage.path)
             yield owner, "forward", partial(self._stand_in, stage, owner.forward)

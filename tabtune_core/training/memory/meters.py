@@ -115,15 +115,10 @@ class Thinning:
     def rest(self) -> Iterator[MemorySampled]:
         """Yields the samples that have not been emitted yet, combined into one."""
         if self._samples:
-            highest: dict[str, Any] = {
-                name: _highest([getattr(sample, name) for sample in self._samples]) for name in (f"{meter}_bytes" for meter in METERS)
-            }
+            read = {name: [getattr(sample, name) for sample in self._samples] for name in (f"{meter}_bytes" for meter in METERS)}
+            highest: dict[str, Any] = {name: max((v for v in values if v is not None), default=None) for name, values in read.items()}
             yield dataclasses.replace(self._samples[-1], **highest)
             self._emitted, self._samples = self._emitted + 1, []
-
-
-def _highest(values: list[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 class MemoryMeter:
@@ -224,14 +219,9 @@ class MemoryMeter:
         if keeps_peaks(self._device):
             gpu, device = gpu_module(self._device), self._device
             return {"torch_allocated": gpu.max_memory_allocated(device), "torch_reserved": gpu.max_memory_reserved(device)}
-        highest = _peak_resident_bytes() if self._kernel_keeps_peaks else None
-        return {} if highest is None else {"resident": highest}
-
-
-def _peak_resident_bytes() -> int | None:
-    """Reads the kernel's high-water mark (VmHWM, proc(5))."""
-    match = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(match[1]) * 1024 if match else None
+        told = Path("/proc/self/status").read_text() if self._kernel_keeps_peaks else ""
+        match = re.search(r"^VmHWM:\s+(\d+) kB", told, re.MULTILINE)  # the kernel's high-water mark: proc(5)
+        return {"resident": int(match[1]) * 1024} if match else {}
 
 
 def _reset_peaks(device: torch.device) -> bool:
