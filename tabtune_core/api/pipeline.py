@@ -49,10 +49,6 @@ from tabtune_core.training.session import Environment
 from tabtune_core.wording import counted
 
 
-def _predicts_classes(pipeline: "TabularPipeline") -> bool:
-    return pipeline.task != "regression"
-
-
 class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     """A tabular foundation model that is tuned on the rows of ``fit`` and uses them as context rows when it predicts.
 
@@ -249,7 +245,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self._context.rows
 
-    @available_if(_predicts_classes)  # type: ignore[untyped-decorator]
+    @available_if(lambda pipeline: pipeline.task != "regression")  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Returns probabilities ``(rows, classes)``, in the order of ``classes_``."""
         return self._predict(X)

@@ -81,16 +81,11 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
     cores, quota = _cores(), core_quota()
     usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
     if threads is None:
-        threads = max(1, usable // parallel) if parallel else min(usual_threads(usable), _told_threads() or usable)
+        told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
+        threads = max(1, usable // parallel) if parallel else min(usual_threads(usable), int(told[0] if told else 0) or usable)
     require(threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer.")
     pinned = hasattr(os, "sched_setaffinity") and usable == len(cores)
     return Shares(cores[:usable], parallel or max(1, usable // threads), threads, pinned)
-
-
-def _told_threads() -> int:
-    """Returns the threads that OMP_NUM_THREADS allows, as set by a shell or a cluster; 0 if it is not set."""
-    told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))
-    return int(told[0]) if told else 0
 
 
 def usual_threads(cores: int) -> int:

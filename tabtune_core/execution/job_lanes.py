@@ -144,14 +144,11 @@ class JobLanes:
         if job.wish == "cancel":
             self.store.finish_job(job.id, "cancelled")
         elif "limit" in watched.asked:
-            self.store.finish_job(job.id, "failed", error=_over(self._minutes(job)))
+            over = (
+                f"It was ended after {self._minutes(job):g} minutes, the longest that it may take. Ask for less at once, or allow it more"
+                " time with 'loralab worker --job-minutes', or with the same flag in TABTUNE_WORKER for a worker that the pages start."
+            )
+            self.store.finish_job(job.id, "failed", error=over)
         else:
             why, way_out = cause(watched, "job")
             self.store.finish_job(job.id, "interrupted", error=f"{why} {way_out or OUT_OF_MEMORY}")
-
-
-def _over(minutes: float) -> str:
-    return (
-        f"It was ended after {minutes:g} minutes, the longest that it may take. Ask for less at once, or allow it more time with "
-        f"'loralab worker --job-minutes', or with the same flag in TABTUNE_WORKER for a worker that the pages start."
-    )
