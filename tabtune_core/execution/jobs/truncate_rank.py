@@ -5,22 +5,25 @@ is not trained again: the curve says how much of this run's gain lies in its fir
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.splits import SplitName
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
+from tabtune_core.lora.adapted_layer import AdaptedLayer
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
-from tabtune_core.lora.package import AdapterPackage, read_package
+from tabtune_core.lora.package import read_package
 from tabtune_core.models.adaptation import adapt
-from tabtune_core.models.base import BaseModel, with_module
+from tabtune_core.models.base import with_module
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -90,20 +93,25 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
     package = read_package(store.run_dir(run) / ADAPTER_FILE)
     settings, base = asked.settings, package.facts.base
-    model = open_base(settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device)
-    trained = _Trained.on(AdaptedModel(model, settings, package.facts), package)
+    plain = open_base(settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device)
+    norms = {name: float(parameter.detach().norm()) for name, parameter in plain.module.named_parameters()}
+    model = with_module(plain, plain.module)
+    report = adapt(model, settings, package.tensors)
+    updates = adapter_updates(model.module, report)
+    cuts = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
     table = load_frame(home, settings.dataset)
-    shown = Shown.to(model, trained.adapted.context(table), views=settings.train.views)
+    shown = Shown.to(model, AdaptedModel(model, settings, package.facts).context(table), views=settings.train.views)
     held_out = {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()}
-    ranks, scored = ranks_up_to(max(len(found.values) for found in trained.found.values())), []
+    ranks, scored = ranks_up_to(max(len(of_layer.values) for of_layer in cuts.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
-        cut = trained.cut(rank)
-        scored.append({part: rows.score(shown.scorer.predict(cut, rows.x_NF)) for part, rows in held_out.items()})
+        if rank:
+            _cut(model.module, report, package.tensors, cuts, rank)
+        scored.append({part: rows.score(shown.scorer.predict(model if rank else plain, rows.x_NF)) for part, rows in held_out.items()})
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
-        "layers": trained.layers(),
+        "layers": [_size_of(layer, cuts[layer.path], norms[weight_name(layer.path)]) for layer in report.layers],
         "beside": len([name for name in package.tensors if not any(part in name for part in FACTORS)]),
         "seconds": time.monotonic() - started,
     }
@@ -118,51 +126,22 @@ def ranks_up_to(highest: int) -> list[int]:
     return [0, *(2**i for i in range((highest - 1).bit_length())), highest]
 
 
-@dataclass(frozen=True, slots=True)
-class _Trained:
-    """A model with the run's adapter, whose update can be cut repeatedly."""
+def _cut(module: nn.Module, report: LoraReport, tensors: Mapping[str, torch.Tensor], found: Mapping[str, Directions], rank: int) -> None:
+    """Puts the first ``rank`` directions of every layer in place of its trained update, the ``tensors``; ``found`` is by path."""
+    load_factors(module, report, tensors)
+    for layer in report.layers:
+        adapter = adapter_at(module, layer.path)
+        adapter.variant.put(adapter, *found[layer.path].factors(rank))
 
-    adapted: AdaptedModel
-    base: BaseModel
-    """The model without the adapter."""
-    report: LoraReport
-    tensors: dict[str, torch.Tensor]
-    """All trained tensors, as trained."""
-    found: dict[str, Directions]
-    """Decomposed update of each layer, by path."""
-    weight_norms: dict[str, float]
 
-    @classmethod
-    def on(cls, adapted: AdaptedModel, package: AdapterPackage) -> "_Trained":
-        module = adapted.model.module
-        norms = {name: float(parameter.detach().norm()) for name, parameter in module.named_parameters()}
-        report = adapt(adapted.model, adapted.settings, package.tensors)
-        updates = adapter_updates(adapted.model.module, report)
-        found = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
-        return cls(adapted, with_module(adapted.model, module), report, package.tensors, found, norms)
-
-    def cut(self, rank: int) -> BaseModel:
-        """Returns the model with the first ``rank`` directions of every layer, changed in place; for rank 0, the base."""
-        if not rank:
-            return self.base
-        module = self.adapted.model.module
-        load_factors(module, self.report, self.tensors)
-        for layer in self.report.layers:
-            adapter = adapter_at(module, layer.path)
-            adapter.variant.put(adapter, *self.found[layer.path].factors(rank))
-        return self.adapted.model
-
-    def layers(self) -> list[dict[str, Any]]:
-        """Returns the size of each layer's update, and its singular values."""
-        return [
-            {
-                "path": layer.path,
-                "target": layer.target,
-                "shape": [layer.out_features, layer.in_features],
-                "rank": layer.rank,
-                "singular_values": self.found[layer.path].values.tolist(),
-                "update_norm": float(self.found[layer.path].values.norm()),
-                "weight_norm": self.weight_norms[weight_name(layer.path)],
-            }
-            for layer in self.report.layers
-        ]
+def _size_of(layer: AdaptedLayer, found: Directions, weight_norm: float) -> dict[str, Any]:
+    """Returns the size of a layer's update, and its singular values."""
+    return {
+        "path": layer.path,
+        "target": layer.target,
+        "shape": [layer.out_features, layer.in_features],
+        "rank": layer.rank,
+        "singular_values": found.values.tolist(),
+        "update_norm": float(found.values.norm()),
+        "weight_norm": weight_norm,
+    }
