@@ -85,22 +85,6 @@ class LoopPlan:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callbacks:
-    """Functions that the loop calls."""
-
-    score_validation: Callable[[], dict[str, float]]
-    """Scores the present model."""
-    keep_best: Callable[[], None]
-    """Called when the present state is the best so far."""
-    stop_request: Callable[[], StopRequest | None]
-    """Called before each step; 'stop' and 'cancel' end training."""
-    find_dead: Callable[[], list[str]]
-    """Returns the adapted layers without a gradient after the first backward pass."""
-    save_last: Callable[[], None] = lambda: None
-    """Called after each evaluation, once ``result`` is up to date."""
-
-
 def is_reported(step: int, plan: LoopPlan, went: str = "") -> bool:
     """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one, evaluated ones, and one
     that diverged (``went``).
@@ -117,8 +101,12 @@ def train(
     optimizer: torch.optim.Optimizer,
     take_step: Callable[[Episode], Stepped],
     plan: LoopPlan,
-    ask: Callbacks,
     *,
+    score_validation: Callable[[], dict[str, float]],
+    keep_best: Callable[[], None],
+    stop_request: Callable[[], StopRequest | None],
+    find_dead: Callable[[], list[str]],
+    save_last: Callable[[], None] = lambda: None,
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
@@ -130,7 +118,11 @@ def train(
         optimizer: its learning rate is set before each step.
         take_step: trains on one episode, as ``plain_step`` does.
         plan: how long, at what rate, and when to evaluate.
-        ask: the functions to call meanwhile.
+        score_validation: scores the present model.
+        keep_best: called when the present state is the best so far.
+        stop_request: called before each step; 'stop' and 'cancel' end training.
+        find_dead: returns the adapted layers without a gradient after the first backward pass.
+        save_last: called after each evaluation, once ``result`` is up to date.
         clock: the run's own clock, which gives the seconds of the events.
         result: holds the validation scores before the first step (candidate 0, which later states must beat), or the saved result of
             the same training, which then continues.
@@ -139,7 +131,7 @@ def train(
     module.train()
     over = result.stopped_early or result.ended_by  # by the process whose result is continued
     for step in () if over else range(result.steps_done + 1, plan.steps + 1):
-        request = ask.stop_request()
+        request = stop_request()
         if request is not None:
             result.outcome = "stopped" if request == "stop" else "cancelled"
             return
@@ -151,7 +143,7 @@ def train(
         if scored:
             value, norm, went = take_step(episode)
             if first:
-                result.dead_layers = tuple(ask.find_dead())
+                result.dead_layers = tuple(find_dead())
             done = StepDone(step, value, norm, rate, clock.seconds)
             yield from [done] if is_reported(step, plan, went) else []
             if went == "diverged":
@@ -163,7 +155,7 @@ def train(
         result.steps_done = step
         if step % plan.eval_every and step != plan.steps and not clock.is_past(plan.time_limit):
             continue
-        scores = ask.score_validation()
+        scores = score_validation()
         best = direction.better(scores[plan.metric], result.best_scores[plan.metric])
         yield Evaluated(step, "validation", scores, best, clock.seconds)
         if all(map(math.isnan, scores.values())):  # the last step diverged, although the loss before it was finite
@@ -171,11 +163,11 @@ def train(
             return
         if best:
             result.best_step, result.best_scores, result.misses = step, scores, 0
-            ask.keep_best()
+            keep_best()
         else:
             result.misses += 1
         result.stopped_early = 0 < result.misses == plan.patience
         result.ended_by = "time limit" if step < plan.steps and not result.stopped_early and clock.is_past(plan.time_limit) else ""
-        ask.save_last()
+        save_last()
         if result.stopped_early or result.ended_by:
             return

@@ -18,7 +18,7 @@ from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.last_state import LastState
-from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, train
+from tabtune_core.training.loop import LoopPlan, TrainResult, train
 from tabtune_core.training.memory.meters import held_bytes
 from tabtune_core.training.notices import capture, training_notes
 from tabtune_core.training.optimizer import make_optimizer
@@ -143,20 +143,17 @@ def _run_loop(
         precision=session.precision,
         device=session.device,
     )
-    callbacks = Callbacks(
-        score_validation=lambda: _evaluate(session),
-        keep_best=clock.aside()(lambda: best.keep(result.best_step)),
-        stop_request=clock.aside()(environment.stop_request),
-        find_dead=lambda: dead_adapters(model.module, report) if report else [],
-        save_last=last.save,
-    )
     for event in train(
         model.module,
         _episodes(session, most_classes=classes, done=result.steps_done),
         optimizer,
         take_step,
         LoopPlan.of(session.settings, steps=plan.steps, eval_every=plan.eval_every, classes=classes),
-        callbacks,
+        score_validation=lambda: _evaluate(session),
+        keep_best=clock.aside()(lambda: best.keep(result.best_step)),
+        stop_request=clock.aside()(environment.stop_request),
+        find_dead=lambda: dead_adapters(model.module, report) if report else [],
+        save_last=last.save,
         clock=clock,
         result=result,
     ):

@@ -24,7 +24,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,6 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training import loop, train_phase
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
-from tabtune_core.training.loop import Callbacks
 from tabtune_core.training.scoring import Scorer
 
 MODELS = ("tabicl-mini-1", "tabdpt-mini", "mitra-mini")
@@ -217,10 +215,10 @@ def look(name: str, rows: int) -> list[str]:
 
         return measured
 
-    def train_timed(module: Any, episodes: Any, optimizer: Any, take_step: Any, plan: Any, ask: Callbacks, **more: Any) -> Iterator[Event]:
+    def train_timed(module: Any, episodes: Any, optimizer: Any, take_step: Any, plan: Any, **more: Any) -> Iterator[Event]:
         every.append(plan.eval_every)
-        looking = replace(ask, score_validation=timed("look", ask.score_validation))
-        yield from loop.train(module, episodes, optimizer, timed("step", take_step), plan, looking, **more)
+        more["score_validation"] = timed("look", more["score_validation"])
+        yield from loop.train(module, episodes, optimizer, timed("step", take_step), plan, **more)
 
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         home = Path(place)

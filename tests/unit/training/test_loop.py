@@ -12,7 +12,7 @@ from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.training import loop
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.loop import Callbacks, LoopPlan, TrainResult, is_reported, train
+from tabtune_core.training.loop import LoopPlan, TrainResult, is_reported, train
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.step import Precision, episode_loss, plain_step, take_step
 
@@ -79,12 +79,10 @@ def run(
                 patience=patience,
                 metric="log_loss",
             ),
-            Callbacks(
-                score_validation=lambda: {"log_loss": next(scores)},
-                keep_best=lambda: kept.append(True),
-                stop_request=stop_request,
-                find_dead=lambda: ["x"],
-            ),
+            score_validation=lambda: {"log_loss": next(scores)},
+            keep_best=lambda: kept.append(True),
+            stop_request=stop_request,
+            find_dead=lambda: ["x"],
             clock=OwnClock(now),
             result=result,
         )
