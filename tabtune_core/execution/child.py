@@ -21,7 +21,6 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Teller, patiently
 from tabtune_core.store.run_folder import LOG
-from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.clock import Standstill, disturbed
 
@@ -35,13 +34,8 @@ FIRST_TO_GO = 500
 JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
 
 
-def advice_on(store: RunStore, run: Run) -> str:
-    """Says which settings of a run to lower so that it needs less memory."""
-    return memory_advice(run.settings, store.last_event(run.id, RunPlanned))
-
-
 def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
-    """Says which settings to lower, with their present values, and how many rows a step really has if the table is smaller."""
+    """Says which settings to lower if memory was full, with their present values, and how many rows a step has if the table is smaller."""
     if settings.strategy in REFERENCES:
         return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train
@@ -140,7 +134,7 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
             with contextlib.suppress(ShortageError):  # then the worker reports it
                 store.append(run_id, RunFailed(str(lacking), type(lacking).__name__))
             raise lacking from error  # becomes the exit status; the row and the last state stay, so that the run can be resumed
-        advice = patiently(lambda: advice_on(store, store.run(run_id)))
+        advice = patiently(lambda: memory_advice(settings, store.last_event(run_id, RunPlanned)))
         message = explain(error, advice, "the run's log", store.home)
         patiently(partial(store.append, run_id, RunFailed(message, kind_of_error(error))))
         patiently(partial(store.finish, run_id, "failed", error=message))

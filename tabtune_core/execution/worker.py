@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Any
 
 from tabtune_core.errors import FULL_MEMORY_CLASSES, ShortageError, StoreError
-from tabtune_core.events import Note, RunFailed
-from tabtune_core.execution.child import advice_on, discard
+from tabtune_core.events import Note, RunFailed, RunPlanned
+from tabtune_core.execution.child import discard, memory_advice
 from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Executor, Task
 from tabtune_core.execution.identity import found, identity_of
@@ -249,7 +249,8 @@ class Worker:
         elif self.resume and not run.resumptions and not error:
             self.store.requeue(run.id, why.cause)
         else:
-            text = error or f"{why.cause} {why.way_out or advice_on(self.store, run)}"
+            advice = why.way_out or memory_advice(run.settings, self.store.last_event(run.id, RunPlanned))
+            text = error or f"{why.cause} {advice}"
             if not (error or why.way_out):  # so that pages recognise it as out of memory
                 self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
             self.store.finish(run.id, "interrupted", error=text)

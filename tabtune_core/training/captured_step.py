@@ -5,6 +5,7 @@ episode is copied into the tensors of the first. The host decides nothing within
 Random numbers differ from step to step, because each replay advances torch's generator.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from tabtune_core.models.base import BaseModel
 from tabtune_core.models.cards import Family
 from tabtune_core.settings import TrainSettings
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.step import Precision, Stepped, episode_tensors, queue_step, stepped
+from tabtune_core.training.step import Precision, Stepped, Tensors, episode_tensors, queue_step, stepped
 
 EARLY = 3
 """Steps that run uncaptured first, on the capturing stream: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
@@ -98,14 +99,14 @@ class CapturedStep:
         """
         self._model, self._optimizer, self._classes, self._clip_norm = model, optimizer, classes, clip_norm
         self._precision, self._device, self._repeat = precision, device, repeat(self._work, device)
-        self._inputs: tuple[torch.Tensor | None, ...] | None = None
+        self._inputs: Tensors | None = None
         self._loss_norm_scale = torch.zeros(3, device=device)
 
     def __call__(self, episode: Episode) -> Stepped:
         """Does one step on an episode of the same shape as the first."""
         tensors = episode_tensors(episode, self._classes, torch.device("cpu"))
         if self._inputs is None:
-            self._inputs = tuple(None if tensor is None else tensor.to(self._device, copy=True) for tensor in tensors)
+            self._inputs = copy.deepcopy(episode_tensors(episode, self._classes, self._device))  # on the CPU they share memory with it
         for place, tensor in zip(self._inputs, tensors, strict=True):
             if place is not None and tensor is not None:
                 assert place.shape == tensor.shape, "an episode of another shape than the one that was recorded"
@@ -116,9 +117,6 @@ class CapturedStep:
     def _work(self) -> None:
         assert self._inputs is not None
         x_BTF, y_BC, y_BQ, weight_BQ = self._inputs
-        assert x_BTF is not None
-        assert y_BC is not None
-        assert y_BQ is not None
         self._optimizer.zero_grad(set_to_none=True)
         with self._precision.autocast():
             loss = self._model.loss(x_BTF, y_BC, y_BQ, self._classes, weight_BQ)

@@ -5,7 +5,7 @@ Shape letters: T rows (context, then query), C context rows, Q query rows, F fea
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,18 +53,15 @@ class Precision:
         return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None)
 
 
-def emulation(amp: Amp, device: torch.device) -> list[Note]:
-    """Returns a note if the GPU only emulates the requested format."""
-    if amp != "bf16" or gpu_module(device).get_device_capability(device) >= BF16_CAPABILITY:
-        return []
-    name, (major, minor) = gpu_module(device).get_device_name(device), gpu_module(device).get_device_capability(device)
-    return [
-        Note(
+def emulation(amp: Amp, device: torch.device) -> Iterator[Note]:
+    """Yields a note if the GPU only emulates the requested format."""
+    if amp == "bf16" and (capability := gpu_module(device).get_device_capability(device)) < BF16_CAPABILITY:
+        name, (major, minor) = gpu_module(device).get_device_name(device), capability
+        yield Note(
             f"{name} (compute capability {major}.{minor}) emulates bf16, which is slow; GPUs from 8.0 on support it. "
             "Set train.amp to 'fp16', which this GPU supports, or to 'off'.",
             "warning",
         )
-    ]
 
 
 Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
@@ -77,9 +74,10 @@ def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch
     return model.loss(x_BTF, y_BC, y_BQ, classes, weight_BQ)
 
 
-def episode_tensors(
-    episode: Episode, classes: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+
+
+def episode_tensors(episode: Episode, classes: int, device: torch.device) -> Tensors:
     """Makes a model's inputs: features ``(1, T, F)``, labels ``(1, C)`` and ``(1, Q)``, and weights of query rows ``(1, Q)``.
 
     Numeric labels are standardised by the context first: in float32, large numbers that differ little, such as dates, would be equal.

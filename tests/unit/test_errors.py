@@ -5,9 +5,8 @@ import torch
 
 from tabtune_core.errors import LabelError, is_out_of_memory
 from tabtune_core.events import RunPlanned
-from tabtune_core.execution.child import advice_on, explain, kind_of_error
+from tabtune_core.execution.child import explain, kind_of_error, memory_advice
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.runs import RunStore
 
 
 def from_cause(error, cause):
@@ -37,13 +36,11 @@ def test_out_of_memory_errors_are_recognised(error):
     assert kind_of_error(error) == "OutOfMemoryError"
 
 
-def test_memory_advice_names_the_rows_that_a_step_really_has(tmp_path):
-    store = RunStore(tmp_path)
-    store.add_sweep([RunSettings(dataset="d", target="y")])
-    (run,) = store.runs()
-    assert advice_on(store, run).startswith("Lower context_rows (now 512), then batch_size (now 256), or")
-    store.append(run.id, RunPlanned("cpu", 1, 180, 40, 40, 180, 45, 2, ("no", "yes"), 100, 4, (), {}, train_context_rows=135))
-    assert advice_on(store, run).startswith(
+def test_memory_advice_names_the_rows_that_a_step_really_has():
+    settings = RunSettings(dataset="d", target="y")
+    assert memory_advice(settings, None).startswith("Lower context_rows (now 512), then batch_size (now 256), or")
+    plan = RunPlanned("cpu", 1, 180, 40, 40, 180, 45, 2, ("no", "yes"), 100, 4, (), {}, train_context_rows=135)
+    assert memory_advice(settings, plan).startswith(
         "Lower context_rows (now 512, but a step has only 135: go below that), then batch_size (now 256, but a step has only 45: go below"
     )
 

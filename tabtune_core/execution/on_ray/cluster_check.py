@@ -13,7 +13,7 @@ from tabtune_core.errors import ClusterError
 
 AUTO = "auto"
 REACH_SECONDS = 5.0
-INSTALL = "Run: pip install 'tabtune-dashboard[ray]'"
+NOT_INSTALLED = "The executor 'ray' needs the package ray, which is not installed. Run: pip install 'tabtune-dashboard[ray]'"
 SETTINGS = b"\x04"
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
 """An HTTP/2 client's preface with an empty SETTINGS frame: https://www.rfc-editor.org/rfc/rfc9113#section-3.4"""
@@ -35,7 +35,7 @@ def check(address: str) -> None:
             f" worker on a machine of the cluster, with the address '{AUTO}' or that of its head, HOST:6379."
         )
     if (found := find_spec("ray")) is None or found.origin is None:  # no origin: a folder that happens to have this name
-        raise not_installed()
+        raise ClusterError(NOT_INSTALLED)
     named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
     host, _, port = named.rpartition(":")
     if host and port.isdecimal():
@@ -57,11 +57,6 @@ def _speaks(host: str, port: int) -> bool:
             return True
         there.sendall(GREETING)
         return there.recv(9, socket.MSG_WAITALL)[3:4] == SETTINGS
-
-
-def not_installed() -> ClusterError:
-    """Makes the error for a missing package."""
-    return ClusterError(f"The executor 'ray' needs the package ray, which is not installed. {INSTALL}")
 
 
 def no_cluster(address: str, why: BaseException | str) -> ClusterError:

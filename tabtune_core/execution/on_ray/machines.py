@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tabtune_core.errors import ClusterError
 from tabtune_core.execution.cluster_file import ClusterNode
 from tabtune_core.execution.lock import code_version
-from tabtune_core.execution.on_ray.cluster_check import check, first_line, no_cluster, not_installed
+from tabtune_core.execution.on_ray.cluster_check import NOT_INSTALLED, check, first_line, no_cluster
 from tabtune_core.gpus import card_names
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import FAMILIES
@@ -209,7 +210,7 @@ def join(address: str, home: Path) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise not_installed() from error
+        raise ClusterError(NOT_INSTALLED) from error
     try:
         ray.init(address=address, namespace=namespace_of(home), log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

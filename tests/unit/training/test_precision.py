@@ -23,6 +23,6 @@ def test_off_means_fp32_and_bf16_needs_no_scale():
 def test_bf16_on_a_gpu_that_emulates_it_gives_a_notice_with_the_alternative(monkeypatch, amp, capability, told):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
-    notes = emulation(amp, torch.device("cuda"))
+    notes = [*emulation(amp, torch.device("cuda"))]
     assert len(notes) == told
     assert all("Tesla T4 (compute capability 7.5) emulates bf16" in note.text and "'fp16'" in note.text for note in notes)
