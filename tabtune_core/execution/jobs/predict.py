@@ -26,7 +26,7 @@ from tabtune_core.data.prediction_rows import (
     take_rows,
     unknown_categories,
 )
-from tabtune_core.data.splits import Split, SplitName, sample_rows, strata_of
+from tabtune_core.data.splits import Split, sample_rows, strata_of
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context, make_context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
@@ -222,16 +222,14 @@ def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval
     """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing ones."""
     if SHA256.fullmatch(adapter.id):
         return None, None
-    validation, test = (read_predictions(RunStore(home), adapter.id, part) for part in _HELD_OUT)
+    store = RunStore(home)
+    validation, test = read_predictions(store, adapter.id, "validation"), read_predictions(store, adapter.id, "test")
     if validation is None or test is None:
         return None, None
     trained = interval(validation.y_N - validation.predicted, test.y_N - test.predicted)
     if validation.zero_shot is None or test.zero_shot is None:
         return trained, None
     return trained, interval(validation.y_N - validation.zero_shot, test.y_N - test.zero_shot)
-
-
-_HELD_OUT: tuple[SplitName, ...] = ("validation", "test")
 
 
 def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, Any]:

@@ -60,7 +60,10 @@ class RayExecutor:
         """Chooses the first run that a node has room for, and the node with most GPUs and CPUs left."""
         nodes, self._waits = self.machines.nodes(), ""
         chosen: Placement | None = None
-        left = {node.id: _left(node, going) for node in nodes if not node.problem}
+        left = {node.id: node.has for node in nodes if not node.problem}
+        for link in going:
+            if link.node in left:
+                left[link.node] = left[link.node].without(link.demand)
         for run in queued:
             asks = self.machines.asks(run.settings, self.gpu_share)
             large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
@@ -220,11 +223,3 @@ class RayExecutor:
 def _actor_name(run: Run) -> str:
     """Names an actor; each process of a run gets another name."""
     return f"run-{run.id}-{run.resumptions}"
-
-
-def _left(node: Node, going: Sequence[Link]) -> Demand:
-    left = node.has
-    for link in going:
-        if link.node == node.id:
-            left = left.without(link.demand)
-    return left

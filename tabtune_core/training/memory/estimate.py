@@ -142,11 +142,6 @@ def prediction_bytes(card: ModelCard, task: Task, *, shown: int, features: int, 
     return first + heap * float(counts.predicting(card.weights_for(task).config, context=shown, query=predicted_rows, features=features))
 
 
-def attention_operations(card: ModelCard, task: Task, features: int) -> int:
-    """Returns a prediction's floating-point operations per pair of context rows (products only), which grow with the square of the rows."""
-    return int(card.family.code("activations").attention(card.weights_for(task).config, features=features))
-
-
 def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
     """Estimates the peak bytes of a step without gradients and optimizer state, including gaps in the heap.
 

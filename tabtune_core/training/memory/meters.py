@@ -41,13 +41,10 @@ class NvmlReader:
     def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
         self._library, self._pid = library, pid
         library.nvmlInit()
-        self._handle = self._find(uuid)
-
-    def _find(self, uuid: str) -> Any:
-        """Finds the GPU by UUID: an index could be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index."""
+        # by UUID: an index could be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
-        handles = (told(self._library.nvmlDeviceGetHandleByUUID, name, library=self._library) for name in names)
-        return next((handle for handle in handles if handle is not None), None)
+        handles = (told(library.nvmlDeviceGetHandleByUUID, name, library=library) for name in names)
+        self._handle = next((handle for handle in handles if handle is not None), None)
 
     def _read(self, question: Callable[..., Any], *arguments: Any) -> Any:
         return None if self._handle is None else told(question, self._handle, *arguments, library=self._library)

@@ -6,7 +6,7 @@ that another machine uses the same rows. Loads no torch.
 
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.memory.estimate import attention_operations, prediction_bytes
+from tabtune_core.training.memory.estimate import prediction_bytes
 
 SHARE = 0.5
 """Share of the device's total memory for a prediction at its peak; the free memory would change from day to day, and the number with it."""
@@ -36,7 +36,7 @@ def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, 
     if settings.train.predict_context_rows is not None:
         return settings
     card = get_card(settings.model)
-    each = attention_operations(card, settings.task, features)
+    each = card.family.code("activations").attention(card.weights_for(settings.task).config, features=features)  # of a pair of rows
     rows = MOST
     while rows > ALWAYS and each * rows**2 > OPERATIONS["cuda" if on_gpu else "cpu"]:
         rows //= 2
