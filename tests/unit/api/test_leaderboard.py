@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from small_table import small_table
-from tiny import tiny_checkpoint
 
 from tabtune_core import TabularLeaderboard
 from tabtune_core.analysis.intervals import half_interval
@@ -26,12 +25,6 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
 TRAIN, TEST = small_table(60), small_table(30, seed=1)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    return {task: str(tiny_checkpoint(folder / f"{task}.ckpt", task=task)) for task in ("classification", "regression")}
 
 
 def board_of(checkpoint, task="classification", folder=None):

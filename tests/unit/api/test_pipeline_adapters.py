@@ -27,12 +27,6 @@ FAST = {"device": "cpu", "steps": 1, "learning_rate": 5e-3}
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    return {task: str(tiny_checkpoint(folder / f"{task}.ckpt", task=task)) for task in ("classification", "regression")}
-
-
-@pytest.fixture(scope="module")
 def fit(checkpoint):
     def fit(strategy="peft", task="classification", moved=True, **params):
         """Fits a pipeline; the trained tensors are moved far enough to show in the predictions."""

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from pipelines import FAST, of
 from small_table import small_table
-from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline
 from tabtune_core.api.tuning_params import read_params
@@ -34,16 +33,15 @@ def test_a_warm_up_is_in_steps_and_at_most_as_long_as_the_run():
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """Random weights by task, for tests that do not depend on skill."""
-    folder = tmp_path_factory.mktemp("tiny")
-    return {task: str(tiny_checkpoint(folder / task, task=task)) for task in ("classification", "regression")}
-
-
-@pytest.fixture(scope="module")
-def losses_of(tiny):
+def losses_of(checkpoint):
     """Computes the losses of three steps on one table under one seed."""
-    given = {**FAST, "checkpoint": tiny["classification"], "steps": 3, "warmup_steps": 0, "peft_config": {"r": 2, "lora_dropout": 0.1}}
+    given = {
+        **FAST,
+        "checkpoint": checkpoint["classification"],
+        "steps": 3,
+        "warmup_steps": 0,
+        "peft_config": {"r": 2, "lora_dropout": 0.1},
+    }
 
     def losses_of(**params):
         pipeline = TabularPipeline("tabicl-v2", "peft", {**given, **params}).fit(*small_table())
@@ -146,11 +144,12 @@ def fitted_with(weights, task="classification", model="tabicl-mini", **params):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_equal_weights_train_as_without_weights_and_only_ratios_count(tiny, task):
+def test_equal_weights_train_as_without_weights_and_only_ratios_count(checkpoint, task):
     rows = len(small_table()[0])
     weights = np.random.default_rng(0).uniform(0, 2, rows) ** 4
     without, same, weighted, tenfold = (
-        fitted_with(given, task, "tabicl-v2", checkpoint=tiny[task]) for given in (None, np.full(rows, 2.5), weights, list(10 * weights))
+        fitted_with(given, task, "tabicl-v2", checkpoint=checkpoint[task])
+        for given in (None, np.full(rows, 2.5), weights, list(10 * weights))
     )
     assert without[0] == same[0]
     np.testing.assert_array_equal(without[1], same[1])
