@@ -188,7 +188,7 @@ class RayExecutor:
             return node.problem
         if not demand.fits(node.has):
             return f"Node {node.name} has {node.has}."
-        return difference(node.name, self.machines.here, node.sight.versions, [get_card(run.settings.model).family.distribution])
+        return difference(node.name, self.machines.here, node.versions, [get_card(run.settings.model).family.distribution])
 
     def _wait_or_refuse(self, run: Run, demand: Demand, nodes: Sequence[Node]) -> str:
         """Says why a run waits for a node that was there before; otherwise ends the run as failed and returns ''."""

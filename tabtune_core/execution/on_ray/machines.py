@@ -66,17 +66,13 @@ EVERY_RUN = ("Python", "tabtune_core", "torch")
 NONE = "not installed"
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a node reports about itself."""
-
-    cards: tuple[str, ...]
-    versions: dict[str, str]
+Sight = tuple[tuple[str, ...], dict[str, str]]
+"""What a node reports about itself: the names of its GPUs, and the versions of its packages."""
 
 
 def look_around() -> Sight:
     """Reports about the machine that this is called on."""
-    return Sight(tuple(card_names()), versions())
+    return tuple(card_names()), versions()
 
 
 def versions() -> dict[str, str]:
@@ -115,13 +111,14 @@ class Node:
     name: str
     has: Demand
     """Its resources, free or not."""
-    sight: Sight
+    cards: tuple[str, ...]
+    versions: dict[str, str]
     problem: str
     """Why it is given no run; empty if it is given runs."""
 
     def for_pages(self) -> ClusterNode:
         """Returns what pages show of the node."""
-        named = self.sight.cards[: int(self.has.gpus)]
+        named = self.cards[: int(self.has.gpus)]
         cards = named + ("GPU",) * (int(self.has.gpus) - len(named))
         return ClusterNode(self.name, int(self.has.cpus), cards, self.problem)
 
@@ -229,5 +226,5 @@ def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: d
     has = Demand(resources.get("CPU", 0.0), resources.get("memory", 0.0), resources.get("GPU", 0.0))
     if isinstance(sight, str):
         problem = f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray says: {sight}"
-        return Node(told["NodeID"], name, has, Sight((), dict.fromkeys(here, NONE)), problem)
-    return Node(told["NodeID"], name, has, sight, difference(name, here, sight.versions, EVERY_RUN))
+        return Node(told["NodeID"], name, has, (), dict.fromkeys(here, NONE), problem)
+    return Node(told["NodeID"], name, has, *sight, difference(name, here, sight[1], EVERY_RUN))

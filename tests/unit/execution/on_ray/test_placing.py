@@ -10,7 +10,7 @@ from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.execution.cluster_file import read_cluster, why_not_joined
 from tabtune_core.execution.on_ray import executor as ray_executor
 from tabtune_core.execution.on_ray import machines
-from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, Sight, difference, versions, wants_gpu
+from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, difference, versions, wants_gpu
 from tabtune_core.settings import RunSettings
 
 HERE = versions()
@@ -18,9 +18,7 @@ HERE = versions()
 
 def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
     told = HERE | other
-    return Node(
-        name, name, Demand(cpus, gigabytes * 1e9, gpus), Sight(("NVIDIA L4",) * gpus, told), difference(name, HERE, told, EVERY_RUN)
-    )
+    return Node(name, name, Demand(cpus, gigabytes * 1e9, gpus), ("NVIDIA L4",) * gpus, told, difference(name, HERE, told, EVERY_RUN))
 
 
 class Machines(machines.Machines):
