@@ -3,8 +3,7 @@
 In: files, or the adapter that the fit trained. Out: the base with an active adapter, a merged one or none; predictions of each.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -90,14 +89,12 @@ class WithAdapters:
         """
         self._fitted.set(name)
 
-    @contextmanager
-    def disable_adapter(self) -> Iterator[nn.Module]:
+    def disable_adapter(self) -> AbstractContextManager[nn.Module]:
         """Turns all adapters off in a ``with`` block, for all threads.
 
         Blocks may overlap. After the last, the adapter from before them is active, or the one that was made active since.
         """
-        with self._fitted.disabled() as base:
-            yield base
+        return self._fitted.disabled()
 
     def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:
         """Adds an adapter to the pipeline and makes it the active one.

@@ -3,7 +3,7 @@
 In: the kind of a job, or its arguments. Out: plain facts for the pages, the command line and the worker.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -42,21 +42,13 @@ def kind_of(name: str) -> JobKind:
     return KINDS.get(name, UNKNOWN)
 
 
-def uses(arguments: Mapping[str, Any]) -> frozenset[str]:
+def uses(arguments: Any) -> frozenset[str]:
     """Returns the ids of runs, adapters and tables that a job needs: every string in its arguments, as other strings never equal an id.
 
     >>> sorted(uses({"table": "t1", "adapters": [{"id": "r1", "title": "LoRA"}], "base": True}))
     ['LoRA', 'r1', 't1']
     """
-    return frozenset(_texts(arguments))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
+    if isinstance(arguments, str):
+        return frozenset({arguments})
+    inner = arguments.values() if isinstance(arguments, Mapping) else arguments if isinstance(arguments, list | tuple) else ()
+    return frozenset[str]().union(*map(uses, inner))

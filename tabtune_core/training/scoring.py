@@ -116,7 +116,8 @@ class Scorer:
     def _mean(self, predicted: Iterator[NDArray[np.float64]]) -> NDArray[np.float64]:
         if self.views == 1:
             return next(predicted)
-        total = np.asarray(sum(_log(one) if self.classes else one for one in predicted)) / self.views
+        least = np.finfo(np.float64).tiny
+        total = np.asarray(sum(np.log(np.maximum(one, least)) if self.classes else one for one in predicted)) / self.views
         return np.asarray(softmax(total, axis=1)) if self.classes else total
 
     def _opened(
@@ -139,10 +140,6 @@ class Scorer:
                 self.told(len(parts[-1]))
         predicted = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return predicted[:, ids] if self.classes else predicted
-
-
-def _log(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
 
 
 @dataclass(frozen=True, slots=True)
