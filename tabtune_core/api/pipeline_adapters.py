@@ -5,11 +5,11 @@ In: files, or the adapter that the fit trained. Out: the base with an active ada
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -24,17 +24,6 @@ from tabtune_core.settings import LoraSettings
 
 BASE = "base"
 """The column of the base alone in ``predict_each``, and so not the name of an adapter."""
-
-
-class Factors:
-    """The factors A, or the factors B, of an adapter, as the guide's section 10.1 saves them."""
-
-    def __init__(self, factors: dict[str, torch.Tensor]) -> None:
-        self._factors = factors
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Returns the factors by the path of the layer; A ``(r, in)``, B ``(out, r)``."""
-        return {path: factor.detach() for path, factor in self._factors.items()}
 
 
 class WithAdapters:
@@ -56,14 +45,15 @@ class WithAdapters:
         """The upstream package's module with the active adapter.
 
         ``model.lora_A.state_dict()`` and ``model.lora_B.state_dict()`` have the factors of each adapted layer by its path, as the guide's
-        section 10.1 saves them (with PiSSA those of the update, of twice the rank). Without an active adapter, or while it is merged,
-        neither attribute exists.
+        section 10.1 saves them, A ``(r, in)`` and B ``(out, r)`` (with PiSSA those of the update, of twice the rank). Without an active
+        adapter, or while it is merged, neither attribute exists.
         """
         active, merged, module = self._fitted.on
         if active is not None and not merged:
             updates = adapter_updates(module, self._adapters.report(active))
             for i, side in enumerate(("lora_A", "lora_B")):
-                setattr(module, side, Factors({path: pair[i] for path, pair in updates.items()}))
+                factors = {path: pair[i].detach() for path, pair in updates.items()}
+                setattr(module, side, SimpleNamespace(state_dict=factors.copy))
         return module
 
     @property

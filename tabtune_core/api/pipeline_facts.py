@@ -17,10 +17,7 @@ from tabtune_core.files.tensors import Stored
 from tabtune_core.upstream import Source
 
 KNOWN = {
-    "": (
-        *("format", "params", "base", "columns", "adapters", "active_adapter", "named", "classes", "classes_type", "history"),
-        "context",
-    ),
+    "": ("format", "params", "base", "columns", "adapters", "active_adapter", "named", "classes", "classes_type", "history", "context"),
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
     "context": ("sha256", "encoder", "classes", "rarer"),
     "context.encoder": ("categories", "texts", *PLAIN),

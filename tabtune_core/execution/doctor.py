@@ -24,7 +24,7 @@ from packaging.requirements import Requirement  # of huggingface_hub and streaml
 from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.lock import code_version, is_stopped, worker_of
-from tabtune_core.gpus import Driver, card_memory, card_names, driver
+from tabtune_core.gpus import card_memory, card_names, driver
 from tabtune_core.machine import disk_of, machine_memory
 from tabtune_core.models.catalogue import CATALOGUE, FAMILIES, WEIGHTS
 from tabtune_core.models.checkpoints import is_here
@@ -147,7 +147,12 @@ def _gpus() -> Iterator[Check]:
             else Check("NVIDIA driver", "note", "no driver answers (NVML)", "Runs use the CPU, which is enough for the small models.")
         )
         return
-    yield _driver(told, cuda)
+    found = f"{told.version}, for CUDA up to {told.cuda}"
+    if cuda is not None and int(cuda.split(".")[0]) > int(told.cuda.split(".")[0]):
+        advice = f"torch was made for CUDA {cuda}: install a newer driver, or a torch for CUDA {told.cuda}."
+        yield Check("NVIDIA driver", "problem", found, advice)
+    else:
+        yield Check("NVIDIA driver", "ok", found)
     names, memory = card_names(), card_memory()
     if not names:
         why = "torch has no CUDA" if cuda is None else f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}"
@@ -156,14 +161,6 @@ def _gpus() -> Iterator[Check]:
     for place, (name, room) in enumerate(zip(names, memory, strict=True)):
         free = "memory unknown" if room is None else f"{room[0] / 1e9:,.1f} of {room[1] / 1e9:,.1f} GB free"
         yield Check(f"cuda:{place}", "ok", f"{name}, {free}")
-
-
-def _driver(told: Driver, cuda: str | None) -> Check:
-    found = f"{told.version}, for CUDA up to {told.cuda}"
-    if cuda is not None and int(cuda.split(".")[0]) > int(told.cuda.split(".")[0]):
-        advice = f"torch was made for CUDA {cuda}: install a newer driver, or a torch for CUDA {told.cuda}."
-        return Check("NVIDIA driver", "problem", found, advice)
-    return Check("NVIDIA driver", "ok", found)
 
 
 def _weights() -> Iterator[Check]:
