@@ -50,11 +50,6 @@ def is_on_cpu(slot: str) -> bool:
     return slot.partition(":")[0] == CPU
 
 
-def device_of(slot: str) -> str | None:
-    """Returns the device to give to a run's process; None for a slot of the CPU: its settings decide."""
-    return None if is_on_cpu(slot) else slot
-
-
 _log = logging.getLogger(__name__)
 
 
@@ -111,12 +106,12 @@ class LocalExecutor:
 
     def start(self, run: Run, placement: Placement) -> Watched | None:
         """Forks the run's process."""
-        device, held = device_of(placement.slot), self.shares
-        threads = None if device else held.threads
-        cores = cores_of(placement.slot, ()) if threads and held.pinned else ()
-        given = (self.store.home, run.id, self.experiment, device, cores, threads)
+        slot, held, on_cpu = placement.slot, self.shares, is_on_cpu(placement.slot)
+        cores = cores_of(slot, ()) if on_cpu and held.pinned else ()
+        # on the CPU, its settings decide the device
+        given = (self.store.home, run.id, self.experiment, None if on_cpu else slot, cores, held.threads if on_cpu else None)
         process = self.context.Process(target=run_child, args=given, name=f"run-{run.id}")
-        if task := start(process, run.id, placement.slot):
+        if task := start(process, run.id, slot):
             _log.info("Run %s is process %d on %s.", run.id, task.pid, task.slot)
         return task
 

@@ -91,7 +91,7 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
                     shown, seconds = Shown.to(model, context, views=state.settings.train.views), 0.0
                     of_parts = dict[SplitName, NDArray[np.float64]]()
                     for part, rows in held_out.items():
-                        x_NF = shown.read_labelled(table, labels, rows).x_NF
+                        x_NF = shown.read(table.iloc[rows])
                         began = time.monotonic()
                         of_parts[part] = shown.scorer.predict(model, x_NF)
                         seconds = time.monotonic() - began
