@@ -85,14 +85,13 @@ class LoopPlan:
         )
 
 
-def is_reported(step: int, plan: LoopPlan, went: str = "") -> bool:
-    """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one, evaluated ones, and one
-    that diverged (``went``).
+def is_reported(step: int, plan: LoopPlan) -> bool:
+    """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one and evaluated ones.
 
     Of a million steps that are evaluated every thousandth, about 26,000 get one.
     """
     apart = 1 << ((step - 1) // REPORTED_STEPS).bit_length()
-    return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps or went == "diverged"
+    return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps
 
 
 def train(
@@ -145,7 +144,7 @@ def train(
             if first:
                 result.dead_layers = tuple(find_dead())
             done = StepDone(step, value, norm, rate, clock.seconds)
-            yield from [done] if is_reported(step, plan, went) else []
+            yield from [done] if went == "diverged" or is_reported(step, plan) else []
             if went == "diverged":
                 result.outcome = "diverged"
                 return

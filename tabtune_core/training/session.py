@@ -205,6 +205,8 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
     train, trains, parameters = settings.train, settings.strategy != "inference", list(model.module.parameters())
     steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
     shown, evaluated = rows.size.context + rows.size.query, len(rows.evaluator.y_C) + len(table.split.validation)
+    classes = table.context.labels.classes
+    guess = np.bincount(rows.y_N, minlength=len(classes)) / len(rows.y_N) if classes else rows.y_N.mean(keepdims=True)
     return RunPlanned(
         device=device,
         steps=steps if trains else 0,
@@ -214,7 +216,7 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         context_rows=len(table.context.y_C),
         query_rows=rows.size.query,
         features=rows.x_NF.shape[1],
-        classes=table.context.labels.classes,
+        classes=classes,
         total_parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         layers=report.rows() if report else (),
@@ -222,16 +224,9 @@ def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelR
         train_context_rows=rows.size.context if trains else None,
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
         eval_every=train.eval_every_of(steps, shown=shown, evaluated=evaluated) if trains else None,
-        guess=_guess(table),
+        guess=tuple(guess.tolist()),
         rarer=table.context.rarer,
     )
-
-
-def _guess(table: Prepared) -> tuple[float, ...]:
-    """Returns the share of each class among the training rows, or the mean of their target."""
-    labels = table.context.labels
-    y_N = labels.transform(list(table.labels[table.split.train]))
-    return tuple((np.bincount(y_N, minlength=len(labels.classes)) / len(y_N) if labels.classes else y_N.mean(keepdims=True)).tolist())
 
 
 def _salt(model: BaseModel, plan: RunPlanned) -> str:

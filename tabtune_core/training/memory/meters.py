@@ -49,18 +49,14 @@ class NvmlReader:
     def _read(self, question: Callable[..., Any], *arguments: Any) -> Any:
         return None if self._handle is None else told(question, self._handle, *arguments, library=self._library)
 
-    def _process_bytes(self) -> int | None:
-        processes = self._read(self._library.nvmlDeviceGetComputeRunningProcesses) or []
-        mine = [p.usedGpuMemory for p in processes if p.pid == self._pid]
-        return mine[0] if mine and mine[0] not in (None, _NOT_AVAILABLE) else None
-
     def sample(self) -> dict[str, Any]:
         """Returns the NVML fields of ``MemorySampled``."""
         library = self._library
-        power = self._read(library.nvmlDeviceGetPowerUsage)
+        power, processes = self._read(library.nvmlDeviceGetPowerUsage), self._read(library.nvmlDeviceGetComputeRunningProcesses)
+        mine = [process.usedGpuMemory for process in processes or [] if process.pid == self._pid]
         return dict(
             nvml_device_bytes=getattr(self._read(library.nvmlDeviceGetMemoryInfo), "used", None),
-            nvml_process_bytes=self._process_bytes(),
+            nvml_process_bytes=mine[0] if mine and mine[0] not in (None, _NOT_AVAILABLE) else None,
             utilisation_percent=getattr(self._read(library.nvmlDeviceGetUtilizationRates), "gpu", None),
             power_watts=None if power is None else power / 1000,
             temperature_celsius=self._read(library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU),
