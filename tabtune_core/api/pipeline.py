@@ -6,7 +6,7 @@ In: X and y. Out: predictions, and everything that a run reports: the events, th
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -105,10 +105,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             raise SettingError(
                 "sample_weight changes nothing with tuning_strategy 'inference', which trains nothing; leave it out, or choose 'peft'."
             )
-        if not verbose:
-            return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight)
-        with closing(FitBar(settings.selection_metric)) as bar:
-            return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=bar.take)
+        with closing(FitBar(settings.selection_metric)) if verbose else nullcontext() as bar:
+            return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=bar.take if bar else None)
 
     def _fit(
         self,

@@ -48,7 +48,7 @@ class SharedArrays:
     _used_bytes: int = field(init=False, default=0)
     _own_bytes: int = field(init=False, default=0)
     """Bytes written here since the files were counted."""
-    _paid: set[Path] = field(init=False, default_factory=set)
+    paid: set[Path] = field(init=False, default_factory=set)
     """Files that this run made or was charged for."""
 
     def __post_init__(self) -> None:
@@ -99,8 +99,8 @@ class SharedArrays:
                 file.unlink()
             return None
         self.reused += 1
-        if file not in self._paid:
-            self._paid.add(file)
+        if file not in self.paid:
+            self.paid.add(file)
             self.clock.charge(seconds, waits)
         return array
 
@@ -112,18 +112,9 @@ class SharedArrays:
         seconds, waits = max(0.0, seconds), max(0.0, waits)  # the kernel reports waits late, so a short time may be below 0
         with self.clock.aside():
             self.made += 1
-            self._paid.add(file)
+            self.paid.add(file)
             if not file.exists():
                 self._write(file, array, np.array([seconds, waits, _checksum(array, seconds, waits)]))
-
-    @property
-    def paid(self) -> list[str]:
-        """Returns the names of files that the run made or was charged for."""
-        return sorted(file.name for file in self._paid)
-
-    def count_as_paid(self, names: Sequence[str]) -> None:
-        """Adds files that an earlier process of the run made or was charged for."""
-        self._paid |= {self.folder / name for name in names}
 
     def _write(self, file: Path, array: NDArray[Any], costs: NDArray[np.float64]) -> None:
         partial_file = file.with_suffix(f".{os.getpid()}.partial")

@@ -81,12 +81,9 @@ class LastState:
 
     def _may_take_time(self, trained_seconds: float) -> bool:
         """Whether saving is allowed now. Until it was first timed, it is expected to take as long per byte as saving the best state did."""
-        expected = self._longest_seconds or self._best.seconds_a_byte * self._expected_bytes()
-        return self._expected_bytes() <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
-
-    def _expected_bytes(self) -> int:
-        """Returns the size of the last saved state, or at first an upper limit: weights and two more numbers per weight."""
-        return self._bytes or 3 * sum(p.numel() * p.element_size() for p in self._best.trainable.values())
+        size = self._bytes or 3 * sum(p.nbytes for p in self._best.trainable.values())  # at first, weights and two more numbers of each
+        expected = self._longest_seconds or self._best.seconds_a_byte * size
+        return size <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
 
     def _identity(self, model: str) -> str:
         """Returns a hash of what a state belongs to: settings, the model by this name, table, context rows, base weights and steps."""
@@ -105,7 +102,7 @@ class LastState:
             "charged_seconds": arrays.clock.charged_seconds,
             "wall_seconds": arrays.clock.wall_seconds,
             "waits": (arrays.clock.waited_seconds, arrays.clock.charged_waits),
-            "paid": arrays.paid,
+            "paid": sorted(file.name for file in arrays.paid),
             "peaks": meter.so_far(),
             "scaler": self._session.precision.scaler.state_dict(),
         }
@@ -144,5 +141,6 @@ class LastState:
         self._result.resumed_steps = (*self._result.resumed_steps, self._result.steps_done)
         self._session.precision.scaler.load_state_dict(facts["scaler"])
         self._session.environment.meter.carry_over(*facts["peaks"])
-        self._session.arrays.count_as_paid(facts["paid"])
-        self._session.arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], *facts["waits"])
+        arrays = self._session.arrays
+        arrays.paid |= {arrays.folder / name for name in facts["paid"]}
+        arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], *facts["waits"])
