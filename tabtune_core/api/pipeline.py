@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tabtune_core.api.fit_bar import FitBar
-from tabtune_core.api.pipeline_adapters import WithAdapters, plain_copy
+from tabtune_core.api.pipeline_adapters import BASE, WithAdapters, plain_copy
 from tabtune_core.api.pipeline_facts import PipelineFacts
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, params_today, read_params, write_params
@@ -251,6 +251,11 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> NDArray[Any]:
         """Returns the most probable class, or the predicted number, of each row."""
         return self._answers(X, self._fitted.module)
+
+    def predict_each(self, X: Any) -> pd.DataFrame:
+        """Predicts with the base alone and with every adapter, one column each: 'base', then the adapters by name."""
+        columns = {name or BASE: self._answers(X, self._fitted.module_of(name)) for name in (None, *self.adapters)}
+        return pd.DataFrame(columns, index=X.index if isinstance(X, pd.DataFrame) else None)
 
     def _answers(self, X: Any, module: nn.Module) -> NDArray[Any]:
         predicted = self._predict(X, module)

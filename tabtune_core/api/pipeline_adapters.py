@@ -1,6 +1,6 @@
 """The adapters of a fitted pipeline: several on one base, switched without loading the base again.
 
-In: files, or the adapter that the fit trained. Out: the base with an active adapter, a merged one or none; predictions of each.
+In: files, or the adapter that the fit trained. Out: the base with an active adapter, a merged one or none.
 """
 
 from contextlib import AbstractContextManager
@@ -8,9 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -169,17 +166,6 @@ class WithAdapters:
         """
         active, merged, module = self._fitted.on
         with_module(self._base, module if active is None or merged else plain_copy(module)).save(Path(path))
-
-    def predict_each(self, X: Any) -> pd.DataFrame:
-        """Predicts with the base alone and with every adapter, one column each: 'base', then the adapters by name."""
-        columns = {}
-        for name in (None, *self.adapters):
-            columns[name or BASE] = self._answers(X, self._adapters.module_of(name))
-        return pd.DataFrame(columns, index=X.index if isinstance(X, pd.DataFrame) else None)
-
-    def _answers(self, X: Any, module: nn.Module) -> NDArray[np.generic]:
-        """See the pipeline."""
-        raise NotImplementedError
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
