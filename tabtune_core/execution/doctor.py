@@ -124,7 +124,7 @@ def _made_for(what: str) -> str | None:
 
 def _other_gpu() -> Iterator[Check]:
     """Checks an Apple, Intel or AMD GPU. Loads torch if there may be one, because only torch knows."""
-    if not (_made_for("hip") or _made_for("xpu") or (sys.platform, platform.machine()) == ("darwin", "arm64")):
+    if not _may_have_another():
         return
     from tabtune_core.devices import describe_device, resolve_device, unproven_gpu
 
@@ -135,6 +135,10 @@ def _other_gpu() -> Iterator[Check]:
             yield Check(name, "ok", f"{found} gives the CPU's numbers in a small training step", f"'auto' never takes it: choose {name}.")
     except TabTuneError as error:
         yield Check(name or "GPU", "note", str(error), "Runs use the CPU.")
+
+
+def _may_have_another() -> bool:
+    return bool(_made_for("hip") or _made_for("xpu")) or (sys.platform, platform.machine()) == ("darwin", "arm64")
 
 
 def _gpus() -> Iterator[Check]:

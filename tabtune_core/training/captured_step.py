@@ -106,7 +106,8 @@ class CapturedStep:
         """Does one step on an episode of the same shape as the first."""
         tensors = episode_tensors(episode, self._classes, torch.device("cpu"))
         if self._inputs is None:
-            self._inputs = copy.deepcopy(episode_tensors(episode, self._classes, self._device))  # on the CPU they share memory with it
+            # a copy, because on the CPU tensors share memory with the episode
+            self._inputs = episode_tensors(copy.deepcopy(episode), self._classes, self._device)
         for place, tensor in zip(self._inputs, tensors, strict=True):
             if place is not None and tensor is not None:
                 assert place.shape == tensor.shape, "an episode of another shape than the one that was recorded"

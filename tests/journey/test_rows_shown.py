@@ -26,8 +26,7 @@ from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training import scoring
-from tabtune_core.training.scoring import Scorer
+from tabtune_core.training import scoring, train_phase
 
 ROWS = 300
 
@@ -128,7 +127,7 @@ def test_a_state_that_is_better_only_in_evaluations_is_replaced_by_zero_shot(run
     """Training ruins the model while faked evaluations improve at every step; zero-shot must still be returned."""
     monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
     praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
-    monkeypatch.setattr(Scorer, "score", lambda self, model, part: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
+    monkeypatch.setattr(train_phase, "_evaluate", lambda session: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
     for strategy in ("peft", "base-ft"):
         ruin = dataclasses.replace(settings, strategy=strategy, train=dataclasses.replace(settings.train, learning_rate=0.5, clip_norm=0.0))
         store, (done,) = run(ruin)
