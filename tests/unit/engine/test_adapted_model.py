@@ -58,6 +58,7 @@ def test_weights_that_cannot_be_written_give_an_error_with_the_reason(tmp_path, 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 def test_a_full_disk_is_reported_and_an_earlier_file_is_kept(tmp_path, name):
+    pytest.importorskip("autogluon.tabular" if name.startswith("mitra") else "torch", reason="Mitra needs AutoGluon")
     model = load_model(get_card(name), "classification", torch.device("cpu"))
     settings = RunSettings(dataset="d", target="y", model=name)
     adapt(model, settings)
