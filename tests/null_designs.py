@@ -247,7 +247,7 @@ BEYOND = {
     "one target in 16 not 0, RMSE": (partial(rare_numbers, share=1 / 16), "rmse", 1),
     "nearly certain, 40 rows": (partial(timid_and_bold, spread=4.0, timid=0.3), "log_loss", 1),
     "wrong in whole groups or single rows, log-loss": (rarely_wrong_groups, "log_loss", 1),
-    "wrong in one row in 10 of 15 groups or in single rows, accuracy": (partial(rarely_wrong_groups, groups=15, wrong=0.1), "accuracy", 1),
+    "one group in 10 wrong or one row in 10, 15 groups, accuracy": (partial(rarely_wrong_groups, groups=15, wrong=0.1), "accuracy", 1),
     "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss", 1),
     "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
     "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),
