@@ -94,7 +94,8 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
             most, there = int(counts.max()), int(rows_N.sum())
             by_chance = binom.sf(most - 1, there, sizes[counts.argmax()] / len(y_N))
             many = pattern == MISSING or (most >= PART_OF_CLASS * sizes[counts.argmax()] and 4 * there <= 3 * there_N.sum())
-            if FEWEST_TELLING <= there < len(y_N) and most >= ONE_CLASS * there and many and by_chance < BY_CHANCE:
+            alone = most >= ONE_CLASS * there or (pattern == MISSING and _tells_apart(most, there, sizes[counts.argmax()], len(y_N)))
+            if FEWEST_TELLING <= there < len(y_N) and alone and many and by_chance < BY_CHANCE:
                 label_there = word(label[y_N == counts.argmax()].iloc[0])
                 told = f"{most:,} of the {there:,} rows with {how}"
                 alike.setdefault((pattern, told, label_there, rows_N.tobytes()), []).append(str(name))
@@ -106,6 +107,11 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
             f"of the class {shorten(class_name)!r}. Leave out what is only known after the outcome."
         )
         yield Finding("warning", "may-leak", message, names[0])
+
+
+def _tells_apart(most: int, there: int, of_class: int, rows: int) -> bool:
+    """Whether ``there`` of the rows, ``most`` of them of one class, tell this class from the others, by their balanced accuracy."""
+    return bool((most / of_class + 1 - (there - most) / max(rows - of_class, 1)) / 2 >= NEARLY_ALL_OF_FEW)
 
 
 def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:

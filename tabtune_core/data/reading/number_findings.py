@@ -41,7 +41,7 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     if text == UNMARKED:
         numbers = [value for value in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", value)] or sample
     between = r"\d\D+\d"  # in a better example than a whole number
-    shown = next(value for mark in (SHOWN.get(style, between), between, "") for value in numbers if re.search(mark, value))
+    shown = next(value for mark in (SHOWN.get(style, between), between, r"[^\d.-]", "") for value in numbers if re.search(mark, value))
     what = "Numbers with points between thousands" if style is POINTS and not any("," in value for value in sample) else style.message
     signs = {"cell": "", BARE: " and a currency, percent, minus or plus sign", UNMARKED: " and marks, which are left out,"}
     message = f"{what}{signs.get(text, f' and the unit {unit!r}')} in {name!r}, such as {shorten(shown)!r}, were read as numbers"

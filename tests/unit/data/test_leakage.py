@@ -123,6 +123,16 @@ def test_a_value_other_than_the_usual_one_for_one_class_alone_leaks(value):
     assert f"{count} of the {count} rows with another value in it are of the class 'left'" in finding.message
 
 
+@pytest.mark.parametrize(("gaps", "named"), [(0.0, True), (0.04, True), (0.3, False)])
+def test_a_column_that_one_class_never_has_is_named_even_if_others_lack_it_sometimes(gaps, named):
+    rng = np.random.default_rng(0)
+    status = rng.choice(["alive", "dead", "released", "escaped", "unknown"], 600, p=[0.6, 0.2, 0.1, 0.05, 0.05])
+    since = np.where((status == "alive") | (rng.random(600) < gaps), np.nan, rng.normal(size=600))
+    frame = pd.DataFrame({"since": since, "age": rng.normal(size=600), "status": status})
+    found = may_leak(frame, {"since": "number", "age": "number"}, "status", "classification")
+    assert [finding.column for finding in found] == ["since"] * named
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_a_copy_of_the_label_with_gaps_is_named(task):
     frame, kinds = table(task)

@@ -331,6 +331,10 @@ def test_numbers_that_differ_only_in_zeros_at_their_end_are_reported():
     assert "zeros-at-end" not in codes(one_column(["1.5", "1.0", "1"] * 9))
 
 
+def test_the_example_of_a_column_with_signs_has_one():
+    assert "such as '4+'," in next(finding.message for finding in one_column(["0", "3", "4+"] * 9).findings if finding.code == "units")
+
+
 def test_whole_numbers_with_powers_of_ten_may_be_codes():
     assert "bare-powers" in codes(one_column(["1E14", "3E5", "27"] * 9))
     assert "bare-powers" not in codes(one_column(["1E14", "2.5", "27"] * 9)) | codes(one_column(["1e+14", "3e5", "27"] * 9))
