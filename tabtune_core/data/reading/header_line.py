@@ -78,7 +78,7 @@ def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str], below: list[list[str]]) -> bool:
     """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits, or
-    names of columns of numbers.
+    names of columns of numbers, or no name for a column that counts the rows.
     """
     if len(first) < dialect.width - 1:  # DuckDB may take a line that is too short for a title
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -87,7 +87,9 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     found = sniff(connection, path, delim=dialect.delimiter, quote=dialect.quote, skip=dialect.skip, nullstr=NO_NUMBERS)
     if (found is not None and found[3]) or names_numbers(first, below):
         return True
-    cells = [cell.strip() for cell in first]
+    cells, index = [cell.strip() for cell in first], [record[0].strip() for record in below]
+    if not cells[0] and len(index) > 1 and any(index == [str(start + row) for row in range(len(index))] for start in (0, 1)):
+        return True  # pandas and R write no name for their index
     places = cells[1:] if not cells[0] else cells  # pandas writes an empty name for its index
     if len(places) >= MANY_PLACES and any(places == [str(start + place) for place in range(len(places))] for start in (0, 1)):
         return True

@@ -177,3 +177,11 @@ def test_a_header_whose_index_has_no_name_is_found():
 def test_thousands_of_columns_with_one_name_become_unique_quickly():
     names, findings = tidy_names(("a",) * 5000, told=True)
     assert (names[0], names[-1], len(set(names)), len(findings)) == ("a", "a_5000", 5000, 4999)
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_line_without_a_name_for_the_index_is_a_header_of_words(start, quote):
+    words = [f"{row + start},{quote}{'abc'[row % 3]}pple{quote},{quote}{'uv'[row % 2]}olk tune{quote}" for row in range(30)]
+    table = read_table("\n".join([f"{quote}{quote},{quote}word{quote},{quote}theme{quote}", *words]).encode())
+    assert ([column.name for column in table.columns][1:], len(table.frame), table.questions) == (["word", "theme"], 30, ())
