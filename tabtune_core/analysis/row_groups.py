@@ -17,7 +17,7 @@ from tabtune_core.store.predictions import Predictions
 
 GROUPS, FEW_GROUPS = 200, 40
 """Most groups; fewer units are left out one at a time. FEW_GROUPS applies if the metric is recomputed without each group."""
-BLOCKS, BLOCK_ROWS, BLOCK_POINTS = 10, 8, 3
+BLOCKS, BLOCK_ROWS, BLOCK_POINTS = 10, 8, (3, 2)
 """Under a split by time: most blocks, and fewest rows and points in time of a block (two points if there were too few blocks otherwise).
 If the differences of neighbours correlate (autoregressive, 0.5), at least 93 % of intervals contain the truth from 40 rows on; with 20
 blocks of 80 rows, 90 %. Where a day has 20 rows and days correlate (0.8), with 20 blocks of a day each, also 90 %."""
@@ -132,10 +132,16 @@ class RowGroups:
 
 def _blocks(unit_M: Ints) -> Ints:
     """Returns the block of each row from its place in time; rows of one place stay together."""
-    rows_U = np.bincount(unit_M)
-    blocks = max(min(BLOCKS, len(unit_M) // BLOCK_ROWS, len(rows_U) // 2, max(len(rows_U) // BLOCK_POINTS, FEWEST)), 1)
-    block_U = (np.cumsum(rows_U) - rows_U / 2) * blocks // len(unit_M)
-    return np.unique(block_U[unit_M], return_inverse=True)[1]
+    rows_U, most = np.bincount(unit_M), max(min(BLOCKS, len(unit_M) // BLOCK_ROWS), 1)
+
+    def of(blocks: int) -> Ints:
+        return np.unique((np.cumsum(rows_U) - rows_U / 2) * blocks // len(unit_M), return_inverse=True)[1]
+
+    for points in BLOCK_POINTS:
+        for blocks in range(most, FEWEST - 1, -1):
+            if np.bincount(block_U := of(blocks)).min() >= points:
+                return block_U[unit_M]
+    return of(min(most, FEWEST - 1))[unit_M]
 
 
 def _equal(unit_M: Ints) -> tuple[float, int]:

@@ -29,8 +29,9 @@ from tabtune_core.settings import TRAINED, RunSettings, Strategy
 from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION
 
-FORMAT = 3
-"""Increases when the same settings give a different fit: since 2, all rows are context rows, validation rows included at the test."""
+FORMAT = 4
+"""Increases when the same settings give a different fit or score: since 2, all rows are context rows, validation rows included at the test;
+since 4, average precision is that of the class that is rarer in the whole table."""
 
 
 @dataclass(frozen=True, slots=True)

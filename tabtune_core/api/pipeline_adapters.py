@@ -5,9 +5,9 @@ In: files, or the adapter that the fit trained. Out: the base with an active ada
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any
 
+import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -21,6 +21,17 @@ from tabtune_core.settings import LoraSettings
 
 BASE = "base"
 """The column of the base alone in ``predict_each``, and so not the name of an adapter."""
+
+
+class Factors:
+    """The factors A, or the factors B, of an adapter; a copy of the module that has them has its own."""
+
+    def __init__(self, factors: dict[str, torch.Tensor]) -> None:
+        self._factors = factors
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Returns the factors by the path of the layer; A ``(r, in)``, B ``(out, r)``."""
+        return {path: factor.detach() for path, factor in self._factors.items()}
 
 
 class WithAdapters:
@@ -49,8 +60,7 @@ class WithAdapters:
         if active is not None and not merged:
             updates = adapter_updates(module, self._adapters.report(active))
             for i, side in enumerate(("lora_A", "lora_B")):
-                factors = {path: pair[i].detach() for path, pair in updates.items()}
-                setattr(module, side, SimpleNamespace(state_dict=factors.copy))
+                setattr(module, side, Factors({path: pair[i] for path, pair in updates.items()}))
         return module
 
     @property

@@ -249,8 +249,7 @@ class Worker:
         elif self.resume and not run.resumptions and not error:
             self.store.requeue(run.id, why.cause)
         else:
-            advice = why.way_out or memory_advice(run.settings, self.store.last_event(run.id, RunPlanned))
-            text = error or f"{why.cause} {advice}"
+            text = error or f"{why.cause} {why.way_out or memory_advice(run.settings, self.store.last_event(run.id, RunPlanned))}"
             if not (error or why.way_out):  # so that pages recognise it as out of memory
                 self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
             self.store.finish(run.id, "interrupted", error=text)

@@ -80,7 +80,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     Raises:
         AdapterError: a package cannot be read.
     """
-    asked = first_few(st.query_params.get("adapters", ""))
+    asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
     if gone("adapter", list(found)) or not found.keys() >= set(asked):
         st.warning(
             "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Check the present choice.",
@@ -99,7 +99,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(found[wanted].group)
     group = left.selectbox("What to predict", list(groups), place, format_func=titles.__getitem__, key=f"try_group_{wanted[:12]}")
     ids = groups[group]
-    also = [name for name in asked if name in ids]
+    also = first_few(",".join(asked), ids)
     picked = right.multiselect(
         "Adapters",
         ids,

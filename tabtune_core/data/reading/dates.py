@@ -113,8 +113,8 @@ def _time_of_day(name: str, likely: list[str], forced: bool) -> Asking[Typed | N
 
 
 def _are_durations() -> Asking[bool]:
-    """Whether times such as 12:30 can only be minutes and seconds: some are beyond 24 minutes, or beside cells with hours, such as 1:02:30,
-    the hours are few beside the minutes.
+    """Whether times such as 12:30 can only be minutes and seconds: some are beyond 24 minutes, or many cells also have hours, such as
+    1:02:30, and the hours are few beside the minutes.
     """
     two, three = "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d')", "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d:[0-5]\\d([.]\\d+)?')"
     first = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)"
@@ -127,7 +127,7 @@ def _are_durations() -> Asking[bool]:
     )
     if not short or short + long < filled * (1 - STRAY_SHARE):
         return False
-    return bool(2 * hours <= minutes if long else beyond > BAD_SHARE * filled)
+    return bool((beyond > BAD_SHARE * filled or long > STRAY_SHARE * filled) and not (long and 2 * hours > minutes))
 
 
 SERIALS = (10_000, 100_000)

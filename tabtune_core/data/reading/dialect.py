@@ -10,7 +10,7 @@ import re
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import replace
-from itertools import accumulate, islice
+from itertools import islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
     # in a table of words, the line below it is a row only if one of its cells recurs
     marked = numbers or (skip == 1 and start[1:2] != " " and any({*first} & {*record} for before, record in records if before > skip))
-    above = marked_header(start.split("\n")[:skip], delimiter, quote, width) if marked else None
+    above = marked_header(start.split("\n"), skip, delimiter, quote, width) if marked else None
     skip, first = above or (skip, first)
     below = [record for before, record in records if before > skip]
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, 0)
@@ -112,33 +112,38 @@ def without_marked(start: str) -> str:
     """Empties the lines that start with a ``#`` outside quotes, unless most lines do."""
     lines, marked, inside = start.split("\n"), list[bool](), False
     while len(marked) < len(lines):
-        found = 0 if inside else lines_of_marked(lines[len(marked) :][:LINES_AHEAD])
+        found = 0 if inside else lines_of_marked(lines[len(marked) : len(marked) + LINES_AHEAD])
         inside ^= not found and lines[len(marked)].count('"') % 2 == 1
         marked += [True] * found or [False]
     return start if 2 * sum(marked) > len(lines) else "\n".join("" if hidden else line for hidden, line in zip(marked, lines, strict=True))
 
 
 def lines_of_marked(lines: list[str]) -> int:
-    """Counts the lines of the first record if it begins with a ``#``, several if a cell in quotes has line breaks; 0 if it does not.
+    """Counts the lines of the first record if it begins with a ``#``; 0 if it does not.
 
-    >>> lines_of_marked(['#,"Why', 'not?",b', "1,2"]), lines_of_marked(['# 5" pipe', '1,"a', 'b"']), lines_of_marked(["1,2"])
+    It has several if a cell in quotes has line breaks and the record has as many cells as the next one; else it is a comment of a line.
+
+    >>> lines_of_marked(['#,"Why', 'not?"', "1,2"]), lines_of_marked(['# a,"b', '1,2,"c"', "3,4,5"]), lines_of_marked(["1,2"])
     (2, 1, 0)
     """
     if not lines[0].startswith(MARK):
         return 0
-    if OPEN_CELL.search(re.sub('"[^"]*"', "", lines[0])):
-        quotes = accumulate(line.count('"') for line in lines)
-        return next((number for number, count in enumerate(quotes, 1) if count % 2 == 0), 1)
+    if opened := OPEN_CELL.search(re.sub('"[^"]*"', "", lines[0])):
+        reader = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=opened[0][0], strict=True)
+        with suppress(csv.Error, StopIteration):
+            cells, number = next(reader), reader.line_num
+            if len(cells) == len(next(reader)):
+                return number
     return 1
 
 
-def marked_header(above: list[str], delimiter: str, quote: str, width: int) -> tuple[int, list[str]] | None:
-    """Finds a header marked with ``#``: the last record above the first row that has as many cells as a row, none of them a number.
+def marked_header(lines: list[str], skip: int, delimiter: str, quote: str, width: int) -> tuple[int, list[str]] | None:
+    """Finds a header marked with ``#``: the last record in the first ``skip`` lines that has as many cells as a row, none of them a number.
 
     Returns the number of lines before it, and its cells.
     """
-    for before, _ in reversed([*enumerate(above)]):
-        record = "\n".join(above[before : before + lines_of_marked(above[before:])])
+    for before in reversed(range(skip)):
+        record = "\n".join(lines[before : before + lines_of_marked(lines[before : before + LINES_AHEAD])])
         cells = next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter, quotechar=quote), [])
         if cells and len(cells) == width and not any(map(NUMBER.fullmatch, cells)):
             return before, cells

@@ -27,7 +27,9 @@ SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE, STEPS = 90, 3, 3, 3
 """A code with an absolute value below SHORT must occur this often, beside three other numbers. -1 is a code only if all other numbers are
 at least LEAST_ABOVE. A negative code is far enough from numbers of 0 or more if it lies STEPS times the gap between the two smallest of
 them below."""
-CODE_WORD, FEWEST_CODES = re.compile("[A-Z]{2,5}"), 3
+TWO_LETTERS, FEWEST_CODES = re.compile("[A-Z]{2}"), 3
+REGIONS = {"EMEA", "APAC", "LATAM", "AMER", "AMEA", "MENA", "ANZ", "JAPAC", "SEA", "DACH", "CALA", "EUR", "ASIA"}
+"""Names beside which NA is North America."""
 NAMED_MARKS, NAMED_COLUMNS, MOST_MARKS = 5, 2, 20
 
 
@@ -77,7 +79,7 @@ def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
 
 
 def missing_codes(connection: duckdb.DuckDBPyConnection, cells: Cells, columns: Sequence[Column], frame: pd.DataFrame) -> list[Finding]:
-    """Reports NA that was read as missing among codes in capitals, such as those of countries, continents and sales regions.
+    """Reports NA that was read as missing among codes of countries, continents and sales regions.
 
     A file that writes NA in columns of numbers, too, means missing by it.
     """
@@ -85,7 +87,7 @@ def missing_codes(connection: duckdb.DuckDBPyConnection, cells: Cells, columns: 
     for place, column in enumerate(columns):
         if cells.source and column.kind == "category" and column.missing and column.unique >= FEWEST_CODES:
             codes = sorted(frame[column.name].dropna().unique())
-            if all(map(CODE_WORD.fullmatch, codes)):
+            if all(map(TWO_LETTERS.fullmatch, codes)) or REGIONS.intersection(codes):
                 found[place] = ", ".join(codes[:3])
     if not found:
         return []

@@ -84,8 +84,8 @@ def with_header_lines(
     findings: list[Finding],
     questions: list[Question],
 ) -> tuple[list[Finding], list[Question]]:
-    """Adds a finding and a question about further header lines: rows with words in three of four number columns and
-    numbers in none. Returns all of both.
+    """Adds a finding and a question about further header lines: rows with words in three of four columns of numbers (or of numbers and
+    words that are asked about), and numbers in none. Returns all of both.
 
     The question replaces those about the words of each column.
     """

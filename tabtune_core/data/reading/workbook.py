@@ -20,6 +20,7 @@ from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError, fromstring
 
 from tabtune_core.data.findings import Finding, Question, shorten
 from tabtune_core.data.reading.progress import Job, unpacked
@@ -38,9 +39,9 @@ NO_RESULTS = "no-results"
 """Finding about formulas whose results the file lacks."""
 HIDDEN, ERRORS = "hidden-cells", "formula-errors"
 """Findings about rows and columns that a spreadsheet does not show, and about cells such as #DIV/0!."""
-TOLD = re.compile(rb'<(row|col) (?=[^>]*\bhidden="(?:1|true)")([^>]*)>|<c (?=[^>]*\bt="e")([^>]*)>')
+TOLD = re.compile(rb"""<(?:\w+:)?(row|col) (?=[^>]*\bhidden=["'](?:1|true)["'])([^>]*)>|<(?:\w+:)?c (?=[^>]*\bt=["']e["'])([^>]*)>""")
 """Tags of hidden rows and columns, and of cells with an error, in a sheet of an xlsx."""
-DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, KeyError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, KeyError, ValueError, ParseError)
 FEWEST_COLUMNS, NEEDED = 2, "A table needs a column to predict and at least one to predict from."
 Said = tuple[tuple[Finding, ...], tuple[Question, ...]]
 
@@ -172,8 +173,8 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, f
                     raise LayoutError(f"The sheet {shorten(name)!r} has one column. {NEEDED} The workbook has {listed(names, hidden)}.")
                 write_rows(opened, target, limit_bytes)
                 alone = sheet is None and filled_sheets(path, book, names) == 1
-                number = names.index(name) + 1
-                told = {"unsaved": unsaved_formula(path, number), **odd_cells(path, number, opened.end[1] + 1)}
+                part = part_of(path, name)
+                told = {"unsaved": unsaved_formula(path, part), **odd_cells(path, part, opened.start[1] + 1, opened.end[1] + 1)}
                 return {"sheet": name, "sheets": [name] if alone else names, "hidden": hidden, **told}
     except calamine.PasswordError as error:
         raise TableError(
@@ -227,34 +228,42 @@ def filled_sheets(path: Path, book: Any, names: list[str]) -> int:
         return sum(re.search(rb"<sheetData ?(/>|></sheetData>)", archive.open(part).read(1 << 16)) is None for part in sheets)
 
 
-def unsaved_formula(path: Path, number: int) -> str:
-    """Returns a cell near the start of a sheet that holds a formula without a saved result; these are written by programs that number the
-    parts of sheets in their order.
-    """
+def part_of(path: Path, sheet: str) -> str:
+    """Returns the name of the part of an xlsx that holds a sheet; empty if there is none."""
     with suppress(*DAMAGED), zipfile.ZipFile(path) as archive:
-        text = archive.open(f"xl/worksheets/sheet{number}.xml").read(1 << 16)
+        known = {one.get("name"): one for one in fromstring(archive.read("xl/workbook.xml")).iterfind(".//{*}sheet")}
+        (place,) = (value for name, value in known[sheet].items() if name.endswith("}id"))
+        parts = {one.get("Id"): one.get("Target", "") for one in fromstring(archive.read("xl/_rels/workbook.xml.rels"))}
+        return parts[place].removeprefix("/xl/").removeprefix("xl/")
+    return ""
+
+
+def unsaved_formula(path: Path, part: str) -> str:
+    """Returns a cell near the start of a sheet that holds a formula without a saved result."""
+    with suppress(*DAMAGED), zipfile.ZipFile(path) as archive:
+        text = archive.open(f"xl/{part}").read(1 << 16)
         cell = re.search(rb'<c r="(\w+)"(?: s="\d+")?><f>[^<]*</f>(<v ?/>|<v></v>)?</c>', text)
         return cell[1].decode() if cell else ""
     return ""
 
 
-def odd_cells(path: Path, number: int, width: int) -> dict[str, str]:
-    """Counts, in a sheet of an xlsx, hidden rows with cells and hidden ones of the first ``width`` columns ("unseen"), and cells with an
-    error ("errors"): "3 rows and 1 column", "2 cells, the first in B7,".
+def odd_cells(path: Path, part: str, left: int, right: int) -> dict[str, str]:
+    """Counts, in a sheet of an xlsx, hidden rows with cells and hidden ones of the columns from ``left`` to ``right``, counted from 1
+    ("unseen"), and cells with an error ("errors"): "3 rows and 1 column", "2 cells, the first in B7,".
     """
     rows, columns, errors, first, rest = 0, 0, 0, "", b""
-    with suppress(*DAMAGED), zipfile.ZipFile(path) as archive, archive.open(f"xl/worksheets/sheet{number}.xml") as part:
-        while block := part.read(1 << 20):
+    with suppress(*DAMAGED), zipfile.ZipFile(path) as archive, archive.open(f"xl/{part}") as stream:
+        while block := stream.read(1 << 20):
             text, start, tag = (rest + block).rpartition(b"<")
             rest = start + tag
             for kind, hidden, error in TOLD.findall(text):
-                said = dict(re.findall(rb'(\w+)="([^"]*)"', hidden or error))
+                said = dict(re.findall(rb"""(\w+)=["']([^"']*)""", hidden or error))
                 if not kind:
-                    errors, first = errors + 1, first or f", the first in {said[b'r'].decode()}," * (b"r" in said)
+                    errors, first = errors + 1, first or (f", the first in {said[b'r'].decode()}," if b"r" in said else "")
                 elif kind == b"row":
                     rows += not hidden.endswith(b"/")
                 else:
-                    columns += max(min(int(said[b"max"]), width) - int(said[b"min"]) + 1, 0)
+                    columns += max(min(int(said[b"max"]), right) - max(int(said[b"min"]), left) + 1, 0)
     unseen = " and ".join(counted(count, name) for count, name in ((rows, "row"), (columns, "column")) if count)
     return {"unseen": unseen, "errors": counted(errors, "cell") + first if errors else ""}
 

@@ -250,8 +250,16 @@ def test_no_number_of_rows_is_given_if_the_seeds_differ_too_much():
 
 def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
-    assert np.unique(_blocks(np.repeat([0, 1, 2, 3], [70, 70, 20, 10])), return_counts=True)[1].tolist() == [70, 100]
+    assert np.unique(_blocks(np.repeat([0, 1, 2], [70, 70, 20])), return_counts=True)[1].tolist() == [70, 70, 20]
     assert [_blocks(np.repeat(np.arange(days), 30)).max() + 1 for days in (9, 10, 15, 20, 30, 90)] == [4, 5, 5, 6, 10, 10]
+
+
+@pytest.mark.parametrize("rows_U", [np.arange(1, 31), np.array([300, *[5] * 29]), np.array([*[5] * 29, 300]), np.arange(30) % 9 + 1])
+def test_a_block_of_time_has_three_moments_or_two(rows_U):
+    block_M = _blocks(np.repeat(np.arange(30), rows_U))
+    moments = np.bincount(block_M[np.cumsum(rows_U) - 1])
+    assert len(moments) < 5 or moments.min() >= 2
+    assert (np.diff(block_M) >= 0).all()
 
 
 def sure(class_N):

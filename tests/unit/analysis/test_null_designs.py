@@ -52,7 +52,7 @@ def test_one_row_of_a_class_gives_no_interval_for_a_score_over_classes(design):
         (39, 20, None, "time", "log_loss", TooFew("time", None, 4, 5, 4)),
         (40, 20, None, "time", "log_loss", None),
         (41, 20, None, "time", "log_loss", None),
-        (40, 20, 20, "time", "log_loss", TooFew("time", None, 1, 5, 1)),
+        (40, 20, 20, "time", "log_loss", TooFew("time", None, 2, 5, 2)),
     ],
 )
 def test_below_the_minimum_the_answer_names_what_is_scarce_and_how_many_are_needed(rows, positives, units, split_by, metric, expected):

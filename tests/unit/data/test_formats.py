@@ -219,7 +219,8 @@ def test_a_damaged_part_of_another_sheet_does_not_matter_for_formulas(tmp_path):
     content = file.read_bytes()
     start = 30 + len(part)
     file.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
-    assert (workbook.unsaved_formula(file, 1), workbook.unsaved_formula(file, 2)) == ("", "")
+    assert [workbook.unsaved_formula(file, name) for name in ("worksheets/sheet1.xml", "worksheets/sheet2.xml", "")] == ["", "", ""]
+    assert workbook.part_of(file, "S") == ""
 
 
 def test_formulas_without_a_saved_result_are_told():
@@ -250,6 +251,19 @@ def test_hidden_rows_and_columns_are_read_and_told(rows, columns, told):
     table = read_table(xlsx({"S": sheet}, hidden_rows=rows, columns=columns))
     said = [finding.message for finding in table.findings if finding.code == "hidden-cells"]
     assert (table.frame.shape, [one.split(", by")[0] for one in said]) == ((20_000, 3), [f"The sheet hides {told}"] * (told is not None))
+
+
+def test_hidden_rows_are_those_of_the_sheet_that_is_read_however_its_part_is_called():
+    sheets = {"First": [["a", "y"], *([row, "uv"[row % 2]] for row in range(40))], "Other": [["b", "z"], *([row, 1] for row in range(40))]}
+    with zipfile.ZipFile(io.BytesIO(xlsx(sheets, hidden_rows=(4, 9)))) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    first, second = (f"xl/worksheets/sheet{number}.xml" for number in (1, 2))
+    parts[first] = parts[first].replace('hidden="1"', 'hidden="0"')
+    relations = parts["xl/_rels/workbook.xml.rels"].replace("sheet1", "sheet@").replace("sheet2", "sheet1").replace("sheet@", "sheet2")
+    swapped = zipped({**parts, first: parts[second], second: parts[first], "xl/_rels/workbook.xml.rels": relations})
+    for sheet, told in (("First", []), ("Other", ["The sheet hides 2 rows"])):
+        table = read_table(swapped, ReadingChoices(sheet=sheet))
+        assert [one.message.split(", by")[0] for one in table.findings if one.code == "hidden-cells"] == told
 
 
 def test_error_cells_of_a_workbook_are_told():

@@ -265,6 +265,13 @@ def test_minutes_and_seconds_beside_hours_are_no_times_of_day(most, zero):
     assert new.frame["length"].tolist() == [245.0]
 
 
+@pytest.mark.parametrize("odd", ["09:30:15", "0:00:30", "5:06:07"])
+def test_one_time_with_seconds_does_not_make_durations_of_times_of_day(odd):
+    texts = [*(f"{8 + row % 13}:{row * 7 % 60:02}" for row in range(99)), odd]
+    table = read_table(b"at,y\n" + b"".join(b"%s,%d\n" % (text.encode(), row) for row, text in enumerate(texts)))
+    assert table.columns[0].kind == "time"
+
+
 @pytest.mark.parametrize("seconds", [0, 1, 60])
 def test_times_of_day_may_lack_their_seconds(seconds):
     times = np.random.default_rng(seconds).integers(6 * 3600, 20 * 3600, 200)

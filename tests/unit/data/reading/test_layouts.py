@@ -178,6 +178,13 @@ def test_a_table_of_words_has_its_header_marked_with_a_hash():
     assert (list(table.frame), len(table.frame)) == (["name", "colour", "size"], len(rows))
 
 
+@pytest.mark.parametrize("comment", ['# widths in,"', '#made by,"X', '# note,"unclosed', '#,"', '# a,"b",c,"d'])
+def test_a_comment_with_a_quote_takes_no_rows(comment):
+    rows = [f"{row},{row % 7}" + (',5" pipe' if row == 20 else ',"two\nlines"' if row == 9 else ",x") for row in range(30)]
+    table = read_table("\n".join([comment, "a,b,y", *rows]).encode())
+    assert ([*table.frame], len(table.frame)) == (["a", "b", "y"], 30)
+
+
 @pytest.mark.parametrize("broken", ["", "0", "1", "01", "12", "3", "0123"])
 @pytest.mark.parametrize("above", ["", "# it's 8\" wide\n"])
 def test_names_in_a_header_marked_with_a_hash_may_hold_line_breaks(broken, above):
