@@ -27,13 +27,13 @@ from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_
 from tabtune_core.engine.adapted_model import open_base
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import RunPlanned
-from tabtune_core.lora.package import read_package
+from tabtune_core.execution.jobs.run_package import package_of_run
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.predictions import Predictions
-from tabtune_core.store.run_folder import ADAPTER_FILE, WEIGHTS_FILE
+from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
@@ -160,7 +160,7 @@ def _open(store: RunStore, state: Run) -> BaseModel:
     assert planned is not None
     model = open_base(settings.model, settings.task, str(planned.base["sha256"]), checkpoint=settings.checkpoint, device=settings.device)
     if settings.strategy == "peft":
-        adapt(model, settings, read_package(folder / ADAPTER_FILE).tensors)
+        adapt(model, settings, package_of_run(store, state).tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):
         if not (folder / WEIGHTS_FILE).is_file():
             raise AdapterError(f"The trained weights of {state.name} were not kept; earlier versions did not keep them. Run it again.")

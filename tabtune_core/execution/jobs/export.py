@@ -25,9 +25,10 @@ from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held,
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
+from tabtune_core.execution.jobs.run_package import package_of_run
 from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.lora.adapter_set import AdapterSet
-from tabtune_core.lora.package import AdapterPackage, read_package
+from tabtune_core.lora.package import AdapterPackage
 from tabtune_core.models.adaptation import OWN, put_on
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
@@ -111,7 +112,7 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
 
 def _open(store: RunStore, run_id: str) -> _Source:
     run, path = store.run(run_id), store.run_dir(run_id) / ADAPTER_FILE
-    package, planned = read_package(path), store.last_event(run_id, RunPlanned)
+    package, planned = package_of_run(store, run), store.last_event(run_id, RunPlanned)
     settings, facts = package.facts.settings, package.facts
     device, visible, tolerance = _trial(run.settings.device, planned.device if planned else run.settings.device)
     base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=run.settings.checkpoint, device=device)

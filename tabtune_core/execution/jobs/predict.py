@@ -31,6 +31,7 @@ from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context, make_context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
+from tabtune_core.execution.jobs.run_package import package_of_run
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
@@ -42,7 +43,6 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import numbered
 from tabtune_core.store.jobs import Counted
 from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import get_adapter, package_of
 from tabtune_core.wording import counted
@@ -164,7 +164,8 @@ def _open(home: Path, identity: str, title: str) -> _Adapter:
         package, checkpoint = read_package(package_of(home, identity)), stored.checkpoint
     else:
         store = RunStore(home)
-        package, checkpoint = read_package(store.run_dir(identity) / ADAPTER_FILE), store.run(identity).settings.checkpoint
+        run = store.run(identity)
+        package, checkpoint = package_of_run(store, run), run.settings.checkpoint
     return _Adapter(identity, title, package, package.facts.settings, checkpoint)
 
 

@@ -18,15 +18,14 @@ from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.splits import SplitName
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
+from tabtune_core.execution.jobs.run_package import package_of_run
 from tabtune_core.lora.adapted_layer import AdaptedLayer
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
-from tabtune_core.lora.package import read_package
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import with_module
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.scoring import HeldOut, Shown
 
@@ -91,7 +90,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     parts = {part: found for part in PARTS if (found := read_predictions(store, run, part)) is not None and len(found.rows_N)}
     if "validation" not in parts:
         raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
-    package = read_package(store.run_dir(run) / ADAPTER_FILE)
+    package = package_of_run(store, asked)
     settings, base = asked.settings, package.facts.base
     plain = open_base(settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device)
     norms = {name: float(parameter.detach().norm()) for name, parameter in plain.module.named_parameters()}
