@@ -35,7 +35,8 @@ def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
             with suppress(OSError):
                 partial.unlink()
         if isinstance(error, OSError) and (error.filename == str(partial) or (error.filename is None and error.errno in FULL)):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2  # None would be shown as a second file
         raise
 
 

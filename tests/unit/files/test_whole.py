@@ -68,6 +68,7 @@ def test_a_failed_replacement_is_named_and_leaves_nothing_behind(tmp_path):
         with pytest.raises(kind) as found:
             write_text(tmp_path / place, "second")
         assert (found.value.filename, found.value.filename2) == (str(tmp_path / place), None)
+        assert "None" not in str(found.value)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
