@@ -509,9 +509,12 @@ def test_ctrl_c_while_a_table_is_read_ends_cleanly_and_leaves_nothing(tmp_path):
     (tmp_path / "long.csv").write_bytes(b"a,b,y\n" + b"1,2,k\n3,4,l\n" * 2_400_000)
     started = command(home, "train", tmp_path / "long.csv", "--target", "y")
     reading = subprocess.Popen(**started, stderr=subprocess.PIPE, preexec_fn=HEAR_CTRL_C)
-    wait_until(lambda: list(home.glob("datasets/incoming-*/tabtune-*/cells.duckdb")))
-    reading.send_signal(signal.SIGINT)
-    said = reading.communicate(timeout=120)[1]
+    try:
+        wait_until(lambda: list(home.glob("datasets/incoming-*/tabtune-*/cells.duckdb")))
+        reading.send_signal(signal.SIGINT)
+        said = reading.communicate(timeout=120)[1]
+    finally:
+        reading.kill()
     assert reading.returncode == 130, said
     assert "Traceback" not in said
     assert not list((home / "datasets").iterdir())
