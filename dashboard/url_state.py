@@ -1,7 +1,7 @@
 """A person's choices, kept in the address bar, so that a reload, a second tab and the next page show the same thing."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
@@ -118,9 +118,9 @@ def asked_for(name: str, key: str) -> str:
     return handed_over(name) or ("" if key in st.session_state else st.query_params.get(name, ""))
 
 
-def first_few(ids: str, known: Collection[str]) -> list[str]:
-    """Returns the first ``MOST_BESIDE`` different ones of ``ids``, which have commas between them, that are ``known``."""
-    return [one for one in dict.fromkeys(ids.split(",")) if one in known][:MOST_BESIDE]
+def first_few(ids: Iterable[str], known: Collection[str]) -> list[str]:
+    """Returns the first ``MOST_BESIDE`` different ones of ``ids`` that are ``known``."""
+    return [one for one in dict.fromkeys(ids) if one in known][:MOST_BESIDE]
 
 
 def keep(name: str, value: str | None) -> None:

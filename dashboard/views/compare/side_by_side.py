@@ -60,7 +60,7 @@ def setting_words(name: str) -> str:
 def side_by_side(compared: Compared) -> None:
     """Draws the tab."""
     ids, key = [run.id for run in compared.done], f"compared_{compared.sweep}"
-    wanted = first_few(asked_for("runs", key), ids)
+    wanted = first_few(asked_for("runs", key).split(","), ids)
     if wanted:
         st.session_state[key] = wanted
     chosen = st.multiselect(

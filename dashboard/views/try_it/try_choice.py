@@ -99,7 +99,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(found[wanted].group)
     group = left.selectbox("What to predict", list(groups), place, format_func=titles.__getitem__, key=f"try_group_{wanted[:12]}")
     ids = groups[group]
-    also = first_few(",".join(asked), ids)
+    also = first_few(asked, ids)
     picked = right.multiselect(
         "Adapters",
         ids,

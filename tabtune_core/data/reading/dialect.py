@@ -112,8 +112,9 @@ def without_marked(start: str) -> str:
     """Empties the lines that start with a ``#`` outside quotes, unless most lines do."""
     lines, marked, inside = start.split("\n"), list[bool](), False
     while len(marked) < len(lines):
-        found = 0 if inside else lines_of_marked(lines[len(marked) : len(marked) + LINES_AHEAD])
-        inside ^= not found and lines[len(marked)].count('"') % 2 == 1
+        number, line = len(marked), lines[len(marked)]
+        found = lines_of_marked(lines[number : number + LINES_AHEAD]) if line.startswith(MARK) and not inside else 0
+        inside ^= not found and line.count('"') % 2 == 1
         marked += [True] * found or [False]
     return start if 2 * sum(marked) > len(lines) else "\n".join("" if hidden else line for hidden, line in zip(marked, lines, strict=True))
 

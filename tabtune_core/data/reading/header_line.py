@@ -76,6 +76,11 @@ def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     return bool(of_numbers) and all(re.search(r"[^\W\d_]{2}", cell) and cell.lower() not in NO_NAMES for cell in of_numbers)
 
 
+def count_up(cells: list[str]) -> bool:
+    """Whether cells are 0, 1, 2, ... or 1, 2, 3, ..."""
+    return any(cells == [str(start + place) for place in range(len(cells))] for start in (0, 1))
+
+
 def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str], below: list[list[str]]) -> bool:
     """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits, or
     names of columns of numbers, or no name for a column that counts the rows.
@@ -88,10 +93,10 @@ def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Diale
     if (found is not None and found[3]) or names_numbers(first, below):
         return True
     cells, index = [cell.strip() for cell in first], [record[0].strip() for record in below]
-    if not cells[0] and len(index) > 1 and any(index == [str(start + row) for row in range(len(index))] for start in (0, 1)):
+    if not cells[0] and len(index) > 1 and count_up(index):
         return True  # pandas and R write no name for their index
     places = cells[1:] if not cells[0] else cells  # pandas writes an empty name for its index
-    if len(places) >= MANY_PLACES and any(places == [str(start + place) for place in range(len(places))] for start in (0, 1)):
+    if len(places) >= MANY_PLACES and count_up(places):
         return True
     others = [cell for cell in cells if not YEAR.fullmatch(cell)]
     steps = {int(later) - int(earlier) for earlier, later in pairwise(filter(YEAR.fullmatch, cells))}

@@ -76,8 +76,8 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
 
 def like_codes(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
     """Reports whole numbers with powers of ten such as 3E5, and few numbers of which some differ only in zeros at their end."""
-    if any(map(BARE_POWER.fullmatch, sample)) and all(cell.isdecimal() or BARE_POWER.fullmatch(cell) for cell in sample):
-        shown = next(filter(BARE_POWER.fullmatch, sample))
+    shown = next(filter(BARE_POWER.fullmatch, sample), None)
+    if shown is not None and all(cell.isdecimal() or BARE_POWER.fullmatch(cell) for cell in sample):
         message = f"{name!r} holds {shown!r}, read as a power of ten. Choose category if it is a code, such as a part number."
         return (Finding("warning", "bare-powers", message, name),)
     few = sample if len(sample) <= MANY_NUMBERS else ()
