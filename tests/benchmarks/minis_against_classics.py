@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from published import markdown_table, write_block
-from real_tables import CHOICES, CHOICES_NUMBERS, CLASSIFICATION, LARGER, LARGER_NUMBERS, REGRESSION, UNSEEN, RealTable
+from real_tables import CHOICES, CHOICES_MEASURED, CHOICES_NUMBERS, CLASSIFICATION, LARGER, LARGER_NUMBERS, REGRESSION, UNSEEN, RealTable
 from scipy import stats
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -212,6 +212,7 @@ LISTS = {
     "regression": Listed("regression", REGRESSION),
     "unseen": Listed("classification", UNSEEN),
     "choices": Listed.larger("classification", CHOICES),
+    "choices of measurements": Listed.larger("classification", CHOICES_MEASURED),
     "choices of numbers": Listed.larger("regression", CHOICES_NUMBERS),
     "larger": Listed.larger("classification", LARGER),
     "larger numbers": Listed.larger("regression", LARGER_NUMBERS),
