@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,11 +16,11 @@ from dashboard.formatting import labels
 from dashboard.queries.workspace import active as any_active
 from dashboard.queries.workspace import delete_jobs, home, listed, of_workspace, selection_metric, stamp_of, store, store_of
 from tabtune_core.analysis import curves as series
+from tabtune_core.analysis.claims import earlier_sweeps
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.gains import amount
-from tabtune_core.analysis.intervals import GAINS
 from tabtune_core.analysis.recommendation import Recommendation, recommend
 from tabtune_core.analysis.runs_table import gains_of, leaderboard
 from tabtune_core.analysis.runtime_estimate import Pace, latest, measured_paces, read_paces
@@ -35,7 +36,7 @@ from tabtune_core.store.predictions import Predictions, read_predictions
 from tabtune_core.store.run_row import Run
 
 MOST_GAINS = 200
-"""Most lines with gains on the leaderboard of all runs: the interval of each takes 10 ms, once."""
+"""Most runs whose gains have a ± on the leaderboard of all runs: each takes 10 ms, once."""
 MOST_CLAIMS = 20
 """Most sweeps whose claims are computed for one page."""
 KEPT_PACES = 40
@@ -50,9 +51,12 @@ def _of_runs(sweep: str | None, *asked: str) -> str:
 def _ranked(folder: str, sweep: str | None, rank_by: str) -> pd.DataFrame:
     runs = {run.id: run for run in listed(sweep) if run.settings.task == METRICS[rank_by].task}
     board, names = leaderboard(list(runs.values()), rank_by), labels(list(runs.values()))
-    if sweep is None:
-        board.loc[MOST_GAINS:, [*GAINS]] = np.nan
-    return with_half_widths(board, lambda run: _half_widths(folder, run, runs[run].ended, rank_by)).assign(name=board["run"].map(names))
+    exact = set(board["run"] if sweep else board["run"][:MOST_GAINS])
+
+    def own(run: str) -> dict[str, float]:
+        return _half_widths(folder, run, runs[run].ended, rank_by) if run in exact else {}
+
+    return with_half_widths(board, own).assign(name=board["run"].map(names))
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
@@ -72,16 +76,25 @@ def gains_in_words(run: Run) -> dict[str, str]:
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
     """Returns the leaderboard of one sweep, or of all runs of the score's task. ``archived`` includes archived runs, without a rank.
 
-    Each gain has its ±; without a ``sweep``, only the first MOST_GAINS runs have gains.
+    Each gain has its ±; without a ``sweep``, only those of the first MOST_GAINS runs.
     """
     board = _ranked(sweep, rank_by)
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
-@of_workspace(entries=32, spinner="Computing intervals from the held-out rows", stamp=_of_runs)
+@of_workspace(entries=1, stamp=lambda: stamp_of(None))
+def _earlier(folder: str) -> Counter[str]:
+    return earlier_sweeps(listed(None))
+
+
+def _of_claims(sweep: str, rank_by: str) -> tuple[str, int]:
+    return stamp_of(sweep), _earlier()[sweep]
+
+
+@of_workspace(entries=32, spinner="Computing intervals from the held-out rows", stamp=_of_claims)
 def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
     """Returns one sweep's recommendation of a rank; it is computed again when one of its runs changes state."""
-    return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by)
+    return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by, _earlier()[sweep])
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:

@@ -5,7 +5,8 @@ In: the leaderboard of a sweep, its comparison and predictions. Out: a claim, wi
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import SplitBy
 from tabtune_core.store.predictions import Predictions
+from tabtune_core.store.run_row import Run
 
 MOST_SEEDS = 20
 """More seeds than this are not proposed."""
@@ -105,6 +107,23 @@ def claim(
     number = len(test[0].y_N)
     more = seeds_needed(found, len(runs), number / table_rows if table_rows else 0.0)
     return dataclasses.replace(lora_claim, more_seeds=more, rows_needed=rows_needed(found, number))
+
+
+def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
+    """Counts, for each sweep, those begun before it that have scores of LoRA on the same set of test rows.
+
+    Who keeps the sweep that claims a gain has chosen by these rows.
+    """
+    begun: dict[str, tuple[float, set[str]]] = {}
+    for run in runs:
+        if run.settings.strategy == "peft" and run.result and run.result.test:
+            first, sets = begun.get(run.sweep, (run.created, set()))
+            begun[run.sweep] = min(first, run.created), sets | {run.settings.test_set}
+    before, counts = Counter[str](), Counter[str]()
+    for sweep, (_, sets) in sorted(begun.items(), key=lambda item: item[1][0]):
+        counts[sweep] = max(before[one] for one in sets)
+        before.update(sets)
+    return counts
 
 
 def _mean_gain(runs: pd.DataFrame, metric: Metric, name: str, part: SplitName) -> float:

@@ -77,8 +77,11 @@ def _means(known: pd.DataFrame) -> pd.DataFrame:
     means = groups.mean().where(full)
     several = [name for name in scores if not name.startswith("zero_shot")]
     halves = half_intervals(groups[several].std(), groups[several].count()).where(full[several])
-    sets = known.groupby("configuration")["held_out_set"].nunique()  # the spread over seeds does not tell the noise of rows that they share
-    halves.loc[sets < groups.size(), [name for name in several if name.startswith("test_")]] = np.nan
+    # the spread over seeds does not tell the noise of rows that they share: the test rows, and in time all held-out rows
+    sets = known.assign(rows=known["rows_sha256"].fillna(known["run"])).groupby("configuration")[["held_out_set", "rows"]].nunique()
+    alike = sets.lt(groups.size(), axis=0)
+    halves.loc[alike.any(axis=1), [name for name in several if name.startswith("test_")]] = np.nan
+    halves.loc[alike["rows"]] = np.nan
     return means.join(halves.rename(columns=half_width))
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import pandas as pd
 
 from tabtune_core.analysis.against_references import Rival, against_guessing, rivals
-from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim
+from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim, earlier_sweeps
 from tabtune_core.analysis.comparison import WRITTEN, Comparison, Load, compare, half_widths, told_by, with_half_widths
 from tabtune_core.analysis.gains import UNIT, beyond_noise, change, corrected, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
@@ -57,8 +57,11 @@ class Recommendation:
     """What may be claimed of the best LoRA configuration; None if there is none to compare."""
 
 
-def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendation:
-    """Writes the recommendation of ``board``, the leaderboard of one sweep of ``store``, ranked by ``rank_by``."""
+def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int = 0) -> Recommendation:
+    """Writes the recommendation of ``board``, the leaderboard of one sweep of ``store``, ranked by ``rank_by``.
+
+    ``earlier`` is the number of its ``earlier_sweeps``.
+    """
     load = partial(read_predictions, store)
     comparison = compare(board, rank_by, load)
     table = comparison.configurations
@@ -88,6 +91,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str) -> Recommendat
     better = None if leader or bad else next((one for one in others if beyond_noise(one.ahead) == 1), None)
     advice = "" if leader or bad else _beside(better, metric, label(best)) if better else _advice(lora_claim, lora, table, label)
     sentences += _headline(lora_claim, best, metric, label, among, advice)
+    if earlier and lora_claim.verdict == "better" and lora_claim.tested:
+        sentences.append(_one_of_several(earlier))
     sentences += bad
     sentences += (_beside(one, metric, label(best)) for one in others if one not in (leader, better))
     sentences += full if leader else []
@@ -144,7 +149,7 @@ def board_and_recommendation(store: RunStore, runs: Sequence[Run], rank_by: str,
     """Returns the leaderboard of a sweep's runs, with the ± of each gain, which ``load`` reads, and with NOISE; and its recommendation."""
     own = partial(half_widths, metric=METRICS[rank_by], load=load)
     board = with_half_widths(of_task(leaderboard(runs, rank_by), METRICS[rank_by].task), own)
-    found = recommend(store, board, rank_by)
+    found = recommend(store, board, rank_by, earlier_sweeps(store.runs())[runs[0].sweep] if runs else 0)
     return with_noise(board, found.configurations), found
 
 
@@ -203,6 +208,11 @@ def _winners_curse(found: Difference) -> Iterator[str]:
             "Small gains that are beyond noise are overstated on average, because only the lucky ones get there. Corrected for that, this"
             f" gain is {f'about {about}' if likely > 0.1 * found.value else 'hardly above 0'}. Run more seeds to measure it."
         )
+
+
+def _one_of_several(earlier: int) -> str:
+    these = f"{counted(earlier, 'earlier sweep')} {'was' if earlier == 1 else 'were'} tested on the same rows"
+    return f"{these}, and the more sweeps are, the likelier one of them gains by chance. Confirm it with another seed of the test rows."
 
 
 def _what_settles(claim: Claim) -> str:

@@ -43,6 +43,7 @@ MEASURED = {
     "adapter_verified": TEXT,
     "context_rows": WHOLE,
     "train_context_rows": WHOLE,
+    "rows_sha256": TEXT,
 }
 """Fields of a result besides its scores, and the kind of their columns."""
 SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)

@@ -11,6 +11,7 @@ from page_steps import type_in
 from random_sweeps import two_halves
 
 from dashboard import queries
+from dashboard.queries import boards
 from dashboard.views.leaderboard import board_table, exports
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.events import to_json
@@ -147,6 +148,15 @@ def test_errors_of_several_targets_have_each_their_own_digits(store):
         assert float(text) == pytest.approx(score, rel=1e-4)
         assert float(text) == float(METRICS["rmse"].text(score).replace(",", ""))
         assert 7 * len(text) + 17 <= column["width"]
+
+
+def test_a_long_board_keeps_every_gain_and_leaves_out_only_the_interval(store, monkeypatch):
+    sweep = seeding.finished_sweep(store)
+    monkeypatch.setattr(boards, "_half_widths", lambda *asked: {"gain": 0.1, "test_gain": 0.1})
+    monkeypatch.setattr(boards, "MOST_GAINS", 1)
+    of_sweep, of_all = queries.ranked(sweep, "log_loss"), queries.ranked(None, "log_loss")
+    assert of_all["gain"].dropna().tolist() == of_sweep["gain"].dropna().tolist()
+    assert of_all["gain_half_width"].notna().sum() <= 1 < of_sweep["gain_half_width"].notna().sum() == of_sweep["gain"].notna().sum()
 
 
 def test_chosen_runs_can_be_noted_archived_and_unarchived(app, store):

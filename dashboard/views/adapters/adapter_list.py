@@ -60,6 +60,7 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
             "Test gain": st.column_config.TextColumn(help="On rows that were not used for any choice."),
             "On test rows": st.column_config.TextColumn(
                 help="Confirmed: validation chose this configuration, and the 95 % interval of its gain over zero-shot is above 0."
+                " Only the newest sweeps and the one that you come from are examined."
             ),
         },
     ).selection.rows
@@ -75,7 +76,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
     In a sweep, confirmed adapters come first, ordered by test gain, then the others, ordered by validation gain.
     """
     names, tables, sweeps = labels(list(runs)), queries.tables(), queries.sweeps()
-    confirmed = queries.confirmed(tuple(dict.fromkeys(run.sweep for run in runs)))
+    confirmed = queries.confirmed(sorted(dict.fromkeys(run.sweep for run in runs), key=lambda sweep: sweep != first))
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
         metric, table, in_words = run.settings.selection_metric, tables.get(run.settings.dataset), queries.gains_in_words(run)

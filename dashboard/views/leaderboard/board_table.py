@@ -166,7 +166,7 @@ def spread_meaning(board: pd.DataFrame) -> str:
         )
     else:
         rests = f"of the configuration, from {differences} and, with several seeds, the spread between them"
-    return f"{PLUS_MINUS}: {rests}. Empty: too few of these or of seeds, or predictions are missing."
+    return f"{PLUS_MINUS}: {rests}. Empty: too few of these or of seeds, missing predictions, or a place far down the board of all runs."
 
 
 def usual(frame: pd.DataFrame) -> list[str]:

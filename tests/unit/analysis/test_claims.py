@@ -1,23 +1,27 @@
 """Claims about sweeps where training changes nothing and where it really helps, and what would settle the unclear ones."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_sweeps import Lab
 from null_designs import held_out, of
 from null_sweeps import TABLE, sweep
 from scipy.special import stdtrit
 from scipy.stats import binom
 
-from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, rows_needed, seeds_needed
+from tabtune_core.analysis.claims import MOST_SEEDS, MOST_TIMES, claim, earlier_sweeps, rows_needed, seeds_needed
 from tabtune_core.analysis.comparison import compare, half_widths
 from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.analysis.row_groups import RowGroups, TooFew, _blocks
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, Interval, metrics_of, score_all
-from tabtune_core.store.predictions import Predictions
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.predictions import Predictions, read_predictions
 
 SMALLEST_POWER, MOST_FALSE = 0.8, 0.05
 
@@ -87,6 +91,29 @@ def test_a_choice_made_on_another_seeds_test_rows_is_reported_and_widens_the_int
     one = board[board["seed"] == 0]
     alone = claim(compare(one, "log_loss", load), one, "log_loss", load)
     assert (alone.chosen_by, alone.found.choices) == (0, 1)
+
+
+def test_a_claim_says_how_many_earlier_sweeps_had_the_same_test_rows(tmp_path):
+    lab = Lab(tmp_path / "lab")
+    runs = (2, [0.9], range(18)), (4, [0.8], range(16))
+    told = []
+    for _ in range(3):
+        lab.add(*runs)
+        found = board_and_recommendation(lab.store, lab.store.runs(lab.sweep), "accuracy", partial(read_predictions, lab.store))[1]
+        told.append((found.claim.found, " ".join(found.sentences)))
+    assert len({found for found, _ in told}) == 1, "the interval is that of the sweep alone"
+    assert ["earlier" in text for _, text in told] == [False, True, True]
+    assert "1 earlier sweep was tested on the same rows" in told[1][1] and "2 earlier sweeps were tested on the same rows" in told[2][1]
+    first, second, third = (sweep.id for sweep in reversed(lab.store.sweeps()))
+    other = [RunSettings(dataset="d", target="y", split_seed=1), RunSettings(dataset="e", target="y"), RunSettings(dataset="d", target="z")]
+    apart = [lab.add((one, [0.9])).sweep for one in other]
+    unscored, _ = lab.store.add_sweep([RunSettings(dataset="d", target="y")])
+    again = lab.add(*runs).sweep
+    assert dict(earlier_sweeps(lab.store.runs())) == {first: 0, second: 1, third: 2, **dict.fromkeys(apart, 0), again: 3}
+    for run in lab.store.runs(first):
+        lab.store.delete(run.id)
+    counts = earlier_sweeps(lab.store.runs())
+    assert (counts[second], counts[third], counts[unscored]) == (0, 1, 0), "what is deleted is not known"
 
 
 SEEN = Difference(0.1, 0.08, math.inf, of_seed=0.08**2)

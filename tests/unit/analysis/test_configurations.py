@@ -164,3 +164,6 @@ def test_the_spread_over_seeds_is_no_interval_of_scores_on_test_rows_that_they_s
     assert by_configuration(board, "log_loss")[of_test].isna().all(axis=None)
     moving = board.assign(held_out_set=board["seed"].astype(str))
     assert by_configuration(moving, "log_loss")[of_test].notna().any().all()
+    in_time = moving.assign(rows_sha256="one set for all seeds")
+    halves = by_configuration(in_time, "log_loss").filter(like="half_width")
+    assert len(halves.columns) and halves.isna().all(axis=None), "all their held-out rows are shared"
