@@ -23,7 +23,7 @@ from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import SplitBy
 from tabtune_core.store.predictions import Predictions
-from tabtune_core.store.run_row import Run
+from tabtune_core.store.run_row import ENDED, Run
 
 MOST_SEEDS = 20
 """More seeds than this are not proposed."""
@@ -110,18 +110,20 @@ def claim(
 
 
 def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
-    """Counts, for each sweep, those begun before it that have scores of LoRA on the same set of test rows.
+    """Counts, for each sweep, those that ended before it with scores of LoRA on the same set of test rows.
 
     Who keeps the sweep that claims a gain has chosen by these rows.
     """
-    begun: dict[str, tuple[float, set[str]]] = {}
+    scored: dict[str, tuple[float, set[str]]] = {}
     for run in runs:
-        if run.settings.strategy == "peft" and run.result and run.result.test:
-            first, sets = begun.get(run.sweep, (run.created, set()))
-            begun[run.sweep] = min(first, run.created), sets | {run.settings.test_set}
+        last, sets = scored.get(run.sweep, (0.0, set()))
+        if run.status not in ENDED:
+            scored[run.sweep] = math.inf, sets
+        elif run.settings.strategy == "peft" and run.result and run.result.test:
+            scored[run.sweep] = max(last, run.ended or run.created), sets | {run.settings.test_set}
     before, counts = Counter[str](), Counter[str]()
-    for sweep, (_, sets) in sorted(begun.items(), key=lambda item: item[1][0]):
-        counts[sweep] = max(before[one] for one in sets)
+    for sweep, (_, sets) in sorted(scored.items(), key=lambda item: item[1][0]):
+        counts[sweep] = max((before[one] for one in sets), default=0)
         before.update(sets)
     return counts
 

@@ -145,7 +145,7 @@ def _digits(frame: pd.DataFrame, metric: str, name: str = "Validation") -> "pd.S
 def _rounded_each(values: pd.Series, digits: "pd.Series[int]") -> pd.Series:
     """Rounds the scores of several targets each to its own digits, all of which are then shown."""
     if digits.nunique() > 1:
-        return values.groupby(digits).transform(lambda own: own.round(digits[own.index[0]]))
+        return values.groupby(digits).transform(lambda own: own.round(digits[own.index[0]]) + 0.0)  # not -0.0
     return rounded(values, digits.max()) if len(digits) else values
 
 

@@ -109,7 +109,8 @@ def test_a_claim_says_how_many_earlier_sweeps_had_the_same_test_rows(tmp_path):
     apart = [lab.add((one, [0.9])).sweep for one in other]
     unscored, _ = lab.store.add_sweep([RunSettings(dataset="d", target="y")])
     again = lab.add(*runs).sweep
-    assert dict(earlier_sweeps(lab.store.runs())) == {first: 0, second: 1, third: 2, **dict.fromkeys(apart, 0), again: 3}
+    none = dict.fromkeys((*apart, unscored), 0)
+    assert dict(earlier_sweeps(lab.store.runs())) == {first: 0, second: 1, third: 2, again: 3, **none}
     for run in lab.store.runs(first):
         lab.store.delete(run.id)
     counts = earlier_sweeps(lab.store.runs())
