@@ -4,6 +4,7 @@ In: the leaderboard of one sweep. Out: plain sentences, and the comparison of co
 and "worse" mean beyond a 95 % interval on the test rows.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -91,8 +92,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     better = None if leader or bad else next((one for one in others if beyond_noise(one.ahead) == 1), None)
     advice = "" if leader or bad else _beside(better, metric, label(best)) if better else _advice(lora_claim, lora, table, label)
     sentences += _headline(lora_claim, best, metric, label, among, advice)
-    if earlier and lora_claim.verdict == "better" and lora_claim.tested:
-        sentences.append(_one_of_several(earlier))
+    sentences += _one_of_several(lora_claim, earlier)
     sentences += bad
     sentences += (_beside(one, metric, label(best)) for one in others if one not in (leader, better))
     sentences += full if leader else []
@@ -210,9 +210,13 @@ def _winners_curse(found: Difference) -> Iterator[str]:
         )
 
 
-def _one_of_several(earlier: int) -> str:
-    these = f"{counted(earlier, 'earlier sweep')} {'was' if earlier == 1 else 'were'} tested on the same rows"
-    return f"{these}, and the more sweeps are, the likelier one of them gains by chance. Confirm it with another seed of the test rows."
+def _one_of_several(claim: Claim, earlier: int) -> Iterator[str]:
+    """Warns about a claim that would not be one if its interval allowed for the earlier sweeps with the same test rows."""
+    if claim.verdict != "better" or not claim.tested or not isinstance(claim.found, Difference):
+        return
+    if beyond_noise(dataclasses.replace(claim.found, choices=claim.found.choices * (1 + earlier))) != 1:
+        these = f"{counted(earlier, 'earlier sweep')} had the same test rows. Among {earlier + 1} sweeps, such a gain may be chance."
+        yield f"{these} Confirm it {'on later rows' if claim.units == 'time' else 'with another seed of the test rows'}."
 
 
 def _what_settles(claim: Claim) -> str:

@@ -1,6 +1,7 @@
 """Claims about sweeps where training changes nothing and where it really helps, and what would settle the unclear ones."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -93,28 +94,33 @@ def test_a_choice_made_on_another_seeds_test_rows_is_reported_and_widens_the_int
     assert (alone.chosen_by, alone.found.choices) == (0, 1)
 
 
-def test_a_claim_says_how_many_earlier_sweeps_had_the_same_test_rows(tmp_path):
+def test_a_claim_that_would_not_survive_all_sweeps_with_its_test_rows_is_said_to_be_perhaps_chance(tmp_path):
     lab = Lab(tmp_path / "lab")
-    runs = (2, [0.9], range(18)), (4, [0.8], range(16))
     told = []
-    for _ in range(3):
-        lab.add(*runs)
+    for _ in range(4):
+        lab.add((2, [0.9], range(13)), (4, [0.8], range(12)))
         found = board_and_recommendation(lab.store, lab.store.runs(lab.sweep), "accuracy", partial(read_predictions, lab.store))[1]
-        told.append((found.claim.found, " ".join(found.sentences)))
-    assert len({found for found, _ in told}) == 1, "the interval is that of the sweep alone"
-    assert ["earlier" in text for _, text in told] == [False, True, True]
-    assert "1 earlier sweep was tested on the same rows" in told[1][1] and "2 earlier sweeps were tested on the same rows" in told[2][1]
-    first, second, third = (sweep.id for sweep in reversed(lab.store.sweeps()))
+        told.append((found.claim.found, found.claim.verdict, " ".join(found.sentences)))
+    assert len({found for found, *_ in told}) == 1, "the interval is that of the sweep alone"
+    assert {verdict for _, verdict, _ in told} == {"better"}
+    chance = [replace(told[0][0], choices=number).low <= 0 for number in (1, 2, 3, 4)]
+    assert chance == ["may be chance" in text for *_, text in told] == sorted(chance) and len(set(chance)) == 2
+    assert "3 earlier sweeps had the same test rows. Among 4 sweeps, such a gain may be chance." in told[-1][2]
+
+
+def test_sweeps_are_earlier_if_they_ended_before_with_scores_on_the_same_test_rows(tmp_path):
+    lab = Lab(tmp_path / "lab")
+    first, second = (lab.add((2, [0.9])).sweep for _ in range(2))
     other = [RunSettings(dataset="d", target="y", split_seed=1), RunSettings(dataset="e", target="y"), RunSettings(dataset="d", target="z")]
     apart = [lab.add((one, [0.9])).sweep for one in other]
-    unscored, _ = lab.store.add_sweep([RunSettings(dataset="d", target="y")])
-    again = lab.add(*runs).sweep
-    none = dict.fromkeys((*apart, unscored), 0)
-    assert dict(earlier_sweeps(lab.store.runs())) == {first: 0, second: 1, third: 2, again: 3, **none}
+    waiting, _ = lab.store.add_sweep([RunSettings(dataset="d", target="y")])
+    lab.add(("inference", [0.9]))
+    again = lab.add((2, [0.9])).sweep
+    counts = earlier_sweeps(lab.store.runs())
+    assert [counts[one] for one in (first, second, again, waiting, *apart)] == [0, 1, 2, 0, 0, 0, 0]
     for run in lab.store.runs(first):
         lab.store.delete(run.id)
-    counts = earlier_sweeps(lab.store.runs())
-    assert (counts[second], counts[third], counts[unscored]) == (0, 1, 0), "what is deleted is not known"
+    assert earlier_sweeps(lab.store.runs())[again] == 1, "what is deleted is not known"
 
 
 SEEN = Difference(0.1, 0.08, math.inf, of_seed=0.08**2)
