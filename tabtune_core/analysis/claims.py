@@ -110,7 +110,7 @@ def claim(
 
 
 def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
-    """Counts, for each sweep, those that ended before it with scores of LoRA on the same set of test rows.
+    """Counts, for each sweep, those that ended before it with scores of LoRA on the same test rows: of one set, or with one hash.
 
     Who keeps the sweep that claims a gain has chosen by these rows.
     """
@@ -120,7 +120,8 @@ def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
         if run.status not in ENDED:
             scored[run.sweep] = math.inf, sets
         elif run.settings.strategy == "peft" and run.result and run.result.test:
-            scored[run.sweep] = max(last, run.ended or run.created), sets | {run.settings.test_set}
+            same_rows = {run.settings.test_set, run.result.rows_sha256 or run.settings.test_set}
+            scored[run.sweep] = max(last, run.ended or run.created), sets | same_rows
     before, counts = Counter[str](), Counter[str]()
     for sweep, (_, sets) in sorted(scored.items(), key=lambda item: item[1][0]):
         counts[sweep] = max((before[one] for one in sets), default=0)

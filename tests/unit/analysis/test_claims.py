@@ -113,11 +113,12 @@ def test_sweeps_are_earlier_if_they_ended_before_with_scores_on_the_same_test_ro
     first, second = (lab.add((2, [0.9])).sweep for _ in range(2))
     other = [RunSettings(dataset="d", target="y", split_seed=1), RunSettings(dataset="e", target="y"), RunSettings(dataset="d", target="z")]
     apart = [lab.add((one, [0.9])).sweep for one in other]
+    copies = [lab.add((RunSettings(dataset=f"copy{one}", target="y"), [0.9]), rows_sha256="same rows").sweep for one in range(2)]
     waiting, _ = lab.store.add_sweep([RunSettings(dataset="d", target="y")])
     lab.add(("inference", [0.9]))
     again = lab.add((2, [0.9])).sweep
     counts = earlier_sweeps(lab.store.runs())
-    assert [counts[one] for one in (first, second, again, waiting, *apart)] == [0, 1, 2, 0, 0, 0, 0]
+    assert [counts[one] for one in (first, second, again, waiting, *apart, *copies)] == [0, 1, 2, 0, 0, 0, 0, 0, 1]
     for run in lab.store.runs(first):
         lab.store.delete(run.id)
     assert earlier_sweeps(lab.store.runs())[again] == 1, "what is deleted is not known"
