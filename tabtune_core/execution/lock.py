@@ -35,6 +35,8 @@ def code_version(package: Path = PACKAGE) -> str:
 
 
 LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
+WHEN_IDLE = " when idle"
+"""Follows the worker's identity in LEAVE if it is to end only once its queue is empty."""
 UNLESS_STOPPED = "--unless-stopped"
 """Flag of a worker that a program started: it ends at once if a person has stopped the worker meanwhile."""
 TAKE_SECONDS = 0.5
@@ -114,10 +116,10 @@ class WorkerLock:
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))
 
-    def asked_to_leave(self) -> bool:
-        """Whether this very worker was asked to end."""
+    def asked_to_leave(self, *, when_idle: bool = False) -> bool:
+        """Whether this very worker was asked to end, at once or ``when_idle``."""
         try:
-            return self._mine is not None and (self._home / LEAVE).read_text() == self._mine.identity
+            return self._mine is not None and (self._home / LEAVE).read_text() == f"{self._mine.identity}{WHEN_IDLE * when_idle}"
         except (OSError, ValueError):  # there is no such file, or it is damaged
             return False
 
@@ -152,12 +154,22 @@ def _written(content: bytes) -> Holder:
     return holder if is_time(holder.since) else replace(holder, since=0.0)
 
 
-def ask_to_leave(home: Path, worker: Holder) -> bool:
-    """Asks a worker to end and leave its runs to the next one; returns False for a worker of an earlier version, which cannot be asked."""
+def ask_to_leave(home: Path, worker: Holder, *, when_idle: bool = False) -> bool:
+    """Asks a worker to end: ``when_idle`` once nothing waits or runs, else at once, leaving its runs to the next worker.
+
+    Returns False for a worker of an earlier version, which cannot be asked.
+    """
     if worker.identity is None:
         return False
-    (home / LEAVE).write_text(worker.identity)
+    (home / LEAVE).write_text(f"{worker.identity}{WHEN_IDLE * when_idle}")
     return True
+
+
+def let_go(home: Path) -> None:
+    """Asks the worker that this process started, if it is still that of the workspace, to end once nothing waits or runs."""
+    started, worker = _started.get(home.absolute()), worker_of(home)
+    if started is not None and worker is not None and worker.pid == started.pid and started.poll() is None:
+        ask_to_leave(home, worker, when_idle=True)
 
 
 def stop_workers(home: Path) -> None:

@@ -108,7 +108,8 @@ class Worker:
                 self.lanes.look()
             with self.surviving(lacked):
                 started = self.start_next()
-            if exit_when_idle and not (started or self.tasks or self.lanes.going or self.lacking):
+            idle = not (started or self.tasks or self.lanes.going or self.lacking)
+            if idle and (exit_when_idle or self.lock.asked_to_leave(when_idle=True)):
                 return
             if started:
                 continue  # there may be a slot for another run

@@ -142,7 +142,10 @@ def watch_of(home: Path) -> WorkerWatch:
 
 @contextmanager
 def watched(store: RunStore) -> Iterator[None]:
-    """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there."""
+    """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there.
+
+    Afterwards a worker that this process started ends as soon as its queue is empty: a worker that waits holds over 600 MB.
+    """
     ended = threading.Event()
 
     def keep_looking() -> None:
@@ -159,6 +162,8 @@ def watched(store: RunStore) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+        with suppress(OSError):
+            worker_lock.let_go(store.home)
 
 
 def tail(path: Path, lines: int) -> str:

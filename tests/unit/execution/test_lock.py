@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from worker_program import wait_until
@@ -132,6 +133,20 @@ def test_only_the_intended_worker_is_asked_to_leave(tmp_path):
     assert not held.asked_to_leave()
     assert ask_to_leave(tmp_path, worker_of(tmp_path))
     assert held.asked_to_leave()
+
+
+def test_the_worker_that_this_process_started_ends_when_its_queue_is_empty_and_no_other_is_asked(tmp_path, monkeypatch):
+    held = WorkerLock(tmp_path)
+    held.take()
+    worker_lock.let_go(tmp_path)
+    assert not held.asked_to_leave(when_idle=True), "a person started it"
+    ensure_worker(tmp_path / "new")
+    wait_until(lambda: (there := worker_of(tmp_path / "new")) and there.pid)
+    worker_lock.let_go(tmp_path / "new")
+    wait_until(lambda: worker_of(tmp_path / "new") is None)
+    monkeypatch.setitem(worker_lock._started, tmp_path, SimpleNamespace(pid=os.getpid(), poll=lambda: None))
+    worker_lock.let_go(tmp_path)
+    assert held.asked_to_leave(when_idle=True) and not held.asked_to_leave(), "its runs are not left behind"
 
 
 def test_a_damaged_request_asks_nobody_to_leave(tmp_path):
