@@ -144,7 +144,7 @@ def watch_of(home: Path) -> WorkerWatch:
 def watched(store: RunStore) -> Iterator[None]:
     """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there.
 
-    Afterwards a worker that this process started ends as soon as its queue is empty: a worker that waits holds over 600 MB.
+    Afterwards a worker that this process started ends as soon as its queue is empty: a worker that waits holds 400 MB of its own.
     """
     ended = threading.Event()
 
