@@ -12,16 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tabtune_core.data.findings import Column, DateOrder, Finding, Kind, Question, ReadingChoices, shorten
-from tabtune_core.data.reading.batched_queries import (
-    Asking,
-    among,
-    answered,
-    first_cells,
-    groups,
-    hold_batch,
-    places_by,
-    worded_dashes,
-)
+from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by, worded_dashes
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, with_formulas
 from tabtune_core.data.reading.date_orders import ORDERS
@@ -74,14 +65,9 @@ def type_column(
         if dated is not None:
             return dated
     if asked == "number" or (asked is None and sample):
-        number = yield from as_number(
-            name, sample, forced=asked == "number", unit=unit, comma_first=comma_first, decimal_comma=decimal_comma
-        )
-        if number.kind == "number" or number.findings:
-            return number
-    if asked is not None:
-        return Typed(asked, "cell")
-    return (yield from as_words())
+        forced = asked == "number"
+        return (yield from as_number(name, sample, forced=forced, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma))
+    return Typed(asked, "cell") if asked is not None else (yield from as_words())
 
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]

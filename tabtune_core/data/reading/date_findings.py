@@ -6,11 +6,7 @@ from datetime import date
 
 from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking
-from tabtune_core.data.reading.date_formats import (
-    PARTS,
-    STANDARD,
-    ZONED,
-)
+from tabtune_core.data.reading.date_formats import PARTS, STANDARD, ZONED
 from tabtune_core.data.reading.unread_cells import STRAY_SHARE
 
 OTHER_YEAR = re.compile(r"(?<!\d)(1[34]\d\d|2[456]\d\d)(?!\d)")

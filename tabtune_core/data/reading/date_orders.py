@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabtune_core.data.findings import DateOrder
-from tabtune_core.data.reading.date_formats import (
-    SWAPPED,
-    YEAR_FIRST,
-)
+from tabtune_core.data.reading.date_formats import SWAPPED, YEAR_FIRST
 
 ORDERS: dict[DateOrder, tuple[str, ...]] = {True: (*SWAPPED,), False: (*SWAPPED.values(),), "year": (YEAR_FIRST,)}
 ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
