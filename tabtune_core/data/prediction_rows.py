@@ -21,10 +21,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
 from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
 from tabtune_core.data.merged_classes import grouped_in
-from tabtune_core.data.reading.drawn_lines import DRAWN
 from tabtune_core.data.reading.number_formats import PERCENT
-from tabtune_core.data.reading.row_marks import MIXED_MARKS
-from tabtune_core.data.reading.workbook import ERRORS, HIDDEN, NO_RESULTS
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
@@ -40,10 +37,9 @@ ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
-COMMENTS = "comment-lines"
-NO_ROWS = {COMMENTS: "Remove comments, or put a cell that starts with '#' in quotes.", DRAWN: "Remove them."}
+NO_ROWS = {"comment-lines": "Remove comments, or put a cell that starts with '#' in quotes.", "drawn-lines": "Remove them."}
 """Findings about lines that are not rows, and what to do if each line must be one."""
-SAID = ("short-lines", "note-rows", "total-row", *NO_ROWS, MIXED_MARKS, NO_RESULTS, HIDDEN, ERRORS)
+SAID = ("short-lines", "note-rows", "total-row", *NO_ROWS, "mixed-decimal-marks", "no-results", "hidden-cells", "formula-errors")
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines")
 """Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""

@@ -31,7 +31,6 @@ from tabtune_core.data.reading.progress import Job, Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells, translated
 from tabtune_core.data.reading.unpacking import PARQUET, plain_file
 from tabtune_core.data.reading.words import Typed, as_words
-from tabtune_core.data.reading.workbook import NO_RESULTS
 from tabtune_core.errors import LayoutError, nearest
 from tabtune_core.scratch import scratch_folder
 
@@ -178,7 +177,8 @@ def finish(
     if decisive and marks.undecided:
         return finish(cells, job, findings, questions, own=own, guides=True, guided=True)
     described, column_findings, raised = describe(connection, cells, typed, facts)
-    column_findings = with_formulas(column_findings) if NO_RESULTS in {finding.code for finding in findings} else column_findings
+    if "no-results" in {finding.code for finding in findings}:
+        column_findings = with_formulas(column_findings)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     seen: list[DateOrder] = [order for order in ORDERS if order in orders.values()]
     day_first = choices.day_first if choices.day_first is not None or not seen else seen[0]

@@ -17,8 +17,6 @@ PARTED = re.compile(r".*[-=] ?[|+ ] ?:?[-=].*")
 """A drawn line in which bars or blanks part the columns."""
 ROWS_TOLD = re.compile(r"\(\d+ rows?( affected)?\)|\d+ rows? in set.*")
 """The line in which such programs count the rows."""
-DRAWN = "drawn-lines"
-"""The finding about both."""
 
 
 def erase_rules(path: Path, delimiter: str | None) -> list[Finding]:
@@ -50,7 +48,7 @@ def erase_rules(path: Path, delimiter: str | None) -> list[Finding]:
         return f"{text[1:-1]}\n" if framed and re.fullmatch(r"\|.*\|", text) else line
 
     rewrite(path, bare)
-    return [Finding("info", DRAWN, f"Drawn between rows, or counting them, and left out: {erased}.")]
+    return [Finding("info", "drawn-lines", f"Drawn between rows, or counting them, and left out: {erased}.")]
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> None:

@@ -15,7 +15,6 @@ from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.number_formats import APOSTROPHE, GAP, POWER
 from tabtune_core.data.reading.sql import first_row
 
-MIXED_MARKS = "mixed-decimal-marks"
 POINT_MARK = r"\."
 
 
@@ -70,4 +69,4 @@ def mark_of_rows(
     shown += f"decimal commas, such as {comma!r}," * bool(comma)
     message = f"The rows have {shown} unlike columns of the adapter's table. Numbers with two meanings, such as 1.234 or 1,234, were read "
     way_out = "as their column was written in the table. Write all numbers with the decimal mark of the table, and predict again."
-    return None, [Finding("warning", MIXED_MARKS, message + way_out)]
+    return None, [Finding("warning", "mixed-decimal-marks", message + way_out)]

@@ -35,10 +35,6 @@ MEMORY_BYTES, MEMORY_FACTOR = 500_000_000, 4
 MOST_WHOLE = 1e15
 """Below this size, whole numbers (stored as doubles) are written without a decimal point."""
 NAMED = 20
-NO_RESULTS = "no-results"
-"""Finding about formulas whose results the file lacks."""
-HIDDEN, ERRORS = "hidden-cells", "formula-errors"
-"""Findings about rows and columns that a spreadsheet does not show, and about cells such as #DIV/0!."""
 TOLD = re.compile(rb"""<(?:\w+:)?(row|col) (?=[^>]*\bhidden=["'](?:1|true)["'])([^>]*)>|<(?:\w+:)?c (?=[^>]*\bt=["']e["'])([^>]*)>""")
 """Tags of hidden rows and columns, and of cells with an error, in a sheet of an xlsx."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, KeyError, ValueError, ParseError)
@@ -87,13 +83,13 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> Said:
     findings, questions = found(said["sheet"], said["sheets"], said["hidden"], chosen=job.choices.sheet is not None)
     if said["unsaved"]:
         message = f"Cells such as {said['unsaved']} hold formulas without a saved result: read as missing. Open the file in Excel or "
-        findings += (Finding("warning", NO_RESULTS, f"{message}LibreOffice, save it, and add it again.", None),)
+        findings += (Finding("warning", "no-results", f"{message}LibreOffice, save it, and add it again."),)
     if said["unseen"]:
         message = f"The sheet hides {said['unseen']}, by a filter or by hand. They were read like the others. To leave them out, "
-        findings += (Finding("info", HIDDEN, f"{message}copy the visible cells into a new workbook, and add that.", None),)
+        findings += (Finding("info", "hidden-cells", f"{message}copy the visible cells into a new workbook, and add that."),)
     if said["errors"]:
         message = f"{said['errors']} with an error in place of a result, such as #DIV/0! or #N/A: read as missing."
-        findings += (Finding("warning", ERRORS, f"The sheet has {message} Correct the formulas if they matter.", None),)
+        findings += (Finding("warning", "formula-errors", f"The sheet has {message} Correct the formulas if they matter."),)
     return findings, questions
 
 
