@@ -58,31 +58,36 @@ def pairs_that_give(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) 
 
 def _that_equal(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> tuple[Finding, ...]:
     y_N = as_number(frame[target])
-    labelled_N = np.flatnonzero(np.isfinite(y_N))
-    chosen = np.random.default_rng(0).permutation(labelled_N)[:SAMPLE_ROWS]
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(np.isfinite(y_N)))[:SAMPLE_ROWS]
     if len(chosen) < FEWEST_ROWS or len(np.unique(y_N[chosen])) < 3:
         return ()
-    sample = {str(name): as_number(frame[name].iloc[chosen]) for name in _candidates(frame, kinds, target)[:MOST_COLUMNS]}
-    near = _Near(y_N[chosen])
-    sample = {name: x_N for name, x_N in sample.items() if _varies(x_N) and near.judge(x_N).share < ALONE}
+    near, sample = _Near(y_N[chosen]), _sample(frame.iloc[chosen], kinds, target)
+    sample = {name: x_N for name, x_N in sample.items() if near.judge(x_N).share < ALONE}
     pairs = []
     for sign, first, second in _first_pass(sample, near):
-        if near.judge(FORMS[sign](sample[first], sample[second])).share >= NEARLY_ALL:
-            whole = _Near(y_N)
-            judged = whole.judge(FORMS[sign](as_number(frame[first]), as_number(frame[second])))
+        if near.judge(_value(sign, sample[first], sample[second])).share >= NEARLY_ALL:
+            judged = _Near(y_N).judge(_value(sign, as_number(frame[first]), as_number(frame[second])))
             if judged.share >= NEARLY_ALL:
                 pairs.append((judged, _finding(first, sign, second, target, judged)))
     pairs.sort(key=lambda pair: (-pair[0].share, -pair[0].rows))
     return tuple(finding for _, finding in pairs[:MOST_NAMED])
 
 
-def _candidates(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> list[str]:
-    return [str(name) for name in frame.columns if name != target and kinds.get(str(name)) == "number" and is_numeric_dtype(frame[name])]
+def _sample(rows: pd.DataFrame, kinds: Mapping[str, str], target: str) -> dict[str, Numbers]:
+    """Returns the columns of numbers that vary in these rows."""
+    names = [str(name) for name in rows.columns if name != target and kinds.get(str(name)) == "number" and is_numeric_dtype(rows[name])]
+    numbers = {name: as_number(rows[name]) for name in names[:MOST_COLUMNS]}
+    return {name: x_N for name, x_N in numbers.items() if _varies(x_N)}
 
 
 def _varies(x_N: Numbers) -> bool:
     known = x_N[np.isfinite(x_N)]
     return 2 * len(known) >= len(x_N) and bool(np.unique(known, return_counts=True)[1].max() < ALONE * len(known))
+
+
+def _value(sign: str, first: Numbers, second: Numbers) -> Numbers:
+    with np.errstate(all="ignore"):
+        return FORMS[sign](first, second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ def _first_pass(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[st
     names = list(sample)
     rows_S = np.concatenate([np.flatnonzero(near.telling_N), np.flatnonzero(~near.telling_N)])[:FIRST_LOOK]
     y_S, close_S = near.y_N[rows_S], near.close_N[rows_S]
-    x_FS = np.array([sample[name][rows_S] for name in names]).reshape(len(names), len(rows_S))
+    x_FS = np.array([x_N[rows_S] for x_N in sample.values()])
     for place, first in enumerate(names):
         later_FS = x_FS[place + 1 :]
         with np.errstate(all="ignore"):
@@ -173,19 +178,17 @@ def _finding(first: str, sign: str, second: str, target: str, judged: _Judged, p
 
 def _that_separate(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> tuple[Finding, ...]:
     y_N, classes = pd.factorize(frame[target])
-    labelled_N = np.flatnonzero(y_N >= 0)
-    if len(labelled_N) < FEWEST_ROWS or not 2 <= len(classes) <= MOST_CLASSES:
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(y_N >= 0))[:SAMPLE_ROWS]
+    if len(chosen) < FEWEST_ROWS or not 2 <= len(classes) <= MOST_CLASSES:
         return ()
-    chosen = np.random.default_rng(0).permutation(labelled_N)[:SAMPLE_ROWS]
-    cuts = _Cuts(y_N[chosen], max(2, len(classes) - 1))
-    sample = {str(name): as_number(frame[name].iloc[chosen]) for name in _candidates(frame, kinds, target)[:MOST_COLUMNS]}
-    alone = {name: cuts.judge(x_N)[0].share for name, x_N in sample.items() if _varies(x_N)}
-    sample = {name: sample[name] for name, share in alone.items() if share < ALONE}
+    cuts, sample = _Cuts(y_N[chosen], max(2, len(classes) - 1)), _sample(frame.iloc[chosen], kinds, target)
+    alone = {name: cuts.judge(x_N)[0].share for name, x_N in sample.items()}
+    sample = {name: x_N for name, x_N in sample.items() if alone[name] < ALONE}
+    tried = len(FORMS) * len(sample) ** 2
     found: dict[tuple[str, str], Finding] = {}
     for sign, first, second in _separating(sample, cuts):
         f_N = _value(sign, sample[first], sample[second])
         judged, places = cuts.judge(f_N)
-        tried = len(FORMS) * len(sample) ** 2
         if judged.share < NEARLY_ALL or _by_chance(judged, max(alone[first], alone[second])) * tried >= BY_CHANCE:
             continue
         # a quotient has no value where the divisor is 0, and in the other rows one column may do as well
@@ -197,11 +200,6 @@ def _that_separate(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -
         if len(found) == MOST_NAMED:
             break
     return tuple(found.values())
-
-
-def _value(sign: str, first: Numbers, second: Numbers) -> Numbers:
-    with np.errstate(all="ignore"):
-        return FORMS[sign](first, second)
 
 
 class _Cuts:
@@ -242,7 +240,7 @@ def _separating(sample: Mapping[str, Numbers], cuts: _Cuts) -> list[tuple[str, s
     names = list(sample)
     rows_S = np.argsort(pd.Series(cuts.y_N).groupby(cuts.y_N).cumcount(), kind="stable")[:CLASS_LOOK]  # of each class alike
     y_S = cuts.y_N[rows_S]
-    x_FS = np.array([sample[name][rows_S] for name in names]).reshape(len(names), len(rows_S))
+    x_FS = np.array([x_N[rows_S] for x_N in sample.values()])
     found = []
     for place, first in enumerate(names):
         for sign in FORMS:

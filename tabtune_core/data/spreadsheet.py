@@ -21,8 +21,8 @@ MARK = "'"
 
 def safe_csv(frame: pd.DataFrame) -> str:
     """Returns the frame as CSV without its index. In texts and column names, MARK precedes whatever could start a formula."""
-    texts = {place: column.map(_safe) for place, (_, column) in enumerate(frame.items()) if _has_text(column)}
-    safe = pd.concat([texts.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])], axis=1) if frame.shape[1] else frame
+    columns = [column.map(_safe) if _has_text(column) else column for _, column in frame.items()]
+    safe = pd.concat(columns, axis=1) if columns else frame
     return safe.set_axis([_safe(name) for name in frame], axis=1).to_csv(index=False)
 
 

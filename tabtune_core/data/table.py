@@ -279,5 +279,4 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."
-    question = Question("header", message, "header", ("true", "false"))
-    return replace(table, questions=(question, *table.questions))
+    return replace(table, questions=(Question("header", message, "header", ("true", "false")), *table.questions))

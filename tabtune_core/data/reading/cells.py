@@ -17,8 +17,8 @@ from tabtune_core.data.reading.dialect import MAX_COLUMNS
 from tabtune_core.data.reading.misfits import Dialect, Misfits, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.names import UNSEEN, column_name
 from tabtune_core.data.reading.progress import Job
-from tabtune_core.data.reading.sampling import SLACK, Source, draw_rows, sampled_finding, share_to_read
-from tabtune_core.data.reading.sql import count_rows, counts, first_row, unplanned
+from tabtune_core.data.reading.sampling import SLACK, draw_rows, sampled_finding, share_to_read
+from tabtune_core.data.reading.sql import Source, count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
 
@@ -82,7 +82,7 @@ def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
     findings = [*layout_findings(dialect)]
     asked, whole = choices.rows, choices.rows is None and lines <= MAX_ROWS
     hold = partial(hold_rows, connection, header=dialect.header, missing=missing_pattern(choices.missing_marks))
-    read = hold if whole else partial(count_full, connection)
+    read = hold if whole else partial(count_rows, connection)
     rows = read(rows_of(path, dialect, pad=False))
     misfits = find_misfits(path, dialect) if rows + dialect.skip < lines or rows < fewest + dialect.header else Misfits()
     pad = dialect.short_header > 0 or misfits.short.count > 0
@@ -90,7 +90,7 @@ def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
         rows = read(rows_of(path, dialect, pad=True))
     rows -= dialect.header
     findings += misfit_findings(misfits, dialect, rows, fewest, pad=pad)
-    share = 1.0 if whole else share_to_read(rows, asked)
+    share = share_to_read(rows, asked)
     size = path.stat().st_size
     if asked is not None and size > job.limit_bytes:
         share = min(share, SLACK * job.limit_bytes / size)
@@ -98,7 +98,7 @@ def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
     if share < 1:
         draw_rows(connection, source, dialect, share, sample)
         source = rows_of(sample, replace(dialect, quote='"', escape='"', skip=0), pad=pad)
-    if share < 1 or not whole:
+    if not whole:
         hold(source)
     named = first_row(connection, f"{source[0]} LIMIT 1", source[1]) if dialect.header else (None,) * dialect.width
     if dialect.header and (together := choices.header_lines or dialect.header_lines):
@@ -131,11 +131,6 @@ def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> Source:
     return f"FROM {source}", {"path": str(path), "columns": columns, "skip": dialect.skip, "pad": pad, **layout}
 
 
-def count_full(connection: duckdb.DuckDBPyConnection, source: Source) -> int:
-    """Counts the rows of ``rows_of``."""
-    return int(first_row(connection, f"SELECT count(*) {source[0]}", source[1])[0])
-
-
 def hold_rows(connection: duckdb.DuckDBPyConnection, source: Source, *, header: bool, missing: dict[str, str]) -> int:
     """Fills ``cells`` with ``rows_of`` without the header; returns the number of rows including the header."""
     rows, parameters = source
@@ -162,8 +157,7 @@ def misfit_findings(misfits: Misfits, dialect: Dialect, rows: int, fewest: int, 
             f"Correct the file, or {SET_SEPARATOR}."
         )
     if misfits.short.count:
-        message = f"{misfits.short} had too few cells; the absent cells were read as missing."
-        yield Finding("warning", "short-lines", message)
+        yield Finding("warning", "short-lines", f"{misfits.short} had too few cells; the absent cells were read as missing.")
     if left_out:
         which = str(misfits.wrong) if left_out == misfits.wrong.count else f"{left_out:,} of the lines"
         many = f" (up to {misfits.most_cells:,})" if misfits.most_cells > dialect.width + 1 else ""
@@ -215,7 +209,7 @@ def tidied(
             connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
     rows = count_rows(connection)
     if rows < before:
-        findings.append(Finding("info", "blank-rows", f"{before - rows:,} row{'s' * (before - rows > 1)} without any value: left out."))
+        findings.append(Finding("info", "blank-rows", f"{counted(before - rows, 'row')} without any value: left out."))
     if rows == 0:
         raise TableError(f"The table has a header ({', '.join(names)[:80]}) and no rows. Check that the export finished.")
     if rows < fewest:
@@ -248,8 +242,7 @@ def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells
 def layout_findings(dialect: Dialect) -> Iterator[Finding]:
     """Yields what a person should know about the layout."""
     if dialect.skip:
-        message = f"The table starts at line {dialect.skip + 1}; the lines above it were left out."
-        yield Finding("info", "title-lines", message)
+        yield Finding("info", "title-lines", f"The table starts at line {dialect.skip + 1}; the lines above it were left out.")
     if dialect.header_lines:
         message = "The first two lines hold names and were joined: where the second has none, the first has one."
         yield Finding("info", "joined-names", message)

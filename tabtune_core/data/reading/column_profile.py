@@ -157,8 +157,7 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     if column.unique == 1:
         yield one_value(column)
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
-        message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
-        yield Finding("warning", "many-missing", message, name)
+        yield Finding("warning", "many-missing", f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}", name)
     words, numeric = column.kind in ("category", "text"), column.kind == "number"
     coded = ID_NAME.search(name) is not None and all(example.isdecimal() for example in column.examples)
     spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)

@@ -74,13 +74,6 @@ def storable(kind: pa.DataType) -> pa.DataType:
     return pa.dictionary(kind.index_type, pa.string(), kind.ordered) if is_view else kind
 
 
-JSON_CHECKS = (
-    "count(*), count(*) FILTER (json_type(json) NOT IN ('OBJECT', 'NULL')), "
-    "any_value(json_keys(json)) FILTER (len(json_keys(json)) > len(list_distinct(json_keys(json))))"
-)
-"""SQL for the number of rows, of rows that are not objects, and the names of an object that has one of them twice."""
-
-
 def json_as_parquet(path: Path, job: Job) -> Path:
     """Converts JSON with one object per row, as lines or as one list; the cells are text, unchanged.
 
@@ -95,7 +88,10 @@ def json_as_parquet(path: Path, job: Job) -> Path:
         names = [name for (name,) in found]
         if len(names) > MAX_COLUMNS:
             raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
-        rows, others, doubled = first_row(job.connection, f"SELECT {JSON_CHECKS} FROM read_json_objects($path)", file)
+        others_sql = "count(*) FILTER (json_type(json) NOT IN ('OBJECT', 'NULL'))"
+        doubled_sql = "any_value(json_keys(json)) FILTER (len(json_keys(json)) > len(list_distinct(json_keys(json))))"
+        checks = f"SELECT count(*), {others_sql}, {doubled_sql} FROM read_json_objects($path)"
+        rows, others, doubled = first_row(job.connection, checks, file)
         if others or not names:
             raise duckdb.Error("JSON Error: it has rows that are not objects with entries")
         if doubled:

@@ -4,19 +4,17 @@ The same rows are drawn each time, by a hash of their number.
 """
 
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, Finding
 from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.misfits import Dialect
+from tabtune_core.data.reading.sql import Source
 from tabtune_core.errors import LayoutError
 
 SLACK = 0.9
 """Share of a limit in bytes that a sample aims for, since its size varies."""
-Source = tuple[str, dict[str, Any]]
-"""SQL for the rows of a text file, and its parameters."""
 
 
 def share_to_read(found: int, asked: int | None) -> float:

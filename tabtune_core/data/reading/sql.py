@@ -23,6 +23,8 @@ MOST_ROWS = 122_880
 """DuckDB's default size of a row group."""
 CELLS_IN_MEMORY = 8_000_000
 """Most cells of a row group. Each takes at least 16 bytes until its group is written."""
+Source = tuple[str, dict[str, Any]]
+"""SQL for rows, and its parameters."""
 
 
 def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -75,9 +77,9 @@ def counts(connection: duckdb.DuckDBPyConnection, *terms: str) -> tuple[int, ...
     return first_row(connection, f"SELECT {', '.join(terms)} FROM cells")
 
 
-def count_rows(connection: duckdb.DuckDBPyConnection) -> int:
-    """Returns the number of rows in ``cells``."""
-    return counts(connection, "count(*)")[0]
+def count_rows(connection: duckdb.DuckDBPyConnection, source: Source = ("FROM cells", {})) -> int:
+    """Returns the number of rows in ``cells``, or in another source."""
+    return int(first_row(connection, f"SELECT count(*) {source[0]}", source[1])[0])
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
