@@ -215,14 +215,8 @@ def prepare_arrays(
 ) -> Prepared:
     """Splits off the validation rows and encodes the context; there are no test rows.
 
-    Args:
-        frame: what ``read_rows`` gave.
-        y: what ``read_labels`` gave.
-        labels: the classes of ``y``.
-        settings: how to split, and how many context rows to use.
-        max_classes: most classes that the model takes; None for no limit.
-        withhold: whether there are validation rows; otherwise the context comes from ``show_all``.
-        weights: what ``read_weights`` gave.
+    ``frame``, ``y`` and ``weights`` are what ``read_rows``, ``read_labels`` and ``read_weights`` gave; ``max_classes`` is the model's
+    limit, None for no limit. Without ``withhold`` there are no validation rows, and the context comes from ``show_all``.
 
     Raises:
         LabelError: the labels cannot be predicted.
@@ -265,11 +259,7 @@ def prepare_arrays(
 
 
 def show_all(
-    frame: pd.DataFrame,
-    labels: NDArray[np.object_],
-    encoder: LabelEncoder,
-    settings: RunSettings,
-    kinds: dict[str, Kind] | None = None,
+    frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder, settings: RunSettings, kinds: dict[str, Kind] | None = None
 ) -> Context:
     """Returns the context that a pipeline predicts from: all labelled rows, or a stratified sample of ``predict_context_rows`` of them.
 

@@ -85,6 +85,10 @@ class Question:
     """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
 
+Told = tuple[Sequence[Finding], Sequence[Question]]
+"""What the person is told and asked."""
+
+
 def not_asked(findings: Iterable[Finding], questions: Iterable[Question]) -> list[Finding]:
     """Returns the findings that no question repeats."""
     asked = [question.message for question in questions]

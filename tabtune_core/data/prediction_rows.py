@@ -159,9 +159,8 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
 def unknown_column(name: str, known: Iterable[str]) -> str:
     """Returns the error text for a column that the adapter's table does not have."""
     near = nearest(name, known)
-    return (
-        f"The table of the adapter has no column {shorten(name, LONGEST_SHOWN)!r}. {f'Did you mean {near!r}?' if near else 'Leave it out.'}"
-    )
+    way_out = f"Did you mean {near!r}?" if near else "Leave it out."
+    return f"The table of the adapter has no column {shorten(name, LONGEST_SHOWN)!r}. {way_out}"
 
 
 def misfit(name: str, found: str, what: str) -> str:

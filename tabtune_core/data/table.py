@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from tabtune_core.data.findings import Column, DateOrder, Finding, Kind, Question, ReadingChoices, shorten
+from tabtune_core.data.findings import Column, DateOrder, Finding, Kind, Question, ReadingChoices, Told, shorten
 from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by, worded_dashes
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, with_formulas
@@ -123,7 +123,7 @@ def read_table(
         own = path == unpacked if choices.delimiter is not None else fewest > 1  # without it, the choices are a person's
         job, findings = replace(job, choices=used), (*findings, *converted)
         if read_head(path).startswith(PARQUET):
-            return finish(without_rows(load_parquet(path, job), job), job, findings, questions, own=None)
+            return finish(without_rows(load_parquet(path, job), job), job, (findings, questions), own=None)
         text = folder / "text.csv"
         tell("Decoding the text", 0, 0)
         encoding, of_text, about_text = decode(path, text, used.encoding, to_predict=fewest == 1)
@@ -136,7 +136,7 @@ def read_table(
         lines = used.header_lines or dialect.header_lines
         used = replace(used, encoding=encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
         job, told = replace(job, choices=used), ((*findings, *of_text), (*questions, *about_text))
-        table = finish(cells, job, *told, own=own, guides=fewest > 1 and path == unpacked)
+        table = finish(cells, job, told, own=own, guides=fewest > 1 and path == unpacked)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -147,16 +147,7 @@ def without_rows(cells: Cells, job: Job) -> Cells:
     return without_copies(job.connection, cells) if job.choices.drop_copies else cells
 
 
-def finish(
-    cells: Cells,
-    job: Job,
-    findings: tuple[Finding, ...],
-    questions: tuple[Question, ...],
-    *,
-    own: bool | None,
-    guides: bool = False,
-    guided: bool = False,
-) -> Table:
+def finish(cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool = False, guided: bool = False) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that ``choices`` describe;
@@ -171,32 +162,32 @@ def finish(
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
-    marks, told = DecimalMarks.of(cells, job, own=own, guided=guided)
+    marks, of_marks = DecimalMarks.of(cells, job, own=own, guided=guided)
     typed, facts, taken, dashes = type_columns(cells, job, marks)
     decisive = guides and marks.decisive
     if decisive and marks.undecided:
-        return finish(cells, job, findings, questions, own=own, guides=True, guided=True)
-    described, column_findings, raised = describe(connection, cells, typed, facts)
+        return finish(cells, job, told, own=own, guides=True, guided=True)
+    findings, questions = told
+    described, (of_columns, raised) = describe(connection, cells, typed, facts)
     if "no-results" in {finding.code for finding in findings}:
-        column_findings = with_formulas(column_findings)
+        of_columns = with_formulas(of_columns)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
-    seen: list[DateOrder] = [order for order in ORDERS if order in orders.values()]
-    day_first = choices.day_first if choices.day_first is not None or not seen else seen[0]
+    first_seen = next((order for order in ORDERS if order in orders.values()), None)
+    day_first = first_seen if choices.day_first is None else choices.day_first
     others = tuple((name, first) for name, first in orders.items() if first != day_first)
     job.tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
-    column_findings, raised = as_one_question(*with_units_row(connection, described, frame, column_findings, raised))
-    ends, raised = with_last_rows(connection, described, frame, raised, choices.skip_last)
-    ends += [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
-    points, asked_points = marks.raised()
-    all_findings, raised = [*findings, *told, *cells.findings, *points, *ends, *column_findings], [*asked_points, *raised]
+    of_columns, raised = as_one_question(with_units_row(connection, described, frame, (of_columns, raised)))
+    of_ends, raised = with_last_rows(connection, described, frame, raised, choices.skip_last)
+    of_codes = [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
+    of_points, about_points = marks.raised()
+    raised = [*about_points, *raised]
+    all_findings: Sequence[Finding] = [*findings, *of_marks, *cells.findings, *of_points, *of_ends, *of_codes, *of_columns]
     if cells.header and choices.header_lines is None:
-        all_findings, raised = with_header_lines(connection, described, frame, all_findings, raised)
+        all_findings, raised = with_header_lines(connection, described, frame, (all_findings, raised))
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
-    commas = marks.recorded(frame, decisive=decisive)
-    known = replace(
-        choices, day_first=day_first, date_orders=others, units=units, decimal_commas=tuple(commas.items()), dashes=tuple(dashes)
-    )
+    commas = tuple(marks.recorded(frame, decisive=decisive).items())
+    known = replace(choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes))
     return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
 
 

@@ -50,19 +50,16 @@ def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
     useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "one-value", "all-missing")}
     ranked = rank_targets(table.columns, table.frame, title, useless)
     if not ranked:
-        return Proposal(
-            None, "classification", "Every column is an id, a date, free text, constant, empty or left out: none can be predicted."
-        )
+        reason = "Every column is an id, a date, free text, constant, empty or left out: none can be predicted."
+        return Proposal(None, "classification", reason)
     near = near_best(ranked, table.columns[-1])
     best = near[0].column
     task: Task = "regression" if ways_of(table.frame[best.name])[0] == "numbers" else "classification"
     if len(near) > 1:
         reasons = [f"{candidate.column.name!r}, which {candidate.reason}" for candidate in near]
         return Proposal(None, task, f"{'; '.join(reasons[:-1])}; or {reasons[-1]}.", tuple(candidate.column.name for candidate in near))
-    values = (
-        f"numbers on a scale ({best.unique:,} different ones)" if task == "regression" else f"{best.unique:,} different values: classes"
-    )
-    return Proposal(best.name, task, f"{best.name!r} {near[0].reason}, and holds {values}.")
+    values = "numbers on a scale ({:,} different ones)" if task == "regression" else "{:,} different values: classes"
+    return Proposal(best.name, task, f"{best.name!r} {near[0].reason}, and holds {values.format(best.unique)}.")
 
 
 def is_continuous(series: pd.Series) -> bool:

@@ -167,13 +167,7 @@ class Prepared:
 
 
 def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_classes: int | None) -> Prepared:
-    """Checks the target, splits the rows and encodes the context.
-
-    Args:
-        frame: the table.
-        columns: its columns with their kinds.
-        settings: what to predict and how to split.
-        max_classes: most classes that the model takes; None for no limit.
+    """Checks the target, splits the rows and encodes the context. ``max_classes`` is the model's limit, None for no limit.
 
     Raises:
         LabelError: the target cannot be predicted as asked.

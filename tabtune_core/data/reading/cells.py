@@ -109,7 +109,7 @@ def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
         findings.append(Finding("info", "row-names", message))
     names, renamed = tidy_names(named, told=dialect.header)
     said = sampled_finding(count_rows(connection), share)
-    cells = tidied(connection, names, named if dialect.header else (), [*findings, *renamed, *said], fewest, dialect.short_header)
+    cells = tidied(job, names, named if dialect.header else (), [*findings, *renamed, *said], dialect.short_header)
     return replace(cells, source=source)
 
 
@@ -182,16 +182,9 @@ def check_width(width: int, fewest: int) -> None:
         raise TableError(f"The table has {width:,} columns; at most {MAX_COLUMNS:,} are read. Leave out columns that cannot matter.")
 
 
-def tidied(
-    connection: duckdb.DuckDBPyConnection,
-    names: tuple[str, ...],
-    header: tuple[str | None, ...],
-    findings: list[Finding],
-    fewest: int,
-    short_header: int = 0,
-) -> Cells:
+def tidied(job: Job, names: tuple[str, ...], header: tuple[str | None, ...], findings: list[Finding], short_header: int = 0) -> Cells:
     """Drops blank rows and the empty last columns from trailing separators. Raises TableError for a table with too few rows."""
-    width = len(names)
+    connection, fewest, width = job.connection, job.fewest, len(names)
     for last in range(width - 1, max(width - 1 - max(short_header, 1), 0), -1):
         if names[last] != f"column_{last + 1}" or counts(connection, f"count(c{last})") != (0,):
             break
@@ -273,7 +266,6 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
         if told and not name:
             findings.append(Finding("warning", "empty-names", f"Column {place + 1} has no name; it is called {new!r} here.", new))
         elif told and new != name:
-            findings.append(
-                Finding("warning", "duplicate-names", f"Two columns are called {name!r}; the later is called {new!r} here.", new)
-            )
+            message = f"Two columns are called {name!r}; the later is called {new!r} here."
+            findings.append(Finding("warning", "duplicate-names", message, new))
     return tuple(names), findings

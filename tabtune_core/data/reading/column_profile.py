@@ -11,7 +11,7 @@ from operator import itemgetter
 
 import duckdb
 
-from tabtune_core.data.findings import Column, Finding, Question, shorten
+from tabtune_core.data.findings import Column, Finding, Question, Told, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.missing_codes import CODED, DATED, far_dates, is_code, missing_words, sentinels
@@ -70,7 +70,7 @@ class Facts:
 
 def describe(
     connection: duckdb.DuckDBPyConnection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
-) -> tuple[tuple[Column, ...], list[Finding], list[Question]]:
+) -> tuple[tuple[Column, ...], Told]:
     """Returns every column with its counts, and the findings and questions about them."""
     columns: list[Column] = []
     findings: list[Finding] = []
@@ -101,7 +101,7 @@ def describe(
                 finding = Finding("warning", "sentinel-missing", message, name)
             findings.append(finding)
             questions.append(Question(finding.code, f"{message} If it means missing, say so.", "missing_marks", fact.marks))
-    return tuple(columns), findings + row_findings(connection, cells), questions
+    return tuple(columns), (findings + row_findings(connection, cells), questions)
 
 
 def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
@@ -176,10 +176,8 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
         message = f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group rare ones in the file."
         yield Finding("info", "high-cardinality", message, name)
     elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
-        message = (
-            f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur. Nothing to do."
-        )
-        yield Finding("info", "recurring-words", message, name)
+        message = f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur."
+        yield Finding("info", "recurring-words", f"{message} Nothing to do.", name)
 
 
 def with_formulas(findings: Sequence[Finding]) -> list[Finding]:

@@ -20,10 +20,8 @@ def calendar_findings(name: str, cells: Sequence[str]) -> tuple[Finding, ...]:
     years = [cell for cell in cells if OTHER_YEAR.search(cell)]
     if len(years) < len(cells) * (1 - STRAY_SHARE) or not years:
         return ()
-    message = (
-        f"{name!r} holds dates such as {shorten(years[0])!r}, which seem to be of the Iranian, Islamic or Thai calendar, but are read as "
-    )
-    what = "Gregorian: their days of the week and months are wrong, and the distances between them nearly right."
+    message = f"{name!r} holds dates such as {shorten(years[0])!r}, which seem to be of the Iranian, Islamic or Thai calendar, "
+    what = "but are read as Gregorian: their days of the week and months are wrong, and the distances between them nearly right."
     return (Finding("warning", "calendar", message + what, name),)
 
 

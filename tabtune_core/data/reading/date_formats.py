@@ -120,9 +120,7 @@ def any_format(day_first: DateOrder) -> str:
     """Returns SQL for a date in any format; where it has several meanings, ``day_first`` says which is meant."""
     swapped = [*SWAPPED.values(), *SWAPPED] if day_first is False else [*SWAPPED, *SWAPPED.values()]
     never = [style for style in swapped if "%y" in style] if day_first == "year" else [YEAR_FIRST]
-    styles = sorted(
-        (style for style in STYLES if style not in never), key=lambda style: swapped.index(style) if style in swapped else len(swapped)
-    )
+    styles = [style for style in dict.fromkeys((*swapped, *STYLES)) if style in STYLES and style not in never]
     written = [written_as(*alike) for alike in ([style for style in styles if _year(style) == year] for year in YEARS) if alike]
     digits = [digits_as(style) for style in sorted(DIGITS, key=lambda style: style in swapped and swapped.index(style))]
     return f"coalesce({', '.join([STANDARD, *written, *digits])})"

@@ -161,10 +161,8 @@ def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Type
     typed = (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
     if not swapped:
         return typed
-    told = (
-        f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as {shorten(shown)!r}, can only be"
-    )
-    message = f"{told} {ORDER_WORDS[not order][1]}: read so. Write all dates in one order, or as 2024-12-31."
+    told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as {shorten(shown)!r},"
+    message = f"{told} can only be {ORDER_WORDS[not order][1]}: read so. Write all dates in one order, or as 2024-12-31."
     return replace(typed, findings=(Finding("warning", "other-order", message, name), *typed.findings))
 
 

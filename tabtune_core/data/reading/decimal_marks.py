@@ -11,7 +11,7 @@ from typing import Self
 import duckdb
 import pandas as pd
 
-from tabtune_core.data.findings import Finding, Question
+from tabtune_core.data.findings import Finding, Question, Told
 from tabtune_core.data.reading.batched_queries import among, quoted
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.number_formats import GROUPED, MONEY, SURE_COMMA, SURE_POINT, ZERO_POINT
@@ -116,7 +116,7 @@ class DecimalMarks:
         others = (name for name, (decimal, cells) in self.seen.items() if cells and not decimal)
         return not self.by_comma and any(name not in self.known for name in others)
 
-    def raised(self) -> tuple[list[Finding], list[Question]]:
+    def raised(self) -> Told:
         """Returns the findings and questions about points and commas that may separate thousands."""
         if not self.asks:
             return [], []

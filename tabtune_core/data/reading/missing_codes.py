@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from tabtune_core.data.findings import Column, Finding, Question, not_asked
+from tabtune_core.data.findings import Column, Finding, Question, Told, not_asked
 from tabtune_core.data.reading.batched_queries import among, quoted
 from tabtune_core.data.reading.cells import BLANK, Cells
 from tabtune_core.data.reading.sql import first_row
@@ -33,11 +33,12 @@ REGIONS = {"EMEA", "APAC", "LATAM", "AMER", "AMEA", "MENA", "ANZ", "JAPAC", "SEA
 NAMED_MARKS, NAMED_COLUMNS, MOST_MARKS = 5, 2, 20
 
 
-def as_one_question(findings: list[Finding], questions: list[Question]) -> tuple[list[Finding], list[Question]]:
+def as_one_question(told: Told) -> Told:
     """Merges the questions about marks that may mean missing, in all columns, into one question."""
+    findings, questions = told
     several = [question for question in questions if question.field == "missing_marks"]
     if len(several) < 2:
-        return findings, questions
+        return told
     where: dict[str, list[str]] = {}
     for question in several:
         column = next((finding.column for finding in findings if question.message.startswith(finding.message)), None)
@@ -46,10 +47,8 @@ def as_one_question(findings: list[Finding], questions: list[Question]) -> tuple
     many = sorted(where, key=lambda mark: -len(where[mark]))
     shown = [f"{mark!r} in {_and_more(where[mark], NAMED_COLUMNS)}" for mark in many]
     message = f"Some cells may mean missing, and are read as they stand: {_and_more(shown, NAMED_MARKS, '; ')}."
-    offer = (
-        f"{message} The marks that you choose become missing in every column, and a column with only numbers besides them becomes numeric."
-    )
-    question = Question("missing-marks", offer, "missing_marks", tuple(many[:MOST_MARKS]))
+    offer = "The marks that you choose become missing in every column, and a column with only numbers besides them becomes numeric."
+    question = Question("missing-marks", f"{message} {offer}", "missing_marks", tuple(many[:MOST_MARKS]))
     kept = [*not_asked(findings, several), Finding("warning", "missing-marks", message)]
     return kept, [question, *(other for other in questions if other not in several)]
 

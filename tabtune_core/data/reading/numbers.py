@@ -128,10 +128,8 @@ def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_fir
     )
     findings = infinite_finding(name, infinite)
     if clocked:
-        message = (
-            f"Durations such as {shorten(clocked)!r} in {name!r} were read as seconds. If the adapter's table has another unit, use that."
-        )
-        findings = (Finding("warning", "seconds", message, name), *findings)
+        message = f"Durations such as {shorten(clocked)!r} in {name!r} were read as seconds."
+        findings = (Finding("warning", "seconds", f"{message} If the adapter's table has another unit, use that.", name), *findings)
     if marked:
         shown = next((cell for cell in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", cell)), "<5")
         message = f"Numbers with marks, which are left out, in {name!r}, such as {shorten(shown)!r}, were read as numbers."

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from tabtune_core.data.findings import Column, Finding, Question, not_asked, shorten
+from tabtune_core.data.findings import Column, Finding, Question, Told, not_asked, shorten
 from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.sql import counts, first_row
 
@@ -43,14 +43,9 @@ MOST_NOTES, MOST_TOTALS = 10, 3
 """Most rows of notes and of totals."""
 
 
-def with_units_row(
-    connection: duckdb.DuckDBPyConnection,
-    columns: Sequence[Column],
-    frame: pd.DataFrame,
-    findings: list[Finding],
-    questions: list[Question],
-) -> tuple[list[Finding], list[Question]]:
+def with_units_row(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, told: Told) -> Told:
     """Adds a finding and a question about a first row of units: words in number columns that occur only there. Returns all of both."""
+    findings, questions = told
     first = first_row(connection, "SELECT * FROM cells LIMIT 1")
     asked = {word for question in questions if question.code == "mixed-numbers" for word in question.options}
     places = [
@@ -60,10 +55,10 @@ def with_units_row(
     ]
     units = [str(first[place]) for place in places]
     if not units or not all(map(UNIT.fullmatch, units)) or any(isinstance(value, float) and value == value for value in frame.iloc[0]):
-        return findings, questions
+        return told
     same = [f"count(*) FILTER (c{place} = (SELECT c{place} FROM cells LIMIT 1))" for place in places[:MOST_MARKS]]
     if max(counts(connection, *same)) > 1:
-        return findings, questions
+        return told
     marks = tuple(dict.fromkeys(units))
     shown = ", ".join(map(repr, marks[:3])) + (", ..." if len(marks) > 3 else "")
     message = f"The first row has words where all others have numbers ({shown}), as a row of units has; it is read as a row of the table."
@@ -77,30 +72,25 @@ def with_units_row(
     )
 
 
-def with_header_lines(
-    connection: duckdb.DuckDBPyConnection,
-    columns: Sequence[Column],
-    frame: pd.DataFrame,
-    findings: list[Finding],
-    questions: list[Question],
-) -> tuple[list[Finding], list[Question]]:
+def with_header_lines(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, told: Told) -> Told:
     """Adds a finding and a question about further header lines: rows with words in three of four columns of numbers (or of numbers and
     words that are asked about), and numbers in none. Returns all of both.
 
     The question replaces those about the words of each column.
     """
+    findings, questions = told
     asked = {word for question in questions if question.field == "missing_marks" for word in question.options}
     first = connection.execute(f"SELECT * FROM cells LIMIT {MOST_HEADER_ROWS}").fetchall()
     numbers = [place for place, column in enumerate(columns) if column.kind == "number" or asked.intersection(row[place] for row in first)]
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 3):
-        return findings, questions
+        return told
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]
     shown = frame.iloc[: len(first), numbers]
     unread = shown.isna() | shown.isin(asked)
     worded = [row for row, found in enumerate(words) if 4 * len(found) >= 3 * len(numbers) and unread.iloc[row].all()]
     repaired = sum(finding.code in REPAIRED for finding in findings)
     if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded) or (worded[-1] == 0 and repaired < FEWEST_REPAIRED):
-        return findings, questions  # such as "**" or "n/k" in each column, or units below names of their own
+        return told  # such as "**" or "n/k" in each column, or units below names of their own
     lines = worded[-1] + 2
     index = [cell for cell in first[lines - 1] if cell] if len(first) >= lines else []
     unnamed = all(columns[place].name == f"column_{place + 1}" and not first[lines - 2][place] for place in range(len(index)))
@@ -117,8 +107,8 @@ def with_header_lines(
 
 
 def with_last_rows(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: list[Question], skipped: int
-) -> tuple[list[Finding], list[Question]]:
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: Sequence[Question], skipped: int
+) -> Told:
     """Returns findings about notes at the end and totals above them, and all questions with one about leaving these rows out, besides the
     last ``skipped`` rows, which are left out already.
     """

@@ -88,7 +88,7 @@ def load_parquet(path: Path, job: Job) -> Cells:
     tidy, findings = tidy_names(tuple(schema.names), told=True)
     if index:
         findings.append(Finding("info", "index", f"The row numbers that pandas stored as {', '.join(map(repr, index))} were left out."))
-    return tidied(connection, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)], job.fewest)
+    return tidied(job, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)])
 
 
 def plain_type(column: pa.Array, field: pa.Field) -> pa.Array:
