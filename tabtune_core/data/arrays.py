@@ -34,8 +34,7 @@ from tabtune_core.wording import counted
 def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Returns X as a frame whose column names are text; an array's columns are x0, x1, ... or, at prediction, the fitted ones.
 
-    Raises:
-        TableError: X does not consist of rows and columns, or its columns differ from the fitted ones.
+    Raises TableError where X does not consist of rows and columns, or its columns differ from the fitted ones.
     """
     if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # Polars, Arrow, DuckDB
         try:
@@ -119,11 +118,7 @@ class Labels:
 
     @classmethod
     def of(cls, y: pd.Series, task: Task) -> "Labels":
-        """Collects the distinct values of ``y``, sorted; for regression there are no classes.
-
-        Raises:
-            LabelError: values that have no common order.
-        """
+        """Collects the distinct values of ``y``, sorted (none for regression). Raises LabelError for values that have no common order."""
         if task == "regression":
             return cls(np.array([]), LabelEncoder())
         labels = y.dropna()
@@ -137,11 +132,7 @@ class Labels:
 
 
 def read_labels(y: Any, rows: int) -> pd.Series:
-    """Returns y as a series with one label per row.
-
-    Raises:
-        LabelError: the number of labels is not ``rows``.
-    """
+    """Returns y as a series with one label per row. Raises LabelError where the number of labels is not ``rows``."""
     if y is None:
         raise LabelError("A pipeline requires y to be passed, but the target y is None.")
     values = _array(y)
@@ -163,8 +154,7 @@ def read_labels(y: Any, rows: int) -> pd.Series:
 def read_numbers(y: pd.Series) -> NDArray[np.object_]:
     """Returns the labels of ``read_labels`` as numbers, None where missing.
 
-    Raises:
-        LabelError: a label is not a finite number. Such rows must not be dropped silently, as rows without a label are.
+    Raises LabelError for a label that is no finite number: such rows must not be dropped silently, as rows without a label are.
     """
     found = label_numbers(y)
     wrong = [value for value, number in zip(present(y), found, strict=True) if value is not None and number is None]
@@ -179,8 +169,7 @@ def read_numbers(y: pd.Series) -> NDArray[np.object_]:
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
     """Returns one weight per row, scaled so that the largest is 1 and rounded to float32; None where all weights are equal.
 
-    Raises:
-        LabelError: the number of weights is not ``rows``, or some are negative, missing or infinite.
+    Raises LabelError where the number of weights is not ``rows``, or some are negative, missing or infinite.
     """
     if weights is None:
         return None
@@ -218,9 +207,7 @@ def prepare_arrays(
     ``frame``, ``y`` and ``weights`` are what ``read_rows``, ``read_labels`` and ``read_weights`` gave; ``max_classes`` is the model's
     limit, None for no limit. Without ``withhold`` there are no validation rows, and the context comes from ``show_all``.
 
-    Raises:
-        LabelError: the labels cannot be predicted.
-        TableError: no column is left to predict from.
+    Raises LabelError where the labels cannot be predicted, and TableError where no column is left to predict from.
     """
     if settings.task == "classification":
         if len(labels.classes) < 2:

@@ -65,8 +65,7 @@ class FeatureEncoder:
     def fit(cls, frame: pd.DataFrame, kinds: Mapping[str, str], target: str | None) -> "FeatureEncoder":
         """Learns the categories of ``frame``; ``target`` is None where the frame does not contain it.
 
-        Raises:
-            TableError: no column is left to predict from.
+        Raises TableError where no column is left to predict from.
         """
         names = [name for name in frame.columns if name != target and name in kinds]
         check_any_feature({name: kinds[name] for name in names}, target)
@@ -98,8 +97,7 @@ class FeatureEncoder:
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Returns features ``(N, F)`` in double precision, since a large number may vary little, as a time in milliseconds does.
 
-        Raises:
-            TableError: naming the columns that the frame lacks.
+        Raises TableError naming the columns that the frame lacks.
         """
         missing = [name for name in self.columns if name not in frame.columns]
         if missing:
@@ -155,11 +153,7 @@ class FeatureEncoder:
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
-    """Checks that some column is left to predict from; ``target`` is None where it is not a column.
-
-    Raises:
-        TableError: no column is left; the text says what to do.
-    """
+    """Raises TableError, with the way out, where no column is left to predict from; ``target`` is None where it is not a column."""
     if not count_features(kinds, target):
         beside = f"Besides {target!r} there" if target else "There"
         raise TableError(
@@ -213,11 +207,7 @@ class LabelEncoder:
         return cls(tuple(sorted(set(labels), key=_label_order)))
 
     def transform(self, labels: Sequence[Any]) -> Target:
-        """Returns class ids, or numbers in the target's unit, ``(N,)``.
-
-        Raises:
-            LabelError: a label was not learnt.
-        """
+        """Returns class ids, or numbers in the target's unit, ``(N,)``. Raises LabelError for a label that was not learnt."""
         if not self.classes:
             return np.array(labels, dtype=np.float64)
         ids = places(labels, self.classes)

@@ -173,11 +173,7 @@ class ReadingChoices:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``to_json`` wrote, directly or from a JSON text.
-
-        Raises:
-            TypeError, ValueError or KeyError: ``data`` is something else, as it may come from another machine.
-        """
+        """Reads what ``to_json`` wrote, directly or from a JSON text. Raises TypeError, ValueError or KeyError for other data."""
         return restored(cls, {**data, "kinds": data["kinds"], "missing_marks": data["missing_marks"]})  # these two must be there
 
 

@@ -40,17 +40,12 @@ WAY_OUT = "Choose another column, other shares of the parts, or a split at rando
 def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_], rule: SplitRule, *, by: By) -> Split:
     """Splits the labelled rows; rows without a value in the column are used for training only.
 
-    Args:
-        frame: the table.
-        column: name of the column with the dates or numbers that order the rows, or with the groups.
-        labels: one per row: a class as text, a number, or None where it is missing.
-        rule: how rows are drawn; its seed also orders the groups.
-        by: 'time' tests on the latest rows and validates on those before, whatever the seed; rows with the same value stay together.
-            'group' draws whole groups.
+    ``labels`` has one label per row: a class as text, a number, or None where it is missing. A split by time tests on the latest rows and
+    validates on those before, whatever the seed; rows with the same value stay together. A split by group draws whole groups, in an order
+    that depends on the seed of ``rule``.
 
-    Raises:
-        SettingError: the column does not exist, cannot order rows, is missing in most rows, or has fewer values than there are parts.
-        LabelError: a part would have rows of one class only, or of a class that no training row has.
+    Raises SettingError where the column does not exist, cannot order rows, is missing in most rows, or has fewer values than there are
+    parts, and LabelError where a part would have rows of one class only, or of a class that no training row has.
     """
     check_shares(rule.validation_share, rule.test_share)
     shares = {"validation": rule.validation_share} | ({"test": rule.test_share} if rule.test_share else {})
@@ -96,8 +91,7 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
 
     A date column that the person left out of the features is read if its dates look like 2025-12-31.
 
-    Raises:
-        SettingError: there is no such column, or it cannot order rows.
+    Raises SettingError where there is no such column, or it cannot order rows.
     """
     names = [str(name) for name in frame.columns]
     if column not in names:

@@ -70,8 +70,7 @@ def read_new_rows(
     ``strict`` raises an error, instead of writing a note, for columns that the table did not have, and for cells that are not the numbers,
     dates or times of day that their column holds.
 
-    Raises:
-        TableError: the file cannot be read, lacks a column that the adapter predicts from, or has too many rows.
+    Raises TableError where the file cannot be read, lacks a column that the adapter predicts from, or has too many rows.
     """
     needed, kinds, target = like.features, like.kinds, like.target
     wanted = tuple((name, kinds[name]) for name in (*needed, target) if name in kinds)
@@ -241,11 +240,7 @@ def forget_rows(home: Path, *, older_than_seconds: float) -> None:
 
 
 def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:
-    """Moves the rows into the folder of the job that asked for them, and loads them.
-
-    Raises:
-        TableError: no rows have that id.
-    """
+    """Moves the rows into the folder of the job that asked for them, and loads them. Raises TableError where no rows have that id."""
     kept, mine = home / "inputs" / f"{identity}.parquet", folder / ROWS
     if not ID.fullmatch(identity) or not (kept.is_file() or mine.is_file()):
         raise TableError("The rows to predict are gone. Give them again.")

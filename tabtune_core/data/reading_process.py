@@ -40,8 +40,7 @@ class ReadingProcess:
     ) -> None:
         """Starts reading. Arguments are as for ``add_dataset``; a ``source`` that is a text is an address in a public network.
 
-        Raises:
-            ShortageError: the machine lacks something that reading needs, such as disk space.
+        Raises ShortageError where the machine lacks something that reading needs, such as disk space.
         """
         with named(folder=home, starting=True), ExitStack() as held:
             (home / "datasets").mkdir(parents=True, exist_ok=True)
@@ -73,9 +72,8 @@ class ReadingProcess:
     def result(self) -> str:
         """Waits for the process and returns the id of the table.
 
-        Raises:
-            TableError: the file cannot be read; a LayoutError where other choices may help.
-            ShortageError: the disk is full, or the machine lacks something else.
+        Raises TableError where the file cannot be read (a LayoutError where other choices may help), and ShortageError where the disk is
+        full or the machine lacks something else.
         """
         self._process.wait()
         try:

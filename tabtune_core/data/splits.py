@@ -92,8 +92,7 @@ def check_shares(validation_share: float, test_share: float) -> None:
 def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[int, int]:
     """Returns how many rows a split at random holds out for validation and test; ``class_rows`` counts the rows of each stratum.
 
-    Raises:
-        LabelError: too few rows to split.
+    Raises LabelError for too few rows.
     """
     check_shares(validation_share, test_share)
     usual = class_rows[class_rows >= FEWEST_OF_A_CLASS]
@@ -140,10 +139,7 @@ class SplitRule:
 def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     """Splits the labelled rows; ``labels`` has one label per row of the table, None where it is missing.
 
-    A class with fewer than three rows cannot be in all parts and stays with the training rows.
-
-    Raises:
-        LabelError: there are too few rows to split.
+    A class with fewer than three rows cannot be in all parts and stays with the training rows. Raises LabelError for too few rows.
     """
     from sklearn.model_selection import train_test_split  # takes half a second to import, and planning a split does not need it
 

@@ -62,9 +62,8 @@ def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]
 def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings, *, test_share: float | None = None) -> Split:
     """Splits the rows as the settings say; ``test_share`` overrides theirs.
 
-    Raises:
-        LabelError: there are too few rows, or a split would lack the classes that it needs.
-        SettingError: the column cannot split the table.
+    Raises LabelError where there are too few rows or a split would lack the classes that it needs, and SettingError where the column cannot
+    split the table.
     """
     train = settings.train
     rule = SplitRule(
@@ -101,9 +100,7 @@ def _class_rows(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.int64]
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
     """Returns what to know about a split before it is used. A split at random only counts rows, unless its test rows move.
 
-    Raises:
-        LabelError: there are too few rows, or a split would lack the classes that it needs.
-        SettingError: the column cannot split the table.
+    Raises the errors of ``split_table``.
     """
     if settings.split_by == "random" and not settings.test_rows_move:
         held_out_rows(_class_rows(frame, settings), settings.validation_share, settings.test_share)
@@ -169,9 +166,7 @@ class Prepared:
 def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_classes: int | None) -> Prepared:
     """Checks the target, splits the rows and encodes the context. ``max_classes`` is the model's limit, None for no limit.
 
-    Raises:
-        LabelError: the target cannot be predicted as asked.
-        TableError: no column is left to predict from.
+    Raises LabelError where the target cannot be predicted as asked, and TableError where no column is left to predict from.
     """
     labelled = with_label(frame, settings)
     check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)

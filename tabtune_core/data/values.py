@@ -51,10 +51,7 @@ def column_kind(column: pd.Series) -> Kind:
 
     Durations are numbers and periods are dates. Texts that are all numbers, dates or times of day (in any format that files may have) count
     as such. Other words are categories, or free text if there are too many. A pandas category stays a category. Dates that are all at
-    midnight have no time.
-
-    Raises:
-        TableError: the column holds complex numbers.
+    midnight have no time. Raises TableError for complex numbers.
 
     >>> [column_kind(pd.Series(values)) for values in ([1.5, None], [True, None], ["a", "b"], ["1", "2.5"])]
     ['number', 'boolean', 'category', 'number']
