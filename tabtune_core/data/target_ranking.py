@@ -190,8 +190,7 @@ def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
     told = (np.abs(ranks @ ranks.T) - BY_CHANCE / math.sqrt(max(ranks.shape[1], 1))).clip(min=0)
     np.fill_diagonal(told, 0)
     means: np.ndarray = told.sum(axis=1) / max(len(codes) - 1, 1)
-    above: np.ndarray = means - means.mean()
-    return above
+    return np.asarray(means - means.mean())
 
 
 def place_of(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> tuple[str, float]:

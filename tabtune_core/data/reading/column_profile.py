@@ -40,7 +40,6 @@ SPOKEN_WORDS = 3
 """A value with this many words is free text, even if unique; it is not an id."""
 LEAVE = "Leave it out, under Columns on the Data page."
 ENCODE = "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
-LEAVE_CONSTANT = f"It tells a model nothing. {LEAVE}"
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
 MAKE_CATEGORY = (
     "Most models fill such gaps with that value and learn nothing from it: choose category for it, under Columns on the Data page, if the "
@@ -78,11 +77,11 @@ def describe(
     seen: dict[int, str] = {}
     for name, kind, fact in zip(cells.names, typed, facts, strict=True):
         columns.append(Column(name, kind.kind, cells.rows - fact.filled, fact.unique, kind.examples))
+        if kind.kind == "ignored":
+            continue
         found = column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)
         findings += [*kind.findings, *(finding for finding in found if not (kind.questions and finding.code in OF_A_KIND))]
         questions += kind.questions
-        if kind.kind == "ignored":
-            continue
         if fact.filled and fact.content in seen:
             twin = seen[fact.content]
             message = f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on the Data page."
@@ -149,8 +148,6 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     """Yields the findings that follow from the counts of one column."""
     name = column.name
     filled = rows - column.missing
-    if column.kind == "ignored":
-        return
     if filled == 0:
         yield Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)
         return
@@ -190,7 +187,7 @@ def one_value(column: Column) -> Finding:
     """Reports a column of one value, with or without missing cells."""
     told = f"{column.name!r} is {column.examples[0]!r} in every row"
     if not column.missing:
-        return Finding("warning", "constant", f"{told}. {LEAVE_CONSTANT}", column.name)
+        return Finding("warning", "constant", f"{told}. It tells a model nothing. {LEAVE}", column.name)
     advice = KEEP_OR_LEAVE if column.kind in ("category", "boolean") else MAKE_CATEGORY
     return Finding("warning", "one-value", f"{told} but the {column.missing:,} where it is missing. {advice}", column.name)
 
