@@ -60,15 +60,13 @@ def cleaned(cell: str) -> str:
 
 def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     """Returns the parameter of ``cleaned``: a regular expression (RE2) of missing cells, without "-", which is decided by column later."""
-    usual = (mark for mark in USUAL_MARKS if mark != DASH)
-    marks = "|".join(re.escape(mark) for mark in dict.fromkeys((*usual, *(mark.strip() for mark in extra))))
-    for mark, written in EXACT.items():
-        marks = marks.replace(f"|{mark}|", f"|(?-i:{written})|", 1)
+    marks = [f"(?-i:{EXACT[mark]})" if mark in EXACT else re.escape(mark) for mark in USUAL_MARKS if mark != DASH]
+    marks += [re.escape(mark.strip()) for mark in extra if mark.strip() not in EXACT]
     unseen = f"({UNSEEN.pattern})*"  # letters that a question about a mark does not show
     words = [word for mark in extra for word in (EXACT[mark].split("|") if mark in EXACT else [mark.strip()]) if word]
     for word in dict.fromkeys(words):
-        marks += f"|(?{'-' * (word.lower() in EXACT)}i:{unseen}{unseen.join(map(re.escape, word))}{unseen})"
-    return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({marks})[ \t\n\r\x{{a0}}]*"}
+        marks.append(f"(?{'-' * (word.lower() in EXACT)}i:{unseen}{unseen.join(map(re.escape, word))}{unseen})")
+    return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({'|'.join(marks)})[ \t\n\r\x{{a0}}]*"}
 
 
 def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
