@@ -61,32 +61,24 @@ class Dataset:
 
     id: str
     """SHA-256 of the bytes and the choices, in hex; also the name of the table's folder."""
-
     name: str
     """Name shown to people; never part of a path."""
-
     created: float
     """Seconds since 1970, UTC."""
-
     rows: int
     columns: tuple[Column, ...]
     findings: tuple[Finding, ...]
     questions: tuple[Question, ...]
     reading: ReadingChoices
     """The choices as used, including what was detected."""
-
     size_bytes: int
     """Size of the given file."""
-
     owner: str = ""
     """Who added it, where people log in; empty where not known."""
-
     origin: tuple[str, ...] = ()
     """Command-line arguments that fetch the table again, such as an address; empty for a single uploaded or local file."""
-
     target: str = ""
     """The column to predict, where the source names one."""
-
     source_sha256: str = ""
     """SHA-256 of the given file, in hex; empty for tables of earlier versions."""
 

@@ -34,16 +34,12 @@ class Column:
 
     name: str
     """Unique and not empty."""
-
     kind: Kind
     """Only numbers and dates change their type; a boolean keeps its two words from the file."""
-
     missing: int
     """Number of rows without a value."""
-
     unique: int
     """Number of different values, without missing ones."""
-
     examples: tuple[str, ...]
     """Up to three different values from the first rows, as in the file."""
 
@@ -54,16 +50,12 @@ class Finding:
 
     severity: Severity
     """"error" means that this table cannot be trained on."""
-
     code: str
     """A stable word, such as "bom" or "id-like"."""
-
     message: str
     """What was found, and what was done or what to do."""
-
     column: str | None = None
     """The column that the finding is about; None for the whole file."""
-
     second: str | None = None
     """The second column, if the finding is about two columns together."""
 
@@ -74,13 +66,10 @@ class Question:
 
     code: str
     """A stable word, such as "header" or "day-first"."""
-
     message: str
     """What was found, how it was read for now, and what each answer would mean."""
-
     field: str
     """The field of ReadingChoices that the answer sets; "split" for how to split the rows, which is not a reading choice."""
-
     options: tuple[str, ...]
     """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
@@ -121,47 +110,33 @@ class ReadingChoices:
 
     encoding: str | None = None
     """A Python codec, such as "utf-8" or "cp1252"."""
-
     delimiter: str | None = None
     """The single character between two cells."""
-
     header: bool | None = None
     """Whether the first line of the table holds the column names."""
-
     header_lines: int | None = None
     """Number of lines that hold the column names; the names of several lines are joined."""
-
     day_first: DateOrder | None = None
     """Whether 03/04/2025 is the third of April; "year": 19-09-24 has the year first."""
-
     missing_marks: tuple[str, ...] = ()
     """Cells to read as missing besides the usual ones, in upper or lower case."""
-
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
-
     date_orders: tuple[tuple[str, DateOrder], ...] = ()
     """Pairs of a column name and the order of its dates, as in ``day_first``, for columns that differ from ``day_first``."""
-
     units: tuple[tuple[str, str], ...] = ()
     """Pairs of a column name and the unit after its numbers, such as "km"."""
-
     decimal_commas: tuple[tuple[str, bool], ...] = ()
     """Pairs of a column name and whether the comma in its numbers is a decimal comma; 1,234 and 1.234 alone are ambiguous: with True, 1.234
     is 1234."""
-
     dashes: tuple[str, ...] = ()
     """Names of columns in which "-" is a value and not missing, because they also contain "+"."""
-
     rows: int | None = None
     """About how many rows to sample at random, for tables too long to read whole: the same rows each time, in the order of the file."""
-
     sheet: str | None = None
     """Which sheet of a workbook holds the table."""
-
     drop_copies: bool = False
     """Whether to keep only the first of several rows that are equal in every column."""
-
     skip_last: int = 0
     """How many rows to leave out at the end, such as a total or notes below the table."""
 

@@ -80,10 +80,8 @@ class Table:
 
     frame: pd.DataFrame
     """Numbers as float64, dates as datetime64, times of day as Python objects, all else as text; NaN, NaT or None where missing."""
-
     columns: tuple[Column, ...]
     """In the order of the frame."""
-
     findings: tuple[Finding, ...]
     questions: tuple[Question, ...]
     reading: ReadingChoices

@@ -28,13 +28,10 @@ class Proposal:
 
     column: str | None
     """None where several are about as likely, and where every column is an id, empty or constant."""
-
     task: Task
     """Task of the column, or of the likeliest in ``near``."""
-
     reason: str
     """One sentence for the person who may choose another."""
-
     near: tuple[str, ...] = ()
     """Two to four columns to choose from, the likeliest first; empty where one is proposed."""
 

@@ -42,13 +42,10 @@ class Cells:
 
     names: tuple[str, ...]
     """One per column, unique and not empty."""
-
     rows: int
     header: tuple[str | None, ...]
     """The header line; empty if the file had none."""
-
     findings: tuple[Finding, ...]
-
     source: Source | None = None
     """The rows of the text file, with missing cells as they are written."""
 

@@ -56,13 +56,10 @@ class Facts:
     unique: int
     consecutive: bool
     """Whether they are nearly consecutive whole numbers, as row numbers are."""
-
     content: int
     """A hash of all values and their rows."""
-
     marks: tuple[str, ...]
     """Cells that look like a code for missing."""
-
     alike: tuple[tuple[str, ...], ...]
     """Groups of words that differ only in capitals, blanks or invisible letters, the most frequent first."""
 

@@ -35,28 +35,20 @@ class DecimalMarks:
 
     known: dict[str, bool]
     """Whether a comma is decimal, by column, from an earlier reading."""
-
     follows: bool
     """Whether ``known`` holds for this file."""
-
     by_comma: bool
     """Whether a comma is more likely decimal than between thousands."""
-
     pointed: bool
     """Whether "1.234" is 1234 in columns whose kind nobody chose."""
-
     asks: bool
     """Whether this is a text from a person, in which points may separate thousands."""
-
     decided: bool
     """Whether the file holds a comma that must be decimal, and commas were expected to be."""
-
     kinds: Collection[str]
     """The columns whose kind the person chose."""
-
     doubts: dict[str, str] | None = field(default_factory=dict)
     """A cell of each column whose points may separate thousands; None if some point must be decimal."""
-
     seen: dict[str, tuple[bool | None, list[str]]] = field(default_factory=dict)
     """For each column of numbers, whether its comma was read as decimal, and its cells with a comma or point."""
 

@@ -48,20 +48,15 @@ class Dialect:
     escape: str
     skip: int
     """Number of lines above the table."""
-
     width: int
     """Number of cells in a row."""
-
     header: bool
     """Whether the first line of the table holds names."""
-
     short_header: int
     """How many cells the header is short: with one, the first column holds row names, as R writes them, or the lines end in a separator;
     with more, they end in separators."""
-
     header_lines: int | None = None
     """How many lines surely hold names, if several."""
-
     comments: Lines = field(default_factory=Lines)
     """Lines of the table that are not rows."""
 
@@ -78,24 +73,18 @@ class Misfits:
 
     records: int = 0
     """Number of records of any width, without blank lines. A line break in quotes does not start a new record."""
-
     blank: int = 0
     """Number of lines of blank space; they are rows if rows with too few cells are kept."""
-
     short: Lines = field(default_factory=Lines)
     """Lines with too few cells."""
-
     wrong: Lines = field(default_factory=Lines)
     """Lines with too many cells or a broken quote, and lines that are too long."""
-
     lost: int = 0
     """Number of lines that the wrong records span: a stray quote swallows further lines."""
-
     first_is_wrong: bool = False
     most_cells: int = 0
     opened: int | None = None
     """The line of an opening quote that is never closed; nothing after it is counted."""
-
     tallest: tuple[int, int] = (1, 0)
     """Number of lines of the longest record, and the number of its first line."""
 

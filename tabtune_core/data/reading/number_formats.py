@@ -28,10 +28,8 @@ class NumberFormat:
     message: str
     pattern: str
     """Regular expression of a whole cell."""
-
     value: str
     """SQL for the cell as a plain number, with "{cell}" in it."""
-
     unit: str | None = None
     """The recorded unit of a column in this format, if its cells have different units."""
 

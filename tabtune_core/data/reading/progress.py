@@ -29,14 +29,11 @@ class Job:
     connection: "duckdb.DuckDBPyConnection"
     folder: Path
     """For temporary files."""
-
     choices: ReadingChoices
     limit_bytes: int
     """Most bytes of the file and of its unpacked content."""
-
     fewest: int
     """Fewest rows and columns: 1 for rows to predict."""
-
     tell: Tell
 
 

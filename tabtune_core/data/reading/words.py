@@ -28,18 +28,14 @@ class Typed:
     kind: Kind
     value: str
     """SQL over ``cell``."""
-
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
     examples: tuple[str, ...] = ()
     """Up to three different cells from the first rows, in the order of the file."""
-
     day_first: DateOrder | None = None
     """In which order its dates were read; None for other columns and for dates without that choice."""
-
     unit: str | None = None
     """The unit after its numbers."""
-
     decimal_comma: bool | None = None
     """Whether the comma in its numbers is a decimal comma, not one between thousands; None if there is no comma."""
 

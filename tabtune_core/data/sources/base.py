@@ -11,6 +11,5 @@ class Fetched:
     path: Path
     name: str
     """Name shown to people; never part of a path."""
-
     target: str = ""
     """The column to predict, where the source names one."""
