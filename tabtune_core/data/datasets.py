@@ -121,8 +121,7 @@ def add_dataset(
         if not final.exists():
             table = table or read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
             facts = (table.columns, table.findings, table.questions, table.reading)
-            told = (*facts, size, owner, origin, target, source_sha256)
-            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *told)
+            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner, origin, target, source_sha256)
             write(folder, table, dataset)
             keep_folder(folder, final)
     return get_dataset(home, identity)

@@ -105,16 +105,12 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
     found: dict[int, Facts] = {}
     for (value, kind), places in places_by(enumerate((kind.value, kind.kind) for kind in typed)).items():
         number = kind == "number"
-        terms = (
-            "count(value)",
-            "count(DISTINCT value)",
-            CONSECUTIVE if number else "false",
-            "sum(hash(value)::HUGEINT * (number + 1))",
-            CODED.get(kind, "NULL"),
-        )
         # a subquery computes the value once for all terms
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE {among(places)})"
-        rows = connection.execute(f"SELECT place, {', '.join(terms)} FROM {values} GROUP BY place").fetchall()
+        rows = connection.execute(
+            f"SELECT place, count(value), count(DISTINCT value), {CONSECUTIVE if number else 'false'}, "
+            f"sum(hash(value)::HUGEINT * (number + 1)), {CODED.get(kind, 'NULL')} FROM {values} GROUP BY place"
+        ).fetchall()
         coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
         marks = sentinels(connection, values, coded) if coded else {}
         if not number:

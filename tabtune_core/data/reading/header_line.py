@@ -34,8 +34,7 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
     filled_width = max(place for _, record in records for place, cell in enumerate(record, 1) if len(record) == width and cell.strip())
     fill = [sum(bool(cell.strip()) for cell in record) for _, record in records]
     usual = width - 1 if max(fill) >= width - 1 else median_low(fill)  # a note beside the table may widen it
-    for before, record in records:
-        filled = sum(bool(cell.strip()) for cell in record)
+    for (before, record), filled in zip(records, fill, strict=True):
         if len(record) >= max(min(width - 1, filled_width), 2) and filled * 2 > min(usual, width - 1):
             below = next((row for start, row in records if start > before), ())
             # else a title with as many cells as names, some of which may be years

@@ -76,9 +76,8 @@ def as_number(
         unread = filled - read
     elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
-        words = yield from as_words()
         message = f"{name!r} holds {what}: kept as text, as codes are. Choose number if they count something."
-        return Typed(words.kind, "cell", (Finding("info", "kept-as-text", message, name),))
+        return replace((yield from as_words()), findings=(Finding("info", "kept-as-text", message, name),))
     else:
         typed, wrong = Typed("number", FINITE, infinite_finding(name, infinite)), UNREAD
     typed = replace(typed, findings=(*typed.findings, *like_codes(name, sample)))
