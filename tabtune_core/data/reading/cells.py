@@ -58,7 +58,6 @@ def cleaned(cell: str) -> str:
 def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     """Returns the parameter of ``cleaned``: a regular expression (RE2) of missing cells, without "-", which is decided by column later."""
     marks = [f"(?-i:{EXACT[mark]})" if mark in EXACT else re.escape(mark) for mark in USUAL_MARKS if mark != DASH]
-    marks += [re.escape(mark.strip()) for mark in extra if mark.strip() not in EXACT]
     unseen = f"({UNSEEN.pattern})*"  # letters that a question about a mark does not show
     words = [word for mark in extra for word in (EXACT[mark].split("|") if mark in EXACT else [mark.strip()]) if word]
     for word in dict.fromkeys(words):

@@ -200,3 +200,10 @@ def test_parquet_keeps_its_values():
 )
 def test_choices_survive_json(choices):
     assert ReadingChoices.from_json(choices.to_json()) == choices
+
+
+@pytest.mark.parametrize(("marks", "missing"), [((), 1), (("NA",), 1), (("na",), 1), (("Na",), 3), (("fe",), 2)])
+def test_a_mark_that_is_also_a_name_is_matched_as_it_is_written(marks, missing):
+    """Na is sodium, and NA means missing also if a person says so."""
+    text = "element,y\n" + "".join(f"{name},{y}\n" for y, name in enumerate(["Na", "K", "NA", "Na", "Mg", "Fe"]))
+    assert read_table(text.encode(), ReadingChoices(missing_marks=marks)).frame["element"].isna().sum() == missing
