@@ -161,6 +161,8 @@ def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, f
             hidden = [one.name for one in known if one.visible != calamine.SheetVisibleEnum.Visible]
             names = [one.name for one in known]
             tried = [name for name in names if name not in hidden] or names if sheet is None else [name for name in names if name == sheet]
+            if not names:
+                raise LayoutError("The workbook has charts only, and no sheet with cells. Save the table in a sheet, or as CSV.")
             if not tried:
                 raise LayoutError(f"The workbook has no sheet {shorten(sheet or '')!r}. It has {listed(names, hidden)}.")
             name, opened = first_table(book, tried, fewest)

@@ -364,12 +364,20 @@ def bomb():
     return zipped(parts)
 
 
+def charts_only():
+    with zipfile.ZipFile(io.BytesIO(xlsx({"Chart1": []}))) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    rels = "xl/_rels/workbook.xml.rels"
+    return zipped({**parts, rels: parts[rels].replace("/worksheet", "/chartsheet", 1)})
+
+
 BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
 
 
 @pytest.mark.parametrize(
     ("data", "choices", "says"),
     [
+        (charts_only(), {}, "The workbook has charts only, and no sheet with cells."),
         (xlsx({"One": []}), {}, "The sheet 'One' is empty. The workbook has 1 sheet: 'One'."),
         (xlsx({"One": [], "Two": []}), {}, "All sheets that are not hidden are empty."),
         (
