@@ -26,24 +26,30 @@ FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 200
 """For a column whose values another column describes: fewest rows per value on average, and rows checked before all are."""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 """Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per pair with copies."""
-TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr)")
+TIME_NAME = re.compile(
+    r"(?i:date|timestamp|date_?time|time_stamp|year|yr|jahr|année|annee|año|ano|anno|jaar|år|vuosi|rok|год|рік|έτος|y[\u0131i]l|tahun|năm|年|年度|연도)"
+)
 MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)")
 DAYS_OF_A_MONTH = 31
 SINCE_1970 = re.compile(r"1[2-9]\d{11}((\d{3}){1,2})?(\.0)?")
 """Milliseconds since 1970, as pandas and JavaScript write moments, or micro- or nanoseconds, in the years from 2008 to 2033."""
-BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita|nascimento")
+BIRTH_NAME = re.compile(
+    r"(?i)birth|(^|[\W_])(dob|born|n[ée]\(e\)|(dt|data|fecha|f)[\W_]*(de[\W_]*)?na[cs]c?)([\W_]|$)|geburt|geboren|geboorte|naissance|nacimiento"
+    r"|nascita|nascimento|urodz|naroz|födel|fødsel|syntym|рожд|народж|doğum|lahir|生年月日|出生|생년월일"
+)
 """Dates of birth say who a row is about, not when it was seen."""
 CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
 YEAR_OR_AMOUNT = re.compile(r"[A-Za-z]{0,2}[ -]?(1[89]|20)\d\d([-/ ]?\d\d(\d\d)?)?[A-Za-z]?|[\d.]+ ?[A-Za-z]{1,5}")
 SUBJECTS = (
     "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver|visitor|author"
-    "|kunde|mitarbeiter|schüler|haushalt|cliente|paciente|usuario|alumno|paziente|utente|élève|étudiant|klant"
+    "|kunde|mitarbeiter|schüler|haushalt|cliente|paciente|usuario|alumno|paziente|utente|élève|étudiant|klant|пациента?|клиента?|pasien|pelanggan"
+    "|müşteri|pacjenta?|klienta?|患者|顧客|顾客|客户|用户|학생|환자|고객"
 )
-THINGS = f"{SUBJECTS}|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags|commande|pedido"
-NUMBER = "id|no|nr|num|number|nummer|numero|número|numéro|code|key"
+THINGS = f"{SUBJECTS}|pat|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags|commande|pedido"
+NUMBER = "id|no|nr|num|number|nummer|numero|número|numéro|code|key|编号|番号|번호"
 ID_NAME = re.compile(
     rf"(?i:(^|.*[_\W])(id|uuid|guid|mrn|pid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(name)?\W*)"  # not "paid"
-    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*|(id|code|numero|número|numéro)[_\W]+(de[_\W]+|del[_\W]+)?({THINGS}))"
+    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*|(id|code|numero|número|numéro|codigo|código|номер|код)[_\W]+(de[_\W]+|del[_\W]+)?({THINGS}))"
 )
 
 

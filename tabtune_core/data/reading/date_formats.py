@@ -57,6 +57,7 @@ MARKS = (
     (r" $", ""),
     (r"^(\d+:[\d:]+) (\d+ \w+ \d+)$", r"\2 \1"),
     (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"),
+    (r"^(\d{4})(\d\d)(\d\d):(\d\d)(\d\d)$", r"\1 \2 \3 \4:\5"),
 )
 """Rules that put a blank for every mark except the colons of a time, a time after its date, and blanks into a date of digits."""
 ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date

@@ -114,19 +114,21 @@ def _time_of_day(name: str, likely: list[str], forced: bool) -> Asking[Typed | N
 
 def _are_durations() -> Asking[bool]:
     """Whether times such as 12:30 can only be minutes and seconds: some are beyond 24 minutes, or many cells also have hours, such as
-    1:02:30, and the hours are few beside the minutes.
+    1:02:30, and the hours are few beside the minutes. Nor are times of day such as 31:02:30.
     """
     two, three = "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d')", "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d:[0-5]\\d([.]\\d+)?')"
     first = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)"
-    filled, short, long, beyond, minutes, hours = yield Ask(
+    filled, short, long, beyond, late, minutes, hours = yield Ask(
         (
             "count(cell)",
-            *(f"count(*) FILTER ({shape})" for shape in (two, three, f"{two} AND {first} > 24")),
+            *(f"count(*) FILTER ({shape})" for shape in (two, three, f"{two} AND {first} > 24", f"{three} AND {first} > 24")),
             *(f"max({first}) FILTER ({shape})" for shape in (two, three)),
         )
     )
-    if not short or short + long < filled * (1 - STRAY_SHARE):
+    if short + long < filled * (1 - STRAY_SHARE):
         return False
+    if not short:
+        return bool(late > BAD_SHARE * filled)
     return bool((beyond > BAD_SHARE * filled or long > STRAY_SHARE * filled) and not (long and 2 * hours > minutes))
 
 

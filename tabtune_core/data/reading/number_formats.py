@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from tabtune_core.data.reading.batched_queries import quoted
 
 MONEY = r"[$¢-¥฿₠-₿￠￡￥￦]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
+LED = (
+    rf"U\$S|{MONEY}|[A-Z]{{1,2}}\$|S/\.?|Rp\.?|(?:kr\.?|A[RU]D|BRL|CAD|CLP|COP|CZK|DKK|HKD|HUF|IDR|ILS|KRW|MXN|MYR|NOK|NZD|PEN|PHP|PLN|RON|SEK"
+    r"|SGD|THB|TRY|TWD|UAH|UYU|VND|ZAR)\s"
+)
+"""Money before its amount. Behind it, other words than those of ``MONEY`` are the unit of the column."""
 MINUS = "\u2212\u2013"
 """The typographic minus sign and the en dash, used instead of "-"."""
 SIGNED = f"replace(replace(cell, '{MINUS[0]}', '-'), '{MINUS[1]}', '-')"  # translate takes three times as long
-BRACKETED = rf"^({MONEY})?\s*\(([^()]*\d%?)\s*\)\s*%?$|^(\d[\d.,]*[.,]\d\d+)-$"
+BRACKETED = rf"^({LED})?\s*\(([^()]*\d%?)\s*\)\s*%?$|^(\d[\d.,]*[.,]\d\d+)-$"
 """A negative number as accountants and SAP write it; a grade such as 2- or 1.3- is none."""
-BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '^([+-]?)\s*({MONEY}|%)\s*|\s*({MONEY}|/-|%|\+)$', '\1', 'g')"
+BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '^([+-]?)\s*({LED}|%)\s*|\s*({MONEY}|/-|%|\+)$', '\1', 'g')"
 BOUND, FLAG = r"[<>≤≥~≈]=?\s*", r"\s+[AC-JLN-Za-jln-z]{1,2}"
 """A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and statistical offices (e)
 write it, except K, M and B, which mean thousands, millions and billions."""

@@ -265,6 +265,16 @@ def test_minutes_and_seconds_beside_hours_are_no_times_of_day(most, zero):
     assert new.frame["length"].tolist() == [245.0]
 
 
+@pytest.mark.parametrize(("beyond", "kind"), [(1, "time"), (8, "number")])
+def test_hours_worked_of_more_than_a_day_are_no_times_of_day_and_one_slip_among_times_is_a_slip(beyond, kind):
+    texts = [f"{5 + row % 17}:{row * 7 % 60:02}:57" for row in range(200)]
+    texts[:beyond] = [f"{25 + row}:06:58" for row in range(beyond)]
+    table = read_table(b"worked,y\n" + b"".join(b"%s,%d\n" % (text.encode(), row) for row, text in enumerate(texts)))
+    assert (table.columns[0].kind, table.columns[0].missing) == (kind, 1 if kind == "time" else 0)
+    if kind == "number":
+        assert table.frame["worked"][0] == 25 * 3600 + 6 * 60 + 58
+
+
 @pytest.mark.parametrize("odd", ["09:30:15", "0:00:30", "5:06:07"])
 def test_one_time_with_seconds_does_not_make_durations_of_times_of_day(odd):
     texts = [*(f"{8 + row % 13}:{row * 7 % 60:02}" for row in range(99)), odd]

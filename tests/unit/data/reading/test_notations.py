@@ -187,9 +187,17 @@ def test_a_fraction_or_a_power_is_no_unit(cells):
     assert one(cells.split() * 9)[0] is None
 
 
-@pytest.mark.parametrize("written", ["₺{}", "%{}", "￥{}", "Rs {}/-", "{} ₪"])
+LED = ("U$S {}", "Rp {}", "Rp{}", "S/ {}", "A${}", "NT${}", "kr {}", "MXN {}")
+
+
+@pytest.mark.parametrize("written", ["₺{}", "%{}", "￥{}", "Rs {}/-", "{} ₪", *LED])
 def test_signs_of_other_countries_stand_beside_numbers(written):
     assert one([written.format(number) for number in (5, "7.5", 12)] * 9)[0] == [5, 7.5, 12] * 9
+
+
+@pytest.mark.parametrize("code", ["CAD{}", "RM {}", "TL{}", "MXN{}", "Fr {}"])
+def test_letters_before_a_number_that_may_be_a_code_are_no_money(code):
+    assert one([code.format(number) for number in (101, 102, 205)] * 9)[0] is None
 
 
 def test_grades_are_not_negative():
