@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from dashboard.server.people import by
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.data.target import Way
-from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
+from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
 from tabtune_core.wording import counted, few, number
@@ -81,17 +82,16 @@ def reading_words(readings: Sequence[ReadingChoices]) -> list[str]:
     >>> reading_words([ReadingChoices(kinds=(("id", "ignored"),)), ReadingChoices(), ReadingChoices(delimiter=";")])
     ['without id', 'as detected', 'separator ;']
     """
-    said: list[list[str]] = [[] for _ in readings]
-    for name, words in _READING_WORDS.items():
-        if len({getattr(one, name) for one in readings}) > 1:
-            for parts, one in zip(said, readings, strict=True):
-                parts += [words(value)] if (value := getattr(one, name)) not in (None, ()) else []
+    differing = [name for name in _READING_WORDS if len({getattr(one, name) for one in readings}) > 1]
     every = set.intersection(*(set(one.kinds) for one in readings))
-    for parts, one in zip(said, readings, strict=True):
-        own = [(name, kind) for name, kind in one.kinds if (name, kind) not in every]
-        left_out = [name for name, kind in own if kind == "ignored"]
+    said: list[list[str]] = []
+    for one in readings:
+        chosen = {name: value for name in differing if (value := getattr(one, name)) not in (None, ())}
+        left_out = [name for name, kind in one.kinds if kind == "ignored" and (name, kind) not in every]
+        others = [f"{name} as {kind}" for name, kind in one.kinds if kind != "ignored" and (name, kind) not in every]
+        parts = [_READING_WORDS[name](value) for name, value in chosen.items()]
         parts += [f"without {few(left_out)}"] if left_out else []
-        parts += [few([f"{name} as {kind}" for name, kind in own if kind != "ignored"])] if len(own) > len(left_out) else []
+        said.append([*parts, few(others)] if others else parts)
     return [", ".join(parts) or ("as detected" if any(said) else "") for parts in said]
 
 
@@ -148,16 +148,18 @@ def labels(runs: list[Run]) -> dict[str, str]:
     The names of zero-shot and full fine-tuning begin with the strategy. Equal names get whichever of model, alpha, dropout, targets and
     rate differs, the time if the runs are of several sweeps, and a number if a run is repeated.
     """
-    several = len({run.settings.model for run in runs}) > 1
-    of_model = [several and run.settings.strategy not in REFERENCES for run in runs]
-    named = [_by_strategy(run) + (f" · {run.settings.model}" if said else "") for run, said in zip(runs, of_model, strict=True)]
-    names = told_apart(named, [run.settings for run in runs])
-    sweeps: dict[str, set[str]] = {name: set() for name in names}
-    for run, name in zip(runs, names, strict=True):
-        sweeps[name].add(run.sweep)
+    settings = [run.settings for run in runs]
+    names = told_apart(with_models([_by_strategy(run) for run in runs], settings), settings)
+    sweeps = Counter(name for name, _ in {(name, run.sweep) for name, run in zip(names, runs, strict=True)})
     times = [moment(run.ended or run.created) for run in runs]
-    names = [f"{name}, {ended}" if len(sweeps[name]) > 1 else name for name, ended in zip(names, times, strict=True)]
+    names = [f"{name}, {ended}" if sweeps[name] > 1 else name for name, ended in zip(names, times, strict=True)]
     return dict(zip([run.id for run in runs], numbered(names), strict=True))
+
+
+def with_models(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
+    """Adds to each name its model if the runs have several, except to a reference, which has none."""
+    several = len({run.model for run in runs}) > 1
+    return [f"{name} · {run.model}" if several and run.strategy not in REFERENCES else name for name, run in zip(names, runs, strict=True)]
 
 
 def _by_strategy(run: Run) -> str:

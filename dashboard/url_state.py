@@ -34,11 +34,8 @@ def chosen(name: str, options: Sequence[str], default: str) -> str:
     """Returns the choice of this tab, else of the address bar, else ``default``; always one of the options."""
     if _next(name) in st.session_state:
         st.session_state[_key(name)] = st.session_state.pop(_next(name))
-    held = st.session_state.get(_key(name))
-    if held in options:
-        return str(held)
-    asked = st.query_params.get(name)
-    return asked if asked is not None and asked in options else default
+    wanted = (st.session_state.get(_key(name)), st.query_params.get(name))
+    return next((str(value) for value in wanted if value in options), default)
 
 
 def gone(name: str, options: Sequence[str]) -> bool:

@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from dashboard.components import segments
-from dashboard.formatting import TRAIN_SECONDS_HELP
+from dashboard.formatting import TRAIN_SECONDS_HELP, with_models
 from dashboard.queries.curves import Legend, grouped_legend, legend_of
 from dashboard.url_state import keep
 from dashboard.views.live.actions import NAMES, fields_of, value_of
 from tabtune_core.metrics import METRICS, Task, metrics_of
-from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings
+from tabtune_core.settings import SETTINGS, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.settings.serialization import written_targets
 from tabtune_core.store.run_row import Run
@@ -42,11 +42,6 @@ class View:
     """A key of ``groupings``; runs of a group are drawn as their mean."""
 
 
-def asked(name: str, options: Sequence[Any], default: Any) -> Any:
-    """Returns the option that the address names, or the default."""
-    return next((option for option in options if str(option) == st.query_params.get(name)), default)
-
-
 def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: Callable[[], list[str]]) -> tuple[View, list[str]]:
     """Draws the x axis, and behind a button the other choices; returns them and the ids that ``ask_runs`` returns.
 
@@ -64,10 +59,11 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
     keys = {name: key for name, (key, _, _) in fields.items()}
     for name, (key, options, default) in fields.items():
         if st.session_state.get(key) not in options:
-            st.session_state[key] = asked(name, options, default)
+            asked = st.query_params.get(name)
+            st.session_state[key] = next((option for option in options if str(option) == asked), default)
     # the value is passed as the default too, because the browser shows the default before its first answer
     now = {name: st.session_state[key] for name, key in keys.items()}
-    x = segments(
+    segments(
         "Curves over",
         {"step": "Over steps", "seconds": "Over seconds"},
         default=now["axis"],
@@ -78,9 +74,8 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
     )
     with st.popover("View", icon=":material/tune:", key="view"):
         shown = ask_runs()
-        group = now["group"]
         if len(groups) > 1:
-            group = st.selectbox(
+            st.selectbox(
                 "Group by",
                 list(groups),
                 list(groups).index(now["group"]),
@@ -89,7 +84,7 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
                 help="Runs of a group are one line, their mean at each step; the band extends from the lowest to the highest of them.",
                 persist_state="session",
             )
-        metric = st.selectbox(
+        st.selectbox(
             "Second score",
             others,
             others.index(now["score"]),
@@ -98,7 +93,7 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
             help=f"The first is {METRICS[first].label}, which decides which checkpoint is kept.",
             persist_state="session",
         )
-        smoothing = st.select_slider(
+        st.select_slider(
             "Smoothing",
             SMOOTHINGS,
             now["smooth"],
@@ -107,16 +102,17 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
             " remain as a faint line. It applies to loss, gradient norm, step time and GPU; scores and memory are never smoothed.",
             persist_state="session",
         )
-        log = st.toggle(
+        st.toggle(
             "Logarithmic",
             now["log"],
             key=keys["log"],
             help="Vertical axes of the second score, loss, memory, gradient and GPU. A score that can be negative stays linear.",
             persist_state="session",
         )
-    for name, value in {"axis": x, "score": metric, "log": log, "smooth": smoothing, "group": group}.items():
-        keep(name, None if value == fields[name][2] else str(value))
-    return View(first, metric, x, log, smoothing, group), shown
+    for name, (key, _, default) in fields.items():
+        now[name] = st.session_state[key]
+        keep(name, None if now[name] == default else str(now[name]))
+    return View(first, now["score"], now["axis"], now["log"], now["smooth"], now["group"]), shown
 
 
 def share() -> None:
@@ -160,11 +156,10 @@ def legend_by(group: str, runs: list[Run], shown: list[Run]) -> Legend:
 
 
 def _over_seeds(runs: list[Run]) -> dict[str, str]:
-    several = len({run.settings.model for run in runs}) > 1
     alike = {run.id: dataclasses.replace(run.settings, seed=0) for run in runs}
     distinct = list({repr(one): one for one in alike.values()}.values())
-    named = [one.label + (f" · {one.model}" if several and one.strategy not in REFERENCES else "") for one in distinct]
-    names = dict(zip(map(repr, distinct), numbered(told_apart(named, distinct)), strict=True))
+    named = told_apart(with_models([one.label for one in distinct], distinct), distinct)
+    names = dict(zip(map(repr, distinct), numbered(named), strict=True))
     return {run_id: names[repr(one)] for run_id, one in alike.items()}
 
 
