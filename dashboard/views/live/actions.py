@@ -1,5 +1,7 @@
 """The actions of the Live page: stop, cancel and repeat runs, queue a run with one setting changed, and the queue of all sweeps."""
 
+from contextlib import suppress
+
 import streamlit as st
 
 from dashboard import queries
@@ -72,23 +74,19 @@ def tweaked(settings: RunSettings, name: str, text: str) -> RunSettings:
 
 
 def _number(text: str, label: str) -> float:
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError as error:
-            raise SettingError(f"{label} is {text!r}; write a number.") from error
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    raise SettingError(f"{label} is {text!r}; write a number.")
 
 
 def name_of(run: Run, settings: RunSettings, name: str) -> str:
     """Names the changed run: by rank and seed if the old name has that form, else the old name with the change appended."""
-    seeded = f" seed {run.settings.seed}"
-    usual = run.settings.label + (seeded if run.name.endswith(seeded) else "")
     if name == "seed":
         return f"{settings.label} seed {settings.seed}"
-    if name == "rank" and run.name == usual:
-        return settings.label + usual.removeprefix(run.settings.label)
+    usual = run.settings.label
+    if name == "rank" and run.name in (usual, f"{usual} seed {run.settings.seed}"):
+        return settings.label + run.name.removeprefix(usual)
     return f"{run.name}, {SETTINGS[name].label.lower()} {value_of(settings, name)}"
 
 
@@ -103,16 +101,11 @@ def tweak(run: Run, *, key: str) -> None:
         known = fields_of(run.settings)
         name = st.selectbox("Setting", known, format_func=lambda field: SETTINGS[field].label, key=f"tweak_field_{key}")
         now = value_of(run.settings, name)
-        text = st.text_input(
-            f"New value (now {now or 'not set'})",
-            key=f"tweak_value_{name}_{key}",
-            placeholder=now,
-            help=SETTINGS[name].help,
-        )
+        title = f"New value (now {now or 'not set'})"
+        text = st.text_input(title, key=f"tweak_value_{name}_{key}", placeholder=now, help=SETTINGS[name].help).strip()
         settings = None
-        if text.strip():
-            with errors_shown(SettingError):
-                settings = tweaked(run.settings, name, text.strip())
+        with errors_shown(SettingError):
+            settings = tweaked(run.settings, name, text) if text else None
         st.button(
             "Add to queue",
             on_click=duplicate,

@@ -11,14 +11,15 @@ from dashboard.url_state import asked_for, keep
 from dashboard.views.live.actions import again, ask, tweak
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
+from tabtune_core.execution.executor import LOCAL
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.run_row import ENDED, RETRYABLE, Run
 from tabtune_core.wording import counted
 
 FOLLOW = "follow"
 """In place of a run's id: the run in progress."""
-SEVERE = ("diverged", "memory")
-"""Problems that end a run; the others are hints."""
+SEVERE = ("diverged", "memory", "no gain")
+"""Problems that leave a run without use; the others are hints."""
 
 
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
@@ -80,7 +81,7 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
 
 def _where(run: Run, plan: RunPlanned) -> str:
     """Returns device and machine, and the executor if it is not this machine's worker."""
-    by = f", by {plain(run.executor)}" if run.executor not in ("", "local") else ""
+    by = f", by {plain(run.executor)}" if run.executor not in ("", LOCAL) else ""
     return f"{plain(plan.device)}{f' of {plain(run.node)}' if run.node else ''}{by}"
 
 
@@ -164,7 +165,7 @@ def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None, *, al
     for seen in found:
         row = GUIDE[seen.kind]
         text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."
-        (st.warning if seen.kind in SEVERE or seen.kind == "no gain" else st.info)(text, icon=":material/build:")
+        (st.warning if seen.kind in SEVERE else st.info)(text, icon=":material/build:")
         if seen.fix:
             st.button(
                 seen.fix.label,
