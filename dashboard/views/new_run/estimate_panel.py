@@ -52,10 +52,9 @@ class Judged:
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
     """Returns the runs of the chart by name: full fine-tuning, requested or not, and LoRA at the lowest and the highest rank."""
     full = sweep.run.with_strategy("base-ft")
-    adapters = [run for run in sweep.one_seed() if run.strategy == "peft"]
-    ends = {} if not adapters else {run.lora.rank: run for run in (adapters[0], *adapters)}
-    kept = {rank: ends[rank] for rank in sorted({min(ends), max(ends)})} if ends else {}
-    return {"Full fine-tuning": full} | {f"LoRA r={rank}": run for rank, run in kept.items()}
+    by_rank = {run.lora.rank: run for run in sweep.one_seed() if run.strategy == "peft"}
+    ends = sorted({min(by_rank), max(by_rank)}) if by_rank else []
+    return {"Full fine-tuning": full} | {f"LoRA r={rank}": by_rank[rank] for rank in ends}
 
 
 def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
@@ -79,7 +78,7 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way, *, stopped: bool) -> Judged:
     """Draws memory by cause, whether it fits, and time, each time that the form changes. Runs that are ``stopped`` are not measured."""
-    counts = None if way == "numbers" else queries.class_counts(table, target, way, sweep.run.group_rare_classes)
+    classes = 0 if way == "numbers" else len(queries.class_counts(table, target, way, sweep.run.group_rare_classes))
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = count_features(kinds_of(queries.tables()[table].columns, sweep.run), target)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
@@ -89,7 +88,6 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
     if device.all_bytes is not None:
         run = with_shown_rows(sweep.run, features=features, memory_bytes=round(device.all_bytes), on_gpu=on_gpu)
         sweep = dataclasses.replace(sweep, run=run)
-    classes = 0 if counts is None else len(counts)
     sizes = Sizes.plan(sweep.run, split, features=features, classes=classes)
     trained_on = TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu)
     paces = queries.paces(card.name)

@@ -29,13 +29,13 @@ USUAL_RANK = 8
 SEVERAL = "Choose several values to compare them in separate runs; type other values and press Enter."
 
 
-def widget(name: str, told: str = "", **more: Any) -> None:
-    """Draws the widget for a setting's type; ``told`` says what effect the setting had in earlier runs.
+def widget(name: str, **more: Any) -> None:
+    """Draws the widget for a setting's type.
 
     Number fields have no bounds, because Streamlit would keep a value outside them to itself: the library explains values that it refuses.
     """
     row = FORM[name]
-    about = {"help": f"{row.help} {plain(told)}".rstrip(), "bind": "query-params", **more}
+    about = {"help": row.help, "bind": "query-params", **more}
     if row.kind is bool:
         st.toggle(row.label, DEFAULTS[name], key=name, **about)
     elif get_origin(row.kind) is Literal:
@@ -79,20 +79,26 @@ def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
                     widget(name)
 
 
-def numbers_field(name: str, usual: Iterable[str], told: str = "", placeholder: str = "") -> None:
-    """Draws the field of an axis: a list of numbers, chosen or typed; ``told`` is as for ``widget``."""
-    axis, held = AXES[name], st.session_state.get(name, [])
-    about = SETTINGS[axis.axis].help if name != "full_learning_rates" else axis.help
+def list_field(row: Setting, usual: Iterable[str], *, help: str, placeholder: str, typed: bool = True) -> None:
+    """Draws a field of several values, which are chosen from the ``usual`` ones or ``typed``; those that it holds stay options."""
     st.multiselect(
-        axis.label,
-        list(dict.fromkeys([*usual, *DEFAULTS[name], *held])),
-        key=name,
-        default=DEFAULTS[name],
-        accept_new_options=True,
-        help=" ".join(part for part in (about, SEVERAL, plain(told)) if part),
-        placeholder=placeholder or axis.placeholder,
+        row.label,
+        list(dict.fromkeys([*usual, *DEFAULTS[row.name], *st.session_state.get(row.name, [])])),
+        key=row.name,
+        default=DEFAULTS[row.name],
+        accept_new_options=typed,
+        help=help,
+        placeholder=placeholder,
         bind="query-params",
     )
+
+
+def numbers_field(name: str, usual: Iterable[str], told: str = "", placeholder: str = "") -> None:
+    """Draws the field of an axis: a list of numbers; ``told`` says what effect the setting had in earlier runs."""
+    axis = AXES[name]
+    about = SETTINGS[axis.axis].help if name != "full_learning_rates" else axis.help
+    help = " ".join(filter(None, (about, SEVERAL, plain(told))))
+    list_field(axis, usual, help=help, placeholder=placeholder or axis.placeholder)
 
 
 def parts_of(card: ModelCard, task: Task) -> list[str]:
@@ -126,32 +132,16 @@ def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
 
 def target_widgets(card: ModelCard, task: Task, told: str) -> None:
     """Draws the target modules, by name or in a tree of the model, and other sets to compare them with."""
-    parts = dict.fromkeys([*parts_of(card, task), *st.session_state.get("targets", [])])
-    st.multiselect(
-        SETTINGS["targets"].label,
-        list(parts),
-        key="targets",
-        default=DEFAULTS["targets"],
-        help=f"{SETTINGS['targets'].help} {plain(told)}",
-        placeholder="The model's own list (all of them)",
-        bind="query-params",
-    )
+    row, own_list = SETTINGS["targets"], "The model's own list (all of them)"
+    list_field(row, parts_of(card, task), help=f"{row.help} {plain(told)}", placeholder=own_list, typed=False)
     tree = st.expander("Choose in a tree of the model", icon=":material/account_tree:", key="parts_tree", on_change="rerun")
     if tree.open:
         with tree:
             chosen, rank = st.session_state.targets, max(st.session_state.ranks or [USUAL_RANK])
             show_tree(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
-    sets = dict.fromkeys([*card.rules(task).groups, *st.session_state.get("target_sets", [])])
-    st.multiselect(
-        AXES["target_sets"].label,
-        list(sets),
-        key="target_sets",
-        default=DEFAULTS["target_sets"],
-        accept_new_options=True,
-        help=f"{AXES['target_sets'].help} Join the modules of one set with +; 'default' is the model's own list.",
-        placeholder="None; each set is a separate run",
-        bind="query-params",
-    )
+    sets, help = AXES["target_sets"], "Join the modules of one set with +; 'default' is the model's own list."
+    groups, none = card.rules(task).groups, "None; each set is a separate run"
+    list_field(sets, groups, help=f"{sets.help} {help}", placeholder=none)
 
 
 def tick(card: ModelCard, task: Task, path: str) -> None:

@@ -79,31 +79,25 @@ def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
         keys = keys_of(row)
         for key, one in zip(keys, value if len(keys) > 1 else (value,), strict=True):
             values[key] = float(one) if is_decimal(row) and one is not None else one
+    lora, train = sweep.run.lora, sweep.run.train
+    alphas = sweep.alphas or (() if lora.alpha is None else (lora.alpha,))
+    rates = sweep.learning_rates or (() if train.learning_rate is None else (train.learning_rate,))
+    first, *others = sweep.target_sets or (lora.targets,)  # the first set of target modules has its own picker
     return {
         **values,
-        **_axis_values(sweep),
         "selection_metric": sweep.run.selection_metric,
         "checkpoint": sweep.run.checkpoint or "",
         "ranks": list(sweep.ranks),
-        "seeds": ", ".join(str(seed) for seed in sweep.seeds),
-        "length": "epochs" if sweep.run.train.steps is None else "steps",
-        "steps": sweep.run.train.steps or 100,
-    }
-
-
-def _axis_values(sweep: SweepSettings) -> dict[str, Any]:
-    """Returns the axes as the lists that a person can type into; the first set of target modules has its own picker."""
-    lora, rate = sweep.run.lora, sweep.run.train.learning_rate
-    alphas = sweep.alphas or (() if lora.alpha is None else (lora.alpha,))
-    first, *others = sweep.target_sets or (lora.targets,)
-    return {
+        "seeds": ", ".join(map(str, sweep.seeds)),
+        "length": "epochs" if train.steps is None else "steps",
+        "steps": train.steps or 100,
         "tied": not alphas,
         "alphas": [written(alpha) for alpha in alphas or (USUAL_ALPHA,)],
         "dropouts": [written(dropout) for dropout in sweep.dropouts or (lora.dropout,)],
         "targets": list(first),
         "target_sets": [written_targets(targets) for targets in others],
-        "learning_rates": [written(one, short_rate) for one in sweep.learning_rates or (() if rate is None else (rate,))],
-        "full_learning_rates": [written(one, short_rate) for one in sweep.full_learning_rates],
+        "learning_rates": [written(rate, short_rate) for rate in rates],
+        "full_learning_rates": [written(rate, short_rate) for rate in sweep.full_learning_rates],
     }
 
 

@@ -32,7 +32,6 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
     held = {name: st.session_state.get(name, DEFAULTS[name]) for name in SET}
     described = {"In the form": held, "Default": DEFAULTS, "Proposed for this table": proposal}
     filled = {name: _words(values, rate) for name, values in described.items()}
-    same = [name for name, values in list(filled.items())[1:] if values == filled["In the form"]]
     with st.container(border=True):
         lines = [f"| {name} | " + " | ".join(plain(values[key]) for values in filled.values()) + " |" for key, name in NAMES.items()]
         st.markdown("\n".join([f"| | {' | '.join(filled)} |", "|---" * (len(filled) + 1) + "|", *lines]))  # fits a phone
@@ -45,7 +44,7 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
                 on_click=st.session_state.update,
                 args=(proposal,),
                 icon=":material/check:",
-                disabled="Proposed for this table" in same,
+                disabled=filled["Proposed for this table"] == filled["In the form"],
             )
             st.button(
                 "Use the defaults",
@@ -53,7 +52,7 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
                 on_click=st.session_state.update,
                 args=({name: DEFAULTS[name] for name in SET},),
                 icon=":material/undo:",
-                disabled="Default" in same,
+                disabled=filled["Default"] == filled["In the form"],
             )
     st.pills(
         "Or start from another row of the quick reference",
