@@ -77,7 +77,10 @@ def side_by_side(compared: Compared) -> None:
     if not runs:
         st.info("Choose runs to see them side by side.", icon=":material/compare_arrows:")
         return
-    views = VIEWS | (OF_CLASSES if compared.task == "classification" else OF_NUMBERS) | LAST
+    of_task: dict[str, View] = {"Confusion": confusions, "Calibration": calibration}
+    if compared.task == "regression":
+        of_task = {"Errors": number_errors}
+    views = {"Settings": _settings, "Curves": _curves, **of_task, "Changed rows": changed_rows, "Update size": update_sizes}
     for tab, draw in zip(st.tabs(list(views), key="side_by_side", on_change="rerun"), views.values(), strict=True):
         if tab.open:
             with tab:
@@ -111,9 +114,3 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
         label = "Training loss of the chosen runs"
         show("loss", frames["steps"], key="compare_loss", label=label, unit=LOSS_UNITS[compared.task], x=x, together=compared.sweep)
-
-
-VIEWS: dict[str, View] = {"Settings": _settings, "Curves": _curves}
-OF_CLASSES: dict[str, View] = {"Confusion": confusions, "Calibration": calibration}
-OF_NUMBERS: dict[str, View] = {"Errors": number_errors}
-LAST: dict[str, View] = {"Changed rows": changed_rows, "Update size": update_sizes}
