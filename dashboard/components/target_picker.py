@@ -64,21 +64,16 @@ def rare_grouped() -> int:
 
 def group_rare(table: str, target: str, way: Way) -> None:
     """Shows a button that merges rare classes, if there are some, or one that undoes it."""
-    label, rows = f"Merge classes with fewer than {GROUPED} rows", GROUPED
-    if rare_grouped():
-        label, rows = "Keep rare classes separate", 0
-    elif not worth_grouping(queries.class_counts(table, target, way)["rows"]):
+    if way != "classes":
         return
-    if way == "classes":
-        help = describe(RunSettings, RARE)
-        st.button(
-            label,
-            key="group_rare",
-            icon=":material/call_merge:" if rows else ":material/call_split:",
-            on_click=st.session_state.update,
-            args=({RARE: rows},),
-            help=help,
-        )
+    if rare_grouped():
+        label, icon, rows = "Keep rare classes separate", ":material/call_split:", 0
+    elif worth_grouping(queries.class_counts(table, target, way)["rows"]):
+        label, icon, rows = f"Merge classes with fewer than {GROUPED} rows", ":material/call_merge:", GROUPED
+    else:
+        return
+    help = describe(RunSettings, RARE)
+    st.button(label, key="group_rare", icon=icon, on_click=st.session_state.update, args=({RARE: rows},), help=help)
 
 
 def without_mended(found: Iterable[Finding]) -> list[Finding]:

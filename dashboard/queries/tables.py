@@ -14,14 +14,7 @@ from dashboard.formatting import moment, no_two_alike, reading_words
 from dashboard.queries.workspace import home, listed, of_workspace, store
 from dashboard.server.people import by, check_may_change, may_change, person
 from tabtune_core.analysis.launch_checks import stopped_by_table
-from tabtune_core.data.datasets import (
-    Dataset,
-    add_sample,
-    get_dataset,
-    list_datasets,
-    load_frame,
-    preview,
-)
+from tabtune_core.data.datasets import Dataset, add_sample, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.merged_classes import with_label

@@ -67,8 +67,7 @@ def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
         elif by_word[word] != column.kind:
             # two words that mean yes and no are detected from the file; any others are categories
             kinds[column.name] = "category" if by_word[word] == "boolean" else by_word[word]
-    names = [column.name for column in dataset.columns]
-    return dataclasses.replace(held, kinds=tuple((name, kinds[name]) for name in names if name in kinds))
+    return dataclasses.replace(held, kinds=tuple((one.name, kinds[one.name]) for one in dataset.columns if one.name in kinds))
 
 
 def _key(dataset: Dataset) -> str:

@@ -60,25 +60,23 @@ def show(dataset: Dataset) -> None:
     for reason in stops:
         st.error(f"**Stops training.** {plain(reason)}", icon=":material/block:")
     with st.container(horizontal=True, vertical_alignment="center"):
-        unread = has_unread_kinds(dataset)
-        ready = target != NOT_CHOSEN and not stops and not unread
+        why_not = ""
+        if has_unread_kinds(dataset):
+            why_not = "Read the file again with the kinds that you chose under Columns, or restore the earlier kinds."
+        elif stops:
+            why_not = "Training cannot start with this table yet."
+        elif target == NOT_CHOSEN:
+            why_not = "Choose the column to predict first."
         if st.button(
             "Next: choose a model",
-            type="primary" if ready else "secondary",
+            type="secondary" if why_not else "primary",
             icon=":material/arrow_forward:",
             icon_position="right",
-            disabled=not ready,
+            disabled=bool(why_not),
         ):
             go("views/new_run/page.py", table=dataset.id, target=target)
-        if not ready:
-            st.caption(
-                "Read the file again with the kinds that you chose under Columns, or restore the earlier kinds."
-                if unread
-                else "Training cannot start with this table yet."
-                if stops
-                else "Choose the column to predict first.",
-                width="content",
-            )
+        if why_not:
+            st.caption(why_not, width="content")
         table_views.to_check(dataset)
 
     st.header("What was read")

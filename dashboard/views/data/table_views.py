@@ -230,9 +230,9 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
     """Draws the distribution of the target, and says the error of always predicting the mean."""
     bars, mean, deviation = queries.histogram(dataset.id, column)
     show("target_values", bars, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}")
-    if bars.empty:
-        return
-    st.caption(f"Mean {number(mean, 4)}. Always predicting the mean gives an RMSE of about {number(deviation, 4)}, the standard deviation.")
+    if not bars.empty:
+        average, error = number(mean, 4), number(deviation, 4)
+        st.caption(f"Mean {average}. Always predicting the mean gives an RMSE of about {error}, the standard deviation.")
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
