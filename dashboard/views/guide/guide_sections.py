@@ -77,9 +77,6 @@ TEXTS = _sections(Path(__file__).with_name("guide.md").read_text(encoding="utf-8
 """Section name to Markdown."""
 CLAIMS = {topic: [part.replace("\n", " ") for part in told.split("\n\n")] for topic, told in _sections(TEXTS.pop("claims"), "###").items()}
 """Topic to the guide's statement, what was measured, and where and when, or its source."""
-UPDATE = r"W' = W_0 + \Delta W,\qquad \Delta W = \frac{\alpha}{r}\,B A"
-SHAPES = r"B\in\mathbb{R}^{d_{out}\times r},\qquad A\in\mathbb{R}^{r\times d_{in}}"
-FORWARD = r"h = W_0\,x + \frac{\alpha}{r}\,B A\,\mathrm{dropout}(x)"
 STEPS = (
     ("views/data/page.py", "1 · Data", "Upload a table, or take a sample. Check the target column and the findings."),
     ("views/new_run/page.py", "2 · New run", "Keep the proposal: a small model, a few ranks, zero-shot and full fine-tuning. Launch."),
@@ -109,8 +106,8 @@ def first_visit() -> None:
 def idea() -> None:
     """What LoRA is: the guide's sections 1 and 2.1."""
     st.markdown(TEXTS["idea"])
-    st.latex(UPDATE)
-    st.latex(SHAPES)
+    st.latex(r"W' = W_0 + \Delta W,\qquad \Delta W = \frac{\alpha}{r}\,B A")
+    st.latex(r"B\in\mathbb{R}^{d_{out}\times r},\qquad A\in\mathbb{R}^{r\times d_{in}}")
     st.markdown(TEXTS["rank"])
 
 
@@ -168,7 +165,7 @@ def layer() -> None:
 def scaling_and_dropout() -> None:
     """The guide's sections 2.2, 2.3 and 3."""
     st.header("Alpha and dropout")
-    st.latex(FORWARD)
+    st.latex(r"h = W_0\,x + \frac{\alpha}{r}\,B A\,\mathrm{dropout}(x)")
     st.markdown(TEXTS["alpha"])
     st.header("What is trained, exactly")
     st.markdown(TEXTS["trained"])
@@ -177,8 +174,7 @@ def scaling_and_dropout() -> None:
 def choosing() -> None:
     """Shows the guide's sections 4 and 15, for the newest table if there is one."""
     st.header("Quick reference")
-    tables = queries.tables()
-    newest = next(iter(tables.values()), None)
+    newest = next(iter(queries.tables().values()), None)
     fits = PRESETS[proposed(newest.rows)] if newest else None
     rows = [
         {
@@ -187,16 +183,11 @@ def choosing() -> None:
             "Alpha": row.lora.effective_alpha,
             "Dropout": row.lora.dropout,
             "Learning rate": f"{row.learning_rate:.0e}",
-            "Yours": "✓" if row is fits else "",
+            **({"Yours": "✓" if row is fits else ""} if fits else {}),
         }
         for row in PRESETS.values()
     ]
-    presets = pd.DataFrame(rows)
-    st.dataframe(
-        presets if newest else presets.drop(columns="Yours"),
-        hide_index=True,
-        column_config={"Alpha": st.column_config.NumberColumn(format="%g")},
-    )
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config={"Alpha": st.column_config.NumberColumn(format="%g")})
     if newest is not None and fits is not None:
         formula = max(4, newest.rows / 50_000)
         st.markdown(
@@ -205,13 +196,10 @@ def choosing() -> None:
         )
     st.markdown(TEXTS["advice"])
     with st.grid(2, min_column_width=280):
-        for title, icon, lines in (
-            ("Do", ":green[:material/check:]", TEXTS["do"]),
-            ("Do not", ":red[:material/close:]", TEXTS["do_not"]),
-        ):
+        for title, icon, text in (("Do", ":green[:material/check:]", "do"), ("Do not", ":red[:material/close:]", "do_not")):
             with st.container(border=True, height="stretch"):
                 st.markdown(f"**{title}**")
-                st.markdown("\n\n".join(f"{icon} {line.removeprefix('- ')}" for line in lines.splitlines()))
+                st.markdown("\n\n".join(f"{icon} {line.removeprefix('- ')}" for line in TEXTS[text].splitlines()))
 
 
 def found() -> None:
@@ -224,10 +212,8 @@ def found() -> None:
             st.caption(where)
     st.header("On your own table")
     for sweep, seen in queries.sweeps().items():
-        if not any(seen.counts.get(status) for status in RANKED):
+        if RANKED.isdisjoint(seen.counts) or not queries.listed(sweep):  # the latter: its rows cannot be read
             continue
-        if not queries.listed(sweep):
-            continue  # its rows cannot be read
         metric = queries.selection_metric(sweep)
         measured = queries.against_full(sweep, metric)
         if measured[["full", "lora"]].isna().any(axis=1).all():
