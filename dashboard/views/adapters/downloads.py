@@ -77,8 +77,7 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
         st.markdown(":material/hourglass_top: Preparing", width="content")
         return
     title = FORMATS[form].title[0].lower() + FORMATS[form].title[1:]  # each button has a name of its own, for screen readers
-    path = None if job is None or not job.result else queries.store().job_dir(job.id) / file_name(form, facts, run.id)
-    if job is not None and path is not None and path.is_file():
+    if job is not None and job.result and (path := queries.store().job_dir(job.id) / file_name(form, facts, run.id)).is_file():
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
             size = megabytes(path.stat().st_size)
@@ -99,17 +98,10 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
 
 
 def _verified(result: Mapping[str, Any], run: Run) -> None:
-    unit = "of a probability" if run.settings.task == "classification" else "standard deviations of the target"
+    classes, views = run.settings.task == "classification", run.settings.train.views
+    unit = "of a probability" if classes else "standard deviations of the target"
     st.badge(f"verified: a fresh process ran the code below on {result['rows']:,} test rows", icon=":material/verified:", color="green")
-    with_views = (
-        ""
-        if result["views"] == run.settings.train.views
-        else " It uses no ensemble, so it was compared with the run's first ensemble member."
-    )
-    flips = (
-        f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if run.settings.task == "classification" else ""
-    )
+    alone = " It uses no ensemble, so it was compared with the run's first ensemble member." if result["views"] != views else ""
+    flips = f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if classes else ""
     difference = f"{result['difference']:.1e} {unit}" if result["difference"] else "none"
-    st.caption(
-        f"Opened with {plain(result['through'])}. Largest difference from the run's own predictions: {difference}. {flips}{with_views}"
-    )
+    st.caption(f"Opened with {plain(result['through'])}. Largest difference from the run's own predictions: {difference}. {flips}{alone}")

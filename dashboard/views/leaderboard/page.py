@@ -46,17 +46,14 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
         lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
-        untrained, score = best[f"zero_shot_validation_{metric}"], best[f"validation_{metric}"]
-        zero_shot = (
-            ""
-            if pd.isna(untrained) or best["strategy"] == "inference"
-            else f" (zero-shot {METRICS[metric].text(untrained, score - untrained)})"
-        )
         noise = "How much of a lead is noise is not known. "
         if len(done) == 1:
             lead, noise = f"**{first[0]}** is the only run in the ranking,", ""
+        meaning, score, untrained = METRICS[metric], best[f"validation_{metric}"], best[f"zero_shot_validation_{metric}"]
+        trained = pd.notna(untrained) and best["strategy"] != "inference"
+        zero_shot = f" (zero-shot {meaning.text(untrained, score - untrained)})" if trained else ""
         st.markdown(
-            f"{lead} on the validation rows with {METRICS[metric].written} **{METRICS[metric].text(score, score - untrained)}**"
+            f"{lead} on the validation rows with {meaning.written} **{meaning.text(score, score - untrained)}**"
             f"{zero_shot}. {noise}Validation ranks; test is only reported. {plain(recommendation.basis)}"
         )
 
