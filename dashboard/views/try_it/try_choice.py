@@ -58,14 +58,11 @@ class Choice:
 def candidates() -> dict[str, Candidate]:
     """Returns all adapters that can be tried, newest first: verified ones of runs, and uploaded ones whose base model is here."""
     tables = queries.tables()
-    runs = [run for run in reversed(queries.listed(None)) if run.settings.strategy == "peft" and run.settings.dataset in tables]
-    runs = [run for run in runs if run.result and run.result.adapter_verified]
-    found = {
-        run.id: Candidate(
-            run.id, f"{run.name} · {run.settings.model}", run.settings, run.settings.dataset, tables[run.settings.dataset].name, True
-        )
-        for run in runs
-    }
+    found: dict[str, Candidate] = {}
+    for run in reversed(queries.listed(None)):
+        if run.result and run.result.adapter_verified and run.settings.dataset in tables:
+            title, table = f"{run.name} · {run.settings.model}", run.settings.dataset
+            found[run.id] = Candidate(run.id, title, run.settings, table, tables[table].name, True)
     for adapter in queries.uploads().values():
         if missing_base(adapter) is None:
             table, name = adapter.facts.table_id, adapter.facts.table_name

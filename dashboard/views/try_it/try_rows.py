@@ -94,9 +94,8 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
         return None
     for note in rows.notes:
         st.markdown(f":orange[:material/warning:] {plain(note)}")
-    target, labelled = choice.facts.settings.target, 0
-    if target in rows.frame:
-        labelled = int(rows.frame[target].notna().sum())
+    target = choice.facts.settings.target
+    labelled = int(rows.frame[target].notna().sum()) if target in rows.frame else 0
     scored = f" {labelled:,} of them {'has' if labelled == 1 else 'have'} a {plain(target)} and will be scored." if labelled else ""
     st.caption(f"{counted(len(rows.frame), 'row')} read in the same way as the table.{scored} The first {min(SHOWN, len(rows.frame))}:")
     shown = rows.frame.head(SHOWN)
@@ -145,13 +144,10 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
         return st.number_input(f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing")
     if kind in ("date", "datetime"):
         return _moment(label, held, key)
-    if kind == "encoded":
-        _start(key, "" if held is None else str(held))
-        return st.text_area(label, key=key, placeholder="missing") or None
-    words = None if kind == "time" else queries.values(table, name)
+    words = None if kind in ("time", "encoded") else queries.values(table, name)
     if words is None:
         _start(key, "" if held is None else str(held))
-        return st.text_input(label, key=key, placeholder="missing") or None
+        return (st.text_area if kind == "encoded" else st.text_input)(label, key=key, placeholder="missing") or None
     _start(key, None if held is None else str(held))
     return st.selectbox(label, words, index=None, key=key, placeholder="missing")
 
