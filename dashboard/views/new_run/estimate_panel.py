@@ -17,7 +17,6 @@ from tabtune_core.charts.style import MEGABYTE
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.target import Way
 from tabtune_core.data.task import kinds_of
-from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
@@ -115,7 +114,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: st
 
 
 def _ask_device(asked: str) -> tuple[DeviceMemory, bool]:
-    """Asks for a GPU to plan for; returns it, else the device ``asked`` for, and whether it is planned."""
+    """Asks for a GPU to plan for; returns it, else the device ``asked`` for (of a cluster, some node), and whether it is planned."""
     planned = st.number_input(
         "Plan for a GPU of (GB)",
         value=None,
@@ -130,7 +129,11 @@ def _ask_device(asked: str) -> tuple[DeviceMemory, bool]:
         return DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True), True
     if planned is not None:
         st.error(f"A GPU has 1 to {MOST_GIGABYTES:,} GB. The estimate is for the device chosen above.", icon=":material/block:")
-    return device_of(asked, queries.cluster()), False
+    cluster = queries.cluster()
+    if cluster is None:
+        return DeviceMemory.of(asked, *queries.memory_of_devices()), False
+    on_gpu = asked.startswith("cuda") or (asked == "auto" and bool(cluster.cards))
+    return DeviceMemory("a node of the cluster", None, None, on_gpu), False
 
 
 def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
@@ -145,14 +148,6 @@ def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
     if fit != "fits":
         st.caption(_WAY_OUT)
     return fit
-
-
-def device_of(asked: str, cluster: Cluster | None) -> DeviceMemory:
-    """Returns this machine's device, or an unknown node if there is a cluster."""
-    if cluster is None:
-        return DeviceMemory.of(asked, *queries.memory_of_devices())
-    on_gpu = asked.startswith("cuda") or (asked == "auto" and bool(cluster.cards))
-    return DeviceMemory("a node of the cluster", None, None, on_gpu)
 
 
 _HELP = (

@@ -34,7 +34,7 @@ from tabtune_core.settings.labels import short_targets
 from tabtune_core.wording import counted
 
 
-def what_stops(sweep: SweepSettings, cluster_cards: int | None = None) -> list[str]:
+def what_stops(sweep: SweepSettings, cluster_cards: int | None) -> list[str]:
     """Returns all reasons why the runs would fail before their first step; see ``stopped_by_request``."""
     path = sweep.run.checkpoint
     if path is not None and not may_type_paths():
@@ -101,7 +101,9 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
 
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) -> None:
     """Draws the guide's warnings that apply."""
-    size = _largest(card, task, sweep)
+    points = dict.fromkeys(run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks))
+    sizes = [adapter_size(card, task, lora) for lora in points]
+    size = min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))  # of the adapter that saves least
     found = advise(
         sweep,
         usual_rates={strategy: card.usual_rate(task, strategy) for strategy in TRAINED},
@@ -113,13 +115,6 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
     if told := "\n".join(f"- {plain(one)}" for one in found):
         st.markdown("**Before you start**")
         st.markdown(told)
-
-
-def _largest(card: ModelCard, task: Task, sweep: SweepSettings) -> AdapterSize:
-    """Returns the size of the adapter that saves least."""
-    points = [run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)]
-    sizes = [adapter_size(card, task, lora) for lora in dict.fromkeys(points)]
-    return min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))
 
 
 def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
