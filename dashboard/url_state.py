@@ -174,9 +174,14 @@ def go(page: str, **choices: str) -> NoReturn:
     st.switch_page(page, query_params=choices)
 
 
-def nothing_yet(text: str, icon: str, *, button: str = "Start a run", page: str = "views/new_run/page.py", **choices: str) -> NoReturn:
-    """Says why there is nothing to see, shows a button to the page where that changes, and stops this page."""
+def invite(text: str, icon: str, *, button: str = "Start a run", page: str = "views/new_run/page.py", **choices: str) -> None:
+    """Says why there is nothing to see, and shows a button to the page where that changes."""
     st.info(text, icon=f":material/{icon}:")
     if st.button(button, type="primary"):
         go(page, **choices)
+
+
+def nothing_yet(text: str, icon: str, **more: str) -> NoReturn:
+    """Like ``invite``, and stops this page."""
+    invite(text, icon, **more)
     stop()

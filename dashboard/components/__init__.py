@@ -21,6 +21,11 @@ def segments(label: str, words: Mapping[str, str], *, key: str, default: str | N
     return st.segmented_control(label, list(words), default=first, required=True, key=key, format_func=words.__getitem__, **more)
 
 
+def figure(label: str, value: Any, help: str | None = None) -> None:
+    """Draws a number in a box that is as wide as its content."""
+    st.metric(label, value, border=True, width="content", help=help)
+
+
 def download(label: str, data: Any, name: str, mime: str, **more: Any) -> None:
     """Draws a button that downloads a file and leaves the page as it is; ``data`` is as in ``st.download_button``."""
     st.download_button(label, data, name, mime, on_click="ignore", icon=":material/download:", **more)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import figure
 from dashboard.components.ownership import belongs
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
@@ -59,10 +60,10 @@ def details(adapter: StoredAdapter) -> None:
         else:
             st.caption(NO_PATHS)
     with st.container(horizontal=True):
-        st.metric("Package", megabytes(adapter.size_bytes), border=True, width="content")
-        st.metric("Rank", settings.lora.rank, border=True, width="content")
-        st.metric("Layers", len(facts.layers), border=True, width="content")
-        st.metric("Classes", len(facts.classes) or "numbers", border=True, width="content")
+        figure("Package", megabytes(adapter.size_bytes))
+        figure("Rank", settings.lora.rank)
+        figure("Layers", len(facts.layers))
+        figure("Classes", len(facts.classes) or "numbers")
     st.markdown(
         f"Predicts **{plain(settings.target)}** from {counted(len(facts.features), 'column')}, trained on {plain(facts.table_name)} "
         f"({facts.table_rows:,} rows) with {plain(settings.model)}."

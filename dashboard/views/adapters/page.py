@@ -7,10 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import download, ownership, unreadable
+from dashboard.components import download, figure, ownership, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, plain, with_code
-from dashboard.url_state import go, say_gone
+from dashboard.url_state import go, invite, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
 from dashboard.views.adapters.adapter_list import choose_adapter
 from tabtune_core.errors import AdapterError, StoreError
@@ -87,13 +87,13 @@ def withheld(run: Run) -> str:
 def figures(run: Run, path: Path) -> None:
     """Shows size and score."""
     with st.container(horizontal=True):
-        st.metric("Package", megabytes(path.stat().st_size), border=True, width="content")
-        st.metric("Rank", run.settings.lora.rank, border=True, width="content")
+        figure("Package", megabytes(path.stat().st_size))
+        figure("Rank", run.settings.lora.rank)
         if run.result:
-            st.metric("Trained parameters", f"{run.result.trainable_parameters:,}", border=True, width="content")
+            figure("Trained parameters", f"{run.result.trainable_parameters:,}")
             metric = run.settings.selection_metric
             value, meaning = run.result.validation.get(metric, float("nan")), METRICS[metric]
-            st.metric(f"Validation {meaning.written}", meaning.text(value), border=True, width="content", help=meaning.unit)
+            figure(f"Validation {meaning.written}", meaning.text(value), help=meaning.unit)
 
 
 def package_download(run: Run, path: Path) -> None:
@@ -151,9 +151,7 @@ runs = {run.id: run for run in reversed(queries.listed(None)) if run.settings.st
 sweeps = queries.sweeps()
 owners = {name: sweeps[run.sweep].owner for name, run in runs.items()} | {name: found.owner for name, found in uploads.items()}
 if not runs and not uploads:
-    st.info("No adapter yet. Each finished LoRA run adds one here, ready to download.", icon=":material/inventory_2:")
-    if st.button("Start a run", type="primary"):
-        go("views/new_run/page.py")
+    invite("No adapter yet. Each finished LoRA run adds one here, ready to download.", "inventory_2")
 unreadable.damaged(damaged_adapters(queries.home()), "adapter", queries.delete_upload)
 with st.expander(
     "Add an adapter from another machine",

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components import figure
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import NOT_CHOSEN, balance, group_rare, pick_target, pick_way, rare_grouped, without_mended
@@ -45,12 +46,10 @@ def figures(dataset: Dataset) -> None:
     cells = max(dataset.rows * len(dataset.columns), 1)
     missing = sum(column.missing for column in dataset.columns)
     with st.container(horizontal=True):
-        st.metric("Rows", f"{dataset.rows:,}", border=True, width="content")
-        st.metric("Columns", f"{len(dataset.columns):,}", border=True, width="content")
-        st.metric(
-            "Missing cells", share(missing / cells), border=True, width="content", help=f"{missing:,} of {cells:,} cells have no value."
-        )
-        st.metric("File", megabytes(dataset.size_bytes), border=True, width="content")
+        figure("Rows", f"{dataset.rows:,}")
+        figure("Columns", f"{len(dataset.columns):,}")
+        figure("Missing cells", share(missing / cells), help=f"{missing:,} of {cells:,} cells have no value.")
+        figure("File", megabytes(dataset.size_bytes))
 
 
 def share(part: float) -> str:
@@ -176,10 +175,8 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
         )
     words = WORDS.get(question.field)
     if question.field == "skip_last":
-        words = {rows: f"Leave out the last {rows} rows" for rows in question.options} | {
-            "0": "Keep all rows",
-            "1": "Leave out the last row",
-        }
+        words = {rows: f"Leave out the last {rows} rows" for rows in question.options}
+        words |= {"0": "Keep all rows", "1": "Leave out the last row"}
     if words is not None:
         return [st.radio(plain(question.message), question.options, key=key, format_func=lambda option: words[option], horizontal=True)]
     return [st.selectbox(plain(question.message), question.options, key=key)]

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import browser_part, full_vs_lora_table
+from dashboard.components import browser_part, figure, full_vs_lora_table
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain, sweep_title
 from tabtune_core.analysis.run_diagnostics import GUIDE
@@ -147,10 +147,10 @@ def layer() -> None:
     with left:
         _component(data={"picture": layer_picture(d_in, d_out, capped)}, key="guide_picture")
     with right, st.container(horizontal=True):
-        st.metric("Weight", f"{whole:,}", border=True, width="content", help="d_in × d_out parameters: what full fine-tuning trains.")
-        st.metric("Adapter", f"{adapter:,}", border=True, width="content", help="r (d_in + d_out) parameters: what LoRA trains.")
-        st.metric("Share", f"{adapter / whole:.1%}", border=True, width="content", help="Adapter parameters divided by weight parameters.")
-        st.metric("Scaling α/r", f"{alpha / capped:.3g}", border=True, width="content", help="Factor in front of B A.")
+        figure("Weight", f"{whole:,}", help="d_in × d_out parameters: what full fine-tuning trains.")
+        figure("Adapter", f"{adapter:,}", help="r (d_in + d_out) parameters: what LoRA trains.")
+        figure("Share", f"{adapter / whole:.1%}", help="Adapter parameters divided by weight parameters.")
+        figure("Scaling α/r", f"{alpha / capped:.3g}", help="Factor in front of B A.")
     numbers = rf"\frac{{{adapter:,}}}{{{whole:,}}}".replace(",", "{,}")  # a bare comma would be set as between two numbers
     st.latex(r"\frac{r\,(d_{in}+d_{out})}{d_{in}\,d_{out}} = " + numbers + rf" = {100 * adapter / whole:.2f}\,\%")
     st.markdown(

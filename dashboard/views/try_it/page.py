@@ -13,7 +13,7 @@ from dashboard.components.glossary import define
 from dashboard.components.job_status import wait_for, why_without_result
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import cell_number, plain
-from dashboard.url_state import MOST_BESIDE, go, keep, stop
+from dashboard.url_state import MOST_BESIDE, go, invite, keep, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
@@ -109,12 +109,8 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
 st.title("Try it", help=define("Context row", "Zero-shot"))
 found = try_choice.candidates()
 if not found:
-    st.info(
-        "No adapter to try yet. A finished LoRA run adds one; you can try it when it is verified and its table is in the workspace.",
-        icon=":material/play_arrow:",
-    )
-    if st.button("Start a run", type="primary"):
-        go("views/new_run/page.py")
+    way_out = "A finished LoRA run adds one; you can try it when it is verified and its table is in the workspace."
+    invite(f"No adapter to try yet. {way_out}", "play_arrow")
     if st.button("See all adapters"):
         go("views/adapters/page.py")
     stop()
