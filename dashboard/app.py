@@ -74,25 +74,17 @@ def _log_in_first() -> None:
         return
     st.title("LoRA Lab")
     if user.get("is_logged_in"):
-        unverified = user.get("email") and not email_of(user)
-        why = (
-            ": the provider has not verified this address. Verify it there, then log in again."
-            if unverified
-            else ". Ask the person who runs it."
-        )
+        why = ". Ask the person who runs it."
+        if user.get("email") and not email_of(user):
+            why = ": the provider has not verified this address. Verify it there, then log in again."
         st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server{why}")
         st.button("Log out", on_click=st.logout, icon=":material/logout:")
         st.stop()
     st.markdown("Log in to continue.")
     providers = [name for name, values in st.secrets["auth"].items() if isinstance(values, Mapping)]
     for name in providers or [None]:
-        st.button(
-            f"Log in with {name}" if name else "Log in",
-            on_click=st.login,
-            args=(name,) if name else (),
-            type="primary",
-            icon=":material/login:",
-        )
+        title = f"Log in with {name}" if name else "Log in"
+        st.button(title, on_click=st.login, args=(name,), type="primary", icon=":material/login:")
     st.stop()
 
 

@@ -46,7 +46,6 @@ def demo_workspace() -> Iterator[Path]:
 def about(home: Path) -> Mapping[str, str]:
     """Returns ``date``, ``commit``, ``machine`` and the ids of the sweeps ``finished`` and ``going``; empty if ``home`` is not a demo."""
     try:
-        facts: dict[str, str] = json.loads((home / ABOUT).read_text(encoding="utf-8"))
+        return dict(json.loads((home / ABOUT).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    return facts
