@@ -22,6 +22,14 @@ def ask(run_ids: list[str], wish: StopRequest) -> None:
         attempt(queries.store().ask, run_id, wish)
 
 
+WISH_ICONS: dict[StopRequest, str] = {"stop": ":material/stop_circle:", "cancel": ":material/cancel:"}
+
+
+def wish_button(label: str, run_ids: list[str], wish: StopRequest, *, key: str, help: str, disabled: bool) -> None:
+    """Draws a button that asks runs to stop or cancel; the wish is part of its key."""
+    st.button(label, on_click=ask, args=(run_ids, wish), disabled=disabled, key=f"{wish}_{key}", icon=WISH_ICONS[wish], help=help)
+
+
 def again(run: Run, settings: RunSettings | None = None, added: str = "") -> None:
     """Queues a run again, with its settings or with others; ``added`` is appended to its name."""
     new = queue(queries.store().retry, run.id, settings)
@@ -37,8 +45,7 @@ def again_all(runs: list[Run]) -> None:
 
 def to_the_form(runs: list[Run]) -> None:
     """Opens New run with the settings of ``runs`` in the form."""
-    sweep = attempt(SweepSettings.of, [run.settings for run in runs])
-    if sweep:
+    if sweep := attempt(SweepSettings.of, [run.settings for run in runs]):
         choose("settings", sweep.to_toml())
         go("views/new_run/page.py")
 

@@ -8,7 +8,7 @@ from dashboard.components.memory_breakdown import against_measured
 from dashboard.components.unreadable import queue
 from dashboard.formatting import STATUS, WAY_OUT, plain
 from dashboard.url_state import asked_for, keep
-from dashboard.views.live.actions import again, ask, tweak
+from dashboard.views.live.actions import again, tweak, wish_button
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
 from tabtune_core.execution.executor import LOCAL
@@ -105,24 +105,11 @@ def _rows_shown(plan: RunPlanned) -> str:
 def buttons(run: Run) -> None:
     """Draws the buttons of a run."""
     with st.container(horizontal=True):
-        st.button(
-            "Stop and keep the best",
-            on_click=ask,
-            args=([run.id], "stop"),
-            disabled=run.status != "running" or run.wish is not None,
-            key=f"stop_{run.id}",
-            icon=":material/stop_circle:",
-            help="Ends after the current step; the best checkpoint so far becomes the result.",
-        )
-        st.button(
-            "Cancel and discard",
-            on_click=ask,
-            args=([run.id], "cancel"),
-            disabled=run.status in ENDED or run.wish == "cancel",
-            key=f"cancel_{run.id}",
-            icon=":material/cancel:",
-            help="Ends at once; nothing is kept.",
-        )
+        stopped = "Ends after the current step; the best checkpoint so far becomes the result."
+        may_stop = run.status == "running" and run.wish is None
+        wish_button("Stop and keep the best", [run.id], "stop", key=run.id, help=stopped, disabled=not may_stop)
+        may_cancel = run.status not in ENDED and run.wish != "cancel"
+        wish_button("Cancel and discard", [run.id], "cancel", key=run.id, help="Ends at once; nothing is kept.", disabled=not may_cancel)
         st.button(
             "Run again",
             on_click=again,
@@ -133,7 +120,9 @@ def buttons(run: Run) -> None:
             help="Queues the same settings again. For runs that failed, diverged, or were interrupted or cancelled.",
         )
         if run.status == "interrupted" and run.retried_as is None:
-            saved = queries.store().has_last_state(run.id)
+            means = "The run has no saved state, so it starts again from the beginning."
+            if queries.store().has_last_state(run.id):
+                means = "Continues from the run's last saved state; its scores and curves become those of a run without interruption."
             st.button(
                 "Resume",
                 on_click=queue,
@@ -141,9 +130,7 @@ def buttons(run: Run) -> None:
                 key=f"resume_{run.id}",
                 type="primary",
                 icon=":material/play_circle:",
-                help="Continues from the run's last saved state; its scores and curves become those of a run without interruption."
-                if saved
-                else "The run has no saved state, so it starts again from the beginning.",
+                help=means,
             )
         tweak(run, key=run.id)
 

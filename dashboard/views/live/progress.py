@@ -15,7 +15,7 @@ from dashboard.components import browser_part
 from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
 from dashboard.queries import Latest, Look
 from dashboard.table_columns import digits_behind, rounded
-from dashboard.views.live.actions import again_all, ask, to_the_form
+from dashboard.views.live.actions import again_all, to_the_form, wish_button
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.analysis.runtime_estimate import kind_of
 from tabtune_core.execution.executor import LOCAL
@@ -201,24 +201,10 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
 def sweep_buttons(runs: list[Run], key: str, *, allowed: bool) -> None:
     """Draws buttons to stop or cancel all runs that have not ended; ``allowed`` is False for another person's sweep."""
     going = [run.id for run in runs if run.status not in ENDED and allowed]
-    st.button(
-        "Stop all, keep the best",
-        on_click=ask,
-        args=(going, "stop"),
-        disabled=not going,
-        key=f"stop_all_{key}",
-        icon=":material/stop_circle:",
-        help="Runs in progress end after their step and keep their best checkpoint; queued runs are cancelled.",
-    )
-    st.button(
-        "Cancel all",
-        on_click=ask,
-        args=(going, "cancel"),
-        disabled=not going,
-        key=f"cancel_all_{key}",
-        icon=":material/cancel:",
-        help="Runs in progress are discarded; queued runs are cancelled.",
-    )
+    stopped = "Runs in progress end after their step and keep their best checkpoint; queued runs are cancelled."
+    wish_button("Stop all, keep the best", going, "stop", key=f"all_{key}", help=stopped, disabled=not going)
+    cancelled = "Runs in progress are discarded; queued runs are cancelled."
+    wish_button("Cancel all", going, "cancel", key=f"all_{key}", help=cancelled, disabled=not going)
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
