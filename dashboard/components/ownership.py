@@ -13,9 +13,8 @@ MINE = "mine"
 
 def only_mine(owners: Mapping[str, str], what: str) -> list[str]:
     """Returns the ids to list: all, or on request the person's own. ``owners`` is by id; ``what`` names the things, as in ``sweeps``."""
-    if not people_log_in():
-        return list(owners)
-    if not st.toggle("Mine only", key=MINE, help=f"Lists only {what} that you added.", persist_state="session"):
+    told = f"Lists only {what} that you added."
+    if not people_log_in() or not st.toggle("Mine only", key=MINE, help=told, persist_state="session"):
         return list(owners)
     own = [identity for identity, owner in owners.items() if owner == person()]
     if not own:

@@ -162,9 +162,7 @@ class LoginGuard:
 
 def admitted(user: Mapping[str, Any], emails: tuple[str, ...]) -> bool:
     """Returns True if the person has logged in and, if addresses are listed (in lower case), is among them."""
-    if not user.get("is_logged_in"):
-        return False
-    return not emails or email_of(user) in emails
+    return bool(user.get("is_logged_in")) and (not emails or email_of(user) in emails)
 
 
 def email_of(user: Mapping[str, Any]) -> str:

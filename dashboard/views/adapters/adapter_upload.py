@@ -54,11 +54,10 @@ def details(adapter: StoredAdapter) -> None:
     else:
         st.badge("its base model is not here", icon=":material/error:", color="orange")
         st.warning(plain(missing))
-        if may_type_paths():
-            if may_change(adapter.owner):
-                _ask_for_weights(adapter)
-        else:
+        if not may_type_paths():
             st.caption(NO_PATHS)
+        elif may_change(adapter.owner):
+            _ask_for_weights(adapter)
     with st.container(horizontal=True):
         figure("Package", megabytes(adapter.size_bytes))
         figure("Rank", settings.lora.rank)

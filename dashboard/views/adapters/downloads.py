@@ -59,7 +59,7 @@ def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
                 f"who may see them.",
                 icon=":material/visibility:",
             )
-        if job is not None and job.status == "finished" and job.result:
+        if job is not None and job.result:
             _verified(job.result, run)
         elif job is not None and job.status in JOB_ENDED:
             why_without_result(job)

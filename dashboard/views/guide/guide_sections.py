@@ -122,8 +122,7 @@ def layer_sizes() -> dict[str, tuple[int, int]]:
 
 def take_sizes() -> None:
     """Puts the sizes of the chosen layer into the fields."""
-    chosen = st.session_state["guide_layer"]
-    if chosen is not None:
+    if (chosen := st.session_state["guide_layer"]) is not None:
         st.session_state["guide_out"], st.session_state["guide_in"] = layer_sizes()[chosen]
 
 

@@ -51,7 +51,7 @@ def show(sweep: str | None) -> None:
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         wait_for(going, "Sending the sweep")
     for job in jobs:
-        if job.status == "finished" and job.result:
+        if job.result:
             st.caption(f"{plain(job.result['told'])} To open it:")
             st.code(job.result["look"], language="bash", wrap_lines=True)
         elif job.status in JOB_ENDED:

@@ -192,8 +192,7 @@ def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: l
             f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.", help=_TIME_HELP
         )
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds)
-    short = beyond_limit(runs, paces, trained_on)
-    if short:
+    if short := beyond_limit(runs, paces, trained_on):
         st.warning(plain(short), icon=":material/timer:")
     return None if estimate is None else estimate.seconds
 

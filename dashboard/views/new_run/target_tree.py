@@ -158,8 +158,7 @@ def show_tree(nodes: list[dict[str, Any]], *, rank: int, key: str, on_tick: Call
     """Draws the tree; ``on_tick`` is called with the path of a ticked box before the page is drawn again."""
 
     def ticked() -> None:
-        path = st.session_state[key].ticked
-        if path:
+        if path := st.session_state[key].ticked:
             on_tick(path)
 
     _component(data={"nodes": nodes, "rank": rank}, key=key, on_ticked_change=ticked)

@@ -60,8 +60,7 @@ def load(text: str) -> None:
     try:
         sweep = SweepSettings.from_toml(text)
         card = get_card(sweep.run.model)
-        why_not = closed(card, sweep.run.task)
-        if why_not:
+        if why_not := closed(card, sweep.run.task):
             raise SettingError(f"The settings are for the model {sweep.run.model!r}. {why_not}")
         forms.fill(sweep)
     except SettingError as error:
@@ -69,8 +68,7 @@ def load(text: str) -> None:
         return
     choose("model", sweep.run.model)
     st.session_state[FILLED_FOR] = card.name
-    absent = _what_is_absent(sweep)
-    if absent:
+    if absent := _what_is_absent(sweep):
         st.session_state["load_note"] = f"{absent} The table, the target and the task are unchanged; all other settings are in the form."
         return
     choose("table", sweep.run.dataset)
